@@ -1,0 +1,248 @@
+//! The command line: what the user may say, nothing about how it is done.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+const CONNECTION: &str = "Connection";
+const SERVERS: &str = "Servers";
+const OUTPUT: &str = "Output";
+const REPAIR: &str = "Repair";
+
+/// Finds and repairs stale MCP-server references in a LiteLLM proxy's PostgreSQL database.
+///
+/// When an MCP server is deleted, LiteLLM leaves its id in every grant. `scan` tells which grants
+/// name servers that are gone; `fix` takes those names away in one transaction, and leaves alone
+/// whatever would widen somebody's access.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100, after_help = EXAMPLES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  mcp-prune scan --db-url postgresql://readonly@db/litellm
+  mcp-prune fix --dry-run          (database from DATABASE_URL or PGHOST, PGUSER, ...)
+  mcp-prune fix --yes --format json
+
+Exit codes:
+  0 clean or repaired, 1 error, 2 references found, 3 repaired but some held, 4 refused,
+  5 changed meanwhile, 6 busy, 7 no access, 64 usage, 128+N signal N";
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Report stale references; never writes
+    Scan(ScanArgs),
+    /// Remove stale references in one transaction
+    Fix(FixArgs),
+}
+
+const SCAN_HELP: &str = "\
+Verdicts:
+  stale       no server has this id, alias or name
+  unverified  no row has it, but a server of a config.yaml may; never changed
+  inactive    the server exists and is not served (pending, rejected, draft); never changed
+  malformed   LiteLLM cannot read the value; never changed
+
+Examples:
+  mcp-prune scan --db-url postgresql://readonly@db/litellm?schema=public
+  mcp-prune scan --no-config-servers --format json | jq .summary
+  mcp-prune scan --db-url embedded:backup.sql
+
+Runs in one read-only transaction; needs SELECT alone and works on a replica.";
+
+/// Options of `scan`.
+#[derive(Debug, Args)]
+#[command(after_help = SCAN_HELP)]
+pub struct ScanArgs {
+    /// Where the database is.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+    /// Which servers exist besides those of the table.
+    #[command(flatten)]
+    pub servers: ServerArgs,
+    /// How to answer.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+const FIX_HELP: &str = "\
+What is never changed: live and inactive references, the words LiteLLM reserves, unverified
+references, malformed values, and (held) a last entry whose removal would let its owner inherit
+servers or lift a ceiling.
+
+Examples:
+  mcp-prune fix --dry-run          (the same statements, then ROLLBACK)
+  mcp-prune fix                    (shows the plan and asks, on a terminal)
+  mcp-prune fix --yes --exit-zero  (cron: held references are no failure)";
+
+/// Options of `fix`.
+#[derive(Debug, Args)]
+#[command(after_help = FIX_HELP)]
+pub struct FixArgs {
+    /// Where the database is.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+    /// Which servers exist besides those of the table.
+    #[command(flatten)]
+    pub servers: ServerArgs,
+    /// How far to go.
+    #[command(flatten)]
+    pub repair: RepairArgs,
+    /// How to answer.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// Where the database is.
+#[derive(Debug, Args)]
+pub struct ConnectionArgs {
+    /// The database, as LiteLLM's own DATABASE_URL, or embedded:FILE.sql
+    ///
+    /// Without it libpq's PGHOST, PGPORT, PGUSER, PGPASSWORD, PGDATABASE, PGSSLMODE and the
+    /// password file are used. Prisma's parameters (schema, connection_limit, pgbouncer, ...) are
+    /// understood or ignored. `embedded:FILE.sql` starts a throwaway PostgreSQL inside this
+    /// process and loads that file or plain pg_dump into it.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL", help_heading = CONNECTION)]
+    pub db_url: Option<String>,
+    /// The schema with LiteLLM's tables [default: ?schema= of the URL, else public]
+    #[arg(long, value_name = "NAME", help_heading = CONNECTION)]
+    pub schema: Option<String>,
+    /// How long one statement may take, in seconds; 0 is for ever
+    #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = seconds, help_heading = CONNECTION)]
+    pub statement_timeout: Duration,
+}
+
+/// Which servers exist besides those of the table.
+#[derive(Debug, Args)]
+pub struct ServerArgs {
+    /// Say that no config.yaml names MCP servers
+    ///
+    /// Servers of a config.yaml have no row in the database, so without this a 32-digit id or a
+    /// free name that resolves nowhere is only `unverified`.
+    #[arg(long, help_heading = SERVERS)]
+    pub no_config_servers: bool,
+    /// Take REF for a live server; repeatable, @FILE reads one per line
+    #[arg(long, value_name = "REF|@FILE", help_heading = SERVERS)]
+    pub keep: Vec<String>,
+}
+
+/// How far a repair goes.
+#[derive(Debug, Args)]
+pub struct RepairArgs {
+    /// Do everything, then roll it back
+    #[arg(long, conflicts_with = "yes", help_heading = REPAIR)]
+    pub dry_run: bool,
+    /// Repair without asking
+    #[arg(long, short, help_heading = REPAIR)]
+    pub yes: bool,
+    /// What to do with a list that would run empty
+    #[arg(long, value_enum, default_value_t, value_name = "CHOICE", help_heading = REPAIR)]
+    pub on_empty: OnEmpty,
+    /// Repair even if the server table has no rows
+    #[arg(long, help_heading = REPAIR)]
+    pub allow_empty_server_table: bool,
+    /// How long to wait for rows that somebody else has locked, in seconds
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = positive_seconds, help_heading = REPAIR)]
+    pub lock_timeout: Duration,
+}
+
+/// What to do with a list that would run empty.
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+pub enum OnEmpty {
+    /// Leave it as it is: it denies as before
+    #[default]
+    Hold,
+}
+
+/// How to answer.
+#[derive(Debug, Args)]
+pub struct OutputArgs {
+    /// How to print the report
+    #[arg(long, value_enum, default_value_t, help_heading = OUTPUT)]
+    pub format: Format,
+    /// Exit with 0 where it would be 2 (found) or 3 (held)
+    #[arg(long, help_heading = OUTPUT)]
+    pub exit_zero: bool,
+}
+
+/// How to print the report.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    #[default]
+    Table,
+    /// One JSON object, "version": 1
+    Json,
+}
+
+/// What `--keep` names: references, and files of references.
+#[must_use]
+pub fn kept_sources(keep: &[String]) -> (Vec<String>, Vec<PathBuf>) {
+    let mut references = Vec::new();
+    let mut files = Vec::new();
+    for entry in keep {
+        match entry.strip_prefix('@') {
+            Some(file) => files.push(PathBuf::from(file)),
+            None => references.push(entry.clone()),
+        }
+    }
+    (references, files)
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds")?;
+    // PostgreSQL keeps these settings as a 32-bit number of milliseconds.
+    if !(0.0..=2_147_483.0).contains(&seconds) {
+        return Err("must be from 0 to 2147483 seconds".to_owned());
+    }
+    Ok(Duration::from_secs_f64(seconds))
+}
+
+fn positive_seconds(text: &str) -> Result<Duration, String> {
+    match seconds(text)? {
+        // The server would take 0 for "wait for ever".
+        duration if duration < Duration::from_millis(10) => {
+            Err("must be at least 0.01 seconds".to_owned())
+        }
+        duration => Ok(duration),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_keep_entry_with_an_at_sign_is_a_file() {
+        let keep = ["gh".to_owned(), "@keep.txt".to_owned()];
+        assert_eq!(
+            kept_sources(&keep),
+            (vec!["gh".to_owned()], vec![PathBuf::from("keep.txt")])
+        );
+    }
+
+    #[test]
+    fn timeouts_are_seconds_within_what_the_server_takes() {
+        assert_eq!(seconds("1.5"), Ok(Duration::from_millis(1500)));
+        assert_eq!(seconds("0"), Ok(Duration::ZERO));
+        for text in ["-1", "x", "NaN", "inf", "2147484"] {
+            assert!(seconds(text).is_err(), "{text}");
+        }
+        assert!(positive_seconds("0").is_err());
+        assert!(positive_seconds("0.001").is_err());
+        assert_eq!(positive_seconds("5"), Ok(Duration::from_secs(5)));
+    }
+}

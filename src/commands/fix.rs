@@ -1,0 +1,333 @@
+//! `fix`: plans, writes and checks every change in one transaction, and then commits or not.
+
+use std::collections::BTreeSet;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::time::Duration;
+
+use super::{Beyond, Interrupt, note, print, warn_unknown_owners};
+use crate::cli::{FixArgs, Format, OnEmpty};
+use crate::db::read::{self, Lock};
+use crate::db::schema::Purpose;
+use crate::db::session::{Open, Session};
+use crate::db::write;
+use crate::exit::Outcome;
+use crate::failure::{Failure, Kind};
+use crate::litellm::server::{Resolution, ServerCatalog};
+use crate::litellm::sites::PERMISSIONS;
+use crate::repair::plan::RowPlan;
+use crate::repair::policy::{self, Policy, WriteConsent};
+use crate::report::{Ending, Report, ServerCounts, table};
+
+/// Rows locked, planned and written at a time.
+const CHUNK: usize = 1_000;
+
+/// How often the whole transaction is tried where others write the same rows.
+const ATTEMPTS: u32 = 3;
+
+/// What one run of the transaction is to end in.
+#[derive(Clone, Copy)]
+enum Finish<'a> {
+    RollBack,
+    Commit {
+        consent: &'a WriteConsent,
+        /// The plans that the operator has seen; nothing else may then be committed.
+        shown: Option<&'a [RowPlan]>,
+    },
+}
+
+/// What one run of the transaction planned, wrote and checked.
+struct Repair {
+    plans: Vec<RowPlan>,
+    servers: ServerCounts,
+}
+
+/// Runs `fix`.
+///
+/// # Errors
+///
+/// Why nothing was written.
+pub async fn run(args: &FixArgs) -> Result<Outcome, Failure> {
+    let asks = !args.repair.dry_run && !args.repair.yes;
+    if asks && !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
+        return Err(Failure::new(
+            Kind::Usage,
+            "fix asks before it writes, and there is no terminal to ask on",
+        )
+        .hint("say --yes to repair, or --dry-run to look"));
+    }
+    let mut fix = Fix {
+        args,
+        beyond: Beyond::read(&args.servers)?,
+        interrupt: Interrupt::listen()?,
+    };
+    let open = args
+        .connection
+        .open(args.repair.lock_timeout / (ATTEMPTS + 1));
+    let mut session = fix.interrupt.guard(open).await?;
+    note(session.database());
+
+    let Some(consent) = WriteConsent::from_flag(args.repair.yes) else {
+        let repair = fix.repair(&mut session, Finish::RollBack).await?;
+        let report = report(&session, repair, Ending::DryRun);
+        if asks {
+            return fix.ask(&mut session, report).await;
+        }
+        let summary = report.summary();
+        print(&report, args.output.format)?;
+        return Ok(Outcome::Looked {
+            found: summary.stale + summary.unverified > 0,
+        });
+    };
+    let finish = Finish::Commit {
+        consent: &consent,
+        shown: None,
+    };
+    let repair = fix.repair(&mut session, finish).await?;
+    let ending = match repair.plans.iter().any(|plan| !plan.edits.is_empty()) {
+        true => Ending::Applied,
+        false => Ending::NothingToDo,
+    };
+    let report = report(&session, repair, ending);
+    session.close().await;
+    repaired(&report, print(&report, args.output.format))
+}
+
+struct Fix<'a> {
+    args: &'a FixArgs,
+    beyond: Beyond,
+    interrupt: Interrupt,
+}
+
+impl Fix<'_> {
+    /// Shows the plan, asks, and repairs exactly what was shown.
+    async fn ask(&mut self, session: &mut Session, mut report: Report) -> Result<Outcome, Failure> {
+        let format = self.args.output.format;
+        if report.summary().rows_changed == 0 {
+            report.ending = Ending::NothingToDo;
+            return repaired(&report, print(&report, format));
+        }
+        table::write(&report, &mut io::stderr().lock()).map_err(anyhow::Error::from)?;
+        let rows = report.summary().rows_changed;
+        let consent = self.interrupt.guard(answer(rows)).await?;
+        let Some(consent) = consent else {
+            report.ending = Ending::Declined;
+            end(&report, format)?;
+            return Ok(Outcome::Looked { found: true });
+        };
+        let finish = Finish::Commit {
+            consent: &consent,
+            shown: Some(&report.plans),
+        };
+        self.repair(session, finish).await?;
+        report.ending = Ending::Applied;
+        repaired(&report, end(&report, format))
+    }
+
+    /// Runs the transaction, again where others were in the way.
+    async fn repair(
+        &mut self,
+        session: &mut Session,
+        finish: Finish<'_>,
+    ) -> Result<Repair, Failure> {
+        let mut attempt = 1;
+        loop {
+            let failure = match self.attempt(session, finish).await {
+                Ok(repair) => return Ok(repair),
+                Err(failure) => failure,
+            };
+            let fresh_start_helps = match failure.kind() {
+                Kind::Busy => true,
+                Kind::Moved => !matches!(finish, Finish::Commit { shown: Some(_), .. }),
+                Kind::Error
+                | Kind::Refused
+                | Kind::Taken
+                | Kind::Access
+                | Kind::Usage
+                | Kind::BrokenPipe
+                | Kind::Interrupted(_) => false,
+            };
+            if !fresh_start_helps || attempt == ATTEMPTS {
+                return Err(failure);
+            }
+            attempt += 1;
+            let pause = self.args.repair.lock_timeout / (ATTEMPTS + 1) / (ATTEMPTS + 1);
+            let sleep = async {
+                tokio::time::sleep(jittered(pause)).await;
+                Ok(())
+            };
+            self.interrupt.guard(sleep).await?;
+        }
+    }
+
+    async fn attempt(
+        &mut self,
+        session: &mut Session,
+        finish: Finish<'_>,
+    ) -> Result<Repair, Failure> {
+        let begin = session.begin(Purpose::Write);
+        let mut open = self.interrupt.guard(begin).await?;
+        let work = prepare(&mut open, self.args, &self.beyond);
+        let repair = self.interrupt.guard(work).await?;
+        match finish {
+            Finish::RollBack => open.rollback().await?,
+            Finish::Commit { consent, shown } => {
+                if let Some(shown) = shown {
+                    check_as_shown(shown, &repair.plans)?;
+                }
+                // Outside the guard: once asked for, a commit is waited for.
+                open.commit(consent).await?;
+            }
+        }
+        Ok(repair)
+    }
+}
+
+/// Does everything up to the decision: plans, writes, checks, and looks again.
+async fn prepare(open: &mut Open<'_>, args: &FixArgs, beyond: &Beyond) -> Result<Repair, Failure> {
+    let (connection, schema) = open.parts();
+    warn_unknown_owners(schema);
+    write::lock_out_other_runs(connection).await?;
+    let policy = Policy {
+        on_empty: match args.repair.on_empty {
+            OnEmpty::Hold => policy::OnEmpty::Hold,
+        },
+    };
+    let servers = read::servers(connection, schema).await?;
+    let catalog = ServerCatalog::new(&servers, beyond.kept.clone(), beyond.config);
+    let keys = read::detect(connection, schema, &PERMISSIONS, &catalog.unremarkable()).await?;
+    let keys: Vec<String> = keys.into_iter().collect();
+    if catalog.rows() == 0 && !keys.is_empty() && !args.repair.allow_empty_server_table {
+        return Err(refuse_empty_server_table(keys.len()));
+    }
+    let mut plans = Vec::new();
+    for chunk in keys.chunks(CHUNK) {
+        let rows = read::rows(connection, schema, &PERMISSIONS, chunk, Lock::ForUpdate).await?;
+        let planned: Vec<RowPlan> = rows
+            .iter()
+            .map(|row| RowPlan::of(&PERMISSIONS, row, &catalog, schema.regime(), policy))
+            .filter(|plan| !plan.audit.findings.is_empty())
+            .collect();
+        write::apply(connection, &PERMISSIONS, &planned).await?;
+        plans.extend(planned);
+    }
+    let servers = read::servers(connection, schema).await?;
+    let now = ServerCatalog::new(&servers, beyond.kept.clone(), beyond.config);
+    check_still_gone(&plans, &now)?;
+    Ok(Repair {
+        plans,
+        servers: (&catalog).into(),
+    })
+}
+
+fn refuse_empty_server_table(rows: usize) -> Failure {
+    Failure::new(
+        Kind::Refused,
+        format!("the MCP server table has 0 rows, yet {rows} permission rows name servers"),
+    )
+    .hint(
+        "make sure that this is the right database; if every server really was deleted, \
+         say --allow-empty-server-table",
+    )
+}
+
+/// A server may have been created since the table was read: its grants must not be lost.
+fn check_still_gone(plans: &[RowPlan], now: &ServerCatalog) -> Result<(), Failure> {
+    let removed: BTreeSet<&String> = plans
+        .iter()
+        .flat_map(|plan| plan.edits.iter().flat_map(|edit| edit.removed()))
+        .collect();
+    match removed.iter().find(|r| now.resolve(r) != Resolution::Stale) {
+        None => Ok(()),
+        Some(reference) => Err(Failure::new(
+            Kind::Moved,
+            format!("server {reference} came back while its references were being removed"),
+        )
+        .hint("nothing was written; run it again")),
+    }
+}
+
+fn check_as_shown(shown: &[RowPlan], planned: &[RowPlan]) -> Result<(), Failure> {
+    if shown == planned {
+        return Ok(());
+    }
+    let moved = planned
+        .iter()
+        .find(|plan| !shown.contains(plan))
+        .or_else(|| shown.iter().find(|plan| !planned.contains(plan)));
+    let row = moved.map_or("", |plan| plan.audit.row.as_str());
+    Err(
+        Failure::new(Kind::Moved, format!("row {row} is no longer as shown"))
+            .hint("nothing was written; run it again to see the plan as it is now"),
+    )
+}
+
+async fn answer(rows: usize) -> Result<Option<WriteConsent>, Failure> {
+    let asked = write!(io::stderr(), "\nRepair {rows} row(s) now? [y/N] ");
+    asked.map_err(anyhow::Error::from)?;
+    // On a thread of its own, so that a signal is heard while the operator thinks.
+    let line = tokio::task::spawn_blocking(|| {
+        let mut line = String::new();
+        io::stdin().read_line(&mut line).map(|_| line)
+    });
+    let line = line
+        .await
+        .map_err(anyhow::Error::from)?
+        .map_err(|error| anyhow::Error::from(error).context("cannot read the answer"))?;
+    Ok(WriteConsent::from_answer(&line))
+}
+
+/// Prints how it ended, after the plan was shown: to a person, only what is new.
+fn end(report: &Report, format: Format) -> Result<(), Failure> {
+    match format {
+        Format::Table => table::write_closing(report, &mut io::stdout().lock())
+            .map_err(|error| anyhow::Error::from(error).into()),
+        Format::Json => print(report, format),
+    }
+}
+
+fn report(session: &Session, repair: Repair, ending: Ending) -> Report {
+    Report {
+        database: session.database().clone(),
+        servers: repair.servers,
+        ending,
+        plans: repair.plans,
+    }
+}
+
+/// The outcome of a repair, which stands even if nobody reads the report.
+fn repaired(report: &Report, printed: Result<(), Failure>) -> Result<Outcome, Failure> {
+    match printed {
+        Err(failure) if failure.kind() != Kind::BrokenPipe => {
+            Err(failure.context(match report.ending {
+                Ending::Applied => "the repair was committed, but",
+                Ending::Scanned | Ending::DryRun | Ending::NothingToDo | Ending::Declined => {
+                    "nothing was written, and"
+                }
+            }))
+        }
+        Ok(()) | Err(_) => Ok(Outcome::Repaired {
+            held: report.summary().rows_held > 0,
+        }),
+    }
+}
+
+/// A random duration from half of `pause` to all of it, so that two writers do not meet again.
+fn jittered(pause: Duration) -> Duration {
+    use std::hash::{BuildHasher as _, RandomState};
+    let random = RandomState::new().hash_one(()) % 512;
+    pause / 2 + pause * u32::try_from(random).unwrap_or_default() / 1024
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jitter_stays_within_its_bounds() {
+        let pause = Duration::from_millis(100);
+        for _ in 0..1000 {
+            let found = jittered(pause);
+            assert!(found >= pause / 2 && found <= pause, "{found:?}");
+        }
+    }
+}

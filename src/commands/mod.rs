@@ -1,0 +1,146 @@
+//! One file a subcommand: the straight pipe from arguments to outcome. Here, what they share.
+
+pub mod fix;
+pub mod scan;
+
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+
+use anyhow::Context as _;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::cli::{Format, ServerArgs, kept_sources};
+use crate::db::schema::Schema;
+use crate::failure::{Failure, Kind};
+use crate::litellm::server::ConfigServers;
+use crate::report::{self, Report};
+
+/// What the operator says of servers that have no row.
+#[derive(Debug)]
+pub(crate) struct Beyond {
+    pub(crate) kept: BTreeSet<String>,
+    pub(crate) config: ConfigServers,
+}
+
+impl Beyond {
+    /// Reads the files that `--keep` names; blank lines and `#` comments in them are skipped.
+    pub(crate) fn read(args: &ServerArgs) -> Result<Self, Failure> {
+        let (references, files) = kept_sources(&args.keep);
+        let mut kept: BTreeSet<String> = references.into_iter().collect();
+        for file in files {
+            let text = std::fs::read_to_string(&file)
+                .with_context(|| format!("cannot read --keep @{}", file.display()))?;
+            let entries = text
+                .lines()
+                .map(str::trim)
+                .filter(|line| !line.is_empty() && !line.starts_with('#'));
+            kept.extend(entries.map(str::to_owned));
+        }
+        let config = if args.no_config_servers {
+            ConfigServers::None
+        } else {
+            ConfigServers::Unknown
+        };
+        Ok(Self { kept, config })
+    }
+}
+
+/// Ends work at a signal: what it was doing is dropped, and an open transaction with it.
+pub(crate) struct Interrupt {
+    signals: [(u8, Signal); 3],
+}
+
+impl Interrupt {
+    /// Takes over SIGINT, SIGTERM and SIGHUP; from here on they end nothing but [`Self::guard`].
+    pub(crate) fn listen() -> Result<Self, Failure> {
+        let one = |number: u8, kind: SignalKind| -> anyhow::Result<(u8, Signal)> {
+            Ok((number, signal(kind).context("cannot listen for signals")?))
+        };
+        Ok(Self {
+            signals: [
+                one(1, SignalKind::hangup())?,
+                one(2, SignalKind::interrupt())?,
+                one(15, SignalKind::terminate())?,
+            ],
+        })
+    }
+
+    /// Does `work`, unless a signal comes first.
+    pub(crate) async fn guard<T>(
+        &mut self,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let [(first, hangup), (second, interrupt), (third, terminate)] = &mut self.signals;
+        let number = tokio::select! {
+            done = work => return done,
+            _ = hangup.recv() => *first,
+            _ = interrupt.recv() => *second,
+            _ = terminate.recv() => *third,
+        };
+        Err(Failure::new(
+            Kind::Interrupted(number),
+            format!("ended by signal {number}; nothing was written"),
+        ))
+    }
+}
+
+impl crate::cli::ConnectionArgs {
+    pub(crate) async fn open(
+        &self,
+        lock: std::time::Duration,
+    ) -> Result<crate::db::session::Session, Failure> {
+        use sqlx::Connection as _;
+        let c = sqlx::PgConnection::connect(self.db_url.as_deref().unwrap())
+            .await
+            .unwrap();
+        crate::db::session::Session::new(
+            c,
+            (String::new(), 5432),
+            "public".into(),
+            crate::db::session::Timeouts {
+                lock,
+                statement: self.statement_timeout,
+            },
+        )
+        .await
+    }
+}
+
+/// Warns, on stderr, of what a reader of the report should know first.
+pub(crate) fn warn(warning: impl std::fmt::Display) {
+    // Nobody is left to tell if stderr is gone.
+    let _ = writeln!(io::stderr(), "warning: {warning}");
+}
+
+/// Notes, on stderr, what the command works on.
+pub(crate) fn note(note: impl std::fmt::Display) {
+    let _ = writeln!(io::stderr(), "{note}");
+}
+
+/// Warns of tables that may link to permission rows in ways this tool does not know.
+pub(crate) fn warn_unknown_owners(schema: &Schema) {
+    let unknown = schema.unknown_owner_tables();
+    if !unknown.is_empty() {
+        warn(format_args!(
+            "this LiteLLM is newer than mcp-prune: table {} links to permission rows too, so no \
+             row can be taken for unused",
+            unknown.join(", ")
+        ));
+    }
+}
+
+/// Prints a report to stdout.
+pub(crate) fn print(report: &Report, format: Format) -> Result<(), Failure> {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let written = match format {
+        Format::Table => report::table::write(report, &mut out),
+        Format::Json => report::json::write(report, &mut out),
+    };
+    written.and_then(|()| out.flush()).map_err(|error| {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            Failure::new(Kind::BrokenPipe, "standard output was closed")
+        } else {
+            Failure::caused(Kind::Error, error).context("cannot write the report")
+        }
+    })
+}

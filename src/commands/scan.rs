@@ -1,0 +1,78 @@
+//! `scan`: reports what is stale; never writes.
+
+use super::{Beyond, Interrupt, note, print, warn, warn_unknown_owners};
+use crate::cli::ScanArgs;
+use crate::db::read::{self, Lock};
+use crate::db::schema::Purpose;
+use crate::db::session::Session;
+use crate::exit::Outcome;
+use crate::failure::Failure;
+use crate::litellm::server::ServerCatalog;
+use crate::litellm::sites::PERMISSIONS;
+use crate::repair::plan::RowPlan;
+use crate::repair::policy::Policy;
+use crate::report::{Ending, Report};
+
+/// Rows read at a time.
+const CHUNK: usize = 5_000;
+
+/// Runs `scan`.
+///
+/// # Errors
+///
+/// Why the database could not be read or the report not be written.
+pub async fn run(args: &ScanArgs) -> Result<Outcome, Failure> {
+    let beyond = Beyond::read(&args.servers)?;
+    let mut interrupt = Interrupt::listen()?;
+    let report = interrupt
+        .guard(async {
+            let mut session = args
+                .connection
+                .open(args.connection.statement_timeout)
+                .await?;
+            note(session.database());
+            let report = look(&mut session, beyond).await?;
+            session.close().await;
+            Ok(report)
+        })
+        .await?;
+    print(&report, args.output.format)?;
+    let summary = report.summary();
+    Ok(Outcome::Looked {
+        found: summary.stale + summary.unverified > 0,
+    })
+}
+
+async fn look(session: &mut Session, beyond: Beyond) -> Result<Report, Failure> {
+    let database = session.database().clone();
+    let mut open = session.begin(Purpose::Read).await?;
+    let (connection, schema) = open.parts();
+    warn_unknown_owners(schema);
+    let servers = read::servers(connection, schema).await?;
+    let catalog = ServerCatalog::new(&servers, beyond.kept, beyond.config);
+    let keys = read::detect(connection, schema, &PERMISSIONS, &catalog.unremarkable()).await?;
+    if catalog.rows() == 0 && !keys.is_empty() {
+        warn("the MCP server table is empty: make sure that this is the right database");
+    }
+    let keys: Vec<String> = keys.into_iter().collect();
+    let mut plans = Vec::new();
+    for chunk in keys.chunks(CHUNK) {
+        let rows = read::rows(connection, schema, &PERMISSIONS, chunk, Lock::None).await?;
+        plans.extend(rows.iter().map(|row| {
+            RowPlan::of(
+                &PERMISSIONS,
+                row,
+                &catalog,
+                schema.regime(),
+                Policy::default(),
+            )
+        }));
+    }
+    open.rollback().await?;
+    Ok(Report {
+        database,
+        servers: (&catalog).into(),
+        ending: Ending::Scanned,
+        plans,
+    })
+}

@@ -1,0 +1,376 @@
+//! Which tables and columns this database has, what the role may do with them, and which LiteLLM
+//! that implies.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use sqlx::{PgConnection, Row as _};
+
+use super::sql::{failed, ident};
+use crate::failure::{Failure, Kind};
+use crate::litellm::access::Regime;
+use crate::litellm::owners::{AUDIT_COPIES, LINK, OWNER_TABLES, OwnerTable};
+use crate::litellm::sites::{PERMISSIONS, Site, SiteTable};
+
+/// The table that says which servers exist.
+pub const SERVER_TABLE: &str = "LiteLLM_MCPServerTable";
+
+/// Its primary key, there in every LiteLLM that has the table.
+pub(super) const SERVER_ID: &str = "server_id";
+
+/// Its other columns that are read where they exist.
+///
+/// Source: migrations `20250806095134_rename_alias_to_server_name_mcp_table` (before it there was
+/// `alias` alone) and `20260319000000` (`approval_status`) of litellm-proxy-extras.
+pub(super) const SERVER_COLUMNS: [&str; 3] = ["server_name", "alias", "approval_status"];
+
+/// A table that came with LiteLLM 1.80.0, the release that made an empty result mean "no server".
+const SINCE_1_80: &str = "LiteLLM_AgentsTable";
+
+/// The database a command works on, as the server itself names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Database {
+    /// The host or socket folder that was connected to.
+    pub host: String,
+    /// The TCP port, or the number in the socket's name.
+    pub port: u16,
+    /// `current_database()`.
+    pub name: String,
+    /// The schema that holds LiteLLM's tables.
+    pub schema: String,
+    /// `current_user`.
+    pub user: String,
+}
+
+/// `database "litellm" at db:5432, schema "public", as user "ro"`: never a password.
+impl fmt::Display for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            host,
+            port,
+            name,
+            schema,
+            user,
+        } = self;
+        write!(
+            f,
+            "database \"{name}\" at {host}:{port}, schema \"{schema}\", as user \"{user}\""
+        )
+    }
+}
+
+/// What the command is going to do, and so which privileges it needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Only `SELECT`.
+    Read,
+    /// `SELECT`, and `UPDATE` on the columns that name servers.
+    Write,
+}
+
+/// LiteLLM's tables in this database: those known to this tool, and those that link unseen.
+#[derive(Debug)]
+pub struct Schema {
+    tables: BTreeMap<String, Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    columns: BTreeMap<String, Column>,
+    hides_rows: bool,
+}
+
+#[derive(Debug)]
+struct Column {
+    sql_type: String,
+    selectable: bool,
+    updatable: bool,
+}
+
+const COLUMNS: &str = r"
+SELECT c.relname::text, a.attname::text, format_type(a.atttypid, NULL),
+       has_column_privilege(c.oid, a.attnum, 'SELECT'),
+       has_column_privilege(c.oid, a.attnum, 'UPDATE'),
+       row_security_active(c.oid)
+FROM pg_class AS c
+JOIN pg_namespace AS n ON n.oid = c.relnamespace
+JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+WHERE n.nspname = $1 AND c.relkind IN ('r', 'p') AND (c.relname = ANY ($2) OR a.attname = $3)";
+
+const SCHEMAS_WITH: &str = r"
+SELECT n.nspname::text
+FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+WHERE c.relname = $1 AND c.relkind IN ('r', 'p')
+ORDER BY 1";
+
+const MAY_USE: &str = r"
+SELECT has_schema_privilege(n.oid, 'USAGE') FROM pg_namespace AS n WHERE n.nspname = $1";
+
+impl Schema {
+    /// Asks the catalog for LiteLLM's tables and checks that `purpose` can be served.
+    ///
+    /// # Errors
+    ///
+    /// Refused where the tables are not LiteLLM's or row security hides rows from this role, and
+    /// an access failure, with the `GRANT` that would do, where a privilege is missing.
+    pub async fn read(
+        connection: &mut PgConnection,
+        database: &Database,
+        purpose: Purpose,
+    ) -> Result<Self, Failure> {
+        let known: Vec<&str> = OWNER_TABLES
+            .iter()
+            .map(|owner| owner.table)
+            .chain([PERMISSIONS.table, SERVER_TABLE])
+            .collect();
+        let rows = sqlx::query(COLUMNS)
+            .bind(&database.schema)
+            .bind(known)
+            .bind(LINK)
+            .fetch_all(&mut *connection)
+            .await
+            .map_err(failed("read the system catalog"))?;
+        let mut tables: BTreeMap<String, Table> = BTreeMap::new();
+        for row in rows {
+            let table = tables.entry(row.get(0)).or_default();
+            table.hides_rows = row.get(5);
+            table.columns.insert(
+                row.get(1),
+                Column {
+                    sql_type: row.get(2),
+                    selectable: row.get(3),
+                    updatable: row.get(4),
+                },
+            );
+        }
+        let schema = Self { tables };
+        if let Err(reason) = schema.check_litellm() {
+            return Err(not_litellm(connection, database, &reason).await);
+        }
+        check_usage(connection, database).await?;
+        schema.check_privileges(database, purpose)?;
+        schema.check_row_security(database)?;
+        Ok(schema)
+    }
+
+    /// The places of `table` that this database has.
+    #[must_use]
+    pub fn sites(&self, table: &SiteTable) -> Vec<&'static Site> {
+        let sites: &'static [Site] = PERMISSIONS.sites;
+        sites
+            .iter()
+            .filter(|site| self.has(table.table, site.column))
+            .collect()
+    }
+
+    /// The owner tables that this database has and that link to permission rows.
+    pub(super) fn owner_tables(&self) -> impl Iterator<Item = &'static OwnerTable> {
+        OWNER_TABLES
+            .iter()
+            .filter(|owner| self.has(owner.table, LINK))
+    }
+
+    /// Whether the table is here and has the column.
+    pub(super) fn has(&self, table: &str, column: &str) -> bool {
+        self.column(table, column).is_some()
+    }
+
+    /// What the tables tell of the LiteLLM beside them.
+    #[must_use]
+    pub fn regime(&self) -> Regime {
+        Regime {
+            fails_closed: self.tables.contains_key(SINCE_1_80),
+            owners_known: self.unknown_owner_tables().is_empty(),
+        }
+    }
+
+    /// Tables that link to permission rows and that this tool does not know, in order.
+    #[must_use]
+    pub fn unknown_owner_tables(&self) -> Vec<&str> {
+        self.tables
+            .keys()
+            .map(String::as_str)
+            .filter(|name| {
+                *name != PERMISSIONS.table
+                    && !AUDIT_COPIES.contains(name)
+                    && self.has(name, LINK)
+                    && !OWNER_TABLES.iter().any(|owner| owner.table == *name)
+            })
+            .collect()
+    }
+
+    fn column(&self, table: &str, column: &str) -> Option<&Column> {
+        self.tables.get(table)?.columns.get(column)
+    }
+
+    fn check_litellm(&self) -> Result<(), String> {
+        let mut expected = vec![
+            (SERVER_TABLE, SERVER_ID, "text", true),
+            (PERMISSIONS.table, PERMISSIONS.key, "text", true),
+        ];
+        for site in PERMISSIONS.sites {
+            let sql_type = site.shape.sql_type();
+            expected.push((PERMISSIONS.table, site.column, sql_type, site.required));
+        }
+        for (table, name, sql_type, required) in expected {
+            if !self.tables.contains_key(table) {
+                return Err(format!("table \"{table}\" does not exist"));
+            }
+            match self.column(table, name) {
+                None if required => {
+                    return Err(format!("table \"{table}\" has no column \"{name}\""));
+                }
+                Some(column) if column.sql_type != sql_type => {
+                    return Err(format!(
+                        "column \"{name}\" of \"{table}\" is of type {}, not {sql_type}",
+                        column.sql_type
+                    ));
+                }
+                None | Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Every column that is read of a table that is here.
+    fn columns_read(&self) -> Vec<(&'static str, Vec<&'static str>)> {
+        let mut read = vec![
+            (
+                SERVER_TABLE,
+                [SERVER_ID].into_iter().chain(SERVER_COLUMNS).collect(),
+            ),
+            (
+                PERMISSIONS.table,
+                [PERMISSIONS.key]
+                    .into_iter()
+                    .chain(PERMISSIONS.sites.iter().map(|site| site.column))
+                    .collect(),
+            ),
+        ];
+        for owner in self.owner_tables() {
+            let columns: Vec<_> = [LINK, owner.id, owner.name]
+                .into_iter()
+                .chain(owner.parents.iter().copied())
+                .collect();
+            read.push((owner.table, columns));
+        }
+        read
+    }
+
+    fn check_privileges(&self, database: &Database, purpose: Purpose) -> Result<(), Failure> {
+        let mut grants = Vec::new();
+        for (table, columns) in self.columns_read() {
+            let lacking = |may: fn(&Column) -> bool| {
+                let missing: Vec<String> = columns
+                    .iter()
+                    .filter(|name| self.column(table, name).is_some_and(|c| !may(c)))
+                    .map(|name| ident(name))
+                    .collect();
+                missing.join(", ")
+            };
+            let mut grant = |privilege: &str, columns: String| {
+                if !columns.is_empty() {
+                    grants.push((
+                        table,
+                        privilege.to_owned(),
+                        format!(
+                            "GRANT {privilege} ({columns}) ON {}.{} TO {};",
+                            ident(&database.schema),
+                            ident(table),
+                            ident(&database.user)
+                        ),
+                    ));
+                }
+            };
+            grant("SELECT", lacking(|c| c.selectable));
+            let written = purpose == Purpose::Write && table == PERMISSIONS.table;
+            if written {
+                let columns: Vec<String> = self
+                    .sites(&PERMISSIONS)
+                    .iter()
+                    .filter(|s| self.column(table, s.column).is_some_and(|c| !c.updatable))
+                    .map(|s| ident(s.column))
+                    .collect();
+                grant("UPDATE", columns.join(", "));
+            }
+        }
+        let Some((table, privilege, _)) = grants.first() else {
+            return Ok(());
+        };
+        let sql: Vec<&str> = grants.iter().map(|(_, _, sql)| sql.as_str()).collect();
+        Err(Failure::new(
+            Kind::Access,
+            format!(
+                "role \"{}\" lacks {privilege} on table \"{table}\"",
+                database.user
+            ),
+        )
+        .hint(format!("have its owner run: {}", sql.join(" "))))
+    }
+
+    /// A row that row security hides is a server taken for deleted, or a grant never looked at.
+    fn check_row_security(&self, database: &Database) -> Result<(), Failure> {
+        let hidden = self
+            .columns_read()
+            .into_iter()
+            .map(|(table, _)| table)
+            .find(|table| self.tables.get(*table).is_some_and(|t| t.hides_rows));
+        let Some(table) = hidden else {
+            return Ok(());
+        };
+        Err(Failure::new(
+            Kind::Refused,
+            format!(
+                "row-level security on \"{table}\" can hide rows from role \"{}\"",
+                database.user
+            ),
+        )
+        .hint("use the tables' owner or a role with BYPASSRLS: a hidden server would look deleted"))
+    }
+}
+
+async fn not_litellm(connection: &mut PgConnection, database: &Database, why: &str) -> Failure {
+    let refused = Failure::new(
+        Kind::Refused,
+        format!(
+            "schema \"{}\" of database \"{}\" is not one of LiteLLM: {why}",
+            database.schema, database.name
+        ),
+    );
+    let elsewhere: Result<Vec<String>, _> = sqlx::query_scalar(SCHEMAS_WITH)
+        .bind(PERMISSIONS.table)
+        .fetch_all(connection)
+        .await;
+    match elsewhere.unwrap_or_default().first() {
+        Some(schema) if *schema != database.schema => refused.hint(format!(
+            "the table is in schema \"{schema}\": use --schema {schema}"
+        )),
+        Some(_) | None => refused.hint(
+            "check the database name, and ?schema= or --schema; \
+             LiteLLM has these tables from version 1.68.2 on",
+        ),
+    }
+}
+
+async fn check_usage(connection: &mut PgConnection, database: &Database) -> Result<(), Failure> {
+    let may_use: bool = sqlx::query_scalar(MAY_USE)
+        .bind(&database.schema)
+        .fetch_one(connection)
+        .await
+        .map_err(failed("read the system catalog"))?;
+    if may_use {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Kind::Access,
+        format!(
+            "role \"{}\" lacks USAGE on schema \"{}\"",
+            database.user, database.schema
+        ),
+    )
+    .hint(format!(
+        "have its owner run: GRANT USAGE ON SCHEMA {} TO {};",
+        ident(&database.schema),
+        ident(&database.user)
+    )))
+}

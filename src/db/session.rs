@@ -1,0 +1,169 @@
+//! A connection and the settings of its transactions.
+
+use std::time::Duration;
+
+use sqlx::{Connection as _, PgConnection, Postgres, Row as _, Transaction};
+
+use super::schema::{Database, Purpose, Schema};
+use super::sql::failed;
+use crate::failure::Failure;
+use crate::repair::policy::WriteConsent;
+
+/// How long a transaction may wait and work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// For one row lock.
+    pub lock: Duration,
+    /// For one statement.
+    pub statement: Duration,
+}
+
+/// How long the server keeps an open transaction of ours whose client fell silent, locks and all.
+const IDLE: Duration = Duration::from_mins(1);
+
+const WHO: &str = "SELECT current_database()::text, current_user::text";
+
+/// A connection to one database, and the schema to work on.
+#[derive(Debug)]
+pub struct Session {
+    connection: PgConnection,
+    database: Database,
+    timeouts: Timeouts,
+}
+
+impl Session {
+    /// Takes over a connection to `host` and `port` to work on `schema`.
+    ///
+    /// # Errors
+    ///
+    /// What the server said.
+    pub async fn new(
+        mut connection: PgConnection,
+        (host, port): (String, u16),
+        schema: String,
+        timeouts: Timeouts,
+    ) -> Result<Self, Failure> {
+        let row = sqlx::query(WHO)
+            .fetch_one(&mut connection)
+            .await
+            .map_err(failed("ask the server which database this is"))?;
+        let database = Database {
+            host,
+            port,
+            schema,
+            name: row.get(0),
+            user: row.get(1),
+        };
+        Ok(Self {
+            connection,
+            database,
+            timeouts,
+        })
+    }
+
+    /// The database, as the server itself names it.
+    #[must_use]
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+
+    /// Begins a transaction for `purpose` and reads which tables and columns there are.
+    ///
+    /// To read is `REPEATABLE READ, READ ONLY`: one snapshot, and the server itself refuses every
+    /// write. To write is `READ COMMITTED`: a row is judged as it is once locked.
+    ///
+    /// Everything is set for this transaction alone, so that a pooler may hand the server
+    /// connection to somebody else afterwards.
+    ///
+    /// # Errors
+    ///
+    /// What [`Schema::read`] says, and refused where a replica would have to be written.
+    pub async fn begin(&mut self, purpose: Purpose) -> Result<Open<'_>, Failure> {
+        let begin = match purpose {
+            Purpose::Read => "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY",
+            Purpose::Write => "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE",
+        };
+        let mut transaction = self
+            .connection
+            .begin_with(begin)
+            .await
+            .map_err(failed("begin a transaction"))?;
+        // pg_temp is named last because it would come first unnamed, and so could shadow a table.
+        sqlx::query(
+            "SELECT set_config('search_path', quote_ident($1) || ', pg_temp', true),
+                    set_config('lock_timeout', $2, true),
+                    set_config('statement_timeout', $3, true),
+                    set_config('idle_in_transaction_session_timeout', $4, true)",
+        )
+        .bind(&self.database.schema)
+        .bind(milliseconds(self.timeouts.lock))
+        .bind(milliseconds(self.timeouts.statement))
+        .bind(milliseconds(IDLE))
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed("set the transaction's timeouts"))?;
+        let schema = Schema::read(&mut transaction, &self.database, purpose).await?;
+        Ok(Open {
+            transaction,
+            schema,
+        })
+    }
+
+    /// Says goodbye to the server.
+    pub async fn close(self) {
+        // The work is done or rolled back by now: a failure here changes nothing for anybody.
+        let _ = self.connection.close().await;
+    }
+}
+
+/// A transaction, and the schema it sees. Dropped, it is rolled back.
+#[derive(Debug)]
+pub struct Open<'c> {
+    transaction: Transaction<'c, Postgres>,
+    /// Which tables and columns there are.
+    pub schema: Schema,
+}
+
+impl Open<'_> {
+    /// The connection within the transaction, and the schema.
+    pub fn parts(&mut self) -> (&mut PgConnection, &Schema) {
+        (&mut self.transaction, &self.schema)
+    }
+
+    /// Leaves the database as it was.
+    ///
+    /// # Errors
+    ///
+    /// What the server said; nothing was written all the same.
+    pub async fn rollback(self) -> Result<(), Failure> {
+        self.transaction
+            .rollback()
+            .await
+            .map_err(failed("roll back"))
+    }
+
+    /// Makes the changes permanent.
+    ///
+    /// # Errors
+    ///
+    /// Whether anything was written is then unknown if the connection was lost, and the message
+    /// says so.
+    pub async fn commit(self, _consent: &WriteConsent) -> Result<(), Failure> {
+        self.transaction.commit().await.map_err(|error| {
+            let unknown = error.as_database_error().is_none();
+            let failure = failed("commit")(error);
+            if unknown {
+                failure
+                    .context("the connection was lost during COMMIT, so the outcome is unknown")
+                    .hint("all of the repair was written or none of it; scan tells which")
+            } else {
+                failure
+            }
+        })
+    }
+}
+
+/// PostgreSQL reads a bare number of these settings as milliseconds.
+fn milliseconds(duration: Duration) -> String {
+    duration.as_millis().to_string()
+}

@@ -1,0 +1,78 @@
+//! How names of the catalogue get into SQL text, and what becomes of SQL errors.
+
+use sqlx::AssertSqlSafe;
+use sqlx::error::Error;
+
+use crate::failure::{Failure, Kind};
+
+/// Quotes an identifier, so that mixed case survives and nothing in it is read as SQL.
+pub(super) fn ident(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Fills the `{placeholders}` of a statement with SQL made of catalogue names.
+///
+/// The only door by which text gets into a statement: everything else is a bound parameter. It is
+/// safe because both the templates and the names are `'static`, written in this program.
+pub(super) fn statement(
+    template: &'static str,
+    fragments: &[(&'static str, String)],
+) -> AssertSqlSafe<String> {
+    let mut sql = template.to_owned();
+    for (placeholder, fragment) in fragments {
+        sql = sql.replace(placeholder, fragment);
+    }
+    AssertSqlSafe(sql)
+}
+
+/// Makes a [`Failure`] out of a driver's error, its kind chosen by SQLSTATE.
+///
+/// `doing` completes the sentence "cannot ...".
+///
+/// Source: PostgreSQL 17 manual, appendix A, "PostgreSQL Error Codes".
+pub(super) fn failed(doing: &'static str) -> impl FnOnce(Error) -> Failure {
+    move |error| {
+        let state = error
+            .as_database_error()
+            .and_then(|e| e.code())
+            .map(std::borrow::Cow::into_owned);
+        let message = match error.as_database_error() {
+            Some(e) => e.message().to_owned(),
+            None => error.to_string(),
+        };
+        let message = format!("cannot {doing}: {message}");
+        match state.as_deref() {
+            Some("55P03" | "40P01" | "40001") => Failure::new(Kind::Busy, message).hint(
+                "somebody else is writing the same rows; run it again, or raise --lock-timeout",
+            ),
+            Some("42501") => Failure::new(Kind::Access, message)
+                .hint("grant this role what the statement needs, or use another role"),
+            Some("25006") => Failure::new(Kind::Refused, message)
+                .hint("a replica cannot be written; point --db-url at the primary server"),
+            Some("57014") => Failure::new(Kind::Error, message).hint("raise --statement-timeout"),
+            Some("57P01" | "57P02" | "57P03") => Failure::new(Kind::Error, message)
+                .hint("the server ended the session and nothing was written; run it again"),
+            _ => Failure::new(Kind::Error, message),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identifiers_are_quoted() {
+        assert_eq!(ident("LiteLLM_TeamTable"), "\"LiteLLM_TeamTable\"");
+        assert_eq!(ident("a\"b"), "\"a\"\"b\"");
+    }
+
+    #[test]
+    fn every_placeholder_is_filled() {
+        let AssertSqlSafe(sql) = statement(
+            "SELECT {key} FROM {table} WHERE {key} = $1",
+            &[("{key}", ident("id")), ("{table}", ident("T"))],
+        );
+        assert_eq!(sql, r#"SELECT "id" FROM "T" WHERE "id" = $1"#);
+    }
+}

@@ -1,0 +1,96 @@
+//! The exit-code table.
+
+use crate::failure::Kind;
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing was to be written: `scan`, `fix --dry-run`, or a prompt answered with no.
+    Looked {
+        /// Whether a stale or an unverified reference was found.
+        found: bool,
+    },
+    /// A repair was committed and verified, or there was nothing to commit.
+    Repaired {
+        /// Whether a stale reference was held.
+        held: bool,
+    },
+    /// The tool could not do its work.
+    Failed(Kind),
+}
+
+/// The exit code of an outcome; with `exit_zero`, findings and held references count as success.
+///
+/// | code | meaning |
+/// |---|---|
+/// | 0 | nothing stale, or everything stale was repaired and verified |
+/// | 1 | error; nothing was written |
+/// | 2 | stale or unverified references found, nothing written |
+/// | 3 | repaired, but some references were held |
+/// | 4 | a guard refused |
+/// | 5 | a plan no longer matches the database |
+/// | 6 | busy |
+/// | 7 | cannot connect, authenticate, or lacks a privilege |
+/// | 64 | usage error |
+/// | 128+N | ended by signal N |
+#[must_use]
+pub fn code(outcome: Outcome, exit_zero: bool) -> u8 {
+    match outcome {
+        Outcome::Looked { found: true } if !exit_zero => 2,
+        Outcome::Repaired { held: true } if !exit_zero => 3,
+        Outcome::Looked { .. } | Outcome::Repaired { .. } | Outcome::Failed(Kind::BrokenPipe) => 0,
+        Outcome::Failed(Kind::Error) => 1,
+        Outcome::Failed(Kind::Refused) => 4,
+        Outcome::Failed(Kind::Moved) => 5,
+        Outcome::Failed(Kind::Busy | Kind::Taken) => 6,
+        Outcome::Failed(Kind::Access) => 7,
+        Outcome::Failed(Kind::Usage) => 64,
+        Outcome::Failed(Kind::Interrupted(signal)) => 128 + signal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every outcome, its code, and its code under `--exit-zero`.
+    const TABLE: [(Outcome, u8, u8); 15] = [
+        (Outcome::Looked { found: false }, 0, 0),
+        (Outcome::Looked { found: true }, 2, 0),
+        (Outcome::Repaired { held: false }, 0, 0),
+        (Outcome::Repaired { held: true }, 3, 0),
+        (Outcome::Failed(Kind::BrokenPipe), 0, 0),
+        (Outcome::Failed(Kind::Error), 1, 1),
+        (Outcome::Failed(Kind::Refused), 4, 4),
+        (Outcome::Failed(Kind::Moved), 5, 5),
+        (Outcome::Failed(Kind::Busy), 6, 6),
+        (Outcome::Failed(Kind::Taken), 6, 6),
+        (Outcome::Failed(Kind::Access), 7, 7),
+        (Outcome::Failed(Kind::Usage), 64, 64),
+        (Outcome::Failed(Kind::Interrupted(2)), 130, 130),
+        (Outcome::Failed(Kind::Interrupted(13)), 141, 141),
+        (Outcome::Failed(Kind::Interrupted(15)), 143, 143),
+    ];
+
+    #[test]
+    fn every_outcome_has_its_code() {
+        for (outcome, plain, exit_zero) in TABLE {
+            assert_eq!(code(outcome, false), plain, "{outcome:?}");
+            assert_eq!(code(outcome, true), exit_zero, "{outcome:?} --exit-zero");
+        }
+    }
+
+    #[test]
+    fn the_readme_lists_every_code() {
+        let readme = include_str!("../README.md");
+        let listed: Vec<u8> = readme
+            .lines()
+            .filter_map(|line| line.strip_prefix("| ")?.split(' ').next()?.parse().ok())
+            .collect();
+        let mut codes: Vec<u8> = TABLE.iter().map(|row| row.1).filter(|c| *c < 128).collect();
+        codes.sort_unstable();
+        codes.dedup();
+        assert_eq!(listed, codes);
+        assert!(readme.contains("| 128+N |"));
+    }
+}

@@ -1,0 +1,91 @@
+//! What kept the tool from doing its work: the one error type that reaches `main`.
+//!
+//! A finding is never a [`Failure`]: stale references are the answer, not an error.
+
+use std::fmt;
+
+/// The kinds of failure that a caller or a script treats differently.
+///
+/// [`crate::exit::Exit`] gives each its exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Anything without a kind of its own; nothing was written.
+    Error,
+    /// A guard refused to work on this database.
+    Refused,
+    /// What was planned or agreed to is no longer what the database holds.
+    Moved,
+    /// Others were writing the same rows, and a lock was not to be had in time.
+    Busy,
+    /// Another run of this tool holds the lock that one run at a time holds.
+    Taken,
+    /// No connection, no authentication, or a missing privilege.
+    Access,
+    /// The command line asks for something that cannot be.
+    Usage,
+    /// The reader of standard output went away.
+    BrokenPipe,
+    /// A signal, by its number.
+    Interrupted(u8),
+}
+
+/// Why a command could not do its work, and what the operator can do about it.
+#[derive(Debug)]
+pub struct Failure {
+    kind: Kind,
+    error: anyhow::Error,
+    hint: Option<String>,
+}
+
+impl Failure {
+    /// Makes a failure of `kind` that says `message`.
+    pub fn new(kind: Kind, message: impl fmt::Display) -> Self {
+        Self::caused(kind, anyhow::anyhow!("{message}"))
+    }
+
+    /// Makes a failure of `kind` out of an error and its causes.
+    pub fn caused(kind: Kind, error: impl Into<anyhow::Error>) -> Self {
+        Self {
+            kind,
+            error: error.into(),
+            hint: None,
+        }
+    }
+
+    /// Adds what the operator can do, one sentence in the imperative.
+    #[must_use]
+    pub fn hint(mut self, hint: impl fmt::Display) -> Self {
+        self.hint = Some(hint.to_string());
+        self
+    }
+
+    /// Puts `context` before the message, as in "context: message".
+    #[must_use]
+    pub fn context(mut self, context: impl fmt::Display + Send + Sync + 'static) -> Self {
+        self.error = self.error.context(context);
+        self
+    }
+
+    /// The kind a caller branches on.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::caused(Kind::Error, error)
+    }
+}
+
+/// The message with all its causes on one line, then the hint, if any, on a second.
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#}", self.error)?;
+        if let Some(hint) = &self.hint {
+            write!(f, "\nhint: {hint}")?;
+        }
+        Ok(())
+    }
+}

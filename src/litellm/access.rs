@@ -1,0 +1,181 @@
+//! When a removal takes a last grant, and when that may be.
+//!
+//! To LiteLLM an empty list is no denial. A key or team without servers inherits, an organization,
+//! user, end user or agent without servers sets no ceiling, so a row whose only entries are stale
+//! denies today and would allow once emptied.
+//!
+//! Source: LiteLLM 1.109.1 `mcp_server/auth/user_api_key_auth_mcp.py`: `team_set` and `key_set`
+//! (an empty set "does not restrict"), `_agent_capped_servers`, and the organization's ceiling.
+
+use super::row::{Cell, Row, Value};
+use super::sites::Shape;
+
+/// What the schema tells about the LiteLLM beside it, as far as emptied rows go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Regime {
+    /// The schema is of LiteLLM 1.80.0 or later: a key that may use no server gets none. Before,
+    /// an empty result meant the whole registry.
+    ///
+    /// Source: LiteLLM 1.79.3 `_experimental/mcp_server/mcp_server_manager.py`,
+    /// `get_allowed_mcp_servers`, against the same function of 1.80.0.
+    pub fails_closed: bool,
+    /// Every table that can link to a permission row is one this tool knows.
+    pub owners_known: bool,
+}
+
+/// Tells whether taking the references `gone` from `cell` takes a last grant of `row`.
+///
+/// Judged column by column, not by their union: agents before LiteLLM 1.105.0 do not read
+/// `mcp_tool_permissions`, so an empty `mcp_servers` alone lifts their ceiling. A key of the
+/// object is a last grant only where the row's array grants nothing; an array that cannot be read
+/// counts as granting nothing.
+#[must_use]
+pub fn takes_last_grant(row: &Row, cell: &Cell, gone: impl Fn(&str) -> bool) -> bool {
+    let Ok(value) = &cell.stored else {
+        return false;
+    };
+    let runs_empty = !value.is_empty() && value.without(gone).is_empty();
+    match cell.site.shape {
+        Shape::TextArray => runs_empty,
+        Shape::JsonKeys => runs_empty && arrays_grant_nothing(row),
+    }
+}
+
+fn arrays_grant_nothing(row: &Row) -> bool {
+    row.cells
+        .iter()
+        .filter(|cell| cell.site.shape == Shape::TextArray)
+        .all(|cell| cell.stored.as_ref().map_or(true, Value::is_empty))
+}
+
+/// Tells whether an emptied `row` provably grants nobody anything.
+///
+/// So it is where nobody links to the row, and where only keys do that have nobody to inherit
+/// from. A row that several owners share is judged by the strictest.
+#[must_use]
+pub fn may_run_empty(row: &Row, regime: Regime) -> bool {
+    if row.owners.is_empty() {
+        return regime.owners_known;
+    }
+    regime.owners_known && regime.fails_closed && row.owners.iter().all(|owner| owner.stands_alone)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::litellm::owners::{Owner, OwnerKind};
+    use crate::litellm::row::Stored;
+    use crate::litellm::sites::PERMISSIONS;
+
+    const REGIME: Regime = Regime {
+        fails_closed: true,
+        owners_known: true,
+    };
+
+    fn row(mcp_servers: &str, mcp_tool_permissions: &str) -> Row {
+        let cell = |site: &'static crate::litellm::sites::Site, text: &str| Cell {
+            site,
+            stored: Value::parse(site.shape, Some(text)),
+        };
+        Row {
+            key: "p-1".to_owned(),
+            cells: vec![
+                cell(&PERMISSIONS.sites[0], mcp_servers),
+                cell(&PERMISSIONS.sites[1], mcp_tool_permissions),
+            ],
+            owners: Vec::new(),
+        }
+    }
+
+    fn owner(kind: OwnerKind, stands_alone: bool) -> Owner {
+        Owner {
+            kind,
+            id: "id".to_owned(),
+            name: None,
+            stands_alone,
+        }
+    }
+
+    #[test]
+    fn a_last_grant_is_judged_per_column() {
+        // mcp_servers, mcp_tool_permissions, whether each column loses its last grant
+        for (array, keys, expected) in [
+            (r#"["gone"]"#, "null", [true, false]),
+            (r#"["gone","gone"]"#, "null", [true, false]),
+            (r#"["gone","a"]"#, "null", [false, false]),
+            (r#"["gone"]"#, r#"{"a":[]}"#, [true, false]),
+            (r#"["gone"]"#, r#"{"gone":[]}"#, [true, false]),
+            (r#"["a"]"#, r#"{"gone":[]}"#, [false, false]),
+            ("[]", r#"{"gone":[]}"#, [false, true]),
+            ("null", r#"{"gone":[]}"#, [false, true]),
+            ("[]", r#"{"gone":[],"a":[]}"#, [false, false]),
+            (r#"["a",null]"#, r#"{"gone":[]}"#, [false, true]),
+            (r#"["gone"]"#, "[]", [true, false]),
+            ("[]", "{}", [false, false]),
+        ] {
+            let row = row(array, keys);
+            let found = [0, 1].map(|at| takes_last_grant(&row, &row.cells[at], |r| r == "gone"));
+            assert_eq!(found, expected, "{array} {keys}");
+        }
+    }
+
+    #[test]
+    fn a_malformed_value_is_never_judged() {
+        let stored: Stored = Value::parse(Shape::JsonKeys, Some(r#"{"gone":null}"#));
+        assert!(stored.is_err());
+        let row = row("[]", r#"{"gone":null}"#);
+        assert!(!takes_last_grant(&row, &row.cells[1], |r| r == "gone"));
+    }
+
+    #[test]
+    fn only_unlinked_rows_and_keys_on_their_own_may_run_empty() {
+        let alone = owner(OwnerKind::Key, true);
+        let in_team = owner(OwnerKind::Key, false);
+        let team = owner(OwnerKind::Team, false);
+        for (owners, expected) in [
+            (vec![], true),
+            (vec![alone.clone()], true),
+            (vec![alone.clone(), alone.clone()], true),
+            (vec![in_team.clone()], false),
+            (vec![alone.clone(), in_team], false),
+            (vec![alone, team.clone()], false),
+            (vec![team], false),
+        ] {
+            let row = Row {
+                owners,
+                ..row("[]", "{}")
+            };
+            assert_eq!(may_run_empty(&row, REGIME), expected, "{:?}", row.owners);
+        }
+    }
+
+    #[test]
+    fn before_1_80_a_key_on_its_own_would_reach_every_server() {
+        let regime = Regime {
+            fails_closed: false,
+            ..REGIME
+        };
+        let unlinked = row("[]", "{}");
+        let linked = Row {
+            owners: vec![owner(OwnerKind::Key, true)],
+            ..unlinked.clone()
+        };
+        assert!(may_run_empty(&unlinked, regime));
+        assert!(!may_run_empty(&linked, regime));
+    }
+
+    #[test]
+    fn a_table_that_may_link_unseen_rules_out_both_exceptions() {
+        let regime = Regime {
+            owners_known: false,
+            ..REGIME
+        };
+        let unlinked = row("[]", "{}");
+        let linked = Row {
+            owners: vec![owner(OwnerKind::Key, true)],
+            ..unlinked.clone()
+        };
+        assert!(!may_run_empty(&unlinked, regime));
+        assert!(!may_run_empty(&linked, regime));
+    }
+}

@@ -1,0 +1,131 @@
+//! What is wrong with a row's references.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use super::access;
+use super::owners::Owner;
+use super::row::{Cell, Malformed, Row};
+use super::server::{Resolution, ServerCatalog};
+use super::sites::SiteTable;
+
+/// What a finding says of a reference or of a whole value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// The reference names a server that is gone.
+    Stale,
+    /// No row has it, but a server of a `config.yaml` may: never changed.
+    Unverified,
+    /// It names a row that no proxy serves: never changed.
+    Inactive,
+    /// LiteLLM cannot read the value: never changed.
+    Malformed(Malformed),
+}
+
+impl Kind {
+    /// The kind's name in reports and JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Stale => "stale",
+            Self::Unverified => "unverified",
+            Self::Inactive => "inactive",
+            Self::Malformed(_) => "malformed",
+        }
+    }
+}
+
+/// The name, and of a malformed value what is wrong with it.
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())?;
+        match self {
+            Self::Malformed(malformed) => write!(f, ": {malformed}"),
+            Self::Stale | Self::Unverified | Self::Inactive => Ok(()),
+        }
+    }
+}
+
+/// One thing wrong in one column of a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// What is wrong.
+    pub kind: Kind,
+    /// The column.
+    pub column: &'static str,
+    /// The reference as stored; `None` where the whole value is malformed.
+    pub reference: Option<String>,
+    /// Whether removing the column's stale references would take the owners' last grant.
+    pub last_grant: bool,
+}
+
+/// What is wrong with one row, and who links to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Audit {
+    /// The row's table.
+    pub table: &'static str,
+    /// The row's primary key.
+    pub row: String,
+    /// Who links to it.
+    pub owners: Vec<Owner>,
+    /// What was found, ordered by column, then by position in the array or by JSON key. A
+    /// reference that a column holds twice is found once.
+    pub findings: Vec<Finding>,
+}
+
+impl Audit {
+    /// Finds what is wrong with `row`, a row of `table`.
+    #[must_use]
+    pub fn of(table: &SiteTable, row: &Row, catalog: &ServerCatalog) -> Self {
+        let findings = row
+            .cells
+            .iter()
+            .flat_map(|cell| audit_cell(row, cell, catalog))
+            .collect();
+        Self {
+            table: table.table,
+            row: row.key.clone(),
+            owners: row.owners.clone(),
+            findings,
+        }
+    }
+
+    /// Whether a finding is of `kind`, by name.
+    #[must_use]
+    pub fn has(&self, kind: &str) -> bool {
+        self.findings.iter().any(|f| f.kind.name() == kind)
+    }
+}
+
+fn audit_cell(row: &Row, cell: &Cell, catalog: &ServerCatalog) -> Vec<Finding> {
+    let finding = |kind, reference: Option<&str>, last_grant| Finding {
+        kind,
+        column: cell.site.column,
+        reference: reference.map(str::to_owned),
+        last_grant,
+    };
+    let value = match &cell.stored {
+        Ok(value) => value,
+        Err(malformed) => return vec![finding(Kind::Malformed(*malformed), None, false)],
+    };
+    let is_stale = |reference: &str| catalog.resolve(reference) == Resolution::Stale;
+    let last_grant = !row.owners.is_empty() && access::takes_last_grant(row, cell, is_stale);
+    let mut seen = BTreeSet::new();
+    value
+        .references()
+        .filter(|reference| seen.insert(*reference))
+        .filter_map(|reference| {
+            let kind = match catalog.resolve(reference) {
+                Resolution::Stale => Kind::Stale,
+                Resolution::Unverified => Kind::Unverified,
+                Resolution::Inactive => Kind::Inactive,
+                Resolution::Live | Resolution::Sentinel | Resolution::Kept => return None,
+            };
+            Some(finding(
+                kind,
+                Some(reference),
+                last_grant && kind == Kind::Stale,
+            ))
+        })
+        .collect()
+}

@@ -1,0 +1,159 @@
+//! The tables that link to a permission row, and what is shown of their rows.
+
+use std::fmt;
+
+/// What kind of thing holds a permission row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum OwnerKind {
+    /// A virtual key.
+    Key,
+    /// A team.
+    Team,
+    /// An organization.
+    Organization,
+    /// A project.
+    Project,
+    /// An internal user.
+    User,
+    /// A customer named in a request.
+    EndUser,
+    /// An agent.
+    Agent,
+}
+
+impl OwnerKind {
+    /// The kind's name in reports and JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Key => "key",
+            Self::Team => "team",
+            Self::Organization => "organization",
+            Self::Project => "project",
+            Self::User => "user",
+            Self::EndUser => "end_user",
+            Self::Agent => "agent",
+        }
+    }
+}
+
+/// A row that links to a permission row.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Owner {
+    /// What it is.
+    pub kind: OwnerKind,
+    /// Its primary key; of a key only the first 8 characters of the token hash.
+    pub id: String,
+    /// The name a person gave it.
+    pub name: Option<String>,
+    /// Whether it is a key without team, organization, user and agent: nobody it could inherit
+    /// servers from.
+    pub stands_alone: bool,
+}
+
+/// "key ci-bot (ab12cd34)", or "team 7f3a…" where it has no name.
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = self.kind.name().replace('_', " ");
+        match self.name.as_deref() {
+            Some(name) if !name.is_empty() => write!(f, "{kind} {name} ({})", self.id),
+            _ => write!(f, "{kind} {}", self.id),
+        }
+    }
+}
+
+/// A table with a column [`LINK`], and what may be selected of it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct OwnerTable {
+    /// What its rows are.
+    pub kind: OwnerKind,
+    /// The table's name.
+    pub table: &'static str,
+    /// The primary key.
+    pub id: &'static str,
+    /// The column with the name a person gave.
+    pub name: &'static str,
+    /// Whether the id is a credential's hash, of which only a prefix is selected.
+    pub id_is_secret: bool,
+    /// The columns that name whom an owner without servers of its own would inherit them from.
+    pub parents: &'static [&'static str],
+}
+
+/// The column by which an owner links to its permission row.
+pub const LINK: &str = "object_permission_id";
+
+/// Every table that links to a permission row by [`LINK`].
+///
+/// Source: `schema.prisma` of litellm-proxy-extras 0.4.110, the relations of
+/// `LiteLLM_ObjectPermissionTable`. Columns that hold credentials (`password`, `litellm_params`,
+/// `metadata`) or personal data (`user_email`) are left out on purpose.
+pub const OWNER_TABLES: [OwnerTable; 7] = [
+    OwnerTable {
+        kind: OwnerKind::Key,
+        table: "LiteLLM_VerificationToken",
+        id: "token",
+        name: "key_alias",
+        id_is_secret: true,
+        parents: &["team_id", "organization_id", "user_id", "agent_id"],
+    },
+    owner(
+        OwnerKind::Team,
+        "LiteLLM_TeamTable",
+        "team_id",
+        "team_alias",
+    ),
+    owner(
+        OwnerKind::Organization,
+        "LiteLLM_OrganizationTable",
+        "organization_id",
+        "organization_alias",
+    ),
+    owner(
+        OwnerKind::Project,
+        "LiteLLM_ProjectTable",
+        "project_id",
+        "project_alias",
+    ),
+    owner(
+        OwnerKind::User,
+        "LiteLLM_UserTable",
+        "user_id",
+        "user_alias",
+    ),
+    owner(
+        OwnerKind::EndUser,
+        "LiteLLM_EndUserTable",
+        "user_id",
+        "alias",
+    ),
+    owner(
+        OwnerKind::Agent,
+        "LiteLLM_AgentsTable",
+        "agent_id",
+        "agent_name",
+    ),
+];
+
+/// Tables with a column [`LINK`] whose rows own nothing: copies kept for audit.
+///
+/// Source: the same schema; neither has a foreign key to the permission table.
+pub const AUDIT_COPIES: [&str; 2] = [
+    "LiteLLM_DeletedVerificationToken",
+    "LiteLLM_DeletedTeamTable",
+];
+
+const fn owner(
+    kind: OwnerKind,
+    table: &'static str,
+    id: &'static str,
+    name: &'static str,
+) -> OwnerTable {
+    OwnerTable {
+        kind,
+        table,
+        id,
+        name,
+        id_is_secret: false,
+        parents: &[],
+    }
+}

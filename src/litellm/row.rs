@@ -1,0 +1,227 @@
+//! One row that names servers: what its columns hold, and when LiteLLM cannot read them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde_json::Value as Json;
+
+use super::owners::Owner;
+use super::sites::{Shape, Site};
+
+/// A column value that LiteLLM can read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Value {
+    /// A `text[]`: references in stored order, duplicates kept.
+    Array(Vec<String>),
+    /// A `jsonb` object: tool names by reference.
+    Keys(BTreeMap<String, Vec<String>>),
+}
+
+/// What is wrong with a value that LiteLLM cannot read.
+///
+/// Such a value makes the whole row unreadable: LiteLLM drops the permission object, which lifts
+/// the restriction of a key or team and denies at other levels. So a repair of it changes access
+/// either way and is not for this tool to choose.
+///
+/// Source: LiteLLM 1.109.1 `models/object_permission.py` (the types) and `auth/auth_checks.py`,
+/// `get_object_permission` (swallows the validation error).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Malformed {
+    /// An array with a NULL element.
+    NullElement,
+    /// An array with more than one dimension.
+    NestedArray,
+    /// JSON that is no object; a string may be an object encoded twice.
+    NotAnObject(&'static str),
+    /// An object with a value that is no list of strings.
+    NotToolLists,
+    /// JSON nested too deep to be read.
+    Unreadable,
+}
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NullElement => f.write_str("the array has a NULL element"),
+            Self::NestedArray => f.write_str("the array has more than one dimension"),
+            Self::NotAnObject(found) => write!(f, "expected a JSON object, found {found}"),
+            Self::NotToolLists => {
+                f.write_str("a value of the JSON object is not a list of tool names")
+            }
+            Self::Unreadable => f.write_str("the JSON is nested too deep"),
+        }
+    }
+}
+
+/// What a column holds: a value, or what is wrong with it.
+pub type Stored = Result<Value, Malformed>;
+
+/// One column of a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cell {
+    /// Which column.
+    pub site: &'static Site,
+    /// What it holds.
+    pub stored: Stored,
+}
+
+/// One row that names servers, with whoever links to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// The primary key.
+    pub key: String,
+    /// The columns that this database has, in the order of the table's sites.
+    pub cells: Vec<Cell>,
+    /// Who links to the row, ordered by kind.
+    pub owners: Vec<Owner>,
+}
+
+impl Value {
+    /// Reads a column value from its JSON text; `None` is SQL NULL.
+    ///
+    /// SQL NULL, JSON `null`, `{}` and an array without elements are all simply empty.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with a value that LiteLLM cannot read.
+    pub fn parse(shape: Shape, text: Option<&str>) -> Stored {
+        let json = match text {
+            None => Json::Null,
+            Some(text) => serde_json::from_str(text).map_err(|_| Malformed::Unreadable)?,
+        };
+        match shape {
+            Shape::TextArray => parse_array(json),
+            Shape::JsonKeys => parse_keys(json),
+        }
+    }
+
+    /// The references held, in stored order for an array and in key order for an object.
+    pub fn references(&self) -> impl Iterator<Item = &str> {
+        let (array, keys) = match self {
+            Self::Array(references) => (Some(references), None),
+            Self::Keys(tools) => (None, Some(tools)),
+        };
+        array
+            .into_iter()
+            .flatten()
+            .chain(keys.into_iter().flat_map(BTreeMap::keys))
+            .map(String::as_str)
+    }
+
+    /// Whether no reference is held.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.references().next().is_none()
+    }
+
+    /// This value without the references that `gone` tells; what stays keeps its order.
+    #[must_use]
+    pub fn without(&self, gone: impl Fn(&str) -> bool) -> Self {
+        match self {
+            Self::Array(references) => {
+                Self::Array(references.iter().filter(|r| !gone(r)).cloned().collect())
+            }
+            Self::Keys(tools) => Self::Keys(
+                tools
+                    .iter()
+                    .filter(|(reference, _)| !gone(reference))
+                    .map(|(reference, tools)| (reference.clone(), tools.clone()))
+                    .collect(),
+            ),
+        }
+    }
+}
+
+fn parse_array(json: Json) -> Stored {
+    match serde_json::from_value::<Option<Vec<String>>>(json.clone()) {
+        Ok(references) => Ok(Value::Array(references.unwrap_or_default())),
+        Err(_)
+            if json
+                .as_array()
+                .is_some_and(|e| e.iter().any(Json::is_array)) =>
+        {
+            Err(Malformed::NestedArray)
+        }
+        Err(_) => Err(Malformed::NullElement),
+    }
+}
+
+fn parse_keys(json: Json) -> Stored {
+    match json {
+        Json::Null => Ok(Value::Keys(BTreeMap::new())),
+        Json::Object(_) => serde_json::from_value(json)
+            .map(Value::Keys)
+            .map_err(|_| Malformed::NotToolLists),
+        Json::Bool(_) => Err(Malformed::NotAnObject("a boolean")),
+        Json::Number(_) => Err(Malformed::NotAnObject("a number")),
+        Json::String(_) => Err(Malformed::NotAnObject("a string")),
+        Json::Array(_) => Err(Malformed::NotAnObject("an array")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn array(text: &str) -> Stored {
+        Value::parse(Shape::TextArray, Some(text))
+    }
+
+    fn keys(text: &str) -> Stored {
+        Value::parse(Shape::JsonKeys, Some(text))
+    }
+
+    #[test]
+    fn every_spelling_of_nothing_is_empty() {
+        for (shape, text) in [
+            (Shape::TextArray, None),
+            (Shape::TextArray, Some("[]")),
+            (Shape::JsonKeys, None),
+            (Shape::JsonKeys, Some("null")),
+            (Shape::JsonKeys, Some("{}")),
+        ] {
+            let value = Value::parse(shape, text).unwrap();
+            assert!(value.is_empty(), "{shape:?} {text:?}");
+        }
+    }
+
+    #[test]
+    fn an_array_keeps_order_and_duplicates() {
+        let value = array(r#"["b","a","b",""]"#).unwrap();
+        assert_eq!(value.references().collect::<Vec<_>>(), ["b", "a", "b", ""]);
+        let left = value.without(|reference| reference == "a");
+        assert_eq!(left, array(r#"["b","b",""]"#).unwrap());
+    }
+
+    #[test]
+    fn an_object_loses_only_the_keys_named() {
+        let value = keys(r#"{"a":[],"b":["*"],"c":["x","y"]}"#).unwrap();
+        let left = value.without(|reference| reference == "b");
+        assert_eq!(left, keys(r#"{"a":[],"c":["x","y"]}"#).unwrap());
+    }
+
+    #[test]
+    fn what_pydantic_rejects_is_malformed() {
+        for (text, expected) in [
+            ("[]", Malformed::NotAnObject("an array")),
+            (r#""{\"a\": []}""#, Malformed::NotAnObject("a string")),
+            ("1", Malformed::NotAnObject("a number")),
+            ("false", Malformed::NotAnObject("a boolean")),
+            (r#"{"a":null}"#, Malformed::NotToolLists),
+            (r#"{"a":"*"}"#, Malformed::NotToolLists),
+            (r#"{"a":{"t":true}}"#, Malformed::NotToolLists),
+            (r#"{"a":[1]}"#, Malformed::NotToolLists),
+            (r#"{"a":[],"b":[["t"]]}"#, Malformed::NotToolLists),
+        ] {
+            assert_eq!(keys(text), Err(expected), "{text}");
+        }
+        assert_eq!(array(r#"["a",null]"#), Err(Malformed::NullElement));
+        assert_eq!(array(r#"[["a"],["b"]]"#), Err(Malformed::NestedArray));
+    }
+
+    #[test]
+    fn json_too_deep_to_read_is_malformed_and_not_a_crash() {
+        let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
+        assert_eq!(keys(&deep), Err(Malformed::Unreadable));
+    }
+}

@@ -1,0 +1,321 @@
+//! MCP servers, references to them, and what a reference resolves to.
+
+use std::collections::{BTreeSet, HashMap};
+
+/// The words LiteLLM gives a meaning of their own in a list of servers.
+///
+/// They are never stale, at any level. On a key `no-mcp-servers` denies everything, on a team
+/// `all-proxy-mcpservers` stands for the whole registry, and `all-team-mcpservers` is reserved.
+///
+/// Source: LiteLLM 1.109.1 `_types.py`, `SpecialMCPServerNames` and `SpecialMCPServerName`.
+pub const SENTINELS: [&str; 3] = [
+    "no-mcp-servers",
+    "all-proxy-mcpservers",
+    "all-team-mcpservers",
+];
+
+/// One row of `"LiteLLM_MCPServerTable"`, as far as resolving goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// The primary key.
+    pub server_id: String,
+    /// The display name, if the row has one.
+    pub server_name: Option<String>,
+    /// The short name, if the row has one.
+    pub alias: Option<String>,
+    /// The review state; `None` where the column is NULL or does not exist.
+    pub approval_status: Option<String>,
+}
+
+impl Server {
+    /// Tells whether a proxy loads this row into its registry.
+    ///
+    /// Source: LiteLLM 1.109.1 `mcp_server/db.py`, `get_runtime_mcp_server_rows`.
+    #[must_use]
+    pub fn is_served(&self) -> bool {
+        matches!(
+            self.approval_status.as_deref(),
+            None | Some("active" | "approved")
+        )
+    }
+
+    fn identifiers(&self) -> impl Iterator<Item = &str> {
+        [
+            Some(self.server_id.as_str()),
+            self.alias.as_deref(),
+            self.server_name.as_deref(),
+        ]
+        .into_iter()
+        .flatten()
+    }
+}
+
+/// What the operator says of the servers that live in `config.yaml` and so have no row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConfigServers {
+    /// Nothing is known: a reference that a config server may own cannot be called stale.
+    Unknown,
+    /// There are none (`--no-config-servers`).
+    None,
+}
+
+/// What a reference means to LiteLLM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Resolution {
+    /// At least one served server has this id, alias or name.
+    Live,
+    /// Only rows that no proxy serves have it (pending, rejected, draft): the grant wakes up again
+    /// once one of them is approved.
+    Inactive,
+    /// One of [`SENTINELS`].
+    Sentinel,
+    /// Declared live by the operator with `--keep`.
+    Kept,
+    /// No server has it, and none outside the table can.
+    Stale,
+    /// No row has it, but a server of a `config.yaml` may.
+    Unverified,
+}
+
+/// Every server there is, keyed by everything a reference may call it.
+#[derive(Debug, Clone)]
+pub struct ServerCatalog {
+    /// Identifier to whether any server of that identifier is served.
+    served: HashMap<String, bool>,
+    kept: BTreeSet<String>,
+    config: ConfigServers,
+    rows: usize,
+    inactive: usize,
+}
+
+impl ServerCatalog {
+    /// Indexes the server table, the operator's `--keep` list, and what is known of config servers.
+    #[must_use]
+    pub fn new(servers: &[Server], kept: BTreeSet<String>, config: ConfigServers) -> Self {
+        let mut served = HashMap::with_capacity(servers.len() * 2);
+        for server in servers {
+            for identifier in server.identifiers() {
+                *served.entry(identifier.to_owned()).or_insert(false) |= server.is_served();
+            }
+        }
+        Self {
+            served,
+            kept,
+            config,
+            rows: servers.len(),
+            inactive: servers.iter().filter(|s| !s.is_served()).count(),
+        }
+    }
+
+    /// Resolves one reference as LiteLLM does: exact, case-sensitive, untrimmed.
+    ///
+    /// A name that several servers share means all of them, so one served server makes it live.
+    ///
+    /// Source: LiteLLM 1.109.1 `mcp_server/mcp_server_manager.py`, `expand_permission_list`.
+    #[must_use]
+    pub fn resolve(&self, reference: &str) -> Resolution {
+        if SENTINELS.contains(&reference) {
+            return Resolution::Sentinel;
+        }
+        let known = self.served.get(reference);
+        if known == Some(&true) {
+            Resolution::Live
+        } else if self.kept.contains(reference) {
+            Resolution::Kept
+        } else if known == Some(&false) {
+            Resolution::Inactive
+        } else if self.config == ConfigServers::None || is_hyphenated_uuid(reference) {
+            Resolution::Stale
+        } else {
+            Resolution::Unverified
+        }
+    }
+
+    /// The references that need no report (live, kept, sentinel), in order.
+    ///
+    /// This is what detection in SQL filters out; everything else is worth a look.
+    #[must_use]
+    pub fn unremarkable(&self) -> Vec<String> {
+        let live = self
+            .served
+            .iter()
+            .filter_map(|(identifier, served)| served.then_some(identifier.as_str()));
+        let all: BTreeSet<&str> = live
+            .chain(self.kept.iter().map(String::as_str))
+            .chain(SENTINELS)
+            .collect();
+        all.into_iter().map(str::to_owned).collect()
+    }
+
+    /// The number of rows in the server table.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// The number of those rows that no proxy serves.
+    #[must_use]
+    pub fn inactive(&self) -> usize {
+        self.inactive
+    }
+
+    /// What is known of servers that live in `config.yaml`.
+    #[must_use]
+    pub fn config(&self) -> ConfigServers {
+        self.config
+    }
+}
+
+/// Tells whether `text` is shaped as the ids LiteLLM gives to rows of the server table.
+///
+/// Ids of config servers are 32 hexadecimal digits without hyphens, or names; they never look so
+/// unless somebody pins one, which `--keep` and `--litellm-config` are for.
+///
+/// Source: LiteLLM 1.109.1 `mcp_server/db.py` (`create_mcp_server` draws a `uuid4`) and
+/// `mcp_server/mcp_server_manager.py` (`load_servers_from_config` hashes or pins).
+fn is_hyphenated_uuid(text: &str) -> bool {
+    text.len() == 36
+        && text.bytes().enumerate().all(|(at, byte)| match at {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UUID: &str = "0b8f8e0c-2f5d-4a51-9a35-1f4a1c9f7d10";
+
+    fn server(id: &str, name: Option<&str>, alias: Option<&str>, status: Option<&str>) -> Server {
+        Server {
+            server_id: id.to_owned(),
+            server_name: name.map(str::to_owned),
+            alias: alias.map(str::to_owned),
+            approval_status: status.map(str::to_owned),
+        }
+    }
+
+    fn catalog(servers: &[Server]) -> ServerCatalog {
+        ServerCatalog::new(servers, BTreeSet::new(), ConfigServers::Unknown)
+    }
+
+    #[test]
+    fn an_id_an_alias_and_a_name_are_live() {
+        let catalog = catalog(&[server("id-1", Some("GitHub MCP"), Some("gh"), None)]);
+        for reference in ["id-1", "GitHub MCP", "gh"] {
+            assert_eq!(catalog.resolve(reference), Resolution::Live, "{reference}");
+        }
+    }
+
+    #[test]
+    fn matching_is_exact_case_sensitive_and_untrimmed() {
+        let catalog = catalog(&[server("id-1", Some("github"), None, None)]);
+        for reference in ["GitHub", " github", "github ", "ID-1", ""] {
+            assert_eq!(
+                catalog.resolve(reference),
+                Resolution::Unverified,
+                "{reference:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_shared_name_is_live_when_any_of_its_servers_is_served() {
+        let pending = server("id-1", Some("gh"), None, Some("pending_review"));
+        let active = server("id-2", Some("gh"), None, Some("active"));
+        let catalog = catalog(&[active, pending]);
+        assert_eq!(catalog.resolve("gh"), Resolution::Live);
+        assert_eq!(catalog.resolve("id-1"), Resolution::Inactive);
+    }
+
+    #[test]
+    fn every_approval_status_exists_and_some_are_served() {
+        let served = [None, Some("active"), Some("approved")];
+        let unserved = ["pending_review", "rejected", "draft", "something new"];
+        for status in served {
+            let catalog = catalog(&[server(UUID, None, None, status)]);
+            assert_eq!(catalog.resolve(UUID), Resolution::Live, "{status:?}");
+        }
+        for status in unserved {
+            let catalog = catalog(&[server(UUID, None, None, Some(status))]);
+            assert_eq!(catalog.resolve(UUID), Resolution::Inactive, "{status}");
+        }
+    }
+
+    #[test]
+    fn sentinels_are_never_stale() {
+        let catalog = ServerCatalog::new(&[], BTreeSet::new(), ConfigServers::None);
+        for sentinel in SENTINELS {
+            assert_eq!(catalog.resolve(sentinel), Resolution::Sentinel);
+        }
+        assert_eq!(catalog.resolve("No-MCP-Servers"), Resolution::Stale);
+    }
+
+    #[test]
+    fn without_the_config_only_a_hyphenated_uuid_can_be_stale() {
+        let catalog = catalog(&[]);
+        assert_eq!(catalog.resolve(UUID), Resolution::Stale);
+        assert_eq!(catalog.resolve(&UUID.to_uppercase()), Resolution::Stale);
+        let may_be_config = [
+            "8617b96e5cdbfd8ff49b7f89aeca1072",
+            "deepwiki",
+            "0b8f8e0c2-f5d-4a51-9a35-1f4a1c9f7d10",
+            "0b8f8e0c-2f5d-4a51-9a35-1f4a1c9f7d1g",
+            "{0b8f8e0c-2f5d-4a51-9a35-1f4a1c9f7d1}",
+        ];
+        for reference in may_be_config {
+            assert_eq!(
+                catalog.resolve(reference),
+                Resolution::Unverified,
+                "{reference}"
+            );
+        }
+    }
+
+    #[test]
+    fn without_config_servers_every_unknown_reference_is_stale() {
+        let catalog = ServerCatalog::new(&[], BTreeSet::new(), ConfigServers::None);
+        for reference in ["8617b96e5cdbfd8ff49b7f89aeca1072", "deepwiki", ""] {
+            assert_eq!(
+                catalog.resolve(reference),
+                Resolution::Stale,
+                "{reference:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_kept_reference_is_live_by_decree() {
+        let kept = BTreeSet::from([UUID.to_owned(), "draft".to_owned()]);
+        let draft = server("id-1", Some("draft"), None, Some("draft"));
+        let catalog = ServerCatalog::new(&[draft], kept, ConfigServers::None);
+        assert_eq!(catalog.resolve(UUID), Resolution::Kept);
+        assert_eq!(catalog.resolve("draft"), Resolution::Kept);
+        assert_eq!(catalog.resolve("id-1"), Resolution::Inactive);
+    }
+
+    #[test]
+    fn what_detection_filters_out_is_exactly_what_needs_no_report() {
+        let catalog = ServerCatalog::new(
+            &[
+                server("id-1", Some("a"), Some("b"), None),
+                server("id-2", Some("c"), None, Some("rejected")),
+            ],
+            BTreeSet::from(["kept".to_owned()]),
+            ConfigServers::Unknown,
+        );
+        assert_eq!(
+            catalog.unremarkable(),
+            [
+                "a",
+                "all-proxy-mcpservers",
+                "all-team-mcpservers",
+                "b",
+                "id-1",
+                "kept",
+                "no-mcp-servers"
+            ]
+        );
+    }
+}

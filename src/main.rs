@@ -1,0 +1,52 @@
+//! Parses, runs, prints the error, and exits.
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use mcp_prune::cli::{Cli, Command};
+use mcp_prune::commands::{fix, scan};
+use mcp_prune::exit::{self, Outcome};
+use mcp_prune::failure::{Failure, Kind};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(message) => {
+            // `--help` and `--version` come as errors too, which go to stdout.
+            let printed = message.print().is_ok();
+            return match (message.use_stderr(), printed) {
+                (true, _) => exit::code(Outcome::Failed(Kind::Usage), false).into(),
+                (false, _) => ExitCode::SUCCESS,
+            };
+        }
+    };
+    let (outcome, exit_zero) = run(&cli);
+    let outcome = outcome.unwrap_or_else(|failure| {
+        if failure.kind() != Kind::BrokenPipe {
+            // Nobody is left to tell if stderr is gone.
+            let _ = writeln!(io::stderr(), "error: {failure}");
+        }
+        Outcome::Failed(failure.kind())
+    });
+    exit::code(outcome, exit_zero).into()
+}
+
+fn run(cli: &Cli) -> (Result<Outcome, Failure>, bool) {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            return (Err(Failure::caused(Kind::Error, error)), false);
+        }
+    };
+    let ended = match &cli.command {
+        Command::Scan(args) => (runtime.block_on(scan::run(args)), args.output.exit_zero),
+        Command::Fix(args) => (runtime.block_on(fix::run(args)), args.output.exit_zero),
+    };
+    // A thread may still wait for an answer at the prompt that a signal ended.
+    runtime.shutdown_background();
+    ended
+}

@@ -1,0 +1,4 @@
+//! What to do about the findings: plain values and functions, no I/O.
+
+pub mod plan;
+pub mod policy;

@@ -1,0 +1,271 @@
+//! The JSON report: a promise of its own, apart from the types inside.
+//!
+//! Version 1. Fields and kinds may be added; none change their meaning.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use super::{Ending, Report, Summary};
+use crate::litellm::finding::Kind;
+use crate::litellm::owners::Owner;
+use crate::litellm::row::Value;
+use crate::litellm::server::ConfigServers;
+use crate::repair::plan::{Edit, RowPlan};
+
+const VERSION: u32 = 1;
+
+#[derive(Serialize)]
+struct Head<'a> {
+    version: u32,
+    command: &'static str,
+    database: DatabaseV1<'a>,
+    servers: ServersV1,
+}
+
+#[derive(Serialize)]
+struct DatabaseV1<'a> {
+    host: &'a str,
+    port: u16,
+    name: &'a str,
+    schema: &'a str,
+    user: &'a str,
+}
+
+#[derive(Serialize)]
+struct ServersV1 {
+    database: usize,
+    inactive: usize,
+    config: usize,
+    /// Whether the number of config servers is known.
+    config_known: bool,
+}
+
+#[derive(Serialize)]
+struct ScanV1<'a> {
+    #[serde(flatten)]
+    head: Head<'a>,
+    summary: ScanSummaryV1,
+    findings: Vec<FindingV1<'a>>,
+}
+
+#[derive(Serialize)]
+struct ScanSummaryV1 {
+    rows: usize,
+    stale: usize,
+    unverified: usize,
+    inactive: usize,
+    malformed: usize,
+    last_grant_rows: usize,
+}
+
+#[derive(Serialize)]
+struct FindingV1<'a> {
+    kind: &'static str,
+    table: &'static str,
+    row: &'a str,
+    column: &'static str,
+    /// Null where the whole value is malformed.
+    reference: Option<&'a str>,
+    last_grant: bool,
+    /// What is wrong with a malformed value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
+    owners: Vec<OwnerV1<'a>>,
+}
+
+#[derive(Serialize)]
+struct OwnerV1<'a> {
+    kind: &'static str,
+    id: &'a str,
+    name: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct FixV1<'a> {
+    #[serde(flatten)]
+    head: Head<'a>,
+    outcome: &'static str,
+    changes: Vec<ChangeV1<'a>>,
+    held: Vec<HeldV1<'a>>,
+    summary: FixSummaryV1,
+    /// The file the old values were saved to.
+    journal: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct ChangeV1<'a> {
+    table: &'static str,
+    row: &'a str,
+    before: BTreeMap<&'static str, ValueV1>,
+    after: BTreeMap<&'static str, ValueV1>,
+    owners: Vec<OwnerV1<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum ValueV1 {
+    Array(Vec<String>),
+    Keys(BTreeMap<String, Vec<String>>),
+}
+
+#[derive(Serialize)]
+struct HeldV1<'a> {
+    table: &'static str,
+    row: &'a str,
+    column: &'static str,
+    reference: &'a str,
+    reason: &'static str,
+    owners: Vec<OwnerV1<'a>>,
+}
+
+#[derive(Serialize)]
+struct FixSummaryV1 {
+    rows_changed: usize,
+    references_removed: usize,
+    references_remapped: usize,
+    rows_held: usize,
+    /// Found and never changed.
+    unverified: usize,
+    inactive: usize,
+    malformed: usize,
+}
+
+/// Writes `report` as one JSON object and a newline.
+///
+/// # Errors
+///
+/// What `out` says.
+pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
+    let summary = report.summary();
+    match report.ending {
+        Ending::Scanned => write_object(&scan(report, summary), out),
+        Ending::DryRun => write_object(&fix(report, "dry-run", summary), out),
+        Ending::Applied => write_object(&fix(report, "applied", summary), out),
+        Ending::NothingToDo => write_object(&fix(report, "nothing-to-do", summary), out),
+        Ending::Declined => write_object(&fix(report, "declined", summary), out),
+    }
+}
+
+fn write_object(object: &impl Serialize, out: &mut impl Write) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, object)?;
+    out.write_all(b"\n")
+}
+
+fn head<'a>(report: &'a Report, command: &'static str) -> Head<'a> {
+    let database = &report.database;
+    Head {
+        version: VERSION,
+        command,
+        database: DatabaseV1 {
+            host: &database.host,
+            port: database.port,
+            name: &database.name,
+            schema: &database.schema,
+            user: &database.user,
+        },
+        servers: ServersV1 {
+            database: report.servers.database,
+            inactive: report.servers.inactive,
+            config: 0,
+            config_known: report.servers.config == ConfigServers::None,
+        },
+    }
+}
+
+fn scan(report: &Report, summary: Summary) -> ScanV1<'_> {
+    let findings = report.plans.iter().flat_map(|plan| {
+        plan.audit.findings.iter().map(|finding| FindingV1 {
+            kind: finding.kind.name(),
+            table: plan.audit.table,
+            row: &plan.audit.row,
+            column: finding.column,
+            reference: finding.reference.as_deref(),
+            last_grant: finding.last_grant,
+            detail: match finding.kind {
+                Kind::Malformed(malformed) => Some(malformed.to_string()),
+                Kind::Stale | Kind::Unverified | Kind::Inactive => None,
+            },
+            owners: owners(&plan.audit.owners),
+        })
+    });
+    ScanV1 {
+        head: head(report, "scan"),
+        summary: ScanSummaryV1 {
+            rows: summary.rows,
+            stale: summary.stale,
+            unverified: summary.unverified,
+            inactive: summary.inactive,
+            malformed: summary.malformed,
+            last_grant_rows: summary.last_grant_rows,
+        },
+        findings: findings.collect(),
+    }
+}
+
+fn fix<'a>(report: &'a Report, outcome: &'static str, summary: Summary) -> FixV1<'a> {
+    let changed = report.plans.iter().filter(|plan| !plan.edits.is_empty());
+    let held = report.plans.iter().flat_map(|plan| {
+        plan.held.iter().map(|held| HeldV1 {
+            table: plan.audit.table,
+            row: &plan.audit.row,
+            column: held.column,
+            reference: &held.reference,
+            reason: held.reason.name(),
+            owners: owners(&plan.audit.owners),
+        })
+    });
+    FixV1 {
+        head: head(report, "fix"),
+        outcome,
+        changes: changed.map(change).collect(),
+        held: held.collect(),
+        summary: FixSummaryV1 {
+            rows_changed: summary.rows_changed,
+            references_removed: summary.references_removed,
+            references_remapped: 0,
+            rows_held: summary.rows_held,
+            unverified: summary.unverified,
+            inactive: summary.inactive,
+            malformed: summary.malformed,
+        },
+        journal: None,
+    }
+}
+
+fn change(plan: &RowPlan) -> ChangeV1<'_> {
+    let columns = |value: fn(&Edit) -> Value| {
+        plan.edits
+            .iter()
+            .map(|edit| (edit.site().column, value(edit).into()))
+            .collect()
+    };
+    ChangeV1 {
+        table: plan.audit.table,
+        row: &plan.audit.row,
+        before: columns(|edit| edit.before().clone()),
+        after: columns(Edit::after),
+        owners: owners(&plan.audit.owners),
+    }
+}
+
+fn owners(owners: &[Owner]) -> Vec<OwnerV1<'_>> {
+    owners
+        .iter()
+        .map(|owner| OwnerV1 {
+            kind: owner.kind.name(),
+            id: &owner.id,
+            name: owner.name.as_deref(),
+        })
+        .collect()
+}
+
+impl From<Value> for ValueV1 {
+    fn from(value: Value) -> Self {
+        match value {
+            Value::Array(references) => Self::Array(references),
+            Value::Keys(tools) => Self::Keys(tools),
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! What a command has to say, before it is a table or JSON.
+
+pub mod json;
+pub mod table;
+
+use std::collections::BTreeMap;
+
+use crate::db::schema::Database;
+use crate::litellm::finding::{Finding, Kind};
+use crate::litellm::server::{ConfigServers, ServerCatalog};
+use crate::repair::plan::RowPlan;
+
+/// How a command ended, and so how its report reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// `scan` looked.
+    Scanned,
+    /// `fix --dry-run` did everything and rolled it back, or a prompt shows what it would do.
+    DryRun,
+    /// `fix` committed.
+    Applied,
+    /// `fix` found nothing that it may change.
+    NothingToDo,
+    /// The operator answered no.
+    Declined,
+}
+
+/// The servers that references were resolved against, in rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServerCounts {
+    /// Rows of the server table.
+    pub database: usize,
+    /// Those of them that no proxy serves.
+    pub inactive: usize,
+    /// What is known of servers without a row.
+    pub config: ConfigServers,
+}
+
+impl From<&ServerCatalog> for ServerCounts {
+    fn from(catalog: &ServerCatalog) -> Self {
+        Self {
+            database: catalog.rows(),
+            inactive: catalog.inactive(),
+            config: catalog.config(),
+        }
+    }
+}
+
+/// Everything a command found and did.
+#[derive(Debug)]
+pub struct Report {
+    /// The database.
+    pub database: Database,
+    /// The servers.
+    pub servers: ServerCounts,
+    /// How the command ended.
+    pub ending: Ending,
+    /// The rows with findings, ordered by primary key.
+    pub plans: Vec<RowPlan>,
+}
+
+/// Counts over a report, in rows and in references (a reference counts once per column of a row).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Rows with a finding.
+    pub rows: usize,
+    /// Stale references.
+    pub stale: usize,
+    /// Rows with a stale reference.
+    pub stale_rows: usize,
+    /// Unverified references.
+    pub unverified: usize,
+    /// References to servers that are not served.
+    pub inactive: usize,
+    /// Malformed values.
+    pub malformed: usize,
+    /// Rows whose owners would lose their last grant.
+    pub last_grant_rows: usize,
+    /// Rows with something to change.
+    pub rows_changed: usize,
+    /// References to remove.
+    pub references_removed: usize,
+    /// Rows with something held.
+    pub rows_held: usize,
+    /// References held.
+    pub references_held: usize,
+}
+
+impl Report {
+    /// Counts everything.
+    #[must_use]
+    pub fn summary(&self) -> Summary {
+        let mut summary = Summary::default();
+        for plan in &self.plans {
+            let findings = &plan.audit.findings;
+            summary.rows += usize::from(!findings.is_empty());
+            summary.stale_rows += usize::from(plan.audit.has(Kind::Stale.name()));
+            summary.last_grant_rows += usize::from(findings.iter().any(|f| f.last_grant));
+            for finding in findings {
+                *match finding.kind {
+                    Kind::Stale => &mut summary.stale,
+                    Kind::Unverified => &mut summary.unverified,
+                    Kind::Inactive => &mut summary.inactive,
+                    Kind::Malformed(_) => &mut summary.malformed,
+                } += 1;
+            }
+            summary.rows_changed += usize::from(!plan.edits.is_empty());
+            summary.rows_held += usize::from(!plan.held.is_empty());
+            summary.references_held += plan.held.len();
+            summary.references_removed +=
+                plan.edits.iter().map(|e| e.removed().len()).sum::<usize>();
+        }
+        summary
+    }
+
+    /// The stale references, each with the number of rows that hold it, most rows first.
+    #[must_use]
+    pub fn stale_references(&self) -> Vec<(&str, usize)> {
+        let mut rows: BTreeMap<&str, usize> = BTreeMap::new();
+        for plan in &self.plans {
+            let mut references: Vec<&str> = plan
+                .audit
+                .findings
+                .iter()
+                .filter(|finding| finding.kind == Kind::Stale)
+                .filter_map(|finding| finding.reference.as_deref())
+                .collect();
+            references.sort_unstable();
+            references.dedup();
+            for reference in references {
+                *rows.entry(reference).or_default() += 1;
+            }
+        }
+        let mut rows: Vec<(&str, usize)> = rows.into_iter().collect();
+        rows.sort_by_key(|(_, rows)| std::cmp::Reverse(*rows));
+        rows
+    }
+}
+
+/// Tells what `fix` does about a finding of `plan`: "remove", why it is held, or "leave".
+pub(crate) fn disposition(plan: &RowPlan, finding: &Finding) -> String {
+    let held = plan.held.iter().find(|held| {
+        held.column == finding.column && Some(&held.reference) == finding.reference.as_ref()
+    });
+    match (held, finding.kind) {
+        (Some(held), _) => format!("hold: {}", held.reason),
+        (None, Kind::Stale) => "remove".to_owned(),
+        (None, Kind::Unverified | Kind::Inactive | Kind::Malformed(_)) => "leave".to_owned(),
+    }
+}

@@ -1,0 +1,215 @@
+//! The report for people: what is wrong at a glance, then row by row, then what to do next.
+
+use std::io::{self, Write};
+
+use comfy_table::{LineStyle, TableStyle};
+use comfy_table::{ContentArrangement, Table};
+
+use super::{Ending, Report, Summary, disposition};
+use crate::litellm::owners::Owner;
+use crate::litellm::server::ConfigServers;
+
+/// Writes `report` for a person to read.
+///
+/// # Errors
+///
+/// What `out` says.
+pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
+    let summary = report.summary();
+    writeln!(out, "{}", headline(summary))?;
+    if report.plans.is_empty() {
+        return write_closing(report, out);
+    }
+    let stale = report.stale_references();
+    if !stale.is_empty() {
+        let mut table = table(&["DELETED SERVER", "ROWS"]);
+        for (reference, rows) in stale {
+            table.add_row([printable(reference), rows.to_string()]);
+        }
+        writeln!(out, "\n{table}")?;
+    }
+    writeln!(out, "\n{}", findings(report))?;
+    if report.ending != Ending::Scanned && summary.rows_changed > 0 {
+        writeln!(out, "\n{}", changes(report))?;
+    }
+    write_closing(report, out)
+}
+
+fn headline(summary: Summary) -> String {
+    if summary.rows == 0 {
+        return "No stale references.".to_owned();
+    }
+    let mut counts = vec![format!(
+        "{} in {}",
+        count(summary.stale, "stale reference"),
+        count(summary.stale_rows, "row")
+    )];
+    let others = [
+        (summary.unverified, "unverified"),
+        (summary.inactive, "inactive"),
+        (summary.malformed, "malformed"),
+    ];
+    counts.extend(
+        others
+            .iter()
+            .filter(|(number, _)| *number > 0)
+            .map(|(number, kind)| format!("{number} {kind}")),
+    );
+    format!("{}.", counts.join(", "))
+}
+
+fn findings(report: &Report) -> Table {
+    let mut table = table(&[
+        "OWNER",
+        "COLUMN",
+        "REFERENCE",
+        "VERDICT",
+        "LAST GRANT",
+        "FIX",
+        "ROW",
+    ]);
+    for plan in &report.plans {
+        for (at, finding) in plan.audit.findings.iter().enumerate() {
+            let first = at == 0;
+            table.add_row([
+                if first {
+                    owners(&plan.audit.owners)
+                } else {
+                    String::new()
+                },
+                finding.column.to_owned(),
+                finding
+                    .reference
+                    .as_deref()
+                    .map(printable)
+                    .unwrap_or_default(),
+                finding.kind.to_string(),
+                if finding.last_grant { "yes" } else { "" }.to_owned(),
+                disposition(plan, finding),
+                if first {
+                    printable(&plan.audit.row)
+                } else {
+                    String::new()
+                },
+            ]);
+        }
+    }
+    table
+}
+
+fn changes(report: &Report) -> Table {
+    let mut table = table(&["ROW", "COLUMN", "BEFORE", "AFTER"]);
+    for plan in &report.plans {
+        for edit in &plan.edits {
+            table.add_row([
+                printable(&plan.audit.row),
+                edit.site().column.to_owned(),
+                list(edit.before().references()),
+                list(edit.after().references()),
+            ]);
+        }
+    }
+    table
+}
+
+/// Writes only how it ended and what to do next.
+///
+/// # Errors
+///
+/// What `out` says.
+pub fn write_closing(report: &Report, out: &mut impl Write) -> io::Result<()> {
+    for line in advice(report, report.summary()) {
+        writeln!(out, "\n{line}")?;
+    }
+    Ok(())
+}
+
+fn advice(report: &Report, summary: Summary) -> Vec<String> {
+    let mut lines = Vec::new();
+    if summary.unverified > 0 && report.servers.config == ConfigServers::Unknown {
+        lines.push(
+            "Unverified references may name servers of a config.yaml, which have no row. If there \
+             is none, say --no-config-servers; keep single ones with --keep REF."
+                .to_owned(),
+        );
+    }
+    if summary.rows_held > 0 {
+        lines.push(format!(
+            "Held: {} in {}. To LiteLLM an empty list means \"inherit\" or \"no ceiling\", so \
+             removing the last entry would widen access; left as it is, it denies as before.",
+            count(summary.references_held, "reference"),
+            count(summary.rows_held, "row"),
+        ));
+    }
+    let repair = format!(
+        "{} from {}",
+        count(summary.references_removed, "stale reference"),
+        count(summary.rows_changed, "row")
+    );
+    let last = match report.ending {
+        Ending::Scanned if summary.rows_changed > 0 => {
+            format!("`mcp-prune fix` would remove {repair}. Next: mcp-prune fix --dry-run")
+        }
+        Ending::Scanned if summary.rows == 0 => return lines,
+        Ending::Scanned | Ending::NothingToDo => "There is nothing that fix may change.".to_owned(),
+        Ending::DryRun if summary.rows_changed == 0 => {
+            "Nothing was written (dry run): there is nothing that fix may change.".to_owned()
+        }
+        Ending::DryRun => format!("Nothing was written (dry run). It would remove {repair}."),
+        Ending::Applied => format!(
+            "Removed {repair}, verified and committed. Running proxies may serve the old rows for \
+             60 seconds."
+        ),
+        Ending::Declined => "Declined: nothing was written.".to_owned(),
+    };
+    lines.push(last);
+    lines
+}
+
+/// One owner a line.
+fn owners(owners: &[Owner]) -> String {
+    if owners.is_empty() {
+        return "nobody".to_owned();
+    }
+    let lines: Vec<String> = owners
+        .iter()
+        .map(|owner| printable(&owner.to_string()))
+        .collect();
+    lines.join("\n")
+}
+
+/// One reference a line.
+fn list<'a>(references: impl Iterator<Item = &'a str>) -> String {
+    let lines: Vec<String> = references.map(printable).collect();
+    if lines.is_empty() {
+        "(empty)".to_owned()
+    } else {
+        lines.join("\n")
+    }
+}
+
+/// Text as it is, or quoted and escaped where it would not be seen for what it is: empty, with
+/// space around it, or with characters that a terminal obeys instead of showing.
+fn printable(text: &str) -> String {
+    let odd = text.is_empty() || text.trim() != text || text.chars().any(char::is_control);
+    if odd {
+        format!("{text:?}")
+    } else {
+        text.to_owned()
+    }
+}
+
+fn count(number: usize, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{plural}")
+}
+
+/// A table that never cuts or wraps: what it shows is there to be copied.
+fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─')))
+        .set_content_arrangement(ContentArrangement::Disabled)
+        .set_header(header.to_vec());
+    table
+}
