@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::Duration;
 
-use super::{Beyond, Interrupt, note, print, warn_unknown_owners};
+use super::{Beyond, Interrupt, print, warn_unknown_owners};
 use crate::cli::{FixArgs, Format, OnEmpty};
 use crate::db::read::{self, Lock};
 use crate::db::schema::Purpose;
@@ -14,7 +14,7 @@ use crate::exit::Outcome;
 use crate::failure::{Failure, Kind};
 use crate::litellm::server::{Resolution, ServerCatalog};
 use crate::litellm::sites::PERMISSIONS;
-use crate::repair::plan::RowPlan;
+use crate::repair::plan::{Edit, RowPlan};
 use crate::repair::policy::{self, Policy, WriteConsent};
 use crate::report::{Ending, Report, ServerCounts, table};
 
@@ -23,6 +23,9 @@ const CHUNK: usize = 1_000;
 
 /// How often the whole transaction is tried where others write the same rows.
 const ATTEMPTS: u32 = 3;
+
+/// The longest wait before it is tried again.
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// What one run of the transaction is to end in.
 #[derive(Clone, Copy)]
@@ -64,7 +67,6 @@ pub async fn run(args: &FixArgs) -> Result<Outcome, Failure> {
         .connection
         .open(args.repair.lock_timeout / (ATTEMPTS + 1));
     let mut session = fix.interrupt.guard(open).await?;
-    note(session.database());
 
     let Some(consent) = WriteConsent::from_flag(args.repair.yes) else {
         let repair = fix.repair(&mut session, Finish::RollBack).await?;
@@ -83,9 +85,10 @@ pub async fn run(args: &FixArgs) -> Result<Outcome, Failure> {
         shown: None,
     };
     let repair = fix.repair(&mut session, finish).await?;
-    let ending = match repair.plans.iter().any(|plan| !plan.edits.is_empty()) {
-        true => Ending::Applied,
-        false => Ending::NothingToDo,
+    let ending = if repair.plans.iter().all(|plan| plan.edits.is_empty()) {
+        Ending::NothingToDo
+    } else {
+        Ending::Applied
     };
     let report = report(&session, repair, ending);
     session.close().await;
@@ -150,7 +153,7 @@ impl Fix<'_> {
                 return Err(failure);
             }
             attempt += 1;
-            let pause = self.args.repair.lock_timeout / (ATTEMPTS + 1) / (ATTEMPTS + 1);
+            let pause = LONGEST_PAUSE.min(self.args.repair.lock_timeout / 16);
             let sleep = async {
                 tokio::time::sleep(jittered(pause)).await;
                 Ok(())
@@ -234,7 +237,7 @@ fn refuse_empty_server_table(rows: usize) -> Failure {
 fn check_still_gone(plans: &[RowPlan], now: &ServerCatalog) -> Result<(), Failure> {
     let removed: BTreeSet<&String> = plans
         .iter()
-        .flat_map(|plan| plan.edits.iter().flat_map(|edit| edit.removed()))
+        .flat_map(|plan| plan.edits.iter().flat_map(Edit::removed))
         .collect();
     match removed.iter().find(|r| now.resolve(r) != Resolution::Stale) {
         None => Ok(()),

@@ -5,12 +5,15 @@ pub mod scan;
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::cli::{Format, ServerArgs, kept_sources};
+use crate::cli::{ConnectionArgs, Format, ServerArgs, kept_sources};
 use crate::db::schema::Schema;
+use crate::db::session::{Session, Timeouts};
+use crate::db::target::Target;
 use crate::failure::{Failure, Kind};
 use crate::litellm::server::ConfigServers;
 use crate::report::{self, Report};
@@ -84,25 +87,22 @@ impl Interrupt {
     }
 }
 
-impl crate::cli::ConnectionArgs {
-    pub(crate) async fn open(
-        &self,
-        lock: std::time::Duration,
-    ) -> Result<crate::db::session::Session, Failure> {
-        use sqlx::Connection as _;
-        let c = sqlx::PgConnection::connect(self.db_url.as_deref().unwrap())
-            .await
-            .unwrap();
-        crate::db::session::Session::new(
-            c,
-            (String::new(), 5432),
-            "public".into(),
-            crate::db::session::Timeouts {
-                lock,
-                statement: self.statement_timeout,
-            },
-        )
-        .await
+impl ConnectionArgs {
+    /// Connects to the database that the operator named, and tells which it is.
+    ///
+    /// `lock` is how long to wait for one row lock.
+    pub(crate) async fn open(&self, lock: Duration) -> Result<Session, Failure> {
+        let timeouts = Timeouts {
+            lock,
+            statement: self.statement_timeout,
+        };
+        let target = Target::resolve(self.db_url.as_deref())?;
+        if let Target::Server(server) = &target {
+            server.warnings().iter().for_each(warn);
+        }
+        let session = Session::open(target, self.schema.clone(), timeouts).await?;
+        note(session.database());
+        Ok(session)
     }
 }
 

@@ -1,6 +1,6 @@
 //! `scan`: reports what is stale; never writes.
 
-use super::{Beyond, Interrupt, note, print, warn, warn_unknown_owners};
+use super::{Beyond, Interrupt, print, warn, warn_unknown_owners};
 use crate::cli::ScanArgs;
 use crate::db::read::{self, Lock};
 use crate::db::schema::Purpose;
@@ -30,7 +30,6 @@ pub async fn run(args: &ScanArgs) -> Result<Outcome, Failure> {
                 .connection
                 .open(args.connection.statement_timeout)
                 .await?;
-            note(session.database());
             let report = look(&mut session, beyond).await?;
             session.close().await;
             Ok(report)

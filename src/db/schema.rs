@@ -42,7 +42,8 @@ pub struct Database {
     pub user: String,
 }
 
-/// `database "litellm" at db:5432, schema "public", as user "ro"`: never a password.
+/// `database "litellm" at db:5432, schema "public", as user "ro"`: never a password. An embedded
+/// server has no port.
 impl fmt::Display for Database {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
@@ -52,10 +53,11 @@ impl fmt::Display for Database {
             schema,
             user,
         } = self;
-        write!(
-            f,
-            "database \"{name}\" at {host}:{port}, schema \"{schema}\", as user \"{user}\""
-        )
+        write!(f, "database \"{name}\" at {host}")?;
+        if *port != 0 {
+            write!(f, ":{port}")?;
+        }
+        write!(f, ", schema \"{schema}\", as user \"{user}\"")
     }
 }
 

@@ -6,7 +6,10 @@ use sqlx::{Connection as _, PgConnection, Postgres, Row as _, Transaction};
 
 use super::schema::{Database, Purpose, Schema};
 use super::sql::failed;
+use super::target::Target;
 use crate::failure::Failure;
+#[cfg(not(feature = "embedded"))]
+use crate::failure::Kind;
 use crate::repair::policy::WriteConsent;
 
 /// How long a transaction may wait and work.
@@ -29,18 +32,52 @@ pub struct Session {
     connection: PgConnection,
     database: Database,
     timeouts: Timeouts,
+    /// The server, where it is our own; dropped after the connection.
+    #[cfg(feature = "embedded")]
+    server: Option<super::embedded::Embedded>,
 }
 
 impl Session {
-    /// Takes over a connection to `host` and `port` to work on `schema`.
+    /// Connects to `target` to work on `schema`, else on the one the URL names, else on `public`.
     ///
     /// # Errors
     ///
-    /// What the server said.
-    pub async fn new(
+    /// Why it cannot be connected to, or the embedded server not be loaded.
+    pub async fn open(
+        target: Target,
+        schema: Option<String>,
+        timeouts: Timeouts,
+    ) -> Result<Self, Failure> {
+        match target {
+            Target::Server(server) => {
+                let schema = schema.or_else(|| server.schema().map(str::to_owned));
+                let connection = server.connect().await?;
+                Self::new(connection, (server.host(), server.port()), schema, timeouts).await
+            }
+            #[cfg(feature = "embedded")]
+            Target::Embedded(file) => {
+                let server = super::embedded::Embedded::start(&file).await?;
+                let connection = PgConnection::connect_with(&server.connect_options())
+                    .await
+                    .map_err(failed("connect to the embedded PostgreSQL"))?;
+                let address = (format!("embedded:{}", file.display()), 0);
+                let mut session = Self::new(connection, address, schema, timeouts).await?;
+                session.server = Some(server);
+                Ok(session)
+            }
+            #[cfg(not(feature = "embedded"))]
+            Target::Embedded(_) => Err(Failure::new(
+                Kind::Usage,
+                "this mcp-prune was built without the embedded PostgreSQL",
+            )
+            .hint("build it in: cargo install --path . --features embedded")),
+        }
+    }
+
+    async fn new(
         mut connection: PgConnection,
         (host, port): (String, u16),
-        schema: String,
+        schema: Option<String>,
         timeouts: Timeouts,
     ) -> Result<Self, Failure> {
         let row = sqlx::query(WHO)
@@ -50,7 +87,8 @@ impl Session {
         let database = Database {
             host,
             port,
-            schema,
+            // Prisma's default, and so LiteLLM's.
+            schema: schema.unwrap_or_else(|| "public".to_owned()),
             name: row.get(0),
             user: row.get(1),
         };
@@ -58,6 +96,8 @@ impl Session {
             connection,
             database,
             timeouts,
+            #[cfg(feature = "embedded")]
+            server: None,
         })
     }
 
@@ -113,6 +153,8 @@ impl Session {
     pub async fn close(self) {
         // The work is done or rolled back by now: a failure here changes nothing for anybody.
         let _ = self.connection.close().await;
+        #[cfg(feature = "embedded")]
+        drop(self.server);
     }
 }
 

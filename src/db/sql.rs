@@ -1,7 +1,7 @@
 //! How names of the catalogue get into SQL text, and what becomes of SQL errors.
 
 use sqlx::AssertSqlSafe;
-use sqlx::error::Error;
+use sqlx::error::{DatabaseError, Error};
 
 use crate::failure::{Failure, Kind};
 
@@ -34,7 +34,7 @@ pub(super) fn failed(doing: &'static str) -> impl FnOnce(Error) -> Failure {
     move |error| {
         let state = error
             .as_database_error()
-            .and_then(|e| e.code())
+            .and_then(DatabaseError::code)
             .map(std::borrow::Cow::into_owned);
         let message = match error.as_database_error() {
             Some(e) => e.message().to_owned(),

@@ -90,7 +90,7 @@ impl Value {
             Some(text) => serde_json::from_str(text).map_err(|_| Malformed::Unreadable)?,
         };
         match shape {
-            Shape::TextArray => parse_array(json),
+            Shape::TextArray => parse_array(&json),
             Shape::JsonKeys => parse_keys(json),
         }
     }
@@ -132,18 +132,17 @@ impl Value {
     }
 }
 
-fn parse_array(json: Json) -> Stored {
-    match serde_json::from_value::<Option<Vec<String>>>(json.clone()) {
-        Ok(references) => Ok(Value::Array(references.unwrap_or_default())),
-        Err(_)
-            if json
-                .as_array()
-                .is_some_and(|e| e.iter().any(Json::is_array)) =>
-        {
-            Err(Malformed::NestedArray)
-        }
-        Err(_) => Err(Malformed::NullElement),
+fn parse_array(json: &Json) -> Stored {
+    let elements = json.as_array().map(Vec::as_slice).unwrap_or_default();
+    if elements.iter().any(Json::is_array) {
+        return Err(Malformed::NestedArray);
     }
+    // An element of a text array is a string or NULL.
+    let references: Option<Vec<String>> = elements
+        .iter()
+        .map(|element| element.as_str().map(str::to_owned))
+        .collect();
+    references.map(Value::Array).ok_or(Malformed::NullElement)
 }
 
 fn parse_keys(json: Json) -> Stored {

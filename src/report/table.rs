@@ -2,8 +2,8 @@
 
 use std::io::{self, Write};
 
-use comfy_table::{LineStyle, TableStyle};
 use comfy_table::{ContentArrangement, Table};
+use comfy_table::{LineStyle, TableStyle};
 
 use super::{Ending, Report, Summary, disposition};
 use crate::litellm::owners::Owner;

@@ -1,0 +1,444 @@
+//! Reads a psql script, as `pg_dump` writes it, statement by statement.
+//!
+//! psql is what such a script is written for: it, not the server, ends a statement at the right
+//! semicolon, reads the rows of `COPY ... FROM stdin` out of the script, and obeys lines that begin
+//! with a backslash.
+
+use std::io::{self, BufRead};
+
+use crate::failure::{Failure, Kind};
+
+/// A part of a script, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Piece {
+    /// A statement without its semicolon.
+    Statement {
+        /// Its text, without comments before it.
+        sql: String,
+        /// The line of the script that it begins on, from 1.
+        line: u64,
+    },
+    /// A `COPY ... FROM stdin`, whose rows follow.
+    Copy {
+        /// Its text.
+        sql: String,
+        /// The line of the script that it begins on, from 1.
+        line: u64,
+    },
+    /// One row of a `COPY`, newline included.
+    CopyRow(Vec<u8>),
+    /// The end of the rows of a `COPY`.
+    CopyEnd,
+}
+
+/// What the next byte is part of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum State {
+    Sql,
+    /// A string constant; `true` where backslashes escape.
+    Quoted(bool),
+    Identifier,
+    /// A string constant between `$tag$`, the delimiter kept with both dollars.
+    Dollars(Vec<u8>),
+    /// A block comment within so many others; they nest.
+    Comment(u32),
+    CopyRows,
+}
+
+/// A script that is read piece by piece; no more than one statement is in memory at a time.
+///
+/// Source: PostgreSQL 17 manual, section 4.1, "Lexical Structure", and the reference page of psql.
+/// A `BEGIN ATOMIC` function body is cut at its semicolons, unlike psql does it; LiteLLM has none.
+#[derive(Debug)]
+pub struct Script<R> {
+    source: R,
+    state: State,
+    /// The line being read, from 1.
+    line: u64,
+    text: Vec<u8>,
+    /// The offset in `text` of the next byte.
+    at: usize,
+    sql: Vec<u8>,
+    /// The line that the statement, or what is open within it, begins on.
+    begins: u64,
+    opened: u64,
+}
+
+impl<R: BufRead> Script<R> {
+    /// Reads from `source`.
+    pub fn new(source: R) -> Self {
+        Self {
+            source,
+            state: State::Sql,
+            line: 0,
+            text: Vec::new(),
+            at: 0,
+            sql: Vec::new(),
+            begins: 0,
+            opened: 0,
+        }
+    }
+
+    /// The next piece, or `None` at the end.
+    ///
+    /// # Errors
+    ///
+    /// Where the source cannot be read, or is no script: an archive, text that is not UTF-8, a
+    /// quote or a `COPY` without end, or a `\connect`, which leads to another database.
+    #[allow(
+        clippy::should_implement_trait,
+        reason = "an iterator would go on after an error"
+    )]
+    pub fn next(&mut self) -> Result<Option<Piece>, Failure> {
+        loop {
+            if self.at == self.text.len() && !self.read_line()? {
+                return self.end();
+            }
+            if self.state == State::CopyRows {
+                self.at = self.text.len();
+                let row = std::mem::take(&mut self.text);
+                self.at = 0;
+                if row.trim_ascii_end() == b"\\." {
+                    self.state = State::Sql;
+                    return Ok(Some(Piece::CopyEnd));
+                }
+                return Ok(Some(Piece::CopyRow(row)));
+            }
+            if self.at == 0 && self.sql.is_empty() && self.text.starts_with(b"\\") {
+                self.obey()?;
+                self.at = self.text.len();
+                continue;
+            }
+            while self.at < self.text.len() {
+                if self.step() {
+                    return self.statement().map(Some);
+                }
+            }
+        }
+    }
+
+    fn read_line(&mut self) -> Result<bool, Failure> {
+        self.text.clear();
+        self.at = 0;
+        let read = self.source.read_until(b'\n', &mut self.text);
+        if read.map_err(|error| self.unreadable(&error))? == 0 {
+            return Ok(false);
+        }
+        self.line += 1;
+        if self.line == 1 {
+            if self.text.starts_with(b"PGDMP") || self.text.starts_with(b"\x1f\x8b") {
+                return Err(self.refuse("this is an archive and no SQL").hint(
+                    "make a plain dump: pg_dump --format=plain, or pg_restore --file=FILE.sql ARCHIVE",
+                ));
+            }
+            if self.text.starts_with(b"\xef\xbb\xbf") {
+                self.at = 3;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Does one backslash command, all of which but one mean nothing here.
+    fn obey(&self) -> Result<(), Failure> {
+        let command = self.text[1..]
+            .split(u8::is_ascii_whitespace)
+            .next()
+            .unwrap_or_default();
+        if matches!(command, b"c" | b"connect") {
+            return Err(self
+                .refuse("\\connect leads to another database")
+                .hint("dump one database, without --create"));
+        }
+        Ok(())
+    }
+
+    /// Takes the next byte, or token where more than one byte decides; tells whether a statement
+    /// has ended with it.
+    fn step(&mut self) -> bool {
+        let rest = &self.text[self.at..];
+        let first = rest[0];
+        let mut length = 1;
+        let mut is_comment = false;
+        let mut next = None;
+        match &self.state {
+            State::Sql => match first {
+                b';' => {
+                    self.at += 1;
+                    return !self.sql.is_empty();
+                }
+                b'\'' => next = Some(State::Quoted(self.escapes())),
+                b'"' => next = Some(State::Identifier),
+                b'$' if !self.in_word() => {
+                    if let Some(delimiter) = dollar_delimiter(rest) {
+                        length = delimiter.len();
+                        next = Some(State::Dollars(delimiter.to_vec()));
+                    }
+                }
+                b'-' if rest.starts_with(b"--") => {
+                    // The newline stays: it may be all that is between two words.
+                    length = rest.trim_ascii_end().len().max(2);
+                    is_comment = true;
+                }
+                b'/' if rest.starts_with(b"/*") => {
+                    length = 2;
+                    is_comment = true;
+                    next = Some(State::Comment(1));
+                }
+                _ => {}
+            },
+            State::Quoted(true) if first == b'\\' => length = rest.len().min(2),
+            // A doubled quote closes and opens again, to the same effect.
+            State::Quoted(_) if first == b'\'' => next = Some(State::Sql),
+            State::Identifier if first == b'"' => next = Some(State::Sql),
+            State::Dollars(delimiter) if rest.starts_with(delimiter) => {
+                length = delimiter.len();
+                next = Some(State::Sql);
+            }
+            State::Comment(depth) => {
+                is_comment = true;
+                if rest.starts_with(b"/*") {
+                    length = 2;
+                    next = Some(State::Comment(depth + 1));
+                } else if rest.starts_with(b"*/") {
+                    length = 2;
+                    next = Some(match depth {
+                        1 => State::Sql,
+                        _ => State::Comment(depth - 1),
+                    });
+                }
+            }
+            State::Quoted(_) | State::Identifier | State::Dollars(_) | State::CopyRows => {}
+        }
+        let token = &self.text[self.at..self.at + length];
+        if !is_comment {
+            if self.sql.is_empty() && !first.is_ascii_whitespace() {
+                self.begins = self.line;
+            }
+            if !self.sql.is_empty() || !first.is_ascii_whitespace() {
+                self.sql.extend_from_slice(token);
+            }
+        } else if next == Some(State::Sql) && !self.sql.is_empty() {
+            self.sql.push(b' ');
+        }
+        self.at += length;
+        if let Some(next) = next {
+            if self.state == State::Sql {
+                self.opened = self.line;
+            }
+            self.state = next;
+        }
+        false
+    }
+
+    /// Whether the statement so far ends within a word, where a dollar sign is part of it.
+    fn in_word(&self) -> bool {
+        self.sql.last().is_some_and(|byte| is_word(*byte))
+    }
+
+    /// Whether a quote here opens a string with backslash escapes: `E'...'`.
+    fn escapes(&self) -> bool {
+        let [before @ .., b'e' | b'E'] = self.sql.as_slice() else {
+            return false;
+        };
+        !before.last().is_some_and(|byte| is_word(*byte))
+    }
+
+    fn statement(&mut self) -> Result<Piece, Failure> {
+        let line = self.begins;
+        let sql = String::from_utf8(std::mem::take(&mut self.sql)).map_err(|_| {
+            self.refuse("this is not UTF-8")
+                .hint("make the dump with --encoding=UTF8")
+        })?;
+        if is_copy_from_stdin(&sql) {
+            self.state = State::CopyRows;
+            self.opened = line;
+            // What follows on the same line is no row.
+            self.at = self.text.len();
+            return Ok(Piece::Copy { sql, line });
+        }
+        Ok(Piece::Statement { sql, line })
+    }
+
+    fn end(&mut self) -> Result<Option<Piece>, Failure> {
+        let open = match self.state {
+            State::Sql if self.sql.trim_ascii().is_empty() => return Ok(None),
+            State::Sql => return self.statement().map(Some),
+            State::Quoted(_) | State::Dollars(_) => "a string",
+            State::Identifier => "a quoted identifier",
+            State::Comment(_) => "a comment",
+            State::CopyRows => "the COPY",
+        };
+        self.line = self.opened;
+        Err(self.refuse(&format!("{open} that begins here never ends")))
+    }
+
+    fn refuse(&self, what: &str) -> Failure {
+        Failure::new(Kind::Error, format!("line {}: {what}", self.line))
+    }
+
+    fn unreadable(&self, error: &io::Error) -> Failure {
+        Failure::new(Kind::Error, format!("line {}: {error}", self.line + 1))
+    }
+}
+
+fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$') || !byte.is_ascii()
+}
+
+/// The `$tag$` that `text` begins with.
+fn dollar_delimiter(text: &[u8]) -> Option<&[u8]> {
+    let length = text[1..].iter().position(|byte| *byte == b'$')? + 2;
+    let tag = &text[1..length - 1];
+    let is_tag =
+        tag.iter().all(|byte| is_word(*byte)) && !tag.first().is_some_and(u8::is_ascii_digit);
+    is_tag.then_some(&text[..length])
+}
+
+fn is_copy_from_stdin(sql: &str) -> bool {
+    let words: Vec<&str> = sql.split_ascii_whitespace().collect();
+    words
+        .first()
+        .is_some_and(|word| word.eq_ignore_ascii_case("copy"))
+        && words.windows(2).any(|pair| {
+            pair[0].eq_ignore_ascii_case("from") && pair[1].eq_ignore_ascii_case("stdin")
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pieces(script: &[u8]) -> Result<Vec<Piece>, String> {
+        let mut script = Script::new(script);
+        let mut pieces = Vec::new();
+        while let Some(piece) = script.next().map_err(|failure| failure.to_string())? {
+            pieces.push(piece);
+        }
+        Ok(pieces)
+    }
+
+    /// The statements of a script without `COPY`, with their lines.
+    fn statements(script: &str) -> Vec<(u64, String)> {
+        let pieces = pieces(script.as_bytes()).unwrap();
+        let statements = pieces.into_iter().map(|piece| match piece {
+            Piece::Statement { sql, line } => (line, sql),
+            Piece::Copy { .. } | Piece::CopyRow(_) | Piece::CopyEnd => panic!("{piece:?}"),
+        });
+        statements.collect()
+    }
+
+    #[test]
+    fn semicolons_end_statements() {
+        assert_eq!(
+            statements("SELECT 1; SELECT\n 2;\n;;\n\nSELECT 3"),
+            [
+                (1, "SELECT 1".to_owned()),
+                (1, "SELECT\n 2".to_owned()),
+                (5, "SELECT 3".to_owned()),
+            ]
+        );
+        for nothing in ["", "\n \n", "-- only\n/* comments */\n"] {
+            assert_eq!(statements(nothing), [], "{nothing:?}");
+        }
+    }
+
+    #[test]
+    fn semicolons_in_strings_and_identifiers_end_nothing() {
+        for statement in [
+            "SELECT 'a;b'",
+            "SELECT 'it''s;'",
+            r"SELECT E'it\'s;'",
+            r"SELECT '\', ';'",
+            r"SELECT name'\', ';'",
+            r#"SELECT "a;b""#,
+            r#"SELECT "a"";b""#,
+            "SELECT $$a;'b$$",
+            "SELECT $tag$a;$$;$tag$",
+            "SELECT a$b, ';' , c$b",
+            "SELECT 'two\nlines;'",
+            "DO $body$ BEGIN PERFORM 1; END; $body$",
+        ] {
+            let script = format!("{statement};SELECT 1;");
+            let found = statements(&script);
+            let texts: Vec<&str> = found.iter().map(|(_, sql)| sql.as_str()).collect();
+            assert_eq!(texts, [statement, "SELECT 1"], "{statement}");
+        }
+    }
+
+    #[test]
+    fn comments_are_no_part_of_a_statement() {
+        assert_eq!(
+            statements("-- it's;\nSELECT/* a; /* nested; */ ' */1 -- b;\n+ 2;"),
+            [(2, "SELECT 1 \n+ 2".to_owned())]
+        );
+        assert_eq!(
+            statements("SELECT '--', '/*';"),
+            [(1, "SELECT '--', '/*'".to_owned())]
+        );
+    }
+
+    #[test]
+    fn the_rows_of_a_copy_are_read_out_of_the_script() {
+        let script = b"\\restrict token\nCOPY public.t (a) FROM stdin;\nit's;\n\\.x\n\n\\.\n\
+                       SELECT 1;\n\\unrestrict token\n";
+        assert_eq!(
+            pieces(script).unwrap(),
+            [
+                Piece::Copy {
+                    sql: "COPY public.t (a) FROM stdin".to_owned(),
+                    line: 2
+                },
+                Piece::CopyRow(b"it's;\n".to_vec()),
+                Piece::CopyRow(b"\\.x\n".to_vec()),
+                Piece::CopyRow(b"\n".to_vec()),
+                Piece::CopyEnd,
+                Piece::Statement {
+                    sql: "SELECT 1".to_owned(),
+                    line: 7
+                },
+            ]
+        );
+    }
+
+    #[test]
+    fn what_only_looks_like_a_copy_is_none() {
+        let script = "INSERT INTO t VALUES ('\nCOPY t FROM stdin;\n');COPY t TO stdout;";
+        assert_eq!(statements(script).len(), 2);
+    }
+
+    #[test]
+    fn other_systems_line_ends_and_marks_are_taken() {
+        let script = "\u{feff}\\restrict x\r\nSELECT 1;\r\nCOPY t FROM stdin;\r\n1\r\n\\.\r\n";
+        let pieces = pieces(script.as_bytes()).unwrap();
+        assert_eq!(pieces.len(), 4, "{pieces:?}");
+        assert_eq!(pieces[3], Piece::CopyEnd);
+    }
+
+    #[test]
+    fn what_is_no_script_is_refused_with_its_line() {
+        for (script, told) in [
+            (
+                &b"SELECT 1;\nSELECT 'a\nb"[..],
+                "line 2: a string that begins here",
+            ),
+            (b"\n$$", "line 2: a string that begins here"),
+            (
+                b"SELECT \"a",
+                "line 1: a quoted identifier that begins here",
+            ),
+            (b"/* /* */", "line 1: a comment that begins here"),
+            (
+                b"\nCOPY t FROM stdin;\n1\n",
+                "line 2: the COPY that begins here",
+            ),
+            (b"SELECT 1;\n\\connect other\n", "line 2: \\connect"),
+            (b"\\c other\n", "line 1: \\connect"),
+            (b"PGDMP\x01\x0e\x00", "this is an archive"),
+            (b"\x1f\x8b\x08\x00", "this is an archive"),
+            (b"SELECT '\xff';", "line 1: this is not UTF-8"),
+        ] {
+            let refused = pieces(script).unwrap_err();
+            assert!(refused.contains(told), "{refused}");
+        }
+    }
+}

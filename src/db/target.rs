@@ -1,0 +1,982 @@
+//! Where to connect: changes with what a database URL, or libpq's environment, may say.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use percent_encoding::percent_decode_str;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
+use sqlx::{Connection as _, PgConnection};
+use url::{Url, form_urlencoded};
+
+use crate::failure::{Failure, Kind};
+
+/// What this tool calls itself in `pg_stat_activity`, whatever the URL says.
+const APPLICATION_NAME: &str = "mcp-prune";
+
+/// Where libpq would wait for ever and Prisma 5 seconds.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Parameters that mean nothing to a single connection which asks for no stronger protection.
+///
+/// Sources: Prisma documentation, "PostgreSQL database connector", "Arguments"; PostgreSQL 17
+/// manual, 32.1.2 "Parameter Key Words". What would strengthen a connection (`sslcrl`,
+/// `require_auth`, ...) is left out on purpose: it cannot be had here, and ignoring it earns a
+/// warning.
+const IGNORED: &[&str] = &[
+    "application_name",
+    "client_encoding",
+    "connection_limit",
+    "fallback_application_name",
+    "gsslib",
+    "keepalives",
+    "keepalives_count",
+    "keepalives_idle",
+    "keepalives_interval",
+    "krbsrvname",
+    "load_balance_hosts",
+    "max_connection_lifetime",
+    "max_idle_connection_lifetime",
+    "pgbouncer",
+    "pool_timeout",
+    "single_use_connections",
+    "socket_timeout",
+    "sslcompression",
+    "sslsni",
+    "statement_cache_size",
+    "target_session_attrs",
+    "tcp_user_timeout",
+];
+
+/// Parameters that are acted upon.
+const HONOURED: &[&str] = &[
+    "connect_timeout",
+    "dbname",
+    "host",
+    "hostaddr",
+    "options",
+    "password",
+    "port",
+    "schema",
+    "sslaccept",
+    "sslcert",
+    "sslkey",
+    "sslmode",
+    "sslrootcert",
+    "user",
+];
+
+const URL_HINT: &str = "write postgresql://USER:PASSWORD@HOST:PORT/DATABASE with one host, and \
+    percent-encode what is special in the password (@ is %40, : is %3A, / is %2F, # is %23, \
+    ? is %3F)";
+
+const PKCS12_HINT: &str = "take the password off with `openssl pkcs12 -in ID.p12 -nodes -clcerts \
+    -nokeys -out client.crt` and `openssl pkcs12 -in ID.p12 -nodes -nocerts -out client.key`, then \
+    give sslcert=client.crt&sslkey=client.key, and the server's CA as sslrootcert";
+
+/// Where the database is.
+#[derive(Debug)]
+pub enum Target {
+    /// A PostgreSQL server to connect to.
+    Server(Box<ServerTarget>),
+    /// An SQL file to load into a PostgreSQL inside this process.
+    Embedded(PathBuf),
+}
+
+impl Target {
+    /// Reads `url`, completed by libpq's `PG*` variables and password file; `None` is these alone.
+    ///
+    /// A URL is LiteLLM's `DATABASE_URL` as Prisma reads it, or libpq's, or `embedded:FILE.sql`.
+    ///
+    /// # Errors
+    ///
+    /// Usage, if the URL or a variable does not say clearly where and how safely to connect. The
+    /// text names parameters and never shows the URL, for its password may be anywhere in it.
+    pub fn resolve(url: Option<&str>) -> Result<Self, Failure> {
+        Self::resolve_in(url, &|name| std::env::var(name).ok())
+    }
+
+    fn resolve_in(
+        url: Option<&str>,
+        environment: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, Failure> {
+        let mut settings = Settings {
+            parameters: BTreeMap::new(),
+            environment,
+        };
+        if let Some(url) = url.map(unquoted) {
+            match url.strip_prefix("embedded:") {
+                None => settings.parameters = parameters(url)?,
+                Some("") => {
+                    return Err(usage("the database URL `embedded:` names no file")
+                        .hint("write embedded:FILE.sql"));
+                }
+                Some(file) => return Ok(Self::Embedded(file.into())),
+            }
+        }
+        Ok(Self::Server(Box::new(settings.server()?)))
+    }
+}
+
+/// A PostgreSQL server and how to connect to it.
+pub struct ServerTarget {
+    options: PgConnectOptions,
+    connect_timeout: Option<Duration>,
+    schema: Option<String>,
+    warnings: Vec<String>,
+}
+
+impl ServerTarget {
+    /// The schema of `?schema=`, for Prisma's URLs name one.
+    #[must_use]
+    pub fn schema(&self) -> Option<&str> {
+        self.schema.as_deref()
+    }
+
+    /// What of the connection parameters has no effect here, one sentence each.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// The host name or address, or the directory of a Unix-domain socket.
+    #[must_use]
+    pub fn host(&self) -> String {
+        let host = self.options.get_host();
+        let socket = self.options.get_socket();
+        socket.map_or_else(|| host.to_owned(), |path| path.display().to_string())
+    }
+
+    /// The port, which is part of a Unix-domain socket's name too.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.options.get_port()
+    }
+
+    /// Connects and authenticates, once.
+    ///
+    /// # Errors
+    ///
+    /// Access, whatever the reason; the hint fits it. No text holds the password.
+    pub async fn connect(&self) -> Result<PgConnection, Failure> {
+        let connecting = PgConnection::connect_with(&self.options);
+        let outcome = match self.connect_timeout {
+            None => connecting.await,
+            Some(limit) => tokio::time::timeout(limit, connecting).await.map_err(|_| {
+                let reason = format!("no answer within {} seconds", limit.as_secs_f32());
+                self.failed(
+                    &reason,
+                    "check the host, the port and the firewalls, or raise connect_timeout",
+                )
+            })?,
+        };
+        outcome.map_err(|error| {
+            let (reason, hint) = explain(&error);
+            self.failed(&reason, hint)
+        })
+    }
+
+    fn failed(&self, reason: &str, hint: &str) -> Failure {
+        let (host, port) = (self.host(), self.port());
+        let address = match host.as_bytes() {
+            [b'/', ..] => format!("{host}/.s.PGSQL.{port}"),
+            bytes if bytes.contains(&b':') => format!("[{host}]:{port}"),
+            _ => format!("{host}:{port}"),
+        };
+        Failure::new(
+            Kind::Access,
+            format!("cannot connect to {address}: {reason}"),
+        )
+        .hint(hint)
+    }
+}
+
+/// By hand, because sqlx's options show the password.
+impl fmt::Debug for ServerTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerTarget")
+            .field("host", &self.host())
+            .field("port", &self.port())
+            .field("ssl_mode", &self.options.get_ssl_mode())
+            .field("schema", &self.schema)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("warnings", &self.warnings)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a connection failed, and what to do about it.
+///
+/// Source for SQLSTATEs: PostgreSQL 17 manual, appendix A, "PostgreSQL Error Codes".
+fn explain(error: &sqlx::Error) -> (String, &'static str) {
+    const CHECK_TLS: &str = "name the file of the server's CA as sslrootcert, and connect to a \
+        host name of its certificate; a client certificate needs both sslcert and sslkey";
+    const CHECK_FILES: &str = "sslrootcert, sslcert or sslkey names a file that cannot be read \
+        (relative to the current directory, not to Prisma's schema), or the server's socket is \
+        not there";
+    const CHECK_ADDRESS: &str =
+        "check the host, the port and that a PostgreSQL server is reachable from here";
+
+    if let Some(database) = error.as_database_error() {
+        let code = database.code();
+        let hint = match code.as_deref() {
+            Some(code) if code.starts_with("28") => {
+                "check user, password and pg_hba.conf, which may want sslmode=require or a client \
+                 certificate; a password file counts only if nobody else may read it"
+            }
+            Some("3D000") => "check the database name at the end of the URL, or PGDATABASE",
+            Some("42501") => "grant this role CONNECT on the database, or use another role",
+            Some("53300") => "wait until connections are freed, or raise the server's limit",
+            Some("57P03") => "the server is starting up or shutting down; wait and run it again",
+            _ => "ask whoever runs the server or its pooler what this means",
+        };
+        return (database.message().to_owned(), hint);
+    }
+    if let sqlx::Error::Io(error) = error {
+        let is = |kinds: &[io::ErrorKind]| kinds.contains(&error.kind());
+        return if is(&[io::ErrorKind::ConnectionRefused]) {
+            (
+                "connection refused".to_owned(),
+                "nothing listens there: check the host, the port and that the server runs",
+            )
+        } else if is(&[io::ErrorKind::InvalidData]) {
+            // So rustls reports a failed handshake.
+            (error.to_string(), CHECK_TLS)
+        } else if is(&[io::ErrorKind::NotFound, io::ErrorKind::PermissionDenied]) {
+            // A file, or a socket; a TCP connection hardly ever fails like that.
+            (error.to_string(), CHECK_FILES)
+        } else {
+            (error.to_string(), CHECK_ADDRESS)
+        };
+    }
+    if let sqlx::Error::Tls(error) = error {
+        return (error.to_string(), CHECK_TLS);
+    }
+    (
+        error.to_string(),
+        "check that this is a PostgreSQL server, and the files of sslcert and sslkey",
+    )
+}
+
+fn usage(message: impl fmt::Display) -> Failure {
+    Failure::new(Kind::Usage, message)
+}
+
+/// Takes away the quotes that an `.env` file needs and a shell would have eaten.
+fn unquoted(url: &str) -> &str {
+    let url = url.trim();
+    ['"', '\'']
+        .into_iter()
+        .find_map(|quote| url.strip_prefix(quote)?.strip_suffix(quote))
+        .map_or(url, str::trim)
+}
+
+/// What a URL says, under libpq's key words; its query string wins over its front part.
+///
+/// Source: PostgreSQL 17 manual, 32.1.1.2 "Connection URIs".
+fn parameters(url: &str) -> Result<BTreeMap<String, String>, Failure> {
+    let url = Url::parse(url)
+        .map_err(|e| usage(format!("cannot read the database URL: {e}")).hint(URL_HINT))?;
+    if !url.has_authority() {
+        return Err(
+            usage("cannot read the database URL: no postgresql:// in front").hint(URL_HINT),
+        );
+    }
+    if !["postgres", "postgresql"].contains(&url.scheme()) {
+        let message = format!("{}:// is not a PostgreSQL URL", url.scheme());
+        return Err(usage(message).hint("name the PostgreSQL server itself, with postgresql://"));
+    }
+    let path = url.path();
+    let query = url.query().unwrap_or_default();
+    // A bare /, ? or # in a password ends what the url crate takes for the host, and the rest of
+    // the password, with the @ after it, lands behind. Going on would connect to half a password.
+    if url.fragment().is_some() || path.contains('@') || query.contains('@') {
+        return Err(usage(
+            "cannot read the database URL: a bare # in it, or a bare @ behind the host",
+        )
+        .hint(URL_HINT));
+    }
+
+    let mut found = BTreeMap::new();
+    let front = [
+        ("user", url.username()),
+        ("password", url.password().unwrap_or_default()),
+        ("host", url.host_str().unwrap_or_default()),
+        // Prisma does not mind a slash at the end.
+        ("dbname", path.trim_matches('/')),
+    ];
+    for (name, text) in front.into_iter().filter(|(_, text)| !text.is_empty()) {
+        found.insert(name.to_owned(), decoded(text)?);
+    }
+    if let Some(port) = url.port() {
+        found.insert("port".to_owned(), port.to_string());
+    }
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        // libpq refuses this as well. Not shown: it may be the rest of a password with an & in it.
+        let (name, value) = pair.split_once('=').ok_or_else(|| {
+            usage("cannot read the database URL: a parameter without =").hint(URL_HINT)
+        })?;
+        let (name, value) = (decoded(name)?, decoded(value)?);
+        if name == "ssl" && value == "true" {
+            // libpq does so for the sake of JDBC's URLs.
+            found
+                .entry("sslmode".to_owned())
+                .or_insert("require".to_owned());
+        } else {
+            found.insert(name, value);
+        }
+    }
+    Ok(found)
+}
+
+/// Undoes percent-encoding. `+` stays `+`, as in libpq.
+fn decoded(text: &str) -> Result<String, Failure> {
+    percent_decode_str(text)
+        .decode_utf8()
+        .ok()
+        // PostgreSQL's start-up message ends its strings with NUL.
+        .filter(|text| !text.contains('\0'))
+        .map(std::borrow::Cow::into_owned)
+        .ok_or_else(|| {
+            usage("cannot read the database URL: a percent-encoded part is not UTF-8 text")
+                .hint(URL_HINT)
+        })
+}
+
+/// The parameters of a URL, and the environment for what they leave open.
+struct Settings<'e> {
+    parameters: BTreeMap<String, String>,
+    environment: &'e dyn Fn(&str) -> Option<String>,
+}
+
+/// How the connection is encrypted and what is verified.
+struct Tls {
+    mode: PgSslMode,
+    root: Option<String>,
+    client: Option<(String, String)>,
+}
+
+impl Settings<'_> {
+    fn server(&self) -> Result<ServerTarget, Failure> {
+        let host = self.host()?;
+        let port: Option<u16> = self.parsed("port", "PGPORT")?;
+        let tls = self.tls()?;
+        let connect_timeout = self
+            .parsed("connect_timeout", "PGCONNECT_TIMEOUT")?
+            .map_or(CONNECT_TIMEOUT, |seconds: u32| {
+                Duration::from_secs(seconds.into())
+            });
+
+        // A URL and not the builder, because only for a URL does sqlx look into the password file
+        // under the host and the user that are connected to. It adds the PG* variables.
+        let mut url = form_urlencoded::Serializer::new("postgres:?".to_owned());
+        for name in ["user", "password", "dbname", "options"] {
+            if let Some(value) = self.parameters.get(name) {
+                url.append_pair(name, value);
+            }
+        }
+        if let Some(host) = host {
+            url.append_pair("host", &host);
+        }
+        if let Some(port) = port {
+            url.append_pair("port", &port.to_string());
+        }
+        let mut options = PgConnectOptions::from_str(&url.finish())
+            .map_err(|_| usage("cannot use these connection parameters"))?
+            .application_name(APPLICATION_NAME)
+            // PgBouncer cannot keep named statements in transaction mode, and refuses start-up
+            // parameters that it does not know, such as sqlx's extra_float_digits.
+            .statement_cache_capacity(0)
+            .extra_float_digits(None);
+
+        // libpq ignores sslmode for a Unix-domain socket (PostgreSQL 17 manual, 32.1.2, "sslmode").
+        let socket = options.get_socket().is_some() || options.get_host().starts_with('/');
+        options = options.ssl_mode(if socket { PgSslMode::Disable } else { tls.mode });
+        // sqlx has read the variables itself, and takes PEM in place of a file name there.
+        let is_new =
+            |value: &String, variable| (self.environment)(variable).as_ref() != Some(value);
+        if tls.root.as_deref() == Some("system") {
+            // No root but the system's, which sqlx always trusts, in place of a file that
+            // PGSSLROOTCERT may have made it want to read.
+            options = options.ssl_root_cert_from_pem(Vec::new());
+        } else if let Some(path) = tls.root.filter(|path| is_new(path, "PGSSLROOTCERT")) {
+            options = options.ssl_root_cert(path);
+        }
+        if let Some((certificate, key)) = tls.client {
+            if is_new(&certificate, "PGSSLCERT") {
+                options = options.ssl_client_cert(certificate);
+            }
+            if is_new(&key, "PGSSLKEY") {
+                options = options.ssl_client_key(key);
+            }
+        }
+
+        Ok(ServerTarget {
+            options,
+            connect_timeout: Some(connect_timeout).filter(|limit| !limit.is_zero()),
+            schema: self.own("schema")?,
+            warnings: self.warnings(),
+        })
+    }
+
+    /// A parameter of the URL.
+    fn own(&self, name: &str) -> Result<Option<String>, Failure> {
+        match self.parameters.get(name).cloned() {
+            // Left out it would mean something else, and perhaps something weaker.
+            Some(value) if value.is_empty() => Err(invalid(&of_url(name))),
+            value => Ok(value),
+        }
+    }
+
+    /// A variable of the environment.
+    fn variable(&self, name: &str) -> Result<Option<String>, Failure> {
+        match (self.environment)(name) {
+            Some(value) if value.is_empty() => Err(invalid(name)),
+            value => Ok(value),
+        }
+    }
+
+    /// A parameter of the URL or else a variable of the environment.
+    fn text(&self, name: &str, variable: &str) -> Result<Option<String>, Failure> {
+        match self.own(name)? {
+            None => self.variable(variable),
+            value => Ok(value),
+        }
+    }
+
+    /// The same as a value of type `T`; sqlx would take the default for what it cannot parse.
+    fn parsed<T: FromStr>(&self, name: &str, variable: &str) -> Result<Option<T>, Failure> {
+        let place = match self.own(name)? {
+            None => variable.to_owned(),
+            Some(_) => of_url(name),
+        };
+        self.text(name, variable)?
+            .map(|value| value.parse().map_err(|_| invalid(&place)))
+            .transpose()
+    }
+
+    /// The one host. An address wins over a name, the URL over the environment.
+    fn host(&self) -> Result<Option<String>, Failure> {
+        let named = self.own("host")?;
+        let host = if named.is_some() && self.own("hostaddr")?.is_none() {
+            named
+        } else if let Some(address) = self.parsed::<IpAddr>("hostaddr", "PGHOSTADDR")? {
+            Some(address.to_string())
+        } else {
+            self.variable("PGHOST")?
+        };
+        match host {
+            Some(host) if host.contains(',') => {
+                Err(usage("more than one host to connect to is not supported")
+                    .hint("name the one server to work on"))
+            }
+            // A URL has brackets around an IPv6 address, name resolution wants none.
+            Some(host) => Ok(Some(host.trim_matches(['[', ']']).to_owned())),
+            None => Ok(None),
+        }
+    }
+
+    /// Asks for what libpq and Prisma would, or more where they differ.
+    ///
+    /// One thing cannot be had: libpq trusts `sslrootcert` alone, sqlx the system's roots as well,
+    /// so that only `verify-full` keeps out whoever has a certificate for another name.
+    ///
+    /// Sources: PostgreSQL 17 manual, 32.1.2 "Parameter Key Words" and 32.19 "SSL Support"; Prisma
+    /// documentation, "PostgreSQL database connector", "Configuring an SSL connection".
+    fn tls(&self) -> Result<Tls, Failure> {
+        for name in ["sslidentity", "sslpassword"] {
+            if self.parameters.contains_key(name) {
+                let place = of_url(name);
+                return Err(usage(format!("{place} is not supported")).hint(PKCS12_HINT));
+            }
+        }
+        let strict = match self.own("sslaccept")?.as_deref() {
+            None => None,
+            Some("strict") => Some(true),
+            Some("accept_invalid_certs") => Some(false),
+            Some(_) => return Err(invalid(&of_url("sslaccept"))),
+        };
+        let mut root = self.text("sslrootcert", "PGSSLROOTCERT")?;
+        let mut certificate = self.text("sslcert", "PGSSLCERT")?;
+        let key = self.text("sslkey", "PGSSLKEY")?;
+        // Prisma's sslcert is the server's root certificate, libpq's the client's, useless alone.
+        if key.is_none() && self.own("sslcert")?.is_some() && self.own("sslrootcert")?.is_none() {
+            root = certificate.take();
+        }
+        if certificate.is_some() != key.is_some() {
+            return Err(
+                usage("sslcert (or PGSSLCERT) and sslkey (or PGSSLKEY) need each other")
+                    .hint("give both for a client certificate; a CA goes into sslrootcert"),
+            );
+        }
+
+        let asked: Option<PgSslMode> = self.parsed("sslmode", "PGSSLMODE")?;
+        let plain = self.own("sslmode")?.is_some() && matches!(asked, Some(PgSslMode::Disable));
+        let system = root.as_deref() == Some("system");
+        let mode = match asked {
+            // Prisma verifies only if asked to, and then everything.
+            _ if strict == Some(true) && !plain => PgSslMode::VerifyFull,
+            None if system => PgSslMode::VerifyFull,
+            // libpq verifies as soon as it has a root certificate, sqlx only if told to.
+            Some(PgSslMode::Require) if !system && root.is_some() && strict.is_none() => {
+                PgSslMode::VerifyCa
+            }
+            // What sqlx calls Allow never uses TLS; this does whenever the server has it.
+            Some(PgSslMode::Allow) | None => PgSslMode::Prefer,
+            Some(mode) => mode,
+        };
+        if system && !matches!(mode, PgSslMode::VerifyFull) {
+            return Err(usage("sslrootcert=system needs sslmode=verify-full").hint(
+                "name the server's own CA as sslrootcert, or let the host name be verified",
+            ));
+        }
+        Ok(Tls {
+            mode,
+            root,
+            client: certificate.zip(key),
+        })
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let unknown = self.parameters.iter().filter(|(name, value)| {
+            match name.as_str() {
+                // What they ask for by default is what happens.
+                "channel_binding" | "gssencmode" => *value == "require",
+                name => !IGNORED.contains(&name) && !HONOURED.contains(&name),
+            }
+        });
+        let service = (self.environment)("PGSERVICE")
+            .map(|_| "PGSERVICE is not supported and has no effect".to_owned());
+        unknown
+            .map(|(name, _)| {
+                format!(
+                    "{} is unknown or not supported and has no effect",
+                    of_url(name)
+                )
+            })
+            .chain(service)
+            .collect()
+    }
+}
+
+fn of_url(parameter: &str) -> String {
+    format!(
+        "parameter `{}` of the database URL",
+        parameter.escape_debug()
+    )
+}
+
+fn invalid(place: &str) -> Failure {
+    usage(format!("{place} has an invalid value")).hint("correct it, or leave it out")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+
+    const SECRET: &str = "hunter2";
+
+    type Variables = [(&'static str, &'static str)];
+
+    fn resolve(url: Option<&str>, variables: &Variables) -> Result<Target, Failure> {
+        let lookup = |name: &str| {
+            let found = variables.iter().find(|(variable, _)| *variable == name);
+            found.map(|(_, value)| (*value).to_owned())
+        };
+        Target::resolve_in(url, &lookup)
+    }
+
+    fn server_in(url: Option<&str>, variables: &Variables) -> ServerTarget {
+        match resolve(url, variables) {
+            Ok(Target::Server(server)) => *server,
+            other => panic!("{url:?}: {other:?}"),
+        }
+    }
+
+    fn server(url: &str) -> ServerTarget {
+        server_in(Some(url), &[])
+    }
+
+    fn refusal(url: &str, variables: &Variables) -> String {
+        match resolve(Some(url), variables) {
+            Err(failure) if failure.kind() == Kind::Usage => failure.to_string(),
+            other => panic!("{url}: {other:?}"),
+        }
+    }
+
+    /// The whole of what sqlx was told, password included.
+    fn options(server: &ServerTarget) -> String {
+        format!("{:?}", server.options)
+    }
+
+    #[track_caller]
+    fn assert_has(text: &str, parts: &[&str]) {
+        for part in parts {
+            assert!(text.contains(part), "no {part} in {text}");
+        }
+    }
+
+    #[test]
+    fn a_url_says_where_to_connect_in_the_ways_of_prisma_and_of_libpq() {
+        for (url, host, port) in [
+            (
+                "postgresql://u:p@db.internal:6432/litellm",
+                "db.internal",
+                6432,
+            ),
+            ("postgres://u@[::1]:6432/litellm", "::1", 6432),
+            ("postgres://?host=a&port=7", "a", 7),
+            ("postgres://u@a:6/d?host=b&port=7", "b", 7),
+            ("postgres://u@a:7/d?hostaddr=10.0.0.1", "10.0.0.1", 7),
+            ("postgres://u@localhost:7/d?host=/run/pg", "/run/pg", 7),
+            ("postgres://u@%2Frun%2Fpg:7/d", "/run/pg", 7),
+            (" \"postgresql://u:p@q:7/d\"\n", "q", 7),
+            ("'postgresql://u:p@q:7/d'", "q", 7),
+        ] {
+            let server = server(url);
+            assert_eq!(
+                (server.host().as_str(), server.port()),
+                (host, port),
+                "{url}"
+            );
+            assert_eq!(server.warnings(), [""; 0], "{url}");
+        }
+    }
+
+    #[test]
+    fn user_password_and_database_are_percent_decoded_once() {
+        let told = options(&server(
+            "postgresql://a%40b:p%2F%23+%25%C3%A9@h/lite%20llm/",
+        ));
+        assert_has(&told, &[r#""a@b""#, r#""p/#+%é""#, r#""lite llm""#]);
+        let query = "user=a%26b&password=p+%2B&dbname=d&options=-c%20x%3D1";
+        let told = options(&server(&format!("postgres://h?{query}")));
+        assert_has(&told, &[r#""a&b""#, r#""p++""#, r#""d""#, r#"-c x=1""#]);
+    }
+
+    #[test]
+    fn a_pooler_gets_nothing_it_cannot_take_and_our_name() {
+        let told = options(&server("postgres://u@h:1/d?application_name=litellm"));
+        assert_has(
+            &told,
+            &[
+                "statement_cache_capacity: 0",
+                "extra_float_digits: None",
+                r#"application_name: Some("mcp-prune")"#,
+            ],
+        );
+    }
+
+    #[test]
+    fn without_a_url_the_environment_says_where() {
+        let variables = [
+            ("PGHOST", "db"),
+            ("PGPORT", "7"),
+            ("PGCONNECT_TIMEOUT", "3"),
+        ];
+        let server = server_in(None, &variables);
+        assert_eq!((server.host().as_str(), server.port()), ("db", 7));
+        assert_eq!(server.connect_timeout, Some(Duration::from_secs(3)));
+        let address = [("PGHOST", "db"), ("PGHOSTADDR", "10.0.0.1")];
+        assert_eq!(server_in(None, &address).host(), "10.0.0.1");
+    }
+
+    #[test]
+    fn the_url_wins_over_the_environment() {
+        let variables = [
+            ("PGHOSTADDR", "10.0.0.1"),
+            ("PGHOST", "a,b"),
+            ("PGPORT", "x"),
+            ("PGSSLMODE", "x"),
+            ("PGCONNECT_TIMEOUT", "x"),
+        ];
+        let url = "postgres://u@h:7/d?sslmode=require&connect_timeout=0";
+        let server = server_in(Some(url), &variables);
+        assert_eq!((server.host().as_str(), server.port()), ("h", 7));
+        assert_eq!(server.connect_timeout, None);
+    }
+
+    #[test]
+    fn a_variable_that_sqlx_would_pass_over_is_refused() {
+        for variable in [
+            ("PGPORT", "54x"),
+            ("PGPORT", ""),
+            ("PGSSLMODE", "verify_full"),
+            ("PGHOSTADDR", "db.internal"),
+            ("PGHOST", ""),
+            ("PGCONNECT_TIMEOUT", "soon"),
+        ] {
+            assert_has(&refusal("postgres://", &[variable]), &[variable.0]);
+        }
+    }
+
+    #[test]
+    fn schema_and_timeout_are_for_the_caller() {
+        let server = server("postgres://u@h/d?schema=Lite%20LLM&connect_timeout=30");
+        assert_eq!(server.schema(), Some("Lite LLM"));
+        assert_eq!(server.connect_timeout, Some(Duration::from_secs(30)));
+        let server = self::server("postgres://u@h/d");
+        assert_eq!(server.schema(), None);
+        assert_eq!(server.connect_timeout, Some(Duration::from_secs(10)));
+    }
+
+    #[test]
+    fn what_has_no_effect_is_said_unless_it_is_known_to_be_harmless() {
+        let known = "connection_limit=5&pool_timeout=0&socket_timeout=9&pgbouncer=true\
+            &statement_cache_size=0&application_name=x&target_session_attrs=any&keepalives_idle=1\
+            &channel_binding=prefer";
+        assert_eq!(
+            server(&format!("postgres://u@h/d?{known}")).warnings(),
+            [""; 0]
+        );
+        let url = "postgres://u@h/d?sslmod=verify-full&channel_binding=require&sslcrl=f";
+        let server = server_in(Some(url), &[("PGSERVICE", "prod")]);
+        let warnings = server.warnings().join("\n");
+        assert_has(
+            &warnings,
+            &["`channel_binding`", "`sslcrl`", "`sslmod`", "PGSERVICE"],
+        );
+        assert_eq!(warnings.lines().count(), 4);
+        assert!(
+            !warnings.contains("verify-full") && !warnings.contains("prod"),
+            "{warnings}"
+        );
+    }
+
+    #[test]
+    fn encryption_is_never_weaker_than_asked_for() {
+        for (query, variables, mode) in [
+            ("", &[] as &Variables, "Prefer"),
+            ("sslmode=disable", &[], "Disable"),
+            ("sslmode=allow", &[], "Prefer"),
+            ("sslmode=prefer", &[], "Prefer"),
+            ("sslmode=require", &[], "Require"),
+            ("sslmode=verify-ca", &[], "VerifyCa"),
+            ("sslmode=verify-full", &[], "VerifyFull"),
+            ("ssl=true", &[], "Require"),
+            ("sslmode=verify-full&ssl=true", &[], "VerifyFull"),
+            ("", &[("PGSSLMODE", "verify-full")], "VerifyFull"),
+            // libpq verifies if there is a root certificate.
+            ("sslmode=require&sslrootcert=ca", &[], "VerifyCa"),
+            ("sslmode=require", &[("PGSSLROOTCERT", "ca")], "VerifyCa"),
+            ("sslmode=require&sslcert=ca", &[], "VerifyCa"),
+            ("sslmode=require&sslcert=c&sslkey=k", &[], "Require"),
+            ("sslrootcert=system", &[], "VerifyFull"),
+            ("sslmode=verify-full&sslrootcert=system", &[], "VerifyFull"),
+            // Prisma verifies if told to.
+            ("sslaccept=strict", &[], "VerifyFull"),
+            (
+                "sslaccept=strict",
+                &[("PGSSLMODE", "disable")],
+                "VerifyFull",
+            ),
+            ("sslaccept=strict&sslmode=prefer", &[], "VerifyFull"),
+            ("sslaccept=strict&sslmode=require", &[], "VerifyFull"),
+            ("sslaccept=strict&sslmode=disable", &[], "Disable"),
+            (
+                "sslaccept=accept_invalid_certs&sslmode=require&sslcert=ca",
+                &[],
+                "Require",
+            ),
+            (
+                "sslaccept=accept_invalid_certs&sslmode=verify-full",
+                &[],
+                "VerifyFull",
+            ),
+            // There is no TLS over a Unix-domain socket.
+            ("sslmode=require&host=/run/pg", &[], "Disable"),
+        ] {
+            let server = server_in(Some(&format!("postgres://u@h/d?{query}")), variables);
+            let found = format!("{:?}", server.options.get_ssl_mode());
+            assert_eq!(found, mode, "{query} {variables:?}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_without_a_key_is_prismas_root_certificate() {
+        let root = [
+            r#"ssl_root_cert: Some(File("ca"))"#,
+            "ssl_client_cert: None",
+        ];
+        let client = [
+            r#"ssl_root_cert: Some(File("ca"))"#,
+            r#"ssl_client_cert: Some(File("c")), ssl_client_key: Some(File("k"))"#,
+        ];
+        for (query, told) in [
+            ("sslcert=ca", &root[..]),
+            ("sslrootcert=ca", &root),
+            ("sslrootcert=ca&sslcert=c&sslkey=k", &client),
+            ("sslrootcert=system", &["ssl_root_cert: Some(Inline([]))"]),
+        ] {
+            assert_has(
+                &options(&server(&format!("postgres://u@h/d?{query}"))),
+                told,
+            );
+        }
+    }
+
+    #[test]
+    fn a_parameter_that_cannot_be_honoured_is_named() {
+        for (query, name) in [
+            ("sslmode=foo", "`sslmode`"),
+            ("sslmode=", "`sslmode`"),
+            ("port=abc", "`port`"),
+            ("connect_timeout=-1", "`connect_timeout`"),
+            ("schema=", "`schema`"),
+            ("hostaddr=db", "`hostaddr`"),
+            ("sslaccept=maybe", "`sslaccept`"),
+            ("sslidentity=id.p12&sslpassword=hunter2", "openssl pkcs12"),
+            ("sslkey=k&sslpassword=hunter2", "`sslpassword`"),
+            ("sslkey=k", "sslcert"),
+            ("sslrootcert=ca&sslcert=c", "sslkey"),
+            ("sslrootcert=system&sslmode=require", "sslmode=verify-full"),
+            ("host=a,b", "more than one host"),
+        ] {
+            assert_has(&refusal(&format!("postgres://u@h/d?{query}"), &[]), &[name]);
+        }
+        assert_has(&refusal("postgres://u@a,b/d", &[]), &["more than one host"]);
+        assert_has(&refusal("postgres://u@a:1,b:2/d", &[]), &["one host"]);
+        assert_has(
+            &refusal("postgres://", &[("PGHOST", "a,b")]),
+            &["more than one host"],
+        );
+        assert_has(&refusal("mysql://u:p@h/d", &[]), &["mysql://"]);
+        assert_has(
+            &refusal("prisma://accelerate/?api_key=k", &[]),
+            &["prisma://"],
+        );
+    }
+
+    #[test]
+    fn an_embedded_database_is_a_file() {
+        let target = resolve(Some("'embedded:dump 1.sql'"), &[]).unwrap();
+        assert_eq!(format!("{target:?}"), r#"Embedded("dump 1.sql")"#);
+        assert_has(&refusal("embedded:", &[]), &["FILE.sql"]);
+    }
+
+    #[test]
+    fn no_text_shows_the_password() {
+        for url in [
+            "",
+            "hunter2",
+            "hunter2:x",
+            "\"postgresql://u:hunter2@h/d",
+            "host=h password=hunter2",
+            "u:hunter2@h/d",
+            "postgres:u:hunter2@h/d",
+            "postgresql://u:hunter2@/d",
+            "postgresql://u:hunter2@h:port/d",
+            "postgresql://u:hunter2@h:99999/d",
+            "postgresql://u:hunter2@h1:1,h2:2/d",
+            "postgresql://u:hunter2@h h/d",
+            "postgresql://u:#hunter2@h/d",
+            "postgresql://u:1#hunter2@h/d",
+            "postgresql://u:1/hunter2@h/d",
+            "postgresql://u:1?hunter2@h/d",
+            "postgresql://u:1?hunter2=@h/d?schema=x",
+            "postgresql://u:hunter2#@h/d",
+            "postgresql://u:hunter2?@h/d",
+            "postgresql://u:hunter2%ff@h/d",
+            "postgresql://u:hunter2%00@h/d",
+            "postgresql://h/d?user=u&password=x&hunter2",
+            "postgresql://u:hunter2@h/d?sslmode=hunter2",
+            "postgresql://u:hunter2@h/d?port=hunter2",
+            "postgresql://u:hunter2@h/d?sslpassword=hunter2",
+            "https://u:hunter2@h/d",
+        ] {
+            let text = refusal(url, &[]);
+            assert!(!text.contains(SECRET), "{url}: {text}");
+        }
+        let url = "postgresql://u:hunter2@h/d?password=hunter2&pasword=hunter2&schema=s";
+        let target = resolve(Some(url), &[("PGPASSWORD", SECRET)]).unwrap();
+        let text = format!("{target:?} {target:#?}");
+        assert_has(&text, &["pasword"]);
+        assert!(!text.contains(SECRET), "{text}");
+    }
+
+    /// Fails to connect to a server that says `answer` to whatever it reads.
+    async fn failure(answer: Vec<u8>, query: &str) -> (String, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = stream.read(&mut [0; 1024]);
+            stream.write_all(&answer).unwrap();
+            // Until the other end is closed.
+            let _ = stream.read(&mut [0; 1024]);
+        });
+        let server = server(&format!("postgres://u:hunter2@{address}/d?{query}"));
+        let failure = server.connect().await.unwrap_err();
+        assert_eq!(failure.kind(), Kind::Access);
+        let text = failure.to_string();
+        assert!(!text.contains(SECRET), "{text}");
+        (address, text)
+    }
+
+    /// Source: PostgreSQL 17 manual, 53.7 "Message Formats", `ErrorResponse`.
+    fn error_response(state: &str) -> Vec<u8> {
+        let fields = format!("SFATAL\0VFATAL\0C{state}\0Mno, because\0\0");
+        let length = u32::try_from(fields.len() + 4).unwrap();
+        [b"E", &length.to_be_bytes()[..], fields.as_bytes()].concat()
+    }
+
+    #[tokio::test]
+    async fn what_the_server_said_comes_with_a_fitting_hint() {
+        for (state, hint) in [
+            ("28P01", "password"),
+            ("28000", "pg_hba.conf"),
+            ("3D000", "database name"),
+            ("42501", "CONNECT on the database"),
+            ("53300", "wait until"),
+            ("57P03", "starting up"),
+            ("08P01", "pooler"),
+        ] {
+            let (address, text) = failure(error_response(state), "sslmode=disable").await;
+            let said = format!("cannot connect to {address}: no, because\nhint: ");
+            assert_has(&text, &[&said, hint]);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_without_tls_will_not_do_if_tls_is_required() {
+        let (_, text) = failure(b"N".to_vec(), "sslmode=require").await;
+        assert_has(&text, &["server does not support TLS"]);
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_silent_is_waited_for_so_long() {
+        let (address, text) = failure(Vec::new(), "connect_timeout=1").await;
+        let said = format!("cannot connect to {address}: no answer within 1 s");
+        assert_has(&text, &[&said, "connect_timeout"]);
+    }
+
+    #[tokio::test]
+    async fn a_closed_port_and_a_missing_socket_are_told_apart() {
+        let free = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let failure = server(&format!("postgres://u@{free}/d"))
+            .connect()
+            .await
+            .unwrap_err();
+        let said = format!("cannot connect to {free}: connection refused");
+        assert_has(&failure.to_string(), &[&said]);
+        let failure = server("postgres://u@h:7/d?host=/nowhere")
+            .connect()
+            .await
+            .unwrap_err();
+        assert_has(
+            &failure.to_string(),
+            &["cannot connect to /nowhere/.s.PGSQL.7: ", "socket"],
+        );
+    }
+}

@@ -1,0 +1,303 @@
+//! What the binary says to wrong words, to readers that go away, and to a person at a terminal.
+
+use std::io::{Read as _, Write as _};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use crate::program::{Ran, mcp_prune, repository, run, run_on};
+use crate::server::{TestDatabase, concurrent_server, skip};
+
+/// A URL at which nothing listens.
+const NOWHERE: &str = "postgresql://u:s3cret@127.0.0.1:1/litellm";
+
+fn demo() -> TestDatabase {
+    let database = TestDatabase::empty();
+    database.load(&std::fs::read_to_string(repository("fixtures/demo.sql")).unwrap());
+    database
+}
+
+#[test]
+fn help_names_the_options_the_environment_and_the_exit_codes() {
+    for (args, expected) in [
+        (
+            &["--help"][..],
+            &["scan", "fix", "DATABASE_URL", "Exit codes"][..],
+        ),
+        (
+            &["scan", "--help"],
+            &[
+                "Connection:",
+                "Servers:",
+                "Output:",
+                "DATABASE_URL",
+                "PGHOST",
+                "Examples:",
+            ],
+        ),
+        (
+            &["fix", "--help"],
+            &[
+                "Repair:",
+                "--dry-run",
+                "--yes",
+                "--on-empty",
+                "held",
+                "Examples:",
+            ],
+        ),
+    ] {
+        let ran = run(&mut mcp_prune(args)).exits(0);
+        for text in expected {
+            assert!(ran.stdout.contains(text), "{text} in {ran}");
+        }
+        assert_eq!(ran.stderr, "");
+    }
+}
+
+#[test]
+fn wrong_words_are_a_usage_error() {
+    for args in [
+        &["--no-such-option"][..],
+        &[],
+        &["scna"],
+        &["scan", "--format", "yaml"],
+        &["scan", "--yes"],
+        &["fix", "--yes", "--dry-run"],
+        &["fix", "--yes", "--lock-timeout", "0"],
+        &["fix", "--yes", "--on-empty", "perhaps"],
+    ] {
+        let ran = run(&mut mcp_prune(args)).exits(64);
+        assert_eq!(ran.stdout, "", "{args:?}");
+    }
+}
+
+#[test]
+fn fix_off_a_terminal_is_a_usage_error_before_anything_is_connected_to() {
+    run_on(NOWHERE, &["fix"]).exits(64).says("say --yes");
+}
+
+#[test]
+fn a_keep_file_that_is_not_there_is_named() {
+    run_on(NOWHERE, &["scan", "--keep", "@no/such/file"])
+        .exits(1)
+        .says("cannot read --keep @no/such/file: No such file or directory");
+}
+
+#[test]
+fn exit_zero_hides_findings_and_nothing_else() {
+    let database = demo();
+    run_on(database.url(), &["scan", "--exit-zero"]).exits(0);
+    run_on(database.url(), &["fix", "--dry-run", "--exit-zero"]).exits(0);
+    run_on(NOWHERE, &["scan", "--exit-zero"]).exits(7);
+}
+
+#[test]
+fn json_is_one_object_as_the_readme_promises() {
+    let database = demo();
+    let scan = run_on(database.url(), &["scan", "--format", "json"])
+        .exits(2)
+        .json();
+    assert_eq!(scan["version"], 1);
+    assert_eq!(scan["command"], "scan");
+    assert_eq!(scan["database"]["schema"], "public");
+    assert_eq!(
+        scan["servers"],
+        serde_json::json!({"database": 3, "inactive": 1, "config": 0, "config_known": false})
+    );
+    assert_eq!(
+        scan["summary"],
+        serde_json::json!({
+            "rows": 6, "stale": 6, "unverified": 1, "inactive": 1, "malformed": 0,
+            "last_grant_rows": 1
+        })
+    );
+    assert_eq!(
+        scan["findings"][3],
+        serde_json::json!({
+            "kind": "stale",
+            "table": "LiteLLM_ObjectPermissionTable",
+            "row": "3b9dd9b3-7b1d-4e3a-9c5f-0a2b4c6d8e03",
+            "column": "mcp_servers",
+            "reference": "d7c3f1a8-0e6b-4a92-85d4-1b7e3c9f6a04",
+            "last_grant": true,
+            "owners": [{"kind": "key", "id": "784395b4", "name": "release-bot"}]
+        })
+    );
+
+    let dry = run_on(database.url(), &["fix", "--dry-run", "--format", "json"])
+        .exits(2)
+        .json();
+    let fix = run_on(database.url(), &["fix", "--yes", "--format", "json"])
+        .exits(3)
+        .json();
+    assert_eq!(dry["outcome"], "dry-run");
+    assert_eq!(fix["outcome"], "applied");
+    for same in ["changes", "held", "summary"] {
+        assert_eq!(dry[same], fix[same], "the dry run is the real run");
+    }
+    assert_eq!(
+        fix["changes"][1]["before"]["mcp_servers"],
+        serde_json::json!([
+            "3f6d1b52-7c1e-4b0a-9d39-8c5f0f6a1e01",
+            "d7c3f1a8-0e6b-4a92-85d4-1b7e3c9f6a04"
+        ])
+    );
+    assert_eq!(
+        fix["changes"][1]["after"]["mcp_servers"],
+        serde_json::json!(["3f6d1b52-7c1e-4b0a-9d39-8c5f0f6a1e01"])
+    );
+    assert_eq!(fix["held"][0]["reason"], "last-grant");
+    assert_eq!(fix["journal"], serde_json::Value::Null);
+
+    let again = run_on(database.url(), &["fix", "--yes", "--format", "json"])
+        .exits(3)
+        .json();
+    assert_eq!(again["outcome"], "nothing-to-do");
+    assert_eq!(again["changes"], serde_json::json!([]));
+}
+
+#[test]
+fn no_secret_is_printed() {
+    let script = std::fs::read_to_string(repository("fixtures/cases/last_grant.sql")).unwrap();
+    let database = TestDatabase::with(&script);
+    for format in ["table", "json"] {
+        let ran = run_on(database.url(), &["scan", "--format", format]).exits(2);
+        for secret in ["hunter2", "sk-secret", "sk-deleted", "ann@example.com"] {
+            assert!(!ran.to_string().contains(secret), "{secret} in {ran}");
+        }
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let database = TestDatabase::with(
+        r#"INSERT INTO "LiteLLM_ObjectPermissionTable" ("object_permission_id", "mcp_servers")
+           SELECT 'p-' || n, ARRAY[gen_random_uuid()::text] FROM generate_series(1, 2000) AS n"#,
+    );
+    let mut child = mcp_prune(&["scan"])
+        .env("DATABASE_URL", database.url())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    let mut first = [0; 64];
+    stdout.read_exact(&mut first).unwrap();
+    drop(stdout);
+    let ran: Ran = child.wait_with_output().unwrap().into();
+    let ran = ran.exits(0);
+    assert!(!ran.stderr.contains("error"), "{ran}");
+}
+
+/// Runs `fix` on a terminal that `script` makes; once it asks, does `meanwhile` and types `keys`.
+fn fix_on_a_terminal(
+    database: &TestDatabase,
+    keys: &[u8],
+    meanwhile: impl FnOnce(),
+) -> Option<(i32, String)> {
+    if run(Command::new("sh").args(["-c", "command -v script"])).status != 0 {
+        skip("the prompt", "needs `script` of util-linux");
+        return None;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("typescript");
+    let mut child = Command::new("script")
+        .args(["--quiet", "--flush", "--return", "--command"])
+        .arg(concat!(env!("CARGO_BIN_EXE_mcp-prune"), " fix"))
+        .arg(&log)
+        .env_clear()
+        .env("PATH", std::env::var("PATH").unwrap())
+        .env("SHELL", "/bin/sh")
+        .env("DATABASE_URL", database.url())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let asked = || std::fs::read_to_string(&log).is_ok_and(|told| told.contains("[y/N]"));
+    for _ in 0..600 {
+        if asked() {
+            break;
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    assert!(asked(), "no question within 30 seconds");
+    meanwhile();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(keys).unwrap();
+    let status = child.wait().unwrap().code().unwrap();
+    Some((status, std::fs::read_to_string(&log).unwrap()))
+}
+
+#[test]
+fn on_a_terminal_fix_shows_the_plan_and_asks() {
+    let database = demo();
+    let before = database.permission_rows();
+    // No, Ctrl-C, and then yes.
+    for (keys, status, told) in [
+        (b"no\r".as_slice(), 2, "Declined: nothing was written."),
+        (b"\r", 2, "Declined: nothing was written."),
+        (b"\x03", 130, "ended by signal 2; nothing was written"),
+    ] {
+        let Some(ran) = fix_on_a_terminal(&database, keys, || ()) else {
+            return;
+        };
+        assert_eq!(ran.0, status, "{keys:?}: {}", ran.1);
+        assert!(ran.1.contains(told), "{keys:?}: {}", ran.1);
+        assert!(
+            ran.1.contains("d7c3f1a8-0e6b-4a92-85d4-1b7e3c9f6a04"),
+            "{}",
+            ran.1
+        );
+        assert_eq!(database.permission_rows(), before, "{keys:?}");
+    }
+    let Some((status, told)) = fix_on_a_terminal(&database, b"y\r", || ()) else {
+        return;
+    };
+    assert_eq!(status, 3, "{told}");
+    assert!(told.contains("verified and committed"), "{told}");
+    assert_ne!(database.permission_rows(), before);
+}
+
+#[test]
+fn a_plan_that_moved_while_the_operator_thought_is_not_carried_out() {
+    if concurrent_server("a plan that moved").is_none() {
+        return;
+    }
+    let database = demo();
+    let move_it = || {
+        database.execute(
+            r#"UPDATE "LiteLLM_ObjectPermissionTable"
+               SET "mcp_servers" = "mcp_servers" || 'github'::text
+               WHERE "object_permission_id" LIKE '2a7e%'"#,
+        );
+    };
+    let Some((status, told)) = fix_on_a_terminal(&database, b"y\r", move_it) else {
+        return;
+    };
+    assert_eq!(status, 5, "{told}");
+    assert!(told.contains("is no longer as shown"), "{told}");
+    run_on(database.url(), &["scan"]).exits(2);
+    let stale = run_on(database.url(), &["scan", "--format", "json"]).json();
+    assert_eq!(stale["summary"]["stale"], 6, "nothing was written");
+}
+
+#[test]
+fn a_write_that_a_trigger_undoes_is_not_committed() {
+    let database = demo();
+    let before = database.permission_rows();
+    database.execute(
+        r#"CREATE FUNCTION undo() RETURNS trigger LANGUAGE plpgsql AS $$
+           BEGIN
+               NEW."mcp_tool_permissions" = OLD."mcp_tool_permissions";
+               RETURN NEW;
+           END $$;
+           CREATE TRIGGER undo BEFORE UPDATE ON "LiteLLM_ObjectPermissionTable"
+               FOR EACH ROW EXECUTE FUNCTION undo();"#,
+    );
+    run_on(database.url(), &["fix", "--yes"])
+        .exits(1)
+        .says("does not hold in \"mcp_tool_permissions\" what was written")
+        .says("hint: look for a trigger");
+    assert_eq!(database.permission_rows(), before);
+}

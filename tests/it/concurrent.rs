@@ -1,0 +1,318 @@
+//! `fix` beside others who write the same tables.
+
+use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use sqlx::{AssertSqlSafe, PgConnection};
+use tokio::runtime::Runtime;
+
+use crate::program::{Ran, mcp_prune, run, run_on};
+use crate::server::{TestDatabase, block_on, concurrent_server, runtime};
+
+const LIVE: &str = "0b8f8e0c-2f5d-4a51-9a35-1f4a1c9f7d10";
+const GONE: &str = "c1e2a7d4-93b6-4d0e-b8a5-6a2f9e4d7c33";
+
+/// Rows `p-1` to `p-N`, each with a live and a gone server, all of one team each.
+fn rows(number: usize) -> TestDatabase {
+    TestDatabase::with(&format!(
+        r#"INSERT INTO "LiteLLM_MCPServerTable" ("server_id") VALUES ('{LIVE}');
+           INSERT INTO "LiteLLM_ObjectPermissionTable" ("object_permission_id", "mcp_servers")
+               SELECT 'p-' || n, ARRAY['{LIVE}', '{GONE}'] FROM generate_series(1, {number}) AS n;
+           INSERT INTO "LiteLLM_TeamTable" ("team_id", "object_permission_id")
+               SELECT 't-' || n, 'p-' || n FROM generate_series(1, {number}) AS n;"#
+    ))
+}
+
+async fn execute(connection: &mut PgConnection, sql: &str) {
+    sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
+        .execute(connection)
+        .await
+        .unwrap_or_else(|error| panic!("{error}: {sql}"));
+}
+
+/// Another session, which the test drives by hand.
+struct Other {
+    runtime: Runtime,
+    connection: PgConnection,
+}
+
+impl Other {
+    fn connect(database: &TestDatabase) -> Self {
+        let runtime = runtime();
+        let connection = runtime.block_on(database.connect());
+        Self {
+            runtime,
+            connection,
+        }
+    }
+
+    fn execute(&mut self, sql: &str) {
+        self.runtime.block_on(execute(&mut self.connection, sql));
+    }
+}
+
+/// Runs `sql` in a transaction that stays open while `work` is done.
+fn while_open<T>(database: &TestDatabase, sql: &str, work: impl FnOnce() -> T) -> T {
+    let mut other = Other::connect(database);
+    other.execute("BEGIN");
+    other.execute(sql);
+    let done = work();
+    other.execute("ROLLBACK");
+    done
+}
+
+/// Starts `fix`, which waits for locks as long as it takes.
+fn start_fix(database: &TestDatabase) -> Child {
+    mcp_prune(&["fix", "--yes", "--lock-timeout", "600"])
+        .env("DATABASE_URL", database.url())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+fn ended(child: Child) -> Ran {
+    child.wait_with_output().unwrap().into()
+}
+
+#[test]
+fn a_locked_row_makes_it_busy_within_the_lock_timeout() {
+    if concurrent_server("a locked row").is_none() {
+        return;
+    }
+    let database = rows(3);
+    let before = database.permission_rows();
+    let lock = r#"SELECT FROM "LiteLLM_ObjectPermissionTable"
+                  WHERE "object_permission_id" = 'p-2' FOR UPDATE"#;
+    let started = Instant::now();
+    while_open(&database, lock, || {
+        run_on(database.url(), &["fix", "--yes", "--lock-timeout", "1"])
+            .exits(6)
+            .says("hint: somebody else is writing the same rows")
+    });
+    // Not a measurement: a wait without limit would be found by this.
+    assert!(started.elapsed() < Duration::from_mins(1));
+    assert_eq!(database.permission_rows(), before);
+}
+
+#[test]
+fn a_second_run_is_told_of_the_first() {
+    if concurrent_server("two runs at once").is_none() {
+        return;
+    }
+    let database = rows(1);
+    let lock = format!(
+        "SELECT pg_advisory_xact_lock({})",
+        0x6d63_702d_7072_756e_i64
+    );
+    while_open(&database, &lock, || {
+        run_on(database.url(), &["fix", "--yes"])
+            .exits(6)
+            .says("another run of mcp-prune")
+    });
+    run_on(database.url(), &["fix", "--yes"]).exits(0);
+}
+
+#[test]
+fn an_interrupted_fix_writes_nothing() {
+    if concurrent_server("an interrupted fix").is_none() {
+        return;
+    }
+    let database = rows(2_500);
+    let before = database.permission_rows();
+    // The last chunk waits for this row, so that the first ones are written when the signal comes.
+    let lock = r#"SELECT FROM "LiteLLM_ObjectPermissionTable"
+                  WHERE "object_permission_id" = 'p-999' FOR UPDATE"#;
+    for (signal, status) in [("INT", 130), ("TERM", 143), ("HUP", 129), ("KILL", -9)] {
+        while_open(&database, lock, || {
+            let child = start_fix(&database);
+            wait_for_lock(&database);
+            let kill = run(std::process::Command::new("kill").args([
+                "-s",
+                signal,
+                &child.id().to_string(),
+            ]));
+            assert_eq!(kill.status, 0, "{kill}");
+            let ran: crate::program::Ran = child.wait_with_output().unwrap().into();
+            ran.exits(status);
+        });
+        assert_eq!(database.permission_rows(), before, "after SIG{signal}");
+    }
+    run_on(database.url(), &["fix", "--yes"]).exits(0);
+}
+
+/// Waits until some session of this database waits for a lock.
+fn wait_for_lock(database: &TestDatabase) {
+    for _ in 0..600 {
+        let waiting = database.texts(
+            "SELECT pid::text FROM pg_stat_activity
+             WHERE datname = current_database() AND wait_event_type = 'Lock'",
+        );
+        if !waiting.is_empty() {
+            return;
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    panic!("nobody waited for a lock within 30 seconds");
+}
+
+#[test]
+fn a_server_that_comes_back_keeps_its_grants() {
+    if concurrent_server("a returning server").is_none() {
+        return;
+    }
+    let database = rows(2);
+    let before = database.permission_rows();
+    // The server is created while fix waits for p-2, after it has read the server table.
+    let lock = r#"SELECT FROM "LiteLLM_ObjectPermissionTable"
+                  WHERE "object_permission_id" = 'p-2' FOR UPDATE"#;
+    let child = while_open(&database, lock, || {
+        let child = start_fix(&database);
+        wait_for_lock(&database);
+        database.execute(&format!(
+            r#"INSERT INTO "LiteLLM_MCPServerTable" ("server_id") VALUES ('{GONE}')"#
+        ));
+        child
+    });
+    // It started anew, and then found nothing stale.
+    let ran = ended(child).exits(0);
+    assert!(ran.stdout.contains("No stale references."), "{ran}");
+    assert_eq!(database.permission_rows(), before);
+}
+
+#[test]
+fn a_deadlock_is_survived() {
+    if concurrent_server("a deadlock").is_none() {
+        return;
+    }
+    let database = rows(2);
+    let mut other = Other::connect(&database);
+    // The other session never is the victim: it looks for deadlocks much later than fix does.
+    other.execute("SET deadlock_timeout = '600s'");
+    other.execute("BEGIN");
+    other.execute(&touch("p-2"));
+    let child = start_fix(&database);
+    wait_for_lock(&database);
+    other.execute(&touch("p-1"));
+    other.execute("COMMIT");
+    ended(child).exits(0);
+    for row in database.permission_rows() {
+        assert!(row.contains("touched") && !row.contains(GONE), "{row}");
+    }
+}
+
+/// A writer's change of another column of a row.
+fn touch(row: &str) -> String {
+    format!(
+        r#"UPDATE "LiteLLM_ObjectPermissionTable" SET "vector_stores" = ARRAY['touched']
+           WHERE "object_permission_id" = '{row}'"#
+    )
+}
+
+/// Rows that the writers work on.
+const ROWS: usize = 60;
+
+/// Writers as LiteLLM has them edit and delete rows, and delete and re-create servers, while `fix`
+/// runs over and over. Whatever they granted last must be there in the end.
+#[test]
+fn beside_writers_nothing_is_lost_and_nothing_wrongly_removed() {
+    if concurrent_server("concurrent writers").is_none() {
+        return;
+    }
+    let comes_and_goes = "f47ac10b-58cc-4372-a567-0e02b2c3d479";
+    let database = rows(ROWS);
+    let stop = AtomicBool::new(false);
+    let fixes = thread::scope(|scope| {
+        // A server that is created and deleted; its grants are made while it is there.
+        scope.spawn(|| {
+            block_on(async {
+                let mut connection = database.connect().await;
+                while !stop.load(Ordering::Relaxed) {
+                    for sql in [
+                        format!(
+                            r#"INSERT INTO "LiteLLM_MCPServerTable" ("server_id")
+                               VALUES ('{comes_and_goes}')"#
+                        ),
+                        format!(
+                            r#"UPDATE "LiteLLM_ObjectPermissionTable"
+                               SET "mcp_servers" = "mcp_servers" || '{comes_and_goes}'::text
+                               WHERE "object_permission_id" IN ('p-7', 'p-8')"#
+                        ),
+                        format!(
+                            r#"DELETE FROM "LiteLLM_MCPServerTable"
+                               WHERE "server_id" = '{comes_and_goes}'"#
+                        ),
+                    ] {
+                        execute(&mut connection, &sql).await;
+                    }
+                }
+            });
+        });
+        // An admin who writes whole rows, each with a mark of its own that must survive.
+        scope.spawn(|| {
+            block_on(async {
+                let mut connection = database.connect().await;
+                for round in 0.. {
+                    if stop.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    let row = 10 + round % 40;
+                    let sql = format!(
+                        r#"UPDATE "LiteLLM_ObjectPermissionTable"
+                           SET "mcp_servers" = ARRAY['{GONE}', '{LIVE}', 'name-{round}'],
+                               "vector_stores" = ARRAY['name-{round}']
+                           WHERE "object_permission_id" = 'p-{row}'"#
+                    );
+                    execute(&mut connection, &sql).await;
+                }
+            });
+        });
+        // Keys and their rows go.
+        scope.spawn(|| {
+            block_on(async {
+                let mut connection = database.connect().await;
+                for row in 51..=ROWS {
+                    execute(
+                        &mut connection,
+                        &format!(r#"DELETE FROM "LiteLLM_TeamTable" WHERE "team_id" = 't-{row}'"#),
+                    )
+                    .await;
+                    execute(
+                        &mut connection,
+                        &format!(
+                            r#"DELETE FROM "LiteLLM_ObjectPermissionTable"
+                               WHERE "object_permission_id" = 'p-{row}'"#
+                        ),
+                    )
+                    .await;
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            });
+        });
+        let statuses: Vec<i32> = (0..25)
+            .map(|_| run_on(database.url(), &["fix", "--yes", "--lock-timeout", "10"]))
+            .map(|ran| {
+                assert!([0, 3, 5, 6].contains(&ran.status), "{ran}");
+                ran.status
+            })
+            .collect();
+        stop.store(true, Ordering::Relaxed);
+        statuses
+    });
+    assert!(fixes.contains(&0), "some runs must get through: {fixes:?}");
+    run_on(database.url(), &["fix", "--yes"]).exits(0);
+
+    // Nothing stale is left, the live server is in every row it was in, and every row that the
+    // admin wrote holds the mark it was written with.
+    let broken = database.texts(&format!(
+        r#"SELECT p::text FROM "LiteLLM_ObjectPermissionTable" AS p
+           WHERE "mcp_servers" && ARRAY['{GONE}']
+              OR NOT "mcp_servers" @> ARRAY['{LIVE}']
+              OR NOT "mcp_servers" @> "vector_stores""#
+    ));
+    assert_eq!(broken, Vec::<String>::new());
+    let rows = database.texts(r#"SELECT count(*)::text FROM "LiteLLM_ObjectPermissionTable""#);
+    assert_eq!(rows, ["50"]);
+}

@@ -1,0 +1,242 @@
+//! How the binary gets to its database, what it says where it cannot, and what it may do there.
+
+use std::path::Path;
+
+use crate::program::{mcp_prune, repository, run, run_on};
+use crate::server::{TestDatabase, concurrent_server, skip};
+
+fn demo() -> TestDatabase {
+    let database = TestDatabase::empty();
+    database.load(&std::fs::read_to_string(repository("fixtures/demo.sql")).unwrap());
+    database
+}
+
+/// Makes a role that may log in with a password and nothing else; roles are the server's, so its
+/// name is the database's.
+fn role(database: &TestDatabase, suffix: &str) -> String {
+    let role = format!("{}_{suffix}", database.name());
+    database.execute(&format!("CREATE ROLE {role} LOGIN PASSWORD 's3cret'"));
+    role
+}
+
+fn url_of(database: &TestDatabase, user: &str, password: &str) -> String {
+    let (_, address) = database.url().split_once('@').unwrap();
+    format!("postgresql://{user}:{password}@{address}")
+}
+
+#[test]
+fn what_cannot_be_reached_is_an_access_failure() {
+    for (url, told) in [
+        (
+            "postgresql://u:s3cret@127.0.0.1:1/litellm",
+            "cannot connect to 127.0.0.1:1",
+        ),
+        (
+            "postgresql://u:s3cret@no-such-host.invalid/litellm",
+            "cannot connect to no-such-host.invalid",
+        ),
+        (
+            "postgresql://u:s3cret@%2Fno%2Fsuch%2Ffolder/litellm",
+            "cannot connect to /no/such/folder",
+        ),
+    ] {
+        let ran = run_on(url, &["scan"]).exits(7).says(told).says("hint: ");
+        assert!(!ran.to_string().contains("s3cret"), "{ran}");
+    }
+}
+
+#[test]
+fn a_url_that_is_none_is_a_usage_error() {
+    for url in [
+        "",
+        "mysql://u:s3cret@db/litellm",
+        "litellm",
+        "postgresql://u:s3cret@db:port/x",
+    ] {
+        let ran = run_on(url, &["scan"]).exits(64);
+        assert!(!ran.to_string().contains("s3cret"), "{ran}");
+    }
+}
+
+#[test]
+fn a_wrong_password_and_an_unknown_database_are_told_apart() {
+    if concurrent_server("passwords").is_none() {
+        return;
+    }
+    let database = demo();
+    let role = role(&database, "login");
+    let ran = run_on(&url_of(&database, &role, "wr0ng"), &["scan"]).exits(7);
+    let ran = ran.says("password authentication failed").says("hint: ");
+    assert!(!ran.to_string().contains("wr0ng"), "{ran}");
+    run_on(&format!("{}_no", database.url()), &["scan"])
+        .exits(7)
+        .says("does not exist");
+}
+
+#[test]
+fn the_url_takes_prismas_parameters_and_the_environment_libpqs() {
+    if concurrent_server("the ways to name a database").is_none() {
+        return;
+    }
+    let database = demo();
+    let prisma = "connection_limit=5&pool_timeout=10&pgbouncer=true&schema=public";
+    run_on(&format!("{}?{prisma}", database.url()), &["scan"])
+        .exits(2)
+        .says("schema \"public\"");
+    let typo = run_on(&format!("{}?sslmod=verify-full", database.url()), &["scan"]).exits(2);
+    typo.says("warning").says("sslmod");
+
+    let (_, address) = database.url().split_once("127.0.0.1:").unwrap();
+    let (port, name) = address.split_once('/').unwrap();
+    let mut command = mcp_prune(&["scan"]);
+    command
+        .env("PGHOST", "127.0.0.1")
+        .env("PGPORT", port)
+        .env("PGUSER", "postgres")
+        .env("PGDATABASE", name);
+    run(&mut command)
+        .exits(2)
+        .says(&format!("database \"{name}\""));
+    // The command line wins over the environment.
+    let mut command = mcp_prune(&["scan", "--db-url", database.url()]);
+    command.env("DATABASE_URL", "postgresql://127.0.0.1:1/none");
+    run(&mut command).exits(2);
+}
+
+#[test]
+fn tables_in_another_schema_are_found_by_its_name_only() {
+    let database = demo();
+    database.execute(r#"ALTER SCHEMA public RENAME TO "Lite LLM""#);
+    run_on(database.url(), &["scan"])
+        .exits(4)
+        .says("hint: the table is in schema \"Lite LLM\": use --schema");
+    run_on(database.url(), &["scan", "--schema", "Lite LLM"]).exits(2);
+    run_on(database.url(), &["fix", "--yes", "--schema", "Lite LLM"]).exits(3);
+    let url = format!("{}?schema=Lite%20LLM", database.url());
+    if !database.url().contains('?') {
+        run_on(&url, &["scan"]).exits(2).says("schema \"Lite LLM\"");
+    }
+}
+
+#[test]
+fn what_is_no_litellm_database_is_refused_with_the_reason() {
+    let database = TestDatabase::empty();
+    run_on(database.url(), &["scan"])
+        .exits(4)
+        .says("is not one of LiteLLM: table \"LiteLLM_MCPServerTable\" does not exist");
+    database.execute(
+        r#"CREATE TABLE "LiteLLM_MCPServerTable" ("server_id" TEXT PRIMARY KEY);
+           CREATE TABLE "LiteLLM_ObjectPermissionTable"
+               ("object_permission_id" TEXT PRIMARY KEY, "mcp_servers" JSONB);"#,
+    );
+    run_on(database.url(), &["fix", "--yes"])
+        .exits(4)
+        .says("column \"mcp_servers\" of \"LiteLLM_ObjectPermissionTable\" is of type jsonb");
+}
+
+#[test]
+fn a_role_with_select_alone_scans_and_is_told_what_fix_needs() {
+    if concurrent_server("privileges").is_none() {
+        return;
+    }
+    let database = demo();
+    let role = role(&database, "reader");
+    let url = url_of(&database, &role, "s3cret");
+
+    run_on(&url, &["scan"])
+        .exits(7)
+        .says("lacks SELECT on table \"LiteLLM_MCPServerTable\"");
+    grant_what_is_asked(&database, &url, &["scan"]);
+    let ran = run_on(&url, &["scan"]).exits(2);
+    assert!(ran.stderr.contains(&format!("as user \"{role}\"")), "{ran}");
+
+    run_on(&url, &["fix", "--yes"])
+        .exits(7)
+        .says("lacks UPDATE on table \"LiteLLM_ObjectPermissionTable\"");
+    grant_what_is_asked(&database, &url, &["fix", "--yes"]);
+    run_on(&url, &["fix", "--yes"]).exits(3);
+}
+
+/// Runs, as the owner, the `GRANT`s that the hint prints; no more than these must be needed.
+fn grant_what_is_asked(database: &TestDatabase, url: &str, args: &[&str]) {
+    let ran = run_on(url, args).exits(7);
+    let (_, grants) = ran.stderr.split_once("have its owner run: ").unwrap();
+    for grant in grants.trim().split_inclusive(';') {
+        assert!(
+            !grant.contains("password") && !grant.contains("metadata"),
+            "{grant}"
+        );
+        database.execute(grant);
+    }
+}
+
+#[test]
+fn a_schema_that_may_not_be_used_is_named_with_its_grant() {
+    if concurrent_server("privileges").is_none() {
+        return;
+    }
+    let database = demo();
+    let role = role(&database, "outsider");
+    database.execute("REVOKE USAGE ON SCHEMA public FROM PUBLIC");
+    run_on(&url_of(&database, &role, "s3cret"), &["scan"])
+        .exits(7)
+        .says(&format!("GRANT USAGE ON SCHEMA \"public\" TO \"{role}\";"));
+}
+
+#[test]
+fn row_level_security_that_may_hide_a_server_is_refused() {
+    if concurrent_server("row-level security").is_none() {
+        return;
+    }
+    let database = demo();
+    let role = role(&database, "hidden");
+    database.execute(&format!(
+        r#"GRANT ALL ON ALL TABLES IN SCHEMA public TO {role};
+           ALTER TABLE "LiteLLM_MCPServerTable" ENABLE ROW LEVEL SECURITY;"#
+    ));
+    for args in [&["scan"][..], &["fix", "--yes"]] {
+        run_on(&url_of(&database, &role, "s3cret"), args)
+            .exits(4)
+            .says("row-level security on \"LiteLLM_MCPServerTable\" can hide rows");
+    }
+    // It hides nothing from the superuser.
+    run_on(database.url(), &["scan"]).exits(2);
+}
+
+#[test]
+fn the_certificate_is_verified_as_sslmode_asks() {
+    let Some(server) = concurrent_server("TLS") else {
+        return;
+    };
+    let Some(folder) = server.tls.as_deref().filter(|f| f.join("ca.pem").exists()) else {
+        skip("TLS", "needs a private cluster, and openssl");
+        return;
+    };
+    let database = demo();
+    let ca = |file: &str| Path::join(folder, file).to_str().unwrap().to_owned();
+    let (ours, other) = (ca("ca.pem"), ca("other.pem"));
+    for (parameters, status) in [
+        ("sslmode=require".to_owned(), 2),
+        (format!("sslmode=verify-full&sslrootcert={ours}"), 2),
+        (format!("sslmode=verify-ca&sslrootcert={ours}"), 2),
+        (format!("sslmode=verify-full&sslrootcert={other}"), 7),
+        ("sslmode=verify-full".to_owned(), 7),
+        // Prisma's spelling of the same.
+        (format!("sslaccept=strict&sslcert={ours}"), 2),
+        (format!("sslaccept=strict&sslcert={other}"), 7),
+        (
+            format!("sslmode=require&sslaccept=strict&sslcert={other}"),
+            7,
+        ),
+    ] {
+        let url = format!("{}?{parameters}", database.url());
+        let ran = run_on(&url, &["scan"]);
+        assert_eq!(ran.status, status, "{parameters}: {ran}");
+    }
+    // The certificate is for 127.0.0.1 and for no other name of the same machine.
+    let by_name = database.url().replace("127.0.0.1", "localhost");
+    let url = format!("{by_name}?sslmode=verify-full&sslrootcert={ours}");
+    run_on(&url, &["scan"]).exits(7).says("hint: ");
+    let url = format!("{by_name}?sslmode=verify-ca&sslrootcert={ours}");
+    run_on(&url, &["scan"]).exits(2);
+}

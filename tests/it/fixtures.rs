@@ -1,0 +1,108 @@
+//! Every case of `fixtures/cases`, through the whole life of a repair: scan, dry run, fix, scan
+//! again, fix again. The golden files in `golden/` show what the operator sees and what is stored.
+
+use std::fmt::Write as _;
+
+use crate::program::{repository, run_on};
+use crate::server::TestDatabase;
+
+const LIFE: [&[&str]; 5] = [
+    &["scan"],
+    &["fix", "--dry-run"],
+    &["fix", "--yes"],
+    &["scan"],
+    &["fix", "--yes"],
+];
+
+/// Loads a case; one with its own tables is complete, the others start from `schema.sql`.
+fn load(case: &str) -> TestDatabase {
+    let script = std::fs::read_to_string(repository(&format!("fixtures/cases/{case}.sql")));
+    let script = script.unwrap();
+    if script.contains(r#"CREATE TABLE "LiteLLM_MCPServerTable""#) {
+        let database = TestDatabase::empty();
+        database.load(&script);
+        database
+    } else {
+        TestDatabase::with(&script)
+    }
+}
+
+fn live_through(case: &str, more: &[&str]) -> String {
+    let database = load(case);
+    let mut told = String::new();
+    for args in LIFE {
+        let args = [args, more].concat();
+        let before = database.permission_rows();
+        let ran = run_on(database.url(), &args);
+        let after = database.permission_rows();
+        writeln!(told, "$ mcp-prune {}\n{ran}", args.join(" ")).unwrap();
+        if before == after {
+            writeln!(told, "rows: unchanged\n").unwrap();
+        } else {
+            assert!(args.contains(&"--yes"), "{args:?} changed rows");
+            writeln!(told, "rows:\n{}\n", after.join("\n")).unwrap();
+        }
+    }
+    redact(&told)
+}
+
+/// Replaces what differs from machine to machine: where the database is.
+fn redact(told: &str) -> String {
+    let mut lines = Vec::new();
+    for line in told.lines() {
+        if let Some((_, rest)) = line.split_once(", schema ")
+            && line.starts_with("database ")
+        {
+            lines.push(format!("database [...], schema {rest}"));
+        } else {
+            lines.push(line.to_owned());
+        }
+    }
+    lines.join("\n")
+}
+
+macro_rules! cases {
+    ($($case:ident $($more:literal)*;)*) => {
+        const CASES: &[&str] = &[$(stringify!($case)),*];
+
+        $(#[test]
+        fn $case() {
+            let mut settings = insta::Settings::clone_current();
+            settings.set_snapshot_path("golden");
+            settings.set_prepend_module_to_snapshot(false);
+            settings.set_omit_expression(true);
+            let told = live_through(stringify!($case), &[$($more),*]);
+            settings.bind(|| insta::assert_snapshot!(stringify!($case), told));
+        })*
+    };
+}
+
+cases! {
+    beside_live;
+    clean;
+    empty_server_table;
+    first_schema;
+    inactive;
+    last_grant;
+    malformed;
+    odd_names;
+    sentinels;
+    tool_permissions;
+    unknown_owner;
+    unverified;
+    no_config_servers "--no-config-servers";
+    kept "--no-config-servers" "--keep" "deepwiki" "--keep" "@fixtures/keep.txt";
+}
+
+#[test]
+fn no_case_is_forgotten() {
+    let mut files: Vec<String> = std::fs::read_dir(repository("fixtures/cases"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned())
+        .collect();
+    files.sort();
+    let mut cases = CASES.to_vec();
+    cases.sort_unstable();
+    assert_eq!(files, cases);
+}

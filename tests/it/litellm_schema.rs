@@ -1,0 +1,203 @@
+//! LiteLLM's real schema, release by release: the migrations that `litellm-proxy-extras` ships.
+//!
+//! `MCP_PRUNE_TEST_LITELLM_MIGRATIONS` names a folder with a folder of migrations for each
+//! release; `.ci/run` downloads them. Nothing of them is kept in this repository.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use crate::program::run_on;
+use crate::server::{Server, TestDatabase, concurrent_server, skip};
+
+const LIVE: &str = "0b8f8e0c-2f5d-4a51-9a35-1f4a1c9f7d10";
+const GONE: &str = "c1e2a7d4-93b6-4d0e-b8a5-6a2f9e4d7c33";
+
+fn releases() -> Vec<PathBuf> {
+    let Some(folder) = std::env::var_os("MCP_PRUNE_TEST_LITELLM_MIGRATIONS") else {
+        skip(
+            "LiteLLM's schema",
+            "needs MCP_PRUNE_TEST_LITELLM_MIGRATIONS",
+        );
+        return Vec::new();
+    };
+    let mut releases: Vec<PathBuf> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    releases.sort();
+    assert!(releases.len() >= 4, "at least four releases: {releases:?}");
+    releases
+}
+
+/// Applies a release's migrations in the order of their names, as Prisma does.
+fn migrate(server: &Server, release: &Path) -> TestDatabase {
+    let database = server.create(None);
+    let mut migrations: Vec<PathBuf> = std::fs::read_dir(release)
+        .unwrap()
+        .map(|entry| entry.unwrap().path().join("migration.sql"))
+        .filter(|path| path.exists())
+        .collect();
+    migrations.sort();
+    for migration in migrations {
+        database.load(&std::fs::read_to_string(migration).unwrap());
+    }
+    database
+}
+
+fn has(database: &TestDatabase, table: &str, column: &str) -> bool {
+    let found = database.texts(&format!(
+        "SELECT attname::text FROM pg_attribute
+         WHERE attrelid = to_regclass('\"{table}\"') AND attname = '{column}'"
+    ));
+    !found.is_empty()
+}
+
+/// Two servers, one of them deleted as LiteLLM does it, and grants to both at every level.
+fn populate(database: &TestDatabase) {
+    let mut sql = String::new();
+    let tools = has(
+        database,
+        "LiteLLM_ObjectPermissionTable",
+        "mcp_tool_permissions",
+    );
+    for (row, servers, permissions) in [
+        (
+            "p-mixed",
+            format!("'{GONE}','{LIVE}','github'"),
+            format!(r#"{{"{GONE}":["a"],"{LIVE}":["b"]}}"#),
+        ),
+        ("p-team", format!("'{GONE}'"), "null".to_owned()),
+        ("p-alone", format!("'{GONE}'"), "{}".to_owned()),
+        (
+            "p-nobody",
+            format!("'{GONE}'"),
+            format!(r#"{{"{GONE}":[]}}"#),
+        ),
+        (
+            "p-live",
+            format!("'{LIVE}','no-mcp-servers'"),
+            "{}".to_owned(),
+        ),
+    ] {
+        writeln!(
+            sql,
+            r#"INSERT INTO "LiteLLM_ObjectPermissionTable" ("object_permission_id", "mcp_servers")
+               VALUES ('{row}', ARRAY[{servers}]);"#
+        )
+        .unwrap();
+        if tools {
+            writeln!(
+                sql,
+                r#"UPDATE "LiteLLM_ObjectPermissionTable" SET "mcp_tool_permissions" = '{permissions}'
+                   WHERE "object_permission_id" = '{row}';"#
+            )
+            .unwrap();
+        }
+    }
+    for server in [LIVE, GONE] {
+        let name = if server == LIVE { "github" } else { "slack" };
+        writeln!(
+            sql,
+            r#"INSERT INTO "LiteLLM_MCPServerTable" ("server_id", "alias", "url", "transport")
+               VALUES ('{server}', '{name}', 'http://127.0.0.1/mcp', 'http');"#
+        )
+        .unwrap();
+    }
+    writeln!(
+        sql,
+        r#"DELETE FROM "LiteLLM_MCPServerTable" WHERE "server_id" = '{GONE}';
+           INSERT INTO "LiteLLM_TeamTable" ("team_id", "team_alias", "object_permission_id",
+                "admins", "members", "members_with_roles", "models", "blocked", "model_spend",
+                "model_max_budget")
+           VALUES ('team-1', 'core', 'p-team', '{{}}', '{{}}', '[]', '{{}}', false, '{{}}', '{{}}');
+           INSERT INTO "LiteLLM_VerificationToken" ("token", "key_alias", "team_id", "object_permission_id")
+           VALUES ('{}', 'ci-bot', 'team-1', 'p-mixed'), ('{}', 'alone', NULL, 'p-alone');"#,
+        "a".repeat(64),
+        "b".repeat(64)
+    )
+    .unwrap();
+    database.load(&sql);
+}
+
+#[test]
+fn a_deleted_server_is_found_and_repaired_on_every_release() {
+    let Some(server) = concurrent_server("LiteLLM's schema") else {
+        return;
+    };
+    for release in releases() {
+        let database = migrate(server, &release);
+        let context = release.display();
+        populate(&database);
+        let tools = has(
+            &database,
+            "LiteLLM_ObjectPermissionTable",
+            "mcp_tool_permissions",
+        );
+        // Before 1.80.0 an emptied key would reach every server, so it is held.
+        let fails_closed = has(&database, "LiteLLM_AgentsTable", "agent_id");
+
+        let scan = run_on(database.url(), &["scan", "--format", "json"])
+            .exits(2)
+            .json();
+        assert_eq!(scan["summary"]["rows"], 4, "{context}");
+        assert_eq!(
+            scan["summary"]["stale"],
+            if tools { 6 } else { 4 },
+            "{context}"
+        );
+        assert_eq!(scan["summary"]["unverified"], 0, "{context}");
+        assert_eq!(scan["servers"]["database"], 1, "{context}");
+
+        let before = database.permission_rows();
+        let dry = run_on(database.url(), &["fix", "--dry-run", "--format", "json"])
+            .exits(2)
+            .json();
+        assert_eq!(database.permission_rows(), before, "{context}");
+        let fix = run_on(database.url(), &["fix", "--yes", "--format", "json"])
+            .exits(3)
+            .json();
+        assert_eq!(dry["changes"], fix["changes"], "{context}");
+
+        let held: Vec<&str> = fix["held"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|held| held["row"].as_str().unwrap())
+            .collect();
+        let expected: &[&str] = if fails_closed {
+            &["p-team"]
+        } else {
+            &["p-alone", "p-team"]
+        };
+        assert_eq!(held, expected, "{context}");
+        assert_eq!(
+            database.texts(
+                r#"SELECT "object_permission_id" || ' ' || "mcp_servers"::text
+                   FROM "LiteLLM_ObjectPermissionTable" ORDER BY 1"#
+            ),
+            [
+                format!("p-alone {{{}}}", if fails_closed { "" } else { GONE }),
+                format!("p-live {{{LIVE},no-mcp-servers}}"),
+                format!("p-mixed {{{LIVE},github}}"),
+                "p-nobody {}".to_owned(),
+                format!("p-team {{{GONE}}}"),
+            ],
+            "{context}"
+        );
+        if tools {
+            assert_eq!(
+                database.texts(
+                    r#"SELECT "mcp_tool_permissions"::text FROM "LiteLLM_ObjectPermissionTable"
+                       ORDER BY "object_permission_id""#
+                ),
+                ["{}", "{}", &format!(r#"{{"{LIVE}": ["b"]}}"#), "{}", "null"],
+                "{context}"
+            );
+        }
+        let scan = run_on(database.url(), &["scan", "--format", "json"])
+            .exits(2)
+            .json();
+        assert_eq!(scan["summary"]["stale"], expected.len(), "{context}");
+        run_on(database.url(), &["fix", "--yes"]).exits(3);
+    }
+}

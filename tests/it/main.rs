@@ -1,0 +1,17 @@
+//! The binary against a real database: one test program, so that it links once.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test that panics has failed, and one that is skipped says so"
+)]
+
+mod cli;
+mod concurrent;
+mod connection;
+#[cfg(feature = "embedded")]
+mod embedded;
+mod fixtures;
+mod litellm_schema;
+mod program;
+mod server;

@@ -1,0 +1,87 @@
+//! Runs the binary in an environment of the test's own making.
+
+use std::fmt;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+/// What a run left behind.
+pub(crate) struct Ran {
+    pub(crate) status: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// The binary, with nothing of this machine's environment.
+pub(crate) fn mcp_prune(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-prune"));
+    command
+        .args(args)
+        .env_clear()
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .stdin(Stdio::null());
+    command
+}
+
+/// Runs the binary on the database at `url`.
+#[must_use = "a run is checked by its exit status"]
+pub(crate) fn run_on(url: &str, args: &[&str]) -> Ran {
+    run(mcp_prune(args).env("DATABASE_URL", url))
+}
+
+/// Runs a command to its end.
+#[must_use = "a run is checked by its exit status"]
+pub(crate) fn run(command: &mut Command) -> Ran {
+    let output = command.output().expect("the binary can be started");
+    output.into()
+}
+
+impl From<Output> for Ran {
+    fn from(output: Output) -> Self {
+        use std::os::unix::process::ExitStatusExt as _;
+        let killed = output.status.signal().map(|signal| -signal);
+        Self {
+            status: output.status.code().or(killed).unwrap_or(i32::MIN),
+            stdout: String::from_utf8(output.stdout).expect("stdout is UTF-8"),
+            stderr: String::from_utf8(output.stderr).expect("stderr is UTF-8"),
+        }
+    }
+}
+
+impl Ran {
+    /// The run's stdout as JSON.
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self}"))
+    }
+
+    /// Checks the exit status, and shows everything where it is another.
+    #[track_caller]
+    pub(crate) fn exits(self, status: i32) -> Self {
+        assert_eq!(self.status, status, "{self}");
+        self
+    }
+
+    /// Checks that stderr says `text`.
+    #[track_caller]
+    pub(crate) fn says(self, text: &str) -> Self {
+        assert!(self.stderr.contains(text), "expected {text:?} in {self}");
+        self
+    }
+}
+
+/// What a golden file holds of a run.
+impl fmt::Display for Ran {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "exit status: {}", self.status)?;
+        for (name, text) in [("stdout", &self.stdout), ("stderr", &self.stderr)] {
+            if !text.is_empty() {
+                writeln!(f, "{name}:\n{}", text.trim_end())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A file below the repository.
+pub(crate) fn repository(path: &str) -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}

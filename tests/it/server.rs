@@ -1,0 +1,283 @@
+//! The PostgreSQL that the tests work on, and a database of it for each test.
+//!
+//! The server is the one `MCP_PRUNE_TEST_DATABASE_URL` names (a superuser on loopback), else a
+//! private cluster started from this machine's `postgres` binaries, else, or where
+//! `MCP_PRUNE_TEST_SERVER=embedded` asks for it, the one inside the process. Never
+//! `DATABASE_URL`: that is where a user's production lives.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use mcp_prune::db::script::{Piece, Script};
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{AssertSqlSafe, Connection as _, Row as _};
+use tokio::runtime::Runtime;
+
+/// A server with connections side by side.
+pub(crate) struct Server {
+    /// Its address without a database: `postgresql://postgres@127.0.0.1:5433`.
+    address: String,
+    /// The folder with its certificate authority's `ca.pem`, of a private cluster.
+    pub(crate) tls: Option<PathBuf>,
+    /// Ends with this process, and the cluster with it.
+    _watch: Option<Child>,
+}
+
+enum Kind {
+    Server(Server),
+    #[cfg(feature = "embedded")]
+    Embedded,
+}
+
+/// A database of one test's own.
+pub(crate) struct TestDatabase {
+    url: String,
+    #[cfg(feature = "embedded")]
+    _embedded: Option<mcp_prune::db::embedded::Embedded>,
+}
+
+static KIND: OnceLock<Kind> = OnceLock::new();
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+fn kind() -> &'static Kind {
+    KIND.get_or_init(|| {
+        let embedded = std::env::var("MCP_PRUNE_TEST_SERVER").is_ok_and(|kind| kind == "embedded");
+        if let Ok(address) = std::env::var("MCP_PRUNE_TEST_DATABASE_URL") {
+            let address = address.trim_end_matches('/').to_owned();
+            return Kind::Server(Server {
+                address,
+                tls: None,
+                _watch: None,
+            });
+        }
+        if let Some(binaries) = postgres_binaries().filter(|_| !embedded) {
+            return Kind::Server(Server::start(&binaries));
+        }
+        #[cfg(feature = "embedded")]
+        return Kind::Embedded;
+        #[cfg(not(feature = "embedded"))]
+        panic!("no PostgreSQL: install one, or test with --features embedded");
+    })
+}
+
+/// The server, where it serves connections side by side; else `None`, and the test is skipped.
+pub(crate) fn concurrent_server(test: &str) -> Option<&'static Server> {
+    match kind() {
+        Kind::Server(server) => Some(server),
+        #[cfg(feature = "embedded")]
+        Kind::Embedded => {
+            skip(test, "needs a server with connections side by side");
+            None
+        }
+    }
+}
+
+/// Says that a test is skipped; a failure where `MCP_PRUNE_TEST_NO_SKIP` is set.
+pub(crate) fn skip(test: &str, why: &str) {
+    assert!(
+        std::env::var_os("MCP_PRUNE_TEST_NO_SKIP").is_none(),
+        "{test} was skipped: {why}"
+    );
+    println!("SKIPPED {test}: {why}");
+}
+
+fn postgres_binaries() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    let mut debian: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|version| version.path().join("bin"))
+        .collect();
+    debian.sort();
+    std::env::split_paths(&path)
+        .chain(debian.into_iter().rev())
+        .find(|folder| folder.join("initdb").exists() && folder.join("postgres").exists())
+}
+
+impl Server {
+    /// Starts a private cluster that a shell watches: when this process ends, in whatever way, its
+    /// pipe closes, and the shell stops the server by its process id and removes the cluster.
+    fn start(binaries: &std::path::Path) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        let script = crate::program::repository("tests/it/cluster.sh");
+        let script = std::fs::read_to_string(script).unwrap();
+        let root = String::from_utf8(Command::new("id").arg("-u").output().unwrap().stdout);
+        // PostgreSQL refuses to run as root.
+        let mut command = if root.unwrap().trim() == "0" {
+            let mut command = Command::new("runuser");
+            command.args(["-u", "postgres", "--", "sh"]);
+            command
+        } else {
+            Command::new("sh")
+        };
+        let mut watch = command
+            .args(["-c", &script, "cluster"])
+            .args([binaries.to_str().unwrap(), &port.to_string()])
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("a shell can be started");
+        let mut folder = String::new();
+        let stdout = watch.stdout.take().unwrap();
+        BufReader::new(stdout).read_line(&mut folder).unwrap();
+        let server = Self {
+            address: format!("postgresql://postgres@127.0.0.1:{port}"),
+            tls: Some(PathBuf::from(folder.trim())),
+            _watch: Some(watch),
+        };
+        server.wait_until_ready();
+        server
+    }
+
+    fn wait_until_ready(&self) {
+        for _ in 0..300 {
+            let up = block_on(PgConnection::connect(&format!("{}/postgres", self.address)));
+            if up.is_ok() {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+        panic!("the private cluster did not come up within 30 seconds");
+    }
+
+    /// The URL of one of its databases.
+    pub(crate) fn url(&self, database: &str) -> String {
+        format!("{}/{database}", self.address)
+    }
+
+    /// Makes a database, of a template where one is named.
+    pub(crate) fn create(&self, template: Option<&str>) -> TestDatabase {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("mcp_prune_{}_{number}", std::process::id());
+        let template = template.unwrap_or("template0");
+        let admin = TestDatabase::at(self.url("postgres"));
+        admin.execute(&format!("CREATE DATABASE {name} TEMPLATE {template}"));
+        TestDatabase::at(self.url(&name))
+    }
+}
+
+/// Runs a future to its end.
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
+    runtime().block_on(future)
+}
+
+/// A runtime to drive a connection with.
+pub(crate) fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
+impl TestDatabase {
+    /// Makes an empty database on whichever server there is.
+    pub(crate) fn empty() -> Self {
+        match kind() {
+            Kind::Server(server) => server.create(None),
+            #[cfg(feature = "embedded")]
+            Kind::Embedded => {
+                use sqlx::ConnectOptions as _;
+                let server = block_on(mcp_prune::db::embedded::Embedded::start_empty()).unwrap();
+                Self {
+                    url: server.connect_options().to_url_lossy().into(),
+                    _embedded: Some(server),
+                }
+            }
+        }
+    }
+
+    /// Makes a database with the tables of `fixtures/schema.sql` and then `script` in it.
+    pub(crate) fn with(script: &str) -> Self {
+        let database = Self::empty();
+        let schema = crate::program::repository("fixtures/schema.sql");
+        database.load(&std::fs::read_to_string(schema).unwrap());
+        database.load(script);
+        database
+    }
+
+    fn at(url: String) -> Self {
+        Self {
+            url,
+            #[cfg(feature = "embedded")]
+            _embedded: None,
+        }
+    }
+
+    /// Its URL, for the binary.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The name of the database.
+    pub(crate) fn name(&self) -> &str {
+        self.url.rsplit('/').next().unwrap()
+    }
+
+    /// Opens a connection that stays.
+    pub(crate) async fn connect(&self) -> PgConnection {
+        let options: PgConnectOptions = self.url.parse().unwrap();
+        let options = options.statement_cache_capacity(0);
+        PgConnection::connect_with(&options).await.unwrap()
+    }
+
+    /// Runs a script, each statement on its own, as `CREATE INDEX CONCURRENTLY` needs it.
+    pub(crate) fn load(&self, script: &str) {
+        block_on(async {
+            let mut connection = self.connect().await;
+            let mut pieces = Script::new(script.as_bytes());
+            while let Some(piece) = pieces.next().unwrap() {
+                let Piece::Statement { sql, line } = piece else {
+                    panic!("no COPY in this script");
+                };
+                let done = sqlx::raw_sql(AssertSqlSafe(sql.clone()))
+                    .execute(&mut connection)
+                    .await;
+                done.unwrap_or_else(|error| panic!("line {line}: {error}: {sql}"));
+            }
+            connection.close().await.unwrap();
+        });
+    }
+
+    /// Runs one statement.
+    pub(crate) fn execute(&self, sql: &str) {
+        block_on(async {
+            let mut connection = self.connect().await;
+            let done = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
+                .execute(&mut connection)
+                .await;
+            done.unwrap_or_else(|error| panic!("{error}: {sql}"));
+            connection.close().await.unwrap();
+        });
+    }
+
+    /// Reads a query's first column, which is text; NULL reads as `NULL`.
+    pub(crate) fn texts(&self, sql: &str) -> Vec<String> {
+        block_on(async {
+            let mut connection = self.connect().await;
+            let rows = sqlx::query(AssertSqlSafe(sql.to_owned()))
+                .fetch_all(&mut connection)
+                .await
+                .unwrap_or_else(|error| panic!("{error}: {sql}"));
+            connection.close().await.unwrap();
+            rows.iter()
+                .map(|row| row.get::<Option<String>, _>(0).unwrap_or("NULL".to_owned()))
+                .collect()
+        })
+    }
+
+    /// Every permission row as text, every column of it, ordered by key.
+    pub(crate) fn permission_rows(&self) -> Vec<String> {
+        self.texts(
+            r#"SELECT p::text FROM "LiteLLM_ObjectPermissionTable" AS p
+               ORDER BY p."object_permission_id" COLLATE "C""#,
+        )
+    }
+}
