@@ -1,7 +1,6 @@
 //! What is wrong with a row's references.
 
 use std::collections::BTreeSet;
-use std::fmt;
 
 use super::access;
 use super::owners::Owner;
@@ -31,17 +30,6 @@ impl Kind {
             Self::Unverified => "unverified",
             Self::Inactive => "inactive",
             Self::Malformed(_) => "malformed",
-        }
-    }
-}
-
-/// The name, and of a malformed value what is wrong with it.
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())?;
-        match self {
-            Self::Malformed(malformed) => write!(f, ": {malformed}"),
-            Self::Stale | Self::Unverified | Self::Inactive => Ok(()),
         }
     }
 }

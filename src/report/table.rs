@@ -6,6 +6,7 @@ use comfy_table::{ContentArrangement, Table};
 use comfy_table::{LineStyle, TableStyle};
 
 use super::{Ending, Report, Summary, disposition};
+use crate::litellm::finding::{Finding, Kind};
 use crate::litellm::owners::Owner;
 use crate::litellm::server::ConfigServers;
 
@@ -26,11 +27,11 @@ pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
         for (reference, rows) in stale {
             table.add_row([printable(reference), rows.to_string()]);
         }
-        writeln!(out, "\n{table}")?;
+        writeln!(out, "\n{}", table.trim_fmt())?;
     }
-    writeln!(out, "\n{}", findings(report))?;
+    writeln!(out, "\n{}", findings(report).trim_fmt())?;
     if report.ending != Ending::Scanned && summary.rows_changed > 0 {
-        writeln!(out, "\n{}", changes(report))?;
+        writeln!(out, "\n{}", changes(report).trim_fmt())?;
     }
     write_closing(report, out)
 }
@@ -78,12 +79,8 @@ fn findings(report: &Report) -> Table {
                     String::new()
                 },
                 finding.column.to_owned(),
-                finding
-                    .reference
-                    .as_deref()
-                    .map(printable)
-                    .unwrap_or_default(),
-                finding.kind.to_string(),
+                subject(finding),
+                finding.kind.name().to_owned(),
                 if finding.last_grant { "yes" } else { "" }.to_owned(),
                 disposition(plan, finding),
                 if first {
@@ -166,6 +163,15 @@ fn advice(report: &Report, summary: Summary) -> Vec<String> {
     lines
 }
 
+/// The reference, or what is wrong with the whole value.
+fn subject(finding: &Finding) -> String {
+    match (finding.kind, &finding.reference) {
+        (Kind::Malformed(malformed), _) => format!("({malformed})"),
+        (_, Some(reference)) => printable(reference),
+        (_, None) => String::new(),
+    }
+}
+
 /// One owner a line.
 fn owners(owners: &[Owner]) -> String {
     if owners.is_empty() {
@@ -191,7 +197,9 @@ fn list<'a>(references: impl Iterator<Item = &'a str>) -> String {
 /// Text as it is, or quoted and escaped where it would not be seen for what it is: empty, with
 /// space around it, or with characters that a terminal obeys instead of showing.
 fn printable(text: &str) -> String {
-    let odd = text.is_empty() || text.trim() != text || text.chars().any(char::is_control);
+    // What Rust escapes besides quotes: control characters, and marks that reorder or hide text.
+    let unseen = |c: char| !matches!(c, '"' | '\'' | '\\') && c.escape_debug().count() > 1;
+    let odd = text.is_empty() || text.trim() != text || text.chars().any(unseen);
     if odd {
         format!("{text:?}")
     } else {
@@ -212,4 +220,32 @@ fn table(header: &[&str]) -> Table {
         .set_content_arrangement(ContentArrangement::Disabled)
         .set_header(header.to_vec());
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_not_be_seen_for_what_it_is_is_quoted() {
+        for plain in [
+            "github",
+            "O'Reilly \"books\"",
+            "a b",
+            "Übung \\ 日本語",
+            "(a)",
+        ] {
+            assert_eq!(printable(plain), plain);
+        }
+        for (odd, shown) in [
+            ("", r#""""#),
+            (" github", r#"" github""#),
+            ("a\nb", r#""a\nb""#),
+            ("\x1b[2J", r#""\u{1b}[2J""#),
+            ("\u{202e}nimda", r#""\u{202e}nimda""#),
+            ("a\u{200b}b", r#""a\u{200b}b""#),
+        ] {
+            assert_eq!(printable(odd), shown);
+        }
+    }
 }

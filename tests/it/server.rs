@@ -184,10 +184,16 @@ impl TestDatabase {
             Kind::Server(server) => server.create(None),
             #[cfg(feature = "embedded")]
             Kind::Embedded => {
-                use sqlx::ConnectOptions as _;
                 let server = block_on(mcp_prune::db::embedded::Embedded::start_empty()).unwrap();
+                let options = server.connect_options();
                 Self {
-                    url: server.connect_options().to_url_lossy().into(),
+                    url: format!(
+                        "postgresql://{}:@{}:{}/{}",
+                        options.get_username(),
+                        options.get_host(),
+                        options.get_port(),
+                        options.get_database().unwrap()
+                    ),
                     _embedded: Some(server),
                 }
             }
