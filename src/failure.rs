@@ -6,7 +6,7 @@ use std::fmt;
 
 /// The kinds of failure that a caller or a script treats differently.
 ///
-/// [`crate::exit::Exit`] gives each its exit code.
+/// [`crate::exit::code`] gives each its exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Anything without a kind of its own; nothing was written.
