@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+/// The variable with the configs, separated as in `PATH`.
+pub const LITELLM_CONFIG: &str = "MCP_PRUNE_LITELLM_CONFIG";
+
 const CONNECTION: &str = "Connection";
 const SERVERS: &str = "Servers";
 const OUTPUT: &str = "Output";
@@ -121,10 +124,17 @@ pub struct ConnectionArgs {
 /// Which servers exist besides those of the table.
 #[derive(Debug, Args)]
 pub struct ServerArgs {
+    /// Read LiteLLM's config.yaml for its MCP servers; repeatable, one per region or environment
+    ///
+    /// Their ids are derived as LiteLLM derives them, `include:` is followed, and `os.environ/NAME`
+    /// is taken from this environment. Without the option MCP_PRUNE_LITELLM_CONFIG may name files,
+    /// separated by colons.
+    #[arg(long, value_name = "FILE", conflicts_with = "no_config_servers", help_heading = SERVERS)]
+    pub litellm_config: Vec<PathBuf>,
     /// Say that no config.yaml names MCP servers
     ///
-    /// Servers of a config.yaml have no row in the database, so without this a 32-digit id or a
-    /// free name that resolves nowhere is only `unverified`.
+    /// Servers of a config.yaml have no row in the database, so without this or --litellm-config a
+    /// 32-digit id or a free name that resolves nowhere is only `unverified`.
     #[arg(long, help_heading = SERVERS)]
     pub no_config_servers: bool,
     /// Take REF for a live server; repeatable, @FILE reads one per line

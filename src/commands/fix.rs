@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::Duration;
 
-use super::{Beyond, Interrupt, print, warn_unknown_owners};
+use super::{Beyond, Interrupt, print, warn_unknown_owners, warn_unset};
 use crate::cli::{FixArgs, Format, OnEmpty};
-use crate::db::read::{self, Lock};
+use crate::db::read;
 use crate::db::schema::Purpose;
 use crate::db::session::{Open, Session};
 use crate::db::write;
@@ -24,8 +24,8 @@ const CHUNK: usize = 1_000;
 /// How often the whole transaction is tried where others write the same rows.
 const ATTEMPTS: u32 = 3;
 
-/// The longest wait before it is tried again.
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// The longest wait before a lock, or the whole transaction, is tried again.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// What one run of the transaction is to end in.
 #[derive(Clone, Copy)]
@@ -62,10 +62,11 @@ pub async fn run(args: &FixArgs) -> Result<Outcome, Failure> {
         args,
         beyond: Beyond::read(&args.servers)?,
         interrupt: Interrupt::listen()?,
+        patience: Patience {
+            left: args.repair.lock_timeout,
+        },
     };
-    let open = args
-        .connection
-        .open(args.repair.lock_timeout / (ATTEMPTS + 1));
+    let open = args.connection.open(args.repair.lock_timeout);
     let mut session = fix.interrupt.guard(open).await?;
 
     let Some(consent) = WriteConsent::from_flag(args.repair.yes) else {
@@ -99,6 +100,29 @@ struct Fix<'a> {
     args: &'a FixArgs,
     beyond: Beyond,
     interrupt: Interrupt,
+    patience: Patience,
+}
+
+/// How long rows that somebody else has locked are still asked for again.
+struct Patience {
+    left: Duration,
+}
+
+impl Patience {
+    /// Waits a little, as long as there is patience left.
+    async fn wait(&mut self) -> Result<(), Failure> {
+        let pause = jittered(PAUSE);
+        if self.left < pause {
+            return Err(Failure::new(
+                Kind::Busy,
+                "somebody else keeps a permission row locked; nothing was written",
+            )
+            .hint("run it again later, or raise --lock-timeout"));
+        }
+        self.left -= pause;
+        tokio::time::sleep(pause).await;
+        Ok(())
+    }
 }
 
 impl Fix<'_> {
@@ -153,12 +177,7 @@ impl Fix<'_> {
                 return Err(failure);
             }
             attempt += 1;
-            let pause = LONGEST_PAUSE.min(self.args.repair.lock_timeout / 16);
-            let sleep = async {
-                tokio::time::sleep(jittered(pause)).await;
-                Ok(())
-            };
-            self.interrupt.guard(sleep).await?;
+            self.interrupt.guard(self.patience.wait()).await?;
         }
     }
 
@@ -169,7 +188,7 @@ impl Fix<'_> {
     ) -> Result<Repair, Failure> {
         let begin = session.begin(Purpose::Write);
         let mut open = self.interrupt.guard(begin).await?;
-        let work = prepare(&mut open, self.args, &self.beyond);
+        let work = prepare(&mut open, self.args, &self.beyond, &mut self.patience);
         let repair = self.interrupt.guard(work).await?;
         match finish {
             Finish::RollBack => open.rollback().await?,
@@ -186,7 +205,12 @@ impl Fix<'_> {
 }
 
 /// Does everything up to the decision: plans, writes, checks, and looks again.
-async fn prepare(open: &mut Open<'_>, args: &FixArgs, beyond: &Beyond) -> Result<Repair, Failure> {
+async fn prepare(
+    open: &mut Open<'_>,
+    args: &FixArgs,
+    beyond: &Beyond,
+    patience: &mut Patience,
+) -> Result<Repair, Failure> {
     let (connection, schema) = open.parts();
     warn_unknown_owners(schema);
     write::lock_out_other_runs(connection).await?;
@@ -196,7 +220,8 @@ async fn prepare(open: &mut Open<'_>, args: &FixArgs, beyond: &Beyond) -> Result
         },
     };
     let servers = read::servers(connection, schema).await?;
-    let catalog = ServerCatalog::new(&servers, beyond.kept.clone(), beyond.config);
+    let catalog = beyond.catalog(&servers, schema.derivation())?;
+    warn_unset(&catalog);
     let keys = read::detect(connection, schema, &PERMISSIONS, &catalog.unremarkable()).await?;
     let keys: Vec<String> = keys.into_iter().collect();
     if catalog.rows() == 0 && !keys.is_empty() && !args.repair.allow_empty_server_table {
@@ -204,7 +229,12 @@ async fn prepare(open: &mut Open<'_>, args: &FixArgs, beyond: &Beyond) -> Result
     }
     let mut plans = Vec::new();
     for chunk in keys.chunks(CHUNK) {
-        let rows = read::rows(connection, schema, &PERMISSIONS, chunk, Lock::ForUpdate).await?;
+        let rows = loop {
+            match read::lock_rows(connection, schema, &PERMISSIONS, chunk).await? {
+                Some(rows) => break rows,
+                None => patience.wait().await?,
+            }
+        };
         let planned: Vec<RowPlan> = rows
             .iter()
             .map(|row| RowPlan::of(&PERMISSIONS, row, &catalog, schema.regime(), policy))
@@ -214,7 +244,7 @@ async fn prepare(open: &mut Open<'_>, args: &FixArgs, beyond: &Beyond) -> Result
         plans.extend(planned);
     }
     let servers = read::servers(connection, schema).await?;
-    let now = ServerCatalog::new(&servers, beyond.kept.clone(), beyond.config);
+    let now = beyond.catalog(&servers, schema.derivation())?;
     check_still_gone(&plans, &now)?;
     Ok(Repair {
         plans,
@@ -314,7 +344,8 @@ fn repaired(report: &Report, printed: Result<(), Failure>) -> Result<Outcome, Fa
     }
 }
 
-/// A random duration from half of `pause` to all of it, so that two writers do not meet again.
+/// A random duration from half of `pause` to all of it, so that two writers do not meet again and
+/// again.
 fn jittered(pause: Duration) -> Duration {
     use std::hash::{BuildHasher as _, RandomState};
     let random = RandomState::new().hash_one(()) % 512;

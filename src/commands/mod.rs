@@ -1,5 +1,6 @@
 //! One file a subcommand: the straight pipe from arguments to outcome. Here, what they share.
 
+mod config;
 pub mod fix;
 pub mod scan;
 
@@ -10,23 +11,29 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::cli::{ConnectionArgs, Format, ServerArgs, kept_sources};
+use self::config::ConfigFile;
+use crate::cli::{ConnectionArgs, Format, LITELLM_CONFIG, ServerArgs, kept_sources};
 use crate::db::schema::Schema;
 use crate::db::session::{Session, Timeouts};
 use crate::db::target::Target;
 use crate::failure::{Failure, Kind};
-use crate::litellm::server::ConfigServers;
+use crate::litellm::config::Derivation;
+use crate::litellm::server::{ConfigServers, Server, ServerCatalog};
 use crate::report::{self, Report};
 
 /// What the operator says of servers that have no row.
 #[derive(Debug)]
 pub(crate) struct Beyond {
-    pub(crate) kept: BTreeSet<String>,
-    pub(crate) config: ConfigServers,
+    kept: BTreeSet<String>,
+    /// `None` where nothing was said of config servers.
+    configs: Option<Vec<ConfigFile>>,
 }
 
 impl Beyond {
-    /// Reads the files that `--keep` names; blank lines and `#` comments in them are skipped.
+    /// Reads the files that `--keep` and `--litellm-config` name.
+    ///
+    /// Blank lines and `#` comments of a `--keep` file are skipped. `MCP_PRUNE_LITELLM_CONFIG`
+    /// names configs where the command line does not.
     pub(crate) fn read(args: &ServerArgs) -> Result<Self, Failure> {
         let (references, files) = kept_sources(&args.keep);
         let mut kept: BTreeSet<String> = references.into_iter().collect();
@@ -39,12 +46,51 @@ impl Beyond {
                 .filter(|line| !line.is_empty() && !line.starts_with('#'));
             kept.extend(entries.map(str::to_owned));
         }
-        let config = if args.no_config_servers {
-            ConfigServers::None
-        } else {
-            ConfigServers::Unknown
+        let mut paths = args.litellm_config.clone();
+        if paths.is_empty() && !args.no_config_servers {
+            let variable = std::env::var_os(LITELLM_CONFIG).unwrap_or_default();
+            paths.extend(std::env::split_paths(&variable).filter(|p| !p.as_os_str().is_empty()));
+        }
+        let configs: Result<Vec<ConfigFile>, Failure> =
+            paths.iter().map(|path| ConfigFile::read(path)).collect();
+        Ok(Self {
+            kept,
+            configs: Some(configs?).filter(|c| args.no_config_servers || !c.is_empty()),
+        })
+    }
+
+    /// The catalog of these, of the rows of the server table, and of how ids are derived there.
+    pub(crate) fn catalog(
+        &self,
+        servers: &[Server],
+        derivation: Derivation,
+    ) -> Result<ServerCatalog, Failure> {
+        let config = match &self.configs {
+            None => ConfigServers::Unknown,
+            Some(configs) => {
+                let servers: Result<Vec<_>, Failure> = configs
+                    .iter()
+                    .map(|config| config.servers(derivation))
+                    .collect();
+                ConfigServers::Known(servers?.concat())
+            }
         };
-        Ok(Self { kept, config })
+        Ok(ServerCatalog::new(servers, self.kept.clone(), config))
+    }
+}
+
+/// Warns of config servers whose ids cannot be derived here.
+pub(crate) fn warn_unset(catalog: &ServerCatalog) {
+    for server in catalog.config().servers() {
+        if !server.unset.is_empty() {
+            let unset: Vec<&str> = server.unset.iter().map(String::as_str).collect();
+            warn(format_args!(
+                "the id of config server {} cannot be derived without {}, so references that \
+                 resolve nowhere stay unverified",
+                server.name,
+                unset.join(", ")
+            ));
+        }
     }
 }
 

@@ -1,13 +1,12 @@
 //! `scan`: reports what is stale; never writes.
 
-use super::{Beyond, Interrupt, print, warn, warn_unknown_owners};
+use super::{Beyond, Interrupt, print, warn, warn_unknown_owners, warn_unset};
 use crate::cli::ScanArgs;
-use crate::db::read::{self, Lock};
+use crate::db::read;
 use crate::db::schema::Purpose;
 use crate::db::session::Session;
 use crate::exit::Outcome;
 use crate::failure::Failure;
-use crate::litellm::server::ServerCatalog;
 use crate::litellm::sites::PERMISSIONS;
 use crate::repair::plan::RowPlan;
 use crate::repair::policy::Policy;
@@ -30,7 +29,7 @@ pub async fn run(args: &ScanArgs) -> Result<Outcome, Failure> {
                 .connection
                 .open(args.connection.statement_timeout)
                 .await?;
-            let report = look(&mut session, beyond).await?;
+            let report = look(&mut session, &beyond).await?;
             session.close().await;
             Ok(report)
         })
@@ -42,13 +41,14 @@ pub async fn run(args: &ScanArgs) -> Result<Outcome, Failure> {
     })
 }
 
-async fn look(session: &mut Session, beyond: Beyond) -> Result<Report, Failure> {
+async fn look(session: &mut Session, beyond: &Beyond) -> Result<Report, Failure> {
     let database = session.database().clone();
     let mut open = session.begin(Purpose::Read).await?;
     let (connection, schema) = open.parts();
     warn_unknown_owners(schema);
     let servers = read::servers(connection, schema).await?;
-    let catalog = ServerCatalog::new(&servers, beyond.kept, beyond.config);
+    let catalog = beyond.catalog(&servers, schema.derivation())?;
+    warn_unset(&catalog);
     let keys = read::detect(connection, schema, &PERMISSIONS, &catalog.unremarkable()).await?;
     if catalog.rows() == 0 && !keys.is_empty() {
         warn("the MCP server table is empty: make sure that this is the right database");
@@ -56,7 +56,7 @@ async fn look(session: &mut Session, beyond: Beyond) -> Result<Report, Failure> 
     let keys: Vec<String> = keys.into_iter().collect();
     let mut plans = Vec::new();
     for chunk in keys.chunks(CHUNK) {
-        let rows = read::rows(connection, schema, &PERMISSIONS, chunk, Lock::None).await?;
+        let rows = read::rows(connection, schema, &PERMISSIONS, chunk).await?;
         plans.extend(rows.iter().map(|row| {
             RowPlan::of(
                 &PERMISSIONS,

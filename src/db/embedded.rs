@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use pglite_oxide::PgliteServer;
 use sqlx::error::DatabaseError;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _};
 
 use super::script::{Piece, Script};
 use crate::failure::{Failure, Kind};
@@ -40,7 +40,9 @@ impl Embedded {
         let address = server
             .tcp_addr()
             .context("the embedded PostgreSQL has no address")?;
-        // Everything is said, so that no PG* variable of the environment gets a word in.
+        // Everything is said, so that no PG* variable of the environment gets a word in. Only
+        // PGOPTIONS cannot be left out: what of it could keep a script from loading is said after
+        // it, and the last word counts.
         let options = PgConnectOptions::new_without_pgpass()
             .host(&address.ip().to_string())
             .port(address.port())
@@ -50,6 +52,10 @@ impl Embedded {
             .ssl_mode(PgSslMode::Disable)
             .application_name("mcp-prune")
             .extra_float_digits(None)
+            .options([
+                ("search_path", "public"),
+                ("default_transaction_read_only", "off"),
+            ])
             .statement_cache_capacity(0);
         Ok(Self {
             server: Some(server),
@@ -109,6 +115,18 @@ impl Embedded {
                 .await?
                 .map_err(|error| at_line(line, &error))?;
         }
+        // The server would roll it back, as psql would, and rows would be missing.
+        let left_open = sqlx::raw_sql("SELECT pg_current_xact_id_if_assigned() IS NOT NULL")
+            .fetch_one(&mut connection)
+            .await
+            .and_then(|row| row.try_get(0))
+            .context("cannot tell whether the script ended its transaction")?;
+        if left_open {
+            return Err(
+                Failure::new(Kind::Error, "its last transaction is never committed")
+                    .hint("end the file with COMMIT"),
+            );
+        }
         // A new session comes next: `pg_dump` empties the search path of the one it is loaded in.
         connection
             .close()
@@ -120,17 +138,21 @@ impl Embedded {
 
 impl Drop for Embedded {
     /// Stops the server on a thread of its own, because it waits for a client that is still
-    /// connected, as it is after Ctrl-C. Nothing of the server outlives the process anyway.
+    /// connected and for a statement that still runs. It does not outlive the process anyway.
     fn drop(&mut self) {
-        let server = self.server.take();
+        let Some(server) = self.server.take() else {
+            return;
+        };
+        let files = server.root().to_owned();
         let stopping = std::thread::spawn(move || drop(server));
-        // Long enough to remove its files where nobody is connected any more.
         for _ in 0..100 {
             if stopping.is_finished() {
-                break;
+                return;
             }
             std::thread::sleep(std::time::Duration::from_millis(20));
         }
+        // What it did not get to: a copy of somebody's database must not stay behind.
+        std::fs::remove_dir_all(files).ok();
     }
 }
 
@@ -168,27 +190,35 @@ fn is_for_nobody(sql: &str) -> bool {
         Some("GRANT" | "REVOKE") => true,
         Some("ALTER") => {
             let rest: Vec<&str> = words.collect();
-            matches!(
-                rest.as_slice(),
-                ["DEFAULT", "PRIVILEGES", ..] | [.., "OWNER", "TO", _]
-            )
+            // A quoted role may have spaces in its name.
+            rest.starts_with(&["DEFAULT", "PRIVILEGES"])
+                || rest.windows(2).any(|pair| pair == ["OWNER", "TO"])
         }
+        // As `pg_dump --use-set-session-authorization` has it.
+        Some("SET") => words.next() == Some("SESSION") && words.next() == Some("AUTHORIZATION"),
         Some(_) | None => false,
     }
 }
 
-/// Whether an error leaves the database as the statement wants it, or concerns only settings.
+/// Whether an error leaves the database as the statement wants it, or loses no rows.
+///
+/// Source: PostgreSQL 17 manual, appendix A, "PostgreSQL Error Codes".
 fn is_harmless(sql: &str, error: &sqlx::Error) -> bool {
     let state = error.as_database_error().and_then(DatabaseError::code);
     match state.as_deref() {
         // duplicate_schema: `public` is there already.
         Some("42P06") => true,
-        // undefined_object: a setting of a newer server.
-        Some("42704") => sql
-            .get(..4)
-            .is_some_and(|word| word.eq_ignore_ascii_case("SET ")),
+        // feature_not_supported: this server has no extensions. A table that needs one fails.
+        Some("0A000") => begins_with(sql, "CREATE EXTENSION "),
+        // undefined_object: a setting of a newer server, or an extension left out above.
+        Some("42704") => begins_with(sql, "SET ") || begins_with(sql, "COMMENT ON EXTENSION "),
         _ => false,
     }
+}
+
+fn begins_with(sql: &str, words: &str) -> bool {
+    sql.get(..words.len())
+        .is_some_and(|begin| begin.eq_ignore_ascii_case(words))
 }
 
 fn at_line(line: u64, error: &sqlx::Error) -> Failure {
@@ -198,4 +228,90 @@ fn at_line(line: u64, error: &sqlx::Error) -> Failure {
     };
     Failure::new(Kind::Error, format!("line {line}: {message}"))
         .hint("the file must be SQL, such as pg_dump --format=plain writes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, Instant};
+
+    fn block_on<T>(future: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        runtime.unwrap().block_on(future)
+    }
+
+    /// What a script loads into, or why it does not.
+    async fn loaded(script: &str) -> Result<Embedded, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("script.sql");
+        std::fs::write(&file, script).unwrap();
+        Embedded::start(&file)
+            .await
+            .map_err(|failure| failure.to_string())
+    }
+
+    #[test]
+    fn what_a_dump_says_about_its_server_is_left_out() {
+        let script = "\\restrict token
+            SET no_such_setting = 0;
+            SELECT pg_catalog.set_config('search_path', '', false);
+            CREATE SCHEMA public;
+            CREATE EXTENSION IF NOT EXISTS vector WITH SCHEMA public;
+            COMMENT ON EXTENSION vector IS 'not here';
+            SET SESSION AUTHORIZATION 'nobody';
+            CREATE TABLE public.t (a text);
+            ALTER TABLE public.t OWNER TO \"some body\";
+            GRANT SELECT ON TABLE public.t TO nobody;
+            REVOKE ALL ON SCHEMA public FROM nobody;
+            ALTER DEFAULT PRIVILEGES FOR ROLE nobody GRANT SELECT ON TABLES TO nobody;
+            CREATE FUNCTION public.f() RETURNS int LANGUAGE plpgsql
+                AS $_$ BEGIN PERFORM 1; RETURN 2; END; $_$;
+            \nCOPY public.t (a) FROM stdin;\none\\ttab; \\\\\n\\N\n\\.\n\n\\unrestrict token\n";
+        block_on(async {
+            let server = loaded(script).await.unwrap();
+            let mut connection = PgConnection::connect_with(&server.connect_options())
+                .await
+                .unwrap();
+            // Found without its schema: the search path is a fresh session's.
+            let rows: Vec<Option<String>> = sqlx::query_scalar("SELECT a FROM t")
+                .fetch_all(&mut connection)
+                .await
+                .unwrap();
+            assert_eq!(rows, [Some("one\ttab; \\".to_owned()), None]);
+        });
+    }
+
+    #[test]
+    fn nothing_is_lost_unnoticed() {
+        for (script, told) in [
+            (
+                "CREATE TABLE t ();\nBEGIN;\nCREATE TABLE u ();",
+                "its last transaction is never committed",
+            ),
+            ("BEGIN;\nSET no_such_setting = 0;", "aborted"),
+            ("SELECT 1;\n\n  SELEKT;", "line 3: syntax error"),
+            ("CREATE TABLE t (a vector);", "line 1: type \"vector\""),
+        ] {
+            let refused = block_on(loaded(script)).unwrap_err();
+            assert!(refused.contains(told), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_client_that_stays_keeps_neither_the_process_nor_the_files() {
+        block_on(async {
+            let server = Embedded::start_empty().await.unwrap();
+            let files = server.server.as_ref().unwrap().root().to_owned();
+            let _connected = PgConnection::connect_with(&server.connect_options())
+                .await
+                .unwrap();
+            assert!(files.exists());
+            let begin = Instant::now();
+            drop(server);
+            assert!(begin.elapsed() < Duration::from_secs(10));
+            assert!(!files.exists());
+        });
+    }
 }

@@ -2,24 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sqlx::{PgConnection, Row as _};
+use sqlx::postgres::PgRow;
+use sqlx::{Connection as _, PgConnection, Row as _};
 
 use super::schema::{SERVER_COLUMNS, SERVER_ID, SERVER_TABLE, Schema};
-use super::sql::{failed, ident, statement};
+use super::sql::{failed, ident, is_lock_not_available, statement};
 use crate::failure::Failure;
 use crate::litellm::owners::{LINK, Owner, OwnerTable};
 use crate::litellm::row::{Cell, Row, Value};
 use crate::litellm::server::Server;
 use crate::litellm::sites::{Shape, Site, SiteTable};
-
-/// Whether the rows read stay locked until the transaction ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lock {
-    /// They do not.
-    None,
-    /// Nobody else changes, deletes or newly links to them until then.
-    ForUpdate,
-}
 
 const SERVERS: &str = "SELECT {id}, {name}, {alias}, {approval} FROM {table}";
 
@@ -127,12 +119,14 @@ pub async fn detect(
 const ROWS: &str = r#"
 SELECT t.{key}, {cells} FROM {table} AS t WHERE t.{key} = ANY ($1) ORDER BY t.{key} COLLATE "C""#;
 
-// FOR UPDATE, not FOR NO KEY UPDATE: it also waits for, and then keeps out, whoever is linking a
-// new owner to the row, as a foreign key takes FOR KEY SHARE on it. So the owners read after it
-// are the owners at commit.
+// FOR UPDATE, not FOR NO KEY UPDATE: it also keeps out whoever is linking a new owner to the row,
+// as a foreign key takes FOR KEY SHARE on it. So the owners read after it are those at commit.
+//
+// NOWAIT, because who never waits while holding locks is in no deadlock: PostgreSQL breaks one by
+// cancelling whichever session notices it first, and that could be the proxy's.
 const ROWS_FOR_UPDATE: &str = r#"
 SELECT t.{key}, {cells} FROM {table} AS t WHERE t.{key} = ANY ($1) ORDER BY t.{key} COLLATE "C"
-FOR UPDATE OF t"#;
+FOR UPDATE OF t NOWAIT"#;
 
 /// Reads the rows with the given primary keys, and who links to them, ordered by key.
 ///
@@ -140,20 +134,62 @@ FOR UPDATE OF t"#;
 ///
 /// # Errors
 ///
-/// What the server said; busy where a lock was not to be had in time.
+/// What the server said.
 pub async fn rows(
     connection: &mut PgConnection,
     schema: &Schema,
     table: &SiteTable,
     keys: &[String],
-    lock: Lock,
 ) -> Result<Vec<Row>, Failure> {
-    let sites = schema.sites(table);
-    let template = match lock {
-        Lock::None => ROWS,
-        Lock::ForUpdate => ROWS_FOR_UPDATE,
+    let found = fetch(connection, schema, table, keys, ROWS)
+        .await
+        .map_err(failed("read the permission rows"))?;
+    with_owners(connection, schema, table, keys, &found).await
+}
+
+/// Reads the same, and locks the rows until the transaction ends: nobody else changes, deletes or
+/// newly links to them.
+///
+/// `None` where somebody else has locked one of them; nothing is locked then.
+///
+/// # Errors
+///
+/// What the server said.
+pub async fn lock_rows(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    table: &SiteTable,
+    keys: &[String],
+) -> Result<Option<Vec<Row>>, Failure> {
+    const DOING: &str = "lock the permission rows";
+    // A savepoint, so that only this statement is undone where it fails.
+    let mut savepoint = connection.begin().await.map_err(failed(DOING))?;
+    let found = match fetch(&mut savepoint, schema, table, keys, ROWS_FOR_UPDATE).await {
+        Ok(found) => found,
+        Err(error) if is_lock_not_available(&error) => {
+            savepoint.rollback().await.map_err(failed(DOING))?;
+            return Ok(None);
+        }
+        Err(error) => return Err(failed(DOING)(error)),
     };
-    let cells: Vec<String> = sites.iter().map(|site| json_text(site, "t")).collect();
+    savepoint.commit().await.map_err(failed(DOING))?;
+    with_owners(connection, schema, table, keys, &found)
+        .await
+        .map(Some)
+}
+
+async fn fetch(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    table: &SiteTable,
+    keys: &[String],
+    template: &'static str,
+) -> Result<Vec<PgRow>, sqlx::Error> {
+    let cells: Vec<String> = schema
+        .sites(table)
+        .iter()
+        .map(|site| json_text(site, "t"))
+        .collect();
     let sql = statement(
         template,
         &[
@@ -162,31 +198,35 @@ pub async fn rows(
             ("{cells}", cells.join(", ")),
         ],
     );
-    let found = sqlx::query(sql)
-        .bind(keys)
-        .fetch_all(&mut *connection)
-        .await
-        .map_err(failed("read the permission rows"))?;
+    sqlx::query(sql).bind(keys).fetch_all(connection).await
+}
+
+async fn with_owners(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    table: &SiteTable,
+    keys: &[String],
+    found: &[PgRow],
+) -> Result<Vec<Row>, Failure> {
+    let sites = schema.sites(table);
     let mut owners = owners(connection, schema, keys).await?;
-    Ok(found
-        .iter()
-        .map(|row| {
-            let key: String = row.get(0);
-            let cells = sites
-                .iter()
-                .enumerate()
-                .map(|(at, site)| Cell {
-                    site,
-                    stored: Value::parse(site.shape, row.get(at + 1)),
-                })
-                .collect();
-            Row {
-                owners: owners.remove(&key).unwrap_or_default(),
-                key,
-                cells,
-            }
-        })
-        .collect())
+    let row = |row: &PgRow| {
+        let key: String = row.get(0);
+        let cells = sites
+            .iter()
+            .enumerate()
+            .map(|(at, site)| Cell {
+                site,
+                stored: Value::parse(site.shape, row.get(at + 1)),
+            })
+            .collect();
+        Row {
+            owners: owners.remove(&key).unwrap_or_default(),
+            key,
+            cells,
+        }
+    };
+    Ok(found.iter().map(row).collect())
 }
 
 /// The SQL that yields a column of the table aliased `alias` as JSON text.

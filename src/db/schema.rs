@@ -9,6 +9,7 @@ use sqlx::{PgConnection, Row as _};
 use super::sql::{failed, ident};
 use crate::failure::{Failure, Kind};
 use crate::litellm::access::Regime;
+use crate::litellm::config::Derivation;
 use crate::litellm::owners::{AUDIT_COPIES, LINK, OWNER_TABLES, OwnerTable};
 use crate::litellm::sites::{PERMISSIONS, Site, SiteTable};
 
@@ -26,6 +27,9 @@ pub(super) const SERVER_COLUMNS: [&str; 3] = ["server_name", "alias", "approval_
 
 /// A table that came with LiteLLM 1.80.0, the release that made an empty result mean "no server".
 const SINCE_1_80: &str = "LiteLLM_AgentsTable";
+
+/// A column that came with LiteLLM 1.101.0.
+const SINCE_1_101: (&str, &str) = ("LiteLLM_DailyGuardrailUsageUnits", "cost");
 
 /// The database a command works on, as the server itself names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,7 +127,7 @@ impl Schema {
         let known: Vec<&str> = OWNER_TABLES
             .iter()
             .map(|owner| owner.table)
-            .chain([PERMISSIONS.table, SERVER_TABLE])
+            .chain([PERMISSIONS.table, SERVER_TABLE, SINCE_1_101.0])
             .collect();
         let rows = sqlx::query(COLUMNS)
             .bind(&database.schema)
@@ -183,6 +187,18 @@ impl Schema {
         Regime {
             fails_closed: self.tables.contains_key(SINCE_1_80),
             owners_known: self.unknown_owner_tables().is_empty(),
+        }
+    }
+
+    /// Which ways to derive the id of a config server are in use beside this schema.
+    ///
+    /// Source: LiteLLM 1.77.2 dropped the protocol's version from the hash, and no marker of the
+    /// schema is closer than 1.80.0; 1.101.0 brought pinned ids and the column asked for here.
+    #[must_use]
+    pub fn derivation(&self) -> Derivation {
+        Derivation {
+            may_be_old: !self.tables.contains_key(SINCE_1_80),
+            pins: self.has(SINCE_1_101.0, SINCE_1_101.1),
         }
     }
 

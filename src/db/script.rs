@@ -126,13 +126,15 @@ impl<R: BufRead> Script<R> {
         }
         self.line += 1;
         if self.line == 1 {
-            if self.text.starts_with(b"PGDMP") || self.text.starts_with(b"\x1f\x8b") {
+            // The custom format, the tar format, and anything through gzip.
+            let archives = [&b"PGDMP"[..], b"toc.dat\0", b"\x1f\x8b"];
+            if archives.iter().any(|magic| self.text.starts_with(magic)) {
                 return Err(self.refuse("this is an archive and no SQL").hint(
                     "make a plain dump: pg_dump --format=plain, or pg_restore --file=FILE.sql ARCHIVE",
                 ));
             }
             if self.text.starts_with(b"\xef\xbb\xbf") {
-                self.at = 3;
+                self.text.drain(..3);
             }
         }
         Ok(true)
@@ -187,8 +189,9 @@ impl<R: BufRead> Script<R> {
                 _ => {}
             },
             State::Quoted(true) if first == b'\\' => length = rest.len().min(2),
-            // A doubled quote closes and opens again, to the same effect.
+            State::Quoted(_) if rest.starts_with(b"''") => length = 2,
             State::Quoted(_) if first == b'\'' => next = Some(State::Sql),
+            // A doubled quote closes and opens again, to the same effect.
             State::Identifier if first == b'"' => next = Some(State::Sql),
             State::Dollars(delimiter) if rest.starts_with(delimiter) => {
                 length = delimiter.len();
@@ -348,6 +351,7 @@ mod tests {
             "SELECT 'a;b'",
             "SELECT 'it''s;'",
             r"SELECT E'it\'s;'",
+            r"SELECT E'it''s\';'",
             r"SELECT '\', ';'",
             r"SELECT name'\', ';'",
             r#"SELECT "a;b""#,
@@ -409,9 +413,21 @@ mod tests {
     #[test]
     fn other_systems_line_ends_and_marks_are_taken() {
         let script = "\u{feff}\\restrict x\r\nSELECT 1;\r\nCOPY t FROM stdin;\r\n1\r\n\\.\r\n";
-        let pieces = pieces(script.as_bytes()).unwrap();
-        assert_eq!(pieces.len(), 4, "{pieces:?}");
-        assert_eq!(pieces[3], Piece::CopyEnd);
+        assert_eq!(
+            pieces(script.as_bytes()).unwrap(),
+            [
+                Piece::Statement {
+                    sql: "SELECT 1".to_owned(),
+                    line: 2
+                },
+                Piece::Copy {
+                    sql: "COPY t FROM stdin".to_owned(),
+                    line: 3
+                },
+                Piece::CopyRow(b"1\r\n".to_vec()),
+                Piece::CopyEnd,
+            ]
+        );
     }
 
     #[test]
@@ -434,6 +450,7 @@ mod tests {
             (b"SELECT 1;\n\\connect other\n", "line 2: \\connect"),
             (b"\\c other\n", "line 1: \\connect"),
             (b"PGDMP\x01\x0e\x00", "this is an archive"),
+            (b"toc.dat\x00\x00", "this is an archive"),
             (b"\x1f\x8b\x08\x00", "this is an archive"),
             (b"SELECT '\xff';", "line 1: this is not UTF-8"),
         ] {

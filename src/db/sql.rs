@@ -57,6 +57,12 @@ pub(super) fn failed(doing: &'static str) -> impl FnOnce(Error) -> Failure {
     }
 }
 
+/// Whether a `NOWAIT` found a row locked by somebody else.
+pub(super) fn is_lock_not_available(error: &Error) -> bool {
+    let state = error.as_database_error().and_then(DatabaseError::code);
+    state.as_deref() == Some("55P03")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

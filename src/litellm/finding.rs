@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::access;
 use super::owners::Owner;
 use super::row::{Cell, Malformed, Row};
-use super::server::{Resolution, ServerCatalog};
+use super::server::{Resolution, ServerCatalog, Successor};
 use super::sites::SiteTable;
 
 /// What a finding says of a reference or of a whole value.
@@ -43,6 +43,8 @@ pub struct Finding {
     pub column: &'static str,
     /// The reference as stored; `None` where the whole value is malformed.
     pub reference: Option<String>,
+    /// The config server whose former id the reference is.
+    pub successor: Option<Successor>,
     /// Whether removing the column's stale references would take the owners' last grant.
     pub last_grant: bool,
 }
@@ -90,6 +92,7 @@ fn audit_cell(row: &Row, cell: &Cell, catalog: &ServerCatalog) -> Vec<Finding> {
         kind,
         column: cell.site.column,
         reference: reference.map(str::to_owned),
+        successor: reference.and_then(|reference| catalog.successor(reference)),
         last_grant,
     };
     let value = match &cell.stored {

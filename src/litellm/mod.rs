@@ -3,6 +3,7 @@
 //! Paths in comments are below `litellm/proxy/` of the LiteLLM release named.
 
 pub mod access;
+pub mod config;
 pub mod finding;
 pub mod owners;
 pub mod row;

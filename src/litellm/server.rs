@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use super::config::ConfigServer;
+
 /// The words LiteLLM gives a meaning of their own in a list of servers.
 ///
 /// They are never stale, at any level. On a key `no-mcp-servers` denies everything, on a team
@@ -50,13 +52,24 @@ impl Server {
     }
 }
 
-/// What the operator says of the servers that live in `config.yaml` and so have no row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What is known of the servers that live in `config.yaml` and so have no row.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ConfigServers {
-    /// Nothing is known: a reference that a config server may own cannot be called stale.
+    /// Nothing: a reference that a config server may own cannot be called stale.
     Unknown,
-    /// There are none (`--no-config-servers`).
-    None,
+    /// All of them, of every `--litellm-config`; none with `--no-config-servers`.
+    Known(Vec<ConfigServer>),
+}
+
+impl ConfigServers {
+    /// The servers known.
+    #[must_use]
+    pub fn servers(&self) -> &[ConfigServer] {
+        match self {
+            Self::Unknown => &[],
+            Self::Known(servers) => servers,
+        }
+    }
 }
 
 /// What a reference means to LiteLLM.
@@ -75,6 +88,15 @@ pub enum Resolution {
     Stale,
     /// No row has it, but a server of a `config.yaml` may.
     Unverified,
+}
+
+/// What a stale reference became: a config server of a new id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Successor {
+    /// The config server's name.
+    pub name: String,
+    /// The id it has now; several where the config alone does not tell which.
+    pub ids: BTreeSet<String>,
 }
 
 /// Every server there is, keyed by everything a reference may call it.
@@ -96,6 +118,11 @@ impl ServerCatalog {
         for server in servers {
             for identifier in server.identifiers() {
                 *served.entry(identifier.to_owned()).or_insert(false) |= server.is_served();
+            }
+        }
+        for server in config.servers() {
+            for identifier in server.ids.iter().chain(&server.names) {
+                served.insert(identifier.clone(), true);
             }
         }
         Self {
@@ -124,11 +151,34 @@ impl ServerCatalog {
             Resolution::Kept
         } else if known == Some(&false) {
             Resolution::Inactive
-        } else if self.config == ConfigServers::None || is_hyphenated_uuid(reference) {
-            Resolution::Stale
-        } else {
+        } else if self.may_be_unseen(reference) {
             Resolution::Unverified
+        } else {
+            Resolution::Stale
         }
+    }
+
+    /// Whether a config server that is not known, or not fully, may be called `reference`.
+    fn may_be_unseen(&self, reference: &str) -> bool {
+        match &self.config {
+            ConfigServers::Unknown => !is_hyphenated_uuid(reference),
+            // A former id is one for sure: no other server hashes to it.
+            ConfigServers::Known(_) if self.successor(reference).is_some() => false,
+            ConfigServers::Known(servers) => {
+                !is_hyphenated_uuid(reference) && servers.iter().any(|s| !s.unset.is_empty())
+            }
+        }
+    }
+
+    /// What a stale reference became, if it is the former id of a config server.
+    #[must_use]
+    pub fn successor(&self, reference: &str) -> Option<Successor> {
+        let servers = self.config.servers().iter();
+        let mut former = servers.filter(|server| server.former_ids.contains(reference));
+        former.next().map(|server| Successor {
+            name: server.name.clone(),
+            ids: server.ids.clone(),
+        })
     }
 
     /// The references that need no report (live, kept, sentinel), in order.
@@ -161,8 +211,8 @@ impl ServerCatalog {
 
     /// What is known of servers that live in `config.yaml`.
     #[must_use]
-    pub fn config(&self) -> ConfigServers {
-        self.config
+    pub fn config(&self) -> &ConfigServers {
+        &self.config
     }
 }
 
@@ -245,7 +295,7 @@ mod tests {
 
     #[test]
     fn sentinels_are_never_stale() {
-        let catalog = ServerCatalog::new(&[], BTreeSet::new(), ConfigServers::None);
+        let catalog = ServerCatalog::new(&[], BTreeSet::new(), ConfigServers::Known(Vec::new()));
         for sentinel in SENTINELS {
             assert_eq!(catalog.resolve(sentinel), Resolution::Sentinel);
         }
@@ -275,7 +325,7 @@ mod tests {
 
     #[test]
     fn without_config_servers_every_unknown_reference_is_stale() {
-        let catalog = ServerCatalog::new(&[], BTreeSet::new(), ConfigServers::None);
+        let catalog = ServerCatalog::new(&[], BTreeSet::new(), ConfigServers::Known(Vec::new()));
         for reference in ["8617b96e5cdbfd8ff49b7f89aeca1072", "deepwiki", ""] {
             assert_eq!(
                 catalog.resolve(reference),
@@ -285,11 +335,53 @@ mod tests {
         }
     }
 
+    fn config_server(ids: &[&str], former_ids: &[&str], unset: &[&str]) -> ConfigServer {
+        let set = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+        ConfigServer {
+            name: "docs".to_owned(),
+            names: set(&["docs", "d"]),
+            ids: set(ids),
+            former_ids: set(former_ids),
+            unset: set(unset),
+        }
+    }
+
+    #[test]
+    fn a_config_server_is_live_by_its_ids_and_names() {
+        let known = ConfigServers::Known(vec![config_server(&["new"], &["old"], &[])]);
+        let catalog = ServerCatalog::new(&[], BTreeSet::new(), known);
+        for reference in ["new", "docs", "d"] {
+            assert_eq!(catalog.resolve(reference), Resolution::Live, "{reference}");
+        }
+        for reference in ["old", "free", "8617b96e5cdbfd8ff49b7f89aeca1072", UUID] {
+            assert_eq!(catalog.resolve(reference), Resolution::Stale, "{reference}");
+        }
+        let successor = catalog.successor("old").unwrap();
+        assert_eq!((successor.name.as_str(), successor.ids.len()), ("docs", 1));
+        assert_eq!(catalog.successor("free"), None);
+    }
+
+    #[test]
+    fn an_id_that_cannot_be_derived_leaves_others_unverified() {
+        let known = ConfigServers::Known(vec![config_server(&[], &["old"], &["NOT_SET"])]);
+        let catalog = ServerCatalog::new(&[], BTreeSet::new(), known);
+        for reference in ["8617b96e5cdbfd8ff49b7f89aeca1072", "free"] {
+            assert_eq!(
+                catalog.resolve(reference),
+                Resolution::Unverified,
+                "{reference}"
+            );
+        }
+        for reference in ["old", UUID] {
+            assert_eq!(catalog.resolve(reference), Resolution::Stale, "{reference}");
+        }
+    }
+
     #[test]
     fn a_kept_reference_is_live_by_decree() {
         let kept = BTreeSet::from([UUID.to_owned(), "draft".to_owned()]);
         let draft = server("id-1", Some("draft"), None, Some("draft"));
-        let catalog = ServerCatalog::new(&[draft], kept, ConfigServers::None);
+        let catalog = ServerCatalog::new(&[draft], kept, ConfigServers::Known(Vec::new()));
         assert_eq!(catalog.resolve(UUID), Resolution::Kept);
         assert_eq!(catalog.resolve("draft"), Resolution::Kept);
         assert_eq!(catalog.resolve("id-1"), Resolution::Inactive);

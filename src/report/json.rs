@@ -11,7 +11,6 @@ use super::{Ending, Report, Summary};
 use crate::litellm::finding::Kind;
 use crate::litellm::owners::Owner;
 use crate::litellm::row::Value;
-use crate::litellm::server::ConfigServers;
 use crate::repair::plan::{Edit, RowPlan};
 
 const VERSION: u32 = 1;
@@ -72,7 +71,16 @@ struct FindingV1<'a> {
     /// What is wrong with a malformed value.
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<String>,
+    /// The config server whose former id a stale reference is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    successor: Option<SuccessorV1<'a>>,
     owners: Vec<OwnerV1<'a>>,
+}
+
+#[derive(Serialize)]
+struct SuccessorV1<'a> {
+    name: &'a str,
+    ids: Vec<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -168,8 +176,8 @@ fn head<'a>(report: &'a Report, command: &'static str) -> Head<'a> {
         servers: ServersV1 {
             database: report.servers.database,
             inactive: report.servers.inactive,
-            config: 0,
-            config_known: report.servers.config == ConfigServers::None,
+            config: report.servers.config.unwrap_or_default(),
+            config_known: report.servers.config.is_some(),
         },
     }
 }
@@ -187,6 +195,10 @@ fn scan(report: &Report, summary: Summary) -> ScanV1<'_> {
                 Kind::Malformed(malformed) => Some(malformed.to_string()),
                 Kind::Stale | Kind::Unverified | Kind::Inactive => None,
             },
+            successor: finding.successor.as_ref().map(|successor| SuccessorV1 {
+                name: &successor.name,
+                ids: successor.ids.iter().map(String::as_str).collect(),
+            }),
             owners: owners(&plan.audit.owners),
         })
     });

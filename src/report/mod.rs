@@ -32,8 +32,8 @@ pub struct ServerCounts {
     pub database: usize,
     /// Those of them that no proxy serves.
     pub inactive: usize,
-    /// What is known of servers without a row.
-    pub config: ConfigServers,
+    /// Servers of a `config.yaml`, or `None` where nothing is known of them.
+    pub config: Option<usize>,
 }
 
 impl From<&ServerCatalog> for ServerCounts {
@@ -41,7 +41,10 @@ impl From<&ServerCatalog> for ServerCounts {
         Self {
             database: catalog.rows(),
             inactive: catalog.inactive(),
-            config: catalog.config(),
+            config: match catalog.config() {
+                ConfigServers::Unknown => None,
+                ConfigServers::Known(servers) => Some(servers.len()),
+            },
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The report for people: what is wrong at a glance, then row by row, then what to do next.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use comfy_table::{ContentArrangement, Table};
@@ -8,7 +9,6 @@ use comfy_table::{LineStyle, TableStyle};
 use super::{Ending, Report, Summary, disposition};
 use crate::litellm::finding::{Finding, Kind};
 use crate::litellm::owners::Owner;
-use crate::litellm::server::ConfigServers;
 
 /// Writes `report` for a person to read.
 ///
@@ -122,11 +122,11 @@ pub fn write_closing(report: &Report, out: &mut impl Write) -> io::Result<()> {
 }
 
 fn advice(report: &Report, summary: Summary) -> Vec<String> {
-    let mut lines = Vec::new();
-    if summary.unverified > 0 && report.servers.config == ConfigServers::Unknown {
+    let mut lines = successors(report);
+    if summary.unverified > 0 && report.servers.config.is_none() {
         lines.push(
-            "Unverified references may name servers of a config.yaml, which have no row. If there \
-             is none, say --no-config-servers; keep single ones with --keep REF."
+            "Unverified references may name servers of a config.yaml, which have no row. Give it \
+             with --litellm-config FILE, or say --no-config-servers if there is none."
                 .to_owned(),
         );
     }
@@ -170,6 +170,24 @@ fn subject(finding: &Finding) -> String {
         (_, Some(reference)) => printable(reference),
         (_, None) => String::new(),
     }
+}
+
+/// What stale ids of config servers became, a line each.
+fn successors(report: &Report) -> Vec<String> {
+    let findings = report.plans.iter().flat_map(|plan| &plan.audit.findings);
+    let lines: BTreeSet<String> = findings
+        .filter_map(|finding| {
+            let successor = finding.successor.as_ref()?;
+            let ids: Vec<&str> = successor.ids.iter().map(String::as_str).collect();
+            Some(format!(
+                "{} is an old id of config server {}, now {}.",
+                printable(finding.reference.as_deref()?),
+                printable(&successor.name),
+                ids.join(" or "),
+            ))
+        })
+        .collect();
+    lines.into_iter().collect()
 }
 
 /// One owner a line.

@@ -63,9 +63,9 @@ fn while_open<T>(database: &TestDatabase, sql: &str, work: impl FnOnce() -> T) -
     done
 }
 
-/// Starts `fix`, which waits for locks as long as it takes.
-fn start_fix(database: &TestDatabase) -> Child {
-    mcp_prune(&["fix", "--yes", "--lock-timeout", "600"])
+/// Starts `fix`, which asks for locked rows for so many seconds.
+fn start_fix(database: &TestDatabase, lock_timeout: &str) -> Child {
+    mcp_prune(&["fix", "--yes", "--lock-timeout", lock_timeout])
         .env("DATABASE_URL", database.url())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -90,7 +90,7 @@ fn a_locked_row_makes_it_busy_within_the_lock_timeout() {
     while_open(&database, lock, || {
         run_on(database.url(), &["fix", "--yes", "--lock-timeout", "1"])
             .exits(6)
-            .says("hint: somebody else is writing the same rows")
+            .says("somebody else keeps a permission row locked")
     });
     // Not a measurement: a wait without limit would be found by this.
     assert!(started.elapsed() < Duration::from_mins(1));
@@ -127,7 +127,7 @@ fn an_interrupted_fix_writes_nothing() {
                   WHERE "object_permission_id" = 'p-999' FOR UPDATE"#;
     for (signal, status) in [("INT", 130), ("TERM", 143), ("HUP", 129), ("KILL", -9)] {
         while_open(&database, lock, || {
-            let child = start_fix(&database);
+            let child = start_fix(&database, "600");
             wait_for_lock(&database);
             let kill = run(std::process::Command::new("kill").args([
                 "-s",
@@ -143,19 +143,20 @@ fn an_interrupted_fix_writes_nothing() {
     run_on(database.url(), &["fix", "--yes"]).exits(0);
 }
 
-/// Waits until some session of this database waits for a lock.
+/// Waits until `fix` has found a row locked and is about to ask for it again.
 fn wait_for_lock(database: &TestDatabase) {
     for _ in 0..600 {
-        let waiting = database.texts(
+        let asking = database.texts(
             "SELECT pid::text FROM pg_stat_activity
-             WHERE datname = current_database() AND wait_event_type = 'Lock'",
+             WHERE datname = current_database() AND application_name = 'mcp-prune'
+               AND state = 'idle in transaction' AND query LIKE 'ROLLBACK TO SAVEPOINT%'",
         );
-        if !waiting.is_empty() {
+        if !asking.is_empty() {
             return;
         }
-        thread::sleep(Duration::from_millis(50));
+        thread::sleep(Duration::from_millis(20));
     }
-    panic!("nobody waited for a lock within 30 seconds");
+    panic!("fix asked for no locked row within 12 seconds");
 }
 
 #[test]
@@ -169,7 +170,7 @@ fn a_server_that_comes_back_keeps_its_grants() {
     let lock = r#"SELECT FROM "LiteLLM_ObjectPermissionTable"
                   WHERE "object_permission_id" = 'p-2' FOR UPDATE"#;
     let child = while_open(&database, lock, || {
-        let child = start_fix(&database);
+        let child = start_fix(&database, "600");
         wait_for_lock(&database);
         database.execute(&format!(
             r#"INSERT INTO "LiteLLM_MCPServerTable" ("server_id") VALUES ('{GONE}')"#
@@ -182,24 +183,33 @@ fn a_server_that_comes_back_keeps_its_grants() {
     assert_eq!(database.permission_rows(), before);
 }
 
+/// Two writers that lock the same rows in opposite order: `fix` gives way, so that PostgreSQL has no
+/// deadlock to break by cancelling the other one.
 #[test]
-fn a_deadlock_is_survived() {
+fn nobody_else_is_cancelled_for_a_deadlock() {
     if concurrent_server("a deadlock").is_none() {
         return;
     }
-    let database = rows(2);
+    let database = rows(1_500);
     let mut other = Other::connect(&database);
-    // The other session never is the victim: it looks for deadlocks much later than fix does.
-    other.execute("SET deadlock_timeout = '600s'");
+    other.execute("SET deadlock_timeout = '10ms'");
     other.execute("BEGIN");
-    other.execute(&touch("p-2"));
-    let child = start_fix(&database);
+    other.execute(&touch("p-999"));
+    let child = start_fix(&database, "2");
     wait_for_lock(&database);
+    // Of the first chunk, and so locked by now: this waits until fix has lost its patience.
     other.execute(&touch("p-1"));
     other.execute("COMMIT");
-    ended(child).exits(0);
-    for row in database.permission_rows() {
-        assert!(row.contains("touched") && !row.contains(GONE), "{row}");
+    ended(child)
+        .exits(6)
+        .says("somebody else keeps a permission row locked");
+    run_on(database.url(), &["fix", "--yes"]).exits(0);
+    for row in ["p-1", "p-999"] {
+        let stored = database.texts(&format!(
+            r#"SELECT ("mcp_servers" || "vector_stores")::text FROM "LiteLLM_ObjectPermissionTable"
+               WHERE "object_permission_id" = '{row}'"#
+        ));
+        assert_eq!(stored, [format!("{{{LIVE},touched}}")], "{row}");
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod cli;
 mod concurrent;
+mod config;
 mod connection;
 #[cfg(feature = "embedded")]
 mod embedded;

@@ -1,0 +1,125 @@
+//! `--litellm-config`: servers that live in a `config.yaml` and have no row.
+
+use crate::program::{Ran, mcp_prune, run};
+use crate::server::TestDatabase;
+
+/// The hash of `deepwiki|https://mcp.deepwiki.com/mcp|http||wiki`: the id of `fixtures/config/proxy.yaml`'s first server.
+const DEEPWIKI: &str = "4bc465b9ca050c3824dcec10c919e5ca";
+/// What LiteLLM 1.75 called its second (LiteLLM issue 13547), and what it is called since 1.77.2.
+const TEST_FORMER: &str = "8617b96e5cdbfd8ff49b7f89aeca1072";
+
+fn database() -> TestDatabase {
+    TestDatabase::with(&format!(
+        r#"INSERT INTO "LiteLLM_MCPServerTable" ("server_id") VALUES ('row');
+           INSERT INTO "LiteLLM_ObjectPermissionTable" ("object_permission_id", "mcp_servers")
+           VALUES ('p-1', ARRAY['row', 'deepwiki', 'wiki', '{DEEPWIKI}', 'test', 'from_environment']),
+                  ('p-2', ARRAY['row', '{TEST_FORMER}', 'replaced', '{}']);"#,
+        "0".repeat(32)
+    ))
+}
+
+fn scan(database: &TestDatabase, args: &[&str], environment: &[(&str, &str)]) -> Ran {
+    let mut command = mcp_prune(&["scan", "--format", "json"]);
+    command
+        .args(args)
+        .env("DATABASE_URL", database.url())
+        .envs(environment.iter().copied());
+    run(&mut command)
+}
+
+/// The findings of a run, `kind reference` each.
+fn findings(ran: &Ran) -> Vec<String> {
+    let scan = ran.json();
+    let findings = scan["findings"].as_array().unwrap().iter();
+    findings
+        .map(|f| format!("{} {}", f["kind"], f["reference"]).replace('"', ""))
+        .collect()
+}
+
+const CONFIG: &[&str] = &["--litellm-config", "fixtures/config/proxy.yaml"];
+const URL: (&str, &str) = ("MCP_PRUNE_TEST_URL", "http://127.0.0.1/mcp");
+
+#[test]
+fn config_servers_are_live_and_what_resolves_nowhere_is_stale() {
+    let database = database();
+    let ran = scan(&database, CONFIG, &[URL]).exits(2);
+    assert_eq!(
+        findings(&ran),
+        [
+            format!("stale {TEST_FORMER}"),
+            "stale replaced".to_owned(),
+            format!("stale {}", "0".repeat(32)),
+        ]
+    );
+    let json = ran.json();
+    assert_eq!(json["servers"]["config"], 3);
+    assert_eq!(json["servers"]["config_known"], true);
+    assert_eq!(json["findings"][0]["successor"]["name"], "test");
+    assert!(json["findings"][1].get("successor").is_none());
+    assert!(!ran.to_string().contains("never-shown"), "{ran}");
+
+    // The same by the environment, for cron.
+    let path = "fixtures/config/proxy.yaml:fixtures/config/servers.yaml";
+    let ran = scan(&database, &[], &[URL, ("MCP_PRUNE_LITELLM_CONFIG", path)]).exits(2);
+    assert_eq!(findings(&ran).len(), 3);
+    assert_eq!(ran.json()["servers"]["config"], 6);
+}
+
+#[test]
+fn without_a_config_or_with_an_unset_variable_they_are_unverified() {
+    let database = database();
+    let ran = scan(&database, &[], &[]).exits(2);
+    assert!(
+        findings(&ran).iter().all(|f| f.starts_with("unverified ")),
+        "{ran}"
+    );
+    let ran = scan(&database, CONFIG, &[]).exits(2);
+    assert_eq!(
+        findings(&ran),
+        [
+            format!("stale {TEST_FORMER}"),
+            "unverified replaced".to_owned(),
+            format!("unverified {}", "0".repeat(32)),
+        ]
+    );
+    ran.says("warning: the id of config server from_environment cannot be derived")
+        .says("MCP_PRUNE_TEST_URL");
+}
+
+#[test]
+fn a_stale_id_of_a_config_server_is_shown_with_what_it_became() {
+    let database = database();
+    let mut command = mcp_prune(&["scan"]);
+    command
+        .args(CONFIG)
+        .env("DATABASE_URL", database.url())
+        .envs([URL]);
+    let ran = run(&mut command).exits(2);
+    assert!(
+        ran.stdout
+            .contains("is an old id of config server test, now "),
+        "{ran}"
+    );
+}
+
+#[test]
+fn a_config_that_cannot_be_read_is_named_with_the_place() {
+    let database = database();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config.yaml");
+    for (yaml, told) in [
+        ("a: 1\nkey: [sk-never-shown\nb: 2\n", "config.yaml:3:"),
+        ("include: [none.yaml]\n", "none.yaml: No such file"),
+        (
+            "mcp_servers: []\n",
+            "config.yaml: mcp_servers must be a mapping",
+        ),
+    ] {
+        std::fs::write(&file, yaml).unwrap();
+        let args = ["--litellm-config", file.to_str().unwrap()];
+        let ran = scan(&database, &args, &[]).exits(1).says(told);
+        assert!(!ran.to_string().contains("never-shown"), "{ran}");
+    }
+    let both = [CONFIG, &["--no-config-servers"]].concat();
+    scan(&database, &both, &[]).exits(64);
+}
