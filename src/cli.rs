@@ -53,7 +53,7 @@ Verdicts:
   malformed   LiteLLM cannot read the value; never changed
 
 Examples:
-  mcp-prune scan --db-url postgresql://readonly@db/litellm?schema=public
+  mcp-prune scan --db-url 'postgresql://readonly@db/litellm?schema=public'
   mcp-prune scan --no-config-servers --format json | jq .summary
   mcp-prune scan --db-url embedded:backup.sql
 

@@ -1,7 +1,8 @@
 //! The PostgreSQL inside the process: started, filled from a script, thrown away at the end.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::BufReader;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -9,9 +10,13 @@ use pglite_oxide::PgliteServer;
 use sqlx::error::DatabaseError;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _};
+use tempfile::TempDir;
 
 use super::script::{Piece, Script};
 use crate::failure::{Failure, Kind};
+
+/// The number in the name of the socket.
+const PORT: u16 = 5432;
 
 /// Bytes of `COPY` rows sent at a time.
 const CHUNK: usize = 64 * 1024;
@@ -22,6 +27,8 @@ pub struct Embedded {
     /// Taken when dropped.
     server: Option<PgliteServer>,
     options: PgConnectOptions,
+    /// The folder of its socket, removed when dropped.
+    _folder: TempDir,
 }
 
 impl Embedded {
@@ -31,21 +38,27 @@ impl Embedded {
     ///
     /// Why it does not start.
     pub async fn start_empty() -> Result<Self, Failure> {
+        // The server asks for no password and holds a copy of somebody's database: nobody else may
+        // get at its socket.
+        let folder = tempfile::Builder::new()
+            .prefix("mcp-prune-")
+            .permissions(Permissions::from_mode(0o700))
+            .tempdir()
+            .context("cannot make a folder for the embedded PostgreSQL")?;
+        let socket = folder.path().join(format!(".s.PGSQL.{PORT}"));
         // The runtime of the server blocks, which an async thread must not.
-        let started = tokio::task::spawn_blocking(PgliteServer::temporary_tcp).await;
+        let builder = PgliteServer::builder().temporary().unix(&socket);
+        let started = tokio::task::spawn_blocking(|| builder.start()).await;
         let server = started
             .map_err(anyhow::Error::from)
             .and_then(|server| server)
             .context("cannot start the embedded PostgreSQL")?;
-        let address = server
-            .tcp_addr()
-            .context("the embedded PostgreSQL has no address")?;
         // Everything is said, so that no PG* variable of the environment gets a word in. Only
         // PGOPTIONS cannot be left out: what of it could keep a script from loading is said after
         // it, and the last word counts.
         let options = PgConnectOptions::new_without_pgpass()
-            .host(&address.ip().to_string())
-            .port(address.port())
+            .socket(folder.path())
+            .port(PORT)
             .username("postgres")
             .password("")
             .database("template1")
@@ -60,6 +73,7 @@ impl Embedded {
         Ok(Self {
             server: Some(server),
             options,
+            _folder: folder,
         })
     }
 
@@ -304,7 +318,7 @@ mod tests {
         block_on(async {
             let server = Embedded::start_empty().await.unwrap();
             let files = server.server.as_ref().unwrap().root().to_owned();
-            let _connected = PgConnection::connect_with(&server.connect_options())
+            let connected = PgConnection::connect_with(&server.connect_options())
                 .await
                 .unwrap();
             assert!(files.exists());
@@ -312,6 +326,8 @@ mod tests {
             drop(server);
             assert!(begin.elapsed() < Duration::from_secs(10));
             assert!(!files.exists());
+            // It stays until the process ends, lest the server wake up once more.
+            std::mem::forget(connected);
         });
     }
 }

@@ -146,12 +146,15 @@ impl<R: BufRead> Script<R> {
             .split(u8::is_ascii_whitespace)
             .next()
             .unwrap_or_default();
-        if matches!(command, b"c" | b"connect") {
-            return Err(self
+        match command {
+            b"c" | b"connect" => Err(self
                 .refuse("\\connect leads to another database")
-                .hint("dump one database, without --create"));
+                .hint("dump one database, without --create")),
+            b"i" | b"ir" | b"include" | b"include_relative" | b"copy" => Err(self
+                .refuse("another file would have to be read")
+                .hint("put everything into one file")),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Takes the next byte, or token where more than one byte decides; tells whether a statement
@@ -449,6 +452,7 @@ mod tests {
             ),
             (b"SELECT 1;\n\\connect other\n", "line 2: \\connect"),
             (b"\\c other\n", "line 1: \\connect"),
+            (b"\\i other.sql\n", "line 1: another file"),
             (b"PGDMP\x01\x0e\x00", "this is an archive"),
             (b"toc.dat\x00\x00", "this is an archive"),
             (b"\x1f\x8b\x08\x00", "this is an archive"),

@@ -186,11 +186,12 @@ impl TestDatabase {
             Kind::Embedded => {
                 let server = block_on(mcp_prune::db::embedded::Embedded::start_empty()).unwrap();
                 let options = server.connect_options();
+                let socket = options.get_socket().unwrap();
                 Self {
                     url: format!(
-                        "postgresql://{}:@{}:{}/{}",
+                        "postgresql://{}@{}:{}/{}",
                         options.get_username(),
-                        options.get_host(),
+                        socket.display().to_string().replace('/', "%2F"),
                         options.get_port(),
                         options.get_database().unwrap()
                     ),
