@@ -211,6 +211,10 @@ fn seconds(text: &str) -> Result<Duration, String> {
     if !(0.0..=2_147_483.0).contains(&seconds) {
         return Err("must be from 0 to 2147483 seconds".to_owned());
     }
+    if seconds > 0.0 && seconds < 0.001 {
+        // The server would take it for 0.
+        return Err("must be 0 or at least 0.001 seconds".to_owned());
+    }
     Ok(Duration::from_secs_f64(seconds))
 }
 
@@ -248,7 +252,7 @@ mod tests {
     fn timeouts_are_seconds_within_what_the_server_takes() {
         assert_eq!(seconds("1.5"), Ok(Duration::from_millis(1500)));
         assert_eq!(seconds("0"), Ok(Duration::ZERO));
-        for text in ["-1", "x", "NaN", "inf", "2147484"] {
+        for text in ["-1", "x", "NaN", "inf", "2147484", "0.0004"] {
             assert!(seconds(text).is_err(), "{text}");
         }
         assert!(positive_seconds("0").is_err());

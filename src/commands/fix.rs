@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, IsTerminal as _, Write as _};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Beyond, Interrupt, print, warn_unknown_owners, warn_unset};
 use crate::cli::{FixArgs, Format, OnEmpty};
@@ -19,13 +19,16 @@ use crate::repair::policy::{self, Policy, WriteConsent};
 use crate::report::{Ending, Report, ServerCounts, table};
 
 /// Rows locked, planned and written at a time.
-const CHUNK: usize = 1_000;
+const CHUNK: usize = 2_000;
 
 /// How often the whole transaction is tried where others write the same rows.
 const ATTEMPTS: u32 = 3;
 
-/// The longest wait before a lock, or the whole transaction, is tried again.
-const PAUSE: Duration = Duration::from_millis(50);
+/// The first wait before a locked row, or the whole transaction, is tried again.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
+
+/// The last one: each is twice the one before.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// What one run of the transaction is to end in.
 #[derive(Clone, Copy)]
@@ -62,9 +65,6 @@ pub async fn run(args: &FixArgs) -> Result<Outcome, Failure> {
         args,
         beyond: Beyond::read(&args.servers)?,
         interrupt: Interrupt::listen()?,
-        patience: Patience {
-            left: args.repair.lock_timeout,
-        },
     };
     let open = args.connection.open(args.repair.lock_timeout);
     let mut session = fix.interrupt.guard(open).await?;
@@ -76,7 +76,7 @@ pub async fn run(args: &FixArgs) -> Result<Outcome, Failure> {
             return fix.ask(&mut session, report).await;
         }
         let summary = report.summary();
-        print(&report, args.output.format)?;
+        print(&report, args.output.format, &mut fix.interrupt).await?;
         return Ok(Outcome::Looked {
             found: summary.stale + summary.unverified > 0,
         });
@@ -92,35 +92,47 @@ pub async fn run(args: &FixArgs) -> Result<Outcome, Failure> {
         Ending::Applied
     };
     let report = report(&session, repair, ending);
+    let printed = print(&report, args.output.format, &mut fix.interrupt).await;
     session.close().await;
-    repaired(&report, print(&report, args.output.format))
+    repaired(&report, printed)
 }
 
 struct Fix<'a> {
     args: &'a FixArgs,
     beyond: Beyond,
     interrupt: Interrupt,
-    patience: Patience,
 }
 
 /// How long rows that somebody else has locked are still asked for again.
 struct Patience {
-    left: Duration,
+    until: Instant,
+    pause: Duration,
 }
 
 impl Patience {
-    /// Waits a little, as long as there is patience left.
+    fn new(lock_timeout: Duration) -> Self {
+        Self {
+            until: Instant::now() + lock_timeout,
+            pause: SHORTEST_PAUSE,
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        Instant::now() >= self.until
+    }
+
+    /// Waits a little, and a little longer each time, as long as there is patience left.
     async fn wait(&mut self) -> Result<(), Failure> {
-        let pause = jittered(PAUSE);
-        if self.left < pause {
+        let left = self.until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
             return Err(Failure::new(
                 Kind::Busy,
                 "somebody else keeps a permission row locked; nothing was written",
             )
             .hint("run it again later, or raise --lock-timeout"));
         }
-        self.left -= pause;
-        tokio::time::sleep(pause).await;
+        tokio::time::sleep(jittered(self.pause).min(left)).await;
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         Ok(())
     }
 }
@@ -131,14 +143,15 @@ impl Fix<'_> {
         let format = self.args.output.format;
         if report.summary().rows_changed == 0 {
             report.ending = Ending::NothingToDo;
-            return repaired(&report, print(&report, format));
+            let printed = print(&report, format, &mut self.interrupt).await;
+            return repaired(&report, printed);
         }
         table::write(&report, &mut io::stderr().lock()).map_err(anyhow::Error::from)?;
         let rows = report.summary().rows_changed;
         let consent = self.interrupt.guard(answer(rows)).await?;
         let Some(consent) = consent else {
             report.ending = Ending::Declined;
-            end(&report, format)?;
+            self.end(&report).await?;
             return Ok(Outcome::Looked { found: true });
         };
         let finish = Finish::Commit {
@@ -147,7 +160,17 @@ impl Fix<'_> {
         };
         self.repair(session, finish).await?;
         report.ending = Ending::Applied;
-        repaired(&report, end(&report, format))
+        let ended = self.end(&report).await;
+        repaired(&report, ended)
+    }
+
+    /// Prints how it ended, after the plan was shown: to a person, only what is new.
+    async fn end(&mut self, report: &Report) -> Result<(), Failure> {
+        match self.args.output.format {
+            Format::Table => table::write_closing(report, &mut io::stdout().lock())
+                .map_err(|error| anyhow::Error::from(error).into()),
+            Format::Json => print(report, Format::Json, &mut self.interrupt).await,
+        }
     }
 
     /// Runs the transaction, again where others were in the way.
@@ -156,14 +179,15 @@ impl Fix<'_> {
         session: &mut Session,
         finish: Finish<'_>,
     ) -> Result<Repair, Failure> {
+        let mut patience = Patience::new(self.args.repair.lock_timeout);
         let mut attempt = 1;
         loop {
-            let failure = match self.attempt(session, finish).await {
+            let failure = match self.attempt(session, finish, &mut patience).await {
                 Ok(repair) => return Ok(repair),
                 Err(failure) => failure,
             };
             let fresh_start_helps = match failure.kind() {
-                Kind::Busy => true,
+                Kind::Busy => !patience.is_over(),
                 Kind::Moved => !matches!(finish, Finish::Commit { shown: Some(_), .. }),
                 Kind::Error
                 | Kind::Refused
@@ -177,7 +201,11 @@ impl Fix<'_> {
                 return Err(failure);
             }
             attempt += 1;
-            self.interrupt.guard(self.patience.wait()).await?;
+            let pause = async {
+                tokio::time::sleep(jittered(SHORTEST_PAUSE)).await;
+                Ok(())
+            };
+            self.interrupt.guard(pause).await?;
         }
     }
 
@@ -185,19 +213,19 @@ impl Fix<'_> {
         &mut self,
         session: &mut Session,
         finish: Finish<'_>,
+        patience: &mut Patience,
     ) -> Result<Repair, Failure> {
         let begin = session.begin(Purpose::Write);
         let mut open = self.interrupt.guard(begin).await?;
-        let work = prepare(&mut open, self.args, &self.beyond, &mut self.patience);
+        let work = prepare(&mut open, self.args, &self.beyond, patience);
         let repair = self.interrupt.guard(work).await?;
         match finish {
-            Finish::RollBack => open.rollback().await?,
+            Finish::RollBack => self.interrupt.guard(open.rollback()).await?,
             Finish::Commit { consent, shown } => {
                 if let Some(shown) = shown {
                     check_as_shown(shown, &repair.plans)?;
                 }
-                // Outside the guard: once asked for, a commit is waited for.
-                open.commit(consent).await?;
+                self.interrupt.guard_commit(open.commit(consent)).await?;
             }
         }
         Ok(repair)
@@ -214,6 +242,7 @@ async fn prepare(
     let (connection, schema) = open.parts();
     warn_unknown_owners(schema);
     write::lock_out_other_runs(connection).await?;
+    write::enter(connection, schema, &PERMISSIONS).await?;
     let policy = Policy {
         on_empty: match args.repair.on_empty {
             OnEmpty::Hold => policy::OnEmpty::Hold,
@@ -240,7 +269,8 @@ async fn prepare(
             .map(|row| RowPlan::of(&PERMISSIONS, row, &catalog, schema.regime(), policy))
             .filter(|plan| !plan.audit.findings.is_empty())
             .collect();
-        write::apply(connection, &PERMISSIONS, &planned).await?;
+        write::apply(connection, schema, &PERMISSIONS, &planned).await?;
+        write::verify(connection, schema, &PERMISSIONS, &rows, &planned).await?;
         plans.extend(planned);
     }
     let servers = read::servers(connection, schema).await?;
@@ -307,15 +337,6 @@ async fn answer(rows: usize) -> Result<Option<WriteConsent>, Failure> {
         .map_err(anyhow::Error::from)?
         .map_err(|error| anyhow::Error::from(error).context("cannot read the answer"))?;
     Ok(WriteConsent::from_answer(&line))
-}
-
-/// Prints how it ended, after the plan was shown: to a person, only what is new.
-fn end(report: &Report, format: Format) -> Result<(), Failure> {
-    match format {
-        Format::Table => table::write_closing(report, &mut io::stdout().lock())
-            .map_err(|error| anyhow::Error::from(error).into()),
-        Format::Json => print(report, format),
-    }
 }
 
 fn report(session: &Session, repair: Repair, ending: Ending) -> Report {

@@ -85,7 +85,7 @@ pub(crate) fn warn_unset(catalog: &ServerCatalog) {
         if !server.unset.is_empty() {
             let unset: Vec<&str> = server.unset.iter().map(String::as_str).collect();
             warn(format_args!(
-                "the id of config server {} cannot be derived without {}, so references that \
+                "what config server {} is called cannot be told without {}, so references that \
                  resolve nowhere stay unverified",
                 server.name,
                 unset.join(", ")
@@ -119,18 +119,53 @@ impl Interrupt {
         &mut self,
         work: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
+        self.race(work, "nothing was written").await
+    }
+
+    async fn race<T>(
+        &mut self,
+        work: impl Future<Output = Result<T, Failure>>,
+        what: &str,
+    ) -> Result<T, Failure> {
+        tokio::select! {
+            done = work => done,
+            number = self.signal() => Err(ended(number, what)),
+        }
+    }
+
+    /// Waits for a `COMMIT` that is under way: leaving it would leave open what became of it. A
+    /// second signal leaves all the same.
+    pub(crate) async fn guard_commit(
+        &mut self,
+        commit: impl Future<Output = Result<(), Failure>>,
+    ) -> Result<(), Failure> {
+        tokio::pin!(commit);
+        tokio::select! {
+            done = &mut commit => return done,
+            _ = self.signal() => warn("waiting for the COMMIT; a second signal leaves it behind"),
+        }
+        tokio::select! {
+            done = commit => done,
+            number = self.signal() => Err(ended(
+                number,
+                "during COMMIT: all of the repair was written or none of it; scan tells which",
+            )),
+        }
+    }
+
+    async fn signal(&mut self) -> u8 {
         let [(first, hangup), (second, interrupt), (third, terminate)] = &mut self.signals;
-        let number = tokio::select! {
-            done = work => return done,
+        tokio::select! {
             _ = hangup.recv() => *first,
             _ = interrupt.recv() => *second,
             _ = terminate.recv() => *third,
-        };
-        Err(Failure::new(
-            Kind::Interrupted(number),
-            format!("ended by signal {number}; nothing was written"),
-        ))
+        }
     }
+}
+
+fn ended(signal: u8, what: &str) -> Failure {
+    let message = format!("ended by signal {signal}; {what}");
+    Failure::new(Kind::Interrupted(signal), message)
 }
 
 impl ConnectionArgs {
@@ -163,12 +198,12 @@ pub(crate) fn note(note: impl std::fmt::Display) {
     let _ = writeln!(io::stderr(), "{note}");
 }
 
-/// Warns of tables that may link to permission rows in ways this tool does not know.
+/// Warns of tables that link to permission rows in ways this tool does not know.
 pub(crate) fn warn_unknown_owners(schema: &Schema) {
-    let unknown = schema.unknown_owner_tables();
+    let unknown: Vec<&str> = schema.unknown_links().iter().map(String::as_str).collect();
     if !unknown.is_empty() {
         warn(format_args!(
-            "this LiteLLM is newer than mcp-prune: table {} links to permission rows too, so no \
+            "table {} links to permission rows in a way that this mcp-prune does not know, so no \
              row can be taken for unused",
             unknown.join(", ")
         ));
@@ -176,13 +211,31 @@ pub(crate) fn warn_unknown_owners(schema: &Schema) {
 }
 
 /// Prints a report to stdout.
-pub(crate) fn print(report: &Report, format: Format) -> Result<(), Failure> {
-    let mut out = io::BufWriter::new(io::stdout().lock());
-    let written = match format {
-        Format::Table => report::table::write(report, &mut out),
-        Format::Json => report::json::write(report, &mut out),
+pub(crate) async fn print(
+    report: &Report,
+    format: Format,
+    interrupt: &mut Interrupt,
+) -> Result<(), Failure> {
+    let mut text = Vec::new();
+    let rendered = match format {
+        Format::Table => report::table::write(report, &mut text),
+        Format::Json => report::json::write(report, &mut text),
     };
-    written.and_then(|()| out.flush()).map_err(|error| {
+    rendered.context("cannot write the report")?;
+    // On a thread of its own, so that a signal is heard while nobody reads.
+    let writing = tokio::task::spawn_blocking(move || {
+        let mut out = io::stdout().lock();
+        out.write_all(&text).and_then(|()| out.flush())
+    });
+    let writing = async {
+        writing
+            .await
+            .map_err(|error| anyhow::Error::from(error).into())
+    };
+    let written = interrupt
+        .race(writing, "while the report was printed")
+        .await?;
+    written.map_err(|error| {
         if error.kind() == io::ErrorKind::BrokenPipe {
             Failure::new(Kind::BrokenPipe, "standard output was closed")
         } else {

@@ -23,22 +23,20 @@ const CHUNK: usize = 5_000;
 pub async fn run(args: &ScanArgs) -> Result<Outcome, Failure> {
     let beyond = Beyond::read(&args.servers)?;
     let mut interrupt = Interrupt::listen()?;
-    let report = interrupt
-        .guard(async {
-            let mut session = args
-                .connection
-                .open(args.connection.statement_timeout)
-                .await?;
-            let report = look(&mut session, &beyond).await?;
-            session.close().await;
-            Ok(report)
-        })
-        .await?;
-    print(&report, args.output.format)?;
+    let report = interrupt.guard(Box::pin(scan(args, &beyond))).await?;
+    print(&report, args.output.format, &mut interrupt).await?;
     let summary = report.summary();
     Ok(Outcome::Looked {
         found: summary.stale + summary.unverified > 0,
     })
+}
+
+async fn scan(args: &ScanArgs, beyond: &Beyond) -> Result<Report, Failure> {
+    let timeout = args.connection.statement_timeout;
+    let mut session = args.connection.open(timeout).await?;
+    let report = look(&mut session, beyond).await?;
+    session.close().await;
+    Ok(report)
 }
 
 async fn look(session: &mut Session, beyond: &Beyond) -> Result<Report, Failure> {

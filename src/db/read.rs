@@ -59,8 +59,9 @@ fn column_or_null(schema: &Schema, table: &str, column: &str) -> String {
     }
 }
 
-// `<> ALL` over a constant array is hashed and the lateral form runs in parallel workers: the
-// fastest of those measured, where an anti-join took twice as long and `<@` ten times.
+// The lateral form runs in parallel workers, and from PostgreSQL 15 on `<> ALL` over a constant
+// array is hashed: the fastest of those measured, where an anti-join took twice as long and `<@`
+// ten times.
 const DETECT_TEXT_ARRAY: &str = r"
 SELECT t.{key} FROM {table} AS t, LATERAL unnest(t.{column}) AS s (reference)
 WHERE s.reference <> ALL ($1::text[]) OR s.reference IS NULL OR array_ndims(t.{column}) > 1";
@@ -89,7 +90,7 @@ WHERE t.{column} IS NOT NULL
 pub async fn detect(
     connection: &mut PgConnection,
     schema: &Schema,
-    table: &SiteTable,
+    table: &'static SiteTable,
     unremarkable: &[String],
 ) -> Result<BTreeSet<String>, Failure> {
     let mut keys = BTreeSet::new();
@@ -128,9 +129,25 @@ const ROWS_FOR_UPDATE: &str = r#"
 SELECT t.{key}, {cells} FROM {table} AS t WHERE t.{key} = ANY ($1) ORDER BY t.{key} COLLATE "C"
 FOR UPDATE OF t NOWAIT"#;
 
-/// Reads the rows with the given primary keys, and who links to them, ordered by key.
+/// Reads the rows with the given primary keys, ordered by key, without who links to them.
 ///
 /// A key whose row is gone yields nothing.
+///
+/// # Errors
+///
+/// What the server said.
+pub async fn cells(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    table: &'static SiteTable,
+    keys: &[String],
+) -> Result<Vec<Row>, Failure> {
+    fetch(connection, schema, table, keys, ROWS)
+        .await
+        .map_err(failed("read the permission rows"))
+}
+
+/// Reads the same, with who links to them.
 ///
 /// # Errors
 ///
@@ -138,13 +155,11 @@ FOR UPDATE OF t NOWAIT"#;
 pub async fn rows(
     connection: &mut PgConnection,
     schema: &Schema,
-    table: &SiteTable,
+    table: &'static SiteTable,
     keys: &[String],
 ) -> Result<Vec<Row>, Failure> {
-    let found = fetch(connection, schema, table, keys, ROWS)
-        .await
-        .map_err(failed("read the permission rows"))?;
-    with_owners(connection, schema, table, keys, &found).await
+    let rows = cells(connection, schema, table, keys).await?;
+    with_owners(connection, schema, keys, rows).await
 }
 
 /// Reads the same, and locks the rows until the transaction ends: nobody else changes, deletes or
@@ -158,7 +173,7 @@ pub async fn rows(
 pub async fn lock_rows(
     connection: &mut PgConnection,
     schema: &Schema,
-    table: &SiteTable,
+    table: &'static SiteTable,
     keys: &[String],
 ) -> Result<Option<Vec<Row>>, Failure> {
     const DOING: &str = "lock the permission rows";
@@ -173,23 +188,18 @@ pub async fn lock_rows(
         Err(error) => return Err(failed(DOING)(error)),
     };
     savepoint.commit().await.map_err(failed(DOING))?;
-    with_owners(connection, schema, table, keys, &found)
-        .await
-        .map(Some)
+    with_owners(connection, schema, keys, found).await.map(Some)
 }
 
 async fn fetch(
     connection: &mut PgConnection,
     schema: &Schema,
-    table: &SiteTable,
+    table: &'static SiteTable,
     keys: &[String],
     template: &'static str,
-) -> Result<Vec<PgRow>, sqlx::Error> {
-    let cells: Vec<String> = schema
-        .sites(table)
-        .iter()
-        .map(|site| json_text(site, "t"))
-        .collect();
+) -> Result<Vec<Row>, sqlx::Error> {
+    let sites = schema.sites(table);
+    let cells: Vec<String> = sites.iter().map(|site| json_text(site, "t")).collect();
     let sql = statement(
         template,
         &[
@@ -198,39 +208,37 @@ async fn fetch(
             ("{cells}", cells.join(", ")),
         ],
     );
-    sqlx::query(sql).bind(keys).fetch_all(connection).await
-}
-
-async fn with_owners(
-    connection: &mut PgConnection,
-    schema: &Schema,
-    table: &SiteTable,
-    keys: &[String],
-    found: &[PgRow],
-) -> Result<Vec<Row>, Failure> {
-    let sites = schema.sites(table);
-    let mut owners = owners(connection, schema, keys).await?;
-    let row = |row: &PgRow| {
-        let key: String = row.get(0);
-        let cells = sites
+    let found = sqlx::query(sql).bind(keys).fetch_all(connection).await?;
+    let row = |row: &PgRow| Row {
+        key: row.get(0),
+        cells: sites
             .iter()
             .enumerate()
             .map(|(at, site)| Cell {
                 site,
                 stored: Value::parse(site.shape, row.get(at + 1)),
             })
-            .collect();
-        Row {
-            owners: owners.remove(&key).unwrap_or_default(),
-            key,
-            cells,
-        }
+            .collect(),
+        owners: Vec::new(),
     };
     Ok(found.iter().map(row).collect())
 }
 
+async fn with_owners(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    keys: &[String],
+    mut rows: Vec<Row>,
+) -> Result<Vec<Row>, Failure> {
+    let mut owners = owners(connection, schema, keys).await?;
+    for row in &mut rows {
+        row.owners = owners.remove(&row.key).unwrap_or_default();
+    }
+    Ok(rows)
+}
+
 /// The SQL that yields a column of the table aliased `alias` as JSON text.
-pub(super) fn json_text(site: &Site, alias: &str) -> String {
+fn json_text(site: &Site, alias: &str) -> String {
     match site.shape {
         Shape::TextArray => format!("to_jsonb({alias}.{})::text", ident(site.column)),
         Shape::JsonKeys => format!("{alias}.{}::text", ident(site.column)),
@@ -250,8 +258,7 @@ async fn owners(
     let tables: Vec<&OwnerTable> = schema.owner_tables().collect();
     let selects: Vec<String> = tables
         .iter()
-        .enumerate()
-        .map(|(at, owner)| statement(OWNERS, &owner_fragments(schema, owner, at)).0)
+        .map(|owner| statement(OWNERS, &owner_fragments(schema, owner)).0)
         .collect();
     let sql = statement("{selects}", &[("{selects}", selects.join("\nUNION ALL\n"))]);
     let rows = sqlx::query(sql)
@@ -261,9 +268,12 @@ async fn owners(
         .map_err(failed("read who links to the permission rows"))?;
     let mut owners: BTreeMap<String, Vec<Owner>> = BTreeMap::new();
     for row in rows {
-        let at = usize::try_from(row.get::<i32, _>(0)).unwrap_or_default();
+        let kind: &str = row.get(0);
+        let Some(table) = tables.iter().find(|table| table.kind.name() == kind) else {
+            continue;
+        };
         owners.entry(row.get(1)).or_default().push(Owner {
-            kind: tables[at].kind,
+            kind: table.kind,
             id: row.get(2),
             name: row.get(3),
             stands_alone: row.get(4),
@@ -275,7 +285,7 @@ async fn owners(
     Ok(owners)
 }
 
-fn owner_fragments(schema: &Schema, owner: &OwnerTable, at: usize) -> [(&'static str, String); 6] {
+fn owner_fragments(schema: &Schema, owner: &OwnerTable) -> [(&'static str, String); 6] {
     let id = ident(owner.id);
     // Hashed once more where a token is stored as it is, so that not even a prefix is shown.
     let id = if owner.id_is_secret {
@@ -298,7 +308,7 @@ fn owner_fragments(schema: &Schema, owner: &OwnerTable, at: usize) -> [(&'static
         orphaned.join(" AND ")
     };
     [
-        ("{kind}", at.to_string()),
+        ("{kind}", format!("'{}'", owner.kind.name())),
         ("{link}", ident(LINK)),
         ("{id}", id),
         ("{name}", column_or_null(schema, owner.table, owner.name)),

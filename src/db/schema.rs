@@ -1,7 +1,7 @@
 //! Which tables and columns this database has, what the role may do with them, and which LiteLLM
 //! that implies.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use sqlx::{PgConnection, Row as _};
@@ -78,6 +78,7 @@ pub enum Purpose {
 #[derive(Debug)]
 pub struct Schema {
     tables: BTreeMap<String, Table>,
+    unknown_links: BTreeSet<String>,
 }
 
 #[derive(Debug, Default)]
@@ -102,6 +103,17 @@ FROM pg_class AS c
 JOIN pg_namespace AS n ON n.oid = c.relnamespace
 JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 WHERE n.nspname = $1 AND c.relkind IN ('r', 'p') AND (c.relname = ANY ($2) OR a.attname = $3)";
+
+// Whatever its schema and column, a foreign key is a link.
+const FOREIGN_KEYS: &str = r"
+SELECT n.nspname::text, c.relname::text, a.attname::text
+FROM pg_constraint AS k
+JOIN pg_class AS c ON c.oid = k.conrelid
+JOIN pg_namespace AS n ON n.oid = c.relnamespace
+JOIN pg_attribute AS a ON a.attrelid = k.conrelid AND a.attnum = ANY (k.conkey)
+JOIN pg_class AS p ON p.oid = k.confrelid
+JOIN pg_namespace AS pn ON pn.oid = p.relnamespace
+WHERE k.contype = 'f' AND k.conparentid = 0 AND pn.nspname = $1 AND p.relname = $2";
 
 const SCHEMAS_WITH: &str = r"
 SELECT n.nspname::text
@@ -149,24 +161,25 @@ impl Schema {
                 },
             );
         }
-        let schema = Self { tables };
+        let mut schema = Self {
+            tables,
+            unknown_links: BTreeSet::new(),
+        };
         if let Err(reason) = schema.check_litellm() {
             return Err(not_litellm(connection, database, &reason).await);
         }
         check_usage(connection, database).await?;
         schema.check_privileges(database, purpose)?;
         schema.check_row_security(database)?;
+        schema.unknown_links = schema.links_unknown(connection, database).await?;
         Ok(schema)
     }
 
     /// The places of `table` that this database has.
     #[must_use]
-    pub fn sites(&self, table: &SiteTable) -> Vec<&'static Site> {
-        let sites: &'static [Site] = PERMISSIONS.sites;
-        sites
-            .iter()
-            .filter(|site| self.has(table.table, site.column))
-            .collect()
+    pub fn sites(&self, table: &'static SiteTable) -> Vec<&'static Site> {
+        let has = |site: &&Site| self.has(table.table, site.column);
+        table.sites.iter().filter(has).collect()
     }
 
     /// The owner tables that this database has and that link to permission rows.
@@ -186,7 +199,7 @@ impl Schema {
     pub fn regime(&self) -> Regime {
         Regime {
             fails_closed: self.tables.contains_key(SINCE_1_80),
-            owners_known: self.unknown_owner_tables().is_empty(),
+            owners_known: self.unknown_links.is_empty(),
         }
     }
 
@@ -202,19 +215,41 @@ impl Schema {
         }
     }
 
-    /// Tables that link to permission rows and that this tool does not know, in order.
+    /// Tables that link to permission rows in a way that this tool does not know.
     #[must_use]
-    pub fn unknown_owner_tables(&self) -> Vec<&str> {
-        self.tables
+    pub fn unknown_links(&self) -> &BTreeSet<String> {
+        &self.unknown_links
+    }
+
+    async fn links_unknown(
+        &self,
+        connection: &mut PgConnection,
+        database: &Database,
+    ) -> Result<BTreeSet<String>, Failure> {
+        let is_known = |table: &str, column: &str| {
+            column == LINK
+                && (AUDIT_COPIES.contains(&table) || OWNER_TABLES.iter().any(|o| o.table == table))
+        };
+        let by_name = self
+            .tables
             .keys()
-            .map(String::as_str)
-            .filter(|name| {
-                *name != PERMISSIONS.table
-                    && !AUDIT_COPIES.contains(name)
-                    && self.has(name, LINK)
-                    && !OWNER_TABLES.iter().any(|owner| owner.table == *name)
-            })
-            .collect()
+            .filter(|name| *name != PERMISSIONS.table && self.has(name, LINK))
+            .filter(|name| !is_known(name, LINK))
+            .cloned();
+        let mut unknown: BTreeSet<String> = by_name.collect();
+        let foreign_keys = sqlx::query(FOREIGN_KEYS)
+            .bind(&database.schema)
+            .bind(PERMISSIONS.table)
+            .fetch_all(connection)
+            .await
+            .map_err(failed("read the system catalog"))?;
+        for row in foreign_keys {
+            let (schema, table, column): (&str, &str, &str) = (row.get(0), row.get(1), row.get(2));
+            if schema != database.schema || !is_known(table, column) {
+                unknown.insert(table.to_owned());
+            }
+        }
+        Ok(unknown)
     }
 
     fn column(&self, table: &str, column: &str) -> Option<&Column> {
@@ -229,6 +264,9 @@ impl Schema {
         for site in PERMISSIONS.sites {
             let sql_type = site.shape.sql_type();
             expected.push((PERMISSIONS.table, site.column, sql_type, site.required));
+        }
+        for owner in OWNER_TABLES.iter().filter(|owner| owner.required) {
+            expected.push((owner.table, LINK, "text", true));
         }
         for (table, name, sql_type, required) in expected {
             if !self.tables.contains_key(table) {

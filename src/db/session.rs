@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
+use sqlx::error::DatabaseError;
 use sqlx::{Connection as _, PgConnection, Postgres, Row as _, Transaction};
 
 use super::schema::{Database, Purpose, Schema};
 use super::sql::failed;
 use super::target::Target;
-use crate::failure::Failure;
-#[cfg(not(feature = "embedded"))]
-use crate::failure::Kind;
+use crate::failure::{Failure, Kind};
 use crate::repair::policy::WriteConsent;
 
 /// How long a transaction may wait and work.
@@ -24,7 +23,7 @@ pub struct Timeouts {
 /// How long the server keeps an open transaction of ours whose client fell silent, locks and all.
 const IDLE: Duration = Duration::from_mins(1);
 
-const WHO: &str = "SELECT current_database()::text, current_user::text";
+const WHO: &str = "SELECT current_database()::text, current_user::text, pg_is_in_recovery()";
 
 /// A connection to one database, and the schema to work on.
 #[derive(Debug)]
@@ -32,6 +31,7 @@ pub struct Session {
     connection: PgConnection,
     database: Database,
     timeouts: Timeouts,
+    is_replica: bool,
     /// The server, where it is our own; dropped after the connection.
     #[cfg(feature = "embedded")]
     server: Option<super::embedded::Embedded>,
@@ -96,6 +96,7 @@ impl Session {
             connection,
             database,
             timeouts,
+            is_replica: row.get(2),
             #[cfg(feature = "embedded")]
             server: None,
         })
@@ -119,6 +120,13 @@ impl Session {
     ///
     /// What [`Schema::read`] says, and refused where a replica would have to be written.
     pub async fn begin(&mut self, purpose: Purpose) -> Result<Open<'_>, Failure> {
+        if purpose == Purpose::Write && self.is_replica {
+            return Err(Failure::new(
+                Kind::Refused,
+                "this server is a replica, which cannot be written",
+            )
+            .hint("point --db-url at the primary server"));
+        }
         let begin = match purpose {
             Purpose::Read => "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY",
             Purpose::Write => "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE",
@@ -133,7 +141,12 @@ impl Session {
             "SELECT set_config('search_path', quote_ident($1) || ', pg_temp', true),
                     set_config('lock_timeout', $2, true),
                     set_config('statement_timeout', $3, true),
-                    set_config('idle_in_transaction_session_timeout', $4, true)",
+                    set_config('idle_in_transaction_session_timeout', $4, true),
+                    -- Ends a statement soon after Ctrl-C took its client away, and with it the
+                    -- locks. PostgreSQL 14 and later have it, on Linux for certain.
+                    (SELECT set_config(name, '1000', true) FROM pg_settings
+                     WHERE name = 'client_connection_check_interval'
+                       AND version() LIKE '%linux%')",
         )
         .bind(&self.database.schema)
         .bind(milliseconds(self.timeouts.lock))
@@ -162,8 +175,7 @@ impl Session {
 #[derive(Debug)]
 pub struct Open<'c> {
     transaction: Transaction<'c, Postgres>,
-    /// Which tables and columns there are.
-    pub schema: Schema,
+    schema: Schema,
 }
 
 impl Open<'_> {
@@ -192,7 +204,7 @@ impl Open<'_> {
     /// says so.
     pub async fn commit(self, _consent: &WriteConsent) -> Result<(), Failure> {
         self.transaction.commit().await.map_err(|error| {
-            let unknown = error.as_database_error().is_none();
+            let unknown = may_have_reached_the_server(&error);
             let failure = failed("commit")(error);
             if unknown {
                 failure
@@ -203,6 +215,13 @@ impl Open<'_> {
             }
         })
     }
+}
+
+/// Whether a failed `COMMIT` may have been carried out: the connection was lost, be it that a pooler
+/// says so (class 08) or that the server ended the session (57P0x).
+fn may_have_reached_the_server(error: &sqlx::Error) -> bool {
+    let state = error.as_database_error().and_then(DatabaseError::code);
+    state.is_none_or(|state| state.starts_with("08") || state.starts_with("57P"))
 }
 
 /// PostgreSQL reads a bare number of these settings as milliseconds.

@@ -12,8 +12,8 @@ pub(super) fn ident(name: &str) -> String {
 
 /// Fills the `{placeholders}` of a statement with SQL made of catalogue names.
 ///
-/// The only door by which text gets into a statement: everything else is a bound parameter. It is
-/// safe because both the templates and the names are `'static`, written in this program.
+/// The only door by which text gets into a statement: everything else is a bound parameter. The
+/// fragments are SQL made of names of the catalogue, which are written in this program.
 pub(super) fn statement(
     template: &'static str,
     fragments: &[(&'static str, String)],
@@ -49,7 +49,8 @@ pub(super) fn failed(doing: &'static str) -> impl FnOnce(Error) -> Failure {
                 .hint("grant this role what the statement needs, or use another role"),
             Some("25006") => Failure::new(Kind::Refused, message)
                 .hint("a replica cannot be written; point --db-url at the primary server"),
-            Some("57014") => Failure::new(Kind::Error, message).hint("raise --statement-timeout"),
+            Some("57014") => Failure::new(Kind::Error, message)
+                .hint("raise --statement-timeout, unless somebody cancelled the statement"),
             Some("57P01" | "57P02" | "57P03") => Failure::new(Kind::Error, message)
                 .hint("the server ended the session and nothing was written; run it again"),
             _ => Failure::new(Kind::Error, message),

@@ -1,13 +1,14 @@
-//! The lock that keeps other runs out, and the change of one chunk of rows, checked.
+//! The lock that keeps other runs out, and the change of one chunk of rows, and its check.
 
 use std::collections::HashMap;
 
-use sqlx::{PgConnection, Row as _};
+use sqlx::PgConnection;
 
-use super::read::json_text;
+use super::read;
+use super::schema::Schema;
 use super::sql::{failed, ident, statement};
 use crate::failure::{Failure, Kind};
-use crate::litellm::row::{Stored, Value};
+use crate::litellm::row::{Row, Value};
 use crate::litellm::sites::{Shape, Site, SiteTable};
 use crate::repair::plan::{Edit, RowPlan};
 
@@ -44,46 +45,105 @@ SET {column} = ARRAY(SELECT e.reference
                           WITH ORDINALITY AS e (reference, position)
                      ORDER BY e.position)
 FROM unnest($1::text[], $2::text[]) AS c (key, value)
-WHERE t.{key} = c.key
-RETURNING t.{key}, {cell}";
+WHERE t.{key} = c.key";
 
 // Taking keys away in SQL keeps what stays as it is, byte for byte.
 const UPDATE_JSON_KEYS: &str = r"
 UPDATE {table} AS t
 SET {column} = t.{column} - ARRAY(SELECT jsonb_array_elements_text(c.value::jsonb))
 FROM unnest($1::text[], $2::text[]) AS c (key, value)
-WHERE t.{key} = c.key
-RETURNING t.{key}, {cell}";
+WHERE t.{key} = c.key";
 
-/// Writes the edits of `plans`, whose rows this transaction has locked, and checks what the
-/// table then holds.
+/// Takes the table locks that reading owners and writing rows need, before any row is locked, so
+/// that later nobody who holds a whole table is waited for with rows in hand.
 ///
 /// # Errors
 ///
-/// What the server said, and an error where a row does not hold what was planned afterwards.
+/// What the server said; busy where somebody else keeps a whole table locked.
+pub async fn enter(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    table: &'static SiteTable,
+) -> Result<(), Failure> {
+    read::rows(connection, schema, table, &[]).await?;
+    for site in schema.sites(table) {
+        update(connection, table, site, &[]).await?;
+    }
+    Ok(())
+}
+
+/// Writes the edits of `plans`, whose rows this transaction has locked.
+///
+/// # Errors
+///
+/// What the server said.
 pub async fn apply(
     connection: &mut PgConnection,
-    table: &SiteTable,
+    schema: &Schema,
+    table: &'static SiteTable,
     plans: &[RowPlan],
 ) -> Result<(), Failure> {
-    for site in table.sites {
+    for site in schema.sites(table) {
         let edits: Vec<(&str, &Edit)> = plans
             .iter()
-            .flat_map(|plan| {
-                plan.edits
-                    .iter()
-                    .map(|edit| (plan.audit.row.as_str(), edit))
-            })
+            .flat_map(|plan| plan.edits.iter().map(|e| (plan.audit.row.as_str(), e)))
             .filter(|(_, edit)| edit.site() == site)
             .collect();
         if !edits.is_empty() {
-            apply_site(connection, table, site, &edits).await?;
+            update(connection, table, site, &edits).await?;
         }
     }
     Ok(())
 }
 
-async fn apply_site(
+/// Reads the rows of `plans` again and checks that they hold what was planned, and in their other
+/// columns that name servers what they held when locked (`locked`).
+///
+/// # Errors
+///
+/// Where a row does not; the transaction must then not be committed.
+pub async fn verify(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    table: &'static SiteTable,
+    locked: &[Row],
+    plans: &[RowPlan],
+) -> Result<(), Failure> {
+    let changed: HashMap<&str, &[Edit]> = plans
+        .iter()
+        .filter(|plan| !plan.edits.is_empty())
+        .map(|plan| (plan.audit.row.as_str(), plan.edits.as_slice()))
+        .collect();
+    let keys: Vec<String> = changed.keys().map(|key| (*key).to_owned()).collect();
+    let stored = read::cells(connection, schema, table, &keys).await?;
+    let stored: HashMap<&str, &Row> = stored.iter().map(|row| (row.key.as_str(), row)).collect();
+    for row in locked {
+        let Some(edits) = changed.get(row.key.as_str()) else {
+            continue;
+        };
+        for cell in &row.cells {
+            let edit = edits.iter().find(|edit| edit.site() == cell.site);
+            let expected = edit.map_or_else(|| cell.stored.clone(), |edit| Ok(edit.after()));
+            let found = stored
+                .get(row.key.as_str())
+                .and_then(|row| row.cells.iter().find(|c| c.site == cell.site));
+            if found.map(|cell| &cell.stored) != Some(&expected) {
+                return Err(Failure::new(
+                    Kind::Error,
+                    format!(
+                        "row {} of \"{}\" does not hold in \"{}\" what it should after the write; \
+                         nothing was committed",
+                        row.key, table.table, cell.site.column
+                    ),
+                )
+                .hint("look for a trigger or rule on the table that changes or drops updates"));
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn update(
     connection: &mut PgConnection,
     table: &SiteTable,
     site: &Site,
@@ -99,34 +159,16 @@ async fn apply_site(
             ("{table}", ident(table.table)),
             ("{key}", ident(table.key)),
             ("{column}", ident(site.column)),
-            ("{cell}", json_text(site, "t")),
         ],
     );
     let keys: Vec<&str> = edits.iter().map(|(key, _)| *key).collect();
     let values: Vec<String> = edits.iter().map(|(_, edit)| operand(edit)).collect();
-    let written = sqlx::query(sql)
+    sqlx::query(sql)
         .bind(keys)
         .bind(values)
-        .fetch_all(connection)
+        .execute(connection)
         .await
         .map_err(failed("write the permission rows"))?;
-    let stored: HashMap<&str, Stored> = written
-        .iter()
-        .map(|row| (row.get(0), Value::parse(site.shape, row.get(1))))
-        .collect();
-    for (key, edit) in edits {
-        if stored.get(key) != Some(&Ok(edit.after())) {
-            return Err(Failure::new(
-                Kind::Error,
-                format!(
-                    "row {key} of \"{}\" does not hold in \"{}\" what was written; \
-                     nothing was committed",
-                    table.table, site.column
-                ),
-            )
-            .hint("look for a trigger or rule on the table that changes or drops updates"));
-        }
-    }
     Ok(())
 }
 

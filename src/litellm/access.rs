@@ -60,6 +60,19 @@ pub fn may_run_empty(row: &Row, regime: Regime) -> bool {
     regime.owners_known && regime.fails_closed && row.owners.iter().all(|owner| owner.stands_alone)
 }
 
+/// Tells whether removing even one of several references of `row` could open the whole registry.
+///
+/// Before LiteLLM 1.80.0 a key's list and its team's are intersected, and an empty intersection
+/// means every server. A stale reference that both hold keeps it from being empty.
+///
+/// Source: LiteLLM 1.79.3 `_experimental/mcp_server/auth/user_api_key_auth_mcp.py`,
+/// `get_allowed_mcp_servers` (intersects), and `_experimental/mcp_server/mcp_server_manager.py`,
+/// the function of the same name (opens).
+#[must_use]
+pub fn may_open_everything(row: &Row, regime: Regime) -> bool {
+    !regime.fails_closed && row.owners.iter().any(|owner| !owner.stands_alone)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -162,6 +175,32 @@ mod tests {
         };
         assert!(may_run_empty(&unlinked, regime));
         assert!(!may_run_empty(&linked, regime));
+    }
+
+    #[test]
+    fn before_1_80_a_list_that_is_intersected_is_not_touched() {
+        let open = Regime {
+            fails_closed: false,
+            ..REGIME
+        };
+        for (owners, expected) in [
+            (vec![], false),
+            (vec![owner(OwnerKind::Key, true)], false),
+            (vec![owner(OwnerKind::Key, false)], true),
+            (vec![owner(OwnerKind::Team, false)], true),
+        ] {
+            let row = Row {
+                owners,
+                ..row("[]", "{}")
+            };
+            assert_eq!(
+                may_open_everything(&row, open),
+                expected,
+                "{:?}",
+                row.owners
+            );
+            assert!(!may_open_everything(&row, REGIME));
+        }
     }
 
     #[test]

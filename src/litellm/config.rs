@@ -180,18 +180,7 @@ impl Entry<'_> {
         let spec = self.field("spec_version");
         let pinned = self.pinned()?;
 
-        let mut unset = BTreeSet::new();
-        for field in [&alias, &url, &transport, &auth_type, &spec] {
-            match field {
-                Resolved::Unset(variable) => {
-                    unset.insert(variable.clone());
-                }
-                Resolved::Unclear => {
-                    unset.insert(format!("a value of mcp_servers.{}", self.name));
-                }
-                Resolved::Absent | Resolved::Null | Resolved::Text(_) => {}
-            }
-        }
+        let mut unset = self.unset([&alias, &url, &transport, &auth_type, &spec]);
         let hashes = self.hashes(
             &or_empty(&url),
             &transport,
@@ -219,7 +208,8 @@ impl Entry<'_> {
         if let Some(pinned) = pinned {
             if derivation.pins {
                 former_ids.append(&mut ids);
-                unset.clear();
+                // The id no longer hangs on them, but the alias is a name besides.
+                unset = self.unset([&alias]);
             }
             ids.insert(pinned);
         }
@@ -237,6 +227,16 @@ impl Entry<'_> {
             former_ids,
             unset,
         })
+    }
+
+    /// What is not known of the fields.
+    fn unset<const N: usize>(&self, fields: [&Resolved; N]) -> BTreeSet<String> {
+        let unset = fields.into_iter().filter_map(|field| match field {
+            Resolved::Unset(variable) => Some(variable.clone()),
+            Resolved::Unclear => Some(format!("a value of mcp_servers.{}", self.name)),
+            Resolved::Absent | Resolved::Null | Resolved::Text(_) => None,
+        });
+        unset.collect()
     }
 
     fn field(&self, key: &str) -> Resolved {
@@ -505,6 +505,14 @@ mod tests {
         assert!(server.former_ids.contains(&hashed));
         let older = Derivation { pins: false, ..NEW };
         assert_eq!(read(yaml, older)[0].ids, set(&["pinned", &hashed]));
+    }
+
+    #[test]
+    fn a_pinned_id_leaves_an_alias_that_is_not_set_unknown() {
+        let yaml = "mcp_servers:\n  a:\n    server_id: pinned\n    url: os.environ/NOT_SET\n    alias: os.environ/NOR_THIS\n";
+        let server = one(yaml);
+        assert_eq!(server.ids, set(&["pinned"]));
+        assert_eq!(server.unset, set(&["NOR_THIS"]));
     }
 
     #[test]

@@ -80,10 +80,10 @@ impl Audit {
         }
     }
 
-    /// Whether a finding is of `kind`, by name.
+    /// Whether a reference of the row is stale.
     #[must_use]
-    pub fn has(&self, kind: &str) -> bool {
-        self.findings.iter().any(|f| f.kind.name() == kind)
+    pub fn is_stale(&self) -> bool {
+        self.findings.iter().any(|f| f.kind == Kind::Stale)
     }
 }
 

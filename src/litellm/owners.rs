@@ -73,6 +73,8 @@ pub struct OwnerTable {
     pub id: &'static str,
     /// The column with the name a person gave.
     pub name: &'static str,
+    /// Whether every LiteLLM that has permission rows has the table with the link.
+    pub required: bool,
     /// Whether the id is a credential's hash, of which only a prefix is selected.
     pub id_is_secret: bool,
     /// The columns that name whom an owner without servers of its own would inherit them from.
@@ -84,6 +86,9 @@ pub const LINK: &str = "object_permission_id";
 
 /// Every table that links to a permission row by [`LINK`].
 ///
+/// Keys, teams, organizations and users do since the permission table is there (migration
+/// `20250507184818_add_mcp_key_team_permission_mgmt`).
+///
 /// Source: `schema.prisma` of litellm-proxy-extras 0.4.110, the relations of
 /// `LiteLLM_ObjectPermissionTable`. Columns that hold credentials (`password`, `litellm_params`,
 /// `metadata`) or personal data (`user_email`) are left out on purpose.
@@ -93,6 +98,7 @@ pub const OWNER_TABLES: [OwnerTable; 7] = [
         table: "LiteLLM_VerificationToken",
         id: "token",
         name: "key_alias",
+        required: true,
         id_is_secret: true,
         parents: &["team_id", "organization_id", "user_id", "agent_id"],
     },
@@ -153,6 +159,10 @@ const fn owner(
         table,
         id,
         name,
+        required: matches!(
+            kind,
+            OwnerKind::Team | OwnerKind::Organization | OwnerKind::User
+        ),
         id_is_secret: false,
         parents: &[],
     }

@@ -35,7 +35,7 @@ pub enum Malformed {
     NotAnObject(&'static str),
     /// An object with a value that is no list of strings.
     NotToolLists,
-    /// JSON nested too deep to be read.
+    /// JSON nested too deep, or with a number too large, to be read.
     Unreadable,
 }
 
@@ -48,7 +48,9 @@ impl fmt::Display for Malformed {
             Self::NotToolLists => {
                 f.write_str("a value of the JSON object is not a list of tool names")
             }
-            Self::Unreadable => f.write_str("the JSON is nested too deep"),
+            Self::Unreadable => {
+                f.write_str("the JSON cannot be read: nested too deep, or a number too large")
+            }
         }
     }
 }

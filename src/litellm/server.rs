@@ -218,8 +218,9 @@ impl ServerCatalog {
 
 /// Tells whether `text` is shaped as the ids LiteLLM gives to rows of the server table.
 ///
-/// Ids of config servers are 32 hexadecimal digits without hyphens, or names; they never look so
-/// unless somebody pins one, which `--keep` and `--litellm-config` are for.
+/// Ids of config servers are 32 hexadecimal digits without hyphens, or names. They look so only
+/// where somebody pins one, which `--keep` and `--litellm-config` are for, and in 1.72.0 to 1.72.6,
+/// which drew new ones at every start, so that a grant never outlived it.
 ///
 /// Source: LiteLLM 1.109.1 `mcp_server/db.py` (`create_mcp_server` draws a `uuid4`) and
 /// `mcp_server/mcp_server_manager.py` (`load_servers_from_config` hashes or pins).

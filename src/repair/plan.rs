@@ -49,6 +49,8 @@ impl Edit {
 pub enum Reason {
     /// Its column would run empty, and empty means "inherit" or "no ceiling".
     LastGrant,
+    /// LiteLLM is older than 1.80.0, where lists that no longer share an entry open every server.
+    FailsOpen,
 }
 
 impl Reason {
@@ -57,6 +59,7 @@ impl Reason {
     pub fn name(self) -> &'static str {
         match self {
             Self::LastGrant => "last-grant",
+            Self::FailsOpen => "fails-open",
         }
     }
 }
@@ -66,6 +69,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::LastGrant => f.write_str("last grant"),
+            Self::FailsOpen => f.write_str("LiteLLM before 1.80"),
         }
     }
 }
@@ -110,11 +114,16 @@ impl RowPlan {
             held: Vec::new(),
         };
         let may_run_empty = access::may_run_empty(row, regime);
+        let may_open_everything = access::may_open_everything(row, regime);
         for cell in &row.cells {
             let Some(edit) = remove_stale(cell, catalog) else {
                 continue;
             };
             let last = access::takes_last_grant(row, cell, |r| edit.removed.contains(r));
+            if may_open_everything && !last {
+                plan.held.extend(hold(&edit, Reason::FailsOpen));
+                continue;
+            }
             if !last || may_run_empty {
                 plan.edits.push(edit);
                 continue;
@@ -331,7 +340,20 @@ mod tests {
         let plan = plan(&row);
         assert_eq!(plan.edits.len(), 1);
         assert_eq!(plan.edits[0].site().column, "mcp_servers");
-        assert!(plan.audit.has("malformed"));
+        assert_eq!(plan.audit.findings.len(), 2);
+    }
+
+    #[test]
+    fn before_1_80_even_one_of_several_is_held() {
+        let mut row = clean();
+        row.cells[0] = array(&["id-1", GONE]);
+        let regime = Regime {
+            fails_closed: false,
+            ..REGIME
+        };
+        let held = RowPlan::of(&PERMISSIONS, &row, &catalog(), regime, Policy::default());
+        assert_eq!(held.edits, []);
+        assert_eq!(held.held[0].reason, Reason::FailsOpen);
     }
 
     fn references() -> impl Strategy<Value = Vec<String>> {

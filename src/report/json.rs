@@ -36,9 +36,8 @@ struct DatabaseV1<'a> {
 struct ServersV1 {
     database: usize,
     inactive: usize,
-    config: usize,
-    /// Whether the number of config servers is known.
-    config_known: bool,
+    /// Null where nothing is known of config servers.
+    config: Option<usize>,
 }
 
 #[derive(Serialize)]
@@ -176,8 +175,7 @@ fn head<'a>(report: &'a Report, command: &'static str) -> Head<'a> {
         servers: ServersV1 {
             database: report.servers.database,
             inactive: report.servers.inactive,
-            config: report.servers.config.unwrap_or_default(),
-            config_known: report.servers.config.is_some(),
+            config: report.servers.config,
         },
     }
 }

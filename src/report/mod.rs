@@ -85,8 +85,6 @@ pub struct Summary {
     pub references_removed: usize,
     /// Rows with something held.
     pub rows_held: usize,
-    /// References held.
-    pub references_held: usize,
 }
 
 impl Report {
@@ -97,7 +95,7 @@ impl Report {
         for plan in &self.plans {
             let findings = &plan.audit.findings;
             summary.rows += usize::from(!findings.is_empty());
-            summary.stale_rows += usize::from(plan.audit.has(Kind::Stale.name()));
+            summary.stale_rows += usize::from(plan.audit.is_stale());
             summary.last_grant_rows += usize::from(findings.iter().any(|f| f.last_grant));
             for finding in findings {
                 *match finding.kind {
@@ -109,7 +107,6 @@ impl Report {
             }
             summary.rows_changed += usize::from(!plan.edits.is_empty());
             summary.rows_held += usize::from(!plan.held.is_empty());
-            summary.references_held += plan.held.len();
             summary.references_removed +=
                 plan.edits.iter().map(|e| e.removed().len()).sum::<usize>();
         }

@@ -9,6 +9,7 @@ use comfy_table::{LineStyle, TableStyle};
 use super::{Ending, Report, Summary, disposition};
 use crate::litellm::finding::{Finding, Kind};
 use crate::litellm::owners::Owner;
+use crate::repair::plan::{Reason, RowPlan};
 
 /// Writes `report` for a person to read.
 ///
@@ -130,12 +131,22 @@ fn advice(report: &Report, summary: Summary) -> Vec<String> {
                 .to_owned(),
         );
     }
-    if summary.rows_held > 0 {
+    let held = |reason| {
+        let of_row = |plan: &RowPlan| plan.held.iter().filter(|h| h.reason == reason).count();
+        let rows: Vec<usize> = report.plans.iter().map(of_row).filter(|n| *n > 0).collect();
+        let references = count(rows.iter().sum(), "reference");
+        (!rows.is_empty()).then(|| format!("{references} in {}", count(rows.len(), "row")))
+    };
+    if let Some(held) = held(Reason::LastGrant) {
         lines.push(format!(
-            "Held: {} in {}. To LiteLLM an empty list means \"inherit\" or \"no ceiling\", so \
-             removing the last entry would widen access; left as it is, it denies as before.",
-            count(summary.references_held, "reference"),
-            count(summary.rows_held, "row"),
+            "Held: {held}. To LiteLLM an empty list means \"inherit\" or \"no ceiling\", so removing the \
+             last entry would widen access; left as it is, it denies as before."
+        ));
+    }
+    if let Some(held) = held(Reason::FailsOpen) {
+        lines.push(format!(
+            "Held: {held}. In LiteLLM before 1.80 a key and a team whose lists share no entry reach \
+             every server, and a stale entry may be all that they share. Upgrade LiteLLM first."
         ));
     }
     let repair = format!(

@@ -103,7 +103,7 @@ fn json_is_one_object_as_the_readme_promises() {
     assert_eq!(scan["database"]["schema"], "public");
     assert_eq!(
         scan["servers"],
-        serde_json::json!({"database": 3, "inactive": 1, "config": 0, "config_known": false})
+        serde_json::json!({"database": 3, "inactive": 1, "config": null})
     );
     assert_eq!(
         scan["summary"],
@@ -283,21 +283,31 @@ fn a_plan_that_moved_while_the_operator_thought_is_not_carried_out() {
 }
 
 #[test]
-fn a_write_that_a_trigger_undoes_is_not_committed() {
-    let database = demo();
-    let before = database.permission_rows();
-    database.execute(
-        r#"CREATE FUNCTION undo() RETURNS trigger LANGUAGE plpgsql AS $$
-           BEGIN
-               NEW."mcp_tool_permissions" = OLD."mcp_tool_permissions";
-               RETURN NEW;
-           END $$;
-           CREATE TRIGGER undo BEFORE UPDATE ON "LiteLLM_ObjectPermissionTable"
-               FOR EACH ROW EXECUTE FUNCTION undo();"#,
-    );
-    run_on(database.url(), &["fix", "--yes"])
-        .exits(1)
-        .says("does not hold in \"mcp_tool_permissions\" what was written")
-        .says("hint: look for a trigger");
-    assert_eq!(database.permission_rows(), before);
+fn a_write_that_a_trigger_tampers_with_is_not_committed() {
+    for (when, body) in [
+        (
+            "BEFORE",
+            r#"NEW."mcp_tool_permissions" = OLD."mcp_tool_permissions""#,
+        ),
+        ("BEFORE", r#"NEW."mcp_servers" = '{}'"#),
+        (
+            "AFTER",
+            r#"UPDATE "LiteLLM_ObjectPermissionTable" SET "mcp_servers" = '{}'
+               WHERE "object_permission_id" = NEW."object_permission_id" AND pg_trigger_depth() = 1"#,
+        ),
+    ] {
+        let database = demo();
+        let before = database.permission_rows();
+        database.load(&format!(
+            r#"CREATE FUNCTION tamper() RETURNS trigger LANGUAGE plpgsql AS $$
+               BEGIN {body}; RETURN NEW; END $$;
+               CREATE TRIGGER tamper {when} UPDATE ON "LiteLLM_ObjectPermissionTable"
+                   FOR EACH ROW EXECUTE FUNCTION tamper();"#
+        ));
+        run_on(database.url(), &["fix", "--yes"])
+            .exits(1)
+            .says("what it should after the write; nothing was committed")
+            .says("hint: look for a trigger");
+        assert_eq!(database.permission_rows(), before, "{when} {body}");
+    }
 }

@@ -159,6 +159,40 @@ fn wait_for_lock(database: &TestDatabase) {
     panic!("fix asked for no locked row within 12 seconds");
 }
 
+/// A row nobody links to is emptied only because nobody can link to it before the commit.
+#[test]
+fn nobody_links_to_a_row_that_is_being_emptied() {
+    if concurrent_server("a new owner").is_none() {
+        return;
+    }
+    let database = rows(2_500);
+    database.load(&format!(
+        r#"UPDATE "LiteLLM_TeamTable" SET "object_permission_id" = NULL WHERE "team_id" = 't-1';
+           UPDATE "LiteLLM_ObjectPermissionTable" SET "mcp_servers" = ARRAY['{GONE}']
+           WHERE "object_permission_id" = 'p-1'"#
+    ));
+    let child = {
+        let mut other = Other::connect(&database);
+        other.execute("BEGIN");
+        other.execute(&touch("p-999"));
+        let child = start_fix(&database, "600");
+        wait_for_lock(&database);
+        let mut linking = Other::connect(&database);
+        linking.execute("SET lock_timeout = '500ms'");
+        let linked = linking.runtime.block_on(
+            sqlx::raw_sql(
+                r#"UPDATE "LiteLLM_TeamTable" SET "object_permission_id" = 'p-1'
+                   WHERE "team_id" = 't-1'"#,
+            )
+            .execute(&mut linking.connection),
+        );
+        assert!(linked.unwrap_err().to_string().contains("lock timeout"));
+        other.execute("COMMIT");
+        child
+    };
+    ended(child).exits(0);
+}
+
 #[test]
 fn a_server_that_comes_back_keeps_its_grants() {
     if concurrent_server("a returning server").is_none() {
@@ -190,7 +224,7 @@ fn nobody_else_is_cancelled_for_a_deadlock() {
     if concurrent_server("a deadlock").is_none() {
         return;
     }
-    let database = rows(1_500);
+    let database = rows(2_500);
     let mut other = Other::connect(&database);
     other.execute("SET deadlock_timeout = '10ms'");
     other.execute("BEGIN");
@@ -239,7 +273,7 @@ fn beside_writers_nothing_is_lost_and_nothing_wrongly_removed() {
         scope.spawn(|| {
             block_on(async {
                 let mut connection = database.connect().await;
-                while !stop.load(Ordering::Relaxed) {
+                loop {
                     for sql in [
                         format!(
                             r#"INSERT INTO "LiteLLM_MCPServerTable" ("server_id")
@@ -255,6 +289,10 @@ fn beside_writers_nothing_is_lost_and_nothing_wrongly_removed() {
                                WHERE "server_id" = '{comes_and_goes}'"#
                         ),
                     ] {
+                        // In the end it stays, and so must what was granted while it was there.
+                        if stop.load(Ordering::Relaxed) && sql.contains("DELETE") {
+                            return;
+                        }
                         execute(&mut connection, &sql).await;
                     }
                 }
@@ -323,6 +361,11 @@ fn beside_writers_nothing_is_lost_and_nothing_wrongly_removed() {
               OR NOT "mcp_servers" @> "vector_stores""#
     ));
     assert_eq!(broken, Vec::<String>::new());
+    let granted = database.texts(&format!(
+        r#"SELECT "object_permission_id" FROM "LiteLLM_ObjectPermissionTable"
+           WHERE "mcp_servers" @> ARRAY['{comes_and_goes}'] ORDER BY 1"#
+    ));
+    assert_eq!(granted, ["p-7", "p-8"]);
     let rows = database.texts(r#"SELECT count(*)::text FROM "LiteLLM_ObjectPermissionTable""#);
     assert_eq!(rows, ["50"]);
 }

@@ -132,6 +132,14 @@ fn what_is_no_litellm_database_is_refused_with_the_reason() {
     run_on(database.url(), &["fix", "--yes"])
         .exits(4)
         .says("column \"mcp_servers\" of \"LiteLLM_ObjectPermissionTable\" is of type jsonb");
+    // Without the tables that own permission rows every row would look unused.
+    database.execute(
+        r#"ALTER TABLE "LiteLLM_ObjectPermissionTable"
+               DROP COLUMN "mcp_servers", ADD COLUMN "mcp_servers" TEXT[]"#,
+    );
+    run_on(database.url(), &["fix", "--yes"])
+        .exits(4)
+        .says("table \"LiteLLM_VerificationToken\" does not exist");
 }
 
 #[test]

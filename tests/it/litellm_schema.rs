@@ -133,7 +133,8 @@ fn a_deleted_server_is_found_and_repaired_on_every_release() {
             "LiteLLM_ObjectPermissionTable",
             "mcp_tool_permissions",
         );
-        // Before 1.80.0 an emptied key would reach every server, so it is held.
+        // Before 1.80.0 an emptied key would reach every server, and so would a key and a team
+        // whose lists no longer share an entry: only a row nobody links to may be touched.
         let fails_closed = has(&database, "LiteLLM_AgentsTable", "agent_id");
 
         let scan = run_on(database.url(), &["scan", "--format", "json"])
@@ -167,7 +168,7 @@ fn a_deleted_server_is_found_and_repaired_on_every_release() {
         let expected: &[&str] = if fails_closed {
             &["p-team"]
         } else {
-            &["p-alone", "p-team"]
+            &["p-alone", "p-mixed", "p-team"]
         };
         assert_eq!(held, expected, "{context}");
         assert_eq!(
@@ -178,7 +179,11 @@ fn a_deleted_server_is_found_and_repaired_on_every_release() {
             [
                 format!("p-alone {{{}}}", if fails_closed { "" } else { GONE }),
                 format!("p-live {{{LIVE},no-mcp-servers}}"),
-                format!("p-mixed {{{LIVE},github}}"),
+                if fails_closed {
+                    format!("p-mixed {{{LIVE},github}}")
+                } else {
+                    format!("p-mixed {{{GONE},{LIVE},github}}")
+                },
                 "p-nobody {}".to_owned(),
                 format!("p-team {{{GONE}}}"),
             ],
