@@ -61,37 +61,38 @@ fn redact(told: &str) -> String {
     lines.join("\n")
 }
 
+/// Tests named as their golden files: `TEST of CASE with OPTIONS`.
 macro_rules! cases {
-    ($($case:ident $($more:literal)*;)*) => {
+    ($($test:ident of $case:ident $(with $($more:literal)*)?;)*) => {
         const CASES: &[&str] = &[$(stringify!($case)),*];
 
         $(#[test]
-        fn $case() {
+        fn $test() {
             let mut settings = insta::Settings::clone_current();
             settings.set_snapshot_path("golden");
             settings.set_prepend_module_to_snapshot(false);
             settings.set_omit_expression(true);
-            let told = live_through(stringify!($case), &[$($more),*]);
-            settings.bind(|| insta::assert_snapshot!(stringify!($case), told));
+            let told = live_through(stringify!($case), &[$($($more),*)?]);
+            settings.bind(|| insta::assert_snapshot!(stringify!($test), told));
         })*
     };
 }
 
 cases! {
-    beside_live;
-    clean;
-    empty_server_table;
-    first_schema;
-    inactive;
-    last_grant;
-    malformed;
-    odd_names;
-    sentinels;
-    tool_permissions;
-    unknown_owner;
-    unverified;
-    no_config_servers "--no-config-servers";
-    kept "--no-config-servers" "--keep" "deepwiki" "--keep" "@fixtures/keep.txt";
+    beside_live of beside_live;
+    clean of clean;
+    empty_server_table of empty_server_table;
+    first_schema of first_schema;
+    inactive of inactive;
+    last_grant of last_grant;
+    malformed of malformed;
+    odd_names of odd_names;
+    sentinels of sentinels;
+    tool_permissions of tool_permissions;
+    unknown_owner of unknown_owner;
+    unverified of unverified;
+    no_config_servers of unverified with "--no-config-servers";
+    kept of unverified with "--no-config-servers" "--keep" "deepwiki" "--keep" "@fixtures/keep.txt";
 }
 
 #[test]
@@ -104,5 +105,6 @@ fn no_case_is_forgotten() {
     files.sort();
     let mut cases = CASES.to_vec();
     cases.sort_unstable();
+    cases.dedup();
     assert_eq!(files, cases);
 }

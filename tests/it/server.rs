@@ -24,7 +24,7 @@ pub(crate) struct Server {
     /// The folder with its certificate authority's `ca.pem`, of a private cluster.
     pub(crate) tls: Option<PathBuf>,
     /// Ends with this process, and the cluster with it.
-    _watch: Option<Child>,
+    watch: Option<Child>,
 }
 
 enum Kind {
@@ -36,6 +36,8 @@ enum Kind {
 /// A database of one test's own.
 pub(crate) struct TestDatabase {
     url: String,
+    /// Where to drop it from when the test has passed: a server that stays.
+    maintenance: Option<String>,
     #[cfg(feature = "embedded")]
     _embedded: Option<mcp_prune::db::embedded::Embedded>,
 }
@@ -51,7 +53,7 @@ fn kind() -> &'static Kind {
             return Kind::Server(Server {
                 address,
                 tls: None,
-                _watch: None,
+                watch: None,
             });
         }
         if let Some(binaries) = postgres_binaries().filter(|_| !embedded) {
@@ -131,7 +133,7 @@ impl Server {
         let server = Self {
             address: format!("postgresql://postgres@127.0.0.1:{port}"),
             tls: Some(PathBuf::from(folder.trim())),
-            _watch: Some(watch),
+            watch: Some(watch),
         };
         server.wait_until_ready();
         server
@@ -160,7 +162,10 @@ impl Server {
         let template = template.unwrap_or("template0");
         let admin = TestDatabase::at(self.url("postgres"));
         admin.execute(&format!("CREATE DATABASE {name} TEMPLATE {template}"));
-        TestDatabase::at(self.url(&name))
+        let mut database = TestDatabase::at(self.url(&name));
+        // A private cluster goes away as a whole.
+        database.maintenance = self.watch.is_none().then(|| self.url("postgres"));
+        database
     }
 }
 
@@ -175,6 +180,19 @@ pub(crate) fn runtime() -> Runtime {
         .enable_all()
         .build()
         .unwrap()
+}
+
+/// Drops the database of a test that has passed; what a failed one saw stays.
+impl Drop for TestDatabase {
+    fn drop(&mut self) {
+        if let Some(url) = self
+            .maintenance
+            .take()
+            .filter(|_| !std::thread::panicking())
+        {
+            TestDatabase::at(url).execute(&format!("DROP DATABASE {} WITH (FORCE)", self.name()));
+        }
+    }
 }
 
 impl TestDatabase {
@@ -195,6 +213,7 @@ impl TestDatabase {
                         options.get_port(),
                         options.get_database().unwrap()
                     ),
+                    maintenance: None,
                     _embedded: Some(server),
                 }
             }
@@ -213,6 +232,7 @@ impl TestDatabase {
     fn at(url: String) -> Self {
         Self {
             url,
+            maintenance: None,
             #[cfg(feature = "embedded")]
             _embedded: None,
         }
