@@ -1,4 +1,7 @@
 //! The only place that knows sqlx.
+//!
+//! Every query is `persistent(false)`: a named statement would stay behind on the server connection
+//! that a pooler in transaction mode hands to somebody else next.
 
 #[cfg(feature = "embedded")]
 pub mod embedded;

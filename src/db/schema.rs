@@ -142,6 +142,7 @@ impl Schema {
             .chain([PERMISSIONS.table, SERVER_TABLE, SINCE_1_101.0])
             .collect();
         let rows = sqlx::query(COLUMNS)
+            .persistent(false)
             .bind(&database.schema)
             .bind(known)
             .bind(LINK)
@@ -238,6 +239,7 @@ impl Schema {
             .cloned();
         let mut unknown: BTreeSet<String> = by_name.collect();
         let foreign_keys = sqlx::query(FOREIGN_KEYS)
+            .persistent(false)
             .bind(&database.schema)
             .bind(PERMISSIONS.table)
             .fetch_all(connection)
@@ -394,6 +396,7 @@ async fn not_litellm(connection: &mut PgConnection, database: &Database, why: &s
         ),
     );
     let elsewhere: Result<Vec<String>, _> = sqlx::query_scalar(SCHEMAS_WITH)
+        .persistent(false)
         .bind(PERMISSIONS.table)
         .fetch_all(connection)
         .await;
@@ -410,6 +413,7 @@ async fn not_litellm(connection: &mut PgConnection, database: &Database, why: &s
 
 async fn check_usage(connection: &mut PgConnection, database: &Database) -> Result<(), Failure> {
     let may_use: bool = sqlx::query_scalar(MAY_USE)
+        .persistent(false)
         .bind(&database.schema)
         .fetch_one(connection)
         .await

@@ -81,6 +81,7 @@ impl Session {
         timeouts: Timeouts,
     ) -> Result<Self, Failure> {
         let row = sqlx::query(WHO)
+            .persistent(false)
             .fetch_one(&mut connection)
             .await
             .map_err(failed("ask the server which database this is"))?;
@@ -148,6 +149,7 @@ impl Session {
                      WHERE name = 'client_connection_check_interval'
                        AND version() LIKE '%linux%')",
         )
+        .persistent(false)
         .bind(&self.database.schema)
         .bind(milliseconds(self.timeouts.lock))
         .bind(milliseconds(self.timeouts.statement))

@@ -24,6 +24,7 @@ const LOCK_KEY: i64 = 0x6d63_702d_7072_756e;
 /// Busy where another run holds it.
 pub async fn lock_out_other_runs(connection: &mut PgConnection) -> Result<(), Failure> {
     let locked: bool = sqlx::query_scalar("SELECT pg_try_advisory_xact_lock($1)")
+        .persistent(false)
         .bind(LOCK_KEY)
         .fetch_one(connection)
         .await
@@ -164,6 +165,7 @@ async fn update(
     let keys: Vec<&str> = edits.iter().map(|(key, _)| *key).collect();
     let values: Vec<String> = edits.iter().map(|(_, edit)| operand(edit)).collect();
     sqlx::query(sql)
+        .persistent(false)
         .bind(keys)
         .bind(values)
         .execute(connection)
