@@ -151,9 +151,9 @@ pub struct RepairArgs {
     /// Repair without asking
     #[arg(long, short, help_heading = REPAIR)]
     pub yes: bool,
-    /// What to do with a list that would run empty
-    #[arg(long, value_enum, default_value_t, value_name = "CHOICE", help_heading = REPAIR)]
-    pub on_empty: OnEmpty,
+    /// What to do with lists that would run empty.
+    #[command(flatten)]
+    pub empty: EmptyArgs,
     /// Repair even if the server table has no rows
     #[arg(long, help_heading = REPAIR)]
     pub allow_empty_server_table: bool,
@@ -162,12 +162,30 @@ pub struct RepairArgs {
     pub lock_timeout: Duration,
 }
 
+/// What to do with lists that would run empty.
+#[derive(Debug, Args)]
+pub struct EmptyArgs {
+    /// What to do with a list that would run empty
+    #[arg(long, value_enum, default_value_t, value_name = "CHOICE", help_heading = REPAIR)]
+    pub on_empty: OnEmpty,
+    /// With --on-empty deny: also where the marker may take access away
+    #[arg(long, help_heading = REPAIR)]
+    pub accept_narrowing: bool,
+    /// With --on-empty clear: let owners gain what the report says
+    #[arg(long, help_heading = REPAIR)]
+    pub accept_widening: bool,
+}
+
 /// What to do with a list that would run empty.
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
 pub enum OnEmpty {
     /// Leave it as it is: it denies as before
     #[default]
     Hold,
+    /// Write no-mcp-servers where that changes nobody's access, and leave the rest
+    Deny,
+    /// Empty it: its owner inherits servers, or what it limits is limited no longer
+    Clear,
 }
 
 /// How to answer.

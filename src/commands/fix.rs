@@ -4,14 +4,15 @@ use std::collections::BTreeSet;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
-use super::{Beyond, Interrupt, print, warn_unknown_owners, warn_unset};
-use crate::cli::{FixArgs, Format, OnEmpty};
+use super::{Beyond, Interrupt, planning, print, warn_unknown_owners, warn_unset};
+use crate::cli::{EmptyArgs, FixArgs, Format, OnEmpty};
 use crate::db::read;
 use crate::db::schema::Purpose;
 use crate::db::session::{Open, Session};
 use crate::db::write;
 use crate::exit::Outcome;
 use crate::failure::{Failure, Kind};
+use crate::litellm::release::Release;
 use crate::litellm::server::{Resolution, ServerCatalog};
 use crate::litellm::sites::PERMISSIONS;
 use crate::repair::plan::{Edit, RowPlan};
@@ -45,6 +46,7 @@ enum Finish<'a> {
 struct Repair {
     plans: Vec<RowPlan>,
     servers: ServerCounts,
+    release: Release,
 }
 
 /// Runs `fix`.
@@ -61,6 +63,7 @@ pub async fn run(args: &FixArgs) -> Result<Outcome, Failure> {
         )
         .hint("say --yes to repair, or --dry-run to look"));
     }
+    args.repair.empty.policy()?;
     let mut fix = Fix {
         args,
         beyond: Beyond::read(&args.servers)?,
@@ -95,6 +98,39 @@ pub async fn run(args: &FixArgs) -> Result<Outcome, Failure> {
     let printed = print(&report, args.output.format, &mut fix.interrupt).await;
     session.close().await;
     repaired(&report, printed)
+}
+
+impl EmptyArgs {
+    /// What the operator asked for.
+    fn policy(&self) -> Result<Policy, Failure> {
+        let usage = |message: &str| Err(Failure::new(Kind::Usage, message));
+        let accept_narrowing = self.accept_narrowing;
+        let on_empty = match self.on_empty {
+            OnEmpty::Deny if self.accept_widening => {
+                return usage("--accept-widening goes with --on-empty clear");
+            }
+            OnEmpty::Hold if self.accept_narrowing || self.accept_widening => {
+                return usage(
+                    "--accept-narrowing goes with --on-empty deny, and --accept-widening with \
+                     --on-empty clear",
+                );
+            }
+            OnEmpty::Clear if self.accept_narrowing => {
+                return usage("--accept-narrowing goes with --on-empty deny");
+            }
+            OnEmpty::Clear if !self.accept_widening => {
+                return Err(Failure::new(
+                    Kind::Usage,
+                    "--on-empty clear lets owners inherit servers or lifts their ceilings",
+                )
+                .hint("scan shows what each would gain; say --accept-widening if that is wanted"));
+            }
+            OnEmpty::Hold => policy::OnEmpty::Hold,
+            OnEmpty::Deny => policy::OnEmpty::Deny { accept_narrowing },
+            OnEmpty::Clear => policy::OnEmpty::Clear,
+        };
+        Ok(Policy { on_empty })
+    }
 }
 
 struct Fix<'a> {
@@ -243,14 +279,12 @@ async fn prepare(
     warn_unknown_owners(schema);
     write::lock_out_other_runs(connection).await?;
     write::enter(connection, schema, &PERMISSIONS).await?;
-    let policy = Policy {
-        on_empty: match args.repair.on_empty {
-            OnEmpty::Hold => policy::OnEmpty::Hold,
-        },
-    };
-    let servers = read::servers(connection, schema).await?;
-    let catalog = beyond.catalog(&servers, schema.derivation())?;
+    let policy = args.repair.empty.policy()?;
+    let catalog = beyond.catalog(connection, schema).await?;
     warn_unset(&catalog);
+    beyond
+        .warn_of_config_servers(connection, schema, &catalog)
+        .await?;
     let keys = read::detect(connection, schema, &PERMISSIONS, &catalog.unremarkable()).await?;
     let keys: Vec<String> = keys.into_iter().collect();
     if catalog.rows() == 0 && !keys.is_empty() && !args.repair.allow_empty_server_table {
@@ -264,21 +298,17 @@ async fn prepare(
                 None => patience.wait().await?,
             }
         };
-        let planned: Vec<RowPlan> = rows
-            .iter()
-            .map(|row| RowPlan::of(&PERMISSIONS, row, &catalog, schema.regime(), policy))
-            .filter(|plan| !plan.audit.findings.is_empty())
-            .collect();
+        let planned = planning::plan(connection, schema, &rows, &catalog, policy).await?;
         write::apply(connection, schema, &PERMISSIONS, &planned).await?;
         write::verify(connection, schema, &PERMISSIONS, &rows, &planned).await?;
         plans.extend(planned);
     }
-    let servers = read::servers(connection, schema).await?;
-    let now = beyond.catalog(&servers, schema.derivation())?;
+    let now = beyond.catalog(connection, schema).await?;
     check_still_gone(&plans, &now)?;
     Ok(Repair {
         plans,
         servers: (&catalog).into(),
+        release: schema.release(),
     })
 }
 
@@ -343,6 +373,7 @@ fn report(session: &Session, repair: Repair, ending: Ending) -> Report {
     Report {
         database: session.database().clone(),
         servers: repair.servers,
+        release: repair.release,
         ending,
         plans: repair.plans,
     }

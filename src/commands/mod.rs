@@ -2,6 +2,7 @@
 
 mod config;
 pub mod fix;
+mod planning;
 pub mod scan;
 
 use std::collections::BTreeSet;
@@ -13,12 +14,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::config::ConfigFile;
 use crate::cli::{ConnectionArgs, Format, LITELLM_CONFIG, ServerArgs, kept_sources};
+use crate::db::read;
 use crate::db::schema::Schema;
-use crate::db::session::{Session, Timeouts};
+use crate::db::session::{Connection, Session, Timeouts};
 use crate::db::target::Target;
 use crate::failure::{Failure, Kind};
-use crate::litellm::config::Derivation;
-use crate::litellm::server::{ConfigServers, Server, ServerCatalog};
+use crate::litellm::server::{ConfigServers, ServerCatalog};
 use crate::report::{self, Report};
 
 /// What the operator says of servers that have no row.
@@ -59,23 +60,50 @@ impl Beyond {
         })
     }
 
-    /// The catalog of these, of the rows of the server table, and of how ids are derived there.
-    pub(crate) fn catalog(
+    /// The catalog of these and of the rows of the server table.
+    pub(crate) async fn catalog(
         &self,
-        servers: &[Server],
-        derivation: Derivation,
+        connection: &mut Connection,
+        schema: &Schema,
     ) -> Result<ServerCatalog, Failure> {
+        let servers = read::servers(connection, schema).await?;
         let config = match &self.configs {
-            None => ConfigServers::Unknown,
+            None => ConfigServers::Unknown {
+                clients: read::clients(connection, schema).await?,
+            },
             Some(configs) => {
                 let servers: Result<Vec<_>, Failure> = configs
                     .iter()
-                    .map(|config| config.servers(derivation))
+                    .map(|config| config.servers(schema.derivation()))
                     .collect();
                 ConfigServers::Known(servers?.concat())
             }
         };
-        Ok(ServerCatalog::new(servers, self.kept.clone(), config))
+        Ok(ServerCatalog::new(&servers, self.kept.clone(), config))
+    }
+
+    /// Warns where nothing was said of config servers and the database itself tells of some: one
+    /// with a pinned id that is shaped as a row's would be taken for deleted.
+    pub(crate) async fn warn_of_config_servers(
+        &self,
+        connection: &mut Connection,
+        schema: &Schema,
+        catalog: &ServerCatalog,
+    ) -> Result<(), Failure> {
+        let ConfigServers::Unknown { clients } = catalog.config() else {
+            return Ok(());
+        };
+        let saved = read::has_saved_servers(connection, schema).await?;
+        let sign = match (clients.len(), saved) {
+            (0, false) => return Ok(()),
+            (0, true) => "a proxy has saved a config with a section mcp_servers".to_owned(),
+            (n, _) => format!("proxies have OAuth clients for {n} server(s) without a row"),
+        };
+        warn(format_args!(
+            "there are servers in a config.yaml: {sign}. Give it with --litellm-config; without it \
+             one whose pinned server_id looks like a UUID is taken for deleted"
+        ));
+        Ok(())
     }
 }
 

@@ -1,6 +1,6 @@
 //! `scan`: reports what is stale; never writes.
 
-use super::{Beyond, Interrupt, print, warn, warn_unknown_owners, warn_unset};
+use super::{Beyond, Interrupt, planning, print, warn, warn_unknown_owners, warn_unset};
 use crate::cli::ScanArgs;
 use crate::db::read;
 use crate::db::schema::Purpose;
@@ -8,7 +8,6 @@ use crate::db::session::Session;
 use crate::exit::Outcome;
 use crate::failure::Failure;
 use crate::litellm::sites::PERMISSIONS;
-use crate::repair::plan::RowPlan;
 use crate::repair::policy::Policy;
 use crate::report::{Ending, Report};
 
@@ -44,30 +43,27 @@ async fn look(session: &mut Session, beyond: &Beyond) -> Result<Report, Failure>
     let mut open = session.begin(Purpose::Read).await?;
     let (connection, schema) = open.parts();
     warn_unknown_owners(schema);
-    let servers = read::servers(connection, schema).await?;
-    let catalog = beyond.catalog(&servers, schema.derivation())?;
+    let catalog = beyond.catalog(connection, schema).await?;
     warn_unset(&catalog);
+    beyond
+        .warn_of_config_servers(connection, schema, &catalog)
+        .await?;
     let keys = read::detect(connection, schema, &PERMISSIONS, &catalog.unremarkable()).await?;
     if catalog.rows() == 0 && !keys.is_empty() {
         warn("the MCP server table is empty: make sure that this is the right database");
     }
     let keys: Vec<String> = keys.into_iter().collect();
+    let policy = Policy::default();
     let mut plans = Vec::new();
     for chunk in keys.chunks(CHUNK) {
         let rows = read::rows(connection, schema, &PERMISSIONS, chunk).await?;
-        plans.extend(rows.iter().map(|row| {
-            RowPlan::of(
-                &PERMISSIONS,
-                row,
-                &catalog,
-                schema.regime(),
-                Policy::default(),
-            )
-        }));
+        plans.extend(planning::plan(connection, schema, &rows, &catalog, policy).await?);
     }
+    let release = schema.release();
     open.rollback().await?;
     Ok(Report {
         database,
+        release,
         servers: (&catalog).into(),
         ending: Ending::Scanned,
         plans,

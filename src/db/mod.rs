@@ -3,6 +3,7 @@
 //! Every query is `persistent(false)`: a named statement would stay behind on the server connection
 //! that a pooler in transaction mode hands to somebody else next.
 
+pub mod around;
 #[cfg(feature = "embedded")]
 pub mod embedded;
 pub mod read;

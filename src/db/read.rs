@@ -5,15 +5,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use sqlx::postgres::PgRow;
 use sqlx::{Connection as _, PgConnection, Row as _};
 
-use super::schema::{SERVER_COLUMNS, SERVER_ID, SERVER_TABLE, Schema};
+use super::schema::{
+    CONFIG, OAUTH_CLIENTS, SERVER_COLUMNS, SERVER_ID, SERVER_SCOPE, SERVER_TABLE, Schema,
+};
 use super::sql::{failed, ident, is_lock_not_available, statement};
 use crate::failure::Failure;
-use crate::litellm::owners::{LINK, Owner, OwnerTable};
+use crate::litellm::owners::{
+    ACCESS_GROUP_IDS, KEY_PARENTS, LINK, Owner, OwnerKind, OwnerTable, Parents,
+};
 use crate::litellm::row::{Cell, Row, Value};
 use crate::litellm::server::Server;
 use crate::litellm::sites::{Shape, Site, SiteTable};
 
-const SERVERS: &str = "SELECT {id}, {name}, {alias}, {approval} FROM {table}";
+const SERVERS: &str = "SELECT {id}, {name}, {alias}, {approval}, {tags}, {open} FROM {table} AS t";
 
 /// Reads every row of the server table, whatever its state.
 ///
@@ -25,7 +29,8 @@ pub async fn servers(
     schema: &Schema,
 ) -> Result<Vec<Server>, Failure> {
     let [name, alias, approval] =
-        SERVER_COLUMNS.map(|column| column_or_null(schema, SERVER_TABLE, column));
+        SERVER_COLUMNS.map(|column| column_or(schema, SERVER_TABLE, column, "NULL::text"));
+    let [tags, open] = SERVER_SCOPE;
     let sql = statement(
         SERVERS,
         &[
@@ -33,6 +38,8 @@ pub async fn servers(
             ("{name}", name),
             ("{alias}", alias),
             ("{approval}", approval),
+            ("{tags}", texts_or_none(schema, SERVER_TABLE, tags)),
+            ("{open}", column_or(schema, SERVER_TABLE, open, "false")),
             ("{table}", ident(SERVER_TABLE)),
         ],
     );
@@ -48,16 +55,84 @@ pub async fn servers(
             server_name: row.get(1),
             alias: row.get(2),
             approval_status: row.get(3),
+            tags: row.get(4),
+            allow_all_keys: row.get::<Option<bool>, _>(5).unwrap_or_default(),
         })
         .collect())
 }
 
-fn column_or_null(schema: &Schema, table: &str, column: &str) -> String {
+/// A column, or `otherwise` where this database has none such.
+pub(super) fn column_or(schema: &Schema, table: &str, column: &str, otherwise: &str) -> String {
     if schema.has(table, column) {
         ident(column)
     } else {
-        "NULL::text".to_owned()
+        otherwise.to_owned()
     }
+}
+
+/// The SQL that yields a `text[]` column of the table aliased `t` without NULL elements; an empty
+/// array where this database has none such.
+pub(super) fn texts_or_none(schema: &Schema, table: &str, column: &str) -> String {
+    let column = column_or(schema, table, column, "'{}'::text[]");
+    format!("ARRAY(SELECT e.text FROM unnest({column}) AS e (text) WHERE e.text IS NOT NULL)")
+}
+
+const CLIENTS: &str = r"
+SELECT o.{id} FROM {clients} AS o
+WHERE NOT EXISTS (SELECT FROM {servers} AS s WHERE s.{id} = o.{id})";
+
+/// Reads the ids of servers without a row that proxies have OAuth clients for; none where this role
+/// may not.
+///
+/// # Errors
+///
+/// What the server said.
+pub async fn clients(
+    connection: &mut PgConnection,
+    schema: &Schema,
+) -> Result<BTreeSet<String>, Failure> {
+    if !schema.may_read(OAUTH_CLIENTS, SERVER_ID) {
+        return Ok(BTreeSet::new());
+    }
+    let sql = statement(
+        CLIENTS,
+        &[
+            ("{id}", ident(SERVER_ID)),
+            ("{clients}", ident(OAUTH_CLIENTS)),
+            ("{servers}", ident(SERVER_TABLE)),
+        ],
+    );
+    let clients: Vec<String> = sqlx::query_scalar(sql)
+        .persistent(false)
+        .fetch_all(connection)
+        .await
+        .map_err(failed("read which servers have an OAuth client"))?;
+    Ok(clients.into_iter().collect())
+}
+
+const SAVED_SERVERS: &str =
+    "SELECT EXISTS (SELECT FROM {config} AS c WHERE c.{name} = 'mcp_servers')";
+
+/// Tells whether a proxy has saved a config with MCP servers; their values hold secrets and are not
+/// read. False where this role may not ask.
+///
+/// # Errors
+///
+/// What the server said.
+pub async fn has_saved_servers(
+    connection: &mut PgConnection,
+    schema: &Schema,
+) -> Result<bool, Failure> {
+    let (config, name) = CONFIG;
+    if !schema.may_read(config, name) {
+        return Ok(false);
+    }
+    let fragments = [("{config}", ident(config)), ("{name}", ident(name))];
+    sqlx::query_scalar(statement(SAVED_SERVERS, &fragments))
+        .persistent(false)
+        .fetch_one(connection)
+        .await
+        .map_err(failed("look for a saved config"))
 }
 
 // The lateral form runs in parallel workers, and from PostgreSQL 15 on `<> ALL` over a constant
@@ -258,7 +333,8 @@ fn json_text(site: &Site, alias: &str) -> String {
 }
 
 const OWNERS: &str = r"
-SELECT {kind}, o.{link}, {id}, {name}, {stands_alone} FROM {table} AS o WHERE o.{link} = ANY ($1)";
+SELECT {kind}, o.{link}, {id}, {name}, {parents}, {has_access_groups}
+FROM {table} AS o WHERE o.{link} = ANY ($1)";
 
 /// Reads who links to the permission rows with the given keys: one statement over all tables, as
 /// no table has an index on the link.
@@ -289,7 +365,13 @@ async fn owners(
             kind: table.kind,
             id: row.get(2),
             name: row.get(3),
-            stands_alone: row.get(4),
+            parents: Parents {
+                team: row.get(4),
+                organization: row.get(5),
+                user: row.get(6),
+                agent: row.get(7),
+            },
+            has_access_groups: row.get(8),
         });
     }
     for owners in owners.values_mut() {
@@ -298,7 +380,7 @@ async fn owners(
     Ok(owners)
 }
 
-fn owner_fragments(schema: &Schema, owner: &OwnerTable) -> [(&'static str, String); 6] {
+fn owner_fragments(schema: &Schema, owner: &OwnerTable) -> [(&'static str, String); 7] {
     let id = ident(owner.id);
     // Hashed once more where a token is stored as it is, so that not even a prefix is shown.
     let id = if owner.id_is_secret {
@@ -309,23 +391,29 @@ fn owner_fragments(schema: &Schema, owner: &OwnerTable) -> [(&'static str, Strin
     } else {
         format!("o.{id}")
     };
-    let orphaned: Vec<String> = owner
-        .parents
-        .iter()
-        .filter(|column| schema.has(owner.table, column))
-        .map(|column| format!("o.{} IS NULL", ident(column)))
-        .collect();
-    let stands_alone = if orphaned.is_empty() {
-        "false".to_owned()
+    let is_key = owner.kind == OwnerKind::Key;
+    let parents = KEY_PARENTS.map(|column| {
+        if is_key {
+            column_or(schema, owner.table, column, "NULL::text")
+        } else {
+            "NULL::text".to_owned()
+        }
+    });
+    let has_access_groups = if is_key && schema.has(owner.table, ACCESS_GROUP_IDS) {
+        format!("coalesce(cardinality({}), 0) > 0", ident(ACCESS_GROUP_IDS))
     } else {
-        orphaned.join(" AND ")
+        "false".to_owned()
     };
     [
         ("{kind}", format!("'{}'", owner.kind.name())),
         ("{link}", ident(LINK)),
         ("{id}", id),
-        ("{name}", column_or_null(schema, owner.table, owner.name)),
-        ("{stands_alone}", stands_alone),
+        (
+            "{name}",
+            column_or(schema, owner.table, owner.name, "NULL::text"),
+        ),
+        ("{parents}", parents.join(", ")),
+        ("{has_access_groups}", has_access_groups),
         ("{table}", ident(owner.table)),
     ]
 }

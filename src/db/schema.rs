@@ -10,7 +10,10 @@ use super::sql::{failed, ident};
 use crate::failure::{Failure, Kind};
 use crate::litellm::access::Regime;
 use crate::litellm::config::Derivation;
-use crate::litellm::owners::{AUDIT_COPIES, LINK, OWNER_TABLES, OwnerTable};
+use crate::litellm::owners::{
+    ACCESS_GROUP_IDS, AUDIT_COPIES, KEY_PARENTS, LINK, OWNER_TABLES, OwnerTable,
+};
+use crate::litellm::release::{self, MARKERS, Release};
 use crate::litellm::sites::{PERMISSIONS, Site, SiteTable};
 
 /// The table that says which servers exist.
@@ -25,11 +28,49 @@ pub(super) const SERVER_ID: &str = "server_id";
 /// `alias` alone) and `20260319000000` (`approval_status`) of litellm-proxy-extras.
 pub(super) const SERVER_COLUMNS: [&str; 3] = ["server_name", "alias", "approval_status"];
 
-/// A table that came with LiteLLM 1.80.0, the release that made an empty result mean "no server".
-const SINCE_1_80: &str = "LiteLLM_AgentsTable";
+/// The table with the OAuth clients of servers that have no row, by the server's id.
+pub(super) const OAUTH_CLIENTS: &str = "LiteLLM_MCPServerOAuthClient";
 
-/// A column that came with LiteLLM 1.101.0.
-const SINCE_1_101: (&str, &str) = ("LiteLLM_DailyGuardrailUsageUnits", "cost");
+/// The table with what a proxy keeps of its config, by section. Its values hold secrets.
+pub(super) const CONFIG: (&str, &str) = ("LiteLLM_Config", "param_name");
+
+/// The columns that tell what an emptied list would mean, where a schema has them. Besides the
+/// owners' own they are read only of rows around those whose last grant would go.
+///
+/// Source: `schema.prisma` of litellm-proxy-extras 0.4.110.
+const AROUND: [(&str, &[&str]); 8] = [
+    (SERVER_TABLE, &SERVER_SCOPE),
+    (PERMISSIONS.table, &[TAGS, TOOLSETS]),
+    (KEYS, &KEY_PARENTS),
+    (KEYS, &[ACCESS_GROUP_IDS]),
+    ("LiteLLM_TeamTable", &["organization_id", ACCESS_GROUP_IDS]),
+    ("LiteLLM_UserTable", &["user_role"]),
+    (ACCESS_GROUPS.0, &[ACCESS_GROUPS.1, ACCESS_GROUPS.2]),
+    (TOOLSET_TABLE.0, &[TOOLSET_TABLE.1, TOOLSET_TABLE.2]),
+];
+
+/// The tags of a server, and whether every key may use it.
+pub(super) const SERVER_SCOPE: [&str; 2] = ["mcp_access_groups", "allow_all_keys"];
+
+/// The tags that a permission row grants.
+pub(super) const TAGS: &str = "mcp_access_groups";
+
+/// The toolsets that a permission row grants.
+pub(super) const TOOLSETS: &str = "mcp_toolsets";
+
+/// The table of keys.
+pub(super) const KEYS: &str = "LiteLLM_VerificationToken";
+
+/// Unified access groups: table, primary key, and the ids of their servers.
+pub(super) const ACCESS_GROUPS: (&str, &str, &str) = (
+    "LiteLLM_AccessGroupTable",
+    "access_group_id",
+    "access_mcp_server_ids",
+);
+
+/// Toolsets: table, primary key, and their tools with the servers' ids.
+pub(super) const TOOLSET_TABLE: (&str, &str, &str) =
+    ("LiteLLM_MCPToolsetTable", "toolset_id", "tools");
 
 /// The database a command works on, as the server itself names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -139,7 +180,9 @@ impl Schema {
         let known: Vec<&str> = OWNER_TABLES
             .iter()
             .map(|owner| owner.table)
-            .chain([PERMISSIONS.table, SERVER_TABLE, SINCE_1_101.0])
+            .chain([PERMISSIONS.table, SERVER_TABLE, OAUTH_CLIENTS])
+            .chain(AROUND.iter().map(|(table, _)| *table))
+            .chain(MARKERS.iter().map(|marker| marker.table))
             .collect();
         let rows = sqlx::query(COLUMNS)
             .persistent(false)
@@ -190,16 +233,30 @@ impl Schema {
             .filter(|owner| self.has(owner.table, LINK))
     }
 
+    /// Whether the table is here, has the column, and this role may read it.
+    pub(super) fn may_read(&self, table: &str, column: &str) -> bool {
+        self.column(table, column).is_some_and(|c| c.selectable)
+    }
+
     /// Whether the table is here and has the column.
     pub(super) fn has(&self, table: &str, column: &str) -> bool {
         self.column(table, column).is_some()
+    }
+
+    /// The least LiteLLM that has migrated this schema.
+    #[must_use]
+    pub fn release(&self) -> Release {
+        release::implied(|table, column| match column {
+            None => self.tables.contains_key(table),
+            Some(column) => self.has(table, column),
+        })
     }
 
     /// What the tables tell of the LiteLLM beside them.
     #[must_use]
     pub fn regime(&self) -> Regime {
         Regime {
-            fails_closed: self.tables.contains_key(SINCE_1_80),
+            release: self.release(),
             owners_known: self.unknown_links.is_empty(),
         }
     }
@@ -207,12 +264,12 @@ impl Schema {
     /// Which ways to derive the id of a config server are in use beside this schema.
     ///
     /// Source: LiteLLM 1.77.2 dropped the protocol's version from the hash, and no marker of the
-    /// schema is closer than 1.80.0; 1.101.0 brought pinned ids and the column asked for here.
+    /// schema is closer than 1.80.0; 1.101.0 brought pinned ids.
     #[must_use]
     pub fn derivation(&self) -> Derivation {
         Derivation {
-            may_be_old: !self.tables.contains_key(SINCE_1_80),
-            pins: self.has(SINCE_1_101.0, SINCE_1_101.1),
+            may_be_old: self.release() < Release::FAILS_CLOSED,
+            pins: self.release() >= Release::PINS_IDS,
         }
     }
 
@@ -306,11 +363,13 @@ impl Schema {
             ),
         ];
         for owner in self.owner_tables() {
-            let columns: Vec<_> = [LINK, owner.id, owner.name]
-                .into_iter()
-                .chain(owner.parents.iter().copied())
-                .collect();
-            read.push((owner.table, columns));
+            read.push((owner.table, vec![LINK, owner.id, owner.name]));
+        }
+        for (table, columns) in AROUND {
+            match read.iter_mut().find(|(read, _)| *read == table) {
+                Some((_, read)) => read.extend(columns),
+                None => read.push((table, columns.to_vec())),
+            }
         }
         read
     }

@@ -25,6 +25,9 @@ const IDLE: Duration = Duration::from_mins(1);
 
 const WHO: &str = "SELECT current_database()::text, current_user::text, pg_is_in_recovery()";
 
+/// A connection within a transaction.
+pub type Connection = PgConnection;
+
 /// A connection to one database, and the schema to work on.
 #[derive(Debug)]
 pub struct Session {

@@ -5,22 +5,103 @@
 //! denies today and would allow once emptied.
 //!
 //! Source: LiteLLM 1.109.1 `mcp_server/auth/user_api_key_auth_mcp.py`: `team_set` and `key_set`
-//! (an empty set "does not restrict"), `_agent_capped_servers`, and the organization's ceiling.
+//! (an empty set "does not restrict"), `_agent_capped_servers`, and `_apply_primary_org_ceiling`.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::owners::{Owner, OwnerKind};
+use super::release::Release;
 use super::row::{Cell, Row, Value};
+use super::server::{Resolution, ServerCatalog};
 use super::sites::Shape;
 
 /// What the schema tells about the LiteLLM beside it, as far as emptied rows go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Regime {
-    /// The schema is of LiteLLM 1.80.0 or later: a key that may use no server gets none. Before,
-    /// an empty result meant the whole registry.
+    /// The least release whose LiteLLM has migrated the schema.
+    pub release: Release,
+    /// Every table that can link to a permission row is one this tool knows.
+    pub owners_known: bool,
+}
+
+impl Regime {
+    /// Whether a key that may use no server gets none. Before 1.80.0 an empty result meant the
+    /// whole registry.
     ///
     /// Source: LiteLLM 1.79.3 `_experimental/mcp_server/mcp_server_manager.py`,
     /// `get_allowed_mcp_servers`, against the same function of 1.80.0.
-    pub fails_closed: bool,
-    /// Every table that can link to a permission row is one this tool knows.
-    pub owners_known: bool,
+    #[must_use]
+    pub fn fails_closed(self) -> bool {
+        self.release >= Release::FAILS_CLOSED
+    }
+
+    /// Whether a key can no longer be edited once its team lost a stale reference that it keeps.
+    ///
+    /// Source: LiteLLM 1.86.7 `management_helpers/object_permission_utils.py`: what a key names has
+    /// to be among what its team names, compared as text.
+    #[must_use]
+    pub fn refuses_edits(self) -> bool {
+        (Release::REFUSES_EDITS..Release::DROPS_ON_EDIT).contains(&self.release)
+    }
+}
+
+/// What one permission row grants, as stored; a column that LiteLLM cannot read grants nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Grants {
+    /// `mcp_servers`.
+    pub servers: Vec<String>,
+    /// The keys of `mcp_tool_permissions`.
+    pub tool_keys: Vec<String>,
+    /// `mcp_access_groups`: tags of servers.
+    pub tags: Vec<String>,
+    /// `mcp_toolsets`: ids of toolsets.
+    pub toolsets: Vec<String>,
+}
+
+/// A team, as far as its keys inherit from it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Team {
+    /// Its permission row.
+    pub permissions: Option<String>,
+    /// Its organization.
+    pub organization: Option<String>,
+    /// Its unified access groups.
+    pub access_groups: Vec<String>,
+}
+
+/// What surrounds the rows that would run empty: all that decides what that would mean.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Surroundings {
+    /// Those rows themselves and those of the teams and organizations above, by key.
+    pub rows: BTreeMap<String, Grants>,
+    /// The teams of their keys.
+    pub teams: BTreeMap<String, Team>,
+    /// The permission rows of the organizations above, by organization.
+    pub organizations: BTreeMap<String, Option<String>>,
+    /// The users among their keys' who administer the proxy.
+    pub admins: BTreeSet<String>,
+    /// The servers of a toolset.
+    pub toolsets: BTreeMap<String, Vec<String>>,
+    /// The servers of a unified access group.
+    pub access_groups: BTreeMap<String, Vec<String>>,
+    /// How many keys stand under an owner.
+    pub keys_under: BTreeMap<(OwnerKind, String), u64>,
+    /// The stale references that keys of a team keep, by team. Filled for teams with a stale
+    /// reference, where [`Regime::refuses_edits`].
+    pub kept_by_keys: BTreeMap<String, BTreeSet<String>>,
+}
+
+/// What a row is judged by.
+#[derive(Debug, Clone, Copy)]
+pub struct World<'a> {
+    /// The LiteLLM beside the schema.
+    pub regime: Regime,
+    /// The servers.
+    pub catalog: &'a ServerCatalog,
+    /// Everything else that the row's owners may use.
+    pub around: &'a Surroundings,
+    /// Whether every other list loses its stale references too, even where it runs empty.
+    pub all_cleared: bool,
 }
 
 /// Tells whether taking the references `gone` from `cell` takes a last grant of `row`.
@@ -48,6 +129,15 @@ fn arrays_grant_nothing(row: &Row) -> bool {
         .all(|cell| cell.stored.as_ref().map_or(true, Value::is_empty))
 }
 
+/// Tells whether `row` would lose a last grant that somebody has by it, were its stale references
+/// removed.
+#[must_use]
+pub fn loses_last_grant(row: &Row, catalog: &ServerCatalog) -> bool {
+    let is_stale = |reference: &str| catalog.resolve(reference) == Resolution::Stale;
+    let cells = &mut row.cells.iter();
+    !row.owners.is_empty() && cells.any(|cell| takes_last_grant(row, cell, is_stale))
+}
+
 /// Tells whether an emptied `row` provably grants nobody anything.
 ///
 /// So it is where nobody links to the row, and where only keys do that have nobody to inherit
@@ -57,7 +147,7 @@ pub fn may_run_empty(row: &Row, regime: Regime) -> bool {
     if row.owners.is_empty() {
         return regime.owners_known;
     }
-    regime.owners_known && regime.fails_closed && row.owners.iter().all(|owner| owner.stands_alone)
+    regime.owners_known && regime.fails_closed() && row.owners.iter().all(Owner::stands_alone)
 }
 
 /// Tells whether removing even one of several references of `row` could open the whole registry.
@@ -70,44 +160,14 @@ pub fn may_run_empty(row: &Row, regime: Regime) -> bool {
 /// the function of the same name (opens).
 #[must_use]
 pub fn may_open_everything(row: &Row, regime: Regime) -> bool {
-    !regime.fails_closed && row.owners.iter().any(|owner| !owner.stands_alone)
+    !regime.fails_closed() && !row.owners.iter().all(Owner::stands_alone)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::litellm::owners::{Owner, OwnerKind};
     use crate::litellm::row::Stored;
-    use crate::litellm::sites::PERMISSIONS;
-
-    const REGIME: Regime = Regime {
-        fails_closed: true,
-        owners_known: true,
-    };
-
-    fn row(mcp_servers: &str, mcp_tool_permissions: &str) -> Row {
-        let cell = |site: &'static crate::litellm::sites::Site, text: &str| Cell {
-            site,
-            stored: Value::parse(site.shape, Some(text)),
-        };
-        Row {
-            key: "p-1".to_owned(),
-            cells: vec![
-                cell(&PERMISSIONS.sites[0], mcp_servers),
-                cell(&PERMISSIONS.sites[1], mcp_tool_permissions),
-            ],
-            owners: Vec::new(),
-        }
-    }
-
-    fn owner(kind: OwnerKind, stands_alone: bool) -> Owner {
-        Owner {
-            kind,
-            id: "id".to_owned(),
-            name: None,
-            stands_alone,
-        }
-    }
+    use crate::litellm::samples::{REGIME, owner, row};
 
     #[test]
     fn a_last_grant_is_judged_per_column() {
@@ -165,7 +225,7 @@ mod tests {
     #[test]
     fn before_1_80_a_key_on_its_own_would_reach_every_server() {
         let regime = Regime {
-            fails_closed: false,
+            release: Release::FIRST,
             ..REGIME
         };
         let unlinked = row("[]", "{}");
@@ -180,7 +240,7 @@ mod tests {
     #[test]
     fn before_1_80_a_list_that_is_intersected_is_not_touched() {
         let open = Regime {
-            fails_closed: false,
+            release: Release::FIRST,
             ..REGIME
         };
         for (owners, expected) in [

@@ -41,6 +41,10 @@ pub struct ConfigServer {
     pub former_ids: BTreeSet<String>,
     /// Variables that the file takes from the environment and that are not set here.
     pub unset: BTreeSet<String>,
+    /// The tags by which a grant may mean it: `access_groups`.
+    pub tags: Vec<String>,
+    /// Whether every key may use it, or may for all that can be told here.
+    pub allow_all_keys: bool,
 }
 
 /// Reads the text of a file.
@@ -226,7 +230,24 @@ impl Entry<'_> {
             ids,
             former_ids,
             unset,
+            tags: self.tags(),
+            allow_all_keys: self.allows_all_keys(),
         })
+    }
+
+    fn tags(&self) -> Vec<String> {
+        let entries = self.fields.get("access_groups").and_then(Json::as_array);
+        let tags = entries.into_iter().flatten().filter_map(Json::as_str);
+        tags.map(str::to_owned).collect()
+    }
+
+    /// What Python takes for true.
+    fn allows_all_keys(&self) -> bool {
+        match self.field("allow_all_keys") {
+            Resolved::Absent | Resolved::Null => false,
+            Resolved::Text(text) => !matches!(text.as_str(), "" | "False" | "0"),
+            Resolved::Unset(_) | Resolved::Unclear => true,
+        }
     }
 
     /// What is not known of the fields.

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::access;
+use super::access::{self, World};
+use super::emptied::{IfEmptied, if_emptied};
 use super::owners::Owner;
 use super::row::{Cell, Malformed, Row};
 use super::server::{Resolution, ServerCatalog, Successor};
@@ -61,18 +62,27 @@ pub struct Audit {
     /// What was found, ordered by column, then by position in the array or by JSON key. A
     /// reference that a column holds twice is found once.
     pub findings: Vec<Finding>,
+    /// Where a last grant would go: what that would make of each owner, in their order. Else empty.
+    pub if_emptied: Vec<IfEmptied>,
 }
 
 impl Audit {
     /// Finds what is wrong with `row`, a row of `table`.
     #[must_use]
-    pub fn of(table: &SiteTable, row: &Row, catalog: &ServerCatalog) -> Self {
-        let findings = row
+    pub fn of(table: &SiteTable, row: &Row, world: World<'_>) -> Self {
+        let findings: Vec<Finding> = row
             .cells
             .iter()
-            .flat_map(|cell| audit_cell(row, cell, catalog))
+            .flat_map(|cell| audit_cell(row, cell, world.catalog))
             .collect();
+        let if_emptied = if findings.iter().any(|finding| finding.last_grant) {
+            let owners = row.owners.iter();
+            owners.map(|owner| if_emptied(owner, row, world)).collect()
+        } else {
+            Vec::new()
+        };
         Self {
+            if_emptied,
             table: table.table,
             row: row.key.clone(),
             owners: row.owners.clone(),

@@ -4,8 +4,13 @@
 
 pub mod access;
 pub mod config;
+pub mod emptied;
 pub mod finding;
+pub mod marker;
 pub mod owners;
+pub mod release;
 pub mod row;
+#[cfg(test)]
+pub(crate) mod samples;
 pub mod server;
 pub mod sites;

@@ -46,9 +46,32 @@ pub struct Owner {
     pub id: String,
     /// The name a person gave it.
     pub name: Option<String>,
+    /// Of a key, whom it belongs to; of others nobody.
+    pub parents: Parents,
+    /// Whether it is a key with unified access groups.
+    pub has_access_groups: bool,
+}
+
+/// Whom a key belongs to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Parents {
+    /// Its team.
+    pub team: Option<String>,
+    /// Its organization.
+    pub organization: Option<String>,
+    /// Its user.
+    pub user: Option<String>,
+    /// Its agent.
+    pub agent: Option<String>,
+}
+
+impl Owner {
     /// Whether it is a key without team, organization, user and agent: nobody it could inherit
     /// servers from.
-    pub stands_alone: bool,
+    #[must_use]
+    pub fn stands_alone(&self) -> bool {
+        self.kind == OwnerKind::Key && self.parents == Parents::default()
+    }
 }
 
 /// "key ci-bot (ab12cd34)", or "team 7f3a…" where it has no name.
@@ -77,12 +100,21 @@ pub struct OwnerTable {
     pub required: bool,
     /// Whether the id is a credential's hash, of which only a prefix is selected.
     pub id_is_secret: bool,
-    /// The columns that name whom an owner without servers of its own would inherit them from.
-    pub parents: &'static [&'static str],
 }
 
 /// The column by which an owner links to its permission row.
 pub const LINK: &str = "object_permission_id";
+
+/// The columns of a key that name its [`Parents`], in the order of that type.
+pub const KEY_PARENTS: [&str; 4] = ["team_id", "organization_id", "user_id", "agent_id"];
+
+/// The column of keys, teams and agents with their unified access groups.
+pub const ACCESS_GROUP_IDS: &str = "access_group_ids";
+
+/// The team that LiteLLM gives to the keys of its own user interface.
+///
+/// Source: LiteLLM 1.109.1 `_types.py`, `UI_TEAM_ID`.
+pub const DASHBOARD_TEAM: &str = "litellm-dashboard";
 
 /// Every table that links to a permission row by [`LINK`].
 ///
@@ -100,7 +132,6 @@ pub const OWNER_TABLES: [OwnerTable; 7] = [
         name: "key_alias",
         required: true,
         id_is_secret: true,
-        parents: &["team_id", "organization_id", "user_id", "agent_id"],
     },
     owner(
         OwnerKind::Team,
@@ -164,6 +195,5 @@ const fn owner(
             OwnerKind::Team | OwnerKind::Organization | OwnerKind::User
         ),
         id_is_secret: false,
-        parents: &[],
     }
 }

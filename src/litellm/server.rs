@@ -10,11 +10,13 @@ use super::config::ConfigServer;
 /// `all-proxy-mcpservers` stands for the whole registry, and `all-team-mcpservers` is reserved.
 ///
 /// Source: LiteLLM 1.109.1 `_types.py`, `SpecialMCPServerNames` and `SpecialMCPServerName`.
-pub const SENTINELS: [&str; 3] = [
-    "no-mcp-servers",
-    "all-proxy-mcpservers",
-    "all-team-mcpservers",
-];
+pub const SENTINELS: [&str; 3] = [NO_SERVERS, ALL_SERVERS, "all-team-mcpservers"];
+
+/// The marker that denies a key every server, and that elsewhere is an id no server has.
+pub const NO_SERVERS: &str = "no-mcp-servers";
+
+/// The word that gives a team the whole registry.
+pub const ALL_SERVERS: &str = "all-proxy-mcpservers";
 
 /// One row of `"LiteLLM_MCPServerTable"`, as far as resolving goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +29,10 @@ pub struct Server {
     pub alias: Option<String>,
     /// The review state; `None` where the column is NULL or does not exist.
     pub approval_status: Option<String>,
+    /// The tags by which a grant may mean it: `mcp_access_groups`.
+    pub tags: Vec<String>,
+    /// Whether every key may use it.
+    pub allow_all_keys: bool,
 }
 
 impl Server {
@@ -55,8 +61,15 @@ impl Server {
 /// What is known of the servers that live in `config.yaml` and so have no row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ConfigServers {
-    /// Nothing: a reference that a config server may own cannot be called stale.
-    Unknown,
+    /// Nothing, but the ids that the database itself ties to one: a reference that a config server
+    /// may own cannot be called stale.
+    ///
+    /// Source: LiteLLM 1.109.1 `mcp_server/mcp_server_manager.py` keeps the OAuth clients of servers
+    /// without a row in `LiteLLM_MCPServerOAuthClient`.
+    Unknown {
+        /// Those ids.
+        clients: BTreeSet<String>,
+    },
     /// All of them, of every `--litellm-config`; none with `--no-config-servers`.
     Known(Vec<ConfigServer>),
 }
@@ -66,7 +79,7 @@ impl ConfigServers {
     #[must_use]
     pub fn servers(&self) -> &[ConfigServer] {
         match self {
-            Self::Unknown => &[],
+            Self::Unknown { .. } => &[],
             Self::Known(servers) => servers,
         }
     }
@@ -104,10 +117,43 @@ pub struct Successor {
 pub struct ServerCatalog {
     /// Identifier to whether any server of that identifier is served.
     served: HashMap<String, bool>,
+    /// Every server that a proxy serves.
+    registry: Vec<Registered>,
     kept: BTreeSet<String>,
     config: ConfigServers,
     rows: usize,
     inactive: usize,
+    has_open_server: bool,
+}
+
+/// A server that a proxy serves.
+#[derive(Debug, Clone)]
+struct Registered {
+    /// Its id; several where a config alone does not tell which.
+    ids: Vec<String>,
+    names: Vec<String>,
+    tags: Vec<String>,
+}
+
+impl From<&Server> for Registered {
+    fn from(server: &Server) -> Self {
+        let names = [&server.alias, &server.server_name];
+        Self {
+            ids: vec![server.server_id.clone()],
+            names: names.into_iter().flatten().cloned().collect(),
+            tags: server.tags.clone(),
+        }
+    }
+}
+
+impl From<&ConfigServer> for Registered {
+    fn from(server: &ConfigServer) -> Self {
+        Self {
+            ids: server.ids.iter().cloned().collect(),
+            names: server.names.iter().cloned().collect(),
+            tags: server.tags.clone(),
+        }
+    }
 }
 
 impl ServerCatalog {
@@ -125,12 +171,20 @@ impl ServerCatalog {
                 served.insert(identifier.clone(), true);
             }
         }
+        let rows = servers.iter().filter(|server| server.is_served());
+        let configured = config.servers().iter();
         Self {
             served,
+            registry: rows
+                .map(Registered::from)
+                .chain(configured.clone().map(Registered::from))
+                .collect(),
             kept,
-            config,
             rows: servers.len(),
             inactive: servers.iter().filter(|s| !s.is_served()).count(),
+            has_open_server: servers.iter().any(|server| server.allow_all_keys)
+                || configured.clone().any(|server| server.allow_all_keys),
+            config,
         }
     }
 
@@ -161,7 +215,9 @@ impl ServerCatalog {
     /// Whether a config server that is not known, or not fully, may be called `reference`.
     fn may_be_unseen(&self, reference: &str) -> bool {
         match &self.config {
-            ConfigServers::Unknown => !is_hyphenated_uuid(reference),
+            ConfigServers::Unknown { clients } => {
+                !is_hyphenated_uuid(reference) || clients.contains(reference)
+            }
             // A former id is one for sure: no other server hashes to it.
             ConfigServers::Known(_) if self.successor(reference).is_some() => false,
             ConfigServers::Known(servers) => {
@@ -179,6 +235,51 @@ impl ServerCatalog {
             name: server.name.clone(),
             ids: server.ids.clone(),
         })
+    }
+
+    /// The ids that LiteLLM takes a grant's entry for: the server of that id, else all of that name;
+    /// none of a server that is not served.
+    ///
+    /// Source: LiteLLM 1.109.1 `mcp_server/mcp_server_manager.py`, `expand_permission_list`.
+    #[must_use]
+    pub fn expand(&self, reference: &str) -> BTreeSet<String> {
+        let by_id = self.with_id(reference);
+        if by_id.is_empty() {
+            self.ids_where(|server| server.names.iter().any(|name| name == reference))
+        } else {
+            by_id
+        }
+    }
+
+    /// The id itself, where a served server has it.
+    #[must_use]
+    pub fn with_id(&self, id: &str) -> BTreeSet<String> {
+        let has = |server: &Registered| server.ids.iter().any(|known| known == id);
+        let known = self.registry.iter().any(has);
+        known.then(|| id.to_owned()).into_iter().collect()
+    }
+
+    /// The served servers that carry any of these tags.
+    #[must_use]
+    pub fn tagged(&self, tags: &[String]) -> BTreeSet<String> {
+        self.ids_where(|server| server.tags.iter().any(|tag| tags.contains(tag)))
+    }
+
+    /// Every server that is served.
+    #[must_use]
+    pub fn registry(&self) -> BTreeSet<String> {
+        self.ids_where(|_| true)
+    }
+
+    fn ids_where(&self, is_meant: impl Fn(&Registered) -> bool) -> BTreeSet<String> {
+        let meant = self.registry.iter().filter(|server| is_meant(server));
+        meant.flat_map(|server| server.ids.clone()).collect()
+    }
+
+    /// Whether any server is open to all keys, or would be once it is approved.
+    #[must_use]
+    pub fn has_open_server(&self) -> bool {
+        self.has_open_server
     }
 
     /// The references that need no report (live, kept, sentinel), in order.
@@ -244,11 +345,19 @@ mod tests {
             server_name: name.map(str::to_owned),
             alias: alias.map(str::to_owned),
             approval_status: status.map(str::to_owned),
+            tags: Vec::new(),
+            allow_all_keys: false,
+        }
+    }
+
+    fn unknown() -> ConfigServers {
+        ConfigServers::Unknown {
+            clients: BTreeSet::new(),
         }
     }
 
     fn catalog(servers: &[Server]) -> ServerCatalog {
-        ServerCatalog::new(servers, BTreeSet::new(), ConfigServers::Unknown)
+        ServerCatalog::new(servers, BTreeSet::new(), unknown())
     }
 
     #[test]
@@ -344,6 +453,8 @@ mod tests {
             ids: set(ids),
             former_ids: set(former_ids),
             unset: set(unset),
+            tags: Vec::new(),
+            allow_all_keys: false,
         }
     }
 
@@ -396,7 +507,7 @@ mod tests {
                 server("id-2", Some("c"), None, Some("rejected")),
             ],
             BTreeSet::from(["kept".to_owned()]),
-            ConfigServers::Unknown,
+            unknown(),
         );
         assert_eq!(
             catalog.unremarkable(),

@@ -2,3 +2,5 @@
 
 pub mod plan;
 pub mod policy;
+#[cfg(test)]
+mod unchanged;

@@ -4,18 +4,44 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::policy::{OnEmpty, Policy};
-use crate::litellm::access::{self, Regime};
+use crate::litellm::access::{self, Surroundings, World};
 use crate::litellm::finding::Audit;
+use crate::litellm::marker::{Obstacle, marker_obstacle};
+use crate::litellm::owners::OwnerKind;
 use crate::litellm::row::{Cell, Row, Value};
-use crate::litellm::server::{Resolution, ServerCatalog};
+use crate::litellm::server::{NO_SERVERS, Resolution, ServerCatalog};
 use crate::litellm::sites::{Site, SiteTable};
 
-/// The change of one column: it can only take references away.
+/// The change of one column: it can only take references away, or all of them for the marker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Edit {
     site: &'static Site,
     before: Value,
     removed: BTreeSet<String>,
+    ending: Emptied,
+}
+
+/// How a column ends that its owners had their last grants in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Emptied {
+    /// It is no such column: references stay, or nobody gains by its being empty.
+    No,
+    /// It holds LiteLLM's marker for "no server".
+    Denied,
+    /// It is empty.
+    Cleared,
+}
+
+impl Emptied {
+    /// The name in JSON of what was chosen for such a column.
+    #[must_use]
+    pub fn name(self) -> Option<&'static str> {
+        match self {
+            Self::No => None,
+            Self::Denied => Some("deny"),
+            Self::Cleared => Some("clear"),
+        }
+    }
 }
 
 impl Edit {
@@ -31,10 +57,20 @@ impl Edit {
         &self.before
     }
 
-    /// The value to be: [`before`](Self::before) less the references removed, else unchanged.
+    /// The value to be: [`before`](Self::before) less the references removed, else unchanged; or
+    /// the marker alone.
     #[must_use]
     pub fn after(&self) -> Value {
-        self.before.without(|r| self.removed.contains(r))
+        match self.ending {
+            Emptied::Denied => Value::Array(vec![NO_SERVERS.to_owned()]),
+            Emptied::No | Emptied::Cleared => self.before.without(|r| self.removed.contains(r)),
+        }
+    }
+
+    /// How the column ends, where its owners had their last grants in it.
+    #[must_use]
+    pub fn ending(&self) -> Emptied {
+        self.ending
     }
 
     /// The references removed, in order; each was stale when planned.
@@ -51,6 +87,10 @@ pub enum Reason {
     LastGrant,
     /// LiteLLM is older than 1.80.0, where lists that no longer share an entry open every server.
     FailsOpen,
+    /// A key of the team keeps it, and could no longer be edited if the team did not.
+    KeptByKey,
+    /// Its column would run empty, and the marker in its place may change somebody's access.
+    Marker(Obstacle),
 }
 
 impl Reason {
@@ -60,6 +100,8 @@ impl Reason {
         match self {
             Self::LastGrant => "last-grant",
             Self::FailsOpen => "fails-open",
+            Self::KeptByKey => "kept-by-key",
+            Self::Marker(obstacle) => obstacle.name(),
         }
     }
 }
@@ -70,6 +112,8 @@ impl fmt::Display for Reason {
         match self {
             Self::LastGrant => f.write_str("last grant"),
             Self::FailsOpen => f.write_str("LiteLLM before 1.80"),
+            Self::KeptByKey => f.write_str("a key of the team keeps it"),
+            Self::Marker(obstacle) => obstacle.fmt(f),
         }
     }
 }
@@ -101,39 +145,69 @@ impl RowPlan {
     ///
     /// Every stale reference of the row ends in exactly one of `edits` and `held`.
     #[must_use]
-    pub fn of(
-        table: &SiteTable,
-        row: &Row,
-        catalog: &ServerCatalog,
-        regime: Regime,
-        policy: Policy,
-    ) -> Self {
+    pub fn of(table: &SiteTable, row: &Row, world: World<'_>, policy: Policy) -> Self {
         let mut plan = Self {
-            audit: Audit::of(table, row, catalog),
+            audit: Audit::of(table, row, world),
             edits: Vec::new(),
             held: Vec::new(),
         };
-        let may_run_empty = access::may_run_empty(row, regime);
-        let may_open_everything = access::may_open_everything(row, regime);
         for cell in &row.cells {
-            let Some(edit) = remove_stale(cell, catalog) else {
-                continue;
-            };
-            let last = access::takes_last_grant(row, cell, |r| edit.removed.contains(r));
-            if may_open_everything && !last {
-                plan.held.extend(hold(&edit, Reason::FailsOpen));
-                continue;
-            }
-            if !last || may_run_empty {
-                plan.edits.push(edit);
-                continue;
-            }
-            match policy.on_empty {
-                OnEmpty::Hold => plan.held.extend(hold(&edit, Reason::LastGrant)),
-            }
+            plan.settle(row, cell, world, policy);
         }
         plan
     }
+
+    /// Decides what becomes of the stale references of `cell`.
+    fn settle(&mut self, row: &Row, cell: &Cell, world: World<'_>, policy: Policy) {
+        let Some(mut edit) = remove_stale(cell, world.catalog) else {
+            return;
+        };
+        let is_stale = |reference: &str| world.catalog.resolve(reference) == Resolution::Stale;
+        let last = access::takes_last_grant(row, cell, is_stale);
+        if access::may_open_everything(row, world.regime) {
+            self.held
+                .extend(hold(&edit, &edit.removed, Reason::FailsOpen));
+            return;
+        }
+        if last && !access::may_run_empty(row, world.regime) {
+            match ending(row, cell, world, policy) {
+                Ok(ending) => edit.ending = ending,
+                Err(reason) => {
+                    self.held.extend(hold(&edit, &edit.removed, reason));
+                    return;
+                }
+            }
+        } else if world.regime.refuses_edits() {
+            let kept = kept_by_keys(row, world.around);
+            let kept: BTreeSet<String> = edit.removed.intersection(&kept).cloned().collect();
+            self.held.extend(hold(&edit, &kept, Reason::KeptByKey));
+            edit.removed.retain(|reference| !kept.contains(reference));
+        }
+        if !edit.removed.is_empty() {
+            self.edits.push(edit);
+        }
+    }
+}
+
+/// What becomes of a column that would run empty, or why it stays.
+fn ending(row: &Row, cell: &Cell, world: World<'_>, policy: Policy) -> Result<Emptied, Reason> {
+    match policy.on_empty {
+        OnEmpty::Hold => Err(Reason::LastGrant),
+        OnEmpty::Clear if !world.regime.fails_closed() => Err(Reason::FailsOpen),
+        OnEmpty::Clear => Ok(Emptied::Cleared),
+        OnEmpty::Deny { accept_narrowing } => match marker_obstacle(row, cell, world) {
+            Some(obstacle) if !(accept_narrowing && obstacle.only_narrows()) => {
+                Err(Reason::Marker(obstacle))
+            }
+            Some(_) | None => Ok(Emptied::Denied),
+        },
+    }
+}
+
+fn kept_by_keys(row: &Row, around: &Surroundings) -> BTreeSet<String> {
+    let teams = row.owners.iter().filter(|o| o.kind == OwnerKind::Team);
+    let kept = teams.filter_map(|team| around.kept_by_keys.get(&team.id));
+    kept.flatten().cloned().collect()
 }
 
 fn remove_stale(cell: &Cell, catalog: &ServerCatalog) -> Option<Edit> {
@@ -147,14 +221,16 @@ fn remove_stale(cell: &Cell, catalog: &ServerCatalog) -> Option<Edit> {
         site: cell.site,
         before: before.clone(),
         removed,
+        ending: Emptied::No,
     })
 }
 
-fn hold(edit: &Edit, reason: Reason) -> Vec<Held> {
+/// The references `kept` of the column, in the order found.
+fn hold(edit: &Edit, kept: &BTreeSet<String>, reason: Reason) -> Vec<Held> {
     let mut seen = BTreeSet::new();
     edit.before
         .references()
-        .filter(|r| edit.removed.contains(*r) && seen.insert(*r))
+        .filter(|r| kept.contains(*r) && seen.insert(*r))
         .map(|reference| Held {
             column: edit.site.column,
             reference: reference.to_owned(),
@@ -170,7 +246,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::litellm::owners::{Owner, OwnerKind};
+    use crate::litellm::access::{Grants, Regime};
+    use crate::litellm::owners::{Owner, Parents};
+    use crate::litellm::release::Release;
     use crate::litellm::row::Malformed;
     use crate::litellm::server::{ConfigServers, Server};
     use crate::litellm::sites::PERMISSIONS;
@@ -178,16 +256,18 @@ mod tests {
     const GONE: &str = "0b8f8e0c-2f5d-4a51-9a35-1f4a1c9f7d10";
     const GONE_TOO: &str = "7d1c1e6e-51a5-4c6f-8f6f-5f0f5e1d2c3b";
     const REGIME: Regime = Regime {
-        fails_closed: true,
+        release: Release::PINS_IDS,
         owners_known: true,
     };
 
-    fn catalog() -> ServerCatalog {
+    fn catalog(config: ConfigServers) -> ServerCatalog {
         let server = |id: &str, name: &str, status: Option<&str>| Server {
             server_id: id.to_owned(),
             server_name: Some(name.to_owned()),
             alias: None,
             approval_status: status.map(str::to_owned),
+            tags: Vec::new(),
+            allow_all_keys: false,
         };
         ServerCatalog::new(
             &[
@@ -195,7 +275,7 @@ mod tests {
                 server("id-2", "two", Some("draft")),
             ],
             BTreeSet::from(["kept".to_owned()]),
-            ConfigServers::Unknown,
+            config,
         )
     }
 
@@ -213,7 +293,11 @@ mod tests {
             kind,
             id: "owner".to_owned(),
             name: None,
-            stands_alone,
+            parents: Parents {
+                team: (kind == OwnerKind::Key && !stands_alone).then(|| "team".to_owned()),
+                ..Parents::default()
+            },
+            has_access_groups: false,
         }
     }
 
@@ -239,7 +323,39 @@ mod tests {
     }
 
     fn plan(row: &Row) -> RowPlan {
-        RowPlan::of(&PERMISSIONS, row, &catalog(), REGIME, Policy::default())
+        plan_with(row, REGIME, OnEmpty::Hold)
+    }
+
+    fn unknown() -> ConfigServers {
+        ConfigServers::Unknown {
+            clients: BTreeSet::new(),
+        }
+    }
+
+    fn plan_with(row: &Row, regime: Regime, on_empty: OnEmpty) -> RowPlan {
+        let grants = Grants {
+            tool_keys: match &row.cells[1].stored {
+                Ok(value) => value.references().map(str::to_owned).collect(),
+                Err(_) => Vec::new(),
+            },
+            ..Grants::default()
+        };
+        let around = Surroundings {
+            rows: BTreeMap::from([(row.key.clone(), grants)]),
+            ..Surroundings::default()
+        };
+        let config = if on_empty == OnEmpty::Hold {
+            unknown()
+        } else {
+            ConfigServers::Known(Vec::new())
+        };
+        let world = World {
+            regime,
+            catalog: &catalog(config),
+            around: &around,
+            all_cleared: on_empty == OnEmpty::Clear,
+        };
+        RowPlan::of(&PERMISSIONS, row, world, Policy { on_empty })
     }
 
     fn apply(row: &Row, plan: &RowPlan) -> Row {
@@ -348,12 +464,97 @@ mod tests {
         let mut row = clean();
         row.cells[0] = array(&["id-1", GONE]);
         let regime = Regime {
-            fails_closed: false,
+            release: Release::FIRST,
             ..REGIME
         };
-        let held = RowPlan::of(&PERMISSIONS, &row, &catalog(), regime, Policy::default());
+        let held = plan_with(&row, regime, OnEmpty::Hold);
         assert_eq!(held.edits, []);
         assert_eq!(held.held[0].reason, Reason::FailsOpen);
+    }
+
+    #[test]
+    fn a_team_keeps_what_a_key_of_it_keeps_where_edits_would_be_refused() {
+        let mut row = clean();
+        row.cells = vec![array(&["id-1", GONE, GONE_TOO]), keys(&["one", GONE])];
+        let around = Surroundings {
+            kept_by_keys: BTreeMap::from([("owner".to_owned(), BTreeSet::from([GONE.to_owned()]))]),
+            ..Surroundings::default()
+        };
+        let plan = |release| {
+            let world = World {
+                regime: Regime { release, ..REGIME },
+                catalog: &catalog(unknown()),
+                around: &around,
+                all_cleared: false,
+            };
+            RowPlan::of(&PERMISSIONS, &row, world, Policy::default())
+        };
+        let found = plan(Release::REFUSES_EDITS);
+        let held: Vec<_> = found.held.iter().map(|h| (h.column, h.reason)).collect();
+        let reason = Reason::KeptByKey;
+        assert_eq!(
+            held,
+            [("mcp_servers", reason), ("mcp_tool_permissions", reason)]
+        );
+        assert_eq!(found.edits.len(), 1);
+        assert_eq!(
+            found.edits[0].removed(),
+            &BTreeSet::from([GONE_TOO.to_owned()])
+        );
+        assert_eq!(plan(Release::DROPS_ON_EDIT).held, []);
+    }
+
+    #[test]
+    fn deny_pins_a_list_shut_and_clear_empties_it() {
+        let mut row = clean();
+        row.cells = vec![array(&[GONE, GONE_TOO]), keys(&["one"])];
+        let deny = OnEmpty::Deny {
+            accept_narrowing: false,
+        };
+        for (on_empty, ending, left) in [
+            (deny, Emptied::Denied, vec![NO_SERVERS]),
+            (OnEmpty::Clear, Emptied::Cleared, vec![]),
+        ] {
+            let plan = plan_with(&row, REGIME, on_empty);
+            assert_eq!(plan.held, []);
+            assert_eq!(plan.edits.len(), 1);
+            assert_eq!(plan.edits[0].ending(), ending);
+            assert_eq!(plan.edits[0].removed().len(), 2);
+            assert_eq!(plan.edits[0].after().references().collect::<Vec<_>>(), left);
+        }
+    }
+
+    #[test]
+    fn deny_holds_where_an_obstacle_stands_unless_narrowing_is_accepted() {
+        let mut row = clean();
+        row.cells = vec![array(&[GONE]), keys(&["one"])];
+        row.owners = vec![owner(OwnerKind::Key, false)];
+        let plan =
+            |regime, accept_narrowing| plan_with(&row, regime, OnEmpty::Deny { accept_narrowing });
+        let reason = Reason::Marker(Obstacle::OtherGrants);
+        assert_eq!(plan(REGIME, false).held[0].reason, reason);
+        assert_eq!(plan(REGIME, true).held, []);
+        let old = Regime {
+            release: Release::DROPS_ON_EDIT,
+            ..REGIME
+        };
+        let reason = Reason::Marker(Obstacle::UnknownMarker);
+        assert_eq!(plan(old, true).held[0].reason, reason);
+    }
+
+    #[test]
+    fn nothing_is_cleared_where_an_emptied_key_reaches_everything() {
+        let mut row = clean();
+        row.cells[0] = array(&[GONE]);
+        let regime = Regime {
+            release: Release::FIRST,
+            ..REGIME
+        };
+        for alone in [true, false] {
+            row.owners = vec![owner(OwnerKind::Key, alone)];
+            let plan = plan_with(&row, regime, OnEmpty::Clear);
+            assert_eq!(plan.held[0].reason, Reason::FailsOpen);
+        }
     }
 
     fn references() -> impl Strategy<Value = Vec<String>> {
@@ -462,7 +663,7 @@ mod tests {
 
         #[test]
         fn an_owned_array_never_runs_empty(row in rows()) {
-            prop_assume!(row.owners.iter().any(|o| !o.stands_alone));
+            prop_assume!(row.owners.iter().any(|o| !o.stands_alone()));
             let after = apply(&row, &plan(&row));
             let filled = |row: &Row, at: usize| {
                 row.cells[at].stored.as_ref().is_ok_and(|v| !v.is_empty())

@@ -6,6 +6,13 @@ pub enum OnEmpty {
     /// Leave it as it is: it denies as before.
     #[default]
     Hold,
+    /// Write LiteLLM's marker for "no server" where that changes nobody's access; else hold.
+    Deny {
+        /// Write it also where it may take access away.
+        accept_narrowing: bool,
+    },
+    /// Empty it, whatever its owners then inherit.
+    Clear,
 }
 
 /// How a repair is to be done.

@@ -8,8 +8,8 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::{Ending, Report, Summary};
-use crate::litellm::finding::Kind;
-use crate::litellm::owners::Owner;
+use crate::litellm::emptied::{Effect, IfEmptied};
+use crate::litellm::finding::{Audit, Kind};
 use crate::litellm::row::Value;
 use crate::repair::plan::{Edit, RowPlan};
 
@@ -21,6 +21,15 @@ struct Head<'a> {
     command: &'static str,
     database: DatabaseV1<'a>,
     servers: ServersV1,
+    litellm: LitellmV1,
+}
+
+#[derive(Serialize)]
+struct LitellmV1 {
+    /// The least release whose schema this is.
+    schema_of: String,
+    /// What stale references do beside it.
+    consequence: &'static str,
 }
 
 #[derive(Serialize)]
@@ -87,6 +96,25 @@ struct OwnerV1<'a> {
     kind: &'static str,
     id: &'a str,
     name: Option<&'a str>,
+    /// Where a last grant would go: what that would make of this owner.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    if_emptied: Option<IfEmptiedV1<'a>>,
+}
+
+#[derive(Serialize)]
+struct IfEmptiedV1<'a> {
+    effect: &'static str,
+    /// The team or organization inherited from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<&'a str>,
+    /// The ids of the servers that would be gained.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    servers: Option<Vec<&'a str>>,
+    /// The keys under the ceiling; absent where any key may be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keys: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    assuming: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -107,6 +135,9 @@ struct ChangeV1<'a> {
     row: &'a str,
     before: BTreeMap<&'static str, ValueV1>,
     after: BTreeMap<&'static str, ValueV1>,
+    /// What was chosen for columns that would run empty.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    on_empty: BTreeMap<&'static str, &'static str>,
     owners: Vec<OwnerV1<'a>>,
 }
 
@@ -177,6 +208,10 @@ fn head<'a>(report: &'a Report, command: &'static str) -> Head<'a> {
             inactive: report.servers.inactive,
             config: report.servers.config,
         },
+        litellm: LitellmV1 {
+            schema_of: report.release.to_string(),
+            consequence: report.release.consequence(),
+        },
     }
 }
 
@@ -197,7 +232,7 @@ fn scan(report: &Report, summary: Summary) -> ScanV1<'_> {
                 name: &successor.name,
                 ids: successor.ids.iter().map(String::as_str).collect(),
             }),
-            owners: owners(&plan.audit.owners),
+            owners: owners(&plan.audit),
         })
     });
     ScanV1 {
@@ -223,7 +258,7 @@ fn fix<'a>(report: &'a Report, outcome: &'static str, summary: Summary) -> FixV1
             column: held.column,
             reference: &held.reference,
             reason: held.reason.name(),
-            owners: owners(&plan.audit.owners),
+            owners: owners(&plan.audit),
         })
     });
     FixV1 {
@@ -256,19 +291,43 @@ fn change(plan: &RowPlan) -> ChangeV1<'_> {
         row: &plan.audit.row,
         before: columns(|edit| edit.before().clone()),
         after: columns(Edit::after),
-        owners: owners(&plan.audit.owners),
+        on_empty: plan
+            .edits
+            .iter()
+            .filter_map(|edit| Some((edit.site().column, edit.ending().name()?)))
+            .collect(),
+        owners: owners(&plan.audit),
     }
 }
 
-fn owners(owners: &[Owner]) -> Vec<OwnerV1<'_>> {
+fn owners(audit: &Audit) -> Vec<OwnerV1<'_>> {
+    let owners = audit.owners.iter().enumerate();
     owners
-        .iter()
-        .map(|owner| OwnerV1 {
+        .map(|(at, owner)| OwnerV1 {
             kind: owner.kind.name(),
             id: &owner.id,
             name: owner.name.as_deref(),
+            if_emptied: audit.if_emptied.get(at).map(if_emptied),
         })
         .collect()
+}
+
+fn if_emptied(if_emptied: &IfEmptied) -> IfEmptiedV1<'_> {
+    let effect = &if_emptied.effect;
+    let (inherited, keys) = match effect {
+        Effect::InheritsTeam(inherited) | Effect::InheritsOrganization(inherited) => {
+            (Some(inherited), None)
+        }
+        Effect::LiftsCeiling { keys } => (None, *keys),
+        Effect::OpensAll | Effect::Nothing => (None, None),
+    };
+    IfEmptiedV1 {
+        effect: effect.name(),
+        from: inherited.map(|inherited| inherited.from.as_str()),
+        servers: inherited.map(|i| i.servers.iter().map(String::as_str).collect()),
+        keys,
+        assuming: if_emptied.assuming,
+    }
 }
 
 impl From<Value> for ValueV1 {

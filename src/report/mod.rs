@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::db::schema::Database;
 use crate::litellm::finding::{Finding, Kind};
+use crate::litellm::release::Release;
 use crate::litellm::server::{ConfigServers, ServerCatalog};
 use crate::repair::plan::RowPlan;
 
@@ -42,7 +43,7 @@ impl From<&ServerCatalog> for ServerCounts {
             database: catalog.rows(),
             inactive: catalog.inactive(),
             config: match catalog.config() {
-                ConfigServers::Unknown => None,
+                ConfigServers::Unknown { .. } => None,
                 ConfigServers::Known(servers) => Some(servers.len()),
             },
         }
@@ -56,6 +57,8 @@ pub struct Report {
     pub database: Database,
     /// The servers.
     pub servers: ServerCounts,
+    /// The least LiteLLM that has migrated the schema.
+    pub release: Release,
     /// How the command ended.
     pub ending: Ending,
     /// The rows with findings, ordered by primary key.
@@ -144,7 +147,12 @@ pub(crate) fn disposition(plan: &RowPlan, finding: &Finding) -> String {
     });
     match (held, finding.kind) {
         (Some(held), _) => format!("hold: {}", held.reason),
-        (None, Kind::Stale) => "remove".to_owned(),
+        (None, Kind::Stale) => {
+            let mut edits = plan.edits.iter();
+            let edit = edits.find(|edit| edit.site().column == finding.column);
+            let chosen = edit.and_then(|edit| edit.ending().name());
+            chosen.unwrap_or("remove").to_owned()
+        }
         (None, Kind::Unverified | Kind::Inactive | Kind::Malformed(_)) => "leave".to_owned(),
     }
 }

@@ -7,6 +7,7 @@ use comfy_table::{ContentArrangement, Table};
 use comfy_table::{LineStyle, TableStyle};
 
 use super::{Ending, Report, Summary, disposition};
+use crate::litellm::emptied::{Effect, Inherited};
 use crate::litellm::finding::{Finding, Kind};
 use crate::litellm::owners::Owner;
 use crate::repair::plan::{Reason, RowPlan};
@@ -31,6 +32,9 @@ pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "\n{}", table.trim_fmt())?;
     }
     writeln!(out, "\n{}", findings(report).trim_fmt())?;
+    if summary.last_grant_rows > 0 {
+        writeln!(out, "\n{}", prospects(report).trim_fmt())?;
+    }
     if report.ending != Ending::Scanned && summary.rows_changed > 0 {
         writeln!(out, "\n{}", changes(report).trim_fmt())?;
     }
@@ -95,6 +99,48 @@ fn findings(report: &Report) -> Table {
     table
 }
 
+/// What it would make of each owner, were the last grants of its row taken.
+fn prospects(report: &Report) -> Table {
+    let mut table = table(&["LAST GRANT OF", "IF ITS LIST WERE EMPTY", "ROW"]);
+    for plan in &report.plans {
+        let audit = &plan.audit;
+        for (owner, if_emptied) in audit.owners.iter().zip(&audit.if_emptied) {
+            let assuming = if_emptied
+                .assuming
+                .map(|assuming| format!(" (if {assuming})"));
+            table.add_row([
+                printable(&owner.to_string()),
+                effect(&if_emptied.effect) + assuming.as_deref().unwrap_or_default(),
+                printable(&audit.row),
+            ]);
+        }
+    }
+    table
+}
+
+fn effect(effect: &Effect) -> String {
+    let inherits = |inherited: &Inherited, of: &str| {
+        let from = printable(&inherited.from);
+        if inherited.servers.is_empty() {
+            return format!("inherits from {of} {from}, which has no server now");
+        }
+        let servers: Vec<String> = inherited.servers.iter().map(|id| printable(id)).collect();
+        let gained = count(servers.len(), "server");
+        format!("gains {gained} of {of} {from}: {}", servers.join(", "))
+    };
+    match effect {
+        Effect::InheritsTeam(inherited) => inherits(inherited, "team"),
+        Effect::InheritsOrganization(inherited) => inherits(inherited, "organization"),
+        Effect::LiftsCeiling { keys: Some(keys) } => {
+            let keys = count(usize::try_from(*keys).unwrap_or(usize::MAX), "key");
+            format!("no longer limits the {keys} under it")
+        }
+        Effect::LiftsCeiling { keys: None } => "no longer limits keys that name it".to_owned(),
+        Effect::OpensAll => "reaches every server".to_owned(),
+        Effect::Nothing => "gains nothing now".to_owned(),
+    }
+}
+
 fn changes(report: &Report) -> Table {
     let mut table = table(&["ROW", "COLUMN", "BEFORE", "AFTER"]);
     for plan in &report.plans {
@@ -124,6 +170,12 @@ pub fn write_closing(report: &Report, out: &mut impl Write) -> io::Result<()> {
 
 fn advice(report: &Report, summary: Summary) -> Vec<String> {
     let mut lines = successors(report);
+    let prospects = report.plans.iter().flat_map(|plan| &plan.audit.if_emptied);
+    let assumed: BTreeSet<&str> = prospects.filter_map(|p| p.assuming).collect();
+    if !assumed.is_empty() {
+        let assumed: Vec<&str> = assumed.into_iter().collect();
+        lines.push(format!("Assuming that {}.", assumed.join(", and that ")));
+    }
     if summary.unverified > 0 && report.servers.config.is_none() {
         lines.push(
             "Unverified references may name servers of a config.yaml, which have no row. Give it \
@@ -131,19 +183,40 @@ fn advice(report: &Report, summary: Summary) -> Vec<String> {
                 .to_owned(),
         );
     }
-    let held = |reason| {
-        let of_row = |plan: &RowPlan| plan.held.iter().filter(|h| h.reason == reason).count();
+    if summary.stale > 0 {
+        let release = report.release;
+        let consequence = release.consequence();
+        lines.push(format!(
+            "The schema is one of LiteLLM {release} or later. {consequence}"
+        ));
+    }
+    let held = |is_meant: fn(Reason) -> bool| {
+        let of_row = |plan: &RowPlan| plan.held.iter().filter(|h| is_meant(h.reason)).count();
         let rows: Vec<usize> = report.plans.iter().map(of_row).filter(|n| *n > 0).collect();
         let references = count(rows.iter().sum(), "reference");
         (!rows.is_empty()).then(|| format!("{references} in {}", count(rows.len(), "row")))
     };
-    if let Some(held) = held(Reason::LastGrant) {
+    if let Some(held) = held(|reason| reason == Reason::LastGrant) {
         lines.push(format!(
             "Held: {held}. To LiteLLM an empty list means \"inherit\" or \"no ceiling\", so removing the \
-             last entry would widen access; left as it is, it denies as before."
+             last entry would widen access; left as it is, it denies as before. --on-empty deny \
+             pins it shut where that is proven to change nothing."
         ));
     }
-    if let Some(held) = held(Reason::FailsOpen) {
+    if let Some(held) = held(|reason| matches!(reason, Reason::Marker(_))) {
+        lines.push(format!(
+            "Held: {held}. no-mcp-servers in their place may change what somebody reaches, for the \
+             reason shown; left as they are, they deny as before. --accept-narrowing writes it \
+             where it can only take access away."
+        ));
+    }
+    if let Some(held) = held(|reason| reason == Reason::KeptByKey) {
+        lines.push(format!(
+            "Held: {held}. A key of the team keeps the same reference, and this LiteLLM refuses \
+             to edit a key that names what its team does not."
+        ));
+    }
+    if let Some(held) = held(|reason| reason == Reason::FailsOpen) {
         lines.push(format!(
             "Held: {held}. In LiteLLM before 1.80 a key and a team whose lists share no entry reach \
              every server, and a stale entry may be all that they share. Upgrade LiteLLM first."

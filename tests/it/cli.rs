@@ -73,6 +73,20 @@ fn wrong_words_are_a_usage_error() {
 }
 
 #[test]
+fn access_changes_only_for_who_says_so() {
+    for (args, told) in [
+        (&["--on-empty", "clear"][..], "say --accept-widening"),
+        (&["--on-empty", "clear", "--accept-narrowing"], "deny"),
+        (&["--on-empty", "deny", "--accept-widening"], "clear"),
+        (&["--accept-widening"], "--on-empty clear"),
+        (&["--accept-narrowing"], "--on-empty deny"),
+    ] {
+        let args = [&["fix", "--yes"], args].concat();
+        run_on(NOWHERE, &args).exits(64).says(told);
+    }
+}
+
+#[test]
 fn fix_off_a_terminal_is_a_usage_error_before_anything_is_connected_to() {
     run_on(NOWHERE, &["fix"]).exits(64).says("say --yes");
 }
@@ -105,6 +119,7 @@ fn json_is_one_object_as_the_readme_promises() {
         scan["servers"],
         serde_json::json!({"database": 3, "inactive": 1, "config": null})
     );
+    assert_eq!(scan["litellm"]["schema_of"], "1.108.0");
     assert_eq!(
         scan["summary"],
         serde_json::json!({
@@ -121,7 +136,18 @@ fn json_is_one_object_as_the_readme_promises() {
             "column": "mcp_servers",
             "reference": "d7c3f1a8-0e6b-4a92-85d4-1b7e3c9f6a04",
             "last_grant": true,
-            "owners": [{"kind": "key", "id": "784395b4", "name": "release-bot"}]
+            "owners": [{
+                "kind": "key", "id": "784395b4", "name": "release-bot",
+                "if_emptied": {
+                    "effect": "inherits-team",
+                    "from": "platform",
+                    "servers": [
+                        "3f6d1b52-7c1e-4b0a-9d39-8c5f0f6a1e01",
+                        "9b2e4c70-1a5d-4f3e-8a77-2d9c6b8e5f02"
+                    ],
+                    "assuming": "general_settings.require_key_mcp_access_defined is off"
+                }
+            }]
         })
     );
 

@@ -27,11 +27,13 @@ fn load(case: &str) -> TestDatabase {
     }
 }
 
-fn live_through(case: &str, more: &[&str]) -> String {
+/// `more` goes to every command, and `fix` to those that repair.
+fn live_through(case: &str, more: &[&str], fix: &[&str]) -> String {
     let database = load(case);
     let mut told = String::new();
     for args in LIFE {
-        let args = [args, more].concat();
+        let fix = if args[0] == "fix" { fix } else { &[] };
+        let args = [args, fix, more].concat();
         let before = database.permission_rows();
         let ran = run_on(database.url(), &args);
         let after = database.permission_rows();
@@ -61,9 +63,9 @@ fn redact(told: &str) -> String {
     lines.join("\n")
 }
 
-/// Tests named as their golden files: `TEST of CASE with OPTIONS`.
+/// Tests named as their golden files: `TEST of CASE fix OPTIONS with OPTIONS`.
 macro_rules! cases {
-    ($($test:ident of $case:ident $(with $($more:literal)*)?;)*) => {
+    ($($test:ident of $case:ident $(fix $($fix:literal)*)? $(with $($more:literal)*)?;)*) => {
         const CASES: &[&str] = &[$(stringify!($case)),*];
 
         $(#[test]
@@ -72,7 +74,7 @@ macro_rules! cases {
             settings.set_snapshot_path("golden");
             settings.set_prepend_module_to_snapshot(false);
             settings.set_omit_expression(true);
-            let told = live_through(stringify!($case), &[$($($more),*)?]);
+            let told = live_through(stringify!($case), &[$($($more),*)?], &[$($($fix),*)?]);
             settings.bind(|| insta::assert_snapshot!(stringify!($test), told));
         })*
     };
@@ -81,6 +83,12 @@ macro_rules! cases {
 cases! {
     beside_live of beside_live;
     clean of clean;
+    clear of would_gain fix "--on-empty" "clear" "--accept-widening";
+    config_hints of config_hints;
+    deny of last_grant fix "--on-empty" "deny" with "--no-config-servers";
+    deny_narrowing of obstacles fix "--on-empty" "deny" "--accept-narrowing" with "--no-config-servers";
+    deny_open_to_all_keys of open_to_all_keys fix "--on-empty" "deny" with "--no-config-servers";
+    deny_unknown_config of last_grant fix "--on-empty" "deny";
     empty_server_table of empty_server_table;
     first_schema of first_schema;
     inactive of inactive;
@@ -92,6 +100,9 @@ cases! {
     unknown_owner of unknown_owner;
     unverified of unverified;
     no_config_servers of unverified with "--no-config-servers";
+    kept_by_key of kept_by_key;
+    obstacles of obstacles fix "--on-empty" "deny" with "--no-config-servers";
+    would_gain of would_gain;
     kept of unverified with "--no-config-servers" "--keep" "deepwiki" "--keep" "@fixtures/keep.txt";
 }
 

@@ -140,6 +140,13 @@ fn a_deleted_server_is_found_and_repaired_on_every_release() {
         let scan = run_on(database.url(), &["scan", "--format", "json"])
             .exits(2)
             .json();
+        let implied = match release.file_name().unwrap().to_str().unwrap() {
+            "0.1.17" | "0.2.10" => "1.68.2",
+            "0.4.45" => "1.81.14",
+            "0.4.110" => "1.108.0",
+            other => panic!("which LiteLLM has the schema of extras {other}?"),
+        };
+        assert_eq!(scan["litellm"]["schema_of"], implied, "{context}");
         assert_eq!(scan["summary"]["rows"], 4, "{context}");
         assert_eq!(
             scan["summary"]["stale"],
@@ -204,5 +211,19 @@ fn a_deleted_server_is_found_and_repaired_on_every_release() {
             .json();
         assert_eq!(scan["summary"]["stale"], expected.len(), "{context}");
         run_on(database.url(), &["fix", "--yes"]).exits(3);
+
+        let deny = ["fix", "--yes", "--on-empty", "deny", "--no-config-servers"];
+        run_on(database.url(), &deny).exits(if fails_closed { 0 } else { 3 });
+        assert_eq!(
+            database.texts(
+                r#"SELECT "mcp_servers"::text FROM "LiteLLM_ObjectPermissionTable"
+                   WHERE "object_permission_id" = 'p-team'"#
+            ),
+            [format!(
+                "{{{}}}",
+                if fails_closed { "no-mcp-servers" } else { GONE }
+            )],
+            "{context}"
+        );
     }
 }

@@ -1,0 +1,321 @@
+//! What surrounds the rows that would run empty: whom their owners would inherit from, and what that
+//! is.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, Row as _};
+
+use super::read::{self, column_or, texts_or_none};
+use super::schema::{ACCESS_GROUPS, KEYS, Schema, TAGS, TOOLSET_TABLE, TOOLSETS};
+use super::sql::{failed, ident, statement};
+use crate::failure::Failure;
+use crate::litellm::access::{Grants, Surroundings, Team};
+use crate::litellm::owners::{ACCESS_GROUP_IDS, LINK, Owner, OwnerKind};
+use crate::litellm::row::Row;
+use crate::litellm::sites::PERMISSIONS;
+
+const TEAM_TABLE: &str = "LiteLLM_TeamTable";
+const ORGANIZATION_TABLE: &str = "LiteLLM_OrganizationTable";
+const USER_TABLE: &str = "LiteLLM_UserTable";
+const AGENT_TABLE: &str = "LiteLLM_AgentsTable";
+
+/// Reads all that decides what would become of the owners of `rows`, were these emptied.
+///
+/// # Errors
+///
+/// What the server said.
+pub async fn surroundings(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    rows: &[&Row],
+) -> Result<Surroundings, Failure> {
+    let mut around = Surroundings::default();
+    if rows.is_empty() {
+        return Ok(around);
+    }
+    let owners = || rows.iter().flat_map(|row| &row.owners);
+    let mut reader = Reader { connection, schema };
+    let of_keys = |parent: fn(&Owner) -> Option<&String>| unique(owners().filter_map(parent));
+
+    let teams = of_keys(|owner| owner.parents.team.as_ref());
+    around.teams = reader.teams(&teams).await?;
+    let above = around
+        .teams
+        .values()
+        .filter_map(|t| t.organization.as_ref());
+    let own = of_keys(|owner| owner.parents.organization.as_ref());
+    let organizations = unique(own.iter().chain(above));
+    around.organizations = reader.organizations(&organizations).await?;
+    around.admins = reader
+        .admins(&of_keys(|owner| owner.parents.user.as_ref()))
+        .await?;
+
+    let own = rows.iter().map(|row| &row.key);
+    let of_teams = around.teams.values().filter_map(|t| t.permissions.as_ref());
+    let of_organizations = around.organizations.values().flatten();
+    let keys = unique(own.chain(of_teams).chain(of_organizations));
+    around.rows = reader.grants(&keys).await?;
+
+    let toolsets = unique(around.rows.values().flat_map(|grants| &grants.toolsets));
+    around.toolsets = reader.toolsets(&toolsets).await?;
+    let groups = unique(around.teams.values().flat_map(|team| &team.access_groups));
+    around.access_groups = reader.access_groups(&groups).await?;
+    around.keys_under = reader.keys_under(owners().collect()).await?;
+    Ok(around)
+}
+
+fn unique<'a>(names: impl Iterator<Item = &'a String>) -> Vec<String> {
+    let names: BTreeSet<&String> = names.collect();
+    names.into_iter().cloned().collect()
+}
+
+/// Reads by the primary keys of a table; what is empty is not asked for.
+struct Reader<'a> {
+    connection: &'a mut PgConnection,
+    schema: &'a Schema,
+}
+
+const TEAMS: &str = r#"
+SELECT t."team_id", t.{link}, {organization}, {groups} FROM {table} AS t
+WHERE t."team_id" = ANY ($1)"#;
+
+const ORGANIZATIONS: &str = r#"
+SELECT t."organization_id", t.{link} FROM {table} AS t WHERE t."organization_id" = ANY ($1)"#;
+
+// Source: LiteLLM 1.109.1 `_types.py`, `LitellmUserRoles`: both see every server.
+const ADMINS: &str = r#"
+SELECT t."user_id" FROM {table} AS t
+WHERE t."user_id" = ANY ($1) AND t."user_role" IN ('proxy_admin', 'proxy_admin_viewer')"#;
+
+const GRANTS: &str = r"
+SELECT t.{key}, {servers},
+       ARRAY(SELECT jsonb_object_keys(CASE jsonb_typeof({tools}) WHEN 'object' THEN {tools}
+                                      ELSE '{}' END)),
+       {tags}, {toolsets}
+FROM {table} AS t WHERE t.{key} = ANY ($1)";
+
+// A list that is stored as a JSON string is read all the same.
+// Source: LiteLLM 1.109.1 `mcp_server/toolset_db.py`.
+const TOOLSET_SERVERS: &str = r"
+SELECT t.{key}, ARRAY(SELECT DISTINCT e.tool ->> 'server_id'
+                      FROM jsonb_array_elements(CASE jsonb_typeof(t.{tools}) WHEN 'array'
+                           THEN t.{tools} ELSE '[]' END) AS e (tool)
+                      WHERE e.tool ->> 'server_id' IS NOT NULL)
+FROM {table} AS t WHERE t.{key} = ANY ($1)";
+
+const GROUP_SERVERS: &str = "SELECT t.{key}, {servers} FROM {table} AS t WHERE t.{key} = ANY ($1)";
+
+const KEYS_UNDER: &str = r"
+SELECT {kind}, {parent}, count(*) FROM {keys} AS k {join}
+WHERE {parent} = ANY ($1) GROUP BY {parent}";
+
+impl Reader<'_> {
+    async fn ask(
+        &mut self,
+        template: &'static str,
+        fragments: &[(&'static str, String)],
+        keys: &[String],
+    ) -> Result<Vec<PgRow>, Failure> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        sqlx::query(statement(template, fragments))
+            .persistent(false)
+            .bind(keys)
+            .fetch_all(&mut *self.connection)
+            .await
+            .map_err(failed("read what the owners would inherit"))
+    }
+
+    async fn teams(&mut self, teams: &[String]) -> Result<BTreeMap<String, Team>, Failure> {
+        let organization = column_or(self.schema, TEAM_TABLE, "organization_id", "NULL::text");
+        let fragments = [
+            ("{link}", ident(LINK)),
+            ("{organization}", organization),
+            (
+                "{groups}",
+                texts_or_none(self.schema, TEAM_TABLE, ACCESS_GROUP_IDS),
+            ),
+            ("{table}", ident(TEAM_TABLE)),
+        ];
+        let found = self.ask(TEAMS, &fragments, teams).await?;
+        let team = |row: &PgRow| Team {
+            permissions: row.get(1),
+            organization: row.get(2),
+            access_groups: row.get(3),
+        };
+        Ok(found.iter().map(|row| (row.get(0), team(row))).collect())
+    }
+
+    async fn organizations(
+        &mut self,
+        organizations: &[String],
+    ) -> Result<BTreeMap<String, Option<String>>, Failure> {
+        let fragments = [
+            ("{link}", ident(LINK)),
+            ("{table}", ident(ORGANIZATION_TABLE)),
+        ];
+        let found = self.ask(ORGANIZATIONS, &fragments, organizations).await?;
+        Ok(found.iter().map(|row| (row.get(0), row.get(1))).collect())
+    }
+
+    async fn admins(&mut self, users: &[String]) -> Result<BTreeSet<String>, Failure> {
+        let fragments = [("{table}", ident(USER_TABLE))];
+        if !self.schema.has(USER_TABLE, "user_role") {
+            return Ok(BTreeSet::new());
+        }
+        let found = self.ask(ADMINS, &fragments, users).await?;
+        Ok(found.iter().map(|row| row.get(0)).collect())
+    }
+
+    async fn grants(&mut self, keys: &[String]) -> Result<BTreeMap<String, Grants>, Failure> {
+        let texts = |column| texts_or_none(self.schema, PERMISSIONS.table, column);
+        let tools = column_or(
+            self.schema,
+            PERMISSIONS.table,
+            "mcp_tool_permissions",
+            "NULL::jsonb",
+        );
+        let fragments = [
+            ("{key}", ident(PERMISSIONS.key)),
+            ("{servers}", texts("mcp_servers")),
+            ("{tools}", tools),
+            ("{tags}", texts(TAGS)),
+            ("{toolsets}", texts(TOOLSETS)),
+            ("{table}", ident(PERMISSIONS.table)),
+        ];
+        let found = self.ask(GRANTS, &fragments, keys).await?;
+        let grants = |row: &PgRow| Grants {
+            servers: row.get(1),
+            tool_keys: row.get(2),
+            tags: row.get(3),
+            toolsets: row.get(4),
+        };
+        Ok(found.iter().map(|row| (row.get(0), grants(row))).collect())
+    }
+
+    async fn toolsets(&mut self, ids: &[String]) -> Result<BTreeMap<String, Vec<String>>, Failure> {
+        let (table, key, tools) = TOOLSET_TABLE;
+        if !self.schema.has(table, tools) {
+            return Ok(BTreeMap::new());
+        }
+        let fragments = [
+            ("{key}", ident(key)),
+            ("{tools}", ident(tools)),
+            ("{table}", ident(table)),
+        ];
+        let found = self.ask(TOOLSET_SERVERS, &fragments, ids).await?;
+        Ok(found.iter().map(|row| (row.get(0), row.get(1))).collect())
+    }
+
+    async fn access_groups(
+        &mut self,
+        ids: &[String],
+    ) -> Result<BTreeMap<String, Vec<String>>, Failure> {
+        let (table, key, servers) = ACCESS_GROUPS;
+        if !self.schema.has(table, servers) {
+            return Ok(BTreeMap::new());
+        }
+        let fragments = [
+            ("{key}", ident(key)),
+            ("{servers}", texts_or_none(self.schema, table, servers)),
+            ("{table}", ident(table)),
+        ];
+        let found = self.ask(GROUP_SERVERS, &fragments, ids).await?;
+        Ok(found.iter().map(|row| (row.get(0), row.get(1))).collect())
+    }
+
+    /// Counts the keys of each owner that may limit some; of an organization also those of its
+    /// teams.
+    async fn keys_under(
+        &mut self,
+        owners: Vec<&Owner>,
+    ) -> Result<BTreeMap<(OwnerKind, String), u64>, Failure> {
+        let team = self.schema.has(TEAM_TABLE, "organization_id");
+        let mut under = BTreeMap::new();
+        for (kind, table, column) in [
+            (OwnerKind::Team, TEAM_TABLE, "team_id"),
+            (
+                OwnerKind::Organization,
+                ORGANIZATION_TABLE,
+                "organization_id",
+            ),
+            (OwnerKind::User, USER_TABLE, "user_id"),
+            (OwnerKind::Agent, AGENT_TABLE, "agent_id"),
+        ] {
+            let of_kind = owners.iter().filter(|owner| owner.kind == kind);
+            let ids = unique(of_kind.map(|owner| &owner.id));
+            let has = self.schema.has(KEYS, column) && self.schema.has(table, column);
+            let joins = kind == OwnerKind::Organization && team;
+            if !has && !joins {
+                continue;
+            }
+            let own = format!("k.{}", ident(column));
+            let (parent, join) = match (has, joins) {
+                (true, true) => (format!("coalesce({own}, t.{})", ident(column)), true),
+                (false, true) => (format!("t.{}", ident(column)), true),
+                (_, false) => (own, false),
+            };
+            let join = if join {
+                format!(
+                    "LEFT JOIN {} AS t ON t.{team} = k.{team}",
+                    ident(TEAM_TABLE),
+                    team = ident("team_id")
+                )
+            } else {
+                String::new()
+            };
+            let fragments = [
+                ("{kind}", format!("'{}'", kind.name())),
+                ("{parent}", parent),
+                ("{keys}", ident(KEYS)),
+                ("{join}", join),
+            ];
+            for row in self.ask(KEYS_UNDER, &fragments, &ids).await? {
+                let keys: i64 = row.get(2);
+                under.insert((kind, row.get(1)), keys.unsigned_abs());
+            }
+        }
+        Ok(under)
+    }
+}
+
+const ROWS_OF_TEAM_KEYS: &str = r#"
+SELECT DISTINCT k."team_id", k.{link} FROM {keys} AS k JOIN {table} AS p ON p.{key} = k.{link}
+WHERE k."team_id" = ANY ($1) AND (p."mcp_servers" && $2 OR p."mcp_tool_permissions" ?| $2)"#;
+
+/// Reads the permission rows of the keys of `teams` that name any of `references`, each with the
+/// team.
+///
+/// # Errors
+///
+/// What the server said.
+pub async fn rows_of_team_keys(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    teams: &[String],
+    references: &[String],
+) -> Result<Vec<(String, Row)>, Failure> {
+    let sql = statement(
+        ROWS_OF_TEAM_KEYS,
+        &[
+            ("{link}", ident(LINK)),
+            ("{keys}", ident(KEYS)),
+            ("{table}", ident(PERMISSIONS.table)),
+            ("{key}", ident(PERMISSIONS.key)),
+        ],
+    );
+    let found: Vec<(String, String)> = sqlx::query_as(sql)
+        .persistent(false)
+        .bind(teams)
+        .bind(references)
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(failed("read the keys of a team"))?;
+    let keys = unique(found.iter().map(|(_, key)| key));
+    let rows = read::rows(connection, schema, &PERMISSIONS, &keys).await?;
+    let rows: BTreeMap<String, Row> = rows.into_iter().map(|row| (row.key.clone(), row)).collect();
+    let of_team = |(team, key): (String, String)| Some((team, rows.get(&key)?.clone()));
+    Ok(found.into_iter().filter_map(of_team).collect())
+}

@@ -1,0 +1,380 @@
+//! What an emptied list would make of each owner of its row.
+//!
+//! Source: LiteLLM 1.109.1 `mcp_server/auth/user_api_key_auth_mcp.py`, the functions named below.
+
+use std::collections::BTreeSet;
+
+use super::access::{Grants, Team, World};
+use super::owners::{DASHBOARD_TEAM, Owner, OwnerKind};
+use super::release::Release;
+use super::row::Row;
+use super::server::{ALL_SERVERS, Resolution, ServerCatalog};
+
+/// What an emptied list would make of one owner.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IfEmptied {
+    /// What would happen.
+    pub effect: Effect,
+    /// What settings outside the database are taken to be, in words; they may narrow the effect.
+    pub assuming: Option<&'static str>,
+}
+
+/// What happens to an owner whose list runs empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// A key gets what its team has.
+    InheritsTeam(Inherited),
+    /// A key gets what its organization has.
+    InheritsOrganization(Inherited),
+    /// What the owner limits is limited no longer.
+    LiftsCeiling {
+        /// The keys that stand under it; `None` for an end user, whom any key may name.
+        keys: Option<u64>,
+    },
+    /// A key reaches every server there is, as it does before LiteLLM 1.80.
+    OpensAll,
+    /// Nothing, as things stand.
+    Nothing,
+}
+
+/// What a key would inherit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inherited {
+    /// The team or organization.
+    pub from: String,
+    /// The servers gained, by id, in order. Other ceilings of the key may cap them.
+    pub servers: BTreeSet<String>,
+}
+
+impl Effect {
+    /// The effect's name in JSON.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::InheritsTeam(_) => "inherits-team",
+            Self::InheritsOrganization(_) => "inherits-organization",
+            Self::LiftsCeiling { .. } => "lifts-ceiling",
+            Self::OpensAll => "opens-all",
+            Self::Nothing => "none",
+        }
+    }
+}
+
+const KEYS_MUST_DECLARE: &str = "general_settings.require_key_mcp_access_defined is off";
+const END_USERS_MUST_DECLARE: &str = "general_settings.require_end_user_mcp_access_defined is off";
+const NO_PERSONAL_FAN_OUT: &str = "personal_key_model_access_from_teams is off";
+
+/// Tells what it would make of `owner` if every reference that `gone` tells left `row`.
+///
+/// Where a release may read a column or not, the wider reading is taken.
+#[must_use]
+pub fn if_emptied(owner: &Owner, row: &Row, world: World<'_>) -> IfEmptied {
+    let after = After { row, world };
+    let effect = if after.still_limits(owner.kind) {
+        Effect::Nothing
+    } else {
+        match owner.kind {
+            OwnerKind::Key => after.key_inherits(owner),
+            OwnerKind::Team | OwnerKind::Organization | OwnerKind::User | OwnerKind::Agent => {
+                let under = &world.around.keys_under;
+                let keys = under.get(&(owner.kind, owner.id.clone()));
+                Effect::LiftsCeiling {
+                    keys: Some(keys.copied().unwrap_or_default()),
+                }
+            }
+            OwnerKind::EndUser => Effect::LiftsCeiling { keys: None },
+            // No release evaluates a project's row for MCP.
+            OwnerKind::Project => Effect::Nothing,
+        }
+    };
+    let assuming = match (&effect, owner.kind) {
+        (Effect::InheritsTeam(_), _) => Some(KEYS_MUST_DECLARE),
+        (Effect::LiftsCeiling { .. }, OwnerKind::EndUser) => Some(END_USERS_MUST_DECLARE),
+        (Effect::Nothing, OwnerKind::Key) if owner.parents.user.is_some() => {
+            Some(NO_PERSONAL_FAN_OUT)
+        }
+        _ => None,
+    };
+    IfEmptied { effect, assuming }
+}
+
+/// A row as it would be once its stale references left.
+struct After<'a> {
+    row: &'a Row,
+    world: World<'a>,
+}
+
+/// What a level names, and the servers that it comes to.
+#[derive(Default)]
+struct Scope {
+    /// Whether it names anything at all: what resolves to nothing still restricts.
+    restricts: bool,
+    servers: BTreeSet<String>,
+}
+
+impl Scope {
+    /// Adds references: known ones by their servers; unknown ones pass through and restrict.
+    fn name<'a>(
+        &mut self,
+        references: impl IntoIterator<Item = &'a String>,
+        catalog: &ServerCatalog,
+    ) {
+        for reference in references {
+            self.restricts = true;
+            self.servers.extend(catalog.expand(reference));
+        }
+    }
+
+    /// Adds servers that are not named but found, so that none restricts nothing.
+    fn find(&mut self, servers: BTreeSet<String>) {
+        self.restricts |= !servers.is_empty();
+        self.servers.extend(servers);
+    }
+}
+
+impl After<'_> {
+    /// Whether the row's other grants keep its owner from being unlimited once the stale ones left.
+    fn still_limits(&self, kind: OwnerKind) -> bool {
+        let mut left = self.world.around.rows.get(&self.row.key).cloned();
+        let left = left.get_or_insert_default();
+        left.servers.clear();
+        left.tool_keys
+            .retain(|reference| self.world.catalog.resolve(reference) != Resolution::Stale);
+        if kind == OwnerKind::Agent && self.world.regime.release < Release::AGENT_TOOL_KEYS_COUNT {
+            left.tool_keys.clear();
+        }
+        if kind == OwnerKind::EndUser {
+            left.toolsets.clear();
+        }
+        self.scope(left).restricts
+    }
+
+    /// Source: `_get_allowed_mcp_servers_for_org` and `_team_granted_servers`. Dead tags restrict
+    /// from 1.106.0 on only.
+    fn scope(&self, grants: &Grants) -> Scope {
+        let World {
+            regime, catalog, ..
+        } = self.world;
+        let stays = |reference: &&String| {
+            !self.world.all_cleared || catalog.resolve(reference) != Resolution::Stale
+        };
+        let mut scope = Scope::default();
+        scope.name(grants.servers.iter().filter(stays), catalog);
+        if regime.release >= Release::TOOL_KEYS_GRANT {
+            scope.name(grants.tool_keys.iter().filter(stays), catalog);
+        }
+        scope.find(catalog.tagged(&grants.tags));
+        let toolsets = grants.toolsets.iter();
+        let of_toolsets = toolsets.filter_map(|id| self.world.around.toolsets.get(id));
+        scope.name(of_toolsets.flatten(), catalog);
+        scope
+    }
+
+    /// What the row of a team or organization names; nothing where it is the row that runs empty.
+    fn scope_of(&self, permissions: Option<&String>) -> Scope {
+        permissions
+            .filter(|key| **key != self.row.key)
+            .and_then(|key| self.world.around.rows.get(key))
+            .map(|grants| self.scope(grants))
+            .unwrap_or_default()
+    }
+
+    /// Source: `get_allowed_mcp_servers` (its step 1) and `_apply_primary_org_ceiling`. The
+    /// organization is the key's own, else its team's (`auth/user_api_key_auth.py`,
+    /// `_inherit_org_identity`).
+    fn key_inherits(&self, key: &Owner) -> Effect {
+        let team = key.parents.team.as_ref().filter(|t| *t != DASHBOARD_TEAM);
+        let found = team.and_then(|id| self.world.around.teams.get(id));
+        if let (Some(id), Some(team)) = (team, found) {
+            let scope = self.team_scope(team);
+            if scope.restricts {
+                return Effect::InheritsTeam(Inherited {
+                    from: id.clone(),
+                    servers: scope.servers,
+                });
+            }
+        }
+        if !self.world.regime.fails_closed() {
+            return Effect::OpensAll;
+        }
+        let organization = key.parents.organization.as_ref();
+        let organization = organization.or(found.and_then(|team| team.organization.as_ref()));
+        if let Some(id) = organization
+            && self.world.regime.release >= Release::ORGANIZATIONS_LIMIT
+        {
+            let scope = self.scope_of(
+                self.world
+                    .around
+                    .organizations
+                    .get(id)
+                    .and_then(Option::as_ref),
+            );
+            if scope.restricts {
+                return Effect::InheritsOrganization(Inherited {
+                    from: id.clone(),
+                    servers: scope.servers,
+                });
+            }
+        }
+        Effect::Nothing
+    }
+
+    /// Source: `_team_granted_servers`; the servers of its unified groups are ids, never names.
+    fn team_scope(&self, team: &Team) -> Scope {
+        let row = team.permissions.as_ref();
+        let mut scope = self.scope_of(row);
+        let names_all = row
+            .and_then(|key| self.world.around.rows.get(key))
+            .is_some_and(|grants| grants.servers.iter().any(|entry| entry == ALL_SERVERS));
+        if names_all && self.world.regime.release >= Release::KNOWS_MARKERS {
+            scope.servers.extend(self.world.catalog.registry());
+        }
+        let groups = team.access_groups.iter();
+        for server in groups
+            .filter_map(|id| self.world.around.access_groups.get(id))
+            .flatten()
+        {
+            scope.restricts = true;
+            scope.servers.extend(self.world.catalog.with_id(server));
+        }
+        scope
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::litellm::access::{Regime, Surroundings};
+    use crate::litellm::samples::{GONE, REGIME, around, catalog, granting, owner, row, texts};
+
+    fn effect_on(owner: &Owner, release: Release, around: &Surroundings) -> Effect {
+        let stale = format!("[\"{GONE}\"]");
+        let row = Row {
+            owners: vec![owner.clone()],
+            ..row(&stale, "null")
+        };
+        let catalog = catalog(false);
+        let world = World {
+            regime: Regime { release, ..REGIME },
+            catalog: &catalog,
+            around,
+            all_cleared: false,
+        };
+        if_emptied(owner, &row, world).effect
+    }
+
+    #[test]
+    fn a_key_inherits_all_that_its_team_names() {
+        let key = owner(OwnerKind::Key, false);
+        let grants = |change: fn(&mut Grants)| {
+            let mut grants = Grants::default();
+            change(&mut grants);
+            grants
+        };
+        for (team, expected) in [
+            (granting(&["id-1"]), vec!["id-1"]),
+            (granting(&["two", "id-1"]), vec!["id-1", "id-2"]),
+            // Dead entries restrict as well: there is nothing to inherit, not even from above.
+            (granting(&[GONE]), vec![]),
+            (granting(&[ALL_SERVERS]), vec!["id-1", "id-2"]),
+            (grants(|g| g.tool_keys = texts(&["one"])), vec!["id-1"]),
+            (grants(|g| g.tags = texts(&["tag"])), vec!["id-2"]),
+            (grants(|g| g.toolsets = texts(&["set"])), vec!["id-2"]),
+        ] {
+            let around = around(team.clone(), granting(&["id-1"]));
+            let effect = effect_on(&key, Release::KNOWS_MARKERS, &around);
+            let inherited = Inherited {
+                from: "team".to_owned(),
+                servers: expected.into_iter().map(str::to_owned).collect(),
+            };
+            assert_eq!(effect, Effect::InheritsTeam(inherited), "{team:?}");
+        }
+    }
+
+    #[test]
+    fn the_groups_of_a_team_name_servers_by_id_alone() {
+        let mut around = around(Grants::default(), Grants::default());
+        let groups = around
+            .teams
+            .get_mut("team")
+            .map(|team| &mut team.access_groups);
+        *groups.unwrap() = texts(&["group"]);
+        let effect = effect_on(
+            &owner(OwnerKind::Key, false),
+            Release::KNOWS_MARKERS,
+            &around,
+        );
+        let inherited = Inherited {
+            from: "team".to_owned(),
+            servers: BTreeSet::from(["id-1".to_owned()]),
+        };
+        assert_eq!(effect, Effect::InheritsTeam(inherited));
+    }
+
+    #[test]
+    fn where_the_team_names_nothing_the_organization_gives() {
+        let around = around(Grants::default(), granting(&["one"]));
+        let key = owner(OwnerKind::Key, false);
+        let inherited = Inherited {
+            from: "org".to_owned(),
+            servers: BTreeSet::from(["id-1".to_owned()]),
+        };
+        for (release, expected) in [
+            (Release::FIRST, Effect::OpensAll),
+            (Release::FAILS_CLOSED, Effect::Nothing),
+            (
+                Release::ORGANIZATIONS_LIMIT,
+                Effect::InheritsOrganization(inherited),
+            ),
+        ] {
+            assert_eq!(effect_on(&key, release, &around), expected, "{release}");
+        }
+        let mut dashboard = key;
+        dashboard.parents.team = Some(DASHBOARD_TEAM.to_owned());
+        let effect = effect_on(&dashboard, Release::KNOWS_MARKERS, &around);
+        assert_eq!(effect, Effect::Nothing);
+    }
+
+    #[test]
+    fn ceilings_are_lifted_unless_something_else_in_the_row_still_limits() {
+        let lifted = |keys| Effect::LiftsCeiling { keys };
+        let with = |change: fn(&mut Grants)| {
+            let mut around = around(Grants::default(), Grants::default());
+            change(around.rows.entry("p-1".to_owned()).or_default());
+            around
+        };
+        let plain = with(|_| ());
+        let tools = with(|g| g.tool_keys = texts(&["one", GONE]));
+        let toolset = with(|g| g.toolsets = texts(&["set"]));
+        let tag = with(|g| g.tags = texts(&["tag"]));
+        let dead_tag = with(|g| g.tags = texts(&["dead"]));
+        let agent_tools = Release::AGENT_TOOL_KEYS_COUNT;
+        for (kind, release, around, expected) in [
+            (OwnerKind::Team, agent_tools, &plain, lifted(Some(7))),
+            (
+                OwnerKind::Organization,
+                agent_tools,
+                &plain,
+                lifted(Some(0)),
+            ),
+            (OwnerKind::User, agent_tools, &plain, lifted(Some(0))),
+            (OwnerKind::EndUser, agent_tools, &plain, lifted(None)),
+            (OwnerKind::Project, agent_tools, &plain, Effect::Nothing),
+            (OwnerKind::Team, agent_tools, &tools, Effect::Nothing),
+            (OwnerKind::Agent, agent_tools, &tools, Effect::Nothing),
+            (
+                OwnerKind::Agent,
+                Release::KNOWS_MARKERS,
+                &tools,
+                lifted(Some(0)),
+            ),
+            (OwnerKind::Team, agent_tools, &toolset, Effect::Nothing),
+            (OwnerKind::EndUser, agent_tools, &toolset, lifted(None)),
+            (OwnerKind::Team, agent_tools, &tag, Effect::Nothing),
+            (OwnerKind::Team, agent_tools, &dead_tag, lifted(Some(7))),
+        ] {
+            let found = effect_on(&owner(kind, false), release, around);
+            assert_eq!(found, expected, "{kind:?} {release} {around:?}");
+        }
+    }
+}

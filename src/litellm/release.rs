@@ -1,0 +1,171 @@
+//! Which LiteLLM a schema implies, and what that LiteLLM does with stale references.
+
+use std::fmt;
+
+/// A release of LiteLLM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Release(u16, u16, u16);
+
+impl Release {
+    /// The first with permission rows.
+    pub const FIRST: Self = Self(1, 68, 2);
+    /// An empty result means "no server"; before, the whole registry.
+    pub const FAILS_CLOSED: Self = Self(1, 80, 0);
+    /// The keys of `mcp_tool_permissions` grant their servers.
+    pub const TOOL_KEYS_GRANT: Self = Self(1, 82, 1);
+    /// Editing a key that holds an unknown id fails with 403.
+    pub const REFUSES_EDITS: Self = Self(1, 82, 2);
+    /// Organizations limit their keys.
+    pub const ORGANIZATIONS_LIMIT: Self = Self(1, 84, 0);
+    /// Editing such a key is possible again, and takes its unknown ids away. In truth 1.88.0 is the
+    /// first, which no schema tells from 1.87.
+    pub const DROPS_ON_EDIT: Self = Self(1, 89, 0);
+    /// `no-mcp-servers` on a key and `all-proxy-mcpservers` on a team have their meaning. Some
+    /// patch releases from 1.86.7 on have the former, which no schema tells.
+    pub const KNOWS_MARKERS: Self = Self(1, 92, 0);
+    /// The id of a config server can be pinned.
+    pub const PINS_IDS: Self = Self(1, 101, 0);
+    /// The keys of `mcp_tool_permissions` of an agent count.
+    pub const AGENT_TOOL_KEYS_COUNT: Self = Self(1, 105, 0);
+
+    /// What operators should know of stale references beside a LiteLLM of this release: a sentence.
+    ///
+    /// Source: LiteLLM 1.79.3 `_experimental/mcp_server/mcp_server_manager.py`,
+    /// `get_allowed_mcp_servers`; 1.86.7 and 1.109.1
+    /// `management_helpers/object_permission_utils.py` (validation of a key's servers).
+    #[must_use]
+    pub fn consequence(self) -> &'static str {
+        if self < Self::FAILS_CLOSED {
+            "A key that shares no server with its team reaches every server there is (until \
+             LiteLLM 1.80)."
+        } else if self < Self::REFUSES_EDITS {
+            "A stale reference denies without a hint."
+        } else if self < Self::DROPS_ON_EDIT {
+            "Editing a key that holds a stale reference fails with 403 (LiteLLM 1.82.2 to 1.87.5)."
+        } else {
+            "Saving a key takes its stale references away, and a key left with none inherits its \
+             team's servers (LiteLLM 1.88 and later)."
+        }
+    }
+}
+
+/// "1.92.0".
+impl fmt::Display for Release {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.0, self.1, self.2)
+    }
+}
+
+/// A table, or a column of it, that came with a release.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Marker {
+    /// The table.
+    pub table: &'static str,
+    /// The column; `None` where the table itself is new.
+    pub column: Option<&'static str>,
+    /// The release that brought it.
+    pub release: Release,
+}
+
+/// What tells the releases apart, oldest first.
+///
+/// `_prisma_migrations` does not: it is absent after `prisma db push`, and a baseline marks every
+/// migration as applied without running it. A schema tells the newest LiteLLM that has migrated it;
+/// proxies beside it may be older while one is rolled out, or rolled back.
+///
+/// Source: `schema.prisma` of the release named and of the one before, which lacks it.
+pub const MARKERS: [Marker; 21] = [
+    table("LiteLLM_AgentsTable", (1, 80, 0)),
+    column("LiteLLM_MCPServerTable", "allow_all_keys", (1, 80, 16)),
+    table("LiteLLM_AccessGroupTable", (1, 81, 12)),
+    column("LiteLLM_EndUserTable", "object_permission_id", (1, 81, 14)),
+    column("LiteLLM_AgentsTable", "object_permission_id", (1, 82, 0)),
+    column("LiteLLM_ObjectPermissionTable", "blocked_tools", (1, 82, 1)),
+    column("LiteLLM_ObjectPermissionTable", "models", (1, 82, 2)),
+    table("LiteLLM_MCPToolsetTable", (1, 83, 3)),
+    table("LiteLLM_MemoryTable", (1, 83, 14)),
+    column("LiteLLM_ObjectPermissionTable", "search_tools", (1, 84, 0)),
+    column("LiteLLM_ProxyModelTable", "blocked", (1, 87, 0)),
+    table("LiteLLM_MCPUserEnvVars", (1, 89, 0)),
+    column(
+        "LiteLLM_ObjectPermissionTable",
+        "mcp_tool_search_enabled",
+        (1, 92, 0),
+    ),
+    table("LiteLLM_SSOIdentityAssertion", (1, 95, 0)),
+    column("LiteLLM_Config", "reload_revision", (1, 97, 0)),
+    column("LiteLLM_DailyGuardrailUsageUnits", "cost", (1, 101, 0)),
+    column("LiteLLM_AgentsTable", "access_group_ids", (1, 104, 0)),
+    table("LiteLLM_AgentIdentity", (1, 105, 0)),
+    column("LiteLLM_EndUserTable", "models", (1, 106, 0)),
+    column(
+        "LiteLLM_AccessGroupTable",
+        "mcp_tool_permissions",
+        (1, 108, 0),
+    ),
+    table("LiteLLM_AccountingEvent", (1, 109, 0)),
+];
+
+const fn table(table: &'static str, (major, minor, patch): (u16, u16, u16)) -> Marker {
+    Marker {
+        table,
+        column: None,
+        release: Release(major, minor, patch),
+    }
+}
+
+const fn column(table: &'static str, column: &'static str, release: (u16, u16, u16)) -> Marker {
+    let (major, minor, patch) = release;
+    Marker {
+        table,
+        column: Some(column),
+        release: Release(major, minor, patch),
+    }
+}
+
+/// The least release whose LiteLLM has migrated a schema, of which `has` tells whether a table, or
+/// a column of it, is there.
+#[must_use]
+pub fn implied(has: impl Fn(&str, Option<&str>) -> bool) -> Release {
+    MARKERS
+        .iter()
+        .rev()
+        .find(|marker| has(marker.table, marker.column))
+        .map_or(Release::FIRST, |marker| marker.release)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_marker_decides() {
+        assert_eq!(implied(|_, _| false), Release::FIRST);
+        assert_eq!(implied(|_, _| true).to_string(), "1.109.0");
+        let some = implied(|table, column| {
+            table == "LiteLLM_AgentsTable" && column != Some("access_group_ids")
+        });
+        assert_eq!(some, Release(1, 82, 0));
+    }
+
+    #[test]
+    fn markers_are_in_order() {
+        assert!(MARKERS.is_sorted_by(|a, b| a.release < b.release));
+    }
+
+    #[test]
+    fn every_change_of_behaviour_has_a_marker() {
+        for release in [
+            Release::FAILS_CLOSED,
+            Release::TOOL_KEYS_GRANT,
+            Release::REFUSES_EDITS,
+            Release::ORGANIZATIONS_LIMIT,
+            Release::DROPS_ON_EDIT,
+            Release::KNOWS_MARKERS,
+            Release::PINS_IDS,
+            Release::AGENT_TOOL_KEYS_COUNT,
+        ] {
+            assert!(MARKERS.iter().any(|m| m.release == release), "{release}");
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Rows and worlds that the tests of this module start from.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::access::{Grants, Regime, Surroundings, Team};
+use super::owners::{Owner, OwnerKind, Parents};
+use super::release::Release;
+use super::row::{Cell, Row, Value};
+use super::server::{ConfigServers, Server, ServerCatalog};
+use super::sites::PERMISSIONS;
+
+pub(crate) const REGIME: Regime = Regime {
+    release: Release::PINS_IDS,
+    owners_known: true,
+};
+
+pub(crate) fn row(mcp_servers: &str, mcp_tool_permissions: &str) -> Row {
+    let cell = |site: &'static super::sites::Site, text: &str| Cell {
+        site,
+        stored: Value::parse(site.shape, Some(text)),
+    };
+    Row {
+        key: "p-1".to_owned(),
+        cells: vec![
+            cell(&PERMISSIONS.sites[0], mcp_servers),
+            cell(&PERMISSIONS.sites[1], mcp_tool_permissions),
+        ],
+        owners: Vec::new(),
+    }
+}
+
+pub(crate) fn owner(kind: OwnerKind, stands_alone: bool) -> Owner {
+    Owner {
+        kind,
+        id: "id".to_owned(),
+        name: None,
+        parents: Parents {
+            team: (kind == OwnerKind::Key && !stands_alone).then(|| "team".to_owned()),
+            ..Parents::default()
+        },
+        has_access_groups: false,
+    }
+}
+
+pub(crate) const GONE: &str = "0b8f8e0c-2f5d-4a51-9a35-1f4a1c9f7d10";
+
+pub(crate) fn texts(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(|text| (*text).to_owned()).collect()
+}
+
+/// Two servers: one named, one tagged, neither open to all keys.
+pub(crate) fn catalog(open: bool) -> ServerCatalog {
+    let server = |id: &str, name: &str, tags: &[&str]| Server {
+        server_id: id.to_owned(),
+        server_name: Some(name.to_owned()),
+        alias: None,
+        approval_status: None,
+        tags: texts(tags),
+        allow_all_keys: open,
+    };
+    ServerCatalog::new(
+        &[server("id-1", "one", &[]), server("id-2", "two", &["tag"])],
+        BTreeSet::new(),
+        ConfigServers::Known(Vec::new()),
+    )
+}
+
+pub(crate) fn granting(servers: &[&str]) -> Grants {
+    Grants {
+        servers: texts(servers),
+        ..Grants::default()
+    }
+}
+
+/// A team "team" of organization "org", each with a permission row of what it is given.
+pub(crate) fn around(team: Grants, organization: Grants) -> Surroundings {
+    Surroundings {
+        rows: BTreeMap::from([
+            ("p-1".to_owned(), granting(&[GONE])),
+            ("p-team".to_owned(), team),
+            ("p-org".to_owned(), organization),
+        ]),
+        teams: BTreeMap::from([(
+            "team".to_owned(),
+            Team {
+                permissions: Some("p-team".to_owned()),
+                organization: Some("org".to_owned()),
+                access_groups: Vec::new(),
+            },
+        )]),
+        organizations: BTreeMap::from([("org".to_owned(), Some("p-org".to_owned()))]),
+        toolsets: BTreeMap::from([("set".to_owned(), texts(&["id-2"]))]),
+        access_groups: BTreeMap::from([("group".to_owned(), texts(&["id-1", "two"]))]),
+        keys_under: BTreeMap::from([((OwnerKind::Team, "id".to_owned()), 7)]),
+        ..Surroundings::default()
+    }
+}
