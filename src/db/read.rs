@@ -135,32 +135,36 @@ pub async fn has_saved_servers(
         .map_err(failed("look for a saved config"))
 }
 
-// The lateral form runs in parallel workers, and from PostgreSQL 15 on `<> ALL` over a constant
-// array is hashed: the fastest of those measured, where an anti-join took twice as long and `<@`
-// ten times.
+// The functions stand in the select list, where PostgreSQL evaluates them in parallel workers without
+// storing their rows first, and the array is hashed: `= ANY` from PostgreSQL 14 on, where `<> ALL`
+// takes 15. `IS NOT TRUE` finds NULL elements as well. On a million rows with 500 servers (2 cores,
+// PostgreSQL 15), for both columns: 0.5 s, where the functions in FROM (LATERAL) took 1.4 s, as their
+// estimates keep the plan out of workers, a hash anti-join 0.9 s, one pass over both columns 1.0 s
+// and a correlated EXISTS 1.3 s.
 //
 // An array of more than one dimension becomes one NULL element, and so is found as such; asked for
 // each element, its dimensions would unpack a large array once an element.
 const DETECT_TEXT_ARRAY: &str = r"
-SELECT t.{key}
-FROM {table} AS t,
-     LATERAL unnest(CASE WHEN array_ndims(t.{column}) > 1 THEN ARRAY[NULL]
-                         ELSE t.{column} END) AS s (reference)
-WHERE s.reference <> ALL ($1::text[]) OR s.reference IS NULL";
+SELECT s.key
+FROM (SELECT t.{key} AS key,
+             unnest(CASE WHEN array_ndims(t.{column}) > 1 THEN ARRAY[NULL]
+                         ELSE t.{column} END) AS reference
+      FROM {table} AS t) AS s
+WHERE (s.reference = ANY ($1::text[])) IS NOT TRUE";
 
-// JSON that is no object becomes one pair with a value that is no list, and so is found as such.
-// The path is strict because lax mode would unwrap a nested list before looking at it.
+// What is no object of lists of strings becomes one empty key, and an empty key is always looked at.
+// The path is strict because lax mode would unwrap a nested list before looking at it; where it
+// cannot be followed at all the answer is NULL.
 const DETECT_JSON_KEYS: &str = r#"
-SELECT t.{key}
-FROM {table} AS t,
-     LATERAL jsonb_each(CASE jsonb_typeof(t.{column})
-                        WHEN 'object' THEN t.{column}
-                        WHEN 'null' THEN NULL
-                        ELSE '{"": null}' END) AS s (reference, tools)
-WHERE t.{column} IS NOT NULL
-  AND (s.reference <> ALL ($1::text[])
-       OR jsonb_typeof(s.tools) <> 'array'
-       OR jsonb_path_exists(s.tools, 'strict $[*] ? (@.type() <> "string")', '{}', true))"#;
+SELECT s.key
+FROM (SELECT t.{key} AS key,
+             jsonb_object_keys(
+                 CASE WHEN jsonb_path_exists(t.{column}, 'strict $.*[*] ? (@.type() <> "string")',
+                                             '{}', true) IS FALSE THEN t.{column}
+                      WHEN jsonb_typeof(t.{column}) <> 'null' THEN '{"": null}' END) AS reference
+      FROM {table} AS t
+      WHERE t.{column} IS NOT NULL) AS s
+WHERE (s.reference = ANY ($1::text[])) IS NOT TRUE OR s.reference = ''"#;
 
 /// Finds the rows of `table` that hold anything besides `unremarkable` references.
 ///
