@@ -290,14 +290,20 @@ async fn prepare(
     if catalog.rows() == 0 && !keys.is_empty() && !args.repair.allow_empty_server_table {
         return Err(refuse_empty_server_table(keys.len()));
     }
-    let mut plans = Vec::new();
+    let mut locked = Vec::new();
     for chunk in keys.chunks(CHUNK) {
-        let rows = loop {
-            match read::lock_rows(connection, schema, &PERMISSIONS, chunk).await? {
-                Some(rows) => break rows,
+        locked.extend(loop {
+            match read::lock(connection, &PERMISSIONS, chunk).await? {
+                Some(locked) => break locked,
                 None => patience.wait().await?,
             }
-        };
+        });
+    }
+    // After every lock, so that they are still the owners at the commit.
+    let mut owners = read::owners(connection, schema, &locked).await?;
+    let mut plans = Vec::new();
+    for chunk in locked.chunks(CHUNK) {
+        let rows = read::rows(connection, schema, &PERMISSIONS, chunk, &mut owners).await?;
         let planned = planning::plan(connection, schema, &rows, &catalog, policy).await?;
         write::apply(connection, schema, &PERMISSIONS, &planned).await?;
         write::verify(connection, schema, &PERMISSIONS, &rows, &planned).await?;

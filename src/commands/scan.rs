@@ -54,9 +54,10 @@ async fn look(session: &mut Session, beyond: &Beyond) -> Result<Report, Failure>
     }
     let keys: Vec<String> = keys.into_iter().collect();
     let policy = Policy::default();
+    let mut owners = read::owners(connection, schema, &keys).await?;
     let mut plans = Vec::new();
     for chunk in keys.chunks(CHUNK) {
-        let rows = read::rows(connection, schema, &PERMISSIONS, chunk).await?;
+        let rows = read::rows(connection, schema, &PERMISSIONS, chunk, &mut owners).await?;
         plans.extend(planning::plan(connection, schema, &rows, &catalog, policy).await?);
     }
     let release = schema.release();

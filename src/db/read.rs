@@ -212,8 +212,8 @@ SELECT t.{key}, {cells} FROM {table} AS t WHERE t.{key} = ANY ($1) ORDER BY t.{k
 //
 // NOWAIT, because who never waits while holding locks is in no deadlock: PostgreSQL breaks one by
 // cancelling whichever session notices it first, and that could be the proxy's.
-const ROWS_FOR_UPDATE: &str = r#"
-SELECT t.{key}, {cells} FROM {table} AS t WHERE t.{key} = ANY ($1) ORDER BY t.{key} COLLATE "C"
+const LOCK: &str = r#"
+SELECT t.{key} FROM {table} AS t WHERE t.{key} = ANY ($1) ORDER BY t.{key} COLLATE "C"
 FOR UPDATE OF t NOWAIT"#;
 
 /// Reads the rows with the given primary keys, ordered by key, without who links to them.
@@ -229,66 +229,10 @@ pub async fn cells(
     table: &'static SiteTable,
     keys: &[String],
 ) -> Result<Vec<Row>, Failure> {
-    fetch(connection, schema, table, keys, ROWS)
-        .await
-        .map_err(failed("read the permission rows"))
-}
-
-/// Reads the same, with who links to them.
-///
-/// # Errors
-///
-/// What the server said.
-pub async fn rows(
-    connection: &mut PgConnection,
-    schema: &Schema,
-    table: &'static SiteTable,
-    keys: &[String],
-) -> Result<Vec<Row>, Failure> {
-    let rows = cells(connection, schema, table, keys).await?;
-    with_owners(connection, schema, keys, rows).await
-}
-
-/// Reads the same, and locks the rows until the transaction ends: nobody else changes, deletes or
-/// newly links to them.
-///
-/// `None` where somebody else has locked one of them; nothing is locked then.
-///
-/// # Errors
-///
-/// What the server said.
-pub async fn lock_rows(
-    connection: &mut PgConnection,
-    schema: &Schema,
-    table: &'static SiteTable,
-    keys: &[String],
-) -> Result<Option<Vec<Row>>, Failure> {
-    const DOING: &str = "lock the permission rows";
-    // A savepoint, so that only this statement is undone where it fails.
-    let mut savepoint = connection.begin().await.map_err(failed(DOING))?;
-    let found = match fetch(&mut savepoint, schema, table, keys, ROWS_FOR_UPDATE).await {
-        Ok(found) => found,
-        Err(error) if is_lock_not_available(&error) => {
-            savepoint.rollback().await.map_err(failed(DOING))?;
-            return Ok(None);
-        }
-        Err(error) => return Err(failed(DOING)(error)),
-    };
-    savepoint.commit().await.map_err(failed(DOING))?;
-    with_owners(connection, schema, keys, found).await.map(Some)
-}
-
-async fn fetch(
-    connection: &mut PgConnection,
-    schema: &Schema,
-    table: &'static SiteTable,
-    keys: &[String],
-    template: &'static str,
-) -> Result<Vec<Row>, sqlx::Error> {
     let sites = schema.sites(table);
     let cells: Vec<String> = sites.iter().map(|site| json_text(site, "t")).collect();
     let sql = statement(
-        template,
+        ROWS,
         &[
             ("{key}", ident(table.key)),
             ("{table}", ident(table.table)),
@@ -299,7 +243,8 @@ async fn fetch(
         .persistent(false)
         .bind(keys)
         .fetch_all(connection)
-        .await?;
+        .await
+        .map_err(failed("read the permission rows"))?;
     let row = |row: &PgRow| Row {
         key: row.get(0),
         cells: sites
@@ -315,17 +260,62 @@ async fn fetch(
     Ok(found.iter().map(row).collect())
 }
 
-async fn with_owners(
+/// Reads the same, and takes who links to them out of `owners`.
+///
+/// # Errors
+///
+/// What the server said.
+pub async fn rows(
     connection: &mut PgConnection,
     schema: &Schema,
+    table: &'static SiteTable,
     keys: &[String],
-    mut rows: Vec<Row>,
+    owners: &mut Owners,
 ) -> Result<Vec<Row>, Failure> {
-    let mut owners = owners(connection, schema, keys).await?;
+    let mut rows = cells(connection, schema, table, keys).await?;
     for row in &mut rows {
         row.owners = owners.remove(&row.key).unwrap_or_default();
     }
     Ok(rows)
+}
+
+/// Locks the rows with the given primary keys until the transaction ends: nobody else changes,
+/// deletes or newly links to them.
+///
+/// Returns the keys of the rows locked, as a row may be gone by now; `None` where somebody else has
+/// locked one of them, and none is locked then.
+///
+/// # Errors
+///
+/// What the server said.
+pub async fn lock(
+    connection: &mut PgConnection,
+    table: &'static SiteTable,
+    keys: &[String],
+) -> Result<Option<Vec<String>>, Failure> {
+    const DOING: &str = "lock the permission rows";
+    let sql = statement(
+        LOCK,
+        &[("{key}", ident(table.key)), ("{table}", ident(table.table))],
+    );
+    // A savepoint, so that only this statement is undone where it fails.
+    let mut savepoint = connection.begin().await.map_err(failed(DOING))?;
+    let locked = sqlx::query_scalar(sql)
+        .persistent(false)
+        .bind(keys)
+        .fetch_all(&mut *savepoint)
+        .await;
+    match locked {
+        Ok(locked) => {
+            savepoint.commit().await.map_err(failed(DOING))?;
+            Ok(Some(locked))
+        }
+        Err(error) if is_lock_not_available(&error) => {
+            savepoint.rollback().await.map_err(failed(DOING))?;
+            Ok(None)
+        }
+        Err(error) => Err(failed(DOING)(error)),
+    }
 }
 
 /// The SQL that yields a column of the table aliased `alias` as JSON text.
@@ -340,13 +330,20 @@ const OWNERS: &str = r"
 SELECT {kind}, o.{link}, {id}, {name}, {parents}, {has_access_groups}
 FROM {table} AS o WHERE o.{link} = ANY ($1)";
 
+/// Who links to permission rows, by primary key.
+pub type Owners = BTreeMap<String, Vec<Owner>>;
+
 /// Reads who links to the permission rows with the given keys: one statement over all tables, as
-/// no table has an index on the link.
-async fn owners(
+/// no table has an index on the link. So ask once for all rows: each call reads every owner.
+///
+/// # Errors
+///
+/// What the server said.
+pub async fn owners(
     connection: &mut PgConnection,
     schema: &Schema,
     keys: &[String],
-) -> Result<BTreeMap<String, Vec<Owner>>, Failure> {
+) -> Result<Owners, Failure> {
     let tables: Vec<&OwnerTable> = schema.owner_tables().collect();
     let selects: Vec<String> = tables
         .iter()
@@ -359,7 +356,7 @@ async fn owners(
         .fetch_all(connection)
         .await
         .map_err(failed("read who links to the permission rows"))?;
-    let mut owners: BTreeMap<String, Vec<Owner>> = BTreeMap::new();
+    let mut owners = Owners::new();
     for row in rows {
         let kind: &str = row.get(0);
         let Some(table) = tables.iter().find(|table| table.kind.name() == kind) else {

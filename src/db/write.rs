@@ -66,7 +66,8 @@ pub async fn enter(
     schema: &Schema,
     table: &'static SiteTable,
 ) -> Result<(), Failure> {
-    read::rows(connection, schema, table, &[]).await?;
+    read::cells(connection, schema, table, &[]).await?;
+    read::owners(connection, schema, &[]).await?;
     for site in schema.sites(table) {
         update(connection, table, site, &[]).await?;
     }
