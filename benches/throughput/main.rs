@@ -1,0 +1,538 @@
+//! What `mcp-prune` costs, beside what people would use instead: `cargo bench`, or
+//! `cargo bench -- --rows 1000000`.
+//!
+//! Prints a table in Markdown and draws a plot. There are no assertions: a time is a fact about a
+//! machine.
+
+mod cluster;
+mod measure;
+mod plot;
+mod proxy;
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use clap::{Parser, ValueEnum};
+
+use self::cluster::{Cluster, Data};
+use self::measure::{Runs, Work};
+use self::plot::Panel;
+use self::proxy::Proxy;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_mcp-prune");
+const SCRATCH: &str = env!("CARGO_TARGET_TMPDIR");
+
+/// One in a hundred rows has a deleted id in `mcp_servers`, and two in five hundred one in
+/// `mcp_tool_permissions`.
+const EVERY: u32 = 100;
+
+/// How long a round trip takes on the slow connection.
+const FAR_AWAY: Duration = Duration::from_millis(50);
+
+/// The fraction of stale rows that `EVERY` makes.
+const STALE: f64 = 0.014;
+
+/// Measures what mcp-prune costs.
+#[derive(Debug, Parser)]
+struct Options {
+    /// Permission rows
+    #[arg(long, env = "MCP_PRUNE_BENCH_ROWS", default_value_t = 100_000)]
+    rows: u32,
+    /// Runs of each process
+    #[arg(long, default_value_t = 5)]
+    pairs: u32,
+    /// Measure only these
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = QUICK)]
+    only: Vec<Part>,
+    /// Where to draw the plot
+    #[arg(long, default_value_os_t = Path::new(SCRATCH).join("throughput.svg"))]
+    plot: PathBuf,
+    /// What cargo adds
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// The program itself: its start, its size
+    Program,
+    /// `scan` of a small database from far away
+    Trips,
+    /// `scan` beside SQL and Python
+    Scan,
+    /// `scan` of rows that share a few hundred arrays
+    Alike,
+    /// `fix` beside SQL
+    Fix,
+    /// How the cost grows
+    Plot,
+    /// `scan` of ten times the rows
+    Tenfold,
+}
+
+/// All but the one that needs the time and the disk for ten times the rows.
+const QUICK: [Part; 6] = [
+    Part::Program,
+    Part::Trips,
+    Part::Scan,
+    Part::Alike,
+    Part::Fix,
+    Part::Plot,
+];
+
+fn main() -> Result<()> {
+    let options = Options::parse();
+    let cluster = Cluster::start()?;
+    let mut bench = Bench {
+        cluster: &cluster,
+        options: &options,
+        table: Vec::new(),
+        remarks: Vec::new(),
+    };
+    for part in &options.only {
+        progress(&format!("{part:?}"))?;
+        match part {
+            Part::Program => bench.program()?,
+            Part::Trips => bench.trips()?,
+            Part::Scan => bench.scan()?,
+            Part::Alike => bench.alike()?,
+            Part::Fix => bench.fix()?,
+            Part::Plot => bench.plot()?,
+            Part::Tenfold => bench.tenfold()?,
+        }
+    }
+    std::io::stdout().write_all(bench.markdown()?.as_bytes())?;
+    Ok(())
+}
+
+fn progress(doing: &str) -> Result<()> {
+    Ok(writeln!(std::io::stderr(), "{doing}")?)
+}
+
+/// A line of the table: two processes, and the ratio that is wanted.
+struct Line {
+    work: String,
+    against: String,
+    ours: Runs,
+    theirs: Runs,
+    /// At most this; `None` where the ratio is only reported.
+    target: Option<f64>,
+}
+
+struct Bench<'a> {
+    cluster: &'a Cluster,
+    options: &'a Options,
+    table: Vec<Line>,
+    remarks: Vec<String>,
+}
+
+impl<'a> Bench<'a> {
+    /// Times `ours` beside `theirs` and notes the result.
+    fn compare(
+        &mut self,
+        (work, ours): (&str, &Work<'_>),
+        (against, theirs): (&str, &Work<'_>),
+        target: Option<f64>,
+    ) -> Result<()> {
+        progress(&format!("  {work} | {against}"))?;
+        let (ours, theirs) = measure::pairs(ours, theirs, self.options.pairs)?;
+        self.table.push(Line {
+            work: work.to_owned(),
+            against: against.to_owned(),
+            ours,
+            theirs,
+            target,
+        });
+        Ok(())
+    }
+
+    fn program(&mut self) -> Result<()> {
+        let ours = Work::reading(
+            || with_arguments(Command::new(PROGRAM), &["--version"]),
+            &[0],
+        );
+        let theirs = Work::reading(
+            || with_arguments(self.cluster.psql("postgres"), &["--version"]),
+            &[0],
+        );
+        // Milliseconds need more runs to mean anything.
+        let (ours, theirs) = measure::pairs(&ours, &theirs, 4 * self.options.pairs)?;
+        self.table.push(Line {
+            work: "`--version`".to_owned(),
+            against: "`psql --version`".to_owned(),
+            ours,
+            theirs,
+            target: Some(1.5),
+        });
+        let bytes = u32::try_from(std::fs::metadata(PROGRAM)?.len())?;
+        self.remarks.push(format!(
+            "The program takes {:.1} MB on disk{} (at most 12 without `embedded`).",
+            f64::from(bytes) / 1e6,
+            if cfg!(feature = "embedded") {
+                ", with `embedded`"
+            } else {
+                ""
+            }
+        ));
+        Ok(())
+    }
+
+    fn trips(&mut self) -> Result<()> {
+        self.cluster.load("small", data(1_000))?;
+        let mut trips = 0;
+        let mut seconds = Vec::new();
+        for round_trip in [Duration::ZERO, FAR_AWAY] {
+            let proxy = Proxy::start(self.cluster.port(), round_trip)?;
+            let url = format!("postgresql://postgres@127.0.0.1:{}/small", proxy.port());
+            let start = std::time::Instant::now();
+            let status = ours(&["scan", "--format", "json", "--db-url", &url])
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status()?;
+            seconds.push(start.elapsed().as_secs_f64());
+            ensure!(status.code() == Some(2), "scan through the proxy: {status}");
+            trips = proxy.round_trips()?;
+        }
+        self.remarks.push(format!(
+            "`scan` of 1,000 rows waits for the server {trips} times, once of it to connect (at most \
+             8 after that): {:.3} s on loopback and {:.2} s where a round trip takes {} ms (under 1).",
+            seconds[0],
+            seconds[1],
+            FAR_AWAY.as_millis()
+        ));
+        Ok(())
+    }
+
+    fn scan(&mut self) -> Result<()> {
+        let rows = self.options.rows;
+        self.cluster.load("various", data(rows))?;
+        let what = format!("`scan`, {} rows", thousands(rows));
+        let ours = self.reader("various", &["scan", "--format", "json"], &[2]);
+        let rivals = [
+            ("anti-join", include_str!("sql/anti_join.sql"), Some(0.8)),
+            (
+                "anti-join, functions in `FROM`",
+                include_str!("sql/anti_join_lateral.sql"),
+                None,
+            ),
+            ("fastest SQL", include_str!("sql/fastest.sql"), Some(1.15)),
+            (
+                "fastest SQL, with owners",
+                include_str!("sql/fastest_with_owners.sql"),
+                None,
+            ),
+            (
+                "`count` of both columns",
+                include_str!("sql/floor.sql"),
+                Some(8.0),
+            ),
+        ];
+        for (name, sql, target) in rivals {
+            let theirs = self.script("various", name, sql)?;
+            self.compare((&what, &ours), (name, &theirs), target)?;
+        }
+        match python() {
+            Ok(python) => {
+                let script = Path::new(SCRATCH).join("scan.py");
+                std::fs::write(&script, include_str!("scan.py"))?;
+                let url = self.cluster.url("various");
+                let theirs = Work::reading(
+                    || {
+                        let mut command = Command::new(&python);
+                        command.env_clear().arg(&script).arg(&url);
+                        command
+                    },
+                    &[0],
+                );
+                self.compare((&what, &ours), ("Python, psycopg 3", &theirs), Some(0.3))?;
+            }
+            Err(error) => self
+                .remarks
+                .push(format!("Python was not measured: {error:#}.")),
+        }
+        Ok(())
+    }
+
+    fn alike(&mut self) -> Result<()> {
+        let rows = self.options.rows;
+        let alike = Data {
+            variants: 304,
+            ..data(rows)
+        };
+        self.cluster.load("alike", alike)?;
+        let arrays = self.cluster.run(
+            "alike",
+            r#"SELECT count(DISTINCT mcp_servers) FROM "LiteLLM_ObjectPermissionTable""#,
+        )?;
+        let what = format!(
+            "`scan`, {} rows with {} arrays",
+            thousands(rows),
+            arrays.trim()
+        );
+        let ours = self.reader("alike", &["scan", "--format", "json"], &[2]);
+        let theirs = self.script("alike", "anti-join", include_str!("sql/anti_join.sql"))?;
+        self.compare((&what, &ours), ("anti-join", &theirs), Some(0.5))?;
+        self.cluster.drop_database("alike")
+    }
+
+    fn fix(&mut self) -> Result<()> {
+        let rows = self.options.rows;
+        self.cluster.load("broken", data(rows))?;
+        let fix = format!("`fix --yes`, {} rows", thousands(rows));
+        let repair = self.writer(&["fix", "--yes", "--format", "json"], &[0, 3]);
+        let look = self.writer(&["fix", "--dry-run", "--format", "json"], &[2]);
+        let script = self.script("work", "two", include_str!("sql/two_updates.sql"))?;
+        let cluster = self.cluster;
+        let by_hand = Work {
+            prepare: Box::new(|| cluster.restore("work", "broken")),
+            ..script
+        };
+        let mut prints = Vec::new();
+        for work in [&repair, &by_hand] {
+            measure::alone(work, 0)?;
+            prints.push(self.cluster.fingerprint("work")?);
+        }
+        self.remarks.push(format!(
+            "`fix` and the two `UPDATE`s leave {} rows behind.",
+            if prints[0] == prints[1] {
+                "the same"
+            } else {
+                "DIFFERENT"
+            }
+        ));
+        // One entry a comparison; `undo` of a journal is to be the next.
+        let comparisons: [(&str, &Work<'_>, &str, &Work<'_>, f64); 2] = [
+            (&fix, &repair, "two `UPDATE`s", &by_hand, 1.3),
+            (
+                "`fix --dry-run`, the same",
+                &look,
+                "`fix --yes`",
+                &repair,
+                1.1,
+            ),
+        ];
+        for (name, ours, against, theirs, target) in comparisons {
+            self.compare((name, ours), (against, theirs), Some(target))?;
+        }
+        self.cluster.drop_database("work")?;
+        self.cluster.drop_database("broken")
+    }
+
+    fn plot(&self) -> Result<()> {
+        let rows = self.options.rows;
+        let by_rows = [1, 2, 3, 4].map(|quarters| data(rows / 4 * quarters));
+        let by_stale = [0, 200, 100, 50].map(|every| Data {
+            every,
+            ..data(rows)
+        });
+        let panels = [
+            Panel {
+                title: "Cost against rows, 1.4% stale".to_owned(),
+                x: "thousand rows",
+                lines: self.lines(&by_rows, |data| f64::from(data.rows) / 1e3)?,
+            },
+            Panel {
+                title: format!("Cost against stale rows, of {}", thousands(rows)),
+                x: "thousand stale rows",
+                lines: self.lines(&by_stale, |data| {
+                    let share = match data.every {
+                        0 => 0.0,
+                        every => STALE * f64::from(EVERY) / f64::from(every),
+                    };
+                    f64::from(data.rows) / 1e3 * share
+                })?,
+            },
+        ];
+        std::fs::write(&self.options.plot, plot::svg(&panels))
+            .with_context(|| format!("cannot write {}", self.options.plot.display()))?;
+        progress(&format!("  drawn: {}", self.options.plot.display()))
+    }
+
+    fn lines(&self, databases: &[Data], x: impl Fn(&Data) -> f64) -> Result<Vec<plot::Line>> {
+        let mut lines = vec![("scan", Vec::new()), ("fix --dry-run", Vec::new())];
+        for data in databases {
+            progress(&format!("  {data:?}"))?;
+            self.cluster.load("point", *data)?;
+            let scan = self.reader("point", &["scan", "--format", "json"], &[0, 2]);
+            let fix = self.reader("point", &["fix", "--dry-run", "--format", "json"], &[0, 2]);
+            for ((_, points), work) in lines.iter_mut().zip([scan, fix]) {
+                points.push((x(data), measure::alone(&work, self.options.pairs)?.median()));
+            }
+            self.cluster.drop_database("point")?;
+        }
+        Ok(lines)
+    }
+
+    fn tenfold(&mut self) -> Result<()> {
+        let rows = self.options.rows;
+        let ten = rows.checked_mul(10).context("too many rows")?;
+        for (name, rows) in [("once", rows), ("tenfold", ten)] {
+            self.cluster.load(name, data(rows))?;
+        }
+        let ours = self.reader("tenfold", &["scan", "--format", "json"], &[2]);
+        let theirs = self.reader("once", &["scan", "--format", "json"], &[2]);
+        let what = format!("`scan`, {} rows", thousands(ten));
+        let against = format!("`scan`, {} rows", thousands(rows));
+        self.compare((&what, &ours), (&against, &theirs), Some(11.0))?;
+        self.cluster.drop_database("once")?;
+        self.cluster.drop_database("tenfold")
+    }
+
+    /// `mcp-prune` on a database that it leaves as it is.
+    fn reader(
+        &self,
+        database: &str,
+        arguments: &'static [&'static str],
+        succeeds: &'static [i32],
+    ) -> Work<'static> {
+        let url = self.cluster.url(database);
+        Work::reading(
+            move || with_arguments(ours(arguments), &["--db-url", &url]),
+            succeeds,
+        )
+    }
+
+    /// `mcp-prune` on a database that is broken anew each time.
+    fn writer(&self, arguments: &'static [&'static str], succeeds: &'static [i32]) -> Work<'a> {
+        let cluster = self.cluster;
+        Work {
+            prepare: Box::new(|| cluster.restore("work", "broken")),
+            ..self.reader("work", arguments, succeeds)
+        }
+    }
+
+    /// A script in `psql`.
+    fn script(&self, database: &'static str, name: &str, sql: &str) -> Result<Work<'a>> {
+        let cluster = self.cluster;
+        let name: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
+        let path = Path::new(SCRATCH).join(name).with_extension("sql");
+        std::fs::write(&path, sql)?;
+        Ok(Work::reading(
+            move || {
+                let mut command = cluster.psql(database);
+                command.arg("-f").arg(&path);
+                command
+            },
+            &[0],
+        ))
+    }
+
+    fn markdown(&self) -> Result<String> {
+        let mut out = String::from(
+            "| work | against | ours | theirs | ratio | wanted | our memory | theirs |\n\
+             |---|---|---|---|---|---|---|---|\n",
+        );
+        for line in &self.table {
+            let ratio = line.ours.median() / line.theirs.median();
+            let wanted = match line.target {
+                None => "-".to_owned(),
+                Some(target) if ratio <= target => format!("{target}: met"),
+                Some(target) => format!("{target}: **missed**"),
+            };
+            writeln!(
+                out,
+                "| {} | {} | {} | {} | {ratio:.2} | {wanted} | {} | {} |",
+                line.work,
+                line.against,
+                time(&line.ours),
+                time(&line.theirs),
+                memory(&line.ours),
+                memory(&line.theirs)
+            )?;
+        }
+        writeln!(
+            out,
+            "\nMedians of {} alternating runs of whole processes, in brackets the fastest and the \
+             slowest; memory is the most that was resident in the client. PostgreSQL {}, {} \
+             processors, no TLS.\n",
+            self.options.pairs,
+            self.cluster.run("postgres", "SHOW server_version")?.trim(),
+            std::thread::available_parallelism()?
+        )?;
+        for remark in &self.remarks {
+            writeln!(out, "{remark}\n")?;
+        }
+        Ok(out)
+    }
+}
+
+fn data(rows: u32) -> Data {
+    Data {
+        rows,
+        every: EVERY,
+        variants: 0,
+    }
+}
+
+/// `mcp-prune` without this machine's environment, so that no `DATABASE_URL` is in sight.
+fn ours(arguments: &[&str]) -> Command {
+    let mut command = with_arguments(Command::new(PROGRAM), arguments);
+    command.env_clear();
+    command
+}
+
+fn with_arguments(mut command: Command, arguments: &[&str]) -> Command {
+    command.args(arguments);
+    command
+}
+
+/// A Python with psycopg 3, in an environment of the bench's own.
+fn python() -> Result<PathBuf> {
+    let folder = Path::new(SCRATCH).join("venv");
+    let python = folder.join("bin").join("python");
+    let steps = [
+        ("python3", vec!["-m", "venv"], Some(&folder)),
+        (
+            "pip",
+            vec!["install", "--quiet", "psycopg[binary]>=3.2,<4"],
+            None,
+        ),
+    ];
+    for (program, arguments, last) in steps {
+        let mut command = match program {
+            "pip" => with_arguments(Command::new(&python), &["-m", "pip"]),
+            program => Command::new(program),
+        };
+        let output = command
+            .args(&arguments)
+            .args(last)
+            .output()
+            .with_context(|| format!("cannot start {program}"))?;
+        ensure!(output.status.success(), "{program} {}", arguments.join(" "));
+    }
+    Ok(python)
+}
+
+fn time(runs: &Runs) -> String {
+    let (fastest, slowest) = runs.spread();
+    if slowest < 0.1 {
+        let ms = |seconds: f64| format!("{:.1}", 1e3 * seconds);
+        format!("{} ms ({}-{})", ms(runs.median()), ms(fastest), ms(slowest))
+    } else {
+        format!("{:.2} s ({fastest:.2}-{slowest:.2})", runs.median())
+    }
+}
+
+/// Nothing is known of a process that ends before it can be asked.
+fn memory(runs: &Runs) -> String {
+    match runs.peak() {
+        0.0 => "-".to_owned(),
+        peak => format!("{peak:.0} MiB"),
+    }
+}
+
+fn thousands(number: u32) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
