@@ -326,9 +326,25 @@ fn json_text(site: &Site, alias: &str) -> String {
     }
 }
 
-const OWNERS: &str = r"
-SELECT {kind}, o.{link}, {id}, {name}, {parents}, {has_access_groups}
-FROM {table} AS o WHERE o.{link} = ANY ($1)";
+// The keys are joined, and distinct, so that PostgreSQL hashes them: they stand in the plan once, where
+// `= ANY` in each branch puts them there once a table and ships every copy to every worker as text.
+//
+// The prefix of a token is made of those that are found, not of all. It is hashed once more where a
+// token is stored as it is, so that not even a prefix is shown.
+const OWNERS: &str = r#"
+SELECT o.kind, o.link,
+       CASE WHEN NOT o.secret THEN o.id
+            WHEN o.id ~ '^[0-9a-f]{64}$' THEN left(o.id, 8)
+            ELSE left(encode(sha256(convert_to(o.id, 'UTF8')), 'hex'), 8) END,
+       o.name, o.team, o.organization, o."user", o.agent, o.has_access_groups
+FROM ({selects}) AS o
+JOIN (SELECT DISTINCT unnest($1::text[]) AS key) AS k ON k.key = o.link"#;
+
+const OWNERS_OF_TABLE: &str = r#"
+SELECT {kind} AS kind, o.{link} AS link, o.{id} AS id, {secret} AS secret, {name} AS name,
+       {team} AS team, {organization} AS organization, {user} AS "user", {agent} AS agent,
+       {has_access_groups} AS has_access_groups
+FROM {table} AS o"#;
 
 /// Who links to permission rows, by primary key.
 pub type Owners = BTreeMap<String, Vec<Owner>>;
@@ -347,9 +363,9 @@ pub async fn owners(
     let tables: Vec<&OwnerTable> = schema.owner_tables().collect();
     let selects: Vec<String> = tables
         .iter()
-        .map(|owner| statement(OWNERS, &owner_fragments(schema, owner)).0)
+        .map(|owner| statement(OWNERS_OF_TABLE, &owner_fragments(schema, owner)).0)
         .collect();
-    let sql = statement("{selects}", &[("{selects}", selects.join("\nUNION ALL\n"))]);
+    let sql = statement(OWNERS, &[("{selects}", selects.join("\nUNION ALL\n"))]);
     let rows = sqlx::query(sql)
         .persistent(false)
         .bind(keys)
@@ -381,19 +397,9 @@ pub async fn owners(
     Ok(owners)
 }
 
-fn owner_fragments(schema: &Schema, owner: &OwnerTable) -> [(&'static str, String); 7] {
-    let id = ident(owner.id);
-    // Hashed once more where a token is stored as it is, so that not even a prefix is shown.
-    let id = if owner.id_is_secret {
-        format!(
-            "CASE WHEN o.{id} ~ '^[0-9a-f]{{64}}$' THEN left(o.{id}, 8)
-             ELSE left(encode(sha256(convert_to(o.{id}, 'UTF8')), 'hex'), 8) END"
-        )
-    } else {
-        format!("o.{id}")
-    };
+fn owner_fragments(schema: &Schema, owner: &OwnerTable) -> [(&'static str, String); 11] {
     let is_key = owner.kind == OwnerKind::Key;
-    let parents = KEY_PARENTS.map(|column| {
+    let [team, organization, user, agent] = KEY_PARENTS.map(|column| {
         if is_key {
             column_or(schema, owner.table, column, "NULL::text")
         } else {
@@ -408,12 +414,16 @@ fn owner_fragments(schema: &Schema, owner: &OwnerTable) -> [(&'static str, Strin
     [
         ("{kind}", format!("'{}'", owner.kind.name())),
         ("{link}", ident(LINK)),
-        ("{id}", id),
+        ("{id}", ident(owner.id)),
+        ("{secret}", owner.id_is_secret.to_string()),
         (
             "{name}",
             column_or(schema, owner.table, owner.name, "NULL::text"),
         ),
-        ("{parents}", parents.join(", ")),
+        ("{team}", team),
+        ("{organization}", organization),
+        ("{user}", user),
+        ("{agent}", agent),
         ("{has_access_groups}", has_access_groups),
         ("{table}", ident(owner.table)),
     ]
