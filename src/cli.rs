@@ -43,6 +43,8 @@ pub enum Command {
     Scan(ScanArgs),
     /// Remove stale references in one transaction
     Fix(FixArgs),
+    /// Put back what a repair took away
+    Undo(UndoArgs),
 }
 
 const SCAN_HELP: &str = "\
@@ -102,6 +104,38 @@ pub struct FixArgs {
     pub output: OutputArgs,
 }
 
+const UNDO_HELP: &str = "\
+A row is only written where it still holds what the repair wrote. Where it is as before the repair, it
+is counted as back; where it holds something else, nothing at all is written (exit code 5), unless
+--skip-changed leaves such rows as they are.
+
+Examples:
+  mcp-prune undo --dry-run ~/.local/state/mcp-prune/fix-20260102T030405Z-1a2b3c4d.ndjson
+  mcp-prune undo --yes fix-20260102T030405Z-1a2b3c4d.ndjson
+
+An undo keeps a journal too: undo that to repair again.";
+
+/// Options of `undo`.
+#[derive(Debug, Args)]
+#[command(after_help = UNDO_HELP)]
+pub struct UndoArgs {
+    /// The journal that `fix`, or an `undo`, has kept
+    #[arg(value_name = "JOURNAL")]
+    pub from: PathBuf,
+    /// Where the database is.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+    /// Whether to write, and what to keep of it.
+    #[command(flatten)]
+    pub write: WriteArgs,
+    /// Leave rows that were changed since as they are, and put back the others
+    #[arg(long, help_heading = REPAIR)]
+    pub skip_changed: bool,
+    /// How to print the report
+    #[arg(long, value_enum, default_value_t, help_heading = OUTPUT)]
+    pub format: Format,
+}
+
 /// Where the database is.
 #[derive(Debug, Args)]
 pub struct ConnectionArgs {
@@ -145,21 +179,56 @@ pub struct ServerArgs {
 /// How far a repair goes.
 #[derive(Debug, Args)]
 pub struct RepairArgs {
-    /// Do everything, then roll it back
-    #[arg(long, conflicts_with = "yes", help_heading = REPAIR)]
-    pub dry_run: bool,
-    /// Repair without asking
-    #[arg(long, short, help_heading = REPAIR)]
-    pub yes: bool,
+    /// Whether to write, and what to keep of it.
+    #[command(flatten)]
+    pub write: WriteArgs,
     /// What to do with lists that would run empty.
     #[command(flatten)]
     pub empty: EmptyArgs,
     /// Repair even if the server table has no rows
     #[arg(long, help_heading = REPAIR)]
     pub allow_empty_server_table: bool,
+    /// Refuse to change more rows than this
+    #[arg(long, value_name = "N", help_heading = REPAIR)]
+    pub max_rows: Option<usize>,
+    /// Refuse to change more than this part of the rows that name servers
+    #[arg(long, value_name = "PERCENT", value_parser = percent, help_heading = REPAIR)]
+    pub max_percent: Option<f64>,
+    /// With --dry-run: save exactly what would be done
+    #[arg(long, value_name = "FILE", requires = "dry_run", help_heading = REPAIR)]
+    pub plan_out: Option<PathBuf>,
+    /// Do exactly what a plan says that --plan-out saved, or nothing
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["plan_out", "on_empty", "accept_narrowing", "accept_widening"], help_heading = REPAIR)]
+    pub plan: Option<PathBuf>,
+}
+
+/// Whether to write, and what to keep of it.
+#[derive(Debug, Args)]
+pub struct WriteArgs {
+    /// Do everything, then roll it back
+    #[arg(long, conflicts_with = "yes", help_heading = REPAIR)]
+    pub dry_run: bool,
+    /// Write without asking
+    #[arg(long, short, help_heading = REPAIR)]
+    pub yes: bool,
+    /// Where the old values go.
+    #[command(flatten)]
+    pub journal: JournalArgs,
     /// How long to wait for rows that somebody else has locked, in seconds
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = positive_seconds, help_heading = REPAIR)]
     pub lock_timeout: Duration,
+}
+
+/// Where the old values go.
+#[derive(Debug, Args)]
+pub struct JournalArgs {
+    /// Where to keep the old values, which `undo` puts back [default: a file in
+    /// $XDG_STATE_HOME/mcp-prune, else in ~/.local/state/mcp-prune]
+    #[arg(long, value_name = "FILE|DIR", conflicts_with = "no_journal", help_heading = REPAIR)]
+    pub journal: Option<PathBuf>,
+    /// Keep no old values: what is written cannot be undone
+    #[arg(long, help_heading = REPAIR)]
+    pub no_journal: bool,
 }
 
 /// What to do with lists that would run empty.
@@ -234,6 +303,15 @@ fn seconds(text: &str) -> Result<Duration, String> {
         return Err("must be 0 or at least 0.001 seconds".to_owned());
     }
     Ok(Duration::from_secs_f64(seconds))
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let percent: f64 = text.parse().map_err(|_| "not a number")?;
+    if (0.0..=100.0).contains(&percent) {
+        Ok(percent)
+    } else {
+        Err("must be from 0 to 100".to_owned())
+    }
 }
 
 fn positive_seconds(text: &str) -> Result<Duration, String> {

@@ -1,35 +1,27 @@
 //! `fix`: plans, writes and checks every change in one transaction, and then commits or not.
 
-use std::collections::BTreeSet;
-use std::io::{self, IsTerminal as _, Write as _};
-use std::time::{Duration, Instant};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io;
 
-use super::{Beyond, Interrupt, planning, print, warn_unknown_owners, warn_unset};
+use super::journal::{ChangesetFile, Run, SavedChangeset};
+use super::retry::{CHUNK, Patience, retried};
+use super::{Beyond, Interrupt, consent, planning, print, warn_unknown_owners, warn_unset};
 use crate::cli::{EmptyArgs, FixArgs, Format, OnEmpty};
 use crate::db::read;
-use crate::db::schema::Purpose;
-use crate::db::session::{Open, Session};
+use crate::db::schema::{Database, Purpose, Schema};
+use crate::db::session::{Connection, Open, Session};
 use crate::db::write;
 use crate::exit::Outcome;
 use crate::failure::{Failure, Kind};
 use crate::litellm::release::Release;
+use crate::litellm::row::{Row, Value};
 use crate::litellm::server::{Resolution, ServerCatalog};
 use crate::litellm::sites::PERMISSIONS;
+use crate::repair::changeset::{self, Change};
+use crate::repair::compare::{self, Conflict};
 use crate::repair::plan::{Edit, RowPlan};
 use crate::repair::policy::{self, Policy, WriteConsent};
 use crate::report::{Ending, Report, ServerCounts, table};
-
-/// Rows locked, planned and written at a time.
-const CHUNK: usize = 2_000;
-
-/// How often the whole transaction is tried where others write the same rows.
-const ATTEMPTS: u32 = 3;
-
-/// The first wait before a locked row, or the whole transaction, is tried again.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
-
-/// The last one: each is twice the one before.
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// What one run of the transaction is to end in.
 #[derive(Clone, Copy)]
@@ -45,8 +37,16 @@ enum Finish<'a> {
 /// What one run of the transaction planned, wrote and checked.
 struct Repair {
     plans: Vec<RowPlan>,
+    /// Where a saved plan no longer holds; nothing is committed then.
+    conflicts: Vec<Conflict>,
     servers: ServerCounts,
     release: Release,
+}
+
+impl Repair {
+    fn changes_nothing(&self) -> bool {
+        self.plans.iter().all(|plan| plan.edits.is_empty())
+    }
 }
 
 /// Runs `fix`.
@@ -55,29 +55,53 @@ struct Repair {
 ///
 /// Why nothing was written.
 pub async fn run(args: &FixArgs) -> Result<Outcome, Failure> {
-    let asks = !args.repair.dry_run && !args.repair.yes;
-    if asks && !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
-        return Err(Failure::new(
-            Kind::Usage,
-            "fix asks before it writes, and there is no terminal to ask on",
-        )
-        .hint("say --yes to repair, or --dry-run to look"));
-    }
-    args.repair.empty.policy()?;
+    let write = &args.repair.write;
+    let asks = consent::asks(write, "fix")?;
+    let run = Run::new();
+    let saved = match &args.repair.plan {
+        None => None,
+        Some(path) => {
+            let saved = SavedChangeset::open(path)?;
+            saved.check_purpose(
+                &[changeset::Purpose::Plan],
+                "--plan takes what fix --dry-run --plan-out saved; a journal is for undo",
+            )?;
+            Some(saved)
+        }
+    };
+    let planned_with = saved.as_ref().and_then(|s| s.contents.header.on_empty);
+    let policy = match planned_with {
+        Some(choice) => choice.into(),
+        None => args.repair.empty.policy()?,
+    };
+    // Opened before anything else, so that nothing is changed that could not be taken back.
+    let mut out = match (&args.repair.plan_out, write.dry_run) {
+        (Some(path), _) => Some(ChangesetFile::plan(path)?),
+        (None, true) => None,
+        (None, false) => ChangesetFile::journal(&write.journal, "fix", &run)?,
+    };
     let mut fix = Fix {
         args,
+        policy,
+        saved,
+        run,
         beyond: Beyond::read(&args.servers)?,
         interrupt: Interrupt::listen()?,
     };
-    let open = args.connection.open(args.repair.lock_timeout);
+    let open = args.connection.open(write.lock_timeout);
     let mut session = fix.interrupt.guard(open).await?;
 
-    let Some(consent) = WriteConsent::from_flag(args.repair.yes) else {
-        let repair = fix.repair(&mut session, Finish::RollBack).await?;
-        let report = report(&session, repair, Ending::DryRun);
-        if asks {
-            return fix.ask(&mut session, report).await;
+    let Some(consent) = WriteConsent::from_flag(write.yes) else {
+        let looked = if asks { &mut None } else { &mut out };
+        let repair = fix.repair(&mut session, Finish::RollBack, looked).await?;
+        let mut report = report(&session, repair, Ending::DryRun);
+        if !report.conflicts.is_empty() {
+            return fix.moved(report).await;
         }
+        if asks {
+            return fix.ask(&mut session, report, &mut out).await;
+        }
+        report.plan = out.as_ref().map(|out| out.path().display().to_string());
         let summary = report.summary();
         print(&report, args.output.format, &mut fix.interrupt).await?;
         return Ok(Outcome::Looked {
@@ -88,16 +112,26 @@ pub async fn run(args: &FixArgs) -> Result<Outcome, Failure> {
         consent: &consent,
         shown: None,
     };
-    let repair = fix.repair(&mut session, finish).await?;
-    let ending = if repair.plans.iter().all(|plan| plan.edits.is_empty()) {
+    let repair = fix.repair(&mut session, finish, &mut out).await?;
+    let ending = if repair.changes_nothing() {
         Ending::NothingToDo
     } else {
         Ending::Applied
     };
-    let report = report(&session, repair, ending);
+    let mut report = report(&session, repair, ending);
+    if !report.conflicts.is_empty() {
+        return fix.moved(report).await;
+    }
+    report.journal = sealed_path(out.as_ref());
     let printed = print(&report, args.output.format, &mut fix.interrupt).await;
     session.close().await;
     repaired(&report, printed)
+}
+
+/// Where the old values are, if any were.
+fn sealed_path(out: Option<&ChangesetFile>) -> Option<String> {
+    let sealed = out.filter(|out| out.is_sealed());
+    sealed.map(|out| out.path().display().to_string())
 }
 
 impl EmptyArgs {
@@ -135,47 +169,22 @@ impl EmptyArgs {
 
 struct Fix<'a> {
     args: &'a FixArgs,
+    policy: Policy,
+    /// The plan to carry out, with `--plan`.
+    saved: Option<SavedChangeset>,
+    run: Run,
     beyond: Beyond,
     interrupt: Interrupt,
 }
 
-/// How long rows that somebody else has locked are still asked for again.
-struct Patience {
-    until: Instant,
-    pause: Duration,
-}
-
-impl Patience {
-    fn new(lock_timeout: Duration) -> Self {
-        Self {
-            until: Instant::now() + lock_timeout,
-            pause: SHORTEST_PAUSE,
-        }
-    }
-
-    fn is_over(&self) -> bool {
-        Instant::now() >= self.until
-    }
-
-    /// Waits a little, and a little longer each time, as long as there is patience left.
-    async fn wait(&mut self) -> Result<(), Failure> {
-        let left = self.until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(Failure::new(
-                Kind::Busy,
-                "somebody else keeps a permission row locked; nothing was written",
-            )
-            .hint("run it again later, or raise --lock-timeout"));
-        }
-        tokio::time::sleep(jittered(self.pause).min(left)).await;
-        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
-        Ok(())
-    }
-}
-
 impl Fix<'_> {
     /// Shows the plan, asks, and repairs exactly what was shown.
-    async fn ask(&mut self, session: &mut Session, mut report: Report) -> Result<Outcome, Failure> {
+    async fn ask(
+        &mut self,
+        session: &mut Session,
+        mut report: Report,
+        out: &mut Option<ChangesetFile>,
+    ) -> Result<Outcome, Failure> {
         let format = self.args.output.format;
         if report.summary().rows_changed == 0 {
             report.ending = Ending::NothingToDo;
@@ -184,7 +193,7 @@ impl Fix<'_> {
         }
         table::write(&report, &mut io::stderr().lock()).map_err(anyhow::Error::from)?;
         let rows = report.summary().rows_changed;
-        let consent = self.interrupt.guard(answer(rows)).await?;
+        let consent = self.interrupt.guard(consent::ask("Repair", rows)).await?;
         let Some(consent) = consent else {
             report.ending = Ending::Declined;
             self.end(&report).await?;
@@ -194,8 +203,13 @@ impl Fix<'_> {
             consent: &consent,
             shown: Some(&report.plans),
         };
-        self.repair(session, finish).await?;
+        let repair = self.repair(session, finish, out).await?;
+        if !repair.conflicts.is_empty() {
+            report.conflicts = repair.conflicts;
+            return self.moved(report).await;
+        }
         report.ending = Ending::Applied;
+        report.journal = sealed_path(out.as_ref());
         let ended = self.end(&report).await;
         repaired(&report, ended)
     }
@@ -209,40 +223,27 @@ impl Fix<'_> {
         }
     }
 
+    /// Prints where a saved plan no longer holds.
+    async fn moved(&mut self, mut report: Report) -> Result<Outcome, Failure> {
+        report.ending = Ending::Moved;
+        print(&report, self.args.output.format, &mut self.interrupt).await?;
+        Err(moved(report.conflicts.len()))
+    }
+
     /// Runs the transaction, again where others were in the way.
     async fn repair(
         &mut self,
         session: &mut Session,
         finish: Finish<'_>,
+        out: &mut Option<ChangesetFile>,
     ) -> Result<Repair, Failure> {
-        let mut patience = Patience::new(self.args.repair.lock_timeout);
-        let mut attempt = 1;
-        loop {
-            let failure = match self.attempt(session, finish, &mut patience).await {
-                Ok(repair) => return Ok(repair),
-                Err(failure) => failure,
-            };
-            let fresh_start_helps = match failure.kind() {
-                Kind::Busy => !patience.is_over(),
-                Kind::Moved => !matches!(finish, Finish::Commit { shown: Some(_), .. }),
-                Kind::Error
-                | Kind::Refused
-                | Kind::Taken
-                | Kind::Access
-                | Kind::Usage
-                | Kind::BrokenPipe
-                | Kind::Interrupted(_) => false,
-            };
-            if !fresh_start_helps || attempt == ATTEMPTS {
-                return Err(failure);
-            }
-            attempt += 1;
-            let pause = async {
-                tokio::time::sleep(jittered(SHORTEST_PAUSE)).await;
-                Ok(())
-            };
-            self.interrupt.guard(pause).await?;
-        }
+        let lock_timeout = self.args.repair.write.lock_timeout;
+        let shown = matches!(finish, Finish::Commit { shown: Some(_), .. });
+        let attempt = async |patience: &mut Patience| {
+            let repair = self.attempt(session, finish, patience, out.as_mut());
+            repair.await
+        };
+        retried(lock_timeout, shown, attempt).await
     }
 
     async fn attempt(
@@ -250,72 +251,257 @@ impl Fix<'_> {
         session: &mut Session,
         finish: Finish<'_>,
         patience: &mut Patience,
+        mut out: Option<&mut ChangesetFile>,
     ) -> Result<Repair, Failure> {
+        let database = session.database().clone();
         let begin = session.begin(Purpose::Write);
         let mut open = self.interrupt.guard(begin).await?;
-        let work = prepare(&mut open, self.args, &self.beyond, patience);
+        let job = Job {
+            args: self.args,
+            policy: self.policy,
+            saved: self.saved.as_ref(),
+            run: &self.run,
+            beyond: &self.beyond,
+            database: &database,
+        };
+        let work = job.prepare(&mut open, patience, out.as_deref_mut());
         let repair = self.interrupt.guard(work).await?;
-        match finish {
-            Finish::RollBack => self.interrupt.guard(open.rollback()).await?,
-            Finish::Commit { consent, shown } => {
-                if let Some(shown) = shown {
-                    check_as_shown(shown, &repair.plans)?;
-                }
-                self.interrupt.guard_commit(open.commit(consent)).await?;
+        let Finish::Commit { consent, shown } = finish else {
+            self.interrupt.guard(open.rollback()).await?;
+            if let Some(plan) = out {
+                plan.seal()?;
             }
+            return Ok(repair);
+        };
+        if !repair.conflicts.is_empty() {
+            self.interrupt.guard(open.rollback()).await?;
+            return Ok(repair);
         }
+        if let Some(shown) = shown {
+            check_as_shown(shown, &repair.plans)?;
+        }
+        let journal = out.filter(|_| !repair.changes_nothing());
+        self.interrupt.commit(open, consent, journal).await?;
         Ok(repair)
     }
 }
 
-/// Does everything up to the decision: plans, writes, checks, and looks again.
-async fn prepare(
-    open: &mut Open<'_>,
-    args: &FixArgs,
-    beyond: &Beyond,
-    patience: &mut Patience,
-) -> Result<Repair, Failure> {
-    let (connection, schema) = open.parts();
-    warn_unknown_owners(schema);
-    write::lock_out_other_runs(connection).await?;
-    write::enter(connection, schema, &PERMISSIONS).await?;
-    let policy = args.repair.empty.policy()?;
-    let catalog = beyond.catalog(connection, schema).await?;
-    warn_unset(&catalog);
-    beyond
-        .warn_of_config_servers(connection, schema, &catalog)
-        .await?;
-    let keys = read::detect(connection, schema, &PERMISSIONS, &catalog.unremarkable()).await?;
-    let keys: Vec<String> = keys.into_iter().collect();
-    if catalog.rows() == 0 && !keys.is_empty() && !args.repair.allow_empty_server_table {
-        return Err(refuse_empty_server_table(keys.len()));
-    }
-    let mut locked = Vec::new();
-    for chunk in keys.chunks(CHUNK) {
-        locked.extend(loop {
-            match read::lock(connection, &PERMISSIONS, chunk).await? {
-                Some(locked) => break locked,
-                None => patience.wait().await?,
+/// What a run of the transaction works on.
+struct Job<'a> {
+    args: &'a FixArgs,
+    policy: Policy,
+    saved: Option<&'a SavedChangeset>,
+    run: &'a Run,
+    beyond: &'a Beyond,
+    database: &'a Database,
+}
+
+impl Job<'_> {
+    /// Does everything up to the decision: plans, writes, checks, and looks again.
+    async fn prepare(
+        &self,
+        open: &mut Open<'_>,
+        patience: &mut Patience,
+        mut out: Option<&mut ChangesetFile>,
+    ) -> Result<Repair, Failure> {
+        let (connection, schema) = open.parts();
+        let repair = &self.args.repair;
+        warn_unknown_owners(schema);
+        write::lock_out_other_runs(connection).await?;
+        write::enter(connection, schema, &PERMISSIONS).await?;
+        let catalog = self.beyond.catalog(connection, schema).await?;
+        warn_unset(&catalog);
+        self.beyond
+            .warn_of_config_servers(connection, schema, &catalog)
+            .await?;
+        if let Some(out) = out.as_deref_mut() {
+            out.begin(self.header(&catalog))?;
+        }
+        let mut planned: BTreeMap<String, Change> = BTreeMap::new();
+        let keys: Vec<String> = if let Some(saved) = self.saved {
+            for change in saved.changes()? {
+                let change = change?;
+                planned.insert(change.key.clone(), change);
             }
+            planned.keys().cloned().collect()
+        } else {
+            let unremarkable = catalog.unremarkable();
+            let keys = read::detect(connection, schema, &PERMISSIONS, &unremarkable).await?;
+            keys.into_iter().collect()
+        };
+        if catalog.rows() == 0 && !keys.is_empty() && !repair.allow_empty_server_table {
+            return Err(refuse_empty_server_table(keys.len()));
+        }
+        let locked = patience.lock(connection, &PERMISSIONS, &keys).await?;
+        // After every lock, so that they are still the owners at the commit.
+        let mut owners = read::owners(connection, schema, &locked).await?;
+        let mut plans = Vec::new();
+        let mut conflicts = Vec::new();
+        for chunk in locked.chunks(CHUNK) {
+            let rows = read::rows(connection, schema, &PERMISSIONS, chunk, &mut owners).await?;
+            let mut now = planning::plan(connection, schema, &rows, &catalog, self.policy).await?;
+            if self.saved.is_some() {
+                conflicts.extend(hold_to(&mut planned, &rows, &mut now, &catalog));
+            }
+            let changes: Vec<Change> = now.iter().filter_map(|p| p.change(&PERMISSIONS)).collect();
+            if let Some(out) = out.as_deref_mut() {
+                out.rows(&changes)?;
+            }
+            let stored = write_rows(connection, schema, &rows, &changes).await?;
+            check_nothing_left(&stored, &now, &catalog)?;
+            plans.extend(now);
+        }
+        // What is left of the plan has no row any more.
+        conflicts.extend(
+            planned
+                .values()
+                .flat_map(|change| compare::with_plan(change, None, None, &catalog)),
+        );
+        self.check_size(connection, schema, &plans).await?;
+        let now = self.beyond.catalog(connection, schema).await?;
+        check_still_gone(&plans, &now)?;
+        Ok(Repair {
+            plans,
+            conflicts,
+            servers: (&catalog).into(),
+            release: schema.release(),
+        })
+    }
+
+    fn header(&self, catalog: &ServerCatalog) -> changeset::Header {
+        let purpose = if self.args.repair.plan_out.is_some() {
+            changeset::Purpose::Plan
+        } else {
+            changeset::Purpose::Fix
+        };
+        let mut header = self.run.header(purpose, self.database);
+        header.on_empty = Some(self.policy.into());
+        header.servers = Some(catalog.digest());
+        header
+    }
+
+    /// Refuses what `--max-rows` and `--max-percent` rule out.
+    async fn check_size(
+        &self,
+        connection: &mut Connection,
+        schema: &Schema,
+        plans: &[RowPlan],
+    ) -> Result<(), Failure> {
+        let repair = &self.args.repair;
+        let rows = plans.iter().filter(|plan| !plan.edits.is_empty()).count();
+        if let Some(most) = repair.max_rows.filter(|most| rows > *most) {
+            return Err(Failure::new(
+                Kind::Refused,
+                format!("{rows} rows would change, more than --max-rows {most}"),
+            )
+            .hint("look at them with --dry-run; raise --max-rows if that is right"));
+        }
+        let Some(most) = repair.max_percent.filter(|_| rows > 0) else {
+            return Ok(());
+        };
+        let all = read::count_naming(connection, schema, &PERMISSIONS).await?;
+        let part = percent(rows, all);
+        if part > most {
+            return Err(Failure::new(
+                Kind::Refused,
+                format!(
+                    "{rows} of the {all} rows that name servers would change, {part:.1}%, more \
+                     than --max-percent {most}"
+                ),
+            )
+            .hint("look at them with --dry-run; raise --max-percent if that is right"));
+        }
+        Ok(())
+    }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a part in percent needs no more than 52 bits"
+)]
+fn percent(part: usize, all: usize) -> f64 {
+    part as f64 / all.max(1) as f64 * 100.0
+}
+
+/// Writes the changes of locked rows and checks them; returns the rows as they are then.
+pub(super) async fn write_rows(
+    connection: &mut Connection,
+    schema: &Schema,
+    locked: &[Row],
+    changes: &[Change],
+) -> Result<Vec<Row>, Failure> {
+    let rest = write::fingerprints(connection, schema, &PERMISSIONS, changes).await?;
+    write::apply(connection, schema, &PERMISSIONS, changes).await?;
+    write::verify(connection, schema, &PERMISSIONS, locked, &rest, changes).await
+}
+
+/// Holds what would be planned `now` to what was planned: only that stays to be done. Takes the rows
+/// out of `planned`, and returns where the plan no longer holds.
+fn hold_to(
+    planned: &mut BTreeMap<String, Change>,
+    rows: &[Row],
+    now: &mut [RowPlan],
+    catalog: &ServerCatalog,
+) -> Vec<Conflict> {
+    let mut conflicts = Vec::new();
+    let by_key: HashMap<&str, &RowPlan> = now.iter().map(|p| (p.audit.row.as_str(), p)).collect();
+    let mut fits: HashMap<String, Change> = HashMap::new();
+    for row in rows {
+        let Some(change) = planned.remove(&row.key) else {
+            continue;
+        };
+        let plan = by_key.get(row.key.as_str()).copied();
+        let moved = compare::with_plan(&change, Some(row), plan, catalog);
+        if moved.is_empty() {
+            fits.insert(row.key.clone(), change);
+        }
+        conflicts.extend(moved);
+    }
+    for plan in now.iter_mut() {
+        let fit = fits.get(&plan.audit.row);
+        plan.edits.retain(|edit| {
+            fit.is_some_and(|change| change.columns.iter().any(|c| c.site == edit.site()))
         });
     }
-    // After every lock, so that they are still the owners at the commit.
-    let mut owners = read::owners(connection, schema, &locked).await?;
-    let mut plans = Vec::new();
-    for chunk in locked.chunks(CHUNK) {
-        let rows = read::rows(connection, schema, &PERMISSIONS, chunk, &mut owners).await?;
-        let planned = planning::plan(connection, schema, &rows, &catalog, policy).await?;
-        write::apply(connection, schema, &PERMISSIONS, &planned).await?;
-        write::verify(connection, schema, &PERMISSIONS, &rows, &planned).await?;
-        plans.extend(planned);
+    conflicts
+}
+
+/// Nothing stale may be left in the rows written but what was held.
+fn check_nothing_left(
+    stored: &[Row],
+    plans: &[RowPlan],
+    catalog: &ServerCatalog,
+) -> Result<(), Failure> {
+    let plans: HashMap<&str, &RowPlan> = plans.iter().map(|p| (p.audit.row.as_str(), p)).collect();
+    for row in stored {
+        let plan = plans.get(row.key.as_str());
+        let edits = plan.map(|plan| plan.edits.as_slice()).unwrap_or_default();
+        let held = plan.map(|plan| plan.held.as_slice()).unwrap_or_default();
+        for cell in &row.cells {
+            let column = cell.site.column;
+            if !edits.iter().any(|edit| edit.site() == cell.site) {
+                continue;
+            }
+            let references = cell.stored.iter().flat_map(Value::references);
+            let mut stale = references.filter(|r| catalog.resolve(r) == Resolution::Stale);
+            let left = stale.find(|r| {
+                !held
+                    .iter()
+                    .any(|held| held.column == column && held.reference == **r)
+            });
+            if let Some(reference) = left {
+                return Err(Failure::new(
+                    Kind::Error,
+                    format!(
+                        "row {} still names {reference} in {column} after the write; nothing was \
+                         committed",
+                        row.key
+                    ),
+                ));
+            }
+        }
     }
-    let now = beyond.catalog(connection, schema).await?;
-    check_still_gone(&plans, &now)?;
-    Ok(Repair {
-        plans,
-        servers: (&catalog).into(),
-        release: schema.release(),
-    })
+    Ok(())
 }
 
 fn refuse_empty_server_table(rows: usize) -> Failure {
@@ -345,6 +531,15 @@ fn check_still_gone(plans: &[RowPlan], now: &ServerCatalog) -> Result<(), Failur
     }
 }
 
+/// That what was planned or is to be undone is there no longer.
+pub(super) fn moved(conflicts: usize) -> Failure {
+    Failure::new(
+        Kind::Moved,
+        format!("{conflicts} column(s) are no longer as they should be; nothing was written"),
+    )
+    .hint("the report tells which; plan anew, or look into who changed them")
+}
+
 fn check_as_shown(shown: &[RowPlan], planned: &[RowPlan]) -> Result<(), Failure> {
     if shown == planned {
         return Ok(());
@@ -360,28 +555,16 @@ fn check_as_shown(shown: &[RowPlan], planned: &[RowPlan]) -> Result<(), Failure>
     )
 }
 
-async fn answer(rows: usize) -> Result<Option<WriteConsent>, Failure> {
-    let asked = write!(io::stderr(), "\nRepair {rows} row(s) now? [y/N] ");
-    asked.map_err(anyhow::Error::from)?;
-    // On a thread of its own, so that a signal is heard while the operator thinks.
-    let line = tokio::task::spawn_blocking(|| {
-        let mut line = String::new();
-        io::stdin().read_line(&mut line).map(|_| line)
-    });
-    let line = line
-        .await
-        .map_err(anyhow::Error::from)?
-        .map_err(|error| anyhow::Error::from(error).context("cannot read the answer"))?;
-    Ok(WriteConsent::from_answer(&line))
-}
-
 fn report(session: &Session, repair: Repair, ending: Ending) -> Report {
     Report {
         database: session.database().clone(),
-        servers: repair.servers,
         release: repair.release,
+        servers: repair.servers,
         ending,
         plans: repair.plans,
+        conflicts: repair.conflicts,
+        journal: None,
+        plan: None,
     }
 }
 
@@ -391,35 +574,15 @@ fn repaired(report: &Report, printed: Result<(), Failure>) -> Result<Outcome, Fa
         Err(failure) if failure.kind() != Kind::BrokenPipe => {
             Err(failure.context(match report.ending {
                 Ending::Applied => "the repair was committed, but",
-                Ending::Scanned | Ending::DryRun | Ending::NothingToDo | Ending::Declined => {
-                    "nothing was written, and"
-                }
+                Ending::Scanned
+                | Ending::DryRun
+                | Ending::NothingToDo
+                | Ending::Declined
+                | Ending::Moved => "nothing was written, and",
             }))
         }
         Ok(()) | Err(_) => Ok(Outcome::Repaired {
             held: report.summary().rows_held > 0,
         }),
-    }
-}
-
-/// A random duration from half of `pause` to all of it, so that two writers do not meet again and
-/// again.
-fn jittered(pause: Duration) -> Duration {
-    use std::hash::{BuildHasher as _, RandomState};
-    let random = RandomState::new().hash_one(()) % 512;
-    pause / 2 + pause * u32::try_from(random).unwrap_or_default() / 1024
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn jitter_stays_within_its_bounds() {
-        let pause = Duration::from_millis(100);
-        for _ in 0..1000 {
-            let found = jittered(pause);
-            assert!(found >= pause / 2 && found <= pause, "{found:?}");
-        }
     }
 }

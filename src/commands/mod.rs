@@ -1,9 +1,13 @@
 //! One file a subcommand: the straight pipe from arguments to outcome. Here, what they share.
 
 mod config;
+mod consent;
 pub mod fix;
+mod journal;
 mod planning;
+mod retry;
 pub mod scan;
+pub mod undo;
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
@@ -13,14 +17,16 @@ use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::config::ConfigFile;
+use self::journal::ChangesetFile;
 use crate::cli::{ConnectionArgs, Format, LITELLM_CONFIG, ServerArgs, kept_sources};
 use crate::db::read;
 use crate::db::schema::Schema;
-use crate::db::session::{Connection, Session, Timeouts};
+use crate::db::session::{Connection, Open, Session, Timeouts};
 use crate::db::target::Target;
 use crate::failure::{Failure, Kind};
 use crate::litellm::server::{ConfigServers, ServerCatalog};
-use crate::report::{self, Report};
+use crate::repair::policy::WriteConsent;
+use crate::report::Render;
 
 /// What the operator says of servers that have no row.
 #[derive(Debug)]
@@ -161,9 +167,41 @@ impl Interrupt {
         }
     }
 
+    /// Commits, with the old values on disk before and a word about it in the journal after.
+    async fn commit(
+        &mut self,
+        open: Open<'_>,
+        consent: &WriteConsent,
+        mut journal: Option<&mut ChangesetFile>,
+    ) -> Result<(), Failure> {
+        if let Some(journal) = journal.as_deref_mut() {
+            journal.seal()?;
+        }
+        let committed = self.guard_commit(open.commit(consent)).await;
+        let Some(journal) = journal else {
+            return committed;
+        };
+        let path = journal.path().display().to_string();
+        match committed {
+            Ok(()) => {
+                if let Err(failure) = journal.committed() {
+                    warn(format_args!("all was committed, yet {failure}"));
+                }
+                Ok(())
+            }
+            Err(failure) => {
+                warn(format_args!(
+                    "the old values are in {path}: should the commit have got through, \
+                     `mcp-prune undo {path}` takes it back"
+                ));
+                Err(failure)
+            }
+        }
+    }
+
     /// Waits for a `COMMIT` that is under way: leaving it would leave open what became of it. A
     /// second signal leaves all the same.
-    pub(crate) async fn guard_commit(
+    async fn guard_commit(
         &mut self,
         commit: impl Future<Output = Result<(), Failure>>,
     ) -> Result<(), Failure> {
@@ -240,14 +278,14 @@ pub(crate) fn warn_unknown_owners(schema: &Schema) {
 
 /// Prints a report to stdout.
 pub(crate) async fn print(
-    report: &Report,
+    report: &impl Render,
     format: Format,
     interrupt: &mut Interrupt,
 ) -> Result<(), Failure> {
     let mut text = Vec::new();
     let rendered = match format {
-        Format::Table => report::table::write(report, &mut text),
-        Format::Json => report::json::write(report, &mut text),
+        Format::Table => report.table(&mut text),
+        Format::Json => report.json(&mut text),
     };
     rendered.context("cannot write the report")?;
     // On a thread of its own, so that a signal is heard while nobody reads.

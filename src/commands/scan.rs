@@ -68,5 +68,8 @@ async fn look(session: &mut Session, beyond: &Beyond) -> Result<Report, Failure>
         servers: (&catalog).into(),
         ending: Ending::Scanned,
         plans,
+        conflicts: Vec::new(),
+        journal: None,
+        plan: None,
     })
 }

@@ -204,6 +204,42 @@ pub async fn detect(
     Ok(keys)
 }
 
+// JSON `null` and JSON that is no object name nothing.
+const COUNT_NAMING: &str = "SELECT count(*) FROM {table} AS t WHERE {names}";
+
+/// Counts the rows of `table` that name any server.
+///
+/// # Errors
+///
+/// What the server said.
+pub async fn count_naming(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    table: &'static SiteTable,
+) -> Result<usize, Failure> {
+    let names: Vec<String> = schema
+        .sites(table)
+        .iter()
+        .map(|site| match site.shape {
+            Shape::TextArray => format!("cardinality(t.{}) > 0", ident(site.column)),
+            Shape::JsonKeys => format!(
+                "(jsonb_typeof(t.{0}) = 'object' AND t.{0} <> '{{}}')",
+                ident(site.column)
+            ),
+        })
+        .collect();
+    let fragments = [
+        ("{table}", ident(table.table)),
+        ("{names}", names.join(" OR ")),
+    ];
+    let count: i64 = sqlx::query_scalar(statement(COUNT_NAMING, &fragments))
+        .persistent(false)
+        .fetch_one(connection)
+        .await
+        .map_err(failed("count the rows that name servers"))?;
+    Ok(usize::try_from(count).unwrap_or_default())
+}
+
 const ROWS: &str = r#"
 SELECT t.{key}, {cells} FROM {table} AS t WHERE t.{key} = ANY ($1) ORDER BY t.{key} COLLATE "C""#;
 

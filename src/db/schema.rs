@@ -226,6 +226,17 @@ impl Schema {
         table.sites.iter().filter(has).collect()
     }
 
+    /// The columns of `table` that name no servers and that this role may read.
+    pub(super) fn columns_beside(&self, table: &'static SiteTable) -> Vec<&str> {
+        let is_site = |name: &str| table.sites.iter().any(|site| site.column == name);
+        let columns = self.tables.get(table.table).into_iter();
+        columns
+            .flat_map(|table| &table.columns)
+            .filter(|(name, column)| column.selectable && !is_site(name))
+            .map(|(name, _)| name.as_str())
+            .collect()
+    }
+
     /// The owner tables that this database has and that link to permission rows.
     pub(super) fn owner_tables(&self) -> impl Iterator<Item = &'static OwnerTable> {
         OWNER_TABLES

@@ -1,6 +1,6 @@
 //! The lock that keeps other runs out, and the change of one chunk of rows, and its check.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use sqlx::PgConnection;
 
@@ -10,7 +10,7 @@ use super::sql::{failed, ident, statement};
 use crate::failure::{Failure, Kind};
 use crate::litellm::row::{Row, Value};
 use crate::litellm::sites::{Shape, Site, SiteTable};
-use crate::repair::plan::{Edit, RowPlan};
+use crate::repair::changeset::{Change, ColumnChange};
 
 /// The key of the advisory lock: "mcp-prun" in ASCII. Advisory locks are local to a database.
 const LOCK_KEY: i64 = 0x6d63_702d_7072_756e;
@@ -48,10 +48,11 @@ SET {column} = ARRAY(SELECT e.reference
 FROM unnest($1::text[], $2::text[]) AS c (key, value)
 WHERE t.{key} = c.key";
 
-// Taking keys away in SQL keeps what stays as it is, byte for byte.
+// Taking keys away and putting keys in keeps what stays as it is, byte for byte.
 const UPDATE_JSON_KEYS: &str = r"
 UPDATE {table} AS t
-SET {column} = t.{column} - ARRAY(SELECT jsonb_array_elements_text(c.value::jsonb))
+SET {column} = (t.{column} - ARRAY(SELECT jsonb_array_elements_text(c.value::jsonb -> 'away')))
+               || (c.value::jsonb -> 'in')
 FROM unnest($1::text[], $2::text[]) AS c (key, value)
 WHERE t.{key} = c.key";
 
@@ -74,32 +75,50 @@ pub async fn enter(
     Ok(())
 }
 
-/// Writes the edits of `plans`, whose rows this transaction has locked.
+/// Writes `changes`, whose rows this transaction has locked.
 ///
 /// # Errors
 ///
-/// What the server said.
+/// What the server said, and where it wrote another number of rows.
 pub async fn apply(
     connection: &mut PgConnection,
     schema: &Schema,
     table: &'static SiteTable,
-    plans: &[RowPlan],
+    changes: &[Change],
 ) -> Result<(), Failure> {
     for site in schema.sites(table) {
-        let edits: Vec<(&str, &Edit)> = plans
+        let columns: Vec<(&str, &ColumnChange)> = changes
             .iter()
-            .flat_map(|plan| plan.edits.iter().map(|e| (plan.audit.row.as_str(), e)))
-            .filter(|(_, edit)| edit.site() == site)
+            .flat_map(|change| change.columns.iter().map(|c| (change.key.as_str(), c)))
+            .filter(|(_, column)| column.site == site)
             .collect();
-        if !edits.is_empty() {
-            update(connection, table, site, &edits).await?;
+        if columns.is_empty() {
+            continue;
+        }
+        let written = update(connection, table, site, &columns).await?;
+        if written != columns.len() {
+            return Err(Failure::new(
+                Kind::Error,
+                format!(
+                    "{written} rows of \"{}\" were written where {} should have been; nothing was \
+                     committed",
+                    table.table,
+                    columns.len()
+                ),
+            )
+            .hint(LOOK_FOR_A_TRIGGER));
         }
     }
     Ok(())
 }
 
-/// Reads the rows of `plans` again and checks that they hold what was planned, and in their other
-/// columns that name servers what they held when locked (`locked`).
+/// Where the database itself undoes or adds to what was written.
+const LOOK_FOR_A_TRIGGER: &str =
+    "look for a trigger or rule on the table that changes or drops updates";
+
+/// Reads the rows of `changes` again and checks that they hold what was written, that their other
+/// columns that name servers hold what they held when locked (`locked`), and that all the rest of
+/// them is as before (`rest`, from [`fingerprints`]). Returns the rows.
 ///
 /// # Errors
 ///
@@ -109,48 +128,97 @@ pub async fn verify(
     schema: &Schema,
     table: &'static SiteTable,
     locked: &[Row],
-    plans: &[RowPlan],
-) -> Result<(), Failure> {
-    let changed: HashMap<&str, &[Edit]> = plans
-        .iter()
-        .filter(|plan| !plan.edits.is_empty())
-        .map(|plan| (plan.audit.row.as_str(), plan.edits.as_slice()))
-        .collect();
-    let keys: Vec<String> = changed.keys().map(|key| (*key).to_owned()).collect();
+    rest: &BTreeMap<String, String>,
+    changes: &[Change],
+) -> Result<Vec<Row>, Failure> {
+    let keys = keys(changes);
     let stored = read::cells(connection, schema, table, &keys).await?;
-    let stored: HashMap<&str, &Row> = stored.iter().map(|row| (row.key.as_str(), row)).collect();
-    for row in locked {
-        let Some(edits) = changed.get(row.key.as_str()) else {
-            continue;
-        };
-        for cell in &row.cells {
-            let edit = edits.iter().find(|edit| edit.site() == cell.site);
-            let expected = edit.map_or_else(|| cell.stored.clone(), |edit| Ok(edit.after()));
-            let found = stored
-                .get(row.key.as_str())
+    let locked: HashMap<&str, &Row> = locked.iter().map(|row| (row.key.as_str(), row)).collect();
+    let found: HashMap<&str, &Row> = stored.iter().map(|row| (row.key.as_str(), row)).collect();
+    for change in changes {
+        let cells = locked.get(change.key.as_str()).map(|row| &row.cells);
+        for cell in cells.into_iter().flatten() {
+            let column = change.columns.iter().find(|c| c.site == cell.site);
+            let expected = column.map_or_else(|| cell.stored.clone(), |c| Ok(c.after.clone()));
+            let found = found
+                .get(change.key.as_str())
                 .and_then(|row| row.cells.iter().find(|c| c.site == cell.site));
             if found.map(|cell| &cell.stored) != Some(&expected) {
-                return Err(Failure::new(
-                    Kind::Error,
-                    format!(
-                        "row {} of \"{}\" does not hold in \"{}\" what it should after the write; \
-                         nothing was committed",
-                        row.key, table.table, cell.site.column
-                    ),
-                )
-                .hint("look for a trigger or rule on the table that changes or drops updates"));
+                return Err(differs(table, &change.key, cell.site.column));
             }
         }
     }
-    Ok(())
+    let rest_now = fingerprints(connection, schema, table, changes).await?;
+    match keys.iter().find(|key| rest.get(*key) != rest_now.get(*key)) {
+        Some(key) => Err(differs(table, key, "another column")),
+        None => Ok(stored),
+    }
 }
 
+fn differs(table: &SiteTable, key: &str, column: &str) -> Failure {
+    Failure::new(
+        Kind::Error,
+        format!(
+            "row {key} of \"{}\" does not hold in {column} what it should after the write; nothing \
+             was committed",
+            table.table
+        ),
+    )
+    .hint(LOOK_FOR_A_TRIGGER)
+}
+
+fn keys(changes: &[Change]) -> Vec<String> {
+    changes.iter().map(|change| change.key.clone()).collect()
+}
+
+const FINGERPRINTS: &str = r"
+SELECT t.{key}, encode(sha256(convert_to(ROW({rest})::text, 'UTF8')), 'hex')
+FROM {table} AS t WHERE t.{key} = ANY ($1)";
+
+/// A fingerprint, by key, of all columns of the rows of `changes` that name no servers, as far as
+/// this role may read them.
+///
+/// # Errors
+///
+/// What the server said.
+pub async fn fingerprints(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    table: &'static SiteTable,
+    changes: &[Change],
+) -> Result<BTreeMap<String, String>, Failure> {
+    let rest = schema.columns_beside(table);
+    if rest.is_empty() || changes.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let rest: Vec<String> = rest
+        .into_iter()
+        .map(|c| format!("t.{}", ident(c)))
+        .collect();
+    let sql = statement(
+        FINGERPRINTS,
+        &[
+            ("{key}", ident(table.key)),
+            ("{rest}", rest.join(", ")),
+            ("{table}", ident(table.table)),
+        ],
+    );
+    let rows: Vec<(String, String)> = sqlx::query_as(sql)
+        .persistent(false)
+        .bind(keys(changes))
+        .fetch_all(connection)
+        .await
+        .map_err(failed("read the rows' other columns"))?;
+    Ok(rows.into_iter().collect())
+}
+
+/// Writes one column of several rows; returns how many.
 async fn update(
     connection: &mut PgConnection,
     table: &SiteTable,
     site: &Site,
-    edits: &[(&str, &Edit)],
-) -> Result<(), Failure> {
+    columns: &[(&str, &ColumnChange)],
+) -> Result<usize, Failure> {
     let template = match site.shape {
         Shape::TextArray => UPDATE_TEXT_ARRAY,
         Shape::JsonKeys => UPDATE_JSON_KEYS,
@@ -163,24 +231,36 @@ async fn update(
             ("{column}", ident(site.column)),
         ],
     );
-    let keys: Vec<&str> = edits.iter().map(|(key, _)| *key).collect();
-    let values: Vec<String> = edits.iter().map(|(_, edit)| operand(edit)).collect();
-    sqlx::query(sql)
+    let keys: Vec<&str> = columns.iter().map(|(key, _)| *key).collect();
+    let values: Vec<String> = columns.iter().map(|(_, column)| operand(column)).collect();
+    let done = sqlx::query(sql)
         .persistent(false)
         .bind(keys)
         .bind(values)
         .execute(connection)
         .await
         .map_err(failed("write the permission rows"))?;
-    Ok(())
+    Ok(usize::try_from(done.rows_affected()).unwrap_or(usize::MAX))
 }
 
-/// What the update of the edit's shape takes as its value: the elements that stay, or the keys
-/// that go.
-fn operand(edit: &Edit) -> String {
-    let texts: Vec<String> = match edit.after() {
-        Value::Array(stay) => stay,
-        Value::Keys(_) => edit.removed().iter().cloned().collect(),
+/// What the update of the column's shape takes as its value: the elements to be, or the keys that go
+/// and those that come.
+fn operand(column: &ColumnChange) -> String {
+    let json = match (&column.before, &column.after) {
+        (Value::Keys(before), Value::Keys(after)) => {
+            let away = before.keys().filter(|key| !after.contains_key(*key));
+            let put = after
+                .iter()
+                .filter(|(key, tools)| before.get(*key) != Some(tools));
+            let put = put
+                .map(|(key, tools)| (key.clone(), tools.clone()))
+                .collect();
+            serde_json::json!({
+                "away": away.collect::<Vec<_>>(),
+                "in": Value::Keys(put).to_json(),
+            })
+        }
+        (_, after) => after.to_json(),
     };
-    serde_json::Value::from(texts).to_string()
+    json.to_string()
 }

@@ -91,9 +91,30 @@ impl Value {
             None => Json::Null,
             Some(text) => serde_json::from_str(text).map_err(|_| Malformed::Unreadable)?,
         };
+        Self::from_json(shape, json)
+    }
+
+    /// Reads the same from JSON.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with a value that LiteLLM cannot read.
+    pub fn from_json(shape: Shape, json: Json) -> Stored {
         match shape {
             Shape::TextArray => parse_array(&json),
             Shape::JsonKeys => parse_keys(json),
+        }
+    }
+
+    /// The value as JSON: an array of strings, or an object of such arrays.
+    #[must_use]
+    pub fn to_json(&self) -> Json {
+        match self {
+            Self::Array(references) => Json::from(references.clone()),
+            Self::Keys(tools) => tools
+                .iter()
+                .map(|(reference, tools)| (reference.clone(), Json::from(tools.clone())))
+                .collect(),
         }
     }
 

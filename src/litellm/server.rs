@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::config::ConfigServer;
+use sha2::{Digest as _, Sha256};
+
+use super::config::{ConfigServer, hex};
 
 /// The words LiteLLM gives a meaning of their own in a list of servers.
 ///
@@ -296,6 +298,24 @@ impl ServerCatalog {
             .chain(SENTINELS)
             .collect();
         all.into_iter().map(str::to_owned).collect()
+    }
+
+    /// A digest of everything that references are resolved against, to tell whether it is the same.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        let served: BTreeSet<(&String, &bool)> = self.served.iter().collect();
+        let mut sha = Sha256::new();
+        for (identifier, served) in served {
+            sha.update([u8::from(*served)]);
+            sha.update(identifier);
+            sha.update([0]);
+        }
+        for reference in &self.kept {
+            sha.update([2]);
+            sha.update(reference);
+            sha.update([0]);
+        }
+        hex(&sha.finalize()[..16])
     }
 
     /// The number of rows in the server table.

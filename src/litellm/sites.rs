@@ -63,3 +63,12 @@ pub const PERMISSIONS: SiteTable = SiteTable {
         },
     ],
 };
+
+/// Every table whose rows name servers.
+const TABLES: [&SiteTable; 1] = [&PERMISSIONS];
+
+/// The table of that name.
+#[must_use]
+pub fn table(name: &str) -> Option<&'static SiteTable> {
+    TABLES.into_iter().find(|table| table.table == name)
+}

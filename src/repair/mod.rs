@@ -1,5 +1,7 @@
 //! What to do about the findings: plain values and functions, no I/O.
 
+pub mod changeset;
+pub mod compare;
 pub mod plan;
 pub mod policy;
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use super::changeset::{Change, ColumnChange};
 use super::policy::{OnEmpty, Policy};
 use crate::litellm::access::{self, Surroundings, World};
 use crate::litellm::finding::Audit;
@@ -155,6 +156,21 @@ impl RowPlan {
             plan.settle(row, cell, world, policy);
         }
         plan
+    }
+
+    /// The change of the row, of `table`; `None` where nothing is to change.
+    #[must_use]
+    pub fn change(&self, table: &'static SiteTable) -> Option<Change> {
+        let column = |edit: &Edit| ColumnChange {
+            site: edit.site,
+            before: edit.before.clone(),
+            after: edit.after(),
+        };
+        (!self.edits.is_empty()).then(|| Change {
+            table,
+            key: self.audit.row.clone(),
+            columns: self.edits.iter().map(column).collect(),
+        })
     }
 
     /// Decides what becomes of the stale references of `cell`.

@@ -7,10 +7,13 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::{Ending, Report, Summary};
+use super::{Ending, Report, Summary, Undone};
+use crate::db::schema::Database;
 use crate::litellm::emptied::{Effect, IfEmptied};
 use crate::litellm::finding::{Audit, Kind};
 use crate::litellm::row::Value;
+use crate::repair::changeset::{Change, ColumnChange};
+use crate::repair::compare::Conflict;
 use crate::repair::plan::{Edit, RowPlan};
 
 const VERSION: u32 = 1;
@@ -125,8 +128,54 @@ struct FixV1<'a> {
     changes: Vec<ChangeV1<'a>>,
     held: Vec<HeldV1<'a>>,
     summary: FixSummaryV1,
+    /// Where a saved plan no longer holds.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    conflicts: Vec<ConflictV1<'a>>,
     /// The file the old values were saved to.
     journal: Option<&'a str>,
+    /// The file the plan was saved to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plan: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct ConflictV1<'a> {
+    kind: &'static str,
+    table: &'static str,
+    row: &'a str,
+    column: &'static str,
+    expected: ValueV1,
+    /// Null where it is no value that was found.
+    found: Option<ValueV1>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
+}
+
+#[derive(Serialize)]
+struct UndoV1<'a> {
+    version: u32,
+    command: &'static str,
+    database: DatabaseV1<'a>,
+    outcome: &'static str,
+    changes: Vec<PutBackV1<'a>>,
+    conflicts: Vec<ConflictV1<'a>>,
+    summary: UndoSummaryV1,
+    journal: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct PutBackV1<'a> {
+    table: &'static str,
+    row: &'a str,
+    before: BTreeMap<&'static str, ValueV1>,
+    after: BTreeMap<&'static str, ValueV1>,
+}
+
+#[derive(Serialize)]
+struct UndoSummaryV1 {
+    rows_put_back: usize,
+    rows_back_already: usize,
+    conflicts: usize,
 }
 
 #[derive(Serialize)]
@@ -179,11 +228,47 @@ pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
     let summary = report.summary();
     match report.ending {
         Ending::Scanned => write_object(&scan(report, summary), out),
-        Ending::DryRun => write_object(&fix(report, "dry-run", summary), out),
-        Ending::Applied => write_object(&fix(report, "applied", summary), out),
-        Ending::NothingToDo => write_object(&fix(report, "nothing-to-do", summary), out),
-        Ending::Declined => write_object(&fix(report, "declined", summary), out),
+        Ending::DryRun
+        | Ending::Applied
+        | Ending::NothingToDo
+        | Ending::Declined
+        | Ending::Moved => write_object(&fix(report, summary), out),
     }
+}
+
+/// Writes what `undo` did as one JSON object and a newline.
+///
+/// # Errors
+///
+/// What `out` says.
+pub fn write_undone(undone: &Undone, out: &mut impl Write) -> io::Result<()> {
+    let columns = |change: &Change, value: fn(&ColumnChange) -> &Value| {
+        let columns = change.columns.iter();
+        columns
+            .map(|column| (column.site.column, value(column).clone().into()))
+            .collect()
+    };
+    let changes = undone.changes.iter().map(|change| PutBackV1 {
+        table: change.table.table,
+        row: &change.key,
+        before: columns(change, |column| &column.before),
+        after: columns(change, |column| &column.after),
+    });
+    let object = UndoV1 {
+        version: VERSION,
+        command: "undo",
+        database: database(&undone.database),
+        outcome: undone.ending.name(),
+        changes: changes.collect(),
+        conflicts: undone.conflicts.iter().map(conflict).collect(),
+        summary: UndoSummaryV1 {
+            rows_put_back: undone.changes.len(),
+            rows_back_already: undone.back,
+            conflicts: undone.conflicts.len(),
+        },
+        journal: undone.journal.as_deref(),
+    };
+    write_object(&object, out)
 }
 
 fn write_object(object: &impl Serialize, out: &mut impl Write) -> io::Result<()> {
@@ -192,17 +277,10 @@ fn write_object(object: &impl Serialize, out: &mut impl Write) -> io::Result<()>
 }
 
 fn head<'a>(report: &'a Report, command: &'static str) -> Head<'a> {
-    let database = &report.database;
     Head {
         version: VERSION,
         command,
-        database: DatabaseV1 {
-            host: &database.host,
-            port: database.port,
-            name: &database.name,
-            schema: &database.schema,
-            user: &database.user,
-        },
+        database: database(&report.database),
         servers: ServersV1 {
             database: report.servers.database,
             inactive: report.servers.inactive,
@@ -212,6 +290,31 @@ fn head<'a>(report: &'a Report, command: &'static str) -> Head<'a> {
             schema_of: report.release.to_string(),
             consequence: report.release.consequence(),
         },
+    }
+}
+
+fn database(database: &Database) -> DatabaseV1<'_> {
+    DatabaseV1 {
+        host: &database.host,
+        port: database.port,
+        name: &database.name,
+        schema: &database.schema,
+        user: &database.user,
+    }
+}
+
+fn conflict(conflict: &Conflict) -> ConflictV1<'_> {
+    let value = |value: &Value| value.clone().into();
+    let found = &conflict.found;
+    let detail = found.value().is_none().then(|| found.to_string());
+    ConflictV1 {
+        kind: conflict.found.name(),
+        table: conflict.table,
+        row: &conflict.row,
+        column: conflict.column,
+        expected: value(&conflict.expected),
+        found: found.value().map(value),
+        detail,
     }
 }
 
@@ -249,7 +352,7 @@ fn scan(report: &Report, summary: Summary) -> ScanV1<'_> {
     }
 }
 
-fn fix<'a>(report: &'a Report, outcome: &'static str, summary: Summary) -> FixV1<'a> {
+fn fix(report: &Report, summary: Summary) -> FixV1<'_> {
     let changed = report.plans.iter().filter(|plan| !plan.edits.is_empty());
     let held = report.plans.iter().flat_map(|plan| {
         plan.held.iter().map(|held| HeldV1 {
@@ -263,7 +366,8 @@ fn fix<'a>(report: &'a Report, outcome: &'static str, summary: Summary) -> FixV1
     });
     FixV1 {
         head: head(report, "fix"),
-        outcome,
+        outcome: report.ending.name(),
+        conflicts: report.conflicts.iter().map(conflict).collect(),
         changes: changed.map(change).collect(),
         held: held.collect(),
         summary: FixSummaryV1 {
@@ -275,7 +379,8 @@ fn fix<'a>(report: &'a Report, outcome: &'static str, summary: Summary) -> FixV1
             inactive: summary.inactive,
             malformed: summary.malformed,
         },
-        journal: None,
+        journal: report.journal.as_deref(),
+        plan: report.plan.as_deref(),
     }
 }
 

@@ -4,11 +4,14 @@ pub mod json;
 pub mod table;
 
 use std::collections::BTreeMap;
+use std::io;
 
 use crate::db::schema::Database;
 use crate::litellm::finding::{Finding, Kind};
 use crate::litellm::release::Release;
 use crate::litellm::server::{ConfigServers, ServerCatalog};
+use crate::repair::changeset::Change;
+use crate::repair::compare::Conflict;
 use crate::repair::plan::RowPlan;
 
 /// How a command ended, and so how its report reads.
@@ -24,6 +27,77 @@ pub enum Ending {
     NothingToDo,
     /// The operator answered no.
     Declined,
+    /// The rows are no longer as the plan or journal has them, and nothing was written.
+    Moved,
+}
+
+impl Ending {
+    /// The name of the outcome in JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Scanned => "scanned",
+            Self::DryRun => "dry-run",
+            Self::Applied => "applied",
+            Self::NothingToDo => "nothing-to-do",
+            Self::Declined => "declined",
+            Self::Moved => "moved",
+        }
+    }
+}
+
+/// What a command has to say, in every form it can be said in.
+pub trait Render {
+    /// Writes it for a person to read.
+    ///
+    /// # Errors
+    ///
+    /// What `out` says.
+    fn table(&self, out: &mut Vec<u8>) -> io::Result<()>;
+
+    /// Writes it as one JSON object and a newline.
+    ///
+    /// # Errors
+    ///
+    /// What `out` says.
+    fn json(&self, out: &mut Vec<u8>) -> io::Result<()>;
+}
+
+impl Render for Report {
+    fn table(&self, out: &mut Vec<u8>) -> io::Result<()> {
+        table::write(self, out)
+    }
+
+    fn json(&self, out: &mut Vec<u8>) -> io::Result<()> {
+        json::write(self, out)
+    }
+}
+
+impl Render for Undone {
+    fn table(&self, out: &mut Vec<u8>) -> io::Result<()> {
+        table::write_undone(self, out)
+    }
+
+    fn json(&self, out: &mut Vec<u8>) -> io::Result<()> {
+        json::write_undone(self, out)
+    }
+}
+
+/// What `undo` found and did.
+#[derive(Debug)]
+pub struct Undone {
+    /// The database.
+    pub database: Database,
+    /// How the command ended.
+    pub ending: Ending,
+    /// What was put back, or would be.
+    pub changes: Vec<Change>,
+    /// The rows that were back already.
+    pub back: usize,
+    /// The columns that hold something else by now.
+    pub conflicts: Vec<Conflict>,
+    /// The file that takes the undo back, where something was written.
+    pub journal: Option<String>,
 }
 
 /// The servers that references were resolved against, in rows.
@@ -63,6 +137,12 @@ pub struct Report {
     pub ending: Ending,
     /// The rows with findings, ordered by primary key.
     pub plans: Vec<RowPlan>,
+    /// Where a saved plan no longer holds.
+    pub conflicts: Vec<Conflict>,
+    /// The file that takes the repair back, where something was written.
+    pub journal: Option<String>,
+    /// The file that the plan was saved to.
+    pub plan: Option<String>,
 }
 
 /// Counts over a report, in rows and in references (a reference counts once per column of a row).

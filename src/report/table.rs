@@ -6,10 +6,11 @@ use std::io::{self, Write};
 use comfy_table::{ContentArrangement, Table};
 use comfy_table::{LineStyle, TableStyle};
 
-use super::{Ending, Report, Summary, disposition};
+use super::{Ending, Report, Summary, Undone, disposition};
 use crate::litellm::emptied::{Effect, Inherited};
 use crate::litellm::finding::{Finding, Kind};
 use crate::litellm::owners::Owner;
+use crate::repair::compare::Conflict;
 use crate::repair::plan::{Reason, RowPlan};
 
 /// Writes `report` for a person to read.
@@ -38,7 +39,87 @@ pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
     if report.ending != Ending::Scanned && summary.rows_changed > 0 {
         writeln!(out, "\n{}", changes(report).trim_fmt())?;
     }
+    if !report.conflicts.is_empty() {
+        writeln!(out, "\n{}", conflicts(&report.conflicts).trim_fmt())?;
+    }
     write_closing(report, out)
+}
+
+/// Writes what `undo` did, or would do, for a person to read.
+///
+/// # Errors
+///
+/// What `out` says.
+pub fn write_undone(undone: &Undone, out: &mut impl Write) -> io::Result<()> {
+    writeln!(
+        out,
+        "{} to put back, {} back already.",
+        count(undone.changes.len(), "row"),
+        undone.back
+    )?;
+    if !undone.changes.is_empty() {
+        let mut table = table(&["ROW", "COLUMN", "NOW", "AS BEFORE"]);
+        for change in &undone.changes {
+            for column in &change.columns {
+                table.add_row([
+                    printable(&change.key),
+                    column.site.column.to_owned(),
+                    list(column.before.references()),
+                    list(column.after.references()),
+                ]);
+            }
+        }
+        writeln!(out, "\n{}", table.trim_fmt())?;
+    }
+    if !undone.conflicts.is_empty() {
+        writeln!(out, "\n{}", conflicts(&undone.conflicts).trim_fmt())?;
+    }
+    write_undone_closing(undone, out)
+}
+
+/// Writes only how an undo ended.
+///
+/// # Errors
+///
+/// What `out` says.
+pub fn write_undone_closing(undone: &Undone, out: &mut impl Write) -> io::Result<()> {
+    let rows = count(undone.changes.len(), "row");
+    let line = match undone.ending {
+        Ending::Applied => format!(
+            "Put back {rows}, verified and committed. Running proxies may serve the other values \
+             for 60 seconds."
+        ),
+        Ending::DryRun => format!("Nothing was written (dry run). It would put back {rows}."),
+        Ending::Declined => "Declined: nothing was written.".to_owned(),
+        Ending::Moved => {
+            "Nothing was written. --skip-changed leaves these rows as they are and puts back the \
+             others."
+                .to_owned()
+        }
+        Ending::NothingToDo | Ending::Scanned => "There is nothing to put back.".to_owned(),
+    };
+    writeln!(out, "\n{line}")?;
+    if let Some(journal) = &undone.journal {
+        writeln!(out, "\nTo take that back: mcp-prune undo {journal}")?;
+    }
+    Ok(())
+}
+
+/// What is not as a plan or journal has it.
+fn conflicts(conflicts: &[Conflict]) -> Table {
+    let mut table = table(&["ROW", "COLUMN", "EXPECTED", "FOUND"]);
+    for conflict in conflicts {
+        table.add_row([
+            printable(&conflict.row),
+            conflict.column.to_owned(),
+            list(conflict.expected.references()),
+            conflict.found.value().map_or_else(
+                || format!("({})", printable(&conflict.found.to_string())),
+                |value| list(value.references()),
+            ),
+        ]);
+    }
+    table
 }
 
 fn headline(summary: Summary) -> String {
@@ -237,6 +318,9 @@ fn advice(report: &Report, summary: Summary) -> Vec<String> {
             "Nothing was written (dry run): there is nothing that fix may change.".to_owned()
         }
         Ending::DryRun => format!("Nothing was written (dry run). It would remove {repair}."),
+        Ending::Moved => {
+            "Nothing was written: the rows are no longer as planned. Plan anew.".to_owned()
+        }
         Ending::Applied => format!(
             "Removed {repair}, verified and committed. Running proxies may serve the old rows for \
              60 seconds."
@@ -244,6 +328,14 @@ fn advice(report: &Report, summary: Summary) -> Vec<String> {
         Ending::Declined => "Declined: nothing was written.".to_owned(),
     };
     lines.push(last);
+    if let Some(plan) = &report.plan {
+        lines.push(format!(
+            "The plan is in {plan}. To carry it out: mcp-prune fix --plan {plan}"
+        ));
+    }
+    if let Some(journal) = &report.journal {
+        lines.push(format!("To take it back: mcp-prune undo {journal}"));
+    }
     lines
 }
 

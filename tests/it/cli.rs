@@ -174,7 +174,7 @@ fn json_is_one_object_as_the_readme_promises() {
         serde_json::json!(["3f6d1b52-7c1e-4b0a-9d39-8c5f0f6a1e01"])
     );
     assert_eq!(fix["held"][0]["reason"], "last-grant");
-    assert_eq!(fix["journal"], serde_json::Value::Null);
+    assert!(fix["journal"].is_string(), "{fix}");
 
     let again = run_on(database.url(), &["fix", "--yes", "--format", "json"])
         .exits(3)
@@ -235,6 +235,7 @@ fn fix_on_a_terminal(
         .env_clear()
         .env("PATH", std::env::var("PATH").unwrap())
         .env("SHELL", "/bin/sh")
+        .env("XDG_STATE_HOME", folder.path())
         .env("DATABASE_URL", database.url())
         .stdin(Stdio::piped())
         .stdout(Stdio::null())

@@ -48,7 +48,7 @@ fn live_through(case: &str, more: &[&str], fix: &[&str]) -> String {
     redact(&told)
 }
 
-/// Replaces what differs from machine to machine: where the database is.
+/// Replaces what differs from machine to machine: where the database is, and the journal.
 fn redact(told: &str) -> String {
     let mut lines = Vec::new();
     for line in told.lines() {
@@ -56,6 +56,8 @@ fn redact(told: &str) -> String {
             && line.starts_with("database ")
         {
             lines.push(format!("database [...], schema {rest}"));
+        } else if let Some((head, _)) = line.split_once("mcp-prune undo ") {
+            lines.push(format!("{head}mcp-prune undo [...]"));
         } else {
             lines.push(line.to_owned());
         }

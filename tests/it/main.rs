@@ -16,3 +16,4 @@ mod fixtures;
 mod litellm_schema;
 mod program;
 mod server;
+mod undo;

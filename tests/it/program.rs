@@ -11,12 +11,13 @@ pub(crate) struct Ran {
     pub(crate) stderr: String,
 }
 
-/// The binary, with nothing of this machine's environment.
+/// The binary, with nothing of this machine's environment, and journals in the build's own folder.
 pub(crate) fn mcp_prune(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-prune"));
     command
         .args(args)
         .env_clear()
+        .env("XDG_STATE_HOME", env!("CARGO_TARGET_TMPDIR"))
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .stdin(Stdio::null());
     command
@@ -57,6 +58,13 @@ impl Ran {
     #[track_caller]
     pub(crate) fn exits(self, status: i32) -> Self {
         assert_eq!(self.status, status, "{self}");
+        self
+    }
+
+    /// Checks that stdout says `text`.
+    #[track_caller]
+    pub(crate) fn prints(self, text: &str) -> Self {
+        assert!(self.stdout.contains(text), "expected {text:?} in {self}");
         self
     }
 

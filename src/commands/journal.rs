@@ -1,0 +1,309 @@
+//! The files that hold changesets: journals, which take a repair back, and saved plans.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{BufRead as _, BufReader, BufWriter, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use jiff::{Timestamp, Unit};
+
+use crate::cli::JournalArgs;
+use crate::db::schema::Database;
+use crate::failure::{Failure, Kind};
+use crate::repair::changeset::{
+    Change, Contents, Damage, Decoder, Encoder, Header, Identity, Purpose,
+};
+
+/// One run of a command, by which its journal is known.
+#[derive(Debug)]
+pub(super) struct Run {
+    id: String,
+}
+
+impl Run {
+    /// Names a run: eight random hexadecimal digits.
+    pub(super) fn new() -> Self {
+        use std::hash::{BuildHasher as _, RandomState};
+        let random = RandomState::new().hash_one(()) & 0xffff_ffff;
+        Self {
+            id: format!("{random:08x}"),
+        }
+    }
+
+    /// The first line of a changeset of this run.
+    pub(super) fn header(&self, purpose: Purpose, database: &Database) -> Header {
+        let identity = Identity {
+            host: database.host.clone(),
+            port: database.port,
+            name: database.name.clone(),
+            schema: database.schema.clone(),
+        };
+        Header::new(purpose, self.id.clone(), now(), identity)
+    }
+}
+
+/// The time in UTC, to the second.
+fn now() -> String {
+    let now = Timestamp::now();
+    now.round(Unit::Second).unwrap_or(now).to_string()
+}
+
+/// A changeset being written. Dropped before it is sealed, it takes its file with it.
+#[derive(Debug)]
+pub(super) struct ChangesetFile {
+    path: PathBuf,
+    file: BufWriter<File>,
+    encoder: Encoder,
+    sealed: bool,
+}
+
+impl ChangesetFile {
+    /// Opens the journal of a run: where the operator says, else in a folder of the user's own.
+    ///
+    /// `None` with `--no-journal`.
+    pub(super) fn journal(
+        args: &JournalArgs,
+        command: &str,
+        run: &Run,
+    ) -> Result<Option<Self>, Failure> {
+        if args.no_journal {
+            return Ok(None);
+        }
+        let time = now().replace([':', '-'], "");
+        let name = format!("{command}-{time}-{}.ndjson", run.id);
+        let path = match &args.journal {
+            Some(path) if path.is_dir() => path.join(name),
+            Some(path) => path.clone(),
+            None => {
+                let folder = state_folder()?;
+                let made = DirBuilder::new()
+                    .recursive(true)
+                    .mode(0o700)
+                    .create(&folder);
+                made.map_err(|error| cannot("make the journal's folder", &folder, error))?;
+                folder.join(name)
+            }
+        };
+        Self::create("make the journal", path).map(Some)
+    }
+
+    /// Opens the file of a plan.
+    pub(super) fn plan(path: &Path) -> Result<Self, Failure> {
+        Self::create("make the plan", path.to_owned())
+    }
+
+    /// A file that was not there, and that only its owner may read: it tells who may use what.
+    fn create(doing: &str, path: PathBuf) -> Result<Self, Failure> {
+        let mut options = OpenOptions::new();
+        let options = options.write(true).create_new(true).mode(0o600);
+        let file = options
+            .open(&path)
+            .map_err(|error| cannot(doing, &path, error))?;
+        Ok(Self {
+            path,
+            file: BufWriter::new(file),
+            encoder: Encoder::default(),
+            sealed: false,
+        })
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether all of it is on disk.
+    pub(super) fn is_sealed(&self) -> bool {
+        self.sealed
+    }
+
+    /// Empties the file and writes the first line: a transaction begins, perhaps anew.
+    pub(super) fn begin(&mut self, header: Header) -> Result<(), Failure> {
+        self.sealed = false;
+        self.encoder = Encoder::default();
+        let line = self.encoder.header(header);
+        let begun = self
+            .file
+            .flush()
+            .and_then(|()| self.file.get_ref().set_len(0))
+            .and_then(|()| self.file.seek(SeekFrom::Start(0)).map(drop))
+            .and_then(|()| self.file.write_all(line.as_bytes()));
+        begun.map_err(|error| self.failed(error))
+    }
+
+    /// Writes the lines of rows.
+    pub(super) fn rows(&mut self, changes: &[Change]) -> Result<(), Failure> {
+        for change in changes {
+            let line = self.encoder.row(change);
+            let written = self.file.write_all(line.as_bytes());
+            written.map_err(|error| self.failed(error))?;
+        }
+        Ok(())
+    }
+
+    /// Writes the closing line and waits until the file, and its name in its folder, are on disk.
+    pub(super) fn seal(&mut self) -> Result<(), Failure> {
+        let line = self.encoder.end();
+        let folder = match self.path.parent() {
+            Some(folder) if folder != Path::new("") => folder,
+            Some(_) | None => Path::new("."),
+        };
+        let sealed = self
+            .file
+            .write_all(line.as_bytes())
+            .and_then(|()| self.file.flush())
+            .and_then(|()| self.file.get_ref().sync_all())
+            .and_then(|()| File::open(folder)?.sync_all());
+        sealed.map_err(|error| self.failed(error))?;
+        self.sealed = true;
+        Ok(())
+    }
+
+    /// Adds that the repair was committed.
+    pub(super) fn committed(&mut self) -> Result<(), Failure> {
+        let line = self.encoder.committed(now());
+        let written = self
+            .file
+            .write_all(line.as_bytes())
+            .and_then(|()| self.file.flush())
+            .and_then(|()| self.file.get_ref().sync_all());
+        written.map_err(|error| cannot("finish", &self.path, error))
+    }
+
+    fn failed(&self, error: std::io::Error) -> Failure {
+        cannot("write", &self.path, error)
+            .hint("nothing was written to the database; make room, or say --journal FILE")
+    }
+}
+
+impl Drop for ChangesetFile {
+    fn drop(&mut self) {
+        if !self.sealed {
+            // What is left behind otherwise says itself that it is of no repair.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn cannot(doing: &str, path: &Path, error: std::io::Error) -> Failure {
+    let failure = Failure::caused(Kind::Error, error);
+    failure.context(format!("cannot {doing} {}", path.display()))
+}
+
+/// Where programs keep what should outlive them.
+///
+/// Source: XDG Base Directory Specification 0.8, `$XDG_STATE_HOME`.
+fn state_folder() -> Result<PathBuf, Failure> {
+    let absolute = |variable| {
+        let folder = std::env::var_os(variable).map(PathBuf::from);
+        folder.filter(|folder| folder.is_absolute())
+    };
+    let state = absolute("XDG_STATE_HOME");
+    let state = state.or_else(|| Some(absolute("HOME")?.join(".local/state")));
+    let folder = state.map(|state| state.join("mcp-prune"));
+    folder.ok_or_else(|| {
+        Failure::new(
+            Kind::Error,
+            "there is no folder for the journal: neither XDG_STATE_HOME nor HOME is set",
+        )
+        .hint("say --journal FILE, or --no-journal to do without undo")
+    })
+}
+
+/// A changeset on disk, whole and unedited.
+#[derive(Debug)]
+pub(super) struct SavedChangeset {
+    path: PathBuf,
+    /// What it is.
+    pub(super) contents: Contents,
+}
+
+impl SavedChangeset {
+    /// Reads and checks the whole file.
+    pub(super) fn open(path: &Path) -> Result<Self, Failure> {
+        let mut lines = Lines::open(path)?;
+        for change in &mut lines {
+            change?;
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            contents: lines.finish()?,
+        })
+    }
+
+    /// Its changes, read anew.
+    pub(super) fn changes(&self) -> Result<Lines, Failure> {
+        Lines::open(&self.path)
+    }
+
+    /// What it is for, refused where it is for something else.
+    pub(super) fn check_purpose(&self, fits: &[Purpose], hint: &str) -> Result<(), Failure> {
+        if fits.contains(&self.contents.header.purpose) {
+            return Ok(());
+        }
+        let message = format!("{} is for something else", self.path.display());
+        Err(Failure::new(Kind::Usage, message).hint(hint))
+    }
+}
+
+/// The changes of a changeset file, one after the other.
+#[derive(Debug)]
+pub(super) struct Lines {
+    path: PathBuf,
+    reader: BufReader<File>,
+    decoder: Decoder,
+}
+
+impl Lines {
+    fn open(path: &Path) -> Result<Self, Failure> {
+        let file = File::open(path).map_err(|error| cannot("read", path, error))?;
+        Ok(Self {
+            path: path.to_owned(),
+            reader: BufReader::new(file),
+            decoder: Decoder::default(),
+        })
+    }
+
+    /// The next changes, at most `most`; none at the end.
+    pub(super) fn take_chunk(&mut self, most: usize) -> Result<Vec<Change>, Failure> {
+        self.by_ref().take(most).collect()
+    }
+
+    fn finish(self) -> Result<Contents, Failure> {
+        self.decoder
+            .finish()
+            .map_err(|damage| damaged(&self.path, &damage))
+    }
+
+    fn read(&mut self) -> Result<Option<Change>, Failure> {
+        loop {
+            let mut line = String::new();
+            let read = self
+                .reader
+                .read_line(&mut line)
+                .with_context(|| format!("cannot read {}", self.path.display()))?;
+            if read == 0 {
+                return Ok(None);
+            }
+            let line = line.strip_suffix('\n').unwrap_or(&line);
+            let change = self.decoder.line(line);
+            if let Some(change) = change.map_err(|damage| damaged(&self.path, &damage))? {
+                return Ok(Some(change));
+            }
+        }
+    }
+}
+
+impl Iterator for Lines {
+    type Item = Result<Change, Failure>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.read().transpose()
+    }
+}
+
+fn damaged(path: &Path, damage: &Damage) -> Failure {
+    Failure::new(Kind::Error, format!("{}, {damage}", path.display()))
+        .hint("nothing was read into the database; use the file as it was written")
+}

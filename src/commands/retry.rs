@@ -1,0 +1,129 @@
+//! Patience with others who write the same rows: when to wait, and when to start anew.
+
+use std::time::{Duration, Instant};
+
+use crate::db::read;
+use crate::db::session::Connection;
+use crate::failure::{Failure, Kind};
+use crate::litellm::sites::SiteTable;
+
+/// Rows locked, planned and written at a time.
+pub(super) const CHUNK: usize = 2_000;
+
+/// How often the whole transaction is tried where others write the same rows.
+const ATTEMPTS: u32 = 3;
+
+/// The first wait before a locked row, or the whole transaction, is tried again.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
+
+/// The last one: each is twice the one before.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long rows that somebody else has locked are still asked for again.
+pub(super) struct Patience {
+    until: Instant,
+    pause: Duration,
+}
+
+impl Patience {
+    fn new(lock_timeout: Duration) -> Self {
+        Self {
+            until: Instant::now() + lock_timeout,
+            pause: SHORTEST_PAUSE,
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        Instant::now() >= self.until
+    }
+
+    /// Waits a little, and a little longer each time, as long as there is patience left.
+    async fn wait(&mut self) -> Result<(), Failure> {
+        let left = self.until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(Failure::new(
+                Kind::Busy,
+                "somebody else keeps a permission row locked; nothing was written",
+            )
+            .hint("run it again later, or raise --lock-timeout"));
+        }
+        tokio::time::sleep(jittered(self.pause).min(left)).await;
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        Ok(())
+    }
+
+    /// Locks the rows with the given keys, and asks again while somebody else holds one of them.
+    /// Returns the keys of those that are still there.
+    pub(super) async fn lock(
+        &mut self,
+        connection: &mut Connection,
+        table: &'static SiteTable,
+        keys: &[String],
+    ) -> Result<Vec<String>, Failure> {
+        let mut locked = Vec::with_capacity(keys.len());
+        for chunk in keys.chunks(CHUNK) {
+            locked.extend(loop {
+                match read::lock(connection, table, chunk).await? {
+                    Some(locked) => break locked,
+                    None => self.wait().await?,
+                }
+            });
+        }
+        Ok(locked)
+    }
+}
+
+/// Runs a transaction, again where others were in the way; `moved_is_final` where what moved
+/// meanwhile is no reason to start anew.
+pub(super) async fn retried<T>(
+    lock_timeout: Duration,
+    moved_is_final: bool,
+    mut transaction: impl AsyncFnMut(&mut Patience) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let mut patience = Patience::new(lock_timeout);
+    let mut attempt = 1;
+    loop {
+        let failure = match transaction(&mut patience).await {
+            Ok(done) => return Ok(done),
+            Err(failure) => failure,
+        };
+        let fresh_start_helps = match failure.kind() {
+            Kind::Busy => !patience.is_over(),
+            Kind::Moved => !moved_is_final,
+            Kind::Error
+            | Kind::Refused
+            | Kind::Taken
+            | Kind::Access
+            | Kind::Usage
+            | Kind::BrokenPipe
+            | Kind::Interrupted(_) => false,
+        };
+        if !fresh_start_helps || attempt == ATTEMPTS {
+            return Err(failure);
+        }
+        attempt += 1;
+        tokio::time::sleep(jittered(SHORTEST_PAUSE)).await;
+    }
+}
+
+/// A random duration from half of `pause` to all of it, so that two writers do not meet again and
+/// again.
+fn jittered(pause: Duration) -> Duration {
+    use std::hash::{BuildHasher as _, RandomState};
+    let random = RandomState::new().hash_one(()) % 512;
+    pause / 2 + pause * u32::try_from(random).unwrap_or_default() / 1024
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jitter_stays_within_its_bounds() {
+        let pause = Duration::from_millis(100);
+        for _ in 0..1000 {
+            let found = jittered(pause);
+            assert!(found >= pause / 2 && found <= pause, "{found:?}");
+        }
+    }
+}

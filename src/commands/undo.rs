@@ -1,0 +1,212 @@
+//! `undo`: puts back what a journal says was taken away, where it is still as it was written.
+
+use std::collections::HashMap;
+use std::io;
+
+use super::journal::{ChangesetFile, Run, SavedChangeset};
+use super::retry::{CHUNK, Patience, retried};
+use super::{Interrupt, consent, fix, print, warn};
+use crate::cli::{Format, UndoArgs};
+use crate::db::schema::{Database, Purpose};
+use crate::db::session::{Open, Session};
+use crate::db::{read, write};
+use crate::exit::Outcome;
+use crate::failure::{Failure, Kind};
+use crate::litellm::row::Row;
+use crate::litellm::sites::PERMISSIONS;
+use crate::repair::changeset::{self, Change, Identity};
+use crate::repair::compare;
+use crate::repair::policy::WriteConsent;
+use crate::report::{Ending, Undone, table};
+
+/// Runs `undo`.
+///
+/// # Errors
+///
+/// Why nothing was written.
+pub async fn run(args: &UndoArgs) -> Result<Outcome, Failure> {
+    let asks = consent::asks(&args.write, "undo")?;
+    let saved = SavedChangeset::open(&args.from)?;
+    saved.check_purpose(
+        &[changeset::Purpose::Fix, changeset::Purpose::Undo],
+        "undo takes the journal that fix or undo has kept; a plan is for fix --plan",
+    )?;
+    let run = Run::new();
+    let mut out = if args.write.dry_run {
+        None
+    } else {
+        ChangesetFile::journal(&args.write.journal, "undo", &run)?
+    };
+    let mut undo = Undo {
+        args,
+        saved,
+        run,
+        interrupt: Interrupt::listen()?,
+    };
+    let open = args.connection.open(args.write.lock_timeout);
+    let mut session = undo.interrupt.guard(open).await?;
+    warn_of_another(&undo.saved.contents.header.database, session.database());
+
+    let consent = WriteConsent::from_flag(args.write.yes);
+    let looked = if consent.is_some() {
+        &mut out
+    } else {
+        &mut None
+    };
+    let finish = consent.as_ref().map(|consent| (consent, None));
+    let mut undone = undo.put_back(&mut session, finish, looked).await?;
+    if undone.ending == Ending::Moved {
+        print(&undone, args.format, &mut undo.interrupt).await?;
+        return Err(fix::moved(undone.conflicts.len()));
+    }
+    if asks && !undone.changes.is_empty() {
+        table::write_undone(&undone, &mut io::stderr().lock()).map_err(anyhow::Error::from)?;
+        let answer = consent::ask("Put back", undone.changes.len());
+        let answer = undo.interrupt.guard(answer).await?;
+        undone.ending = Ending::Declined;
+        if let Some(consent) = answer {
+            let finish = Some((&consent, Some(undone.changes.as_slice())));
+            undone = undo.put_back(&mut session, finish, &mut out).await?;
+        }
+        match args.format {
+            Format::Table => table::write_undone_closing(&undone, &mut io::stdout().lock())
+                .map_err(anyhow::Error::from)?,
+            Format::Json => print(&undone, args.format, &mut undo.interrupt).await?,
+        }
+    } else {
+        let printed = print(&undone, args.format, &mut undo.interrupt).await;
+        if let Err(failure) = printed
+            && failure.kind() != Kind::BrokenPipe
+        {
+            return Err(failure.context("the undo is done as the journal says, but"));
+        }
+    }
+    session.close().await;
+    Ok(Outcome::Repaired { held: false })
+}
+
+/// A journal may be of a copy, or of a database that moved; which rows fit is then what decides.
+fn warn_of_another(written: &Identity, database: &Database) {
+    if written.name != database.name || written.schema != database.schema {
+        warn(format_args!(
+            "the journal is of database \"{}\", schema \"{}\"",
+            written.name, written.schema
+        ));
+    }
+}
+
+struct Undo<'a> {
+    args: &'a UndoArgs,
+    saved: SavedChangeset,
+    run: Run,
+    interrupt: Interrupt,
+}
+
+/// With whose word to commit, and what they were shown, if anything.
+type Finish<'a> = Option<(&'a WriteConsent, Option<&'a [Change]>)>;
+
+impl Undo<'_> {
+    /// Runs the transaction, again where others were in the way.
+    async fn put_back(
+        &mut self,
+        session: &mut Session,
+        finish: Finish<'_>,
+        out: &mut Option<ChangesetFile>,
+    ) -> Result<Undone, Failure> {
+        let lock_timeout = self.args.write.lock_timeout;
+        let attempt = async |patience: &mut Patience| {
+            let undone = self.attempt(session, finish, patience, out.as_mut());
+            undone.await
+        };
+        retried(lock_timeout, true, attempt).await
+    }
+
+    async fn attempt(
+        &mut self,
+        session: &mut Session,
+        finish: Finish<'_>,
+        patience: &mut Patience,
+        mut out: Option<&mut ChangesetFile>,
+    ) -> Result<Undone, Failure> {
+        let mut undone = Undone {
+            database: session.database().clone(),
+            ending: Ending::DryRun,
+            changes: Vec::new(),
+            back: 0,
+            conflicts: Vec::new(),
+            journal: None,
+        };
+        let begin = session.begin(Purpose::Write);
+        let mut open = self.interrupt.guard(begin).await?;
+        if let Some(out) = out.as_deref_mut() {
+            out.begin(self.run.header(changeset::Purpose::Undo, &undone.database))?;
+        }
+        let work = prepare(
+            &mut open,
+            &self.saved,
+            patience,
+            out.as_deref_mut(),
+            &mut undone,
+        );
+        self.interrupt.guard(work).await?;
+        if !undone.conflicts.is_empty() && !self.args.skip_changed {
+            undone.ending = Ending::Moved;
+        }
+        let Some((consent, shown)) = finish.filter(|_| undone.ending != Ending::Moved) else {
+            self.interrupt.guard(open.rollback()).await?;
+            return Ok(undone);
+        };
+        if shown.is_some_and(|shown| shown != undone.changes) {
+            return Err(Failure::new(Kind::Moved, "the rows are no longer as shown")
+                .hint("nothing was written; run it again to see them as they are now"));
+        }
+        let mut out = out.filter(|_| !undone.changes.is_empty());
+        self.interrupt
+            .commit(open, consent, out.as_deref_mut())
+            .await?;
+        undone.journal = out.map(|out| out.path().display().to_string());
+        undone.ending = if undone.changes.is_empty() {
+            Ending::NothingToDo
+        } else {
+            Ending::Applied
+        };
+        Ok(undone)
+    }
+}
+
+/// Does everything up to the decision: locks, compares, writes and checks.
+async fn prepare(
+    open: &mut Open<'_>,
+    saved: &SavedChangeset,
+    patience: &mut Patience,
+    mut out: Option<&mut ChangesetFile>,
+    undone: &mut Undone,
+) -> Result<(), Failure> {
+    let (connection, schema) = open.parts();
+    write::lock_out_other_runs(connection).await?;
+    write::enter(connection, schema, &PERMISSIONS).await?;
+    let mut made = saved.changes()?;
+    loop {
+        let made = made.take_chunk(CHUNK)?;
+        if made.is_empty() {
+            return Ok(());
+        }
+        let keys: Vec<String> = made.iter().map(|change| change.key.clone()).collect();
+        let locked = patience.lock(connection, &PERMISSIONS, &keys).await?;
+        let rows = read::cells(connection, schema, &PERMISSIONS, &locked).await?;
+        let by_key: HashMap<&str, &Row> = rows.iter().map(|row| (row.key.as_str(), row)).collect();
+        let mut changes = Vec::new();
+        for change in &made {
+            let row = by_key.get(change.key.as_str()).copied();
+            let todo = compare::take_back(change, row);
+            undone.back += usize::from(todo.change.is_none() && todo.conflicts.is_empty());
+            undone.conflicts.extend(todo.conflicts);
+            changes.extend(todo.change);
+        }
+        if let Some(out) = out.as_deref_mut() {
+            out.rows(&changes)?;
+        }
+        fix::write_rows(connection, schema, &rows, &changes).await?;
+        undone.changes.extend(changes);
+    }
+}

@@ -1,0 +1,552 @@
+//! What a repair changes, row by row, as lines of JSON: the format of journals and saved plans.
+//!
+//! The first line says what the file is, then comes one line a row, then one with their number, and
+//! in a journal whose repair was committed a last one that says so. Each line ends in a sum over
+//! itself and all before it, so that a file cut short or edited is known for what it is, and where.
+//! `fixtures/changeset.schema.json` describes the lines.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+use sha2::{Digest as _, Sha256};
+
+use super::policy::{OnEmpty, Policy};
+use crate::litellm::config::hex;
+use crate::litellm::row::Value;
+use crate::litellm::sites::{self, Site, SiteTable};
+
+/// The version of the format.
+const FORMAT: u32 = 1;
+
+/// What one row holds before and after.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The row's table.
+    pub table: &'static SiteTable,
+    /// The row's primary key.
+    pub key: String,
+    /// The columns that change, in the order of the table's sites; at least one.
+    pub columns: Vec<ColumnChange>,
+}
+
+/// What one column holds before and after.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ColumnChange {
+    /// The column.
+    pub site: &'static Site,
+    /// The value that is replaced.
+    pub before: Value,
+    /// The value that replaces it.
+    pub after: Value,
+}
+
+impl Change {
+    /// The change that takes this one back.
+    #[must_use]
+    pub fn inverse(&self) -> Self {
+        let inverse = |column: &ColumnChange| ColumnChange {
+            site: column.site,
+            before: column.after.clone(),
+            after: column.before.clone(),
+        };
+        Self {
+            table: self.table,
+            key: self.key.clone(),
+            columns: self.columns.iter().map(inverse).collect(),
+        }
+    }
+}
+
+/// What a changeset is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Purpose {
+    /// What `fix --dry-run` would do.
+    Plan,
+    /// What `fix` did, if it was committed.
+    Fix,
+    /// What `undo` did, if it was committed.
+    Undo,
+}
+
+/// The database that a changeset is of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The host that was connected to.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// The database.
+    pub name: String,
+    /// The schema.
+    pub schema: String,
+}
+
+/// The first line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    /// [`FORMAT`].
+    format: u32,
+    /// What the changeset is for.
+    pub purpose: Purpose,
+    /// The version of the tool that wrote it.
+    pub tool: String,
+    /// The run that wrote it.
+    pub run: String,
+    /// When, in UTC.
+    pub time: String,
+    /// Of which database.
+    pub database: Identity,
+    /// What the operator chose for lists that run empty; `None` in an undo.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_empty: Option<Choice>,
+    /// The digest of the servers that references were resolved against; `None` in an undo.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub servers: Option<String>,
+}
+
+/// A [`Policy`] as a changeset keeps it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Choice {
+    /// Leave them.
+    Hold,
+    /// Mark them where that changes nobody's access.
+    Deny,
+    /// Mark them also where that may take access away.
+    DenyNarrowing,
+    /// Empty them.
+    Clear,
+}
+
+impl From<Policy> for Choice {
+    fn from(policy: Policy) -> Self {
+        match policy.on_empty {
+            OnEmpty::Hold => Self::Hold,
+            OnEmpty::Deny {
+                accept_narrowing: false,
+            } => Self::Deny,
+            OnEmpty::Deny {
+                accept_narrowing: true,
+            } => Self::DenyNarrowing,
+            OnEmpty::Clear => Self::Clear,
+        }
+    }
+}
+
+impl From<Choice> for Policy {
+    fn from(choice: Choice) -> Self {
+        let on_empty = match choice {
+            Choice::Hold => OnEmpty::Hold,
+            Choice::Deny | Choice::DenyNarrowing => OnEmpty::Deny {
+                accept_narrowing: choice == Choice::DenyNarrowing,
+            },
+            Choice::Clear => OnEmpty::Clear,
+        };
+        Self { on_empty }
+    }
+}
+
+impl Header {
+    /// The first line of a changeset that this version writes.
+    #[must_use]
+    pub fn new(purpose: Purpose, run: String, time: String, database: Identity) -> Self {
+        Self {
+            format: FORMAT,
+            purpose,
+            tool: env!("CARGO_PKG_VERSION").to_owned(),
+            run,
+            time,
+            database,
+            on_empty: None,
+            servers: None,
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+enum Line {
+    Changeset(Header),
+    Row(RowLine),
+    End { rows: u64 },
+    Committed { time: String },
+}
+
+#[derive(Serialize, Deserialize)]
+struct RowLine {
+    table: String,
+    key: String,
+    columns: BTreeMap<String, ColumnLine>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ColumnLine {
+    before: Json,
+    after: Json,
+}
+
+impl From<&Change> for RowLine {
+    fn from(change: &Change) -> Self {
+        let column = |column: &ColumnChange| {
+            let line = ColumnLine {
+                before: column.before.to_json(),
+                after: column.after.to_json(),
+            };
+            (column.site.column.to_owned(), line)
+        };
+        Self {
+            table: change.table.table.to_owned(),
+            key: change.key.clone(),
+            columns: change.columns.iter().map(column).collect(),
+        }
+    }
+}
+
+impl RowLine {
+    fn change(self) -> Result<Change, String> {
+        let table = sites::table(&self.table)
+            .ok_or_else(|| format!("this mcp-prune does not repair table \"{}\"", self.table))?;
+        let mut columns = Vec::new();
+        for site in table.sites {
+            let Some(line) = self.columns.get(site.column) else {
+                continue;
+            };
+            let value = |json: &Json| {
+                Value::from_json(site.shape, json.clone())
+                    .map_err(|malformed| format!("\"{}\": {malformed}", site.column))
+            };
+            columns.push(ColumnChange {
+                site,
+                before: value(&line.before)?,
+                after: value(&line.after)?,
+            });
+        }
+        if columns.len() != self.columns.len() || columns.is_empty() {
+            return Err(format!(
+                "this mcp-prune does not repair every column named of \"{}\"",
+                self.table
+            ));
+        }
+        Ok(Change {
+            table,
+            key: self.key,
+            columns,
+        })
+    }
+}
+
+/// Writes the lines of a changeset.
+#[derive(Debug, Default)]
+pub struct Encoder {
+    sum: String,
+    rows: u64,
+}
+
+impl Encoder {
+    /// The first line.
+    #[must_use]
+    pub fn header(&mut self, header: Header) -> String {
+        self.line(&Line::Changeset(header))
+    }
+
+    /// The line of a row.
+    #[must_use]
+    pub fn row(&mut self, change: &Change) -> String {
+        self.rows += 1;
+        self.line(&Line::Row(change.into()))
+    }
+
+    /// The line after the last row.
+    #[must_use]
+    pub fn end(&mut self) -> String {
+        let rows = self.rows;
+        self.line(&Line::End { rows })
+    }
+
+    /// The line that says that the repair was committed.
+    #[must_use]
+    pub fn committed(&mut self, time: String) -> String {
+        self.line(&Line::Committed { time })
+    }
+
+    /// The line with its sum and the newline.
+    fn line(&mut self, line: &Line) -> String {
+        let body = serde_json::json!(line).to_string();
+        self.sum = sum(&self.sum, &body);
+        let open = body.strip_suffix('}').unwrap_or(&body);
+        format!("{open},{SUM}{}\"}}\n", self.sum)
+    }
+}
+
+const SUM: &str = "\"sum\":\"";
+
+/// The first 16 hexadecimal digits of the SHA-256 of the sum before and the line.
+fn sum(before: &str, body: &str) -> String {
+    let digest = Sha256::new().chain_update(before).chain_update(body);
+    hex(&digest.finalize()[..8])
+}
+
+/// What is wrong with a changeset, and at which line, from 1.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
+    /// The line.
+    pub line: u64,
+    /// What is wrong there.
+    pub what: String,
+}
+
+/// "line 3: ..."
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: {}", self.line, self.what)
+    }
+}
+
+/// Reads the lines of a changeset.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    line: u64,
+    sum: String,
+    rows: u64,
+    header: Option<Header>,
+    ended: bool,
+    committed: bool,
+}
+
+impl Decoder {
+    /// Reads the next line, without its newline; a row yields its change.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the line.
+    pub fn line(&mut self, text: &str) -> Result<Option<Change>, Damage> {
+        self.line += 1;
+        let damage = |what: String| Damage {
+            line: self.line,
+            what,
+        };
+        let (open, rest) = text
+            .rsplit_once(&format!(",{SUM}"))
+            .ok_or_else(|| damage("this is no line of a changeset, or it is cut short".into()))?;
+        let body = format!("{open}}}");
+        let expected = sum(&self.sum, &body);
+        if rest.strip_suffix("\"}") != Some(expected.as_str()) {
+            return Err(damage(
+                "the line, or one before it, was changed or taken out after it was written".into(),
+            ));
+        }
+        let line = serde_json::from_str(&body)
+            .map_err(|error| damage(format!("this mcp-prune cannot read it: {error}")))?;
+        let change = match line {
+            Line::Changeset(header) if self.line == 1 && header.format == FORMAT => {
+                self.header = Some(header);
+                None
+            }
+            Line::Changeset(header) if self.line == 1 => {
+                return Err(damage(format!(
+                    "the format is version {}, and this mcp-prune reads version {FORMAT}",
+                    header.format
+                )));
+            }
+            Line::Row(row) if self.header.is_some() && !self.ended => {
+                self.rows += 1;
+                Some(row.change().map_err(damage)?)
+            }
+            Line::End { rows } if self.header.is_some() && !self.ended && rows == self.rows => {
+                self.ended = true;
+                None
+            }
+            Line::Committed { .. } if self.ended && !self.committed => {
+                self.committed = true;
+                None
+            }
+            Line::Changeset(_) | Line::Row(_) | Line::End { .. } | Line::Committed { .. } => {
+                return Err(damage("the line does not belong here".into()));
+            }
+        };
+        self.sum = expected;
+        Ok(change)
+    }
+
+    /// Tells what was read, once there are no more lines.
+    ///
+    /// # Errors
+    ///
+    /// Where the closing line is missing.
+    pub fn finish(self) -> Result<Contents, Damage> {
+        match self.header {
+            Some(header) if self.ended => Ok(Contents {
+                header,
+                rows: self.rows,
+                committed: self.committed,
+            }),
+            Some(_) | None => Err(Damage {
+                line: self.line + 1,
+                what: "the file ends here, before its closing line: the run that wrote it did not \
+                       get to its commit"
+                    .to_owned(),
+            }),
+        }
+    }
+}
+
+/// What a whole changeset is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Contents {
+    /// Its first line.
+    pub header: Header,
+    /// How many rows it changes.
+    pub rows: u64,
+    /// Whether it says that it was committed. It may have been without: the last line is written
+    /// after the commit.
+    pub committed: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::litellm::sites::PERMISSIONS;
+
+    fn header() -> Header {
+        let database = Identity {
+            host: "db".to_owned(),
+            port: 5432,
+            name: "litellm".to_owned(),
+            schema: "public".to_owned(),
+        };
+        let time = "2026-01-02T03:04:05Z".to_owned();
+        Header::new(Purpose::Fix, "1a2b3c4d".to_owned(), time, database)
+    }
+
+    fn array(references: &[&str]) -> Value {
+        Value::Array(references.iter().map(|r| (*r).to_owned()).collect())
+    }
+
+    fn change(key: &str, before: Value, after: Value) -> Change {
+        Change {
+            table: &PERMISSIONS,
+            key: key.to_owned(),
+            columns: vec![ColumnChange {
+                site: &PERMISSIONS.sites[0],
+                before,
+                after,
+            }],
+        }
+    }
+
+    fn written(changes: &[Change]) -> Vec<String> {
+        let mut encoder = Encoder::default();
+        let mut lines = vec![encoder.header(header())];
+        lines.extend(changes.iter().map(|change| encoder.row(change)));
+        lines.push(encoder.end());
+        lines.push(encoder.committed("2026-01-02T03:04:06Z".to_owned()));
+        lines
+    }
+
+    fn read(lines: &[String]) -> Result<(Vec<Change>, Contents), Damage> {
+        let mut decoder = Decoder::default();
+        let mut changes = Vec::new();
+        for line in lines {
+            changes.extend(decoder.line(line.trim_end_matches('\n'))?);
+        }
+        Ok((changes, decoder.finish()?))
+    }
+
+    fn two() -> Vec<Change> {
+        vec![
+            change("p-1", array(&["a", "gone", "a"]), array(&["a", "a"])),
+            change("p-\u{e9}\n\"", array(&["gone"]), array(&[])),
+        ]
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let lines = written(&two());
+        assert_eq!(lines.len(), 5);
+        assert!(lines.iter().all(|line| line.matches('\n').count() == 1));
+        let (changes, contents) = read(&lines).unwrap();
+        assert_eq!(changes, two());
+        let expected = Contents {
+            header: header(),
+            rows: 2,
+            committed: true,
+        };
+        assert_eq!(contents, expected);
+        assert!(!read(&lines[..4]).unwrap().1.committed);
+    }
+
+    #[test]
+    fn a_file_cut_short_is_refused_where_it_ends() {
+        let lines = written(&two());
+        for end in 0..4 {
+            let damage = read(&lines[..end]).unwrap_err();
+            assert_eq!(damage.line, u64::try_from(end).unwrap() + 1, "{damage}");
+        }
+        let mut half = lines[..3].to_vec();
+        half[2].truncate(30);
+        assert_eq!(read(&half).unwrap_err().line, 3);
+    }
+
+    #[test]
+    fn an_edited_file_is_refused_at_the_line() {
+        let lines = written(&two());
+        let mut edited = lines.clone();
+        edited[1] = edited[1].replace("\"gone\"", "\"other\"");
+        assert_eq!(read(&edited).unwrap_err().line, 2);
+        let mut without = lines.clone();
+        without.remove(1);
+        assert_eq!(read(&without).unwrap_err().line, 2);
+        let mut swapped = lines.clone();
+        swapped.swap(1, 2);
+        assert_eq!(read(&swapped).unwrap_err().line, 2);
+        let mut more = lines;
+        more.push(more[3].clone());
+        assert_eq!(read(&more).unwrap_err().line, 6);
+    }
+
+    #[test]
+    fn another_format_and_an_unknown_place_are_named() {
+        let later = Header {
+            format: 2,
+            ..header()
+        };
+        let line = Encoder::default().header(later);
+        let damage = read(&[line]).unwrap_err();
+        assert!(damage.to_string().contains("version 2"), "{damage}");
+
+        let mut encoder = Encoder::default();
+        let mut lines = vec![encoder.header(header())];
+        let elsewhere = RowLine {
+            table: "LiteLLM_Elsewhere".to_owned(),
+            ..RowLine::from(&two()[0])
+        };
+        lines.push(encoder.line(&Line::Row(elsewhere)));
+        let damage = read(&lines).unwrap_err();
+        assert_eq!(damage.line, 2);
+        assert!(damage.what.contains("LiteLLM_Elsewhere"), "{damage}");
+    }
+
+    proptest! {
+        #[test]
+        fn any_change_survives_and_its_inverse_inverted_is_itself(
+            key in ".*",
+            before in prop::collection::vec(".*", 0..4),
+            tools in prop::collection::btree_map(".*", prop::collection::vec(".*", 0..3), 0..3),
+        ) {
+            let mut change = change(&key, Value::Array(before), Value::Array(vec![]));
+            change.columns.push(ColumnChange {
+                site: &PERMISSIONS.sites[1],
+                before: Value::Keys(tools),
+                after: Value::Keys(BTreeMap::new()),
+            });
+            prop_assert_eq!(&change.inverse().inverse(), &change);
+            let (read, _) = read(&written(std::slice::from_ref(&change))).unwrap();
+            prop_assert_eq!(read, vec![change]);
+        }
+    }
+}

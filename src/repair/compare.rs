@@ -1,0 +1,224 @@
+//! A change, and the row as it is now: whether the one still fits the other.
+
+use std::fmt;
+
+use super::changeset::{Change, ColumnChange};
+use super::plan::{Reason, RowPlan};
+use crate::litellm::row::{Row, Stored, Value};
+use crate::litellm::server::{Resolution, ServerCatalog};
+
+/// A column that is not as a plan or journal has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conflict {
+    /// The row's table.
+    pub table: &'static str,
+    /// The row's primary key.
+    pub row: String,
+    /// The column.
+    pub column: &'static str,
+    /// What it should hold.
+    pub expected: Value,
+    /// What is there instead.
+    pub found: Found,
+}
+
+/// What moved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// The row is gone.
+    NoRow,
+    /// The column holds something else.
+    Stored(Stored),
+    /// A reference that was to be removed is stale no longer.
+    ServerBack(String),
+    /// A reference that was to be removed would be held now.
+    WouldHold(Reason),
+}
+
+impl Found {
+    /// The value that is there instead, if it is one.
+    #[must_use]
+    pub fn value(&self) -> Option<&Value> {
+        match self {
+            Self::Stored(stored) => stored.as_ref().ok(),
+            Self::NoRow | Self::ServerBack(_) | Self::WouldHold(_) => None,
+        }
+    }
+
+    /// The name of what moved in JSON.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::NoRow => "row-gone",
+            Self::Stored(_) => "changed",
+            Self::ServerBack(_) => "server-back",
+            Self::WouldHold(_) => "would-hold",
+        }
+    }
+}
+
+/// What moved in words, where it is no value.
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoRow => f.write_str("the row is gone"),
+            Self::Stored(Ok(_)) => f.write_str("changed"),
+            Self::Stored(Err(malformed)) => malformed.fmt(f),
+            Self::ServerBack(reference) => write!(f, "{reference} is stale no longer"),
+            Self::WouldHold(reason) => write!(f, "would be held now: {reason}"),
+        }
+    }
+}
+
+/// What it takes to take a change back.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TakeBack {
+    /// What to write; `None` where everything is back already or something else is there.
+    pub change: Option<Change>,
+    /// The columns that hold neither what the change wrote nor what it replaced.
+    pub conflicts: Vec<Conflict>,
+}
+
+/// Compares `made`, a change that was made, with its row; columns that are back are left out, and so
+/// is a row of which any column holds something else.
+#[must_use]
+pub fn take_back(made: &Change, row: Option<&Row>) -> TakeBack {
+    let mut inverse = made.inverse();
+    let mut conflicts = Vec::new();
+    inverse.columns.retain(|column| match stored(row, column) {
+        Some(Ok(value)) if *value == column.before => true,
+        Some(Ok(value)) if *value == column.after => false,
+        found => {
+            conflicts.push(conflict(made, column, found));
+            false
+        }
+    });
+    let writes = conflicts.is_empty() && !inverse.columns.is_empty();
+    TakeBack {
+        change: writes.then_some(inverse),
+        conflicts,
+    }
+}
+
+/// Compares `planned` with its row and with what would be planned for it now; empty where the plan
+/// still holds.
+#[must_use]
+pub fn with_plan(
+    planned: &Change,
+    row: Option<&Row>,
+    now: Option<&RowPlan>,
+    catalog: &ServerCatalog,
+) -> Vec<Conflict> {
+    let mut conflicts = Vec::new();
+    for column in &planned.columns {
+        let found = stored(row, column);
+        if found != Some(&Ok(column.before.clone())) {
+            conflicts.push(conflict(planned, column, found));
+            continue;
+        }
+        let edits = now.into_iter().flat_map(|plan| &plan.edits);
+        let mut same = edits.filter(|e| e.site() == column.site && e.after() == column.after);
+        if same.next().is_none() {
+            let mut moved = conflict(planned, column, None);
+            moved.found = why_not(column, now, catalog);
+            conflicts.push(moved);
+        }
+    }
+    conflicts
+}
+
+fn stored<'a>(row: Option<&'a Row>, column: &ColumnChange) -> Option<&'a Stored> {
+    let cell = row?.cells.iter().find(|cell| cell.site == column.site)?;
+    Some(&cell.stored)
+}
+
+fn conflict(change: &Change, column: &ColumnChange, found: Option<&Stored>) -> Conflict {
+    Conflict {
+        table: change.table.table,
+        row: change.key.clone(),
+        column: column.site.column,
+        expected: column.before.clone(),
+        found: found.map_or(Found::NoRow, |stored| Found::Stored(stored.clone())),
+    }
+}
+
+/// Why a column that holds what was planned for would not be changed so now.
+fn why_not(column: &ColumnChange, now: Option<&RowPlan>, catalog: &ServerCatalog) -> Found {
+    let back = column
+        .before
+        .references()
+        .filter(|r| column.after.references().all(|left| left != *r))
+        .find(|reference| catalog.resolve(reference) != Resolution::Stale);
+    if let Some(reference) = back {
+        return Found::ServerBack(reference.to_owned());
+    }
+    let held = now.into_iter().flat_map(|plan| &plan.held);
+    let mut held = held.filter(|held| held.column == column.site.column);
+    held.next().map_or_else(
+        || Found::Stored(Ok(column.before.clone())),
+        |held| Found::WouldHold(held.reason),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::litellm::row::Cell;
+    use crate::litellm::sites::PERMISSIONS;
+
+    fn array(references: &[&str]) -> Value {
+        Value::Array(references.iter().map(|r| (*r).to_owned()).collect())
+    }
+
+    fn row(stored: Stored) -> Row {
+        Row {
+            key: "p-1".to_owned(),
+            cells: vec![Cell {
+                site: &PERMISSIONS.sites[0],
+                stored,
+            }],
+            owners: Vec::new(),
+        }
+    }
+
+    /// What took "gone" away.
+    fn made() -> Change {
+        Change {
+            table: &PERMISSIONS,
+            key: "p-1".to_owned(),
+            columns: vec![ColumnChange {
+                site: &PERMISSIONS.sites[0],
+                before: array(&["gone", "a"]),
+                after: array(&["a"]),
+            }],
+        }
+    }
+
+    #[test]
+    fn only_what_was_written_is_taken_back() {
+        let as_written = row(Ok(array(&["a"])));
+        let back = row(Ok(array(&["gone", "a"])));
+        let todo = take_back(&made(), Some(&as_written));
+        assert_eq!(todo.change, Some(made().inverse()));
+        assert_eq!(take_back(&made(), Some(&back)), TakeBack::default());
+    }
+
+    #[test]
+    fn what_somebody_else_wrote_is_a_conflict() {
+        let malformed = crate::litellm::row::Malformed::NullElement;
+        for (row, found) in [
+            (None, Found::NoRow),
+            (
+                Some(row(Ok(array(&["a", "b"])))),
+                Found::Stored(Ok(array(&["a", "b"]))),
+            ),
+            (Some(row(Err(malformed))), Found::Stored(Err(malformed))),
+        ] {
+            let taken = take_back(&made(), row.as_ref());
+            assert_eq!(taken.change, None);
+            assert_eq!(taken.conflicts.len(), 1);
+            assert_eq!(taken.conflicts[0].expected, array(&["a"]));
+            assert_eq!(taken.conflicts[0].found, found);
+        }
+    }
+}
