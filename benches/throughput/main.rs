@@ -520,7 +520,7 @@ fn time(runs: &Runs) -> String {
 /// Nothing is known of a process that ends before it can be asked.
 fn memory(runs: &Runs) -> String {
     match runs.peak() {
-        0.0 => "-".to_owned(),
+        ..1.0 => "-".to_owned(),
         peak => format!("{peak:.0} MiB"),
     }
 }
