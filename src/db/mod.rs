@@ -1,6 +1,7 @@
 //! The only place that knows sqlx.
 //!
-//! Every query is `persistent(false)`: a named statement would stay behind on the server connection
+//! A statement without parameters is sent as it is (`raw_sql`), which takes one round trip where a
+//! prepared one takes two. Every query is `persistent(false)`: a named statement would stay behind on the server connection
 //! that a pooler in transaction mode hands to somebody else next.
 
 pub mod around;

@@ -43,8 +43,7 @@ pub async fn servers(
             ("{table}", ident(SERVER_TABLE)),
         ],
     );
-    let rows = sqlx::query(sql)
-        .persistent(false)
+    let rows = sqlx::raw_sql(sql)
         .fetch_all(connection)
         .await
         .map_err(failed("read the MCP servers"))?;
@@ -102,12 +101,11 @@ pub async fn clients(
             ("{servers}", ident(SERVER_TABLE)),
         ],
     );
-    let clients: Vec<String> = sqlx::query_scalar(sql)
-        .persistent(false)
+    let rows = sqlx::raw_sql(sql)
         .fetch_all(connection)
         .await
         .map_err(failed("read which servers have an OAuth client"))?;
-    Ok(clients.into_iter().collect())
+    Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
 const SAVED_SERVERS: &str =
@@ -128,11 +126,11 @@ pub async fn has_saved_servers(
         return Ok(false);
     }
     let fragments = [("{config}", ident(config)), ("{name}", ident(name))];
-    sqlx::query_scalar(statement(SAVED_SERVERS, &fragments))
-        .persistent(false)
+    let row = sqlx::raw_sql(statement(SAVED_SERVERS, &fragments))
         .fetch_one(connection)
         .await
-        .map_err(failed("look for a saved config"))
+        .map_err(failed("look for a saved config"))?;
+    Ok(row.get(0))
 }
 
 // The functions stand in the select list, where PostgreSQL evaluates them in parallel workers without
@@ -232,11 +230,11 @@ pub async fn count_naming(
         ("{table}", ident(table.table)),
         ("{names}", names.join(" OR ")),
     ];
-    let count: i64 = sqlx::query_scalar(statement(COUNT_NAMING, &fragments))
-        .persistent(false)
+    let row = sqlx::raw_sql(statement(COUNT_NAMING, &fragments))
         .fetch_one(connection)
         .await
         .map_err(failed("count the rows that name servers"))?;
+    let count: i64 = row.get(0);
     Ok(usize::try_from(count).unwrap_or_default())
 }
 

@@ -139,7 +139,7 @@ const COLUMNS: &str = r"
 SELECT c.relname::text, a.attname::text, format_type(a.atttypid, NULL),
        has_column_privilege(c.oid, a.attnum, 'SELECT'),
        has_column_privilege(c.oid, a.attnum, 'UPDATE'),
-       row_security_active(c.oid)
+       row_security_active(c.oid), has_schema_privilege(n.oid, 'USAGE')
 FROM pg_class AS c
 JOIN pg_namespace AS n ON n.oid = c.relnamespace
 JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -161,9 +161,6 @@ SELECT n.nspname::text
 FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
 WHERE c.relname = $1 AND c.relkind IN ('r', 'p')
 ORDER BY 1";
-
-const MAY_USE: &str = r"
-SELECT has_schema_privilege(n.oid, 'USAGE') FROM pg_namespace AS n WHERE n.nspname = $1";
 
 impl Schema {
     /// Asks the catalog for LiteLLM's tables and checks that `purpose` can be served.
@@ -193,7 +190,9 @@ impl Schema {
             .await
             .map_err(failed("read the system catalog"))?;
         let mut tables: BTreeMap<String, Table> = BTreeMap::new();
+        let mut may_use = false;
         for row in rows {
+            may_use = row.get(6);
             let table = tables.entry(row.get(0)).or_default();
             table.hides_rows = row.get(5);
             table.columns.insert(
@@ -212,7 +211,7 @@ impl Schema {
         if let Err(reason) = schema.check_litellm() {
             return Err(not_litellm(connection, database, &reason).await);
         }
-        check_usage(connection, database).await?;
+        check_usage(may_use, database)?;
         schema.check_privileges(database, purpose)?;
         schema.check_row_security(database)?;
         schema.unknown_links = schema.links_unknown(connection, database).await?;
@@ -481,13 +480,7 @@ async fn not_litellm(connection: &mut PgConnection, database: &Database, why: &s
     }
 }
 
-async fn check_usage(connection: &mut PgConnection, database: &Database) -> Result<(), Failure> {
-    let may_use: bool = sqlx::query_scalar(MAY_USE)
-        .persistent(false)
-        .bind(&database.schema)
-        .fetch_one(connection)
-        .await
-        .map_err(failed("read the system catalog"))?;
+fn check_usage(may_use: bool, database: &Database) -> Result<(), Failure> {
     if may_use {
         return Ok(());
     }

@@ -83,8 +83,7 @@ impl Session {
         schema: Option<String>,
         timeouts: Timeouts,
     ) -> Result<Self, Failure> {
-        let row = sqlx::query(WHO)
-            .persistent(false)
+        let row = sqlx::raw_sql(WHO)
             .fetch_one(&mut connection)
             .await
             .map_err(failed("ask the server which database this is"))?;

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::{Ending, Report, Summary, Undone};
 use crate::db::schema::Database;
@@ -52,12 +52,21 @@ struct ServersV1 {
     config: Option<usize>,
 }
 
+/// A list that is made while it is written, so that it is never in memory as a whole.
+struct Each<F>(F);
+
+impl<F: Fn() -> I, I: Iterator<Item: Serialize>> Serialize for Each<F> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq((self.0)())
+    }
+}
+
 #[derive(Serialize)]
-struct ScanV1<'a> {
+struct ScanV1<'a, F> {
     #[serde(flatten)]
     head: Head<'a>,
     summary: ScanSummaryV1,
-    findings: Vec<FindingV1<'a>>,
+    findings: F,
 }
 
 #[derive(Serialize)]
@@ -121,12 +130,12 @@ struct IfEmptiedV1<'a> {
 }
 
 #[derive(Serialize)]
-struct FixV1<'a> {
+struct FixV1<'a, C, H> {
     #[serde(flatten)]
     head: Head<'a>,
     outcome: &'static str,
-    changes: Vec<ChangeV1<'a>>,
-    held: Vec<HeldV1<'a>>,
+    changes: C,
+    held: H,
     summary: FixSummaryV1,
     /// Where a saved plan no longer holds.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -318,26 +327,28 @@ fn conflict(conflict: &Conflict) -> ConflictV1<'_> {
     }
 }
 
-fn scan(report: &Report, summary: Summary) -> ScanV1<'_> {
-    let findings = report.plans.iter().flat_map(|plan| {
-        plan.audit.findings.iter().map(|finding| FindingV1 {
-            kind: finding.kind.name(),
-            table: plan.audit.table,
-            row: &plan.audit.row,
-            column: finding.column,
-            reference: finding.reference.as_deref(),
-            last_grant: finding.last_grant,
-            detail: match finding.kind {
-                Kind::Malformed(malformed) => Some(malformed.to_string()),
-                Kind::Stale | Kind::Unverified | Kind::Inactive => None,
-            },
-            successor: finding.successor.as_ref().map(|successor| SuccessorV1 {
-                name: &successor.name,
-                ids: successor.ids.iter().map(String::as_str).collect(),
-            }),
-            owners: owners(&plan.audit),
+fn scan(report: &Report, summary: Summary) -> impl Serialize {
+    let findings = || {
+        report.plans.iter().flat_map(|plan| {
+            plan.audit.findings.iter().map(|finding| FindingV1 {
+                kind: finding.kind.name(),
+                table: plan.audit.table,
+                row: &plan.audit.row,
+                column: finding.column,
+                reference: finding.reference.as_deref(),
+                last_grant: finding.last_grant,
+                detail: match finding.kind {
+                    Kind::Malformed(malformed) => Some(malformed.to_string()),
+                    Kind::Stale | Kind::Unverified | Kind::Inactive => None,
+                },
+                successor: finding.successor.as_ref().map(|successor| SuccessorV1 {
+                    name: &successor.name,
+                    ids: successor.ids.iter().map(String::as_str).collect(),
+                }),
+                owners: owners(&plan.audit),
+            })
         })
-    });
+    };
     ScanV1 {
         head: head(report, "scan"),
         summary: ScanSummaryV1 {
@@ -348,28 +359,36 @@ fn scan(report: &Report, summary: Summary) -> ScanV1<'_> {
             malformed: summary.malformed,
             last_grant_rows: summary.last_grant_rows,
         },
-        findings: findings.collect(),
+        findings: Each(findings),
     }
 }
 
-fn fix(report: &Report, summary: Summary) -> FixV1<'_> {
-    let changed = report.plans.iter().filter(|plan| !plan.edits.is_empty());
-    let held = report.plans.iter().flat_map(|plan| {
-        plan.held.iter().map(|held| HeldV1 {
-            table: plan.audit.table,
-            row: &plan.audit.row,
-            column: held.column,
-            reference: &held.reference,
-            reason: held.reason.name(),
-            owners: owners(&plan.audit),
+fn fix(report: &Report, summary: Summary) -> impl Serialize {
+    let changed = || {
+        report
+            .plans
+            .iter()
+            .filter(|plan| !plan.edits.is_empty())
+            .map(change)
+    };
+    let held = || {
+        report.plans.iter().flat_map(|plan| {
+            plan.held.iter().map(|held| HeldV1 {
+                table: plan.audit.table,
+                row: &plan.audit.row,
+                column: held.column,
+                reference: &held.reference,
+                reason: held.reason.name(),
+                owners: owners(&plan.audit),
+            })
         })
-    });
+    };
     FixV1 {
         head: head(report, "fix"),
         outcome: report.ending.name(),
         conflicts: report.conflicts.iter().map(conflict).collect(),
-        changes: changed.map(change).collect(),
-        held: held.collect(),
+        changes: Each(changed),
+        held: Each(held),
         summary: FixSummaryV1 {
             rows_changed: summary.rows_changed,
             references_removed: summary.references_removed,
