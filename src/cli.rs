@@ -185,6 +185,15 @@ pub struct RepairArgs {
     /// What to do with lists that would run empty.
     #[command(flatten)]
     pub empty: EmptyArgs,
+    /// Rewrite a deleted server's references to another server's; repeatable
+    #[arg(long, value_name = "OLD=NEW", value_parser = remap, help_heading = REPAIR)]
+    pub remap: Vec<(String, String)>,
+    /// Remap what a CSV file with the header old,new says
+    #[arg(long, value_name = "FILE", help_heading = REPAIR)]
+    pub remap_file: Option<PathBuf>,
+    /// Remap what this config.yaml named to the ids that --litellm-config gives the same servers
+    #[arg(long, value_name = "FILE", requires = "litellm_config", help_heading = REPAIR)]
+    pub previous_litellm_config: Vec<PathBuf>,
     /// Repair even if the server table has no rows
     #[arg(long, help_heading = REPAIR)]
     pub allow_empty_server_table: bool,
@@ -198,7 +207,7 @@ pub struct RepairArgs {
     #[arg(long, value_name = "FILE", requires = "dry_run", help_heading = REPAIR)]
     pub plan_out: Option<PathBuf>,
     /// Do exactly what a plan says that --plan-out saved, or nothing
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["plan_out", "on_empty", "accept_narrowing", "accept_widening"], help_heading = REPAIR)]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["plan_out", "on_empty", "accept_narrowing", "accept_widening", "remap", "remap_file", "previous_litellm_config"], help_heading = REPAIR)]
     pub plan: Option<PathBuf>,
 }
 
@@ -303,6 +312,15 @@ fn seconds(text: &str) -> Result<Duration, String> {
         return Err("must be 0 or at least 0.001 seconds".to_owned());
     }
     Ok(Duration::from_secs_f64(seconds))
+}
+
+fn remap(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((old, new)) if !old.is_empty() && !new.is_empty() && old != new => {
+            Ok((old.to_owned(), new.to_owned()))
+        }
+        Some(_) | None => Err("must be OLD=NEW, two different references".to_owned()),
+    }
 }
 
 fn percent(text: &str) -> Result<f64, String> {

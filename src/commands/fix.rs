@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 
+use anyhow::Context as _;
+
 use super::journal::{ChangesetFile, Run, SavedChangeset};
 use super::retry::{CHUNK, Patience, retried};
 use super::{Beyond, Interrupt, consent, planning, print, warn_unknown_owners, warn_unset};
-use crate::cli::{EmptyArgs, FixArgs, Format, OnEmpty};
+use crate::cli::{EmptyArgs, FixArgs, Format, OnEmpty, RepairArgs};
 use crate::db::read;
 use crate::db::schema::{Database, Purpose, Schema};
 use crate::db::session::{Connection, Open, Session};
@@ -80,12 +82,18 @@ pub async fn run(args: &FixArgs) -> Result<Outcome, Failure> {
         (None, true) => None,
         (None, false) => ChangesetFile::journal(&write.journal, "fix", &run)?,
     };
+    let mut beyond = Beyond::read(&args.servers)?;
+    beyond.remaps = match &saved {
+        Some(saved) => saved.contents.header.remaps.clone(),
+        None => args.repair.remaps()?,
+    };
+    beyond.read_previous(&args.repair.previous_litellm_config)?;
     let mut fix = Fix {
         args,
         policy,
         saved,
         run,
-        beyond: Beyond::read(&args.servers)?,
+        beyond,
         interrupt: Interrupt::listen()?,
     };
     let open = args.connection.open(write.lock_timeout);
@@ -164,6 +172,37 @@ impl EmptyArgs {
             OnEmpty::Clear => policy::OnEmpty::Clear,
         };
         Ok(Policy { on_empty })
+    }
+}
+
+impl RepairArgs {
+    /// What the operator says that deleted servers are by now.
+    fn remaps(&self) -> Result<BTreeMap<String, String>, Failure> {
+        let mut pairs = self.remap.clone();
+        if let Some(path) = &self.remap_file {
+            let cannot = || format!("cannot read --remap-file {}", path.display());
+            let mut reader = csv::Reader::from_path(path).with_context(cannot)?;
+            if reader.headers().with_context(cannot)? != vec!["old", "new"] {
+                return Err(Failure::new(Kind::Error, cannot())
+                    .hint("its first line must be the header: old,new"));
+            }
+            for pair in reader.deserialize() {
+                pairs.push(pair.with_context(cannot)?);
+            }
+        }
+        let mut remaps = BTreeMap::new();
+        for (old, new) in pairs {
+            if remaps
+                .insert(old.clone(), new.clone())
+                .is_some_and(|other| other != new)
+            {
+                return Err(Failure::new(
+                    Kind::Usage,
+                    format!("{old} is remapped twice, to different servers"),
+                ));
+            }
+        }
+        Ok(remaps)
     }
 }
 
@@ -376,6 +415,7 @@ impl Job<'_> {
         };
         let mut header = self.run.header(purpose, self.database);
         header.on_empty = Some(self.policy.into());
+        header.remaps.clone_from(catalog.remaps());
         header.servers = Some(catalog.digest());
         header
     }

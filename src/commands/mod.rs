@@ -9,8 +9,9 @@ mod retry;
 pub mod scan;
 pub mod undo;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -24,7 +25,8 @@ use crate::db::schema::Schema;
 use crate::db::session::{Connection, Open, Session, Timeouts};
 use crate::db::target::Target;
 use crate::failure::{Failure, Kind};
-use crate::litellm::server::{ConfigServers, ServerCatalog};
+use crate::litellm::config::remaps;
+use crate::litellm::server::{ConfigServers, Resolution, ServerCatalog};
 use crate::repair::policy::WriteConsent;
 use crate::report::Render;
 
@@ -34,6 +36,10 @@ pub(crate) struct Beyond {
     kept: BTreeSet<String>,
     /// `None` where nothing was said of config servers.
     configs: Option<Vec<ConfigFile>>,
+    /// What deleted servers are by now.
+    pub(crate) remaps: BTreeMap<String, String>,
+    /// The configs from before an edit that gave servers new ids.
+    previous: Vec<ConfigFile>,
 }
 
 impl Beyond {
@@ -62,6 +68,8 @@ impl Beyond {
             paths.iter().map(|path| ConfigFile::read(path)).collect();
         Ok(Self {
             kept,
+            remaps: BTreeMap::new(),
+            previous: Vec::new(),
             configs: Some(configs?).filter(|c| args.no_config_servers || !c.is_empty()),
         })
     }
@@ -85,7 +93,46 @@ impl Beyond {
                 ConfigServers::Known(servers?.concat())
             }
         };
-        Ok(ServerCatalog::new(&servers, self.kept.clone(), config))
+        let mut remaps = self.previous_remaps(&config, schema)?;
+        let catalog = ServerCatalog::new(&servers, self.kept.clone(), config);
+        remaps.retain(|old, _| catalog.resolve(old) == Resolution::Stale);
+        remaps.extend(self.remaps.clone());
+        catalog.remapping(&remaps).map_err(|bad| {
+            Failure::new(Kind::Refused, format!("cannot remap: {bad}"))
+                .hint("remap from a deleted server to one that is served; scan tells them apart")
+        })
+    }
+
+    /// Reads the configs from before an edit.
+    pub(crate) fn read_previous(&mut self, paths: &[PathBuf]) -> Result<(), Failure> {
+        let configs: Result<Vec<ConfigFile>, Failure> =
+            paths.iter().map(|path| ConfigFile::read(path)).collect();
+        self.previous = configs?;
+        Ok(())
+    }
+
+    fn previous_remaps(
+        &self,
+        now: &ConfigServers,
+        schema: &Schema,
+    ) -> Result<BTreeMap<String, String>, Failure> {
+        if self.previous.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let previous: Result<Vec<_>, Failure> = self
+            .previous
+            .iter()
+            .map(|config| config.servers(schema.derivation()))
+            .collect();
+        for server in now.servers().iter().filter(|server| server.ids.len() > 1) {
+            warn(format_args!(
+                "config server {} may have any of {} ids, so nothing is remapped to it: write its \
+                 transport into the file, or pin its server_id",
+                server.name,
+                server.ids.len()
+            ));
+        }
+        Ok(remaps(&previous?.concat(), now.servers()))
     }
 
     /// Warns where nothing was said of config servers and the database itself tells of some: one

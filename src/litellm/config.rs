@@ -1,6 +1,6 @@
 //! `config.yaml`: the servers that have no row, and the ids LiteLLM derives for them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value as Json};
 use sha2::{Digest as _, Sha256};
@@ -138,6 +138,23 @@ pub fn servers(
         None => Err(wrong(&format!("mcp_servers.{name} must be a mapping"))),
     };
     entries.iter().map(server).collect()
+}
+
+/// What grants of a previous config have to be rewritten to: the id that a server of the same name has
+/// now, by every id it had. Servers whose id cannot be told from the file alone are left out.
+#[must_use]
+pub fn remaps(previous: &[ConfigServer], now: &[ConfigServer]) -> BTreeMap<String, String> {
+    let mut remaps = BTreeMap::new();
+    for server in now {
+        let [id] = server.ids.iter().collect::<Vec<_>>()[..] else {
+            continue;
+        };
+        let before = previous.iter().filter(|before| before.name == server.name);
+        let before = before.flat_map(|before| before.ids.iter().chain(&before.former_ids));
+        let old = before.chain(&server.former_ids).filter(|old| *old != id);
+        remaps.extend(old.map(|old| (old.clone(), id.clone())));
+    }
+    remaps
 }
 
 fn wrong(message: &str) -> ConfigError {
@@ -609,5 +626,32 @@ mod tests {
                 .unwrap_err();
             assert!(error.message.contains(told), "{yaml}: {}", error.message);
         }
+    }
+
+    #[test]
+    fn an_edited_server_is_remapped_from_every_id_it_had() {
+        let yaml = |url: &str, transport: &str| {
+            format!(
+                "mcp_servers:\n  gh:\n    url: {url}\n{transport}  other:\n    url: http://o\n    transport: http\n"
+            )
+        };
+        let explicit = "    transport: http\n";
+        let before = read(&yaml("http://old", ""), NEW);
+        let now = read(&yaml("http://new", explicit), NEW);
+        let remaps = remaps(&before, &now);
+        let id = now[0].ids.first().unwrap();
+        assert_eq!(before[0].ids.len(), 2);
+        for old in before[0].ids.iter().chain(&now[0].former_ids) {
+            assert_eq!(remaps.get(old), Some(id), "{old}");
+        }
+        let other = now[1].ids.first().unwrap();
+        assert!(!remaps.contains_key(other));
+        // Which of two ids the server has now hangs on the proxy's Python.
+        let unclear = read(&yaml("http://new", ""), NEW);
+        assert!(
+            !super::remaps(&before, &unclear)
+                .values()
+                .any(|new| new == id)
+        );
     }
 }

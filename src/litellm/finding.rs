@@ -117,7 +117,7 @@ fn audit_cell(row: &Row, cell: &Cell, catalog: &ServerCatalog) -> Vec<Finding> {
         .filter(|reference| seen.insert(*reference))
         .filter_map(|reference| {
             let kind = match catalog.resolve(reference) {
-                Resolution::Stale => Kind::Stale,
+                Resolution::Stale | Resolution::Remapped => Kind::Stale,
                 Resolution::Unverified => Kind::Unverified,
                 Resolution::Inactive => Kind::Inactive,
                 Resolution::Live | Resolution::Sentinel | Resolution::Kept => return None,
@@ -125,7 +125,7 @@ fn audit_cell(row: &Row, cell: &Cell, catalog: &ServerCatalog) -> Vec<Finding> {
             Some(finding(
                 kind,
                 Some(reference),
-                last_grant && kind == Kind::Stale,
+                last_grant && is_stale(reference),
             ))
         })
         .collect()

@@ -155,6 +155,51 @@ impl Value {
     }
 }
 
+impl Value {
+    /// This value with references renamed as `renamed` tells; what stays keeps its order.
+    ///
+    /// A reference that is there already is not doubled, and the tools of two that become one are
+    /// united, as LiteLLM unites the tools of entries that mean one server.
+    ///
+    /// Source: LiteLLM 1.109.1 `mcp_server/mcp_server_manager.py`, `expand_tool_permissions`.
+    #[must_use]
+    pub fn renamed<'a>(&'a self, renamed: impl Fn(&str) -> Option<&'a str>) -> Self {
+        match self {
+            Self::Array(references) => {
+                let mut left: Vec<String> = Vec::with_capacity(references.len());
+                for reference in references {
+                    match renamed(reference) {
+                        None => left.push(reference.clone()),
+                        Some(new) => {
+                            let there = references.iter().chain(&left).any(|r| r == new);
+                            left.extend((!there).then(|| new.to_owned()));
+                        }
+                    }
+                }
+                Self::Array(left)
+            }
+            Self::Keys(tools) => {
+                let (old, mut left): (Vec<_>, BTreeMap<_, _>) = {
+                    let (old, left): (Vec<_>, Vec<_>) =
+                        tools.iter().partition(|(key, _)| renamed(key).is_some());
+                    let left = left.into_iter().map(|(k, t)| (k.clone(), t.clone()));
+                    (old, left.collect())
+                };
+                for (key, tools) in old {
+                    let new = renamed(key).unwrap_or(key);
+                    let united: &mut Vec<String> = left.entry(new.to_owned()).or_default();
+                    for tool in tools {
+                        if !united.contains(tool) {
+                            united.push(tool.clone());
+                        }
+                    }
+                }
+                Self::Keys(left)
+            }
+        }
+    }
+}
+
 fn parse_array(json: &Json) -> Stored {
     let elements = json.as_array().map(Vec::as_slice).unwrap_or_default();
     if elements.iter().any(Json::is_array) {
@@ -220,6 +265,31 @@ mod tests {
         let value = keys(r#"{"a":[],"b":["*"],"c":["x","y"]}"#).unwrap();
         let left = value.without(|reference| reference == "b");
         assert_eq!(left, keys(r#"{"a":[],"c":["x","y"]}"#).unwrap());
+    }
+
+    #[test]
+    fn a_renamed_reference_stands_where_the_old_one_stood_and_once() {
+        let renamed = |text: &str| {
+            let rename = |r: &str| r.starts_with("old").then_some("new");
+            array(text).unwrap().renamed(rename)
+        };
+        for (before, after) in [
+            (r#"["a","old","b"]"#, r#"["a","new","b"]"#),
+            (r#"["old","a","old-too"]"#, r#"["new","a"]"#),
+            (r#"["a","old","new"]"#, r#"["a","new"]"#),
+            (r#"["b","b"]"#, r#"["b","b"]"#),
+        ] {
+            assert_eq!(renamed(before), array(after).unwrap(), "{before}");
+        }
+    }
+
+    #[test]
+    fn the_tools_of_two_that_become_one_are_united() {
+        let before = keys(r#"{"a":["x"],"new":["t","*"],"old":["u","t"],"old-too":[]}"#);
+        let after = before
+            .unwrap()
+            .renamed(|r| r.starts_with("old").then_some("new"));
+        assert_eq!(after, keys(r#"{"a":["x"],"new":["t","*","u"]}"#).unwrap());
     }
 
     #[test]

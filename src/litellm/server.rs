@@ -1,6 +1,7 @@
 //! MCP servers, references to them, and what a reference resolves to.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 
 use sha2::{Digest as _, Sha256};
 
@@ -99,6 +100,8 @@ pub enum Resolution {
     Sentinel,
     /// Declared live by the operator with `--keep`.
     Kept,
+    /// Declared by the operator with `--remap` to be another server by now.
+    Remapped,
     /// No server has it, and none outside the table can.
     Stale,
     /// No row has it, but a server of a `config.yaml` may.
@@ -122,10 +125,29 @@ pub struct ServerCatalog {
     /// Every server that a proxy serves.
     registry: Vec<Registered>,
     kept: BTreeSet<String>,
+    remaps: BTreeMap<String, String>,
     config: ConfigServers,
     rows: usize,
     inactive: usize,
     has_open_server: bool,
+}
+
+/// Why a remap cannot be meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BadRemap {
+    /// The old reference still names a server, or is a word that LiteLLM reserves.
+    OldIsThere(String),
+    /// The new reference names no server that is served.
+    NewIsNot(String),
+}
+
+impl fmt::Display for BadRemap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OldIsThere(old) => write!(f, "{old} is no deleted server"),
+            Self::NewIsNot(new) => write!(f, "{new} names no server that is served"),
+        }
+    }
 }
 
 /// A server that a proxy serves.
@@ -182,12 +204,48 @@ impl ServerCatalog {
                 .chain(configured.clone().map(Registered::from))
                 .collect(),
             kept,
+            remaps: BTreeMap::new(),
             rows: servers.len(),
             inactive: servers.iter().filter(|s| !s.is_served()).count(),
             has_open_server: servers.iter().any(|server| server.allow_all_keys)
                 || configured.clone().any(|server| server.allow_all_keys),
             config,
         }
+    }
+
+    /// Adds what the operator says that deleted servers are by now.
+    ///
+    /// # Errors
+    ///
+    /// Where the old one is not deleted or the new one not served.
+    pub fn remapping(mut self, remaps: &BTreeMap<String, String>) -> Result<Self, BadRemap> {
+        for (old, new) in remaps {
+            match self.resolve(old) {
+                Resolution::Stale | Resolution::Unverified => {}
+                Resolution::Live
+                | Resolution::Inactive
+                | Resolution::Sentinel
+                | Resolution::Kept
+                | Resolution::Remapped => return Err(BadRemap::OldIsThere(old.clone())),
+            }
+            if self.resolve(new) != Resolution::Live {
+                return Err(BadRemap::NewIsNot(new.clone()));
+            }
+        }
+        self.remaps.clone_from(remaps);
+        Ok(self)
+    }
+
+    /// What deleted servers are by now, by old reference.
+    #[must_use]
+    pub fn remaps(&self) -> &BTreeMap<String, String> {
+        &self.remaps
+    }
+
+    /// What the operator says that a deleted server is by now.
+    #[must_use]
+    pub fn remap(&self, reference: &str) -> Option<&str> {
+        self.remaps.get(reference).map(String::as_str)
     }
 
     /// Resolves one reference as LiteLLM does: exact, case-sensitive, untrimmed.
@@ -207,6 +265,8 @@ impl ServerCatalog {
             Resolution::Kept
         } else if known == Some(&false) {
             Resolution::Inactive
+        } else if self.remaps.contains_key(reference) {
+            Resolution::Remapped
         } else if self.may_be_unseen(reference) {
             Resolution::Unverified
         } else {
@@ -541,5 +601,30 @@ mod tests {
                 "no-mcp-servers"
             ]
         );
+    }
+
+    #[test]
+    fn a_remap_goes_from_a_deleted_server_to_one_that_is_served() {
+        let other = "7d1c1e6e-51a5-4c6f-8f6f-5f0f5e1d2c3b";
+        let servers = [
+            server("id-1", Some("one"), None, None),
+            server("id-2", None, None, Some("draft")),
+        ];
+        let remapping = |old: &str, new: &str| {
+            let remaps = BTreeMap::from([(old.to_owned(), new.to_owned())]);
+            catalog(&servers).remapping(&remaps)
+        };
+        let remapped = remapping(UUID, "one").unwrap();
+        assert_eq!(remapped.resolve(UUID), Resolution::Remapped);
+        assert_eq!(remapped.remap(UUID), Some("one"));
+        assert_eq!(remapped.resolve(other), Resolution::Stale);
+        for old in ["id-1", "one", "id-2", NO_SERVERS] {
+            let bad = remapping(old, "id-1").unwrap_err();
+            assert_eq!(bad, BadRemap::OldIsThere(old.to_owned()));
+        }
+        for new in ["id-2", "free", other, ALL_SERVERS] {
+            let bad = remapping(UUID, new).unwrap_err();
+            assert_eq!(bad, BadRemap::NewIsNot(new.to_owned()));
+        }
     }
 }

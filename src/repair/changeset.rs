@@ -102,6 +102,9 @@ pub struct Header {
     /// What the operator chose for lists that run empty; `None` in an undo.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_empty: Option<Choice>,
+    /// What the operator said that deleted servers are by now.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub remaps: BTreeMap<String, String>,
     /// The digest of the servers that references were resolved against; `None` in an undo.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub servers: Option<String>,
@@ -161,6 +164,7 @@ impl Header {
             time,
             database,
             on_empty: None,
+            remaps: BTreeMap::new(),
             servers: None,
         }
     }

@@ -148,7 +148,10 @@ fn why_not(column: &ColumnChange, now: Option<&RowPlan>, catalog: &ServerCatalog
         .before
         .references()
         .filter(|r| column.after.references().all(|left| left != *r))
-        .find(|reference| catalog.resolve(reference) != Resolution::Stale);
+        .find(|reference| {
+            let resolution = catalog.resolve(reference);
+            !matches!(resolution, Resolution::Stale | Resolution::Remapped)
+        });
     if let Some(reference) = back {
         return Found::ServerBack(reference.to_owned());
     }

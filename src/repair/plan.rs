@@ -1,6 +1,6 @@
 //! One row, the catalog and the policy in; what to change and what to leave out.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::changeset::{Change, ColumnChange};
@@ -13,12 +13,14 @@ use crate::litellm::row::{Cell, Row, Value};
 use crate::litellm::server::{NO_SERVERS, Resolution, ServerCatalog};
 use crate::litellm::sites::{Site, SiteTable};
 
-/// The change of one column: it can only take references away, or all of them for the marker.
+/// The change of one column: it can only take references away, rename them as the operator said, or
+/// leave the marker in place of all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Edit {
     site: &'static Site,
     before: Value,
     removed: BTreeSet<String>,
+    remapped: BTreeMap<String, String>,
     ending: Emptied,
 }
 
@@ -58,14 +60,32 @@ impl Edit {
         &self.before
     }
 
-    /// The value to be: [`before`](Self::before) less the references removed, else unchanged; or
-    /// the marker alone.
+    /// The value to be: [`before`](Self::before) less the references removed and with the others
+    /// renamed, else unchanged; or the marker alone.
     #[must_use]
     pub fn after(&self) -> Value {
         match self.ending {
             Emptied::Denied => Value::Array(vec![NO_SERVERS.to_owned()]),
-            Emptied::No | Emptied::Cleared => self.before.without(|r| self.removed.contains(r)),
+            Emptied::No | Emptied::Cleared => self
+                .before
+                .without(|r| self.removed.contains(r))
+                .renamed(|r| self.remapped.get(r).map(String::as_str)),
         }
+    }
+
+    /// The references renamed, each with its new name.
+    #[must_use]
+    pub fn remapped(&self) -> &BTreeMap<String, String> {
+        &self.remapped
+    }
+
+    /// Whether a rename makes one of two entries, and one list of their tools.
+    #[must_use]
+    pub fn unites(&self) -> bool {
+        let Value::Keys(before) = &self.before else {
+            return false;
+        };
+        self.remapped.values().any(|new| before.contains_key(new))
     }
 
     /// How the column ends, where its owners had their last grants in it.
@@ -175,7 +195,7 @@ impl RowPlan {
 
     /// Decides what becomes of the stale references of `cell`.
     fn settle(&mut self, row: &Row, cell: &Cell, world: World<'_>, policy: Policy) {
-        let Some(mut edit) = remove_stale(cell, world.catalog) else {
+        let Some(mut edit) = settle_stale(cell, world.catalog) else {
             return;
         };
         let is_stale = |reference: &str| world.catalog.resolve(reference) == Resolution::Stale;
@@ -183,14 +203,15 @@ impl RowPlan {
         if access::may_open_everything(row, world.regime) {
             self.held
                 .extend(hold(&edit, &edit.removed, Reason::FailsOpen));
-            return;
+            edit.removed.clear();
         }
+        let last = last && !edit.removed.is_empty();
         if last && !access::may_run_empty(row, world.regime) {
             match ending(row, cell, world, policy) {
                 Ok(ending) => edit.ending = ending,
                 Err(reason) => {
                     self.held.extend(hold(&edit, &edit.removed, reason));
-                    return;
+                    edit.removed.clear();
                 }
             }
         } else if world.regime.refuses_edits() {
@@ -199,7 +220,7 @@ impl RowPlan {
             self.held.extend(hold(&edit, &kept, Reason::KeptByKey));
             edit.removed.retain(|reference| !kept.contains(reference));
         }
-        if !edit.removed.is_empty() {
+        if !edit.removed.is_empty() || !edit.remapped.is_empty() {
             self.edits.push(edit);
         }
     }
@@ -226,17 +247,25 @@ fn kept_by_keys(row: &Row, around: &Surroundings) -> BTreeSet<String> {
     kept.flatten().cloned().collect()
 }
 
-fn remove_stale(cell: &Cell, catalog: &ServerCatalog) -> Option<Edit> {
+/// The change that takes every stale reference away and renames those remapped.
+fn settle_stale(cell: &Cell, catalog: &ServerCatalog) -> Option<Edit> {
     let before = cell.stored.as_ref().ok()?;
     let removed: BTreeSet<String> = before
         .references()
         .filter(|reference| catalog.resolve(reference) == Resolution::Stale)
         .map(str::to_owned)
         .collect();
-    (!removed.is_empty()).then(|| Edit {
+    let remapped: BTreeMap<String, String> = before
+        .references()
+        .filter(|reference| catalog.resolve(reference) == Resolution::Remapped)
+        .filter_map(|old| Some((old.to_owned(), catalog.remap(old)?.to_owned())))
+        .collect();
+    let any = !removed.is_empty() || !remapped.is_empty();
+    any.then(|| Edit {
         site: cell.site,
         before: before.clone(),
         removed,
+        remapped,
         ending: Emptied::No,
     })
 }
@@ -257,8 +286,6 @@ fn hold(edit: &Edit, kept: &BTreeSet<String>, reason: Reason) -> Vec<Held> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -518,6 +545,35 @@ mod tests {
             &BTreeSet::from([GONE_TOO.to_owned()])
         );
         assert_eq!(plan(Release::DROPS_ON_EDIT).held, []);
+    }
+
+    #[test]
+    fn a_remapped_reference_is_no_last_grant_and_goes_with_its_tools() {
+        let mut row = clean();
+        row.cells = vec![array(&[GONE, GONE_TOO]), keys(&[GONE])];
+        let remaps = BTreeMap::from([(GONE.to_owned(), "id-1".to_owned())]);
+        let catalog = catalog(unknown()).remapping(&remaps).unwrap();
+        for release in [Release::FIRST, Release::PINS_IDS] {
+            let world = World {
+                regime: Regime { release, ..REGIME },
+                catalog: &catalog,
+                around: &Surroundings::default(),
+                all_cleared: false,
+            };
+            let plan = RowPlan::of(&PERMISSIONS, &row, world, Policy::default());
+            let after: Vec<Value> = plan.edits.iter().map(Edit::after).collect();
+            let keys = Value::Keys(BTreeMap::from([(
+                "id-1".to_owned(),
+                vec!["tool".to_owned()],
+            )]));
+            let (servers, held) = if release == Release::FIRST {
+                (array(&["id-1", GONE_TOO]), 1)
+            } else {
+                (array(&["id-1"]), 0)
+            };
+            assert_eq!(after, [servers.stored.unwrap(), keys]);
+            assert_eq!(plan.held.len(), held);
+        }
     }
 
     #[test]

@@ -392,7 +392,7 @@ fn fix(report: &Report, summary: Summary) -> impl Serialize {
         summary: FixSummaryV1 {
             rows_changed: summary.rows_changed,
             references_removed: summary.references_removed,
-            references_remapped: 0,
+            references_remapped: summary.references_remapped,
             rows_held: summary.rows_held,
             unverified: summary.unverified,
             inactive: summary.inactive,

@@ -166,6 +166,8 @@ pub struct Summary {
     pub rows_changed: usize,
     /// References to remove.
     pub references_removed: usize,
+    /// References to rename.
+    pub references_remapped: usize,
     /// Rows with something held.
     pub rows_held: usize,
 }
@@ -190,6 +192,8 @@ impl Report {
             }
             summary.rows_changed += usize::from(!plan.edits.is_empty());
             summary.rows_held += usize::from(!plan.held.is_empty());
+            summary.references_remapped +=
+                plan.edits.iter().map(|e| e.remapped().len()).sum::<usize>();
             summary.references_removed +=
                 plan.edits.iter().map(|e| e.removed().len()).sum::<usize>();
         }
@@ -230,6 +234,10 @@ pub(crate) fn disposition(plan: &RowPlan, finding: &Finding) -> String {
         (None, Kind::Stale) => {
             let mut edits = plan.edits.iter();
             let edit = edits.find(|edit| edit.site().column == finding.column);
+            let reference = finding.reference.as_deref().unwrap_or_default();
+            if let Some(new) = edit.and_then(|edit| edit.remapped().get(reference)) {
+                return format!("remap to {new}");
+            }
             let chosen = edit.and_then(|edit| edit.ending().name());
             chosen.unwrap_or("remove").to_owned()
         }

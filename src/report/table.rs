@@ -11,7 +11,7 @@ use crate::litellm::emptied::{Effect, Inherited};
 use crate::litellm::finding::{Finding, Kind};
 use crate::litellm::owners::Owner;
 use crate::repair::compare::Conflict;
-use crate::repair::plan::{Reason, RowPlan};
+use crate::repair::plan::{Edit, Reason, RowPlan};
 
 /// Writes `report` for a person to read.
 ///
@@ -271,6 +271,61 @@ fn advice(report: &Report, summary: Summary) -> Vec<String> {
             "The schema is one of LiteLLM {release} or later. {consequence}"
         ));
     }
+    lines.extend(held(report));
+    let rows = count(summary.rows_changed, "row");
+    let removed = summary.references_removed;
+    let remove = format!("remove {} from {rows}", count(removed, "stale reference"));
+    let remap = match summary.references_remapped {
+        0 => None,
+        n if removed == 0 => Some(format!("remap {} in {rows}", count(n, "reference"))),
+        n => Some(format!("remap {} and {remove}", count(n, "reference"))),
+    };
+    let repair = remap.unwrap_or(remove);
+    let last = match report.ending {
+        Ending::Scanned if summary.rows_changed > 0 => {
+            format!("`mcp-prune fix` would {repair}. Next: mcp-prune fix --dry-run")
+        }
+        Ending::Scanned if summary.rows == 0 => return lines,
+        Ending::Scanned | Ending::NothingToDo => "There is nothing that fix may change.".to_owned(),
+        Ending::DryRun if summary.rows_changed == 0 => {
+            "Nothing was written (dry run): there is nothing that fix may change.".to_owned()
+        }
+        Ending::DryRun => format!("Nothing was written (dry run). It would {repair}."),
+        Ending::Moved => {
+            "Nothing was written: the rows are no longer as planned. Plan anew.".to_owned()
+        }
+        Ending::Applied => format!(
+            "Done: {repair}; verified and committed. Running proxies may serve the old rows for 60 \
+             seconds."
+        ),
+        Ending::Declined => "Declined: nothing was written.".to_owned(),
+    };
+    lines.push(last);
+    let united = report
+        .plans
+        .iter()
+        .filter(|plan| plan.edits.iter().any(Edit::unites));
+    let united: Vec<String> = united.map(|plan| printable(&plan.audit.row)).collect();
+    if !united.is_empty() {
+        lines.push(format!(
+            "Where the new server had tools of its own, both lists are united: row {}.",
+            united.join(", ")
+        ));
+    }
+    if let Some(plan) = &report.plan {
+        lines.push(format!(
+            "The plan is in {plan}. To carry it out: mcp-prune fix --plan {plan}"
+        ));
+    }
+    if let Some(journal) = &report.journal {
+        lines.push(format!("To take it back: mcp-prune undo {journal}"));
+    }
+    lines
+}
+
+/// Why references are held, a line for each kind of reason.
+fn held(report: &Report) -> Vec<String> {
+    let mut lines = Vec::new();
     let held = |is_meant: fn(Reason) -> bool| {
         let of_row = |plan: &RowPlan| plan.held.iter().filter(|h| is_meant(h.reason)).count();
         let rows: Vec<usize> = report.plans.iter().map(of_row).filter(|n| *n > 0).collect();
@@ -303,39 +358,6 @@ fn advice(report: &Report, summary: Summary) -> Vec<String> {
              every server, and a stale entry may be all that they share. Upgrade LiteLLM first."
         ));
     }
-    let repair = format!(
-        "{} from {}",
-        count(summary.references_removed, "stale reference"),
-        count(summary.rows_changed, "row")
-    );
-    let last = match report.ending {
-        Ending::Scanned if summary.rows_changed > 0 => {
-            format!("`mcp-prune fix` would remove {repair}. Next: mcp-prune fix --dry-run")
-        }
-        Ending::Scanned if summary.rows == 0 => return lines,
-        Ending::Scanned | Ending::NothingToDo => "There is nothing that fix may change.".to_owned(),
-        Ending::DryRun if summary.rows_changed == 0 => {
-            "Nothing was written (dry run): there is nothing that fix may change.".to_owned()
-        }
-        Ending::DryRun => format!("Nothing was written (dry run). It would remove {repair}."),
-        Ending::Moved => {
-            "Nothing was written: the rows are no longer as planned. Plan anew.".to_owned()
-        }
-        Ending::Applied => format!(
-            "Removed {repair}, verified and committed. Running proxies may serve the old rows for \
-             60 seconds."
-        ),
-        Ending::Declined => "Declined: nothing was written.".to_owned(),
-    };
-    lines.push(last);
-    if let Some(plan) = &report.plan {
-        lines.push(format!(
-            "The plan is in {plan}. To carry it out: mcp-prune fix --plan {plan}"
-        ));
-    }
-    if let Some(journal) = &report.journal {
-        lines.push(format!("To take it back: mcp-prune undo {journal}"));
-    }
     lines
 }
 
@@ -355,11 +377,15 @@ fn successors(report: &Report) -> Vec<String> {
         .filter_map(|finding| {
             let successor = finding.successor.as_ref()?;
             let ids: Vec<&str> = successor.ids.iter().map(String::as_str).collect();
+            let old = printable(finding.reference.as_deref()?);
+            let name = printable(&successor.name);
+            let now = ids.join(" or ");
+            let keep = match ids.as_slice() {
+                [id] => format!(" To keep the grant: mcp-prune fix --remap {old}={id}"),
+                _ => String::new(),
+            };
             Some(format!(
-                "{} is an old id of config server {}, now {}.",
-                printable(finding.reference.as_deref()?),
-                printable(&successor.name),
-                ids.join(" or "),
+                "{old} is an old id of config server {name}, now {now}.{keep}"
             ))
         })
         .collect();

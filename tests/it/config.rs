@@ -122,3 +122,37 @@ fn a_config_that_cannot_be_read_is_named_with_the_place() {
     let both = [CONFIG, &["--no-config-servers"]].concat();
     scan(&database, &both, &[]).exits(64);
 }
+
+#[test]
+fn grants_of_an_edited_server_follow_it_to_its_new_id() {
+    let folder = tempfile::tempdir().unwrap();
+    let [old, new] = ["old.yaml", "new.yaml"].map(|name| folder.path().join(name));
+    let config = |url: &str| {
+        format!("mcp_servers:\n  deepwiki:\n    url: {url}\n    transport: http\n    alias: wiki\n")
+    };
+    std::fs::write(&old, config("https://mcp.deepwiki.com/mcp")).unwrap();
+    std::fs::write(&new, config("https://deepwiki.internal/mcp")).unwrap();
+    let database = database();
+    let fix = |options: &[&str]| {
+        let mut command = mcp_prune(&["fix", "--dry-run", "--format", "json"]);
+        let config = ["--litellm-config", new.to_str().unwrap()];
+        let ran = run(command
+            .args(config)
+            .args(options)
+            .env("DATABASE_URL", database.url()));
+        ran.exits(2).json()
+    };
+    let removed = fix(&[]);
+    assert_eq!(removed["summary"]["references_remapped"], 0);
+    let remapped = fix(&["--previous-litellm-config", old.to_str().unwrap()]);
+    assert_eq!(remapped["summary"]["references_remapped"], 1);
+    let after = remapped["changes"][0]["after"]["mcp_servers"]
+        .as_array()
+        .unwrap();
+    let before = remapped["changes"][0]["before"]["mcp_servers"]
+        .as_array()
+        .unwrap();
+    let at = before.iter().position(|r| r == DEEPWIKI).unwrap();
+    // `deepwiki|https://deepwiki.internal/mcp|http||wiki`
+    assert_eq!(after[at], "80f5e3c4d87e1231ffef9a2accc9fe42");
+}

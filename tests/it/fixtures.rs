@@ -97,6 +97,7 @@ cases! {
     last_grant of last_grant;
     malformed of malformed;
     odd_names of odd_names;
+    remap of tool_permissions fix "--remap" "c1e2a7d4-93b6-4d0e-b8a5-6a2f9e4d7c33=Jira";
     sentinels of sentinels;
     tool_permissions of tool_permissions;
     unknown_owner of unknown_owner;

@@ -369,6 +369,80 @@ fn a_plan_is_not_carried_out_where_it_would_widen_by_now() {
     assert_eq!(report["conflicts"][0]["kind"], "would-hold");
 }
 
+const SLACK: &str = "d7c3f1a8-0e6b-4a92-85d4-1b7e3c9f6a04";
+
+#[test]
+fn a_remap_is_planned_carried_out_and_taken_back() {
+    let database = demo();
+    let before = database.permission_rows();
+    let folder = tempfile::tempdir().unwrap();
+    let [csv, plan, journal] = ["remaps.csv", "plan", "journal"].map(|n| folder.path().join(n));
+    fs::write(&csv, format!("old,new\n{SLACK},jira\n")).unwrap();
+    let args = [
+        "fix",
+        "--dry-run",
+        "--plan-out",
+        plan.to_str().unwrap(),
+        "--remap-file",
+        "FILE",
+    ];
+    let args = [&args[..], &["--format", "json"]].concat();
+    let dry = with(&database, &csv, &args).exits(2).json();
+    assert!(
+        dry["summary"]["references_remapped"].as_u64() > Some(0),
+        "{dry}"
+    );
+    assert_eq!(dry["held"], json!([]));
+
+    let args = [
+        "fix",
+        "--yes",
+        "--plan",
+        plan.to_str().unwrap(),
+        "--journal",
+        "FILE",
+    ];
+    with(&database, &journal, &args).exits(0);
+    assert!(!database.permission_rows().join(" ").contains(SLACK));
+    with(&database, &journal, &["undo", "--yes", "FILE"]).exits(0);
+    assert_eq!(database.permission_rows(), before);
+}
+
+#[test]
+fn a_remap_that_cannot_be_meant_is_refused() {
+    let database = demo();
+    let before = database.permission_rows();
+    let folder = tempfile::tempdir().unwrap();
+    let csv = folder.path().join("remaps.csv");
+    for (remap, status, told) in [
+        ("jira=github", 4, "jira is no deleted server"),
+        (
+            "d7c3f1a8-0e6b-4a92-85d4-1b7e3c9f6a04=nowhere",
+            4,
+            "nowhere names no server",
+        ),
+        (
+            "d7c3f1a8-0e6b-4a92-85d4-1b7e3c9f6a04",
+            64,
+            "must be OLD=NEW",
+        ),
+    ] {
+        run_on(database.url(), &["fix", "--yes", "--remap", remap])
+            .exits(status)
+            .says(told);
+    }
+    for (text, status, told) in [
+        ("a,b\nc,d\n", 1, "header: old,new"),
+        ("old,new\na,b,c\n", 1, "remaps.csv"),
+        ("old,new\na,b\na,c\n", 64, "a is remapped twice"),
+    ] {
+        fs::write(&csv, text).unwrap();
+        let args = ["fix", "--yes", "--remap-file", "FILE"];
+        with(&database, &csv, &args).exits(status).says(told);
+    }
+    assert_eq!(database.permission_rows(), before);
+}
+
 #[test]
 fn guards_refuse_with_the_number_they_saw() {
     let database = demo();
