@@ -45,6 +45,18 @@ pub enum Command {
     Fix(FixArgs),
     /// Put back what a repair took away
     Undo(UndoArgs),
+    /// Print the ids that LiteLLM gives to the servers of a config.yaml
+    Ids(IdsArgs),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, of the program or of one of its commands
+    Man {
+        /// The command
+        command: Option<String>,
+    },
 }
 
 const SCAN_HELP: &str = "\
@@ -132,6 +144,23 @@ pub struct UndoArgs {
     #[arg(long, help_heading = REPAIR)]
     pub skip_changed: bool,
     /// How to print the report
+    #[arg(long, value_enum, default_value_t, help_heading = OUTPUT)]
+    pub format: Format,
+}
+
+const IDS_HELP: &str = "\
+Every id is derived as LiteLLM 1.101 or later does. Where the file leaves out `transport`, the id hangs on
+the proxy's Python (before 3.11 or not), and both are printed. To keep an id for good, whatever is
+edited, pin it: server_id: ID, in LiteLLM 1.101 or later.";
+
+/// Options of `ids`.
+#[derive(Debug, Args)]
+#[command(after_help = IDS_HELP)]
+pub struct IdsArgs {
+    /// LiteLLM's config.yaml; repeatable
+    #[arg(long, value_name = "FILE", required = true)]
+    pub litellm_config: Vec<PathBuf>,
+    /// How to print them
     #[arg(long, value_enum, default_value_t, help_heading = OUTPUT)]
     pub format: Format,
 }

@@ -3,7 +3,9 @@
 mod config;
 mod consent;
 pub mod fix;
+pub mod ids;
 mod journal;
+pub mod manual;
 mod planning;
 mod retry;
 pub mod scan;

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 
 use serde::{Serialize, Serializer};
 
-use super::{Ending, Report, Summary, Undone};
+use super::{ConfigIds, Ending, Report, Summary, Undone};
 use crate::db::schema::Database;
 use crate::litellm::emptied::{Effect, IfEmptied};
 use crate::litellm::finding::{Audit, Kind};
@@ -161,6 +161,23 @@ struct ConflictV1<'a> {
 }
 
 #[derive(Serialize)]
+struct IdsV1<'a> {
+    version: u32,
+    command: &'static str,
+    servers: Vec<ConfigServerV1<'a>>,
+}
+
+#[derive(Serialize)]
+struct ConfigServerV1<'a> {
+    name: &'a str,
+    /// Several where the file alone does not tell which.
+    ids: Vec<&'a str>,
+    former_ids: Vec<&'a str>,
+    /// Variables that its id hangs on and that are not set here.
+    unset: Vec<&'a str>,
+}
+
+#[derive(Serialize)]
 struct UndoV1<'a> {
     version: u32,
     command: &'static str,
@@ -276,6 +293,26 @@ pub fn write_undone(undone: &Undone, out: &mut impl Write) -> io::Result<()> {
             conflicts: undone.conflicts.len(),
         },
         journal: undone.journal.as_deref(),
+    };
+    write_object(&object, out)
+}
+
+/// Writes the ids of config servers as one JSON object and a newline.
+///
+/// # Errors
+///
+/// What `out` says.
+pub fn write_ids(ids: &ConfigIds, out: &mut impl Write) -> io::Result<()> {
+    let servers = ids.servers.iter().map(|server| ConfigServerV1 {
+        name: &server.name,
+        ids: server.ids.iter().map(String::as_str).collect(),
+        former_ids: server.former_ids.iter().map(String::as_str).collect(),
+        unset: server.unset.iter().map(String::as_str).collect(),
+    });
+    let object = IdsV1 {
+        version: VERSION,
+        command: "ids",
+        servers: servers.collect(),
     };
     write_object(&object, out)
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use crate::db::schema::Database;
+use crate::litellm::config::ConfigServer;
 use crate::litellm::finding::{Finding, Kind};
 use crate::litellm::release::Release;
 use crate::litellm::server::{ConfigServers, ServerCatalog};
@@ -70,6 +71,23 @@ impl Render for Report {
 
     fn json(&self, out: &mut Vec<u8>) -> io::Result<()> {
         json::write(self, out)
+    }
+}
+
+/// The servers of configs, with their ids.
+#[derive(Debug)]
+pub struct ConfigIds {
+    /// In the order of the files.
+    pub servers: Vec<ConfigServer>,
+}
+
+impl Render for ConfigIds {
+    fn table(&self, out: &mut Vec<u8>) -> io::Result<()> {
+        table::write_ids(self, out)
+    }
+
+    fn json(&self, out: &mut Vec<u8>) -> io::Result<()> {
+        json::write_ids(self, out)
     }
 }
 

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use comfy_table::{ContentArrangement, Table};
 use comfy_table::{LineStyle, TableStyle};
 
-use super::{Ending, Report, Summary, Undone, disposition};
+use super::{ConfigIds, Ending, Report, Summary, Undone, disposition};
 use crate::litellm::emptied::{Effect, Inherited};
 use crate::litellm::finding::{Finding, Kind};
 use crate::litellm::owners::Owner;
@@ -103,6 +103,24 @@ pub fn write_undone_closing(undone: &Undone, out: &mut impl Write) -> io::Result
         writeln!(out, "\nTo take that back: mcp-prune undo {journal}")?;
     }
     Ok(())
+}
+
+/// Writes the ids of config servers for a person to read.
+///
+/// # Errors
+///
+/// What `out` says.
+pub fn write_ids(ids: &ConfigIds, out: &mut impl Write) -> io::Result<()> {
+    let mut table = table(&["SERVER", "ID", "FORMER IDS", "NOT SET HERE"]);
+    for server in &ids.servers {
+        table.add_row([
+            printable(&server.name),
+            list(server.ids.iter().map(String::as_str)),
+            list(server.former_ids.iter().map(String::as_str)),
+            list(server.unset.iter().map(String::as_str)),
+        ]);
+    }
+    writeln!(out, "{}", table.trim_fmt())
 }
 
 /// What is not as a plan or journal has it.

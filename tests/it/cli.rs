@@ -338,3 +338,21 @@ fn a_write_that_a_trigger_tampers_with_is_not_committed() {
         assert_eq!(database.permission_rows(), before, "{when} {body}");
     }
 }
+
+#[test]
+fn packagers_get_completions_and_manual_pages() {
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        run(&mut mcp_prune(&["completions", shell]))
+            .exits(0)
+            .prints("mcp-prune");
+    }
+    run(&mut mcp_prune(&["man"]))
+        .exits(0)
+        .prints(".TH mcp-prune 1");
+    for command in ["scan", "fix", "undo", "ids"] {
+        run(&mut mcp_prune(&["man", command]))
+            .exits(0)
+            .prints(command);
+    }
+    run(&mut mcp_prune(&["man", "scna"])).exits(64);
+}

@@ -156,3 +156,25 @@ fn grants_of_an_edited_server_follow_it_to_its_new_id() {
     // `deepwiki|https://deepwiki.internal/mcp|http||wiki`
     assert_eq!(after[at], "80f5e3c4d87e1231ffef9a2accc9fe42");
 }
+
+#[test]
+fn ids_are_printed_for_pinning() {
+    let ids = |format: &str| {
+        let args = [
+            "ids",
+            "--litellm-config",
+            "fixtures/config/proxy.yaml",
+            "--format",
+            format,
+        ];
+        run(mcp_prune(&args).env(URL.0, URL.1)).exits(0)
+    };
+    let json = ids("json").json();
+    assert_eq!(json["servers"][0]["name"], "deepwiki");
+    assert_eq!(json["servers"][0]["ids"], serde_json::json!([DEEPWIKI]));
+    let former = json["servers"][1]["former_ids"].as_array().unwrap();
+    assert!(former.iter().any(|id| id == TEST_FORMER), "{json}");
+    let table = ids("table").prints(DEEPWIKI).prints(TEST_FORMER);
+    assert!(!table.to_string().contains("never-shown"), "{table}");
+    run(&mut mcp_prune(&["ids"])).exits(64);
+}

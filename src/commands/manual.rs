@@ -1,0 +1,57 @@
+//! `completions` and `man`: what packagers install beside the program.
+
+use std::io::{self, Write as _};
+
+use anyhow::Context as _;
+use clap::CommandFactory as _;
+use clap_complete::Shell;
+
+use crate::cli::Cli;
+use crate::exit::Outcome;
+use crate::failure::{Failure, Kind};
+
+const NAME: &str = "mcp-prune";
+
+/// Prints the completion script of a shell.
+///
+/// # Errors
+///
+/// Where it could not be printed.
+pub fn completions(shell: Shell) -> Result<Outcome, Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), NAME, &mut script);
+    printed(&script)
+}
+
+/// Prints the manual page of the program, or of one of its commands.
+///
+/// # Errors
+///
+/// Where there is no such command, and where it could not be printed.
+pub fn page(command: Option<&str>) -> Result<Outcome, Failure> {
+    let mut program = Cli::command();
+    program.build();
+    let command = match command {
+        None => Some(program),
+        Some(name) => program.find_subcommand(name).cloned(),
+    };
+    let command = command.ok_or_else(|| {
+        Failure::new(Kind::Usage, "there is no such command").hint("mcp-prune --help lists them")
+    })?;
+    let mut page = Vec::new();
+    clap_mangen::Man::new(command)
+        .render(&mut page)
+        .context("cannot make the manual page")?;
+    printed(&page)
+}
+
+fn printed(text: &[u8]) -> Result<Outcome, Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text).and_then(|()| out.flush()) {
+        Ok(()) => Ok(Outcome::Looked { found: false }),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(Kind::BrokenPipe, "standard output was closed"))
+        }
+        Err(error) => Err(Failure::caused(Kind::Error, error)),
+    }
+}
