@@ -204,12 +204,9 @@ fn prospects(report: &Report) -> Table {
     for plan in &report.plans {
         let audit = &plan.audit;
         for (owner, if_emptied) in audit.owners.iter().zip(&audit.if_emptied) {
-            let assuming = if_emptied
-                .assuming
-                .map(|assuming| format!(" (if {assuming})"));
             table.add_row([
                 printable(&owner.to_string()),
-                effect(&if_emptied.effect) + assuming.as_deref().unwrap_or_default(),
+                effect(&if_emptied.effect),
                 printable(&audit.row),
             ]);
         }
