@@ -47,6 +47,8 @@ pub enum Command {
     Undo(UndoArgs),
     /// Print the ids that LiteLLM gives to the servers of a config.yaml
     Ids(IdsArgs),
+    /// Print the GRANTs that a role needs, and no more
+    Grants(GrantsArgs),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -163,6 +165,30 @@ pub struct IdsArgs {
     /// How to print them
     #[arg(long, value_enum, default_value_t, help_heading = OUTPUT)]
     pub format: Format,
+}
+
+/// Options of `grants`.
+#[derive(Debug, Args)]
+pub struct GrantsArgs {
+    /// Where the database is.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+    /// The role that is to run mcp-prune
+    #[arg(long, value_name = "NAME", default_value = "mcp_prune")]
+    pub role: String,
+    /// The command that it is to run
+    #[arg(long = "for", value_enum, value_name = "COMMAND", default_value_t)]
+    pub purpose: GrantsFor,
+}
+
+/// The command that a role is to run.
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+pub enum GrantsFor {
+    /// Only to look
+    #[default]
+    Scan,
+    /// To repair, and to undo that
+    Fix,
 }
 
 /// Where the database is.

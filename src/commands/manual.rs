@@ -45,7 +45,8 @@ pub fn page(command: Option<&str>) -> Result<Outcome, Failure> {
     printed(&page)
 }
 
-fn printed(text: &[u8]) -> Result<Outcome, Failure> {
+/// Prints text as it is.
+pub(super) fn printed(text: &[u8]) -> Result<Outcome, Failure> {
     let mut out = io::stdout().lock();
     match out.write_all(text).and_then(|()| out.flush()) {
         Ok(()) => Ok(Outcome::Looked { found: false }),

@@ -3,6 +3,7 @@
 mod config;
 mod consent;
 pub mod fix;
+pub mod grants;
 pub mod ids;
 mod journal;
 pub mod manual;

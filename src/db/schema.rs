@@ -385,54 +385,80 @@ impl Schema {
     }
 
     fn check_privileges(&self, database: &Database, purpose: Purpose) -> Result<(), Failure> {
-        let mut grants = Vec::new();
-        for (table, columns) in self.columns_read() {
-            let lacking = |may: fn(&Column) -> bool| {
-                let missing: Vec<String> = columns
-                    .iter()
-                    .filter(|name| self.column(table, name).is_some_and(|c| !may(c)))
-                    .map(|name| ident(name))
-                    .collect();
-                missing.join(", ")
-            };
-            let mut grant = |privilege: &str, columns: String| {
-                if !columns.is_empty() {
-                    grants.push((
-                        table,
-                        privilege.to_owned(),
-                        format!(
-                            "GRANT {privilege} ({columns}) ON {}.{} TO {};",
-                            ident(&database.schema),
-                            ident(table),
-                            ident(&database.user)
-                        ),
-                    ));
-                }
-            };
-            grant("SELECT", lacking(|c| c.selectable));
-            let written = purpose == Purpose::Write && table == PERMISSIONS.table;
-            if written {
-                let columns: Vec<String> = self
-                    .sites(&PERMISSIONS)
-                    .iter()
-                    .filter(|s| self.column(table, s.column).is_some_and(|c| !c.updatable))
-                    .map(|s| ident(s.column))
-                    .collect();
-                grant("UPDATE", columns.join(", "));
-            }
-        }
-        let Some((table, privilege, _)) = grants.first() else {
+        let lacking = |column: &Column, privilege: Privilege| match privilege {
+            Privilege::Select => !column.selectable,
+            Privilege::Update => !column.updatable,
+        };
+        let grants = self.grants_where(database, purpose, &database.user, lacking);
+        let Some(first) = grants.first() else {
             return Ok(());
         };
-        let sql: Vec<&str> = grants.iter().map(|(_, _, sql)| sql.as_str()).collect();
+        let sql: Vec<&str> = grants.iter().map(|grant| grant.sql.as_str()).collect();
         Err(Failure::new(
             Kind::Access,
             format!(
-                "role \"{}\" lacks {privilege} on table \"{table}\"",
-                database.user
+                "role \"{}\" lacks {} on table \"{}\"",
+                database.user,
+                first.privilege.sql(),
+                first.table
             ),
         )
         .hint(format!("have its owner run: {}", sql.join(" "))))
+    }
+
+    /// The statements that give `role` what `purpose` needs and no more: the columns that are read, and
+    /// those that are written. To write, also the other columns of the rows written, which are
+    /// compared before the commit, and where this role may see them, signs of config servers.
+    #[must_use]
+    pub fn grants(&self, database: &Database, purpose: Purpose, role: &str) -> Vec<String> {
+        let schema = ident(&database.schema);
+        let mut grants = vec![format!(
+            "GRANT USAGE ON SCHEMA {schema} TO {};",
+            ident(role)
+        )];
+        let needed = self.grants_where(database, purpose, role, |_, _| true);
+        grants.extend(needed.into_iter().map(|grant| grant.sql));
+        let mut also = vec![(OAUTH_CLIENTS, vec![SERVER_ID]), (CONFIG.0, vec![CONFIG.1])];
+        if purpose == Purpose::Write {
+            also.push((PERMISSIONS.table, self.columns_beside(&PERMISSIONS)));
+        }
+        for (table, columns) in also {
+            let columns = columns.into_iter().filter(|name| self.has(table, name));
+            let columns: Vec<String> = columns.map(ident).collect();
+            if !columns.is_empty() {
+                let grant = grant(Privilege::Select, &columns, database, table, role);
+                grants.push(grant.sql);
+            }
+        }
+        grants
+    }
+
+    fn grants_where(
+        &self,
+        database: &Database,
+        purpose: Purpose,
+        role: &str,
+        is_meant: impl Fn(&Column, Privilege) -> bool,
+    ) -> Vec<Grant> {
+        let mut grants = Vec::new();
+        for (table, read) in self.columns_read() {
+            let written = if purpose == Purpose::Write && table == PERMISSIONS.table {
+                PERMISSIONS.sites.iter().map(|site| site.column).collect()
+            } else {
+                Vec::new()
+            };
+            for (privilege, columns) in [(Privilege::Select, read), (Privilege::Update, written)] {
+                let columns = columns.into_iter().filter(|name| {
+                    let column = self.column(table, name);
+                    column.is_some_and(|column| is_meant(column, privilege))
+                });
+                let columns: Vec<String> = columns.map(ident).collect();
+                if !columns.is_empty() {
+                    grants.push(grant(privilege, &columns, database, table, role));
+                }
+            }
+        }
+        grants
     }
 
     /// A row that row security hides is a server taken for deleted, or a grant never looked at.
@@ -453,6 +479,50 @@ impl Schema {
             ),
         )
         .hint("use the tables' owner or a role with BYPASSRLS: a hidden server would look deleted"))
+    }
+}
+
+/// A statement that gives a role something on a table.
+struct Grant {
+    table: &'static str,
+    privilege: Privilege,
+    sql: String,
+}
+
+#[derive(Clone, Copy)]
+enum Privilege {
+    Select,
+    Update,
+}
+
+impl Privilege {
+    fn sql(self) -> &'static str {
+        match self {
+            Self::Select => "SELECT",
+            Self::Update => "UPDATE",
+        }
+    }
+}
+
+fn grant(
+    privilege: Privilege,
+    columns: &[String],
+    database: &Database,
+    table: &'static str,
+    role: &str,
+) -> Grant {
+    let sql = format!(
+        "GRANT {} ({}) ON {}.{} TO {};",
+        privilege.sql(),
+        columns.join(", "),
+        ident(&database.schema),
+        ident(table),
+        ident(role)
+    );
+    Grant {
+        table,
+        privilege,
+        sql,
     }
 }
 

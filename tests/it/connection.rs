@@ -252,3 +252,35 @@ fn the_certificate_is_verified_as_sslmode_asks() {
     let url = format!("{by_name}?sslmode=verify-ca&sslrootcert={ours}");
     run_on(&url, &["scan"]).exits(2);
 }
+
+#[test]
+fn a_role_made_from_the_grants_scans_fixes_and_undoes() {
+    if concurrent_server("grants").is_none() {
+        return;
+    }
+    let database = TestDatabase::empty();
+    database.load(&std::fs::read_to_string(repository("fixtures/demo.sql")).unwrap());
+    let before = database.permission_rows();
+    let folder = tempfile::tempdir().unwrap();
+    let journal = folder.path().join("journal");
+    let journal = journal.to_str().unwrap();
+    for purpose in ["scan", "fix"] {
+        let role = role(&database, purpose);
+        let url = url_of(&database, &role, "s3cret");
+        let grants = ["grants", "--role", &role, "--for", purpose];
+        let grants = run_on(database.url(), &grants).exits(0).stdout;
+        for secret in ["password", "litellm_params", "credentials", "param_value"] {
+            assert!(!grants.contains(secret), "{grants}");
+        }
+        database.load(&grants);
+        run_on(&url, &["scan"]).exits(2);
+        let fix = run_on(&url, &["fix", "--yes", "--journal", journal]);
+        if purpose == "scan" {
+            fix.exits(7).says("lacks UPDATE");
+        } else {
+            fix.exits(3);
+            run_on(&url, &["undo", "--yes", journal, "--no-journal"]).exits(0);
+            assert_eq!(database.permission_rows(), before);
+        }
+    }
+}
