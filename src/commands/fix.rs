@@ -3,12 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 
-use anyhow::Context as _;
-
 use super::journal::{ChangesetFile, Run, SavedChangeset};
 use super::retry::{CHUNK, Patience, retried};
+use super::writing::{moved, write_rows};
 use super::{Beyond, Interrupt, consent, planning, print, warn_unknown_owners, warn_unset};
-use crate::cli::{EmptyArgs, FixArgs, Format, OnEmpty, RepairArgs};
+use crate::cli::{FixArgs, Format};
 use crate::db::read;
 use crate::db::schema::{Database, Purpose, Schema};
 use crate::db::session::{Connection, Open, Session};
@@ -22,7 +21,7 @@ use crate::litellm::sites::PERMISSIONS;
 use crate::repair::changeset::{self, Change};
 use crate::repair::compare::{self, Conflict};
 use crate::repair::plan::{Edit, RowPlan};
-use crate::repair::policy::{self, Policy, WriteConsent};
+use crate::repair::policy::{Policy, WriteConsent};
 use crate::report::{Ending, Report, ServerCounts, table};
 
 /// What one run of the transaction is to end in.
@@ -140,70 +139,6 @@ pub async fn run(args: &FixArgs) -> Result<Outcome, Failure> {
 fn sealed_path(out: Option<&ChangesetFile>) -> Option<String> {
     let sealed = out.filter(|out| out.is_sealed());
     sealed.map(|out| out.path().display().to_string())
-}
-
-impl EmptyArgs {
-    /// What the operator asked for.
-    fn policy(&self) -> Result<Policy, Failure> {
-        let usage = |message: &str| Err(Failure::new(Kind::Usage, message));
-        let accept_narrowing = self.accept_narrowing;
-        let on_empty = match self.on_empty {
-            OnEmpty::Deny if self.accept_widening => {
-                return usage("--accept-widening goes with --on-empty clear");
-            }
-            OnEmpty::Hold if self.accept_narrowing || self.accept_widening => {
-                return usage(
-                    "--accept-narrowing goes with --on-empty deny, and --accept-widening with \
-                     --on-empty clear",
-                );
-            }
-            OnEmpty::Clear if self.accept_narrowing => {
-                return usage("--accept-narrowing goes with --on-empty deny");
-            }
-            OnEmpty::Clear if !self.accept_widening => {
-                return Err(Failure::new(
-                    Kind::Usage,
-                    "--on-empty clear lets owners inherit servers or lifts their ceilings",
-                )
-                .hint("scan shows what each would gain; say --accept-widening if that is wanted"));
-            }
-            OnEmpty::Hold => policy::OnEmpty::Hold,
-            OnEmpty::Deny => policy::OnEmpty::Deny { accept_narrowing },
-            OnEmpty::Clear => policy::OnEmpty::Clear,
-        };
-        Ok(Policy { on_empty })
-    }
-}
-
-impl RepairArgs {
-    /// What the operator says that deleted servers are by now.
-    fn remaps(&self) -> Result<BTreeMap<String, String>, Failure> {
-        let mut pairs = self.remap.clone();
-        if let Some(path) = &self.remap_file {
-            let cannot = || format!("cannot read --remap-file {}", path.display());
-            let mut reader = csv::Reader::from_path(path).with_context(cannot)?;
-            if reader.headers().with_context(cannot)? != vec!["old", "new"] {
-                return Err(Failure::new(Kind::Error, cannot())
-                    .hint("its first line must be the header: old,new"));
-            }
-            for pair in reader.deserialize() {
-                pairs.push(pair.with_context(cannot)?);
-            }
-        }
-        let mut remaps = BTreeMap::new();
-        for (old, new) in pairs {
-            if remaps
-                .insert(old.clone(), new.clone())
-                .is_some_and(|other| other != new)
-            {
-                return Err(Failure::new(
-                    Kind::Usage,
-                    format!("{old} is remapped twice, to different servers"),
-                ));
-            }
-        }
-        Ok(remaps)
-    }
 }
 
 struct Fix<'a> {
@@ -463,18 +398,6 @@ fn percent(part: usize, all: usize) -> f64 {
     part as f64 / all.max(1) as f64 * 100.0
 }
 
-/// Writes the changes of locked rows and checks them; returns the rows as they are then.
-pub(super) async fn write_rows(
-    connection: &mut Connection,
-    schema: &Schema,
-    locked: &[Row],
-    changes: &[Change],
-) -> Result<Vec<Row>, Failure> {
-    let rest = write::fingerprints(connection, schema, &PERMISSIONS, changes).await?;
-    write::apply(connection, schema, &PERMISSIONS, changes).await?;
-    write::verify(connection, schema, &PERMISSIONS, locked, &rest, changes).await
-}
-
 /// Holds what would be planned `now` to what was planned: only that stays to be done. Takes the rows
 /// out of `planned`, and returns where the plan no longer holds.
 fn hold_to(
@@ -569,15 +492,6 @@ fn check_still_gone(plans: &[RowPlan], now: &ServerCatalog) -> Result<(), Failur
         )
         .hint("nothing was written; run it again")),
     }
-}
-
-/// That what was planned or is to be undone is there no longer.
-pub(super) fn moved(conflicts: usize) -> Failure {
-    Failure::new(
-        Kind::Moved,
-        format!("{conflicts} column(s) are no longer as they should be; nothing was written"),
-    )
-    .hint("the report tells which; plan anew, or look into who changed them")
 }
 
 fn check_as_shown(shown: &[RowPlan], planned: &[RowPlan]) -> Result<(), Failure> {

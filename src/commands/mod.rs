@@ -1,5 +1,6 @@
 //! One file a subcommand: the straight pipe from arguments to outcome. Here, what they share.
 
+mod asked;
 mod config;
 mod consent;
 pub mod fix;
@@ -11,6 +12,7 @@ mod planning;
 mod retry;
 pub mod scan;
 pub mod undo;
+mod writing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};

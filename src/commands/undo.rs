@@ -5,7 +5,8 @@ use std::io;
 
 use super::journal::{ChangesetFile, Run, SavedChangeset};
 use super::retry::{CHUNK, Patience, retried};
-use super::{Interrupt, consent, fix, print, warn};
+use super::writing::{moved, write_rows};
+use super::{Interrupt, consent, print, warn};
 use crate::cli::{Format, UndoArgs};
 use crate::db::schema::{Database, Purpose};
 use crate::db::session::{Open, Session};
@@ -57,7 +58,7 @@ pub async fn run(args: &UndoArgs) -> Result<Outcome, Failure> {
     let mut undone = undo.put_back(&mut session, finish, looked).await?;
     if undone.ending == Ending::Moved {
         print(&undone, args.format, &mut undo.interrupt).await?;
-        return Err(fix::moved(undone.conflicts.len()));
+        return Err(moved(undone.conflicts.len()));
     }
     if asks && !undone.changes.is_empty() {
         table::write_undone(&undone, &mut io::stderr().lock()).map_err(anyhow::Error::from)?;
@@ -206,7 +207,7 @@ async fn prepare(
         if let Some(out) = out.as_deref_mut() {
             out.rows(&changes)?;
         }
-        fix::write_rows(connection, schema, &rows, &changes).await?;
+        write_rows(connection, schema, &rows, &changes).await?;
         undone.changes.extend(changes);
     }
 }
