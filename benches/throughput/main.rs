@@ -304,8 +304,9 @@ impl<'a> Bench<'a> {
                 "DIFFERENT"
             }
         ));
-        // One entry a comparison; `undo` of a journal is to be the next.
-        let comparisons: [(&str, &Work<'_>, &str, &Work<'_>, f64); 2] = [
+        let undo = self.undo()?;
+        // One entry a comparison.
+        let comparisons: [(&str, &Work<'_>, &str, &Work<'_>, f64); 3] = [
             (&fix, &repair, "two `UPDATE`s", &by_hand, 1.3),
             (
                 "`fix --dry-run`, the same",
@@ -314,12 +315,40 @@ impl<'a> Bench<'a> {
                 &repair,
                 1.1,
             ),
+            ("`undo --yes` of that", &undo, "`fix --yes`", &repair, 1.2),
         ];
         for (name, ours, against, theirs, target) in comparisons {
             self.compare((name, ours), (against, theirs), Some(target))?;
         }
         self.cluster.drop_database("work")?;
+        self.cluster.drop_database("mended")?;
         self.cluster.drop_database("broken")
+    }
+
+    /// `undo` of a repair, on a database that is repaired anew each time.
+    fn undo(&self) -> Result<Work<'a>> {
+        let cluster = self.cluster;
+        let journal = Path::new(SCRATCH).join(format!("journal-{}", std::process::id()));
+        let journal = journal
+            .to_str()
+            .context("the journal's path is no text")?
+            .to_owned();
+        cluster.restore("work", "broken")?;
+        let url = cluster.url("work");
+        let fix = ["fix", "--yes", "--journal", &journal, "--db-url", &url];
+        let output = ours(&fix).output()?;
+        let told = String::from_utf8_lossy(&output.stderr);
+        ensure!(matches!(output.status.code(), Some(0 | 3)), "{told}");
+        cluster.restore("mended", "work")?;
+        let undo = move || {
+            ours(&[
+                "undo", &journal, "--yes", "--format", "json", "--db-url", &url,
+            ])
+        };
+        Ok(Work {
+            prepare: Box::new(|| cluster.restore("work", "mended")),
+            ..Work::reading(undo, &[0])
+        })
     }
 
     fn plot(&self) -> Result<()> {
@@ -468,10 +497,11 @@ fn data(rows: u32) -> Data {
     }
 }
 
-/// `mcp-prune` without this machine's environment, so that no `DATABASE_URL` is in sight.
+/// `mcp-prune` without this machine's environment, so that no `DATABASE_URL` is in sight, and with
+/// journals in the bench's own folder.
 fn ours(arguments: &[&str]) -> Command {
     let mut command = with_arguments(Command::new(PROGRAM), arguments);
-    command.env_clear();
+    command.env_clear().env("XDG_STATE_HOME", SCRATCH);
     command
 }
 
