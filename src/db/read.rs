@@ -177,29 +177,28 @@ pub async fn detect(
     table: &'static SiteTable,
     unremarkable: &[String],
 ) -> Result<BTreeSet<String>, Failure> {
-    let mut keys = BTreeSet::new();
-    for site in schema.sites(table) {
+    let select = |site: &&Site| {
         let template = match site.shape {
             Shape::TextArray => DETECT_TEXT_ARRAY,
             Shape::JsonKeys => DETECT_JSON_KEYS,
         };
-        let sql = statement(
-            template,
-            &[
-                ("{key}", ident(table.key)),
-                ("{table}", ident(table.table)),
-                ("{column}", ident(site.column)),
-            ],
-        );
-        let found: Vec<String> = sqlx::query_scalar(sql)
-            .persistent(false)
-            .bind(unremarkable)
-            .fetch_all(&mut *connection)
-            .await
-            .map_err(failed("look for stale references"))?;
-        keys.extend(found);
-    }
-    Ok(keys)
+        let fragments = [
+            ("{key}", ident(table.key)),
+            ("{table}", ident(table.table)),
+            ("{column}", ident(site.column)),
+        ];
+        statement(template, &fragments).0
+    };
+    // One statement, as each takes two round trips.
+    let selects: Vec<String> = schema.sites(table).iter().map(select).collect();
+    let sql = statement("{selects}", &[("{selects}", selects.join("\nUNION ALL\n"))]);
+    let found: Vec<String> = sqlx::query_scalar(sql)
+        .persistent(false)
+        .bind(unremarkable)
+        .fetch_all(connection)
+        .await
+        .map_err(failed("look for stale references"))?;
+    Ok(found.into_iter().collect())
 }
 
 // JSON `null` and JSON that is no object name nothing.

@@ -135,26 +135,29 @@ struct Column {
     updatable: bool,
 }
 
+// One statement, as each takes two round trips: the columns of the tables, and after them, named with
+// their schema, those of foreign keys. Whatever its schema and column, a foreign key is a link.
 const COLUMNS: &str = r"
-SELECT c.relname::text, a.attname::text, format_type(a.atttypid, NULL),
+SELECT NULL, c.relname::text, a.attname::text, format_type(a.atttypid, NULL),
        has_column_privilege(c.oid, a.attnum, 'SELECT'),
        has_column_privilege(c.oid, a.attnum, 'UPDATE'),
        row_security_active(c.oid), has_schema_privilege(n.oid, 'USAGE')
 FROM pg_class AS c
 JOIN pg_namespace AS n ON n.oid = c.relnamespace
 JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-WHERE n.nspname = $1 AND c.relkind IN ('r', 'p') AND (c.relname = ANY ($2) OR a.attname = $3)";
-
-// Whatever its schema and column, a foreign key is a link.
-const FOREIGN_KEYS: &str = r"
-SELECT n.nspname::text, c.relname::text, a.attname::text
+WHERE n.nspname = $1 AND c.relkind IN ('r', 'p') AND (c.relname = ANY ($2) OR a.attname = $3)
+UNION ALL
+SELECT n.nspname::text, c.relname::text, a.attname::text, NULL, NULL, NULL, NULL, NULL
 FROM pg_constraint AS k
 JOIN pg_class AS c ON c.oid = k.conrelid
 JOIN pg_namespace AS n ON n.oid = c.relnamespace
 JOIN pg_attribute AS a ON a.attrelid = k.conrelid AND a.attnum = ANY (k.conkey)
 JOIN pg_class AS p ON p.oid = k.confrelid
 JOIN pg_namespace AS pn ON pn.oid = p.relnamespace
-WHERE k.contype = 'f' AND k.conparentid = 0 AND pn.nspname = $1 AND p.relname = $2";
+WHERE k.contype = 'f' AND k.conparentid = 0 AND pn.nspname = $1 AND p.relname = $4";
+
+/// Schema, table and column that a foreign key leads from.
+type ForeignKey = (String, String, String);
 
 const SCHEMAS_WITH: &str = r"
 SELECT n.nspname::text
@@ -186,21 +189,28 @@ impl Schema {
             .bind(&database.schema)
             .bind(known)
             .bind(LINK)
+            .bind(PERMISSIONS.table)
             .fetch_all(&mut *connection)
             .await
             .map_err(failed("read the system catalog"))?;
         let mut tables: BTreeMap<String, Table> = BTreeMap::new();
+        let mut foreign_keys: Vec<ForeignKey> = Vec::new();
         let mut may_use = false;
         for row in rows {
-            may_use = row.get(6);
-            let table = tables.entry(row.get(0)).or_default();
-            table.hides_rows = row.get(5);
+            let [table, column]: [String; 2] = [row.get(1), row.get(2)];
+            if let Some(schema) = row.get(0) {
+                foreign_keys.push((schema, table, column));
+                continue;
+            }
+            may_use = row.get(7);
+            let table = tables.entry(table).or_default();
+            table.hides_rows = row.get(6);
             table.columns.insert(
-                row.get(1),
+                column,
                 Column {
-                    sql_type: row.get(2),
-                    selectable: row.get(3),
-                    updatable: row.get(4),
+                    sql_type: row.get(3),
+                    selectable: row.get(4),
+                    updatable: row.get(5),
                 },
             );
         }
@@ -214,7 +224,7 @@ impl Schema {
         check_usage(may_use, database)?;
         schema.check_privileges(database, purpose)?;
         schema.check_row_security(database)?;
-        schema.unknown_links = schema.links_unknown(connection, database).await?;
+        schema.unknown_links = schema.links_unknown(database, &foreign_keys);
         Ok(schema)
     }
 
@@ -289,11 +299,7 @@ impl Schema {
         &self.unknown_links
     }
 
-    async fn links_unknown(
-        &self,
-        connection: &mut PgConnection,
-        database: &Database,
-    ) -> Result<BTreeSet<String>, Failure> {
+    fn links_unknown(&self, database: &Database, foreign_keys: &[ForeignKey]) -> BTreeSet<String> {
         let is_known = |table: &str, column: &str| {
             column == LINK
                 && (AUDIT_COPIES.contains(&table) || OWNER_TABLES.iter().any(|o| o.table == table))
@@ -305,20 +311,12 @@ impl Schema {
             .filter(|name| !is_known(name, LINK))
             .cloned();
         let mut unknown: BTreeSet<String> = by_name.collect();
-        let foreign_keys = sqlx::query(FOREIGN_KEYS)
-            .persistent(false)
-            .bind(&database.schema)
-            .bind(PERMISSIONS.table)
-            .fetch_all(connection)
-            .await
-            .map_err(failed("read the system catalog"))?;
-        for row in foreign_keys {
-            let (schema, table, column): (&str, &str, &str) = (row.get(0), row.get(1), row.get(2));
-            if schema != database.schema || !is_known(table, column) {
-                unknown.insert(table.to_owned());
+        for (schema, table, column) in foreign_keys {
+            if *schema != database.schema || !is_known(table, column) {
+                unknown.insert(table.clone());
             }
         }
-        Ok(unknown)
+        unknown
     }
 
     fn column(&self, table: &str, column: &str) -> Option<&Column> {
