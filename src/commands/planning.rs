@@ -83,9 +83,18 @@ async fn kept_by_keys(
         all_cleared: false,
     };
     for (team, row) in around::rows_of_team_keys(connection, schema, &teams, &stale).await? {
+        let kept = kept.entry(team).or_default();
+        if row.owners.iter().any(|owner| owner.kind == OwnerKind::Team) {
+            // What that team keeps hangs on keys of its own, so all of it may stay.
+            let values = row
+                .cells
+                .iter()
+                .filter_map(|cell| cell.stored.as_ref().ok());
+            kept.extend(values.flat_map(Value::references).map(str::to_owned));
+            continue;
+        }
         let held = RowPlan::of(&PERMISSIONS, &row, world, policy).held;
-        let references = held.into_iter().map(|held| held.reference);
-        kept.entry(team).or_default().extend(references);
+        kept.extend(held.into_iter().map(|held| held.reference));
     }
     Ok(kept)
 }

@@ -12,8 +12,8 @@ use super::sql::{failed, ident, statement};
 use crate::failure::Failure;
 use crate::litellm::access::{Grants, Surroundings, Team};
 use crate::litellm::owners::{ACCESS_GROUP_IDS, LINK, Owner, OwnerKind};
-use crate::litellm::row::Row;
-use crate::litellm::sites::PERMISSIONS;
+use crate::litellm::row::{Row, Value};
+use crate::litellm::sites::{PERMISSIONS, Shape};
 
 const TEAM_TABLE: &str = "LiteLLM_TeamTable";
 const ORGANIZATION_TABLE: &str = "LiteLLM_OrganizationTable";
@@ -89,20 +89,11 @@ SELECT t."user_id" FROM {table} AS t
 WHERE t."user_id" = ANY ($1) AND t."user_role" IN ('proxy_admin', 'proxy_admin_viewer')"#;
 
 const GRANTS: &str = r"
-SELECT t.{key}, {servers},
-       ARRAY(SELECT jsonb_object_keys(CASE jsonb_typeof({tools}) WHEN 'object' THEN {tools}
-                                      ELSE '{}' END)),
-       {tags}, {toolsets}
+SELECT t.{key}, to_jsonb({servers})::text, {tools}::text, {tags}, {toolsets}
 FROM {table} AS t WHERE t.{key} = ANY ($1)";
 
-// A list that is stored as a JSON string is read all the same.
-// Source: LiteLLM 1.109.1 `mcp_server/toolset_db.py`.
-const TOOLSET_SERVERS: &str = r"
-SELECT t.{key}, ARRAY(SELECT DISTINCT e.tool ->> 'server_id'
-                      FROM jsonb_array_elements(CASE jsonb_typeof(t.{tools}) WHEN 'array'
-                           THEN t.{tools} ELSE '[]' END) AS e (tool)
-                      WHERE e.tool ->> 'server_id' IS NOT NULL)
-FROM {table} AS t WHERE t.{key} = ANY ($1)";
+const TOOLSET_TOOLS: &str =
+    "SELECT t.{key}, t.{tools}::text FROM {table} AS t WHERE t.{key} = ANY ($1)";
 
 const GROUP_SERVERS: &str = "SELECT t.{key}, {servers} FROM {table} AS t WHERE t.{key} = ANY ($1)";
 
@@ -179,20 +170,17 @@ impl Reader<'_> {
         );
         let fragments = [
             ("{key}", ident(PERMISSIONS.key)),
-            ("{servers}", texts("mcp_servers")),
+            ("{servers}", ident("mcp_servers")),
             ("{tools}", tools),
             ("{tags}", texts(TAGS)),
             ("{toolsets}", texts(TOOLSETS)),
             ("{table}", ident(PERMISSIONS.table)),
         ];
         let found = self.ask(GRANTS, &fragments, keys).await?;
-        let grants = |row: &PgRow| Grants {
-            servers: row.get(1),
-            tool_keys: row.get(2),
-            tags: row.get(3),
-            toolsets: row.get(4),
-        };
-        Ok(found.iter().map(|row| (row.get(0), grants(row))).collect())
+        Ok(found
+            .iter()
+            .map(|row| (row.get(0), grants(row).unwrap_or_default()))
+            .collect())
     }
 
     async fn toolsets(&mut self, ids: &[String]) -> Result<BTreeMap<String, Vec<String>>, Failure> {
@@ -205,8 +193,11 @@ impl Reader<'_> {
             ("{tools}", ident(tools)),
             ("{table}", ident(table)),
         ];
-        let found = self.ask(TOOLSET_SERVERS, &fragments, ids).await?;
-        Ok(found.iter().map(|row| (row.get(0), row.get(1))).collect())
+        let found = self.ask(TOOLSET_TOOLS, &fragments, ids).await?;
+        Ok(found
+            .iter()
+            .map(|row| (row.get(0), servers_of_tools(row.get(1))))
+            .collect())
     }
 
     async fn access_groups(
@@ -279,6 +270,36 @@ impl Reader<'_> {
         }
         Ok(under)
     }
+}
+
+/// What a row grants; `None` where a malformed column makes LiteLLM drop the row.
+///
+/// Source: LiteLLM 1.109.1 `auth/auth_checks.py`, `get_object_permission`.
+fn grants(row: &PgRow) -> Option<Grants> {
+    let references = |shape: Shape, text: Option<&str>| -> Option<Vec<String>> {
+        let value = Value::parse(shape, text).ok()?;
+        Some(value.references().map(str::to_owned).collect())
+    };
+    Some(Grants {
+        servers: references(Shape::TextArray, row.get(1))?,
+        tool_keys: references(Shape::JsonKeys, row.get(2))?,
+        tags: row.get(3),
+        toolsets: row.get(4),
+    })
+}
+
+/// The servers that a toolset's tools name; a list that is stored as a JSON string is read too.
+///
+/// Source: LiteLLM 1.109.1 `mcp_server/toolset_db.py`, `_toolset_from_row`.
+fn servers_of_tools(text: Option<&str>) -> Vec<String> {
+    let json = |text: &str| serde_json::from_str(text).unwrap_or_default();
+    let mut tools: serde_json::Value = text.map(json).unwrap_or_default();
+    if let Some(text) = tools.as_str() {
+        tools = json(text);
+    }
+    let tools = tools.as_array().into_iter().flatten();
+    let servers = tools.filter_map(|tool| tool.get("server_id")?.as_str());
+    servers.map(str::to_owned).collect()
 }
 
 const ROWS_OF_TEAM_KEYS: &str = r#"

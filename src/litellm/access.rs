@@ -45,7 +45,7 @@ impl Regime {
     }
 }
 
-/// What one permission row grants, as stored; a column that LiteLLM cannot read grants nothing.
+/// What one permission row grants, as stored; nothing where LiteLLM cannot read the row.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Grants {
     /// `mcp_servers`.

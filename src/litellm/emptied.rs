@@ -44,6 +44,8 @@ pub struct Inherited {
     pub from: String,
     /// The servers gained, by id, in order. Other ceilings of the key may cap them.
     pub servers: BTreeSet<String>,
+    /// Whether more may be gained than can be told here: servers of a config.yaml.
+    pub incomplete: bool,
 }
 
 impl Effect {
@@ -74,6 +76,7 @@ pub fn if_emptied(owner: &Owner, row: &Row, world: World<'_>) -> IfEmptied {
         Effect::Nothing
     } else {
         match owner.kind {
+            OwnerKind::Key | OwnerKind::Team if !world.regime.fails_closed() => Effect::OpensAll,
             OwnerKind::Key => after.key_inherits(owner),
             OwnerKind::Team | OwnerKind::Organization | OwnerKind::User | OwnerKind::Agent => {
                 let under = &world.around.keys_under;
@@ -107,9 +110,11 @@ struct After<'a> {
 /// What a level names, and the servers that it comes to.
 #[derive(Default)]
 struct Scope {
-    /// Whether it names anything at all: what resolves to nothing still restricts.
+    /// Whether it names anything for certain: what resolves to nothing still restricts.
     restricts: bool,
     servers: BTreeSet<String>,
+    /// Whether it may come to servers that are not seen here.
+    incomplete: bool,
 }
 
 impl Scope {
@@ -122,13 +127,18 @@ impl Scope {
         for reference in references {
             self.restricts = true;
             self.servers.extend(catalog.expand(reference));
+            let resolution = catalog.resolve(reference);
+            self.incomplete |= matches!(resolution, Resolution::Unverified | Resolution::Kept);
         }
     }
 
-    /// Adds servers that are not named but found, so that none restricts nothing.
+    /// Adds servers of which it is not certain that they restrict.
     fn find(&mut self, servers: BTreeSet<String>) {
-        self.restricts |= !servers.is_empty();
         self.servers.extend(servers);
+    }
+
+    fn is_nothing(&self) -> bool {
+        !self.restricts && !self.incomplete && self.servers.is_empty()
     }
 }
 
@@ -163,10 +173,22 @@ impl After<'_> {
         if regime.release >= Release::TOOL_KEYS_GRANT {
             scope.name(grants.tool_keys.iter().filter(stays), catalog);
         }
-        scope.find(catalog.tagged(&grants.tags));
+        let tagged = catalog.tagged(&grants.tags);
+        scope.restricts |= !tagged.is_empty();
+        scope.find(tagged);
+        scope.incomplete |= !grants.tags.is_empty() && !catalog.config_is_complete();
         let toolsets = grants.toolsets.iter();
         let of_toolsets = toolsets.filter_map(|id| self.world.around.toolsets.get(id));
-        scope.name(of_toolsets.flatten(), catalog);
+        let of_toolsets = of_toolsets.flatten();
+        if regime.release >= Release::TOOLSETS_COUNT {
+            scope.name(of_toolsets, catalog);
+        } else {
+            scope.find(
+                of_toolsets
+                    .flat_map(|server| catalog.with_id(server))
+                    .collect(),
+            );
+        }
         scope
     }
 
@@ -185,38 +207,33 @@ impl After<'_> {
     fn key_inherits(&self, key: &Owner) -> Effect {
         let team = key.parents.team.as_ref().filter(|t| *t != DASHBOARD_TEAM);
         let found = team.and_then(|id| self.world.around.teams.get(id));
-        if let (Some(id), Some(team)) = (team, found) {
-            let scope = self.team_scope(team);
-            if scope.restricts {
-                return Effect::InheritsTeam(Inherited {
-                    from: id.clone(),
-                    servers: scope.servers,
-                });
-            }
+        let of_team = found.map(|team| self.team_scope(team)).unwrap_or_default();
+        let inherits = |from: &String, scope: Scope| Inherited {
+            from: from.clone(),
+            servers: scope.servers,
+            incomplete: scope.incomplete,
+        };
+        if let (Some(id), true) = (team, of_team.restricts) {
+            return Effect::InheritsTeam(inherits(id, of_team));
         }
-        if !self.world.regime.fails_closed() {
-            return Effect::OpensAll;
-        }
+        // Where the team may restrict or not, what both give is told.
         let organization = key.parents.organization.as_ref();
         let organization = organization.or(found.and_then(|team| team.organization.as_ref()));
         if let Some(id) = organization
             && self.world.regime.release >= Release::ORGANIZATIONS_LIMIT
         {
-            let scope = self.scope_of(
-                self.world
-                    .around
-                    .organizations
-                    .get(id)
-                    .and_then(Option::as_ref),
-            );
-            if scope.restricts {
-                return Effect::InheritsOrganization(Inherited {
-                    from: id.clone(),
-                    servers: scope.servers,
-                });
+            let organizations = &self.world.around.organizations;
+            let mut scope = self.scope_of(organizations.get(id).and_then(Option::as_ref));
+            if !scope.is_nothing() {
+                scope.incomplete |= of_team.incomplete;
+                scope.find(of_team.servers);
+                return Effect::InheritsOrganization(inherits(id, scope));
             }
         }
-        Effect::Nothing
+        match team {
+            Some(id) if !of_team.is_nothing() => Effect::InheritsTeam(inherits(id, of_team)),
+            Some(_) | None => Effect::Nothing,
+        }
     }
 
     /// Source: `_team_granted_servers`; the servers of its unified groups are ids, never names.
@@ -227,15 +244,17 @@ impl After<'_> {
             .and_then(|key| self.world.around.rows.get(key))
             .is_some_and(|grants| grants.servers.iter().any(|entry| entry == ALL_SERVERS));
         if names_all && self.world.regime.release >= Release::KNOWS_MARKERS {
-            scope.servers.extend(self.world.catalog.registry());
+            scope.find(self.world.catalog.registry());
+            scope.incomplete |= !self.world.catalog.config_is_complete();
         }
         let groups = team.access_groups.iter();
-        for server in groups
-            .filter_map(|id| self.world.around.access_groups.get(id))
-            .flatten()
-        {
-            scope.restricts = true;
-            scope.servers.extend(self.world.catalog.with_id(server));
+        let of_groups = groups.filter_map(|id| self.world.around.access_groups.get(id));
+        for server in of_groups.flatten() {
+            // Read from 1.88.0 on.
+            scope.restricts |= self.world.regime.release >= Release::DROPS_ON_EDIT;
+            let catalog = self.world.catalog;
+            scope.find(catalog.with_id(server));
+            scope.incomplete |= catalog.resolve(server) == Resolution::Unverified;
         }
         scope
     }
@@ -282,10 +301,11 @@ mod tests {
             (grants(|g| g.toolsets = texts(&["set"])), vec!["id-2"]),
         ] {
             let around = around(team.clone(), granting(&["id-1"]));
-            let effect = effect_on(&key, Release::KNOWS_MARKERS, &around);
+            let effect = effect_on(&key, Release::TOOLSETS_COUNT, &around);
             let inherited = Inherited {
                 from: "team".to_owned(),
                 servers: expected.into_iter().map(str::to_owned).collect(),
+                incomplete: false,
             };
             assert_eq!(effect, Effect::InheritsTeam(inherited), "{team:?}");
         }
@@ -307,6 +327,7 @@ mod tests {
         let inherited = Inherited {
             from: "team".to_owned(),
             servers: BTreeSet::from(["id-1".to_owned()]),
+            incomplete: false,
         };
         assert_eq!(effect, Effect::InheritsTeam(inherited));
     }
@@ -318,6 +339,7 @@ mod tests {
         let inherited = Inherited {
             from: "org".to_owned(),
             servers: BTreeSet::from(["id-1".to_owned()]),
+            incomplete: false,
         };
         for (release, expected) in [
             (Release::FIRST, Effect::OpensAll),
@@ -375,6 +397,72 @@ mod tests {
         ] {
             let found = effect_on(&owner(kind, false), release, around);
             assert_eq!(found, expected, "{kind:?} {release} {around:?}");
+        }
+    }
+
+    #[test]
+    fn what_may_restrict_or_not_hides_nothing() {
+        let key = owner(OwnerKind::Key, false);
+        let both = Inherited {
+            from: "org".to_owned(),
+            servers: BTreeSet::from(["id-1".to_owned(), "id-2".to_owned()]),
+            incomplete: false,
+        };
+        let toolset = Grants {
+            toolsets: texts(&["set"]),
+            ..Grants::default()
+        };
+        let around_toolset = around(toolset, granting(&["one"]));
+        let effect = effect_on(&key, Release::KNOWS_MARKERS, &around_toolset);
+        assert_eq!(effect, Effect::InheritsOrganization(both));
+
+        let mut around_group = around(Grants::default(), granting(&["two"]));
+        if let Some(team) = around_group.teams.get_mut("team") {
+            team.access_groups = texts(&["group"]);
+        }
+        let effect = effect_on(&key, Release::ORGANIZATIONS_LIMIT, &around_group);
+        assert!(matches!(effect, Effect::InheritsOrganization(i) if i.servers.len() == 2));
+    }
+
+    #[test]
+    fn servers_of_a_config_that_is_not_known_are_not_ruled_out() {
+        let row = Row {
+            owners: vec![owner(OwnerKind::Key, false)],
+            ..row(&format!("[\"{GONE}\"]"), "null")
+        };
+        let unknown = crate::litellm::server::ConfigServers::Unknown {
+            clients: BTreeSet::new(),
+        };
+        let catalog = ServerCatalog::new(&[], BTreeSet::new(), unknown);
+        let tagged = Grants {
+            tags: texts(&["of-a-config"]),
+            ..Grants::default()
+        };
+        for team in [granting(&["of-a-config"]), granting(&[ALL_SERVERS]), tagged] {
+            let around = around(team.clone(), Grants::default());
+            let world = World {
+                regime: Regime {
+                    release: Release::KNOWS_MARKERS,
+                    ..REGIME
+                },
+                catalog: &catalog,
+                around: &around,
+                all_cleared: false,
+            };
+            let effect = if_emptied(&row.owners[0], &row, world).effect;
+            assert!(
+                matches!(&effect, Effect::InheritsTeam(inherited) if inherited.incomplete),
+                "{team:?}: {effect:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn before_1_80_whoever_loses_the_list_reaches_everything() {
+        let around = around(granting(&["id-1"]), Grants::default());
+        for kind in [OwnerKind::Key, OwnerKind::Team] {
+            let effect = effect_on(&owner(kind, false), Release::FIRST, &around);
+            assert_eq!(effect, Effect::OpensAll);
         }
     }
 }

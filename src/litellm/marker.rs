@@ -23,6 +23,8 @@ use super::sites::Shape;
 pub enum Obstacle {
     /// Only tool permissions are left, and the marker belongs into the other column.
     ToolPermissions,
+    /// A column of the row is malformed: LiteLLM ignores the whole row until that is mended.
+    Malformed,
     /// Tables that this tool does not know link to permission rows.
     UnknownOwner,
     /// Owners of several kinds share the row.
@@ -50,7 +52,9 @@ impl Obstacle {
     #[must_use]
     pub fn only_narrows(self) -> bool {
         match self {
-            Self::ToolPermissions | Self::UnknownOwner | Self::UnknownMarker => false,
+            Self::ToolPermissions | Self::Malformed | Self::UnknownOwner | Self::UnknownMarker => {
+                false
+            }
             Self::Shared
             | Self::OwnerKind
             | Self::UnknownConfig
@@ -67,6 +71,7 @@ impl Obstacle {
     pub fn name(self) -> &'static str {
         match self {
             Self::ToolPermissions => "tool-permissions",
+            Self::Malformed => "malformed",
             Self::UnknownOwner => "unknown-owner",
             Self::Shared => "shared",
             Self::OwnerKind => "owner-kind",
@@ -86,6 +91,7 @@ impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::ToolPermissions => "only tool permissions are left",
+            Self::Malformed => "another column is malformed",
             Self::UnknownOwner => "unknown tables link to rows",
             Self::Shared => "owners of several kinds share it",
             Self::OwnerKind => "not proven for this owner",
@@ -112,6 +118,9 @@ pub fn marker_obstacle(row: &Row, cell: &Cell, world: World<'_>) -> Option<Obsta
     } = world;
     if cell.site.shape != Shape::TextArray {
         return Some(Obstacle::ToolPermissions);
+    }
+    if row.cells.iter().any(|cell| cell.stored.is_err()) {
+        return Some(Obstacle::Malformed);
     }
     if !regime.owners_known {
         return Some(Obstacle::UnknownOwner);
@@ -171,7 +180,7 @@ fn key_obstacle(key: &Owner, admins: &BTreeSet<String>) -> Option<Obstacle> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::litellm::access::{Grants, Regime};
+    use crate::litellm::access::{Grants, Regime, Surroundings};
     use crate::litellm::samples::{GONE, REGIME, around, catalog, owner, row, texts};
 
     type Change = fn(&mut Regime);
@@ -229,6 +238,15 @@ mod tests {
         assert_eq!(obstacle(&keys, |_| (), stale_tools, false, 0), None);
         let open = obstacle(&keys, |_| (), |_| (), true, 0);
         assert_eq!(open, Some(Obstacle::AllowAllKeys));
+        let mended = row(&format!("[\"{GONE}\"]"), "[]");
+        let world = World {
+            regime: REGIME,
+            catalog: &catalog(false),
+            around: &Surroundings::default(),
+            all_cleared: false,
+        };
+        let found = marker_obstacle(&mended, &mended.cells[0], world);
+        assert_eq!(found, Some(Obstacle::Malformed));
         let tools = obstacle(&keys, |_| (), |_| (), false, 1);
         assert_eq!(tools, Some(Obstacle::ToolPermissions));
     }

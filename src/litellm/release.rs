@@ -23,6 +23,8 @@ impl Release {
     /// `no-mcp-servers` on a key and `all-proxy-mcpservers` on a team have their meaning. Some
     /// patch releases from 1.86.7 on have the former, which no schema tells.
     pub const KNOWS_MARKERS: Self = Self(1, 92, 0);
+    /// Toolsets count wherever they are granted; in truth from 1.94.0 on, which no schema tells.
+    pub const TOOLSETS_COUNT: Self = Self(1, 95, 0);
     /// The id of a config server can be pinned.
     pub const PINS_IDS: Self = Self(1, 101, 0);
     /// The keys of `mcp_tool_permissions` of an agent count.
@@ -162,6 +164,7 @@ mod tests {
             Release::ORGANIZATIONS_LIMIT,
             Release::DROPS_ON_EDIT,
             Release::KNOWS_MARKERS,
+            Release::TOOLSETS_COUNT,
             Release::PINS_IDS,
             Release::AGENT_TOOL_KEYS_COUNT,
         ] {

@@ -338,6 +338,15 @@ impl ServerCatalog {
         meant.flat_map(|server| server.ids.clone()).collect()
     }
 
+    /// Whether every server of a config is known, with everything that it is called.
+    #[must_use]
+    pub fn config_is_complete(&self) -> bool {
+        match &self.config {
+            ConfigServers::Unknown { .. } => false,
+            ConfigServers::Known(servers) => servers.iter().all(|s| s.unset.is_empty()),
+        }
+    }
+
     /// Whether any server is open to all keys, or would be once it is approved.
     #[must_use]
     pub fn has_open_server(&self) -> bool {

@@ -207,7 +207,20 @@ impl RowPlan {
         }
         let last = last && !edit.removed.is_empty();
         if last && !access::may_run_empty(row, world.regime) {
-            match ending(row, cell, world, policy) {
+            let kept = world.regime.refuses_edits() && {
+                let kept = kept_by_keys(row, world.around);
+                edit.removed
+                    .iter()
+                    .any(|reference| kept.contains(reference))
+            };
+            let ending = ending(row, cell, world, policy);
+            match ending.and_then(|ending| {
+                if kept {
+                    Err(Reason::KeptByKey)
+                } else {
+                    Ok(ending)
+                }
+            }) {
                 Ok(ending) => edit.ending = ending,
                 Err(reason) => {
                     self.held.extend(hold(&edit, &edit.removed, reason));
@@ -545,6 +558,33 @@ mod tests {
             &BTreeSet::from([GONE_TOO.to_owned()])
         );
         assert_eq!(plan(Release::DROPS_ON_EDIT).held, []);
+    }
+
+    #[test]
+    fn a_team_is_not_marked_while_a_key_of_it_keeps_the_same() {
+        let mut row = clean();
+        row.cells[0] = array(&[GONE]);
+        let around = Surroundings {
+            kept_by_keys: BTreeMap::from([("owner".to_owned(), BTreeSet::from([GONE.to_owned()]))]),
+            ..Surroundings::default()
+        };
+        let deny = OnEmpty::Deny {
+            accept_narrowing: true,
+        };
+        for on_empty in [deny, OnEmpty::Clear] {
+            let world = World {
+                regime: Regime {
+                    release: Release::REFUSES_EDITS,
+                    ..REGIME
+                },
+                catalog: &catalog(ConfigServers::Known(Vec::new())),
+                around: &around,
+                all_cleared: false,
+            };
+            let plan = RowPlan::of(&PERMISSIONS, &row, world, Policy { on_empty });
+            assert_eq!(plan.edits, []);
+            assert_eq!(plan.held[0].reason, Reason::KeptByKey);
+        }
     }
 
     #[test]

@@ -122,6 +122,9 @@ struct IfEmptiedV1<'a> {
     /// The ids of the servers that would be gained.
     #[serde(skip_serializing_if = "Option::is_none")]
     servers: Option<Vec<&'a str>>,
+    /// Whether servers of a config.yaml that is not known may be gained besides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    incomplete: Option<bool>,
     /// The keys under the ceiling; absent where any key may be.
     #[serde(skip_serializing_if = "Option::is_none")]
     keys: Option<u64>,
@@ -486,6 +489,7 @@ fn if_emptied(if_emptied: &IfEmptied) -> IfEmptiedV1<'_> {
         effect: effect.name(),
         from: inherited.map(|inherited| inherited.from.as_str()),
         servers: inherited.map(|i| i.servers.iter().map(String::as_str).collect()),
+        incomplete: inherited.map(|inherited| inherited.incomplete),
         keys,
         assuming: if_emptied.assuming,
     }

@@ -217,19 +217,32 @@ fn prospects(report: &Report) -> Table {
 fn effect(effect: &Effect) -> String {
     let inherits = |inherited: &Inherited, of: &str| {
         let from = printable(&inherited.from);
-        if inherited.servers.is_empty() {
-            return format!("inherits from {of} {from}, which has no server now");
-        }
         let servers: Vec<String> = inherited.servers.iter().map(|id| printable(id)).collect();
-        let gained = count(servers.len(), "server");
-        format!("gains {gained} of {of} {from}: {}", servers.join(", "))
+        let more = if inherited.incomplete {
+            ", and what a config.yaml names besides"
+        } else {
+            ""
+        };
+        match servers.len() {
+            0 if inherited.incomplete => {
+                format!("gains what {of} {from} names of a config.yaml")
+            }
+            0 => format!("inherits from {of} {from}, which has no server now"),
+            n => {
+                let gained = count(n, "server");
+                format!(
+                    "gains {gained} of {of} {from}: {}{more}",
+                    servers.join(", ")
+                )
+            }
+        }
     };
     match effect {
         Effect::InheritsTeam(inherited) => inherits(inherited, "team"),
         Effect::InheritsOrganization(inherited) => inherits(inherited, "organization"),
         Effect::LiftsCeiling { keys: Some(keys) } => {
             let keys = count(usize::try_from(*keys).unwrap_or(usize::MAX), "key");
-            format!("no longer limits the {keys} under it")
+            format!("no longer limits the {keys} under it, nor who comes without one")
         }
         Effect::LiftsCeiling { keys: None } => "no longer limits keys that name it".to_owned(),
         Effect::OpensAll => "reaches every server".to_owned(),

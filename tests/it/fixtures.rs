@@ -104,6 +104,7 @@ cases! {
     unverified of unverified;
     no_config_servers of unverified with "--no-config-servers";
     kept_by_key of kept_by_key;
+    kept_by_key_deny of kept_by_key fix "--on-empty" "deny" with "--no-config-servers";
     obstacles of obstacles fix "--on-empty" "deny" with "--no-config-servers";
     would_gain of would_gain;
     kept of unverified with "--no-config-servers" "--keep" "deepwiki" "--keep" "@fixtures/keep.txt";
