@@ -1,5 +1,6 @@
-# Runs a private PostgreSQL cluster until standard input closes. Arguments: the folder with the
-# binaries, the TCP port. Prints the cluster's folder once it is made.
+# Runs a private PostgreSQL cluster until standard input closes, and starts it anew, after somebody
+# killed it, at each line. Arguments: the folder with the binaries, the TCP port. Prints the
+# cluster's folder once it is made.
 set -eu
 bin=$1 port=$2
 dir=$(mktemp -d)
@@ -29,10 +30,16 @@ if command -v openssl >"$dir/openssl.log"; then
     chmod 755 "$dir"
     cd /
 fi
-"$bin/postgres" -D "$dir/data" -k "$dir" -p "$port" -c listen_addresses=127.0.0.1 \
-    -c fsync=off -c max_connections=200 >"$dir/server.log" 2>&1 &
-server=$!
+serve() {
+    "$bin/postgres" -D "$dir/data" -k "$dir" -p "$port" -c listen_addresses=127.0.0.1 \
+        -c fsync=off -c max_connections=200 >>"$dir/server.log" 2>&1 &
+    server=$!
+}
+serve
 echo "$dir"
-read -r _ || true
+while read -r _; do
+    wait "$server" || true
+    serve
+done
 kill -INT "$server"
 wait "$server" || true

@@ -33,13 +33,13 @@ async fn execute(connection: &mut PgConnection, sql: &str) {
 }
 
 /// Another session, which the test drives by hand.
-struct Other {
+pub(crate) struct Other {
     runtime: Runtime,
     connection: PgConnection,
 }
 
 impl Other {
-    fn connect(database: &TestDatabase) -> Self {
+    pub(crate) fn connect(database: &TestDatabase) -> Self {
         let runtime = runtime();
         let connection = runtime.block_on(database.connect());
         Self {
@@ -48,7 +48,7 @@ impl Other {
         }
     }
 
-    fn execute(&mut self, sql: &str) {
+    pub(crate) fn execute(&mut self, sql: &str) {
         self.runtime.block_on(execute(&mut self.connection, sql));
     }
 }
@@ -73,7 +73,8 @@ fn start_fix(database: &TestDatabase, lock_timeout: &str) -> Child {
         .unwrap()
 }
 
-fn ended(child: Child) -> Ran {
+/// What a run left behind that has ended, or is about to.
+pub(crate) fn ended(child: Child) -> Ran {
     child.wait_with_output().unwrap().into()
 }
 
@@ -144,7 +145,7 @@ fn an_interrupted_fix_writes_nothing() {
 }
 
 /// Waits until `fix` has found a row locked and is about to ask for it again.
-fn wait_for_lock(database: &TestDatabase) {
+pub(crate) fn wait_for_lock(database: &TestDatabase) {
     for _ in 0..600 {
         let asking = database.texts(
             "SELECT pid::text FROM pg_stat_activity

@@ -12,8 +12,10 @@ mod config;
 mod connection;
 #[cfg(feature = "embedded")]
 mod embedded;
+mod faults;
 mod fixtures;
 mod litellm_schema;
 mod program;
+mod proxy;
 mod server;
 mod undo;

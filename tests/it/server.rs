@@ -5,7 +5,7 @@
 //! `MCP_PRUNE_TEST_SERVER=embedded` asks for it, the one inside the process. Never
 //! `DATABASE_URL`: that is where a user's production lives.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -87,6 +87,16 @@ pub(crate) fn skip(test: &str, why: &str) {
     println!("SKIPPED {test}: {why}");
 }
 
+/// A server of one test's own, which that test may kill; else `None`, and the test is skipped.
+pub(crate) fn server_to_crash(test: &str) -> Option<Server> {
+    concurrent_server(test)?;
+    let binaries = postgres_binaries();
+    if binaries.is_none() {
+        skip(test, "needs PostgreSQL's binaries");
+    }
+    Some(Server::start(&binaries?))
+}
+
 fn postgres_binaries() -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let mut debian: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
@@ -137,6 +147,29 @@ impl Server {
         };
         server.wait_until_ready();
         server
+    }
+
+    /// Kills the postmaster and all its processes at once, as a crash of the machine would, and
+    /// starts the server again. For [`server_to_crash`] alone.
+    pub(crate) fn crash_and_restart(&mut self) {
+        let folder = self.tls.as_ref().unwrap();
+        let lock = std::fs::read_to_string(folder.join("data/postmaster.pid")).unwrap();
+        let postmaster = lock.lines().next().unwrap().trim();
+        let children = Command::new("ps")
+            .args(["-o", "pid=", "--ppid", postmaster])
+            .output()
+            .unwrap();
+        let children = String::from_utf8(children.stdout).unwrap();
+        // The postmaster first, so that it has no time to end the others in good order. A child
+        // that has ended by itself meanwhile is as dead as it should be.
+        let _ = Command::new("kill")
+            .args(["-s", "KILL", postmaster])
+            .args(children.split_whitespace())
+            .output()
+            .unwrap();
+        let watch = self.watch.as_mut().unwrap();
+        writeln!(watch.stdin.as_ref().unwrap()).unwrap();
+        self.wait_until_ready();
     }
 
     fn wait_until_ready(&self) {

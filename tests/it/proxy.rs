@@ -1,0 +1,123 @@
+//! A proxy between `fix` and the server that does something to the `COMMIT`, which no signal and no
+//! lock can hit as exactly.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::Duration;
+
+/// What becomes of the `COMMIT`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AtCommit {
+    /// The connection is cut before the server hears of it.
+    Cut,
+    /// The server carries it out, and the connection is cut instead of handing on its answer.
+    CutAnswer,
+    /// The server carries it out, and its answer waits until it is released.
+    HoldAnswer,
+}
+
+/// A proxy for one connection.
+pub(crate) struct Proxy {
+    port: u16,
+    answered: Receiver<()>,
+    release: Sender<()>,
+}
+
+impl Proxy {
+    /// Listens in front of the server at `port` of this machine.
+    pub(crate) fn before(port: u16, at_commit: AtCommit) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let own = listener.local_addr().unwrap().port();
+        let (tell, answered) = channel();
+        let (release, released) = channel();
+        thread::spawn(move || {
+            let (client, _) = listener.accept().unwrap();
+            let server = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+            let committing = AtomicBool::new(false);
+            thread::scope(|scope| {
+                scope.spawn(|| forward(&client, &server, at_commit, &committing));
+                hand_back(&server, &client, at_commit, &committing, &tell, &released);
+            });
+        });
+        Self {
+            port: own,
+            answered,
+            release,
+        }
+    }
+
+    /// The URL of a database through it; without TLS, as it must be able to read along.
+    pub(crate) fn url(&self, database: &str) -> String {
+        let port = self.port;
+        format!("postgresql://postgres@127.0.0.1:{port}/{database}?sslmode=disable")
+    }
+
+    /// Waits until the server has answered the `COMMIT`.
+    pub(crate) fn wait_for_answer(&self) {
+        let answered = self.answered.recv_timeout(Duration::from_secs(30));
+        answered.expect("the server should have answered the COMMIT within 30 seconds");
+    }
+
+    /// Hands on the answer that was held.
+    pub(crate) fn release(&self) {
+        self.release.send(()).unwrap();
+    }
+}
+
+/// Hands on what the client says.
+fn forward(
+    mut client: &TcpStream,
+    mut server: &TcpStream,
+    at_commit: AtCommit,
+    committing: &AtomicBool,
+) {
+    let mut buffer = [0; 16 * 1024];
+    while let Ok(read @ 1..) = client.read(&mut buffer) {
+        // A message of its own: the client waits for every answer before it says it.
+        if buffer[..read].starts_with(b"Q\0\0\0\x0bCOMMIT\0") {
+            if at_commit == AtCommit::Cut {
+                break;
+            }
+            committing.store(true, Ordering::SeqCst);
+        }
+        if server.write_all(&buffer[..read]).is_err() {
+            break;
+        }
+    }
+    cut(client, server);
+}
+
+/// Hands back what the server answers.
+fn hand_back(
+    mut server: &TcpStream,
+    mut client: &TcpStream,
+    at_commit: AtCommit,
+    committing: &AtomicBool,
+    tell: &Sender<()>,
+    released: &Receiver<()>,
+) {
+    let mut buffer = [0; 16 * 1024];
+    while let Ok(read @ 1..) = server.read(&mut buffer) {
+        if committing.swap(false, Ordering::SeqCst) {
+            // The test may have ended already.
+            let _ = tell.send(());
+            if at_commit == AtCommit::CutAnswer || released.recv().is_err() {
+                break;
+            }
+        }
+        if client.write_all(&buffer[..read]).is_err() {
+            break;
+        }
+    }
+    cut(client, server);
+}
+
+/// Ends both sides; one of them may be gone already.
+fn cut(client: &TcpStream, server: &TcpStream) {
+    for side in [client, server] {
+        let _ = side.shutdown(Shutdown::Both);
+    }
+}
