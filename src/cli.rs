@@ -5,11 +5,15 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::litellm::sites::Group;
+use crate::repair::selection::NamedOwner;
+
 /// The variable with the configs, separated as in `PATH`.
 pub const LITELLM_CONFIG: &str = "MCP_PRUNE_LITELLM_CONFIG";
 
 const CONNECTION: &str = "Connection";
 const SERVERS: &str = "Servers";
+const PLACES: &str = "Places";
 const OUTPUT: &str = "Output";
 const REPAIR: &str = "Repair";
 
@@ -38,6 +42,7 @@ Exit codes:
 
 /// The subcommands.
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one, once")]
 pub enum Command {
     /// Report stale references; never writes
     Scan(ScanArgs),
@@ -85,6 +90,13 @@ pub struct ScanArgs {
     /// Which servers exist besides those of the table.
     #[command(flatten)]
     pub servers: ServerArgs,
+    /// Where to look.
+    #[command(flatten)]
+    pub places: PlaceArgs,
+    /// Also report what is not stale and yet worth knowing: shared names, names that an older
+    /// LiteLLM does not resolve, duplicates, servers granted by their tools alone
+    #[arg(long, help_heading = PLACES)]
+    pub notes: bool,
     /// How to answer.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -110,6 +122,9 @@ pub struct FixArgs {
     /// Which servers exist besides those of the table.
     #[command(flatten)]
     pub servers: ServerArgs,
+    /// Where to repair.
+    #[command(flatten)]
+    pub places: PlaceArgs,
     /// How far to go.
     #[command(flatten)]
     pub repair: RepairArgs,
@@ -179,6 +194,11 @@ pub struct GrantsArgs {
     /// The command that it is to run
     #[arg(long = "for", value_enum, value_name = "COMMAND", default_value_t)]
     pub purpose: GrantsFor,
+    /// The places that it is to look at, separated by commas
+    ///
+    /// `defaults` is left out unless named: it takes SELECT on a column that also holds secrets.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "LIST", default_values_t = [Sites::Permissions, Sites::AccessGroups, Sites::Toolsets])]
+    pub sites: Vec<Sites>,
 }
 
 /// The command that a role is to run.
@@ -231,6 +251,50 @@ pub struct ServerArgs {
     pub keep: Vec<String>,
 }
 
+/// Where to look, and for whom.
+#[derive(Debug, Args)]
+pub struct PlaceArgs {
+    /// The places to look at, separated by commas [default: all of them]
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "LIST", help_heading = PLACES)]
+    pub sites: Vec<Sites>,
+    /// Only rows of this owner; repeatable
+    ///
+    /// KIND is key, team, organization, project, user, `end_user` or agent. Owners of an access group
+    /// are those who have it, of a toolset those who are granted it.
+    #[arg(long, value_name = "KIND:NAME|ID", help_heading = PLACES)]
+    pub owner: Vec<NamedOwner>,
+    /// Only this reference; repeatable
+    #[arg(long, value_name = "REF", help_heading = PLACES)]
+    pub reference: Vec<String>,
+    /// Only the row with this primary key; repeatable
+    #[arg(long, value_name = "ID", help_heading = PLACES)]
+    pub row: Vec<String>,
+}
+
+/// A group of places.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Sites {
+    /// Permission rows of keys, teams, organizations, projects, users, end users and agents
+    Permissions,
+    /// Unified access groups
+    AccessGroups,
+    /// Toolsets
+    Toolsets,
+    /// What every new key is given, and the public servers, both in LiteLLM's saved settings
+    Defaults,
+}
+
+impl From<Sites> for Group {
+    fn from(sites: Sites) -> Self {
+        match sites {
+            Sites::Permissions => Self::Permissions,
+            Sites::AccessGroups => Self::AccessGroups,
+            Sites::Toolsets => Self::Toolsets,
+            Sites::Defaults => Self::Defaults,
+        }
+    }
+}
+
 /// How far a repair goes.
 #[derive(Debug, Args)]
 pub struct RepairArgs {
@@ -262,7 +326,7 @@ pub struct RepairArgs {
     #[arg(long, value_name = "FILE", requires = "dry_run", help_heading = REPAIR)]
     pub plan_out: Option<PathBuf>,
     /// Do exactly what a plan says that --plan-out saved, or nothing
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["plan_out", "on_empty", "accept_narrowing", "accept_widening", "remap", "remap_file", "previous_litellm_config"], help_heading = REPAIR)]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["plan_out", "on_empty", "accept_narrowing", "accept_widening", "remap", "remap_file", "previous_litellm_config", "sites", "owner", "reference", "row"], help_heading = REPAIR)]
     pub plan: Option<PathBuf>,
 }
 

@@ -33,7 +33,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 SEED, CALLERS = 20260102, 400
 GONE = [f"{n:08d}-0000-4000-8000-000000000000" for n in range(3)]
 SERVERS = {"id-1": ("one", "tag-1"), "id-2": ("two", "tag-2"), "id-3": ("three", "tag-2")}
-TOOLSETS = {"set": "id-2"}
+# What they name; a permission row may also name the toolset "gone-set", which is not there.
+TOOLSETS = {"set": ["id-2", GONE[0]], "dead-set": [GONE[2]]}
 GROUPS = {"group": ["id-1", GONE[0]], "dead": [GONE[1]]}
 LEVELS = ["key", "team", "organization", "user", "agent", "end_user"]
 
@@ -43,6 +44,7 @@ class World:
 
     def __init__(self, draw):
         self.rows, self.callers = {}, []
+        self.toolsets, self.groups = dict(TOOLSETS), dict(GROUPS)
         for number in range(CALLERS):
             levels = {}
             for level in LEVELS:
@@ -65,7 +67,7 @@ class World:
             "mcp_servers": servers,
             "mcp_tool_permissions": {key: ["tool"] for key in keys},
             "mcp_access_groups": draw.choice([[], [], [], ["tag-2"], ["no-such-tag"]]),
-            "mcp_toolsets": draw.choice([[], [], [], [], ["set"]]),
+            "mcp_toolsets": draw.choice([[], [], [], [], [], ["set"], ["dead-set"], ["gone-set"]]),
         }
 
     def sql(self):
@@ -81,10 +83,10 @@ class World:
                 'INSERT INTO "LiteLLM_MCPServerTable" ("server_id", "server_name", "mcp_access_groups") '
                 f"VALUES ('{id}', '{name}', ARRAY['{tag}']);"
             )
-        for id, server in TOOLSETS.items():
-            tools = json.dumps([{"server_id": server, "tool_name": "tool"}])
+        for id, servers in self.toolsets.items():
+            tools = json.dumps([{"server_id": server, "tool_name": "tool"} for server in servers])
             lines.append(f"INSERT INTO \"LiteLLM_MCPToolsetTable\" VALUES ('{id}', '{id}', '{tools}');")
-        for id, servers in GROUPS.items():
+        for id, servers in self.groups.items():
             lines.append(
                 f"INSERT INTO \"LiteLLM_AccessGroupTable\" VALUES ('{id}', '{id}', {array(servers)});"
             )
@@ -132,8 +134,15 @@ class World:
         other = object.__new__(World)
         other.callers = self.callers
         other.rows = {id: dict(row) for id, row in self.rows.items()}
+        other.toolsets, other.groups = dict(self.toolsets), dict(self.groups)
         for change in changes:
-            other.rows[change["row"]].update(change["after"])
+            row, after = change["row"], change["after"]
+            if change["table"] == "LiteLLM_AccessGroupTable":
+                other.groups[row] = after["access_mcp_server_ids"]
+            elif change["table"] == "LiteLLM_MCPToolsetTable":
+                other.toolsets[row] = [tool["server_id"] for tool in after["tools"]]
+            else:
+                other.rows[row].update(after)
         return other
 
     def permission(self, levels, level):
@@ -155,7 +164,12 @@ class World:
                 )
 
             async def in_groups(access_group_ids, **_):
-                return [server for id in access_group_ids for server in GROUPS[id]]
+                return [server for id in access_group_ids for server in self.groups[id]]
+
+            # As `resolve_toolset_tool_permissions` does with the rows that it has loaded.
+            async def tools(toolset_ids, **_):
+                named = [server for id in toolset_ids for server in self.toolsets.get(id, [])]
+                return {server: ["tool"] for server in named}
 
             async def none(*_, **__):
                 return None
@@ -166,6 +180,7 @@ class World:
 
                 return staticmethod(load)
 
+            manager.resolve_toolset_tool_permissions = tools
             auth_checks.get_team_object = team
             auth_checks.get_mcp_server_ids_from_access_groups = in_groups
             MCPRequestHandler._get_org_object_permission = loads("organization")
@@ -194,14 +209,10 @@ class World:
 
 
 def prepare_litellm():
-    async def tools(toolset_ids, **_):
-        return {TOOLSETS[id]: ["tool"] for id in toolset_ids if id in TOOLSETS}
-
     async def no_rows(*_, **__):
         return set()
 
     proxy_server.prisma_client = object()
-    manager.resolve_toolset_tool_permissions = tools
     MCPRequestHandler._get_db_server_ids_for_access_groups = staticmethod(no_rows)
     for id, (name, tag) in SERVERS.items():
         manager.config_mcp_servers[id] = MCPServer(
@@ -248,6 +259,9 @@ def main():
         after = world.repaired(plan["changes"]).reach()
         wider = [n for n in before if set(after[n]) - set(before[n])]
         narrower = [n for n in before if set(before[n]) - set(after[n])]
+        tables = {change["table"] for change in plan["changes"]}
+        if len(tables) < 3:
+            sys.exit(f"only {tables} are repaired in this world")
         marked = sum("deny" in change.get("on_empty", {}).values() for change in plan["changes"])
         print(
             f"{' '.join(policy)}: {len(plan['changes'])} rows changed, {marked} marked, of "

@@ -1,12 +1,19 @@
 //! What the operator asked of a repair, out of the options, and what cannot be asked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context as _;
 
-use crate::cli::{EmptyArgs, OnEmpty, RepairArgs};
+use crate::cli::{EmptyArgs, OnEmpty, PlaceArgs, RepairArgs, Sites};
+use crate::db::read;
+use crate::db::schema::Schema;
+use crate::db::session::Connection;
 use crate::failure::{Failure, Kind};
+use crate::litellm::server::{Resolution, ServerCatalog};
+use crate::litellm::sites::Choice;
+use crate::repair::plan::RowPlan;
 use crate::repair::policy::{self, Policy};
+use crate::repair::selection::Selection;
 
 impl EmptyArgs {
     /// What the operator asked for.
@@ -69,5 +76,86 @@ impl RepairArgs {
             }
         }
         Ok(remaps)
+    }
+}
+
+/// The places named, or all where none is.
+pub(super) fn places(sites: &[Sites]) -> Choice {
+    if sites.is_empty() {
+        return Choice::default();
+    }
+    Choice {
+        groups: sites.iter().copied().map(Into::into).collect(),
+        by_name: true,
+    }
+}
+
+impl PlaceArgs {
+    /// The references that the operator asked about; `None` for all.
+    pub(super) fn references(&self) -> Option<BTreeSet<String>> {
+        let references: BTreeSet<String> = self.reference.iter().cloned().collect();
+        Some(references).filter(|references| !references.is_empty())
+    }
+
+    /// The rows that the operator asked about, which must be there.
+    pub(super) async fn selection(
+        &self,
+        connection: &mut Connection,
+        schema: &Schema,
+    ) -> Result<Selection, Failure> {
+        let nothing = |option: &str, what: &str| {
+            Failure::new(
+                Kind::Error,
+                format!("{option} matches nothing: there is no {what}"),
+            )
+            .hint("check how it is spelled; scan without it shows what there is")
+        };
+        for owner in &self.owner {
+            if !read::has_owner(connection, schema, owner.kind, &owner.name).await? {
+                return Err(nothing("--owner", &owner.to_string()));
+            }
+        }
+        for row in &self.row {
+            if !read::has_row(connection, schema, row).await? {
+                return Err(nothing(
+                    "--row",
+                    &format!("row {row} at the places looked at"),
+                ));
+            }
+        }
+        Ok(Selection {
+            owners: self.owner.clone(),
+            rows: self.row.iter().cloned().collect(),
+        })
+    }
+
+    /// Refuses where a reference asked about was not found anywhere.
+    pub(super) fn check_references(
+        &self,
+        plans: &[RowPlan],
+        catalog: &ServerCatalog,
+    ) -> Result<(), Failure> {
+        let found = plans.iter().flat_map(|plan| &plan.audit.findings);
+        let found: BTreeSet<&str> = found.filter_map(|f| f.reference.as_deref()).collect();
+        let mut missing = self
+            .reference
+            .iter()
+            .filter(|r| !found.contains(r.as_str()));
+        let Some(reference) = missing.next() else {
+            return Ok(());
+        };
+        let why = match catalog.resolve(reference) {
+            Resolution::Live => "it is a server that is served",
+            Resolution::Sentinel => "it is a word that LiteLLM reserves",
+            Resolution::Kept => "--keep takes it for live",
+            Resolution::Inactive
+            | Resolution::Remapped
+            | Resolution::Stale
+            | Resolution::Unverified
+            | Resolution::OnlyAName
+            | Resolution::Passed => "no row looked at names it",
+        };
+        let message = format!("--reference {reference} matches nothing: {why}");
+        Err(Failure::new(Kind::Error, message))
     }
 }

@@ -1,26 +1,28 @@
 //! `fix`: plans, writes and checks every change in one transaction, and then commits or not.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 
+use super::asked::places;
 use super::journal::{ChangesetFile, Run, SavedChangeset};
+use super::planning::Planner;
 use super::retry::{CHUNK, Patience, retried};
 use super::writing::{moved, write_rows};
-use super::{Beyond, Interrupt, consent, planning, print, warn_unknown_owners, warn_unset};
+use super::{Beyond, Interrupt, consent, print, tell_left_out, warn_unknown_owners, warn_unset};
 use crate::cli::{FixArgs, Format};
-use crate::db::read;
 use crate::db::schema::{Database, Purpose, Schema};
 use crate::db::session::{Connection, Open, Session};
-use crate::db::write;
+use crate::db::{detect, holders, read, write};
 use crate::exit::Outcome;
 use crate::failure::{Failure, Kind};
+use crate::litellm::access;
 use crate::litellm::release::Release;
 use crate::litellm::row::{Row, Value};
 use crate::litellm::server::{Resolution, ServerCatalog};
-use crate::litellm::sites::PERMISSIONS;
+use crate::litellm::sites::{Choice, SiteTable, TABLES};
 use crate::repair::changeset::{self, Change};
 use crate::repair::compare::{self, Conflict};
-use crate::repair::plan::{Edit, RowPlan};
+use crate::repair::plan::RowPlan;
 use crate::repair::policy::{Policy, WriteConsent};
 use crate::report::{Ending, Report, ServerCounts, table};
 
@@ -87,9 +89,15 @@ pub async fn run(args: &FixArgs) -> Result<Outcome, Failure> {
         None => args.repair.remaps()?,
     };
     beyond.read_previous(&args.repair.previous_litellm_config)?;
+    beyond.asked = args.places.references();
+    let places = match &saved {
+        Some(saved) => saved.contents.places(),
+        None => places(&args.places.sites),
+    };
     let mut fix = Fix {
         args,
         policy,
+        places,
         saved,
         run,
         beyond,
@@ -112,7 +120,7 @@ pub async fn run(args: &FixArgs) -> Result<Outcome, Failure> {
         let summary = report.summary();
         print(&report, args.output.format, &mut fix.interrupt).await?;
         return Ok(Outcome::Looked {
-            found: summary.stale + summary.unverified > 0,
+            found: summary.needs_attention(),
         });
     };
     let finish = Finish::Commit {
@@ -144,6 +152,7 @@ fn sealed_path(out: Option<&ChangesetFile>) -> Option<String> {
 struct Fix<'a> {
     args: &'a FixArgs,
     policy: Policy,
+    places: Choice,
     /// The plan to carry out, with `--plan`.
     saved: Option<SavedChangeset>,
     run: Run,
@@ -228,7 +237,7 @@ impl Fix<'_> {
         mut out: Option<&mut ChangesetFile>,
     ) -> Result<Repair, Failure> {
         let database = session.database().clone();
-        let begin = session.begin(Purpose::Write);
+        let begin = session.begin(Purpose::Write, &self.places);
         let mut open = self.interrupt.guard(begin).await?;
         let job = Job {
             args: self.args,
@@ -281,8 +290,12 @@ impl Job<'_> {
         let (connection, schema) = open.parts();
         let repair = &self.args.repair;
         warn_unknown_owners(schema);
+        tell_left_out(schema);
         write::lock_out_other_runs(connection).await?;
-        write::enter(connection, schema, &PERMISSIONS).await?;
+        for table in schema.site_tables() {
+            write::enter(connection, schema, table).await?;
+        }
+        let selection = self.args.places.selection(connection, schema).await?;
         let catalog = self.beyond.catalog(connection, schema).await?;
         warn_unset(&catalog);
         self.beyond
@@ -291,39 +304,52 @@ impl Job<'_> {
         if let Some(out) = out.as_deref_mut() {
             out.begin(self.header(&catalog))?;
         }
-        let mut planned: BTreeMap<String, Change> = BTreeMap::new();
-        let keys: Vec<String> = if let Some(saved) = self.saved {
+        let mut planned = Planned::new();
+        let found = if let Some(saved) = self.saved {
             for change in saved.changes()? {
                 let change = change?;
-                planned.insert(change.key.clone(), change);
+                planned.insert((change.table.table, change.key.clone()), change);
             }
-            planned.keys().cloned().collect()
+            rows_of(&planned)
         } else {
-            let unremarkable = catalog.unremarkable();
-            let keys = read::detect(connection, schema, &PERMISSIONS, &unremarkable).await?;
-            keys.into_iter().collect()
+            detect::detect(connection, schema, &catalog, false).await?
         };
-        if catalog.rows() == 0 && !keys.is_empty() && !repair.allow_empty_server_table {
-            return Err(refuse_empty_server_table(keys.len()));
+        if catalog.rows() == 0 && !found.is_empty() && !repair.allow_empty_server_table {
+            return Err(refuse_empty_server_table(
+                found.iter().map(|(_, keys)| keys.len()).sum(),
+            ));
         }
-        let locked = patience.lock(connection, &PERMISSIONS, &keys).await?;
-        // After every lock, so that they are still the owners at the commit.
-        let mut owners = read::owners(connection, schema, &locked).await?;
+        let mut locked = Vec::new();
+        for (table, mut keys) in found {
+            keys.retain(|key| selection.takes_key(key));
+            locked.push((table, patience.lock(connection, table, &keys).await?));
+        }
+        let judge = Planner {
+            schema,
+            catalog: &catalog,
+            policy: self.policy,
+            notes: false,
+        };
         let mut plans = Vec::new();
         let mut conflicts = Vec::new();
-        for chunk in locked.chunks(CHUNK) {
-            let rows = read::rows(connection, schema, &PERMISSIONS, chunk, &mut owners).await?;
-            let mut now = planning::plan(connection, schema, &rows, &catalog, self.policy).await?;
-            if self.saved.is_some() {
-                conflicts.extend(hold_to(&mut planned, &rows, &mut now, &catalog));
+        for (table, keys) in locked {
+            // After every lock, so that they are still the owners at the commit.
+            let mut owners = holders::holders(connection, schema, table, &keys).await?;
+            for chunk in keys.chunks(CHUNK) {
+                let mut rows = read::rows(connection, schema, table, chunk, &mut owners).await?;
+                rows.retain(|row| selection.takes(row));
+                let mut now = judge.plan(connection, table, &rows).await?;
+                if self.saved.is_some() {
+                    conflicts.extend(hold_to(&mut planned, table, &rows, &mut now, &catalog));
+                }
+                let changes: Vec<Change> = now.iter().filter_map(RowPlan::change).collect();
+                if let Some(out) = out.as_deref_mut() {
+                    out.rows(&changes)?;
+                }
+                let stored = write_rows(connection, schema, table, &rows, &changes).await?;
+                check_nothing_left(&stored, &now, &catalog)?;
+                plans.extend(now);
             }
-            let changes: Vec<Change> = now.iter().filter_map(|p| p.change(&PERMISSIONS)).collect();
-            if let Some(out) = out.as_deref_mut() {
-                out.rows(&changes)?;
-            }
-            let stored = write_rows(connection, schema, &rows, &changes).await?;
-            check_nothing_left(&stored, &now, &catalog)?;
-            plans.extend(now);
         }
         // What is left of the plan has no row any more.
         conflicts.extend(
@@ -331,6 +357,7 @@ impl Job<'_> {
                 .values()
                 .flat_map(|change| compare::with_plan(change, None, None, &catalog)),
         );
+        self.args.places.check_references(&plans, &catalog)?;
         self.check_size(connection, schema, &plans).await?;
         let now = self.beyond.catalog(connection, schema).await?;
         check_still_gone(&plans, &now)?;
@@ -374,7 +401,7 @@ impl Job<'_> {
         let Some(most) = repair.max_percent.filter(|_| rows > 0) else {
             return Ok(());
         };
-        let all = read::count_naming(connection, schema, &PERMISSIONS).await?;
+        let all = detect::count_naming(connection, schema).await?;
         let part = percent(rows, all);
         if part > most {
             return Err(Failure::new(
@@ -398,10 +425,24 @@ fn percent(part: usize, all: usize) -> f64 {
     part as f64 / all.max(1) as f64 * 100.0
 }
 
+/// What a saved plan says, by table and primary key.
+type Planned = BTreeMap<(&'static str, String), Change>;
+
+/// The rows that a saved plan is of.
+fn rows_of(planned: &Planned) -> detect::Found {
+    let keys = |table: &'static SiteTable| -> Vec<String> {
+        let of_table = planned.keys().filter(|(name, _)| *name == table.table);
+        of_table.map(|(_, key)| key.clone()).collect()
+    };
+    let found = TABLES.into_iter().map(|table| (table, keys(table)));
+    found.filter(|(_, keys)| !keys.is_empty()).collect()
+}
+
 /// Holds what would be planned `now` to what was planned: only that stays to be done. Takes the rows
 /// out of `planned`, and returns where the plan no longer holds.
 fn hold_to(
-    planned: &mut BTreeMap<String, Change>,
+    planned: &mut Planned,
+    table: &SiteTable,
     rows: &[Row],
     now: &mut [RowPlan],
     catalog: &ServerCatalog,
@@ -410,7 +451,7 @@ fn hold_to(
     let by_key: HashMap<&str, &RowPlan> = now.iter().map(|p| (p.audit.row.as_str(), p)).collect();
     let mut fits: HashMap<String, Change> = HashMap::new();
     for row in rows {
-        let Some(change) = planned.remove(&row.key) else {
+        let Some(change) = planned.remove(&(table.table, row.key.clone())) else {
             continue;
         };
         let plan = by_key.get(row.key.as_str()).copied();
@@ -441,12 +482,12 @@ fn check_nothing_left(
         let edits = plan.map(|plan| plan.edits.as_slice()).unwrap_or_default();
         let held = plan.map(|plan| plan.held.as_slice()).unwrap_or_default();
         for cell in &row.cells {
-            let column = cell.site.column;
+            let column = cell.site.name;
             if !edits.iter().any(|edit| edit.site() == cell.site) {
                 continue;
             }
             let references = cell.stored.iter().flat_map(Value::references);
-            let mut stale = references.filter(|r| catalog.resolve(r) == Resolution::Stale);
+            let mut stale = references.filter(|r| access::is_stale(cell, r, catalog));
             let left = stale.find(|r| {
                 !held
                     .iter()
@@ -480,11 +521,15 @@ fn refuse_empty_server_table(rows: usize) -> Failure {
 
 /// A server may have been created since the table was read: its grants must not be lost.
 fn check_still_gone(plans: &[RowPlan], now: &ServerCatalog) -> Result<(), Failure> {
-    let removed: BTreeSet<&String> = plans
-        .iter()
-        .flat_map(|plan| plan.edits.iter().flat_map(Edit::removed))
-        .collect();
-    match removed.iter().find(|r| now.resolve(r) != Resolution::Stale) {
+    let edits = plans.iter().flat_map(|plan| &plan.edits);
+    let mut removed = edits.flat_map(|edit| {
+        let names = edit.site().names;
+        edit.removed()
+            .iter()
+            .map(move |reference| (names, reference))
+    });
+    let back = removed.find(|(names, r)| now.resolve_as(*names, r) != Resolution::Stale);
+    match back.map(|(_, reference)| reference) {
         None => Ok(()),
         Some(reference) => Err(Failure::new(
             Kind::Moved,

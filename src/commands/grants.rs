@@ -1,5 +1,6 @@
 //! `grants`: prints the least privileges that a role needs on this very database.
 
+use super::asked::places;
 use super::{Interrupt, manual};
 use crate::cli::{GrantsArgs, GrantsFor};
 use crate::db::schema::Purpose;
@@ -19,7 +20,7 @@ pub async fn run(args: &GrantsArgs) -> Result<Outcome, Failure> {
             .open(args.connection.statement_timeout)
             .await?;
         let database = session.database().clone();
-        let mut open = session.begin(Purpose::Read).await?;
+        let mut open = session.begin(Purpose::Read, &places(&args.sites)).await?;
         let (_, schema) = open.parts();
         let purpose = match args.purpose {
             GrantsFor::Scan => Purpose::Read,

@@ -45,6 +45,8 @@ pub(crate) struct Beyond {
     pub(crate) remaps: BTreeMap<String, String>,
     /// The configs from before an edit that gave servers new ids.
     previous: Vec<ConfigFile>,
+    /// The references that the operator asked about; `None` for all.
+    pub(crate) asked: Option<BTreeSet<String>>,
 }
 
 impl Beyond {
@@ -75,6 +77,7 @@ impl Beyond {
             kept,
             remaps: BTreeMap::new(),
             previous: Vec::new(),
+            asked: None,
             configs: Some(configs?).filter(|c| args.no_config_servers || !c.is_empty()),
         })
     }
@@ -102,9 +105,15 @@ impl Beyond {
         let catalog = ServerCatalog::new(&servers, self.kept.clone(), config);
         remaps.retain(|old, _| catalog.resolve(old) == Resolution::Stale);
         remaps.extend(self.remaps.clone());
-        catalog.remapping(&remaps).map_err(|bad| {
+        let catalog = catalog.remapping(&remaps).map_err(|bad| {
             Failure::new(Kind::Refused, format!("cannot remap: {bad}"))
                 .hint("remap from a deleted server to one that is served; scan tells them apart")
+        })?;
+        let toolsets = read::toolsets(connection, schema).await?;
+        let catalog = catalog.with_toolsets(toolsets);
+        Ok(match &self.asked {
+            None => catalog,
+            Some(references) => catalog.asked_about(references.clone()),
         })
     }
 
@@ -325,6 +334,20 @@ pub(crate) fn warn_unknown_owners(schema: &Schema) {
              row can be taken for unused",
             unknown.join(", ")
         ));
+    }
+}
+
+/// Says, once, which places are not looked at though nobody left them out.
+pub(crate) fn tell_left_out(schema: &Schema) {
+    let mut groups: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for left_out in schema.left_out() {
+        groups
+            .entry(left_out.why)
+            .or_default()
+            .push(left_out.group.name());
+    }
+    for (why, groups) in groups {
+        note(format_args!("not looked at: {} ({why})", groups.join(", ")));
     }
 }
 

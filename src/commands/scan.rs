@@ -1,13 +1,14 @@
 //! `scan`: reports what is stale; never writes.
 
-use super::{Beyond, Interrupt, planning, print, warn, warn_unknown_owners, warn_unset};
+use super::asked::places;
+use super::planning::Planner;
+use super::{Beyond, Interrupt, print, tell_left_out, warn, warn_unknown_owners, warn_unset};
 use crate::cli::ScanArgs;
-use crate::db::read;
 use crate::db::schema::Purpose;
 use crate::db::session::Session;
+use crate::db::{detect, holders, read};
 use crate::exit::Outcome;
 use crate::failure::Failure;
-use crate::litellm::sites::PERMISSIONS;
 use crate::repair::policy::Policy;
 use crate::report::{Ending, Report};
 
@@ -20,46 +21,59 @@ const CHUNK: usize = 5_000;
 ///
 /// Why the database could not be read or the report not be written.
 pub async fn run(args: &ScanArgs) -> Result<Outcome, Failure> {
-    let beyond = Beyond::read(&args.servers)?;
+    let mut beyond = Beyond::read(&args.servers)?;
+    beyond.asked = args.places.references();
     let mut interrupt = Interrupt::listen()?;
     let report = interrupt.guard(Box::pin(scan(args, &beyond))).await?;
     print(&report, args.output.format, &mut interrupt).await?;
     let summary = report.summary();
     Ok(Outcome::Looked {
-        found: summary.stale + summary.unverified > 0,
+        found: summary.needs_attention(),
     })
 }
 
 async fn scan(args: &ScanArgs, beyond: &Beyond) -> Result<Report, Failure> {
     let timeout = args.connection.statement_timeout;
     let mut session = args.connection.open(timeout).await?;
-    let report = look(&mut session, beyond).await?;
+    let report = look(args, &mut session, beyond).await?;
     session.close().await;
     Ok(report)
 }
 
-async fn look(session: &mut Session, beyond: &Beyond) -> Result<Report, Failure> {
+async fn look(args: &ScanArgs, session: &mut Session, beyond: &Beyond) -> Result<Report, Failure> {
     let database = session.database().clone();
-    let mut open = session.begin(Purpose::Read).await?;
+    let places = places(&args.places.sites);
+    let mut open = session.begin(Purpose::Read, &places).await?;
     let (connection, schema) = open.parts();
     warn_unknown_owners(schema);
+    tell_left_out(schema);
+    let selection = args.places.selection(connection, schema).await?;
     let catalog = beyond.catalog(connection, schema).await?;
     warn_unset(&catalog);
     beyond
         .warn_of_config_servers(connection, schema, &catalog)
         .await?;
-    let keys = read::detect(connection, schema, &PERMISSIONS, &catalog.unremarkable()).await?;
-    if catalog.rows() == 0 && !keys.is_empty() {
+    let found = detect::detect(connection, schema, &catalog, args.notes).await?;
+    if catalog.rows() == 0 && !found.is_empty() {
         warn("the MCP server table is empty: make sure that this is the right database");
     }
-    let keys: Vec<String> = keys.into_iter().collect();
-    let policy = Policy::default();
-    let mut owners = read::owners(connection, schema, &keys).await?;
+    let planner = Planner {
+        schema,
+        catalog: &catalog,
+        policy: Policy::default(),
+        notes: args.notes,
+    };
     let mut plans = Vec::new();
-    for chunk in keys.chunks(CHUNK) {
-        let rows = read::rows(connection, schema, &PERMISSIONS, chunk, &mut owners).await?;
-        plans.extend(planning::plan(connection, schema, &rows, &catalog, policy).await?);
+    for (table, mut keys) in found {
+        keys.retain(|key| selection.takes_key(key));
+        let mut owners = holders::holders(connection, schema, table, &keys).await?;
+        for chunk in keys.chunks(CHUNK) {
+            let mut rows = read::rows(connection, schema, table, chunk, &mut owners).await?;
+            rows.retain(|row| selection.takes(row));
+            plans.extend(planner.plan(connection, table, &rows).await?);
+        }
     }
+    args.places.check_references(&plans, &catalog)?;
     let release = schema.release();
     open.rollback().await?;
     Ok(Report {

@@ -1,6 +1,6 @@
 //! `undo`: puts back what a journal says was taken away, where it is still as it was written.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 
 use super::journal::{ChangesetFile, Run, SavedChangeset};
@@ -14,7 +14,7 @@ use crate::db::{read, write};
 use crate::exit::Outcome;
 use crate::failure::{Failure, Kind};
 use crate::litellm::row::Row;
-use crate::litellm::sites::PERMISSIONS;
+use crate::litellm::sites::{SiteTable, TABLES};
 use crate::repair::changeset::{self, Change, Identity};
 use crate::repair::compare;
 use crate::repair::policy::WriteConsent;
@@ -137,7 +137,8 @@ impl Undo<'_> {
             conflicts: Vec::new(),
             journal: None,
         };
-        let begin = session.begin(Purpose::Write);
+        let places = self.saved.contents.places();
+        let begin = session.begin(Purpose::Write, &places);
         let mut open = self.interrupt.guard(begin).await?;
         if let Some(out) = out.as_deref_mut() {
             out.begin(self.run.header(changeset::Purpose::Undo, &undone.database))?;
@@ -185,29 +186,51 @@ async fn prepare(
 ) -> Result<(), Failure> {
     let (connection, schema) = open.parts();
     write::lock_out_other_runs(connection).await?;
-    write::enter(connection, schema, &PERMISSIONS).await?;
+    for table in schema.site_tables() {
+        write::enter(connection, schema, table).await?;
+    }
     let mut made = saved.changes()?;
     loop {
         let made = made.take_chunk(CHUNK)?;
         if made.is_empty() {
             return Ok(());
         }
-        let keys: Vec<String> = made.iter().map(|change| change.key.clone()).collect();
-        let locked = patience.lock(connection, &PERMISSIONS, &keys).await?;
-        let rows = read::cells(connection, schema, &PERMISSIONS, &locked).await?;
-        let by_key: HashMap<&str, &Row> = rows.iter().map(|row| (row.key.as_str(), row)).collect();
-        let mut changes = Vec::new();
-        for change in &made {
-            let row = by_key.get(change.key.as_str()).copied();
-            let todo = compare::take_back(change, row);
-            undone.back += usize::from(todo.change.is_none() && todo.conflicts.is_empty());
-            undone.conflicts.extend(todo.conflicts);
-            changes.extend(todo.change);
+        for table in TABLES {
+            let of_table = made.iter().filter(|change| change.table == table);
+            let by_key: BTreeMap<&str, &Change> = of_table
+                .map(|change| (change.key.as_str(), change))
+                .collect();
+            if by_key.is_empty() {
+                continue;
+            }
+            if !schema.site_tables().contains(&table) {
+                return Err(no_table(table));
+            }
+            let keys: Vec<String> = by_key.keys().map(|key| (*key).to_owned()).collect();
+            let locked = patience.lock(connection, table, &keys).await?;
+            let rows = read::cells(connection, schema, table, &locked).await?;
+            let stored: HashMap<&str, &Row> =
+                rows.iter().map(|row| (row.key.as_str(), row)).collect();
+            let mut changes = Vec::new();
+            for (key, change) in by_key {
+                let todo = compare::take_back(change, stored.get(key).copied());
+                undone.back += usize::from(todo.change.is_none() && todo.conflicts.is_empty());
+                undone.conflicts.extend(todo.conflicts);
+                changes.extend(todo.change);
+            }
+            if let Some(out) = out.as_deref_mut() {
+                out.rows(&changes)?;
+            }
+            write_rows(connection, schema, table, &rows, &changes).await?;
+            undone.changes.extend(changes);
         }
-        if let Some(out) = out.as_deref_mut() {
-            out.rows(&changes)?;
-        }
-        write_rows(connection, schema, &rows, &changes).await?;
-        undone.changes.extend(changes);
     }
+}
+
+fn no_table(table: &SiteTable) -> Failure {
+    let message = format!(
+        "the journal is of rows of \"{}\", which are not here",
+        table.table
+    );
+    Failure::new(Kind::Moved, message).hint("undo it on the database that it is of")
 }

@@ -6,19 +6,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row as _};
 
+use super::holders;
 use super::read::{self, column_or, texts_or_none};
-use super::schema::{ACCESS_GROUPS, KEYS, Schema, TAGS, TOOLSET_TABLE, TOOLSETS};
+use super::schema::{AGENTS, GRANTED_TOOLSETS, GROUP_SERVERS, KEYS, Schema, TAGS, TOOLS};
 use super::sql::{failed, ident, statement};
 use crate::failure::Failure;
 use crate::litellm::access::{Grants, Surroundings, Team};
 use crate::litellm::owners::{ACCESS_GROUP_IDS, LINK, Owner, OwnerKind};
 use crate::litellm::row::{Row, Value};
-use crate::litellm::sites::{PERMISSIONS, Shape};
+use crate::litellm::sites::{ACCESS_GROUPS, PERMISSIONS, Shape, TOOLSETS};
 
 const TEAM_TABLE: &str = "LiteLLM_TeamTable";
 const ORGANIZATION_TABLE: &str = "LiteLLM_OrganizationTable";
 const USER_TABLE: &str = "LiteLLM_UserTable";
-const AGENT_TABLE: &str = "LiteLLM_AgentsTable";
 
 /// Reads all that decides what would become of the owners of `rows`, were these emptied.
 ///
@@ -95,7 +95,8 @@ FROM {table} AS t WHERE t.{key} = ANY ($1)";
 const TOOLSET_TOOLS: &str =
     "SELECT t.{key}, t.{tools}::text FROM {table} AS t WHERE t.{key} = ANY ($1)";
 
-const GROUP_SERVERS: &str = "SELECT t.{key}, {servers} FROM {table} AS t WHERE t.{key} = ANY ($1)";
+const SERVERS_OF_GROUPS: &str =
+    "SELECT t.{key}, {servers} FROM {table} AS t WHERE t.{key} = ANY ($1)";
 
 const KEYS_UNDER: &str = r"
 SELECT {kind}, {parent}, count(*) FROM {keys} AS k {join}
@@ -173,7 +174,7 @@ impl Reader<'_> {
             ("{servers}", ident("mcp_servers")),
             ("{tools}", tools),
             ("{tags}", texts(TAGS)),
-            ("{toolsets}", texts(TOOLSETS)),
+            ("{toolsets}", texts(GRANTED_TOOLSETS)),
             ("{table}", ident(PERMISSIONS.table)),
         ];
         let found = self.ask(GRANTS, &fragments, keys).await?;
@@ -184,13 +185,13 @@ impl Reader<'_> {
     }
 
     async fn toolsets(&mut self, ids: &[String]) -> Result<BTreeMap<String, Vec<String>>, Failure> {
-        let (table, key, tools) = TOOLSET_TABLE;
-        if !self.schema.has(table, tools) {
+        let (table, key) = (TOOLSETS.table, TOOLSETS.key);
+        if !self.schema.has(table, TOOLS) {
             return Ok(BTreeMap::new());
         }
         let fragments = [
             ("{key}", ident(key)),
-            ("{tools}", ident(tools)),
+            ("{tools}", ident(TOOLS)),
             ("{table}", ident(table)),
         ];
         let found = self.ask(TOOLSET_TOOLS, &fragments, ids).await?;
@@ -204,16 +205,19 @@ impl Reader<'_> {
         &mut self,
         ids: &[String],
     ) -> Result<BTreeMap<String, Vec<String>>, Failure> {
-        let (table, key, servers) = ACCESS_GROUPS;
-        if !self.schema.has(table, servers) {
+        let (table, key) = (ACCESS_GROUPS.table, ACCESS_GROUPS.key);
+        if !self.schema.has(table, GROUP_SERVERS) {
             return Ok(BTreeMap::new());
         }
         let fragments = [
             ("{key}", ident(key)),
-            ("{servers}", texts_or_none(self.schema, table, servers)),
+            (
+                "{servers}",
+                texts_or_none(self.schema, table, GROUP_SERVERS),
+            ),
             ("{table}", ident(table)),
         ];
-        let found = self.ask(GROUP_SERVERS, &fragments, ids).await?;
+        let found = self.ask(SERVERS_OF_GROUPS, &fragments, ids).await?;
         Ok(found.iter().map(|row| (row.get(0), row.get(1))).collect())
     }
 
@@ -233,7 +237,7 @@ impl Reader<'_> {
                 "organization_id",
             ),
             (OwnerKind::User, USER_TABLE, "user_id"),
-            (OwnerKind::Agent, AGENT_TABLE, "agent_id"),
+            (OwnerKind::Agent, AGENTS, "agent_id"),
         ] {
             let of_kind = owners.iter().filter(|owner| owner.kind == kind);
             let ids = unique(of_kind.map(|owner| &owner.id));
@@ -335,7 +339,7 @@ pub async fn rows_of_team_keys(
         .await
         .map_err(failed("read the keys of a team"))?;
     let keys = unique(found.iter().map(|(_, key)| key));
-    let mut owners = read::owners(connection, schema, &keys).await?;
+    let mut owners = holders::holders(connection, schema, &PERMISSIONS, &keys).await?;
     let rows = read::rows(connection, schema, &PERMISSIONS, &keys, &mut owners).await?;
     let rows: BTreeMap<String, Row> = rows.into_iter().map(|row| (row.key.clone(), row)).collect();
     let of_team = |(team, key): (String, String)| Some((team, rows.get(&key)?.clone()));

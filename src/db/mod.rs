@@ -5,8 +5,10 @@
 //! that a pooler in transaction mode hands to somebody else next.
 
 pub mod around;
+pub mod detect;
 #[cfg(feature = "embedded")]
 pub mod embedded;
+pub mod holders;
 pub mod read;
 pub mod schema;
 pub mod script;

@@ -1,21 +1,20 @@
-//! What is read of LiteLLM's tables: the servers, the rows worth a look, and who links to them.
+//! What is read of LiteLLM's tables: the servers, and the rows that name them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use sqlx::postgres::PgRow;
 use sqlx::{Connection as _, PgConnection, Row as _};
 
+use super::holders::{self, Owners};
 use super::schema::{
     CONFIG, OAUTH_CLIENTS, SERVER_COLUMNS, SERVER_ID, SERVER_SCOPE, SERVER_TABLE, Schema,
 };
 use super::sql::{failed, ident, is_lock_not_available, statement};
 use crate::failure::Failure;
-use crate::litellm::owners::{
-    ACCESS_GROUP_IDS, KEY_PARENTS, LINK, Owner, OwnerKind, OwnerTable, Parents,
-};
+use crate::litellm::owners::OwnerKind;
 use crate::litellm::row::{Cell, Row, Value};
 use crate::litellm::server::Server;
-use crate::litellm::sites::{Shape, Site, SiteTable};
+use crate::litellm::sites::{Shape, Site, SiteTable, TOOLSETS};
 
 const SERVERS: &str = "SELECT {id}, {name}, {alias}, {approval}, {tags}, {open} FROM {table} AS t";
 
@@ -133,108 +132,97 @@ pub async fn has_saved_servers(
     Ok(row.get(0))
 }
 
-// The functions stand in the select list, where PostgreSQL evaluates them in parallel workers without
-// storing their rows first, and the array is hashed: `= ANY` from PostgreSQL 14 on, where `<> ALL`
-// takes 15. `IS NOT TRUE` finds NULL elements as well. On a million rows with 500 servers (2 cores,
-// PostgreSQL 15), for both columns: 0.5 s, where the functions in FROM (LATERAL) took 1.4 s, as their
-// estimates keep the plan out of workers, a hash anti-join 0.9 s, one pass over both columns 1.0 s
-// and a correlated EXISTS 1.3 s.
-//
-// An array of more than one dimension becomes one NULL element, and so is found as such; asked for
-// each element, its dimensions would unpack a large array once an element.
-const DETECT_TEXT_ARRAY: &str = r"
-SELECT s.key
-FROM (SELECT t.{key} AS key,
-             unnest(CASE WHEN array_ndims(t.{column}) > 1 THEN ARRAY[NULL]
-                         ELSE t.{column} END) AS reference
-      FROM {table} AS t) AS s
-WHERE (s.reference = ANY ($1::text[])) IS NOT TRUE";
+const TOOLSET_IDS: &str = "SELECT t.{key} FROM {table} AS t";
 
-// What is no object of lists of strings becomes one empty key, and an empty key is always looked at.
-// The path is strict because lax mode would unwrap a nested list before looking at it; where it
-// cannot be followed at all the answer is NULL.
-const DETECT_JSON_KEYS: &str = r#"
-SELECT s.key
-FROM (SELECT t.{key} AS key,
-             jsonb_object_keys(
-                 CASE WHEN jsonb_path_exists(t.{column}, 'strict $.*[*] ? (@.type() <> "string")',
-                                             '{}', true) IS FALSE THEN t.{column}
-                      WHEN jsonb_typeof(t.{column}) <> 'null' THEN '{"": null}' END) AS reference
-      FROM {table} AS t
-      WHERE t.{column} IS NOT NULL) AS s
-WHERE (s.reference = ANY ($1::text[])) IS NOT TRUE OR s.reference = ''"#;
-
-/// Finds the rows of `table` that hold anything besides `unremarkable` references.
-///
-/// Returns their primary keys, in byte order.
+/// Reads the ids of the toolsets; none where this database has no such table.
 ///
 /// # Errors
 ///
 /// What the server said.
-pub async fn detect(
+pub async fn toolsets(
     connection: &mut PgConnection,
     schema: &Schema,
-    table: &'static SiteTable,
-    unremarkable: &[String],
 ) -> Result<BTreeSet<String>, Failure> {
-    let select = |site: &&Site| {
-        let template = match site.shape {
-            Shape::TextArray => DETECT_TEXT_ARRAY,
-            Shape::JsonKeys => DETECT_JSON_KEYS,
-        };
-        let fragments = [
-            ("{key}", ident(table.key)),
-            ("{table}", ident(table.table)),
-            ("{column}", ident(site.column)),
-        ];
-        statement(template, &fragments).0
-    };
-    // One statement, as each takes two round trips.
-    let selects: Vec<String> = schema.sites(table).iter().map(select).collect();
-    let sql = statement("{selects}", &[("{selects}", selects.join("\nUNION ALL\n"))]);
-    let found: Vec<String> = sqlx::query_scalar(sql)
-        .persistent(false)
-        .bind(unremarkable)
+    if !schema.has(TOOLSETS.table, TOOLSETS.key) {
+        return Ok(BTreeSet::new());
+    }
+    let fragments = [
+        ("{key}", ident(TOOLSETS.key)),
+        ("{table}", ident(TOOLSETS.table)),
+    ];
+    let rows = sqlx::raw_sql(statement(TOOLSET_IDS, &fragments))
         .fetch_all(connection)
         .await
-        .map_err(failed("look for stale references"))?;
-    Ok(found.into_iter().collect())
+        .map_err(failed("read the toolsets"))?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
-// JSON `null` and JSON that is no object name nothing.
-const COUNT_NAMING: &str = "SELECT count(*) FROM {table} AS t WHERE {names}";
+const HAS: &str = "SELECT EXISTS (SELECT FROM {table} AS t WHERE $1 IN ({columns}))";
 
-/// Counts the rows of `table` that name any server.
+/// Tells whether there is an owner of that kind with that id or name.
 ///
 /// # Errors
 ///
 /// What the server said.
-pub async fn count_naming(
+pub async fn has_owner(
     connection: &mut PgConnection,
     schema: &Schema,
-    table: &'static SiteTable,
-) -> Result<usize, Failure> {
-    let names: Vec<String> = schema
-        .sites(table)
-        .iter()
-        .map(|site| match site.shape {
-            Shape::TextArray => format!("cardinality(t.{}) > 0", ident(site.column)),
-            Shape::JsonKeys => format!(
-                "(jsonb_typeof(t.{0}) = 'object' AND t.{0} <> '{{}}')",
-                ident(site.column)
-            ),
-        })
-        .collect();
-    let fragments = [
-        ("{table}", ident(table.table)),
-        ("{names}", names.join(" OR ")),
-    ];
-    let row = sqlx::raw_sql(statement(COUNT_NAMING, &fragments))
+    kind: OwnerKind,
+    name: &str,
+) -> Result<bool, Failure> {
+    for owner in schema.owner_tables().filter(|owner| owner.kind == kind) {
+        let mut columns = vec![format!("t.{}", ident(owner.id))];
+        if owner.id_is_secret {
+            columns.push(holders::PREFIX.replace("o.id", &columns[0]));
+        }
+        if schema.has(owner.table, owner.name) {
+            columns.push(format!("t.{}", ident(owner.name)));
+        }
+        if has(connection, owner.table, &columns, name).await? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Tells whether a table looked at has a row of that primary key.
+///
+/// # Errors
+///
+/// What the server said.
+pub async fn has_row(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    key: &str,
+) -> Result<bool, Failure> {
+    for table in schema.site_tables() {
+        if has(
+            connection,
+            table.table,
+            &[format!("t.{}", ident(table.key))],
+            key,
+        )
+        .await?
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+async fn has(
+    connection: &mut PgConnection,
+    table: &'static str,
+    columns: &[String],
+    text: &str,
+) -> Result<bool, Failure> {
+    let fragments = [("{table}", ident(table)), ("{columns}", columns.join(", "))];
+    sqlx::query_scalar(statement(HAS, &fragments))
+        .persistent(false)
+        .bind(text)
         .fetch_one(connection)
         .await
-        .map_err(failed("count the rows that name servers"))?;
-    let count: i64 = row.get(0);
-    Ok(usize::try_from(count).unwrap_or_default())
+        .map_err(failed("look for what was asked about"))
 }
 
 const ROWS: &str = r#"
@@ -263,7 +251,7 @@ pub async fn cells(
     keys: &[String],
 ) -> Result<Vec<Row>, Failure> {
     let sites = schema.sites(table);
-    let cells: Vec<String> = sites.iter().map(|site| json_text(site, "t")).collect();
+    let cells: Vec<String> = sites.iter().map(|site| json_text(site)).collect();
     let sql = statement(
         ROWS,
         &[
@@ -277,7 +265,7 @@ pub async fn cells(
         .bind(keys)
         .fetch_all(connection)
         .await
-        .map_err(failed("read the permission rows"))?;
+        .map_err(failed("read the rows that name servers"))?;
     let row = |row: &PgRow| Row {
         key: row.get(0),
         cells: sites
@@ -326,7 +314,7 @@ pub async fn lock(
     table: &'static SiteTable,
     keys: &[String],
 ) -> Result<Option<Vec<String>>, Failure> {
-    const DOING: &str = "lock the permission rows";
+    const DOING: &str = "lock the rows that name servers";
     let sql = statement(
         LOCK,
         &[("{key}", ident(table.key)), ("{table}", ident(table.table))],
@@ -351,113 +339,25 @@ pub async fn lock(
     }
 }
 
-/// The SQL that yields a column of the table aliased `alias` as JSON text.
-fn json_text(site: &Site, alias: &str) -> String {
-    match site.shape {
-        Shape::TextArray => format!("to_jsonb({alias}.{})::text", ident(site.column)),
-        Shape::JsonKeys => format!("{alias}.{}::text", ident(site.column)),
-    }
-}
-
-// The keys are joined, and distinct, so that PostgreSQL hashes them: they stand in the plan once, where
-// `= ANY` in each branch puts them there once a table and ships every copy to every worker as text.
-//
-// The prefix of a token is made of those that are found, not of all. It is hashed once more where a
-// token is stored as it is, so that not even a prefix is shown.
-const OWNERS: &str = r#"
-SELECT o.kind, o.link,
-       CASE WHEN NOT o.secret THEN o.id
-            WHEN o.id ~ '^[0-9a-f]{64}$' THEN left(o.id, 8)
-            ELSE left(encode(sha256(convert_to(o.id, 'UTF8')), 'hex'), 8) END,
-       o.name, o.team, o.organization, o."user", o.agent, o.has_access_groups
-FROM ({selects}) AS o
-JOIN (SELECT DISTINCT unnest($1::text[]) AS key) AS k ON k.key = o.link"#;
-
-const OWNERS_OF_TABLE: &str = r#"
-SELECT {kind} AS kind, o.{link} AS link, o.{id} AS id, {secret} AS secret, {name} AS name,
-       {team} AS team, {organization} AS organization, {user} AS "user", {agent} AS agent,
-       {has_access_groups} AS has_access_groups
-FROM {table} AS o"#;
-
-/// Who links to permission rows, by primary key.
-pub type Owners = BTreeMap<String, Vec<Owner>>;
-
-/// Reads who links to the permission rows with the given keys: one statement over all tables, as
-/// no table has an index on the link. So ask once for all rows: each call reads every owner.
-///
-/// # Errors
-///
-/// What the server said.
-pub async fn owners(
-    connection: &mut PgConnection,
-    schema: &Schema,
-    keys: &[String],
-) -> Result<Owners, Failure> {
-    let tables: Vec<&OwnerTable> = schema.owner_tables().collect();
-    let selects: Vec<String> = tables
-        .iter()
-        .map(|owner| statement(OWNERS_OF_TABLE, &owner_fragments(schema, owner)).0)
-        .collect();
-    let sql = statement(OWNERS, &[("{selects}", selects.join("\nUNION ALL\n"))]);
-    let rows = sqlx::query(sql)
-        .persistent(false)
-        .bind(keys)
-        .fetch_all(connection)
-        .await
-        .map_err(failed("read who links to the permission rows"))?;
-    let mut owners = Owners::new();
-    for row in rows {
-        let kind: &str = row.get(0);
-        let Some(table) = tables.iter().find(|table| table.kind.name() == kind) else {
-            continue;
-        };
-        owners.entry(row.get(1)).or_default().push(Owner {
-            kind: table.kind,
-            id: row.get(2),
-            name: row.get(3),
-            parents: Parents {
-                team: row.get(4),
-                organization: row.get(5),
-                user: row.get(6),
-                agent: row.get(7),
-            },
-            has_access_groups: row.get(8),
-        });
-    }
-    for owners in owners.values_mut() {
-        owners.sort_unstable();
-    }
-    Ok(owners)
-}
-
-fn owner_fragments(schema: &Schema, owner: &OwnerTable) -> [(&'static str, String); 11] {
-    let is_key = owner.kind == OwnerKind::Key;
-    let [team, organization, user, agent] = KEY_PARENTS.map(|column| {
-        if is_key {
-            column_or(schema, owner.table, column, "NULL::text")
-        } else {
-            "NULL::text".to_owned()
-        }
-    });
-    let has_access_groups = if is_key && schema.has(owner.table, ACCESS_GROUP_IDS) {
-        format!("coalesce(cardinality({}), 0) > 0", ident(ACCESS_GROUP_IDS))
+/// The SQL that yields a place of the table aliased `t`: the column, or what is at its path.
+pub(super) fn value(site: &Site) -> String {
+    let column = ident(site.column);
+    if site.path.is_empty() {
+        format!("t.{column}")
     } else {
-        "false".to_owned()
-    };
-    [
-        ("{kind}", format!("'{}'", owner.kind.name())),
-        ("{link}", ident(LINK)),
-        ("{id}", ident(owner.id)),
-        ("{secret}", owner.id_is_secret.to_string()),
-        (
-            "{name}",
-            column_or(schema, owner.table, owner.name, "NULL::text"),
-        ),
-        ("{team}", team),
-        ("{organization}", organization),
-        ("{user}", user),
-        ("{agent}", agent),
-        ("{has_access_groups}", has_access_groups),
-        ("{table}", ident(owner.table)),
-    ]
+        format!("(t.{column} #> {})", path(site))
+    }
+}
+
+/// The path of a place as an SQL literal. Its elements are names of the catalogue.
+pub(super) fn path(site: &Site) -> String {
+    format!("'{{{}}}'", site.path.join(","))
+}
+
+/// The SQL that yields a place of the table aliased `t` as JSON text.
+fn json_text(site: &Site) -> String {
+    match site.shape {
+        Shape::TextArray => format!("to_jsonb({})::text", value(site)),
+        Shape::JsonArray | Shape::JsonKeys | Shape::JsonTools => format!("{}::text", value(site)),
+    }
 }

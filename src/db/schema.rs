@@ -14,7 +14,9 @@ use crate::litellm::owners::{
     ACCESS_GROUP_IDS, AUDIT_COPIES, KEY_PARENTS, LINK, OWNER_TABLES, OwnerTable,
 };
 use crate::litellm::release::{self, MARKERS, Release};
-use crate::litellm::sites::{PERMISSIONS, Site, SiteTable};
+use crate::litellm::sites::{
+    ACCESS_GROUPS, Choice, Group, Names, PERMISSIONS, Site, SiteTable, TABLES, TOOLSETS,
+};
 
 /// The table that says which servers exist.
 pub const SERVER_TABLE: &str = "LiteLLM_MCPServerTable";
@@ -40,13 +42,22 @@ pub(super) const CONFIG: (&str, &str) = ("LiteLLM_Config", "param_name");
 /// Source: `schema.prisma` of litellm-proxy-extras 0.4.110.
 const AROUND: [(&str, &[&str]); 8] = [
     (SERVER_TABLE, &SERVER_SCOPE),
-    (PERMISSIONS.table, &[TAGS, TOOLSETS]),
+    (PERMISSIONS.table, &[TAGS, GRANTED_TOOLSETS]),
     (KEYS, &KEY_PARENTS),
     (KEYS, &[ACCESS_GROUP_IDS]),
     ("LiteLLM_TeamTable", &["organization_id", ACCESS_GROUP_IDS]),
     ("LiteLLM_UserTable", &["user_role"]),
-    (ACCESS_GROUPS.0, &[ACCESS_GROUPS.1, ACCESS_GROUPS.2]),
-    (TOOLSET_TABLE.0, &[TOOLSET_TABLE.1, TOOLSET_TABLE.2]),
+    (ACCESS_GROUPS.table, &[ACCESS_GROUPS.key, GROUP_SERVERS]),
+    (TOOLSETS.table, &[TOOLSETS.key, TOOLS]),
+];
+
+/// The columns that tell who has been given an access group, besides those above.
+const ASSIGNED: [(&str, &[&str]); 2] = [
+    (
+        ACCESS_GROUPS.table,
+        &["assigned_team_ids", "assigned_key_ids"],
+    ),
+    (AGENTS, &[ACCESS_GROUP_IDS]),
 ];
 
 /// The tags of a server, and whether every key may use it.
@@ -56,21 +67,19 @@ pub(super) const SERVER_SCOPE: [&str; 2] = ["mcp_access_groups", "allow_all_keys
 pub(super) const TAGS: &str = "mcp_access_groups";
 
 /// The toolsets that a permission row grants.
-pub(super) const TOOLSETS: &str = "mcp_toolsets";
+pub(super) const GRANTED_TOOLSETS: &str = "mcp_toolsets";
 
 /// The table of keys.
 pub(super) const KEYS: &str = "LiteLLM_VerificationToken";
 
-/// Unified access groups: table, primary key, and the ids of their servers.
-pub(super) const ACCESS_GROUPS: (&str, &str, &str) = (
-    "LiteLLM_AccessGroupTable",
-    "access_group_id",
-    "access_mcp_server_ids",
-);
+/// The table of agents.
+pub(super) const AGENTS: &str = "LiteLLM_AgentsTable";
 
-/// Toolsets: table, primary key, and their tools with the servers' ids.
-pub(super) const TOOLSET_TABLE: (&str, &str, &str) =
-    ("LiteLLM_MCPToolsetTable", "toolset_id", "tools");
+/// The servers of an access group.
+pub(super) const GROUP_SERVERS: &str = "access_mcp_server_ids";
+
+/// The tools of a toolset.
+pub(super) const TOOLS: &str = "tools";
 
 /// The database a command works on, as the server itself names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,11 +124,22 @@ pub enum Purpose {
     Write,
 }
 
+/// A group of places that is left out, though nobody said so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftOut {
+    /// The group.
+    pub group: Group,
+    /// Why, in words.
+    pub why: &'static str,
+}
+
 /// LiteLLM's tables in this database: those known to this tool, and those that link unseen.
 #[derive(Debug)]
 pub struct Schema {
     tables: BTreeMap<String, Table>,
     unknown_links: BTreeSet<String>,
+    sites: Vec<&'static SiteTable>,
+    left_out: Vec<LeftOut>,
 }
 
 #[derive(Debug, Default)]
@@ -166,7 +186,8 @@ WHERE c.relname = $1 AND c.relkind IN ('r', 'p')
 ORDER BY 1";
 
 impl Schema {
-    /// Asks the catalog for LiteLLM's tables and checks that `purpose` can be served.
+    /// Asks the catalog for LiteLLM's tables and checks that `purpose` can be served at the places
+    /// chosen.
     ///
     /// # Errors
     ///
@@ -176,11 +197,13 @@ impl Schema {
         connection: &mut PgConnection,
         database: &Database,
         purpose: Purpose,
+        choice: &Choice,
     ) -> Result<Self, Failure> {
         let known: Vec<&str> = OWNER_TABLES
             .iter()
             .map(|owner| owner.table)
-            .chain([PERMISSIONS.table, SERVER_TABLE, OAUTH_CLIENTS])
+            .chain([SERVER_TABLE, OAUTH_CLIENTS])
+            .chain(TABLES.map(|table| table.table))
             .chain(AROUND.iter().map(|(table, _)| *table))
             .chain(MARKERS.iter().map(|marker| marker.table))
             .collect();
@@ -217,7 +240,10 @@ impl Schema {
         let mut schema = Self {
             tables,
             unknown_links: BTreeSet::new(),
+            sites: Vec::new(),
+            left_out: Vec::new(),
         };
+        schema.choose(choice, purpose);
         if let Err(reason) = schema.check_litellm() {
             return Err(not_litellm(connection, database, &reason).await);
         }
@@ -228,16 +254,80 @@ impl Schema {
         Ok(schema)
     }
 
+    /// Settles which tables are looked at: those chosen that are here. One that nobody named and
+    /// that this role may not look at is left out where its columns hold more than places.
+    fn choose(&mut self, choice: &Choice, purpose: Purpose) {
+        for table in TABLES {
+            if !choice.groups.contains(&table.group) {
+                continue;
+            }
+            let why = if table.sites.iter().all(|s| !self.has(table.table, s.column)) {
+                Some("this LiteLLM has no such table")
+            } else if choice.by_name || table.group != Group::Defaults {
+                None
+            } else if !self.may(table, purpose) {
+                Some("this role may not, and they are within a column that holds secrets besides")
+            } else {
+                None
+            };
+            match why {
+                None => self.sites.push(table),
+                Some(why) => self.left_out.push(LeftOut {
+                    group: table.group,
+                    why,
+                }),
+            }
+        }
+    }
+
+    fn may(&self, table: &SiteTable, purpose: Purpose) -> bool {
+        let may = |column: &str, write: bool| {
+            let column = self.column(table.table, column);
+            column.is_none_or(|c| c.selectable && (c.updatable || !write))
+        };
+        let write = purpose == Purpose::Write;
+        may(table.key, false) && table.sites.iter().all(|site| may(site.column, write))
+    }
+
+    /// The tables that are looked at.
+    #[must_use]
+    pub fn site_tables(&self) -> &[&'static SiteTable] {
+        &self.sites
+    }
+
+    /// The groups of places that are left out, though nobody said so.
+    #[must_use]
+    pub fn left_out(&self) -> &[LeftOut] {
+        &self.left_out
+    }
+
     /// The places of `table` that this database has.
     #[must_use]
     pub fn sites(&self, table: &'static SiteTable) -> Vec<&'static Site> {
-        let has = |site: &&Site| self.has(table.table, site.column);
+        let has = |site: &&Site| {
+            self.has(table.table, site.column)
+                && (site.names != Names::Toolsets || self.has(TOOLSETS.table, TOOLSETS.key))
+        };
         table.sites.iter().filter(has).collect()
     }
 
-    /// The columns of `table` that name no servers and that this role may read.
+    /// The columns of `table` that tell when and by whom a row was last written.
+    pub(super) fn touched(
+        &self,
+        table: &'static SiteTable,
+    ) -> Option<(&'static str, &'static str)> {
+        let has = |(at, by): &(&str, &str)| self.has(table.table, at) && self.has(table.table, by);
+        table.touched.filter(has)
+    }
+
+    /// The columns of `table` that a repair does not write and that this role may read.
     pub(super) fn columns_beside(&self, table: &'static SiteTable) -> Vec<&str> {
-        let is_site = |name: &str| table.sites.iter().any(|site| site.column == name);
+        let is_site = |name: &str| {
+            table.sites.iter().any(|site| site.column == name)
+                || table
+                    .touched
+                    .is_some_and(|(at, by)| name == at || name == by)
+        };
         let columns = self.tables.get(table.table).into_iter();
         columns
             .flat_map(|table| &table.columns)
@@ -328,9 +418,9 @@ impl Schema {
             (SERVER_TABLE, SERVER_ID, "text", true),
             (PERMISSIONS.table, PERMISSIONS.key, "text", true),
         ];
-        for site in PERMISSIONS.sites {
-            let sql_type = site.shape.sql_type();
-            expected.push((PERMISSIONS.table, site.column, sql_type, site.required));
+        for table in self.sites.iter().chain([&&PERMISSIONS]) {
+            let sites = table.sites.iter();
+            expected.extend(sites.map(|s| (table.table, s.column, s.sql_type(), s.required)));
         }
         for owner in OWNER_TABLES.iter().filter(|owner| owner.required) {
             expected.push((owner.table, LINK, "text", true));
@@ -357,25 +447,33 @@ impl Schema {
 
     /// Every column that is read of a table that is here.
     fn columns_read(&self) -> Vec<(&'static str, Vec<&'static str>)> {
-        let mut read = vec![
-            (
-                SERVER_TABLE,
-                [SERVER_ID].into_iter().chain(SERVER_COLUMNS).collect(),
-            ),
-            (
-                PERMISSIONS.table,
-                [PERMISSIONS.key]
-                    .into_iter()
-                    .chain(PERMISSIONS.sites.iter().map(|site| site.column))
-                    .collect(),
-            ),
-        ];
+        let mut read = vec![(
+            SERVER_TABLE,
+            [SERVER_ID].into_iter().chain(SERVER_COLUMNS).collect(),
+        )];
+        for table in TABLES {
+            if self.sites.contains(&table) || *table == PERMISSIONS {
+                let mut columns = vec![table.key];
+                columns.extend(table.sites.iter().map(|site| site.column));
+                columns.dedup();
+                read.push((table.table, columns));
+            }
+        }
         for owner in self.owner_tables() {
             read.push((owner.table, vec![LINK, owner.id, owner.name]));
         }
-        for (table, columns) in AROUND {
+        let groups = self.sites.contains(&&ACCESS_GROUPS);
+        let assigned = ASSIGNED.into_iter().filter(|_| groups);
+        for (table, columns) in AROUND.into_iter().chain(assigned) {
             match read.iter_mut().find(|(read, _)| *read == table) {
-                Some((_, read)) => read.extend(columns),
+                Some((_, read)) => {
+                    let more: Vec<&str> = columns
+                        .iter()
+                        .filter(|c| !read.contains(c))
+                        .copied()
+                        .collect();
+                    read.extend(more);
+                }
                 None => read.push((table, columns.to_vec())),
             }
         }
@@ -418,7 +516,8 @@ impl Schema {
         grants.extend(needed.into_iter().map(|grant| grant.sql));
         let mut also = vec![(OAUTH_CLIENTS, vec![SERVER_ID]), (CONFIG.0, vec![CONFIG.1])];
         if purpose == Purpose::Write {
-            also.push((PERMISSIONS.table, self.columns_beside(&PERMISSIONS)));
+            let beside = |table: &&'static SiteTable| (table.table, self.columns_beside(table));
+            also.extend(self.sites.iter().map(beside));
         }
         for (table, columns) in also {
             let columns = columns.into_iter().filter(|name| self.has(table, name));
@@ -440,10 +539,10 @@ impl Schema {
     ) -> Vec<Grant> {
         let mut grants = Vec::new();
         for (table, read) in self.columns_read() {
-            let written = if purpose == Purpose::Write && table == PERMISSIONS.table {
-                PERMISSIONS.sites.iter().map(|site| site.column).collect()
-            } else {
-                Vec::new()
+            let of_table = self.sites.iter().find(|site| site.table == table);
+            let written = match of_table.filter(|_| purpose == Purpose::Write) {
+                Some(table) => self.written(table),
+                None => Vec::new(),
             };
             for (privilege, columns) in [(Privilege::Select, read), (Privilege::Update, written)] {
                 let columns = columns.into_iter().filter(|name| {
@@ -457,6 +556,17 @@ impl Schema {
             }
         }
         grants
+    }
+
+    /// The columns of `table` that a repair may write.
+    fn written(&self, table: &'static SiteTable) -> Vec<&'static str> {
+        let sites = table.sites.iter().filter(|site| site.may_change());
+        let mut written: Vec<&str> = sites.map(|site| site.column).collect();
+        written.dedup();
+        if let Some((at, by)) = self.touched(table) {
+            written.extend([at, by]);
+        }
+        written
     }
 
     /// A row that row security hides is a server taken for deleted, or a grant never looked at.

@@ -9,6 +9,7 @@ use super::schema::{Database, Purpose, Schema};
 use super::sql::failed;
 use super::target::Target;
 use crate::failure::{Failure, Kind};
+use crate::litellm::sites::Choice;
 use crate::repair::policy::WriteConsent;
 
 /// How long a transaction may wait and work.
@@ -111,7 +112,8 @@ impl Session {
         &self.database
     }
 
-    /// Begins a transaction for `purpose` and reads which tables and columns there are.
+    /// Begins a transaction for `purpose` and reads which tables and columns there are, at the places
+    /// chosen.
     ///
     /// To read is `REPEATABLE READ, READ ONLY`: one snapshot, and the server itself refuses every
     /// write. To write is `READ COMMITTED`: a row is judged as it is once locked.
@@ -122,7 +124,7 @@ impl Session {
     /// # Errors
     ///
     /// What [`Schema::read`] says, and refused where a replica would have to be written.
-    pub async fn begin(&mut self, purpose: Purpose) -> Result<Open<'_>, Failure> {
+    pub async fn begin(&mut self, purpose: Purpose, choice: &Choice) -> Result<Open<'_>, Failure> {
         if purpose == Purpose::Write && self.is_replica {
             return Err(Failure::new(
                 Kind::Refused,
@@ -159,7 +161,7 @@ impl Session {
         .execute(&mut *transaction)
         .await
         .map_err(failed("set the transaction's timeouts"))?;
-        let schema = Schema::read(&mut transaction, &self.database, purpose).await?;
+        let schema = Schema::read(&mut transaction, &self.database, purpose, choice).await?;
         Ok(Open {
             transaction,
             schema,

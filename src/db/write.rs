@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use sqlx::PgConnection;
 
-use super::read;
+use super::holders;
+use super::read::{self, path, value};
 use super::schema::Schema;
 use super::sql::{failed, ident, statement};
 use crate::failure::{Failure, Kind};
@@ -39,22 +40,29 @@ pub async fn lock_out_other_runs(connection: &mut PgConnection) -> Result<(), Fa
     .hint("wait for it to end, then run this one again"))
 }
 
-const UPDATE_TEXT_ARRAY: &str = r"
+const UPDATE: &str = r"
 UPDATE {table} AS t
-SET {column} = ARRAY(SELECT e.reference
-                     FROM jsonb_array_elements_text(c.value::jsonb)
-                          WITH ORDINALITY AS e (reference, position)
-                     ORDER BY e.position)
+SET {column} = {new}{touched}
 FROM unnest($1::text[], $2::text[]) AS c (key, value)
 WHERE t.{key} = c.key";
 
+const NEW_TEXT_ARRAY: &str = r"
+ARRAY(SELECT e.reference
+      FROM jsonb_array_elements_text(c.value::jsonb) WITH ORDINALITY AS e (reference, position)
+      ORDER BY e.position)";
+
 // Taking keys away and putting keys in keeps what stays as it is, byte for byte.
-const UPDATE_JSON_KEYS: &str = r"
-UPDATE {table} AS t
-SET {column} = (t.{column} - ARRAY(SELECT jsonb_array_elements_text(c.value::jsonb -> 'away')))
-               || (c.value::jsonb -> 'in')
-FROM unnest($1::text[], $2::text[]) AS c (key, value)
-WHERE t.{key} = c.key";
+const NEW_JSON_KEYS: &str = r"
+({value} - ARRAY(SELECT jsonb_array_elements_text(c.value::jsonb -> 'away')))
+|| (c.value::jsonb -> 'in')";
+
+const NEW_JSON: &str = "c.value::jsonb";
+
+// Everything else in the column stays as it is, and is not even read.
+const AT_PATH: &str = "jsonb_set(t.{column}, {path}, {new}, false)";
+
+// As Prisma's client and LiteLLM set them.
+const TOUCHED: &str = ", {at} = now() AT TIME ZONE 'UTC', {by} = 'mcp-prune'";
 
 /// Takes the table locks that reading owners and writing rows need, before any row is locked, so
 /// that later nobody who holds a whole table is waited for with rows in hand.
@@ -68,9 +76,13 @@ pub async fn enter(
     table: &'static SiteTable,
 ) -> Result<(), Failure> {
     read::cells(connection, schema, table, &[]).await?;
-    read::owners(connection, schema, &[]).await?;
-    for site in schema.sites(table) {
-        update(connection, table, site, &[]).await?;
+    holders::holders(connection, schema, table, &[]).await?;
+    for site in schema
+        .sites(table)
+        .into_iter()
+        .filter(|site| site.may_change())
+    {
+        update(connection, schema, table, site, &[]).await?;
     }
     Ok(())
 }
@@ -95,7 +107,7 @@ pub async fn apply(
         if columns.is_empty() {
             continue;
         }
-        let written = update(connection, table, site, &columns).await?;
+        let written = update(connection, schema, table, site, &columns).await?;
         if written != columns.len() {
             return Err(Failure::new(
                 Kind::Error,
@@ -144,7 +156,7 @@ pub async fn verify(
                 .get(change.key.as_str())
                 .and_then(|row| row.cells.iter().find(|c| c.site == cell.site));
             if found.map(|cell| &cell.stored) != Some(&expected) {
-                return Err(differs(table, &change.key, cell.site.column));
+                return Err(differs(table, &change.key, cell.site.name));
             }
         }
     }
@@ -187,14 +199,12 @@ pub async fn fingerprints(
     table: &'static SiteTable,
     changes: &[Change],
 ) -> Result<BTreeMap<String, String>, Failure> {
-    let rest = schema.columns_beside(table);
+    let columns = schema.columns_beside(table).into_iter();
+    let mut rest: Vec<String> = columns.map(|c| format!("t.{}", ident(c))).collect();
+    rest.extend(beside_paths(table));
     if rest.is_empty() || changes.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let rest: Vec<String> = rest
-        .into_iter()
-        .map(|c| format!("t.{}", ident(c)))
-        .collect();
     let sql = statement(
         FINGERPRINTS,
         &[
@@ -212,20 +222,51 @@ pub async fn fingerprints(
     Ok(rows.into_iter().collect())
 }
 
-/// Writes one column of several rows; returns how many.
+/// The SQL that yields what is in a column besides the places in it.
+fn beside_paths(table: &SiteTable) -> Option<String> {
+    let mut within = table
+        .sites
+        .iter()
+        .filter(|site| !site.path.is_empty())
+        .peekable();
+    let column = ident(within.peek()?.column);
+    let less: Vec<String> = within.map(|site| format!(" #- {}", path(site))).collect();
+    Some(format!("t.{column}{}", less.concat()))
+}
+
+/// Writes one place of several rows; returns how many.
 async fn update(
     connection: &mut PgConnection,
-    table: &SiteTable,
+    schema: &Schema,
+    table: &'static SiteTable,
     site: &Site,
     columns: &[(&str, &ColumnChange)],
 ) -> Result<usize, Failure> {
-    let template = match site.shape {
-        Shape::TextArray => UPDATE_TEXT_ARRAY,
-        Shape::JsonKeys => UPDATE_JSON_KEYS,
+    let new = match site.shape {
+        Shape::TextArray => NEW_TEXT_ARRAY,
+        Shape::JsonKeys => NEW_JSON_KEYS,
+        Shape::JsonArray | Shape::JsonTools => NEW_JSON,
+    };
+    let at_path = if site.path.is_empty() {
+        "{new}"
+    } else {
+        AT_PATH
+    };
+    let touched = match schema.touched(table) {
+        Some((at, by)) => TOUCHED
+            .replace("{at}", &ident(at))
+            .replace("{by}", &ident(by)),
+        None => String::new(),
     };
     let sql = statement(
-        template,
+        UPDATE,
         &[
+            (
+                "{new}",
+                at_path.replace("{new}", &new.replace("{value}", &value(site))),
+            ),
+            ("{touched}", touched),
+            ("{path}", path(site)),
             ("{table}", ident(table.table)),
             ("{key}", ident(table.key)),
             ("{column}", ident(site.column)),
@@ -239,7 +280,7 @@ async fn update(
         .bind(values)
         .execute(connection)
         .await
-        .map_err(failed("write the permission rows"))?;
+        .map_err(failed("write the rows that name servers"))?;
     Ok(usize::try_from(done.rows_affected()).unwrap_or(usize::MAX))
 }
 

@@ -13,7 +13,7 @@ use super::owners::{Owner, OwnerKind};
 use super::release::Release;
 use super::row::{Cell, Row, Value};
 use super::server::{Resolution, ServerCatalog};
-use super::sites::Shape;
+use super::sites::{Empty, Names};
 
 /// What the schema tells about the LiteLLM beside it, as far as emptied rows go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,16 +116,17 @@ pub fn takes_last_grant(row: &Row, cell: &Cell, gone: impl Fn(&str) -> bool) -> 
         return false;
     };
     let runs_empty = !value.is_empty() && value.without(gone).is_empty();
-    match cell.site.shape {
-        Shape::TextArray => runs_empty,
-        Shape::JsonKeys => runs_empty && arrays_grant_nothing(row),
+    match cell.site.empty {
+        Empty::Widens => runs_empty,
+        Empty::WidensBeside(other) => runs_empty && grants_nothing(row, other),
+        Empty::Harmless => false,
     }
 }
 
-fn arrays_grant_nothing(row: &Row) -> bool {
+fn grants_nothing(row: &Row, place: &str) -> bool {
     row.cells
         .iter()
-        .filter(|cell| cell.site.shape == Shape::TextArray)
+        .filter(|cell| cell.site.name == place)
         .all(|cell| cell.stored.as_ref().map_or(true, Value::is_empty))
 }
 
@@ -133,9 +134,15 @@ fn arrays_grant_nothing(row: &Row) -> bool {
 /// removed.
 #[must_use]
 pub fn loses_last_grant(row: &Row, catalog: &ServerCatalog) -> bool {
-    let is_stale = |reference: &str| catalog.resolve(reference) == Resolution::Stale;
-    let cells = &mut row.cells.iter();
-    !row.owners.is_empty() && cells.any(|cell| takes_last_grant(row, cell, is_stale))
+    let loses = |cell: &Cell| takes_last_grant(row, cell, |r| is_stale(cell, r, catalog));
+    !row.owners.is_empty() && row.cells.iter().any(loses)
+}
+
+/// Tells whether `reference`, of `cell`, is stale and may be taken away. One to a toolset never may.
+#[must_use]
+pub fn is_stale(cell: &Cell, reference: &str, catalog: &ServerCatalog) -> bool {
+    let names = cell.site.names;
+    names != Names::Toolsets && catalog.resolve_as(names, reference) == Resolution::Stale
 }
 
 /// Tells whether an emptied `row` provably grants nobody anything.
@@ -168,6 +175,7 @@ mod tests {
     use super::*;
     use crate::litellm::row::Stored;
     use crate::litellm::samples::{REGIME, owner, row};
+    use crate::litellm::sites::Shape;
 
     #[test]
     fn a_last_grant_is_judged_per_column() {

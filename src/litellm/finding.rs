@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use super::access::{self, World};
 use super::emptied::{IfEmptied, if_emptied};
+use super::notes::Note;
 use super::owners::Owner;
 use super::row::{Cell, Malformed, Row};
 use super::server::{Resolution, ServerCatalog, Successor};
-use super::sites::SiteTable;
+use super::sites::{Group, Names, SiteTable};
 
 /// What a finding says of a reference or of a whole value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,6 +21,10 @@ pub enum Kind {
     Inactive,
     /// LiteLLM cannot read the value: never changed.
     Malformed(Malformed),
+    /// The reference is to a toolset that is gone: never changed.
+    DanglingToolset,
+    /// Nothing is stale, but the operator may want to know: never changed.
+    Note(Note),
 }
 
 impl Kind {
@@ -31,18 +36,20 @@ impl Kind {
             Self::Unverified => "unverified",
             Self::Inactive => "inactive",
             Self::Malformed(_) => "malformed",
+            Self::DanglingToolset => "dangling-toolset",
+            Self::Note(_) => "note",
         }
     }
 }
 
-/// One thing wrong in one column of a row.
+/// One thing wrong in one place of a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     /// What is wrong.
     pub kind: Kind,
-    /// The column.
+    /// The place.
     pub column: &'static str,
-    /// The reference as stored; `None` where the whole value is malformed.
+    /// The reference as stored; `None` where the finding is of the whole value.
     pub reference: Option<String>,
     /// The config server whose former id the reference is.
     pub successor: Option<Successor>,
@@ -54,7 +61,7 @@ pub struct Finding {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Audit {
     /// The row's table.
-    pub table: &'static str,
+    pub table: &'static SiteTable,
     /// The row's primary key.
     pub row: String,
     /// Who links to it.
@@ -69,13 +76,14 @@ pub struct Audit {
 impl Audit {
     /// Finds what is wrong with `row`, a row of `table`.
     #[must_use]
-    pub fn of(table: &SiteTable, row: &Row, world: World<'_>) -> Self {
+    pub fn of(table: &'static SiteTable, row: &Row, world: World<'_>) -> Self {
         let findings: Vec<Finding> = row
             .cells
             .iter()
-            .flat_map(|cell| audit_cell(row, cell, world.catalog))
+            .flat_map(|cell| audit_cell(table, row, cell, world.catalog))
             .collect();
-        let if_emptied = if findings.iter().any(|finding| finding.last_grant) {
+        let loses = findings.iter().any(|finding| finding.last_grant);
+        let if_emptied = if loses && table.group == Group::Permissions {
             let owners = row.owners.iter();
             owners.map(|owner| if_emptied(owner, row, world)).collect()
         } else {
@@ -83,7 +91,7 @@ impl Audit {
         };
         Self {
             if_emptied,
-            table: table.table,
+            table,
             row: row.key.clone(),
             owners: row.owners.clone(),
             findings,
@@ -97,10 +105,10 @@ impl Audit {
     }
 }
 
-fn audit_cell(row: &Row, cell: &Cell, catalog: &ServerCatalog) -> Vec<Finding> {
+fn audit_cell(table: &SiteTable, row: &Row, cell: &Cell, catalog: &ServerCatalog) -> Vec<Finding> {
     let finding = |kind, reference: Option<&str>, last_grant| Finding {
         kind,
-        column: cell.site.column,
+        column: cell.site.name,
         reference: reference.map(str::to_owned),
         successor: reference.and_then(|reference| catalog.successor(reference)),
         last_grant,
@@ -109,18 +117,25 @@ fn audit_cell(row: &Row, cell: &Cell, catalog: &ServerCatalog) -> Vec<Finding> {
         Ok(value) => value,
         Err(malformed) => return vec![finding(Kind::Malformed(*malformed), None, false)],
     };
-    let is_stale = |reference: &str| catalog.resolve(reference) == Resolution::Stale;
-    let last_grant = !row.owners.is_empty() && access::takes_last_grant(row, cell, is_stale);
+    let is_stale = |reference: &str| access::is_stale(cell, reference, catalog);
+    // A permission row that nobody links to grants nobody anything; other rows are given by name.
+    let is_held = table.group != Group::Permissions || !row.owners.is_empty();
+    let last_grant = is_held && access::takes_last_grant(row, cell, is_stale);
     let mut seen = BTreeSet::new();
     value
         .references()
         .filter(|reference| seen.insert(*reference))
         .filter_map(|reference| {
-            let kind = match catalog.resolve(reference) {
+            let kind = match catalog.resolve_as(cell.site.names, reference) {
+                Resolution::Stale if cell.site.names == Names::Toolsets => Kind::DanglingToolset,
                 Resolution::Stale | Resolution::Remapped => Kind::Stale,
                 Resolution::Unverified => Kind::Unverified,
                 Resolution::Inactive => Kind::Inactive,
-                Resolution::Live | Resolution::Sentinel | Resolution::Kept => return None,
+                Resolution::Live
+                | Resolution::Sentinel
+                | Resolution::Kept
+                | Resolution::OnlyAName
+                | Resolution::Passed => return None,
             };
             Some(finding(
                 kind,

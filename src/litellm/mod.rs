@@ -7,6 +7,7 @@ pub mod config;
 pub mod emptied;
 pub mod finding;
 pub mod marker;
+pub mod notes;
 pub mod owners;
 pub mod release;
 pub mod row;

@@ -15,6 +15,8 @@ impl Release {
     pub const TOOL_KEYS_GRANT: Self = Self(1, 82, 1);
     /// Editing a key that holds an unknown id fails with 403.
     pub const REFUSES_EDITS: Self = Self(1, 82, 2);
+    /// Names are resolved wherever permissions are read.
+    pub const RESOLVES_NAMES: Self = Self(1, 83, 14);
     /// Organizations limit their keys.
     pub const ORGANIZATIONS_LIMIT: Self = Self(1, 84, 0);
     /// Editing such a key is possible again, and takes its unknown ids away. In truth 1.88.0 is the

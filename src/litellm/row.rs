@@ -3,18 +3,32 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use super::owners::Owner;
 use super::sites::{Shape, Site};
 
-/// A column value that LiteLLM can read.
+/// A value that LiteLLM can read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
     /// A `text[]`: references in stored order, duplicates kept.
     Array(Vec<String>),
     /// A `jsonb` object: tool names by reference.
     Keys(BTreeMap<String, Vec<String>>),
+    /// A `jsonb` array of tools in stored order, duplicates kept.
+    Tools(Vec<Tool>),
+}
+
+/// A tool of a server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tool {
+    /// The reference to its server.
+    pub server_id: String,
+    /// The tool's name.
+    pub tool_name: String,
 }
 
 /// What is wrong with a value that LiteLLM cannot read.
@@ -33,6 +47,12 @@ pub enum Malformed {
     NestedArray,
     /// JSON that is no object; a string may be an object encoded twice.
     NotAnObject(&'static str),
+    /// JSON that is no array; a string may be an array encoded twice.
+    NotAnArray(&'static str),
+    /// An array with an element that is no string.
+    NotStrings,
+    /// An array with an element that is no tool of a server, or more than that.
+    NotTools,
     /// An object with a value that is no list of strings.
     NotToolLists,
     /// JSON nested too deep, or with a number too large, to be read.
@@ -45,6 +65,11 @@ impl fmt::Display for Malformed {
             Self::NullElement => f.write_str("the array has a NULL element"),
             Self::NestedArray => f.write_str("the array has more than one dimension"),
             Self::NotAnObject(found) => write!(f, "expected a JSON object, found {found}"),
+            Self::NotAnArray(found) => write!(f, "expected a JSON array, found {found}"),
+            Self::NotStrings => f.write_str("an element of the JSON array is not a string"),
+            Self::NotTools => f.write_str(
+                "an element of the JSON array is not an object of server_id and tool_name alone",
+            ),
             Self::NotToolLists => {
                 f.write_str("a value of the JSON object is not a list of tool names")
             }
@@ -58,10 +83,10 @@ impl fmt::Display for Malformed {
 /// What a column holds: a value, or what is wrong with it.
 pub type Stored = Result<Value, Malformed>;
 
-/// One column of a row.
+/// One place of a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cell {
-    /// Which column.
+    /// Which place.
     pub site: &'static Site,
     /// What it holds.
     pub stored: Stored,
@@ -72,9 +97,9 @@ pub struct Cell {
 pub struct Row {
     /// The primary key.
     pub key: String,
-    /// The columns that this database has, in the order of the table's sites.
+    /// The places that this database has, in the order of the table's sites.
     pub cells: Vec<Cell>,
-    /// Who links to the row, ordered by kind.
+    /// Who links to the row or has been given it, ordered by kind.
     pub owners: Vec<Owner>,
 }
 
@@ -102,33 +127,32 @@ impl Value {
     pub fn from_json(shape: Shape, json: Json) -> Stored {
         match shape {
             Shape::TextArray => parse_array(&json),
+            Shape::JsonArray => parse_json_array(json, Malformed::NotStrings).map(Self::Array),
             Shape::JsonKeys => parse_keys(json),
+            Shape::JsonTools => parse_json_array(json, Malformed::NotTools).map(Self::Tools),
         }
     }
 
-    /// The value as JSON: an array of strings, or an object of such arrays.
+    /// The value as JSON: an array of strings, an object of such arrays, or an array of tools.
     #[must_use]
     pub fn to_json(&self) -> Json {
         match self {
             Self::Array(references) => Json::from(references.clone()),
-            Self::Keys(tools) => tools
-                .iter()
-                .map(|(reference, tools)| (reference.clone(), Json::from(tools.clone())))
-                .collect(),
+            Self::Keys(tools) => serde_json::json!(tools),
+            Self::Tools(tools) => serde_json::json!(tools),
         }
     }
 
     /// The references held, in stored order for an array and in key order for an object.
     pub fn references(&self) -> impl Iterator<Item = &str> {
-        let (array, keys) = match self {
-            Self::Array(references) => (Some(references), None),
-            Self::Keys(tools) => (None, Some(tools)),
+        let (array, keys, tools) = match self {
+            Self::Array(references) => (references.as_slice(), None, [].as_slice()),
+            Self::Keys(keys) => ([].as_slice(), Some(keys), [].as_slice()),
+            Self::Tools(tools) => ([].as_slice(), None, tools.as_slice()),
         };
-        array
-            .into_iter()
-            .flatten()
-            .chain(keys.into_iter().flat_map(BTreeMap::keys))
-            .map(String::as_str)
+        let keys = keys.into_iter().flat_map(BTreeMap::keys);
+        let tools = tools.iter().map(|tool| &tool.server_id);
+        array.iter().chain(keys).chain(tools).map(String::as_str)
     }
 
     /// Whether no reference is held.
@@ -151,6 +175,10 @@ impl Value {
                     .map(|(reference, tools)| (reference.clone(), tools.clone()))
                     .collect(),
             ),
+            Self::Tools(tools) => {
+                let left = tools.iter().filter(|tool| !gone(&tool.server_id));
+                Self::Tools(left.cloned().collect())
+            }
         }
     }
 }
@@ -196,7 +224,49 @@ impl Value {
                 }
                 Self::Keys(left)
             }
+            Self::Tools(tools) => {
+                let mut left: Vec<Tool> = Vec::with_capacity(tools.len());
+                for tool in tools {
+                    let Some(new) = renamed(&tool.server_id) else {
+                        left.push(tool.clone());
+                        continue;
+                    };
+                    let new = Tool {
+                        server_id: new.to_owned(),
+                        tool_name: tool.tool_name.clone(),
+                    };
+                    let there = tools.iter().chain(&left).any(|t| *t == new);
+                    left.extend((!there).then_some(new));
+                }
+                Self::Tools(left)
+            }
         }
+    }
+}
+
+/// SQL NULL and JSON `null` are an array without elements.
+fn parse_json_array<T: DeserializeOwned>(
+    json: Json,
+    otherwise: Malformed,
+) -> Result<Vec<T>, Malformed> {
+    if json.is_null() {
+        Ok(Vec::new())
+    } else if json.is_array() {
+        serde_json::from_value(json).map_err(|_| otherwise)
+    } else {
+        Err(Malformed::NotAnArray(kind_of(&json)))
+    }
+}
+
+/// What JSON is, with its article.
+fn kind_of(json: &Json) -> &'static str {
+    match json {
+        Json::Null => "null",
+        Json::Bool(_) => "a boolean",
+        Json::Number(_) => "a number",
+        Json::String(_) => "a string",
+        Json::Array(_) => "an array",
+        Json::Object(_) => "an object",
     }
 }
 
@@ -214,15 +284,14 @@ fn parse_array(json: &Json) -> Stored {
 }
 
 fn parse_keys(json: Json) -> Stored {
-    match json {
-        Json::Null => Ok(Value::Keys(BTreeMap::new())),
-        Json::Object(_) => serde_json::from_value(json)
+    if json.is_null() {
+        Ok(Value::Keys(BTreeMap::new()))
+    } else if json.is_object() {
+        serde_json::from_value(json)
             .map(Value::Keys)
-            .map_err(|_| Malformed::NotToolLists),
-        Json::Bool(_) => Err(Malformed::NotAnObject("a boolean")),
-        Json::Number(_) => Err(Malformed::NotAnObject("a number")),
-        Json::String(_) => Err(Malformed::NotAnObject("a string")),
-        Json::Array(_) => Err(Malformed::NotAnObject("an array")),
+            .map_err(|_| Malformed::NotToolLists)
+    } else {
+        Err(Malformed::NotAnObject(kind_of(&json)))
     }
 }
 
@@ -309,6 +378,46 @@ mod tests {
         }
         assert_eq!(array(r#"["a",null]"#), Err(Malformed::NullElement));
         assert_eq!(array(r#"[["a"],["b"]]"#), Err(Malformed::NestedArray));
+    }
+
+    #[test]
+    fn tools_are_judged_by_their_servers() {
+        let tools = |text: &str| Value::parse(Shape::JsonTools, Some(text));
+        let tool = |server: &str, name: &str| {
+            format!(r#"{{"server_id":"{server}","tool_name":"{name}"}}"#)
+        };
+        let list = |all: &[String]| tools(&format!("[{}]", all.join(","))).unwrap();
+        let [a, b, c] = [tool("a", "x"), tool("b", "x"), tool("b", "y")];
+        let value = list(&[a.clone(), b.clone(), c.clone(), b.clone()]);
+        assert_eq!(value.references().collect::<Vec<_>>(), ["a", "b", "b", "b"]);
+        assert_eq!(value.without(|r| r == "b"), list(std::slice::from_ref(&a)));
+        let united = value.renamed(|r| (r == "b").then_some("a"));
+        assert_eq!(united, list(&[a, tool("a", "y")]));
+        for (text, expected) in [
+            ("{}", Malformed::NotAnArray("an object")),
+            (r#""[]""#, Malformed::NotAnArray("a string")),
+            (r#"["a"]"#, Malformed::NotTools),
+            (r#"[{"server_id":"a"}]"#, Malformed::NotTools),
+            (
+                r#"[{"server_id":"a","tool_name":"x","more":1.0}]"#,
+                Malformed::NotTools,
+            ),
+        ] {
+            assert_eq!(tools(text), Err(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_json_array_holds_strings_alone() {
+        let array = |text: &str| Value::parse(Shape::JsonArray, Some(text));
+        let expected = Value::Array(vec!["b".to_owned(), "a".to_owned(), "b".to_owned()]);
+        assert_eq!(array(r#"["b","a","b"]"#), Ok(expected));
+        assert!(array("null").unwrap().is_empty());
+        assert_eq!(array(r#"["a",null]"#), Err(Malformed::NotStrings));
+        assert_eq!(
+            array(r#"{"a":[]}"#),
+            Err(Malformed::NotAnArray("an object"))
+        );
     }
 
     #[test]

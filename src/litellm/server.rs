@@ -6,6 +6,7 @@ use std::fmt;
 use sha2::{Digest as _, Sha256};
 
 use super::config::{ConfigServer, hex};
+use super::sites::Names;
 
 /// The words LiteLLM gives a meaning of their own in a list of servers.
 ///
@@ -106,6 +107,10 @@ pub enum Resolution {
     Stale,
     /// No row has it, but a server of a `config.yaml` may.
     Unverified,
+    /// It is the name of a server, where LiteLLM takes ids alone: it means nothing there.
+    OnlyAName,
+    /// The operator did not ask about it, with `--reference`.
+    Passed,
 }
 
 /// What a stale reference became: a config server of a new id.
@@ -122,6 +127,11 @@ pub struct Successor {
 pub struct ServerCatalog {
     /// Identifier to whether any server of that identifier is served.
     served: HashMap<String, bool>,
+    /// The same of ids alone.
+    ids: HashMap<String, bool>,
+    toolsets: BTreeSet<String>,
+    /// The references that the operator asked about; all where `None`.
+    asked: Option<BTreeSet<String>>,
     /// Every server that a proxy serves.
     registry: Vec<Registered>,
     kept: BTreeSet<String>,
@@ -185,12 +195,15 @@ impl ServerCatalog {
     #[must_use]
     pub fn new(servers: &[Server], kept: BTreeSet<String>, config: ConfigServers) -> Self {
         let mut served = HashMap::with_capacity(servers.len() * 2);
+        let mut ids = HashMap::with_capacity(servers.len());
         for server in servers {
+            ids.insert(server.server_id.clone(), server.is_served());
             for identifier in server.identifiers() {
                 *served.entry(identifier.to_owned()).or_insert(false) |= server.is_served();
             }
         }
         for server in config.servers() {
+            ids.extend(server.ids.iter().map(|id| (id.clone(), true)));
             for identifier in server.ids.iter().chain(&server.names) {
                 served.insert(identifier.clone(), true);
             }
@@ -199,6 +212,9 @@ impl ServerCatalog {
         let configured = config.servers().iter();
         Self {
             served,
+            ids,
+            toolsets: BTreeSet::new(),
+            asked: None,
             registry: rows
                 .map(Registered::from)
                 .chain(configured.clone().map(Registered::from))
@@ -210,6 +226,21 @@ impl ServerCatalog {
             has_open_server: servers.iter().any(|server| server.allow_all_keys)
                 || configured.clone().any(|server| server.allow_all_keys),
             config,
+        }
+    }
+
+    /// Adds the toolsets that there are, by id.
+    #[must_use]
+    pub fn with_toolsets(self, toolsets: BTreeSet<String>) -> Self {
+        Self { toolsets, ..self }
+    }
+
+    /// Passes over every reference but these.
+    #[must_use]
+    pub fn asked_about(self, references: BTreeSet<String>) -> Self {
+        Self {
+            asked: Some(references),
+            ..self
         }
     }
 
@@ -226,7 +257,9 @@ impl ServerCatalog {
                 | Resolution::Inactive
                 | Resolution::Sentinel
                 | Resolution::Kept
-                | Resolution::Remapped => return Err(BadRemap::OldIsThere(old.clone())),
+                | Resolution::Remapped
+                | Resolution::OnlyAName
+                | Resolution::Passed => return Err(BadRemap::OldIsThere(old.clone())),
             }
             if self.resolve(new) != Resolution::Live {
                 return Err(BadRemap::NewIsNot(new.clone()));
@@ -248,6 +281,47 @@ impl ServerCatalog {
         self.remaps.get(reference).map(String::as_str)
     }
 
+    /// What takes the place of a deleted server at a place with such names; `None` where only an
+    /// id may, and what the operator named has none, or several.
+    #[must_use]
+    pub fn remap_as(&self, names: Names, reference: &str) -> Option<String> {
+        let new = self.remap(reference)?;
+        match names {
+            Names::Servers => Some(new.to_owned()),
+            Names::ServerIds => {
+                let mut ids = self.expand(new).into_iter();
+                ids.next().filter(|_| ids.next().is_none())
+            }
+            Names::Toolsets => None,
+        }
+    }
+
+    /// Resolves one reference at a place with such names.
+    #[must_use]
+    pub fn resolve_as(&self, names: Names, reference: &str) -> Resolution {
+        let resolution = match names {
+            Names::Servers => self.resolve_any(reference, self.served.get(reference)),
+            Names::ServerIds if self.ids.contains_key(reference) => {
+                self.resolve_any(reference, self.ids.get(reference))
+            }
+            Names::ServerIds if self.served.contains_key(reference) => Resolution::OnlyAName,
+            Names::ServerIds => self.resolve_any(reference, None),
+            Names::Toolsets if self.toolsets.contains(reference) => Resolution::Live,
+            Names::Toolsets if self.kept.contains(reference) => Resolution::Kept,
+            Names::Toolsets => Resolution::Stale,
+        };
+        let is_asked = self.asked.as_ref().is_none_or(|a| a.contains(reference));
+        let is_fine = matches!(
+            resolution,
+            Resolution::Live | Resolution::Sentinel | Resolution::Kept
+        );
+        if is_fine || is_asked {
+            resolution
+        } else {
+            Resolution::Passed
+        }
+    }
+
     /// Resolves one reference as LiteLLM does: exact, case-sensitive, untrimmed.
     ///
     /// A name that several servers share means all of them, so one served server makes it live.
@@ -255,10 +329,14 @@ impl ServerCatalog {
     /// Source: LiteLLM 1.109.1 `mcp_server/mcp_server_manager.py`, `expand_permission_list`.
     #[must_use]
     pub fn resolve(&self, reference: &str) -> Resolution {
+        self.resolve_as(Names::Servers, reference)
+    }
+
+    /// Resolves a reference of which it is `known` whether its server is served, if it has one.
+    fn resolve_any(&self, reference: &str, known: Option<&bool>) -> Resolution {
         if SENTINELS.contains(&reference) {
             return Resolution::Sentinel;
         }
-        let known = self.served.get(reference);
         if known == Some(&true) {
             Resolution::Live
         } else if self.kept.contains(reference) {
@@ -353,20 +431,36 @@ impl ServerCatalog {
         self.has_open_server
     }
 
-    /// The references that need no report (live, kept, sentinel), in order.
+    /// The references that need no report (live, kept, sentinel) at places with such names, in order.
     ///
     /// This is what detection in SQL filters out; everything else is worth a look.
     #[must_use]
-    pub fn unremarkable(&self) -> Vec<String> {
-        let live = self
-            .served
-            .iter()
-            .filter_map(|(identifier, served)| served.then_some(identifier.as_str()));
-        let all: BTreeSet<&str> = live
-            .chain(self.kept.iter().map(String::as_str))
-            .chain(SENTINELS)
-            .collect();
-        all.into_iter().map(str::to_owned).collect()
+    pub fn unremarkable(&self, names: Names) -> Vec<String> {
+        let live = |identifiers: &'_ HashMap<String, bool>| -> Vec<String> {
+            let served = identifiers.iter().filter(|(_, served)| **served);
+            served.map(|(identifier, _)| identifier.clone()).collect()
+        };
+        let words = || SENTINELS.map(str::to_owned);
+        let mut all: BTreeSet<String> = self.kept.clone();
+        match names {
+            Names::Servers => all.extend(live(&self.served).into_iter().chain(words())),
+            Names::ServerIds => all.extend(live(&self.ids).into_iter().chain(words())),
+            Names::Toolsets => all.extend(self.toolsets.iter().cloned()),
+        }
+        all.into_iter().collect()
+    }
+
+    /// Whether the reference is the name of several servers that are served, and no id.
+    #[must_use]
+    pub fn is_shared(&self, reference: &str) -> bool {
+        let named = |server: &&Registered| server.names.iter().any(|name| name == reference);
+        !self.ids.contains_key(reference) && self.registry.iter().filter(named).count() > 1
+    }
+
+    /// Whether the reference is a server's name and no id.
+    #[must_use]
+    pub fn is_a_name(&self, reference: &str) -> bool {
+        !self.ids.contains_key(reference) && self.served.contains_key(reference)
     }
 
     /// A digest of everything that references are resolved against, to tell whether it is the same.
@@ -379,10 +473,12 @@ impl ServerCatalog {
             sha.update(identifier);
             sha.update([0]);
         }
-        for reference in &self.kept {
-            sha.update([2]);
-            sha.update(reference);
-            sha.update([0]);
+        for (mark, references) in [(2, &self.kept), (3, &self.toolsets)] {
+            for reference in references {
+                sha.update([mark]);
+                sha.update(reference);
+                sha.update([0]);
+            }
         }
         hex(&sha.finalize()[..16])
     }
@@ -599,7 +695,7 @@ mod tests {
             unknown(),
         );
         assert_eq!(
-            catalog.unremarkable(),
+            catalog.unremarkable(Names::Servers),
             [
                 "a",
                 "all-proxy-mcpservers",

@@ -1,74 +1,286 @@
-//! Every place a reference can live. One entry a place.
+//! Every place a reference can live. One entry a place; everything else follows from what it says.
+
+use std::collections::BTreeSet;
 
 /// How the references of a place are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Shape {
     /// `text[]` with a reference an element.
     TextArray,
+    /// `jsonb` with an array of references.
+    JsonArray,
     /// `jsonb` with an object of string lists; the references are its keys.
     JsonKeys,
+    /// `jsonb` with an array of tools, objects of `server_id` and `tool_name`; the references are
+    /// the former.
+    JsonTools,
 }
 
-impl Shape {
+/// What a place's references are, and how LiteLLM resolves them there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Names {
+    /// Servers, by id, alias or name.
+    Servers,
+    /// Servers, by id alone.
+    ServerIds,
+    /// Toolsets, by id. One that is gone is only ever reported: LiteLLM denies whoever names it, so
+    /// taking it away lifts that.
+    Toolsets,
+}
+
+/// What it means to LiteLLM that a place runs empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Empty {
+    /// Something restricts no longer, or denies no longer: the last entry is a last grant.
+    Widens,
+    /// The same, but only where the place of this name in the same row grants nothing either.
+    WidensBeside(&'static str),
+    /// Nothing: entries that resolve nowhere mean as little.
+    Harmless,
+}
+
+/// One place within a row.
+#[derive(Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Site {
+    /// What reports call it: the column, and the path within it.
+    pub name: &'static str,
+    /// The column's name.
+    pub column: &'static str,
+    /// Where in the column's JSON it is; the whole column where empty.
+    pub path: &'static [&'static str],
+    /// How it stores references.
+    pub shape: Shape,
+    /// What they are.
+    pub names: Names,
+    /// What it means that it runs empty.
+    pub empty: Empty,
+    /// Whether every LiteLLM that has the table has the column.
+    pub required: bool,
+}
+
+impl Site {
     /// The column's type as `format_type` of PostgreSQL spells it.
     #[must_use]
-    pub fn sql_type(self) -> &'static str {
+    pub fn sql_type(&self) -> &'static str {
+        match self.shape {
+            Shape::TextArray => "text[]",
+            Shape::JsonArray | Shape::JsonKeys | Shape::JsonTools => "jsonb",
+        }
+    }
+
+    /// Whether a repair may change it.
+    #[must_use]
+    pub fn may_change(&self) -> bool {
+        self.names != Names::Toolsets
+    }
+}
+
+/// A group of places that an operator may choose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Group {
+    /// What keys, teams, organizations and so on are granted.
+    Permissions,
+    /// Unified access groups.
+    AccessGroups,
+    /// Toolsets.
+    Toolsets,
+    /// What every new key is given, and which servers are public.
+    Defaults,
+}
+
+impl Group {
+    /// The group's name on the command line and in reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
         match self {
-            Self::TextArray => "text[]",
-            Self::JsonKeys => "jsonb",
+            Self::Permissions => "permissions",
+            Self::AccessGroups => "access-groups",
+            Self::Toolsets => "toolsets",
+            Self::Defaults => "defaults",
         }
     }
 }
 
-/// One column that names servers.
-#[derive(Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Site {
-    /// The column's name.
-    pub column: &'static str,
-    /// How it stores references.
-    pub shape: Shape,
-    /// Whether every LiteLLM that has the table has the column.
-    pub required: bool,
+/// The groups that a command looks at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choice {
+    /// Those groups.
+    pub groups: BTreeSet<Group>,
+    /// Whether the operator named them: one that this role may not look at is then an error, and
+    /// else it is left out.
+    pub by_name: bool,
+}
+
+impl Default for Choice {
+    fn default() -> Self {
+        Self {
+            groups: TABLES.map(|table| table.group).into(),
+            by_name: false,
+        }
+    }
 }
 
 /// A table whose rows name servers.
 #[derive(Debug, PartialEq, Eq)]
 pub struct SiteTable {
+    /// The group it belongs to; also who holds its rows.
+    pub group: Group,
     /// The table's name.
     pub table: &'static str,
     /// The primary key, one column of type `text`.
     pub key: &'static str,
-    /// Its places, in column-name order, which is the order of findings.
+    /// The key of the only row that matters, where others hold something else.
+    pub row: Option<&'static str>,
+    /// The columns that say when and by whom a row was last written, which Prisma's client and
+    /// LiteLLM set and PostgreSQL does not; UTC without a time zone, and a name.
+    pub touched: Option<(&'static str, &'static str)>,
+    /// Its places, in order of their names, which is the order of findings.
     pub sites: &'static [Site],
 }
 
 /// What a key, team, organization, project, user, end user or agent may use.
 ///
 /// Source: `LiteLLM_ObjectPermissionTable` in `schema.prisma`; `mcp_servers` came with LiteLLM
-/// 1.68.2 and `mcp_tool_permissions` with 1.78.0 (migration
-/// `20251006143948_add_mcp_tool_permissions`).
+/// 1.68.2, `mcp_tool_permissions` with 1.78.0 (migration
+/// `20251006143948_add_mcp_tool_permissions`) and `mcp_toolsets` with 1.83.3.
 pub const PERMISSIONS: SiteTable = SiteTable {
+    group: Group::Permissions,
     table: "LiteLLM_ObjectPermissionTable",
     key: "object_permission_id",
+    row: None,
+    touched: None,
     sites: &[
         Site {
-            column: "mcp_servers",
-            shape: Shape::TextArray,
             required: true,
+            ..column("mcp_servers", Shape::TextArray, Empty::Widens)
         },
+        column(
+            "mcp_tool_permissions",
+            Shape::JsonKeys,
+            Empty::WidensBeside("mcp_servers"),
+        ),
         Site {
-            column: "mcp_tool_permissions",
-            shape: Shape::JsonKeys,
-            required: false,
+            names: Names::Toolsets,
+            ..column("mcp_toolsets", Shape::TextArray, Empty::Widens)
         },
     ],
 };
 
-/// Every table whose rows name servers.
-const TABLES: [&SiteTable; 1] = [&PERMISSIONS];
+/// Servers under one name, for keys, teams and agents that have the group.
+///
+/// The tools of a group only bound the servers that it grants, so the tools of a server that is gone
+/// mean nothing.
+///
+/// Source: LiteLLM 1.109.1 `mcp_server/auth/user_api_key_auth_mcp.py`, `_team_granted_servers` (what
+/// a team's groups name is taken as it is, so one unknown id restricts) and
+/// `access_group_tools_for_server`.
+pub const ACCESS_GROUPS: SiteTable = SiteTable {
+    group: Group::AccessGroups,
+    table: "LiteLLM_AccessGroupTable",
+    key: "access_group_id",
+    row: None,
+    touched: Some(("updated_at", "updated_by")),
+    sites: &[
+        column("access_mcp_server_ids", Shape::TextArray, Empty::Widens),
+        column("mcp_tool_permissions", Shape::JsonKeys, Empty::Harmless),
+    ],
+};
+
+/// Tools under one name, of several servers.
+///
+/// Source: LiteLLM 1.109.1 `mcp_server/mcp_server_manager.py`, `resolve_toolset_tool_permissions`
+/// (ids alone), and `mcp_server/auth/user_api_key_auth_mcp.py` (an empty toolset denies whom it is
+/// granted, where 1.86.7 lets its route inherit).
+pub const TOOLSETS: SiteTable = SiteTable {
+    group: Group::Toolsets,
+    table: "LiteLLM_MCPToolsetTable",
+    key: "toolset_id",
+    row: None,
+    touched: Some(("updated_at", "updated_by")),
+    sites: &[Site {
+        names: Names::ServerIds,
+        ..column("tools", Shape::JsonTools, Empty::Widens)
+    }],
+};
+
+/// What LiteLLM keeps of its settings: what every new key is given, which is where stale ids keep
+/// coming from, and the servers shown in public.
+///
+/// Source: LiteLLM 1.109.1 `management_endpoints/key_management_endpoints.py` (merges the
+/// permissions of `default_key_generate_params` into every new key) and
+/// `mcp_server/mcp_server_manager.py`, `get_public_mcp_servers` (none is public unless named).
+pub const DEFAULTS: SiteTable = SiteTable {
+    group: Group::Defaults,
+    table: "LiteLLM_Config",
+    key: "param_name",
+    row: Some("litellm_settings"),
+    touched: None,
+    sites: &[
+        Site {
+            name: DEFAULT_SERVERS,
+            path: &[
+                "default_key_generate_params",
+                "object_permission",
+                "mcp_servers",
+            ],
+            ..column("param_value", Shape::JsonArray, Empty::Widens)
+        },
+        Site {
+            name: "param_value.default_key_generate_params.object_permission.mcp_tool_permissions",
+            path: &[
+                "default_key_generate_params",
+                "object_permission",
+                "mcp_tool_permissions",
+            ],
+            ..column(
+                "param_value",
+                Shape::JsonKeys,
+                Empty::WidensBeside(DEFAULT_SERVERS),
+            )
+        },
+        Site {
+            name: "param_value.public_mcp_servers",
+            path: &["public_mcp_servers"],
+            names: Names::ServerIds,
+            ..column("param_value", Shape::JsonArray, Empty::Harmless)
+        },
+    ],
+};
+
+const DEFAULT_SERVERS: &str =
+    "param_value.default_key_generate_params.object_permission.mcp_servers";
+
+/// A place that is a whole column, with names of servers of any kind.
+const fn column(name: &'static str, shape: Shape, empty: Empty) -> Site {
+    Site {
+        name,
+        column: name,
+        path: &[],
+        shape,
+        names: Names::Servers,
+        empty,
+        required: false,
+    }
+}
+
+/// Every table whose rows name servers, in order of their names, which is the order of findings.
+pub const TABLES: [&SiteTable; 4] = [&ACCESS_GROUPS, &DEFAULTS, &TOOLSETS, &PERMISSIONS];
 
 /// The table of that name.
 #[must_use]
 pub fn table(name: &str) -> Option<&'static SiteTable> {
     TABLES.into_iter().find(|table| table.table == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn findings_are_in_order_of_table_and_place() {
+        assert!(TABLES.is_sorted_by_key(|table| table.table));
+        for table in TABLES {
+            assert!(table.sites.is_sorted_by_key(|site| site.name), "{table:?}");
+        }
+    }
 }

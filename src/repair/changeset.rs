@@ -5,7 +5,7 @@
 //! itself and all before it, so that a file cut short or edited is known for what it is, and where.
 //! `fixtures/changeset.schema.json` describes the lines.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 use super::policy::{OnEmpty, Policy};
 use crate::litellm::config::hex;
 use crate::litellm::row::Value;
-use crate::litellm::sites::{self, Site, SiteTable};
+use crate::litellm::sites::{self, Choice as Places, Group, Site, SiteTable};
 
 /// The version of the format.
 const FORMAT: u32 = 1;
@@ -199,7 +199,7 @@ impl From<&Change> for RowLine {
                 before: column.before.to_json(),
                 after: column.after.to_json(),
             };
-            (column.site.column.to_owned(), line)
+            (column.site.name.to_owned(), line)
         };
         Self {
             table: change.table.table.to_owned(),
@@ -215,12 +215,12 @@ impl RowLine {
             .ok_or_else(|| format!("this mcp-prune does not repair table \"{}\"", self.table))?;
         let mut columns = Vec::new();
         for site in table.sites {
-            let Some(line) = self.columns.get(site.column) else {
+            let Some(line) = self.columns.get(site.name) else {
                 continue;
             };
             let value = |json: &Json| {
                 Value::from_json(site.shape, json.clone())
-                    .map_err(|malformed| format!("\"{}\": {malformed}", site.column))
+                    .map_err(|malformed| format!("\"{}\": {malformed}", site.name))
             };
             columns.push(ColumnChange {
                 site,
@@ -316,6 +316,7 @@ pub struct Decoder {
     sum: String,
     rows: u64,
     header: Option<Header>,
+    groups: BTreeSet<Group>,
     ended: bool,
     committed: bool,
 }
@@ -357,7 +358,9 @@ impl Decoder {
             }
             Line::Row(row) if self.header.is_some() && !self.ended => {
                 self.rows += 1;
-                Some(row.change().map_err(damage)?)
+                let change = row.change().map_err(damage)?;
+                self.groups.insert(change.table.group);
+                Some(change)
             }
             Line::End { rows } if self.header.is_some() && !self.ended && rows == self.rows => {
                 self.ended = true;
@@ -385,6 +388,7 @@ impl Decoder {
             Some(header) if self.ended => Ok(Contents {
                 header,
                 rows: self.rows,
+                groups: self.groups,
                 committed: self.committed,
             }),
             Some(_) | None => Err(Damage {
@@ -404,9 +408,22 @@ pub struct Contents {
     pub header: Header,
     /// How many rows it changes.
     pub rows: u64,
+    /// Where they are.
+    pub groups: BTreeSet<Group>,
     /// Whether it says that it was committed. It may have been without: the last line is written
     /// after the commit.
     pub committed: bool,
+}
+
+impl Contents {
+    /// The places that it changes.
+    #[must_use]
+    pub fn places(&self) -> Places {
+        Places {
+            groups: self.groups.clone(),
+            by_name: true,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -478,6 +495,7 @@ mod tests {
         let expected = Contents {
             header: header(),
             rows: 2,
+            groups: BTreeSet::from([Group::Permissions]),
             committed: true,
         };
         assert_eq!(contents, expected);

@@ -136,7 +136,7 @@ fn conflict(change: &Change, column: &ColumnChange, found: Option<&Stored>) -> C
     Conflict {
         table: change.table.table,
         row: change.key.clone(),
-        column: column.site.column,
+        column: column.site.name,
         expected: column.before.clone(),
         found: found.map_or(Found::NoRow, |stored| Found::Stored(stored.clone())),
     }
@@ -149,14 +149,14 @@ fn why_not(column: &ColumnChange, now: Option<&RowPlan>, catalog: &ServerCatalog
         .references()
         .filter(|r| column.after.references().all(|left| left != *r))
         .find(|reference| {
-            let resolution = catalog.resolve(reference);
+            let resolution = catalog.resolve_as(column.site.names, reference);
             !matches!(resolution, Resolution::Stale | Resolution::Remapped)
         });
     if let Some(reference) = back {
         return Found::ServerBack(reference.to_owned());
     }
     let held = now.into_iter().flat_map(|plan| &plan.held);
-    let mut held = held.filter(|held| held.column == column.site.column);
+    let mut held = held.filter(|held| held.column == column.site.name);
     held.next().map_or_else(
         || Found::Stored(Ok(column.before.clone())),
         |held| Found::WouldHold(held.reason),

@@ -4,5 +4,6 @@ pub mod changeset;
 pub mod compare;
 pub mod plan;
 pub mod policy;
+pub mod selection;
 #[cfg(test)]
 mod unchanged;

@@ -10,8 +10,8 @@ use crate::litellm::finding::Audit;
 use crate::litellm::marker::{Obstacle, marker_obstacle};
 use crate::litellm::owners::OwnerKind;
 use crate::litellm::row::{Cell, Row, Value};
-use crate::litellm::server::{NO_SERVERS, Resolution, ServerCatalog};
-use crate::litellm::sites::{Site, SiteTable};
+use crate::litellm::server::{NO_SERVERS, Resolution};
+use crate::litellm::sites::{Group, Names, Site, SiteTable};
 
 /// The change of one column: it can only take references away, rename them as the operator said, or
 /// leave the marker in place of all.
@@ -112,6 +112,10 @@ pub enum Reason {
     KeptByKey,
     /// Its column would run empty, and the marker in its place may change somebody's access.
     Marker(Obstacle),
+    /// It is to a toolset that is gone, and denies as long as it is there.
+    DanglingToolset,
+    /// The operator named a successor that has no one id, where LiteLLM takes ids alone.
+    NeedsId,
 }
 
 impl Reason {
@@ -123,6 +127,8 @@ impl Reason {
             Self::FailsOpen => "fails-open",
             Self::KeptByKey => "kept-by-key",
             Self::Marker(obstacle) => obstacle.name(),
+            Self::DanglingToolset => "dangling-toolset",
+            Self::NeedsId => "needs-id",
         }
     }
 }
@@ -135,6 +141,8 @@ impl fmt::Display for Reason {
             Self::FailsOpen => f.write_str("LiteLLM before 1.80"),
             Self::KeptByKey => f.write_str("a key of the team keeps it"),
             Self::Marker(obstacle) => obstacle.fmt(f),
+            Self::DanglingToolset => f.write_str("a toolset that is gone denies"),
+            Self::NeedsId => f.write_str("remap to an id here"),
         }
     }
 }
@@ -166,7 +174,7 @@ impl RowPlan {
     ///
     /// Every stale reference of the row ends in exactly one of `edits` and `held`.
     #[must_use]
-    pub fn of(table: &SiteTable, row: &Row, world: World<'_>, policy: Policy) -> Self {
+    pub fn of(table: &'static SiteTable, row: &Row, world: World<'_>, policy: Policy) -> Self {
         let mut plan = Self {
             audit: Audit::of(table, row, world),
             edits: Vec::new(),
@@ -178,16 +186,16 @@ impl RowPlan {
         plan
     }
 
-    /// The change of the row, of `table`; `None` where nothing is to change.
+    /// The change of the row; `None` where nothing is to change.
     #[must_use]
-    pub fn change(&self, table: &'static SiteTable) -> Option<Change> {
+    pub fn change(&self) -> Option<Change> {
         let column = |edit: &Edit| ColumnChange {
             site: edit.site,
             before: edit.before.clone(),
             after: edit.after(),
         };
         (!self.edits.is_empty()).then(|| Change {
-            table,
+            table: self.audit.table,
             key: self.audit.row.clone(),
             columns: self.edits.iter().map(column).collect(),
         })
@@ -195,47 +203,83 @@ impl RowPlan {
 
     /// Decides what becomes of the stale references of `cell`.
     fn settle(&mut self, row: &Row, cell: &Cell, world: World<'_>, policy: Policy) {
-        let Some(mut edit) = settle_stale(cell, world.catalog) else {
+        let Ok(value) = &cell.stored else {
             return;
         };
-        let is_stale = |reference: &str| world.catalog.resolve(reference) == Resolution::Stale;
-        let last = access::takes_last_grant(row, cell, is_stale);
-        if access::may_open_everything(row, world.regime) {
-            self.held
-                .extend(hold(&edit, &edit.removed, Reason::FailsOpen));
-            edit.removed.clear();
-        }
-        let last = last && !edit.removed.is_empty();
-        if last && !access::may_run_empty(row, world.regime) {
-            let kept = world.regime.refuses_edits() && {
-                let kept = kept_by_keys(row, world.around);
-                edit.removed
-                    .iter()
-                    .any(|reference| kept.contains(reference))
-            };
-            let ending = ending(row, cell, world, policy);
-            match ending.and_then(|ending| {
-                if kept {
-                    Err(Reason::KeptByKey)
-                } else {
-                    Ok(ending)
-                }
-            }) {
-                Ok(ending) => edit.ending = ending,
-                Err(reason) => {
-                    self.held.extend(hold(&edit, &edit.removed, reason));
-                    edit.removed.clear();
-                }
+        let resolve = |reference: &str| world.catalog.resolve_as(cell.site.names, reference);
+        let of = |resolution| -> BTreeSet<String> {
+            let meant = value.references().filter(|r| resolve(r) == resolution);
+            meant.map(str::to_owned).collect()
+        };
+        let mut edit = Edit {
+            site: cell.site,
+            before: value.clone(),
+            removed: of(Resolution::Stale),
+            remapped: BTreeMap::new(),
+            ending: Emptied::No,
+        };
+        for old in of(Resolution::Remapped) {
+            match world.catalog.remap_as(cell.site.names, &old) {
+                Some(new) => _ = edit.remapped.insert(old, new),
+                None => self
+                    .held
+                    .extend(hold(&edit, &BTreeSet::from([old]), Reason::NeedsId)),
             }
-        } else if world.regime.refuses_edits() {
-            let kept = kept_by_keys(row, world.around);
-            let kept: BTreeSet<String> = edit.removed.intersection(&kept).cloned().collect();
-            self.held.extend(hold(&edit, &kept, Reason::KeptByKey));
-            edit.removed.retain(|reference| !kept.contains(reference));
+        }
+        if cell.site.names == Names::Toolsets {
+            self.held.extend(edit.hold_all(Reason::DanglingToolset));
+        } else if self.audit.table.group == Group::Permissions {
+            self.settle_grants(row, cell, &mut edit, world, policy);
+        } else if access::takes_last_grant(row, cell, |r| edit.removed.contains(r)) {
+            self.held.extend(edit.hold_all(Reason::LastGrant));
         }
         if !edit.removed.is_empty() || !edit.remapped.is_empty() {
             self.edits.push(edit);
         }
+    }
+
+    /// Decides the same of a permission row, whose owners tell what it may mean.
+    fn settle_grants(
+        &mut self,
+        row: &Row,
+        cell: &Cell,
+        edit: &mut Edit,
+        world: World<'_>,
+        policy: Policy,
+    ) {
+        let last = access::takes_last_grant(row, cell, |r| edit.removed.contains(r));
+        if access::may_open_everything(row, world.regime) {
+            self.held.extend(edit.hold_all(Reason::FailsOpen));
+        }
+        let last = last && !edit.removed.is_empty();
+        let kept = if world.regime.refuses_edits() {
+            let kept = kept_by_keys(row, world.around);
+            edit.removed.intersection(&kept).cloned().collect()
+        } else {
+            BTreeSet::new()
+        };
+        if last && !access::may_run_empty(row, world.regime) {
+            let ending = match ending(row, cell, world, policy) {
+                Ok(_) if !kept.is_empty() => Err(Reason::KeptByKey),
+                ending => ending,
+            };
+            match ending {
+                Ok(ending) => edit.ending = ending,
+                Err(reason) => self.held.extend(edit.hold_all(reason)),
+            }
+        } else {
+            self.held.extend(hold(edit, &kept, Reason::KeptByKey));
+            edit.removed.retain(|reference| !kept.contains(reference));
+        }
+    }
+}
+
+impl Edit {
+    /// Leaves every reference that was to be removed.
+    fn hold_all(&mut self, reason: Reason) -> Vec<Held> {
+        let held = hold(self, &self.removed, reason);
+        self.removed.clear();
+        held
     }
 }
 
@@ -260,29 +304,6 @@ fn kept_by_keys(row: &Row, around: &Surroundings) -> BTreeSet<String> {
     kept.flatten().cloned().collect()
 }
 
-/// The change that takes every stale reference away and renames those remapped.
-fn settle_stale(cell: &Cell, catalog: &ServerCatalog) -> Option<Edit> {
-    let before = cell.stored.as_ref().ok()?;
-    let removed: BTreeSet<String> = before
-        .references()
-        .filter(|reference| catalog.resolve(reference) == Resolution::Stale)
-        .map(str::to_owned)
-        .collect();
-    let remapped: BTreeMap<String, String> = before
-        .references()
-        .filter(|reference| catalog.resolve(reference) == Resolution::Remapped)
-        .filter_map(|old| Some((old.to_owned(), catalog.remap(old)?.to_owned())))
-        .collect();
-    let any = !removed.is_empty() || !remapped.is_empty();
-    any.then(|| Edit {
-        site: cell.site,
-        before: before.clone(),
-        removed,
-        remapped,
-        ending: Emptied::No,
-    })
-}
-
 /// The references `kept` of the column, in the order found.
 fn hold(edit: &Edit, kept: &BTreeSet<String>, reason: Reason) -> Vec<Held> {
     let mut seen = BTreeSet::new();
@@ -290,7 +311,7 @@ fn hold(edit: &Edit, kept: &BTreeSet<String>, reason: Reason) -> Vec<Held> {
         .references()
         .filter(|r| kept.contains(*r) && seen.insert(*r))
         .map(|reference| Held {
-            column: edit.site.column,
+            column: edit.site.name,
             reference: reference.to_owned(),
             reason,
         })
@@ -306,7 +327,7 @@ mod tests {
     use crate::litellm::owners::{Owner, Parents};
     use crate::litellm::release::Release;
     use crate::litellm::row::Malformed;
-    use crate::litellm::server::{ConfigServers, Server};
+    use crate::litellm::server::{ConfigServers, Server, ServerCatalog};
     use crate::litellm::sites::PERMISSIONS;
 
     const GONE: &str = "0b8f8e0c-2f5d-4a51-9a35-1f4a1c9f7d10";

@@ -11,7 +11,7 @@ use super::{ConfigIds, Ending, Report, Summary, Undone};
 use crate::db::schema::Database;
 use crate::litellm::emptied::{Effect, IfEmptied};
 use crate::litellm::finding::{Audit, Kind};
-use crate::litellm::row::Value;
+use crate::litellm::row::{Tool, Value};
 use crate::repair::changeset::{Change, ColumnChange};
 use crate::repair::compare::Conflict;
 use crate::repair::plan::{Edit, RowPlan};
@@ -76,7 +76,9 @@ struct ScanSummaryV1 {
     unverified: usize,
     inactive: usize,
     malformed: usize,
+    dangling_toolsets: usize,
     last_grant_rows: usize,
+    notes: usize,
 }
 
 #[derive(Serialize)]
@@ -88,7 +90,7 @@ struct FindingV1<'a> {
     /// Null where the whole value is malformed.
     reference: Option<&'a str>,
     last_grant: bool,
-    /// What is wrong with a malformed value.
+    /// What is wrong with a malformed value, or what a note is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<String>,
     /// The config server whose former id a stale reference is.
@@ -224,6 +226,13 @@ struct ChangeV1<'a> {
 enum ValueV1 {
     Array(Vec<String>),
     Keys(BTreeMap<String, Vec<String>>),
+    Tools(Vec<ToolV1>),
+}
+
+#[derive(Serialize)]
+struct ToolV1 {
+    server_id: String,
+    tool_name: String,
 }
 
 #[derive(Serialize)]
@@ -274,7 +283,7 @@ pub fn write_undone(undone: &Undone, out: &mut impl Write) -> io::Result<()> {
     let columns = |change: &Change, value: fn(&ColumnChange) -> &Value| {
         let columns = change.columns.iter();
         columns
-            .map(|column| (column.site.column, value(column).clone().into()))
+            .map(|column| (column.site.name, value(column).clone().into()))
             .collect()
     };
     let changes = undone.changes.iter().map(|change| PutBackV1 {
@@ -372,14 +381,15 @@ fn scan(report: &Report, summary: Summary) -> impl Serialize {
         report.plans.iter().flat_map(|plan| {
             plan.audit.findings.iter().map(|finding| FindingV1 {
                 kind: finding.kind.name(),
-                table: plan.audit.table,
+                table: plan.audit.table.table,
                 row: &plan.audit.row,
                 column: finding.column,
                 reference: finding.reference.as_deref(),
                 last_grant: finding.last_grant,
                 detail: match finding.kind {
                     Kind::Malformed(malformed) => Some(malformed.to_string()),
-                    Kind::Stale | Kind::Unverified | Kind::Inactive => None,
+                    Kind::Note(note) => Some(note.to_string()),
+                    Kind::Stale | Kind::Unverified | Kind::Inactive | Kind::DanglingToolset => None,
                 },
                 successor: finding.successor.as_ref().map(|successor| SuccessorV1 {
                     name: &successor.name,
@@ -397,7 +407,9 @@ fn scan(report: &Report, summary: Summary) -> impl Serialize {
             unverified: summary.unverified,
             inactive: summary.inactive,
             malformed: summary.malformed,
+            dangling_toolsets: summary.dangling_toolsets,
             last_grant_rows: summary.last_grant_rows,
+            notes: summary.notes,
         },
         findings: Each(findings),
     }
@@ -414,7 +426,7 @@ fn fix(report: &Report, summary: Summary) -> impl Serialize {
     let held = || {
         report.plans.iter().flat_map(|plan| {
             plan.held.iter().map(|held| HeldV1 {
-                table: plan.audit.table,
+                table: plan.audit.table.table,
                 row: &plan.audit.row,
                 column: held.column,
                 reference: &held.reference,
@@ -447,18 +459,18 @@ fn change(plan: &RowPlan) -> ChangeV1<'_> {
     let columns = |value: fn(&Edit) -> Value| {
         plan.edits
             .iter()
-            .map(|edit| (edit.site().column, value(edit).into()))
+            .map(|edit| (edit.site().name, value(edit).into()))
             .collect()
     };
     ChangeV1 {
-        table: plan.audit.table,
+        table: plan.audit.table.table,
         row: &plan.audit.row,
         before: columns(|edit| edit.before().clone()),
         after: columns(Edit::after),
         on_empty: plan
             .edits
             .iter()
-            .filter_map(|edit| Some((edit.site().column, edit.ending().name()?)))
+            .filter_map(|edit| Some((edit.site().name, edit.ending().name()?)))
             .collect(),
         owners: owners(&plan.audit),
     }
@@ -500,6 +512,13 @@ impl From<Value> for ValueV1 {
         match value {
             Value::Array(references) => Self::Array(references),
             Value::Keys(tools) => Self::Keys(tools),
+            Value::Tools(tools) => {
+                let tool = |tool: Tool| ToolV1 {
+                    server_id: tool.server_id,
+                    tool_name: tool.tool_name,
+                };
+                Self::Tools(tools.into_iter().map(tool).collect())
+            }
         }
     }
 }

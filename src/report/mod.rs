@@ -153,7 +153,7 @@ pub struct Report {
     pub release: Release,
     /// How the command ended.
     pub ending: Ending,
-    /// The rows with findings, ordered by primary key.
+    /// The rows with findings, ordered by table and primary key.
     pub plans: Vec<RowPlan>,
     /// Where a saved plan no longer holds.
     pub conflicts: Vec<Conflict>,
@@ -178,6 +178,10 @@ pub struct Summary {
     pub inactive: usize,
     /// Malformed values.
     pub malformed: usize,
+    /// References to toolsets that are gone.
+    pub dangling_toolsets: usize,
+    /// What is worth knowing besides.
+    pub notes: usize,
     /// Rows whose owners would lose their last grant.
     pub last_grant_rows: usize,
     /// Rows with something to change.
@@ -188,6 +192,14 @@ pub struct Summary {
     pub references_remapped: usize,
     /// Rows with something held.
     pub rows_held: usize,
+}
+
+impl Summary {
+    /// Whether somebody should look: something is stale, or may be.
+    #[must_use]
+    pub fn needs_attention(&self) -> bool {
+        self.stale + self.unverified + self.dangling_toolsets > 0
+    }
 }
 
 impl Report {
@@ -206,6 +218,8 @@ impl Report {
                     Kind::Unverified => &mut summary.unverified,
                     Kind::Inactive => &mut summary.inactive,
                     Kind::Malformed(_) => &mut summary.malformed,
+                    Kind::DanglingToolset => &mut summary.dangling_toolsets,
+                    Kind::Note(_) => &mut summary.notes,
                 } += 1;
             }
             summary.rows_changed += usize::from(!plan.edits.is_empty());
@@ -251,7 +265,7 @@ pub(crate) fn disposition(plan: &RowPlan, finding: &Finding) -> String {
         (Some(held), _) => format!("hold: {}", held.reason),
         (None, Kind::Stale) => {
             let mut edits = plan.edits.iter();
-            let edit = edits.find(|edit| edit.site().column == finding.column);
+            let edit = edits.find(|edit| edit.site().name == finding.column);
             let reference = finding.reference.as_deref().unwrap_or_default();
             if let Some(new) = edit.and_then(|edit| edit.remapped().get(reference)) {
                 return format!("remap to {new}");
@@ -259,6 +273,13 @@ pub(crate) fn disposition(plan: &RowPlan, finding: &Finding) -> String {
             let chosen = edit.and_then(|edit| edit.ending().name());
             chosen.unwrap_or("remove").to_owned()
         }
-        (None, Kind::Unverified | Kind::Inactive | Kind::Malformed(_)) => "leave".to_owned(),
+        (
+            None,
+            Kind::Unverified
+            | Kind::Inactive
+            | Kind::Malformed(_)
+            | Kind::DanglingToolset
+            | Kind::Note(_),
+        ) => "leave".to_owned(),
     }
 }

@@ -1,6 +1,6 @@
 //! The report for people: what is wrong at a glance, then row by row, then what to do next.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
 use comfy_table::{ContentArrangement, Table};
@@ -8,8 +8,9 @@ use comfy_table::{LineStyle, TableStyle};
 
 use super::{ConfigIds, Ending, Report, Summary, Undone, disposition};
 use crate::litellm::emptied::{Effect, Inherited};
-use crate::litellm::finding::{Finding, Kind};
-use crate::litellm::owners::Owner;
+use crate::litellm::finding::{Audit, Finding, Kind};
+use crate::litellm::owners::OwnerKind;
+use crate::litellm::sites::{self, Group, SiteTable};
 use crate::repair::compare::Conflict;
 use crate::repair::plan::{Edit, Reason, RowPlan};
 
@@ -21,6 +22,9 @@ use crate::repair::plan::{Edit, Reason, RowPlan};
 pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
     let summary = report.summary();
     writeln!(out, "{}", headline(summary))?;
+    if let Some(whose) = whose(report) {
+        writeln!(out, "{whose}")?;
+    }
     if report.plans.is_empty() {
         return write_closing(report, out);
     }
@@ -33,7 +37,11 @@ pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "\n{}", table.trim_fmt())?;
     }
     writeln!(out, "\n{}", findings(report).trim_fmt())?;
-    if summary.last_grant_rows > 0 {
+    if report
+        .plans
+        .iter()
+        .any(|plan| !plan.audit.if_emptied.is_empty())
+    {
         writeln!(out, "\n{}", prospects(report).trim_fmt())?;
     }
     if report.ending != Ending::Scanned && summary.rows_changed > 0 {
@@ -63,7 +71,7 @@ pub fn write_undone(undone: &Undone, out: &mut impl Write) -> io::Result<()> {
             for column in &change.columns {
                 table.add_row([
                     printable(&change.key),
-                    column.site.column.to_owned(),
+                    place(change.table, column.site.name),
                     list(column.before.references()),
                     list(column.after.references()),
                 ]);
@@ -129,7 +137,7 @@ fn conflicts(conflicts: &[Conflict]) -> Table {
     for conflict in conflicts {
         table.add_row([
             printable(&conflict.row),
-            conflict.column.to_owned(),
+            conflict_place(conflict),
             list(conflict.expected.references()),
             conflict.found.value().map_or_else(
                 || format!("({})", printable(&conflict.found.to_string())),
@@ -153,6 +161,8 @@ fn headline(summary: Summary) -> String {
         (summary.unverified, "unverified"),
         (summary.inactive, "inactive"),
         (summary.malformed, "malformed"),
+        (summary.dangling_toolsets, "to a deleted toolset"),
+        (summary.notes, "noted"),
     ];
     counts.extend(
         others
@@ -161,6 +171,28 @@ fn headline(summary: Summary) -> String {
             .map(|(number, kind)| format!("{number} {kind}")),
     );
     format!("{}.", counts.join(", "))
+}
+
+/// How many owners of each kind have rows with stale references.
+fn whose(report: &Report) -> Option<String> {
+    let stale = || report.plans.iter().filter(|plan| plan.audit.is_stale());
+    let owners = stale().flat_map(|plan| &plan.audit.owners);
+    let owners: BTreeSet<(OwnerKind, &str)> = owners.map(|o| (o.kind, o.id.as_str())).collect();
+    let mut kinds: BTreeMap<OwnerKind, usize> = BTreeMap::new();
+    for (kind, _) in owners {
+        *kinds.entry(kind).or_default() += 1;
+    }
+    let kinds = kinds.into_iter();
+    let mut counts: Vec<String> = kinds
+        .map(|(kind, number)| count(number, &kind.name().replace('_', " ")))
+        .collect();
+    let nobodys = stale()
+        .filter(|plan| plan.audit.owners.is_empty() && plan.audit.table.group != Group::Defaults);
+    match nobodys.count() {
+        0 => {}
+        number => counts.push(format!("{} of nobody", count(number, "row"))),
+    }
+    (!counts.is_empty()).then(|| format!("Concerned: {}.", counts.join(", ")))
 }
 
 fn findings(report: &Report) -> Table {
@@ -178,11 +210,11 @@ fn findings(report: &Report) -> Table {
             let first = at == 0;
             table.add_row([
                 if first {
-                    owners(&plan.audit.owners)
+                    owners(&plan.audit)
                 } else {
                     String::new()
                 },
-                finding.column.to_owned(),
+                place(plan.audit.table, finding.column),
                 subject(finding),
                 finding.kind.name().to_owned(),
                 if finding.last_grant { "yes" } else { "" }.to_owned(),
@@ -256,7 +288,7 @@ fn changes(report: &Report) -> Table {
         for edit in &plan.edits {
             table.add_row([
                 printable(&plan.audit.row),
-                edit.site().column.to_owned(),
+                place(plan.audit.table, edit.site().name),
                 list(edit.before().references()),
                 list(edit.after().references()),
             ]);
@@ -364,7 +396,7 @@ fn held(report: &Report) -> Vec<String> {
         lines.push(format!(
             "Held: {held}. To LiteLLM an empty list means \"inherit\" or \"no ceiling\", so removing the \
              last entry would widen access; left as it is, it denies as before. --on-empty deny \
-             pins it shut where that is proven to change nothing."
+             pins permission rows shut where that is proven to change nothing."
         ));
     }
     if let Some(held) = held(|reason| matches!(reason, Reason::Marker(_))) {
@@ -380,6 +412,17 @@ fn held(report: &Report) -> Vec<String> {
              to edit a key that names what its team does not."
         ));
     }
+    if let Some(held) = held(|reason| reason == Reason::DanglingToolset) {
+        lines.push(format!(
+            "Held: {held}. They name toolsets that are gone, for which LiteLLM denies; without them it \
+             would not. Edit them in LiteLLM."
+        ));
+    }
+    if let Some(held) = held(|reason| reason == Reason::NeedsId) {
+        lines.push(format!(
+            "Held: {held}. Here LiteLLM takes ids alone: remap to the id of the new server."
+        ));
+    }
     if let Some(held) = held(|reason| reason == Reason::FailsOpen) {
         lines.push(format!(
             "Held: {held}. In LiteLLM before 1.80 a key and a team whose lists share no entry reach \
@@ -393,6 +436,7 @@ fn held(report: &Report) -> Vec<String> {
 fn subject(finding: &Finding) -> String {
     match (finding.kind, &finding.reference) {
         (Kind::Malformed(malformed), _) => format!("({malformed})"),
+        (Kind::Note(note), Some(reference)) => format!("{}\n({note})", printable(reference)),
         (_, Some(reference)) => printable(reference),
         (_, None) => String::new(),
     }
@@ -421,15 +465,37 @@ fn successors(report: &Report) -> Vec<String> {
 }
 
 /// One owner a line.
-fn owners(owners: &[Owner]) -> String {
-    if owners.is_empty() {
-        return "nobody".to_owned();
+fn owners(audit: &Audit) -> String {
+    if audit.owners.is_empty() {
+        return match audit.table.group {
+            Group::Defaults => "everybody new".to_owned(),
+            Group::Permissions | Group::AccessGroups | Group::Toolsets => "nobody".to_owned(),
+        };
     }
-    let lines: Vec<String> = owners
+    let lines: Vec<String> = audit
+        .owners
         .iter()
         .map(|owner| printable(&owner.to_string()))
         .collect();
     lines.join("\n")
+}
+
+/// The column of a permission row; elsewhere with the group that it belongs to.
+fn place(table: &SiteTable, name: &str) -> String {
+    match table.group {
+        Group::Permissions => name.to_owned(),
+        Group::AccessGroups | Group::Toolsets | Group::Defaults => {
+            let name = name.strip_prefix("param_value.").unwrap_or(name);
+            format!("{}: {name}", table.group.name())
+        }
+    }
+}
+
+fn conflict_place(conflict: &Conflict) -> String {
+    sites::table(conflict.table).map_or_else(
+        || conflict.column.to_owned(),
+        |table| place(table, conflict.column),
+    )
 }
 
 /// One reference a line.

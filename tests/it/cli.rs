@@ -124,7 +124,7 @@ fn json_is_one_object_as_the_readme_promises() {
         scan["summary"],
         serde_json::json!({
             "rows": 6, "stale": 6, "unverified": 1, "inactive": 1, "malformed": 0,
-            "last_grant_rows": 1
+            "dangling_toolsets": 0, "last_grant_rows": 1, "notes": 0
         })
     );
     assert_eq!(

@@ -393,7 +393,11 @@ fn a_server_that_crashes_holds_all_of_a_repair_or_nothing() {
         return;
     };
     for (trigger, told, journal) in [
-        (MIDWAY, "cannot write the permission rows", Journal::Removed),
+        (
+            MIDWAY,
+            "cannot write the rows that name servers",
+            Journal::Removed,
+        ),
         (AT_COMMIT, UNKNOWN, Journal::Sealed),
     ] {
         let company = Company::on(&server, ROWS);

@@ -27,6 +27,15 @@ fn load(case: &str) -> TestDatabase {
     }
 }
 
+/// What is stored wherever servers are named; most cases only have permission rows.
+fn rows(database: &TestDatabase, case: &str) -> Vec<String> {
+    let mut rows = database.permission_rows();
+    if case == "sites" {
+        rows.extend(database.other_rows());
+    }
+    rows
+}
+
 /// `more` goes to every command, and `fix` to those that repair.
 fn live_through(case: &str, more: &[&str], fix: &[&str]) -> String {
     let database = load(case);
@@ -34,9 +43,9 @@ fn live_through(case: &str, more: &[&str], fix: &[&str]) -> String {
     for args in LIFE {
         let fix = if args[0] == "fix" { fix } else { &[] };
         let args = [args, fix, more].concat();
-        let before = database.permission_rows();
+        let before = rows(&database, case);
         let ran = run_on(database.url(), &args);
-        let after = database.permission_rows();
+        let after = rows(&database, case);
         writeln!(told, "$ mcp-prune {}\n{ran}", args.join(" ")).unwrap();
         if before == after {
             writeln!(told, "rows: unchanged\n").unwrap();
@@ -99,6 +108,9 @@ cases! {
     odd_names of odd_names;
     remap of tool_permissions fix "--remap" "c1e2a7d4-93b6-4d0e-b8a5-6a2f9e4d7c33=Jira";
     sentinels of sentinels;
+    sites of sites;
+    sites_chosen of sites with "--sites" "toolsets,defaults" "--no-config-servers";
+    sites_remap of sites fix "--remap" "f0e1d2c3-b4a5-4687-9788-99aabbccddee=jira";
     tool_permissions of tool_permissions;
     unknown_owner of unknown_owner;
     unverified of unverified;
@@ -111,6 +123,18 @@ cases! {
 }
 
 #[test]
+fn notes_are_for_who_asks() {
+    let database = load("notes");
+    run_on(database.url(), &["scan"]).exits(0);
+    let noted = run_on(database.url(), &["scan", "--notes"]).exits(0);
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path("golden");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| insta::assert_snapshot!("notes", redact(&noted.to_string())));
+}
+
+#[test]
 fn no_case_is_forgotten() {
     let mut files: Vec<String> = std::fs::read_dir(repository("fixtures/cases"))
         .unwrap()
@@ -119,6 +143,7 @@ fn no_case_is_forgotten() {
         .collect();
     files.sort();
     let mut cases = CASES.to_vec();
+    cases.push("notes");
     cases.sort_unstable();
     cases.dedup();
     assert_eq!(files, cases);

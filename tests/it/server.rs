@@ -340,4 +340,16 @@ impl TestDatabase {
                ORDER BY p."object_permission_id" COLLATE "C""#,
         )
     }
+
+    /// Every row of the other tables that name servers, but for when it was written, as text and in
+    /// order; of a database with LiteLLM's newest tables.
+    pub(crate) fn other_rows(&self) -> Vec<String> {
+        self.texts(
+            r#"SELECT r.row FROM (
+                   SELECT 'group ' || (to_jsonb(t) - 'updated_at')::text FROM "LiteLLM_AccessGroupTable" AS t
+                   UNION ALL SELECT 'toolset ' || (to_jsonb(t) - 'updated_at')::text FROM "LiteLLM_MCPToolsetTable" AS t
+                   UNION ALL SELECT 'config ' || to_jsonb(t)::text FROM "LiteLLM_Config" AS t
+               ) AS r ("row") ORDER BY r.row COLLATE "C""#,
+        )
+    }
 }
