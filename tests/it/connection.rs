@@ -164,7 +164,7 @@ fn a_role_with_select_alone_scans_and_is_told_what_fix_needs() {
 
     run_on(&url, &["fix", "--yes"])
         .exits(7)
-        .says("lacks UPDATE on table \"LiteLLM_ObjectPermissionTable\"");
+        .says("lacks UPDATE on table \"LiteLLM_AccessGroupTable\"");
     grant_what_is_asked(&database, &url, &["fix", "--yes"]);
     run_on(&url, &["fix", "--yes"]).exits(3);
 }
