@@ -8,6 +8,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// The variable with the configs, separated as in `PATH`.
 pub const LITELLM_CONFIG: &str = "MCP_PRUNE_LITELLM_CONFIG";
 
+/// The variable with the database's URL.
+pub const DATABASE_URL: &str = "DATABASE_URL";
+
 const CONNECTION: &str = "Connection";
 const SERVERS: &str = "Servers";
 const OUTPUT: &str = "Output";
@@ -194,14 +197,18 @@ pub enum GrantsFor {
 /// Where the database is.
 #[derive(Debug, Args)]
 pub struct ConnectionArgs {
-    /// The database, as LiteLLM's own DATABASE_URL, or embedded:FILE.sql
+    /// The database, as LiteLLM's own DATABASE_URL, or embedded:FILE.sql [env: DATABASE_URL]
     ///
     /// Without it libpq's PGHOST, PGPORT, PGUSER, PGPASSWORD, PGDATABASE, PGSSLMODE and the
     /// password file are used. Prisma's parameters (schema, connection_limit, pgbouncer, ...) are
     /// understood or ignored. `embedded:FILE.sql` starts a throwaway PostgreSQL inside this
     /// process and loads that file or plain pg_dump into it.
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL", help_heading = CONNECTION)]
+    // Not read by clap, to which a variable that is set would conflict with --db-url-file.
+    #[arg(long, value_name = "URL", help_heading = CONNECTION)]
     pub db_url: Option<String>,
+    /// Read the database's URL from this file, such as a mounted secret; wins over DATABASE_URL
+    #[arg(long, value_name = "FILE", conflicts_with = "db_url", help_heading = CONNECTION)]
+    pub db_url_file: Option<PathBuf>,
     /// The schema with LiteLLM's tables [default: ?schema= of the URL, else public]
     #[arg(long, value_name = "NAME", help_heading = CONNECTION)]
     pub schema: Option<String>,

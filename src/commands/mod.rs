@@ -1,5 +1,6 @@
 //! One file a subcommand: the straight pipe from arguments to outcome. Here, what they share.
 
+mod address;
 mod asked;
 mod config;
 mod consent;
@@ -295,7 +296,7 @@ impl ConnectionArgs {
             lock,
             statement: self.statement_timeout,
         };
-        let target = Target::resolve(self.db_url.as_deref())?;
+        let target = self.target()?;
         if let Target::Server(server) = &target {
             server.warnings().iter().for_each(warn);
         }
