@@ -52,6 +52,8 @@ pub enum Command {
     Ids(IdsArgs),
     /// Print the GRANTs that a role needs, and no more
     Grants(GrantsArgs),
+    /// Tell whether this database, role and machine are fit for scan and fix; never writes
+    Doctor(DoctorArgs),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -182,6 +184,40 @@ pub struct GrantsArgs {
     /// The command that it is to run
     #[arg(long = "for", value_enum, value_name = "COMMAND", default_value_t)]
     pub purpose: GrantsFor,
+}
+
+const DOCTOR_HELP: &str = "\
+Status:
+  ok       as it should be
+  warn     something to know; with --for scan also what only fix would fail over
+  fail     the command would not work
+  skipped  not looked at, because of a failure before it
+
+Exit codes: 0 nothing fails, 7 no connection or privilege, 1 anything else fails.
+
+Examples:
+  mcp-prune doctor
+  mcp-prune doctor --for fix --format json && mcp-prune fix --yes";
+
+/// Options of `doctor`.
+#[derive(Debug, Args)]
+#[command(after_help = DOCTOR_HELP)]
+pub struct DoctorArgs {
+    /// Where the database is.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+    /// Which servers exist besides those of the table.
+    #[command(flatten)]
+    pub servers: ServerArgs,
+    /// Where the old values would go.
+    #[command(flatten)]
+    pub journal: JournalArgs,
+    /// The command that has to work
+    #[arg(long = "for", value_enum, value_name = "COMMAND", default_value_t)]
+    pub purpose: GrantsFor,
+    /// How to print the answer
+    #[arg(long, value_enum, default_value_t, help_heading = OUTPUT)]
+    pub format: Format,
 }
 
 /// The command that a role is to run.

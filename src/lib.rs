@@ -6,6 +6,7 @@
 pub mod cli;
 pub mod commands;
 pub mod db;
+pub mod diagnosis;
 pub mod exit;
 pub mod failure;
 pub mod litellm;

@@ -4,6 +4,7 @@ mod address;
 mod asked;
 mod config;
 mod consent;
+pub mod doctor;
 pub mod fix;
 pub mod grants;
 pub mod ids;
@@ -31,7 +32,7 @@ use crate::db::schema::Schema;
 use crate::db::session::{Connection, Open, Session, Timeouts};
 use crate::db::target::Target;
 use crate::failure::{Failure, Kind};
-use crate::litellm::config::remaps;
+use crate::litellm::config::{ConfigServer, Derivation, remaps};
 use crate::litellm::server::{ConfigServers, Resolution, ServerCatalog};
 use crate::repair::policy::WriteConsent;
 use crate::report::Render;
@@ -87,17 +88,11 @@ impl Beyond {
         schema: &Schema,
     ) -> Result<ServerCatalog, Failure> {
         let servers = read::servers(connection, schema).await?;
-        let config = match &self.configs {
+        let config = match self.config_servers(schema.derivation())? {
             None => ConfigServers::Unknown {
                 clients: read::clients(connection, schema).await?,
             },
-            Some(configs) => {
-                let servers: Result<Vec<_>, Failure> = configs
-                    .iter()
-                    .map(|config| config.servers(schema.derivation()))
-                    .collect();
-                ConfigServers::Known(servers?.concat())
-            }
+            Some((_, servers)) => ConfigServers::Known(servers),
         };
         let mut remaps = self.previous_remaps(&config, schema)?;
         let catalog = ServerCatalog::new(&servers, self.kept.clone(), config);
@@ -107,6 +102,21 @@ impl Beyond {
             Failure::new(Kind::Refused, format!("cannot remap: {bad}"))
                 .hint("remap from a deleted server to one that is served; scan tells them apart")
         })
+    }
+
+    /// The servers of all configs, after the number of files; `None` where nothing was said of them.
+    fn config_servers(
+        &self,
+        derivation: Derivation,
+    ) -> Result<Option<(usize, Vec<ConfigServer>)>, Failure> {
+        let Some(configs) = &self.configs else {
+            return Ok(None);
+        };
+        let servers: Result<Vec<_>, Failure> = configs
+            .iter()
+            .map(|config| config.servers(derivation))
+            .collect();
+        Ok(Some((configs.len(), servers?.concat())))
     }
 
     /// Reads the configs from before an edit.

@@ -13,4 +13,5 @@ pub mod script;
 pub mod session;
 mod sql;
 pub mod target;
+pub mod vitals;
 pub mod write;

@@ -122,6 +122,21 @@ pub struct Schema {
     unknown_links: BTreeSet<String>,
 }
 
+/// A schema, and what stands against working on it.
+#[derive(Debug)]
+pub struct Examined {
+    /// The tables, be they LiteLLM's or not.
+    pub schema: Schema,
+    /// Whether they are.
+    pub litellm: Result<(), Failure>,
+    /// Whether the role may read what [`Purpose::Read`] needs.
+    pub reading: Result<(), Failure>,
+    /// Whether the role may do what [`Purpose::Write`] needs.
+    pub writing: Result<(), Failure>,
+    /// Whether the role sees every row.
+    pub row_security: Result<(), Failure>,
+}
+
 #[derive(Debug, Default)]
 struct Table {
     columns: BTreeMap<String, Column>,
@@ -177,6 +192,25 @@ impl Schema {
         database: &Database,
         purpose: Purpose,
     ) -> Result<Self, Failure> {
+        let examined = Self::examine(connection, database).await?;
+        examined.litellm?;
+        match purpose {
+            Purpose::Read => examined.reading?,
+            Purpose::Write => examined.writing?,
+        }
+        examined.row_security?;
+        Ok(examined.schema)
+    }
+
+    /// Asks the catalog for LiteLLM's tables, and what may be done with them.
+    ///
+    /// # Errors
+    ///
+    /// What the server said.
+    pub async fn examine(
+        connection: &mut PgConnection,
+        database: &Database,
+    ) -> Result<Examined, Failure> {
         let known: Vec<&str> = OWNER_TABLES
             .iter()
             .map(|owner| owner.table)
@@ -218,14 +252,22 @@ impl Schema {
             tables,
             unknown_links: BTreeSet::new(),
         };
-        if let Err(reason) = schema.check_litellm() {
-            return Err(not_litellm(connection, database, &reason).await);
-        }
-        check_usage(may_use, database)?;
-        schema.check_privileges(database, purpose)?;
-        schema.check_row_security(database)?;
+        let litellm = match schema.check_litellm() {
+            Ok(()) => Ok(()),
+            Err(reason) => Err(not_litellm(connection, database, &reason).await),
+        };
         schema.unknown_links = schema.links_unknown(database, &foreign_keys);
-        Ok(schema)
+        let may = |purpose| {
+            check_usage(may_use, database)?;
+            schema.check_privileges(database, purpose)
+        };
+        Ok(Examined {
+            litellm,
+            reading: may(Purpose::Read),
+            writing: may(Purpose::Write),
+            row_security: schema.check_row_security(database),
+            schema,
+        })
     }
 
     /// The places of `table` that this database has.

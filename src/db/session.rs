@@ -111,6 +111,12 @@ impl Session {
         &self.database
     }
 
+    /// Whether the server is a replica, which cannot be written.
+    #[must_use]
+    pub fn is_replica(&self) -> bool {
+        self.is_replica
+    }
+
     /// Begins a transaction for `purpose` and reads which tables and columns there are.
     ///
     /// To read is `REPEATABLE READ, READ ONLY`: one snapshot, and the server itself refuses every
@@ -130,6 +136,20 @@ impl Session {
             )
             .hint("point --db-url at the primary server"));
         }
+        let database = self.database.clone();
+        let mut transaction = self.start(purpose).await?;
+        let schema = Schema::read(&mut transaction, &database, purpose).await?;
+        Ok(Open {
+            transaction,
+            schema,
+        })
+    }
+
+    /// Begins a transaction as [`Self::begin`] does, whatever there is to work on.
+    pub(super) async fn start(
+        &mut self,
+        purpose: Purpose,
+    ) -> Result<Transaction<'_, Postgres>, Failure> {
         let begin = match purpose {
             Purpose::Read => "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY",
             Purpose::Write => "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE",
@@ -159,11 +179,7 @@ impl Session {
         .execute(&mut *transaction)
         .await
         .map_err(failed("set the transaction's timeouts"))?;
-        let schema = Schema::read(&mut transaction, &self.database, purpose).await?;
-        Ok(Open {
-            transaction,
-            schema,
-        })
+        Ok(transaction)
     }
 
     /// Says goodbye to the server.

@@ -461,7 +461,7 @@ fn count(number: usize, noun: &str) -> String {
 }
 
 /// A table that never cuts or wraps: what it shows is there to be copied.
-fn table(header: &[&str]) -> Table {
+pub(super) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table
         .load_style(TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─')))
