@@ -324,6 +324,24 @@ pub struct WriteArgs {
     /// How long to wait for rows that somebody else has locked, in seconds
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = positive_seconds, help_heading = REPAIR)]
     pub lock_timeout: Duration,
+    /// Whom to tell of it.
+    #[command(flatten)]
+    pub notify: NotifyArgs,
+}
+
+/// Whom to tell of a repair.
+#[derive(Debug, Args)]
+pub struct NotifyArgs {
+    /// After the commit, have proxies forget what was written, by the Redis they share (LiteLLM 1.97
+    /// or later)
+    ///
+    /// redis://HOST:PORT/DATABASE, or rediss:// with TLS: what LiteLLM's REDIS_URL, or the cache_params of
+    /// its config, name. What goes wrong there is a warning. Needs a build with the feature `redis`.
+    #[arg(long, env = "MCP_PRUNE_NOTIFY_REDIS", hide_env_values = true, value_name = "URL", help_heading = REPAIR)]
+    pub notify_redis: Option<String>,
+    /// The namespace of LiteLLM's cache_params, if it has one
+    #[arg(long, value_name = "NAME", requires = "notify_redis", help_heading = REPAIR)]
+    pub notify_namespace: Option<String>,
 }
 
 /// Where the old values go.

@@ -10,5 +10,6 @@ pub mod diagnosis;
 pub mod exit;
 pub mod failure;
 pub mod litellm;
+pub mod notify;
 pub mod repair;
 pub mod report;

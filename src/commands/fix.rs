@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 
+use super::aftercare::AfterCare;
 use super::journal::{ChangesetFile, Run, SavedChangeset};
 use super::retry::{CHUNK, Patience, retried};
 use super::writing::{moved, write_rows};
@@ -45,6 +46,11 @@ struct Repair {
 }
 
 impl Repair {
+    fn rows_written(&self) -> Vec<String> {
+        let written = self.plans.iter().filter(|plan| !plan.edits.is_empty());
+        written.map(|plan| plan.audit.row.clone()).collect()
+    }
+
     fn changes_nothing(&self) -> bool {
         self.plans.iter().all(|plan| plan.edits.is_empty())
     }
@@ -58,6 +64,7 @@ impl Repair {
 pub async fn run(args: &FixArgs) -> Result<Outcome, Failure> {
     let write = &args.repair.write;
     let asks = consent::asks(write, "fix")?;
+    let after_care = AfterCare::read(&write.notify)?;
     let run = Run::new();
     let saved = match &args.repair.plan {
         None => None,
@@ -93,6 +100,7 @@ pub async fn run(args: &FixArgs) -> Result<Outcome, Failure> {
         saved,
         run,
         beyond,
+        after_care,
         interrupt: Interrupt::listen()?,
     };
     let open = args.connection.open(write.lock_timeout);
@@ -148,6 +156,7 @@ struct Fix<'a> {
     saved: Option<SavedChangeset>,
     run: Run,
     beyond: Beyond,
+    after_care: AfterCare,
     interrupt: Interrupt,
 }
 
@@ -256,6 +265,9 @@ impl Fix<'_> {
         }
         let journal = out.filter(|_| !repair.changes_nothing());
         self.interrupt.commit(open, consent, journal).await?;
+        let rows = repair.rows_written();
+        let telling = self.after_care.tell(session, &rows, &mut self.interrupt);
+        telling.await;
         Ok(repair)
     }
 }

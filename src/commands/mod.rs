@@ -1,6 +1,7 @@
 //! One file a subcommand: the straight pipe from arguments to outcome. Here, what they share.
 
 mod address;
+mod aftercare;
 mod asked;
 mod config;
 mod consent;

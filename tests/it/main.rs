@@ -16,6 +16,8 @@ mod embedded;
 mod faults;
 mod fixtures;
 mod litellm_schema;
+#[cfg(feature = "redis")]
+mod notify;
 mod pooler;
 mod program;
 mod proxy;
