@@ -11,6 +11,9 @@ use crate::repair::selection::NamedOwner;
 /// The variable with the configs, separated as in `PATH`.
 pub const LITELLM_CONFIG: &str = "MCP_PRUNE_LITELLM_CONFIG";
 
+/// The variable with the database's URL.
+pub const DATABASE_URL: &str = "DATABASE_URL";
+
 const CONNECTION: &str = "Connection";
 const SERVERS: &str = "Servers";
 const PLACES: &str = "Places";
@@ -54,6 +57,8 @@ pub enum Command {
     Ids(IdsArgs),
     /// Print the GRANTs that a role needs, and no more
     Grants(GrantsArgs),
+    /// Tell whether this database, role and machine are fit for scan and fix; never writes
+    Doctor(DoctorArgs),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -201,6 +206,40 @@ pub struct GrantsArgs {
     pub sites: Vec<Sites>,
 }
 
+const DOCTOR_HELP: &str = "\
+Status:
+  ok       as it should be
+  warn     something to know; with --for scan also what only fix would fail over
+  fail     the command would not work
+  skipped  not looked at, because of a failure before it
+
+Exit codes: 0 nothing fails, 7 no connection or privilege, 1 anything else fails.
+
+Examples:
+  mcp-prune doctor
+  mcp-prune doctor --for fix --format json && mcp-prune fix --yes";
+
+/// Options of `doctor`.
+#[derive(Debug, Args)]
+#[command(after_help = DOCTOR_HELP)]
+pub struct DoctorArgs {
+    /// Where the database is.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+    /// Which servers exist besides those of the table.
+    #[command(flatten)]
+    pub servers: ServerArgs,
+    /// Where the old values would go.
+    #[command(flatten)]
+    pub journal: JournalArgs,
+    /// The command that has to work
+    #[arg(long = "for", value_enum, value_name = "COMMAND", default_value_t)]
+    pub purpose: GrantsFor,
+    /// How to print the answer
+    #[arg(long, value_enum, default_value_t, help_heading = OUTPUT)]
+    pub format: Format,
+}
+
 /// The command that a role is to run.
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
 pub enum GrantsFor {
@@ -214,14 +253,18 @@ pub enum GrantsFor {
 /// Where the database is.
 #[derive(Debug, Args)]
 pub struct ConnectionArgs {
-    /// The database, as LiteLLM's own DATABASE_URL, or embedded:FILE.sql
+    /// The database, as LiteLLM's own DATABASE_URL, or embedded:FILE.sql [env: DATABASE_URL]
     ///
     /// Without it libpq's PGHOST, PGPORT, PGUSER, PGPASSWORD, PGDATABASE, PGSSLMODE and the
     /// password file are used. Prisma's parameters (schema, connection_limit, pgbouncer, ...) are
     /// understood or ignored. `embedded:FILE.sql` starts a throwaway PostgreSQL inside this
     /// process and loads that file or plain pg_dump into it.
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL", help_heading = CONNECTION)]
+    // Not read by clap, to which a variable that is set would conflict with --db-url-file.
+    #[arg(long, value_name = "URL", help_heading = CONNECTION)]
     pub db_url: Option<String>,
+    /// Read the database's URL from this file, such as a mounted secret; wins over DATABASE_URL
+    #[arg(long, value_name = "FILE", conflicts_with = "db_url", help_heading = CONNECTION)]
+    pub db_url_file: Option<PathBuf>,
     /// The schema with LiteLLM's tables [default: ?schema= of the URL, else public]
     #[arg(long, value_name = "NAME", help_heading = CONNECTION)]
     pub schema: Option<String>,
@@ -345,6 +388,24 @@ pub struct WriteArgs {
     /// How long to wait for rows that somebody else has locked, in seconds
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = positive_seconds, help_heading = REPAIR)]
     pub lock_timeout: Duration,
+    /// Whom to tell of it.
+    #[command(flatten)]
+    pub notify: NotifyArgs,
+}
+
+/// Whom to tell of a repair.
+#[derive(Debug, Args)]
+pub struct NotifyArgs {
+    /// After the commit, have proxies forget what was written, by the Redis they share (LiteLLM 1.97
+    /// or later)
+    ///
+    /// redis://HOST:PORT/DATABASE, or rediss:// with TLS: what LiteLLM's REDIS_URL, or the cache_params of
+    /// its config, name. What goes wrong there is a warning. Needs a build with the feature `redis`.
+    #[arg(long, env = "MCP_PRUNE_NOTIFY_REDIS", hide_env_values = true, value_name = "URL", help_heading = REPAIR)]
+    pub notify_redis: Option<String>,
+    /// The namespace of LiteLLM's cache_params, if it has one
+    #[arg(long, value_name = "NAME", requires = "notify_redis", help_heading = REPAIR)]
+    pub notify_namespace: Option<String>,
 }
 
 /// Where the old values go.

@@ -66,6 +66,18 @@ impl Failure {
         self
     }
 
+    /// The message with all its causes, on one line.
+    #[must_use]
+    pub fn message(&self) -> String {
+        format!("{:#}", self.error)
+    }
+
+    /// What the operator can do about it.
+    #[must_use]
+    pub fn advice(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
     /// The kind a caller branches on.
     #[must_use]
     pub fn kind(&self) -> Kind {

@@ -6,8 +6,10 @@
 pub mod cli;
 pub mod commands;
 pub mod db;
+pub mod diagnosis;
 pub mod exit;
 pub mod failure;
 pub mod litellm;
+pub mod notify;
 pub mod repair;
 pub mod report;

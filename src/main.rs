@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use mcp_prune::cli::{Cli, Command};
-use mcp_prune::commands::{fix, grants, ids, manual, scan, undo};
+use mcp_prune::commands::{doctor, fix, grants, ids, manual, scan, undo};
 use mcp_prune::exit::{self, Outcome};
 use mcp_prune::failure::{Failure, Kind};
 
@@ -47,6 +47,7 @@ fn run(cli: &Cli) -> (Result<Outcome, Failure>, bool) {
         Command::Undo(args) => (runtime.block_on(undo::run(args)), false),
         Command::Ids(args) => (runtime.block_on(ids::run(args)), false),
         Command::Grants(args) => (runtime.block_on(grants::run(args)), false),
+        Command::Doctor(args) => (runtime.block_on(doctor::run(args)), false),
         Command::Completions { shell } => (manual::completions(*shell), false),
         Command::Man { command } => (manual::page(command.as_deref()), false),
         Command::Fix(args) => (runtime.block_on(fix::run(args)), args.output.exit_zero),

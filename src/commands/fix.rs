@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 
+use super::aftercare::AfterCare;
 use super::asked::places;
 use super::journal::{ChangesetFile, Run, SavedChangeset};
 use super::planning::Planner;
@@ -60,6 +61,7 @@ impl Repair {
 pub async fn run(args: &FixArgs) -> Result<Outcome, Failure> {
     let write = &args.repair.write;
     let asks = consent::asks(write, "fix")?;
+    let after_care = AfterCare::read(&write.notify)?;
     let run = Run::new();
     let saved = match &args.repair.plan {
         None => None,
@@ -101,6 +103,7 @@ pub async fn run(args: &FixArgs) -> Result<Outcome, Failure> {
         saved,
         run,
         beyond,
+        after_care,
         interrupt: Interrupt::listen()?,
     };
     let open = args.connection.open(write.lock_timeout);
@@ -157,6 +160,7 @@ struct Fix<'a> {
     saved: Option<SavedChangeset>,
     run: Run,
     beyond: Beyond,
+    after_care: AfterCare,
     interrupt: Interrupt,
 }
 
@@ -265,6 +269,9 @@ impl Fix<'_> {
         }
         let journal = out.filter(|_| !repair.changes_nothing());
         self.interrupt.commit(open, consent, journal).await?;
+        let changes: Vec<Change> = repair.plans.iter().filter_map(RowPlan::change).collect();
+        let telling = self.after_care.tell(session, &changes, &mut self.interrupt);
+        telling.await;
         Ok(repair)
     }
 }

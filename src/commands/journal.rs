@@ -88,18 +88,46 @@ impl ChangesetFile {
         Self::create("make the journal", path).map(Some)
     }
 
+    /// Where the journal of a `fix` would go; a failure where it could not be made. Nothing stays behind.
+    ///
+    /// `None` with `--no-journal`.
+    pub(super) fn rehearse(args: &JournalArgs) -> Result<Option<PathBuf>, Failure> {
+        if args.no_journal {
+            return Ok(None);
+        }
+        let (place, folder) = match &args.journal {
+            Some(path) if path.is_dir() => (path.clone(), path.clone()),
+            Some(path) if path.exists() => {
+                let exists = std::io::ErrorKind::AlreadyExists.into();
+                return Err(cannot("make the journal", path, exists)
+                    .hint("name a folder, or a file that is not there yet"));
+            }
+            Some(path) => (path.clone(), folder_of(path).to_owned()),
+            None => {
+                let folder = state_folder()?;
+                // What is missing of it is made by the first run.
+                let existing = folder.ancestors().find(|folder| folder.exists());
+                let existing = existing.unwrap_or(&folder).to_owned();
+                (folder, existing)
+            }
+        };
+        let probe = folder.join(format!(".mcp-prune-doctor-{}", Run::new().id));
+        new_file(&probe)
+            .and_then(|_| std::fs::remove_file(&probe))
+            .map_err(|error| {
+                cannot("make the journal", &place, error)
+                    .hint("say --journal FILE|DIR with a folder you may write")
+            })?;
+        Ok(Some(place))
+    }
+
     /// Opens the file of a plan.
     pub(super) fn plan(path: &Path) -> Result<Self, Failure> {
         Self::create("make the plan", path.to_owned())
     }
 
-    /// A file that was not there, and that only its owner may read: it tells who may use what.
     fn create(doing: &str, path: PathBuf) -> Result<Self, Failure> {
-        let mut options = OpenOptions::new();
-        let options = options.write(true).create_new(true).mode(0o600);
-        let file = options
-            .open(&path)
-            .map_err(|error| cannot(doing, &path, error))?;
+        let file = new_file(&path).map_err(|error| cannot(doing, &path, error))?;
         Ok(Self {
             path,
             file: BufWriter::new(file),
@@ -145,10 +173,7 @@ impl ChangesetFile {
     /// Writes the closing line and waits until the file, and its name in its folder, are on disk.
     pub(super) fn seal(&mut self) -> Result<(), Failure> {
         let line = self.encoder.end();
-        let folder = match self.path.parent() {
-            Some(folder) if folder != Path::new("") => folder,
-            Some(_) | None => Path::new("."),
-        };
+        let folder = folder_of(&self.path);
         let sealed = self
             .file
             .write_all(line.as_bytes())
@@ -183,6 +208,19 @@ impl Drop for ChangesetFile {
             // What is left behind otherwise says itself that it is of no repair.
             let _ = std::fs::remove_file(&self.path);
         }
+    }
+}
+
+/// A file that was not there, and that only its owner may read: it tells who may use what.
+fn new_file(path: &Path) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600).open(path)
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        Some(_) | None => Path::new("."),
     }
 }
 

@@ -1,8 +1,11 @@
 //! One file a subcommand: the straight pipe from arguments to outcome. Here, what they share.
 
+mod address;
+mod aftercare;
 mod asked;
 mod config;
 mod consent;
+pub mod doctor;
 pub mod fix;
 pub mod grants;
 pub mod ids;
@@ -30,7 +33,7 @@ use crate::db::schema::Schema;
 use crate::db::session::{Connection, Open, Session, Timeouts};
 use crate::db::target::Target;
 use crate::failure::{Failure, Kind};
-use crate::litellm::config::remaps;
+use crate::litellm::config::{ConfigServer, Derivation, remaps};
 use crate::litellm::server::{ConfigServers, Resolution, ServerCatalog};
 use crate::repair::policy::WriteConsent;
 use crate::report::Render;
@@ -89,17 +92,11 @@ impl Beyond {
         schema: &Schema,
     ) -> Result<ServerCatalog, Failure> {
         let servers = read::servers(connection, schema).await?;
-        let config = match &self.configs {
+        let config = match self.config_servers(schema.derivation())? {
             None => ConfigServers::Unknown {
                 clients: read::clients(connection, schema).await?,
             },
-            Some(configs) => {
-                let servers: Result<Vec<_>, Failure> = configs
-                    .iter()
-                    .map(|config| config.servers(schema.derivation()))
-                    .collect();
-                ConfigServers::Known(servers?.concat())
-            }
+            Some((_, servers)) => ConfigServers::Known(servers),
         };
         let mut remaps = self.previous_remaps(&config, schema)?;
         let catalog = ServerCatalog::new(&servers, self.kept.clone(), config);
@@ -115,6 +112,21 @@ impl Beyond {
             None => catalog,
             Some(references) => catalog.asked_about(references.clone()),
         })
+    }
+
+    /// The servers of all configs, after the number of files; `None` where nothing was said of them.
+    fn config_servers(
+        &self,
+        derivation: Derivation,
+    ) -> Result<Option<(usize, Vec<ConfigServer>)>, Failure> {
+        let Some(configs) = &self.configs else {
+            return Ok(None);
+        };
+        let servers: Result<Vec<_>, Failure> = configs
+            .iter()
+            .map(|config| config.servers(derivation))
+            .collect();
+        Ok(Some((configs.len(), servers?.concat())))
     }
 
     /// Reads the configs from before an edit.
@@ -304,7 +316,7 @@ impl ConnectionArgs {
             lock,
             statement: self.statement_timeout,
         };
-        let target = Target::resolve(self.db_url.as_deref())?;
+        let target = self.target()?;
         if let Target::Server(server) = &target {
             server.warnings().iter().for_each(warn);
         }

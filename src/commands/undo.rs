@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 
+use super::aftercare::AfterCare;
 use super::journal::{ChangesetFile, Run, SavedChangeset};
 use super::retry::{CHUNK, Patience, retried};
 use super::writing::{moved, write_rows};
@@ -27,6 +28,7 @@ use crate::report::{Ending, Undone, table};
 /// Why nothing was written.
 pub async fn run(args: &UndoArgs) -> Result<Outcome, Failure> {
     let asks = consent::asks(&args.write, "undo")?;
+    let after_care = AfterCare::read(&args.write.notify)?;
     let saved = SavedChangeset::open(&args.from)?;
     saved.check_purpose(
         &[changeset::Purpose::Fix, changeset::Purpose::Undo],
@@ -42,6 +44,7 @@ pub async fn run(args: &UndoArgs) -> Result<Outcome, Failure> {
         args,
         saved,
         run,
+        after_care,
         interrupt: Interrupt::listen()?,
     };
     let open = args.connection.open(args.write.lock_timeout);
@@ -100,6 +103,7 @@ struct Undo<'a> {
     args: &'a UndoArgs,
     saved: SavedChangeset,
     run: Run,
+    after_care: AfterCare,
     interrupt: Interrupt,
 }
 
@@ -166,6 +170,9 @@ impl Undo<'_> {
         self.interrupt
             .commit(open, consent, out.as_deref_mut())
             .await?;
+        self.after_care
+            .tell(session, &undone.changes, &mut self.interrupt)
+            .await;
         undone.journal = out.map(|out| out.path().display().to_string());
         undone.ending = if undone.changes.is_empty() {
             Ending::NothingToDo

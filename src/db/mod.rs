@@ -15,4 +15,6 @@ pub mod script;
 pub mod session;
 mod sql;
 pub mod target;
+pub mod tokens;
+pub mod vitals;
 pub mod write;

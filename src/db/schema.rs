@@ -142,6 +142,21 @@ pub struct Schema {
     left_out: Vec<LeftOut>,
 }
 
+/// A schema, and what stands against working on it.
+#[derive(Debug)]
+pub struct Examined {
+    /// The tables, be they LiteLLM's or not.
+    pub schema: Schema,
+    /// Whether they are.
+    pub litellm: Result<(), Failure>,
+    /// Whether the role may read what [`Purpose::Read`] needs.
+    pub reading: Result<(), Failure>,
+    /// Whether the role may do what [`Purpose::Write`] needs.
+    pub writing: Result<(), Failure>,
+    /// Whether the role sees every row.
+    pub row_security: Result<(), Failure>,
+}
+
 #[derive(Debug, Default)]
 struct Table {
     columns: BTreeMap<String, Column>,
@@ -199,6 +214,28 @@ impl Schema {
         purpose: Purpose,
         choice: &Choice,
     ) -> Result<Self, Failure> {
+        let examined = Self::examine(connection, database, purpose, choice).await?;
+        examined.litellm?;
+        match purpose {
+            Purpose::Read => examined.reading?,
+            Purpose::Write => examined.writing?,
+        }
+        examined.row_security?;
+        Ok(examined.schema)
+    }
+
+    /// Asks the catalog for LiteLLM's tables, and what may be done with them at the places chosen for
+    /// `purpose`.
+    ///
+    /// # Errors
+    ///
+    /// What the server said.
+    pub async fn examine(
+        connection: &mut PgConnection,
+        database: &Database,
+        purpose: Purpose,
+        choice: &Choice,
+    ) -> Result<Examined, Failure> {
         let known: Vec<&str> = OWNER_TABLES
             .iter()
             .map(|owner| owner.table)
@@ -244,14 +281,22 @@ impl Schema {
             left_out: Vec::new(),
         };
         schema.choose(choice, purpose);
-        if let Err(reason) = schema.check_litellm() {
-            return Err(not_litellm(connection, database, &reason).await);
-        }
-        check_usage(may_use, database)?;
-        schema.check_privileges(database, purpose)?;
-        schema.check_row_security(database)?;
+        let litellm = match schema.check_litellm() {
+            Ok(()) => Ok(()),
+            Err(reason) => Err(not_litellm(connection, database, &reason).await),
+        };
         schema.unknown_links = schema.links_unknown(database, &foreign_keys);
-        Ok(schema)
+        let may = |purpose| {
+            check_usage(may_use, database)?;
+            schema.check_privileges(database, purpose)
+        };
+        Ok(Examined {
+            litellm,
+            reading: may(Purpose::Read),
+            writing: may(Purpose::Write),
+            row_security: schema.check_row_security(database),
+            schema,
+        })
     }
 
     /// Settles which tables are looked at: those chosen that are here. One that nobody named and

@@ -112,6 +112,12 @@ impl Session {
         &self.database
     }
 
+    /// Whether the server is a replica, which cannot be written.
+    #[must_use]
+    pub fn is_replica(&self) -> bool {
+        self.is_replica
+    }
+
     /// Begins a transaction for `purpose` and reads which tables and columns there are, at the places
     /// chosen.
     ///
@@ -132,6 +138,20 @@ impl Session {
             )
             .hint("point --db-url at the primary server"));
         }
+        let database = self.database.clone();
+        let mut transaction = self.start(purpose).await?;
+        let schema = Schema::read(&mut transaction, &database, purpose, choice).await?;
+        Ok(Open {
+            transaction,
+            schema,
+        })
+    }
+
+    /// Begins a transaction as [`Self::begin`] does, whatever there is to work on.
+    pub(super) async fn start(
+        &mut self,
+        purpose: Purpose,
+    ) -> Result<Transaction<'_, Postgres>, Failure> {
         let begin = match purpose {
             Purpose::Read => "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY",
             Purpose::Write => "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE",
@@ -161,11 +181,7 @@ impl Session {
         .execute(&mut *transaction)
         .await
         .map_err(failed("set the transaction's timeouts"))?;
-        let schema = Schema::read(&mut transaction, &self.database, purpose, choice).await?;
-        Ok(Open {
-            transaction,
-            schema,
-        })
+        Ok(transaction)
     }
 
     /// Says goodbye to the server.

@@ -127,10 +127,26 @@ pub struct ServerTarget {
     options: PgConnectOptions,
     connect_timeout: Option<Duration>,
     schema: Option<String>,
+    pooled: bool,
     warnings: Vec<String>,
 }
 
 impl ServerTarget {
+    /// Whether the URL says, with Prisma's `pgbouncer=true`, that there is a pooler in between.
+    #[must_use]
+    pub fn is_pooled(&self) -> bool {
+        self.pooled
+    }
+
+    /// Whether a server is only connected to whose certificate a known authority has signed.
+    #[must_use]
+    pub fn checks_certificate(&self) -> bool {
+        matches!(
+            self.options.get_ssl_mode(),
+            PgSslMode::VerifyCa | PgSslMode::VerifyFull
+        )
+    }
+
     /// The schema of `?schema=`, for Prisma's URLs name one.
     #[must_use]
     pub fn schema(&self) -> Option<&str> {
@@ -419,6 +435,10 @@ impl Settings<'_> {
             options,
             connect_timeout: Some(connect_timeout).filter(|limit| !limit.is_zero()),
             schema: self.own("schema")?,
+            pooled: self
+                .parameters
+                .get("pgbouncer")
+                .is_some_and(|value| value == "true"),
             warnings: self.warnings(),
         })
     }

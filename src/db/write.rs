@@ -14,7 +14,7 @@ use crate::litellm::sites::{Shape, Site, SiteTable};
 use crate::repair::changeset::{Change, ColumnChange};
 
 /// The key of the advisory lock: "mcp-prun" in ASCII. Advisory locks are local to a database.
-const LOCK_KEY: i64 = 0x6d63_702d_7072_756e;
+pub(super) const LOCK_KEY: i64 = 0x6d63_702d_7072_756e;
 
 /// Takes the lock that one run at a time holds, until the transaction ends.
 ///

@@ -9,6 +9,7 @@ use serde::{Serialize, Serializer};
 
 use super::{ConfigIds, Ending, Report, Summary, Undone};
 use crate::db::schema::Database;
+use crate::litellm::caches::{ACCESS_GROUPS_FOR, ROWS_FOR};
 use crate::litellm::emptied::{Effect, IfEmptied};
 use crate::litellm::finding::{Audit, Kind};
 use crate::litellm::row::{Tool, Value};
@@ -150,6 +151,22 @@ struct FixV1<'a, C, H> {
     /// The file the plan was saved to.
     #[serde(skip_serializing_if = "Option::is_none")]
     plan: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    after_care: Option<AfterCareV1>,
+}
+
+/// For how many seconds running proxies may serve what was there before.
+#[derive(Serialize)]
+struct AfterCareV1 {
+    rows_for: u32,
+    access_groups_for: u32,
+}
+
+fn after_care(ending: Ending) -> Option<AfterCareV1> {
+    (ending == Ending::Applied).then_some(AfterCareV1 {
+        rows_for: ROWS_FOR,
+        access_groups_for: ACCESS_GROUPS_FOR,
+    })
 }
 
 #[derive(Serialize)]
@@ -192,6 +209,8 @@ struct UndoV1<'a> {
     conflicts: Vec<ConflictV1<'a>>,
     summary: UndoSummaryV1,
     journal: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    after_care: Option<AfterCareV1>,
 }
 
 #[derive(Serialize)]
@@ -305,6 +324,7 @@ pub fn write_undone(undone: &Undone, out: &mut impl Write) -> io::Result<()> {
             conflicts: undone.conflicts.len(),
         },
         journal: undone.journal.as_deref(),
+        after_care: after_care(undone.ending),
     };
     write_object(&object, out)
 }
@@ -452,6 +472,7 @@ fn fix(report: &Report, summary: Summary) -> impl Serialize {
         },
         journal: report.journal.as_deref(),
         plan: report.plan.as_deref(),
+        after_care: after_care(report.ending),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a command has to say, before it is a table or JSON.
 
+pub mod doctor;
 pub mod json;
 pub mod table;
 

@@ -7,6 +7,7 @@ use comfy_table::{ContentArrangement, Table};
 use comfy_table::{LineStyle, TableStyle};
 
 use super::{ConfigIds, Ending, Report, Summary, Undone, disposition};
+use crate::litellm::caches::{ACCESS_GROUPS_FOR, ROWS_FOR};
 use crate::litellm::emptied::{Effect, Inherited};
 use crate::litellm::finding::{Audit, Finding, Kind};
 use crate::litellm::owners::OwnerKind;
@@ -93,10 +94,7 @@ pub fn write_undone(undone: &Undone, out: &mut impl Write) -> io::Result<()> {
 pub fn write_undone_closing(undone: &Undone, out: &mut impl Write) -> io::Result<()> {
     let rows = count(undone.changes.len(), "row");
     let line = match undone.ending {
-        Ending::Applied => format!(
-            "Put back {rows}, verified and committed. Running proxies may serve the other values \
-             for 60 seconds."
-        ),
+        Ending::Applied => format!("Put back {rows}; verified and committed. {}", after_care()),
         Ending::DryRun => format!("Nothing was written (dry run). It would put back {rows}."),
         Ending::Declined => "Declined: nothing was written.".to_owned(),
         Ending::Moved => {
@@ -129,6 +127,14 @@ pub fn write_ids(ids: &ConfigIds, out: &mut impl Write) -> io::Result<()> {
         ]);
     }
     writeln!(out, "{}", table.trim_fmt())
+}
+
+/// What is left to do once everything is committed.
+fn after_care() -> String {
+    format!(
+        "Running proxies may serve the old rows for {ROWS_FOR} seconds (unified access groups for \
+         {ACCESS_GROUPS_FOR}): restart them, or say --notify-redis, to be quicker."
+    )
 }
 
 /// What is not as a plan or journal has it.
@@ -354,10 +360,7 @@ fn advice(report: &Report, summary: Summary) -> Vec<String> {
         Ending::Moved => {
             "Nothing was written: the rows are no longer as planned. Plan anew.".to_owned()
         }
-        Ending::Applied => format!(
-            "Done: {repair}; verified and committed. Running proxies may serve the old rows for 60 \
-             seconds."
-        ),
+        Ending::Applied => format!("Done: {repair}; verified and committed. {}", after_care()),
         Ending::Declined => "Declined: nothing was written.".to_owned(),
     };
     lines.push(last);
@@ -527,7 +530,7 @@ fn count(number: usize, noun: &str) -> String {
 }
 
 /// A table that never cuts or wraps: what it shows is there to be copied.
-fn table(header: &[&str]) -> Table {
+pub(super) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table
         .load_style(TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─')))

@@ -108,6 +108,31 @@ fn the_url_takes_prismas_parameters_and_the_environment_libpqs() {
 }
 
 #[test]
+fn a_file_names_the_database_and_its_content_is_never_shown() {
+    let database = demo();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("url");
+    let path = file.to_str().unwrap();
+    let scan = ["scan", "--db-url-file", path];
+
+    std::fs::write(&file, format!("{}\n", database.url())).unwrap();
+    // It wins over the environment, which a proxy's container has set to something else.
+    let other = "postgresql://127.0.0.1:1/none";
+    run_on(other, &scan).exits(2).says(database.name());
+    run(&mut mcp_prune(&[&scan[..], &["--db-url", other]].concat()))
+        .exits(64)
+        .says("--db-url-file");
+
+    for content in ["u:s3cret@db/litellm", "postgresql://u:s3cret@db:port/x", ""] {
+        std::fs::write(&file, content).unwrap();
+        let ran = run(&mut mcp_prune(&scan)).exits(64).says(path);
+        assert!(!ran.to_string().contains("s3cret"), "{ran}");
+    }
+    std::fs::remove_file(&file).unwrap();
+    run(&mut mcp_prune(&scan)).exits(1).says(path);
+}
+
+#[test]
 fn tables_in_another_schema_are_found_by_its_name_only() {
     let database = demo();
     database.execute(r#"ALTER SCHEMA public RENAME TO "Lite LLM""#);

@@ -10,11 +10,15 @@ mod cli;
 mod concurrent;
 mod config;
 mod connection;
+mod doctor;
 #[cfg(feature = "embedded")]
 mod embedded;
 mod faults;
 mod fixtures;
+mod kit;
 mod litellm_schema;
+#[cfg(feature = "redis")]
+mod notify;
 mod pooler;
 mod program;
 mod proxy;

@@ -99,6 +99,10 @@ fn every_command_works_through_a_pooler_in_transaction_mode() {
     assert_eq!(database.permission_rows(), before);
     run_on(&url, &["fix", "--yes", "--journal", journal]).exits(3);
     assert_ne!(database.permission_rows(), before);
+    // Without a word of it in the URL.
+    let silent = url.strip_suffix("?pgbouncer=true").unwrap();
+    let doctor = run_on(silent, &["doctor"]).exits(0);
+    doctor.prints("pooler: ").prints("is in between");
     run_on(&url, &["undo", "--dry-run", journal]).exits(0);
     run_on(&url, &["undo", "--yes", journal]).exits(0);
     assert_eq!(database.permission_rows(), before);

@@ -1,0 +1,90 @@
+//! Where the database's URL comes from: the command line, a file, or the environment.
+
+use std::path::Path;
+
+use crate::cli::{ConnectionArgs, DATABASE_URL};
+use crate::db::target::Target;
+use crate::failure::{Failure, Kind};
+
+impl ConnectionArgs {
+    /// The database that the operator names: `--db-url`, else `--db-url-file`, else `DATABASE_URL`,
+    /// else libpq's variables.
+    pub(super) fn target(&self) -> Result<Target, Failure> {
+        let Some(path) = &self.db_url_file else {
+            let url = match &self.db_url {
+                Some(url) => Some(url.clone()),
+                None => from_environment()?,
+            };
+            return Target::resolve(url.as_deref());
+        };
+        Target::resolve(Some(&read(path)?))
+            .map_err(|failure| failure.context(format!("--db-url-file {}", path.display())))
+    }
+}
+
+fn from_environment() -> Result<Option<String>, Failure> {
+    let Some(url) = std::env::var_os(DATABASE_URL) else {
+        return Ok(None);
+    };
+    let url = url
+        .into_string()
+        // The text that it is not may hold a password.
+        .map_err(|_| Failure::new(Kind::Usage, format!("{DATABASE_URL} is not UTF-8 text")))?;
+    Ok(Some(url))
+}
+
+/// The one line of a file. Nothing that goes wrong shows what it holds.
+fn read(path: &Path) -> Result<String, Failure> {
+    let name = path.display();
+    let text = std::fs::read(path).map_err(|error| {
+        Failure::caused(Kind::Error, error).context(format!("cannot read --db-url-file {name}"))
+    })?;
+    let bad = |what| {
+        Failure::new(Kind::Usage, format!("--db-url-file {name} {what}")).hint(
+            "write the URL into it, on one line: postgresql://USER:PASSWORD@HOST:PORT/DATABASE",
+        )
+    };
+    let text = String::from_utf8(text).map_err(|_| bad("is not UTF-8 text"))?;
+    match text.trim() {
+        "" => Err(bad("is empty")),
+        // A URL is read without its line breaks, and so would not be the one that is meant.
+        url if url.contains(['\n', '\r']) => Err(bad("has more than one line")),
+        url => Ok(url.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(content: &[u8]) -> Result<String, String> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), content).unwrap();
+        read(file.path()).map_err(|failure| {
+            let text = failure.to_string();
+            assert!(text.contains(file.path().to_str().unwrap()), "{text}");
+            text
+        })
+    }
+
+    #[test]
+    fn the_line_break_at_the_end_is_no_part_of_the_url() {
+        for content in ["postgres://h/d", "postgres://h/d\n", "postgres://h/d\r\n\n"] {
+            assert_eq!(written(content.as_bytes()), Ok("postgres://h/d".to_owned()));
+        }
+    }
+
+    #[test]
+    fn what_is_no_single_line_is_refused_and_not_shown() {
+        for (content, told) in [
+            (&b""[..], "is empty"),
+            (b" \n", "is empty"),
+            (b"postgres://u:s3cret@h/\nd", "has more than one line"),
+            (b"s3cret\xff", "is not UTF-8"),
+        ] {
+            let told_text = written(content).unwrap_err();
+            assert!(told_text.contains(told), "{told_text}");
+            assert!(!told_text.contains("s3cret"), "{told_text}");
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! `doctor`: tells whether this database, role and machine are fit for the other commands.
+
+use std::time::Instant;
+
+use super::journal::ChangesetFile;
+use super::{Beyond, Interrupt, print};
+use crate::cli::{ConnectionArgs, DoctorArgs, GrantsFor};
+use crate::db::session::{Session, Timeouts};
+use crate::db::target::{ServerTarget, Target};
+use crate::db::vitals::Vitals;
+use crate::diagnosis::{self, Asked, Check, FixProblem};
+use crate::exit::Outcome;
+use crate::failure::{Failure, Kind};
+use crate::litellm::config::{ConfigServer, Derivation};
+use crate::report::doctor::Diagnosis;
+
+const CONNECTION: &str = "connection";
+const SERVER: &str = "server";
+const ENCRYPTION: &str = "encryption";
+const POOLER: &str = "pooler";
+const PRIMARY: &str = "primary";
+const SCHEMA: &str = "schema";
+const SCAN: &str = "privileges-scan";
+const FIX: &str = "privileges-fix";
+const ROW_SECURITY: &str = "row-level-security";
+const LOCK: &str = "lock";
+const SIZE: &str = "size";
+const CONFIG: &str = "config-servers";
+const JOURNAL: &str = "journal";
+
+/// The ids of config servers beside a database that cannot be asked: as the newest LiteLLM has them.
+const TODAY: Derivation = Derivation {
+    may_be_old: false,
+    pins: true,
+};
+
+/// Runs `doctor`.
+///
+/// # Errors
+///
+/// Where the command line does not say which database, or the report cannot be printed.
+pub async fn run(args: &DoctorArgs) -> Result<Outcome, Failure> {
+    let mut interrupt = Interrupt::listen()?;
+    let fix = match args.purpose {
+        GrantsFor::Scan => FixProblem::Warns,
+        GrantsFor::Fix => FixProblem::Fails,
+    };
+    let target = args.connection.target()?;
+    let examining = Box::pin(async { Ok(examine(&args.connection, target, fix).await) });
+    let (mut checks, derivation) = interrupt.guard(examining).await?;
+    checks.push(config(args, derivation));
+    checks.push(journal(args, fix));
+    let outcome = match diagnosis::worst(&checks) {
+        None => Outcome::Looked { found: false },
+        Some(kind) => Outcome::Failed(kind),
+    };
+    print(&Diagnosis { checks }, args.format, &mut interrupt).await?;
+    Ok(outcome)
+}
+
+/// Everything that the database tells, and how ids of config servers are derived beside it.
+async fn examine(
+    args: &ConnectionArgs,
+    target: Target,
+    fix: FixProblem,
+) -> (Vec<Check>, Derivation) {
+    const DATABASE: [&str; 10] = [
+        SERVER,
+        ENCRYPTION,
+        POOLER,
+        PRIMARY,
+        SCHEMA,
+        SCAN,
+        FIX,
+        ROW_SECURITY,
+        LOCK,
+        SIZE,
+    ];
+    let server = match &target {
+        Target::Server(server) => Some((asked(server), server.warnings().join("; "))),
+        Target::Embedded(_) => None,
+    };
+    let timeouts = Timeouts {
+        lock: args.statement_timeout,
+        statement: args.statement_timeout,
+    };
+    let started = Instant::now();
+    let mut session = match Session::open(target, args.schema.clone(), timeouts).await {
+        Ok(session) => session,
+        Err(failure) => {
+            let mut checks = vec![Check::failed(CONNECTION, &failure)];
+            checks.extend(DATABASE.map(|name| Check::skipped(name, "a connection")));
+            return (checks, TODAY);
+        }
+    };
+    let database = session.database().clone();
+    let mut checks = vec![match &server {
+        Some((_, warnings)) if !warnings.is_empty() => Check::warn(
+            CONNECTION,
+            format!("{database}; {warnings}"),
+            "check how the parameter is spelled",
+        ),
+        Some(_) | None => Check::ok(CONNECTION, database.to_string()),
+    }];
+    let vitals = match Vitals::read(&mut session).await {
+        Ok(vitals) => vitals,
+        Err(failure) => {
+            checks.push(Check::failed(SERVER, &failure));
+            let rest = DATABASE.into_iter().skip(1);
+            checks.extend(rest.map(|name| Check::skipped(name, "the server's answer")));
+            return (checks, TODAY);
+        }
+    };
+    let asked_ago = started.elapsed();
+    let is_replica = session.is_replica();
+    session.close().await;
+
+    let (version, number) = &vitals.version;
+    checks.push(diagnosis::version(SERVER, (version, *number), fix));
+    if let Some((asked, _)) = &server {
+        let (tls, port) = (vitals.tls.as_deref(), vitals.server_port);
+        let pooler = diagnosis::pooler(POOLER, asked, port, vitals.backend_age, asked_ago);
+        checks.push(diagnosis::encryption(ENCRYPTION, asked, tls));
+        checks.push(pooler);
+    } else {
+        let inside = "not needed: a PostgreSQL inside this process";
+        checks.push(Check::ok(ENCRYPTION, inside));
+        checks.push(Check::ok(POOLER, "none"));
+    }
+    checks.push(diagnosis::primary(PRIMARY, is_replica, fix));
+    checks.extend(tables(&vitals, &database.user, fix));
+    checks.push(diagnosis::lock(LOCK, vitals.lock_holder));
+    let is_litellm = vitals.examined.litellm.is_ok();
+    checks.push(if is_litellm {
+        let (permissions, servers) = (vitals.permission_rows, vitals.server_rows);
+        diagnosis::size(SIZE, permissions, servers, args.statement_timeout)
+    } else {
+        Check::skipped(SIZE, "LiteLLM's tables")
+    });
+    let derivation = if is_litellm {
+        vitals.examined.schema.derivation()
+    } else {
+        TODAY
+    };
+    (checks, derivation)
+}
+
+fn asked(server: &ServerTarget) -> Asked {
+    Asked {
+        host: server.host(),
+        port: server.port(),
+        checks_certificate: server.checks_certificate(),
+        says_pooled: server.is_pooled(),
+    }
+}
+
+/// What the schema is, and what this role may do with it.
+fn tables(vitals: &Vitals, user: &str, fix: FixProblem) -> Vec<Check> {
+    let examined = &vitals.examined;
+    let links = examined.schema.unknown_links();
+    let links: Vec<&str> = links.iter().map(String::as_str).collect();
+    let release = examined.schema.release();
+    let schema = diagnosis::schema(SCHEMA, &examined.litellm, release, &links);
+    if examined.litellm.is_err() {
+        let skipped = [SCAN, FIX, ROW_SECURITY];
+        let skipped = skipped.map(|name| Check::skipped(name, "LiteLLM's tables"));
+        return [schema].into_iter().chain(skipped).collect();
+    }
+    vec![
+        schema,
+        match &examined.reading {
+            Ok(()) => Check::ok(SCAN, "all that scan needs"),
+            Err(failure) => Check::failed(SCAN, failure),
+        },
+        diagnosis::writing(FIX, &examined.writing, user, fix),
+        match &examined.row_security {
+            Ok(()) => Check::ok(ROW_SECURITY, "hides no rows from this role"),
+            Err(failure) => Check::failed(ROW_SECURITY, failure),
+        },
+    ]
+}
+
+/// Whether the files that the operator names can be read, and how many servers they have.
+fn config(args: &DoctorArgs, derivation: Derivation) -> Check {
+    let read = Beyond::read(&args.servers).and_then(|beyond| beyond.config_servers(derivation));
+    match read {
+        Err(failure) => Check::failed(CONFIG, &failure),
+        Ok(None) => Check::warn(
+            CONFIG,
+            "nothing is known of them",
+            "give their file with --litellm-config, or say --no-config-servers; until then only what \
+             is shaped like a row's id can be called stale",
+        ),
+        Ok(Some((files, servers))) => known(files, &servers),
+    }
+}
+
+fn known(files: usize, servers: &[ConfigServer]) -> Check {
+    let found = match files {
+        0 => "there are none, as you say".to_owned(),
+        _ => format!("{} servers in {files} file(s)", servers.len()),
+    };
+    let unset = servers.iter().flat_map(|server| &server.unset);
+    let unset: std::collections::BTreeSet<&str> = unset.map(String::as_str).collect();
+    if unset.is_empty() {
+        return Check::ok(CONFIG, found);
+    }
+    let unset: Vec<&str> = unset.into_iter().collect();
+    Check::warn(
+        CONFIG,
+        format!("{found}; {} is not set here", unset.join(", ")),
+        "set what the proxy has there, else the ids of these servers cannot be told",
+    )
+}
+
+/// Whether a repair could keep the old values.
+fn journal(args: &DoctorArgs, fix: FixProblem) -> Check {
+    match ChangesetFile::rehearse(&args.journal) {
+        Ok(Some(path)) => Check::ok(JOURNAL, format!("can be written: {}", path.display())),
+        Ok(None) => Check::warn(
+            JOURNAL,
+            "none is kept (--no-journal)",
+            "without one, a repair cannot be undone",
+        ),
+        Err(failure) => fix.check(
+            JOURNAL,
+            Kind::Error,
+            failure.message(),
+            failure.advice().unwrap_or_default(),
+        ),
+    }
+}

@@ -1,0 +1,48 @@
+//! The whole hashes of keys' tokens. Read for one purpose alone: to have running proxies forget these
+//! keys.
+
+use sqlx::PgConnection;
+
+use super::schema::{KEYS, Schema};
+use super::sql::{failed, ident, statement};
+use crate::failure::Failure;
+use crate::litellm::caches::TokenHash;
+use crate::litellm::owners::LINK;
+
+/// The primary key of a key.
+const TOKEN: &str = "token";
+
+// Only what is a hash: a token that LiteLLM ever stored as it is stays where it is.
+const HASHES: &str = r"
+SELECT k.{token} FROM {keys} AS k
+WHERE k.{link} = ANY ($1) AND k.{token} ~ '^[0-9a-f]{64}$'";
+
+/// The hashes of the keys that link to the permission rows `rows`.
+///
+/// # Errors
+///
+/// What the server said.
+pub async fn hashes(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    rows: &[String],
+) -> Result<Vec<TokenHash>, Failure> {
+    if !schema.has(KEYS, LINK) {
+        return Ok(Vec::new());
+    }
+    let sql = statement(
+        HASHES,
+        &[
+            ("{token}", ident(TOKEN)),
+            ("{keys}", ident(KEYS)),
+            ("{link}", ident(LINK)),
+        ],
+    );
+    let hashes: Vec<String> = sqlx::query_scalar(sql)
+        .persistent(false)
+        .bind(rows)
+        .fetch_all(connection)
+        .await
+        .map_err(failed("read which keys to have forgotten"))?;
+    Ok(hashes.into_iter().filter_map(TokenHash::new).collect())
+}

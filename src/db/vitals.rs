@@ -1,0 +1,103 @@
+//! What the server tells of itself and of this connection, read and never written.
+
+use std::time::Duration;
+
+use sqlx::Row as _;
+
+use super::schema::{Examined, Purpose, SERVER_TABLE, Schema};
+use super::session::Session;
+use super::sql::failed;
+use super::write::LOCK_KEY;
+use crate::failure::Failure;
+use crate::litellm::sites::{Choice, PERMISSIONS};
+
+/// The state of a server, a connection and a schema.
+#[derive(Debug)]
+pub struct Vitals {
+    /// The server's version as a text, and as PostgreSQL counts it: 15.4 is 150004.
+    pub version: (String, i32),
+    /// The protocol, such as `TLSv1.3`, where the server's connection is encrypted.
+    pub tls: Option<String>,
+    /// The port that the server itself listens on; none behind a Unix-domain socket.
+    pub server_port: Option<u16>,
+    /// How long the server's process has been there.
+    pub backend_age: Duration,
+    /// The process that holds the lock which one run at a time holds.
+    pub lock_holder: Option<i32>,
+    /// How many rows the permission table has, as the planner estimates it.
+    pub permission_rows: Option<u64>,
+    /// How many rows the server table has, as the planner estimates it.
+    pub server_rows: Option<u64>,
+    /// The schema, and what stands against working on it.
+    pub examined: Examined,
+}
+
+// pg_locks shows the two halves of a lock's 64-bit key (PostgreSQL 17 manual, 52.12, "pg_locks").
+// reltuples is -1 before the first ANALYZE, until PostgreSQL 13 also 0 (52.11, "pg_class").
+const VITALS: &str = r"
+SELECT current_setting('server_version'), current_setting('server_version_num')::int,
+       (SELECT s.version FROM pg_stat_ssl AS s WHERE s.pid = pg_backend_pid() AND s.ssl),
+       inet_server_port(),
+       (SELECT extract(epoch FROM clock_timestamp() - a.backend_start)::float8
+        FROM pg_stat_activity AS a WHERE a.pid = pg_backend_pid()),
+       (SELECT l.pid FROM pg_locks AS l
+        WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+          AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+          AND (l.classid::bigint << 32) | l.objid::bigint = $1 LIMIT 1),
+       (SELECT c.reltuples::float8 FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+        WHERE n.nspname = $2 AND c.relname = $3 AND c.relkind IN ('r', 'p')),
+       (SELECT c.reltuples::float8 FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+        WHERE n.nspname = $2 AND c.relname = $4 AND c.relkind IN ('r', 'p'))";
+
+impl Vitals {
+    /// Asks for all of it in one read-only transaction, which is rolled back.
+    ///
+    /// # Errors
+    ///
+    /// What the server said.
+    pub async fn read(session: &mut Session) -> Result<Self, Failure> {
+        let database = session.database().clone();
+        let mut transaction = session.start(Purpose::Read).await?;
+        let row = sqlx::query(VITALS)
+            .persistent(false)
+            .bind(LOCK_KEY)
+            .bind(&database.schema)
+            .bind(PERMISSIONS.table)
+            .bind(SERVER_TABLE)
+            .fetch_one(&mut *transaction)
+            .await
+            .map_err(failed("ask the server about itself"))?;
+        let examined = Schema::examine(
+            &mut transaction,
+            &database,
+            Purpose::Read,
+            &Choice::default(),
+        )
+        .await?;
+        transaction.rollback().await.map_err(failed("roll back"))?;
+        let port: Option<i32> = row.get(3);
+        let age: Option<f64> = row.get(4);
+        Ok(Self {
+            version: (row.get(0), row.get(1)),
+            tls: row.get(2),
+            server_port: port.and_then(|port| port.try_into().ok()),
+            backend_age: age
+                .and_then(|age| Duration::try_from_secs_f64(age).ok())
+                .unwrap_or_default(),
+            lock_holder: row.get(5),
+            permission_rows: estimate(row.get(6)),
+            server_rows: estimate(row.get(7)),
+            examined,
+        })
+    }
+}
+
+/// What the planner knows, if it knows anything.
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a positive estimate, far below what a u64 holds"
+)]
+fn estimate(rows: Option<f64>) -> Option<u64> {
+    rows.filter(|rows| *rows > 0.0).map(|rows| rows as u64)
+}

@@ -1,0 +1,65 @@
+//! The report of `doctor`, for people and as JSON, version 1.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use super::Render;
+use super::table::table;
+use crate::diagnosis::Check;
+
+/// Everything that was looked at.
+#[derive(Debug)]
+pub struct Diagnosis {
+    /// In the order in which things have to work.
+    pub checks: Vec<Check>,
+}
+
+#[derive(Serialize)]
+struct DiagnosisV1<'a> {
+    version: u32,
+    command: &'static str,
+    checks: Vec<CheckV1<'a>>,
+}
+
+#[derive(Serialize)]
+struct CheckV1<'a> {
+    name: &'static str,
+    status: &'static str,
+    found: &'a str,
+    /// Null where there is nothing to do.
+    advice: Option<&'a str>,
+}
+
+impl Render for Diagnosis {
+    fn table(&self, out: &mut Vec<u8>) -> io::Result<()> {
+        let mut rows = table(&["CHECK", "STATUS", "FOUND"]);
+        for check in &self.checks {
+            rows.add_row([check.name, check.status.name(), check.found.as_str()]);
+        }
+        writeln!(out, "{}", rows.trim_fmt())?;
+        // Below it, for a GRANT is long, and has to be copied.
+        for check in &self.checks {
+            if let Some(advice) = &check.advice {
+                writeln!(out, "\n{}: {advice}", check.name)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn json(&self, out: &mut Vec<u8>) -> io::Result<()> {
+        let checks = self.checks.iter().map(|check| CheckV1 {
+            name: check.name,
+            status: check.status.name(),
+            found: &check.found,
+            advice: check.advice.as_deref(),
+        });
+        let object = DiagnosisV1 {
+            version: 1,
+            command: "doctor",
+            checks: checks.collect(),
+        };
+        serde_json::to_writer_pretty(&mut *out, &object)?;
+        out.write_all(b"\n")
+    }
+}
