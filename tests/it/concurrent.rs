@@ -54,7 +54,7 @@ impl Other {
 }
 
 /// Runs `sql` in a transaction that stays open while `work` is done.
-fn while_open<T>(database: &TestDatabase, sql: &str, work: impl FnOnce() -> T) -> T {
+pub(crate) fn while_open<T>(database: &TestDatabase, sql: &str, work: impl FnOnce() -> T) -> T {
     let mut other = Other::connect(database);
     other.execute("BEGIN");
     other.execute(sql);

@@ -19,6 +19,7 @@ mod kit;
 mod litellm_schema;
 #[cfg(feature = "redis")]
 mod notify;
+mod places;
 mod pooler;
 mod program;
 mod proxy;

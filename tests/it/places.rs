@@ -1,0 +1,160 @@
+//! Places besides permission rows: repaired, planned, taken back; and commands limited to some.
+
+use serde_json::json;
+
+use crate::program::{repository, run_on};
+use crate::server::{TestDatabase, concurrent_server};
+
+const GONE: &str = "f0e1d2c3-b4a5-4687-9788-99aabbccddee";
+
+fn company() -> TestDatabase {
+    let case = std::fs::read_to_string(repository("fixtures/cases/sites.sql"));
+    TestDatabase::with(&case.unwrap())
+}
+
+#[test]
+fn what_was_repaired_anywhere_is_put_back() {
+    let database = company();
+    // Whoever wrote last is not put back: that is the undo now.
+    database.execute(r#"UPDATE "LiteLLM_AccessGroupTable" SET "updated_by" = 'mcp-prune'"#);
+    database.execute(r#"UPDATE "LiteLLM_MCPToolsetTable" SET "updated_by" = 'mcp-prune'"#);
+    let before = database.other_rows();
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let [plan, journal] = [file("plan"), file("journal")];
+    let remap = format!("{GONE}=jira");
+    let plan_out = ["fix", "--dry-run", "--remap", &remap, "--plan-out", &plan];
+    run_on(database.url(), &plan_out).exits(2);
+    assert_eq!(database.other_rows(), before);
+    let carry_out = ["fix", "--yes", "--plan", &plan, "--journal", &journal];
+    run_on(database.url(), &carry_out).exits(0);
+    let after = database.other_rows();
+    assert!(
+        after != before && after.iter().all(|row| !row.contains(GONE)),
+        "{after:?}"
+    );
+    run_on(database.url(), &["undo", "--yes", &journal, "--no-journal"]).exits(0);
+    assert_eq!(database.other_rows(), before);
+}
+
+#[test]
+fn the_settings_beside_a_place_are_neither_changed_nor_journalled() {
+    let database = company();
+    let folder = tempfile::tempdir().unwrap();
+    let journal = folder.path().join("journal");
+    let fix = [
+        "fix",
+        "--yes",
+        "--sites",
+        "defaults",
+        "--journal",
+        journal.to_str().unwrap(),
+    ];
+    let told = run_on(database.url(), &fix).exits(0);
+    let journal = std::fs::read_to_string(&journal).unwrap();
+    assert!(!format!("{told}{journal}").contains("sk-secret"));
+    let kept = r#"SELECT ("param_value" #- '{public_mcp_servers}'
+                                        #- '{default_key_generate_params,object_permission}')::text
+                  FROM "LiteLLM_Config" ORDER BY "param_name""#;
+    assert_eq!(
+        database.texts(kept),
+        [
+            r#"{"master_key": "sk-secret"}"#,
+            r#"{"api_key": "sk-secret", "drop_params": true, "default_key_generate_params": {"max_budget": 1.50}}"#,
+        ]
+    );
+}
+
+#[test]
+fn a_group_that_changes_meanwhile_stops_a_repair_of_everything() {
+    let Some(_) = concurrent_server("a locked group") else {
+        return;
+    };
+    let database = company();
+    let before = (database.permission_rows(), database.other_rows());
+    let lock = r#"SELECT FROM "LiteLLM_AccessGroupTable" FOR UPDATE"#;
+    crate::concurrent::while_open(&database, lock, || {
+        run_on(database.url(), &["fix", "--yes", "--lock-timeout", "0.3"]).exits(6);
+    });
+    assert_eq!((database.permission_rows(), database.other_rows()), before);
+}
+
+#[test]
+fn a_command_is_limited_to_owners_references_and_rows() {
+    let database = company();
+    let rows = |filter: &[&str]| {
+        let args = [&["scan", "--format", "json"], filter].concat();
+        let findings = run_on(database.url(), &args).exits(2).json()["findings"].take();
+        let rows = findings.as_array().unwrap().iter();
+        let mut rows: Vec<String> = rows
+            .map(|f| f["row"].as_str().unwrap().to_owned())
+            .collect();
+        rows.dedup();
+        rows
+    };
+    assert_eq!(rows(&["--owner", "team:platform"]), ["ag-last"]);
+    assert_eq!(
+        rows(&["--owner", "key:ci-bot"]),
+        ["ag-mixed", "ts-mixed", "p-key"]
+    );
+    assert_eq!(
+        rows(&["--row", "ts-last", "--row", "ag-last"]),
+        ["ag-last", "ts-last"]
+    );
+    assert_eq!(
+        rows(&["--reference", GONE, "--sites", "access-groups"]),
+        ["ag-last", "ag-mixed"]
+    );
+    for (filter, told) in [
+        (["--owner", "team:gone"], "there is no team gone"),
+        (["--row", "p-gone"], "there is no row p-gone"),
+        (["--reference", "jira"], "it is a server that is served"),
+        (["--reference", "nowhere"], "no row looked at names it"),
+    ] {
+        let args = [&["scan"], &filter[..]].concat();
+        run_on(database.url(), &args).exits(1).says(told);
+    }
+}
+
+#[test]
+fn a_repair_of_one_reference_leaves_the_others() {
+    let database = company();
+    let other = "0a9b8c7d-6e5f-4a3b-8c2d-1e0f9a8b7c6d";
+    let fix = ["fix", "--yes", "--format", "json", "--reference", other];
+    let fix = run_on(database.url(), &fix).exits(0).json();
+    assert_eq!(fix["summary"]["references_removed"], 2);
+    let scan = run_on(database.url(), &["scan", "--format", "json"])
+        .exits(2)
+        .json();
+    let findings = scan["findings"].as_array().unwrap().iter();
+    let stale: Vec<_> = findings.filter(|f| f["kind"] == "stale").collect();
+    assert_eq!(stale.len(), 7);
+    assert!(stale.iter().all(|f| f["reference"] == json!(GONE)));
+}
+
+#[test]
+fn a_name_is_no_successor_where_ids_alone_count() {
+    let database = company();
+    database.execute(
+        r#"INSERT INTO "LiteLLM_MCPServerTable" ("server_id", "server_name") VALUES
+               ('id-1', 'twice'), ('id-2', 'twice')"#,
+    );
+    let remap = format!("{GONE}=twice");
+    let fix = [
+        "fix",
+        "--dry-run",
+        "--sites",
+        "toolsets",
+        "--format",
+        "json",
+        "--remap",
+        &remap,
+    ];
+    let fix = run_on(database.url(), &fix).exits(2).json();
+    assert_eq!(fix["changes"], json!([]));
+    let held = fix["held"].as_array().unwrap();
+    assert!(
+        !held.is_empty() && held.iter().all(|h| h["reason"] == "needs-id"),
+        "{held:?}"
+    );
+}
