@@ -227,3 +227,62 @@ fn a_deleted_server_is_found_and_repaired_on_every_release() {
         );
     }
 }
+
+#[test]
+fn groups_toolsets_and_defaults_are_repaired_on_every_release_that_has_them() {
+    let Some(server) = concurrent_server("LiteLLM's schema") else {
+        return;
+    };
+    let mut tables = 0;
+    for release in releases() {
+        let database = migrate(server, &release);
+        let context = release.display();
+        let mut sql = format!(
+            r#"INSERT INTO "LiteLLM_MCPServerTable" ("server_id", "url", "transport")
+               VALUES ('{LIVE}', 'http://127.0.0.1/mcp', 'http');"#
+        );
+        let mut places = 0;
+        if has(
+            &database,
+            "LiteLLM_AccessGroupTable",
+            "access_mcp_server_ids",
+        ) {
+            places += 1;
+            writeln!(
+                sql,
+                r#"INSERT INTO "LiteLLM_AccessGroupTable"
+                       ("access_group_id", "access_group_name", "access_mcp_server_ids")
+                   VALUES ('ag', 'ag', ARRAY['{GONE}', '{LIVE}']);"#
+            )
+            .unwrap();
+        }
+        if has(&database, "LiteLLM_MCPToolsetTable", "tools") {
+            places += 1;
+            writeln!(
+                sql,
+                r#"INSERT INTO "LiteLLM_MCPToolsetTable" ("toolset_id", "toolset_name", "tools")
+                   VALUES ('ts', 'ts', '[{{"server_id": "{GONE}", "tool_name": "x"}},
+                                         {{"server_id": "{LIVE}", "tool_name": "y"}}]');"#
+            )
+            .unwrap();
+        }
+        if has(&database, "LiteLLM_Config", "param_value") {
+            places += 1;
+            writeln!(
+                sql,
+                r#"INSERT INTO "LiteLLM_Config" ("param_name", "param_value") VALUES
+                       ('litellm_settings', '{{"public_mcp_servers": ["{GONE}"]}}');"#
+            )
+            .unwrap();
+        }
+        tables += places;
+        database.load(&sql);
+        let fix = run_on(database.url(), &["fix", "--yes", "--format", "json"])
+            .exits(0)
+            .json();
+        assert_eq!(fix["summary"]["rows_changed"], places, "{context}");
+        let scan = run_on(database.url(), &["scan", "--format", "json"]).exits(0);
+        assert_eq!(scan.json()["summary"]["rows"], 0, "{context}");
+    }
+    assert!(tables >= 5, "{tables} places in all releases");
+}

@@ -1,4 +1,4 @@
-//! Repairs in a loop beside writers as LiteLLM has them, for `MCP_PRUNE_TEST_SOAK_SECONDS` (5).
+//! Repairs of permission rows and access groups in a loop beside writers as LiteLLM has them, for `MCP_PRUNE_TEST_SOAK_SECONDS` (5).
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -13,8 +13,11 @@ const ROWS: u32 = 40;
 /// has to be in the row.
 const LOST: &str = r#"
 SELECT g."row" || ' ' || g."server" FROM granted AS g
-LEFT JOIN "LiteLLM_ObjectPermissionTable" AS p ON p."object_permission_id" = g."row"
-WHERE p."mcp_servers" @> ARRAY[g."server"] IS NOT TRUE"#;
+LEFT JOIN (SELECT "object_permission_id" AS "row", "mcp_servers" AS "servers"
+           FROM "LiteLLM_ObjectPermissionTable"
+           UNION ALL SELECT "access_group_id", "access_mcp_server_ids"
+           FROM "LiteLLM_AccessGroupTable") AS p ON p."row" = g."row"
+WHERE p."servers" @> ARRAY[g."server"] IS NOT TRUE"#;
 
 fn create_and_grant(writer: u32, turn: u32) -> String {
     let row = (writer * 7 + turn) % ROWS;
@@ -25,7 +28,11 @@ fn create_and_grant(writer: u32, turn: u32) -> String {
            UPDATE "LiteLLM_ObjectPermissionTable"
                SET "mcp_servers" = "mcp_servers" || md5('{writer}-{turn}')::uuid::text
                WHERE "object_permission_id" = 'p-{row}';
-           INSERT INTO granted VALUES ('p-{row}', md5('{writer}-{turn}')::uuid::text);
+           UPDATE "LiteLLM_AccessGroupTable"
+               SET "access_mcp_server_ids" = "access_mcp_server_ids" || md5('{writer}-{turn}')::uuid::text
+               WHERE "access_group_id" = 'g-{row}';
+           INSERT INTO granted VALUES ('p-{row}', md5('{writer}-{turn}')::uuid::text),
+                                      ('g-{row}', md5('{writer}-{turn}')::uuid::text);
            COMMIT;"#
     )
 }
@@ -64,7 +71,11 @@ fn no_grant_that_should_live_is_lost_beside_writers() {
            INSERT INTO "LiteLLM_MCPServerTable" ("server_id") VALUES ('always');
            INSERT INTO "LiteLLM_ObjectPermissionTable" ("object_permission_id", "mcp_servers")
                SELECT 'p-' || n, ARRAY['always'] FROM generate_series(0, {ROWS} - 1) AS n;
-           INSERT INTO granted SELECT 'p-' || n, 'always' FROM generate_series(0, {ROWS} - 1) AS n;"#
+           INSERT INTO "LiteLLM_AccessGroupTable"
+                   ("access_group_id", "access_group_name", "access_mcp_server_ids")
+               SELECT 'g-' || n, n, ARRAY['always'] FROM generate_series(0, {ROWS} - 1) AS n;
+           INSERT INTO granted SELECT 'p-' || n, 'always' FROM generate_series(0, {ROWS} - 1) AS n;
+           INSERT INTO granted SELECT 'g-' || n, 'always' FROM generate_series(0, {ROWS} - 1) AS n;"#
     ));
     let stop = AtomicBool::new(false);
     let mut repaired = 0;
