@@ -71,6 +71,23 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// How to answer, of the commands that make a report.
+    #[must_use]
+    pub fn output(&self) -> Option<&OutputArgs> {
+        match self {
+            Self::Scan(args) => Some(&args.output),
+            Self::Fix(args) => Some(&args.output),
+            Self::Undo(args) => Some(&args.output),
+            Self::Ids(_)
+            | Self::Grants(_)
+            | Self::Doctor(_)
+            | Self::Completions { .. }
+            | Self::Man { .. } => None,
+        }
+    }
+}
+
 const SCAN_HELP: &str = "\
 Verdicts:
   stale       no server has this id, alias or name
@@ -105,6 +122,9 @@ pub struct ScanArgs {
     /// How to answer.
     #[command(flatten)]
     pub output: OutputArgs,
+    /// Exit with 0 where it would be 2 (found) or 3 (held)
+    #[arg(long, help_heading = OUTPUT)]
+    pub exit_zero: bool,
 }
 
 const FIX_HELP: &str = "\
@@ -136,6 +156,9 @@ pub struct FixArgs {
     /// How to answer.
     #[command(flatten)]
     pub output: OutputArgs,
+    /// Exit with 0 where it would be 2 (found) or 3 (held)
+    #[arg(long, help_heading = OUTPUT)]
+    pub exit_zero: bool,
 }
 
 const UNDO_HELP: &str = "\
@@ -165,9 +188,9 @@ pub struct UndoArgs {
     /// Leave rows that were changed since as they are, and put back the others
     #[arg(long, help_heading = REPAIR)]
     pub skip_changed: bool,
-    /// How to print the report
-    #[arg(long, value_enum, default_value_t, help_heading = OUTPUT)]
-    pub format: Format,
+    /// How to answer.
+    #[command(flatten)]
+    pub output: OutputArgs,
 }
 
 const IDS_HELP: &str = "\
@@ -184,7 +207,17 @@ pub struct IdsArgs {
     pub litellm_config: Vec<PathBuf>,
     /// How to print them
     #[arg(long, value_enum, default_value_t, help_heading = OUTPUT)]
-    pub format: Format,
+    pub format: AnswerFormat,
+}
+
+/// How to print an answer that is no report.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum AnswerFormat {
+    /// For people
+    #[default]
+    Table,
+    /// One JSON object, "version": 1
+    Json,
 }
 
 /// Options of `grants`.
@@ -237,7 +270,7 @@ pub struct DoctorArgs {
     pub purpose: GrantsFor,
     /// How to print the answer
     #[arg(long, value_enum, default_value_t, help_heading = OUTPUT)]
-    pub format: Format,
+    pub format: AnswerFormat,
 }
 
 /// The command that a role is to run.
@@ -452,9 +485,6 @@ pub struct OutputArgs {
     /// How to print the report
     #[arg(long, value_enum, default_value_t, help_heading = OUTPUT)]
     pub format: Format,
-    /// Exit with 0 where it would be 2 (found) or 3 (held)
-    #[arg(long, help_heading = OUTPUT)]
-    pub exit_zero: bool,
 }
 
 /// How to print the report.
@@ -465,6 +495,12 @@ pub enum Format {
     Table,
     /// One JSON object, "version": 1
     Json,
+    /// One JSON object a line: a header, each entry, a summary; an error comes last
+    Ndjson,
+    /// One line a finding, change or held reference, with a header (RFC 4180)
+    Csv,
+    /// For a change ticket
+    Markdown,
 }
 
 /// What `--keep` names: references, and files of references.

@@ -3,8 +3,9 @@
 use std::time::Instant;
 
 use super::journal::ChangesetFile;
-use super::{Beyond, Interrupt, print};
-use crate::cli::{ConnectionArgs, DoctorArgs, GrantsFor};
+use super::output::to_stdout;
+use super::{Beyond, Interrupt};
+use crate::cli::{AnswerFormat, ConnectionArgs, DoctorArgs, GrantsFor};
 use crate::db::session::{Session, Timeouts};
 use crate::db::target::{ServerTarget, Target};
 use crate::db::vitals::Vitals;
@@ -54,7 +55,13 @@ pub async fn run(args: &DoctorArgs) -> Result<Outcome, Failure> {
         None => Outcome::Looked { found: false },
         Some(kind) => Outcome::Failed(kind),
     };
-    print(&Diagnosis { checks }, args.format, &mut interrupt).await?;
+    let diagnosis = Diagnosis { checks };
+    let format = args.format;
+    to_stdout(&mut interrupt, move |mut out| match format {
+        AnswerFormat::Table => diagnosis.table(&mut out),
+        AnswerFormat::Json => diagnosis.json(&mut out),
+    })
+    .await?;
     Ok(outcome)
 }
 

@@ -2,14 +2,16 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
+use std::sync::Arc;
 
 use super::aftercare::AfterCare;
 use super::asked::places;
 use super::journal::{ChangesetFile, Run, SavedChangeset};
+use super::output::print;
 use super::planning::Planner;
 use super::retry::{CHUNK, Patience, retried};
 use super::writing::{moved, write_rows};
-use super::{Beyond, Interrupt, consent, print, tell_left_out, warn_unknown_owners, warn_unset};
+use super::{Beyond, Interrupt, consent, tell_left_out, warn_unknown_owners, warn_unset};
 use crate::cli::{FixArgs, Format};
 use crate::db::schema::{Database, Purpose, Schema};
 use crate::db::session::{Connection, Open, Session};
@@ -121,7 +123,7 @@ pub async fn run(args: &FixArgs) -> Result<Outcome, Failure> {
         }
         report.plan = out.as_ref().map(|out| out.path().display().to_string());
         let summary = report.summary();
-        print(&report, args.output.format, &mut fix.interrupt).await?;
+        print(&Arc::new(report), &args.output, &mut fix.interrupt).await?;
         return Ok(Outcome::Looked {
             found: summary.needs_attention(),
         });
@@ -141,7 +143,8 @@ pub async fn run(args: &FixArgs) -> Result<Outcome, Failure> {
         return fix.moved(report).await;
     }
     report.journal = sealed_path(out.as_ref());
-    let printed = print(&report, args.output.format, &mut fix.interrupt).await;
+    let report = Arc::new(report);
+    let printed = print(&report, &args.output, &mut fix.interrupt).await;
     session.close().await;
     repaired(&report, printed)
 }
@@ -172,10 +175,10 @@ impl Fix<'_> {
         mut report: Report,
         out: &mut Option<ChangesetFile>,
     ) -> Result<Outcome, Failure> {
-        let format = self.args.output.format;
         if report.summary().rows_changed == 0 {
             report.ending = Ending::NothingToDo;
-            let printed = print(&report, format, &mut self.interrupt).await;
+            let report = Arc::new(report);
+            let printed = print(&report, &self.args.output, &mut self.interrupt).await;
             return repaired(&report, printed);
         }
         table::write(&report, &mut io::stderr().lock()).map_err(anyhow::Error::from)?;
@@ -183,7 +186,7 @@ impl Fix<'_> {
         let consent = self.interrupt.guard(consent::ask("Repair", rows)).await?;
         let Some(consent) = consent else {
             report.ending = Ending::Declined;
-            self.end(&report).await?;
+            self.end(&Arc::new(report)).await?;
             return Ok(Outcome::Looked { found: true });
         };
         let finish = Finish::Commit {
@@ -197,23 +200,26 @@ impl Fix<'_> {
         }
         report.ending = Ending::Applied;
         report.journal = sealed_path(out.as_ref());
+        let report = Arc::new(report);
         let ended = self.end(&report).await;
         repaired(&report, ended)
     }
 
     /// Prints how it ended, after the plan was shown: to a person, only what is new.
-    async fn end(&mut self, report: &Report) -> Result<(), Failure> {
-        match self.args.output.format {
-            Format::Table => table::write_closing(report, &mut io::stdout().lock())
-                .map_err(|error| anyhow::Error::from(error).into()),
-            Format::Json => print(report, Format::Json, &mut self.interrupt).await,
+    async fn end(&mut self, report: &Arc<Report>) -> Result<(), Failure> {
+        if self.args.output.format == Format::Table {
+            table::write_closing(report, &mut io::stdout().lock())
+                .map_err(|error| anyhow::Error::from(error).into())
+        } else {
+            print(report, &self.args.output, &mut self.interrupt).await
         }
     }
 
     /// Prints where a saved plan no longer holds.
     async fn moved(&mut self, mut report: Report) -> Result<Outcome, Failure> {
         report.ending = Ending::Moved;
-        print(&report, self.args.output.format, &mut self.interrupt).await?;
+        let report = Arc::new(report);
+        print(&report, &self.args.output, &mut self.interrupt).await?;
         Err(moved(report.conflicts.len()))
     }
 

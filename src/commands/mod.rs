@@ -11,6 +11,7 @@ pub mod grants;
 pub mod ids;
 mod journal;
 pub mod manual;
+mod output;
 mod planning;
 mod retry;
 pub mod scan;
@@ -27,7 +28,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::config::ConfigFile;
 use self::journal::ChangesetFile;
-use crate::cli::{ConnectionArgs, Format, LITELLM_CONFIG, ServerArgs, kept_sources};
+use crate::cli::{ConnectionArgs, LITELLM_CONFIG, ServerArgs, kept_sources};
 use crate::db::read;
 use crate::db::schema::Schema;
 use crate::db::session::{Connection, Open, Session, Timeouts};
@@ -36,7 +37,6 @@ use crate::failure::{Failure, Kind};
 use crate::litellm::config::{ConfigServer, Derivation, remaps};
 use crate::litellm::server::{ConfigServers, Resolution, ServerCatalog};
 use crate::repair::policy::WriteConsent;
-use crate::report::Render;
 
 /// What the operator says of servers that have no row.
 #[derive(Debug)]
@@ -361,38 +361,4 @@ pub(crate) fn tell_left_out(schema: &Schema) {
     for (why, groups) in groups {
         note(format_args!("not looked at: {} ({why})", groups.join(", ")));
     }
-}
-
-/// Prints a report to stdout.
-pub(crate) async fn print(
-    report: &impl Render,
-    format: Format,
-    interrupt: &mut Interrupt,
-) -> Result<(), Failure> {
-    let mut text = Vec::new();
-    let rendered = match format {
-        Format::Table => report.table(&mut text),
-        Format::Json => report.json(&mut text),
-    };
-    rendered.context("cannot write the report")?;
-    // On a thread of its own, so that a signal is heard while nobody reads.
-    let writing = tokio::task::spawn_blocking(move || {
-        let mut out = io::stdout().lock();
-        out.write_all(&text).and_then(|()| out.flush())
-    });
-    let writing = async {
-        writing
-            .await
-            .map_err(|error| anyhow::Error::from(error).into())
-    };
-    let written = interrupt
-        .race(writing, "while the report was printed")
-        .await?;
-    written.map_err(|error| {
-        if error.kind() == io::ErrorKind::BrokenPipe {
-            Failure::new(Kind::BrokenPipe, "standard output was closed")
-        } else {
-            Failure::caused(Kind::Error, error).context("cannot write the report")
-        }
-    })
 }

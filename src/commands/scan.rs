@@ -1,8 +1,11 @@
 //! `scan`: reports what is stale; never writes.
 
+use std::sync::Arc;
+
 use super::asked::places;
+use super::output::print;
 use super::planning::Planner;
-use super::{Beyond, Interrupt, print, tell_left_out, warn, warn_unknown_owners, warn_unset};
+use super::{Beyond, Interrupt, tell_left_out, warn, warn_unknown_owners, warn_unset};
 use crate::cli::ScanArgs;
 use crate::db::schema::Purpose;
 use crate::db::session::Session;
@@ -25,7 +28,8 @@ pub async fn run(args: &ScanArgs) -> Result<Outcome, Failure> {
     beyond.asked = args.places.references();
     let mut interrupt = Interrupt::listen()?;
     let report = interrupt.guard(Box::pin(scan(args, &beyond))).await?;
-    print(&report, args.output.format, &mut interrupt).await?;
+    let report = Arc::new(report);
+    print(&report, &args.output, &mut interrupt).await?;
     let summary = report.summary();
     Ok(Outcome::Looked {
         found: summary.needs_attention(),

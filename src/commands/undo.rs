@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
+use std::sync::Arc;
 
 use super::aftercare::AfterCare;
 use super::journal::{ChangesetFile, Run, SavedChangeset};
+use super::output::print;
 use super::retry::{CHUNK, Patience, retried};
 use super::writing::{moved, write_rows};
-use super::{Interrupt, consent, print, warn};
+use super::{Interrupt, consent, warn};
 use crate::cli::{Format, UndoArgs};
 use crate::db::schema::{Database, Purpose};
 use crate::db::session::{Open, Session};
@@ -60,7 +62,8 @@ pub async fn run(args: &UndoArgs) -> Result<Outcome, Failure> {
     let finish = consent.as_ref().map(|consent| (consent, None));
     let mut undone = undo.put_back(&mut session, finish, looked).await?;
     if undone.ending == Ending::Moved {
-        print(&undone, args.format, &mut undo.interrupt).await?;
+        let undone = Arc::new(undone);
+        print(&undone, &args.output, &mut undo.interrupt).await?;
         return Err(moved(undone.conflicts.len()));
     }
     if asks && !undone.changes.is_empty() {
@@ -72,13 +75,14 @@ pub async fn run(args: &UndoArgs) -> Result<Outcome, Failure> {
             let finish = Some((&consent, Some(undone.changes.as_slice())));
             undone = undo.put_back(&mut session, finish, &mut out).await?;
         }
-        match args.format {
-            Format::Table => table::write_undone_closing(&undone, &mut io::stdout().lock())
-                .map_err(anyhow::Error::from)?,
-            Format::Json => print(&undone, args.format, &mut undo.interrupt).await?,
+        if args.output.format == Format::Table {
+            table::write_undone_closing(&undone, &mut io::stdout().lock())
+                .map_err(anyhow::Error::from)?;
+        } else {
+            print(&Arc::new(undone), &args.output, &mut undo.interrupt).await?;
         }
     } else {
-        let printed = print(&undone, args.format, &mut undo.interrupt).await;
+        let printed = print(&Arc::new(undone), &args.output, &mut undo.interrupt).await;
         if let Err(failure) = printed
             && failure.kind() != Kind::BrokenPipe
         {

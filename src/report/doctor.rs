@@ -4,7 +4,6 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::Render;
 use super::table::table;
 use crate::diagnosis::Check;
 
@@ -31,8 +30,13 @@ struct CheckV1<'a> {
     advice: Option<&'a str>,
 }
 
-impl Render for Diagnosis {
-    fn table(&self, out: &mut Vec<u8>) -> io::Result<()> {
+impl Diagnosis {
+    /// Writes it for a person to read.
+    ///
+    /// # Errors
+    ///
+    /// What `out` says.
+    pub fn table(&self, out: &mut impl Write) -> io::Result<()> {
         let mut rows = table(&["CHECK", "STATUS", "FOUND"]);
         for check in &self.checks {
             rows.add_row([check.name, check.status.name(), check.found.as_str()]);
@@ -47,7 +51,12 @@ impl Render for Diagnosis {
         Ok(())
     }
 
-    fn json(&self, out: &mut Vec<u8>) -> io::Result<()> {
+    /// Writes it as one JSON object and a newline.
+    ///
+    /// # Errors
+    ///
+    /// What `out` says.
+    pub fn json(&self, out: &mut impl Write) -> io::Result<()> {
         let checks = self.checks.iter().map(|check| CheckV1 {
             name: check.name,
             status: check.status.name(),

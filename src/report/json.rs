@@ -1,4 +1,5 @@
-//! The JSON report: a promise of its own, apart from the types inside.
+//! The JSON report: a promise of its own, apart from the types inside. The other forms for
+//! machines are made of the same types.
 //!
 //! Version 1. Fields and kinds may be added; none change their meaning.
 
@@ -20,16 +21,16 @@ use crate::repair::plan::{Edit, RowPlan};
 const VERSION: u32 = 1;
 
 #[derive(Serialize)]
-struct Head<'a> {
+pub(super) struct Head<'a> {
     version: u32,
     command: &'static str,
-    database: DatabaseV1<'a>,
-    servers: ServersV1,
+    pub(super) database: DatabaseV1<'a>,
+    pub(super) servers: ServersV1,
     litellm: LitellmV1,
 }
 
 #[derive(Serialize)]
-struct LitellmV1 {
+pub(super) struct LitellmV1 {
     /// The least release whose schema this is.
     schema_of: String,
     /// What stale references do beside it.
@@ -37,20 +38,20 @@ struct LitellmV1 {
 }
 
 #[derive(Serialize)]
-struct DatabaseV1<'a> {
-    host: &'a str,
-    port: u16,
-    name: &'a str,
-    schema: &'a str,
-    user: &'a str,
+pub(super) struct DatabaseV1<'a> {
+    pub(super) host: &'a str,
+    pub(super) port: u16,
+    pub(super) name: &'a str,
+    pub(super) schema: &'a str,
+    pub(super) user: &'a str,
 }
 
 #[derive(Serialize)]
-struct ServersV1 {
-    database: usize,
-    inactive: usize,
+pub(super) struct ServersV1 {
+    pub(super) database: usize,
+    pub(super) inactive: usize,
     /// Null where nothing is known of config servers.
-    config: Option<usize>,
+    pub(super) config: Option<usize>,
 }
 
 /// A list that is made while it is written, so that it is never in memory as a whole.
@@ -71,7 +72,7 @@ struct ScanV1<'a, F> {
 }
 
 #[derive(Serialize)]
-struct ScanSummaryV1 {
+pub(super) struct ScanSummaryV1 {
     rows: usize,
     stale: usize,
     unverified: usize,
@@ -83,41 +84,41 @@ struct ScanSummaryV1 {
 }
 
 #[derive(Serialize)]
-struct FindingV1<'a> {
-    kind: &'static str,
-    table: &'static str,
-    row: &'a str,
-    column: &'static str,
+pub(super) struct FindingV1<'a> {
+    pub(super) kind: &'static str,
+    pub(super) table: &'static str,
+    pub(super) row: &'a str,
+    pub(super) column: &'static str,
     /// Null where the whole value is malformed.
-    reference: Option<&'a str>,
-    last_grant: bool,
+    pub(super) reference: Option<&'a str>,
+    pub(super) last_grant: bool,
     /// What is wrong with a malformed value, or what a note is about.
     #[serde(skip_serializing_if = "Option::is_none")]
-    detail: Option<String>,
+    pub(super) detail: Option<String>,
     /// The config server whose former id a stale reference is.
     #[serde(skip_serializing_if = "Option::is_none")]
-    successor: Option<SuccessorV1<'a>>,
-    owners: Vec<OwnerV1<'a>>,
+    pub(super) successor: Option<SuccessorV1<'a>>,
+    pub(super) owners: Vec<OwnerV1<'a>>,
 }
 
 #[derive(Serialize)]
-struct SuccessorV1<'a> {
-    name: &'a str,
-    ids: Vec<&'a str>,
+pub(super) struct SuccessorV1<'a> {
+    pub(super) name: &'a str,
+    pub(super) ids: Vec<&'a str>,
 }
 
 #[derive(Serialize)]
-struct OwnerV1<'a> {
-    kind: &'static str,
-    id: &'a str,
-    name: Option<&'a str>,
+pub(super) struct OwnerV1<'a> {
+    pub(super) kind: &'static str,
+    pub(super) id: &'a str,
+    pub(super) name: Option<&'a str>,
     /// Where a last grant would go: what that would make of this owner.
     #[serde(skip_serializing_if = "Option::is_none")]
-    if_emptied: Option<IfEmptiedV1<'a>>,
+    pub(super) if_emptied: Option<IfEmptiedV1<'a>>,
 }
 
 #[derive(Serialize)]
-struct IfEmptiedV1<'a> {
+pub(super) struct IfEmptiedV1<'a> {
     effect: &'static str,
     /// The team or organization inherited from.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -157,12 +158,12 @@ struct FixV1<'a, C, H> {
 
 /// For how many seconds running proxies may serve what was there before.
 #[derive(Serialize)]
-struct AfterCareV1 {
+pub(super) struct AfterCareV1 {
     rows_for: u32,
     access_groups_for: u32,
 }
 
-fn after_care(ending: Ending) -> Option<AfterCareV1> {
+pub(super) fn after_care(ending: Ending) -> Option<AfterCareV1> {
     (ending == Ending::Applied).then_some(AfterCareV1 {
         rows_for: ROWS_FOR,
         access_groups_for: ACCESS_GROUPS_FOR,
@@ -170,16 +171,16 @@ fn after_care(ending: Ending) -> Option<AfterCareV1> {
 }
 
 #[derive(Serialize)]
-struct ConflictV1<'a> {
-    kind: &'static str,
-    table: &'static str,
-    row: &'a str,
-    column: &'static str,
-    expected: ValueV1,
+pub(super) struct ConflictV1<'a> {
+    pub(super) kind: &'static str,
+    pub(super) table: &'static str,
+    pub(super) row: &'a str,
+    pub(super) column: &'static str,
+    pub(super) expected: ValueV1,
     /// Null where it is no value that was found.
-    found: Option<ValueV1>,
+    pub(super) found: Option<ValueV1>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    detail: Option<String>,
+    pub(super) detail: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -201,9 +202,8 @@ struct ConfigServerV1<'a> {
 
 #[derive(Serialize)]
 struct UndoV1<'a> {
-    version: u32,
-    command: &'static str,
-    database: DatabaseV1<'a>,
+    #[serde(flatten)]
+    head: UndoHead<'a>,
     outcome: &'static str,
     changes: Vec<PutBackV1<'a>>,
     conflicts: Vec<ConflictV1<'a>>,
@@ -214,58 +214,65 @@ struct UndoV1<'a> {
 }
 
 #[derive(Serialize)]
-struct PutBackV1<'a> {
-    table: &'static str,
-    row: &'a str,
-    before: BTreeMap<&'static str, ValueV1>,
-    after: BTreeMap<&'static str, ValueV1>,
+pub(super) struct UndoHead<'a> {
+    version: u32,
+    command: &'static str,
+    pub(super) database: DatabaseV1<'a>,
 }
 
 #[derive(Serialize)]
-struct UndoSummaryV1 {
+pub(super) struct PutBackV1<'a> {
+    pub(super) table: &'static str,
+    pub(super) row: &'a str,
+    pub(super) before: BTreeMap<&'static str, ValueV1>,
+    pub(super) after: BTreeMap<&'static str, ValueV1>,
+}
+
+#[derive(Serialize)]
+pub(super) struct UndoSummaryV1 {
     rows_put_back: usize,
     rows_back_already: usize,
     conflicts: usize,
 }
 
 #[derive(Serialize)]
-struct ChangeV1<'a> {
-    table: &'static str,
-    row: &'a str,
-    before: BTreeMap<&'static str, ValueV1>,
-    after: BTreeMap<&'static str, ValueV1>,
+pub(super) struct ChangeV1<'a> {
+    pub(super) table: &'static str,
+    pub(super) row: &'a str,
+    pub(super) before: BTreeMap<&'static str, ValueV1>,
+    pub(super) after: BTreeMap<&'static str, ValueV1>,
     /// What was chosen for columns that would run empty.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    on_empty: BTreeMap<&'static str, &'static str>,
-    owners: Vec<OwnerV1<'a>>,
+    pub(super) on_empty: BTreeMap<&'static str, &'static str>,
+    pub(super) owners: Vec<OwnerV1<'a>>,
 }
 
 #[derive(Serialize)]
 #[serde(untagged)]
-enum ValueV1 {
+pub(super) enum ValueV1 {
     Array(Vec<String>),
     Keys(BTreeMap<String, Vec<String>>),
     Tools(Vec<ToolV1>),
 }
 
 #[derive(Serialize)]
-struct ToolV1 {
-    server_id: String,
-    tool_name: String,
+pub(super) struct ToolV1 {
+    pub(super) server_id: String,
+    pub(super) tool_name: String,
 }
 
 #[derive(Serialize)]
-struct HeldV1<'a> {
-    table: &'static str,
-    row: &'a str,
-    column: &'static str,
-    reference: &'a str,
-    reason: &'static str,
-    owners: Vec<OwnerV1<'a>>,
+pub(super) struct HeldV1<'a> {
+    pub(super) table: &'static str,
+    pub(super) row: &'a str,
+    pub(super) column: &'static str,
+    pub(super) reference: &'a str,
+    pub(super) reason: &'static str,
+    pub(super) owners: Vec<OwnerV1<'a>>,
 }
 
 #[derive(Serialize)]
-struct FixSummaryV1 {
+pub(super) struct FixSummaryV1 {
     rows_changed: usize,
     references_removed: usize,
     references_remapped: usize,
@@ -299,30 +306,12 @@ pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
 ///
 /// What `out` says.
 pub fn write_undone(undone: &Undone, out: &mut impl Write) -> io::Result<()> {
-    let columns = |change: &Change, value: fn(&ColumnChange) -> &Value| {
-        let columns = change.columns.iter();
-        columns
-            .map(|column| (column.site.name, value(column).clone().into()))
-            .collect()
-    };
-    let changes = undone.changes.iter().map(|change| PutBackV1 {
-        table: change.table.table,
-        row: &change.key,
-        before: columns(change, |column| &column.before),
-        after: columns(change, |column| &column.after),
-    });
     let object = UndoV1 {
-        version: VERSION,
-        command: "undo",
-        database: database(&undone.database),
+        head: undo_head(undone),
         outcome: undone.ending.name(),
-        changes: changes.collect(),
-        conflicts: undone.conflicts.iter().map(conflict).collect(),
-        summary: UndoSummaryV1 {
-            rows_put_back: undone.changes.len(),
-            rows_back_already: undone.back,
-            conflicts: undone.conflicts.len(),
-        },
+        changes: put_back(undone).collect(),
+        conflicts: conflicts(&undone.conflicts).collect(),
+        summary: undo_summary(undone),
         journal: undone.journal.as_deref(),
         after_care: after_care(undone.ending),
     };
@@ -354,10 +343,11 @@ fn write_object(object: &impl Serialize, out: &mut impl Write) -> io::Result<()>
     out.write_all(b"\n")
 }
 
-fn head<'a>(report: &'a Report, command: &'static str) -> Head<'a> {
+/// What every report of `scan` and `fix` begins with.
+pub(super) fn head(report: &Report) -> Head<'_> {
     Head {
         version: VERSION,
-        command,
+        command: report.ending.command(),
         database: database(&report.database),
         servers: ServersV1 {
             database: report.servers.database,
@@ -381,6 +371,44 @@ fn database(database: &Database) -> DatabaseV1<'_> {
     }
 }
 
+/// What the report of an undo begins with.
+pub(super) fn undo_head(undone: &Undone) -> UndoHead<'_> {
+    UndoHead {
+        version: VERSION,
+        command: "undo",
+        database: database(&undone.database),
+    }
+}
+
+pub(super) fn undo_summary(undone: &Undone) -> UndoSummaryV1 {
+    UndoSummaryV1 {
+        rows_put_back: undone.changes.len(),
+        rows_back_already: undone.back,
+        conflicts: undone.conflicts.len(),
+    }
+}
+
+/// The rows put back.
+pub(super) fn put_back(undone: &Undone) -> impl Iterator<Item = PutBackV1<'_>> {
+    let columns = |change: &Change, value: fn(&ColumnChange) -> &Value| {
+        let columns = change.columns.iter();
+        columns
+            .map(|column| (column.site.name, value(column).clone().into()))
+            .collect()
+    };
+    undone.changes.iter().map(move |change| PutBackV1 {
+        table: change.table.table,
+        row: &change.key,
+        before: columns(change, |column| &column.before),
+        after: columns(change, |column| &column.after),
+    })
+}
+
+/// What is not as a plan or journal has it.
+pub(super) fn conflicts(conflicts: &[Conflict]) -> impl Iterator<Item = ConflictV1<'_>> {
+    conflicts.iter().map(conflict)
+}
+
 fn conflict(conflict: &Conflict) -> ConflictV1<'_> {
     let value = |value: &Value| value.clone().into();
     let found = &conflict.found;
@@ -396,80 +424,91 @@ fn conflict(conflict: &Conflict) -> ConflictV1<'_> {
     }
 }
 
-fn scan(report: &Report, summary: Summary) -> impl Serialize {
-    let findings = || {
-        report.plans.iter().flat_map(|plan| {
-            plan.audit.findings.iter().map(|finding| FindingV1 {
-                kind: finding.kind.name(),
-                table: plan.audit.table.table,
-                row: &plan.audit.row,
-                column: finding.column,
-                reference: finding.reference.as_deref(),
-                last_grant: finding.last_grant,
-                detail: match finding.kind {
-                    Kind::Malformed(malformed) => Some(malformed.to_string()),
-                    Kind::Note(note) => Some(note.to_string()),
-                    Kind::Stale | Kind::Unverified | Kind::Inactive | Kind::DanglingToolset => None,
-                },
-                successor: finding.successor.as_ref().map(|successor| SuccessorV1 {
-                    name: &successor.name,
-                    ids: successor.ids.iter().map(String::as_str).collect(),
-                }),
-                owners: owners(&plan.audit),
-            })
+/// The findings, ordered by table, primary key, column and position.
+pub(super) fn findings(report: &Report) -> impl Iterator<Item = FindingV1<'_>> {
+    report.plans.iter().flat_map(|plan| {
+        plan.audit.findings.iter().map(|finding| FindingV1 {
+            kind: finding.kind.name(),
+            table: plan.audit.table.table,
+            row: &plan.audit.row,
+            column: finding.column,
+            reference: finding.reference.as_deref(),
+            last_grant: finding.last_grant,
+            detail: match finding.kind {
+                Kind::Malformed(malformed) => Some(malformed.to_string()),
+                Kind::Note(note) => Some(note.to_string()),
+                Kind::Stale | Kind::Unverified | Kind::Inactive | Kind::DanglingToolset => None,
+            },
+            successor: finding.successor.as_ref().map(|successor| SuccessorV1 {
+                name: &successor.name,
+                ids: successor.ids.iter().map(String::as_str).collect(),
+            }),
+            owners: owners(&plan.audit),
         })
-    };
+    })
+}
+
+/// The rows changed.
+pub(super) fn changes(report: &Report) -> impl Iterator<Item = ChangeV1<'_>> {
+    let changed = |plan: &&RowPlan| !plan.edits.is_empty();
+    report.plans.iter().filter(changed).map(change)
+}
+
+/// The references held.
+pub(super) fn held(report: &Report) -> impl Iterator<Item = HeldV1<'_>> {
+    report.plans.iter().flat_map(|plan| {
+        plan.held.iter().map(|held| HeldV1 {
+            table: plan.audit.table.table,
+            row: &plan.audit.row,
+            column: held.column,
+            reference: &held.reference,
+            reason: held.reason.name(),
+            owners: owners(&plan.audit),
+        })
+    })
+}
+
+pub(super) fn scan_summary(summary: Summary) -> ScanSummaryV1 {
+    ScanSummaryV1 {
+        rows: summary.rows,
+        stale: summary.stale,
+        unverified: summary.unverified,
+        inactive: summary.inactive,
+        malformed: summary.malformed,
+        dangling_toolsets: summary.dangling_toolsets,
+        last_grant_rows: summary.last_grant_rows,
+        notes: summary.notes,
+    }
+}
+
+pub(super) fn fix_summary(summary: Summary) -> FixSummaryV1 {
+    FixSummaryV1 {
+        rows_changed: summary.rows_changed,
+        references_removed: summary.references_removed,
+        references_remapped: summary.references_remapped,
+        rows_held: summary.rows_held,
+        unverified: summary.unverified,
+        inactive: summary.inactive,
+        malformed: summary.malformed,
+    }
+}
+
+fn scan(report: &Report, summary: Summary) -> impl Serialize {
     ScanV1 {
-        head: head(report, "scan"),
-        summary: ScanSummaryV1 {
-            rows: summary.rows,
-            stale: summary.stale,
-            unverified: summary.unverified,
-            inactive: summary.inactive,
-            malformed: summary.malformed,
-            dangling_toolsets: summary.dangling_toolsets,
-            last_grant_rows: summary.last_grant_rows,
-            notes: summary.notes,
-        },
-        findings: Each(findings),
+        head: head(report),
+        summary: scan_summary(summary),
+        findings: Each(|| findings(report)),
     }
 }
 
 fn fix(report: &Report, summary: Summary) -> impl Serialize {
-    let changed = || {
-        report
-            .plans
-            .iter()
-            .filter(|plan| !plan.edits.is_empty())
-            .map(change)
-    };
-    let held = || {
-        report.plans.iter().flat_map(|plan| {
-            plan.held.iter().map(|held| HeldV1 {
-                table: plan.audit.table.table,
-                row: &plan.audit.row,
-                column: held.column,
-                reference: &held.reference,
-                reason: held.reason.name(),
-                owners: owners(&plan.audit),
-            })
-        })
-    };
     FixV1 {
-        head: head(report, "fix"),
+        head: head(report),
         outcome: report.ending.name(),
-        conflicts: report.conflicts.iter().map(conflict).collect(),
-        changes: Each(changed),
-        held: Each(held),
-        summary: FixSummaryV1 {
-            rows_changed: summary.rows_changed,
-            references_removed: summary.references_removed,
-            references_remapped: summary.references_remapped,
-            rows_held: summary.rows_held,
-            unverified: summary.unverified,
-            inactive: summary.inactive,
-            malformed: summary.malformed,
-        },
+        conflicts: conflicts(&report.conflicts).collect(),
+        changes: Each(|| changes(report)),
+        held: Each(|| held(report)),
+        summary: fix_summary(summary),
         journal: report.journal.as_deref(),
         plan: report.plan.as_deref(),
         after_care: after_care(report.ending),

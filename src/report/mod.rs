@@ -1,11 +1,15 @@
-//! What a command has to say, before it is a table or JSON.
+//! What a command has to say, before it is written in one form or another.
 
+pub mod csv;
 pub mod doctor;
 pub mod json;
+pub mod markdown;
+pub mod ndjson;
 pub mod table;
+mod text;
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Write};
 
 use crate::db::schema::Database;
 use crate::litellm::config::ConfigServer;
@@ -34,6 +38,17 @@ pub enum Ending {
 }
 
 impl Ending {
+    /// The command that ends so, where it is `scan` or `fix`.
+    #[must_use]
+    pub fn command(self) -> &'static str {
+        match self {
+            Self::Scanned => "scan",
+            Self::DryRun | Self::Applied | Self::NothingToDo | Self::Declined | Self::Moved => {
+                "fix"
+            }
+        }
+    }
+
     /// The name of the outcome in JSON.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -55,23 +70,78 @@ pub trait Render {
     /// # Errors
     ///
     /// What `out` says.
-    fn table(&self, out: &mut Vec<u8>) -> io::Result<()>;
+    fn table(&self, out: &mut dyn Write) -> io::Result<()>;
 
     /// Writes it as one JSON object and a newline.
     ///
     /// # Errors
     ///
     /// What `out` says.
-    fn json(&self, out: &mut Vec<u8>) -> io::Result<()>;
+    fn json(&self, out: &mut dyn Write) -> io::Result<()>;
+
+    /// Writes it as one JSON object a line, entry by entry.
+    ///
+    /// # Errors
+    ///
+    /// What `out` says.
+    fn ndjson(&self, out: &mut dyn Write) -> io::Result<()>;
+
+    /// Writes it as CSV, entry by entry.
+    ///
+    /// # Errors
+    ///
+    /// What `out` says.
+    fn csv(&self, out: &mut dyn Write) -> io::Result<()>;
+
+    /// Writes it for a change ticket; `command` is the command line without a password.
+    ///
+    /// # Errors
+    ///
+    /// What `out` says.
+    fn markdown(&self, command: &str, out: &mut dyn Write) -> io::Result<()>;
 }
 
 impl Render for Report {
-    fn table(&self, out: &mut Vec<u8>) -> io::Result<()> {
-        table::write(self, out)
+    fn table(&self, mut out: &mut dyn Write) -> io::Result<()> {
+        table::write(self, &mut out)
     }
 
-    fn json(&self, out: &mut Vec<u8>) -> io::Result<()> {
-        json::write(self, out)
+    fn json(&self, mut out: &mut dyn Write) -> io::Result<()> {
+        json::write(self, &mut out)
+    }
+
+    fn ndjson(&self, mut out: &mut dyn Write) -> io::Result<()> {
+        ndjson::write(self, &mut out)
+    }
+
+    fn csv(&self, mut out: &mut dyn Write) -> io::Result<()> {
+        csv::write(self, &mut out)
+    }
+
+    fn markdown(&self, command: &str, mut out: &mut dyn Write) -> io::Result<()> {
+        markdown::write(self, command, &mut out)
+    }
+}
+
+impl Render for Undone {
+    fn table(&self, mut out: &mut dyn Write) -> io::Result<()> {
+        table::write_undone(self, &mut out)
+    }
+
+    fn json(&self, mut out: &mut dyn Write) -> io::Result<()> {
+        json::write_undone(self, &mut out)
+    }
+
+    fn ndjson(&self, mut out: &mut dyn Write) -> io::Result<()> {
+        ndjson::write_undone(self, &mut out)
+    }
+
+    fn csv(&self, mut out: &mut dyn Write) -> io::Result<()> {
+        csv::write_undone(self, &mut out)
+    }
+
+    fn markdown(&self, command: &str, mut out: &mut dyn Write) -> io::Result<()> {
+        markdown::write_undone(self, command, &mut out)
     }
 }
 
@@ -80,26 +150,6 @@ impl Render for Report {
 pub struct ConfigIds {
     /// In the order of the files.
     pub servers: Vec<ConfigServer>,
-}
-
-impl Render for ConfigIds {
-    fn table(&self, out: &mut Vec<u8>) -> io::Result<()> {
-        table::write_ids(self, out)
-    }
-
-    fn json(&self, out: &mut Vec<u8>) -> io::Result<()> {
-        json::write_ids(self, out)
-    }
-}
-
-impl Render for Undone {
-    fn table(&self, out: &mut Vec<u8>) -> io::Result<()> {
-        table::write_undone(self, out)
-    }
-
-    fn json(&self, out: &mut Vec<u8>) -> io::Result<()> {
-        json::write_undone(self, out)
-    }
 }
 
 /// What `undo` found and did.

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use comfy_table::{ContentArrangement, Table};
 use comfy_table::{LineStyle, TableStyle};
 
+use super::text::{count, printable};
 use super::{ConfigIds, Ending, Report, Summary, Undone, disposition};
 use crate::litellm::caches::{ACCESS_GROUPS_FOR, ROWS_FOR};
 use crate::litellm::emptied::{Effect, Inherited};
@@ -511,24 +512,6 @@ fn list<'a>(references: impl Iterator<Item = &'a str>) -> String {
     }
 }
 
-/// Text as it is, or quoted and escaped where it would not be seen for what it is: empty, with
-/// space around it, or with characters that a terminal obeys instead of showing.
-fn printable(text: &str) -> String {
-    // What Rust escapes besides quotes: control characters, and marks that reorder or hide text.
-    let unseen = |c: char| !matches!(c, '"' | '\'' | '\\') && c.escape_debug().count() > 1;
-    let odd = text.is_empty() || text.trim() != text || text.chars().any(unseen);
-    if odd {
-        format!("{text:?}")
-    } else {
-        text.to_owned()
-    }
-}
-
-fn count(number: usize, noun: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{number} {noun}{plural}")
-}
-
 /// A table that never cuts or wraps: what it shows is there to be copied.
 pub(super) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
@@ -537,32 +520,4 @@ pub(super) fn table(header: &[&str]) -> Table {
         .set_content_arrangement(ContentArrangement::Disabled)
         .set_header(header.to_vec());
     table
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_would_not_be_seen_for_what_it_is_is_quoted() {
-        for plain in [
-            "github",
-            "O'Reilly \"books\"",
-            "a b",
-            "Übung \\ 日本語",
-            "(a)",
-        ] {
-            assert_eq!(printable(plain), plain);
-        }
-        for (odd, shown) in [
-            ("", r#""""#),
-            (" github", r#"" github""#),
-            ("a\nb", r#""a\nb""#),
-            ("\x1b[2J", r#""\u{1b}[2J""#),
-            ("\u{202e}nimda", r#""\u{202e}nimda""#),
-            ("a\u{200b}b", r#""a\u{200b}b""#),
-        ] {
-            assert_eq!(printable(odd), shown);
-        }
-    }
 }

@@ -15,6 +15,7 @@ mod doctor;
 mod embedded;
 mod faults;
 mod fixtures;
+mod formats;
 mod kit;
 mod litellm_schema;
 #[cfg(feature = "redis")]

@@ -1,0 +1,181 @@
+//! The report as CSV (RFC 4180): a line for each finding, or for each column of a row that was
+//! changed, held or is not as expected.
+//!
+//! Made of the types of [`super::json`]. Columns may be added at the end; none change.
+
+use std::io::{self, Write};
+
+use csv::{Terminator, Writer, WriterBuilder};
+
+use super::json::{self, OwnerV1, ValueV1};
+use super::{Ending, Report, Undone};
+
+/// The columns of `scan`.
+const FINDINGS: [&str; 9] = [
+    "kind",
+    "table",
+    "row",
+    "column",
+    "reference",
+    "last_grant",
+    "owners",
+    "detail",
+    "successor",
+];
+
+/// The columns of `fix` and `undo`. Of a conflict, `before` is what was expected and `after` what
+/// was found.
+const ENTRIES: [&str; 9] = [
+    "type",
+    "table",
+    "row",
+    "column",
+    "before",
+    "after",
+    "reference",
+    "reason",
+    "owners",
+];
+
+/// Writes `report` line by line.
+///
+/// # Errors
+///
+/// What `out` says.
+pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
+    let mut csv = writer(out);
+    if report.ending == Ending::Scanned {
+        findings(report, &mut csv)?;
+    } else {
+        csv.write_record(ENTRIES)?;
+        for change in json::changes(report) {
+            let at = (change.table, change.row);
+            columns(&mut csv, at, &change.before, &change.after, &change.owners)?;
+        }
+        held(report, &mut csv)?;
+        conflicts(json::conflicts(&report.conflicts), &mut csv)?;
+    }
+    csv.flush()
+}
+
+/// Writes what `undo` did line by line.
+///
+/// # Errors
+///
+/// What `out` says.
+pub fn write_undone(undone: &Undone, out: &mut impl Write) -> io::Result<()> {
+    let mut csv = writer(out);
+    csv.write_record(ENTRIES)?;
+    for change in json::put_back(undone) {
+        let at = (change.table, change.row);
+        columns(&mut csv, at, &change.before, &change.after, &[])?;
+    }
+    conflicts(json::conflicts(&undone.conflicts), &mut csv)?;
+    csv.flush()
+}
+
+fn writer<W: Write>(out: W) -> Writer<W> {
+    WriterBuilder::new()
+        .terminator(Terminator::CRLF)
+        .from_writer(out)
+}
+
+fn findings(report: &Report, csv: &mut Writer<impl Write>) -> io::Result<()> {
+    csv.write_record(FINDINGS)?;
+    for finding in json::findings(report) {
+        let successor = finding.successor.map(|successor| successor.ids.join(" "));
+        csv.write_record([
+            finding.kind,
+            finding.table,
+            finding.row,
+            finding.column,
+            finding.reference.unwrap_or_default(),
+            if finding.last_grant { "true" } else { "false" },
+            &owners(&finding.owners),
+            &finding.detail.unwrap_or_default(),
+            &successor.unwrap_or_default(),
+        ])?;
+    }
+    Ok(())
+}
+
+type Columns = std::collections::BTreeMap<&'static str, ValueV1>;
+
+fn columns(
+    csv: &mut Writer<impl Write>,
+    (table, row): (&str, &str),
+    before: &Columns,
+    after: &Columns,
+    of: &[OwnerV1<'_>],
+) -> io::Result<()> {
+    for (column, before) in before {
+        csv.write_record([
+            "change",
+            table,
+            row,
+            column,
+            &value(Some(before)),
+            &value(after.get(column)),
+            "",
+            "",
+            &owners(of),
+        ])?;
+    }
+    Ok(())
+}
+
+fn held(report: &Report, csv: &mut Writer<impl Write>) -> io::Result<()> {
+    for held in json::held(report) {
+        csv.write_record([
+            "held",
+            held.table,
+            held.row,
+            held.column,
+            "",
+            "",
+            held.reference,
+            held.reason,
+            &owners(&held.owners),
+        ])?;
+    }
+    Ok(())
+}
+
+fn conflicts<'a>(
+    conflicts: impl Iterator<Item = json::ConflictV1<'a>>,
+    csv: &mut Writer<impl Write>,
+) -> io::Result<()> {
+    for conflict in conflicts {
+        csv.write_record([
+            "conflict",
+            conflict.table,
+            conflict.row,
+            conflict.column,
+            &value(Some(&conflict.expected)),
+            &value(conflict.found.as_ref()),
+            "",
+            conflict.kind,
+            "",
+        ])?;
+    }
+    Ok(())
+}
+
+/// A value as JSON, for it is a list or an object.
+fn value(value: Option<&ValueV1>) -> String {
+    let text = value.map(serde_json::to_string);
+    // Strings alone, in lists and objects: that has a JSON text always.
+    text.and_then(Result::ok).unwrap_or_default()
+}
+
+/// Owners in one cell: `key 784395b4 release-bot; team core`.
+fn owners(owners: &[OwnerV1<'_>]) -> String {
+    let owners: Vec<String> = owners
+        .iter()
+        .map(|owner| {
+            let words = [Some(owner.kind), Some(owner.id), owner.name];
+            words.into_iter().flatten().collect::<Vec<_>>().join(" ")
+        })
+        .collect();
+    owners.join("; ")
+}

@@ -1,0 +1,369 @@
+//! The report for a change ticket: GitHub-flavoured Markdown.
+//!
+//! Made of the types of [`super::json`], so that what is added there is shown here too.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use super::json::{self, DatabaseV1, OwnerV1, ValueV1};
+use super::text::{count, printable};
+use super::{Ending, Report, Summary, Undone};
+
+/// Writes `report`; `command` is the command line it is of.
+///
+/// # Errors
+///
+/// What `out` says.
+pub fn write(report: &Report, command: &str, out: &mut impl Write) -> io::Result<()> {
+    let head = json::head(report);
+    title(report.ending, report.ending.command(), out)?;
+    let mut facts = vec![("Database", database(&head.database))];
+    let servers = &head.servers;
+    let config = servers
+        .config
+        .map_or("unknown".to_owned(), |n| n.to_string());
+    facts.push((
+        "MCP servers",
+        format!(
+            "{} in the database ({} not served), {config} in config files",
+            servers.database, servers.inactive
+        ),
+    ));
+    facts.push(("LiteLLM", format!("{} or later", report.release)));
+    facts.extend(counts(report, report.summary()));
+    write_facts(&facts, out)?;
+
+    if report.ending == Ending::Scanned {
+        findings(report, out)?;
+    }
+    changes(report, out)?;
+    held(report, out)?;
+    conflicts(json::conflicts(&report.conflicts), out)?;
+    commands(command, report.journal.as_deref(), out)
+}
+
+/// Writes what `undo` did; `command` is the command line it is of.
+///
+/// # Errors
+///
+/// What `out` says.
+pub fn write_undone(undone: &Undone, command: &str, out: &mut impl Write) -> io::Result<()> {
+    title(undone.ending, "undo", out)?;
+    write_facts(
+        &[
+            ("Database", database(&json::undo_head(undone).database)),
+            ("Rows put back", undone.changes.len().to_string()),
+            ("Rows back already", undone.back.to_string()),
+        ],
+        out,
+    )?;
+    let changed = json::put_back(undone).flat_map(|change| {
+        columns(
+            (change.table, change.row),
+            &[],
+            &change.before,
+            &change.after,
+        )
+    });
+    table(
+        "Changes",
+        &["Table", "Row", "Column", "Before", "After"],
+        changed.map(|[table, row, _, column, before, after]| [table, row, column, before, after]),
+        out,
+    )?;
+    conflicts(json::conflicts(&undone.conflicts), out)?;
+    commands(command, undone.journal.as_deref(), out)
+}
+
+fn title(ending: Ending, command: &str, out: &mut impl Write) -> io::Result<()> {
+    let ending = match ending {
+        Ending::Scanned => "what was found",
+        Ending::DryRun => "dry run, nothing was written",
+        Ending::Applied => "verified and committed",
+        Ending::NothingToDo => "there was nothing to do",
+        Ending::Declined => "declined, nothing was written",
+        Ending::Moved => "the rows had changed, nothing was written",
+    };
+    writeln!(out, "# mcp-prune {command}: {ending}\n")
+}
+
+fn counts(report: &Report, summary: Summary) -> Vec<(&'static str, String)> {
+    let stale = format!(
+        "{} in {}",
+        count(summary.stale, "reference"),
+        count(summary.stale_rows, "row")
+    );
+    let mut facts = vec![
+        ("Stale", stale),
+        ("Unverified, left alone", summary.unverified.to_string()),
+        ("Inactive, left alone", summary.inactive.to_string()),
+        ("Malformed, left alone", summary.malformed.to_string()),
+        (
+            "Of deleted toolsets, left alone",
+            summary.dangling_toolsets.to_string(),
+        ),
+    ];
+    let (changed, held) = match report.ending {
+        Ending::Applied | Ending::NothingToDo => ("Rows changed", "Rows with something held"),
+        Ending::Scanned | Ending::DryRun | Ending::Declined | Ending::Moved => {
+            ("Rows that would change", "Rows with something to hold")
+        }
+    };
+    facts.push((changed, summary.rows_changed.to_string()));
+    facts.push((held, summary.rows_held.to_string()));
+    facts
+}
+
+fn write_facts(facts: &[(&str, String)], out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "| | |\n|---|---|")?;
+    for (name, value) in facts {
+        writeln!(out, "| {name} | {value} |")?;
+    }
+    Ok(())
+}
+
+fn findings(report: &Report, out: &mut impl Write) -> io::Result<()> {
+    let findings = json::findings(report).map(|finding| {
+        let reference = match (finding.reference, finding.detail) {
+            (Some(reference), Some(detail)) => format!("{}<br>({detail})", code(reference)),
+            (Some(reference), None) => code(reference),
+            (None, Some(detail)) => format!("({detail})"),
+            (None, None) => String::new(),
+        };
+        [
+            code(finding.table),
+            code(finding.row),
+            owners(&finding.owners),
+            code(finding.column),
+            reference,
+            finding.kind.to_owned(),
+            if finding.last_grant { "yes" } else { "" }.to_owned(),
+        ]
+    });
+    let header = [
+        "Table",
+        "Row",
+        "Owners",
+        "Column",
+        "Reference",
+        "Verdict",
+        "Last grant",
+    ];
+    table("Findings", &header, findings, out)
+}
+
+fn changes(report: &Report, out: &mut impl Write) -> io::Result<()> {
+    let changes = json::changes(report);
+    let rows = changes.flat_map(|c| columns((c.table, c.row), &c.owners, &c.before, &c.after));
+    let title = match report.ending {
+        Ending::Applied => "Changes",
+        Ending::Scanned
+        | Ending::DryRun
+        | Ending::NothingToDo
+        | Ending::Declined
+        | Ending::Moved => "Changes that a repair would make",
+    };
+    let header = ["Table", "Row", "Owners", "Column", "Before", "After"];
+    table(title, &header, rows, out)
+}
+
+/// A line for each column of a row that changes: table, row, owners, column, before, after.
+fn columns(
+    (table, row): (&str, &str),
+    of: &[OwnerV1<'_>],
+    before: &BTreeMap<&'static str, ValueV1>,
+    after: &BTreeMap<&'static str, ValueV1>,
+) -> Vec<[String; 6]> {
+    let columns = before.iter();
+    columns
+        .map(|(column, before)| {
+            [
+                code(table),
+                code(row),
+                owners(of),
+                code(column),
+                value(Some(before)),
+                value(after.get(column)),
+            ]
+        })
+        .collect()
+}
+
+fn held(report: &Report, out: &mut impl Write) -> io::Result<()> {
+    let held = json::held(report).map(|held| {
+        [
+            code(held.table),
+            code(held.row),
+            owners(&held.owners),
+            code(held.column),
+            code(held.reference),
+            held.reason.to_owned(),
+        ]
+    });
+    let header = ["Table", "Row", "Owners", "Column", "Reference", "Reason"];
+    table("Held, left as it is", &header, held, out)
+}
+
+fn conflicts<'a>(
+    conflicts: impl Iterator<Item = json::ConflictV1<'a>>,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let conflicts = conflicts.map(|conflict| {
+        let found = match (&conflict.found, &conflict.detail) {
+            (None, Some(detail)) => format!("({})", code(detail)),
+            (found, _) => value(found.as_ref()),
+        };
+        [
+            code(conflict.table),
+            code(conflict.row),
+            code(conflict.column),
+            value(Some(&conflict.expected)),
+            found,
+            conflict.kind.to_owned(),
+        ]
+    });
+    let header = ["Table", "Row", "Column", "Expected", "Found", "Reason"];
+    table("Not as expected", &header, conflicts, out)
+}
+
+fn commands(command: &str, journal: Option<&str>, out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "\n## Command\n\n```sh\n{command}\n```")?;
+    if let Some(journal) = journal {
+        let undo = format!("mcp-prune undo {}", quoted(journal));
+        writeln!(out, "\nTo take it back:\n\n```sh\n{undo}\n```")?;
+    }
+    Ok(())
+}
+
+/// Writes a section with a table, or nothing where there are no rows.
+fn table<const N: usize>(
+    title: &str,
+    header: &[&str; N],
+    rows: impl Iterator<Item = [String; N]>,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    for (at, row) in rows.enumerate() {
+        if at == 0 {
+            let line = vec!["---"; N].join("|");
+            writeln!(out, "\n## {title}\n\n| {} |\n|{line}|", header.join(" | "))?;
+        }
+        writeln!(out, "| {} |", row.join(" | "))?;
+    }
+    Ok(())
+}
+
+fn database(database: &DatabaseV1<'_>) -> String {
+    format!(
+        "{} on {}, schema {}, as user {}",
+        code(database.name),
+        code(&format!("{}:{}", database.host, database.port)),
+        code(database.schema),
+        code(database.user)
+    )
+}
+
+fn owners(owners: &[OwnerV1<'_>]) -> String {
+    if owners.is_empty() {
+        return "nobody".to_owned();
+    }
+    let owners: Vec<String> = owners
+        .iter()
+        .map(|owner| {
+            let kind = owner.kind.replace('_', " ");
+            match owner.name {
+                Some(name) if !name.is_empty() => {
+                    format!("{kind} {} ({})", code(name), code(owner.id))
+                }
+                _ => format!("{kind} {}", code(owner.id)),
+            }
+        })
+        .collect();
+    owners.join("<br>")
+}
+
+/// A value, one reference a line; of tool permissions with the tools.
+fn value(value: Option<&ValueV1>) -> String {
+    let lines: Vec<String> = match value {
+        None => return "(nothing)".to_owned(),
+        Some(ValueV1::Array(references)) => references.iter().map(|r| code(r)).collect(),
+        Some(ValueV1::Keys(tools)) => tools
+            .iter()
+            .map(|(reference, tools)| {
+                let tools: Vec<String> = tools.iter().map(|tool| code(tool)).collect();
+                format!("{}: {}", code(reference), tools.join(", "))
+            })
+            .collect(),
+        Some(ValueV1::Tools(tools)) => tools
+            .iter()
+            .map(|tool| format!("{}: {}", code(&tool.server_id), code(&tool.tool_name)))
+            .collect(),
+    };
+    if lines.is_empty() {
+        "(empty)".to_owned()
+    } else {
+        lines.join("<br>")
+    }
+}
+
+/// Text that others chose, in a cell of a table: between more backticks than it has in a row, and
+/// with its bars escaped.
+fn code(text: &str) -> String {
+    let mut text = printable(text);
+    if text.contains("\\|") {
+        // A backslash before a bar cannot be told from an escaped bar.
+        text = format!("{:?}", text.replace('|', "\u{1}")).replace("\\u{1}", "\\u{7c}");
+    }
+    let text = text.replace('|', "\\|");
+    let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
+    let fence = "`".repeat(longest + 1);
+    // Beside a backtick of its own the fence would not be seen as such.
+    let pad = if text.starts_with('`') || text.ends_with('`') {
+        " "
+    } else {
+        ""
+    };
+    format!("{fence}{pad}{text}{pad}{fence}")
+}
+
+/// A word for a POSIX shell, which it is to take as it is.
+#[must_use]
+pub fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bars_and_backticks_of_others_stay_in_their_cell() {
+        for (text, shown) in [
+            ("github", "`github`"),
+            ("a|b", r"`a\|b`"),
+            ("a`b``c", "```a`b``c```"),
+            ("`a", "`` `a ``"),
+            ("a\\|b", r#"`"a\\\u{7c}b"`"#),
+            (" a\n", r#"`" a\n"`"#),
+            ("<b>*x*", "`<b>*x*`"),
+        ] {
+            assert_eq!(code(text), shown);
+        }
+    }
+
+    #[test]
+    fn words_are_quoted_for_a_shell() {
+        for (word, shown) in [
+            ("--db-url=x", "--db-url=x"),
+            ("", "''"),
+            ("a b", "'a b'"),
+            ("it's $HOME", r"'it'\''s $HOME'"),
+        ] {
+            assert_eq!(quoted(word), shown);
+        }
+    }
+}

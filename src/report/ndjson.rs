@@ -1,0 +1,139 @@
+//! The report as a stream: one JSON object a line, each with its `type`, and the summary last.
+//!
+//! Made of the types of [`super::json`], and so part of the same promise.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use super::json::{
+    self, AfterCareV1, ChangeV1, ConflictV1, FindingV1, FixSummaryV1, Head, HeldV1, PutBackV1,
+    ScanSummaryV1, UndoHead, UndoSummaryV1,
+};
+use super::{Ending, Report, Undone};
+use crate::failure::Failure;
+
+/// What a line says.
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Line<'a> {
+    Header(Box<HeaderV1<'a>>),
+    Finding(FindingV1<'a>),
+    Change(ChangeV1<'a>),
+    #[serde(rename = "change")]
+    PutBack(PutBackV1<'a>),
+    Held(HeldV1<'a>),
+    Conflict(ConflictV1<'a>),
+    Summary(SummaryV1<'a>),
+    Error(ErrorV1<'a>),
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum HeaderV1<'a> {
+    Report(Head<'a>),
+    Undo(UndoHead<'a>),
+}
+
+#[derive(Serialize)]
+struct SummaryV1<'a> {
+    outcome: &'static str,
+    #[serde(flatten)]
+    counts: CountsV1,
+    /// The file the old values were saved to.
+    journal: Option<&'a str>,
+    /// The file the plan was saved to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plan: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    after_care: Option<AfterCareV1>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum CountsV1 {
+    Scan(ScanSummaryV1),
+    Fix(FixSummaryV1),
+    Undo(UndoSummaryV1),
+}
+
+#[derive(Serialize)]
+struct ErrorV1<'a> {
+    /// The exit code.
+    code: u8,
+    message: String,
+    hint: Option<&'a str>,
+}
+
+/// Writes `report` line by line.
+///
+/// # Errors
+///
+/// What `out` says.
+pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
+    let header = HeaderV1::Report(json::head(report));
+    line(&Line::Header(Box::new(header)), out)?;
+    let summary = report.summary();
+    let counts = if report.ending == Ending::Scanned {
+        lines(json::findings(report).map(Line::Finding), out)?;
+        CountsV1::Scan(json::scan_summary(summary))
+    } else {
+        lines(json::changes(report).map(Line::Change), out)?;
+        lines(json::held(report).map(Line::Held), out)?;
+        let conflicts = json::conflicts(&report.conflicts);
+        lines(conflicts.map(Line::Conflict), out)?;
+        CountsV1::Fix(json::fix_summary(summary))
+    };
+    let summary = SummaryV1 {
+        outcome: report.ending.name(),
+        counts,
+        journal: report.journal.as_deref(),
+        plan: report.plan.as_deref(),
+        after_care: json::after_care(report.ending),
+    };
+    line(&Line::Summary(summary), out)
+}
+
+/// Writes what `undo` did line by line.
+///
+/// # Errors
+///
+/// What `out` says.
+pub fn write_undone(undone: &Undone, out: &mut impl Write) -> io::Result<()> {
+    let header = HeaderV1::Undo(json::undo_head(undone));
+    line(&Line::Header(Box::new(header)), out)?;
+    lines(json::put_back(undone).map(Line::PutBack), out)?;
+    let conflicts = json::conflicts(&undone.conflicts);
+    lines(conflicts.map(Line::Conflict), out)?;
+    let summary = SummaryV1 {
+        outcome: undone.ending.name(),
+        counts: CountsV1::Undo(json::undo_summary(undone)),
+        journal: undone.journal.as_deref(),
+        plan: None,
+        after_care: json::after_care(undone.ending),
+    };
+    line(&Line::Summary(summary), out)
+}
+
+/// Writes why a command failed, the last line of all.
+///
+/// # Errors
+///
+/// What `out` says.
+pub fn write_error(failure: &Failure, code: u8, out: &mut impl Write) -> io::Result<()> {
+    let error = ErrorV1 {
+        code,
+        message: failure.message(),
+        hint: failure.advice(),
+    };
+    line(&Line::Error(error), out)
+}
+
+fn lines<'a>(mut lines: impl Iterator<Item = Line<'a>>, out: &mut impl Write) -> io::Result<()> {
+    lines.try_for_each(|entry| line(&entry, out))
+}
+
+fn line(line: &Line<'_>, out: &mut impl Write) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, line)?;
+    out.write_all(b"\n")
+}

@@ -1,0 +1,239 @@
+//! The forms a report can have: each says what the JSON report says.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::program::{Ran, mcp_prune, repository, run, run_on};
+use crate::server::TestDatabase;
+
+/// A URL at which nothing listens.
+const NOWHERE: &str = "postgresql://u:s3cret@127.0.0.1:1/litellm";
+
+fn demo() -> TestDatabase {
+    let database = TestDatabase::empty();
+    database.load(&fs::read_to_string(repository("fixtures/demo.sql")).unwrap());
+    database
+}
+
+fn lines(ran: &Ran) -> Vec<Value> {
+    let lines = ran.stdout.lines();
+    lines
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+/// The entries of one type, without it.
+fn of_type(lines: &[Value], wanted: &str) -> Vec<Value> {
+    let mut entries = lines.to_vec();
+    entries.retain(|line| line["type"] == wanted);
+    for entry in &mut entries {
+        entry.as_object_mut().unwrap().shift_remove("type");
+    }
+    entries
+}
+
+fn csv(text: &str) -> (Vec<String>, Vec<Vec<String>>) {
+    let mut reader = csv::Reader::from_reader(text.as_bytes());
+    let words = |record: &csv::StringRecord| record.iter().map(str::to_owned).collect();
+    let header = words(reader.headers().unwrap());
+    let records = reader.records().map(|record| words(&record.unwrap()));
+    (header, records.collect())
+}
+
+#[test]
+fn ndjson_streams_what_json_holds() {
+    let database = demo();
+    let whole = run_on(database.url(), &["scan", "--format", "json"])
+        .exits(2)
+        .json();
+    let stream = lines(&run_on(database.url(), &["scan", "--format", "ndjson"]).exits(2));
+    assert_eq!(stream[0]["type"], "header");
+    assert_eq!(stream[0]["database"], whole["database"]);
+    assert_eq!(json!(of_type(&stream, "finding")), whole["findings"]);
+    let summary = stream.last().unwrap();
+    assert_eq!(summary["type"], "summary");
+    assert_eq!(summary["stale"], whole["summary"]["stale"]);
+
+    let dry = ["fix", "--dry-run", "--format"];
+    let whole = run_on(database.url(), &[&dry[..], &["json"]].concat())
+        .exits(2)
+        .json();
+    let stream = lines(&run_on(database.url(), &[&dry[..], &["ndjson"]].concat()).exits(2));
+    assert_eq!(json!(of_type(&stream, "change")), whole["changes"]);
+    assert_eq!(json!(of_type(&stream, "held")), whole["held"]);
+    let summary = stream.last().unwrap();
+    assert_eq!(summary["outcome"], "dry-run");
+    assert_eq!(summary["rows_changed"], whole["summary"]["rows_changed"]);
+}
+
+#[test]
+fn ndjson_ends_with_the_error() {
+    let stream = run_on(NOWHERE, &["scan", "--format", "ndjson"]).exits(7);
+    let error = &lines(&stream)[0];
+    assert_eq!(error["type"], "error");
+    assert_eq!(error["code"], 7);
+    let message = error["message"].as_str().unwrap();
+    assert!(
+        message.starts_with("cannot connect to 127.0.0.1:1"),
+        "{message}"
+    );
+    assert!(error["hint"].is_string(), "{error}");
+    assert!(stream.stderr.contains(message), "{stream}");
+    // Nothing else promises to be read to its end.
+    assert_eq!(
+        run_on(NOWHERE, &["scan", "--format", "json"])
+            .exits(7)
+            .stdout,
+        ""
+    );
+}
+
+#[test]
+fn csv_has_a_line_for_each_finding() {
+    let database = demo();
+    let whole = run_on(database.url(), &["scan", "--format", "json"])
+        .exits(2)
+        .json();
+    let ran = run_on(database.url(), &["scan", "--format", "csv"]).exits(2);
+    assert_eq!(
+        ran.stdout.matches("\r\n").count(),
+        ran.stdout.matches('\n').count()
+    );
+    let (header, records) = csv(&ran.stdout);
+    assert_eq!(header[..5], ["kind", "table", "row", "column", "reference"]);
+    let findings = whole["findings"].as_array().unwrap();
+    assert_eq!(records.len(), findings.len());
+    for (record, finding) in records.iter().zip(findings) {
+        for (name, cell) in header[..5].iter().zip(record) {
+            assert_eq!(finding[name].as_str().unwrap_or_default(), cell, "{name}");
+        }
+    }
+    assert_eq!(records[3][5..7], ["true", "key 784395b4 release-bot"]);
+}
+
+#[test]
+fn csv_has_a_line_for_each_column_written_or_held() {
+    let database = demo();
+    let whole = run_on(database.url(), &["fix", "--dry-run", "--format", "json"])
+        .exits(2)
+        .json();
+    let (header, records) = csv(
+        &run_on(database.url(), &["fix", "--dry-run", "--format", "csv"])
+            .exits(2)
+            .stdout,
+    );
+    let mut expected = Vec::new();
+    for change in whole["changes"].as_array().unwrap() {
+        for (column, before) in change["before"].as_object().unwrap() {
+            expected.push([
+                "change".to_owned(),
+                change["row"].as_str().unwrap().to_owned(),
+                column.clone(),
+                before.to_string(),
+                change["after"][column].to_string(),
+            ]);
+        }
+    }
+    let changes: Vec<_> = records
+        .iter()
+        .filter(|record| record[0] == "change")
+        .collect();
+    assert_eq!(
+        header[..6],
+        ["type", "table", "row", "column", "before", "after"]
+    );
+    assert_eq!(changes.len(), expected.len());
+    for (record, expected) in changes.iter().zip(&expected) {
+        assert_eq!(record[0], expected[0]);
+        assert_eq!(record[2..6], expected[1..]);
+    }
+    let held: Vec<_> = records
+        .iter()
+        .filter(|record| record[0] == "held")
+        .collect();
+    assert_eq!(held.len(), whole["held"].as_array().unwrap().len());
+    assert_eq!(held[0][7], "last-grant");
+}
+
+#[test]
+fn what_others_named_oddly_survives_csv() {
+    let odd = "a,\"b\"\r\n|`c`";
+    let database = TestDatabase::with(&format!(
+        r#"INSERT INTO "LiteLLM_ObjectPermissionTable" ("object_permission_id", "mcp_servers")
+           VALUES ('p', ARRAY['{odd}'])"#
+    ));
+    let args = ["scan", "--no-config-servers", "--format"];
+    let ran = run_on(database.url(), &[&args[..], &["csv"]].concat()).exits(2);
+    let (_, records) = csv(&ran.stdout);
+    assert_eq!(records[0][4], odd);
+    run_on(database.url(), &[&args[..], &["markdown"]].concat())
+        .exits(2)
+        .prints(r#"``"a,\"b\"\r\n\|`c`"``"#);
+}
+
+#[test]
+fn markdown_is_made_for_a_change_ticket() {
+    let database = demo();
+    let folder = tempfile::tempdir().unwrap();
+    let journal = folder.path().join("journal");
+    let journal = journal.to_str().unwrap();
+    let url = database.url();
+    let mut told = String::new();
+    for args in [
+        &["scan", "--db-url", url, "--format", "markdown"][..],
+        &[
+            "fix",
+            "--yes",
+            "--journal",
+            journal,
+            "--db-url",
+            url,
+            "--format",
+            "markdown",
+        ],
+        &[
+            "undo",
+            "--yes",
+            "--no-journal",
+            journal,
+            "--db-url",
+            url,
+            "--format=markdown",
+        ],
+    ] {
+        told += &run(&mut mcp_prune(args)).stdout;
+        told.push('\n');
+    }
+    let database = |line: &str| line.starts_with("| Database |");
+    let mut shown: Vec<String> = Vec::new();
+    for line in told.lines() {
+        shown.push(if database(line) {
+            "| Database | [...] |".to_owned()
+        } else {
+            let mut words: Vec<&str> = line.split(' ').collect();
+            if let Some(at) = words.iter().position(|word| *word == "--db-url") {
+                words[at + 1] = "[...]";
+            }
+            words.join(" ").replace(journal, "JOURNAL")
+        });
+    }
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path("golden");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| insta::assert_snapshot!("markdown", shown.join("\n")));
+}
+
+#[test]
+fn no_form_shows_a_password() {
+    let database = demo();
+    // Any password does where the server asks for none.
+    let url = database.url().replace("postgres@", "postgres:s3cret@");
+    assert!(url.contains("s3cret"), "{url}");
+    for format in ["table", "json", "ndjson", "csv", "markdown"] {
+        let url = format!("--db-url={url}");
+        let ran = run(&mut mcp_prune(&["scan", &url, "--format", format])).exits(2);
+        assert!(!ran.to_string().contains("s3cret"), "{ran}");
+    }
+}
