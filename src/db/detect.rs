@@ -6,7 +6,7 @@ use sqlx::{PgConnection, Row as _};
 
 use super::read::value;
 use super::schema::Schema;
-use super::sql::{failed, ident, statement};
+use super::sql::{RARE, failed, ident, statement};
 use crate::failure::Failure;
 use crate::litellm::release::Release;
 use crate::litellm::server::ServerCatalog;
@@ -15,23 +15,24 @@ use crate::litellm::sites::{Empty, Names, Shape, Site, SiteTable};
 /// A table, and the primary keys of rows of it, in byte order.
 pub type Found = Vec<(&'static SiteTable, Vec<String>)>;
 
-// The functions stand in the select list, where PostgreSQL evaluates them in parallel workers without
-// storing their rows first, and the array is hashed: `= ANY` from PostgreSQL 14 on, where `<> ALL`
-// takes 15. `IS NOT TRUE` finds NULL elements as well. On a million rows with 500 servers (2 cores,
-// PostgreSQL 15), for both columns: 0.5 s, where the functions in FROM (LATERAL) took 1.4 s, as their
-// estimates keep the plan out of workers, a hash anti-join 0.9 s, one pass over both columns 1.0 s
-// and a correlated EXISTS 1.3 s.
+// One pass a table. The functions stand in the select list, where parallel workers evaluate them
+// without storing their rows first, in step: a row of `s` has the next reference of each place, or NULL
+// where a place has no more. `= ANY` hashes its array from PostgreSQL 14 on, where `<> ALL` takes 15.
 const DETECT: &str = r"
-SELECT {place} AS place, s.key
-FROM (SELECT t.{key} AS key, {references} AS reference FROM {table} AS t {rows}) AS s
-WHERE (s.reference = ANY (${names}::text[])) IS NOT TRUE {or}";
+SELECT {place}, s.key
+FROM (SELECT t.{key} AS key, {references} FROM {table} AS t {rows}) AS s
+WHERE CASE WHEN {remarkable} THEN 1 ELSE 0 END = 1 AND {rare}";
 
-// An array of more than one dimension becomes one NULL element, and so is found as such; asked for
-// each element, its dimensions would unpack a large array once an element.
-const TEXT_ARRAY: &str =
-    "unnest(CASE WHEN array_ndims({value}) > 1 THEN ARRAY[NULL] ELSE {value} END)";
+const REMARKABLE: &str = "s.{name} IS NOT NULL AND (s.{name} = ANY (${names}::text[])) IS NOT TRUE";
 
-// What is no object of lists of strings becomes one empty key, and an empty key is always looked at.
+// A value that cannot be read becomes one empty reference, and that is always remarkable. What has NULL
+// elements cannot be read, nor what has more than one dimension; asked for each element, its dimensions
+// would unpack a large array once an element.
+const TEXT_ARRAY: &str = "
+unnest(CASE WHEN array_ndims({value}) > 1 THEN ARRAY['']
+            WHEN array_position({value}, NULL::text) IS NOT NULL THEN ARRAY['']
+            ELSE {value} END)";
+
 // The path is strict because lax mode would unwrap a nested list before looking at it; where it
 // cannot be followed at all the answer is NULL.
 const JSON_KEYS: &str = r#"
@@ -39,19 +40,24 @@ jsonb_object_keys(CASE WHEN jsonb_path_exists({value}, 'strict $.*[*] ? (@.type(
                                               '{}', true) IS FALSE THEN {value}
                        WHEN jsonb_typeof({value}) <> 'null' THEN '{"": null}' END)"#;
 
-const OR_EMPTY: &str = "OR s.reference = ''";
-
-// What is no array of strings has a NULL element: of such a place there is one row, or few.
 const JSON_ARRAY: &str = r#"
 jsonb_array_elements_text(
     CASE WHEN jsonb_path_exists({value}, 'strict $[*] ? (@.type() <> "string")',
                                 '{}', true) IS FALSE THEN {value}
-         WHEN jsonb_typeof({value}) <> 'null' THEN '[null]' END)"#;
+         WHEN jsonb_typeof({value}) <> 'null' THEN '[""]' END)"#;
 
-// The same of an array of objects. Whether they hold anything besides is told once they are read.
-const JSON_TOOLS: &str = r"
-jsonb_array_elements(CASE WHEN jsonb_typeof({value}) = 'array' THEN {value}
-                          WHEN jsonb_typeof({value}) <> 'null' THEN '[null]' END) ->> 'server_id'";
+// Every element an object with a string: as many strings as elements. Whether the objects hold anything
+// besides is told once they are read.
+const JSON_TOOLS: &str = r#"
+jsonb_array_elements_text(
+    CASE WHEN jsonb_typeof({value}) = 'null' THEN NULL
+         WHEN jsonb_typeof({value}) <> 'array' THEN '[""]'
+         WHEN jsonb_array_length({value}) <> jsonb_array_length({ids}) THEN '[""]'
+         ELSE {ids} END)"#;
+
+const TOOL_IDS: &str = r#"
+jsonb_path_query_array(
+    {value}, 'strict $[*] ? (@.type() == "object").server_id ? (@.type() == "string")', '{}', true)"#;
 
 /// Finds the rows of every table looked at that hold anything but unremarkable references; with
 /// `notes` also those of which something else may be worth a note.
@@ -68,11 +74,10 @@ pub async fn detect(
     let tables = schema.site_tables();
     let mut selects = Vec::new();
     for (place, table) in tables.iter().enumerate() {
-        for site in schema.sites(table) {
-            selects.push(select(place, table, site));
-            if notes {
-                selects.extend(noted(place, table, site));
-            }
+        let sites = schema.sites(table);
+        selects.push(select(place, table, &sites));
+        if notes {
+            selects.extend(sites.iter().filter_map(|site| noted(place, table, site)));
         }
     }
     let mut found: Vec<BTreeSet<String>> = vec![BTreeSet::new(); tables.len()];
@@ -87,7 +92,7 @@ pub async fn detect(
     };
     let unremarkable = |names| {
         let mut known = catalog.unremarkable(names);
-        known.retain(|reference| !(notes && is_noted(reference)));
+        known.retain(|reference| !(reference.is_empty() || notes && is_noted(reference)));
         known
     };
     let rows = sqlx::query(sql)
@@ -111,28 +116,49 @@ pub async fn detect(
         .collect())
 }
 
-fn select(place: usize, table: &SiteTable, site: &Site) -> String {
-    let (references, or) = match site.shape {
-        Shape::TextArray => (TEXT_ARRAY, ""),
-        Shape::JsonKeys => (JSON_KEYS, OR_EMPTY),
-        Shape::JsonArray => (JSON_ARRAY, ""),
-        Shape::JsonTools => (JSON_TOOLS, ""),
-    };
-    let names = match site.names {
-        Names::Servers => "1",
-        Names::ServerIds => "2",
-        Names::Toolsets => "3",
-    };
+fn select(place: usize, table: &SiteTable, sites: &[&Site]) -> String {
+    let (mut references, mut remarkable) = (Vec::new(), Vec::new());
+    for (at, site) in sites.iter().enumerate() {
+        let names = match site.names {
+            Names::Servers => "1",
+            Names::ServerIds => "2",
+            Names::Toolsets => "3",
+        };
+        let name = format!("r{at}");
+        references.push(format!("{} AS {name}", functions(site)));
+        remarkable.push(
+            REMARKABLE
+                .replace("{name}", &name)
+                .replace("{names}", names),
+        );
+    }
     let fragments = [
         ("{place}", place.to_string()),
-        ("{references}", references.replace("{value}", &value(site))),
+        ("{references}", references.join(", ")),
         ("{rows}", rows(table)),
-        ("{names}", names.to_owned()),
-        ("{or}", or.to_owned()),
+        ("{remarkable}", remarkable.join(" OR ")),
+        // Of a function's column too, or it would be checked before the functions are called.
+        (
+            "{rare}",
+            RARE.replace("{never}", "s.r0 IS NULL AND s.key IS NULL"),
+        ),
         ("{key}", ident(table.key)),
         ("{table}", ident(table.table)),
     ];
     statement(DETECT, &fragments).0
+}
+
+/// The SQL that yields the references of a place, a row each.
+fn functions(site: &Site) -> String {
+    let functions = match site.shape {
+        Shape::TextArray => TEXT_ARRAY,
+        Shape::JsonKeys => JSON_KEYS,
+        Shape::JsonArray => JSON_ARRAY,
+        Shape::JsonTools => JSON_TOOLS,
+    };
+    functions
+        .replace("{ids}", TOOL_IDS)
+        .replace("{value}", &value(site))
 }
 
 /// The clause that limits `table` to the row that matters.

@@ -6,7 +6,7 @@ use sqlx::{PgConnection, Row as _};
 
 use super::read::column_or;
 use super::schema::{AGENTS, GRANTED_TOOLSETS, KEYS, Schema};
-use super::sql::{failed, ident, statement};
+use super::sql::{RARE, failed, ident, statement};
 use crate::failure::Failure;
 use crate::litellm::owners::{
     ACCESS_GROUP_IDS, KEY_PARENTS, LINK, OWNER_TABLES, Owner, OwnerKind, OwnerTable, Parents,
@@ -37,15 +37,21 @@ pub async fn holders(
     }
 }
 
-// The keys are joined, and distinct, so that PostgreSQL hashes them: they stand in the plan once, where
-// `= ANY` in each branch puts them there once a table and ships every copy to every worker as text.
+// Of virtual keys there are as many as rows, so workers look for them: by `= ANY`, which hashes its array
+// (a join with it takes one process, as the planner has no workers for what has no table). In the other
+// tables together by a join: each array more in the plan is shipped to every worker, 30 to 50 ms for
+// 14,000 rows, be the table empty or not. It is distinct, so that the planner hashes it.
 //
 // The prefix of a token is made of those that are found, not of all.
 const OWNERS: &str = r#"
 SELECT o.kind, o.link, CASE WHEN o.secret THEN {prefix} ELSE o.id END,
        o.name, o.team, o.organization, o."user", o.agent, o.has_access_groups
-FROM ({selects}) AS o
-JOIN (SELECT DISTINCT unnest($1::text[]) AS key) AS k ON k.key = o.link"#;
+FROM ({keys}
+      WHERE CASE WHEN o.{link} = ANY ($1::text[]) THEN 1 ELSE 0 END = 1 AND {rare}
+      UNION ALL
+      SELECT o.*
+      FROM ({others}) AS o
+      JOIN (SELECT DISTINCT unnest($1::text[]) AS key) AS k ON k.key = o.link) AS o"#;
 
 // It is hashed once more where a token is stored as it is, so that not even a prefix is shown.
 pub(super) const PREFIX: &str = "
@@ -66,13 +72,22 @@ async fn owners(
     keys: &[String],
 ) -> Result<Owners, Failure> {
     let tables: Vec<&OwnerTable> = schema.owner_tables().collect();
-    let selects: Vec<String> = tables
+    // Both are in every schema that has permission rows.
+    let (of_keys, others): (Vec<_>, Vec<_>) = tables
         .iter()
-        .map(|owner| statement(OWNERS_OF_TABLE, &owner_fragments(schema, owner)).0)
-        .collect();
+        .partition(|table| table.kind == OwnerKind::Key);
+    let select =
+        |owner: &&OwnerTable| statement(OWNERS_OF_TABLE, &owner_fragments(schema, owner)).0;
+    let all = |tables: Vec<&OwnerTable>| -> Vec<String> { tables.iter().map(select).collect() };
     let fragments = [
         ("{prefix}", PREFIX.to_owned()),
-        ("{selects}", selects.join("\nUNION ALL\n")),
+        ("{keys}", all(of_keys).join("\nUNION ALL\n")),
+        ("{others}", all(others).join("\nUNION ALL\n")),
+        (
+            "{rare}",
+            RARE.replace("{never}", &format!("o.{} IS NULL", ident(LINK))),
+        ),
+        ("{link}", ident(LINK)),
     ];
     let sql = statement(OWNERS, &fragments);
     let rows = sqlx::query(sql)

@@ -171,7 +171,12 @@ impl Session {
                     -- locks. PostgreSQL 14 and later have it, on Linux for certain.
                     (SELECT set_config(name, '1000', true) FROM pg_settings
                      WHERE name = 'client_connection_check_interval'
-                       AND version() LIKE '%linux%')",
+                       AND version() LIKE '%linux%'),
+                    -- What few rows pass is for the workers to filter (see `RARE`), and to compile
+                    -- it takes longer than to run it.
+                    (SELECT set_config(name, '10', true) FROM pg_settings
+                     WHERE name = 'parallel_tuple_cost'),
+                    (SELECT set_config(name, 'off', true) FROM pg_settings WHERE name = 'jit')",
         )
         .persistent(false)
         .bind(&self.database.schema)

@@ -25,6 +25,15 @@ pub(super) fn statement(
     AssertSqlSafe(sql)
 }
 
+/// A condition that always holds and that the planner takes to hold for one row in 200, as it does an
+/// equality that it knows nothing of.
+///
+/// It would have every row of a large table pass from the parallel workers to the one process that
+/// filters them, where it expects that few of them are filtered out. So a filter that few rows pass
+/// says so with this and with `CASE WHEN ... THEN 1 ELSE 0 END = 1`; that, and a high price for each
+/// row that workers pass on (`Session::begin`), have the workers filter.
+pub(super) const RARE: &str = "CASE WHEN {never} THEN 1 ELSE 0 END = 0";
+
 /// Makes a [`Failure`] out of a driver's error, its kind chosen by SQLSTATE.
 ///
 /// `doing` completes the sentence "cannot ...".
