@@ -11,6 +11,30 @@ use crate::litellm::sites::{Choice, Group, PERMISSIONS};
 use crate::notify::{Redis, Told};
 use crate::repair::changeset::Change;
 
+/// The rows written that proxies keep by their ids, by primary key.
+#[derive(Debug, Default)]
+pub(super) struct Written {
+    permissions: Vec<String>,
+    access_groups: Vec<String>,
+}
+
+impl Written {
+    /// Adds what was written.
+    pub(super) fn add(&mut self, changes: &[Change]) {
+        for change in changes {
+            match change.table.group {
+                Group::Permissions => self.permissions.push(change.key.clone()),
+                Group::AccessGroups => self.access_groups.push(change.key.clone()),
+                Group::Toolsets | Group::Defaults => {}
+            }
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.permissions.is_empty() && self.access_groups.is_empty()
+    }
+}
+
 /// Whom to tell of a repair.
 #[derive(Debug)]
 pub(super) struct AfterCare {
@@ -29,26 +53,26 @@ impl AfterCare {
         Ok(Self { redis })
     }
 
-    /// Has the proxies forget the permission rows and access groups that were written; of the rest no
-    /// entry is kept by its id. By now the repair is committed, so
-    /// whatever goes wrong is a warning.
+    /// Whether there is anybody to tell.
+    pub(super) fn tells(&self) -> bool {
+        self.redis.is_some()
+    }
+
+    /// Has the proxies forget what was written; of toolsets and settings no entry is kept by its id. By
+    /// now the repair is committed, so whatever goes wrong is a warning.
     pub(super) async fn tell(
         &self,
         session: &mut Session,
-        changes: &[Change],
+        written: &Written,
         interrupt: &mut Interrupt,
     ) {
-        let Some(redis) = self.redis.as_ref().filter(|_| !changes.is_empty()) else {
+        let Some(redis) = self.redis.as_ref().filter(|_| !written.is_empty()) else {
             return;
         };
-        let of = |group: Group| -> Vec<String> {
-            let of_group = changes.iter().filter(|change| change.table.group == group);
-            of_group.map(|change| change.key.clone()).collect()
-        };
         let telling = async {
-            let mut keys = cache_keys(session, &of(Group::Permissions)).await?;
-            let groups = of(Group::AccessGroups);
-            keys.extend(groups.iter().map(|group| CacheKey::of_access_group(group)));
+            let mut keys = cache_keys(session, &written.permissions).await?;
+            let groups = written.access_groups.iter();
+            keys.extend(groups.map(|group| CacheKey::of_access_group(group)));
             redis.forget(keys).await
         };
         match interrupt.race(telling, "after the commit").await {
@@ -87,7 +111,7 @@ async fn cache_keys(session: &mut Session, rows: &[String]) -> Result<Vec<CacheK
     let hashes = tokens::hashes(connection, schema, rows).await?;
     open.rollback().await?;
     let mut keys: Vec<CacheKey> = rows.iter().map(|row| CacheKey::of_row(row)).collect();
-    keys.extend(owners.values().flatten().flat_map(CacheKey::of_owner));
+    keys.extend(owners.all().flat_map(|owner| CacheKey::of_owner(&owner)));
     keys.extend(hashes.into_iter().map(CacheKey::of_key));
     keys.sort_unstable();
     keys.dedup();

@@ -129,19 +129,31 @@ impl PlaceArgs {
         })
     }
 
-    /// Refuses where a reference asked about was not found anywhere.
-    pub(super) fn check_references(
-        &self,
-        plans: &[RowPlan],
-        catalog: &ServerCatalog,
-    ) -> Result<(), Failure> {
-        let found = plans.iter().flat_map(|plan| &plan.audit.findings);
-        let found: BTreeSet<&str> = found.filter_map(|f| f.reference.as_deref()).collect();
-        let mut missing = self
-            .reference
-            .iter()
-            .filter(|r| !found.contains(r.as_str()));
-        let Some(reference) = missing.next() else {
+    /// The references asked about, to be ticked off.
+    pub(super) fn asked(&self) -> Asked {
+        Asked {
+            missing: self.reference.clone(),
+        }
+    }
+}
+
+/// The references that the operator asked about and that were not found yet.
+pub(super) struct Asked {
+    missing: Vec<String>,
+}
+
+impl Asked {
+    /// Ticks off what these rows name.
+    pub(super) fn see(&mut self, plans: &[RowPlan]) {
+        let findings = || plans.iter().flat_map(|plan| &plan.audit.findings);
+        let found =
+            |reference: &String| findings().any(|f| f.reference.as_ref() == Some(reference));
+        self.missing.retain(|reference| !found(reference));
+    }
+
+    /// Refuses where a reference was not found anywhere.
+    pub(super) fn check(&self, catalog: &ServerCatalog) -> Result<(), Failure> {
+        let Some(reference) = self.missing.first() else {
             return Ok(());
         };
         let why = match catalog.resolve(reference) {

@@ -1,17 +1,20 @@
 //! `fix`: plans, writes and checks every change in one transaction, and then commits or not.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::sync::Arc;
 
-use super::aftercare::AfterCare;
+use super::aftercare::{AfterCare, Written};
 use super::asked::places;
 use super::journal::{ChangesetFile, Run, SavedChangeset};
-use super::output::print;
+use super::output::{cannot_put_aside, gathering, print};
 use super::planning::Planner;
 use super::retry::{CHUNK, Patience, retried};
 use super::writing::{moved, write_rows};
-use super::{Beyond, Interrupt, consent, tell_left_out, warn_unknown_owners, warn_unset};
+use super::{
+    Beyond, Interrupt, consent, tell_left_out, warn_of_config_servers, warn_unknown_owners,
+    warn_unset,
+};
 use crate::cli::{FixArgs, Format};
 use crate::db::schema::{Database, Purpose, Schema};
 use crate::db::session::{Connection, Open, Session};
@@ -22,11 +25,12 @@ use crate::litellm::access;
 use crate::litellm::release::Release;
 use crate::litellm::row::{Row, Value};
 use crate::litellm::server::{Resolution, ServerCatalog};
-use crate::litellm::sites::{Choice, SiteTable, TABLES};
+use crate::litellm::sites::{Choice, Names, SiteTable, TABLES};
 use crate::repair::changeset::{self, Change};
 use crate::repair::compare::{self, Conflict};
 use crate::repair::plan::RowPlan;
 use crate::repair::policy::{Policy, WriteConsent};
+use crate::report::found::Found;
 use crate::report::{Ending, Report, ServerCounts, table};
 
 /// What one run of the transaction is to end in.
@@ -42,7 +46,9 @@ enum Finish<'a> {
 
 /// What one run of the transaction planned, wrote and checked.
 struct Repair {
-    plans: Vec<RowPlan>,
+    found: Found,
+    /// The rows written.
+    written: Written,
     /// Where a saved plan no longer holds; nothing is committed then.
     conflicts: Vec<Conflict>,
     servers: ServerCounts,
@@ -51,7 +57,7 @@ struct Repair {
 
 impl Repair {
     fn changes_nothing(&self) -> bool {
-        self.plans.iter().all(|plan| plan.edits.is_empty())
+        self.found.summary().rows_changed == 0
     }
 }
 
@@ -106,6 +112,7 @@ pub async fn run(args: &FixArgs) -> Result<Outcome, Failure> {
         run,
         beyond,
         after_care,
+        asks,
         interrupt: Interrupt::listen()?,
     };
     let open = args.connection.open(write.lock_timeout);
@@ -164,6 +171,7 @@ struct Fix<'a> {
     run: Run,
     beyond: Beyond,
     after_care: AfterCare,
+    asks: bool,
     interrupt: Interrupt,
 }
 
@@ -191,7 +199,7 @@ impl Fix<'_> {
         };
         let finish = Finish::Commit {
             consent: &consent,
-            shown: Some(&report.plans),
+            shown: Some(report.plans()),
         };
         let repair = self.repair(session, finish, out).await?;
         if !repair.conflicts.is_empty() {
@@ -256,6 +264,9 @@ impl Fix<'_> {
             run: &self.run,
             beyond: &self.beyond,
             database: &database,
+            // What a prompt shows, and is then held to, is needed whole.
+            keeps: self.asks,
+            tells: self.after_care.tells(),
         };
         let work = job.prepare(&mut open, patience, out.as_deref_mut());
         let repair = self.interrupt.guard(work).await?;
@@ -271,12 +282,13 @@ impl Fix<'_> {
             return Ok(repair);
         }
         if let Some(shown) = shown {
-            check_as_shown(shown, &repair.plans)?;
+            check_as_shown(shown, repair.found.plans())?;
         }
         let journal = out.filter(|_| !repair.changes_nothing());
         self.interrupt.commit(open, consent, journal).await?;
-        let changes: Vec<Change> = repair.plans.iter().filter_map(RowPlan::change).collect();
-        let telling = self.after_care.tell(session, &changes, &mut self.interrupt);
+        let telling = self
+            .after_care
+            .tell(session, &repair.written, &mut self.interrupt);
         telling.await;
         Ok(repair)
     }
@@ -290,6 +302,10 @@ struct Job<'a> {
     run: &'a Run,
     beyond: &'a Beyond,
     database: &'a Database,
+    /// Whether every row is kept, whatever the report needs.
+    keeps: bool,
+    /// Whether proxies are told which rows were written.
+    tells: bool,
 }
 
 impl Job<'_> {
@@ -311,9 +327,7 @@ impl Job<'_> {
         let selection = self.args.places.selection(connection, schema).await?;
         let catalog = self.beyond.catalog(connection, schema).await?;
         warn_unset(&catalog);
-        self.beyond
-            .warn_of_config_servers(connection, schema, &catalog)
-            .await?;
+        warn_of_config_servers(&catalog);
         if let Some(out) = out.as_deref_mut() {
             out.begin(self.header(&catalog))?;
         }
@@ -343,13 +357,20 @@ impl Job<'_> {
             policy: self.policy,
             notes: false,
         };
-        let mut plans = Vec::new();
+        let mut report = if self.keeps {
+            Found::kept()
+        } else {
+            gathering(&self.args.output)
+        };
+        let mut written = Written::default();
+        let mut removed = Removed::new();
+        let mut asked = self.args.places.asked();
         let mut conflicts = Vec::new();
         for (table, keys) in locked {
             // After every lock, so that they are still the owners at the commit.
-            let mut owners = holders::holders(connection, schema, table, &keys).await?;
+            let owners = holders::holders(connection, schema, table, &keys).await?;
             for chunk in keys.chunks(CHUNK) {
-                let mut rows = read::rows(connection, schema, table, chunk, &mut owners).await?;
+                let mut rows = read::rows(connection, schema, table, chunk, &owners).await?;
                 rows.retain(|row| selection.takes(row));
                 let mut now = judge.plan(connection, table, &rows).await?;
                 if self.saved.is_some() {
@@ -361,7 +382,15 @@ impl Job<'_> {
                 }
                 let stored = write_rows(connection, schema, table, &rows, &changes).await?;
                 check_nothing_left(&stored, &now, &catalog)?;
-                plans.extend(now);
+                for edit in now.iter().flat_map(|plan| &plan.edits) {
+                    let names = edit.site().names;
+                    removed.extend(edit.removed().iter().map(|r| (names, r.clone())));
+                }
+                if self.tells {
+                    written.add(&changes);
+                }
+                asked.see(&now);
+                report.add(now, false).map_err(cannot_put_aside)?;
             }
         }
         // What is left of the plan has no row any more.
@@ -370,12 +399,14 @@ impl Job<'_> {
                 .values()
                 .flat_map(|change| compare::with_plan(change, None, None, &catalog)),
         );
-        self.args.places.check_references(&plans, &catalog)?;
-        self.check_size(connection, schema, &plans).await?;
+        asked.check(&catalog)?;
+        let rows = report.summary().rows_changed;
+        self.check_size(connection, schema, rows).await?;
         let now = self.beyond.catalog(connection, schema).await?;
-        check_still_gone(&plans, &now)?;
+        check_still_gone(&removed, &now)?;
         Ok(Repair {
-            plans,
+            found: report,
+            written,
             conflicts,
             servers: (&catalog).into(),
             release: schema.release(),
@@ -400,10 +431,9 @@ impl Job<'_> {
         &self,
         connection: &mut Connection,
         schema: &Schema,
-        plans: &[RowPlan],
+        rows: usize,
     ) -> Result<(), Failure> {
         let repair = &self.args.repair;
-        let rows = plans.iter().filter(|plan| !plan.edits.is_empty()).count();
         if let Some(most) = repair.max_rows.filter(|most| rows > *most) {
             return Err(Failure::new(
                 Kind::Refused,
@@ -532,15 +562,12 @@ fn refuse_empty_server_table(rows: usize) -> Failure {
     )
 }
 
+/// The references removed, and how they were resolved.
+type Removed = BTreeSet<(Names, String)>;
+
 /// A server may have been created since the table was read: its grants must not be lost.
-fn check_still_gone(plans: &[RowPlan], now: &ServerCatalog) -> Result<(), Failure> {
-    let edits = plans.iter().flat_map(|plan| &plan.edits);
-    let mut removed = edits.flat_map(|edit| {
-        let names = edit.site().names;
-        edit.removed()
-            .iter()
-            .map(move |reference| (names, reference))
-    });
+fn check_still_gone(removed: &Removed, now: &ServerCatalog) -> Result<(), Failure> {
+    let mut removed = removed.iter();
     let back = removed.find(|(names, r)| now.resolve_as(*names, r) != Resolution::Stale);
     match back.map(|(_, reference)| reference) {
         None => Ok(()),
@@ -573,7 +600,7 @@ fn report(session: &Session, repair: Repair, ending: Ending) -> Report {
         release: repair.release,
         servers: repair.servers,
         ending,
-        plans: repair.plans,
+        found: repair.found,
         conflicts: repair.conflicts,
         journal: None,
         plan: None,

@@ -29,8 +29,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use self::config::ConfigFile;
 use self::journal::ChangesetFile;
 use crate::cli::{ConnectionArgs, LITELLM_CONFIG, ServerArgs, kept_sources};
-use crate::db::read;
 use crate::db::schema::Schema;
+use crate::db::servers;
 use crate::db::session::{Connection, Open, Session, Timeouts};
 use crate::db::target::Target;
 use crate::failure::{Failure, Kind};
@@ -91,23 +91,20 @@ impl Beyond {
         connection: &mut Connection,
         schema: &Schema,
     ) -> Result<ServerCatalog, Failure> {
-        let servers = read::servers(connection, schema).await?;
+        let told = servers::told(connection, schema).await?;
         let config = match self.config_servers(schema.derivation())? {
-            None => ConfigServers::Unknown {
-                clients: read::clients(connection, schema).await?,
-            },
+            None => ConfigServers::Unknown(told.signs),
             Some((_, servers)) => ConfigServers::Known(servers),
         };
         let mut remaps = self.previous_remaps(&config, schema)?;
-        let catalog = ServerCatalog::new(&servers, self.kept.clone(), config);
+        let catalog = ServerCatalog::new(&told.servers, self.kept.clone(), config);
         remaps.retain(|old, _| catalog.resolve(old) == Resolution::Stale);
         remaps.extend(self.remaps.clone());
         let catalog = catalog.remapping(&remaps).map_err(|bad| {
             Failure::new(Kind::Refused, format!("cannot remap: {bad}"))
                 .hint("remap from a deleted server to one that is served; scan tells them apart")
         })?;
-        let toolsets = read::toolsets(connection, schema).await?;
-        let catalog = catalog.with_toolsets(toolsets);
+        let catalog = catalog.with_toolsets(told.toolsets);
         Ok(match &self.asked {
             None => catalog,
             Some(references) => catalog.asked_about(references.clone()),
@@ -160,30 +157,23 @@ impl Beyond {
         }
         Ok(remaps(&previous?.concat(), now.servers()))
     }
+}
 
-    /// Warns where nothing was said of config servers and the database itself tells of some: one
-    /// with a pinned id that is shaped as a row's would be taken for deleted.
-    pub(crate) async fn warn_of_config_servers(
-        &self,
-        connection: &mut Connection,
-        schema: &Schema,
-        catalog: &ServerCatalog,
-    ) -> Result<(), Failure> {
-        let ConfigServers::Unknown { clients } = catalog.config() else {
-            return Ok(());
-        };
-        let saved = read::has_saved_servers(connection, schema).await?;
-        let sign = match (clients.len(), saved) {
-            (0, false) => return Ok(()),
-            (0, true) => "a proxy has saved a config with a section mcp_servers".to_owned(),
-            (n, _) => format!("proxies have OAuth clients for {n} server(s) without a row"),
-        };
-        warn(format_args!(
-            "there are servers in a config.yaml: {sign}. Give it with --litellm-config; without it \
-             one whose pinned server_id looks like a UUID is taken for deleted"
-        ));
-        Ok(())
-    }
+/// Warns where nothing was said of config servers and the database itself tells of some: one with a
+/// pinned id that is shaped as a row's would be taken for deleted.
+pub(crate) fn warn_of_config_servers(catalog: &ServerCatalog) {
+    let ConfigServers::Unknown(signs) = catalog.config() else {
+        return;
+    };
+    let sign = match (signs.clients.len(), signs.saved) {
+        (0, false) => return,
+        (0, true) => "a proxy has saved a config with a section mcp_servers".to_owned(),
+        (n, _) => format!("proxies have OAuth clients for {n} server(s) without a row"),
+    };
+    warn(format_args!(
+        "there are servers in a config.yaml: {sign}. Give it with --litellm-config; without it one \
+         whose pinned server_id looks like a UUID is taken for deleted"
+    ));
 }
 
 /// Warns of config servers whose ids cannot be derived here.

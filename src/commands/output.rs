@@ -7,7 +7,23 @@ use super::Interrupt;
 use crate::cli::{Format, OutputArgs};
 use crate::failure::{Failure, Kind};
 use crate::report::Render;
+use crate::report::found::Found;
 use crate::report::markdown::quoted;
+
+/// What a report in this form needs of what is found.
+pub(super) fn gathering(args: &OutputArgs) -> Found {
+    match args.format {
+        Format::Ndjson => Found::put_aside(),
+        Format::Table | Format::Json | Format::Csv | Format::Markdown => Found::kept(),
+    }
+}
+
+/// That what was found cannot be put aside until it is printed.
+pub(super) fn cannot_put_aside(error: io::Error) -> Failure {
+    Failure::caused(Kind::Error, error)
+        .context("cannot put the report aside")
+        .hint("make room in the folder for temporary files, or name another with TMPDIR")
+}
 
 /// Prints a report as the operator asked for it.
 pub(super) async fn print<R: Render + Send + Sync + 'static>(

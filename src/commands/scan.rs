@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use super::asked::places;
-use super::output::print;
+use super::output::{cannot_put_aside, gathering, print};
 use super::planning::Planner;
-use super::{Beyond, Interrupt, tell_left_out, warn, warn_unknown_owners, warn_unset};
+use super::{
+    Beyond, Interrupt, tell_left_out, warn, warn_of_config_servers, warn_unknown_owners, warn_unset,
+};
 use crate::cli::ScanArgs;
 use crate::db::schema::Purpose;
 use crate::db::session::Session;
@@ -54,9 +56,7 @@ async fn look(args: &ScanArgs, session: &mut Session, beyond: &Beyond) -> Result
     let selection = args.places.selection(connection, schema).await?;
     let catalog = beyond.catalog(connection, schema).await?;
     warn_unset(&catalog);
-    beyond
-        .warn_of_config_servers(connection, schema, &catalog)
-        .await?;
+    warn_of_config_servers(&catalog);
     let found = detect::detect(connection, schema, &catalog, args.notes).await?;
     if catalog.rows() == 0 && !found.is_empty() {
         warn("the MCP server table is empty: make sure that this is the right database");
@@ -67,17 +67,20 @@ async fn look(args: &ScanArgs, session: &mut Session, beyond: &Beyond) -> Result
         policy: Policy::default(),
         notes: args.notes,
     };
-    let mut plans = Vec::new();
+    let mut report = gathering(&args.output);
+    let mut asked = args.places.asked();
     for (table, mut keys) in found {
         keys.retain(|key| selection.takes_key(key));
-        let mut owners = holders::holders(connection, schema, table, &keys).await?;
+        let owners = holders::holders(connection, schema, table, &keys).await?;
         for chunk in keys.chunks(CHUNK) {
-            let mut rows = read::rows(connection, schema, table, chunk, &mut owners).await?;
+            let mut rows = read::rows(connection, schema, table, chunk, &owners).await?;
             rows.retain(|row| selection.takes(row));
-            plans.extend(planner.plan(connection, table, &rows).await?);
+            let plans = planner.plan(connection, table, &rows).await?;
+            asked.see(&plans);
+            report.add(plans, true).map_err(cannot_put_aside)?;
         }
     }
-    args.places.check_references(&plans, &catalog)?;
+    asked.check(&catalog)?;
     let release = schema.release();
     open.rollback().await?;
     Ok(Report {
@@ -85,7 +88,7 @@ async fn look(args: &ScanArgs, session: &mut Session, beyond: &Beyond) -> Result
         release,
         servers: (&catalog).into(),
         ending: Ending::Scanned,
-        plans,
+        found: report,
         conflicts: Vec::new(),
         journal: None,
         plan: None,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::Arc;
 
-use super::aftercare::AfterCare;
+use super::aftercare::{AfterCare, Written};
 use super::journal::{ChangesetFile, Run, SavedChangeset};
 use super::output::print;
 use super::retry::{CHUNK, Patience, retried};
@@ -174,8 +174,10 @@ impl Undo<'_> {
         self.interrupt
             .commit(open, consent, out.as_deref_mut())
             .await?;
+        let mut written = Written::default();
+        written.add(&undone.changes);
         self.after_care
-            .tell(session, &undone.changes, &mut self.interrupt)
+            .tell(session, &written, &mut self.interrupt)
             .await;
         undone.journal = out.map(|out| out.path().display().to_string());
         undone.ending = if undone.changes.is_empty() {

@@ -339,8 +339,8 @@ pub async fn rows_of_team_keys(
         .await
         .map_err(failed("read the keys of a team"))?;
     let keys = unique(found.iter().map(|(_, key)| key));
-    let mut owners = holders::holders(connection, schema, &PERMISSIONS, &keys).await?;
-    let rows = read::rows(connection, schema, &PERMISSIONS, &keys, &mut owners).await?;
+    let owners = holders::holders(connection, schema, &PERMISSIONS, &keys).await?;
+    let rows = read::rows(connection, schema, &PERMISSIONS, &keys, &owners).await?;
     let rows: BTreeMap<String, Row> = rows.into_iter().map(|row| (row.key.clone(), row)).collect();
     let of_team = |(team, key): (String, String)| Some((team, rows.get(&key)?.clone()));
     Ok(found.into_iter().filter_map(of_team).collect())

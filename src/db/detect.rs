@@ -1,7 +1,6 @@
 //! Finding the rows worth a look, within PostgreSQL: only they travel.
 
-use std::collections::BTreeSet;
-
+use futures_util::TryStreamExt as _;
 use sqlx::{PgConnection, Row as _};
 
 use super::read::value;
@@ -71,6 +70,7 @@ pub async fn detect(
     catalog: &ServerCatalog,
     notes: bool,
 ) -> Result<Found, Failure> {
+    const DOING: &str = "look for stale references";
     let tables = schema.site_tables();
     let mut selects = Vec::new();
     for (place, table) in tables.iter().enumerate() {
@@ -80,7 +80,7 @@ pub async fn detect(
             selects.extend(sites.iter().filter_map(|site| noted(place, table, site)));
         }
     }
-    let mut found: Vec<BTreeSet<String>> = vec![BTreeSet::new(); tables.len()];
+    let mut found: Vec<Vec<String>> = vec![Vec::new(); tables.len()];
     if selects.is_empty() {
         return Ok(Found::new());
     }
@@ -95,25 +95,24 @@ pub async fn detect(
         known.retain(|reference| !(reference.is_empty() || notes && is_noted(reference)));
         known
     };
-    let rows = sqlx::query(sql)
+    let mut rows = sqlx::query(sql)
         .persistent(false)
         .bind(unremarkable(Names::Servers))
         .bind(unremarkable(Names::ServerIds))
         .bind(unremarkable(Names::Toolsets))
-        .fetch_all(connection)
-        .await
-        .map_err(failed("look for stale references"))?;
-    for row in rows {
+        .fetch(connection);
+    while let Some(row) = rows.try_next().await.map_err(failed(DOING))? {
         let place: i32 = row.get(0);
         if let Some(found) = usize::try_from(place).ok().and_then(|at| found.get_mut(at)) {
-            found.insert(row.get(1));
+            found.push(row.get(1));
         }
     }
-    let keys = found.into_iter().map(|keys| keys.into_iter().collect());
-    let found = tables.iter().copied().zip(keys);
-    Ok(found
-        .filter(|(_, keys): &(_, Vec<String>)| !keys.is_empty())
-        .collect())
+    for keys in &mut found {
+        keys.sort_unstable();
+        keys.dedup();
+    }
+    let found = tables.iter().copied().zip(found);
+    Ok(found.filter(|(_, keys)| !keys.is_empty()).collect())
 }
 
 fn select(place: usize, table: &SiteTable, sites: &[&Site]) -> String {

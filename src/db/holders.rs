@@ -1,7 +1,8 @@
 //! Who is affected by a row: who links to it, or has been given it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
+use futures_util::TryStreamExt as _;
 use sqlx::{PgConnection, Row as _};
 
 use super::read::column_or;
@@ -14,7 +15,92 @@ use crate::litellm::owners::{
 use crate::litellm::sites::{ACCESS_GROUPS, Group, PERMISSIONS, SiteTable};
 
 /// Whom rows affect, by primary key.
-pub type Owners = BTreeMap<String, Vec<Owner>>;
+///
+/// They are all read at once, and there may be hundreds of thousands. So they are packed, in a third of
+/// the memory that they would take as values.
+#[derive(Debug, Default)]
+pub struct Owners {
+    /// For each owner the key of a row, and the owner as JSON.
+    text: String,
+    /// Where these begin, and where the owner ends; ordered by key.
+    places: Vec<[usize; 3]>,
+}
+
+/// [`Owner`] as it is packed, without names.
+type Packed = (
+    OwnerKind,
+    String,
+    Option<String>,
+    [Option<String>; KEY_PARENTS.len()],
+    bool,
+);
+
+impl Owners {
+    fn add(&mut self, row: &str, owner: Owner) {
+        let key = self.text.len();
+        self.text.push_str(row);
+        let packed = self.text.len();
+        let Parents {
+            team,
+            organization,
+            user,
+            agent,
+        } = owner.parents;
+        let parents = [team, organization, user, agent];
+        let fields: Packed = (
+            owner.kind,
+            owner.id,
+            owner.name,
+            parents,
+            owner.has_access_groups,
+        );
+        self.text.push_str(&serde_json::json!(fields).to_string());
+        self.places.push([key, packed, self.text.len()]);
+    }
+
+    fn sorted(mut self) -> Self {
+        let text = &self.text;
+        self.places
+            .sort_unstable_by(|a, b| text[a[0]..a[1]].cmp(&text[b[0]..b[1]]));
+        self
+    }
+
+    /// Those of one row, ordered by kind.
+    #[must_use]
+    pub fn of(&self, row: &str) -> Vec<Owner> {
+        let key = |place: &[usize; 3]| &self.text[place[0]..place[1]];
+        let first = self.places.partition_point(|place| key(place) < row);
+        let of_row = self.places[first..].iter().take_while(|p| key(p) == row);
+        let mut owners: Vec<Owner> = of_row.filter_map(|place| self.unpacked(place)).collect();
+        owners.sort_unstable();
+        owners.dedup();
+        owners.shrink_to_fit();
+        owners
+    }
+
+    /// Those of every row.
+    pub fn all(&self) -> impl Iterator<Item = Owner> {
+        self.places.iter().filter_map(|place| self.unpacked(place))
+    }
+
+    /// What was packed here is there to be unpacked.
+    fn unpacked(&self, &[_, start, end]: &[usize; 3]) -> Option<Owner> {
+        let packed: Packed = serde_json::from_str(&self.text[start..end]).ok()?;
+        let (kind, id, name, [team, organization, user, agent], has_access_groups) = packed;
+        Some(Owner {
+            kind,
+            id,
+            name,
+            parents: Parents {
+                team,
+                organization,
+                user,
+                agent,
+            },
+            has_access_groups,
+        })
+    }
+}
 
 /// Reads whom the rows of `table` with the given keys affect: of permission rows those who link to
 /// them, of an access group those who have it, of a toolset those whose permission rows name it. What
@@ -33,7 +119,7 @@ pub async fn holders(
         Group::Permissions => owners(connection, schema, keys).await,
         Group::AccessGroups => members(connection, schema, keys).await,
         Group::Toolsets => users(connection, schema, keys).await,
-        Group::Defaults => Ok(Owners::new()),
+        Group::Defaults => Ok(Owners::default()),
     }
 }
 
@@ -71,6 +157,7 @@ async fn owners(
     schema: &Schema,
     keys: &[String],
 ) -> Result<Owners, Failure> {
+    const DOING: &str = "read who links to the permission rows";
     let tables: Vec<&OwnerTable> = schema.owner_tables().collect();
     // Both are in every schema that has permission rows.
     let (of_keys, others): (Vec<_>, Vec<_>) = tables
@@ -90,19 +177,17 @@ async fn owners(
         ("{link}", ident(LINK)),
     ];
     let sql = statement(OWNERS, &fragments);
-    let rows = sqlx::query(sql)
+    let mut rows = sqlx::query(sql)
         .persistent(false)
         .bind(keys)
-        .fetch_all(connection)
-        .await
-        .map_err(failed("read who links to the permission rows"))?;
-    let mut owners = Owners::new();
-    for row in rows {
+        .fetch(connection);
+    let mut owners = Owners::default();
+    while let Some(row) = rows.try_next().await.map_err(failed(DOING))? {
         let kind: &str = row.get(0);
         let Some(table) = tables.iter().find(|table| table.kind.name() == kind) else {
             continue;
         };
-        owners.entry(row.get(1)).or_default().push(Owner {
+        let owner = Owner {
             kind: table.kind,
             id: row.get(2),
             name: row.get(3),
@@ -113,12 +198,10 @@ async fn owners(
                 agent: row.get(7),
             },
             has_access_groups: row.get(8),
-        });
+        };
+        owners.add(row.get(1), owner);
     }
-    for owners in owners.values_mut() {
-        owners.sort_unstable();
-    }
-    Ok(owners)
+    Ok(owners.sorted())
 }
 
 fn owner_fragments(schema: &Schema, owner: &OwnerTable) -> [(&'static str, String); 11] {
@@ -206,7 +289,7 @@ async fn members(
         }
     }
     if selects.is_empty() || keys.is_empty() {
-        return Ok(Owners::new());
+        return Ok(Owners::default());
     }
     let fragments = [
         ("{prefix}", PREFIX.to_owned()),
@@ -218,24 +301,22 @@ async fn members(
         .fetch_all(connection)
         .await
         .map_err(failed("read who has the access groups"))?;
-    let mut members = Owners::new();
+    let mut members = Owners::default();
     for row in rows {
         let kind: &str = row.get(0);
         let Some(table) = OWNER_TABLES.iter().find(|table| table.kind.name() == kind) else {
             continue;
         };
-        members.entry(row.get(1)).or_default().push(Owner {
+        let member = Owner {
             kind: table.kind,
             id: row.get(2),
             name: row.get(3),
             parents: Parents::default(),
             has_access_groups: true,
-        });
+        };
+        members.add(row.get(1), member);
     }
-    for members in members.values_mut() {
-        members.sort_unstable();
-    }
-    Ok(members)
+    Ok(members.sorted())
 }
 
 fn qualified_or_null(schema: &Schema, owner: &OwnerTable) -> String {
@@ -256,7 +337,7 @@ async fn users(
     keys: &[String],
 ) -> Result<Owners, Failure> {
     if !schema.has(PERMISSIONS.table, GRANTED_TOOLSETS) || keys.is_empty() {
-        return Ok(Owners::new());
+        return Ok(Owners::default());
     }
     let fragments = [
         ("{key}", ident(PERMISSIONS.key)),
@@ -272,14 +353,11 @@ async fn users(
     let rows: BTreeSet<&String> = naming.iter().map(|(_, row)| row).collect();
     let rows: Vec<String> = rows.into_iter().cloned().collect();
     let owners = owners(connection, schema, &rows).await?;
-    let mut users = Owners::new();
+    let mut users = Owners::default();
     for (toolset, row) in naming {
-        let of_row = owners.get(&row).into_iter().flatten().cloned();
-        users.entry(toolset).or_default().extend(of_row);
+        for owner in owners.of(&row) {
+            users.add(&toolset, owner);
+        }
     }
-    for users in users.values_mut() {
-        users.sort_unstable();
-        users.dedup();
-    }
-    Ok(users)
+    Ok(users.sorted())
 }

@@ -12,6 +12,7 @@ pub mod holders;
 pub mod read;
 pub mod schema;
 pub mod script;
+pub mod servers;
 pub mod session;
 mod sql;
 pub mod target;

@@ -1,63 +1,15 @@
-//! What is read of LiteLLM's tables: the servers, and the rows that name them.
-
-use std::collections::BTreeSet;
+//! What is read of the rows that name servers.
 
 use sqlx::postgres::PgRow;
 use sqlx::{Connection as _, PgConnection, Row as _};
 
 use super::holders::{self, Owners};
-use super::schema::{
-    CONFIG, OAUTH_CLIENTS, SERVER_COLUMNS, SERVER_ID, SERVER_SCOPE, SERVER_TABLE, Schema,
-};
+use super::schema::Schema;
 use super::sql::{failed, ident, is_lock_not_available, statement};
 use crate::failure::Failure;
 use crate::litellm::owners::OwnerKind;
 use crate::litellm::row::{Cell, Row, Value};
-use crate::litellm::server::Server;
-use crate::litellm::sites::{Shape, Site, SiteTable, TOOLSETS};
-
-const SERVERS: &str = "SELECT {id}, {name}, {alias}, {approval}, {tags}, {open} FROM {table} AS t";
-
-/// Reads every row of the server table, whatever its state.
-///
-/// # Errors
-///
-/// What the server said.
-pub async fn servers(
-    connection: &mut PgConnection,
-    schema: &Schema,
-) -> Result<Vec<Server>, Failure> {
-    let [name, alias, approval] =
-        SERVER_COLUMNS.map(|column| column_or(schema, SERVER_TABLE, column, "NULL::text"));
-    let [tags, open] = SERVER_SCOPE;
-    let sql = statement(
-        SERVERS,
-        &[
-            ("{id}", ident(SERVER_ID)),
-            ("{name}", name),
-            ("{alias}", alias),
-            ("{approval}", approval),
-            ("{tags}", texts_or_none(schema, SERVER_TABLE, tags)),
-            ("{open}", column_or(schema, SERVER_TABLE, open, "false")),
-            ("{table}", ident(SERVER_TABLE)),
-        ],
-    );
-    let rows = sqlx::raw_sql(sql)
-        .fetch_all(connection)
-        .await
-        .map_err(failed("read the MCP servers"))?;
-    Ok(rows
-        .iter()
-        .map(|row| Server {
-            server_id: row.get(0),
-            server_name: row.get(1),
-            alias: row.get(2),
-            approval_status: row.get(3),
-            tags: row.get(4),
-            allow_all_keys: row.get::<Option<bool>, _>(5).unwrap_or_default(),
-        })
-        .collect())
-}
+use crate::litellm::sites::{Shape, Site, SiteTable};
 
 /// A column, or `otherwise` where this database has none such.
 pub(super) fn column_or(schema: &Schema, table: &str, column: &str, otherwise: &str) -> String {
@@ -73,88 +25,6 @@ pub(super) fn column_or(schema: &Schema, table: &str, column: &str, otherwise: &
 pub(super) fn texts_or_none(schema: &Schema, table: &str, column: &str) -> String {
     let column = column_or(schema, table, column, "'{}'::text[]");
     format!("ARRAY(SELECT e.text FROM unnest({column}) AS e (text) WHERE e.text IS NOT NULL)")
-}
-
-const CLIENTS: &str = r"
-SELECT o.{id} FROM {clients} AS o
-WHERE NOT EXISTS (SELECT FROM {servers} AS s WHERE s.{id} = o.{id})";
-
-/// Reads the ids of servers without a row that proxies have OAuth clients for; none where this role
-/// may not.
-///
-/// # Errors
-///
-/// What the server said.
-pub async fn clients(
-    connection: &mut PgConnection,
-    schema: &Schema,
-) -> Result<BTreeSet<String>, Failure> {
-    if !schema.may_read(OAUTH_CLIENTS, SERVER_ID) {
-        return Ok(BTreeSet::new());
-    }
-    let sql = statement(
-        CLIENTS,
-        &[
-            ("{id}", ident(SERVER_ID)),
-            ("{clients}", ident(OAUTH_CLIENTS)),
-            ("{servers}", ident(SERVER_TABLE)),
-        ],
-    );
-    let rows = sqlx::raw_sql(sql)
-        .fetch_all(connection)
-        .await
-        .map_err(failed("read which servers have an OAuth client"))?;
-    Ok(rows.iter().map(|row| row.get(0)).collect())
-}
-
-const SAVED_SERVERS: &str =
-    "SELECT EXISTS (SELECT FROM {config} AS c WHERE c.{name} = 'mcp_servers')";
-
-/// Tells whether a proxy has saved a config with MCP servers; their values hold secrets and are not
-/// read. False where this role may not ask.
-///
-/// # Errors
-///
-/// What the server said.
-pub async fn has_saved_servers(
-    connection: &mut PgConnection,
-    schema: &Schema,
-) -> Result<bool, Failure> {
-    let (config, name) = CONFIG;
-    if !schema.may_read(config, name) {
-        return Ok(false);
-    }
-    let fragments = [("{config}", ident(config)), ("{name}", ident(name))];
-    let row = sqlx::raw_sql(statement(SAVED_SERVERS, &fragments))
-        .fetch_one(connection)
-        .await
-        .map_err(failed("look for a saved config"))?;
-    Ok(row.get(0))
-}
-
-const TOOLSET_IDS: &str = "SELECT t.{key} FROM {table} AS t";
-
-/// Reads the ids of the toolsets; none where this database has no such table.
-///
-/// # Errors
-///
-/// What the server said.
-pub async fn toolsets(
-    connection: &mut PgConnection,
-    schema: &Schema,
-) -> Result<BTreeSet<String>, Failure> {
-    if !schema.has(TOOLSETS.table, TOOLSETS.key) {
-        return Ok(BTreeSet::new());
-    }
-    let fragments = [
-        ("{key}", ident(TOOLSETS.key)),
-        ("{table}", ident(TOOLSETS.table)),
-    ];
-    let rows = sqlx::raw_sql(statement(TOOLSET_IDS, &fragments))
-        .fetch_all(connection)
-        .await
-        .map_err(failed("read the toolsets"))?;
-    Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
 const HAS: &str = "SELECT EXISTS (SELECT FROM {table} AS t WHERE $1 IN ({columns}))";
@@ -281,7 +151,7 @@ pub async fn cells(
     Ok(found.iter().map(row).collect())
 }
 
-/// Reads the same, and takes who links to them out of `owners`.
+/// Reads the same, with who links to them out of `owners`.
 ///
 /// # Errors
 ///
@@ -291,11 +161,11 @@ pub async fn rows(
     schema: &Schema,
     table: &'static SiteTable,
     keys: &[String],
-    owners: &mut Owners,
+    owners: &Owners,
 ) -> Result<Vec<Row>, Failure> {
     let mut rows = cells(connection, schema, table, keys).await?;
     for row in &mut rows {
-        row.owners = owners.remove(&row.key).unwrap_or_default();
+        row.owners = owners.of(&row.key);
     }
     Ok(rows)
 }

@@ -265,6 +265,7 @@ mod tests {
     use super::*;
     use crate::litellm::access::{Regime, Surroundings};
     use crate::litellm::samples::{GONE, REGIME, around, catalog, granting, owner, row, texts};
+    use crate::litellm::server::{ConfigServers, Signs};
 
     fn effect_on(owner: &Owner, release: Release, around: &Surroundings) -> Effect {
         let stale = format!("[\"{GONE}\"]");
@@ -430,9 +431,7 @@ mod tests {
             owners: vec![owner(OwnerKind::Key, false)],
             ..row(&format!("[\"{GONE}\"]"), "null")
         };
-        let unknown = crate::litellm::server::ConfigServers::Unknown {
-            clients: BTreeSet::new(),
-        };
+        let unknown = ConfigServers::Unknown(Signs::default());
         let catalog = ServerCatalog::new(&[], BTreeSet::new(), unknown);
         let tagged = Grants {
             tags: texts(&["of-a-config"]),

@@ -142,7 +142,7 @@ pub fn marker_obstacle(row: &Row, cell: &Cell, world: World<'_>) -> Option<Obsta
     if catalog.has_open_server() {
         return Some(Obstacle::AllowAllKeys);
     }
-    if matches!(catalog.config(), ConfigServers::Unknown { .. }) {
+    if matches!(catalog.config(), ConfigServers::Unknown(_)) {
         return Some(Obstacle::UnknownConfig);
     }
     let grants = around.rows.get(&row.key);

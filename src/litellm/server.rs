@@ -65,17 +65,23 @@ impl Server {
 /// What is known of the servers that live in `config.yaml` and so have no row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ConfigServers {
-    /// Nothing, but the ids that the database itself ties to one: a reference that a config server
-    /// may own cannot be called stale.
-    ///
-    /// Source: LiteLLM 1.109.1 `mcp_server/mcp_server_manager.py` keeps the OAuth clients of servers
-    /// without a row in `LiteLLM_MCPServerOAuthClient`.
-    Unknown {
-        /// Those ids.
-        clients: BTreeSet<String>,
-    },
+    /// Nothing, but what the database itself tells: a reference that a config server may own cannot
+    /// be called stale.
+    Unknown(Signs),
     /// All of them, of every `--litellm-config`; none with `--no-config-servers`.
     Known(Vec<ConfigServer>),
+}
+
+/// What points to servers that have no row.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Signs {
+    /// The ids of such servers that proxies have OAuth clients for.
+    ///
+    /// Source: LiteLLM 1.109.1 `mcp_server/mcp_server_manager.py` keeps them in
+    /// `LiteLLM_MCPServerOAuthClient`.
+    pub clients: BTreeSet<String>,
+    /// Whether a proxy has saved a config with a section `mcp_servers`.
+    pub saved: bool,
 }
 
 impl ConfigServers {
@@ -83,7 +89,7 @@ impl ConfigServers {
     #[must_use]
     pub fn servers(&self) -> &[ConfigServer] {
         match self {
-            Self::Unknown { .. } => &[],
+            Self::Unknown(_) => &[],
             Self::Known(servers) => servers,
         }
     }
@@ -355,8 +361,8 @@ impl ServerCatalog {
     /// Whether a config server that is not known, or not fully, may be called `reference`.
     fn may_be_unseen(&self, reference: &str) -> bool {
         match &self.config {
-            ConfigServers::Unknown { clients } => {
-                !is_hyphenated_uuid(reference) || clients.contains(reference)
+            ConfigServers::Unknown(signs) => {
+                !is_hyphenated_uuid(reference) || signs.clients.contains(reference)
             }
             // A former id is one for sure: no other server hashes to it.
             ConfigServers::Known(_) if self.successor(reference).is_some() => false,
@@ -420,7 +426,7 @@ impl ServerCatalog {
     #[must_use]
     pub fn config_is_complete(&self) -> bool {
         match &self.config {
-            ConfigServers::Unknown { .. } => false,
+            ConfigServers::Unknown(_) => false,
             ConfigServers::Known(servers) => servers.iter().all(|s| s.unset.is_empty()),
         }
     }
@@ -536,9 +542,7 @@ mod tests {
     }
 
     fn unknown() -> ConfigServers {
-        ConfigServers::Unknown {
-            clients: BTreeSet::new(),
-        }
+        ConfigServers::Unknown(Signs::default())
     }
 
     fn catalog(servers: &[Server]) -> ServerCatalog {

@@ -183,6 +183,10 @@ impl RowPlan {
         for cell in &row.cells {
             plan.settle(row, cell, world, policy);
         }
+        // Many plans may be kept, and a vector that grew has room for more.
+        plan.audit.findings.shrink_to_fit();
+        plan.edits.shrink_to_fit();
+        plan.held.shrink_to_fit();
         plan
     }
 
@@ -327,7 +331,7 @@ mod tests {
     use crate::litellm::owners::{Owner, Parents};
     use crate::litellm::release::Release;
     use crate::litellm::row::Malformed;
-    use crate::litellm::server::{ConfigServers, Server, ServerCatalog};
+    use crate::litellm::server::{ConfigServers, Server, ServerCatalog, Signs};
     use crate::litellm::sites::PERMISSIONS;
 
     const GONE: &str = "0b8f8e0c-2f5d-4a51-9a35-1f4a1c9f7d10";
@@ -404,9 +408,7 @@ mod tests {
     }
 
     fn unknown() -> ConfigServers {
-        ConfigServers::Unknown {
-            clients: BTreeSet::new(),
-        }
+        ConfigServers::Unknown(Signs::default())
     }
 
     fn plan_with(row: &Row, regime: Regime, on_empty: OnEmpty) -> RowPlan {

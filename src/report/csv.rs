@@ -48,7 +48,7 @@ pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
         findings(report, &mut csv)?;
     } else {
         csv.write_record(ENTRIES)?;
-        for change in json::changes(report) {
+        for change in json::changes(report.plans()) {
             let at = (change.table, change.row);
             columns(&mut csv, at, &change.before, &change.after, &change.owners)?;
         }
@@ -82,7 +82,7 @@ fn writer<W: Write>(out: W) -> Writer<W> {
 
 fn findings(report: &Report, csv: &mut Writer<impl Write>) -> io::Result<()> {
     csv.write_record(FINDINGS)?;
-    for finding in json::findings(report) {
+    for finding in json::findings(report.plans()) {
         let successor = finding.successor.map(|successor| successor.ids.join(" "));
         csv.write_record([
             finding.kind,
@@ -125,7 +125,7 @@ fn columns(
 }
 
 fn held(report: &Report, csv: &mut Writer<impl Write>) -> io::Result<()> {
-    for held in json::held(report) {
+    for held in json::held(report.plans()) {
         csv.write_record([
             "held",
             held.table,

@@ -425,8 +425,8 @@ fn conflict(conflict: &Conflict) -> ConflictV1<'_> {
 }
 
 /// The findings, ordered by table, primary key, column and position.
-pub(super) fn findings(report: &Report) -> impl Iterator<Item = FindingV1<'_>> {
-    report.plans.iter().flat_map(|plan| {
+pub(super) fn findings(plans: &[RowPlan]) -> impl Iterator<Item = FindingV1<'_>> {
+    plans.iter().flat_map(|plan| {
         plan.audit.findings.iter().map(|finding| FindingV1 {
             kind: finding.kind.name(),
             table: plan.audit.table.table,
@@ -449,14 +449,14 @@ pub(super) fn findings(report: &Report) -> impl Iterator<Item = FindingV1<'_>> {
 }
 
 /// The rows changed.
-pub(super) fn changes(report: &Report) -> impl Iterator<Item = ChangeV1<'_>> {
+pub(super) fn changes(plans: &[RowPlan]) -> impl Iterator<Item = ChangeV1<'_>> {
     let changed = |plan: &&RowPlan| !plan.edits.is_empty();
-    report.plans.iter().filter(changed).map(change)
+    plans.iter().filter(changed).map(change)
 }
 
 /// The references held.
-pub(super) fn held(report: &Report) -> impl Iterator<Item = HeldV1<'_>> {
-    report.plans.iter().flat_map(|plan| {
+pub(super) fn held(plans: &[RowPlan]) -> impl Iterator<Item = HeldV1<'_>> {
+    plans.iter().flat_map(|plan| {
         plan.held.iter().map(|held| HeldV1 {
             table: plan.audit.table.table,
             row: &plan.audit.row,
@@ -497,7 +497,7 @@ fn scan(report: &Report, summary: Summary) -> impl Serialize {
     ScanV1 {
         head: head(report),
         summary: scan_summary(summary),
-        findings: Each(|| findings(report)),
+        findings: Each(|| findings(report.plans())),
     }
 }
 
@@ -506,8 +506,8 @@ fn fix(report: &Report, summary: Summary) -> impl Serialize {
         head: head(report),
         outcome: report.ending.name(),
         conflicts: conflicts(&report.conflicts).collect(),
-        changes: Each(|| changes(report)),
-        held: Each(|| held(report)),
+        changes: Each(|| changes(report.plans())),
+        held: Each(|| held(report.plans())),
         summary: fix_summary(summary),
         journal: report.journal.as_deref(),
         plan: report.plan.as_deref(),

@@ -123,7 +123,7 @@ fn write_facts(facts: &[(&str, String)], out: &mut impl Write) -> io::Result<()>
 }
 
 fn findings(report: &Report, out: &mut impl Write) -> io::Result<()> {
-    let findings = json::findings(report).map(|finding| {
+    let findings = json::findings(report.plans()).map(|finding| {
         let reference = match (finding.reference, finding.detail) {
             (Some(reference), Some(detail)) => format!("{}<br>({detail})", code(reference)),
             (Some(reference), None) => code(reference),
@@ -153,7 +153,7 @@ fn findings(report: &Report, out: &mut impl Write) -> io::Result<()> {
 }
 
 fn changes(report: &Report, out: &mut impl Write) -> io::Result<()> {
-    let changes = json::changes(report);
+    let changes = json::changes(report.plans());
     let rows = changes.flat_map(|c| columns((c.table, c.row), &c.owners, &c.before, &c.after));
     let title = match report.ending {
         Ending::Applied => "Changes",
@@ -190,7 +190,7 @@ fn columns(
 }
 
 fn held(report: &Report, out: &mut impl Write) -> io::Result<()> {
-    let held = json::held(report).map(|held| {
+    let held = json::held(report.plans()).map(|held| {
         [
             code(held.table),
             code(held.row),

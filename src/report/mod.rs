@@ -2,6 +2,7 @@
 
 pub mod csv;
 pub mod doctor;
+pub mod found;
 pub mod json;
 pub mod markdown;
 pub mod ndjson;
@@ -11,6 +12,7 @@ mod text;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
+use self::found::Found;
 use crate::db::schema::Database;
 use crate::litellm::config::ConfigServer;
 use crate::litellm::finding::{Finding, Kind};
@@ -186,7 +188,7 @@ impl From<&ServerCatalog> for ServerCounts {
             database: catalog.rows(),
             inactive: catalog.inactive(),
             config: match catalog.config() {
-                ConfigServers::Unknown { .. } => None,
+                ConfigServers::Unknown(_) => None,
                 ConfigServers::Known(servers) => Some(servers.len()),
             },
         }
@@ -204,8 +206,8 @@ pub struct Report {
     pub release: Release,
     /// How the command ended.
     pub ending: Ending,
-    /// The rows with findings, ordered by table and primary key.
-    pub plans: Vec<RowPlan>,
+    /// The rows with findings.
+    pub found: Found,
     /// Where a saved plan no longer holds.
     pub conflicts: Vec<Conflict>,
     /// The file that takes the repair back, where something was written.
@@ -251,43 +253,47 @@ impl Summary {
     pub fn needs_attention(&self) -> bool {
         self.stale + self.unverified + self.dangling_toolsets > 0
     }
+
+    /// Adds one row.
+    fn count(&mut self, plan: &RowPlan) {
+        let findings = &plan.audit.findings;
+        self.rows += usize::from(!findings.is_empty());
+        self.stale_rows += usize::from(plan.audit.is_stale());
+        self.last_grant_rows += usize::from(findings.iter().any(|f| f.last_grant));
+        for finding in findings {
+            *match finding.kind {
+                Kind::Stale => &mut self.stale,
+                Kind::Unverified => &mut self.unverified,
+                Kind::Inactive => &mut self.inactive,
+                Kind::Malformed(_) => &mut self.malformed,
+                Kind::DanglingToolset => &mut self.dangling_toolsets,
+                Kind::Note(_) => &mut self.notes,
+            } += 1;
+        }
+        self.rows_changed += usize::from(!plan.edits.is_empty());
+        self.rows_held += usize::from(!plan.held.is_empty());
+        self.references_remapped += plan.edits.iter().map(|e| e.remapped().len()).sum::<usize>();
+        self.references_removed += plan.edits.iter().map(|e| e.removed().len()).sum::<usize>();
+    }
 }
 
 impl Report {
     /// Counts everything.
     #[must_use]
     pub fn summary(&self) -> Summary {
-        let mut summary = Summary::default();
-        for plan in &self.plans {
-            let findings = &plan.audit.findings;
-            summary.rows += usize::from(!findings.is_empty());
-            summary.stale_rows += usize::from(plan.audit.is_stale());
-            summary.last_grant_rows += usize::from(findings.iter().any(|f| f.last_grant));
-            for finding in findings {
-                *match finding.kind {
-                    Kind::Stale => &mut summary.stale,
-                    Kind::Unverified => &mut summary.unverified,
-                    Kind::Inactive => &mut summary.inactive,
-                    Kind::Malformed(_) => &mut summary.malformed,
-                    Kind::DanglingToolset => &mut summary.dangling_toolsets,
-                    Kind::Note(_) => &mut summary.notes,
-                } += 1;
-            }
-            summary.rows_changed += usize::from(!plan.edits.is_empty());
-            summary.rows_held += usize::from(!plan.held.is_empty());
-            summary.references_remapped +=
-                plan.edits.iter().map(|e| e.remapped().len()).sum::<usize>();
-            summary.references_removed +=
-                plan.edits.iter().map(|e| e.removed().len()).sum::<usize>();
-        }
-        summary
+        self.found.summary()
+    }
+
+    /// The rows with findings, where they are kept.
+    pub(crate) fn plans(&self) -> &[RowPlan] {
+        self.found.plans()
     }
 
     /// The stale references, each with the number of rows that hold it, most rows first.
     #[must_use]
     pub fn stale_references(&self) -> Vec<(&str, usize)> {
         let mut rows: BTreeMap<&str, usize> = BTreeMap::new();
-        for plan in &self.plans {
+        for plan in self.plans() {
             let mut references: Vec<&str> = plan
                 .audit
                 .findings

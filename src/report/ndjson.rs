@@ -12,6 +12,7 @@ use super::json::{
 };
 use super::{Ending, Report, Undone};
 use crate::failure::Failure;
+use crate::repair::plan::RowPlan;
 
 /// What a line says.
 #[derive(Serialize)]
@@ -74,12 +75,11 @@ pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
     let header = HeaderV1::Report(json::head(report));
     line(&Line::Header(Box::new(header)), out)?;
     let summary = report.summary();
-    let counts = if report.ending == Ending::Scanned {
-        lines(json::findings(report).map(Line::Finding), out)?;
+    let scanned = report.ending == Ending::Scanned;
+    report.found.write_lines(scanned, out)?;
+    let counts = if scanned {
         CountsV1::Scan(json::scan_summary(summary))
     } else {
-        lines(json::changes(report).map(Line::Change), out)?;
-        lines(json::held(report).map(Line::Held), out)?;
         let conflicts = json::conflicts(&report.conflicts);
         lines(conflicts.map(Line::Conflict), out)?;
         CountsV1::Fix(json::fix_summary(summary))
@@ -92,6 +92,19 @@ pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
         after_care: json::after_care(report.ending),
     };
     line(&Line::Summary(summary), out)
+}
+
+/// Writes the lines of rows: their findings where it was only `scanned`, else what changes and what is
+/// held, row by row.
+pub(super) fn write_rows(plans: &[RowPlan], scanned: bool, out: &mut impl Write) -> io::Result<()> {
+    if scanned {
+        return lines(json::findings(plans).map(Line::Finding), out);
+    }
+    for plan in plans.chunks(1) {
+        lines(json::changes(plan).map(Line::Change), out)?;
+        lines(json::held(plan).map(Line::Held), out)?;
+    }
+    Ok(())
 }
 
 /// Writes what `undo` did line by line.

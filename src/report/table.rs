@@ -27,7 +27,7 @@ pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
     if let Some(whose) = whose(report) {
         writeln!(out, "{whose}")?;
     }
-    if report.plans.is_empty() {
+    if report.plans().is_empty() {
         return write_closing(report, out);
     }
     let stale = report.stale_references();
@@ -40,7 +40,7 @@ pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
     }
     writeln!(out, "\n{}", findings(report).trim_fmt())?;
     if report
-        .plans
+        .plans()
         .iter()
         .any(|plan| !plan.audit.if_emptied.is_empty())
     {
@@ -182,7 +182,7 @@ fn headline(summary: Summary) -> String {
 
 /// How many owners of each kind have rows with stale references.
 fn whose(report: &Report) -> Option<String> {
-    let stale = || report.plans.iter().filter(|plan| plan.audit.is_stale());
+    let stale = || report.plans().iter().filter(|plan| plan.audit.is_stale());
     let owners = stale().flat_map(|plan| &plan.audit.owners);
     let owners: BTreeSet<(OwnerKind, &str)> = owners.map(|o| (o.kind, o.id.as_str())).collect();
     let mut kinds: BTreeMap<OwnerKind, usize> = BTreeMap::new();
@@ -212,7 +212,7 @@ fn findings(report: &Report) -> Table {
         "FIX",
         "ROW",
     ]);
-    for plan in &report.plans {
+    for plan in report.plans() {
         for (at, finding) in plan.audit.findings.iter().enumerate() {
             let first = at == 0;
             table.add_row([
@@ -240,7 +240,7 @@ fn findings(report: &Report) -> Table {
 /// What it would make of each owner, were the last grants of its row taken.
 fn prospects(report: &Report) -> Table {
     let mut table = table(&["LAST GRANT OF", "IF ITS LIST WERE EMPTY", "ROW"]);
-    for plan in &report.plans {
+    for plan in report.plans() {
         let audit = &plan.audit;
         for (owner, if_emptied) in audit.owners.iter().zip(&audit.if_emptied) {
             table.add_row([
@@ -291,7 +291,7 @@ fn effect(effect: &Effect) -> String {
 
 fn changes(report: &Report) -> Table {
     let mut table = table(&["ROW", "COLUMN", "BEFORE", "AFTER"]);
-    for plan in &report.plans {
+    for plan in report.plans() {
         for edit in &plan.edits {
             table.add_row([
                 printable(&plan.audit.row),
@@ -318,7 +318,10 @@ pub fn write_closing(report: &Report, out: &mut impl Write) -> io::Result<()> {
 
 fn advice(report: &Report, summary: Summary) -> Vec<String> {
     let mut lines = successors(report);
-    let prospects = report.plans.iter().flat_map(|plan| &plan.audit.if_emptied);
+    let prospects = report
+        .plans()
+        .iter()
+        .flat_map(|plan| &plan.audit.if_emptied);
     let assumed: BTreeSet<&str> = prospects.filter_map(|p| p.assuming).collect();
     if !assumed.is_empty() {
         let assumed: Vec<&str> = assumed.into_iter().collect();
@@ -366,7 +369,7 @@ fn advice(report: &Report, summary: Summary) -> Vec<String> {
     };
     lines.push(last);
     let united = report
-        .plans
+        .plans()
         .iter()
         .filter(|plan| plan.edits.iter().any(Edit::unites));
     let united: Vec<String> = united.map(|plan| printable(&plan.audit.row)).collect();
@@ -392,7 +395,12 @@ fn held(report: &Report) -> Vec<String> {
     let mut lines = Vec::new();
     let held = |is_meant: fn(Reason) -> bool| {
         let of_row = |plan: &RowPlan| plan.held.iter().filter(|h| is_meant(h.reason)).count();
-        let rows: Vec<usize> = report.plans.iter().map(of_row).filter(|n| *n > 0).collect();
+        let rows: Vec<usize> = report
+            .plans()
+            .iter()
+            .map(of_row)
+            .filter(|n| *n > 0)
+            .collect();
         let references = count(rows.iter().sum(), "reference");
         (!rows.is_empty()).then(|| format!("{references} in {}", count(rows.len(), "row")))
     };
@@ -448,7 +456,7 @@ fn subject(finding: &Finding) -> String {
 
 /// What stale ids of config servers became, a line each.
 fn successors(report: &Report) -> Vec<String> {
-    let findings = report.plans.iter().flat_map(|plan| &plan.audit.findings);
+    let findings = report.plans().iter().flat_map(|plan| &plan.audit.findings);
     let lines: BTreeSet<String> = findings
         .filter_map(|finding| {
             let successor = finding.successor.as_ref()?;

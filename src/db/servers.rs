@@ -1,0 +1,101 @@
+//! What the database tells of the servers and toolsets there are.
+
+use std::collections::BTreeSet;
+
+use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, Row as _};
+
+use super::read::{column_or, texts_or_none};
+use super::schema::{
+    CONFIG, OAUTH_CLIENTS, SERVER_COLUMNS, SERVER_ID, SERVER_SCOPE, SERVER_TABLE, Schema,
+};
+use super::sql::{failed, ident, statement};
+use crate::failure::Failure;
+use crate::litellm::server::{Server, Signs};
+use crate::litellm::sites::TOOLSETS;
+
+/// What there is.
+#[derive(Debug, Default)]
+pub struct Told {
+    /// Every row of the server table, whatever its state.
+    pub servers: Vec<Server>,
+    /// The ids of the toolsets; none where this database has no such table.
+    pub toolsets: BTreeSet<String>,
+    /// What points to servers without a row, as far as this role may read it.
+    pub signs: Signs,
+}
+
+// The first column says what a row is of.
+const SERVERS: &str =
+    "SELECT 1, {id}, {name}, {alias}, {approval}, {tags}, {open} FROM {servers} AS t";
+
+const TOOLSET_IDS: &str = "SELECT 2, t.{key} FROM {toolsets} AS t";
+
+const CLIENTS: &str = r"
+SELECT 3, o.{id} FROM {clients} AS o
+WHERE NOT EXISTS (SELECT FROM {servers} AS s WHERE s.{id} = o.{id})";
+
+// Its values hold secrets and are not read.
+const SAVED: &str = "SELECT 4 FROM {config} AS c WHERE c.{param} = 'mcp_servers'";
+
+/// Reads all of it at once: statements without parameters go together in one round trip.
+///
+/// # Errors
+///
+/// What the server said.
+pub async fn told(connection: &mut PgConnection, schema: &Schema) -> Result<Told, Failure> {
+    let (config, param) = CONFIG;
+    let mut statements = vec![SERVERS];
+    if schema.has(TOOLSETS.table, TOOLSETS.key) {
+        statements.push(TOOLSET_IDS);
+    }
+    if schema.may_read(OAUTH_CLIENTS, SERVER_ID) {
+        statements.push(CLIENTS);
+    }
+    if schema.may_read(config, param) {
+        statements.push(SAVED);
+    }
+    let [name, alias, approval] =
+        SERVER_COLUMNS.map(|column| column_or(schema, SERVER_TABLE, column, "NULL::text"));
+    let [tags, open] = SERVER_SCOPE;
+    let fragments = [
+        ("{statements}", statements.join(";\n")),
+        ("{id}", ident(SERVER_ID)),
+        ("{name}", name),
+        ("{alias}", alias),
+        ("{approval}", approval),
+        ("{tags}", texts_or_none(schema, SERVER_TABLE, tags)),
+        ("{open}", column_or(schema, SERVER_TABLE, open, "false")),
+        ("{servers}", ident(SERVER_TABLE)),
+        ("{key}", ident(TOOLSETS.key)),
+        ("{toolsets}", ident(TOOLSETS.table)),
+        ("{clients}", ident(OAUTH_CLIENTS)),
+        ("{config}", ident(config)),
+        ("{param}", ident(param)),
+    ];
+    let rows = sqlx::raw_sql(statement("{statements}", &fragments))
+        .fetch_all(connection)
+        .await
+        .map_err(failed("read the MCP servers"))?;
+    let mut told = Told::default();
+    for row in rows {
+        match row.get::<i32, _>(0) {
+            1 => told.servers.push(server(&row)),
+            2 => _ = told.toolsets.insert(row.get(1)),
+            3 => _ = told.signs.clients.insert(row.get(1)),
+            _ => told.signs.saved = true,
+        }
+    }
+    Ok(told)
+}
+
+fn server(row: &PgRow) -> Server {
+    Server {
+        server_id: row.get(1),
+        server_name: row.get(2),
+        alias: row.get(3),
+        approval_status: row.get(4),
+        tags: row.get(5),
+        allow_all_keys: row.get::<Option<bool>, _>(6).unwrap_or_default(),
+    }
+}

@@ -1,0 +1,87 @@
+//! What a command finds, row by row: kept for a report that needs all of it at once, or put aside as
+//! lines for one that does not, so that memory does not grow with it.
+
+use std::io::{self, Seek as _, Write};
+use std::sync::{Mutex, PoisonError};
+
+use tempfile::{SpooledTempFile, spooled_tempfile};
+
+use super::{Summary, ndjson};
+use crate::repair::plan::RowPlan;
+
+/// How many bytes of lines are kept in memory before they go to a file.
+const IN_MEMORY: usize = 4 << 20;
+
+/// What was found.
+#[derive(Debug)]
+pub struct Found {
+    summary: Summary,
+    plans: Vec<RowPlan>,
+    /// What is put aside; behind a lock because a report is written by another thread.
+    lines: Option<Mutex<SpooledTempFile>>,
+}
+
+impl Found {
+    /// Keeps every row.
+    #[must_use]
+    pub fn kept() -> Self {
+        Self {
+            summary: Summary::default(),
+            plans: Vec::new(),
+            lines: None,
+        }
+    }
+
+    /// Keeps no row, only its lines of NDJSON: in memory as long as they are few, then in a file
+    /// without a name in the folder for temporary files. They are not printed at once, because a reader
+    /// who takes his time must not hold up a transaction, and one that is tried again must not leave
+    /// lines behind.
+    #[must_use]
+    pub fn put_aside() -> Self {
+        Self {
+            lines: Some(Mutex::new(spooled_tempfile(IN_MEMORY))),
+            ..Self::kept()
+        }
+    }
+
+    /// Takes what was found of rows, in their order; `scanned` where it was only looked for.
+    ///
+    /// # Errors
+    ///
+    /// Where the lines cannot be put aside.
+    pub fn add(&mut self, mut plans: Vec<RowPlan>, scanned: bool) -> io::Result<()> {
+        for plan in &plans {
+            self.summary.count(plan);
+        }
+        let Some(lines) = &mut self.lines else {
+            self.plans.append(&mut plans);
+            return Ok(());
+        };
+        let lines = lines.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let mut chunk = Vec::new();
+        ndjson::write_rows(&plans, scanned, &mut chunk)?;
+        lines.write_all(&chunk)
+    }
+
+    /// Counts over everything.
+    #[must_use]
+    pub fn summary(&self) -> Summary {
+        self.summary
+    }
+
+    /// The rows with findings, ordered by table and primary key; none where they are put aside.
+    #[must_use]
+    pub fn plans(&self) -> &[RowPlan] {
+        &self.plans
+    }
+
+    /// Writes the lines of all rows.
+    pub(super) fn write_lines(&self, scanned: bool, out: &mut impl Write) -> io::Result<()> {
+        let Some(lines) = &self.lines else {
+            return ndjson::write_rows(&self.plans, scanned, out);
+        };
+        let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.rewind()?;
+        io::copy(&mut *lines, out).map(drop)
+    }
+}
