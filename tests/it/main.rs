@@ -24,6 +24,7 @@ mod places;
 mod pooler;
 mod program;
 mod proxy;
+mod schemas;
 mod server;
 mod soak;
 mod undo;
