@@ -24,6 +24,7 @@ mod places;
 mod pooler;
 mod program;
 mod proxy;
+mod readme;
 mod recording;
 mod schemas;
 mod server;

@@ -120,11 +120,16 @@ impl Format {
                     .collect()
             }
         };
-        let schema = self.schema(closed());
         for document in &documents {
-            assert_valid(schema, document);
+            self.check(document);
         }
         (ran, documents)
+    }
+
+    /// Checks one object.
+    #[track_caller]
+    pub(crate) fn check(self, document: &Value) {
+        assert_valid(self.schema(closed()), document);
     }
 
     fn name(self) -> &'static str {
