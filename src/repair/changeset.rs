@@ -3,7 +3,7 @@
 //! The first line says what the file is, then comes one line a row, then one with their number, and
 //! in a journal whose repair was committed a last one that says so. Each line ends in a sum over
 //! itself and all before it, so that a file cut short or edited is known for what it is, and where.
-//! `fixtures/changeset.schema.json` describes the lines.
+//! `fixtures/schema/changeset.json` describes the lines.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 
 use crate::program::{repository, run_on};
+use crate::schemas::Format;
 use crate::server::TestDatabase;
 
 const LIFE: [&[&str]; 5] = [
@@ -57,6 +58,33 @@ fn live_through(case: &str, more: &[&str], fix: &[&str]) -> String {
     redact(&told)
 }
 
+/// The same life and then an undo, in both forms for machines, each line and object as its schema says.
+fn live_by_the_schema(case: &str, more: &[&str], fix: &[&str]) {
+    for format in Format::BOTH {
+        let database = load(case);
+        let journals = tempfile::tempdir().unwrap();
+        let run = |args: &[&str]| format.run(database.url(), args);
+        for args in LIFE {
+            let args = match args {
+                ["fix", "--yes"] => {
+                    let journal = ["--journal", journals.path().to_str().unwrap()];
+                    [args, fix, more, &journal].concat()
+                }
+                ["fix", ..] => [args, fix, more].concat(),
+                args => [args, more].concat(),
+            };
+            run(&args);
+        }
+        for journal in std::fs::read_dir(journals.path()).unwrap() {
+            let journal = journal.unwrap().path();
+            let journal = journal.to_str().unwrap();
+            for mode in ["--dry-run", "--yes", "--yes"] {
+                run(&["undo", "--no-journal", mode, journal]);
+            }
+        }
+    }
+}
+
 /// Replaces what differs from machine to machine: where the database is, and the journal.
 fn redact(told: &str) -> String {
     let mut lines = Vec::new();
@@ -88,6 +116,14 @@ macro_rules! cases {
             let told = live_through(stringify!($case), &[$($($more),*)?], &[$($($fix),*)?]);
             settings.bind(|| insta::assert_snapshot!(stringify!($test), told));
         })*
+
+        /// The same cases, as machines see them.
+        mod as_the_schema_says {
+            $(#[test]
+            fn $test() {
+                super::live_by_the_schema(stringify!($case), &[$($($more),*)?], &[$($($fix),*)?]);
+            })*
+        }
     };
 }
 
