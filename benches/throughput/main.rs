@@ -407,8 +407,32 @@ impl<'a> Bench<'a> {
         let what = format!("`scan`, {} rows", thousands(ten));
         let against = format!("`scan`, {} rows", thousands(rows));
         self.compare((&what, &ours), (&against, &theirs), Some(11.0))?;
+        self.memory()?;
         self.cluster.drop_database("once")?;
         self.cluster.drop_database("tenfold")
+    }
+
+    /// The most memory that is resident: of all rows at once, and of ten times the rows as lines.
+    fn memory(&mut self) -> Result<()> {
+        const SCAN: [&[&str]; 2] = [
+            &["scan", "--format", "json"],
+            &["scan", "--format", "ndjson"],
+        ];
+        const FIX: [&[&str]; 2] = [
+            &["fix", "--dry-run", "--format", "json"],
+            &["fix", "--dry-run", "--format", "ndjson"],
+        ];
+        for [whole, lines] in [SCAN, FIX] {
+            let once = measure::alone(&self.reader("once", whole, &[2]), 1)?.peak();
+            let tenfold = measure::alone(&self.reader("tenfold", lines, &[2]), 1)?.peak();
+            self.remarks.push(format!(
+                "`{}` holds {once:.0} MiB at most (48 wanted), and of ten times the rows with `--format \
+                 ndjson` {tenfold:.0} MiB, {:.2} times that (1.5 wanted).",
+                whole.join(" "),
+                tenfold / once
+            ));
+        }
+        Ok(())
     }
 
     /// `mcp-prune` on a database that it leaves as it is.

@@ -361,3 +361,41 @@ async fn users(
     }
     Ok(users.sorted())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn owners_are_unpacked_as_they_were_packed() {
+        let owner = |kind, id: &str, name: Option<&str>, team: Option<&str>| Owner {
+            kind,
+            id: id.to_owned(),
+            name: name.map(str::to_owned),
+            parents: Parents {
+                team: team.map(str::to_owned),
+                agent: team.map(|team| format!("{team}\"\n\u{e9}")),
+                ..Parents::default()
+            },
+            has_access_groups: team.is_some(),
+        };
+        let of_row = [
+            owner(OwnerKind::Key, "ab12cd34", Some("ci [\"]"), Some("t")),
+            owner(OwnerKind::Key, "ab12cd35", None, None),
+            owner(OwnerKind::Team, "", Some(""), None),
+        ];
+        let mut owners = Owners::default();
+        for (row, owner) in [("p", &of_row[2]), ("p-1", &of_row[1]), ("p", &of_row[0])] {
+            owners.add(row, owner.clone());
+        }
+        owners.add("p", of_row[1].clone());
+        owners.add("p", of_row[0].clone());
+        let owners = owners.sorted();
+        assert_eq!(owners.of("p"), of_row);
+        assert_eq!(owners.of("p-1"), of_row[1..2]);
+        for nobodys in ["", "o", "p-", "p-2"] {
+            assert_eq!(owners.of(nobodys), [], "{nobodys}");
+        }
+        assert_eq!(owners.all().count(), 5);
+    }
+}

@@ -85,3 +85,49 @@ impl Found {
         io::copy(&mut *lines, out).map(drop)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::litellm::access::{Surroundings, World};
+    use crate::litellm::owners::OwnerKind;
+    use crate::litellm::row::Row;
+    use crate::litellm::samples::{GONE, REGIME, catalog, owner, row};
+    use crate::litellm::sites::PERMISSIONS;
+    use crate::repair::policy::Policy;
+
+    #[test]
+    fn what_is_put_aside_is_what_would_have_been_kept() {
+        let world = World {
+            regime: REGIME,
+            catalog: &catalog(false),
+            around: &Surroundings::default(),
+            all_cleared: false,
+        };
+        let plan = |at: usize| {
+            let row = Row {
+                key: at.to_string(),
+                owners: vec![owner(OwnerKind::Team, false)],
+                ..row(&format!(r#"["id-1","{GONE}"]"#), "null")
+            };
+            RowPlan::of(&PERMISSIONS, &row, world, Policy::default())
+        };
+        for scanned in [true, false] {
+            let lines = |mut found: Found| {
+                for at in 0..20 {
+                    let chunk = (1_000 * at..1_000 * (at + 1)).map(plan).collect();
+                    found.add(chunk, scanned).unwrap();
+                }
+                assert_eq!(found.summary().stale, 20_000);
+                let mut lines = Vec::new();
+                found.write_lines(scanned, &mut lines).unwrap();
+                (lines, found.plans().len())
+            };
+            let (kept, rows) = lines(Found::kept());
+            let (put_aside, none) = lines(Found::put_aside());
+            assert!(put_aside.len() > IN_MEMORY, "it should have gone to a file");
+            assert!(put_aside == kept);
+            assert_eq!((rows, none), (20_000, 0));
+        }
+    }
+}
