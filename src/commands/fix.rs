@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use super::aftercare::AfterCare;
 use super::asked::places;
-use super::journal::{ChangesetFile, Run, SavedChangeset};
+use super::journal::{ChangesetFile, SavedChangeset};
 use super::output::print;
 use super::planning::Planner;
 use super::retry::{CHUNK, Patience, retried};
+use super::run::Run;
 use super::writing::{moved, write_rows};
 use super::{Beyond, Interrupt, consent, tell_left_out, warn_unknown_owners, warn_unset};
 use crate::cli::{FixArgs, Format};
@@ -60,11 +61,10 @@ impl Repair {
 /// # Errors
 ///
 /// Why nothing was written.
-pub async fn run(args: &FixArgs) -> Result<Outcome, Failure> {
+pub async fn run(args: &FixArgs, run: &mut Run) -> Result<Outcome, Failure> {
     let write = &args.repair.write;
     let asks = consent::asks(write, "fix")?;
     let after_care = AfterCare::read(&write.notify)?;
-    let run = Run::new();
     let saved = match &args.repair.plan {
         None => None,
         Some(path) => {
@@ -85,7 +85,7 @@ pub async fn run(args: &FixArgs) -> Result<Outcome, Failure> {
     let mut out = match (&args.repair.plan_out, write.dry_run) {
         (Some(path), _) => Some(ChangesetFile::plan(path)?),
         (None, true) => None,
-        (None, false) => ChangesetFile::journal(&write.journal, "fix", &run)?,
+        (None, false) => ChangesetFile::journal(&write.journal, "fix", run)?,
     };
     let mut beyond = Beyond::read(&args.servers)?;
     beyond.remaps = match &saved {
@@ -123,7 +123,7 @@ pub async fn run(args: &FixArgs) -> Result<Outcome, Failure> {
         }
         report.plan = out.as_ref().map(|out| out.path().display().to_string());
         let summary = report.summary();
-        print(&Arc::new(report), &args.output, &mut fix.interrupt).await?;
+        print(&Arc::new(report), &args.output, fix.run, &mut fix.interrupt).await?;
         return Ok(Outcome::Looked {
             found: summary.needs_attention(),
         });
@@ -144,7 +144,7 @@ pub async fn run(args: &FixArgs) -> Result<Outcome, Failure> {
     }
     report.journal = sealed_path(out.as_ref());
     let report = Arc::new(report);
-    let printed = print(&report, &args.output, &mut fix.interrupt).await;
+    let printed = print(&report, &args.output, fix.run, &mut fix.interrupt).await;
     session.close().await;
     repaired(&report, printed)
 }
@@ -161,7 +161,7 @@ struct Fix<'a> {
     places: Choice,
     /// The plan to carry out, with `--plan`.
     saved: Option<SavedChangeset>,
-    run: Run,
+    run: &'a mut Run,
     beyond: Beyond,
     after_care: AfterCare,
     interrupt: Interrupt,
@@ -178,7 +178,7 @@ impl Fix<'_> {
         if report.summary().rows_changed == 0 {
             report.ending = Ending::NothingToDo;
             let report = Arc::new(report);
-            let printed = print(&report, &self.args.output, &mut self.interrupt).await;
+            let printed = print(&report, &self.args.output, self.run, &mut self.interrupt).await;
             return repaired(&report, printed);
         }
         table::write(&report, &mut io::stderr().lock()).map_err(anyhow::Error::from)?;
@@ -207,11 +207,11 @@ impl Fix<'_> {
 
     /// Prints how it ended, after the plan was shown: to a person, only what is new.
     async fn end(&mut self, report: &Arc<Report>) -> Result<(), Failure> {
-        if self.args.output.format == Format::Table {
+        if self.args.output.format == Format::Table && !self.run.report.is_file() {
             table::write_closing(report, &mut io::stdout().lock())
                 .map_err(|error| anyhow::Error::from(error).into())
         } else {
-            print(report, &self.args.output, &mut self.interrupt).await
+            print(report, &self.args.output, self.run, &mut self.interrupt).await
         }
     }
 
@@ -219,7 +219,7 @@ impl Fix<'_> {
     async fn moved(&mut self, mut report: Report) -> Result<Outcome, Failure> {
         report.ending = Ending::Moved;
         let report = Arc::new(report);
-        print(&report, &self.args.output, &mut self.interrupt).await?;
+        print(&report, &self.args.output, self.run, &mut self.interrupt).await?;
         Err(moved(report.conflicts.len()))
     }
 
@@ -253,7 +253,7 @@ impl Fix<'_> {
             args: self.args,
             policy: self.policy,
             saved: self.saved.as_ref(),
-            run: &self.run,
+            run: self.run,
             beyond: &self.beyond,
             database: &database,
         };

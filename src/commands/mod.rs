@@ -3,6 +3,7 @@
 mod address;
 mod aftercare;
 mod asked;
+mod atomic_file;
 mod config;
 mod consent;
 pub mod doctor;
@@ -14,6 +15,7 @@ pub mod manual;
 mod output;
 mod planning;
 mod retry;
+pub mod run;
 pub mod scan;
 pub mod undo;
 mod writing;

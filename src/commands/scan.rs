@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::asked::places;
 use super::output::print;
 use super::planning::Planner;
+use super::run::Run;
 use super::{Beyond, Interrupt, tell_left_out, warn, warn_unknown_owners, warn_unset};
 use crate::cli::ScanArgs;
 use crate::db::schema::Purpose;
@@ -23,13 +24,13 @@ const CHUNK: usize = 5_000;
 /// # Errors
 ///
 /// Why the database could not be read or the report not be written.
-pub async fn run(args: &ScanArgs) -> Result<Outcome, Failure> {
+pub async fn run(args: &ScanArgs, run: &mut Run) -> Result<Outcome, Failure> {
     let mut beyond = Beyond::read(&args.servers)?;
     beyond.asked = args.places.references();
     let mut interrupt = Interrupt::listen()?;
     let report = interrupt.guard(Box::pin(scan(args, &beyond))).await?;
     let report = Arc::new(report);
-    print(&report, &args.output, &mut interrupt).await?;
+    print(&report, &args.output, run, &mut interrupt).await?;
     let summary = report.summary();
     Ok(Outcome::Looked {
         found: summary.needs_attention(),

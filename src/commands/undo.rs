@@ -5,9 +5,10 @@ use std::io;
 use std::sync::Arc;
 
 use super::aftercare::AfterCare;
-use super::journal::{ChangesetFile, Run, SavedChangeset};
+use super::journal::{ChangesetFile, SavedChangeset};
 use super::output::print;
 use super::retry::{CHUNK, Patience, retried};
+use super::run::Run;
 use super::writing::{moved, write_rows};
 use super::{Interrupt, consent, warn};
 use crate::cli::{Format, UndoArgs};
@@ -28,7 +29,7 @@ use crate::report::{Ending, Undone, table};
 /// # Errors
 ///
 /// Why nothing was written.
-pub async fn run(args: &UndoArgs) -> Result<Outcome, Failure> {
+pub async fn run(args: &UndoArgs, run: &mut Run) -> Result<Outcome, Failure> {
     let asks = consent::asks(&args.write, "undo")?;
     let after_care = AfterCare::read(&args.write.notify)?;
     let saved = SavedChangeset::open(&args.from)?;
@@ -36,11 +37,10 @@ pub async fn run(args: &UndoArgs) -> Result<Outcome, Failure> {
         &[changeset::Purpose::Fix, changeset::Purpose::Undo],
         "undo takes the journal that fix or undo has kept; a plan is for fix --plan",
     )?;
-    let run = Run::new();
     let mut out = if args.write.dry_run {
         None
     } else {
-        ChangesetFile::journal(&args.write.journal, "undo", &run)?
+        ChangesetFile::journal(&args.write.journal, "undo", run)?
     };
     let mut undo = Undo {
         args,
@@ -63,7 +63,7 @@ pub async fn run(args: &UndoArgs) -> Result<Outcome, Failure> {
     let mut undone = undo.put_back(&mut session, finish, looked).await?;
     if undone.ending == Ending::Moved {
         let undone = Arc::new(undone);
-        print(&undone, &args.output, &mut undo.interrupt).await?;
+        print(&undone, &args.output, undo.run, &mut undo.interrupt).await?;
         return Err(moved(undone.conflicts.len()));
     }
     if asks && !undone.changes.is_empty() {
@@ -75,14 +75,26 @@ pub async fn run(args: &UndoArgs) -> Result<Outcome, Failure> {
             let finish = Some((&consent, Some(undone.changes.as_slice())));
             undone = undo.put_back(&mut session, finish, &mut out).await?;
         }
-        if args.output.format == Format::Table {
+        if args.output.format == Format::Table && !undo.run.report.is_file() {
             table::write_undone_closing(&undone, &mut io::stdout().lock())
                 .map_err(anyhow::Error::from)?;
         } else {
-            print(&Arc::new(undone), &args.output, &mut undo.interrupt).await?;
+            print(
+                &Arc::new(undone),
+                &args.output,
+                undo.run,
+                &mut undo.interrupt,
+            )
+            .await?;
         }
     } else {
-        let printed = print(&Arc::new(undone), &args.output, &mut undo.interrupt).await;
+        let printed = print(
+            &Arc::new(undone),
+            &args.output,
+            undo.run,
+            &mut undo.interrupt,
+        )
+        .await;
         if let Err(failure) = printed
             && failure.kind() != Kind::BrokenPipe
         {
@@ -106,7 +118,7 @@ fn warn_of_another(written: &Identity, database: &Database) {
 struct Undo<'a> {
     args: &'a UndoArgs,
     saved: SavedChangeset,
-    run: Run,
+    run: &'a mut Run,
     after_care: AfterCare,
     interrupt: Interrupt,
 }

@@ -20,6 +20,7 @@ mod kit;
 mod litellm_schema;
 #[cfg(feature = "redis")]
 mod notify;
+mod output;
 mod places;
 mod pooler;
 mod program;
