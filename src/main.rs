@@ -43,7 +43,7 @@ fn execute(command: &Command, run: &mut Run) -> Result<Outcome, Failure> {
         Command::Fix(args) => runtime.block_on(fix::run(args, run)),
         Command::Undo(args) => runtime.block_on(undo::run(args, run)),
         Command::Ids(args) => runtime.block_on(ids::run(args, run)),
-        Command::Grants(args) => runtime.block_on(grants::run(args)),
+        Command::Grants(args) => runtime.block_on(grants::run(args, run)),
         Command::Doctor(args) => runtime.block_on(doctor::run(args, run)),
         Command::Completions { shell } => manual::completions(*shell),
         Command::Man { command } => manual::page(command.as_deref()),

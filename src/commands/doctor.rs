@@ -47,7 +47,7 @@ pub async fn run(args: &DoctorArgs, run: &mut Run) -> Result<Outcome, Failure> {
         GrantsFor::Scan => FixProblem::Warns,
         GrantsFor::Fix => FixProblem::Fails,
     };
-    let target = args.connection.target()?;
+    let target = args.connection.target()?.of_run(run.id());
     let examining = Box::pin(async { Ok(examine(&args.connection, target, fix).await) });
     let (mut checks, derivation) = interrupt.guard(examining).await?;
     checks.push(config(args, derivation));

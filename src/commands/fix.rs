@@ -108,13 +108,13 @@ pub async fn run(args: &FixArgs, run: &mut Run) -> Result<Outcome, Failure> {
         after_care,
         interrupt: Interrupt::listen()?,
     };
-    let open = args.connection.open(write.lock_timeout);
+    let open = args.connection.open(write.lock_timeout, fix.run);
     let mut session = fix.interrupt.guard(open).await?;
 
     let Some(consent) = WriteConsent::from_flag(write.yes) else {
         let looked = if asks { &mut None } else { &mut out };
         let repair = fix.repair(&mut session, Finish::RollBack, looked).await?;
-        let mut report = report(&session, repair, Ending::DryRun);
+        let mut report = report(fix.run, &session, repair, Ending::DryRun);
         if !report.conflicts.is_empty() {
             return fix.moved(report).await;
         }
@@ -138,7 +138,7 @@ pub async fn run(args: &FixArgs, run: &mut Run) -> Result<Outcome, Failure> {
     } else {
         Ending::Applied
     };
-    let mut report = report(&session, repair, ending);
+    let mut report = report(fix.run, &session, repair, ending);
     if !report.conflicts.is_empty() {
         return fix.moved(report).await;
     }
@@ -567,8 +567,9 @@ fn check_as_shown(shown: &[RowPlan], planned: &[RowPlan]) -> Result<(), Failure>
     )
 }
 
-fn report(session: &Session, repair: Repair, ending: Ending) -> Report {
+fn report(run: &Run, session: &Session, repair: Repair, ending: Ending) -> Report {
     Report {
+        run: run.id().to_owned(),
         database: session.database().clone(),
         release: repair.release,
         servers: repair.servers,

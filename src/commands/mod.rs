@@ -30,6 +30,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::config::ConfigFile;
 use self::journal::ChangesetFile;
+use self::run::Run;
 use crate::cli::{ConnectionArgs, LITELLM_CONFIG, ServerArgs, kept_sources};
 use crate::db::read;
 use crate::db::schema::Schema;
@@ -313,12 +314,12 @@ impl ConnectionArgs {
     /// Connects to the database that the operator named, and tells which it is.
     ///
     /// `lock` is how long to wait for one row lock.
-    pub(crate) async fn open(&self, lock: Duration) -> Result<Session, Failure> {
+    pub(crate) async fn open(&self, lock: Duration, run: &Run) -> Result<Session, Failure> {
         let timeouts = Timeouts {
             lock,
             statement: self.statement_timeout,
         };
-        let target = self.target()?;
+        let target = self.target()?.of_run(run.id());
         if let Target::Server(server) = &target {
             server.warnings().iter().for_each(warn);
         }

@@ -97,14 +97,14 @@ impl ReportTo {
     }
 
     /// Adds why the command failed, the last line of a stream; nothing where a line was cut short.
-    pub(super) fn end_with_error(&mut self, failure: &Failure, code: u8) {
+    pub(super) fn end_with_error(&mut self, run: &str, failure: &Failure, code: u8) {
         if self.written == Written::Part {
             return;
         }
         // Nobody is left to tell if stdout is gone.
         let told = match &self.file {
-            Some(file) => ndjson::write_error(failure, code, &mut file.file()),
-            None => ndjson::write_error(failure, code, &mut io::stdout().lock()),
+            Some(file) => ndjson::write_error(run, failure, code, &mut file.file()),
+            None => ndjson::write_error(run, failure, code, &mut io::stdout().lock()),
         };
         if told.is_ok() {
             self.written = Written::Whole;

@@ -59,7 +59,7 @@ impl Run {
             && command.output().is_some_and(|o| o.format == Format::Ndjson)
         {
             let code = exit::code(Outcome::Failed(failure.kind()), false);
-            self.report.end_with_error(failure, code);
+            self.report.end_with_error(&self.id, failure, code);
         }
         match (self.report.place(), outcome) {
             (Ok(()), outcome) => outcome,

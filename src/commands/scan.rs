@@ -28,7 +28,7 @@ pub async fn run(args: &ScanArgs, run: &mut Run) -> Result<Outcome, Failure> {
     let mut beyond = Beyond::read(&args.servers)?;
     beyond.asked = args.places.references();
     let mut interrupt = Interrupt::listen()?;
-    let report = interrupt.guard(Box::pin(scan(args, &beyond))).await?;
+    let report = interrupt.guard(Box::pin(scan(args, run, &beyond))).await?;
     let report = Arc::new(report);
     print(&report, &args.output, run, &mut interrupt).await?;
     let summary = report.summary();
@@ -37,15 +37,20 @@ pub async fn run(args: &ScanArgs, run: &mut Run) -> Result<Outcome, Failure> {
     })
 }
 
-async fn scan(args: &ScanArgs, beyond: &Beyond) -> Result<Report, Failure> {
+async fn scan(args: &ScanArgs, run: &Run, beyond: &Beyond) -> Result<Report, Failure> {
     let timeout = args.connection.statement_timeout;
-    let mut session = args.connection.open(timeout).await?;
-    let report = look(args, &mut session, beyond).await?;
+    let mut session = args.connection.open(timeout, run).await?;
+    let report = look(args, run, &mut session, beyond).await?;
     session.close().await;
     Ok(report)
 }
 
-async fn look(args: &ScanArgs, session: &mut Session, beyond: &Beyond) -> Result<Report, Failure> {
+async fn look(
+    args: &ScanArgs,
+    run: &Run,
+    session: &mut Session,
+    beyond: &Beyond,
+) -> Result<Report, Failure> {
     let database = session.database().clone();
     let places = places(&args.places.sites);
     let mut open = session.begin(Purpose::Read, &places).await?;
@@ -82,6 +87,7 @@ async fn look(args: &ScanArgs, session: &mut Session, beyond: &Beyond) -> Result
     let release = schema.release();
     open.rollback().await?;
     Ok(Report {
+        run: run.id().to_owned(),
         database,
         release,
         servers: (&catalog).into(),

@@ -49,7 +49,7 @@ pub async fn run(args: &UndoArgs, run: &mut Run) -> Result<Outcome, Failure> {
         after_care,
         interrupt: Interrupt::listen()?,
     };
-    let open = args.connection.open(args.write.lock_timeout);
+    let open = args.connection.open(args.write.lock_timeout, undo.run);
     let mut session = undo.interrupt.guard(open).await?;
     warn_of_another(&undo.saved.contents.header.database, session.database());
 
@@ -150,6 +150,7 @@ impl Undo<'_> {
         mut out: Option<&mut ChangesetFile>,
     ) -> Result<Undone, Failure> {
         let mut undone = Undone {
+            run: self.run.id().to_owned(),
             database: session.database().clone(),
             ending: Ending::DryRun,
             changes: Vec::new(),

@@ -155,6 +155,8 @@ pub struct ConfigIds {
 /// What `undo` found and did.
 #[derive(Debug)]
 pub struct Undone {
+    /// The name of the run.
+    pub run: String,
     /// The database.
     pub database: Database,
     /// How the command ended.
@@ -196,6 +198,8 @@ impl From<&ServerCatalog> for ServerCounts {
 /// Everything a command found and did.
 #[derive(Debug)]
 pub struct Report {
+    /// The name of the run.
+    pub run: String,
     /// The database.
     pub database: Database,
     /// The servers.

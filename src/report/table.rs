@@ -95,7 +95,11 @@ pub fn write_undone(undone: &Undone, out: &mut impl Write) -> io::Result<()> {
 pub fn write_undone_closing(undone: &Undone, out: &mut impl Write) -> io::Result<()> {
     let rows = count(undone.changes.len(), "row");
     let line = match undone.ending {
-        Ending::Applied => format!("Put back {rows}; verified and committed. {}", after_care()),
+        Ending::Applied => format!(
+            "Put back {rows}; verified and committed (run {}). {}",
+            undone.run,
+            after_care()
+        ),
         Ending::DryRun => format!("Nothing was written (dry run). It would put back {rows}."),
         Ending::Declined => "Declined: nothing was written.".to_owned(),
         Ending::Moved => {
@@ -361,7 +365,11 @@ fn advice(report: &Report, summary: Summary) -> Vec<String> {
         Ending::Moved => {
             "Nothing was written: the rows are no longer as planned. Plan anew.".to_owned()
         }
-        Ending::Applied => format!("Done: {repair}; verified and committed. {}", after_care()),
+        Ending::Applied => format!(
+            "Done: {repair}; verified and committed (run {}). {}",
+            report.run,
+            after_care()
+        ),
         Ending::Declined => "Declined: nothing was written.".to_owned(),
     };
     lines.push(last);
