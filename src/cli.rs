@@ -102,6 +102,21 @@ impl Command {
         }
     }
 
+    /// The command's name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Scan(_) => "scan",
+            Self::Fix(_) => "fix",
+            Self::Undo(_) => "undo",
+            Self::Ids(_) => "ids",
+            Self::Grants(_) => "grants",
+            Self::Doctor(_) => "doctor",
+            Self::Completions { .. } => "completions",
+            Self::Man { .. } => "man",
+        }
+    }
+
     /// The file that the answer goes to, where it is not to go to stdout.
     #[must_use]
     pub fn file(&self) -> Option<&Path> {
@@ -529,6 +544,12 @@ pub struct OutputArgs {
     /// Where it goes.
     #[command(flatten)]
     pub file: FileArgs,
+    /// However the run ends, write how it went to this file, for node_exporter's textfile collector
+    ///
+    /// It is replaced as a whole, so name one for each command: FILE.prom in the collector's folder. What is
+    /// kept of the old file is when the same command last succeeded.
+    #[arg(long, env = "MCP_PRUNE_METRICS_FILE", value_name = "FILE", help_heading = OUTPUT)]
+    pub metrics_file: Option<PathBuf>,
 }
 
 /// Where a report goes.

@@ -1,6 +1,5 @@
-//! Parses, runs, prints the error, and exits.
+//! Parses, runs, and exits.
 
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -22,15 +21,8 @@ fn main() -> ExitCode {
             };
         }
     };
-    let outcome = Run::new().of(&cli.command, |run| execute(&cli.command, run));
-    let outcome = outcome.unwrap_or_else(|failure| {
-        if failure.kind() != Kind::BrokenPipe {
-            // Nobody is left to tell if stderr is gone.
-            let _ = writeln!(io::stderr(), "error: {failure}");
-        }
-        Outcome::Failed(failure.kind())
-    });
-    exit::code(outcome, cli.command.exit_zero()).into()
+    let code = Run::new().of(&cli.command, |run| execute(&cli.command, run));
+    code.into()
 }
 
 fn execute(command: &Command, run: &mut Run) -> Result<Outcome, Failure> {

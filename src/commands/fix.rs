@@ -28,7 +28,7 @@ use crate::repair::changeset::{self, Change};
 use crate::repair::compare::{self, Conflict};
 use crate::repair::plan::RowPlan;
 use crate::repair::policy::{Policy, WriteConsent};
-use crate::report::{Ending, Report, ServerCounts, table};
+use crate::report::{Ending, Render as _, Report, ServerCounts, table};
 
 /// What one run of the transaction is to end in.
 #[derive(Clone, Copy)]
@@ -208,6 +208,7 @@ impl Fix<'_> {
     /// Prints how it ended, after the plan was shown: to a person, only what is new.
     async fn end(&mut self, report: &Arc<Report>) -> Result<(), Failure> {
         if self.args.output.format == Format::Table && !self.run.report.is_file() {
+            self.run.tally = Some(report.tally());
             table::write_closing(report, &mut io::stdout().lock())
                 .map_err(|error| anyhow::Error::from(error).into())
         } else {

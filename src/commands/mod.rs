@@ -12,6 +12,7 @@ pub mod grants;
 pub mod ids;
 mod journal;
 pub mod manual;
+mod metrics;
 mod output;
 mod planning;
 mod retry;

@@ -145,6 +145,7 @@ pub(super) async fn print<R: Render + Send + Sync + 'static>(
     run: &mut Run,
     interrupt: &mut Interrupt,
 ) -> Result<(), Failure> {
+    run.tally = Some(report.tally());
     let report = Arc::clone(report);
     let format = args.format;
     let render = move |out: &mut dyn Write| match format {

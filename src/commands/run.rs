@@ -1,11 +1,15 @@
 //! One run of a command: its name, and how it ends.
 
+use std::io::{self, Write as _};
+
 use crate::cli::{Command, Format};
 use crate::exit::{self, Outcome};
 use crate::failure::{Failure, Kind};
 
+use super::metrics::MetricsFile;
 use super::output::ReportTo;
 use super::warn;
+use crate::report::Tally;
 
 /// One run of a command, by whose name its traces are known: in its reports, its journal, and the
 /// server's log.
@@ -14,6 +18,8 @@ pub struct Run {
     id: String,
     /// Where its report goes.
     pub(super) report: ReportTo,
+    /// What it found and did, once that is known.
+    pub(super) tally: Option<Tally>,
 }
 
 impl Default for Run {
@@ -31,6 +37,7 @@ impl Run {
         Self {
             id: format!("{random:08x}"),
             report: ReportTo::stdout(),
+            tally: None,
         }
     }
 
@@ -40,12 +47,30 @@ impl Run {
         &self.id
     }
 
-    /// Runs `work`, with the file that the report is to go to at hand before anything else is done.
-    ///
-    /// # Errors
-    ///
-    /// Why the command failed, or its report could not be put in its place.
+    /// Runs `work` and sees to it that the operator learns how it ended; returns the exit code.
     pub fn of(
+        mut self,
+        command: &Command,
+        work: impl FnOnce(&mut Self) -> Result<Outcome, Failure>,
+    ) -> u8 {
+        let metrics = command.output().and_then(|o| o.metrics_file.as_deref());
+        let metrics = metrics.and_then(|path| MetricsFile::at(path, command.name()));
+        let outcome = self.report(command, work).unwrap_or_else(|failure| {
+            if failure.kind() != Kind::BrokenPipe {
+                // Nobody is left to tell if stderr is gone.
+                let _ = writeln!(io::stderr(), "error: {failure}");
+            }
+            Outcome::Failed(failure.kind())
+        });
+        let code = exit::code(outcome, command.exit_zero());
+        if let Some(metrics) = metrics {
+            metrics.write(&self.id, code, outcome.succeeded(), self.tally.as_ref());
+        }
+        code
+    }
+
+    /// Runs `work`, with the file that the report is to go to at hand before anything else is done.
+    fn report(
         &mut self,
         command: &Command,
         work: impl FnOnce(&mut Self) -> Result<Outcome, Failure>,

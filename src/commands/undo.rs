@@ -22,7 +22,7 @@ use crate::litellm::sites::{SiteTable, TABLES};
 use crate::repair::changeset::{self, Change, Identity};
 use crate::repair::compare;
 use crate::repair::policy::WriteConsent;
-use crate::report::{Ending, Undone, table};
+use crate::report::{Ending, Render as _, Undone, table};
 
 /// Runs `undo`.
 ///
@@ -76,6 +76,7 @@ pub async fn run(args: &UndoArgs, run: &mut Run) -> Result<Outcome, Failure> {
             undone = undo.put_back(&mut session, finish, &mut out).await?;
         }
         if args.output.format == Format::Table && !undo.run.report.is_file() {
+            undo.run.tally = Some(undone.tally());
             table::write_undone_closing(&undone, &mut io::stdout().lock())
                 .map_err(anyhow::Error::from)?;
         } else {

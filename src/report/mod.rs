@@ -4,6 +4,7 @@ pub mod csv;
 pub mod doctor;
 pub mod json;
 pub mod markdown;
+pub mod metrics;
 pub mod ndjson;
 pub mod table;
 mod text;
@@ -14,11 +15,12 @@ use std::io::{self, Write};
 use crate::db::schema::Database;
 use crate::litellm::config::ConfigServer;
 use crate::litellm::finding::{Finding, Kind};
+use crate::litellm::owners::Owner;
 use crate::litellm::release::Release;
 use crate::litellm::server::{ConfigServers, ServerCatalog};
 use crate::repair::changeset::Change;
 use crate::repair::compare::Conflict;
-use crate::repair::plan::RowPlan;
+use crate::repair::plan::{Held, RowPlan};
 
 /// How a command ended, and so how its report reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +67,9 @@ impl Ending {
 
 /// What a command has to say, in every form it can be said in.
 pub trait Render {
+    /// Counts what was found and done.
+    fn tally(&self) -> Tally;
+
     /// Writes it for a person to read.
     ///
     /// # Errors
@@ -101,7 +106,71 @@ pub trait Render {
     fn markdown(&self, command: &str, out: &mut dyn Write) -> io::Result<()>;
 }
 
+/// What a run found and did, counted. What the command does not do is `None`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// The findings that are there after the run: of a repair, what it left.
+    pub findings: Option<BTreeMap<Found, usize>>,
+    /// Rows written.
+    pub rows_changed: Option<usize>,
+    /// Rows with something held.
+    pub rows_held: Option<usize>,
+    /// Stale references held.
+    pub references_held: Option<usize>,
+    /// References removed.
+    pub references_removed: Option<usize>,
+    /// References renamed.
+    pub references_remapped: Option<usize>,
+}
+
+/// What findings have in common that are counted together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Found {
+    /// What is wrong.
+    pub kind: &'static str,
+    /// The group of places.
+    pub place: &'static str,
+    /// The kind of all the row's owners; `mixed` where they are of several, `none` without any.
+    pub owner_kind: &'static str,
+}
+
 impl Render for Report {
+    fn tally(&self) -> Tally {
+        let repaired = self.ending == Ending::Applied;
+        let mut findings: BTreeMap<Found, usize> = BTreeMap::new();
+        for plan in &self.plans {
+            let owner_kind = owner_kind(&plan.audit.owners);
+            for finding in &plan.audit.findings {
+                if repaired && finding.kind == Kind::Stale && held(plan, finding).is_none() {
+                    continue;
+                }
+                let found = Found {
+                    kind: finding.kind.name(),
+                    place: plan.audit.table.group.name(),
+                    owner_kind,
+                };
+                *findings.entry(found).or_default() += 1;
+            }
+        }
+        let findings = Some(findings);
+        if self.ending == Ending::Scanned {
+            return Tally {
+                findings,
+                ..Tally::default()
+            };
+        }
+        let summary = self.summary();
+        let written = |number: usize| Some(if repaired { number } else { 0 });
+        Tally {
+            findings,
+            rows_changed: written(summary.rows_changed),
+            rows_held: Some(summary.rows_held),
+            references_held: Some(self.plans.iter().map(|plan| plan.held.len()).sum()),
+            references_removed: written(summary.references_removed),
+            references_remapped: written(summary.references_remapped),
+        }
+    }
+
     fn table(&self, mut out: &mut dyn Write) -> io::Result<()> {
         table::write(self, &mut out)
     }
@@ -123,7 +192,24 @@ impl Render for Report {
     }
 }
 
+fn owner_kind(owners: &[Owner]) -> &'static str {
+    let mut kinds = owners.iter().map(|owner| owner.kind);
+    match kinds.next() {
+        None => "none",
+        Some(first) if kinds.all(|kind| kind == first) => first.name(),
+        Some(_) => "mixed",
+    }
+}
+
 impl Render for Undone {
+    fn tally(&self) -> Tally {
+        let applied = self.ending == Ending::Applied;
+        Tally {
+            rows_changed: Some(if applied { self.changes.len() } else { 0 }),
+            ..Tally::default()
+        }
+    }
+
     fn table(&self, mut out: &mut dyn Write) -> io::Result<()> {
         table::write_undone(self, &mut out)
     }
@@ -311,12 +397,16 @@ impl Report {
     }
 }
 
+/// What is held of `plan` because of a finding.
+fn held<'a>(plan: &'a RowPlan, finding: &Finding) -> Option<&'a Held> {
+    plan.held.iter().find(|held| {
+        held.column == finding.column && Some(&held.reference) == finding.reference.as_ref()
+    })
+}
+
 /// Tells what `fix` does about a finding of `plan`: "remove", why it is held, or "leave".
 pub(crate) fn disposition(plan: &RowPlan, finding: &Finding) -> String {
-    let held = plan.held.iter().find(|held| {
-        held.column == finding.column && Some(&held.reference) == finding.reference.as_ref()
-    });
-    match (held, finding.kind) {
+    match (held(plan, finding), finding.kind) {
         (Some(held), _) => format!("hold: {}", held.reason),
         (None, Kind::Stale) => {
             let mut edits = plan.edits.iter();

@@ -18,6 +18,7 @@ mod fixtures;
 mod formats;
 mod kit;
 mod litellm_schema;
+mod metrics;
 #[cfg(feature = "redis")]
 mod notify;
 mod output;
