@@ -544,6 +544,12 @@ pub struct OutputArgs {
     /// Where it goes.
     #[command(flatten)]
     pub file: FileArgs,
+    /// Print nothing unless something was found (scan), changed (fix, undo), held, or failed
+    ///
+    /// With --exit-zero, what fix holds is nothing to print either. A last line on stderr says why the
+    /// exit code is not 0. A file of --output is written all the same.
+    #[arg(long, short, help_heading = OUTPUT)]
+    pub quiet: bool,
     /// However the run ends, write how it went to this file, for node_exporter's textfile collector
     ///
     /// It is replaced as a whole, so name one for each command: FILE.prom in the collector's folder. What is

@@ -12,7 +12,7 @@ use super::planning::Planner;
 use super::retry::{CHUNK, Patience, retried};
 use super::run::Run;
 use super::writing::{moved, write_rows};
-use super::{Beyond, Interrupt, consent, tell_left_out, warn_unknown_owners, warn_unset};
+use super::{Beyond, Interrupt, consent, console, tell_left_out, warn_unknown_owners, warn_unset};
 use crate::cli::{FixArgs, Format};
 use crate::db::schema::{Database, Purpose, Schema};
 use crate::db::session::{Connection, Open, Session};
@@ -181,7 +181,7 @@ impl Fix<'_> {
             let printed = print(&report, &self.args.output, self.run, &mut self.interrupt).await;
             return repaired(&report, printed);
         }
-        table::write(&report, &mut io::stderr().lock()).map_err(anyhow::Error::from)?;
+        console::show(|out| table::write(&report, out)).map_err(anyhow::Error::from)?;
         let rows = report.summary().rows_changed;
         let consent = self.interrupt.guard(consent::ask("Repair", rows)).await?;
         let Some(consent) = consent else {
@@ -212,6 +212,10 @@ impl Fix<'_> {
             table::write_closing(report, &mut io::stdout().lock())
                 .map_err(|error| anyhow::Error::from(error).into())
         } else {
+            if self.run.report.is_file() {
+                console::show(|out| table::write_closing(report, out))
+                    .map_err(anyhow::Error::from)?;
+            }
             print(report, &self.args.output, self.run, &mut self.interrupt).await
         }
     }

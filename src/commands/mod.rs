@@ -6,6 +6,7 @@ mod asked;
 mod atomic_file;
 mod config;
 mod consent;
+mod console;
 pub mod doctor;
 pub mod fix;
 pub mod grants;
@@ -22,7 +23,6 @@ pub mod undo;
 mod writing;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -30,6 +30,7 @@ use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::config::ConfigFile;
+pub(crate) use self::console::{note, warn};
 use self::journal::ChangesetFile;
 use self::run::Run;
 use crate::cli::{ConnectionArgs, LITELLM_CONFIG, ServerArgs, kept_sources};
@@ -328,17 +329,6 @@ impl ConnectionArgs {
         note(session.database());
         Ok(session)
     }
-}
-
-/// Warns, on stderr, of what a reader of the report should know first.
-pub(crate) fn warn(warning: impl std::fmt::Display) {
-    // Nobody is left to tell if stderr is gone.
-    let _ = writeln!(io::stderr(), "warning: {warning}");
-}
-
-/// Notes, on stderr, what the command works on.
-pub(crate) fn note(note: impl std::fmt::Display) {
-    let _ = writeln!(io::stderr(), "{note}");
 }
 
 /// Warns of tables that link to permission rows in ways this tool does not know.

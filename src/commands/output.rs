@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::Interrupt;
 use super::atomic_file::AtomicFile;
+use super::console;
 use super::run::Run;
 use crate::cli::{Format, OutputArgs};
 use crate::failure::{Failure, Kind};
@@ -146,6 +147,13 @@ pub(super) async fn print<R: Render + Send + Sync + 'static>(
     interrupt: &mut Interrupt,
 ) -> Result<(), Failure> {
     run.tally = Some(report.tally());
+    if args.quiet && !report.matters(run.exit_zero) {
+        if !run.report.is_file() {
+            return Ok(());
+        }
+    } else {
+        console::let_out();
+    }
     let report = Arc::clone(report);
     let format = args.format;
     let render = move |out: &mut dyn Write| match format {

@@ -10,7 +10,7 @@ use super::output::print;
 use super::retry::{CHUNK, Patience, retried};
 use super::run::Run;
 use super::writing::{moved, write_rows};
-use super::{Interrupt, consent, warn};
+use super::{Interrupt, consent, console, warn};
 use crate::cli::{Format, UndoArgs};
 use crate::db::schema::{Database, Purpose};
 use crate::db::session::{Open, Session};
@@ -67,7 +67,7 @@ pub async fn run(args: &UndoArgs, run: &mut Run) -> Result<Outcome, Failure> {
         return Err(moved(undone.conflicts.len()));
     }
     if asks && !undone.changes.is_empty() {
-        table::write_undone(&undone, &mut io::stderr().lock()).map_err(anyhow::Error::from)?;
+        console::show(|out| table::write_undone(&undone, out)).map_err(anyhow::Error::from)?;
         let answer = consent::ask("Put back", undone.changes.len());
         let answer = undo.interrupt.guard(answer).await?;
         undone.ending = Ending::Declined;
@@ -80,6 +80,10 @@ pub async fn run(args: &UndoArgs, run: &mut Run) -> Result<Outcome, Failure> {
             table::write_undone_closing(&undone, &mut io::stdout().lock())
                 .map_err(anyhow::Error::from)?;
         } else {
+            if undo.run.report.is_file() {
+                console::show(|out| table::write_undone_closing(&undone, out))
+                    .map_err(anyhow::Error::from)?;
+            }
             print(
                 &Arc::new(undone),
                 &args.output,

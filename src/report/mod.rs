@@ -9,6 +9,8 @@ pub mod ndjson;
 pub mod table;
 mod text;
 
+pub(crate) use self::text::count;
+
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
@@ -70,6 +72,9 @@ pub trait Render {
     /// Counts what was found and done.
     fn tally(&self) -> Tally;
 
+    /// Whether it is worth to be read; with `exit_zero`, what is held is not.
+    fn matters(&self, exit_zero: bool) -> bool;
+
     /// Writes it for a person to read.
     ///
     /// # Errors
@@ -123,6 +128,16 @@ pub struct Tally {
     pub references_remapped: Option<usize>,
 }
 
+impl Tally {
+    /// How many findings of a kind are there.
+    #[must_use]
+    pub fn of_kind(&self, kind: Kind) -> usize {
+        let findings = self.findings.iter().flatten();
+        let of_kind = findings.filter(|(found, _)| found.kind == kind.name());
+        of_kind.map(|(_, count)| count).sum()
+    }
+}
+
 /// What findings have in common that are counted together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Found {
@@ -135,6 +150,17 @@ pub struct Found {
 }
 
 impl Render for Report {
+    fn matters(&self, exit_zero: bool) -> bool {
+        let summary = self.summary();
+        let leaves_something = match self.ending {
+            Ending::Scanned => return summary.needs_attention(),
+            Ending::DryRun | Ending::Declined => summary.needs_attention(),
+            Ending::Applied | Ending::NothingToDo => summary.rows_held > 0,
+            Ending::Moved => return true,
+        };
+        summary.rows_changed > 0 || (leaves_something && !exit_zero)
+    }
+
     fn tally(&self) -> Tally {
         let repaired = self.ending == Ending::Applied;
         let mut findings: BTreeMap<Found, usize> = BTreeMap::new();
@@ -202,6 +228,10 @@ fn owner_kind(owners: &[Owner]) -> &'static str {
 }
 
 impl Render for Undone {
+    fn matters(&self, _: bool) -> bool {
+        !self.changes.is_empty() || !self.conflicts.is_empty()
+    }
+
     fn tally(&self) -> Tally {
         let applied = self.ending == Ending::Applied;
         Tally {

@@ -26,6 +26,7 @@ mod places;
 mod pooler;
 mod program;
 mod proxy;
+mod quiet;
 mod server;
 mod soak;
 mod undo;
