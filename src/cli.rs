@@ -544,6 +544,9 @@ pub struct OutputArgs {
     /// Where it goes.
     #[command(flatten)]
     pub file: FileArgs,
+    /// Show at most so many rows of each table; 0 shows all
+    #[arg(long, value_name = "N", default_value = "200", help_heading = OUTPUT)]
+    pub limit: usize,
     /// Print nothing unless something was found (scan), changed (fix, undo), held, or failed
     ///
     /// With --exit-zero, what fix holds is nothing to print either. A last line on stderr says why the
@@ -566,6 +569,21 @@ pub struct FileArgs {
     /// A run that fails leaves the old file, but with --format ndjson, where the error is the last line.
     #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
     pub output: Option<PathBuf>,
+    /// When tables are in colours; auto is on a terminal, unless NO_COLOR is set or TERM is dumb
+    #[arg(long, value_enum, default_value_t, value_name = "WHEN", help_heading = OUTPUT)]
+    pub color: Color,
+}
+
+/// When tables are in colours.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal that shows them to somebody who wants them
+    #[default]
+    Auto,
+    /// Even in a file or a pipe
+    Always,
+    /// Nowhere
+    Never,
 }
 
 /// How to print the report.

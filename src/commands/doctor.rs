@@ -1,6 +1,6 @@
 //! `doctor`: tells whether this database, role and machine are fit for the other commands.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::time::Instant;
 
 use super::journal::ChangesetFile;
@@ -58,8 +58,9 @@ pub async fn run(args: &DoctorArgs, run: &mut Run) -> Result<Outcome, Failure> {
     };
     let diagnosis = Diagnosis { checks };
     let format = args.answer.format;
+    let look = args.answer.file.look(run, &io::stdout());
     let write = move |mut out: &mut dyn Write| match format {
-        AnswerFormat::Table => diagnosis.table(&mut out),
+        AnswerFormat::Table => diagnosis.table(look, &mut out),
         AnswerFormat::Json => diagnosis.json(&mut out),
     };
     run.report.write(&mut interrupt, write).await?;

@@ -181,7 +181,8 @@ impl Fix<'_> {
             let printed = print(&report, &self.args.output, self.run, &mut self.interrupt).await;
             return repaired(&report, printed);
         }
-        console::show(|out| table::write(&report, out)).map_err(anyhow::Error::from)?;
+        let look = self.args.output.look(self.run, &io::stderr());
+        console::show(|out| table::write(&report, look, out)).map_err(anyhow::Error::from)?;
         let rows = report.summary().rows_changed;
         let consent = self.interrupt.guard(consent::ask("Repair", rows)).await?;
         let Some(consent) = consent else {

@@ -1,6 +1,6 @@
 //! `ids`: prints the ids of the servers of a `config.yaml`, so that an operator can pin them.
 
-use std::io::Write;
+use std::io::{self, Write};
 
 use super::Interrupt;
 use super::config::ConfigFile;
@@ -30,8 +30,9 @@ pub async fn run(args: &IdsArgs, run: &mut Run) -> Result<Outcome, Failure> {
     }
     let ids = ConfigIds { servers };
     let format = args.answer.format;
+    let look = args.answer.file.look(run, &io::stdout());
     let write = move |mut out: &mut dyn Write| match format {
-        AnswerFormat::Table => table::write_ids(&ids, &mut out),
+        AnswerFormat::Table => table::write_ids(&ids, look, &mut out),
         AnswerFormat::Json => json::write_ids(&ids, &mut out),
     };
     run.report.write(&mut interrupt, write).await?;

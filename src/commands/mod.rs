@@ -12,6 +12,7 @@ pub mod fix;
 pub mod grants;
 pub mod ids;
 mod journal;
+mod look;
 pub mod manual;
 mod metrics;
 mod output;

@@ -156,8 +156,9 @@ pub(super) async fn print<R: Render + Send + Sync + 'static>(
     }
     let report = Arc::clone(report);
     let format = args.format;
+    let look = args.look(run, &io::stdout());
     let render = move |out: &mut dyn Write| match format {
-        Format::Table => report.table(out),
+        Format::Table => report.table(look, out),
         Format::Json => report.json(out),
         Format::Ndjson => report.ndjson(out),
         Format::Csv => report.csv(out),

@@ -67,7 +67,9 @@ pub async fn run(args: &UndoArgs, run: &mut Run) -> Result<Outcome, Failure> {
         return Err(moved(undone.conflicts.len()));
     }
     if asks && !undone.changes.is_empty() {
-        console::show(|out| table::write_undone(&undone, out)).map_err(anyhow::Error::from)?;
+        let look = args.output.look(undo.run, &io::stderr());
+        console::show(|out| table::write_undone(&undone, look, out))
+            .map_err(anyhow::Error::from)?;
         let answer = consent::ask("Put back", undone.changes.len());
         let answer = undo.interrupt.guard(answer).await?;
         undone.ending = Ending::Declined;

@@ -2,6 +2,7 @@
 
 pub mod csv;
 pub mod doctor;
+pub mod grid;
 pub mod json;
 pub mod markdown;
 pub mod metrics;
@@ -14,6 +15,7 @@ pub(crate) use self::text::count;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
+use self::grid::Look;
 use crate::db::schema::Database;
 use crate::litellm::config::ConfigServer;
 use crate::litellm::finding::{Finding, Kind};
@@ -80,7 +82,7 @@ pub trait Render {
     /// # Errors
     ///
     /// What `out` says.
-    fn table(&self, out: &mut dyn Write) -> io::Result<()>;
+    fn table(&self, look: Look, out: &mut dyn Write) -> io::Result<()>;
 
     /// Writes it as one JSON object and a newline.
     ///
@@ -197,8 +199,8 @@ impl Render for Report {
         }
     }
 
-    fn table(&self, mut out: &mut dyn Write) -> io::Result<()> {
-        table::write(self, &mut out)
+    fn table(&self, look: Look, mut out: &mut dyn Write) -> io::Result<()> {
+        table::write(self, look, &mut out)
     }
 
     fn json(&self, mut out: &mut dyn Write) -> io::Result<()> {
@@ -240,8 +242,8 @@ impl Render for Undone {
         }
     }
 
-    fn table(&self, mut out: &mut dyn Write) -> io::Result<()> {
-        table::write_undone(self, &mut out)
+    fn table(&self, look: Look, mut out: &mut dyn Write) -> io::Result<()> {
+        table::write_undone(self, look, &mut out)
     }
 
     fn json(&self, mut out: &mut dyn Write) -> io::Result<()> {

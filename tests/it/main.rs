@@ -29,4 +29,5 @@ mod proxy;
 mod quiet;
 mod server;
 mod soak;
+mod terminal;
 mod undo;
