@@ -5,12 +5,21 @@ use std::fmt::{Display, Write as _};
 use std::io::{self, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use indicatif::ProgressBar;
+
 /// One for the process, as its stderr is.
-static CONSOLE: Mutex<Console> = Mutex::new(Console { held_back: None });
+static CONSOLE: Mutex<Console> = Mutex::new(Console {
+    quiet: false,
+    held_back: None,
+    bar: None,
+});
 
 struct Console {
+    quiet: bool,
     /// What was to be said so far, while it is not known whether to.
     held_back: Option<String>,
+    /// What is at the bottom of the terminal, and is to stay there.
+    bar: Option<ProgressBar>,
 }
 
 fn console() -> MutexGuard<'static, Console> {
@@ -23,13 +32,20 @@ impl Console {
         // Nobody is left to tell if stderr is gone.
         let _ = match &mut self.held_back {
             Some(text) => writeln!(text, "{line}").map_err(io::Error::other),
-            None => writeln!(io::stderr(), "{line}"),
+            None => self.print(|| writeln!(io::stderr(), "{line}")),
         };
     }
 
     fn let_out(&mut self) {
         if let Some(text) = self.held_back.take() {
-            let _ = io::stderr().write_all(text.as_bytes());
+            let _ = self.print(|| io::stderr().write_all(text.as_bytes()));
+        }
+    }
+
+    fn print<T>(&self, print: impl FnOnce() -> T) -> T {
+        match &self.bar {
+            Some(bar) => bar.suspend(print),
+            None => print(),
         }
     }
 }
@@ -46,7 +62,19 @@ pub(crate) fn note(note: impl Display) {
 
 /// Holds back what is said from here on.
 pub(super) fn hold_back() {
-    console().held_back = Some(String::new());
+    let mut console = console();
+    console.quiet = true;
+    console.held_back = Some(String::new());
+}
+
+/// Whether only what matters is to be said.
+pub(super) fn is_quiet() -> bool {
+    console().quiet
+}
+
+/// Has what is said appear above this bar from here on.
+pub(super) fn beside(bar: Option<ProgressBar>) {
+    console().bar = bar;
 }
 
 /// Says what was held back: there is something to say.

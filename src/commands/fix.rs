@@ -9,6 +9,7 @@ use super::asked::places;
 use super::journal::{ChangesetFile, SavedChangeset};
 use super::output::print;
 use super::planning::Planner;
+use super::progress::Progress;
 use super::retry::{CHUNK, Patience, retried};
 use super::run::Run;
 use super::writing::{moved, write_rows};
@@ -238,8 +239,9 @@ impl Fix<'_> {
     ) -> Result<Repair, Failure> {
         let lock_timeout = self.args.repair.write.lock_timeout;
         let shown = matches!(finish, Finish::Commit { shown: Some(_), .. });
+        let progress = Progress::begin("looking for stale references");
         let attempt = async |patience: &mut Patience| {
-            let repair = self.attempt(session, finish, patience, out.as_mut());
+            let repair = self.attempt(session, finish, patience, out.as_mut(), &progress);
             repair.await
         };
         retried(lock_timeout, shown, attempt).await
@@ -251,6 +253,7 @@ impl Fix<'_> {
         finish: Finish<'_>,
         patience: &mut Patience,
         mut out: Option<&mut ChangesetFile>,
+        progress: &Progress,
     ) -> Result<Repair, Failure> {
         let database = session.database().clone();
         let begin = session.begin(Purpose::Write, &self.places);
@@ -262,6 +265,7 @@ impl Fix<'_> {
             run: self.run,
             beyond: &self.beyond,
             database: &database,
+            progress,
         };
         let work = job.prepare(&mut open, patience, out.as_deref_mut());
         let repair = self.interrupt.guard(work).await?;
@@ -280,6 +284,7 @@ impl Fix<'_> {
             check_as_shown(shown, &repair.plans)?;
         }
         let journal = out.filter(|_| !repair.changes_nothing());
+        progress.stage("committing");
         self.interrupt.commit(open, consent, journal).await?;
         let changes: Vec<Change> = repair.plans.iter().filter_map(RowPlan::change).collect();
         let telling = self.after_care.tell(session, &changes, &mut self.interrupt);
@@ -296,6 +301,7 @@ struct Job<'a> {
     run: &'a Run,
     beyond: &'a Beyond,
     database: &'a Database,
+    progress: &'a Progress,
 }
 
 impl Job<'_> {
@@ -323,6 +329,7 @@ impl Job<'_> {
         if let Some(out) = out.as_deref_mut() {
             out.begin(self.header(&catalog))?;
         }
+        self.progress.stage("looking for stale references");
         let mut planned = Planned::new();
         let found = if let Some(saved) = self.saved {
             for change in saved.changes()? {
@@ -338,10 +345,13 @@ impl Job<'_> {
                 found.iter().map(|(_, keys)| keys.len()).sum(),
             ));
         }
+        self.progress.stage("locking rows");
         let mut locked = Vec::new();
         for (table, mut keys) in found {
             keys.retain(|key| selection.takes_key(key));
-            locked.push((table, patience.lock(connection, table, &keys).await?));
+            let keys = patience.lock(connection, table, &keys).await?;
+            self.progress.rows(keys.len());
+            locked.push((table, keys));
         }
         let judge = Planner {
             schema,
@@ -351,6 +361,7 @@ impl Job<'_> {
         };
         let mut plans = Vec::new();
         let mut conflicts = Vec::new();
+        self.progress.stage("writing and verifying rows");
         for (table, keys) in locked {
             // After every lock, so that they are still the owners at the commit.
             let mut owners = holders::holders(connection, schema, table, &keys).await?;
@@ -368,6 +379,7 @@ impl Job<'_> {
                 let stored = write_rows(connection, schema, table, &rows, &changes).await?;
                 check_nothing_left(&stored, &now, &catalog)?;
                 plans.extend(now);
+                self.progress.rows(chunk.len());
             }
         }
         // What is left of the plan has no row any more.

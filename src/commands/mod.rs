@@ -17,6 +17,7 @@ pub mod manual;
 mod metrics;
 mod output;
 mod planning;
+mod progress;
 mod retry;
 pub mod run;
 pub mod scan;
@@ -33,6 +34,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use self::config::ConfigFile;
 pub(crate) use self::console::{note, warn};
 use self::journal::ChangesetFile;
+use self::progress::Progress;
 use self::run::Run;
 use crate::cli::{ConnectionArgs, LITELLM_CONFIG, ServerArgs, kept_sources};
 use crate::db::read;
@@ -326,7 +328,10 @@ impl ConnectionArgs {
         if let Target::Server(server) = &target {
             server.warnings().iter().for_each(warn);
         }
-        let session = Session::open(target, self.schema.clone(), timeouts).await?;
+        let progress = Progress::begin("connecting");
+        let opening = Session::open(target, self.schema.clone(), timeouts);
+        let session = Box::pin(opening).await?;
+        drop(progress);
         note(session.database());
         Ok(session)
     }

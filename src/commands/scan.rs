@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::asked::places;
 use super::output::print;
 use super::planning::Planner;
+use super::progress::Progress;
 use super::run::Run;
 use super::{Beyond, Interrupt, tell_left_out, warn, warn_unknown_owners, warn_unset};
 use crate::cli::ScanArgs;
@@ -63,6 +64,7 @@ async fn look(
     beyond
         .warn_of_config_servers(connection, schema, &catalog)
         .await?;
+    let progress = Progress::begin("looking for stale references");
     let found = detect::detect(connection, schema, &catalog, args.notes).await?;
     if catalog.rows() == 0 && !found.is_empty() {
         warn("the MCP server table is empty: make sure that this is the right database");
@@ -74,6 +76,7 @@ async fn look(
         notes: args.notes,
     };
     let mut plans = Vec::new();
+    progress.stage("reading rows");
     for (table, mut keys) in found {
         keys.retain(|key| selection.takes_key(key));
         let mut owners = holders::holders(connection, schema, table, &keys).await?;
@@ -81,6 +84,7 @@ async fn look(
             let mut rows = read::rows(connection, schema, table, chunk, &mut owners).await?;
             rows.retain(|row| selection.takes(row));
             plans.extend(planner.plan(connection, table, &rows).await?);
+            progress.rows(chunk.len());
         }
     }
     args.places.check_references(&plans, &catalog)?;

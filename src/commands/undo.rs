@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::aftercare::AfterCare;
 use super::journal::{ChangesetFile, SavedChangeset};
 use super::output::print;
+use super::progress::Progress;
 use super::retry::{CHUNK, Patience, retried};
 use super::run::Run;
 use super::writing::{moved, write_rows};
@@ -142,8 +143,9 @@ impl Undo<'_> {
         out: &mut Option<ChangesetFile>,
     ) -> Result<Undone, Failure> {
         let lock_timeout = self.args.write.lock_timeout;
+        let progress = Progress::begin("writing and verifying rows");
         let attempt = async |patience: &mut Patience| {
-            let undone = self.attempt(session, finish, patience, out.as_mut());
+            let undone = self.attempt(session, finish, patience, out.as_mut(), &progress);
             undone.await
         };
         retried(lock_timeout, true, attempt).await
@@ -155,6 +157,7 @@ impl Undo<'_> {
         finish: Finish<'_>,
         patience: &mut Patience,
         mut out: Option<&mut ChangesetFile>,
+        progress: &Progress,
     ) -> Result<Undone, Failure> {
         let mut undone = Undone {
             run: self.run.id().to_owned(),
@@ -177,6 +180,7 @@ impl Undo<'_> {
             patience,
             out.as_deref_mut(),
             &mut undone,
+            progress,
         );
         self.interrupt.guard(work).await?;
         if !undone.conflicts.is_empty() && !self.args.skip_changed {
@@ -191,6 +195,7 @@ impl Undo<'_> {
                 .hint("nothing was written; run it again to see them as they are now"));
         }
         let mut out = out.filter(|_| !undone.changes.is_empty());
+        progress.stage("committing");
         self.interrupt
             .commit(open, consent, out.as_deref_mut())
             .await?;
@@ -214,6 +219,7 @@ async fn prepare(
     patience: &mut Patience,
     mut out: Option<&mut ChangesetFile>,
     undone: &mut Undone,
+    progress: &Progress,
 ) -> Result<(), Failure> {
     let (connection, schema) = open.parts();
     write::lock_out_other_runs(connection).await?;
@@ -221,6 +227,7 @@ async fn prepare(
         write::enter(connection, schema, table).await?;
     }
     let mut made = saved.changes()?;
+    progress.stage("writing and verifying rows");
     loop {
         let made = made.take_chunk(CHUNK)?;
         if made.is_empty() {
@@ -255,6 +262,7 @@ async fn prepare(
             write_rows(connection, schema, table, &rows, &changes).await?;
             undone.changes.extend(changes);
         }
+        progress.rows(made.len());
     }
 }
 
