@@ -1,6 +1,6 @@
 //! The command line: what the user may say, nothing about how it is done.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -85,6 +85,51 @@ impl Command {
             | Self::Completions { .. }
             | Self::Man { .. } => None,
         }
+    }
+
+    /// Whether findings and held references are to count as success.
+    #[must_use]
+    pub fn exit_zero(&self) -> bool {
+        match self {
+            Self::Scan(args) => args.exit_zero,
+            Self::Fix(args) => args.exit_zero,
+            Self::Undo(_)
+            | Self::Ids(_)
+            | Self::Grants(_)
+            | Self::Doctor(_)
+            | Self::Completions { .. }
+            | Self::Man { .. } => false,
+        }
+    }
+
+    /// The command's name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Scan(_) => "scan",
+            Self::Fix(_) => "fix",
+            Self::Undo(_) => "undo",
+            Self::Ids(_) => "ids",
+            Self::Grants(_) => "grants",
+            Self::Doctor(_) => "doctor",
+            Self::Completions { .. } => "completions",
+            Self::Man { .. } => "man",
+        }
+    }
+
+    /// The file that the answer goes to, where it is not to go to stdout.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        let file = match self {
+            Self::Scan(args) => &args.output.file,
+            Self::Fix(args) => &args.output.file,
+            Self::Undo(args) => &args.output.file,
+            Self::Ids(args) => &args.answer.file,
+            Self::Doctor(args) => &args.answer.file,
+            Self::Grants(_) | Self::Completions { .. } | Self::Man { .. } => return None,
+        };
+        let file = file.output.as_deref();
+        file.filter(|file| *file != Path::new("-"))
     }
 }
 
@@ -205,9 +250,20 @@ pub struct IdsArgs {
     /// LiteLLM's config.yaml; repeatable
     #[arg(long, value_name = "FILE", required = true)]
     pub litellm_config: Vec<PathBuf>,
-    /// How to print them
+    /// How to print them.
+    #[command(flatten)]
+    pub answer: AnswerArgs,
+}
+
+/// How to print an answer that is no report.
+#[derive(Debug, Args)]
+pub struct AnswerArgs {
+    /// How to print the answer
     #[arg(long, value_enum, default_value_t, help_heading = OUTPUT)]
     pub format: AnswerFormat,
+    /// Where it goes.
+    #[command(flatten)]
+    pub file: FileArgs,
 }
 
 /// How to print an answer that is no report.
@@ -268,9 +324,9 @@ pub struct DoctorArgs {
     /// The command that has to work
     #[arg(long = "for", value_enum, value_name = "COMMAND", default_value_t)]
     pub purpose: GrantsFor,
-    /// How to print the answer
-    #[arg(long, value_enum, default_value_t, help_heading = OUTPUT)]
-    pub format: AnswerFormat,
+    /// How to print the answer.
+    #[command(flatten)]
+    pub answer: AnswerArgs,
 }
 
 /// The command that a role is to run.
@@ -485,6 +541,49 @@ pub struct OutputArgs {
     /// How to print the report
     #[arg(long, value_enum, default_value_t, help_heading = OUTPUT)]
     pub format: Format,
+    /// Where it goes.
+    #[command(flatten)]
+    pub file: FileArgs,
+    /// Show at most so many rows of each table; 0 shows all
+    #[arg(long, value_name = "N", default_value = "200", help_heading = OUTPUT)]
+    pub limit: usize,
+    /// Print nothing unless something was found (scan), changed (fix, undo), held, or failed
+    ///
+    /// With --exit-zero, what fix holds is nothing to print either. A last line on stderr says why the
+    /// exit code is not 0. A file of --output is written all the same.
+    #[arg(long, short, help_heading = OUTPUT)]
+    pub quiet: bool,
+    /// However the run ends, write how it went to this file, for node_exporter's textfile collector
+    ///
+    /// It is replaced as a whole, so name one for each command: FILE.prom in the collector's folder. What is
+    /// kept of the old file is when the same command last succeeded.
+    #[arg(long, env = "MCP_PRUNE_METRICS_FILE", value_name = "FILE", help_heading = OUTPUT)]
+    pub metrics_file: Option<PathBuf>,
+}
+
+/// Where a report goes.
+#[derive(Debug, Args)]
+pub struct FileArgs {
+    /// Write the report to this file, which is replaced once the report is whole; - is stdout
+    ///
+    /// A run that fails leaves the old file, but with --format ndjson, where the error is the last line.
+    #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
+    pub output: Option<PathBuf>,
+    /// When tables are in colours; auto is on a terminal, unless NO_COLOR is set or TERM is dumb
+    #[arg(long, value_enum, default_value_t, value_name = "WHEN", help_heading = OUTPUT)]
+    pub color: Color,
+}
+
+/// When tables are in colours.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal that shows them to somebody who wants them
+    #[default]
+    Auto,
+    /// Even in a file or a pipe
+    Always,
+    /// Nowhere
+    Never,
 }
 
 /// How to print the report.

@@ -19,6 +19,17 @@ pub enum Outcome {
     Failed(Kind),
 }
 
+impl Outcome {
+    /// Whether the work was done, whatever was found or held.
+    #[must_use]
+    pub fn succeeded(self) -> bool {
+        match self {
+            Self::Looked { .. } | Self::Repaired { .. } | Self::Failed(Kind::BrokenPipe) => true,
+            Self::Failed(_) => false,
+        }
+    }
+}
+
 /// The exit code of an outcome; with `exit_zero`, findings and held references count as success.
 ///
 /// | code | meaning |

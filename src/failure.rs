@@ -29,6 +29,23 @@ pub enum Kind {
     Interrupted(u8),
 }
 
+/// What happened, in short.
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Error => "it failed",
+            Self::Refused => "a guard refused",
+            Self::Moved => "changed meanwhile",
+            Self::Busy => "busy: others hold locks",
+            Self::Taken => "busy: another run is at it",
+            Self::Access => "no access",
+            Self::Usage => "wrong usage",
+            Self::BrokenPipe => "nobody reads",
+            Self::Interrupted(signal) => return write!(f, "ended by signal {signal}"),
+        })
+    }
+}
+
 /// Why a command could not do its work, and what the operator can do about it.
 #[derive(Debug)]
 pub struct Failure {

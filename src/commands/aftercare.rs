@@ -1,5 +1,7 @@
 //! What is left to do once a repair is committed: the proxies still serve what they have read.
 
+use std::collections::BTreeSet;
+
 use super::{Interrupt, note, warn};
 use crate::cli::NotifyArgs;
 use crate::db::schema::Purpose;
@@ -14,19 +16,20 @@ use crate::repair::changeset::Change;
 /// The rows written that proxies keep by their ids, by primary key.
 #[derive(Debug, Default)]
 pub(super) struct Written {
-    permissions: Vec<String>,
-    access_groups: Vec<String>,
+    permissions: BTreeSet<String>,
+    access_groups: BTreeSet<String>,
 }
 
 impl Written {
     /// Adds what was written.
     pub(super) fn add(&mut self, changes: &[Change]) {
         for change in changes {
-            match change.table.group {
-                Group::Permissions => self.permissions.push(change.key.clone()),
-                Group::AccessGroups => self.access_groups.push(change.key.clone()),
-                Group::Toolsets | Group::Defaults => {}
-            }
+            let keys = match change.table.group {
+                Group::Permissions => &mut self.permissions,
+                Group::AccessGroups => &mut self.access_groups,
+                Group::Toolsets | Group::Defaults => continue,
+            };
+            keys.insert(change.key.clone());
         }
     }
 
@@ -100,15 +103,19 @@ impl AfterCare {
 }
 
 /// Under which names proxies keep the rows, and those in whose entries they are embedded.
-async fn cache_keys(session: &mut Session, rows: &[String]) -> Result<Vec<CacheKey>, Failure> {
+async fn cache_keys(
+    session: &mut Session,
+    rows: &BTreeSet<String>,
+) -> Result<Vec<CacheKey>, Failure> {
+    let rows: Vec<String> = rows.iter().cloned().collect();
     let permissions = Choice {
         groups: [Group::Permissions].into(),
         by_name: true,
     };
     let mut open = session.begin(Purpose::Read, &permissions).await?;
     let (connection, schema) = open.parts();
-    let owners = holders::holders(connection, schema, &PERMISSIONS, rows).await?;
-    let hashes = tokens::hashes(connection, schema, rows).await?;
+    let owners = holders::holders(connection, schema, &PERMISSIONS, &rows).await?;
+    let hashes = tokens::hashes(connection, schema, &rows).await?;
     open.rollback().await?;
     let mut keys: Vec<CacheKey> = rows.iter().map(|row| CacheKey::of_row(row)).collect();
     keys.extend(owners.all().flat_map(|owner| CacheKey::of_owner(&owner)));

@@ -1,9 +1,10 @@
 //! `doctor`: tells whether this database, role and machine are fit for the other commands.
 
+use std::io::{self, Write};
 use std::time::Instant;
 
 use super::journal::ChangesetFile;
-use super::output::to_stdout;
+use super::run::Run;
 use super::{Beyond, Interrupt};
 use crate::cli::{AnswerFormat, ConnectionArgs, DoctorArgs, GrantsFor};
 use crate::db::session::{Session, Timeouts};
@@ -40,13 +41,13 @@ const TODAY: Derivation = Derivation {
 /// # Errors
 ///
 /// Where the command line does not say which database, or the report cannot be printed.
-pub async fn run(args: &DoctorArgs) -> Result<Outcome, Failure> {
+pub async fn run(args: &DoctorArgs, run: &mut Run) -> Result<Outcome, Failure> {
     let mut interrupt = Interrupt::listen()?;
     let fix = match args.purpose {
         GrantsFor::Scan => FixProblem::Warns,
         GrantsFor::Fix => FixProblem::Fails,
     };
-    let target = args.connection.target()?;
+    let target = args.connection.target()?.of_run(run.id());
     let examining = Box::pin(async { Ok(examine(&args.connection, target, fix).await) });
     let (mut checks, derivation) = interrupt.guard(examining).await?;
     checks.push(config(args, derivation));
@@ -56,12 +57,13 @@ pub async fn run(args: &DoctorArgs) -> Result<Outcome, Failure> {
         Some(kind) => Outcome::Failed(kind),
     };
     let diagnosis = Diagnosis { checks };
-    let format = args.format;
-    to_stdout(&mut interrupt, move |mut out| match format {
-        AnswerFormat::Table => diagnosis.table(&mut out),
+    let format = args.answer.format;
+    let look = args.answer.file.look(run, &io::stdout());
+    let write = move |mut out: &mut dyn Write| match format {
+        AnswerFormat::Table => diagnosis.table(look, &mut out),
         AnswerFormat::Json => diagnosis.json(&mut out),
-    })
-    .await?;
+    };
+    run.report.write(&mut interrupt, write).await?;
     Ok(outcome)
 }
 

@@ -6,14 +6,16 @@ use std::sync::Arc;
 
 use super::aftercare::{AfterCare, Written};
 use super::asked::places;
-use super::journal::{ChangesetFile, Run, SavedChangeset};
+use super::journal::{ChangesetFile, SavedChangeset};
 use super::output::{cannot_put_aside, gathering, print};
 use super::planning::Planner;
-use super::retry::{CHUNK, Patience, retried};
+use super::progress::Progress;
+use super::retry::{Patience, retried};
+use super::run::Run;
 use super::writing::{moved, write_rows};
 use super::{
-    Beyond, Interrupt, consent, tell_left_out, warn_of_config_servers, warn_unknown_owners,
-    warn_unset,
+    Beyond, CHUNK, Interrupt, consent, console, tell_left_out, warn_of_config_servers,
+    warn_unknown_owners, warn_unset,
 };
 use crate::cli::{FixArgs, Format};
 use crate::db::schema::{Database, Purpose, Schema};
@@ -31,7 +33,7 @@ use crate::repair::compare::{self, Conflict};
 use crate::repair::plan::RowPlan;
 use crate::repair::policy::{Policy, WriteConsent};
 use crate::report::found::Found;
-use crate::report::{Ending, Report, ServerCounts, table};
+use crate::report::{Ending, Render as _, Report, ServerCounts, table};
 
 /// What one run of the transaction is to end in.
 #[derive(Clone, Copy)]
@@ -66,11 +68,10 @@ impl Repair {
 /// # Errors
 ///
 /// Why nothing was written.
-pub async fn run(args: &FixArgs) -> Result<Outcome, Failure> {
+pub async fn run(args: &FixArgs, run: &mut Run) -> Result<Outcome, Failure> {
     let write = &args.repair.write;
     let asks = consent::asks(write, "fix")?;
     let after_care = AfterCare::read(&write.notify)?;
-    let run = Run::new();
     let saved = match &args.repair.plan {
         None => None,
         Some(path) => {
@@ -91,7 +92,7 @@ pub async fn run(args: &FixArgs) -> Result<Outcome, Failure> {
     let mut out = match (&args.repair.plan_out, write.dry_run) {
         (Some(path), _) => Some(ChangesetFile::plan(path)?),
         (None, true) => None,
-        (None, false) => ChangesetFile::journal(&write.journal, "fix", &run)?,
+        (None, false) => ChangesetFile::journal(&write.journal, "fix", run)?,
     };
     let mut beyond = Beyond::read(&args.servers)?;
     beyond.remaps = match &saved {
@@ -115,13 +116,13 @@ pub async fn run(args: &FixArgs) -> Result<Outcome, Failure> {
         asks,
         interrupt: Interrupt::listen()?,
     };
-    let open = args.connection.open(write.lock_timeout);
+    let open = args.connection.open(write.lock_timeout, fix.run);
     let mut session = fix.interrupt.guard(open).await?;
 
     let Some(consent) = WriteConsent::from_flag(write.yes) else {
         let looked = if asks { &mut None } else { &mut out };
         let repair = fix.repair(&mut session, Finish::RollBack, looked).await?;
-        let mut report = report(&session, repair, Ending::DryRun);
+        let mut report = report(fix.run, &session, repair, Ending::DryRun);
         if !report.conflicts.is_empty() {
             return fix.moved(report).await;
         }
@@ -130,7 +131,7 @@ pub async fn run(args: &FixArgs) -> Result<Outcome, Failure> {
         }
         report.plan = out.as_ref().map(|out| out.path().display().to_string());
         let summary = report.summary();
-        print(&Arc::new(report), &args.output, &mut fix.interrupt).await?;
+        print(&Arc::new(report), &args.output, fix.run, &mut fix.interrupt).await?;
         return Ok(Outcome::Looked {
             found: summary.needs_attention(),
         });
@@ -145,13 +146,13 @@ pub async fn run(args: &FixArgs) -> Result<Outcome, Failure> {
     } else {
         Ending::Applied
     };
-    let mut report = report(&session, repair, ending);
+    let mut report = report(fix.run, &session, repair, ending);
     if !report.conflicts.is_empty() {
         return fix.moved(report).await;
     }
     report.journal = sealed_path(out.as_ref());
     let report = Arc::new(report);
-    let printed = print(&report, &args.output, &mut fix.interrupt).await;
+    let printed = print(&report, &args.output, fix.run, &mut fix.interrupt).await;
     session.close().await;
     repaired(&report, printed)
 }
@@ -168,7 +169,7 @@ struct Fix<'a> {
     places: Choice,
     /// The plan to carry out, with `--plan`.
     saved: Option<SavedChangeset>,
-    run: Run,
+    run: &'a mut Run,
     beyond: Beyond,
     after_care: AfterCare,
     asks: bool,
@@ -186,10 +187,11 @@ impl Fix<'_> {
         if report.summary().rows_changed == 0 {
             report.ending = Ending::NothingToDo;
             let report = Arc::new(report);
-            let printed = print(&report, &self.args.output, &mut self.interrupt).await;
+            let printed = print(&report, &self.args.output, self.run, &mut self.interrupt).await;
             return repaired(&report, printed);
         }
-        table::write(&report, &mut io::stderr().lock()).map_err(anyhow::Error::from)?;
+        let look = self.args.output.look(self.run, &io::stderr());
+        console::show(|out| table::write(&report, look, out)).map_err(anyhow::Error::from)?;
         let rows = report.summary().rows_changed;
         let consent = self.interrupt.guard(consent::ask("Repair", rows)).await?;
         let Some(consent) = consent else {
@@ -215,11 +217,16 @@ impl Fix<'_> {
 
     /// Prints how it ended, after the plan was shown: to a person, only what is new.
     async fn end(&mut self, report: &Arc<Report>) -> Result<(), Failure> {
-        if self.args.output.format == Format::Table {
+        if self.args.output.format == Format::Table && !self.run.report.is_file() {
+            self.run.tally = Some(report.tally());
             table::write_closing(report, &mut io::stdout().lock())
                 .map_err(|error| anyhow::Error::from(error).into())
         } else {
-            print(report, &self.args.output, &mut self.interrupt).await
+            if self.run.report.is_file() {
+                console::show(|out| table::write_closing(report, out))
+                    .map_err(anyhow::Error::from)?;
+            }
+            print(report, &self.args.output, self.run, &mut self.interrupt).await
         }
     }
 
@@ -227,7 +234,7 @@ impl Fix<'_> {
     async fn moved(&mut self, mut report: Report) -> Result<Outcome, Failure> {
         report.ending = Ending::Moved;
         let report = Arc::new(report);
-        print(&report, &self.args.output, &mut self.interrupt).await?;
+        print(&report, &self.args.output, self.run, &mut self.interrupt).await?;
         Err(moved(report.conflicts.len()))
     }
 
@@ -240,8 +247,9 @@ impl Fix<'_> {
     ) -> Result<Repair, Failure> {
         let lock_timeout = self.args.repair.write.lock_timeout;
         let shown = matches!(finish, Finish::Commit { shown: Some(_), .. });
+        let progress = Progress::begin("looking for stale references");
         let attempt = async |patience: &mut Patience| {
-            let repair = self.attempt(session, finish, patience, out.as_mut());
+            let repair = self.attempt(session, finish, patience, out.as_mut(), &progress);
             repair.await
         };
         retried(lock_timeout, shown, attempt).await
@@ -253,6 +261,7 @@ impl Fix<'_> {
         finish: Finish<'_>,
         patience: &mut Patience,
         mut out: Option<&mut ChangesetFile>,
+        progress: &Progress,
     ) -> Result<Repair, Failure> {
         let database = session.database().clone();
         let begin = session.begin(Purpose::Write, &self.places);
@@ -261,12 +270,13 @@ impl Fix<'_> {
             args: self.args,
             policy: self.policy,
             saved: self.saved.as_ref(),
-            run: &self.run,
+            run: self.run,
             beyond: &self.beyond,
             database: &database,
             // What a prompt shows, and is then held to, is needed whole.
             keeps: self.asks,
             tells: self.after_care.tells(),
+            progress,
         };
         let work = job.prepare(&mut open, patience, out.as_deref_mut());
         let repair = self.interrupt.guard(work).await?;
@@ -285,6 +295,7 @@ impl Fix<'_> {
             check_as_shown(shown, repair.found.plans())?;
         }
         let journal = out.filter(|_| !repair.changes_nothing());
+        progress.stage("committing");
         self.interrupt.commit(open, consent, journal).await?;
         let telling = self
             .after_care
@@ -306,6 +317,7 @@ struct Job<'a> {
     keeps: bool,
     /// Whether proxies are told which rows were written.
     tells: bool,
+    progress: &'a Progress,
 }
 
 impl Job<'_> {
@@ -331,6 +343,7 @@ impl Job<'_> {
         if let Some(out) = out.as_deref_mut() {
             out.begin(self.header(&catalog))?;
         }
+        self.progress.stage("looking for stale references");
         let mut planned = Planned::new();
         let found = if let Some(saved) = self.saved {
             for change in saved.changes()? {
@@ -346,10 +359,13 @@ impl Job<'_> {
                 found.iter().map(|(_, keys)| keys.len()).sum(),
             ));
         }
+        self.progress.stage("locking rows");
         let mut locked = Vec::new();
         for (table, mut keys) in found {
             keys.retain(|key| selection.takes_key(key));
-            locked.push((table, patience.lock(connection, table, &keys).await?));
+            let keys = patience.lock(connection, table, &keys).await?;
+            self.progress.rows(keys.len());
+            locked.push((table, keys));
         }
         let judge = Planner {
             schema,
@@ -357,15 +373,12 @@ impl Job<'_> {
             policy: self.policy,
             notes: false,
         };
-        let mut report = if self.keeps {
-            Found::kept()
-        } else {
-            gathering(&self.args.output)
-        };
+        let mut report = self.gathering();
         let mut written = Written::default();
         let mut removed = Removed::new();
         let mut asked = self.args.places.asked();
         let mut conflicts = Vec::new();
+        self.progress.stage("writing and verifying rows");
         for (table, keys) in locked {
             // After every lock, so that they are still the owners at the commit.
             let owners = holders::holders(connection, schema, table, &keys).await?;
@@ -391,6 +404,7 @@ impl Job<'_> {
                 }
                 asked.see(&now);
                 report.add(now, false).map_err(cannot_put_aside)?;
+                self.progress.rows(chunk.len());
             }
         }
         // What is left of the plan has no row any more.
@@ -411,6 +425,14 @@ impl Job<'_> {
             servers: (&catalog).into(),
             release: schema.release(),
         })
+    }
+
+    fn gathering(&self) -> Found {
+        if self.keeps {
+            Found::kept()
+        } else {
+            gathering(&self.args.output)
+        }
     }
 
     fn header(&self, catalog: &ServerCatalog) -> changeset::Header {
@@ -594,8 +616,9 @@ fn check_as_shown(shown: &[RowPlan], planned: &[RowPlan]) -> Result<(), Failure>
     )
 }
 
-fn report(session: &Session, repair: Repair, ending: Ending) -> Report {
+fn report(run: &Run, session: &Session, repair: Repair, ending: Ending) -> Report {
     Report {
+        run: run.id().to_owned(),
         database: session.database().clone(),
         release: repair.release,
         servers: repair.servers,

@@ -1,6 +1,7 @@
 //! `grants`: prints the least privileges that a role needs on this very database.
 
 use super::asked::places;
+use super::run::Run;
 use super::{Interrupt, manual};
 use crate::cli::{GrantsArgs, GrantsFor};
 use crate::db::schema::Purpose;
@@ -12,12 +13,12 @@ use crate::failure::Failure;
 /// # Errors
 ///
 /// Why the database could not be read or the answer not be printed.
-pub async fn run(args: &GrantsArgs) -> Result<Outcome, Failure> {
+pub async fn run(args: &GrantsArgs, run: &Run) -> Result<Outcome, Failure> {
     let mut interrupt = Interrupt::listen()?;
     let asking = async {
         let mut session = args
             .connection
-            .open(args.connection.statement_timeout)
+            .open(args.connection.statement_timeout, run)
             .await?;
         let database = session.database().clone();
         let mut open = session.begin(Purpose::Read, &places(&args.sites)).await?;

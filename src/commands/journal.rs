@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use jiff::{Timestamp, Unit};
 
+use super::atomic_file::folder_of;
+use super::run::Run;
 use crate::cli::JournalArgs;
 use crate::db::schema::Database;
 use crate::failure::{Failure, Kind};
@@ -15,22 +17,7 @@ use crate::repair::changeset::{
     Change, Contents, Damage, Decoder, Encoder, Header, Identity, Purpose,
 };
 
-/// One run of a command, by which its journal is known.
-#[derive(Debug)]
-pub(super) struct Run {
-    id: String,
-}
-
 impl Run {
-    /// Names a run: eight random hexadecimal digits.
-    pub(super) fn new() -> Self {
-        use std::hash::{BuildHasher as _, RandomState};
-        let random = RandomState::new().hash_one(()) & 0xffff_ffff;
-        Self {
-            id: format!("{random:08x}"),
-        }
-    }
-
     /// The first line of a changeset of this run.
     pub(super) fn header(&self, purpose: Purpose, database: &Database) -> Header {
         let identity = Identity {
@@ -39,7 +26,7 @@ impl Run {
             name: database.name.clone(),
             schema: database.schema.clone(),
         };
-        Header::new(purpose, self.id.clone(), now(), identity)
+        Header::new(purpose, self.id().to_owned(), now(), identity)
     }
 }
 
@@ -71,7 +58,7 @@ impl ChangesetFile {
             return Ok(None);
         }
         let time = now().replace([':', '-'], "");
-        let name = format!("{command}-{time}-{}.ndjson", run.id);
+        let name = format!("{command}-{time}-{}.ndjson", run.id());
         let path = match &args.journal {
             Some(path) if path.is_dir() => path.join(name),
             Some(path) => path.clone(),
@@ -111,7 +98,7 @@ impl ChangesetFile {
                 (folder, existing)
             }
         };
-        let probe = folder.join(format!(".mcp-prune-doctor-{}", Run::new().id));
+        let probe = folder.join(format!(".mcp-prune-doctor-{}", Run::new().id()));
         new_file(&probe)
             .and_then(|_| std::fs::remove_file(&probe))
             .map_err(|error| {
@@ -215,13 +202,6 @@ impl Drop for ChangesetFile {
 fn new_file(path: &Path) -> std::io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true).mode(0o600).open(path)
-}
-
-fn folder_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        Some(_) | None => Path::new("."),
-    }
 }
 
 fn cannot(doing: &str, path: &Path, error: std::io::Error) -> Failure {

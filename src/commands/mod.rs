@@ -3,23 +3,28 @@
 mod address;
 mod aftercare;
 mod asked;
+mod atomic_file;
 mod config;
 mod consent;
+mod console;
 pub mod doctor;
 pub mod fix;
 pub mod grants;
 pub mod ids;
 mod journal;
+mod look;
 pub mod manual;
+mod metrics;
 mod output;
 mod planning;
+mod progress;
 mod retry;
+pub mod run;
 pub mod scan;
 pub mod undo;
 mod writing;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -27,7 +32,10 @@ use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::config::ConfigFile;
+pub(crate) use self::console::{note, warn};
 use self::journal::ChangesetFile;
+use self::progress::Progress;
+use self::run::Run;
 use crate::cli::{ConnectionArgs, LITELLM_CONFIG, ServerArgs, kept_sources};
 use crate::db::schema::Schema;
 use crate::db::servers;
@@ -37,6 +45,9 @@ use crate::failure::{Failure, Kind};
 use crate::litellm::config::{ConfigServer, Derivation, remaps};
 use crate::litellm::server::{ConfigServers, Resolution, ServerCatalog};
 use crate::repair::policy::WriteConsent;
+
+/// Rows locked, read, planned and written at a time.
+const CHUNK: usize = 2_000;
 
 /// What the operator says of servers that have no row.
 #[derive(Debug)]
@@ -301,30 +312,22 @@ impl ConnectionArgs {
     /// Connects to the database that the operator named, and tells which it is.
     ///
     /// `lock` is how long to wait for one row lock.
-    pub(crate) async fn open(&self, lock: Duration) -> Result<Session, Failure> {
+    pub(crate) async fn open(&self, lock: Duration, run: &Run) -> Result<Session, Failure> {
         let timeouts = Timeouts {
             lock,
             statement: self.statement_timeout,
         };
-        let target = self.target()?;
+        let target = self.target()?.of_run(run.id());
         if let Target::Server(server) = &target {
             server.warnings().iter().for_each(warn);
         }
-        let session = Session::open(target, self.schema.clone(), timeouts).await?;
+        let progress = Progress::begin("connecting");
+        let opening = Session::open(target, self.schema.clone(), timeouts);
+        let session = Box::pin(opening).await?;
+        drop(progress);
         note(session.database());
         Ok(session)
     }
-}
-
-/// Warns, on stderr, of what a reader of the report should know first.
-pub(crate) fn warn(warning: impl std::fmt::Display) {
-    // Nobody is left to tell if stderr is gone.
-    let _ = writeln!(io::stderr(), "warning: {warning}");
-}
-
-/// Notes, on stderr, what the command works on.
-pub(crate) fn note(note: impl std::fmt::Display) {
-    let _ = writeln!(io::stderr(), "{note}");
 }
 
 /// Warns of tables that link to permission rows in ways this tool does not know.

@@ -1,14 +1,144 @@
 //! Where a report goes, and in which form.
 
 use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Interrupt;
+use super::atomic_file::AtomicFile;
+use super::console;
+use super::run::Run;
 use crate::cli::{Format, OutputArgs};
 use crate::failure::{Failure, Kind};
 use crate::report::Render;
 use crate::report::found::Found;
 use crate::report::markdown::quoted;
+use crate::report::ndjson;
+
+/// Where a report goes.
+#[derive(Debug)]
+pub(super) struct ReportTo {
+    /// The file that it is to be, else it goes to stdout.
+    file: Option<AtomicFile>,
+    path: PathBuf,
+    written: Written,
+}
+
+/// How much of a report is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Written {
+    Nothing,
+    /// Perhaps half a line at the end.
+    Part,
+    Whole,
+}
+
+impl ReportTo {
+    /// Standard output.
+    pub(super) fn stdout() -> Self {
+        Self {
+            file: None,
+            path: PathBuf::new(),
+            written: Written::Nothing,
+        }
+    }
+
+    /// A file, which must be one that can be written.
+    pub(super) fn file(path: &Path) -> Result<Self, Failure> {
+        let file = AtomicFile::beside(path).map_err(|error| {
+            cannot_write(path, error)
+                .hint("nothing was done; say --output FILE with a file in a folder you may write")
+        })?;
+        Ok(Self {
+            file: Some(file),
+            path: path.to_owned(),
+            ..Self::stdout()
+        })
+    }
+
+    /// Whether it goes to a file.
+    pub(super) fn is_file(&self) -> bool {
+        self.file.is_some()
+    }
+
+    /// Writes what `write` writes.
+    pub(super) async fn write(
+        &mut self,
+        interrupt: &mut Interrupt,
+        write: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static,
+    ) -> Result<(), Failure> {
+        self.written = Written::Part;
+        let file = self.file.as_ref().map(|file| file.file().try_clone());
+        let file = file
+            .transpose()
+            .map_err(|error| cannot_write(&self.path, error))?;
+        // On a thread of its own, so that a signal is heard while nobody reads.
+        let writing = tokio::task::spawn_blocking(move || match file {
+            Some(file) => buffered(file, write),
+            None => buffered(io::stdout().lock(), write),
+        });
+        let writing = async {
+            writing
+                .await
+                .map_err(|error| anyhow::Error::from(error).into())
+        };
+        let written = interrupt
+            .race(writing, "while the report was printed")
+            .await?;
+        written.map_err(|error| {
+            if self.is_file() {
+                cannot_write(&self.path, error)
+            } else if error.kind() == io::ErrorKind::BrokenPipe {
+                Failure::new(Kind::BrokenPipe, "standard output was closed")
+            } else {
+                Failure::caused(Kind::Error, error).context("cannot write the report")
+            }
+        })?;
+        self.written = Written::Whole;
+        Ok(())
+    }
+
+    /// Adds why the command failed, the last line of a stream; nothing where a line was cut short.
+    pub(super) fn end_with_error(&mut self, run: &str, failure: &Failure, code: u8) {
+        if self.written == Written::Part {
+            return;
+        }
+        // Nobody is left to tell if stdout is gone.
+        let told = match &self.file {
+            Some(file) => ndjson::write_error(run, failure, code, &mut file.file()),
+            None => ndjson::write_error(run, failure, code, &mut io::stdout().lock()),
+        };
+        if told.is_ok() {
+            self.written = Written::Whole;
+        }
+    }
+
+    /// Puts a file that is whole in the place of the old one.
+    pub(super) fn place(&mut self) -> Result<(), Failure> {
+        let whole = self.written == Written::Whole;
+        let Some(file) = self.file.take().filter(|_| whole) else {
+            return Ok(());
+        };
+        let placed = file.replace();
+        placed.map_err(|error| cannot_write(&self.path, error))
+    }
+}
+
+fn cannot_write(path: &Path, error: io::Error) -> Failure {
+    let failure = Failure::caused(Kind::Error, error);
+    failure.context(format!("cannot write --output {}", path.display()))
+}
+
+fn buffered(
+    out: impl Write,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut out = BufWriter::with_capacity(1 << 16, out);
+    let written = write(&mut out).and_then(|()| out.flush());
+    // What is left in the buffer of a writer that failed would only fail again.
+    drop(out.into_parts());
+    written
+}
 
 /// What a report in this form needs of what is found.
 pub(super) fn gathering(args: &OutputArgs) -> Found {
@@ -29,51 +159,28 @@ pub(super) fn cannot_put_aside(error: io::Error) -> Failure {
 pub(super) async fn print<R: Render + Send + Sync + 'static>(
     report: &Arc<R>,
     args: &OutputArgs,
+    run: &mut Run,
     interrupt: &mut Interrupt,
 ) -> Result<(), Failure> {
+    run.tally = Some(report.tally());
+    if args.quiet && !report.matters(run.exit_zero) {
+        if !run.report.is_file() {
+            return Ok(());
+        }
+    } else {
+        console::let_out();
+    }
     let report = Arc::clone(report);
     let format = args.format;
-    to_stdout(interrupt, move |out| render(&*report, format, out)).await
-}
-
-fn render(report: &impl Render, format: Format, out: &mut dyn Write) -> io::Result<()> {
-    match format {
-        Format::Table => report.table(out),
+    let look = args.look(run, &io::stdout());
+    let render = move |out: &mut dyn Write| match format {
+        Format::Table => report.table(look, out),
         Format::Json => report.json(out),
         Format::Ndjson => report.ndjson(out),
         Format::Csv => report.csv(out),
         Format::Markdown => report.markdown(&command_line(), out),
-    }
-}
-
-/// Writes to stdout what `write` writes.
-pub(super) async fn to_stdout(
-    interrupt: &mut Interrupt,
-    write: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static,
-) -> Result<(), Failure> {
-    // On a thread of its own, so that a signal is heard while nobody reads.
-    let writing = tokio::task::spawn_blocking(move || {
-        let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
-        let written = write(&mut out).and_then(|()| out.flush());
-        // What is left in the buffer of a writer that failed would only fail again.
-        drop(out.into_parts());
-        written
-    });
-    let writing = async {
-        writing
-            .await
-            .map_err(|error| anyhow::Error::from(error).into())
     };
-    let written = interrupt
-        .race(writing, "while the report was printed")
-        .await?;
-    written.map_err(|error| {
-        if error.kind() == io::ErrorKind::BrokenPipe {
-            Failure::new(Kind::BrokenPipe, "standard output was closed")
-        } else {
-            Failure::caused(Kind::Error, error).context("cannot write the report")
-        }
-    })
+    run.report.write(interrupt, render).await
 }
 
 /// The options whose URLs may hold a password.

@@ -2,13 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use super::CHUNK;
 use crate::db::read;
 use crate::db::session::Connection;
 use crate::failure::{Failure, Kind};
 use crate::litellm::sites::SiteTable;
-
-/// Rows locked, planned and written at a time.
-pub(super) const CHUNK: usize = 2_000;
 
 /// How often the whole transaction is tried where others write the same rows.
 const ATTEMPTS: u32 = 3;

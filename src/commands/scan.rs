@@ -5,8 +5,11 @@ use std::sync::Arc;
 use super::asked::places;
 use super::output::{cannot_put_aside, gathering, print};
 use super::planning::Planner;
+use super::progress::Progress;
+use super::run::Run;
 use super::{
-    Beyond, Interrupt, tell_left_out, warn, warn_of_config_servers, warn_unknown_owners, warn_unset,
+    Beyond, CHUNK, Interrupt, tell_left_out, warn, warn_of_config_servers, warn_unknown_owners,
+    warn_unset,
 };
 use crate::cli::ScanArgs;
 use crate::db::schema::Purpose;
@@ -17,36 +20,38 @@ use crate::failure::Failure;
 use crate::repair::policy::Policy;
 use crate::report::{Ending, Report};
 
-/// Rows read at a time.
-const CHUNK: usize = 5_000;
-
 /// Runs `scan`.
 ///
 /// # Errors
 ///
 /// Why the database could not be read or the report not be written.
-pub async fn run(args: &ScanArgs) -> Result<Outcome, Failure> {
+pub async fn run(args: &ScanArgs, run: &mut Run) -> Result<Outcome, Failure> {
     let mut beyond = Beyond::read(&args.servers)?;
     beyond.asked = args.places.references();
     let mut interrupt = Interrupt::listen()?;
-    let report = interrupt.guard(Box::pin(scan(args, &beyond))).await?;
+    let report = interrupt.guard(Box::pin(scan(args, run, &beyond))).await?;
     let report = Arc::new(report);
-    print(&report, &args.output, &mut interrupt).await?;
+    print(&report, &args.output, run, &mut interrupt).await?;
     let summary = report.summary();
     Ok(Outcome::Looked {
         found: summary.needs_attention(),
     })
 }
 
-async fn scan(args: &ScanArgs, beyond: &Beyond) -> Result<Report, Failure> {
+async fn scan(args: &ScanArgs, run: &Run, beyond: &Beyond) -> Result<Report, Failure> {
     let timeout = args.connection.statement_timeout;
-    let mut session = args.connection.open(timeout).await?;
-    let report = look(args, &mut session, beyond).await?;
+    let mut session = args.connection.open(timeout, run).await?;
+    let report = look(args, run, &mut session, beyond).await?;
     session.close().await;
     Ok(report)
 }
 
-async fn look(args: &ScanArgs, session: &mut Session, beyond: &Beyond) -> Result<Report, Failure> {
+async fn look(
+    args: &ScanArgs,
+    run: &Run,
+    session: &mut Session,
+    beyond: &Beyond,
+) -> Result<Report, Failure> {
     let database = session.database().clone();
     let places = places(&args.places.sites);
     let mut open = session.begin(Purpose::Read, &places).await?;
@@ -57,6 +62,7 @@ async fn look(args: &ScanArgs, session: &mut Session, beyond: &Beyond) -> Result
     let catalog = beyond.catalog(connection, schema).await?;
     warn_unset(&catalog);
     warn_of_config_servers(&catalog);
+    let progress = Progress::begin("looking for stale references");
     let found = detect::detect(connection, schema, &catalog, args.notes).await?;
     if catalog.rows() == 0 && !found.is_empty() {
         warn("the MCP server table is empty: make sure that this is the right database");
@@ -69,6 +75,7 @@ async fn look(args: &ScanArgs, session: &mut Session, beyond: &Beyond) -> Result
     };
     let mut report = gathering(&args.output);
     let mut asked = args.places.asked();
+    progress.stage("reading rows");
     for (table, mut keys) in found {
         keys.retain(|key| selection.takes_key(key));
         let owners = holders::holders(connection, schema, table, &keys).await?;
@@ -78,12 +85,14 @@ async fn look(args: &ScanArgs, session: &mut Session, beyond: &Beyond) -> Result
             let plans = planner.plan(connection, table, &rows).await?;
             asked.see(&plans);
             report.add(plans, true).map_err(cannot_put_aside)?;
+            progress.rows(chunk.len());
         }
     }
     asked.check(&catalog)?;
     let release = schema.release();
     open.rollback().await?;
     Ok(Report {
+        run: run.id().to_owned(),
         database,
         release,
         servers: (&catalog).into(),

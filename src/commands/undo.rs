@@ -5,11 +5,13 @@ use std::io;
 use std::sync::Arc;
 
 use super::aftercare::{AfterCare, Written};
-use super::journal::{ChangesetFile, Run, SavedChangeset};
+use super::journal::{ChangesetFile, SavedChangeset};
 use super::output::print;
-use super::retry::{CHUNK, Patience, retried};
+use super::progress::Progress;
+use super::retry::{Patience, retried};
+use super::run::Run;
 use super::writing::{moved, write_rows};
-use super::{Interrupt, consent, warn};
+use super::{CHUNK, Interrupt, consent, console, warn};
 use crate::cli::{Format, UndoArgs};
 use crate::db::schema::{Database, Purpose};
 use crate::db::session::{Open, Session};
@@ -21,14 +23,14 @@ use crate::litellm::sites::{SiteTable, TABLES};
 use crate::repair::changeset::{self, Change, Identity};
 use crate::repair::compare;
 use crate::repair::policy::WriteConsent;
-use crate::report::{Ending, Undone, table};
+use crate::report::{Ending, Render as _, Undone, table};
 
 /// Runs `undo`.
 ///
 /// # Errors
 ///
 /// Why nothing was written.
-pub async fn run(args: &UndoArgs) -> Result<Outcome, Failure> {
+pub async fn run(args: &UndoArgs, run: &mut Run) -> Result<Outcome, Failure> {
     let asks = consent::asks(&args.write, "undo")?;
     let after_care = AfterCare::read(&args.write.notify)?;
     let saved = SavedChangeset::open(&args.from)?;
@@ -36,11 +38,10 @@ pub async fn run(args: &UndoArgs) -> Result<Outcome, Failure> {
         &[changeset::Purpose::Fix, changeset::Purpose::Undo],
         "undo takes the journal that fix or undo has kept; a plan is for fix --plan",
     )?;
-    let run = Run::new();
     let mut out = if args.write.dry_run {
         None
     } else {
-        ChangesetFile::journal(&args.write.journal, "undo", &run)?
+        ChangesetFile::journal(&args.write.journal, "undo", run)?
     };
     let mut undo = Undo {
         args,
@@ -49,7 +50,7 @@ pub async fn run(args: &UndoArgs) -> Result<Outcome, Failure> {
         after_care,
         interrupt: Interrupt::listen()?,
     };
-    let open = args.connection.open(args.write.lock_timeout);
+    let open = args.connection.open(args.write.lock_timeout, undo.run);
     let mut session = undo.interrupt.guard(open).await?;
     warn_of_another(&undo.saved.contents.header.database, session.database());
 
@@ -63,11 +64,13 @@ pub async fn run(args: &UndoArgs) -> Result<Outcome, Failure> {
     let mut undone = undo.put_back(&mut session, finish, looked).await?;
     if undone.ending == Ending::Moved {
         let undone = Arc::new(undone);
-        print(&undone, &args.output, &mut undo.interrupt).await?;
+        print(&undone, &args.output, undo.run, &mut undo.interrupt).await?;
         return Err(moved(undone.conflicts.len()));
     }
     if asks && !undone.changes.is_empty() {
-        table::write_undone(&undone, &mut io::stderr().lock()).map_err(anyhow::Error::from)?;
+        let look = args.output.look(undo.run, &io::stderr());
+        console::show(|out| table::write_undone(&undone, look, out))
+            .map_err(anyhow::Error::from)?;
         let answer = consent::ask("Put back", undone.changes.len());
         let answer = undo.interrupt.guard(answer).await?;
         undone.ending = Ending::Declined;
@@ -75,14 +78,31 @@ pub async fn run(args: &UndoArgs) -> Result<Outcome, Failure> {
             let finish = Some((&consent, Some(undone.changes.as_slice())));
             undone = undo.put_back(&mut session, finish, &mut out).await?;
         }
-        if args.output.format == Format::Table {
+        if args.output.format == Format::Table && !undo.run.report.is_file() {
+            undo.run.tally = Some(undone.tally());
             table::write_undone_closing(&undone, &mut io::stdout().lock())
                 .map_err(anyhow::Error::from)?;
         } else {
-            print(&Arc::new(undone), &args.output, &mut undo.interrupt).await?;
+            if undo.run.report.is_file() {
+                console::show(|out| table::write_undone_closing(&undone, out))
+                    .map_err(anyhow::Error::from)?;
+            }
+            print(
+                &Arc::new(undone),
+                &args.output,
+                undo.run,
+                &mut undo.interrupt,
+            )
+            .await?;
         }
     } else {
-        let printed = print(&Arc::new(undone), &args.output, &mut undo.interrupt).await;
+        let printed = print(
+            &Arc::new(undone),
+            &args.output,
+            undo.run,
+            &mut undo.interrupt,
+        )
+        .await;
         if let Err(failure) = printed
             && failure.kind() != Kind::BrokenPipe
         {
@@ -106,7 +126,7 @@ fn warn_of_another(written: &Identity, database: &Database) {
 struct Undo<'a> {
     args: &'a UndoArgs,
     saved: SavedChangeset,
-    run: Run,
+    run: &'a mut Run,
     after_care: AfterCare,
     interrupt: Interrupt,
 }
@@ -123,8 +143,9 @@ impl Undo<'_> {
         out: &mut Option<ChangesetFile>,
     ) -> Result<Undone, Failure> {
         let lock_timeout = self.args.write.lock_timeout;
+        let progress = Progress::begin("writing and verifying rows");
         let attempt = async |patience: &mut Patience| {
-            let undone = self.attempt(session, finish, patience, out.as_mut());
+            let undone = self.attempt(session, finish, patience, out.as_mut(), &progress);
             undone.await
         };
         retried(lock_timeout, true, attempt).await
@@ -136,8 +157,10 @@ impl Undo<'_> {
         finish: Finish<'_>,
         patience: &mut Patience,
         mut out: Option<&mut ChangesetFile>,
+        progress: &Progress,
     ) -> Result<Undone, Failure> {
         let mut undone = Undone {
+            run: self.run.id().to_owned(),
             database: session.database().clone(),
             ending: Ending::DryRun,
             changes: Vec::new(),
@@ -157,6 +180,7 @@ impl Undo<'_> {
             patience,
             out.as_deref_mut(),
             &mut undone,
+            progress,
         );
         self.interrupt.guard(work).await?;
         if !undone.conflicts.is_empty() && !self.args.skip_changed {
@@ -171,6 +195,7 @@ impl Undo<'_> {
                 .hint("nothing was written; run it again to see them as they are now"));
         }
         let mut out = out.filter(|_| !undone.changes.is_empty());
+        progress.stage("committing");
         self.interrupt
             .commit(open, consent, out.as_deref_mut())
             .await?;
@@ -196,6 +221,7 @@ async fn prepare(
     patience: &mut Patience,
     mut out: Option<&mut ChangesetFile>,
     undone: &mut Undone,
+    progress: &Progress,
 ) -> Result<(), Failure> {
     let (connection, schema) = open.parts();
     write::lock_out_other_runs(connection).await?;
@@ -203,6 +229,7 @@ async fn prepare(
         write::enter(connection, schema, table).await?;
     }
     let mut made = saved.changes()?;
+    progress.stage("writing and verifying rows");
     loop {
         let made = made.take_chunk(CHUNK)?;
         if made.is_empty() {
@@ -237,6 +264,7 @@ async fn prepare(
             write_rows(connection, schema, table, &rows, &changes).await?;
             undone.changes.extend(changes);
         }
+        progress.rows(made.len());
     }
 }
 

@@ -18,12 +18,14 @@ use crate::litellm::sites::{ACCESS_GROUPS, Group, PERMISSIONS, SiteTable};
 ///
 /// They are all read at once, and there may be hundreds of thousands. So they are packed, in a third of
 /// the memory that they would take as values.
-#[derive(Debug, Default)]
-pub struct Owners {
-    /// For each owner the key of a row, and the owner as JSON.
+#[derive(Debug)]
+pub struct Owners<'k> {
+    /// The rows, in byte order.
+    keys: &'k [String],
+    /// Each owner as JSON, one after the other.
     text: String,
-    /// Where these begin, and where the owner ends; ordered by key.
-    places: Vec<[usize; 3]>,
+    /// Of which row each is, and where in the text; ordered by row.
+    places: Vec<(usize, usize)>,
 }
 
 /// [`Owner`] as it is packed, without names.
@@ -35,11 +37,21 @@ type Packed = (
     bool,
 );
 
-impl Owners {
+impl<'k> Owners<'k> {
+    fn of_nobody(keys: &'k [String]) -> Self {
+        debug_assert!(keys.is_sorted(), "keys are in byte order");
+        Self {
+            keys,
+            text: String::new(),
+            places: Vec::new(),
+        }
+    }
+
     fn add(&mut self, row: &str, owner: Owner) {
-        let key = self.text.len();
-        self.text.push_str(row);
-        let packed = self.text.len();
+        let Ok(row) = self.keys.binary_search_by(|key| key.as_str().cmp(row)) else {
+            return;
+        };
+        self.places.push((row, self.text.len()));
         let Parents {
             team,
             organization,
@@ -55,23 +67,22 @@ impl Owners {
             owner.has_access_groups,
         );
         self.text.push_str(&serde_json::json!(fields).to_string());
-        self.places.push([key, packed, self.text.len()]);
     }
 
     fn sorted(mut self) -> Self {
-        let text = &self.text;
-        self.places
-            .sort_unstable_by(|a, b| text[a[0]..a[1]].cmp(&text[b[0]..b[1]]));
+        self.places.sort_unstable();
         self
     }
 
     /// Those of one row, ordered by kind.
     #[must_use]
     pub fn of(&self, row: &str) -> Vec<Owner> {
-        let key = |place: &[usize; 3]| &self.text[place[0]..place[1]];
-        let first = self.places.partition_point(|place| key(place) < row);
-        let of_row = self.places[first..].iter().take_while(|p| key(p) == row);
-        let mut owners: Vec<Owner> = of_row.filter_map(|place| self.unpacked(place)).collect();
+        let Ok(row) = self.keys.binary_search_by(|key| key.as_str().cmp(row)) else {
+            return Vec::new();
+        };
+        let first = self.places.partition_point(|(of, _)| *of < row);
+        let of_row = self.places[first..].iter().take_while(|(of, _)| *of == row);
+        let mut owners: Vec<Owner> = of_row.filter_map(|(_, at)| self.unpacked(*at)).collect();
         owners.sort_unstable();
         owners.dedup();
         owners.shrink_to_fit();
@@ -80,12 +91,13 @@ impl Owners {
 
     /// Those of every row.
     pub fn all(&self) -> impl Iterator<Item = Owner> {
-        self.places.iter().filter_map(|place| self.unpacked(place))
+        self.places.iter().filter_map(|(_, at)| self.unpacked(*at))
     }
 
     /// What was packed here is there to be unpacked.
-    fn unpacked(&self, &[_, start, end]: &[usize; 3]) -> Option<Owner> {
-        let packed: Packed = serde_json::from_str(&self.text[start..end]).ok()?;
+    fn unpacked(&self, at: usize) -> Option<Owner> {
+        let mut packed = serde_json::Deserializer::from_str(&self.text[at..]).into_iter();
+        let packed: Packed = packed.next()?.ok()?;
         let (kind, id, name, [team, organization, user, agent], has_access_groups) = packed;
         Some(Owner {
             kind,
@@ -104,22 +116,22 @@ impl Owners {
 
 /// Reads whom the rows of `table` with the given keys affect: of permission rows those who link to
 /// them, of an access group those who have it, of a toolset those whose permission rows name it. What
-/// every new key is given has nobody yet.
+/// every new key is given has nobody yet. `keys` are in byte order.
 ///
 /// # Errors
 ///
 /// What the server said.
-pub async fn holders(
+pub async fn holders<'k>(
     connection: &mut PgConnection,
     schema: &Schema,
     table: &'static SiteTable,
-    keys: &[String],
-) -> Result<Owners, Failure> {
+    keys: &'k [String],
+) -> Result<Owners<'k>, Failure> {
     match table.group {
         Group::Permissions => owners(connection, schema, keys).await,
         Group::AccessGroups => members(connection, schema, keys).await,
         Group::Toolsets => users(connection, schema, keys).await,
-        Group::Defaults => Ok(Owners::default()),
+        Group::Defaults => Ok(Owners::of_nobody(keys)),
     }
 }
 
@@ -152,11 +164,11 @@ FROM {table} AS o"#;
 
 /// Reads who links to the permission rows with the given keys: one statement over all tables, as
 /// no table has an index on the link. So ask once for all rows: each call reads every owner.
-async fn owners(
+async fn owners<'k>(
     connection: &mut PgConnection,
     schema: &Schema,
-    keys: &[String],
-) -> Result<Owners, Failure> {
+    keys: &'k [String],
+) -> Result<Owners<'k>, Failure> {
     const DOING: &str = "read who links to the permission rows";
     let tables: Vec<&OwnerTable> = schema.owner_tables().collect();
     // Both are in every schema that has permission rows.
@@ -181,7 +193,7 @@ async fn owners(
         .persistent(false)
         .bind(keys)
         .fetch(connection);
-    let mut owners = Owners::default();
+    let mut owners = Owners::of_nobody(keys);
     while let Some(row) = rows.try_next().await.map_err(failed(DOING))? {
         let kind: &str = row.get(0);
         let Some(table) = tables.iter().find(|table| table.kind.name() == kind) else {
@@ -253,11 +265,11 @@ FROM {group_table} AS g, unnest(g.{assigned}) AS e (id) JOIN {table} AS t ON t.{
 ///
 /// Source: LiteLLM 1.109.1 `management_endpoints/access_group_endpoints.py` writes the groups of a
 /// team or key and their members, each in its own table.
-async fn members(
+async fn members<'k>(
     connection: &mut PgConnection,
     schema: &Schema,
-    keys: &[String],
-) -> Result<Owners, Failure> {
+    keys: &'k [String],
+) -> Result<Owners<'k>, Failure> {
     let mut selects = Vec::new();
     for owner in &OWNER_TABLES {
         let assigned = match owner.kind {
@@ -289,7 +301,7 @@ async fn members(
         }
     }
     if selects.is_empty() || keys.is_empty() {
-        return Ok(Owners::default());
+        return Ok(Owners::of_nobody(keys));
     }
     let fragments = [
         ("{prefix}", PREFIX.to_owned()),
@@ -301,7 +313,7 @@ async fn members(
         .fetch_all(connection)
         .await
         .map_err(failed("read who has the access groups"))?;
-    let mut members = Owners::default();
+    let mut members = Owners::of_nobody(keys);
     for row in rows {
         let kind: &str = row.get(0);
         let Some(table) = OWNER_TABLES.iter().find(|table| table.kind.name() == kind) else {
@@ -331,13 +343,13 @@ SELECT DISTINCT e.toolset, t.{key} FROM {table} AS t, unnest(t.{toolsets}) AS e 
 WHERE t.{toolsets} && $1 AND e.toolset = ANY ($1)";
 
 /// Reads who has been granted toolsets.
-async fn users(
+async fn users<'k>(
     connection: &mut PgConnection,
     schema: &Schema,
-    keys: &[String],
-) -> Result<Owners, Failure> {
+    keys: &'k [String],
+) -> Result<Owners<'k>, Failure> {
     if !schema.has(PERMISSIONS.table, GRANTED_TOOLSETS) || keys.is_empty() {
-        return Ok(Owners::default());
+        return Ok(Owners::of_nobody(keys));
     }
     let fragments = [
         ("{key}", ident(PERMISSIONS.key)),
@@ -353,7 +365,7 @@ async fn users(
     let rows: BTreeSet<&String> = naming.iter().map(|(_, row)| row).collect();
     let rows: Vec<String> = rows.into_iter().cloned().collect();
     let owners = owners(connection, schema, &rows).await?;
-    let mut users = Owners::default();
+    let mut users = Owners::of_nobody(keys);
     for (toolset, row) in naming {
         for owner in owners.of(&row) {
             users.add(&toolset, owner);
@@ -384,7 +396,8 @@ mod tests {
             owner(OwnerKind::Key, "ab12cd35", None, None),
             owner(OwnerKind::Team, "", Some(""), None),
         ];
-        let mut owners = Owners::default();
+        let rows = ["p", "p-1", "p-3"].map(str::to_owned);
+        let mut owners = Owners::of_nobody(&rows);
         for (row, owner) in [("p", &of_row[2]), ("p-1", &of_row[1]), ("p", &of_row[0])] {
             owners.add(row, owner.clone());
         }
@@ -393,7 +406,7 @@ mod tests {
         let owners = owners.sorted();
         assert_eq!(owners.of("p"), of_row);
         assert_eq!(owners.of("p-1"), of_row[1..2]);
-        for nobodys in ["", "o", "p-", "p-2"] {
+        for nobodys in ["", "o", "p-", "p-2", "p-3"] {
             assert_eq!(owners.of(nobodys), [], "{nobodys}");
         }
         assert_eq!(owners.all().count(), 5);

@@ -161,7 +161,7 @@ pub async fn rows(
     schema: &Schema,
     table: &'static SiteTable,
     keys: &[String],
-    owners: &Owners,
+    owners: &Owners<'_>,
 ) -> Result<Vec<Row>, Failure> {
     let mut rows = cells(connection, schema, table, keys).await?;
     for row in &mut rows {

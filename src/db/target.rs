@@ -15,7 +15,8 @@ use url::{Url, form_urlencoded};
 
 use crate::failure::{Failure, Kind};
 
-/// What this tool calls itself in `pg_stat_activity`, whatever the URL says.
+/// What this tool calls itself in `pg_stat_activity` and the server's log, before the name of the run and
+/// whatever the URL says.
 const APPLICATION_NAME: &str = "mcp-prune";
 
 /// Where libpq would wait for ever and Prisma 5 seconds.
@@ -119,6 +120,20 @@ impl Target {
             }
         }
         Ok(Self::Server(Box::new(settings.server()?)))
+    }
+
+    /// Has the server know the connection by the run it is of.
+    #[must_use]
+    pub fn of_run(self, run: &str) -> Self {
+        match self {
+            Self::Server(mut server) => {
+                let name = format!("{APPLICATION_NAME}/{run}");
+                server.options = server.options.application_name(&name);
+                Self::Server(server)
+            }
+            // Nobody else is on that server, and it keeps no log.
+            Self::Embedded(file) => Self::Embedded(file),
+        }
     }
 }
 

@@ -4,8 +4,8 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::table::table;
-use crate::diagnosis::Check;
+use super::grid::{Cell, Grid, Look, Tone};
+use crate::diagnosis::{Check, Status};
 
 /// Everything that was looked at.
 #[derive(Debug)]
@@ -30,18 +30,28 @@ struct CheckV1<'a> {
     advice: Option<&'a str>,
 }
 
+fn tone(status: Status) -> Tone {
+    match status {
+        Status::Ok => Tone::Good,
+        Status::Warn => Tone::Unsure,
+        Status::Fail(_) => Tone::Bad,
+        Status::Skipped => Tone::Plain,
+    }
+}
+
 impl Diagnosis {
     /// Writes it for a person to read.
     ///
     /// # Errors
     ///
     /// What `out` says.
-    pub fn table(&self, out: &mut impl Write) -> io::Result<()> {
-        let mut rows = table(&["CHECK", "STATUS", "FOUND"]);
+    pub fn table(&self, look: Look, out: &mut impl Write) -> io::Result<()> {
+        let mut rows = Grid::new(["CHECK", "STATUS", "FOUND"], look);
         for check in &self.checks {
-            rows.add_row([check.name, check.status.name(), check.found.as_str()]);
+            let status = Cell::toned(check.status.name(), tone(check.status));
+            rows.row([check.name.into(), status, check.found.as_str().into()]);
         }
-        writeln!(out, "{}", rows.trim_fmt())?;
+        rows.write(out)?;
         // Below it, for a GRANT is long, and has to be copied.
         for check in &self.checks {
             if let Some(advice) = &check.advice {

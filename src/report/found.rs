@@ -1,12 +1,15 @@
 //! What a command finds, row by row: kept for a report that needs all of it at once, or put aside as
 //! lines for one that does not, so that memory does not grow with it.
 
+use std::collections::BTreeMap;
 use std::io::{self, Seek as _, Write};
 use std::sync::{Mutex, PoisonError};
 
 use tempfile::{SpooledTempFile, spooled_tempfile};
 
-use super::{Summary, ndjson};
+use super::{Alike, Summary, held, ndjson};
+use crate::litellm::finding::Kind;
+use crate::litellm::owners::Owner;
 use crate::repair::plan::RowPlan;
 
 /// How many bytes of lines are kept in memory before they go to a file.
@@ -16,6 +19,8 @@ const IN_MEMORY: usize = 4 << 20;
 #[derive(Debug)]
 pub struct Found {
     summary: Summary,
+    /// How many findings are alike, and how many of them a repair leaves.
+    alike: BTreeMap<Alike, [usize; 2]>,
     plans: Vec<RowPlan>,
     /// What is put aside; behind a lock because a report is written by another thread.
     lines: Option<Mutex<SpooledTempFile>>,
@@ -27,6 +32,7 @@ impl Found {
     pub fn kept() -> Self {
         Self {
             summary: Summary::default(),
+            alike: BTreeMap::new(),
             plans: Vec::new(),
             lines: None,
         }
@@ -52,6 +58,7 @@ impl Found {
     pub fn add(&mut self, mut plans: Vec<RowPlan>, scanned: bool) -> io::Result<()> {
         for plan in &plans {
             self.summary.count(plan);
+            self.count_alike(plan);
         }
         let Some(lines) = &mut self.lines else {
             self.plans.append(&mut plans);
@@ -61,6 +68,28 @@ impl Found {
         let mut chunk = Vec::new();
         ndjson::write_rows(&plans, scanned, &mut chunk)?;
         lines.write_all(&chunk)
+    }
+
+    fn count_alike(&mut self, plan: &RowPlan) {
+        let owner_kind = owner_kind(&plan.audit.owners);
+        for finding in &plan.audit.findings {
+            let alike = Alike {
+                kind: finding.kind.name(),
+                place: plan.audit.table.group.name(),
+                owner_kind,
+            };
+            let [found, left] = self.alike.entry(alike).or_default();
+            *found += 1;
+            *left += usize::from(finding.kind != Kind::Stale || held(plan, finding).is_some());
+        }
+    }
+
+    /// How many findings are alike: those that a repair has left, or all.
+    #[must_use]
+    pub fn alike(&self, repaired: bool) -> BTreeMap<Alike, usize> {
+        let counted = self.alike.iter();
+        let counted = counted.map(|(alike, counts)| (*alike, counts[usize::from(repaired)]));
+        counted.filter(|(_, count)| *count > 0).collect()
     }
 
     /// Counts over everything.
@@ -83,6 +112,15 @@ impl Found {
         let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
         lines.rewind()?;
         io::copy(&mut *lines, out).map(drop)
+    }
+}
+
+fn owner_kind(owners: &[Owner]) -> &'static str {
+    let mut kinds = owners.iter().map(|owner| owner.kind);
+    match kinds.next() {
+        None => "none",
+        Some(first) if kinds.all(|kind| kind == first) => first.name(),
+        Some(_) => "mixed",
     }
 }
 

@@ -24,6 +24,7 @@ const VERSION: u32 = 1;
 pub(super) struct Head<'a> {
     version: u32,
     command: &'static str,
+    pub(super) run: &'a str,
     pub(super) database: DatabaseV1<'a>,
     pub(super) servers: ServersV1,
     litellm: LitellmV1,
@@ -217,6 +218,7 @@ struct UndoV1<'a> {
 pub(super) struct UndoHead<'a> {
     version: u32,
     command: &'static str,
+    pub(super) run: &'a str,
     pub(super) database: DatabaseV1<'a>,
 }
 
@@ -348,6 +350,7 @@ pub(super) fn head(report: &Report) -> Head<'_> {
     Head {
         version: VERSION,
         command: report.ending.command(),
+        run: &report.run,
         database: database(&report.database),
         servers: ServersV1 {
             database: report.servers.database,
@@ -376,6 +379,7 @@ pub(super) fn undo_head(undone: &Undone) -> UndoHead<'_> {
     UndoHead {
         version: VERSION,
         command: "undo",
+        run: &undone.run,
         database: database(&undone.database),
     }
 }

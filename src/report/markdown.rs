@@ -17,7 +17,10 @@ use super::{Ending, Report, Summary, Undone};
 pub fn write(report: &Report, command: &str, out: &mut impl Write) -> io::Result<()> {
     let head = json::head(report);
     title(report.ending, report.ending.command(), out)?;
-    let mut facts = vec![("Database", database(&head.database))];
+    let mut facts = vec![
+        ("Run", code(head.run)),
+        ("Database", database(&head.database)),
+    ];
     let servers = &head.servers;
     let config = servers
         .config
@@ -49,9 +52,11 @@ pub fn write(report: &Report, command: &str, out: &mut impl Write) -> io::Result
 /// What `out` says.
 pub fn write_undone(undone: &Undone, command: &str, out: &mut impl Write) -> io::Result<()> {
     title(undone.ending, "undo", out)?;
+    let head = json::undo_head(undone);
     write_facts(
         &[
-            ("Database", database(&json::undo_head(undone).database)),
+            ("Run", code(head.run)),
+            ("Database", database(&head.database)),
             ("Rows put back", undone.changes.len().to_string()),
             ("Rows back already", undone.back.to_string()),
         ],

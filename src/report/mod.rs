@@ -3,16 +3,21 @@
 pub mod csv;
 pub mod doctor;
 pub mod found;
+pub mod grid;
 pub mod json;
 pub mod markdown;
+pub mod metrics;
 pub mod ndjson;
 pub mod table;
 mod text;
+
+pub(crate) use self::text::count;
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use self::found::Found;
+use self::grid::Look;
 use crate::db::schema::Database;
 use crate::litellm::config::ConfigServer;
 use crate::litellm::finding::{Finding, Kind};
@@ -20,7 +25,7 @@ use crate::litellm::release::Release;
 use crate::litellm::server::{ConfigServers, ServerCatalog};
 use crate::repair::changeset::Change;
 use crate::repair::compare::Conflict;
-use crate::repair::plan::RowPlan;
+use crate::repair::plan::{Held, RowPlan};
 
 /// How a command ended, and so how its report reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,12 +72,18 @@ impl Ending {
 
 /// What a command has to say, in every form it can be said in.
 pub trait Render {
+    /// Counts what was found and done.
+    fn tally(&self) -> Tally;
+
+    /// Whether it is worth to be read; with `exit_zero`, what is held is not.
+    fn matters(&self, exit_zero: bool) -> bool;
+
     /// Writes it for a person to read.
     ///
     /// # Errors
     ///
     /// What `out` says.
-    fn table(&self, out: &mut dyn Write) -> io::Result<()>;
+    fn table(&self, look: Look, out: &mut dyn Write) -> io::Result<()>;
 
     /// Writes it as one JSON object and a newline.
     ///
@@ -103,9 +114,79 @@ pub trait Render {
     fn markdown(&self, command: &str, out: &mut dyn Write) -> io::Result<()>;
 }
 
+/// What a run found and did, counted. What the command does not do is `None`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// The findings that are there after the run: of a repair, what it left.
+    pub findings: Option<BTreeMap<Alike, usize>>,
+    /// Rows written.
+    pub rows_changed: Option<usize>,
+    /// Rows with something held.
+    pub rows_held: Option<usize>,
+    /// Stale references held.
+    pub references_held: Option<usize>,
+    /// References removed.
+    pub references_removed: Option<usize>,
+    /// References renamed.
+    pub references_remapped: Option<usize>,
+}
+
+impl Tally {
+    /// How many findings of a kind are there.
+    #[must_use]
+    pub fn of_kind(&self, kind: Kind) -> usize {
+        let findings = self.findings.iter().flatten();
+        let of_kind = findings.filter(|(found, _)| found.kind == kind.name());
+        of_kind.map(|(_, count)| count).sum()
+    }
+}
+
+/// What findings have in common that are counted together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Alike {
+    /// What is wrong.
+    pub kind: &'static str,
+    /// The group of places.
+    pub place: &'static str,
+    /// The kind of all the row's owners; `mixed` where they are of several, `none` without any.
+    pub owner_kind: &'static str,
+}
+
 impl Render for Report {
-    fn table(&self, mut out: &mut dyn Write) -> io::Result<()> {
-        table::write(self, &mut out)
+    fn matters(&self, exit_zero: bool) -> bool {
+        let summary = self.summary();
+        let leaves_something = match self.ending {
+            Ending::Scanned => return summary.needs_attention(),
+            Ending::DryRun | Ending::Declined => summary.needs_attention(),
+            Ending::Applied | Ending::NothingToDo => summary.rows_held > 0,
+            Ending::Moved => return true,
+        };
+        summary.rows_changed > 0 || (leaves_something && !exit_zero)
+    }
+
+    fn tally(&self) -> Tally {
+        let repaired = self.ending == Ending::Applied;
+        let findings = Some(self.found.alike(repaired));
+        if self.ending == Ending::Scanned {
+            return Tally {
+                findings,
+                ..Tally::default()
+            };
+        }
+        let summary = self.summary();
+        let written = |number: usize| Some(if repaired { number } else { 0 });
+        Tally {
+            findings,
+            rows_changed: written(summary.rows_changed),
+            rows_held: Some(summary.rows_held),
+            references_held: Some(summary.references_held),
+            references_removed: written(summary.references_removed),
+            references_remapped: written(summary.references_remapped),
+        }
+    }
+
+    fn table(&self, look: Look, mut out: &mut dyn Write) -> io::Result<()> {
+        table::write(self, look, &mut out)
     }
 
     fn json(&self, mut out: &mut dyn Write) -> io::Result<()> {
@@ -126,8 +207,20 @@ impl Render for Report {
 }
 
 impl Render for Undone {
-    fn table(&self, mut out: &mut dyn Write) -> io::Result<()> {
-        table::write_undone(self, &mut out)
+    fn matters(&self, _: bool) -> bool {
+        !self.changes.is_empty() || !self.conflicts.is_empty()
+    }
+
+    fn tally(&self) -> Tally {
+        let applied = self.ending == Ending::Applied;
+        Tally {
+            rows_changed: Some(if applied { self.changes.len() } else { 0 }),
+            ..Tally::default()
+        }
+    }
+
+    fn table(&self, look: Look, mut out: &mut dyn Write) -> io::Result<()> {
+        table::write_undone(self, look, &mut out)
     }
 
     fn json(&self, mut out: &mut dyn Write) -> io::Result<()> {
@@ -157,6 +250,8 @@ pub struct ConfigIds {
 /// What `undo` found and did.
 #[derive(Debug)]
 pub struct Undone {
+    /// The name of the run.
+    pub run: String,
     /// The database.
     pub database: Database,
     /// How the command ended.
@@ -198,6 +293,8 @@ impl From<&ServerCatalog> for ServerCounts {
 /// Everything a command found and did.
 #[derive(Debug)]
 pub struct Report {
+    /// The name of the run.
+    pub run: String,
     /// The database.
     pub database: Database,
     /// The servers.
@@ -245,6 +342,8 @@ pub struct Summary {
     pub references_remapped: usize,
     /// Rows with something held.
     pub rows_held: usize,
+    /// References held.
+    pub references_held: usize,
 }
 
 impl Summary {
@@ -272,6 +371,7 @@ impl Summary {
         }
         self.rows_changed += usize::from(!plan.edits.is_empty());
         self.rows_held += usize::from(!plan.held.is_empty());
+        self.references_held += plan.held.len();
         self.references_remapped += plan.edits.iter().map(|e| e.remapped().len()).sum::<usize>();
         self.references_removed += plan.edits.iter().map(|e| e.removed().len()).sum::<usize>();
     }
@@ -313,12 +413,16 @@ impl Report {
     }
 }
 
+/// What is held of `plan` because of a finding.
+fn held<'a>(plan: &'a RowPlan, finding: &Finding) -> Option<&'a Held> {
+    plan.held.iter().find(|held| {
+        held.column == finding.column && Some(&held.reference) == finding.reference.as_ref()
+    })
+}
+
 /// Tells what `fix` does about a finding of `plan`: "remove", why it is held, or "leave".
 pub(crate) fn disposition(plan: &RowPlan, finding: &Finding) -> String {
-    let held = plan.held.iter().find(|held| {
-        held.column == finding.column && Some(&held.reference) == finding.reference.as_ref()
-    });
-    match (held, finding.kind) {
+    match (held(plan, finding), finding.kind) {
         (Some(held), _) => format!("hold: {}", held.reason),
         (None, Kind::Stale) => {
             let mut edits = plan.edits.iter();

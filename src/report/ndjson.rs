@@ -60,6 +60,7 @@ enum CountsV1 {
 
 #[derive(Serialize)]
 struct ErrorV1<'a> {
+    run: &'a str,
     /// The exit code.
     code: u8,
     message: String,
@@ -133,8 +134,9 @@ pub fn write_undone(undone: &Undone, out: &mut impl Write) -> io::Result<()> {
 /// # Errors
 ///
 /// What `out` says.
-pub fn write_error(failure: &Failure, code: u8, out: &mut impl Write) -> io::Result<()> {
+pub fn write_error(run: &str, failure: &Failure, code: u8, out: &mut impl Write) -> io::Result<()> {
     let error = ErrorV1 {
+        run,
         code,
         message: failure.message(),
         hint: failure.advice(),

@@ -3,9 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
-use comfy_table::{ContentArrangement, Table};
-use comfy_table::{LineStyle, TableStyle};
-
+use super::grid::{Cell, Grid, Look, Tone};
 use super::text::{count, printable};
 use super::{ConfigIds, Ending, Report, Summary, Undone, disposition};
 use crate::litellm::caches::{ACCESS_GROUPS_FOR, ROWS_FOR};
@@ -21,9 +19,9 @@ use crate::repair::plan::{Edit, Reason, RowPlan};
 /// # Errors
 ///
 /// What `out` says.
-pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
+pub fn write(report: &Report, look: Look, out: &mut impl Write) -> io::Result<()> {
     let summary = report.summary();
-    writeln!(out, "{}", headline(summary))?;
+    writeln!(out, "{}", look.heading(&headline(summary)))?;
     if let Some(whose) = whose(report) {
         writeln!(out, "{whose}")?;
     }
@@ -32,25 +30,30 @@ pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
     }
     let stale = report.stale_references();
     if !stale.is_empty() {
-        let mut table = table(&["DELETED SERVER", "ROWS"]);
+        let mut table = Grid::new(["DELETED SERVER", "ROWS"], look);
         for (reference, rows) in stale {
-            table.add_row([printable(reference), rows.to_string()]);
+            table.row([printable(reference).into(), rows.to_string().into()]);
         }
-        writeln!(out, "\n{}", table.trim_fmt())?;
+        writeln!(out)?;
+        table.write(out)?;
     }
-    writeln!(out, "\n{}", findings(report).trim_fmt())?;
+    writeln!(out)?;
+    findings(report, look).write(out)?;
     if report
         .plans()
         .iter()
         .any(|plan| !plan.audit.if_emptied.is_empty())
     {
-        writeln!(out, "\n{}", prospects(report).trim_fmt())?;
+        writeln!(out)?;
+        prospects(report, look).write(out)?;
     }
     if report.ending != Ending::Scanned && summary.rows_changed > 0 {
-        writeln!(out, "\n{}", changes(report).trim_fmt())?;
+        writeln!(out)?;
+        changes(report, look).write(out)?;
     }
     if !report.conflicts.is_empty() {
-        writeln!(out, "\n{}", conflicts(&report.conflicts).trim_fmt())?;
+        writeln!(out)?;
+        conflicts(&report.conflicts, look).write(out)?;
     }
     write_closing(report, out)
 }
@@ -60,29 +63,31 @@ pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
 /// # Errors
 ///
 /// What `out` says.
-pub fn write_undone(undone: &Undone, out: &mut impl Write) -> io::Result<()> {
-    writeln!(
-        out,
+pub fn write_undone(undone: &Undone, look: Look, out: &mut impl Write) -> io::Result<()> {
+    let headline = format!(
         "{} to put back, {} back already.",
         count(undone.changes.len(), "row"),
         undone.back
-    )?;
+    );
+    writeln!(out, "{}", look.heading(&headline))?;
     if !undone.changes.is_empty() {
-        let mut table = table(&["ROW", "COLUMN", "NOW", "AS BEFORE"]);
+        let mut table = Grid::new(["ROW", "COLUMN", "NOW", "AS BEFORE"], look);
         for change in &undone.changes {
             for column in &change.columns {
-                table.add_row([
-                    printable(&change.key),
-                    place(change.table, column.site.name),
-                    list(column.before.references()),
-                    list(column.after.references()),
+                table.row([
+                    printable(&change.key).into(),
+                    place(change.table, column.site.name).into(),
+                    list(column.before.references()).into(),
+                    list(column.after.references()).into(),
                 ]);
             }
         }
-        writeln!(out, "\n{}", table.trim_fmt())?;
+        writeln!(out)?;
+        table.write(out)?;
     }
     if !undone.conflicts.is_empty() {
-        writeln!(out, "\n{}", conflicts(&undone.conflicts).trim_fmt())?;
+        writeln!(out)?;
+        conflicts(&undone.conflicts, look).write(out)?;
     }
     write_undone_closing(undone, out)
 }
@@ -95,7 +100,11 @@ pub fn write_undone(undone: &Undone, out: &mut impl Write) -> io::Result<()> {
 pub fn write_undone_closing(undone: &Undone, out: &mut impl Write) -> io::Result<()> {
     let rows = count(undone.changes.len(), "row");
     let line = match undone.ending {
-        Ending::Applied => format!("Put back {rows}; verified and committed. {}", after_care()),
+        Ending::Applied => format!(
+            "Put back {rows}; verified and committed (run {}). {}",
+            undone.run,
+            after_care()
+        ),
         Ending::DryRun => format!("Nothing was written (dry run). It would put back {rows}."),
         Ending::Declined => "Declined: nothing was written.".to_owned(),
         Ending::Moved => {
@@ -117,17 +126,17 @@ pub fn write_undone_closing(undone: &Undone, out: &mut impl Write) -> io::Result
 /// # Errors
 ///
 /// What `out` says.
-pub fn write_ids(ids: &ConfigIds, out: &mut impl Write) -> io::Result<()> {
-    let mut table = table(&["SERVER", "ID", "FORMER IDS", "NOT SET HERE"]);
+pub fn write_ids(ids: &ConfigIds, look: Look, out: &mut impl Write) -> io::Result<()> {
+    let mut table = Grid::new(["SERVER", "ID", "FORMER IDS", "NOT SET HERE"], look);
     for server in &ids.servers {
-        table.add_row([
-            printable(&server.name),
-            list(server.ids.iter().map(String::as_str)),
-            list(server.former_ids.iter().map(String::as_str)),
-            list(server.unset.iter().map(String::as_str)),
+        table.row([
+            printable(&server.name).into(),
+            list(server.ids.iter().map(String::as_str)).into(),
+            list(server.former_ids.iter().map(String::as_str)).into(),
+            list(server.unset.iter().map(String::as_str)).into(),
         ]);
     }
-    writeln!(out, "{}", table.trim_fmt())
+    table.write(out)
 }
 
 /// What is left to do once everything is committed.
@@ -139,17 +148,18 @@ fn after_care() -> String {
 }
 
 /// What is not as a plan or journal has it.
-fn conflicts(conflicts: &[Conflict]) -> Table {
-    let mut table = table(&["ROW", "COLUMN", "EXPECTED", "FOUND"]);
+fn conflicts(conflicts: &[Conflict], look: Look) -> Grid<4> {
+    let mut table = Grid::new(["ROW", "COLUMN", "EXPECTED", "FOUND"], look);
     for conflict in conflicts {
-        table.add_row([
-            printable(&conflict.row),
-            conflict_place(conflict),
-            list(conflict.expected.references()),
-            conflict.found.value().map_or_else(
-                || format!("({})", printable(&conflict.found.to_string())),
-                |value| list(value.references()),
-            ),
+        let found = conflict.found.value().map_or_else(
+            || format!("({})", printable(&conflict.found.to_string())),
+            |value| list(value.references()),
+        );
+        table.row([
+            printable(&conflict.row).into(),
+            conflict_place(conflict).into(),
+            list(conflict.expected.references()).into(),
+            found.into(),
         ]);
     }
     table
@@ -202,8 +212,8 @@ fn whose(report: &Report) -> Option<String> {
     (!counts.is_empty()).then(|| format!("Concerned: {}.", counts.join(", ")))
 }
 
-fn findings(report: &Report) -> Table {
-    let mut table = table(&[
+fn findings(report: &Report, look: Look) -> Grid<7> {
+    let header = [
         "OWNER",
         "COLUMN",
         "REFERENCE",
@@ -211,42 +221,45 @@ fn findings(report: &Report) -> Table {
         "LAST GRANT",
         "FIX",
         "ROW",
-    ]);
+    ];
+    let mut table = Grid::new(header, look);
     for plan in report.plans() {
         for (at, finding) in plan.audit.findings.iter().enumerate() {
-            let first = at == 0;
-            table.add_row([
-                if first {
-                    owners(&plan.audit)
-                } else {
-                    String::new()
-                },
-                place(plan.audit.table, finding.column),
-                subject(finding),
-                finding.kind.name().to_owned(),
-                if finding.last_grant { "yes" } else { "" }.to_owned(),
-                disposition(plan, finding),
-                if first {
-                    printable(&plan.audit.row)
-                } else {
-                    String::new()
-                },
+            let again = at > 0;
+            let fix = disposition(plan, finding);
+            let held = fix.starts_with("hold: ");
+            table.row([
+                Cell::from(owners(&plan.audit)).ditto(again),
+                place(plan.audit.table, finding.column).into(),
+                subject(finding).into(),
+                Cell::toned(finding.kind.name(), tone(finding.kind)),
+                if finding.last_grant { "yes" } else { "" }.into(),
+                Cell::toned(fix, if held { Tone::Unsure } else { Tone::Plain }),
+                Cell::from(printable(&plan.audit.row)).ditto(again),
             ]);
         }
     }
     table
 }
 
+fn tone(kind: Kind) -> Tone {
+    match kind {
+        Kind::Stale => Tone::Bad,
+        Kind::Unverified | Kind::Malformed(_) | Kind::DanglingToolset => Tone::Unsure,
+        Kind::Inactive | Kind::Note(_) => Tone::Plain,
+    }
+}
+
 /// What it would make of each owner, were the last grants of its row taken.
-fn prospects(report: &Report) -> Table {
-    let mut table = table(&["LAST GRANT OF", "IF ITS LIST WERE EMPTY", "ROW"]);
+fn prospects(report: &Report, look: Look) -> Grid<3> {
+    let mut table = Grid::new(["LAST GRANT OF", "IF ITS LIST WERE EMPTY", "ROW"], look);
     for plan in report.plans() {
         let audit = &plan.audit;
         for (owner, if_emptied) in audit.owners.iter().zip(&audit.if_emptied) {
-            table.add_row([
-                printable(&owner.to_string()),
-                effect(&if_emptied.effect),
-                printable(&audit.row),
+            table.row([
+                printable(&owner.to_string()).into(),
+                effect(&if_emptied.effect).into(),
+                printable(&audit.row).into(),
             ]);
         }
     }
@@ -289,15 +302,15 @@ fn effect(effect: &Effect) -> String {
     }
 }
 
-fn changes(report: &Report) -> Table {
-    let mut table = table(&["ROW", "COLUMN", "BEFORE", "AFTER"]);
+fn changes(report: &Report, look: Look) -> Grid<4> {
+    let mut table = Grid::new(["ROW", "COLUMN", "BEFORE", "AFTER"], look);
     for plan in report.plans() {
         for edit in &plan.edits {
-            table.add_row([
-                printable(&plan.audit.row),
-                place(plan.audit.table, edit.site().name),
-                list(edit.before().references()),
-                list(edit.after().references()),
+            table.row([
+                printable(&plan.audit.row).into(),
+                place(plan.audit.table, edit.site().name).into(),
+                list(edit.before().references()).into(),
+                list(edit.after().references()).into(),
             ]);
         }
     }
@@ -364,7 +377,11 @@ fn advice(report: &Report, summary: Summary) -> Vec<String> {
         Ending::Moved => {
             "Nothing was written: the rows are no longer as planned. Plan anew.".to_owned()
         }
-        Ending::Applied => format!("Done: {repair}; verified and committed. {}", after_care()),
+        Ending::Applied => format!(
+            "Done: {repair}; verified and committed (run {}). {}",
+            report.run,
+            after_care()
+        ),
         Ending::Declined => "Declined: nothing was written.".to_owned(),
     };
     lines.push(last);
@@ -518,14 +535,4 @@ fn list<'a>(references: impl Iterator<Item = &'a str>) -> String {
     } else {
         lines.join("\n")
     }
-}
-
-/// A table that never cuts or wraps: what it shows is there to be copied.
-pub(super) fn table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table
-        .load_style(TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─')))
-        .set_content_arrangement(ContentArrangement::Disabled)
-        .set_header(header.to_vec());
-    table
 }

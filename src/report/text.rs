@@ -14,7 +14,7 @@ pub(super) fn printable(text: &str) -> String {
 }
 
 /// A number of things.
-pub(super) fn count(number: usize, noun: &str) -> String {
+pub(crate) fn count(number: usize, noun: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{number} {noun}{plural}")
 }

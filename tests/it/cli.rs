@@ -202,7 +202,7 @@ fn a_reader_that_goes_away_is_no_error() {
         r#"INSERT INTO "LiteLLM_ObjectPermissionTable" ("object_permission_id", "mcp_servers")
            SELECT 'p-' || n, ARRAY[gen_random_uuid()::text] FROM generate_series(1, 2000) AS n"#,
     );
-    let mut child = mcp_prune(&["scan"])
+    let mut child = mcp_prune(&["scan", "--limit", "0"])
         .env("DATABASE_URL", database.url())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

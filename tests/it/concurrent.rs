@@ -149,7 +149,7 @@ pub(crate) fn wait_for_lock(database: &TestDatabase) {
     for _ in 0..600 {
         let asking = database.texts(
             "SELECT pid::text FROM pg_stat_activity
-             WHERE datname = current_database() AND application_name = 'mcp-prune'
+             WHERE datname = current_database() AND application_name LIKE 'mcp-prune/%'
                AND state = 'idle in transaction' AND query LIKE 'ROLLBACK TO SAVEPOINT%'",
         );
         if !asking.is_empty() {

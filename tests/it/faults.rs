@@ -150,7 +150,7 @@ impl Company {
     fn wait_for_session(&self, like: &str, there: bool) {
         let sql = format!(
             "SELECT pid::text FROM pg_stat_activity
-             WHERE datname = current_database() AND application_name = 'mcp-prune' AND {like}"
+             WHERE datname = current_database() AND application_name LIKE 'mcp-prune/%' AND {like}"
         );
         for _ in 0..1500 {
             if self.database.texts(&sql).is_empty() != there {
@@ -165,7 +165,7 @@ impl Company {
     fn terminate(&self) {
         let ended = self.database.texts(
             "SELECT pg_terminate_backend(pid)::text FROM pg_stat_activity
-             WHERE datname = current_database() AND application_name = 'mcp-prune'",
+             WHERE datname = current_database() AND application_name LIKE 'mcp-prune/%'",
         );
         assert_eq!(ended, ["true"]);
     }

@@ -86,6 +86,7 @@ fn live_by_the_schema(case: &str, more: &[&str], fix: &[&str]) {
 }
 
 /// Replaces what differs from machine to machine: where the database is, and the journal.
+/// Replaces what differs from run to run: where the database is, the name of the run, and the journal.
 fn redact(told: &str) -> String {
     let mut lines = Vec::new();
     for line in told.lines() {
@@ -95,6 +96,9 @@ fn redact(told: &str) -> String {
             lines.push(format!("database [...], schema {rest}"));
         } else if let Some((head, _)) = line.split_once("mcp-prune undo ") {
             lines.push(format!("{head}mcp-prune undo [...]"));
+        } else if let Some((head, rest)) = line.split_once("(run ") {
+            let (_, rest) = rest.split_once(')').unwrap();
+            lines.push(format!("{head}(run [...]){rest}"));
         } else {
             lines.push(line.to_owned());
         }

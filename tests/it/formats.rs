@@ -4,6 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
+use crate::pooler::NOTES_WHO_WRITES;
 use crate::program::{Ran, mcp_prune, repository, run, run_on};
 use crate::server::TestDatabase;
 
@@ -87,6 +88,42 @@ fn ndjson_ends_with_the_error() {
             .stdout,
         ""
     );
+}
+
+#[test]
+fn a_run_has_one_name_wherever_it_leaves_a_trace() {
+    let database = demo();
+    database.load(NOTES_WHO_WRITES);
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().to_str().unwrap();
+    let fix = ["fix", "--yes", "--journal", folder, "--format"];
+    let fixed = run_on(database.url(), &[&fix[..], &["json"]].concat())
+        .exits(3)
+        .json();
+    let name = fixed["run"].as_str().unwrap();
+    assert_eq!(name.len(), 8);
+    let journal = fixed["journal"].as_str().unwrap();
+    assert!(
+        journal.ends_with(&format!("-{name}.ndjson")),
+        "{journal} of run {name}"
+    );
+    let header = fs::read_to_string(journal).unwrap();
+    let header: Value = serde_json::from_str(header.lines().next().unwrap()).unwrap();
+    assert_eq!(header["run"], name);
+    let writers = database.texts("SELECT DISTINCT name FROM writer");
+    assert_eq!(writers, [format!("mcp-prune/{name}")]);
+
+    let undo = ["undo", "--yes", "--no-journal", journal];
+    let undone = run_on(database.url(), &undo).exits(0);
+    let writer = database.texts("SELECT name FROM writer ORDER BY at DESC LIMIT 1");
+    let other = writer[0].strip_prefix("mcp-prune/").unwrap();
+    assert_ne!(other, name, "another run");
+    let _ = undone.prints(&format!("committed (run {other})"));
+
+    let stream = lines(&run_on(NOWHERE, &["scan", "--format", "ndjson"]).exits(7));
+    assert_eq!(stream[0]["run"].as_str().unwrap().len(), 8);
+    let stream = lines(&run_on(database.url(), &["scan", "--format", "ndjson"]).exits(2));
+    assert_eq!(stream[0]["run"].as_str().unwrap().len(), 8);
 }
 
 #[test]
@@ -210,6 +247,8 @@ fn markdown_is_made_for_a_change_ticket() {
     for line in told.lines() {
         shown.push(if database(line) {
             "| Database | [...] |".to_owned()
+        } else if line.starts_with("| Run |") {
+            "| Run | [...] |".to_owned()
         } else {
             let mut words: Vec<&str> = line.split(' ').collect();
             if let Some(at) = words.iter().position(|word| *word == "--db-url") {

@@ -62,23 +62,26 @@ fn by_cron(line: &str, home: &Path) -> Ran {
 }
 
 #[test]
-fn the_crontab_line_repairs_in_silence_and_speaks_up_when_it_cannot() {
+fn the_crontab_line_says_what_it_repaired_and_why_it_could_not_and_else_nothing() {
     let readme = shipped("README.md");
     let (_, block) = readme.split_once("```crontab\n").unwrap();
     let line = block.lines().next().unwrap();
     let (database, home) = installed();
     // The rows that it is about are all that there are: more than the five in a hundred it may change.
-    let ran = by_cron(line, home.path()).exits(0);
-    let _ = ran.prints("error: ").prints("more than --max-percent 5");
+    let ran = by_cron(line, home.path()).exits(4);
+    let _ = ran.says("error: ").says("more than --max-percent 5");
     let line = line.replace("--max-percent 5", "--max-percent 100");
+    let _ = by_cron(&line, home.path())
+        .exits(0)
+        .prints("Done: remove 3");
+    is_clean(&database);
+    assert_eq!(journals(&home.path().join(".local/state/mcp-prune")), 1);
     let ran = by_cron(&line, home.path()).exits(0);
     assert_eq!(
         (ran.stdout.as_str(), ran.stderr.as_str()),
         ("", ""),
-        "{ran}"
+        "no mail: {ran}"
     );
-    is_clean(&database);
-    assert_eq!(journals(&home.path().join(".local/state/mcp-prune")), 1);
 
     std::fs::write(
         home.path().join("db-url"),
@@ -86,8 +89,9 @@ fn the_crontab_line_repairs_in_silence_and_speaks_up_when_it_cannot() {
     )
     .unwrap();
     let ran = by_cron(&line, home.path())
-        .exits(0)
-        .prints("cannot connect");
+        .exits(7)
+        .says("cannot connect")
+        .says("mcp-prune fix: exit 7: no access (run ");
     assert!(!ran.to_string().contains("s3cret"), "{ran}");
 }
 

@@ -72,6 +72,13 @@ impl Drop for PgBouncer {
     }
 }
 
+/// As the server's log does, with `application_name` in `log_line_prefix`.
+pub(crate) const NOTES_WHO_WRITES: &str = r#"
+CREATE TABLE writer (name text, at timestamptz);
+CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN INSERT INTO writer VALUES (current_setting('application_name'), clock_timestamp()); RETURN NEW; END $$;
+CREATE TRIGGER note AFTER UPDATE ON "LiteLLM_ObjectPermissionTable" FOR EACH ROW EXECUTE FUNCTION note();"#;
+
 #[test]
 fn every_command_works_through_a_pooler_in_transaction_mode() {
     let Some(server) = concurrent_server("a pooler") else {
@@ -83,6 +90,7 @@ fn every_command_works_through_a_pooler_in_transaction_mode() {
     };
     let database = TestDatabase::empty();
     database.load(&std::fs::read_to_string(repository("fixtures/demo.sql")).unwrap());
+    database.load(NOTES_WHO_WRITES);
     let before = database.permission_rows();
     let folder = tempfile::tempdir().unwrap();
     let journal = folder.path().join("journal");
@@ -97,7 +105,10 @@ fn every_command_works_through_a_pooler_in_transaction_mode() {
         run_on(&url, &["fix", "--dry-run"]).exits(2);
     }
     assert_eq!(database.permission_rows(), before);
-    run_on(&url, &["fix", "--yes", "--journal", journal]).exits(3);
+    let fix = ["fix", "--yes", "--journal", journal, "--format", "json"];
+    let run = run_on(&url, &fix).exits(3).json()["run"].clone();
+    let writer = database.texts("SELECT name FROM writer ORDER BY at DESC LIMIT 1");
+    assert_eq!(writer, [format!("mcp-prune/{}", run.as_str().unwrap())]);
     assert_ne!(database.permission_rows(), before);
     // Without a word of it in the URL.
     let silent = url.strip_suffix("?pgbouncer=true").unwrap();

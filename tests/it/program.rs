@@ -17,6 +17,7 @@ pub(crate) fn mcp_prune(args: &[&str]) -> Command {
     command
         .args(args)
         .env_clear()
+        .env("LC_ALL", "C.UTF-8")
         .env("XDG_STATE_HOME", env!("CARGO_TARGET_TMPDIR"))
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .stdin(Stdio::null());

@@ -1,0 +1,80 @@
+//! The file that says how the last run went, for node_exporter's textfile collector.
+
+use std::fs::Permissions;
+use std::io::{self, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use jiff::Timestamp;
+
+use super::atomic_file::AtomicFile;
+use super::warn;
+use crate::report::Tally;
+use crate::report::metrics::{self, Measured};
+
+/// A file that is written however the run ends.
+#[derive(Debug)]
+pub(super) struct MetricsFile {
+    path: PathBuf,
+    command: &'static str,
+    started: Instant,
+}
+
+impl MetricsFile {
+    /// The file for a run that starts now; `None`, after a warning, where it cannot be written: a
+    /// repair is not to wait for that.
+    pub(super) fn at(path: &Path, command: &'static str) -> Option<Self> {
+        let file = Self {
+            path: path.to_owned(),
+            command,
+            started: Instant::now(),
+        };
+        match AtomicFile::beside(path) {
+            Ok(_) => Some(file),
+            Err(error) => {
+                file.warn(&error);
+                None
+            }
+        }
+    }
+
+    /// Writes how the run ended. By now that is how it ended, so what goes wrong is a warning.
+    pub(super) fn write(&self, run: &str, exit_code: u8, succeeded: bool, tally: Option<&Tally>) {
+        let ended = Timestamp::now().as_second();
+        let last_success = if succeeded {
+            Some(ended)
+        } else {
+            let before = std::fs::read_to_string(&self.path).unwrap_or_default();
+            metrics::last_success(&before, self.command)
+        };
+        let text = metrics::write(&Measured {
+            command: self.command,
+            run,
+            exit_code,
+            duration: self.started.elapsed(),
+            ended,
+            last_success,
+            tally,
+        });
+        let written = text
+            .map_err(io::Error::other)
+            .and_then(|text| self.replace(&text));
+        if let Err(error) = written {
+            self.warn(&error);
+        }
+    }
+
+    fn replace(&self, text: &str) -> io::Result<()> {
+        let new = AtomicFile::beside(&self.path)?;
+        new.file().write_all(text.as_bytes())?;
+        // The collector is somebody else, whatever the umask of who runs this.
+        new.file().set_permissions(Permissions::from_mode(0o644))?;
+        new.replace()
+    }
+
+    fn warn(&self, error: &io::Error) {
+        let path = self.path.display();
+        warn(format_args!("cannot write --metrics-file {path}: {error}"));
+    }
+}

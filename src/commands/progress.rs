@@ -1,0 +1,67 @@
+//! What long work is at, shown on stderr to whoever waits at a terminal, and cleared when it is done.
+
+use std::fmt::Write;
+use std::io::{self, IsTerminal as _};
+use std::time::Duration;
+
+use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+
+use super::console;
+
+/// The stages of some work. Dropped, what was shown of them is cleared.
+///
+/// Off a terminal, and with -q, nothing is shown.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    bar: ProgressBar,
+}
+
+impl Progress {
+    /// Begins to show what is done, the first stage.
+    pub(crate) fn begin(doing: &'static str) -> Self {
+        if console::is_quiet() || !io::stderr().is_terminal() {
+            return Self {
+                bar: ProgressBar::hidden(),
+            };
+        }
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        // The template is right, and has a test; another one would show less.
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}{rows} ({elapsed})") {
+            bar.set_style(style.tick_chars("|/-\\ ").with_key("rows", rows));
+        }
+        bar.set_message(doing);
+        bar.enable_steady_tick(Duration::from_millis(200));
+        console::beside(Some(bar.clone()));
+        Self { bar }
+    }
+
+    /// Says what is done from here on, the next stage.
+    pub(crate) fn stage(&self, doing: &'static str) {
+        self.bar.set_position(0);
+        self.bar.reset_eta();
+        self.bar.set_message(doing);
+    }
+
+    /// Counts rows that are done with, of this stage.
+    pub(crate) fn rows(&self, more: usize) {
+        self.bar.inc(u64::try_from(more).unwrap_or(u64::MAX));
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if !self.bar.is_hidden() {
+            console::beside(None);
+            self.bar.finish_and_clear();
+        }
+    }
+}
+
+/// How many rows, and how fast, once there are any.
+fn rows(state: &ProgressState, out: &mut dyn Write) {
+    if state.pos() > 0 {
+        let (rows, rate) = (HumanCount(state.pos()), state.per_sec());
+        // What it is shown on is a line in memory.
+        let _ = write!(out, ": {rows} rows, {rate:.0}/s");
+    }
+}

@@ -1,0 +1,135 @@
+//! One run of a command: its name, and how it ends.
+
+use super::metrics::MetricsFile;
+use super::output::ReportTo;
+use super::{console, warn};
+use crate::cli::{Command, Format};
+use crate::exit::{self, Outcome};
+use crate::failure::{self, Failure};
+use crate::litellm::finding::Kind;
+use crate::report::{Tally, count};
+
+/// One run of a command, by whose name its traces are known: in its reports, its journal, and the
+/// server's log.
+#[derive(Debug)]
+pub struct Run {
+    id: String,
+    /// Where its report goes.
+    pub(super) report: ReportTo,
+    /// Whether findings and held references count as success.
+    pub(super) exit_zero: bool,
+    /// What it found and did, once that is known.
+    pub(super) tally: Option<Tally>,
+}
+
+impl Default for Run {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Run {
+    /// Names a run: eight random hexadecimal digits.
+    #[must_use]
+    pub fn new() -> Self {
+        use std::hash::{BuildHasher as _, RandomState};
+        let random = RandomState::new().hash_one(()) & 0xffff_ffff;
+        Self {
+            id: format!("{random:08x}"),
+            report: ReportTo::stdout(),
+            exit_zero: false,
+            tally: None,
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Runs `work` and sees to it that the operator learns how it ended; returns the exit code.
+    pub fn of(
+        mut self,
+        command: &Command,
+        work: impl FnOnce(&mut Self) -> Result<Outcome, Failure>,
+    ) -> u8 {
+        let output = command.output();
+        let quiet = output.is_some_and(|output| output.quiet);
+        if quiet {
+            console::hold_back();
+        }
+        self.exit_zero = command.exit_zero();
+        let metrics = output.and_then(|output| output.metrics_file.as_deref());
+        let metrics = metrics.and_then(|path| MetricsFile::at(path, command.name()));
+        let outcome = self.report(command, work).unwrap_or_else(|failure| {
+            if failure.kind() != failure::Kind::BrokenPipe {
+                console::say(format_args!("error: {failure}"));
+            }
+            Outcome::Failed(failure.kind())
+        });
+        let code = exit::code(outcome, self.exit_zero);
+        if let Some(metrics) = metrics {
+            metrics.write(&self.id, code, outcome.succeeded(), self.tally.as_ref());
+        }
+        // Elsewhere the report on stdout, or the error, is the last word and says it.
+        let unseen = command.file().is_some() && outcome.succeeded();
+        if code != 0 && (quiet || (unseen && output.is_some())) {
+            let (command, why) = (command.name(), self.why(outcome));
+            console::say(format_args!(
+                "mcp-prune {command}: exit {code}: {why} (run {})",
+                self.id
+            ));
+        }
+        code
+    }
+
+    /// Why the exit code is not 0, in short.
+    fn why(&self, outcome: Outcome) -> String {
+        let tally = self.tally.clone().unwrap_or_default();
+        match outcome {
+            Outcome::Looked { .. } => {
+                let kinds = [Kind::Stale, Kind::Unverified, Kind::DanglingToolset];
+                let counts = kinds.map(|kind| (tally.of_kind(kind), kind.name()));
+                let counts = counts.iter().filter(|(count, _)| *count > 0);
+                let counts: Vec<String> = counts.map(|(n, kind)| format!("{n} {kind}")).collect();
+                format!("found {}", counts.join(", "))
+            }
+            Outcome::Repaired { .. } => {
+                let held = tally.references_held.unwrap_or(0);
+                format!("{} held", count(held, "reference"))
+            }
+            Outcome::Failed(kind) => kind.to_string(),
+        }
+    }
+
+    /// Runs `work`, with the file that the report is to go to at hand before anything else is done.
+    fn report(
+        &mut self,
+        command: &Command,
+        work: impl FnOnce(&mut Self) -> Result<Outcome, Failure>,
+    ) -> Result<Outcome, Failure> {
+        if let Some(file) = command.file() {
+            self.report = ReportTo::file(file)?;
+        }
+        let outcome = work(self);
+        if let Err(failure) = &outcome
+            && failure.kind() != failure::Kind::BrokenPipe
+            && command.output().is_some_and(|o| o.format == Format::Ndjson)
+        {
+            let code = exit::code(Outcome::Failed(failure.kind()), false);
+            self.report.end_with_error(&self.id, failure, code);
+        }
+        match (self.report.place(), outcome) {
+            (Ok(()), outcome) => outcome,
+            (Err(failure), Ok(Outcome::Repaired { .. })) => {
+                Err(failure.context("what was to be written to the database is, but"))
+            }
+            (Err(failure), Ok(_)) => Err(failure),
+            (Err(second), Err(first)) => {
+                warn(second.message());
+                Err(first)
+            }
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! `--output FILE`: the report as a file that is there as a whole or not at all.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::program::{Ran, mcp_prune, repository, run, run_on};
+use crate::server::TestDatabase;
+
+/// A URL at which nothing listens.
+const NOWHERE: &str = "postgresql://u:s3cret@127.0.0.1:1/litellm";
+
+fn demo() -> TestDatabase {
+    let database = TestDatabase::empty();
+    database.load(&fs::read_to_string(repository("fixtures/demo.sql")).unwrap());
+    database
+}
+
+/// A folder with a report of yesterday.
+fn reports() -> (tempfile::TempDir, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("report");
+    fs::write(&path, "yesterday's").unwrap();
+    let path = path.to_str().unwrap().to_owned();
+    (folder, path)
+}
+
+fn files_in(folder: &Path) -> usize {
+    fs::read_dir(folder).unwrap().count()
+}
+
+fn last_line(path: &str) -> Value {
+    let text = fs::read_to_string(path).unwrap();
+    serde_json::from_str(text.lines().last().unwrap()).unwrap()
+}
+
+#[test]
+fn every_report_can_be_a_file() {
+    let database = demo();
+    let (folder, path) = reports();
+    let journal = folder.path().join("journal");
+    let journal = journal.to_str().unwrap();
+    let json = ["--format", "json"];
+    for (args, status, command) in [
+        (&["scan"][..], 2, "scan"),
+        (&["fix", "--yes", "--journal", journal], 3, "fix"),
+        (&["undo", "--yes", "--no-journal", journal], 0, "undo"),
+        (&["doctor"], 0, "doctor"),
+    ] {
+        let ran = run_on(
+            database.url(),
+            &[args, &json, &["--output", &path]].concat(),
+        );
+        let ran = ran.exits(status);
+        assert_eq!(ran.stdout, "", "{ran}");
+        let written: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        assert_eq!(written["command"], command);
+    }
+    let config = "fixtures/config/proxy.yaml";
+    let args = ["ids", "--litellm-config", config];
+    let on_stdout = run(&mut mcp_prune(&[&args[..], &["--output", "-"]].concat())).exits(0);
+    let ran = run(&mut mcp_prune(&[&args[..], &["--output", &path]].concat())).exits(0);
+    assert_eq!(ran.stdout, "");
+    assert_eq!(fs::read_to_string(&path).unwrap(), on_stdout.stdout);
+    assert_eq!(files_in(folder.path()), 2, "the report and the journal");
+}
+
+#[test]
+fn the_umask_decides_who_may_read_it() {
+    let database = demo();
+    let (_folder, path) = reports();
+    for (umask, mode) in [("022", 0o644), ("077", 0o600)] {
+        let command = format!(
+            "umask {umask}; exec {} scan --output {path}",
+            env!("CARGO_BIN_EXE_mcp-prune")
+        );
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", &command]).env_clear();
+        let _ = run(shell.env("DATABASE_URL", database.url())).exits(2);
+        let permissions = fs::metadata(&path).unwrap().permissions();
+        assert_eq!(permissions.mode() & 0o777, mode, "umask {umask}");
+    }
+}
+
+#[test]
+fn a_run_that_fails_leaves_the_old_file() {
+    let (folder, path) = reports();
+    for format in ["table", "json", "csv", "markdown"] {
+        let args = ["scan", "--output", &path, "--format", format];
+        let _ = run_on(NOWHERE, &args).exits(7);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "yesterday's");
+    }
+    assert_eq!(files_in(folder.path()), 1);
+}
+
+#[test]
+fn a_stream_ends_with_the_error_in_the_file_too() {
+    let (folder, path) = reports();
+    let args = ["scan", "--output", &path, "--format", "ndjson"];
+    let ran = run_on(NOWHERE, &args).exits(7);
+    assert_eq!(ran.stdout, "", "{ran}");
+    assert_eq!(last_line(&path)["type"], "error");
+    assert_eq!(last_line(&path)["code"], 7);
+    assert_eq!(files_in(folder.path()), 1);
+}
+
+#[test]
+fn what_stood_in_the_way_is_in_the_file() {
+    let database = demo();
+    let (folder, path) = reports();
+    let plan = folder.path().join("plan");
+    let plan = plan.to_str().unwrap();
+    let _ = run_on(database.url(), &["fix", "--dry-run", "--plan-out", plan]).exits(2);
+    database.execute(
+        r#"UPDATE "LiteLLM_ObjectPermissionTable" SET "mcp_servers" = '{github}'
+           WHERE "object_permission_id" LIKE '2a7e%'"#,
+    );
+    let args = ["fix", "--yes", "--plan", plan, "--output", &path];
+    let _ = run_on(database.url(), &args).exits(5);
+    let table = fs::read_to_string(&path).unwrap();
+    assert!(table.contains("EXPECTED"), "{table}");
+    let args = [&args[..], &["--format", "ndjson"]].concat();
+    let _ = run_on(database.url(), &args).exits(5);
+    assert_eq!(last_line(&path)["code"], 5);
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.contains(r#""type":"conflict""#), "{text}");
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_found_before_anything_is_done() {
+    let database = demo();
+    let before = database.permission_rows();
+    let cannot = |path: &str, why: &str| -> Ran {
+        run_on(database.url(), &["fix", "--yes", "--output", path])
+            .exits(1)
+            .says(&format!("cannot write --output {path}: {why}"))
+    };
+    for (path, why) in [
+        ("/no/such/folder/report", "No such file or directory"),
+        ("/dev/null", "not a regular file"),
+        ("/proc/report", ""),
+    ] {
+        let ran = cannot(path, why).says("hint: nothing was done");
+        assert!(
+            !ran.stderr.contains("database "),
+            "not even connected: {ran}"
+        );
+    }
+    assert_eq!(database.permission_rows(), before);
+}

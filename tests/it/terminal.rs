@@ -1,0 +1,253 @@
+//! What the binary shows on a terminal, which `script` makes, and not off one.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use crate::concurrent::while_open;
+use crate::program::{mcp_prune, repository, run, run_on};
+use crate::server::{TestDatabase, concurrent_server, skip};
+
+fn demo() -> TestDatabase {
+    let database = TestDatabase::empty();
+    database.load(&fs::read_to_string(repository("fixtures/demo.sql")).unwrap());
+    database
+}
+
+/// The binary on a terminal so many columns wide, with variables `set`; all that the terminal is sent goes to
+/// `log`.
+fn terminal(database: &TestDatabase, columns: u16, args: &str, set: &str, log: &Path) -> Command {
+    let program = env!("CARGO_BIN_EXE_mcp-prune");
+    let shell = format!("stty cols {columns} rows 50; exec env {set} {program} {args}");
+    let mut command = Command::new("script");
+    command
+        .args(["--quiet", "--flush", "--return", "--command", &shell])
+        .arg(log)
+        .env_clear()
+        .env("PATH", std::env::var("PATH").unwrap())
+        .env("SHELL", "/bin/sh")
+        .env("TERM", "xterm")
+        .env("LC_ALL", "C.UTF-8")
+        .env("XDG_STATE_HOME", env!("CARGO_TARGET_TMPDIR"))
+        .env("DATABASE_URL", database.url())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null());
+    command
+}
+
+/// Runs the binary on a terminal and returns all that it was sent; `None` where the test is skipped.
+fn on_a_terminal(database: &TestDatabase, columns: u16, args: &str, set: &str) -> Option<String> {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("typescript");
+    if terminal(database, columns, args, set, &log)
+        .status()
+        .is_err()
+    {
+        skip("a terminal", "needs `script` of util-linux");
+        return None;
+    }
+    Some(fs::read_to_string(&log).unwrap())
+}
+
+/// The lines as they stand on the terminal in the end: without colours, and without what was cleared.
+fn shown(told: &str) -> Vec<String> {
+    let mut text = String::new();
+    let mut rest = told;
+    while let Some((before, code)) = rest.split_once("\x1b[") {
+        text.push_str(before);
+        let end = code.find(char::is_alphabetic).unwrap() + 1;
+        match &code[..end] {
+            "2K" => text.truncate(text.rfind('\n').map_or(0, |at| at + 1)),
+            code => assert!(code.ends_with('m'), "no colour: {code:?}"),
+        }
+        rest = &code[end..];
+    }
+    text.push_str(rest);
+    let lines = text.lines().map(|line| line.trim_matches(['\r', ' ']));
+    lines.map(str::to_owned).collect()
+}
+
+#[test]
+fn a_narrow_terminal_gets_blocks_with_whole_ids() {
+    let database = demo();
+    let Some(wide) = on_a_terminal(&database, 250, "scan", "") else {
+        return;
+    };
+    let id = "3b9dd9b3-7b1d-4e3a-9c5f-0a2b4c6d8e03";
+    assert!(
+        shown(&wide)
+            .iter()
+            .any(|line| line.starts_with("key release-bot (784395b4)") && line.ends_with(id)),
+        "{wide}"
+    );
+    let narrow = on_a_terminal(&database, 80, "scan", "").unwrap();
+    let lines = shown(&narrow);
+    let at = lines
+        .iter()
+        .position(|line| line == "OWNER        key release-bot (784395b4)");
+    let block = &lines[at.unwrap_or_else(|| panic!("{narrow}"))..];
+    assert_eq!(block[3], "VERDICT      stale");
+    assert_eq!(block[6], format!("ROW          {id}"));
+    // What the terminal still cuts is prose.
+    for line in lines.iter().filter(|line| line.chars().count() > 80) {
+        assert!(!line.contains("-4"), "an id in {line}");
+    }
+}
+
+#[test]
+fn verdicts_have_colours_where_somebody_sees_them() {
+    let database = demo();
+    let stale = "\x1b[31mstale\x1b[0m";
+    let Some(told) = on_a_terminal(&database, 250, "scan", "") else {
+        return;
+    };
+    assert!(told.contains(stale), "{told}");
+    for (variable, args) in [
+        ("NO_COLOR=1", "scan"),
+        ("TERM=dumb", "scan"),
+        ("TERM=xterm", "scan --color never"),
+    ] {
+        let told = on_a_terminal(&database, 250, args, variable);
+        let told = told.unwrap();
+        assert!(told.contains(" stale "), "{variable}: {told}");
+        assert!(!told.contains("\x1b[31m"), "{variable}: {told}");
+    }
+    let piped = run_on(database.url(), &["scan"]).exits(2);
+    assert!(!piped.stdout.contains('\x1b'), "{piped}");
+    let forced = run_on(database.url(), &["scan", "--color", "always"]).exits(2);
+    let _ = forced.prints(stale);
+}
+
+#[test]
+fn lines_are_drawn_as_the_locale_can() {
+    let database = demo();
+    let scan = |locale: &str| {
+        let mut command = mcp_prune(&["scan"]);
+        command.env("DATABASE_URL", database.url());
+        run(command.env("LC_ALL", locale)).exits(2)
+    };
+    let _ = scan("de_DE.UTF-8").prints("────");
+    let ascii = scan("C").prints("----");
+    assert!(ascii.stdout.is_ascii(), "{ascii}");
+}
+
+#[test]
+fn a_long_table_ends_with_what_was_left_out() {
+    let database = TestDatabase::with(
+        r#"INSERT INTO "LiteLLM_ObjectPermissionTable" ("object_permission_id", "mcp_servers")
+           SELECT 'p-' || n, ARRAY['c1e2a7d4-93b6-4d0e-b8a5-6a2f9e4d7c33'] FROM generate_series(1, 300) AS n"#,
+    );
+    let rows = |args: &[&str]| {
+        let ran = run_on(database.url(), &[&["scan"], args].concat()).exits(2);
+        let rows = ran
+            .stdout
+            .lines()
+            .filter(|line| line.contains("  p-"))
+            .count();
+        (rows, ran)
+    };
+    let (shown, ran) = rows(&[]);
+    assert_eq!(shown, 200);
+    let _ = ran.prints("200 of 300 rows are shown: --limit 0 shows all");
+    assert_eq!(rows(&["--limit", "7"]).0, 7);
+    let (shown, ran) = rows(&["--limit", "0"]);
+    assert_eq!(shown, 300);
+    assert!(!ran.stdout.contains("are shown"), "{ran}");
+    let all = run_on(database.url(), &["scan", "--format", "json"])
+        .exits(2)
+        .json();
+    assert_eq!(
+        all["findings"].as_array().unwrap().len(),
+        300,
+        "of tables alone"
+    );
+}
+
+#[test]
+fn who_waits_at_a_terminal_sees_what_it_is_at_until_it_is_done() {
+    let database = demo();
+    for (args, stages) in [
+        (
+            "scan",
+            &["connecting", "looking for stale references", "reading rows"][..],
+        ),
+        (
+            "fix --yes --no-journal",
+            &[
+                "connecting",
+                "locking rows",
+                "writing and verifying rows",
+                "committing",
+            ],
+        ),
+    ] {
+        let Some(told) = on_a_terminal(&database, 250, args, "") else {
+            return;
+        };
+        let left = shown(&told);
+        for stage in stages {
+            assert!(told.contains(stage), "{stage} in {told:?}");
+            assert!(
+                !left.iter().any(|line| line.contains(stage)),
+                "{stage} in {left:#?}"
+            );
+        }
+        // It does not stand in the way of what is said meanwhile.
+        assert!(left[1].starts_with("database "), "{left:#?}");
+        let again = on_a_terminal(&database, 250, &format!("{args} -q"), "").unwrap();
+        assert!(!again.contains("connecting"), "{again}");
+        let piped = run_on(
+            database.url(),
+            args.split(' ').collect::<Vec<_>>().as_slice(),
+        );
+        for stage in stages {
+            assert!(!piped.to_string().contains(stage), "{piped}");
+        }
+    }
+}
+
+#[test]
+fn rows_are_counted_while_they_are_written() {
+    if concurrent_server("rows counted").is_none() {
+        return;
+    }
+    // Someone keeps a row of the second chunk from being written.
+    let database = TestDatabase::with(
+        r#"INSERT INTO "LiteLLM_MCPServerTable" ("server_id") VALUES ('0b8f8e0c-2f5d-4a51-9a35-1f4a1c9f7d10');
+           INSERT INTO "LiteLLM_ObjectPermissionTable" ("object_permission_id", "mcp_servers")
+               SELECT 'p-' || n, ARRAY['github', 'c1e2a7d4-93b6-4d0e-b8a5-6a2f9e4d7c33']
+               FROM generate_series(1, 2500) AS n;
+           CREATE FUNCTION gate() RETURNS trigger LANGUAGE plpgsql AS
+               $$ BEGIN PERFORM pg_advisory_xact_lock(7); RETURN NEW; END $$;
+           CREATE TRIGGER gate AFTER UPDATE ON "LiteLLM_ObjectPermissionTable" FOR EACH ROW
+               WHEN (NEW."object_permission_id" = 'p-999') EXECUTE FUNCTION gate();"#,
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("typescript");
+    let told = || fs::read_to_string(&log).unwrap_or_default();
+    let fix = "fix --yes --no-journal --lock-timeout 600";
+    let counted = "writing and verifying rows: 2,000 rows, ";
+    let mut child = None;
+    while_open(&database, "SELECT pg_advisory_xact_lock(7)", || {
+        child = terminal(&database, 250, fix, "", &log).spawn().ok();
+        for _ in 0..600 {
+            if child.is_none() || told().contains(counted) {
+                return;
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+    });
+    let Some(mut child) = child else {
+        skip("rows counted", "needs `script` of util-linux");
+        return;
+    };
+    assert_eq!(child.wait().unwrap().code(), Some(0), "{}", told());
+    assert!(told().contains(counted), "{}", told());
+    let left = shown(&told());
+    assert!(
+        !left.iter().any(|line| line.contains("verifying rows")),
+        "{left:#?}"
+    );
+}
