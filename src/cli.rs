@@ -566,7 +566,8 @@ pub struct OutputArgs {
 pub struct FileArgs {
     /// Write the report to this file, which is replaced once the report is whole; - is stdout
     ///
-    /// A run that fails leaves the old file, but with --format ndjson, where the error is the last line.
+    /// A run that fails before there is a report leaves the old file, but with --format ndjson, where the
+    /// error is the last line.
     #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
     pub output: Option<PathBuf>,
     /// When tables are in colours; auto is on a terminal, unless NO_COLOR is set or TERM is dumb

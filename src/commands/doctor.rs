@@ -56,7 +56,10 @@ pub async fn run(args: &DoctorArgs, run: &mut Run) -> Result<Outcome, Failure> {
         None => Outcome::Looked { found: false },
         Some(kind) => Outcome::Failed(kind),
     };
-    let diagnosis = Diagnosis { checks };
+    let diagnosis = Diagnosis {
+        run: run.id().to_owned(),
+        checks,
+    };
     let format = args.answer.format;
     let look = args.answer.file.look(run, &io::stdout());
     let write = move |mut out: &mut dyn Write| match format {

@@ -282,7 +282,10 @@ impl Interrupt {
         tokio::pin!(commit);
         tokio::select! {
             done = &mut commit => return done,
-            _ = self.signal() => warn("waiting for the COMMIT; a second signal leaves it behind"),
+            // Whoever sent it is there, so not even -q holds this back.
+            _ = self.signal() => console::say(
+                "warning: waiting for the COMMIT; a second signal leaves it behind",
+            ),
         }
         tokio::select! {
             done = commit => done,

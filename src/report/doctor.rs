@@ -10,6 +10,8 @@ use crate::diagnosis::{Check, Status};
 /// Everything that was looked at.
 #[derive(Debug)]
 pub struct Diagnosis {
+    /// The name of the run.
+    pub run: String,
     /// In the order in which things have to work.
     pub checks: Vec<Check>,
 }
@@ -18,6 +20,7 @@ pub struct Diagnosis {
 struct DiagnosisV1<'a> {
     version: u32,
     command: &'static str,
+    run: &'a str,
     checks: Vec<CheckV1<'a>>,
 }
 
@@ -76,6 +79,7 @@ impl Diagnosis {
         let object = DiagnosisV1 {
             version: 1,
             command: "doctor",
+            run: &self.run,
             checks: checks.collect(),
         };
         serde_json::to_writer_pretty(&mut *out, &object)?;

@@ -3,12 +3,13 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
+use crate::concurrent::{ended, wait_for_lock, while_open};
 use crate::program::{Ran, mcp_prune, repository, run, run_on};
-use crate::server::TestDatabase;
+use crate::server::{TestDatabase, concurrent_server};
 
 /// A URL at which nothing listens.
 const NOWHERE: &str = "postgresql://u:s3cret@127.0.0.1:1/litellm";
@@ -150,4 +151,31 @@ fn a_file_that_cannot_be_written_is_found_before_anything_is_done() {
         );
     }
     assert_eq!(database.permission_rows(), before);
+}
+
+#[test]
+fn a_report_that_could_not_be_placed_does_not_hide_that_the_repair_stands() {
+    if concurrent_server("a report without a place").is_none() {
+        return;
+    }
+    let database = demo();
+    let before = database.permission_rows();
+    let (folder, path) = reports();
+    let lock = r#"SELECT FROM "LiteLLM_ObjectPermissionTable" FOR UPDATE"#;
+    let fix = ["fix", "--yes", "--lock-timeout", "600", "--output", &path];
+    let child = while_open(&database, lock, || {
+        let child = mcp_prune(&fix)
+            .env("DATABASE_URL", database.url())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        wait_for_lock(&database);
+        fs::remove_dir_all(folder.path()).unwrap();
+        child
+    });
+    let _ = ended(child)
+        .exits(1)
+        .says("error: what was to be written to the database is, but: cannot write --output ");
+    assert_ne!(database.permission_rows(), before);
 }

@@ -1,6 +1,7 @@
 //! What the binary shows on a terminal, which `script` makes, and not off one.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -248,6 +249,39 @@ fn rows_are_counted_while_they_are_written() {
     let left = shown(&told());
     assert!(
         !left.iter().any(|line| line.contains("verifying rows")),
+        "{left:#?}"
+    );
+}
+
+#[test]
+fn the_prompt_stands_on_a_line_of_its_own() {
+    let database = demo();
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("typescript");
+    let told = || fs::read_to_string(&log).unwrap_or_default();
+    let mut command = terminal(&database, 250, "fix --no-journal", "", &log);
+    let Ok(mut child) = command.stdin(Stdio::piped()).spawn() else {
+        skip("the prompt below progress", "needs `script` of util-linux");
+        return;
+    };
+    for _ in 0..600 {
+        if told().contains("[y/N]") {
+            break;
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"y\r").unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(3), "{}", told());
+    assert!(told().contains("locking rows"), "{:?}", told());
+    let left = shown(&told());
+    let at = left
+        .iter()
+        .position(|line| line == "Repair 4 row(s) now? [y/N] y");
+    let at = at.unwrap_or_else(|| panic!("{left:#?}"));
+    assert_eq!(left[at - 1], "");
+    assert!(
+        !left.iter().any(|line| line.contains("locking rows")),
         "{left:#?}"
     );
 }
