@@ -80,6 +80,7 @@ async fn cache_keys(session: &mut Session, rows: &[String]) -> Result<Vec<CacheK
     let permissions = Choice {
         groups: [Group::Permissions].into(),
         by_name: true,
+        configs_known: false,
     };
     let mut open = session.begin(Purpose::Read, &permissions).await?;
     let (connection, schema) = open.parts();

@@ -9,13 +9,13 @@ use super::asked::places;
 use super::journal::{ChangesetFile, Run, SavedChangeset};
 use super::output::print;
 use super::planning::Planner;
-use super::retry::{CHUNK, Patience, retried};
+use super::retry::{Patience, chunk_of, retried};
 use super::writing::{moved, write_rows};
 use super::{Beyond, Interrupt, consent, tell_left_out, warn_unknown_owners, warn_unset};
 use crate::cli::{FixArgs, Format};
 use crate::db::schema::{Database, Purpose, Schema};
 use crate::db::session::{Connection, Open, Session};
-use crate::db::{detect, holders, read, write};
+use crate::db::{detect, holders, read, whole, write};
 use crate::exit::Outcome;
 use crate::failure::{Failure, Kind};
 use crate::litellm::access;
@@ -25,7 +25,7 @@ use crate::litellm::server::{Resolution, ServerCatalog};
 use crate::litellm::sites::{Choice, SiteTable, TABLES};
 use crate::repair::changeset::{self, Change};
 use crate::repair::compare::{self, Conflict};
-use crate::repair::plan::RowPlan;
+use crate::repair::plan::{Edit, RowPlan};
 use crate::repair::policy::{Policy, WriteConsent};
 use crate::report::{Ending, Report, ServerCounts, table};
 
@@ -76,10 +76,13 @@ pub async fn run(args: &FixArgs) -> Result<Outcome, Failure> {
             Some(saved)
         }
     };
-    let planned_with = saved.as_ref().and_then(|s| s.contents.header.on_empty);
-    let policy = match planned_with {
-        Some(choice) => choice.into(),
-        None => args.repair.empty.policy()?,
+    let header = saved.as_ref().map(|saved| &saved.contents.header);
+    let policy = match header.and_then(|header| Some((header.on_empty?, header.delete_rows))) {
+        Some((on_empty, delete_rows)) => Policy {
+            delete_rows,
+            ..on_empty.into()
+        },
+        None => args.policy()?,
     };
     // Opened before anything else, so that nothing is changed that could not be taken back.
     let mut out = match (&args.repair.plan_out, write.dry_run) {
@@ -96,7 +99,7 @@ pub async fn run(args: &FixArgs) -> Result<Outcome, Failure> {
     beyond.asked = args.places.references();
     let places = match &saved {
         Some(saved) => saved.contents.places(),
-        None => places(&args.places.sites),
+        None => places(&args.places.sites, beyond.knows_configs()),
     };
     let mut fix = Fix {
         args,
@@ -335,7 +338,10 @@ impl Job<'_> {
         let mut locked = Vec::new();
         for (table, mut keys) in found {
             keys.retain(|key| selection.takes_key(key));
-            locked.push((table, patience.lock(connection, table, &keys).await?));
+            if table.may_change() {
+                keys = patience.lock(connection, table, &keys).await?;
+            }
+            locked.push((table, keys));
         }
         let judge = Planner {
             schema,
@@ -348,14 +354,15 @@ impl Job<'_> {
         for (table, keys) in locked {
             // After every lock, so that they are still the owners at the commit.
             let mut owners = holders::holders(connection, schema, table, &keys).await?;
-            for chunk in keys.chunks(CHUNK) {
+            for chunk in keys.chunks(chunk_of(table)) {
                 let mut rows = read::rows(connection, schema, table, chunk, &mut owners).await?;
                 rows.retain(|row| selection.takes(row));
                 let mut now = judge.plan(connection, table, &rows).await?;
                 if self.saved.is_some() {
                     conflicts.extend(hold_to(&mut planned, table, &rows, &mut now, &catalog));
                 }
-                let changes: Vec<Change> = now.iter().filter_map(RowPlan::change).collect();
+                let mut changes: Vec<Change> = now.iter().filter_map(RowPlan::change).collect();
+                whole::fill(connection, table, &mut changes).await?;
                 if let Some(out) = out.as_deref_mut() {
                     out.rows(&changes)?;
                 }
@@ -390,6 +397,7 @@ impl Job<'_> {
         };
         let mut header = self.run.header(purpose, self.database);
         header.on_empty = Some(self.policy.into());
+        header.delete_rows = self.policy.delete_rows;
         header.remaps.clone_from(catalog.remaps());
         header.servers = Some(catalog.digest());
         header
@@ -403,7 +411,8 @@ impl Job<'_> {
         plans: &[RowPlan],
     ) -> Result<(), Failure> {
         let repair = &self.args.repair;
-        let rows = plans.iter().filter(|plan| !plan.edits.is_empty()).count();
+        let changed = plans.iter().filter(|plan| !plan.edits.is_empty());
+        let rows: usize = changed.map(RowPlan::rows).sum();
         if let Some(most) = repair.max_rows.filter(|most| rows > *most) {
             return Err(Failure::new(
                 Kind::Refused,
@@ -414,7 +423,12 @@ impl Job<'_> {
         let Some(most) = repair.max_percent.filter(|_| rows > 0) else {
             return Ok(());
         };
-        let all = detect::count_naming(connection, schema).await?;
+        // By now the rows that are to be deleted are.
+        let deleted = plans
+            .iter()
+            .filter(|plan| plan.edits.iter().any(Edit::takes_rows));
+        let deleted: usize = deleted.map(RowPlan::rows).sum();
+        let all = deleted + detect::count_naming(connection, schema).await?;
         let part = percent(rows, all);
         if part > most {
             return Err(Failure::new(

@@ -303,9 +303,17 @@ impl Lines {
         })
     }
 
-    /// The next changes, at most `most`; none at the end.
+    /// The next changes, until they are of `most` rows or more; none at the end.
     pub(super) fn take_chunk(&mut self, most: usize) -> Result<Vec<Change>, Failure> {
-        self.by_ref().take(most).collect()
+        let mut changes = Vec::new();
+        let mut rows = 0;
+        while rows < most
+            && let Some(change) = self.read()?
+        {
+            rows += change.size();
+            changes.push(change);
+        }
+        Ok(changes)
     }
 
     fn finish(self) -> Result<Contents, Failure> {

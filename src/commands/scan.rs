@@ -46,7 +46,7 @@ async fn scan(args: &ScanArgs, beyond: &Beyond) -> Result<Report, Failure> {
 
 async fn look(args: &ScanArgs, session: &mut Session, beyond: &Beyond) -> Result<Report, Failure> {
     let database = session.database().clone();
-    let places = places(&args.places.sites);
+    let places = places(&args.places.sites, beyond.knows_configs());
     let mut open = session.begin(Purpose::Read, &places).await?;
     let (connection, schema) = open.parts();
     warn_unknown_owners(schema);

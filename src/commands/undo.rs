@@ -13,6 +13,7 @@ use super::{Interrupt, consent, warn};
 use crate::cli::{Format, UndoArgs};
 use crate::db::schema::{Database, Purpose};
 use crate::db::session::{Open, Session};
+use crate::db::whole::{self, WholeRows};
 use crate::db::{read, write};
 use crate::exit::Outcome;
 use crate::failure::{Failure, Kind};
@@ -68,7 +69,7 @@ pub async fn run(args: &UndoArgs) -> Result<Outcome, Failure> {
     }
     if asks && !undone.changes.is_empty() {
         table::write_undone(&undone, &mut io::stderr().lock()).map_err(anyhow::Error::from)?;
-        let answer = consent::ask("Put back", undone.changes.len());
+        let answer = consent::ask("Put back", undone.rows());
         let answer = undo.interrupt.guard(answer).await?;
         undone.ending = Ending::Declined;
         if let Some(consent) = answer {
@@ -222,10 +223,20 @@ async fn prepare(
             let rows = read::cells(connection, schema, table, &locked).await?;
             let stored: HashMap<&str, &Row> =
                 rows.iter().map(|row| (row.key.as_str(), row)).collect();
+            let there = match table.each() {
+                None => WholeRows::new(),
+                Some(_) => whole::read(connection, table, &locked).await?,
+            };
             let mut changes = Vec::new();
             for (key, change) in by_key {
-                let todo = compare::take_back(change, stored.get(key).copied());
-                undone.back += usize::from(todo.change.is_none() && todo.conflicts.is_empty());
+                let todo = match table.each() {
+                    None => compare::take_back(change, stored.get(key).copied()),
+                    Some(each) => {
+                        let there = there.get(key).map(Vec::as_slice);
+                        compare::take_back_rows(change, each, there.unwrap_or_default())
+                    }
+                };
+                undone.back += todo.back;
                 undone.conflicts.extend(todo.conflicts);
                 changes.extend(todo.change);
             }
@@ -233,6 +244,7 @@ async fn prepare(
                 out.rows(&changes)?;
             }
             write_rows(connection, schema, table, &rows, &changes).await?;
+            let changes = changes.into_iter().map(Change::to_report);
             undone.changes.extend(changes);
         }
     }

@@ -117,10 +117,11 @@ fn select(place: usize, table: &SiteTable, site: &Site) -> String {
         Shape::JsonKeys => (JSON_KEYS, OR_EMPTY),
         Shape::JsonArray => (JSON_ARRAY, ""),
         Shape::JsonTools => (JSON_TOOLS, ""),
+        Shape::Rows { .. } => ("{value}", ""),
     };
     let names = match site.names {
         Names::Servers => "1",
-        Names::ServerIds => "2",
+        Names::ServerIds | Names::ConfigServerIds => "2",
         Names::Toolsets => "3",
     };
     let fragments = [
@@ -135,10 +136,14 @@ fn select(place: usize, table: &SiteTable, site: &Site) -> String {
     statement(DETECT, &fragments).0
 }
 
-/// The clause that limits `table` to the row that matters.
+/// The clause that limits `table` to the row that matters, or takes all whole rows of a server for one.
 fn rows(table: &SiteTable) -> String {
-    let only = |row: &str| format!("WHERE t.{} = '{row}'", ident(table.key));
-    table.row.map_or_else(String::new, only)
+    let key = ident(table.key);
+    match table.row {
+        Some(row) => format!("WHERE t.{key} = '{row}'"),
+        None if table.each().is_some() => format!("GROUP BY t.{key}"),
+        None => String::new(),
+    }
 }
 
 const DUPLICATES: &str = r"
@@ -202,6 +207,7 @@ fn naming(schema: &Schema, table: &'static SiteTable) -> String {
         let value = value(site);
         match site.shape {
             Shape::TextArray => format!("cardinality({value}) > 0"),
+            Shape::Rows { .. } => format!("{value} IS NOT NULL"),
             Shape::JsonKeys => format!("(jsonb_typeof({value}) = 'object' AND {value} <> '{{}}')"),
             Shape::JsonArray | Shape::JsonTools => {
                 format!("(jsonb_typeof({value}) = 'array' AND {value} <> '[]')")

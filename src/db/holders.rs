@@ -18,7 +18,7 @@ pub type Owners = BTreeMap<String, Vec<Owner>>;
 
 /// Reads whom the rows of `table` with the given keys affect: of permission rows those who link to
 /// them, of an access group those who have it, of a toolset those whose permission rows name it. What
-/// every new key is given has nobody yet.
+/// every new key is given has nobody yet, and whose credentials there are is not asked.
 ///
 /// # Errors
 ///
@@ -33,7 +33,7 @@ pub async fn holders(
         Group::Permissions => owners(connection, schema, keys).await,
         Group::AccessGroups => members(connection, schema, keys).await,
         Group::Toolsets => users(connection, schema, keys).await,
-        Group::Defaults => Ok(Owners::new()),
+        Group::Defaults | Group::Credentials => Ok(Owners::new()),
     }
 }
 

@@ -6,15 +6,13 @@ use sqlx::postgres::PgRow;
 use sqlx::{Connection as _, PgConnection, Row as _};
 
 use super::holders::{self, Owners};
-use super::schema::{
-    CONFIG, OAUTH_CLIENTS, SERVER_COLUMNS, SERVER_ID, SERVER_SCOPE, SERVER_TABLE, Schema,
-};
+use super::schema::{CONFIG, SERVER_COLUMNS, SERVER_ID, SERVER_SCOPE, SERVER_TABLE, Schema};
 use super::sql::{failed, ident, is_lock_not_available, statement};
 use crate::failure::Failure;
 use crate::litellm::owners::OwnerKind;
 use crate::litellm::row::{Cell, Row, Value};
 use crate::litellm::server::Server;
-use crate::litellm::sites::{Shape, Site, SiteTable, TOOLSETS};
+use crate::litellm::sites::{OAUTH_CLIENTS, Shape, Site, SiteTable, TOOLSETS};
 
 const SERVERS: &str = "SELECT {id}, {name}, {alias}, {approval}, {tags}, {open} FROM {table} AS t";
 
@@ -89,14 +87,14 @@ pub async fn clients(
     connection: &mut PgConnection,
     schema: &Schema,
 ) -> Result<BTreeSet<String>, Failure> {
-    if !schema.may_read(OAUTH_CLIENTS, SERVER_ID) {
+    if !schema.may_read(OAUTH_CLIENTS.table, OAUTH_CLIENTS.key) {
         return Ok(BTreeSet::new());
     }
     let sql = statement(
         CLIENTS,
         &[
             ("{id}", ident(SERVER_ID)),
-            ("{clients}", ident(OAUTH_CLIENTS)),
+            ("{clients}", ident(OAUTH_CLIENTS.table)),
             ("{servers}", ident(SERVER_TABLE)),
         ],
     );
@@ -228,6 +226,14 @@ async fn has(
 const ROWS: &str = r#"
 SELECT t.{key}, {cells} FROM {table} AS t WHERE t.{key} = ANY ($1) ORDER BY t.{key} COLLATE "C""#;
 
+// Of whole rows, their number by server.
+const NUMBERS: &str = r#"
+SELECT k.key, jsonb_object_agg(k.key, k.rows) FILTER (WHERE k.rows > 0)::text
+FROM (SELECT u.key, count(t.{key}) AS rows
+      FROM unnest($1::text[]) AS u (key) LEFT JOIN {table} AS t ON t.{key} = u.key
+      GROUP BY u.key) AS k
+GROUP BY k.key ORDER BY k.key COLLATE "C""#;
+
 // FOR UPDATE, not FOR NO KEY UPDATE: it also keeps out whoever is linking a new owner to the row,
 // as a foreign key takes FOR KEY SHARE on it. So the owners read after it are those at commit.
 //
@@ -239,7 +245,7 @@ FOR UPDATE OF t NOWAIT"#;
 
 /// Reads the rows with the given primary keys, ordered by key, without who links to them.
 ///
-/// A key whose row is gone yields nothing.
+/// A key whose row is gone yields nothing; of whole rows, a row that says that there are none.
 ///
 /// # Errors
 ///
@@ -252,8 +258,13 @@ pub async fn cells(
 ) -> Result<Vec<Row>, Failure> {
     let sites = schema.sites(table);
     let cells: Vec<String> = sites.iter().map(|site| json_text(site)).collect();
+    let template = if table.each().is_some() {
+        NUMBERS
+    } else {
+        ROWS
+    };
     let sql = statement(
-        ROWS,
+        template,
         &[
             ("{key}", ident(table.key)),
             ("{table}", ident(table.table)),
@@ -303,8 +314,8 @@ pub async fn rows(
 /// Locks the rows with the given primary keys until the transaction ends: nobody else changes,
 /// deletes or newly links to them.
 ///
-/// Returns the keys of the rows locked, as a row may be gone by now; `None` where somebody else has
-/// locked one of them, and none is locked then.
+/// Returns the keys of the rows locked, as a row may be gone by now; of whole rows every key, as there may
+/// be new ones. `None` where somebody else has locked one of them, and none is locked then.
 ///
 /// # Errors
 ///
@@ -329,7 +340,11 @@ pub async fn lock(
     match locked {
         Ok(locked) => {
             savepoint.commit().await.map_err(failed(DOING))?;
-            Ok(Some(locked))
+            Ok(Some(if table.each().is_some() {
+                keys.to_vec()
+            } else {
+                locked
+            }))
         }
         Err(error) if is_lock_not_available(&error) => {
             savepoint.rollback().await.map_err(failed(DOING))?;
@@ -358,6 +373,7 @@ pub(super) fn path(site: &Site) -> String {
 fn json_text(site: &Site) -> String {
     match site.shape {
         Shape::TextArray => format!("to_jsonb({})::text", value(site)),
+        Shape::Rows { .. } => value(site),
         Shape::JsonArray | Shape::JsonKeys | Shape::JsonTools => format!("{}::text", value(site)),
     }
 }

@@ -18,7 +18,7 @@ use crate::litellm::release::Release;
 use crate::litellm::server::{ConfigServers, ServerCatalog};
 use crate::repair::changeset::Change;
 use crate::repair::compare::Conflict;
-use crate::repair::plan::RowPlan;
+use crate::repair::plan::{Edit, RowPlan};
 
 /// How a command ended, and so how its report reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -169,6 +169,14 @@ pub struct Undone {
     pub journal: Option<String>,
 }
 
+impl Undone {
+    /// How many rows were put back, or would be.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.changes.iter().map(Change::size).sum()
+    }
+}
+
 /// The servers that references were resolved against, in rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServerCounts {
@@ -237,6 +245,8 @@ pub struct Summary {
     pub last_grant_rows: usize,
     /// Rows with something to change.
     pub rows_changed: usize,
+    /// Rows of them that are to be deleted, with what deleted servers left behind.
+    pub rows_deleted: usize,
     /// References to remove.
     pub references_removed: usize,
     /// References to rename.
@@ -260,8 +270,9 @@ impl Report {
         let mut summary = Summary::default();
         for plan in &self.plans {
             let findings = &plan.audit.findings;
-            summary.rows += usize::from(!findings.is_empty());
-            summary.stale_rows += usize::from(plan.audit.is_stale());
+            let rows = |is_meant: bool| if is_meant { plan.rows() } else { 0 };
+            summary.rows += rows(!findings.is_empty());
+            summary.stale_rows += rows(plan.audit.is_stale());
             summary.last_grant_rows += usize::from(findings.iter().any(|f| f.last_grant));
             for finding in findings {
                 *match finding.kind {
@@ -273,12 +284,13 @@ impl Report {
                     Kind::Note(_) => &mut summary.notes,
                 } += 1;
             }
-            summary.rows_changed += usize::from(!plan.edits.is_empty());
-            summary.rows_held += usize::from(!plan.held.is_empty());
+            summary.rows_changed += rows(!plan.edits.is_empty());
+            summary.rows_deleted += rows(plan.edits.iter().any(Edit::takes_rows));
+            summary.rows_held += rows(!plan.held.is_empty());
             summary.references_remapped +=
                 plan.edits.iter().map(|e| e.remapped().len()).sum::<usize>();
-            summary.references_removed +=
-                plan.edits.iter().map(|e| e.removed().len()).sum::<usize>();
+            let lists = plan.edits.iter().filter(|edit| !edit.takes_rows());
+            summary.references_removed += lists.map(|e| e.removed().len()).sum::<usize>();
         }
         summary
     }
@@ -298,7 +310,7 @@ impl Report {
             references.sort_unstable();
             references.dedup();
             for reference in references {
-                *rows.entry(reference).or_default() += 1;
+                *rows.entry(reference).or_default() += plan.rows();
             }
         }
         let mut rows: Vec<(&str, usize)> = rows.into_iter().collect();
@@ -320,6 +332,9 @@ pub(crate) fn disposition(plan: &RowPlan, finding: &Finding) -> String {
             let reference = finding.reference.as_deref().unwrap_or_default();
             if let Some(new) = edit.and_then(|edit| edit.remapped().get(reference)) {
                 return format!("remap to {new}");
+            }
+            if edit.is_some_and(Edit::takes_rows) {
+                return "delete".to_owned();
             }
             let chosen = edit.and_then(|edit| edit.ending().name());
             chosen.unwrap_or("remove").to_owned()

@@ -12,6 +12,7 @@ use crate::litellm::caches::{ACCESS_GROUPS_FOR, ROWS_FOR};
 use crate::litellm::emptied::{Effect, Inherited};
 use crate::litellm::finding::{Audit, Finding, Kind};
 use crate::litellm::owners::OwnerKind;
+use crate::litellm::row::Value;
 use crate::litellm::sites::{self, Group, SiteTable};
 use crate::repair::compare::Conflict;
 use crate::repair::plan::{Edit, Reason, RowPlan};
@@ -64,7 +65,7 @@ pub fn write_undone(undone: &Undone, out: &mut impl Write) -> io::Result<()> {
     writeln!(
         out,
         "{} to put back, {} back already.",
-        count(undone.changes.len(), "row"),
+        count(undone.rows(), "row"),
         undone.back
     )?;
     if !undone.changes.is_empty() {
@@ -74,8 +75,8 @@ pub fn write_undone(undone: &Undone, out: &mut impl Write) -> io::Result<()> {
                 table.add_row([
                     printable(&change.key),
                     place(change.table, column.site.name),
-                    list(column.before.references()),
-                    list(column.after.references()),
+                    shown(&column.before),
+                    shown(&column.after),
                 ]);
             }
         }
@@ -93,7 +94,7 @@ pub fn write_undone(undone: &Undone, out: &mut impl Write) -> io::Result<()> {
 ///
 /// What `out` says.
 pub fn write_undone_closing(undone: &Undone, out: &mut impl Write) -> io::Result<()> {
-    let rows = count(undone.changes.len(), "row");
+    let rows = count(undone.rows(), "row");
     let line = match undone.ending {
         Ending::Applied => format!("Put back {rows}; verified and committed. {}", after_care()),
         Ending::DryRun => format!("Nothing was written (dry run). It would put back {rows}."),
@@ -145,10 +146,10 @@ fn conflicts(conflicts: &[Conflict]) -> Table {
         table.add_row([
             printable(&conflict.row),
             conflict_place(conflict),
-            list(conflict.expected.references()),
+            shown(&conflict.expected),
             conflict.found.value().map_or_else(
                 || format!("({})", printable(&conflict.found.to_string())),
-                |value| list(value.references()),
+                shown,
             ),
         ]);
     }
@@ -194,7 +195,8 @@ fn whose(report: &Report) -> Option<String> {
         .map(|(kind, number)| count(number, &kind.name().replace('_', " ")))
         .collect();
     let nobodys = stale()
-        .filter(|plan| plan.audit.owners.is_empty() && plan.audit.table.group != Group::Defaults);
+        .filter(|plan| plan.audit.owners.is_empty())
+        .filter(|plan| !matches!(plan.audit.table.group, Group::Defaults | Group::Credentials));
     match nobodys.count() {
         0 => {}
         number => counts.push(format!("{} of nobody", count(number, "row"))),
@@ -296,8 +298,8 @@ fn changes(report: &Report) -> Table {
             table.add_row([
                 printable(&plan.audit.row),
                 place(plan.audit.table, edit.site().name),
-                list(edit.before().references()),
-                list(edit.after().references()),
+                shown(edit.before()),
+                shown(&edit.after()),
             ]);
         }
     }
@@ -331,7 +333,9 @@ fn advice(report: &Report, summary: Summary) -> Vec<String> {
                 .to_owned(),
         );
     }
-    if summary.stale > 0 {
+    let is_in_a_list = |plan: &&RowPlan| plan.audit.table.group != Group::Credentials;
+    let mut lists = report.plans.iter().filter(is_in_a_list);
+    if lists.any(|plan| plan.audit.is_stale()) {
         let release = report.release;
         let consequence = release.consequence();
         lines.push(format!(
@@ -339,15 +343,7 @@ fn advice(report: &Report, summary: Summary) -> Vec<String> {
         ));
     }
     lines.extend(held(report));
-    let rows = count(summary.rows_changed, "row");
-    let removed = summary.references_removed;
-    let remove = format!("remove {} from {rows}", count(removed, "stale reference"));
-    let remap = match summary.references_remapped {
-        0 => None,
-        n if removed == 0 => Some(format!("remap {} in {rows}", count(n, "reference"))),
-        n => Some(format!("remap {} and {remove}", count(n, "reference"))),
-    };
-    let repair = remap.unwrap_or(remove);
+    let repair = repair(summary);
     let last = match report.ending {
         Ending::Scanned if summary.rows_changed > 0 => {
             format!("`mcp-prune fix` would {repair}. Next: mcp-prune fix --dry-run")
@@ -360,6 +356,9 @@ fn advice(report: &Report, summary: Summary) -> Vec<String> {
         Ending::DryRun => format!("Nothing was written (dry run). It would {repair}."),
         Ending::Moved => {
             "Nothing was written: the rows are no longer as planned. Plan anew.".to_owned()
+        }
+        Ending::Applied if summary.rows_changed == summary.rows_deleted => {
+            format!("Done: {repair}; verified and committed.")
         }
         Ending::Applied => format!("Done: {repair}; verified and committed. {}", after_care()),
         Ending::Declined => "Declined: nothing was written.".to_owned(),
@@ -387,14 +386,36 @@ fn advice(report: &Report, summary: Summary) -> Vec<String> {
     lines
 }
 
+/// What a repair does, in words.
+fn repair(summary: Summary) -> String {
+    let edited = summary.rows_changed - summary.rows_deleted;
+    let rows = count(edited, "row");
+    let removed = summary.references_removed;
+    let remove = format!("remove {} from {rows}", count(removed, "stale reference"));
+    let remap = match summary.references_remapped {
+        0 => None,
+        n if removed == 0 => Some(format!("remap {} in {rows}", count(n, "reference"))),
+        n => Some(format!("remap {} and {remove}", count(n, "reference"))),
+    };
+    let edit = remap.unwrap_or(remove);
+    let delete = format!("delete {}", count(summary.rows_deleted, "row"));
+    match (edited, summary.rows_deleted) {
+        (_, 0) => edit,
+        (0, _) => delete,
+        (_, _) => format!("{edit}, and {delete}"),
+    }
+}
+
 /// Why references are held, a line for each kind of reason.
 fn held(report: &Report) -> Vec<String> {
     let mut lines = Vec::new();
     let held = |is_meant: fn(Reason) -> bool| {
         let of_row = |plan: &RowPlan| plan.held.iter().filter(|h| is_meant(h.reason)).count();
-        let rows: Vec<usize> = report.plans.iter().map(of_row).filter(|n| *n > 0).collect();
-        let references = count(rows.iter().sum(), "reference");
-        (!rows.is_empty()).then(|| format!("{references} in {}", count(rows.len(), "row")))
+        let plans = report.plans.iter().map(|plan| (of_row(plan), plan.rows()));
+        let plans = plans.filter(|(references, _)| *references > 0);
+        let (references, rows) = plans.fold((0, 0), |(r, n), (held, rows)| (r + held, n + rows));
+        let held = count(references, "reference");
+        (references > 0).then(|| format!("{held} in {}", count(rows, "row")))
     };
     if let Some(held) = held(|reason| reason == Reason::LastGrant) {
         lines.push(format!(
@@ -427,6 +448,24 @@ fn held(report: &Report) -> Vec<String> {
             "Held: {held}. Here LiteLLM takes ids alone: remap to the id of the new server."
         ));
     }
+    if let Some(held) = held(|reason| reason == Reason::NeedsDeleteRows) {
+        lines.push(format!(
+            "Held: {held}. They are all that users left with the deleted servers, secrets among it. \
+             --delete-rows deletes them; the journal then holds them."
+        ));
+    }
+    if let Some(held) = held(|reason| reason == Reason::NotRemapped) {
+        lines.push(format!(
+            "Held: {held}. What users keep for a server is not remapped, as they may keep the same for the \
+             new one: leave the remap out to delete it."
+        ));
+    }
+    if let Some(held) = held(|reason| reason == Reason::OauthClient) {
+        lines.push(format!(
+            "Held: {held}. A proxy has registered itself with these servers as an OAuth client. That is \
+             only ever reported: make sure that no config.yaml was forgotten."
+        ));
+    }
     if let Some(held) = held(|reason| reason == Reason::FailsOpen) {
         lines.push(format!(
             "Held: {held}. In LiteLLM before 1.80 a key and a team whose lists share no entry reach \
@@ -441,7 +480,10 @@ fn subject(finding: &Finding) -> String {
     match (finding.kind, &finding.reference) {
         (Kind::Malformed(malformed), _) => format!("({malformed})"),
         (Kind::Note(note), Some(reference)) => format!("{}\n({note})", printable(reference)),
-        (_, Some(reference)) => printable(reference),
+        (_, Some(reference)) => match finding.rows {
+            None => printable(reference),
+            Some(rows) => format!("{}\n({})", printable(reference), rows_in_words(rows)),
+        },
         (_, None) => String::new(),
     }
 }
@@ -457,7 +499,9 @@ fn successors(report: &Report) -> Vec<String> {
             let name = printable(&successor.name);
             let now = ids.join(" or ");
             let keep = match ids.as_slice() {
-                [id] => format!(" To keep the grant: mcp-prune fix --remap {old}={id}"),
+                [id] if finding.rows.is_none() => {
+                    format!(" To keep the grant: mcp-prune fix --remap {old}={id}")
+                }
                 _ => String::new(),
             };
             Some(format!(
@@ -473,6 +517,7 @@ fn owners(audit: &Audit) -> String {
     if audit.owners.is_empty() {
         return match audit.table.group {
             Group::Defaults => "everybody new".to_owned(),
+            Group::Credentials => "not shown".to_owned(),
             Group::Permissions | Group::AccessGroups | Group::Toolsets => "nobody".to_owned(),
         };
     }
@@ -492,6 +537,7 @@ fn place(table: &SiteTable, name: &str) -> String {
             let name = name.strip_prefix("param_value.").unwrap_or(name);
             format!("{}: {name}", table.group.name())
         }
+        Group::Credentials => table.place(),
     }
 }
 
@@ -500,6 +546,17 @@ fn conflict_place(conflict: &Conflict) -> String {
         || conflict.column.to_owned(),
         |table| place(table, conflict.column),
     )
+}
+
+/// A value: one reference a line, or the number of rows.
+fn shown(value: &Value) -> String {
+    value
+        .rows()
+        .map_or_else(|| list(value.references()), rows_in_words)
+}
+
+fn rows_in_words(rows: u64) -> String {
+    count(usize::try_from(rows).unwrap_or(usize::MAX), "row")
 }
 
 /// One reference a line.
