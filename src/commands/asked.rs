@@ -134,6 +134,11 @@ impl PlaceArgs {
             )
             .hint("check how it is spelled; scan without it shows what there is")
         };
+        if !self.owner.is_empty() && self.sites.contains(&Sites::Credentials) {
+            let message =
+                "--owner does not go with --sites credentials: whose they are is not read";
+            return Err(Failure::new(Kind::Usage, message));
+        }
         for owner in &self.owner {
             if !read::has_owner(connection, schema, owner.kind, &owner.name).await? {
                 return Err(nothing("--owner", &owner.to_string()));

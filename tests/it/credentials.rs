@@ -75,6 +75,10 @@ fn nobody_looks_at_credentials_unless_told_to() {
             .exits(64)
             .says("--delete-rows goes with --sites credentials");
     }
+    let args = [&["scan", "--owner", "user:ada"], &SITES[..]].concat();
+    run_on(database.url(), &args)
+        .exits(64)
+        .says("whose they are is not read");
 }
 
 #[test]
@@ -531,13 +535,13 @@ fn a_row_added_while_the_others_are_deleted_starts_it_anew() {
     let folder = Folder::new();
     let journal = folder.file("journal");
     delete_while(&database, &journal, "credentials", || {
-        database.execute(NEW_ROW)
+        database.execute(NEW_ROW);
     })
     .exits(0);
     assert!(!database.credential_rows().join(" ").contains(GONE));
     let rows = lines(&journal)
         .iter()
-        .flat_map(|line| line["rows"].as_array().cloned())
+        .filter_map(|line| line["rows"].as_array().cloned())
         .flatten()
         .count();
     assert_eq!(rows, 5);
@@ -556,7 +560,7 @@ fn a_server_that_comes_back_keeps_what_users_left_with_it() {
                   VALUES ('f0e1d2c3-b4a5-4687-9788-99aabbccddee'), ('0a9b8c7d-6e5f-4a3b-8c2d-1e0f9a8b7c6d')"#;
     let journal = folder.file("journal");
     let ran = delete_while(&database, &journal, "credentials", || {
-        database.execute(back)
+        database.execute(back);
     });
     ran.exits(0).prints("There is nothing that fix may change.");
     assert_eq!(database.credential_rows(), before);
