@@ -9,13 +9,13 @@ use super::asked::places;
 use super::journal::{ChangesetFile, Run, SavedChangeset};
 use super::output::print;
 use super::planning::Planner;
-use super::retry::{Patience, chunk_of, retried};
-use super::writing::{moved, write_rows};
+use super::retry::{CHUNK, Patience, retried};
+use super::writing::{carry_out, moved};
 use super::{Beyond, Interrupt, consent, tell_left_out, warn_unknown_owners, warn_unset};
 use crate::cli::{FixArgs, Format};
 use crate::db::schema::{Database, Purpose, Schema};
 use crate::db::session::{Connection, Open, Session};
-use crate::db::{detect, holders, read, whole, write};
+use crate::db::{detect, holders, read, write};
 use crate::exit::Outcome;
 use crate::failure::{Failure, Kind};
 use crate::litellm::access;
@@ -354,19 +354,16 @@ impl Job<'_> {
         for (table, keys) in locked {
             // After every lock, so that they are still the owners at the commit.
             let mut owners = holders::holders(connection, schema, table, &keys).await?;
-            for chunk in keys.chunks(chunk_of(table)) {
+            for chunk in keys.chunks(CHUNK) {
                 let mut rows = read::rows(connection, schema, table, chunk, &mut owners).await?;
                 rows.retain(|row| selection.takes(row));
                 let mut now = judge.plan(connection, table, &rows).await?;
                 if self.saved.is_some() {
                     conflicts.extend(hold_to(&mut planned, table, &rows, &mut now, &catalog));
                 }
-                let mut changes: Vec<Change> = now.iter().filter_map(RowPlan::change).collect();
-                whole::fill(connection, table, &mut changes).await?;
-                if let Some(out) = out.as_deref_mut() {
-                    out.rows(&changes)?;
-                }
-                let stored = write_rows(connection, schema, table, &rows, &changes).await?;
+                let changes: Vec<Change> = now.iter().filter_map(RowPlan::change).collect();
+                let out = out.as_deref_mut();
+                let stored = carry_out(connection, schema, table, &rows, changes, out).await?;
                 check_nothing_left(&stored, &now, &catalog)?;
                 plans.extend(now);
             }

@@ -141,6 +141,11 @@ impl ChangesetFile {
         &self.path
     }
 
+    /// Whether it is a plan, once it has begun.
+    pub(super) fn is_plan(&self) -> bool {
+        self.encoder.is_plan()
+    }
+
     /// Whether all of it is on disk.
     pub(super) fn is_sealed(&self) -> bool {
         self.sealed

@@ -10,11 +10,6 @@ use crate::litellm::sites::SiteTable;
 /// Rows locked, planned and written at a time.
 pub(super) const CHUNK: usize = 2_000;
 
-/// The same of one table: of whole rows one server's, however many they are, and no more.
-pub(super) fn chunk_of(table: &SiteTable) -> usize {
-    table.each().map_or(CHUNK, |_| 1)
-}
-
 /// How often the whole transaction is tried where others write the same rows.
 const ATTEMPTS: u32 = 3;
 

@@ -13,8 +13,7 @@ use super::{Interrupt, consent, warn};
 use crate::cli::{Format, UndoArgs};
 use crate::db::schema::{Database, Purpose};
 use crate::db::session::{Open, Session};
-use crate::db::whole::{self, WholeRows};
-use crate::db::{read, write};
+use crate::db::{read, whole, write};
 use crate::exit::Outcome;
 use crate::failure::{Failure, Kind};
 use crate::litellm::row::Row;
@@ -208,44 +207,45 @@ async fn prepare(
             return Ok(());
         }
         for table in TABLES {
-            let of_table = made.iter().filter(|change| change.table == table);
-            let by_key: BTreeMap<&str, &Change> = of_table
-                .map(|change| (change.key.as_str(), change))
-                .collect();
-            if by_key.is_empty() {
+            let of_table: Vec<&Change> = made.iter().filter(|c| c.table == table).collect();
+            if of_table.is_empty() {
                 continue;
             }
             if !schema.site_tables().contains(&table) {
                 return Err(no_table(table));
             }
-            let keys: Vec<String> = by_key.keys().map(|key| (*key).to_owned()).collect();
-            let locked = patience.lock(connection, table, &keys).await?;
-            let rows = read::cells(connection, schema, table, &locked).await?;
-            let stored: HashMap<&str, &Row> =
-                rows.iter().map(|row| (row.key.as_str(), row)).collect();
-            let there = match table.each() {
-                None => WholeRows::new(),
-                Some(_) => whole::read(connection, table, &locked).await?,
-            };
-            let mut changes = Vec::new();
-            for (key, change) in by_key {
-                let todo = match table.each() {
-                    None => compare::take_back(change, stored.get(key).copied()),
-                    Some(each) => {
-                        let there = there.get(key).map(Vec::as_slice);
-                        compare::take_back_rows(change, each, there.unwrap_or_default())
-                    }
+            // Of whole rows a server may have several changes, of some of its rows each.
+            let at_once = table.each().map_or(of_table.len(), |_| 1);
+            for changes in of_table.chunks(at_once) {
+                let by_key = changes.iter().map(|change| (change.key.as_str(), *change));
+                let by_key: BTreeMap<&str, &Change> = by_key.collect();
+                let keys: Vec<String> = by_key.keys().map(|key| (*key).to_owned()).collect();
+                let locked = patience.lock(connection, table, &keys).await?;
+                let rows = read::cells(connection, schema, table, &locked).await?;
+                let stored: HashMap<&str, &Row> =
+                    rows.iter().map(|row| (row.key.as_str(), row)).collect();
+                let there = match table.each() {
+                    None => Vec::new(),
+                    Some(_) => whole::in_the_place_of(connection, table, changes).await?,
                 };
-                undone.back += todo.back;
-                undone.conflicts.extend(todo.conflicts);
-                changes.extend(todo.change);
+                let mut changes = Vec::new();
+                for (key, change) in by_key {
+                    let row = stored.get(key).copied();
+                    let todo = match table.each() {
+                        None => compare::take_back(change, row),
+                        Some(each) => compare::take_back_rows(change, each, row, &there),
+                    };
+                    undone.back += todo.back;
+                    undone.conflicts.extend(todo.conflicts);
+                    changes.extend(todo.change);
+                }
+                if let Some(out) = out.as_deref_mut() {
+                    out.rows(&changes)?;
+                }
+                write_rows(connection, schema, table, &rows, &changes).await?;
+                let changes = changes.into_iter().map(Change::to_report);
+                undone.changes.extend(changes);
             }
-            if let Some(out) = out.as_deref_mut() {
-                out.rows(&changes)?;
-            }
-            write_rows(connection, schema, table, &rows, &changes).await?;
-            let changes = changes.into_iter().map(Change::to_report);
-            undone.changes.extend(changes);
         }
     }
 }

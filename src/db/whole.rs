@@ -3,81 +3,113 @@
 //! They hold secrets. No statement but the one that puts rows back takes any, and of a failure only the
 //! server's code is told.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
-use sqlx::PgConnection;
+use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::sql::{failed_over_secrets, ident, statement};
 use crate::failure::{Failure, Kind};
-use crate::litellm::row::WholeRow;
+use crate::litellm::row::{Cell, Row, Value, WholeRow};
 use crate::litellm::sites::SiteTable;
-use crate::repair::changeset::Change;
-
-/// Whole rows, by server.
-pub type WholeRows = BTreeMap<String, Vec<WholeRow>>;
+use crate::repair::changeset::{Change, ColumnChange};
 
 // A row is taken apart and put together again to see that nothing is lost: `*=` compares bytes. It is
 // locked as well, as one that is new by now has not been.
-const READ: &str = r#"
-SELECT t.{key}, to_jsonb(t)::text, jsonb_populate_record(NULL::{table}, to_jsonb(t)) *= t
-FROM {table} AS t WHERE t.{key} = ANY ($1) ORDER BY t.{key} COLLATE "C", t.{each} COLLATE "C"
-FOR UPDATE OF t NOWAIT"#;
+const READ: &str = "
+SELECT to_jsonb(t)::text, jsonb_populate_record(NULL::{table}, to_jsonb(t)) *= t
+FROM {table} AS t {which}
+FOR UPDATE OF t NOWAIT";
 
-/// Reads and locks all rows of the servers with these ids.
+const SOME_OF_A_SERVER: &str = r#"WHERE t.{key} = $1 ORDER BY t.{each} COLLATE "C" LIMIT $2"#;
+
+const IN_THE_PLACE_OF: &str = "
+JOIN unnest($1::text[], $2::text[]) AS c (key, each) ON t.{key} = c.key AND t.{each} = c.each";
+
+/// How many rows are read, and so in memory, at a time.
+const PART: u16 = 5_000;
+
+/// Takes the next rows out of `deletion`, which tells their number alone: a change of its own, whose rows
+/// are read and locked. `None` once it deletes no more.
 ///
 /// # Errors
 ///
-/// What the server said; busy where somebody else has locked one of them; refused where JSON cannot hold
-/// one exactly.
-pub async fn read(
+/// What the server said; busy where somebody else has locked one of them; moved where there are fewer than
+/// it deletes; refused where JSON cannot hold one exactly.
+pub async fn next_part(
     connection: &mut PgConnection,
     table: &'static SiteTable,
-    servers: &[String],
-) -> Result<WholeRows, Failure> {
-    let found: Vec<(String, String, bool)> = sqlx::query_as(sql(READ, table))
+    deletion: &mut Change,
+) -> Result<Option<Change>, Failure> {
+    let Some(column) = deletion.columns.first_mut() else {
+        return Ok(None);
+    };
+    let before = column.before.rows().unwrap_or_default();
+    let most = before.saturating_sub(column.after.rows().unwrap_or_default());
+    if most == 0 {
+        return Ok(None);
+    }
+    let found = sqlx::query_as(sql(READ, SOME_OF_A_SERVER, table))
         .persistent(false)
-        .bind(servers)
+        .bind(&deletion.key)
+        .bind(i64::try_from(most.min(PART.into())).unwrap_or_default())
         .fetch_all(connection)
         .await
-        .map_err(failed_over_secrets("read the rows of deleted servers"))?;
-    let mut rows = WholeRows::new();
-    for (server, row, is_exact) in found {
-        if !is_exact {
-            return Err(Failure::new(
-                Kind::Refused,
-                format!(
-                    "a row of \"{}\" holds what a journal cannot keep exactly",
-                    table.table
-                ),
-            )
-            .hint("leave out --sites credentials, or delete these rows by hand"));
-        }
-        rows.entry(server).or_default().push(WholeRow::new(row));
+        .map_err(failed_over_secrets(READING))?;
+    let rows = exact(table, found)?;
+    let number = u64::try_from(rows.len()).unwrap_or_default();
+    if number == 0 {
+        return Err(moved(table, &deletion.key));
     }
-    Ok(rows)
+    let after = Value::of_rows(&deletion.key, before.saturating_sub(number));
+    let part = ColumnChange {
+        site: column.site,
+        before: std::mem::replace(&mut column.before, after.clone()),
+        after,
+    };
+    Ok(Some(Change {
+        table: deletion.table,
+        key: deletion.key.clone(),
+        columns: vec![part],
+        rows,
+    }))
 }
 
-/// Fills in the whole rows that `changes` delete; of other tables there is nothing to fill in.
+/// Reads and locks the rows that are in the place of those of `changes`, be they the same or not.
 ///
 /// # Errors
 ///
-/// What [`read`] says, and moved where their number is not what was planned for.
-pub async fn fill(
+/// As [`next_part`].
+pub async fn in_the_place_of(
     connection: &mut PgConnection,
     table: &'static SiteTable,
-    changes: &mut [Change],
-) -> Result<(), Failure> {
-    if table.each().is_none() || changes.is_empty() {
-        return Ok(());
+    changes: &[&Change],
+) -> Result<Vec<WholeRow>, Failure> {
+    let (servers, each) = places(table, changes);
+    let found = sqlx::query_as(sql(READ, IN_THE_PLACE_OF, table))
+        .persistent(false)
+        .bind(servers)
+        .bind(each)
+        .fetch_all(connection)
+        .await
+        .map_err(failed_over_secrets(READING))?;
+    exact(table, found)
+}
+
+const READING: &str = "read the rows of deleted servers";
+
+fn exact(table: &SiteTable, found: Vec<(String, bool)>) -> Result<Vec<WholeRow>, Failure> {
+    if found.iter().any(|(_, is_exact)| !is_exact) {
+        return Err(Failure::new(
+            Kind::Refused,
+            format!(
+                "a row of \"{}\" holds what a journal cannot keep exactly",
+                table.table
+            ),
+        )
+        .hint("leave out --sites credentials, or delete these rows by hand"));
     }
-    let mut rows = read(connection, table, &servers(changes)).await?;
-    for change in changes {
-        change.rows = rows.remove(&change.key).unwrap_or_default();
-        if change.rows.len() != change.size() {
-            return Err(moved(table, &change.key));
-        }
-    }
-    Ok(())
+    let rows = found.into_iter();
+    Ok(rows.map(|(row, _)| WholeRow::new(row)).collect())
 }
 
 const DELETE: &str = r"
@@ -103,7 +135,7 @@ pub async fn enter(
     connection: &mut PgConnection,
     table: &'static SiteTable,
 ) -> Result<(), Failure> {
-    read(connection, table, &[]).await?;
+    in_the_place_of(connection, table, &[]).await?;
     delete(connection, table, &[]).await?;
     put_back(connection, table, &[]).await?;
     Ok(())
@@ -138,7 +170,7 @@ pub async fn write(
     }
 }
 
-/// Looks at the rows of `changes` again.
+/// Looks at the rows of `changes` again; `stored` is how many rows their servers have by now.
 ///
 /// # Errors
 ///
@@ -148,23 +180,23 @@ pub async fn verify(
     connection: &mut PgConnection,
     table: &'static SiteTable,
     changes: &[Change],
+    stored: &[Row],
 ) -> Result<(), Failure> {
-    let there = read(connection, table, &servers(changes)).await?;
+    let all: Vec<&Change> = changes.iter().collect();
+    let there = in_the_place_of(connection, table, &all).await?;
+    let there: HashSet<&str> = there.iter().map(WholeRow::json).collect();
     for change in changes {
-        let there = there.get(&change.key).map(Vec::as_slice);
-        let there: HashSet<&str> = there.into_iter().flatten().map(WholeRow::json).collect();
-        let kept = change.rows.iter();
-        let kept = kept.filter(|row| there.contains(row.json())).count();
-        let expected = if change.takes_rows() {
-            0
-        } else {
-            change.rows.len()
-        };
-        if kept != expected {
+        let mut rows = change.rows.iter();
+        if !rows.all(|row| there.contains(row.json()) != change.takes_rows()) {
             return Err(differs(table));
         }
-        let mut after = change.columns.iter().filter_map(|c| c.after.rows());
-        if after.next() != u64::try_from(there.len()).ok() {
+        let mut cells = stored.iter().filter(|row| row.key == change.key);
+        let mut cells = cells.next().into_iter().flat_map(|row| &row.cells);
+        let is_as_meant = |cell: &Cell| {
+            let mut columns = change.columns.iter();
+            columns.any(|c| c.site == cell.site && cell.stored.as_ref() == Ok(&c.after))
+        };
+        if !cells.any(is_as_meant) {
             return Err(moved(table, &change.key));
         }
     }
@@ -176,13 +208,8 @@ async fn delete(
     table: &'static SiteTable,
     changes: &[&Change],
 ) -> Result<Vec<String>, Failure> {
-    let column = table.each().unwrap_or(table.key);
-    let rows = changes
-        .iter()
-        .flat_map(|change| change.rows.iter().map(|row| (change.key.as_str(), row)));
-    let (servers, each): (Vec<&str>, Vec<Option<String>>) =
-        rows.map(|(server, row)| (server, row.text(column))).unzip();
-    sqlx::query_scalar(sql(DELETE, table))
+    let (servers, each) = places(table, changes);
+    sqlx::query_scalar(sql(DELETE, "", table))
         .persistent(false)
         .bind(servers)
         .bind(each)
@@ -198,7 +225,7 @@ async fn put_back(
 ) -> Result<Vec<String>, Failure> {
     let rows = changes.iter().flat_map(|change| &change.rows);
     let rows: Vec<&str> = rows.map(WholeRow::json).collect();
-    sqlx::query_scalar(sql(PUT_BACK, table))
+    sqlx::query_scalar(sql(PUT_BACK, "", table))
         .persistent(false)
         .bind(rows)
         .fetch_all(connection)
@@ -206,8 +233,9 @@ async fn put_back(
         .map_err(failed_over_secrets("put the deleted rows back"))
 }
 
-fn sql(template: &'static str, table: &SiteTable) -> sqlx::AssertSqlSafe<String> {
+fn sql(template: &'static str, which: &'static str, table: &SiteTable) -> AssertSqlSafe<String> {
     let fragments = [
+        ("{which}", which.to_owned()),
         ("{table}", ident(table.table)),
         ("{key}", ident(table.key)),
         ("{each}", ident(table.each().unwrap_or(table.key))),
@@ -215,8 +243,13 @@ fn sql(template: &'static str, table: &SiteTable) -> sqlx::AssertSqlSafe<String>
     statement(template, &fragments)
 }
 
-fn servers(changes: &[Change]) -> Vec<String> {
-    changes.iter().map(|change| change.key.clone()).collect()
+/// Of each row its server, and what tells it apart from the others of that server.
+fn places<'a>(table: &SiteTable, changes: &[&'a Change]) -> (Vec<&'a str>, Vec<Option<String>>) {
+    let column = table.each().unwrap_or(table.key);
+    let rows = changes
+        .iter()
+        .flat_map(|change| change.rows.iter().map(|row| (change.key.as_str(), row)));
+    rows.map(|(server, row)| (server, row.text(column))).unzip()
 }
 
 fn moved(table: &SiteTable, server: &str) -> Failure {

@@ -153,7 +153,7 @@ pub async fn verify(
     let keys = keys(changes);
     let stored = read::cells(connection, schema, table, &keys).await?;
     if table.each().is_some() {
-        whole::verify(connection, table, changes).await?;
+        whole::verify(connection, table, changes, &stored).await?;
         return Ok(stored);
     }
     let locked: HashMap<&str, &Row> = locked.iter().map(|row| (row.key.as_str(), row)).collect();

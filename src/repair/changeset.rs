@@ -334,6 +334,12 @@ impl Encoder {
         self.line(&Line::Changeset(header))
     }
 
+    /// Whether it is a plan that is being written.
+    #[must_use]
+    pub fn is_plan(&self) -> bool {
+        self.is_plan
+    }
+
     /// The line of a row. A plan tells the number of whole rows and nothing of what they hold.
     #[must_use]
     pub fn row(&mut self, change: &Change) -> String {

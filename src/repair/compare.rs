@@ -107,11 +107,16 @@ pub fn take_back(made: &Change, row: Option<&Row>) -> TakeBack {
     }
 }
 
-/// Compares `made`, a deletion of whole rows or what put such back, with the rows of that server that are
-/// `there` now, which `each` tells apart. A row that holds something else by now is left as it is, and
-/// the others are not.
+/// Compares `made`, a deletion of whole rows or what put such back, with the rows that are `there` in their
+/// place now; `each` tells them apart, and `row` how many rows the server has. A row that holds
+/// something else by now is left as it is, and the others are not.
 #[must_use]
-pub fn take_back_rows(made: &Change, each: &str, there: &[WholeRow]) -> TakeBack {
+pub fn take_back_rows(
+    made: &Change,
+    each: &str,
+    row: Option<&Row>,
+    there: &[WholeRow],
+) -> TakeBack {
     let found: HashMap<Option<String>, &WholeRow> =
         there.iter().map(|row| (row.text(each), row)).collect();
     let puts_back = made.takes_rows();
@@ -126,14 +131,14 @@ pub fn take_back_rows(made: &Change, each: &str, there: &[WholeRow]) -> TakeBack
     let Some(column) = made.columns.first() else {
         return TakeBack::default();
     };
-    let number = |rows: usize| {
-        let rows = u64::try_from(rows).unwrap_or(u64::MAX);
-        Value::of_rows(&made.key, rows)
-    };
+    let cell = stored(row, column);
+    let before = cell.and_then(|cell| cell.as_ref().ok()?.rows());
+    let before = before.unwrap_or_default();
+    let number = u64::try_from(rows.len()).unwrap_or(u64::MAX);
     let after = if puts_back {
-        there.len() + rows.len()
+        before.saturating_add(number)
     } else {
-        there.len().saturating_sub(rows.len())
+        before.saturating_sub(number)
     };
     let mut conflicts = Vec::new();
     if others > 0 {
@@ -151,8 +156,8 @@ pub fn take_back_rows(made: &Change, each: &str, there: &[WholeRow]) -> TakeBack
             key: made.key.clone(),
             columns: vec![ColumnChange {
                 site: column.site,
-                before: number(there.len()),
-                after: number(after),
+                before: Value::of_rows(&made.key, before),
+                after: Value::of_rows(&made.key, after),
             }],
             rows,
         }),
@@ -291,6 +296,18 @@ mod tests {
         }
     }
 
+    /// How many rows a server has.
+    fn number(rows: u64) -> Row {
+        Row {
+            key: "gone".to_owned(),
+            cells: vec![Cell {
+                site: &USER_CREDENTIALS.sites[0],
+                stored: Ok(Value::of_rows("gone", rows)),
+            }],
+            owners: Vec::new(),
+        }
+    }
+
     #[test]
     fn each_deleted_row_is_put_back_or_back_or_another() {
         let there = [
@@ -298,7 +315,7 @@ mod tests {
             whole("ben", "new"),
             whole("dee", "own"),
         ];
-        let todo = take_back_rows(&deleted(), "user_id", &there);
+        let todo = take_back_rows(&deleted(), "user_id", Some(&number(3)), &there);
         assert_eq!(todo.back, 1);
         assert_eq!(todo.conflicts.len(), 1);
         assert_eq!(todo.conflicts[0].found, Found::OtherRows(1));
@@ -310,19 +327,20 @@ mod tests {
 
     #[test]
     fn what_was_put_back_is_deleted_again_unless_it_is_another_by_now() {
-        let put_back = take_back_rows(&deleted(), "user_id", &[]).change.unwrap();
+        let put_back = take_back_rows(&deleted(), "user_id", Some(&number(0)), &[]);
+        let put_back = put_back.change.unwrap();
         assert_eq!(put_back, deleted().inverse());
         let there = [
             whole("ada", "old"),
             whole("ben", "new"),
             whole("dee", "own"),
         ];
-        let todo = take_back_rows(&put_back, "user_id", &there);
+        let todo = take_back_rows(&put_back, "user_id", Some(&number(3)), &there);
         assert_eq!((todo.back, todo.conflicts.len()), (1, 1));
         let change = todo.change.unwrap();
         assert_eq!(change.rows, [whole("ada", "old")]);
         assert_eq!(change.columns[0].after, Value::of_rows("gone", 2));
-        let all = take_back_rows(&put_back, "user_id", &deleted().rows);
+        let all = take_back_rows(&put_back, "user_id", Some(&number(3)), &deleted().rows);
         assert_eq!(all.change, Some(deleted()));
     }
 

@@ -156,6 +156,50 @@ fn what_was_deleted_is_put_back_byte_for_byte_and_deleted_again() {
 }
 
 #[test]
+fn more_rows_than_are_read_at_a_time_go_and_come_back_in_parts() {
+    let database = company();
+    database.execute(&format!(
+        r#"INSERT INTO "LiteLLM_MCPUserCredentials" ("id", "user_id", "server_id", "credential_b64")
+           SELECT 'n-' || n, 'user ' || n, '{GONE}', 'x' FROM generate_series(1, 5001) AS n"#
+    ));
+    let folder = Folder::new();
+    let [plan, fixed, undone] = ["plan", "fixed", "undone"].map(|name| folder.file(name));
+    let before = database.credential_rows();
+    let dry = ["fix", "--dry-run", "--delete-rows", "--plan-out", &plan];
+    run_on(database.url(), &[&dry[..], &SITES].concat()).exits(2);
+    let carry_out = ["fix", "--yes", "--plan", &plan, "--journal", &fixed];
+    run_on(database.url(), &carry_out)
+        .exits(0)
+        .prints("Done: delete 5005 rows");
+    let deleted = database.credential_rows();
+    assert_eq!(deleted.len(), before.len() - 5005);
+    let of_gone = |file: &str| -> Vec<Value> {
+        let of_gone =
+            |line: &Value| line["table"] == "LiteLLM_MCPUserCredentials" && line["key"] == GONE;
+        let lines = lines(file).into_iter().filter(of_gone);
+        lines
+            .map(|line| line["columns"]["server_id"].clone())
+            .collect()
+    };
+    assert_eq!(
+        of_gone(&plan),
+        [json!({"before": {GONE: 5003}, "after": {}})]
+    );
+    assert_eq!(
+        of_gone(&fixed),
+        [
+            json!({"before": {GONE: 5003}, "after": {GONE: 3}}),
+            json!({"before": {GONE: 3}, "after": {}}),
+        ]
+    );
+    let report = undo(&database, &fixed, &undone, &[]).exits(0).json();
+    assert_eq!(report["summary"]["rows_put_back"], 5005);
+    assert!(database.credential_rows() == before, "rows are lost");
+    undo(&database, &undone, &folder.file("redone"), &[]).exits(0);
+    assert!(database.credential_rows() == deleted, "rows are left");
+}
+
+#[test]
 fn a_row_that_is_another_by_now_is_a_conflict_and_the_others_are_not() {
     let database = company();
     let folder = Folder::new();
