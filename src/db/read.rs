@@ -243,6 +243,9 @@ const LOCK: &str = r#"
 SELECT t.{key} FROM {table} AS t WHERE t.{key} = ANY ($1) ORDER BY t.{key} COLLATE "C"
 FOR UPDATE OF t NOWAIT"#;
 
+// However many rows a server has, its id comes once.
+const LOCK_WHOLE: &str = "SELECT DISTINCT l.key FROM ({lock}) AS l (key)";
+
 /// Reads the rows with the given primary keys, ordered by key, without who links to them.
 ///
 /// A key whose row is gone yields nothing; of whole rows, a row that says that there are none.
@@ -326,9 +329,17 @@ pub async fn lock(
     keys: &[String],
 ) -> Result<Option<Vec<String>>, Failure> {
     const DOING: &str = "lock the rows that name servers";
+    let template = match table.each() {
+        None => "{lock}",
+        Some(_) => LOCK_WHOLE,
+    };
     let sql = statement(
-        LOCK,
-        &[("{key}", ident(table.key)), ("{table}", ident(table.table))],
+        template,
+        &[
+            ("{lock}", LOCK.to_owned()),
+            ("{key}", ident(table.key)),
+            ("{table}", ident(table.table)),
+        ],
     );
     // A savepoint, so that only this statement is undone where it fails.
     let mut savepoint = connection.begin().await.map_err(failed(DOING))?;

@@ -126,7 +126,7 @@ SELECT r.* FROM unnest($1::text[]) AS c (row),
 ON CONFLICT DO NOTHING
 RETURNING to_jsonb(t)::text";
 
-/// Takes the table locks that [`write`] needs.
+/// Takes the table locks that [`write()`] needs.
 ///
 /// # Errors
 ///
