@@ -180,7 +180,8 @@ servers or lift a ceiling.
 Examples:
   mcp-prune fix --dry-run          (the same statements, then ROLLBACK)
   mcp-prune fix                    (shows the plan and asks, on a terminal)
-  mcp-prune fix --yes --exit-zero  (cron: held references are no failure)";
+  mcp-prune fix --yes --exit-zero  (cron: held references are no failure)
+  mcp-prune fix --dry-run --sites credentials --delete-rows  (what users left with deleted servers)";
 
 /// Options of `fix`.
 #[derive(Debug, Args)]
@@ -290,7 +291,8 @@ pub struct GrantsArgs {
     pub purpose: GrantsFor,
     /// The places that it is to look at, separated by commas
     ///
-    /// `defaults` is left out unless named: it takes SELECT on a column that also holds secrets.
+    /// `defaults` is left out unless named, as it takes SELECT on a column that also holds secrets; and so is
+    /// `credentials`, as to delete, and to put back, takes SELECT, INSERT and DELETE on whole rows of secrets.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "LIST", default_values_t = [Sites::Permissions, Sites::AccessGroups, Sites::Toolsets])]
     pub sites: Vec<Sites>,
 }
@@ -303,6 +305,8 @@ Status:
   skipped  not looked at, because of a failure before it
 
 Exit codes: 0 nothing fails, 7 no connection or privilege, 1 anything else fails.
+
+It looks at the places that scan and fix look at by default; what credentials need besides, grants tells.
 
 Examples:
   mcp-prune doctor
@@ -386,7 +390,7 @@ pub struct ServerArgs {
 /// Where to look, and for whom.
 #[derive(Debug, Args)]
 pub struct PlaceArgs {
-    /// The places to look at, separated by commas [default: all of them]
+    /// The places to look at, separated by commas [default: all of them but credentials]
     #[arg(long, value_enum, value_delimiter = ',', value_name = "LIST", help_heading = PLACES)]
     pub sites: Vec<Sites>,
     /// Only rows of this owner; repeatable
@@ -414,6 +418,8 @@ pub enum Sites {
     Toolsets,
     /// What every new key is given, and the public servers, both in LiteLLM's saved settings
     Defaults,
+    /// Secrets that users keep for a server; what deleted servers left behind
+    Credentials,
 }
 
 impl From<Sites> for Group {
@@ -423,6 +429,7 @@ impl From<Sites> for Group {
             Sites::AccessGroups => Self::AccessGroups,
             Sites::Toolsets => Self::Toolsets,
             Sites::Defaults => Self::Defaults,
+            Sites::Credentials => Self::Credentials,
         }
     }
 }
@@ -436,6 +443,11 @@ pub struct RepairArgs {
     /// What to do with lists that would run empty.
     #[command(flatten)]
     pub empty: EmptyArgs,
+    /// With --sites credentials: delete the rows that users left with deleted servers
+    ///
+    /// The journal then holds them whole, secrets and all: it is what `undo` puts them back from.
+    #[arg(long, help_heading = REPAIR)]
+    pub delete_rows: bool,
     /// Rewrite a deleted server's references to another server's; repeatable
     #[arg(long, value_name = "OLD=NEW", value_parser = remap, help_heading = REPAIR)]
     pub remap: Vec<(String, String)>,
@@ -458,7 +470,7 @@ pub struct RepairArgs {
     #[arg(long, value_name = "FILE", requires = "dry_run", help_heading = REPAIR)]
     pub plan_out: Option<PathBuf>,
     /// Do exactly what a plan says that --plan-out saved, or nothing
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["plan_out", "on_empty", "accept_narrowing", "accept_widening", "remap", "remap_file", "previous_litellm_config", "sites", "owner", "reference", "row"], help_heading = REPAIR)]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["plan_out", "delete_rows", "on_empty", "accept_narrowing", "accept_widening", "remap", "remap_file", "previous_litellm_config", "sites", "owner", "reference", "row"], help_heading = REPAIR)]
     pub plan: Option<PathBuf>,
 }
 

@@ -307,7 +307,10 @@ pub fn writing(
     fix: FixProblem,
 ) -> Check {
     match writing {
-        Ok(()) => Check::ok(name, "all that fix and undo need"),
+        Ok(()) => Check::ok(
+            name,
+            "all that fix and undo need without --sites credentials",
+        ),
         Err(failure) => fix.check(
             name,
             failure.kind(),

@@ -27,7 +27,7 @@ impl Written {
             let keys = match change.table.group {
                 Group::Permissions => &mut self.permissions,
                 Group::AccessGroups => &mut self.access_groups,
-                Group::Toolsets | Group::Defaults => continue,
+                Group::Toolsets | Group::Defaults | Group::Credentials => continue,
             };
             keys.insert(change.key.clone());
         }
@@ -111,6 +111,7 @@ async fn cache_keys(
     let permissions = Choice {
         groups: [Group::Permissions].into(),
         by_name: true,
+        configs_known: false,
     };
     let mut open = session.begin(Purpose::Read, &permissions).await?;
     let (connection, schema) = open.parts();

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context as _;
 
-use crate::cli::{EmptyArgs, OnEmpty, PlaceArgs, RepairArgs, Sites};
+use crate::cli::{EmptyArgs, FixArgs, OnEmpty, PlaceArgs, RepairArgs, Sites};
 use crate::db::read;
 use crate::db::schema::Schema;
 use crate::db::session::Connection;
@@ -15,9 +15,25 @@ use crate::repair::plan::RowPlan;
 use crate::repair::policy::{self, Policy};
 use crate::repair::selection::Selection;
 
-impl EmptyArgs {
+impl FixArgs {
     /// What the operator asked for.
     pub(super) fn policy(&self) -> Result<Policy, Failure> {
+        let delete_rows = self.repair.delete_rows;
+        if delete_rows && !self.places.sites.contains(&Sites::Credentials) {
+            return Err(
+                Failure::new(Kind::Usage, "--delete-rows goes with --sites credentials")
+                    .hint("there alone does a deleted server leave whole rows behind"),
+            );
+        }
+        Ok(Policy {
+            delete_rows,
+            ..self.repair.empty.policy()?
+        })
+    }
+}
+
+impl EmptyArgs {
+    fn policy(&self) -> Result<Policy, Failure> {
         let usage = |message: &str| Err(Failure::new(Kind::Usage, message));
         let accept_narrowing = self.accept_narrowing;
         let on_empty = match self.on_empty {
@@ -44,7 +60,10 @@ impl EmptyArgs {
             OnEmpty::Deny => policy::OnEmpty::Deny { accept_narrowing },
             OnEmpty::Clear => policy::OnEmpty::Clear,
         };
-        Ok(Policy { on_empty })
+        Ok(Policy {
+            on_empty,
+            ..Policy::default()
+        })
     }
 }
 
@@ -79,14 +98,19 @@ impl RepairArgs {
     }
 }
 
-/// The places named, or all where none is.
-pub(super) fn places(sites: &[Sites]) -> Choice {
+/// The places named, or the usual ones where none is; `configs_known` where every config is.
+pub(super) fn places(sites: &[Sites], configs_known: bool) -> Choice {
+    let usual = Choice {
+        configs_known,
+        ..Choice::default()
+    };
     if sites.is_empty() {
-        return Choice::default();
+        return usual;
     }
     Choice {
         groups: sites.iter().copied().map(Into::into).collect(),
         by_name: true,
+        ..usual
     }
 }
 
@@ -110,6 +134,11 @@ impl PlaceArgs {
             )
             .hint("check how it is spelled; scan without it shows what there is")
         };
+        if !self.owner.is_empty() && self.sites.contains(&Sites::Credentials) {
+            let message =
+                "--owner does not go with --sites credentials: whose they are is not read";
+            return Err(Failure::new(Kind::Usage, message));
+        }
         for owner in &self.owner {
             if !read::has_owner(connection, schema, owner.kind, &owner.name).await? {
                 return Err(nothing("--owner", &owner.to_string()));

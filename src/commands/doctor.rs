@@ -181,7 +181,7 @@ fn tables(vitals: &Vitals, user: &str, fix: FixProblem) -> Vec<Check> {
     vec![
         schema,
         match &examined.reading {
-            Ok(()) => Check::ok(SCAN, "all that scan needs"),
+            Ok(()) => Check::ok(SCAN, "all that scan needs without --sites credentials"),
             Err(failure) => Check::failed(SCAN, failure),
         },
         diagnosis::writing(FIX, &examined.writing, user, fix),

@@ -12,7 +12,7 @@ use super::planning::Planner;
 use super::progress::Progress;
 use super::retry::{Patience, retried};
 use super::run::Run;
-use super::writing::{moved, write_rows};
+use super::writing::{carry_out, moved};
 use super::{
     Beyond, CHUNK, Interrupt, consent, console, tell_left_out, warn_of_config_servers,
     warn_unknown_owners, warn_unset,
@@ -33,7 +33,7 @@ use crate::repair::compare::{self, Conflict};
 use crate::repair::plan::RowPlan;
 use crate::repair::policy::{Policy, WriteConsent};
 use crate::report::found::Found;
-use crate::report::{Ending, Render as _, Report, ServerCounts, table};
+use crate::report::{Ending, Render as _, Report, ServerCounts, Summary, table};
 
 /// What one run of the transaction is to end in.
 #[derive(Clone, Copy)]
@@ -83,10 +83,13 @@ pub async fn run(args: &FixArgs, run: &mut Run) -> Result<Outcome, Failure> {
             Some(saved)
         }
     };
-    let planned_with = saved.as_ref().and_then(|s| s.contents.header.on_empty);
-    let policy = match planned_with {
-        Some(choice) => choice.into(),
-        None => args.repair.empty.policy()?,
+    let header = saved.as_ref().map(|saved| &saved.contents.header);
+    let policy = match header.and_then(|header| Some((header.on_empty?, header.delete_rows))) {
+        Some((on_empty, delete_rows)) => Policy {
+            delete_rows,
+            ..on_empty.into()
+        },
+        None => args.policy()?,
     };
     // Opened before anything else, so that nothing is changed that could not be taken back.
     let mut out = match (&args.repair.plan_out, write.dry_run) {
@@ -103,7 +106,7 @@ pub async fn run(args: &FixArgs, run: &mut Run) -> Result<Outcome, Failure> {
     beyond.asked = args.places.references();
     let places = match &saved {
         Some(saved) => saved.contents.places(),
-        None => places(&args.places.sites),
+        None => places(&args.places.sites, beyond.knows_configs()),
     };
     let mut fix = Fix {
         args,
@@ -363,7 +366,9 @@ impl Job<'_> {
         let mut locked = Vec::new();
         for (table, mut keys) in found {
             keys.retain(|key| selection.takes_key(key));
-            let keys = patience.lock(connection, table, &keys).await?;
+            if table.may_change() {
+                keys = patience.lock(connection, table, &keys).await?;
+            }
             self.progress.rows(keys.len());
             locked.push((table, keys));
         }
@@ -390,17 +395,15 @@ impl Job<'_> {
                     conflicts.extend(hold_to(&mut planned, table, &rows, &mut now, &catalog));
                 }
                 let changes: Vec<Change> = now.iter().filter_map(RowPlan::change).collect();
-                if let Some(out) = out.as_deref_mut() {
-                    out.rows(&changes)?;
+                if self.tells {
+                    written.add(&changes);
                 }
-                let stored = write_rows(connection, schema, table, &rows, &changes).await?;
+                let out = out.as_deref_mut();
+                let stored = carry_out(connection, schema, table, &rows, changes, out).await?;
                 check_nothing_left(&stored, &now, &catalog)?;
                 for edit in now.iter().flat_map(|plan| &plan.edits) {
                     let names = edit.site().names;
                     removed.extend(edit.removed().iter().map(|r| (names, r.clone())));
-                }
-                if self.tells {
-                    written.add(&changes);
                 }
                 asked.see(&now);
                 report.add(now, false).map_err(cannot_put_aside)?;
@@ -414,8 +417,8 @@ impl Job<'_> {
                 .flat_map(|change| compare::with_plan(change, None, None, &catalog)),
         );
         asked.check(&catalog)?;
-        let rows = report.summary().rows_changed;
-        self.check_size(connection, schema, rows).await?;
+        self.check_size(connection, schema, report.summary())
+            .await?;
         let now = self.beyond.catalog(connection, schema).await?;
         check_still_gone(&removed, &now)?;
         Ok(Repair {
@@ -443,6 +446,7 @@ impl Job<'_> {
         };
         let mut header = self.run.header(purpose, self.database);
         header.on_empty = Some(self.policy.into());
+        header.delete_rows = self.policy.delete_rows;
         header.remaps.clone_from(catalog.remaps());
         header.servers = Some(catalog.digest());
         header
@@ -453,9 +457,10 @@ impl Job<'_> {
         &self,
         connection: &mut Connection,
         schema: &Schema,
-        rows: usize,
+        summary: Summary,
     ) -> Result<(), Failure> {
         let repair = &self.args.repair;
+        let rows = summary.rows_changed;
         if let Some(most) = repair.max_rows.filter(|most| rows > *most) {
             return Err(Failure::new(
                 Kind::Refused,
@@ -466,7 +471,8 @@ impl Job<'_> {
         let Some(most) = repair.max_percent.filter(|_| rows > 0) else {
             return Ok(());
         };
-        let all = detect::count_naming(connection, schema).await?;
+        // By now the rows that are to be deleted are.
+        let all = summary.rows_deleted + detect::count_naming(connection, schema).await?;
         let part = percent(rows, all);
         if part > most {
             return Err(Failure::new(

@@ -21,7 +21,8 @@ pub async fn run(args: &GrantsArgs, run: &Run) -> Result<Outcome, Failure> {
             .open(args.connection.statement_timeout, run)
             .await?;
         let database = session.database().clone();
-        let mut open = session.begin(Purpose::Read, &places(&args.sites)).await?;
+        let places = places(&args.sites, false);
+        let mut open = session.begin(Purpose::Read, &places).await?;
         let (_, schema) = open.parts();
         let purpose = match args.purpose {
             GrantsFor::Scan => Purpose::Read,

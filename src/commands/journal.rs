@@ -128,6 +128,11 @@ impl ChangesetFile {
         &self.path
     }
 
+    /// Whether it is a plan, once it has begun.
+    pub(super) fn is_plan(&self) -> bool {
+        self.encoder.is_plan()
+    }
+
     /// Whether all of it is on disk.
     pub(super) fn is_sealed(&self) -> bool {
         self.sealed
@@ -283,9 +288,17 @@ impl Lines {
         })
     }
 
-    /// The next changes, at most `most`; none at the end.
+    /// The next changes, until they are of `most` rows or more; none at the end.
     pub(super) fn take_chunk(&mut self, most: usize) -> Result<Vec<Change>, Failure> {
-        self.by_ref().take(most).collect()
+        let mut changes = Vec::new();
+        let mut rows = 0;
+        while rows < most
+            && let Some(change) = self.read()?
+        {
+            rows += change.size();
+            changes.push(change);
+        }
+        Ok(changes)
     }
 
     fn finish(self) -> Result<Contents, Failure> {

@@ -122,6 +122,11 @@ impl Beyond {
         })
     }
 
+    /// Whether the operator told of every config, or that there is none.
+    pub(crate) fn knows_configs(&self) -> bool {
+        self.configs.is_some()
+    }
+
     /// The servers of all configs, after the number of files; `None` where nothing was said of them.
     fn config_servers(
         &self,
@@ -347,14 +352,12 @@ pub(crate) fn warn_unknown_owners(schema: &Schema) {
 
 /// Says, once, which places are not looked at though nobody left them out.
 pub(crate) fn tell_left_out(schema: &Schema) {
-    let mut groups: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut places: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for left_out in schema.left_out() {
-        groups
-            .entry(left_out.why)
-            .or_default()
-            .push(left_out.group.name());
+        let places = places.entry(left_out.why).or_default();
+        places.push(left_out.table.place());
     }
-    for (why, groups) in groups {
-        note(format_args!("not looked at: {} ({why})", groups.join(", ")));
+    for (why, places) in places {
+        note(format_args!("not looked at: {} ({why})", places.join(", ")));
     }
 }

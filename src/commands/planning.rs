@@ -38,7 +38,9 @@ impl Planner<'_> {
     ) -> Result<Vec<RowPlan>, Failure> {
         let around = match table.group {
             Group::Permissions => self.around(connection, rows).await?,
-            Group::AccessGroups | Group::Toolsets | Group::Defaults => Surroundings::default(),
+            Group::AccessGroups | Group::Toolsets | Group::Defaults | Group::Credentials => {
+                Surroundings::default()
+            }
         };
         let world = self.world(&around);
         let plans = rows.iter().map(|row| {

@@ -53,7 +53,7 @@ async fn look(
     beyond: &Beyond,
 ) -> Result<Report, Failure> {
     let database = session.database().clone();
-    let places = places(&args.places.sites);
+    let places = places(&args.places.sites, beyond.knows_configs());
     let mut open = session.begin(Purpose::Read, &places).await?;
     let (connection, schema) = open.parts();
     warn_unknown_owners(schema);

@@ -15,7 +15,7 @@ use super::{CHUNK, Interrupt, consent, console, warn};
 use crate::cli::{Format, UndoArgs};
 use crate::db::schema::{Database, Purpose};
 use crate::db::session::{Open, Session};
-use crate::db::{read, write};
+use crate::db::{read, whole, write};
 use crate::exit::Outcome;
 use crate::failure::{Failure, Kind};
 use crate::litellm::row::Row;
@@ -71,7 +71,7 @@ pub async fn run(args: &UndoArgs, run: &mut Run) -> Result<Outcome, Failure> {
         let look = args.output.look(undo.run, &io::stderr());
         console::show(|out| table::write_undone(&undone, look, out))
             .map_err(anyhow::Error::from)?;
-        let answer = consent::ask("Put back", undone.changes.len());
+        let answer = consent::ask("Put back", undone.rows());
         let answer = undo.interrupt.guard(answer).await?;
         undone.ending = Ending::Declined;
         if let Some(consent) = answer {
@@ -236,33 +236,45 @@ async fn prepare(
             return Ok(());
         }
         for table in TABLES {
-            let of_table = made.iter().filter(|change| change.table == table);
-            let by_key: BTreeMap<&str, &Change> = of_table
-                .map(|change| (change.key.as_str(), change))
-                .collect();
-            if by_key.is_empty() {
+            let of_table: Vec<&Change> = made.iter().filter(|c| c.table == table).collect();
+            if of_table.is_empty() {
                 continue;
             }
             if !schema.site_tables().contains(&table) {
                 return Err(no_table(table));
             }
-            let keys: Vec<String> = by_key.keys().map(|key| (*key).to_owned()).collect();
-            let locked = patience.lock(connection, table, &keys).await?;
-            let rows = read::cells(connection, schema, table, &locked).await?;
-            let stored: HashMap<&str, &Row> =
-                rows.iter().map(|row| (row.key.as_str(), row)).collect();
-            let mut changes = Vec::new();
-            for (key, change) in by_key {
-                let todo = compare::take_back(change, stored.get(key).copied());
-                undone.back += usize::from(todo.change.is_none() && todo.conflicts.is_empty());
-                undone.conflicts.extend(todo.conflicts);
-                changes.extend(todo.change);
+            // Of whole rows a server may have several changes, of some of its rows each.
+            let at_once = table.each().map_or(of_table.len(), |_| 1);
+            for changes in of_table.chunks(at_once) {
+                let by_key = changes.iter().map(|change| (change.key.as_str(), *change));
+                let by_key: BTreeMap<&str, &Change> = by_key.collect();
+                let keys: Vec<String> = by_key.keys().map(|key| (*key).to_owned()).collect();
+                let locked = patience.lock(connection, table, &keys).await?;
+                let rows = read::cells(connection, schema, table, &locked).await?;
+                let stored: HashMap<&str, &Row> =
+                    rows.iter().map(|row| (row.key.as_str(), row)).collect();
+                let there = match table.each() {
+                    None => Vec::new(),
+                    Some(_) => whole::in_the_place_of(connection, table, changes).await?,
+                };
+                let mut changes = Vec::new();
+                for (key, change) in by_key {
+                    let row = stored.get(key).copied();
+                    let todo = match table.each() {
+                        None => compare::take_back(change, row),
+                        Some(each) => compare::take_back_rows(change, each, row, &there),
+                    };
+                    undone.back += todo.back;
+                    undone.conflicts.extend(todo.conflicts);
+                    changes.extend(todo.change);
+                }
+                if let Some(out) = out.as_deref_mut() {
+                    out.rows(&changes)?;
+                }
+                write_rows(connection, schema, table, &rows, &changes).await?;
+                let changes = changes.into_iter().map(Change::to_report);
+                undone.changes.extend(changes);
             }
-            if let Some(out) = out.as_deref_mut() {
-                out.rows(&changes)?;
-            }
-            write_rows(connection, schema, table, &rows, &changes).await?;
-            undone.changes.extend(changes);
         }
         progress.rows(made.len());
     }

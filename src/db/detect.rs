@@ -120,7 +120,7 @@ fn select(place: usize, table: &SiteTable, sites: &[&Site]) -> String {
     for (at, site) in sites.iter().enumerate() {
         let names = match site.names {
             Names::Servers => "1",
-            Names::ServerIds => "2",
+            Names::ServerIds | Names::ConfigServerIds => "2",
             Names::Toolsets => "3",
         };
         let name = format!("r{at}");
@@ -154,16 +154,21 @@ fn functions(site: &Site) -> String {
         Shape::JsonKeys => JSON_KEYS,
         Shape::JsonArray => JSON_ARRAY,
         Shape::JsonTools => JSON_TOOLS,
+        Shape::Rows { .. } => "{value}",
     };
     functions
         .replace("{ids}", TOOL_IDS)
         .replace("{value}", &value(site))
 }
 
-/// The clause that limits `table` to the row that matters.
+/// The clause that limits `table` to the row that matters, or takes all whole rows of a server for one.
 fn rows(table: &SiteTable) -> String {
-    let only = |row: &str| format!("WHERE t.{} = '{row}'", ident(table.key));
-    table.row.map_or_else(String::new, only)
+    let key = ident(table.key);
+    match table.row {
+        Some(row) => format!("WHERE t.{key} = '{row}'"),
+        None if table.each().is_some() => format!("GROUP BY t.{key}"),
+        None => String::new(),
+    }
 }
 
 const DUPLICATES: &str = r"
@@ -227,6 +232,7 @@ fn naming(schema: &Schema, table: &'static SiteTable) -> String {
         let value = value(site);
         match site.shape {
             Shape::TextArray => format!("cardinality({value}) > 0"),
+            Shape::Rows { .. } => format!("{value} IS NOT NULL"),
             Shape::JsonKeys => format!("(jsonb_typeof({value}) = 'object' AND {value} <> '{{}}')"),
             Shape::JsonArray | Shape::JsonTools => {
                 format!("(jsonb_typeof({value}) = 'array' AND {value} <> '[]')")

@@ -116,7 +116,8 @@ impl<'k> Owners<'k> {
 
 /// Reads whom the rows of `table` with the given keys affect: of permission rows those who link to
 /// them, of an access group those who have it, of a toolset those whose permission rows name it. What
-/// every new key is given has nobody yet. `keys` are in byte order.
+/// every new key is given has nobody yet, and whose credentials there are is not asked. `keys` are in
+/// byte order.
 ///
 /// # Errors
 ///
@@ -131,7 +132,7 @@ pub async fn holders<'k>(
         Group::Permissions => owners(connection, schema, keys).await,
         Group::AccessGroups => members(connection, schema, keys).await,
         Group::Toolsets => users(connection, schema, keys).await,
-        Group::Defaults => Ok(Owners::of_nobody(keys)),
+        Group::Defaults | Group::Credentials => Ok(Owners::of_nobody(keys)),
     }
 }
 

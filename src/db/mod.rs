@@ -18,4 +18,5 @@ mod sql;
 pub mod target;
 pub mod tokens;
 pub mod vitals;
+pub mod whole;
 pub mod write;

@@ -98,6 +98,14 @@ async fn has(
 const ROWS: &str = r#"
 SELECT t.{key}, {cells} FROM {table} AS t WHERE t.{key} = ANY ($1) ORDER BY t.{key} COLLATE "C""#;
 
+// Of whole rows, their number by server.
+const NUMBERS: &str = r#"
+SELECT k.key, jsonb_object_agg(k.key, k.rows) FILTER (WHERE k.rows > 0)::text
+FROM (SELECT u.key, count(t.{key}) AS rows
+      FROM unnest($1::text[]) AS u (key) LEFT JOIN {table} AS t ON t.{key} = u.key
+      GROUP BY u.key) AS k
+GROUP BY k.key ORDER BY k.key COLLATE "C""#;
+
 // FOR UPDATE, not FOR NO KEY UPDATE: it also keeps out whoever is linking a new owner to the row,
 // as a foreign key takes FOR KEY SHARE on it. So the owners read after it are those at commit.
 //
@@ -107,9 +115,12 @@ const LOCK: &str = r#"
 SELECT t.{key} FROM {table} AS t WHERE t.{key} = ANY ($1) ORDER BY t.{key} COLLATE "C"
 FOR UPDATE OF t NOWAIT"#;
 
+// However many rows a server has, its id comes once.
+const LOCK_WHOLE: &str = "SELECT DISTINCT l.key FROM ({lock}) AS l (key)";
+
 /// Reads the rows with the given primary keys, ordered by key, without who links to them.
 ///
-/// A key whose row is gone yields nothing.
+/// A key whose row is gone yields nothing; of whole rows, a row that says that there are none.
 ///
 /// # Errors
 ///
@@ -122,8 +133,13 @@ pub async fn cells(
 ) -> Result<Vec<Row>, Failure> {
     let sites = schema.sites(table);
     let cells: Vec<String> = sites.iter().map(|site| json_text(site)).collect();
+    let template = if table.each().is_some() {
+        NUMBERS
+    } else {
+        ROWS
+    };
     let sql = statement(
-        ROWS,
+        template,
         &[
             ("{key}", ident(table.key)),
             ("{table}", ident(table.table)),
@@ -173,8 +189,8 @@ pub async fn rows(
 /// Locks the rows with the given primary keys until the transaction ends: nobody else changes,
 /// deletes or newly links to them.
 ///
-/// Returns the keys of the rows locked, as a row may be gone by now; `None` where somebody else has
-/// locked one of them, and none is locked then.
+/// Returns the keys of the rows locked, as a row may be gone by now; of whole rows every key, as there may
+/// be new ones. `None` where somebody else has locked one of them, and none is locked then.
 ///
 /// # Errors
 ///
@@ -185,9 +201,17 @@ pub async fn lock(
     keys: &[String],
 ) -> Result<Option<Vec<String>>, Failure> {
     const DOING: &str = "lock the rows that name servers";
+    let template = match table.each() {
+        None => "{lock}",
+        Some(_) => LOCK_WHOLE,
+    };
     let sql = statement(
-        LOCK,
-        &[("{key}", ident(table.key)), ("{table}", ident(table.table))],
+        template,
+        &[
+            ("{lock}", LOCK.to_owned()),
+            ("{key}", ident(table.key)),
+            ("{table}", ident(table.table)),
+        ],
     );
     // A savepoint, so that only this statement is undone where it fails.
     let mut savepoint = connection.begin().await.map_err(failed(DOING))?;
@@ -199,7 +223,11 @@ pub async fn lock(
     match locked {
         Ok(locked) => {
             savepoint.commit().await.map_err(failed(DOING))?;
-            Ok(Some(locked))
+            Ok(Some(if table.each().is_some() {
+                keys.to_vec()
+            } else {
+                locked
+            }))
         }
         Err(error) if is_lock_not_available(&error) => {
             savepoint.rollback().await.map_err(failed(DOING))?;
@@ -228,6 +256,7 @@ pub(super) fn path(site: &Site) -> String {
 fn json_text(site: &Site) -> String {
     match site.shape {
         Shape::TextArray => format!("to_jsonb({})::text", value(site)),
+        Shape::Rows { .. } => value(site),
         Shape::JsonArray | Shape::JsonKeys | Shape::JsonTools => format!("{}::text", value(site)),
     }
 }

@@ -15,7 +15,8 @@ use crate::litellm::owners::{
 };
 use crate::litellm::release::{self, MARKERS, Release};
 use crate::litellm::sites::{
-    ACCESS_GROUPS, Choice, Group, Names, PERMISSIONS, Site, SiteTable, TABLES, TOOLSETS,
+    ACCESS_GROUPS, Choice, Group, Names, OAUTH_CLIENTS, PERMISSIONS, Site, SiteTable, TABLES,
+    TOOLSETS,
 };
 
 /// The table that says which servers exist.
@@ -29,9 +30,6 @@ pub(super) const SERVER_ID: &str = "server_id";
 /// Source: migrations `20250806095134_rename_alias_to_server_name_mcp_table` (before it there was
 /// `alias` alone) and `20260319000000` (`approval_status`) of litellm-proxy-extras.
 pub(super) const SERVER_COLUMNS: [&str; 3] = ["server_name", "alias", "approval_status"];
-
-/// The table with the OAuth clients of servers that have no row, by the server's id.
-pub(super) const OAUTH_CLIENTS: &str = "LiteLLM_MCPServerOAuthClient";
 
 /// The table with what a proxy keeps of its config, by section. Its values hold secrets.
 pub(super) const CONFIG: (&str, &str) = ("LiteLLM_Config", "param_name");
@@ -120,15 +118,16 @@ impl fmt::Display for Database {
 pub enum Purpose {
     /// Only `SELECT`.
     Read,
-    /// `SELECT`, and `UPDATE` on the columns that name servers.
+    /// `SELECT`, and `UPDATE` on the columns that name servers; of whole rows also `INSERT` and
+    /// `DELETE`.
     Write,
 }
 
-/// A group of places that is left out, though nobody said so.
+/// A table that is left out, though nobody said so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeftOut {
-    /// The group.
-    pub group: Group,
+    /// The table.
+    pub table: &'static SiteTable,
     /// Why, in words.
     pub why: &'static str,
 }
@@ -166,8 +165,8 @@ struct Table {
 #[derive(Debug)]
 struct Column {
     sql_type: String,
-    selectable: bool,
-    updatable: bool,
+    /// What this role may do with it; to delete rows is a privilege on the whole table.
+    privileges: BTreeSet<Privilege>,
 }
 
 // One statement, as each takes two round trips: the columns of the tables, and after them, named with
@@ -176,13 +175,14 @@ const COLUMNS: &str = r"
 SELECT NULL, c.relname::text, a.attname::text, format_type(a.atttypid, NULL),
        has_column_privilege(c.oid, a.attnum, 'SELECT'),
        has_column_privilege(c.oid, a.attnum, 'UPDATE'),
-       row_security_active(c.oid), has_schema_privilege(n.oid, 'USAGE')
+       row_security_active(c.oid), has_schema_privilege(n.oid, 'USAGE'),
+       has_column_privilege(c.oid, a.attnum, 'INSERT'), has_table_privilege(c.oid, 'DELETE')
 FROM pg_class AS c
 JOIN pg_namespace AS n ON n.oid = c.relnamespace
 JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 WHERE n.nspname = $1 AND c.relkind IN ('r', 'p') AND (c.relname = ANY ($2) OR a.attname = $3)
 UNION ALL
-SELECT n.nspname::text, c.relname::text, a.attname::text, NULL, NULL, NULL, NULL, NULL
+SELECT n.nspname::text, c.relname::text, a.attname::text, NULL, NULL, NULL, NULL, NULL, NULL, NULL
 FROM pg_constraint AS k
 JOIN pg_class AS c ON c.oid = k.conrelid
 JOIN pg_namespace AS n ON n.oid = c.relnamespace
@@ -239,7 +239,7 @@ impl Schema {
         let known: Vec<&str> = OWNER_TABLES
             .iter()
             .map(|owner| owner.table)
-            .chain([SERVER_TABLE, OAUTH_CLIENTS])
+            .chain([SERVER_TABLE])
             .chain(TABLES.map(|table| table.table))
             .chain(AROUND.iter().map(|(table, _)| *table))
             .chain(MARKERS.iter().map(|marker| marker.table))
@@ -265,12 +265,18 @@ impl Schema {
             may_use = row.get(7);
             let table = tables.entry(table).or_default();
             table.hides_rows = row.get(6);
+            let asked = [
+                (4, Privilege::Select),
+                (5, Privilege::Update),
+                (8, Privilege::Insert),
+                (9, Privilege::Delete),
+            ];
+            let given = asked.into_iter().filter(|(at, _)| row.get(*at));
             table.columns.insert(
                 column,
                 Column {
                     sql_type: row.get(3),
-                    selectable: row.get(4),
-                    updatable: row.get(5),
+                    privileges: given.map(|(_, privilege)| privilege).collect(),
                 },
             );
         }
@@ -308,6 +314,8 @@ impl Schema {
             }
             let why = if table.sites.iter().all(|s| !self.has(table.table, s.column)) {
                 Some("this LiteLLM has no such table")
+            } else if !table.may_change() && !choice.configs_known {
+                Some("which servers a config.yaml names is not known")
             } else if choice.by_name || table.group != Group::Defaults {
                 None
             } else if !self.may(table, purpose) {
@@ -317,21 +325,20 @@ impl Schema {
             };
             match why {
                 None => self.sites.push(table),
-                Some(why) => self.left_out.push(LeftOut {
-                    group: table.group,
-                    why,
-                }),
+                Some(why) => self.left_out.push(LeftOut { table, why }),
             }
         }
     }
 
     fn may(&self, table: &SiteTable, purpose: Purpose) -> bool {
-        let may = |column: &str, write: bool| {
+        let may = |column: &str, privilege: Privilege| {
             let column = self.column(table.table, column);
-            column.is_none_or(|c| c.selectable && (c.updatable || !write))
+            column.is_none_or(|column| column.privileges.contains(&privilege))
         };
-        let write = purpose == Purpose::Write;
-        may(table.key, false) && table.sites.iter().all(|site| may(site.column, write))
+        let reads = |column: &str| may(column, Privilege::Select);
+        let writes = |column: &str| purpose == Purpose::Read || may(column, Privilege::Update);
+        let mut columns = table.sites.iter().map(|site| site.column);
+        reads(table.key) && columns.all(|column| reads(column) && writes(column))
     }
 
     /// The tables that are looked at.
@@ -340,7 +347,7 @@ impl Schema {
         &self.sites
     }
 
-    /// The groups of places that are left out, though nobody said so.
+    /// The tables that are left out, though nobody said so.
     #[must_use]
     pub fn left_out(&self) -> &[LeftOut] {
         &self.left_out
@@ -376,7 +383,7 @@ impl Schema {
         let columns = self.tables.get(table.table).into_iter();
         columns
             .flat_map(|table| &table.columns)
-            .filter(|(name, column)| column.selectable && !is_site(name))
+            .filter(|(name, _)| self.may_read(table.table, name) && !is_site(name))
             .map(|(name, _)| name.as_str())
             .collect()
     }
@@ -390,7 +397,8 @@ impl Schema {
 
     /// Whether the table is here, has the column, and this role may read it.
     pub(super) fn may_read(&self, table: &str, column: &str) -> bool {
-        self.column(table, column).is_some_and(|c| c.selectable)
+        let column = self.column(table, column);
+        column.is_some_and(|column| column.privileges.contains(&Privilege::Select))
     }
 
     /// Whether the table is here and has the column.
@@ -491,7 +499,7 @@ impl Schema {
     }
 
     /// Every column that is read of a table that is here.
-    fn columns_read(&self) -> Vec<(&'static str, Vec<&'static str>)> {
+    fn columns_read(&self, purpose: Purpose) -> Vec<(&'static str, Vec<&str>)> {
         let mut read = vec![(
             SERVER_TABLE,
             [SERVER_ID].into_iter().chain(SERVER_COLUMNS).collect(),
@@ -501,6 +509,9 @@ impl Schema {
                 let mut columns = vec![table.key];
                 columns.extend(table.sites.iter().map(|site| site.column));
                 columns.dedup();
+                if purpose == Purpose::Write && writes_whole_rows(table) {
+                    columns = self.columns(table.table);
+                }
                 read.push((table.table, columns));
             }
         }
@@ -526,10 +537,8 @@ impl Schema {
     }
 
     fn check_privileges(&self, database: &Database, purpose: Purpose) -> Result<(), Failure> {
-        let lacking = |column: &Column, privilege: Privilege| match privilege {
-            Privilege::Select => !column.selectable,
-            Privilege::Update => !column.updatable,
-        };
+        let lacking =
+            |column: &Column, privilege: Privilege| !column.privileges.contains(&privilege);
         let grants = self.grants_where(database, purpose, &database.user, lacking);
         let Some(first) = grants.first() else {
             return Ok(());
@@ -559,10 +568,12 @@ impl Schema {
         )];
         let needed = self.grants_where(database, purpose, role, |_, _| true);
         grants.extend(needed.into_iter().map(|grant| grant.sql));
-        let mut also = vec![(OAUTH_CLIENTS, vec![SERVER_ID]), (CONFIG.0, vec![CONFIG.1])];
+        let clients = (OAUTH_CLIENTS.table, vec![OAUTH_CLIENTS.key]);
+        let mut also = vec![clients, (CONFIG.0, vec![CONFIG.1])];
         if purpose == Purpose::Write {
             let beside = |table: &&'static SiteTable| (table.table, self.columns_beside(table));
-            also.extend(self.sites.iter().map(beside));
+            let lists = self.sites.iter().filter(|table| table.each().is_none());
+            also.extend(lists.map(beside));
         }
         for (table, columns) in also {
             let columns = columns.into_iter().filter(|name| self.has(table, name));
@@ -583,13 +594,18 @@ impl Schema {
         is_meant: impl Fn(&Column, Privilege) -> bool,
     ) -> Vec<Grant> {
         let mut grants = Vec::new();
-        for (table, read) in self.columns_read() {
+        for (table, read) in self.columns_read(purpose) {
             let of_table = self.sites.iter().find(|site| site.table == table);
-            let written = match of_table.filter(|_| purpose == Purpose::Write) {
-                Some(table) => self.written(table),
-                None => Vec::new(),
-            };
-            for (privilege, columns) in [(Privilege::Select, read), (Privilege::Update, written)] {
+            let mut needed = vec![(Privilege::Select, read)];
+            if let Some(table) = of_table.filter(|_| purpose == Purpose::Write) {
+                // To lock a whole row takes UPDATE on a column of it.
+                needed.push((Privilege::Update, self.written(table)));
+                if writes_whole_rows(table) {
+                    needed.push((Privilege::Insert, self.columns(table.table)));
+                    needed.push((Privilege::Delete, vec![table.key]));
+                }
+            }
+            for (privilege, columns) in needed {
                 let columns = columns.into_iter().filter(|name| {
                     let column = self.column(table, name);
                     column.is_some_and(|column| is_meant(column, privilege))
@@ -601,6 +617,15 @@ impl Schema {
             }
         }
         grants
+    }
+
+    /// Every column of a table.
+    fn columns(&self, table: &str) -> Vec<&str> {
+        let columns = self.tables.get(table).into_iter();
+        columns
+            .flat_map(|table| table.columns.keys())
+            .map(String::as_str)
+            .collect()
     }
 
     /// The columns of `table` that a repair may write.
@@ -617,7 +642,7 @@ impl Schema {
     /// A row that row security hides is a server taken for deleted, or a grant never looked at.
     fn check_row_security(&self, database: &Database) -> Result<(), Failure> {
         let hidden = self
-            .columns_read()
+            .columns_read(Purpose::Read)
             .into_iter()
             .map(|(table, _)| table)
             .find(|table| self.tables.get(*table).is_some_and(|t| t.hides_rows));
@@ -635,6 +660,11 @@ impl Schema {
     }
 }
 
+/// Whether a repair deletes rows of the table.
+fn writes_whole_rows(table: &SiteTable) -> bool {
+    table.each().is_some() && table.may_change()
+}
+
 /// A statement that gives a role something on a table.
 struct Grant {
     table: &'static str,
@@ -642,10 +672,12 @@ struct Grant {
     sql: String,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Privilege {
     Select,
     Update,
+    Insert,
+    Delete,
 }
 
 impl Privilege {
@@ -653,6 +685,8 @@ impl Privilege {
         match self {
             Self::Select => "SELECT",
             Self::Update => "UPDATE",
+            Self::Insert => "INSERT",
+            Self::Delete => "DELETE",
         }
     }
 }
@@ -664,10 +698,15 @@ fn grant(
     table: &'static str,
     role: &str,
 ) -> Grant {
+    let columns = match privilege {
+        Privilege::Select | Privilege::Update | Privilege::Insert => {
+            format!(" ({})", columns.join(", "))
+        }
+        Privilege::Delete => String::new(),
+    };
     let sql = format!(
-        "GRANT {} ({}) ON {}.{} TO {};",
+        "GRANT {}{columns} ON {}.{} TO {};",
         privilege.sql(),
-        columns.join(", "),
         ident(&database.schema),
         ident(table),
         ident(role)

@@ -6,13 +6,11 @@ use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row as _};
 
 use super::read::{column_or, texts_or_none};
-use super::schema::{
-    CONFIG, OAUTH_CLIENTS, SERVER_COLUMNS, SERVER_ID, SERVER_SCOPE, SERVER_TABLE, Schema,
-};
+use super::schema::{CONFIG, SERVER_COLUMNS, SERVER_ID, SERVER_SCOPE, SERVER_TABLE, Schema};
 use super::sql::{failed, ident, statement};
 use crate::failure::Failure;
 use crate::litellm::server::{Server, Signs};
-use crate::litellm::sites::TOOLSETS;
+use crate::litellm::sites::{OAUTH_CLIENTS, TOOLSETS};
 
 /// What there is.
 #[derive(Debug, Default)]
@@ -49,7 +47,7 @@ pub async fn told(connection: &mut PgConnection, schema: &Schema) -> Result<Told
     if schema.has(TOOLSETS.table, TOOLSETS.key) {
         statements.push(TOOLSET_IDS);
     }
-    if schema.may_read(OAUTH_CLIENTS, SERVER_ID) {
+    if schema.may_read(OAUTH_CLIENTS.table, OAUTH_CLIENTS.key) {
         statements.push(CLIENTS);
     }
     if schema.may_read(config, param) {
@@ -69,7 +67,7 @@ pub async fn told(connection: &mut PgConnection, schema: &Schema) -> Result<Told
         ("{servers}", ident(SERVER_TABLE)),
         ("{key}", ident(TOOLSETS.key)),
         ("{toolsets}", ident(TOOLSETS.table)),
-        ("{clients}", ident(OAUTH_CLIENTS)),
+        ("{clients}", ident(OAUTH_CLIENTS.table)),
         ("{config}", ident(config)),
         ("{param}", ident(param)),
     ];

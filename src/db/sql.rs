@@ -40,30 +40,37 @@ pub(super) const RARE: &str = "CASE WHEN {never} THEN 1 ELSE 0 END = 0";
 ///
 /// Source: PostgreSQL 17 manual, appendix A, "PostgreSQL Error Codes".
 pub(super) fn failed(doing: &'static str) -> impl FnOnce(Error) -> Failure {
-    move |error| {
-        let state = error
-            .as_database_error()
-            .and_then(DatabaseError::code)
-            .map(std::borrow::Cow::into_owned);
-        let message = match error.as_database_error() {
-            Some(e) => e.message().to_owned(),
-            None => error.to_string(),
-        };
-        let message = format!("cannot {doing}: {message}");
-        match state.as_deref() {
-            Some("55P03" | "40P01" | "40001") => Failure::new(Kind::Busy, message).hint(
-                "somebody else is writing the same rows; run it again, or raise --lock-timeout",
-            ),
-            Some("42501") => Failure::new(Kind::Access, message)
-                .hint("grant this role what the statement needs, or use another role"),
-            Some("25006") => Failure::new(Kind::Refused, message)
-                .hint("a replica cannot be written; point --db-url at the primary server"),
-            Some("57014") => Failure::new(Kind::Error, message)
-                .hint("raise --statement-timeout, unless somebody cancelled the statement"),
-            Some("57P01" | "57P02" | "57P03") => Failure::new(Kind::Error, message)
-                .hint("the server ended the session and nothing was written; run it again"),
-            _ => Failure::new(Kind::Error, message),
+    move |error| match error.as_database_error() {
+        Some(said) => failure(doing, said.code().as_deref(), said.message()),
+        None => failure(doing, None, &error.to_string()),
+    }
+}
+
+/// The same of a statement over secrets, which the server's words may quote: only its code is told.
+pub(super) fn failed_over_secrets(doing: &'static str) -> impl FnOnce(Error) -> Failure {
+    move |error| match error.as_database_error().map(DatabaseError::code) {
+        Some(code) => {
+            let code = code.unwrap_or_default();
+            failure(doing, Some(&*code), &format!("the server says {code}"))
         }
+        None => failure(doing, None, &error.to_string()),
+    }
+}
+
+fn failure(doing: &'static str, state: Option<&str>, message: &str) -> Failure {
+    let message = format!("cannot {doing}: {message}");
+    match state {
+        Some("55P03" | "40P01" | "40001") => Failure::new(Kind::Busy, message)
+            .hint("somebody else is writing the same rows; run it again, or raise --lock-timeout"),
+        Some("42501") => Failure::new(Kind::Access, message)
+            .hint("grant this role what the statement needs, or use another role"),
+        Some("25006") => Failure::new(Kind::Refused, message)
+            .hint("a replica cannot be written; point --db-url at the primary server"),
+        Some("57014") => Failure::new(Kind::Error, message)
+            .hint("raise --statement-timeout, unless somebody cancelled the statement"),
+        Some("57P01" | "57P02" | "57P03") => Failure::new(Kind::Error, message)
+            .hint("the server ended the session and nothing was written; run it again"),
+        _ => Failure::new(Kind::Error, message),
     }
 }
 

@@ -8,6 +8,7 @@ use super::holders;
 use super::read::{self, path, value};
 use super::schema::Schema;
 use super::sql::{failed, ident, statement};
+use super::whole;
 use crate::failure::{Failure, Kind};
 use crate::litellm::row::{Row, Value};
 use crate::litellm::sites::{Shape, Site, SiteTable};
@@ -77,6 +78,9 @@ pub async fn enter(
 ) -> Result<(), Failure> {
     read::cells(connection, schema, table, &[]).await?;
     holders::holders(connection, schema, table, &[]).await?;
+    if table.each().is_some() && table.may_change() {
+        return whole::enter(connection, table).await;
+    }
     for site in schema
         .sites(table)
         .into_iter()
@@ -87,7 +91,7 @@ pub async fn enter(
     Ok(())
 }
 
-/// Writes `changes`, whose rows this transaction has locked.
+/// Writes `changes`, whose rows this transaction has locked; of whole rows those that they carry.
 ///
 /// # Errors
 ///
@@ -98,6 +102,9 @@ pub async fn apply(
     table: &'static SiteTable,
     changes: &[Change],
 ) -> Result<(), Failure> {
+    if table.each().is_some() {
+        return whole::write(connection, table, changes).await;
+    }
     for site in schema.sites(table) {
         let columns: Vec<(&str, &ColumnChange)> = changes
             .iter()
@@ -145,6 +152,10 @@ pub async fn verify(
 ) -> Result<Vec<Row>, Failure> {
     let keys = keys(changes);
     let stored = read::cells(connection, schema, table, &keys).await?;
+    if table.each().is_some() {
+        whole::verify(connection, table, changes, &stored).await?;
+        return Ok(stored);
+    }
     let locked: HashMap<&str, &Row> = locked.iter().map(|row| (row.key.as_str(), row)).collect();
     let found: HashMap<&str, &Row> = stored.iter().map(|row| (row.key.as_str(), row)).collect();
     for change in changes {
@@ -188,7 +199,7 @@ SELECT t.{key}, encode(sha256(convert_to(ROW({rest})::text, 'UTF8')), 'hex')
 FROM {table} AS t WHERE t.{key} = ANY ($1)";
 
 /// A fingerprint, by key, of all columns of the rows of `changes` that name no servers, as far as
-/// this role may read them.
+/// this role may read them. Of whole rows there is none: nothing of them is left, or all is compared.
 ///
 /// # Errors
 ///
@@ -202,7 +213,7 @@ pub async fn fingerprints(
     let columns = schema.columns_beside(table).into_iter();
     let mut rest: Vec<String> = columns.map(|c| format!("t.{}", ident(c))).collect();
     rest.extend(beside_paths(table));
-    if rest.is_empty() || changes.is_empty() {
+    if rest.is_empty() || changes.is_empty() || table.each().is_some() {
         return Ok(BTreeMap::new());
     }
     let sql = statement(
@@ -246,6 +257,8 @@ async fn update(
         Shape::TextArray => NEW_TEXT_ARRAY,
         Shape::JsonKeys => NEW_JSON_KEYS,
         Shape::JsonArray | Shape::JsonTools => NEW_JSON,
+        // Written as a whole, and nothing within it.
+        Shape::Rows { .. } => return Ok(0),
     };
     let at_path = if site.path.is_empty() {
         "{new}"

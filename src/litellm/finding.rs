@@ -6,7 +6,7 @@ use super::access::{self, World};
 use super::emptied::{IfEmptied, if_emptied};
 use super::notes::Note;
 use super::owners::Owner;
-use super::row::{Cell, Malformed, Row};
+use super::row::{Cell, Malformed, Row, Value};
 use super::server::{Resolution, ServerCatalog, Successor};
 use super::sites::{Group, Names, SiteTable};
 
@@ -53,6 +53,8 @@ pub struct Finding {
     pub reference: Option<String>,
     /// The config server whose former id the reference is.
     pub successor: Option<Successor>,
+    /// How many rows of the database it stands for, where it is the server of whole rows.
+    pub rows: Option<u64>,
     /// Whether removing the column's stale references would take the owners' last grant.
     pub last_grant: bool,
 }
@@ -111,6 +113,7 @@ fn audit_cell(table: &SiteTable, row: &Row, cell: &Cell, catalog: &ServerCatalog
         column: cell.site.name,
         reference: reference.map(str::to_owned),
         successor: reference.and_then(|reference| catalog.successor(reference)),
+        rows: cell.stored.as_ref().ok().and_then(Value::rows),
         last_grant,
     };
     let value = match &cell.stored {

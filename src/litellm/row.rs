@@ -19,6 +19,41 @@ pub enum Value {
     Keys(BTreeMap<String, Vec<String>>),
     /// A `jsonb` array of tools in stored order, duplicates kept.
     Tools(Vec<Tool>),
+    /// The number of rows by server; that of a row of ours is one server, or none any more.
+    Rows(BTreeMap<String, u64>),
+}
+
+/// A whole row as the JSON text that PostgreSQL makes of it. It holds secrets: it goes into a journal and
+/// comes out of one, and nowhere else.
+#[derive(Clone, PartialEq, Eq)]
+pub struct WholeRow(String);
+
+impl WholeRow {
+    /// Takes the JSON text of a row.
+    #[must_use]
+    pub fn new(json: String) -> Self {
+        Self(json)
+    }
+
+    /// The JSON text, for the journal and the database alone.
+    #[must_use]
+    pub fn json(&self) -> &str {
+        &self.0
+    }
+
+    /// A column of type `text`; `None` where the row has none such.
+    #[must_use]
+    pub fn text(&self, column: &str) -> Option<String> {
+        let row: Json = serde_json::from_str(&self.0).ok()?;
+        Some(row.get(column)?.as_str()?.to_owned())
+    }
+}
+
+/// By hand: nothing of it is ever printed.
+impl fmt::Debug for WholeRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WholeRow(..)")
+    }
 }
 
 /// A tool of a server.
@@ -55,6 +90,8 @@ pub enum Malformed {
     NotTools,
     /// An object with a value that is no list of strings.
     NotToolLists,
+    /// An object with a value that is no number of rows.
+    NotNumbers,
     /// JSON nested too deep, or with a number too large, to be read.
     Unreadable,
 }
@@ -73,6 +110,7 @@ impl fmt::Display for Malformed {
             Self::NotToolLists => {
                 f.write_str("a value of the JSON object is not a list of tool names")
             }
+            Self::NotNumbers => f.write_str("a value of the JSON object is not a number of rows"),
             Self::Unreadable => {
                 f.write_str("the JSON cannot be read: nested too deep, or a number too large")
             }
@@ -128,31 +166,49 @@ impl Value {
         match shape {
             Shape::TextArray => parse_array(&json),
             Shape::JsonArray => parse_json_array(json, Malformed::NotStrings).map(Self::Array),
-            Shape::JsonKeys => parse_keys(json),
+            Shape::JsonKeys => parse_object(json, Malformed::NotToolLists).map(Self::Keys),
+            Shape::Rows { .. } => parse_object(json, Malformed::NotNumbers).map(Self::Rows),
             Shape::JsonTools => parse_json_array(json, Malformed::NotTools).map(Self::Tools),
         }
     }
 
-    /// The value as JSON: an array of strings, an object of such arrays, or an array of tools.
+    /// The value as JSON: an array of strings, an object of such arrays, an array of tools, or an
+    /// object of numbers.
     #[must_use]
     pub fn to_json(&self) -> Json {
         match self {
             Self::Array(references) => Json::from(references.clone()),
             Self::Keys(tools) => serde_json::json!(tools),
             Self::Tools(tools) => serde_json::json!(tools),
+            Self::Rows(rows) => serde_json::json!(rows),
+        }
+    }
+
+    /// So many rows of a server.
+    #[must_use]
+    pub fn of_rows(server: &str, rows: u64) -> Self {
+        let some = (rows > 0).then(|| (server.to_owned(), rows));
+        Self::Rows(some.into_iter().collect())
+    }
+
+    /// The number of rows, where that is what it is.
+    #[must_use]
+    pub fn rows(&self) -> Option<u64> {
+        match self {
+            Self::Rows(rows) => Some(rows.values().sum()),
+            Self::Array(_) | Self::Keys(_) | Self::Tools(_) => None,
         }
     }
 
     /// The references held, in stored order for an array and in key order for an object.
     pub fn references(&self) -> impl Iterator<Item = &str> {
-        let (array, keys, tools) = match self {
-            Self::Array(references) => (references.as_slice(), None, [].as_slice()),
-            Self::Keys(keys) => ([].as_slice(), Some(keys), [].as_slice()),
-            Self::Tools(tools) => ([].as_slice(), None, tools.as_slice()),
+        let references: Box<dyn Iterator<Item = &String>> = match self {
+            Self::Array(references) => Box::new(references.iter()),
+            Self::Keys(keys) => Box::new(keys.keys()),
+            Self::Tools(tools) => Box::new(tools.iter().map(|tool| &tool.server_id)),
+            Self::Rows(rows) => Box::new(rows.keys()),
         };
-        let keys = keys.into_iter().flat_map(BTreeMap::keys);
-        let tools = tools.iter().map(|tool| &tool.server_id);
-        array.iter().chain(keys).chain(tools).map(String::as_str)
+        references.map(String::as_str)
     }
 
     /// Whether no reference is held.
@@ -178,6 +234,10 @@ impl Value {
             Self::Tools(tools) => {
                 let left = tools.iter().filter(|tool| !gone(&tool.server_id));
                 Self::Tools(left.cloned().collect())
+            }
+            Self::Rows(rows) => {
+                let left = rows.iter().filter(|(server, _)| !gone(server));
+                Self::Rows(left.map(|(server, rows)| (server.clone(), *rows)).collect())
             }
         }
     }
@@ -240,6 +300,8 @@ impl Value {
                 }
                 Self::Tools(left)
             }
+            // Whose rows they would become may have such rows already.
+            Self::Rows(rows) => Self::Rows(rows.clone()),
         }
     }
 }
@@ -283,13 +345,15 @@ fn parse_array(json: &Json) -> Stored {
     references.map(Value::Array).ok_or(Malformed::NullElement)
 }
 
-fn parse_keys(json: Json) -> Stored {
+/// SQL NULL and JSON `null` are an object without keys.
+fn parse_object<T: DeserializeOwned>(
+    json: Json,
+    otherwise: Malformed,
+) -> Result<BTreeMap<String, T>, Malformed> {
     if json.is_null() {
-        Ok(Value::Keys(BTreeMap::new()))
+        Ok(BTreeMap::new())
     } else if json.is_object() {
-        serde_json::from_value(json)
-            .map(Value::Keys)
-            .map_err(|_| Malformed::NotToolLists)
+        serde_json::from_value(json).map_err(|_| otherwise)
     } else {
         Err(Malformed::NotAnObject(kind_of(&json)))
     }
@@ -418,6 +482,26 @@ mod tests {
             array(r#"{"a":[]}"#),
             Err(Malformed::NotAnArray("an object"))
         );
+    }
+
+    #[test]
+    fn the_rows_of_a_server_are_one_reference() {
+        let rows = |text: &str| Value::parse(Shape::Rows { each: "user_id" }, Some(text));
+        let value = rows(r#"{"gone":12}"#).unwrap();
+        assert_eq!(value.references().collect::<Vec<_>>(), ["gone"]);
+        assert_eq!(value.rows(), Some(12));
+        assert!(value.without(|r| r == "gone").is_empty());
+        assert_eq!(value.renamed(|_| Some("new")), value);
+        assert_eq!(rows("{}").unwrap().rows(), Some(0));
+        assert_eq!(rows(r#"{"gone":-1}"#), Err(Malformed::NotNumbers));
+    }
+
+    #[test]
+    fn nothing_of_a_whole_row_is_printed() {
+        let row = WholeRow::new(r#"{"user_id":"ada","credential_b64":"s3cret"}"#.to_owned());
+        assert_eq!(format!("{row:?}"), "WholeRow(..)");
+        assert_eq!(row.text("user_id").as_deref(), Some("ada"));
+        assert_eq!(row.text("nothing"), None);
     }
 
     #[test]

@@ -294,7 +294,7 @@ impl ServerCatalog {
         let new = self.remap(reference)?;
         match names {
             Names::Servers => Some(new.to_owned()),
-            Names::ServerIds => {
+            Names::ServerIds | Names::ConfigServerIds => {
                 let mut ids = self.expand(new).into_iter();
                 ids.next().filter(|_| ids.next().is_none())
             }
@@ -307,11 +307,10 @@ impl ServerCatalog {
     pub fn resolve_as(&self, names: Names, reference: &str) -> Resolution {
         let resolution = match names {
             Names::Servers => self.resolve_any(reference, self.served.get(reference)),
-            Names::ServerIds if self.ids.contains_key(reference) => {
-                self.resolve_any(reference, self.ids.get(reference))
-            }
-            Names::ServerIds if self.served.contains_key(reference) => Resolution::OnlyAName,
-            Names::ServerIds => self.resolve_any(reference, None),
+            Names::ServerIds | Names::ConfigServerIds => match self.ids.get(reference) {
+                None if self.served.contains_key(reference) => Resolution::OnlyAName,
+                known => self.resolve_any(reference, known),
+            },
             Names::Toolsets if self.toolsets.contains(reference) => Resolution::Live,
             Names::Toolsets if self.kept.contains(reference) => Resolution::Kept,
             Names::Toolsets => Resolution::Stale,
@@ -450,7 +449,9 @@ impl ServerCatalog {
         let mut all: BTreeSet<String> = self.kept.clone();
         match names {
             Names::Servers => all.extend(live(&self.served).into_iter().chain(words())),
-            Names::ServerIds => all.extend(live(&self.ids).into_iter().chain(words())),
+            Names::ServerIds | Names::ConfigServerIds => {
+                all.extend(live(&self.ids).into_iter().chain(words()));
+            }
             Names::Toolsets => all.extend(self.toolsets.iter().cloned()),
         }
         all.into_iter().collect()

@@ -14,6 +14,12 @@ pub enum Shape {
     /// `jsonb` with an array of tools, objects of `server_id` and `tool_name`; the references are
     /// the former.
     JsonTools,
+    /// `text`: the reference is the row's own, as its server is gone all of the row is stale. All
+    /// rows of a server are one to this tool, with the server's id for its key.
+    Rows {
+        /// The column that tells the rows of a server apart.
+        each: &'static str,
+    },
 }
 
 /// What a place's references are, and how LiteLLM resolves them there.
@@ -23,6 +29,9 @@ pub enum Names {
     Servers,
     /// Servers, by id alone.
     ServerIds,
+    /// Servers of a `config.yaml`, by id alone. They have no row by design, so they are only looked
+    /// at where the configs are known, and only ever reported.
+    ConfigServerIds,
     /// Toolsets, by id. One that is gone is only ever reported: LiteLLM denies whoever names it, so
     /// taking it away lifts that.
     Toolsets,
@@ -64,6 +73,7 @@ impl Site {
     pub fn sql_type(&self) -> &'static str {
         match self.shape {
             Shape::TextArray => "text[]",
+            Shape::Rows { .. } => "text",
             Shape::JsonArray | Shape::JsonKeys | Shape::JsonTools => "jsonb",
         }
     }
@@ -71,7 +81,10 @@ impl Site {
     /// Whether a repair may change it.
     #[must_use]
     pub fn may_change(&self) -> bool {
-        self.names != Names::Toolsets
+        match self.names {
+            Names::Servers | Names::ServerIds => true,
+            Names::ConfigServerIds | Names::Toolsets => false,
+        }
     }
 }
 
@@ -86,6 +99,8 @@ pub enum Group {
     Toolsets,
     /// What every new key is given, and which servers are public.
     Defaults,
+    /// The secrets that users keep for a server, and proxies for one of a `config.yaml`.
+    Credentials,
 }
 
 impl Group {
@@ -97,7 +112,15 @@ impl Group {
             Self::AccessGroups => "access-groups",
             Self::Toolsets => "toolsets",
             Self::Defaults => "defaults",
+            Self::Credentials => "credentials",
         }
+    }
+
+    /// Whether a command looks at it without being told to. Credentials are not references among
+    /// others: what is stale there is a row to delete.
+    #[must_use]
+    pub fn is_default(self) -> bool {
+        self != Self::Credentials
     }
 }
 
@@ -109,13 +132,20 @@ pub struct Choice {
     /// Whether the operator named them: one that this role may not look at is then an error, and
     /// else it is left out.
     pub by_name: bool,
+    /// Whether every server of a `config.yaml` is known.
+    pub configs_known: bool,
 }
 
 impl Default for Choice {
     fn default() -> Self {
         Self {
-            groups: TABLES.map(|table| table.group).into(),
+            groups: TABLES
+                .map(|table| table.group)
+                .into_iter()
+                .filter(|group| group.is_default())
+                .collect(),
             by_name: false,
+            configs_known: false,
         }
     }
 }
@@ -127,7 +157,7 @@ pub struct SiteTable {
     pub group: Group,
     /// The table's name.
     pub table: &'static str,
-    /// The primary key, one column of type `text`.
+    /// The primary key, one column of type `text`; of [`Shape::Rows`] the server's id.
     pub key: &'static str,
     /// The key of the only row that matters, where others hold something else.
     pub row: Option<&'static str>,
@@ -247,6 +277,83 @@ pub const DEFAULTS: SiteTable = SiteTable {
     ],
 };
 
+/// What users keep for a server: tokens and keys.
+///
+/// Source: `schema.prisma` of litellm-proxy-extras 0.4.110, where `(user_id, server_id)` is unique, and
+/// LiteLLM 1.109.1 `mcp_server/db.py`, `delete_mcp_server`: nothing links these rows to the server, and it
+/// takes them away as well as it can after the server is gone, as older ones do not.
+pub const USER_CREDENTIALS: SiteTable = rows(
+    "LiteLLM_MCPUserCredentials",
+    &[server_of_rows("user_id", Names::ServerIds)],
+);
+
+/// What users keep for a server: environment variables. The source is the same.
+pub const USER_VARIABLES: SiteTable = rows(
+    "LiteLLM_MCPUserEnvVars",
+    &[server_of_rows("user_id", Names::ServerIds)],
+);
+
+/// The clients that proxies have registered for servers of a `config.yaml`.
+///
+/// Source: LiteLLM 1.109.1 `mcp_server/db.py`, `get_mcp_server_oauth_client_credentials`: for servers
+/// that have no row.
+pub const OAUTH_CLIENTS: SiteTable = rows(
+    "LiteLLM_MCPServerOAuthClient",
+    &[server_of_rows("server_id", Names::ConfigServerIds)],
+);
+
+/// A table of secrets kept for servers, by their ids.
+const fn rows(table: &'static str, sites: &'static [Site]) -> SiteTable {
+    SiteTable {
+        group: Group::Credentials,
+        table,
+        key: "server_id",
+        row: None,
+        touched: None,
+        sites,
+    }
+}
+
+const fn server_of_rows(each: &'static str, names: Names) -> Site {
+    Site {
+        names,
+        required: true,
+        ..column("server_id", Shape::Rows { each }, Empty::Harmless)
+    }
+}
+
+impl SiteTable {
+    /// The column that tells the rows of a server apart, where a server has several.
+    #[must_use]
+    pub fn each(&self) -> Option<&'static str> {
+        self.sites.iter().find_map(|site| match site.shape {
+            Shape::Rows { each } => Some(each),
+            Shape::TextArray | Shape::JsonArray | Shape::JsonKeys | Shape::JsonTools => None,
+        })
+    }
+
+    /// What people call it: the group, and of several tables in it which one.
+    #[must_use]
+    pub fn place(&self) -> String {
+        let group = self.group.name();
+        match self.group {
+            Group::Permissions | Group::AccessGroups | Group::Toolsets | Group::Defaults => {
+                group.to_owned()
+            }
+            Group::Credentials => {
+                let table = self.table.strip_prefix("LiteLLM_").unwrap_or(self.table);
+                format!("{group}: {table}")
+            }
+        }
+    }
+
+    /// Whether a repair may change any of it.
+    #[must_use]
+    pub fn may_change(&self) -> bool {
+        self.sites.iter().any(Site::may_change)
+    }
+}
+
 const DEFAULT_SERVERS: &str =
     "param_value.default_key_generate_params.object_permission.mcp_servers";
 
@@ -264,7 +371,15 @@ const fn column(name: &'static str, shape: Shape, empty: Empty) -> Site {
 }
 
 /// Every table whose rows name servers, in order of their names, which is the order of findings.
-pub const TABLES: [&SiteTable; 4] = [&ACCESS_GROUPS, &DEFAULTS, &TOOLSETS, &PERMISSIONS];
+pub const TABLES: [&SiteTable; 7] = [
+    &ACCESS_GROUPS,
+    &DEFAULTS,
+    &OAUTH_CLIENTS,
+    &TOOLSETS,
+    &USER_CREDENTIALS,
+    &USER_VARIABLES,
+    &PERMISSIONS,
+];
 
 /// The table of that name.
 #[must_use]

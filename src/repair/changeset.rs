@@ -8,13 +8,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value as Json;
 use sha2::{Digest as _, Sha256};
 
 use super::policy::{OnEmpty, Policy};
 use crate::litellm::config::hex;
-use crate::litellm::row::Value;
+use crate::litellm::row::{Value, WholeRow};
 use crate::litellm::sites::{self, Choice as Places, Group, Site, SiteTable};
 
 /// The version of the format.
@@ -29,6 +30,9 @@ pub struct Change {
     pub key: String,
     /// The columns that change, in the order of the table's sites; at least one.
     pub columns: Vec<ColumnChange>,
+    /// The rows that are deleted or put back, where that is the change. Empty in a plan and in a report,
+    /// which tell their number alone.
+    pub rows: Vec<WholeRow>,
 }
 
 /// What one column holds before and after.
@@ -55,7 +59,32 @@ impl Change {
             table: self.table,
             key: self.key.clone(),
             columns: self.columns.iter().map(inverse).collect(),
+            rows: self.rows.clone(),
         }
+    }
+
+    /// What may be told of it: the number of whole rows, and nothing that they hold.
+    #[must_use]
+    pub fn to_report(self) -> Self {
+        let rows = Vec::new();
+        Self { rows, ..self }
+    }
+
+    /// Whether it deletes rows.
+    #[must_use]
+    pub fn takes_rows(&self) -> bool {
+        let mut columns = self.columns.iter();
+        columns.any(|column| column.before.rows() > column.after.rows())
+    }
+
+    /// How many rows of the database it writes.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let rows = self.columns.iter().find_map(|column| {
+            let rows = column.before.rows()?.abs_diff(column.after.rows()?);
+            Some(usize::try_from(rows).unwrap_or(usize::MAX))
+        });
+        rows.unwrap_or(1)
     }
 }
 
@@ -102,6 +131,9 @@ pub struct Header {
     /// What the operator chose for lists that run empty; `None` in an undo.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_empty: Option<Choice>,
+    /// Whether the operator let whole rows be deleted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub delete_rows: bool,
     /// What the operator said that deleted servers are by now.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub remaps: BTreeMap<String, String>,
@@ -148,7 +180,10 @@ impl From<Choice> for Policy {
             },
             Choice::Clear => OnEmpty::Clear,
         };
-        Self { on_empty }
+        Self {
+            on_empty,
+            delete_rows: false,
+        }
     }
 }
 
@@ -164,6 +199,7 @@ impl Header {
             time,
             database,
             on_empty: None,
+            delete_rows: false,
             remaps: BTreeMap::new(),
             servers: None,
         }
@@ -184,6 +220,24 @@ struct RowLine {
     table: String,
     key: String,
     columns: BTreeMap<String, ColumnLine>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    rows: Vec<RowText>,
+}
+
+/// A whole row as text, for so it stays as PostgreSQL wrote it.
+#[derive(Serialize)]
+struct RowText(String);
+
+/// By hand, as the error of a derived one shows what it found.
+impl<'de> Deserialize<'de> for RowText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Json::deserialize(deserializer)? {
+            Json::String(text) => Ok(Self(text)),
+            Json::Null | Json::Bool(_) | Json::Number(_) | Json::Array(_) | Json::Object(_) => {
+                Err(D::Error::custom("a row is not the text of its JSON"))
+            }
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -205,12 +259,18 @@ impl From<&Change> for RowLine {
             table: change.table.table.to_owned(),
             key: change.key.clone(),
             columns: change.columns.iter().map(column).collect(),
+            rows: change
+                .rows
+                .iter()
+                .map(|row| RowText(row.json().to_owned()))
+                .collect(),
         }
     }
 }
 
 impl RowLine {
-    fn change(self) -> Result<Change, String> {
+    /// The change; `whole` where the file keeps the rows that were deleted or put back.
+    fn change(self, whole: bool) -> Result<Change, String> {
         let table = sites::table(&self.table)
             .ok_or_else(|| format!("this mcp-prune does not repair table \"{}\"", self.table))?;
         let mut columns = Vec::new();
@@ -234,11 +294,27 @@ impl RowLine {
                 self.table
             ));
         }
-        Ok(Change {
+        let rows = self.rows.into_iter();
+        let change = Change {
             table,
             key: self.key,
             columns,
-        })
+            rows: rows.map(|row| WholeRow::new(row.0)).collect(),
+        };
+        let kept = if whole && table.each().is_some() {
+            change.size()
+        } else {
+            0
+        };
+        if change.rows.len() == kept {
+            Ok(change)
+        } else {
+            Err(format!(
+                "it has {} rows of \"{}\" where there should be {kept}",
+                change.rows.len(),
+                self.table
+            ))
+        }
     }
 }
 
@@ -247,20 +323,32 @@ impl RowLine {
 pub struct Encoder {
     sum: String,
     rows: u64,
+    is_plan: bool,
 }
 
 impl Encoder {
     /// The first line.
     #[must_use]
     pub fn header(&mut self, header: Header) -> String {
+        self.is_plan = header.purpose == Purpose::Plan;
         self.line(&Line::Changeset(header))
     }
 
-    /// The line of a row.
+    /// Whether it is a plan that is being written.
+    #[must_use]
+    pub fn is_plan(&self) -> bool {
+        self.is_plan
+    }
+
+    /// The line of a row. A plan tells the number of whole rows and nothing of what they hold.
     #[must_use]
     pub fn row(&mut self, change: &Change) -> String {
         self.rows += 1;
-        self.line(&Line::Row(change.into()))
+        let mut line = RowLine::from(change);
+        if self.is_plan {
+            line.rows.clear();
+        }
+        self.line(&Line::Row(line))
     }
 
     /// The line after the last row.
@@ -358,7 +446,9 @@ impl Decoder {
             }
             Line::Row(row) if self.header.is_some() && !self.ended => {
                 self.rows += 1;
-                let change = row.change().map_err(damage)?;
+                let header = self.header.as_ref();
+                let whole = header.is_some_and(|header| header.purpose != Purpose::Plan);
+                let change = row.change(whole).map_err(damage)?;
                 self.groups.insert(change.table.group);
                 Some(change)
             }
@@ -422,6 +512,7 @@ impl Contents {
         Places {
             groups: self.groups.clone(),
             by_name: true,
+            configs_known: false,
         }
     }
 }
@@ -431,7 +522,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::litellm::sites::PERMISSIONS;
+    use crate::litellm::sites::{PERMISSIONS, USER_CREDENTIALS};
 
     fn header() -> Header {
         let database = Identity {
@@ -457,12 +548,21 @@ mod tests {
                 before,
                 after,
             }],
+            rows: vec![],
         }
     }
 
     fn written(changes: &[Change]) -> Vec<String> {
+        written_for(Purpose::Fix, changes)
+    }
+
+    fn written_for(purpose: Purpose, changes: &[Change]) -> Vec<String> {
         let mut encoder = Encoder::default();
-        let mut lines = vec![encoder.header(header())];
+        let header = Header {
+            purpose,
+            ..header()
+        };
+        let mut lines = vec![encoder.header(header)];
         lines.extend(changes.iter().map(|change| encoder.row(change)));
         lines.push(encoder.end());
         lines.push(encoder.committed("2026-01-02T03:04:06Z".to_owned()));
@@ -553,7 +653,61 @@ mod tests {
         assert!(damage.what.contains("LiteLLM_Elsewhere"), "{damage}");
     }
 
+    /// The deletion of all rows of a server.
+    fn deletion(rows: &[String]) -> Change {
+        let number = u64::try_from(rows.len()).unwrap();
+        Change {
+            table: &USER_CREDENTIALS,
+            key: "gone".to_owned(),
+            columns: vec![ColumnChange {
+                site: &USER_CREDENTIALS.sites[0],
+                before: Value::of_rows("gone", number),
+                after: Value::of_rows("gone", 0),
+            }],
+            rows: rows.iter().cloned().map(WholeRow::new).collect(),
+        }
+    }
+
+    #[test]
+    fn a_plan_tells_the_number_of_rows_and_a_journal_holds_them() {
+        let deletion = deletion(&[r#"{"credential_b64": "s3cret"}"#.to_owned()]);
+        let plan = written_for(Purpose::Plan, std::slice::from_ref(&deletion));
+        assert!(!plan.concat().contains("s3cret"), "{plan:?}");
+        let (changes, _) = read(&plan).unwrap();
+        assert_eq!((changes[0].size(), changes[0].rows.len()), (1, 0));
+
+        let journal = written(std::slice::from_ref(&deletion));
+        let (changes, _) = read(&journal).unwrap();
+        assert_eq!(changes, std::slice::from_ref(&deletion));
+        let damage = read(&written(&[deletion.to_report()])).unwrap_err();
+        assert!(
+            damage.what.contains("0 rows of") && damage.what.contains("should be 1"),
+            "{damage}"
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_row_is_told_without_it() {
+        let damage = serde_json::from_str::<RowText>(r#"["s3cret"]"#)
+            .err()
+            .unwrap();
+        assert!(!damage.to_string().contains("s3cret"), "{damage}");
+    }
+
     proptest! {
+        #[test]
+        fn any_rows_survive_and_their_deletion_inverted_puts_them_back(
+            rows in prop::collection::vec(".*", 1..4),
+        ) {
+            let deletion = deletion(&rows);
+            prop_assert!(deletion.takes_rows() && !deletion.inverse().takes_rows());
+            prop_assert_eq!(&deletion.inverse().inverse(), &deletion);
+            for change in [deletion.inverse(), deletion] {
+                let (read, _) = read(&written(std::slice::from_ref(&change))).unwrap();
+                prop_assert_eq!(read, vec![change]);
+            }
+        }
+
         #[test]
         fn any_change_survives_and_its_inverse_inverted_is_itself(
             key in ".*",

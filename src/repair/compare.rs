@@ -1,10 +1,11 @@
 //! A change, and the row as it is now: whether the one still fits the other.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use super::changeset::{Change, ColumnChange};
 use super::plan::{Reason, RowPlan};
-use crate::litellm::row::{Row, Stored, Value};
+use crate::litellm::row::{Row, Stored, Value, WholeRow};
 use crate::litellm::server::{Resolution, ServerCatalog};
 
 /// A column that is not as a plan or journal has it.
@@ -29,6 +30,8 @@ pub enum Found {
     NoRow,
     /// The column holds something else.
     Stored(Stored),
+    /// So many of the rows that were deleted or put back are there with something else in them.
+    OtherRows(usize),
     /// A reference that was to be removed is stale no longer.
     ServerBack(String),
     /// A reference that was to be removed would be held now.
@@ -41,7 +44,7 @@ impl Found {
     pub fn value(&self) -> Option<&Value> {
         match self {
             Self::Stored(stored) => stored.as_ref().ok(),
-            Self::NoRow | Self::ServerBack(_) | Self::WouldHold(_) => None,
+            Self::NoRow | Self::OtherRows(_) | Self::ServerBack(_) | Self::WouldHold(_) => None,
         }
     }
 
@@ -50,7 +53,7 @@ impl Found {
     pub fn name(&self) -> &'static str {
         match self {
             Self::NoRow => "row-gone",
-            Self::Stored(_) => "changed",
+            Self::Stored(_) | Self::OtherRows(_) => "changed",
             Self::ServerBack(_) => "server-back",
             Self::WouldHold(_) => "would-hold",
         }
@@ -64,6 +67,7 @@ impl fmt::Display for Found {
             Self::NoRow => f.write_str("the row is gone"),
             Self::Stored(Ok(_)) => f.write_str("changed"),
             Self::Stored(Err(malformed)) => malformed.fmt(f),
+            Self::OtherRows(rows) => write!(f, "{rows} of its rows hold something else by now"),
             Self::ServerBack(reference) => write!(f, "{reference} is stale no longer"),
             Self::WouldHold(reason) => write!(f, "would be held now: {reason}"),
         }
@@ -75,6 +79,8 @@ impl fmt::Display for Found {
 pub struct TakeBack {
     /// What to write; `None` where everything is back already or something else is there.
     pub change: Option<Change>,
+    /// How many rows of the database are back already.
+    pub back: usize,
     /// The columns that hold neither what the change wrote nor what it replaced.
     pub conflicts: Vec<Conflict>,
 }
@@ -96,6 +102,66 @@ pub fn take_back(made: &Change, row: Option<&Row>) -> TakeBack {
     let writes = conflicts.is_empty() && !inverse.columns.is_empty();
     TakeBack {
         change: writes.then_some(inverse),
+        back: usize::from(conflicts.is_empty() && !writes),
+        conflicts,
+    }
+}
+
+/// Compares `made`, a deletion of whole rows or what put such back, with the rows that are `there` in their
+/// place now; `each` tells them apart, and `row` how many rows the server has. A row that holds
+/// something else by now is left as it is, and the others are not.
+#[must_use]
+pub fn take_back_rows(
+    made: &Change,
+    each: &str,
+    row: Option<&Row>,
+    there: &[WholeRow],
+) -> TakeBack {
+    let found: HashMap<Option<String>, &WholeRow> =
+        there.iter().map(|row| (row.text(each), row)).collect();
+    let puts_back = made.takes_rows();
+    let (mut rows, mut back, mut others) = (Vec::new(), 0, 0);
+    for row in &made.rows {
+        match found.get(&row.text(each)) {
+            Some(found) if *found != row => others += 1,
+            found if found.is_some() == puts_back => back += 1,
+            Some(_) | None => rows.push(row.clone()),
+        }
+    }
+    let Some(column) = made.columns.first() else {
+        return TakeBack::default();
+    };
+    let cell = stored(row, column);
+    let before = cell.and_then(|cell| cell.as_ref().ok()?.rows());
+    let before = before.unwrap_or_default();
+    let number = u64::try_from(rows.len()).unwrap_or(u64::MAX);
+    let after = if puts_back {
+        before.saturating_add(number)
+    } else {
+        before.saturating_sub(number)
+    };
+    let mut conflicts = Vec::new();
+    if others > 0 {
+        conflicts.push(Conflict {
+            table: made.table.table,
+            row: made.key.clone(),
+            column: column.site.name,
+            expected: column.after.clone(),
+            found: Found::OtherRows(others),
+        });
+    }
+    TakeBack {
+        change: (!rows.is_empty()).then(|| Change {
+            table: made.table,
+            key: made.key.clone(),
+            columns: vec![ColumnChange {
+                site: column.site,
+                before: Value::of_rows(&made.key, before),
+                after: Value::of_rows(&made.key, after),
+            }],
+            rows,
+        }),
+        back,
         conflicts,
     }
 }
@@ -167,7 +233,7 @@ fn why_not(column: &ColumnChange, now: Option<&RowPlan>, catalog: &ServerCatalog
 mod tests {
     use super::*;
     use crate::litellm::row::Cell;
-    use crate::litellm::sites::PERMISSIONS;
+    use crate::litellm::sites::{PERMISSIONS, USER_CREDENTIALS};
 
     fn array(references: &[&str]) -> Value {
         Value::Array(references.iter().map(|r| (*r).to_owned()).collect())
@@ -194,6 +260,7 @@ mod tests {
                 before: array(&["gone", "a"]),
                 after: array(&["a"]),
             }],
+            rows: vec![],
         }
     }
 
@@ -203,7 +270,78 @@ mod tests {
         let back = row(Ok(array(&["gone", "a"])));
         let todo = take_back(&made(), Some(&as_written));
         assert_eq!(todo.change, Some(made().inverse()));
-        assert_eq!(take_back(&made(), Some(&back)), TakeBack::default());
+        let nothing = TakeBack {
+            back: 1,
+            ..TakeBack::default()
+        };
+        assert_eq!(take_back(&made(), Some(&back)), nothing);
+    }
+
+    fn whole(user: &str, secret: &str) -> WholeRow {
+        let row = serde_json::json!({"user_id": user, "credential_b64": secret});
+        WholeRow::new(row.to_string())
+    }
+
+    /// The deletion of what Ada, Ben and Cy kept for a server.
+    fn deleted() -> Change {
+        Change {
+            table: &USER_CREDENTIALS,
+            key: "gone".to_owned(),
+            columns: vec![ColumnChange {
+                site: &USER_CREDENTIALS.sites[0],
+                before: Value::of_rows("gone", 3),
+                after: Value::of_rows("gone", 0),
+            }],
+            rows: ["ada", "ben", "cy"].map(|user| whole(user, "old")).into(),
+        }
+    }
+
+    /// How many rows a server has.
+    fn number(rows: u64) -> Row {
+        Row {
+            key: "gone".to_owned(),
+            cells: vec![Cell {
+                site: &USER_CREDENTIALS.sites[0],
+                stored: Ok(Value::of_rows("gone", rows)),
+            }],
+            owners: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn each_deleted_row_is_put_back_or_back_or_another() {
+        let there = [
+            whole("ada", "old"),
+            whole("ben", "new"),
+            whole("dee", "own"),
+        ];
+        let todo = take_back_rows(&deleted(), "user_id", Some(&number(3)), &there);
+        assert_eq!(todo.back, 1);
+        assert_eq!(todo.conflicts.len(), 1);
+        assert_eq!(todo.conflicts[0].found, Found::OtherRows(1));
+        let change = todo.change.unwrap();
+        assert_eq!(change.rows, [whole("cy", "old")]);
+        assert_eq!(change.columns[0].before, Value::of_rows("gone", 3));
+        assert_eq!(change.columns[0].after, Value::of_rows("gone", 4));
+    }
+
+    #[test]
+    fn what_was_put_back_is_deleted_again_unless_it_is_another_by_now() {
+        let put_back = take_back_rows(&deleted(), "user_id", Some(&number(0)), &[]);
+        let put_back = put_back.change.unwrap();
+        assert_eq!(put_back, deleted().inverse());
+        let there = [
+            whole("ada", "old"),
+            whole("ben", "new"),
+            whole("dee", "own"),
+        ];
+        let todo = take_back_rows(&put_back, "user_id", Some(&number(3)), &there);
+        assert_eq!((todo.back, todo.conflicts.len()), (1, 1));
+        let change = todo.change.unwrap();
+        assert_eq!(change.rows, [whole("ada", "old")]);
+        assert_eq!(change.columns[0].after, Value::of_rows("gone", 2));
+        let all = take_back_rows(&put_back, "user_id", Some(&number(3)), &deleted().rows);
+        assert_eq!(all.change, Some(deleted()));
     }
 
     #[test]

@@ -88,6 +88,12 @@ impl Edit {
         self.remapped.values().any(|new| before.contains_key(new))
     }
 
+    /// Whether it deletes whole rows.
+    #[must_use]
+    pub fn takes_rows(&self) -> bool {
+        self.before.rows() > self.after().rows()
+    }
+
     /// How the column ends, where its owners had their last grants in it.
     #[must_use]
     pub fn ending(&self) -> Emptied {
@@ -116,6 +122,12 @@ pub enum Reason {
     DanglingToolset,
     /// The operator named a successor that has no one id, where LiteLLM takes ids alone.
     NeedsId,
+    /// It is of whole rows, and the operator did not say that such may be deleted.
+    NeedsDeleteRows,
+    /// It is of whole rows, and the operator named a successor, whose users may have rows there already.
+    NotRemapped,
+    /// It is of a client that a proxy has registered, which LiteLLM looks after.
+    OauthClient,
 }
 
 impl Reason {
@@ -129,6 +141,9 @@ impl Reason {
             Self::Marker(obstacle) => obstacle.name(),
             Self::DanglingToolset => "dangling-toolset",
             Self::NeedsId => "needs-id",
+            Self::NeedsDeleteRows => "needs-delete-rows",
+            Self::NotRemapped => "not-remapped",
+            Self::OauthClient => "oauth-client",
         }
     }
 }
@@ -143,6 +158,9 @@ impl fmt::Display for Reason {
             Self::Marker(obstacle) => obstacle.fmt(f),
             Self::DanglingToolset => f.write_str("a toolset that is gone denies"),
             Self::NeedsId => f.write_str("remap to an id here"),
+            Self::NeedsDeleteRows => f.write_str("say --delete-rows"),
+            Self::NotRemapped => f.write_str("whole rows are not remapped"),
+            Self::OauthClient => f.write_str("a client of a proxy"),
         }
     }
 }
@@ -190,7 +208,7 @@ impl RowPlan {
         plan
     }
 
-    /// The change of the row; `None` where nothing is to change.
+    /// The change of the row; `None` where nothing is to change. Of whole rows it tells the number.
     #[must_use]
     pub fn change(&self) -> Option<Change> {
         let column = |edit: &Edit| ColumnChange {
@@ -202,7 +220,15 @@ impl RowPlan {
             table: self.audit.table,
             key: self.audit.row.clone(),
             columns: self.edits.iter().map(column).collect(),
+            rows: Vec::new(),
         })
+    }
+
+    /// How many rows of the database it is about.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        let rows = self.audit.findings.iter().find_map(|finding| finding.rows);
+        rows.map_or(1, |rows| usize::try_from(rows).unwrap_or(usize::MAX))
     }
 
     /// Decides what becomes of the stale references of `cell`.
@@ -223,6 +249,11 @@ impl RowPlan {
             ending: Emptied::No,
         };
         for old in of(Resolution::Remapped) {
+            if value.rows().is_some() {
+                let old = BTreeSet::from([old]);
+                self.held.extend(hold(&edit, &old, Reason::NotRemapped));
+                continue;
+            }
             match world.catalog.remap_as(cell.site.names, &old) {
                 Some(new) => _ = edit.remapped.insert(old, new),
                 None => self
@@ -232,6 +263,10 @@ impl RowPlan {
         }
         if cell.site.names == Names::Toolsets {
             self.held.extend(edit.hold_all(Reason::DanglingToolset));
+        } else if cell.site.names == Names::ConfigServerIds {
+            self.held.extend(edit.hold_all(Reason::OauthClient));
+        } else if value.rows().is_some() && !policy.delete_rows {
+            self.held.extend(edit.hold_all(Reason::NeedsDeleteRows));
         } else if self.audit.table.group == Group::Permissions {
             self.settle_grants(row, cell, &mut edit, world, policy);
         } else if access::takes_last_grant(row, cell, |r| edit.removed.contains(r)) {
@@ -332,7 +367,7 @@ mod tests {
     use crate::litellm::release::Release;
     use crate::litellm::row::Malformed;
     use crate::litellm::server::{ConfigServers, Server, ServerCatalog, Signs};
-    use crate::litellm::sites::PERMISSIONS;
+    use crate::litellm::sites::{OAUTH_CLIENTS, PERMISSIONS, USER_CREDENTIALS};
 
     const GONE: &str = "0b8f8e0c-2f5d-4a51-9a35-1f4a1c9f7d10";
     const GONE_TOO: &str = "7d1c1e6e-51a5-4c6f-8f6f-5f0f5e1d2c3b";
@@ -434,7 +469,14 @@ mod tests {
             around: &around,
             all_cleared: on_empty == OnEmpty::Clear,
         };
-        RowPlan::of(&PERMISSIONS, row, world, Policy { on_empty })
+        RowPlan::of(&PERMISSIONS, row, world, policy(on_empty))
+    }
+
+    fn policy(on_empty: OnEmpty) -> Policy {
+        Policy {
+            on_empty,
+            ..Policy::default()
+        }
     }
 
     fn apply(row: &Row, plan: &RowPlan) -> Row {
@@ -604,7 +646,7 @@ mod tests {
                 around: &around,
                 all_cleared: false,
             };
-            let plan = RowPlan::of(&PERMISSIONS, &row, world, Policy { on_empty });
+            let plan = RowPlan::of(&PERMISSIONS, &row, world, policy(on_empty));
             assert_eq!(plan.edits, []);
             assert_eq!(plan.held[0].reason, Reason::KeptByKey);
         }
@@ -637,6 +679,63 @@ mod tests {
             assert_eq!(after, [servers.stored.unwrap(), keys]);
             assert_eq!(plan.held.len(), held);
         }
+    }
+
+    /// What users keep for a server that is gone.
+    fn kept_for(table: &SiteTable, rows: u64) -> Row {
+        Row {
+            key: GONE.to_owned(),
+            cells: vec![Cell {
+                site: &table.sites[0],
+                stored: Ok(Value::of_rows(GONE, rows)),
+            }],
+            owners: vec![],
+        }
+    }
+
+    fn plan_rows(table: &'static SiteTable, catalog: &ServerCatalog, delete_rows: bool) -> RowPlan {
+        let world = World {
+            regime: REGIME,
+            catalog,
+            around: &Surroundings::default(),
+            all_cleared: false,
+        };
+        let policy = Policy {
+            delete_rows,
+            ..Policy::default()
+        };
+        RowPlan::of(table, &kept_for(table, 12), world, policy)
+    }
+
+    #[test]
+    fn whole_rows_are_deleted_only_for_who_says_so() {
+        let catalog = catalog(unknown());
+        let held = plan_rows(&USER_CREDENTIALS, &catalog, false);
+        assert_eq!((held.edits.len(), held.rows()), (0, 12));
+        assert_eq!(held.held[0].reason, Reason::NeedsDeleteRows);
+        let deleted = plan_rows(&USER_CREDENTIALS, &catalog, true);
+        assert_eq!(deleted.held, []);
+        let change = deleted.change().unwrap();
+        assert_eq!((change.size(), change.takes_rows()), (12, true));
+        assert_eq!(change.columns[0].after, Value::of_rows(GONE, 0));
+    }
+
+    #[test]
+    fn whole_rows_are_neither_remapped_nor_deleted_instead() {
+        let remaps = BTreeMap::from([(GONE.to_owned(), "id-1".to_owned())]);
+        let catalog = catalog(unknown()).remapping(&remaps).unwrap();
+        for delete_rows in [false, true] {
+            let plan = plan_rows(&USER_CREDENTIALS, &catalog, delete_rows);
+            assert_eq!(plan.edits, []);
+            assert_eq!(plan.held[0].reason, Reason::NotRemapped);
+        }
+    }
+
+    #[test]
+    fn the_clients_of_proxies_are_only_reported() {
+        let plan = plan_rows(&OAUTH_CLIENTS, &catalog(ConfigServers::Known(vec![])), true);
+        assert_eq!(plan.edits, []);
+        assert_eq!(plan.held[0].reason, Reason::OauthClient);
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub enum OnEmpty {
 pub struct Policy {
     /// What to do with a column that would run empty.
     pub on_empty: OnEmpty,
+    /// Whether whole rows of deleted servers may be deleted.
+    pub delete_rows: bool,
 }
 
 /// The operator's word that a repair may be committed.

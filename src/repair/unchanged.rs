@@ -245,7 +245,11 @@ impl Grantees {
             around: &self.surroundings(),
             all_cleared: on_empty == OnEmpty::Clear,
         };
-        RowPlan::of(&PERMISSIONS, &row, world, Policy { on_empty })
+        let policy = Policy {
+            on_empty,
+            ..Policy::default()
+        };
+        RowPlan::of(&PERMISSIONS, &row, world, policy)
     }
 
     fn apply(&mut self, at: usize, plan: &RowPlan) {

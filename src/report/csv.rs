@@ -11,7 +11,7 @@ use super::json::{self, OwnerV1, ValueV1};
 use super::{Ending, Report, Undone};
 
 /// The columns of `scan`.
-const FINDINGS: [&str; 9] = [
+const FINDINGS: [&str; 10] = [
     "kind",
     "table",
     "row",
@@ -21,6 +21,7 @@ const FINDINGS: [&str; 9] = [
     "owners",
     "detail",
     "successor",
+    "rows",
 ];
 
 /// The columns of `fix` and `undo`. Of a conflict, `before` is what was expected and `after` what
@@ -94,6 +95,9 @@ fn findings(report: &Report, csv: &mut Writer<impl Write>) -> io::Result<()> {
             &owners(&finding.owners),
             &finding.detail.unwrap_or_default(),
             &successor.unwrap_or_default(),
+            &finding
+                .rows
+                .map_or_else(String::new, |rows| rows.to_string()),
         ])?;
     }
     Ok(())
@@ -164,7 +168,7 @@ fn conflicts<'a>(
 /// A value as JSON, for it is a list or an object.
 fn value(value: Option<&ValueV1>) -> String {
     let text = value.map(serde_json::to_string);
-    // Strings alone, in lists and objects: that has a JSON text always.
+    // Strings and numbers alone, in lists and objects: that has a JSON text always.
     text.and_then(Result::ok).unwrap_or_default()
 }
 

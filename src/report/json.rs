@@ -99,6 +99,9 @@ pub(super) struct FindingV1<'a> {
     /// The config server whose former id a stale reference is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) successor: Option<SuccessorV1<'a>>,
+    /// How many rows it stands for, where it is the server of whole rows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) rows: Option<u64>,
     pub(super) owners: Vec<OwnerV1<'a>>,
 }
 
@@ -255,6 +258,8 @@ pub(super) enum ValueV1 {
     Array(Vec<String>),
     Keys(BTreeMap<String, Vec<String>>),
     Tools(Vec<ToolV1>),
+    /// The number of rows, by server.
+    Rows(BTreeMap<String, u64>),
 }
 
 #[derive(Serialize)]
@@ -276,6 +281,9 @@ pub(super) struct HeldV1<'a> {
 #[derive(Serialize)]
 pub(super) struct FixSummaryV1 {
     rows_changed: usize,
+    /// Of them, those with what deleted servers left behind.
+    #[serde(skip_serializing_if = "is_zero")]
+    rows_deleted: usize,
     references_removed: usize,
     references_remapped: usize,
     rows_held: usize,
@@ -283,6 +291,14 @@ pub(super) struct FixSummaryV1 {
     unverified: usize,
     inactive: usize,
     malformed: usize,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde calls it with a reference"
+)]
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 /// Writes `report` as one JSON object and a newline.
@@ -386,7 +402,7 @@ pub(super) fn undo_head(undone: &Undone) -> UndoHead<'_> {
 
 pub(super) fn undo_summary(undone: &Undone) -> UndoSummaryV1 {
     UndoSummaryV1 {
-        rows_put_back: undone.changes.len(),
+        rows_put_back: undone.rows(),
         rows_back_already: undone.back,
         conflicts: undone.conflicts.len(),
     }
@@ -447,6 +463,7 @@ pub(super) fn findings(plans: &[RowPlan]) -> impl Iterator<Item = FindingV1<'_>>
                 name: &successor.name,
                 ids: successor.ids.iter().map(String::as_str).collect(),
             }),
+            rows: finding.rows,
             owners: owners(&plan.audit),
         })
     })
@@ -488,6 +505,7 @@ pub(super) fn scan_summary(summary: Summary) -> ScanSummaryV1 {
 pub(super) fn fix_summary(summary: Summary) -> FixSummaryV1 {
     FixSummaryV1 {
         rows_changed: summary.rows_changed,
+        rows_deleted: summary.rows_deleted,
         references_removed: summary.references_removed,
         references_remapped: summary.references_remapped,
         rows_held: summary.rows_held,
@@ -583,6 +601,7 @@ impl From<Value> for ValueV1 {
                 };
                 Self::Tools(tools.into_iter().map(tool).collect())
             }
+            Value::Rows(rows) => Self::Rows(rows),
         }
     }
 }

@@ -57,7 +57,7 @@ pub fn write_undone(undone: &Undone, command: &str, out: &mut impl Write) -> io:
         &[
             ("Run", code(head.run)),
             ("Database", database(&head.database)),
-            ("Rows put back", undone.changes.len().to_string()),
+            ("Rows put back", undone.rows().to_string()),
             ("Rows back already", undone.back.to_string()),
         ],
         out,
@@ -129,7 +129,9 @@ fn write_facts(facts: &[(&str, String)], out: &mut impl Write) -> io::Result<()>
 
 fn findings(report: &Report, out: &mut impl Write) -> io::Result<()> {
     let findings = json::findings(report.plans()).map(|finding| {
-        let reference = match (finding.reference, finding.detail) {
+        let rows = |rows| format!("{rows} row(s)");
+        let detail = finding.detail.or(finding.rows.map(rows));
+        let reference = match (finding.reference, detail) {
             (Some(reference), Some(detail)) => format!("{}<br>({detail})", code(reference)),
             (Some(reference), None) => code(reference),
             (None, Some(detail)) => format!("({detail})"),
@@ -301,6 +303,10 @@ fn value(value: Option<&ValueV1>) -> String {
         Some(ValueV1::Tools(tools)) => tools
             .iter()
             .map(|tool| format!("{}: {}", code(&tool.server_id), code(&tool.tool_name)))
+            .collect(),
+        Some(ValueV1::Rows(rows)) => rows
+            .iter()
+            .map(|(server, rows)| format!("{}: {rows} row(s)", code(server)))
             .collect(),
     };
     if lines.is_empty() {

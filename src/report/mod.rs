@@ -25,7 +25,7 @@ use crate::litellm::release::Release;
 use crate::litellm::server::{ConfigServers, ServerCatalog};
 use crate::repair::changeset::Change;
 use crate::repair::compare::Conflict;
-use crate::repair::plan::{Held, RowPlan};
+use crate::repair::plan::{Edit, Held, RowPlan};
 
 /// How a command ended, and so how its report reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -266,6 +266,14 @@ pub struct Undone {
     pub journal: Option<String>,
 }
 
+impl Undone {
+    /// How many rows were put back, or would be.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.changes.iter().map(Change::size).sum()
+    }
+}
+
 /// The servers that references were resolved against, in rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServerCounts {
@@ -336,6 +344,8 @@ pub struct Summary {
     pub last_grant_rows: usize,
     /// Rows with something to change.
     pub rows_changed: usize,
+    /// Rows of them that are to be deleted, with what deleted servers left behind.
+    pub rows_deleted: usize,
     /// References to remove.
     pub references_removed: usize,
     /// References to rename.
@@ -356,8 +366,9 @@ impl Summary {
     /// Adds one row.
     fn count(&mut self, plan: &RowPlan) {
         let findings = &plan.audit.findings;
-        self.rows += usize::from(!findings.is_empty());
-        self.stale_rows += usize::from(plan.audit.is_stale());
+        let rows = |is_meant: bool| if is_meant { plan.rows() } else { 0 };
+        self.rows += rows(!findings.is_empty());
+        self.stale_rows += rows(plan.audit.is_stale());
         self.last_grant_rows += usize::from(findings.iter().any(|f| f.last_grant));
         for finding in findings {
             *match finding.kind {
@@ -369,11 +380,13 @@ impl Summary {
                 Kind::Note(_) => &mut self.notes,
             } += 1;
         }
-        self.rows_changed += usize::from(!plan.edits.is_empty());
-        self.rows_held += usize::from(!plan.held.is_empty());
+        self.rows_changed += rows(!plan.edits.is_empty());
+        self.rows_deleted += rows(plan.edits.iter().any(Edit::takes_rows));
+        self.rows_held += rows(!plan.held.is_empty());
         self.references_held += plan.held.len();
         self.references_remapped += plan.edits.iter().map(|e| e.remapped().len()).sum::<usize>();
-        self.references_removed += plan.edits.iter().map(|e| e.removed().len()).sum::<usize>();
+        let lists = plan.edits.iter().filter(|edit| !edit.takes_rows());
+        self.references_removed += lists.map(|e| e.removed().len()).sum::<usize>();
     }
 }
 
@@ -404,7 +417,7 @@ impl Report {
             references.sort_unstable();
             references.dedup();
             for reference in references {
-                *rows.entry(reference).or_default() += 1;
+                *rows.entry(reference).or_default() += plan.rows();
             }
         }
         let mut rows: Vec<(&str, usize)> = rows.into_iter().collect();
@@ -430,6 +443,9 @@ pub(crate) fn disposition(plan: &RowPlan, finding: &Finding) -> String {
             let reference = finding.reference.as_deref().unwrap_or_default();
             if let Some(new) = edit.and_then(|edit| edit.remapped().get(reference)) {
                 return format!("remap to {new}");
+            }
+            if edit.is_some_and(Edit::takes_rows) {
+                return "delete".to_owned();
             }
             let chosen = edit.and_then(|edit| edit.ending().name());
             chosen.unwrap_or("remove").to_owned()

@@ -10,6 +10,7 @@ use crate::litellm::caches::{ACCESS_GROUPS_FOR, ROWS_FOR};
 use crate::litellm::emptied::{Effect, Inherited};
 use crate::litellm::finding::{Audit, Finding, Kind};
 use crate::litellm::owners::OwnerKind;
+use crate::litellm::row::Value;
 use crate::litellm::sites::{self, Group, SiteTable};
 use crate::repair::compare::Conflict;
 use crate::repair::plan::{Edit, Reason, RowPlan};
@@ -66,7 +67,7 @@ pub fn write(report: &Report, look: Look, out: &mut impl Write) -> io::Result<()
 pub fn write_undone(undone: &Undone, look: Look, out: &mut impl Write) -> io::Result<()> {
     let headline = format!(
         "{} to put back, {} back already.",
-        count(undone.changes.len(), "row"),
+        count(undone.rows(), "row"),
         undone.back
     );
     writeln!(out, "{}", look.heading(&headline))?;
@@ -77,8 +78,8 @@ pub fn write_undone(undone: &Undone, look: Look, out: &mut impl Write) -> io::Re
                 table.row([
                     printable(&change.key).into(),
                     place(change.table, column.site.name).into(),
-                    list(column.before.references()).into(),
-                    list(column.after.references()).into(),
+                    shown(&column.before).into(),
+                    shown(&column.after).into(),
                 ]);
             }
         }
@@ -98,7 +99,7 @@ pub fn write_undone(undone: &Undone, look: Look, out: &mut impl Write) -> io::Re
 ///
 /// What `out` says.
 pub fn write_undone_closing(undone: &Undone, out: &mut impl Write) -> io::Result<()> {
-    let rows = count(undone.changes.len(), "row");
+    let rows = count(undone.rows(), "row");
     let line = match undone.ending {
         Ending::Applied => format!(
             "Put back {rows}; verified and committed (run {}). {}",
@@ -153,12 +154,12 @@ fn conflicts(conflicts: &[Conflict], look: Look) -> Grid<4> {
     for conflict in conflicts {
         let found = conflict.found.value().map_or_else(
             || format!("({})", printable(&conflict.found.to_string())),
-            |value| list(value.references()),
+            shown,
         );
         table.row([
             printable(&conflict.row).into(),
             conflict_place(conflict).into(),
-            list(conflict.expected.references()).into(),
+            shown(&conflict.expected).into(),
             found.into(),
         ]);
     }
@@ -204,7 +205,8 @@ fn whose(report: &Report) -> Option<String> {
         .map(|(kind, number)| count(number, &kind.name().replace('_', " ")))
         .collect();
     let nobodys = stale()
-        .filter(|plan| plan.audit.owners.is_empty() && plan.audit.table.group != Group::Defaults);
+        .filter(|plan| plan.audit.owners.is_empty())
+        .filter(|plan| !matches!(plan.audit.table.group, Group::Defaults | Group::Credentials));
     match nobodys.count() {
         0 => {}
         number => counts.push(format!("{} of nobody", count(number, "row"))),
@@ -309,8 +311,8 @@ fn changes(report: &Report, look: Look) -> Grid<4> {
             table.row([
                 printable(&plan.audit.row).into(),
                 place(plan.audit.table, edit.site().name).into(),
-                list(edit.before().references()).into(),
-                list(edit.after().references()).into(),
+                shown(edit.before()).into(),
+                shown(&edit.after()).into(),
             ]);
         }
     }
@@ -347,7 +349,9 @@ fn advice(report: &Report, summary: Summary) -> Vec<String> {
                 .to_owned(),
         );
     }
-    if summary.stale > 0 {
+    let is_in_a_list = |plan: &&RowPlan| plan.audit.table.group != Group::Credentials;
+    let mut lists = report.plans().iter().filter(is_in_a_list);
+    if lists.any(|plan| plan.audit.is_stale()) {
         let release = report.release;
         let consequence = release.consequence();
         lines.push(format!(
@@ -355,15 +359,7 @@ fn advice(report: &Report, summary: Summary) -> Vec<String> {
         ));
     }
     lines.extend(held(report));
-    let rows = count(summary.rows_changed, "row");
-    let removed = summary.references_removed;
-    let remove = format!("remove {} from {rows}", count(removed, "stale reference"));
-    let remap = match summary.references_remapped {
-        0 => None,
-        n if removed == 0 => Some(format!("remap {} in {rows}", count(n, "reference"))),
-        n => Some(format!("remap {} and {remove}", count(n, "reference"))),
-    };
-    let repair = remap.unwrap_or(remove);
+    let repair = repair(summary);
     let last = match report.ending {
         Ending::Scanned if summary.rows_changed > 0 => {
             format!("`mcp-prune fix` would {repair}. Next: mcp-prune fix --dry-run")
@@ -376,6 +372,12 @@ fn advice(report: &Report, summary: Summary) -> Vec<String> {
         Ending::DryRun => format!("Nothing was written (dry run). It would {repair}."),
         Ending::Moved => {
             "Nothing was written: the rows are no longer as planned. Plan anew.".to_owned()
+        }
+        Ending::Applied if summary.rows_changed == summary.rows_deleted => {
+            format!(
+                "Done: {repair}; verified and committed (run {}).",
+                report.run
+            )
         }
         Ending::Applied => format!(
             "Done: {repair}; verified and committed (run {}). {}",
@@ -407,19 +409,39 @@ fn advice(report: &Report, summary: Summary) -> Vec<String> {
     lines
 }
 
+/// What a repair does, in words.
+fn repair(summary: Summary) -> String {
+    let edited = summary.rows_changed - summary.rows_deleted;
+    let rows = count(edited, "row");
+    let removed = summary.references_removed;
+    let remove = format!("remove {} from {rows}", count(removed, "stale reference"));
+    let remap = match summary.references_remapped {
+        0 => None,
+        n if removed == 0 => Some(format!("remap {} in {rows}", count(n, "reference"))),
+        n => Some(format!("remap {} and {remove}", count(n, "reference"))),
+    };
+    let edit = remap.unwrap_or(remove);
+    let delete = format!("delete {}", count(summary.rows_deleted, "row"));
+    match (edited, summary.rows_deleted) {
+        (_, 0) => edit,
+        (0, _) => delete,
+        (_, _) => format!("{edit}, and {delete}"),
+    }
+}
+
 /// Why references are held, a line for each kind of reason.
 fn held(report: &Report) -> Vec<String> {
     let mut lines = Vec::new();
     let held = |is_meant: fn(Reason) -> bool| {
         let of_row = |plan: &RowPlan| plan.held.iter().filter(|h| is_meant(h.reason)).count();
-        let rows: Vec<usize> = report
+        let plans = report
             .plans()
             .iter()
-            .map(of_row)
-            .filter(|n| *n > 0)
-            .collect();
-        let references = count(rows.iter().sum(), "reference");
-        (!rows.is_empty()).then(|| format!("{references} in {}", count(rows.len(), "row")))
+            .map(|plan| (of_row(plan), plan.rows()));
+        let plans = plans.filter(|(references, _)| *references > 0);
+        let (references, rows) = plans.fold((0, 0), |(r, n), (held, rows)| (r + held, n + rows));
+        let held = count(references, "reference");
+        (references > 0).then(|| format!("{held} in {}", count(rows, "row")))
     };
     if let Some(held) = held(|reason| reason == Reason::LastGrant) {
         lines.push(format!(
@@ -452,6 +474,24 @@ fn held(report: &Report) -> Vec<String> {
             "Held: {held}. Here LiteLLM takes ids alone: remap to the id of the new server."
         ));
     }
+    if let Some(held) = held(|reason| reason == Reason::NeedsDeleteRows) {
+        lines.push(format!(
+            "Held: {held}. They are all that users left with the deleted servers, secrets among it. \
+             --delete-rows deletes them; the journal then holds them."
+        ));
+    }
+    if let Some(held) = held(|reason| reason == Reason::NotRemapped) {
+        lines.push(format!(
+            "Held: {held}. What users keep for a server is not remapped, as they may keep the same for the \
+             new one: leave the remap out to delete it."
+        ));
+    }
+    if let Some(held) = held(|reason| reason == Reason::OauthClient) {
+        lines.push(format!(
+            "Held: {held}. A proxy has registered itself with these servers as an OAuth client. That is \
+             only ever reported: make sure that no config.yaml was forgotten."
+        ));
+    }
     if let Some(held) = held(|reason| reason == Reason::FailsOpen) {
         lines.push(format!(
             "Held: {held}. In LiteLLM before 1.80 a key and a team whose lists share no entry reach \
@@ -466,7 +506,10 @@ fn subject(finding: &Finding) -> String {
     match (finding.kind, &finding.reference) {
         (Kind::Malformed(malformed), _) => format!("({malformed})"),
         (Kind::Note(note), Some(reference)) => format!("{}\n({note})", printable(reference)),
-        (_, Some(reference)) => printable(reference),
+        (_, Some(reference)) => match finding.rows {
+            None => printable(reference),
+            Some(rows) => format!("{}\n({})", printable(reference), rows_in_words(rows)),
+        },
         (_, None) => String::new(),
     }
 }
@@ -482,7 +525,9 @@ fn successors(report: &Report) -> Vec<String> {
             let name = printable(&successor.name);
             let now = ids.join(" or ");
             let keep = match ids.as_slice() {
-                [id] => format!(" To keep the grant: mcp-prune fix --remap {old}={id}"),
+                [id] if finding.rows.is_none() => {
+                    format!(" To keep the grant: mcp-prune fix --remap {old}={id}")
+                }
                 _ => String::new(),
             };
             Some(format!(
@@ -498,6 +543,7 @@ fn owners(audit: &Audit) -> String {
     if audit.owners.is_empty() {
         return match audit.table.group {
             Group::Defaults => "everybody new".to_owned(),
+            Group::Credentials => "not shown".to_owned(),
             Group::Permissions | Group::AccessGroups | Group::Toolsets => "nobody".to_owned(),
         };
     }
@@ -517,6 +563,7 @@ fn place(table: &SiteTable, name: &str) -> String {
             let name = name.strip_prefix("param_value.").unwrap_or(name);
             format!("{}: {name}", table.group.name())
         }
+        Group::Credentials => table.place(),
     }
 }
 
@@ -525,6 +572,17 @@ fn conflict_place(conflict: &Conflict) -> String {
         || conflict.column.to_owned(),
         |table| place(table, conflict.column),
     )
+}
+
+/// A value: one reference a line, or the number of rows.
+fn shown(value: &Value) -> String {
+    value
+        .rows()
+        .map_or_else(|| list(value.references()), rows_in_words)
+}
+
+fn rows_in_words(rows: u64) -> String {
+    count(usize::try_from(rows).unwrap_or(usize::MAX), "row")
 }
 
 /// One reference a line.

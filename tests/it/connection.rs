@@ -13,13 +13,13 @@ fn demo() -> TestDatabase {
 
 /// Makes a role that may log in with a password and nothing else; roles are the server's, so its
 /// name is the database's.
-fn role(database: &TestDatabase, suffix: &str) -> String {
+pub(crate) fn role(database: &TestDatabase, suffix: &str) -> String {
     let role = format!("{}_{suffix}", database.name());
     database.execute(&format!("CREATE ROLE {role} LOGIN PASSWORD 's3cret'"));
     role
 }
 
-fn url_of(database: &TestDatabase, user: &str, password: &str) -> String {
+pub(crate) fn url_of(database: &TestDatabase, user: &str, password: &str) -> String {
     let (_, address) = database.url().split_once('@').unwrap();
     format!("postgresql://{user}:{password}@{address}")
 }
@@ -195,7 +195,7 @@ fn a_role_with_select_alone_scans_and_is_told_what_fix_needs() {
 }
 
 /// Runs, as the owner, the `GRANT`s that the hint prints; no more than these must be needed.
-fn grant_what_is_asked(database: &TestDatabase, url: &str, args: &[&str]) {
+pub(crate) fn grant_what_is_asked(database: &TestDatabase, url: &str, args: &[&str]) {
     let ran = run_on(url, args).exits(7);
     let (_, grants) = ran.stderr.split_once("have its owner run: ").unwrap();
     for grant in grants.trim().split_inclusive(';') {

@@ -290,3 +290,68 @@ fn groups_toolsets_and_defaults_are_repaired_on_every_release_that_has_them() {
     }
     assert!(tables >= 5, "{tables} places in all releases");
 }
+
+#[test]
+fn what_users_left_is_deleted_and_put_back_on_every_release_that_keeps_it() {
+    let Some(server) = concurrent_server("LiteLLM's schema") else {
+        return;
+    };
+    let releases = releases();
+    if releases.is_empty() {
+        return;
+    }
+    let mut tables = 0;
+    for release in releases {
+        let database = migrate(server, &release);
+        let context = release.display();
+        let mut sql = format!(
+            r#"INSERT INTO "LiteLLM_MCPServerTable" ("server_id", "url", "transport")
+               VALUES ('{LIVE}', 'http://127.0.0.1/mcp', 'http');"#
+        );
+        let mut kept = Vec::new();
+        for (table, secret) in [
+            ("LiteLLM_MCPUserCredentials", "credential_b64"),
+            ("LiteLLM_MCPUserEnvVars", "values_b64"),
+        ] {
+            if !has(&database, table, secret) {
+                continue;
+            }
+            kept.push(format!(r#"SELECT t::text FROM "{table}" AS t"#));
+            writeln!(
+                sql,
+                r#"INSERT INTO "{table}" ("id", "user_id", "server_id", "{secret}")
+                   SELECT u || s, 'user ' || u, s, 'gAAAAA_' || u
+                   FROM generate_series(1, 3) AS u, unnest(ARRAY['{LIVE}', '{GONE}']) AS s;"#
+            )
+            .unwrap();
+        }
+        database.load(&sql);
+        let rows = || match kept.len() {
+            0 => Vec::new(),
+            _ => database.texts(&format!("{} ORDER BY 1", kept.join(" UNION ALL "))),
+        };
+        let before = rows();
+        tables += kept.len();
+        let folder = tempfile::tempdir().unwrap();
+        let journal = folder.path().join("journal");
+        let journal = journal.to_str().unwrap();
+        let sites = ["--sites", "credentials", "--format", "json"];
+        let fix = [
+            &["fix", "--yes", "--delete-rows", "--journal", journal],
+            &sites[..],
+        ]
+        .concat();
+        let fix = run_on(database.url(), &fix).exits(0).json();
+        assert_eq!(fix["summary"]["rows_changed"], 3 * kept.len(), "{context}");
+        let left = rows();
+        assert_eq!(left.len(), 3 * kept.len(), "{context}");
+        assert!(!left.join(" ").contains(GONE), "{context}");
+        let scan = run_on(database.url(), &[&["scan"], &sites[..]].concat()).exits(0);
+        assert_eq!(scan.json()["summary"]["rows"], 0, "{context}");
+        if !kept.is_empty() {
+            run_on(database.url(), &["undo", "--yes", journal, "--no-journal"]).exits(0);
+            assert_eq!(rows(), before, "{context}");
+        }
+    }
+    assert!(tables >= 2, "{tables} tables in all releases");
+}

@@ -10,6 +10,7 @@ mod cli;
 mod concurrent;
 mod config;
 mod connection;
+mod credentials;
 mod doctor;
 #[cfg(feature = "embedded")]
 mod embedded;

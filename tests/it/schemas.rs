@@ -223,7 +223,14 @@ fn answers_that_are_no_reports_are_as_the_schema_says() {
 }
 
 /// What may be left out of an object, whatever else it holds.
-const OPTIONAL: [&str; 5] = ["successor", "if_emptied", "on_empty", "plan", "detail"];
+const OPTIONAL: [&str; 6] = [
+    "successor",
+    "if_emptied",
+    "on_empty",
+    "plan",
+    "detail",
+    "rows",
+];
 
 /// What names what there is of something, and so may be added to.
 const KINDS: [&str; 6] = ["kind", "reason", "effect", "outcome", "status", "name"];

@@ -341,6 +341,17 @@ impl TestDatabase {
         )
     }
 
+    /// Every row of what users keep for servers, whole, as text and in order.
+    pub(crate) fn credential_rows(&self) -> Vec<String> {
+        self.texts(
+            r#"SELECT r.row FROM (
+                   SELECT 'credential ' || t::text FROM "LiteLLM_MCPUserCredentials" AS t
+                   UNION ALL SELECT 'variables ' || t::text FROM "LiteLLM_MCPUserEnvVars" AS t
+                   UNION ALL SELECT 'client ' || t::text FROM "LiteLLM_MCPServerOAuthClient" AS t
+               ) AS r ("row") ORDER BY r.row COLLATE "C""#,
+        )
+    }
+
     /// Every row of the other tables that name servers, but for when it was written, as text and in
     /// order; of a database with LiteLLM's newest tables.
     pub(crate) fn other_rows(&self) -> Vec<String> {

@@ -1,0 +1,272 @@
+//! Whole rows of servers: read with everything in them, deleted, put back, and looked at again.
+//!
+//! They hold secrets. No statement but the one that puts rows back takes any, and of a failure only the
+//! server's code is told.
+
+use std::collections::HashSet;
+
+use sqlx::{AssertSqlSafe, PgConnection};
+
+use super::sql::{failed_over_secrets, ident, statement};
+use crate::failure::{Failure, Kind};
+use crate::litellm::row::{Cell, Row, Value, WholeRow};
+use crate::litellm::sites::SiteTable;
+use crate::repair::changeset::{Change, ColumnChange};
+
+// A row is taken apart and put together again to see that nothing is lost: `*=` compares bytes. It is
+// locked as well, as one that is new by now has not been.
+const READ: &str = "
+SELECT to_jsonb(t)::text, jsonb_populate_record(NULL::{table}, to_jsonb(t)) *= t
+FROM {table} AS t {which}
+FOR UPDATE OF t NOWAIT";
+
+const SOME_OF_A_SERVER: &str = r#"WHERE t.{key} = $1 ORDER BY t.{each} COLLATE "C" LIMIT $2"#;
+
+const IN_THE_PLACE_OF: &str = "
+JOIN unnest($1::text[], $2::text[]) AS c (key, each) ON t.{key} = c.key AND t.{each} = c.each";
+
+/// How many rows are read, and so in memory, at a time.
+const PART: u16 = 5_000;
+
+/// Takes the next rows out of `deletion`, which tells their number alone: a change of its own, whose rows
+/// are read and locked. `None` once it deletes no more.
+///
+/// # Errors
+///
+/// What the server said; busy where somebody else has locked one of them; moved where there are fewer than
+/// it deletes; refused where JSON cannot hold one exactly.
+pub async fn next_part(
+    connection: &mut PgConnection,
+    table: &'static SiteTable,
+    deletion: &mut Change,
+) -> Result<Option<Change>, Failure> {
+    let Some(column) = deletion.columns.first_mut() else {
+        return Ok(None);
+    };
+    let before = column.before.rows().unwrap_or_default();
+    let most = before.saturating_sub(column.after.rows().unwrap_or_default());
+    if most == 0 {
+        return Ok(None);
+    }
+    let found = sqlx::query_as(sql(READ, SOME_OF_A_SERVER, table))
+        .persistent(false)
+        .bind(&deletion.key)
+        .bind(i64::try_from(most.min(PART.into())).unwrap_or_default())
+        .fetch_all(connection)
+        .await
+        .map_err(failed_over_secrets(READING))?;
+    let rows = exact(table, found)?;
+    let number = u64::try_from(rows.len()).unwrap_or_default();
+    if number == 0 {
+        return Err(moved(table, &deletion.key));
+    }
+    let after = Value::of_rows(&deletion.key, before.saturating_sub(number));
+    let part = ColumnChange {
+        site: column.site,
+        before: std::mem::replace(&mut column.before, after.clone()),
+        after,
+    };
+    Ok(Some(Change {
+        table: deletion.table,
+        key: deletion.key.clone(),
+        columns: vec![part],
+        rows,
+    }))
+}
+
+/// Reads and locks the rows that are in the place of those of `changes`, be they the same or not.
+///
+/// # Errors
+///
+/// As [`next_part`].
+pub async fn in_the_place_of(
+    connection: &mut PgConnection,
+    table: &'static SiteTable,
+    changes: &[&Change],
+) -> Result<Vec<WholeRow>, Failure> {
+    let (servers, each) = places(table, changes);
+    let found = sqlx::query_as(sql(READ, IN_THE_PLACE_OF, table))
+        .persistent(false)
+        .bind(servers)
+        .bind(each)
+        .fetch_all(connection)
+        .await
+        .map_err(failed_over_secrets(READING))?;
+    exact(table, found)
+}
+
+const READING: &str = "read the rows of deleted servers";
+
+fn exact(table: &SiteTable, found: Vec<(String, bool)>) -> Result<Vec<WholeRow>, Failure> {
+    if found.iter().any(|(_, is_exact)| !is_exact) {
+        return Err(Failure::new(
+            Kind::Refused,
+            format!(
+                "a row of \"{}\" holds what a journal cannot keep exactly",
+                table.table
+            ),
+        )
+        .hint("leave out --sites credentials, or delete these rows by hand"));
+    }
+    let rows = found.into_iter();
+    Ok(rows.map(|(row, _)| WholeRow::new(row)).collect())
+}
+
+const DELETE: &str = r"
+DELETE FROM {table} AS t
+USING unnest($1::text[], $2::text[]) AS c (key, each)
+WHERE t.{key} = c.key AND t.{each} = c.each
+RETURNING to_jsonb(t)::text";
+
+// Where another row has taken the place of one meanwhile, that one is not among those returned.
+const PUT_BACK: &str = r"
+INSERT INTO {table} AS t
+SELECT r.* FROM unnest($1::text[]) AS c (row),
+                jsonb_populate_record(NULL::{table}, c.row::jsonb) AS r
+ON CONFLICT DO NOTHING
+RETURNING to_jsonb(t)::text";
+
+/// Takes the table locks that [`write()`] needs.
+///
+/// # Errors
+///
+/// What the server said.
+pub async fn enter(
+    connection: &mut PgConnection,
+    table: &'static SiteTable,
+) -> Result<(), Failure> {
+    in_the_place_of(connection, table, &[]).await?;
+    delete(connection, table, &[]).await?;
+    put_back(connection, table, &[]).await?;
+    Ok(())
+}
+
+/// Deletes and puts back the whole rows of `changes`: exactly those, or it fails.
+///
+/// # Errors
+///
+/// What the server said, and where a row deleted or put back is not the one that was meant.
+pub async fn write(
+    connection: &mut PgConnection,
+    table: &'static SiteTable,
+    changes: &[Change],
+) -> Result<(), Failure> {
+    let (taken, given): (Vec<&Change>, Vec<&Change>) =
+        changes.iter().partition(|change| change.takes_rows());
+    let mut written = delete(connection, table, &taken).await?;
+    written.extend(put_back(connection, table, &given).await?);
+    let written: HashSet<&str> = written.iter().map(String::as_str).collect();
+    let rows = changes.iter().flat_map(|change| &change.rows);
+    let meant: HashSet<&str> = rows.map(WholeRow::json).collect();
+    if written.is_subset(&meant) {
+        let missing = |change: &&Change| {
+            let mut rows = change.rows.iter();
+            rows.any(|row| !written.contains(row.json()))
+        };
+        let missing = changes.iter().find(missing);
+        missing.map_or(Ok(()), |change| Err(moved(table, &change.key)))
+    } else {
+        Err(differs(table))
+    }
+}
+
+/// Looks at the rows of `changes` again; `stored` is how many rows their servers have by now.
+///
+/// # Errors
+///
+/// Where one that was deleted is there, or one that was put back is not, as it was; moved where their
+/// server has another number of rows by now.
+pub async fn verify(
+    connection: &mut PgConnection,
+    table: &'static SiteTable,
+    changes: &[Change],
+    stored: &[Row],
+) -> Result<(), Failure> {
+    let all: Vec<&Change> = changes.iter().collect();
+    let there = in_the_place_of(connection, table, &all).await?;
+    let there: HashSet<&str> = there.iter().map(WholeRow::json).collect();
+    for change in changes {
+        let mut rows = change.rows.iter();
+        if !rows.all(|row| there.contains(row.json()) != change.takes_rows()) {
+            return Err(differs(table));
+        }
+        let mut cells = stored.iter().filter(|row| row.key == change.key);
+        let mut cells = cells.next().into_iter().flat_map(|row| &row.cells);
+        let is_as_meant = |cell: &Cell| {
+            let mut columns = change.columns.iter();
+            columns.any(|c| c.site == cell.site && cell.stored.as_ref() == Ok(&c.after))
+        };
+        if !cells.any(is_as_meant) {
+            return Err(moved(table, &change.key));
+        }
+    }
+    Ok(())
+}
+
+async fn delete(
+    connection: &mut PgConnection,
+    table: &'static SiteTable,
+    changes: &[&Change],
+) -> Result<Vec<String>, Failure> {
+    let (servers, each) = places(table, changes);
+    sqlx::query_scalar(sql(DELETE, "", table))
+        .persistent(false)
+        .bind(servers)
+        .bind(each)
+        .fetch_all(connection)
+        .await
+        .map_err(failed_over_secrets("delete the rows of deleted servers"))
+}
+
+async fn put_back(
+    connection: &mut PgConnection,
+    table: &'static SiteTable,
+    changes: &[&Change],
+) -> Result<Vec<String>, Failure> {
+    let rows = changes.iter().flat_map(|change| &change.rows);
+    let rows: Vec<&str> = rows.map(WholeRow::json).collect();
+    sqlx::query_scalar(sql(PUT_BACK, "", table))
+        .persistent(false)
+        .bind(rows)
+        .fetch_all(connection)
+        .await
+        .map_err(failed_over_secrets("put the deleted rows back"))
+}
+
+fn sql(template: &'static str, which: &'static str, table: &SiteTable) -> AssertSqlSafe<String> {
+    let fragments = [
+        ("{which}", which.to_owned()),
+        ("{table}", ident(table.table)),
+        ("{key}", ident(table.key)),
+        ("{each}", ident(table.each().unwrap_or(table.key))),
+    ];
+    statement(template, &fragments)
+}
+
+/// Of each row its server, and what tells it apart from the others of that server.
+fn places<'a>(table: &SiteTable, changes: &[&'a Change]) -> (Vec<&'a str>, Vec<Option<String>>) {
+    let column = table.each().unwrap_or(table.key);
+    let rows = changes
+        .iter()
+        .flat_map(|change| change.rows.iter().map(|row| (change.key.as_str(), row)));
+    rows.map(|(server, row)| (server, row.text(column))).unzip()
+}
+
+fn moved(table: &SiteTable, server: &str) -> Failure {
+    let message = format!(
+        "the rows of server {server} in \"{}\" changed meanwhile",
+        table.table
+    );
+    Failure::new(Kind::Moved, message).hint("nothing was written; run it again")
+}
+
+fn differs(table: &SiteTable) -> Failure {
+    Failure::new(
+        Kind::Error,
+        format!(
+            "rows of \"{}\" are not what they should be after the write; nothing was committed",
+            table.table
+        ),
+    )
+    .hint("look for a trigger or rule on the table that changes what is written")
+}
