@@ -143,7 +143,7 @@ fn what_was_deleted_is_put_back_byte_for_byte_and_deleted_again() {
     undo(&database, &redone, &again, &[]).exits(0);
     assert_eq!(database.credential_rows(), before);
 
-    let schema = fs::read_to_string(repository("fixtures/changeset.schema.json")).unwrap();
+    let schema = fs::read_to_string(repository("fixtures/schema/changeset.json")).unwrap();
     let schema = jsonschema::validator_for(&serde_json::from_str(&schema).unwrap()).unwrap();
     for journal in [&fixed, &undone, &redone] {
         let mode = fs::metadata(journal).unwrap().permissions().mode();

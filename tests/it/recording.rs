@@ -18,11 +18,12 @@ const COLUMNS: usize = 138;
 const CELL: (f32, f32) = (7.2, 16.0);
 const FRAME: (f32, f32) = (16.0, 40.0);
 
-/// What differs from run to run: where the database and the journals are.
+/// What differs from run to run: where the database and the journals are, and the run's name.
 const DATABASE: &str =
     r#"database "litellm" at db.internal:5432, schema "public", as user "litellm""#;
 const JOURNALS: &str = ".local/state/mcp-prune";
-const RUN: &str = "20260102T030405Z-1a2b3c4d.ndjson";
+const RUN: &str = "1a2b3c4d";
+const JOURNAL: &str = "20260102T030405Z-1a2b3c4d.ndjson";
 
 enum Shown {
     Command(String),
@@ -45,7 +46,7 @@ fn session() -> Vec<Shown> {
         ("fix --yes", 3),
         ("undo --yes JOURNAL", 0),
     ] {
-        let shown_journal = format!("~/{JOURNALS}/fix-{RUN}");
+        let shown_journal = format!("~/{JOURNALS}/fix-{JOURNAL}");
         shown.push(Shown::Command(words.replace("JOURNAL", &shown_journal)));
         let journal = fs::read_dir(&journals).ok().and_then(|mut all| all.next());
         let journal = journal.map(|journal| journal.unwrap().path());
@@ -71,11 +72,15 @@ fn redacted(line: &str, journals: &Path) -> String {
     if line.starts_with("database ") {
         return DATABASE.to_owned();
     }
+    if let Some((head, rest)) = line.split_once("(run ") {
+        let (_, rest) = rest.split_once(')').unwrap();
+        return format!("{head}(run {RUN}){rest}");
+    }
     let Some((told, name)) = line.split_once(journals.to_str().unwrap()) else {
         return line.to_owned();
     };
     let (command, _) = name.split_once('-').unwrap();
-    format!("{told}~/{JOURNALS}{command}-{RUN}")
+    format!("{told}~/{JOURNALS}{command}-{JOURNAL}")
 }
 
 /// The lines, less long runs of those that were there `before`.
