@@ -29,4 +29,5 @@ mod recording;
 mod schemas;
 mod server;
 mod soak;
+mod standby;
 mod undo;
