@@ -98,7 +98,7 @@ pub async fn run(args: &FixArgs) -> Result<Outcome, Failure> {
         Some(saved) => saved.contents.header.remaps.clone(),
         None => args.repair.remaps()?,
     };
-    beyond.read_previous(&args.repair.previous_litellm_config)?;
+    beyond.read_previous(&args.repair.previous)?;
     beyond.asked = args.places.references();
     let places = match &saved {
         Some(saved) => saved.contents.places(),
@@ -602,6 +602,7 @@ fn report(session: &Session, repair: Repair, ending: Ending) -> Report {
         ending,
         found: repair.found,
         conflicts: repair.conflicts,
+        next: None,
         journal: None,
         plan: None,
     }

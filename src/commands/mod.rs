@@ -20,7 +20,6 @@ mod writing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -28,7 +27,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::config::ConfigFile;
 use self::journal::ChangesetFile;
-use crate::cli::{ConnectionArgs, LITELLM_CONFIG, ServerArgs, kept_sources};
+use crate::cli::{ConnectionArgs, LITELLM_CONFIG, PreviousArgs, ServerArgs, kept_sources};
 use crate::db::schema::Schema;
 use crate::db::servers;
 use crate::db::session::{Connection, Open, Session, Timeouts};
@@ -127,9 +126,10 @@ impl Beyond {
     }
 
     /// Reads the configs from before an edit.
-    pub(crate) fn read_previous(&mut self, paths: &[PathBuf]) -> Result<(), Failure> {
+    pub(crate) fn read_previous(&mut self, args: &PreviousArgs) -> Result<(), Failure> {
+        let paths = args.previous_litellm_config.iter();
         let configs: Result<Vec<ConfigFile>, Failure> =
-            paths.iter().map(|path| ConfigFile::read(path)).collect();
+            paths.map(|path| ConfigFile::read(path)).collect();
         self.previous = configs?;
         Ok(())
     }
