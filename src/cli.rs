@@ -157,6 +157,9 @@ pub struct ScanArgs {
     /// Which servers exist besides those of the table.
     #[command(flatten)]
     pub servers: ServerArgs,
+    /// The configs from before an edit.
+    #[command(flatten)]
+    pub previous: PreviousArgs,
     /// Where to look.
     #[command(flatten)]
     pub places: PlaceArgs,
@@ -387,6 +390,15 @@ pub struct ServerArgs {
     pub keep: Vec<String>,
 }
 
+/// The configs from before an edit.
+#[derive(Debug, Args)]
+pub struct PreviousArgs {
+    /// LiteLLM's config.yaml from before an edit: references to its servers are remapped to the ids that
+    /// --litellm-config gives the same servers; repeatable
+    #[arg(long, value_name = "FILE", requires = "litellm_config", help_heading = SERVERS)]
+    pub previous_litellm_config: Vec<PathBuf>,
+}
+
 /// Where to look, and for whom.
 #[derive(Debug, Args)]
 pub struct PlaceArgs {
@@ -454,9 +466,9 @@ pub struct RepairArgs {
     /// Remap what a CSV file with the header old,new says
     #[arg(long, value_name = "FILE", help_heading = REPAIR)]
     pub remap_file: Option<PathBuf>,
-    /// Remap what this config.yaml named to the ids that --litellm-config gives the same servers
-    #[arg(long, value_name = "FILE", requires = "litellm_config", help_heading = REPAIR)]
-    pub previous_litellm_config: Vec<PathBuf>,
+    /// The configs from before an edit.
+    #[command(flatten)]
+    pub previous: PreviousArgs,
     /// Repair even if the server table has no rows
     #[arg(long, help_heading = REPAIR)]
     pub allow_empty_server_table: bool,

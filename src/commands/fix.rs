@@ -102,7 +102,7 @@ pub async fn run(args: &FixArgs, run: &mut Run) -> Result<Outcome, Failure> {
         Some(saved) => saved.contents.header.remaps.clone(),
         None => args.repair.remaps()?,
     };
-    beyond.read_previous(&args.repair.previous_litellm_config)?;
+    beyond.read_previous(&args.repair.previous)?;
     beyond.asked = args.places.references();
     let places = match &saved {
         Some(saved) => saved.contents.places(),
@@ -631,6 +631,7 @@ fn report(run: &Run, session: &Session, repair: Repair, ending: Ending) -> Repor
         ending,
         found: repair.found,
         conflicts: repair.conflicts,
+        next: None,
         journal: None,
         plan: None,
     }

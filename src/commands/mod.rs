@@ -25,7 +25,6 @@ pub mod undo;
 mod writing;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -36,7 +35,7 @@ pub(crate) use self::console::{note, warn};
 use self::journal::ChangesetFile;
 use self::progress::Progress;
 use self::run::Run;
-use crate::cli::{ConnectionArgs, LITELLM_CONFIG, ServerArgs, kept_sources};
+use crate::cli::{ConnectionArgs, LITELLM_CONFIG, PreviousArgs, ServerArgs, kept_sources};
 use crate::db::schema::Schema;
 use crate::db::servers;
 use crate::db::session::{Connection, Open, Session, Timeouts};
@@ -143,9 +142,10 @@ impl Beyond {
     }
 
     /// Reads the configs from before an edit.
-    pub(crate) fn read_previous(&mut self, paths: &[PathBuf]) -> Result<(), Failure> {
+    pub(crate) fn read_previous(&mut self, args: &PreviousArgs) -> Result<(), Failure> {
+        let paths = args.previous_litellm_config.iter();
         let configs: Result<Vec<ConfigFile>, Failure> =
-            paths.iter().map(|path| ConfigFile::read(path)).collect();
+            paths.map(|path| ConfigFile::read(path)).collect();
         self.previous = configs?;
         Ok(())
     }

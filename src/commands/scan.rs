@@ -27,6 +27,7 @@ use crate::report::{Ending, Report};
 /// Why the database could not be read or the report not be written.
 pub async fn run(args: &ScanArgs, run: &mut Run) -> Result<Outcome, Failure> {
     let mut beyond = Beyond::read(&args.servers)?;
+    beyond.read_previous(&args.previous)?;
     beyond.asked = args.places.references();
     let mut interrupt = Interrupt::listen()?;
     let report = interrupt.guard(Box::pin(scan(args, run, &beyond))).await?;
@@ -99,7 +100,21 @@ async fn look(
         ending: Ending::Scanned,
         found: report,
         conflicts: Vec::new(),
+        next: next(args),
         journal: None,
         plan: None,
     })
+}
+
+/// The options without which a repair would remove what is remapped here.
+fn next(args: &ScanArgs) -> Option<String> {
+    let previous = args.previous.previous_litellm_config.iter();
+    let previous = previous.map(|path| ("--previous-litellm-config", path));
+    let now = args.servers.litellm_config.iter();
+    let now = now.map(|path| ("--litellm-config", path));
+    let named = previous.clone().chain(now);
+    let words: Vec<String> = named
+        .map(|(option, path)| format!("{option} {}", path.display()))
+        .collect();
+    (previous.len() > 0).then(|| words.join(" "))
 }

@@ -2,6 +2,7 @@
 
 use sqlx::AssertSqlSafe;
 use sqlx::error::{DatabaseError, Error};
+use sqlx::postgres::PgDatabaseError;
 
 use crate::failure::{Failure, Kind};
 
@@ -37,41 +38,71 @@ pub(super) const RARE: &str = "CASE WHEN {never} THEN 1 ELSE 0 END = 0";
 /// Makes a [`Failure`] out of a driver's error, its kind chosen by SQLSTATE.
 ///
 /// `doing` completes the sentence "cannot ...".
-///
-/// Source: PostgreSQL 17 manual, appendix A, "PostgreSQL Error Codes".
 pub(super) fn failed(doing: &'static str) -> impl FnOnce(Error) -> Failure {
     move |error| match error.as_database_error() {
-        Some(said) => failure(doing, said.code().as_deref(), said.message()),
-        None => failure(doing, None, &error.to_string()),
+        Some(answer) => failure(doing, answer, answer.message()),
+        None => Failure::new(Kind::Error, format!("cannot {doing}: {error}")),
     }
 }
 
 /// The same of a statement over secrets, which the server's words may quote: only its code is told.
 pub(super) fn failed_over_secrets(doing: &'static str) -> impl FnOnce(Error) -> Failure {
-    move |error| match error.as_database_error().map(DatabaseError::code) {
-        Some(code) => {
-            let code = code.unwrap_or_default();
-            failure(doing, Some(&*code), &format!("the server says {code}"))
+    move |error| match error.as_database_error() {
+        Some(answer) => {
+            let code = answer.code().unwrap_or_default();
+            failure(doing, answer, &format!("the server says {code}"))
         }
-        None => failure(doing, None, &error.to_string()),
+        None => Failure::new(Kind::Error, format!("cannot {doing}: {error}")),
     }
 }
 
-fn failure(doing: &'static str, state: Option<&str>, message: &str) -> Failure {
-    let message = format!("cannot {doing}: {message}");
-    match state {
-        Some("55P03" | "40P01" | "40001") => Failure::new(Kind::Busy, message)
-            .hint("somebody else is writing the same rows; run it again, or raise --lock-timeout"),
-        Some("42501") => Failure::new(Kind::Access, message)
-            .hint("grant this role what the statement needs, or use another role"),
-        Some("25006") => Failure::new(Kind::Refused, message)
-            .hint("a replica cannot be written; point --db-url at the primary server"),
-        Some("57014") => Failure::new(Kind::Error, message)
-            .hint("raise --statement-timeout, unless somebody cancelled the statement"),
-        Some("57P01" | "57P02" | "57P03") => Failure::new(Kind::Error, message)
-            .hint("the server ended the session and nothing was written; run it again"),
-        _ => Failure::new(Kind::Error, message),
+fn failure(doing: &str, answer: &(dyn DatabaseError + 'static), message: &str) -> Failure {
+    let raised_in = answer.try_downcast_ref().and_then(PgDatabaseError::file);
+    let (kind, hint) = meant(answer.code().as_deref().unwrap_or_default(), raised_in);
+    let failure = Failure::new(kind, format!("cannot {doing}: {message}"));
+    match hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
     }
+}
+
+/// What an SQLSTATE means to the operator, and what to do about it.
+///
+/// A replica that ends a query to go on with replay says 40001 as a conflict of writers does, and only
+/// where the error was raised tells the two apart in every language that a server may speak.
+///
+/// Source: PostgreSQL 17 manual, appendix A, "PostgreSQL Error Codes"; `tcop/postgres.c` of PostgreSQL
+/// 12 to 18, which raises the conflicts with recovery and none of the others.
+fn meant(state: &str, raised_in: Option<&str>) -> (Kind, Option<&'static str>) {
+    let (kind, hint) = match (state, raised_in) {
+        ("40001" | "40P01", Some("postgres.c")) => (
+            Kind::Busy,
+            "the replica ended the query because of a conflict with recovery; run it again, on the \
+             primary, or with hot_standby_feedback or a longer max_standby_streaming_delay",
+        ),
+        ("55P03" | "40P01" | "40001", _) => (
+            Kind::Busy,
+            "somebody else is writing the same rows; run it again, or raise --lock-timeout",
+        ),
+        ("42501", _) => (
+            Kind::Access,
+            "grant this role what the statement needs, or use another role",
+        ),
+        ("25006", _) => (
+            Kind::Refused,
+            "a replica cannot be written; point --db-url at the primary server",
+        ),
+        ("57014", _) => (
+            Kind::Error,
+            "raise --statement-timeout, unless somebody cancelled the statement",
+        ),
+        ("57P01" | "57P02" | "57P03", _) => (
+            Kind::Error,
+            "the server ended the session and nothing was written; run it again",
+        ),
+        _ => return (Kind::Error, None),
+    };
+    (kind, Some(hint))
 }
 
 /// Whether a `NOWAIT` found a row locked by somebody else.
@@ -88,6 +119,29 @@ mod tests {
     fn identifiers_are_quoted() {
         assert_eq!(ident("LiteLLM_TeamTable"), "\"LiteLLM_TeamTable\"");
         assert_eq!(ident("a\"b"), "\"a\"\"b\"");
+    }
+
+    #[test]
+    fn a_conflict_with_recovery_is_told_from_one_of_writers() {
+        for (state, raised_in, told) in [
+            ("40001", Some("postgres.c"), "conflict with recovery"),
+            ("40P01", Some("postgres.c"), "conflict with recovery"),
+            ("40001", Some("nodeModifyTable.c"), "--lock-timeout"),
+            ("40P01", Some("deadlock.c"), "--lock-timeout"),
+            // Of a trigger, and beside an engine that does not tell.
+            ("40001", Some("pl_exec.c"), "--lock-timeout"),
+            ("40001", None, "--lock-timeout"),
+            // Raised in the same file, and no conflict.
+            ("57014", Some("postgres.c"), "--statement-timeout"),
+        ] {
+            let (kind, hint) = meant(state, raised_in);
+            assert!(
+                hint.unwrap().contains(told),
+                "{state} {raised_in:?}: {hint:?}"
+            );
+            assert_eq!(kind == Kind::Busy, state != "57014");
+        }
+        assert_eq!(meant("22P02", Some("uuid.c")), (Kind::Error, None));
     }
 
     #[test]

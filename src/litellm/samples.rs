@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use proptest::prelude::*;
+
 use super::access::{Grants, Regime, Surroundings, Team};
 use super::owners::{Owner, OwnerKind, Parents};
 use super::release::Release;
-use super::row::{Cell, Row, Value};
+use super::row::{Cell, Row, Tool, Value};
 use super::server::{ConfigServers, Server, ServerCatalog};
-use super::sites::PERMISSIONS;
+use super::sites::{PERMISSIONS, Shape};
 
 pub(crate) const REGIME: Regime = Regime {
     release: Release::PINS_IDS,
@@ -93,5 +95,37 @@ pub(crate) fn around(team: Grants, organization: Grants) -> Surroundings {
         access_groups: BTreeMap::from([("group".to_owned(), texts(&["id-1", "two"]))]),
         keys_under: BTreeMap::from([((OwnerKind::Team, "id".to_owned()), 7)]),
         ..Surroundings::default()
+    }
+}
+
+/// Any value of that shape, of references and tool names like these.
+pub(crate) fn value(
+    shape: Shape,
+    reference: impl Strategy<Value = String> + 'static,
+    tool: impl Strategy<Value = String> + 'static,
+) -> BoxedStrategy<Value> {
+    match shape {
+        Shape::TextArray | Shape::JsonArray => prop::collection::vec(reference, 0..6)
+            .prop_map(Value::Array)
+            .boxed(),
+        Shape::JsonKeys => {
+            let tools = prop::collection::btree_set(tool, 0..3);
+            let tools = tools.prop_map(Vec::from_iter);
+            prop::collection::btree_map(reference, tools, 0..5)
+                .prop_map(Value::Keys)
+                .boxed()
+        }
+        Shape::JsonTools => {
+            let tool = (reference, tool).prop_map(|(server_id, tool_name)| Tool {
+                server_id,
+                tool_name,
+            });
+            prop::collection::vec(tool, 0..6)
+                .prop_map(Value::Tools)
+                .boxed()
+        }
+        Shape::Rows { .. } => (reference, 0..3_u64)
+            .prop_map(|(server, rows)| Value::of_rows(&server, rows))
+            .boxed(),
     }
 }

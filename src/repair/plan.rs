@@ -366,8 +366,9 @@ mod tests {
     use crate::litellm::owners::{Owner, Parents};
     use crate::litellm::release::Release;
     use crate::litellm::row::Malformed;
+    use crate::litellm::samples::value;
     use crate::litellm::server::{ConfigServers, Server, ServerCatalog, Signs};
-    use crate::litellm::sites::{OAUTH_CLIENTS, PERMISSIONS, USER_CREDENTIALS};
+    use crate::litellm::sites::{Empty, OAUTH_CLIENTS, PERMISSIONS, TABLES, USER_CREDENTIALS};
 
     const GONE: &str = "0b8f8e0c-2f5d-4a51-9a35-1f4a1c9f7d10";
     const GONE_TOO: &str = "7d1c1e6e-51a5-4c6f-8f6f-5f0f5e1d2c3b";
@@ -791,38 +792,28 @@ mod tests {
         }
     }
 
-    fn references() -> impl Strategy<Value = Vec<String>> {
-        let one = prop::sample::select(vec![
-            "id-1",
-            "one",
-            "two",
-            "kept",
-            "free",
-            "no-mcp-servers",
-            GONE,
-            GONE_TOO,
-        ]);
-        prop::collection::vec(one.prop_map(str::to_owned), 0..6)
-    }
-
-    fn stored_array() -> impl Strategy<Value = Result<Value, Malformed>> {
-        prop_oneof![
-            9 => references().prop_map(|r| Ok(Value::Array(r))),
-            1 => Just(Err(Malformed::NullElement)),
-        ]
-    }
-
-    fn stored_keys() -> impl Strategy<Value = Result<Value, Malformed>> {
-        prop_oneof![
-            9 => references().prop_map(|r| {
-                let tools: BTreeMap<_, _> = r.into_iter().map(|r| (r, vec![])).collect();
-                Ok(Value::Keys(tools))
-            }),
-            1 => Just(Err(Malformed::NotToolLists)),
-        ]
-    }
-
-    fn rows() -> impl Strategy<Value = Row> {
+    /// A row of any table, so that every shape is met; one place in ten is malformed.
+    fn rows() -> impl Strategy<Value = (&'static SiteTable, Row)> {
+        let reference = || {
+            let all = [
+                "id-1",
+                "one",
+                "two",
+                "kept",
+                "free",
+                "no-mcp-servers",
+                GONE,
+                GONE_TOO,
+            ];
+            prop::sample::select(all.to_vec()).prop_map(str::to_owned)
+        };
+        let tool = || prop::sample::select(vec!["x", "y", "*"]).prop_map(str::to_owned);
+        let stored = move |site: &'static Site| {
+            let value = value(site.shape, reference(), tool());
+            let stored =
+                prop_oneof![9 => value.prop_map(Ok), 1 => Just(Err(Malformed::Unreadable))];
+            stored.prop_map(move |stored| Cell { site, stored })
+        };
         let kinds = prop::sample::select(vec![
             (OwnerKind::Key, true),
             (OwnerKind::Key, false),
@@ -830,64 +821,152 @@ mod tests {
             (OwnerKind::Agent, false),
         ]);
         let owners = prop::collection::vec(kinds.prop_map(|(k, alone)| owner(k, alone)), 0..3);
-        (stored_array(), stored_keys(), owners).prop_map(|(array, keys, owners)| Row {
-            key: "p-1".to_owned(),
-            cells: vec![
-                Cell {
-                    site: &PERMISSIONS.sites[0],
-                    stored: array,
-                },
-                Cell {
-                    site: &PERMISSIONS.sites[1],
-                    stored: keys,
-                },
-            ],
-            owners,
+        let tables = prop::sample::select(TABLES.to_vec());
+        let cells = tables.prop_flat_map(move |table| {
+            let cells: Vec<_> = table.sites.iter().map(stored).collect();
+            (Just(table), cells)
+        });
+        (cells, owners).prop_map(|((table, cells), owners)| {
+            let row = Row {
+                key: "p-1".to_owned(),
+                cells,
+                owners,
+            };
+            (table, row)
         })
     }
 
-    fn is_subsequence(part: &Value, whole: &Value) -> bool {
-        let mut whole = whole.references();
-        part.references().all(|r| whole.any(|w| w == r))
+    fn policies() -> impl Strategy<Value = OnEmpty> {
+        let deny = [false, true].map(|accept_narrowing| OnEmpty::Deny { accept_narrowing });
+        prop::sample::select(vec![OnEmpty::Hold, deny[0], deny[1], OnEmpty::Clear])
+    }
+
+    /// What deleted servers are by now: one that has a row, or nothing.
+    fn remaps() -> impl Strategy<Value = BTreeMap<String, String>> {
+        let remaps = |old: &[&str]| -> BTreeMap<String, String> {
+            let old = old.iter().map(|old| (*old).to_owned());
+            old.map(|old| (old, "id-1".to_owned())).collect()
+        };
+        prop::sample::select(vec![
+            remaps(&[]),
+            remaps(&[GONE]),
+            remaps(&[GONE, GONE_TOO]),
+        ])
+    }
+
+    fn plan_any(
+        (table, row): (&'static SiteTable, &Row),
+        on_empty: OnEmpty,
+        remaps: &BTreeMap<String, String>,
+    ) -> RowPlan {
+        let world = World {
+            regime: REGIME,
+            catalog: &catalog(unknown()).remapping(remaps).unwrap(),
+            around: &Surroundings::default(),
+            all_cleared: on_empty == OnEmpty::Clear,
+        };
+        let policy = Policy {
+            on_empty,
+            delete_rows: true,
+        };
+        RowPlan::of(table, row, world, policy)
+    }
+
+    /// What a value holds, in order: references, each with its tool where it has one. The key of an
+    /// object stands for itself too.
+    fn entries(value: &Value) -> Vec<(&str, &str)> {
+        match value {
+            Value::Array(references) => references.iter().map(|r| (r.as_str(), "")).collect(),
+            Value::Keys(keys) => {
+                let entries = keys.iter().flat_map(|(key, tools)| {
+                    let tools = tools.iter().map(String::as_str);
+                    std::iter::once("").chain(tools).map(|t| (key.as_str(), t))
+                });
+                entries.collect()
+            }
+            Value::Tools(tools) => {
+                let entries = tools
+                    .iter()
+                    .map(|t| (t.server_id.as_str(), t.tool_name.as_str()));
+                entries.collect()
+            }
+            Value::Rows(rows) => rows.keys().map(|server| (server.as_str(), "")).collect(),
+        }
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1000))]
+
         #[test]
-        fn planning_twice_plans_nothing(row in rows()) {
-            let first = plan(&row);
-            let second = plan(&apply(&row, &first));
+        fn planning_twice_plans_nothing(
+            (table, row) in rows(),
+            on_empty in policies(),
+            remaps in remaps(),
+        ) {
+            let first = plan_any((table, &row), on_empty, &remaps);
+            let second = plan_any((table, &apply(&row, &first)), on_empty, &remaps);
             prop_assert_eq!(second.edits, vec![]);
             prop_assert_eq!(second.held, first.held);
         }
 
         #[test]
-        fn only_stale_references_go_and_the_rest_keeps_its_order(row in rows()) {
-            for edit in plan(&row).edits {
-                prop_assert!(!edit.removed().is_empty());
-                prop_assert!(edit.removed().iter().all(|r| r == GONE || r == GONE_TOO));
-                prop_assert!(is_subsequence(&edit.after(), edit.before()));
-                let gone = edit.before().references().filter(|r| edit.removed().contains(*r));
-                prop_assert_eq!(
-                    edit.after().references().count() + gone.count(),
-                    edit.before().references().count()
-                );
+        fn only_stale_references_go_and_the_rest_keeps_its_order_and_its_duplicates(
+            (table, row) in rows(),
+            remaps in remaps(),
+        ) {
+            for edit in plan_any((table, &row), OnEmpty::Hold, &remaps).edits {
+                let (gone, renamed) = (edit.removed(), edit.remapped());
+                prop_assert!(!(gone.is_empty() && renamed.is_empty()));
+                let mut settled = gone.iter().chain(renamed.keys());
+                prop_assert!(settled.all(|r| r == GONE || r == GONE_TOO));
+                prop_assert!(renamed.iter().all(|(old, new)| remaps.get(old) == Some(new)));
+                prop_assert!(!gone.iter().any(|r| remaps.contains_key(r)));
+                let after = edit.after();
+                let stays = |(r, _): &(&str, &str)| {
+                    !gone.contains(*r) && !renamed.contains_key(*r) && renamed.values().all(|new| new != r)
+                };
+                let left = |value| entries(value).into_iter().filter(stays).collect::<Vec<_>>();
+                prop_assert_eq!(left(&after), left(edit.before()));
             }
         }
 
         #[test]
-        fn every_stale_reference_is_either_removed_or_held(row in rows()) {
-            let plan = plan(&row);
+        fn a_remap_doubles_no_entry_and_unites_the_tools(
+            (table, row) in rows(),
+            remaps in remaps(),
+        ) {
+            for edit in plan_any((table, &row), OnEmpty::Hold, &remaps).edits {
+                let (before, after) = (entries(edit.before()), edit.after());
+                let after = entries(&after);
+                let new = |r| edit.remapped().get(r).map(String::as_str);
+                let brought: BTreeSet<_> = before
+                    .iter()
+                    .filter_map(|(r, tool)| Some((new(*r)?, *tool)))
+                    .collect();
+                let times = |all: &[(&str, &str)], one| all.iter().filter(|e| **e == one).count();
+                for entry in &brought {
+                    let there = times(&before, *entry);
+                    prop_assert_eq!(times(&after, *entry), there.max(1), "{:?}", entry);
+                }
+                let known = |entry: &&(&str, &str)| brought.contains(*entry) || before.contains(*entry);
+                prop_assert_eq!(after.iter().filter(known).count(), after.len());
+            }
+        }
+
+        #[test]
+        fn every_stale_reference_is_either_removed_or_held((table, row) in rows()) {
+            let plan = plan_any((table, &row), OnEmpty::Hold, &BTreeMap::new());
             let mut settled: Vec<(&str, &str)> = plan
                 .edits
                 .iter()
-                .flat_map(|e| e.removed().iter().map(|r| (e.site().column, r.as_str())))
+                .flat_map(|e| e.removed().iter().map(|r| (e.site().name, r.as_str())))
                 .chain(plan.held.iter().map(|h| (h.column, h.reference.as_str())))
                 .collect();
             let mut stale: Vec<(&str, &str)> = plan
                 .audit
                 .findings
                 .iter()
-                .filter(|f| f.kind.name() == "stale")
+                .filter(|f| ["stale", "dangling-toolset"].contains(&f.kind.name()))
                 .filter_map(|f| Some((f.column, f.reference.as_deref()?)))
                 .collect();
             settled.sort_unstable();
@@ -896,15 +975,26 @@ mod tests {
         }
 
         #[test]
-        fn an_owned_array_never_runs_empty(row in rows()) {
-            prop_assume!(row.owners.iter().any(|o| !o.stands_alone()));
-            let after = apply(&row, &plan(&row));
-            let filled = |row: &Row, at: usize| {
-                row.cells[at].stored.as_ref().is_ok_and(|v| !v.is_empty())
+        fn what_restricts_by_being_filled_never_runs_empty(
+            (table, row) in rows(),
+            remaps in remaps(),
+        ) {
+            let owned = row.owners.iter().any(|owner| !owner.stands_alone());
+            prop_assume!(owned || table.group != Group::Permissions);
+            let after = apply(&row, &plan_any((table, &row), OnEmpty::Hold, &remaps));
+            let filled = |row: &Row, place: &str| {
+                let cell = row.cells.iter().find(|cell| cell.site.name == place);
+                cell.is_some_and(|cell| cell.stored.as_ref().is_ok_and(|v| !v.is_empty()))
             };
-            prop_assert_eq!(filled(&row, 0), filled(&after, 0));
-            if !filled(&row, 0) {
-                prop_assert_eq!(filled(&row, 1), filled(&after, 1));
+            for site in table.sites {
+                let restricts = match site.empty {
+                    Empty::Widens => true,
+                    Empty::WidensBeside(other) => !filled(&row, other),
+                    Empty::Harmless => false,
+                };
+                if restricts {
+                    prop_assert_eq!(filled(&row, site.name), filled(&after, site.name));
+                }
             }
         }
     }

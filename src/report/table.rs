@@ -362,7 +362,9 @@ fn advice(report: &Report, summary: Summary) -> Vec<String> {
     let repair = repair(summary);
     let last = match report.ending {
         Ending::Scanned if summary.rows_changed > 0 => {
-            format!("`mcp-prune fix` would {repair}. Next: mcp-prune fix --dry-run")
+            let next = report.next.as_ref();
+            let next = next.map_or_else(String::new, |options| format!(" {options}"));
+            format!("`mcp-prune fix{next}` would {repair}. Next: mcp-prune fix --dry-run{next}")
         }
         Ending::Scanned if summary.rows == 0 => return lines,
         Ending::Scanned | Ending::NothingToDo => "There is nothing that fix may change.".to_owned(),

@@ -1,34 +1,41 @@
 # Runs a private PostgreSQL cluster until standard input closes, and starts it anew, after somebody
-# killed it, at each line. Arguments: the folder with the binaries, the TCP port. Prints the
-# cluster's folder once it is made.
+# killed it, at each line. Arguments: the folder with the binaries, the TCP port, and for a hot standby
+# the folder and the port of its primary. Prints the cluster's folder once it is made.
 set -eu
-bin=$1 port=$2
+bin=$1 port=$2 primary=${3-} primary_port=${4-}
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
-"$bin/initdb" --pgdata="$dir/data" --username=postgres --auth=trust --encoding=UTF8 \
-    --locale=C --no-sync >"$dir/initdb.log"
-cat >"$dir/data/pg_hba.conf" <<'HBA'
+if test -n "$primary"; then
+    PATH="$bin:$PATH" pg_basebackup --pgdata="$dir/data" --username=postgres --host="$primary" \
+        --port="$primary_port" --write-recovery-conf --checkpoint=fast --no-sync >"$dir/backup.log"
+    chmod 755 "$dir"
+else
+    "$bin/initdb" --pgdata="$dir/data" --username=postgres --auth=trust --encoding=UTF8 \
+        --locale=C --no-sync >"$dir/initdb.log"
+    cat >"$dir/data/pg_hba.conf" <<'HBA'
 local all all trust
+local replication all trust
 host all postgres 127.0.0.1/32 trust
 host all all 127.0.0.1/32 scram-sha-256
 HBA
-# A certificate authority of its own, and a certificate for 127.0.0.1 signed by it.
-if command -v openssl >"$dir/openssl.log"; then
-    cd "$dir"
-    openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj "/CN=mcp-prune test CA" \
-        -keyout ca.key -out ca.pem 2>>openssl.log
-    openssl req -newkey rsa:2048 -nodes -subj "/CN=127.0.0.1" \
-        -keyout data/server.key -out server.csr 2>>openssl.log
-    printf 'subjectAltName=IP:127.0.0.1\n' >san.txt
-    openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 \
-        -extfile san.txt -out data/server.crt 2>>openssl.log
-    chmod 600 data/server.key
-    # A second authority, which signed nothing here.
-    openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj "/CN=another CA" \
-        -keyout other.key -out other.pem 2>>openssl.log
-    printf 'ssl = on\n' >>data/postgresql.conf
-    chmod 755 "$dir"
-    cd /
+    # A certificate authority of its own, and a certificate for 127.0.0.1 signed by it.
+    if command -v openssl >"$dir/openssl.log"; then
+        cd "$dir"
+        openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj "/CN=mcp-prune test CA" \
+            -keyout ca.key -out ca.pem 2>>openssl.log
+        openssl req -newkey rsa:2048 -nodes -subj "/CN=127.0.0.1" \
+            -keyout data/server.key -out server.csr 2>>openssl.log
+        printf 'subjectAltName=IP:127.0.0.1\n' >san.txt
+        openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 \
+            -extfile san.txt -out data/server.crt 2>>openssl.log
+        chmod 600 data/server.key
+        # A second authority, which signed nothing here.
+        openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj "/CN=another CA" \
+            -keyout other.key -out other.pem 2>>openssl.log
+        printf 'ssl = on\n' >>data/postgresql.conf
+        chmod 755 "$dir"
+        cd /
+    fi
 fi
 serve() {
     "$bin/postgres" -D "$dir/data" -k "$dir" -p "$port" -c listen_addresses=127.0.0.1 \

@@ -123,28 +123,52 @@ fn a_config_that_cannot_be_read_is_named_with_the_place() {
     scan(&database, &both, &[]).exits(64);
 }
 
+/// A config from before and after its only server moved, by their paths.
+struct Edit {
+    _folder: tempfile::TempDir,
+    old: String,
+    new: String,
+}
+
+/// The hash of `deepwiki|https://deepwiki.internal/mcp|http||wiki`: what [`DEEPWIKI`] is after the edit.
+const MOVED: &str = "80f5e3c4d87e1231ffef9a2accc9fe42";
+
+fn edit() -> Edit {
+    let folder = tempfile::tempdir().unwrap();
+    let [old, new] = [
+        ("old.yaml", "https://mcp.deepwiki.com/mcp"),
+        ("new.yaml", "https://deepwiki.internal/mcp"),
+    ]
+    .map(|(name, url)| {
+        let path = folder.path().join(name);
+        let config = format!(
+            "mcp_servers:\n  deepwiki:\n    url: {url}\n    transport: http\n    alias: wiki\n"
+        );
+        std::fs::write(&path, config).unwrap();
+        path.to_str().unwrap().to_owned()
+    });
+    Edit {
+        _folder: folder,
+        old,
+        new,
+    }
+}
+
 #[test]
 fn grants_of_an_edited_server_follow_it_to_its_new_id() {
-    let folder = tempfile::tempdir().unwrap();
-    let [old, new] = ["old.yaml", "new.yaml"].map(|name| folder.path().join(name));
-    let config = |url: &str| {
-        format!("mcp_servers:\n  deepwiki:\n    url: {url}\n    transport: http\n    alias: wiki\n")
-    };
-    std::fs::write(&old, config("https://mcp.deepwiki.com/mcp")).unwrap();
-    std::fs::write(&new, config("https://deepwiki.internal/mcp")).unwrap();
+    let edit = edit();
     let database = database();
     let fix = |options: &[&str]| {
         let mut command = mcp_prune(&["fix", "--dry-run", "--format", "json"]);
-        let config = ["--litellm-config", new.to_str().unwrap()];
         let ran = run(command
-            .args(config)
+            .args(["--litellm-config", &edit.new])
             .args(options)
             .env("DATABASE_URL", database.url()));
         ran.exits(2).json()
     };
     let removed = fix(&[]);
     assert_eq!(removed["summary"]["references_remapped"], 0);
-    let remapped = fix(&["--previous-litellm-config", old.to_str().unwrap()]);
+    let remapped = fix(&["--previous-litellm-config", &edit.old]);
     assert_eq!(remapped["summary"]["references_remapped"], 1);
     let after = remapped["changes"][0]["after"]["mcp_servers"]
         .as_array()
@@ -153,8 +177,40 @@ fn grants_of_an_edited_server_follow_it_to_its_new_id() {
         .as_array()
         .unwrap();
     let at = before.iter().position(|r| r == DEEPWIKI).unwrap();
-    // `deepwiki|https://deepwiki.internal/mcp|http||wiki`
-    assert_eq!(after[at], "80f5e3c4d87e1231ffef9a2accc9fe42");
+    assert_eq!(after[at], MOVED);
+}
+
+#[test]
+fn a_scan_shows_where_they_would_go_and_the_command_that_does_it() {
+    let edit = edit();
+    let database = database();
+    let run_with = |args: &[&str]| run(mcp_prune(args).env("DATABASE_URL", database.url()));
+    let previous = ["--previous-litellm-config", &edit.old];
+    let now = ["--litellm-config", &edit.new];
+    let ran = run_with(&[&["scan"][..], &previous, &now].concat()).exits(2);
+    let mut lines = ran.stdout.lines();
+    let fix = format!("remap to {MOVED}");
+    let shown = lines.any(|line| line.contains(DEEPWIKI) && line.contains(&fix));
+    assert!(shown, "{ran}");
+
+    // What is said to be next does what is said.
+    let (_, closing) = ran.stdout.split_once("`mcp-prune fix").unwrap();
+    let (_, next) = closing.split_once("Next: mcp-prune ").unwrap();
+    let would = closing.split_once("` would ").unwrap().1;
+    let would = would.split_once(". Next: ").unwrap().0;
+    assert!(would.starts_with("remap 1 reference and remove "), "{ran}");
+    let next: Vec<&str> = next.lines().next().unwrap().split(' ').collect();
+    assert_eq!(next, [&["fix", "--dry-run"][..], &previous, &now].concat());
+    let _ = run_with(&next)
+        .exits(2)
+        .prints(&format!("It would {would}."));
+
+    // Without the old config all that is known of it is that it is gone.
+    let without = run_with(&[&["scan"][..], &now].concat()).exits(2);
+    assert!(!without.stdout.contains("remap to"), "{without}");
+    let _ = without.prints("Next: mcp-prune fix --dry-run\n");
+    // And without the new one there is nothing to remap to.
+    let _ = run_with(&[&["scan"][..], &previous].concat()).exits(64);
 }
 
 #[test]

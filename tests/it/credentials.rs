@@ -286,7 +286,10 @@ fn a_plan_names_the_number_and_is_carried_out_only_where_it_still_is() {
         );
         assert_eq!(of_gone.get("rows"), None);
         let text = fs::read_to_string(&plan).unwrap();
-        assert!(!text.contains("s3cret") && !text.contains("ada"), "{text}");
+        assert!(
+            !text.contains("s3cret") && !text.contains("\"ada\""),
+            "{text}"
+        );
 
         database.execute(change);
         let before = database.credential_rows();

@@ -33,5 +33,6 @@ mod recording;
 mod schemas;
 mod server;
 mod soak;
+mod standby;
 mod terminal;
 mod undo;

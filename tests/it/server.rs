@@ -57,7 +57,7 @@ fn kind() -> &'static Kind {
             });
         }
         if let Some(binaries) = postgres_binaries().filter(|_| !embedded) {
-            return Kind::Server(Server::start(&binaries));
+            return Kind::Server(Server::start(&binaries, None));
         }
         #[cfg(feature = "embedded")]
         return Kind::Embedded;
@@ -94,7 +94,7 @@ pub(crate) fn server_to_crash(test: &str) -> Option<Server> {
     if binaries.is_none() {
         skip(test, "needs PostgreSQL's binaries");
     }
-    Some(Server::start(&binaries?))
+    Some(Server::start(&binaries?, None))
 }
 
 fn postgres_binaries() -> Option<PathBuf> {
@@ -114,7 +114,8 @@ fn postgres_binaries() -> Option<PathBuf> {
 impl Server {
     /// Starts a private cluster that a shell watches: when this process ends, in whatever way, its
     /// pipe closes, and the shell stops the server by its process id and removes the cluster.
-    fn start(binaries: &std::path::Path) -> Self {
+    /// With a primary it is a hot standby of that.
+    fn start(binaries: &std::path::Path, primary: Option<&Self>) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         drop(listener);
@@ -132,6 +133,7 @@ impl Server {
         let mut watch = command
             .args(["-c", &script, "cluster"])
             .args([binaries.to_str().unwrap(), &port.to_string()])
+            .args(primary.into_iter().flat_map(Self::socket))
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -139,7 +141,8 @@ impl Server {
             .expect("a shell can be started");
         let mut folder = String::new();
         let stdout = watch.stdout.take().unwrap();
-        BufReader::new(stdout).read_line(&mut folder).unwrap();
+        let read = BufReader::new(stdout).read_line(&mut folder).unwrap();
+        assert_ne!(read, 0, "no cluster was made; stderr says why");
         let server = Self {
             address: format!("postgresql://postgres@127.0.0.1:{port}"),
             tls: Some(PathBuf::from(folder.trim())),
@@ -147,6 +150,17 @@ impl Server {
         };
         server.wait_until_ready();
         server
+    }
+
+    /// Starts a hot standby of it. For [`server_to_crash`] alone, which nobody else writes.
+    pub(crate) fn standby(&self) -> Self {
+        Self::start(&postgres_binaries().unwrap(), Some(self))
+    }
+
+    /// The folder and the port of the socket of a private cluster.
+    fn socket(&self) -> [&str; 2] {
+        let (_, port) = self.address.rsplit_once(':').unwrap();
+        [self.tls.as_ref().unwrap().to_str().unwrap(), port]
     }
 
     /// Kills the postmaster and all its processes at once, as a crash of the machine would, and
@@ -262,7 +276,8 @@ impl TestDatabase {
         database
     }
 
-    fn at(url: String) -> Self {
+    /// The database at `url`, which somebody else has made.
+    pub(crate) fn at(url: String) -> Self {
         Self {
             url,
             maintenance: None,

@@ -1,0 +1,170 @@
+//! A hot standby: `scan` works there, and what would write refuses.
+
+use std::process::Stdio;
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::concurrent::{Other, ended};
+use crate::program::{Ran, mcp_prune, repository, run_on};
+use crate::server::{Server, TestDatabase, server_to_crash};
+
+/// A primary and its hot standby, and a database with stale references as each of them has it. The
+/// standby is stopped first.
+struct Replicated {
+    on_standby: TestDatabase,
+    on_primary: TestDatabase,
+    _standby: Server,
+    _primary: Server,
+}
+
+impl Replicated {
+    fn new(test: &str) -> Option<Self> {
+        let primary = server_to_crash(test)?;
+        let standby = primary.standby();
+        let on_primary = primary.create(None);
+        for file in ["fixtures/schema.sql", "fixtures/cases/beside_live.sql"] {
+            on_primary.load(&std::fs::read_to_string(repository(file)).unwrap());
+        }
+        let replicated = Self {
+            on_standby: TestDatabase::at(standby.url(on_primary.name())),
+            on_primary,
+            _standby: standby,
+            _primary: primary,
+        };
+        replicated.replay();
+        Some(replicated)
+    }
+
+    /// Waits until the standby has replayed all that the primary has done, committed or not.
+    fn replay(&self) {
+        // A commit has the log of everything before it written out.
+        self.on_primary.execute("CREATE TEMPORARY TABLE flushed ()");
+        let [done] = &self.on_primary.texts("SELECT pg_current_wal_lsn()::text")[..] else {
+            panic!("a place in the log");
+        };
+        // The first one is connected to while the database itself may not have arrived.
+        let maintenance = self
+            .on_standby
+            .url()
+            .replace(self.on_standby.name(), "postgres");
+        let replayed = format!("SELECT (pg_last_wal_replay_lsn() >= '{done}')::text");
+        wait_until(&TestDatabase::at(maintenance), &replayed);
+    }
+
+    fn scan(database: &TestDatabase) -> (i32, Value) {
+        let ran = run_on(database.url(), &["scan", "--format", "json"]);
+        let mut report = ran.json();
+        let port = report["database"]["port"].take();
+        assert!(port.is_number(), "{report}");
+        (ran.status, report)
+    }
+
+    /// `scan` answers the same on both, with this status.
+    #[track_caller]
+    fn scans_alike(&self, status: i32) {
+        self.replay();
+        let found = Self::scan(&self.on_primary);
+        assert_eq!(found.0, status, "{}", found.1);
+        assert_eq!(Self::scan(&self.on_standby), found);
+    }
+}
+
+/// Waits until a query says `true`.
+fn wait_until(database: &TestDatabase, query: &str) {
+    for _ in 0..1500 {
+        if database.texts(query) == ["true"] {
+            return;
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    panic!("within 30 seconds it should be true: {query}");
+}
+
+/// Checks that a command refused because the server is a replica, and says what to do.
+#[track_caller]
+fn refused(ran: Ran) {
+    let _ = ran
+        .exits(4)
+        .says("this server is a replica, which cannot be written")
+        .says("hint: point --db-url at the primary server");
+}
+
+#[test]
+fn a_standby_is_scanned_as_its_primary_is_and_never_written() {
+    let Some(replicated) = Replicated::new("a hot standby") else {
+        return;
+    };
+    let Replicated {
+        on_standby,
+        on_primary,
+        ..
+    } = &replicated;
+    let before = on_primary.permission_rows();
+    let folder = tempfile::tempdir().unwrap();
+    let journal = folder.path().join("journal");
+    let journal = journal.to_str().unwrap();
+    let fix = ["fix", "--yes", "--journal", journal];
+    replicated.scans_alike(2);
+    refused(run_on(on_standby.url(), &fix));
+    refused(run_on(on_standby.url(), &["fix", "--dry-run"]));
+    assert!(!std::fs::exists(journal).unwrap());
+
+    let _ = run_on(on_primary.url(), &fix).exits(0);
+    replicated.scans_alike(0);
+    let undo = ["undo", "--yes", "--no-journal", journal];
+    refused(run_on(on_standby.url(), &undo));
+    let _ = run_on(on_primary.url(), &undo).exits(0);
+    replicated.scans_alike(2);
+    assert_eq!(on_standby.permission_rows(), before);
+
+    for (purpose, code, status) in [("scan", 0, "warn"), ("fix", 1, "fail")] {
+        let args = ["doctor", "--for", purpose, "--format", "json"];
+        let ran = run_on(on_standby.url(), &args).exits(code);
+        let report = ran.json();
+        let checks = report["checks"].as_array().unwrap();
+        let unfit = checks.iter().filter(|check| check["status"] == status);
+        let unfit: Vec<&Value> = unfit.map(|check| &check["name"]).collect();
+        assert!(unfit.contains(&&Value::from("primary")), "{ran}");
+    }
+}
+
+#[test]
+fn a_scan_that_the_standby_ends_to_go_on_with_replay_says_so() {
+    let Some(replicated) = Replicated::new("a conflict with recovery") else {
+        return;
+    };
+    let Replicated {
+        on_standby,
+        on_primary,
+        ..
+    } = &replicated;
+    on_standby.execute("ALTER SYSTEM SET max_standby_streaming_delay = 0");
+    on_standby.execute("SELECT pg_reload_conf()");
+    let now = "SELECT (current_setting('max_standby_streaming_delay') = '0')::text";
+    wait_until(on_standby, now);
+
+    // An exclusive lock is replayed too: the scan waits for it, and has read the servers by then.
+    let mut gate = Other::connect(on_primary);
+    gate.execute(r#"BEGIN; LOCK TABLE "LiteLLM_ObjectPermissionTable""#);
+    replicated.replay();
+    let scan = mcp_prune(&["scan"])
+        .env("DATABASE_URL", on_standby.url())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let waits = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'mcp-prune'
+                     AND datname = current_database() AND wait_event_type = 'Lock')::text";
+    wait_until(on_standby, waits);
+    // And then replay needs what the scan has.
+    gate.execute(r#"LOCK TABLE "LiteLLM_MCPServerTable""#);
+    replicated.replay();
+    let ran = ended(scan).exits(6).says("conflict with recovery").says(
+        "hint: the replica ended the query because of a conflict with recovery; run it again",
+    );
+    assert_eq!(ran.stdout, "", "{ran}");
+    gate.execute("ROLLBACK");
+    replicated.scans_alike(2);
+}
