@@ -1,13 +1,16 @@
 //! `fix`: plans, writes and checks every change in one transaction, and then commits or not.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::sync::Arc;
 
 use super::aftercare::{AfterCare, Written};
 use super::asked::places;
+use super::guards::{
+    Removed, check_as_shown, check_nothing_left, check_size, refuse_empty_server_table,
+};
 use super::journal::{ChangesetFile, SavedChangeset};
 use super::output::{cannot_put_aside, gathering, print};
+use super::planned::Planned;
 use super::planning::Planner;
 use super::progress::Progress;
 use super::retry::{Patience, retried};
@@ -18,22 +21,20 @@ use super::{
     warn_unknown_owners, warn_unset,
 };
 use crate::cli::{FixArgs, Format};
-use crate::db::schema::{Database, Purpose, Schema};
-use crate::db::session::{Connection, Open, Session};
+use crate::db::schema::{Database, Purpose};
+use crate::db::session::{Open, Session};
 use crate::db::{detect, holders, read, write};
 use crate::exit::Outcome;
 use crate::failure::{Failure, Kind};
-use crate::litellm::access;
 use crate::litellm::release::Release;
-use crate::litellm::row::{Row, Value};
-use crate::litellm::server::{Resolution, ServerCatalog};
-use crate::litellm::sites::{Choice, Names, SiteTable, TABLES};
+use crate::litellm::server::ServerCatalog;
+use crate::litellm::sites::Choice;
 use crate::repair::changeset::{self, Change};
-use crate::repair::compare::{self, Conflict};
+use crate::repair::compare::Conflict;
 use crate::repair::plan::RowPlan;
 use crate::repair::policy::{Policy, WriteConsent};
 use crate::report::found::Found;
-use crate::report::{Ending, Render as _, Report, ServerCounts, Summary, table};
+use crate::report::{Ending, Render as _, Report, ServerCounts, table};
 
 /// What one run of the transaction is to end in.
 #[derive(Clone, Copy)]
@@ -347,15 +348,10 @@ impl Job<'_> {
             out.begin(self.header(&catalog))?;
         }
         self.progress.stage("looking for stale references");
-        let mut planned = Planned::new();
-        let found = if let Some(saved) = self.saved {
-            for change in saved.changes()? {
-                let change = change?;
-                planned.insert((change.table.table, change.key.clone()), change);
-            }
-            rows_of(&planned)
-        } else {
-            detect::detect(connection, schema, &catalog, false).await?
+        let mut planned = self.saved.map(Planned::read).transpose()?;
+        let found = match &planned {
+            Some(planned) => planned.rows(),
+            None => detect::detect(connection, schema, &catalog, false).await?,
         };
         if catalog.rows() == 0 && !found.is_empty() && !repair.allow_empty_server_table {
             return Err(refuse_empty_server_table(
@@ -380,7 +376,7 @@ impl Job<'_> {
         };
         let mut report = self.gathering();
         let mut written = Written::default();
-        let mut removed = Removed::new();
+        let mut removed = Removed::default();
         let mut asked = self.args.places.asked();
         let mut conflicts = Vec::new();
         self.progress.stage("writing and verifying rows");
@@ -391,8 +387,8 @@ impl Job<'_> {
                 let mut rows = read::rows(connection, schema, table, chunk, &owners).await?;
                 rows.retain(|row| selection.takes(row));
                 let mut now = judge.plan(connection, table, &rows).await?;
-                if self.saved.is_some() {
-                    conflicts.extend(hold_to(&mut planned, table, &rows, &mut now, &catalog));
+                if let Some(planned) = &mut planned {
+                    conflicts.extend(planned.hold(table, &rows, &mut now, &catalog));
                 }
                 let changes: Vec<Change> = now.iter().filter_map(RowPlan::change).collect();
                 if self.tells {
@@ -401,26 +397,21 @@ impl Job<'_> {
                 let out = out.as_deref_mut();
                 let stored = carry_out(connection, schema, table, &rows, changes, out).await?;
                 check_nothing_left(&stored, &now, &catalog)?;
-                for edit in now.iter().flat_map(|plan| &plan.edits) {
-                    let names = edit.site().names;
-                    removed.extend(edit.removed().iter().map(|r| (names, r.clone())));
-                }
+                removed.add(&now);
                 asked.see(&now);
                 report.add(now, false).map_err(cannot_put_aside)?;
                 self.progress.rows(chunk.len());
             }
         }
-        // What is left of the plan has no row any more.
         conflicts.extend(
             planned
-                .values()
-                .flat_map(|change| compare::with_plan(change, None, None, &catalog)),
+                .into_iter()
+                .flat_map(|left| left.without_row(&catalog)),
         );
         asked.check(&catalog)?;
-        self.check_size(connection, schema, report.summary())
-            .await?;
+        check_size(repair, connection, schema, report.summary()).await?;
         let now = self.beyond.catalog(connection, schema).await?;
-        check_still_gone(&removed, &now)?;
+        removed.check_still_gone(&now)?;
         Ok(Repair {
             found: report,
             written,
@@ -451,175 +442,6 @@ impl Job<'_> {
         header.servers = Some(catalog.digest());
         header
     }
-
-    /// Refuses what `--max-rows` and `--max-percent` rule out.
-    async fn check_size(
-        &self,
-        connection: &mut Connection,
-        schema: &Schema,
-        summary: Summary,
-    ) -> Result<(), Failure> {
-        let repair = &self.args.repair;
-        let rows = summary.rows_changed;
-        if let Some(most) = repair.max_rows.filter(|most| rows > *most) {
-            return Err(Failure::new(
-                Kind::Refused,
-                format!("{rows} rows would change, more than --max-rows {most}"),
-            )
-            .hint("look at them with --dry-run; raise --max-rows if that is right"));
-        }
-        let Some(most) = repair.max_percent.filter(|_| rows > 0) else {
-            return Ok(());
-        };
-        // By now the rows that are to be deleted are.
-        let all = summary.rows_deleted + detect::count_naming(connection, schema).await?;
-        let part = percent(rows, all);
-        if part > most {
-            return Err(Failure::new(
-                Kind::Refused,
-                format!(
-                    "{rows} of the {all} rows that name servers would change, {part:.1}%, more \
-                     than --max-percent {most}"
-                ),
-            )
-            .hint("look at them with --dry-run; raise --max-percent if that is right"));
-        }
-        Ok(())
-    }
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "a part in percent needs no more than 52 bits"
-)]
-fn percent(part: usize, all: usize) -> f64 {
-    part as f64 / all.max(1) as f64 * 100.0
-}
-
-/// What a saved plan says, by table and primary key.
-type Planned = BTreeMap<(&'static str, String), Change>;
-
-/// The rows that a saved plan is of.
-fn rows_of(planned: &Planned) -> detect::Found {
-    let keys = |table: &'static SiteTable| -> Vec<String> {
-        let of_table = planned.keys().filter(|(name, _)| *name == table.table);
-        of_table.map(|(_, key)| key.clone()).collect()
-    };
-    let found = TABLES.into_iter().map(|table| (table, keys(table)));
-    found.filter(|(_, keys)| !keys.is_empty()).collect()
-}
-
-/// Holds what would be planned `now` to what was planned: only that stays to be done. Takes the rows
-/// out of `planned`, and returns where the plan no longer holds.
-fn hold_to(
-    planned: &mut Planned,
-    table: &SiteTable,
-    rows: &[Row],
-    now: &mut [RowPlan],
-    catalog: &ServerCatalog,
-) -> Vec<Conflict> {
-    let mut conflicts = Vec::new();
-    let by_key: HashMap<&str, &RowPlan> = now.iter().map(|p| (p.audit.row.as_str(), p)).collect();
-    let mut fits: HashMap<String, Change> = HashMap::new();
-    for row in rows {
-        let Some(change) = planned.remove(&(table.table, row.key.clone())) else {
-            continue;
-        };
-        let plan = by_key.get(row.key.as_str()).copied();
-        let moved = compare::with_plan(&change, Some(row), plan, catalog);
-        if moved.is_empty() {
-            fits.insert(row.key.clone(), change);
-        }
-        conflicts.extend(moved);
-    }
-    for plan in now.iter_mut() {
-        let fit = fits.get(&plan.audit.row);
-        plan.edits.retain(|edit| {
-            fit.is_some_and(|change| change.columns.iter().any(|c| c.site == edit.site()))
-        });
-    }
-    conflicts
-}
-
-/// Nothing stale may be left in the rows written but what was held.
-fn check_nothing_left(
-    stored: &[Row],
-    plans: &[RowPlan],
-    catalog: &ServerCatalog,
-) -> Result<(), Failure> {
-    let plans: HashMap<&str, &RowPlan> = plans.iter().map(|p| (p.audit.row.as_str(), p)).collect();
-    for row in stored {
-        let plan = plans.get(row.key.as_str());
-        let edits = plan.map(|plan| plan.edits.as_slice()).unwrap_or_default();
-        let held = plan.map(|plan| plan.held.as_slice()).unwrap_or_default();
-        for cell in &row.cells {
-            let column = cell.site.name;
-            if !edits.iter().any(|edit| edit.site() == cell.site) {
-                continue;
-            }
-            let references = cell.stored.iter().flat_map(Value::references);
-            let mut stale = references.filter(|r| access::is_stale(cell, r, catalog));
-            let left = stale.find(|r| {
-                !held
-                    .iter()
-                    .any(|held| held.column == column && held.reference == **r)
-            });
-            if let Some(reference) = left {
-                return Err(Failure::new(
-                    Kind::Error,
-                    format!(
-                        "row {} still names {reference} in {column} after the write; nothing was \
-                         committed",
-                        row.key
-                    ),
-                ));
-            }
-        }
-    }
-    Ok(())
-}
-
-fn refuse_empty_server_table(rows: usize) -> Failure {
-    Failure::new(
-        Kind::Refused,
-        format!("the MCP server table has 0 rows, yet {rows} permission rows name servers"),
-    )
-    .hint(
-        "make sure that this is the right database; if every server really was deleted, \
-         say --allow-empty-server-table",
-    )
-}
-
-/// The references removed, and how they were resolved.
-type Removed = BTreeSet<(Names, String)>;
-
-/// A server may have been created since the table was read: its grants must not be lost.
-fn check_still_gone(removed: &Removed, now: &ServerCatalog) -> Result<(), Failure> {
-    let mut removed = removed.iter();
-    let back = removed.find(|(names, r)| now.resolve_as(*names, r) != Resolution::Stale);
-    match back.map(|(_, reference)| reference) {
-        None => Ok(()),
-        Some(reference) => Err(Failure::new(
-            Kind::Moved,
-            format!("server {reference} came back while its references were being removed"),
-        )
-        .hint("nothing was written; run it again")),
-    }
-}
-
-fn check_as_shown(shown: &[RowPlan], planned: &[RowPlan]) -> Result<(), Failure> {
-    if shown == planned {
-        return Ok(());
-    }
-    let moved = planned
-        .iter()
-        .find(|plan| !shown.contains(plan))
-        .or_else(|| shown.iter().find(|plan| !planned.contains(plan)));
-    let row = moved.map_or("", |plan| plan.audit.row.as_str());
-    Err(
-        Failure::new(Kind::Moved, format!("row {row} is no longer as shown"))
-            .hint("nothing was written; run it again to see the plan as it is now"),
-    )
 }
 
 fn report(run: &Run, session: &Session, repair: Repair, ending: Ending) -> Report {

@@ -57,7 +57,8 @@ impl Replicated {
         let ran = run_on(database.url(), &["scan", "--format", "json"]);
         let mut report = ran.json();
         let port = report["database"]["port"].take();
-        assert!(port.is_number(), "{report}");
+        let run = report["run"].take();
+        assert!(port.is_number() && run.is_string(), "{report}");
         (ran.status, report)
     }
 
@@ -155,7 +156,8 @@ fn a_scan_that_the_standby_ends_to_go_on_with_replay_says_so() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let waits = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'mcp-prune'
+    let waits =
+        "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name LIKE 'mcp-prune/%'
                      AND datname = current_database() AND wait_event_type = 'Lock')::text";
     wait_until(on_standby, waits);
     // And then replay needs what the scan has.

@@ -1,0 +1,77 @@
+//! A saved plan that is carried out: exactly what it says, or nothing.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::journal::SavedChangeset;
+use crate::db::detect;
+use crate::failure::Failure;
+use crate::litellm::row::Row;
+use crate::litellm::server::ServerCatalog;
+use crate::litellm::sites::{SiteTable, TABLES};
+use crate::repair::changeset::Change;
+use crate::repair::compare::{self, Conflict};
+use crate::repair::plan::RowPlan;
+
+/// What a saved plan says and was not compared yet, by table and primary key.
+pub(super) struct Planned(BTreeMap<(&'static str, String), Change>);
+
+impl Planned {
+    /// Reads all of it.
+    pub(super) fn read(saved: &SavedChangeset) -> Result<Self, Failure> {
+        let by_row = saved.changes()?.map(|change| {
+            let change = change?;
+            Ok(((change.table.table, change.key.clone()), change))
+        });
+        by_row.collect::<Result<_, Failure>>().map(Self)
+    }
+
+    /// The rows that it is of.
+    pub(super) fn rows(&self) -> detect::Found {
+        let keys = |table: &'static SiteTable| -> Vec<String> {
+            let of_table = self.0.keys().filter(|(name, _)| *name == table.table);
+            of_table.map(|(_, key)| key.clone()).collect()
+        };
+        let found = TABLES.into_iter().map(|table| (table, keys(table)));
+        found.filter(|(_, keys)| !keys.is_empty()).collect()
+    }
+
+    /// Holds what would be planned `now` for `rows` to what was planned: only that stays to be done.
+    /// Returns where the plan no longer holds.
+    pub(super) fn hold(
+        &mut self,
+        table: &SiteTable,
+        rows: &[Row],
+        now: &mut [RowPlan],
+        catalog: &ServerCatalog,
+    ) -> Vec<Conflict> {
+        let mut conflicts = Vec::new();
+        let by_key: HashMap<&str, &RowPlan> =
+            now.iter().map(|p| (p.audit.row.as_str(), p)).collect();
+        let mut fits: HashMap<String, Change> = HashMap::new();
+        for row in rows {
+            let Some(change) = self.0.remove(&(table.table, row.key.clone())) else {
+                continue;
+            };
+            let plan = by_key.get(row.key.as_str()).copied();
+            let moved = compare::with_plan(&change, Some(row), plan, catalog);
+            if moved.is_empty() {
+                fits.insert(row.key.clone(), change);
+            }
+            conflicts.extend(moved);
+        }
+        for plan in now.iter_mut() {
+            let fit = fits.get(&plan.audit.row);
+            plan.edits.retain(|edit| {
+                fit.is_some_and(|change| change.columns.iter().any(|c| c.site == edit.site()))
+            });
+        }
+        conflicts
+    }
+
+    /// What was not compared: it has no row any more.
+    pub(super) fn without_row(&self, catalog: &ServerCatalog) -> Vec<Conflict> {
+        let left = self.0.values();
+        left.flat_map(|change| compare::with_plan(change, None, None, catalog))
+            .collect()
+    }
+}
