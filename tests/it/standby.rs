@@ -58,6 +58,8 @@ impl Replicated {
         let mut report = ran.json();
         let port = report["database"]["port"].take();
         assert!(port.is_number(), "{report}");
+        let run = report["run"].take();
+        assert!(run.is_string(), "{report}");
         (ran.status, report)
     }
 
@@ -155,7 +157,8 @@ fn a_scan_that_the_standby_ends_to_go_on_with_replay_says_so() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let waits = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'mcp-prune'
+    let waits =
+        "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name LIKE 'mcp-prune/%'
                      AND datname = current_database() AND wait_event_type = 'Lock')::text";
     wait_until(on_standby, waits);
     // And then replay needs what the scan has.
