@@ -30,6 +30,12 @@ fn from_environment() -> Result<Option<String>, Failure> {
         .into_string()
         // The text that it is not may hold a password.
         .map_err(|_| Failure::new(Kind::Usage, format!("{DATABASE_URL} is not UTF-8 text")))?;
+    // It was to be set, and what libpq would take instead may be another database.
+    if url.trim().is_empty() {
+        let empty = format!("{DATABASE_URL} is set, and empty");
+        return Err(Failure::new(Kind::Usage, empty)
+            .hint("set it to the database's URL, or unset it to have libpq's variables used"));
+    }
     Ok(Some(url))
 }
 

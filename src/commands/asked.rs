@@ -197,6 +197,7 @@ impl Asked {
             | Resolution::Passed => "no row looked at names it",
         };
         let message = format!("--reference {reference} matches nothing: {why}");
-        Err(Failure::new(Kind::Error, message))
+        Err(Failure::new(Kind::Error, message)
+            .hint("check how it is spelled, as it is stored; scan without it shows what there is"))
     }
 }

@@ -7,6 +7,7 @@ use super::journal::ChangesetFile;
 use super::run::Run;
 use super::{Beyond, Interrupt};
 use crate::cli::{AnswerFormat, ConnectionArgs, DoctorArgs, GrantsFor};
+use crate::db::schema::Schema;
 use crate::db::session::{Session, Timeouts};
 use crate::db::target::{ServerTarget, Target};
 use crate::db::vitals::Vitals;
@@ -14,6 +15,7 @@ use crate::diagnosis::{self, Asked, Check, FixProblem};
 use crate::exit::Outcome;
 use crate::failure::{Failure, Kind};
 use crate::litellm::config::{ConfigServer, Derivation};
+use crate::litellm::sites::Group;
 use crate::report::doctor::Diagnosis;
 
 const CONNECTION: &str = "connection";
@@ -181,7 +183,7 @@ fn tables(vitals: &Vitals, user: &str, fix: FixProblem) -> Vec<Check> {
     vec![
         schema,
         match &examined.reading {
-            Ok(()) => Check::ok(SCAN, "all that scan needs without --sites credentials"),
+            Ok(()) => Check::ok(SCAN, reads(&examined.schema)),
             Err(failure) => Check::failed(SCAN, failure),
         },
         diagnosis::writing(FIX, &examined.writing, user, fix),
@@ -190,6 +192,19 @@ fn tables(vitals: &Vitals, user: &str, fix: FixProblem) -> Vec<Check> {
             Err(failure) => Check::failed(ROW_SECURITY, failure),
         },
     ]
+}
+
+/// What a role may read that may read all it must.
+fn reads(schema: &Schema) -> String {
+    let left_out = schema.left_out().iter();
+    if left_out
+        .clone()
+        .any(|left| left.table.group == Group::Defaults)
+    {
+        "all that scan needs without --sites defaults or credentials".to_owned()
+    } else {
+        "all that scan needs without --sites credentials".to_owned()
+    }
 }
 
 /// Whether the files that the operator names can be read, and how many servers they have.

@@ -134,6 +134,7 @@ pub async fn run(args: &FixArgs, run: &mut Run) -> Result<Outcome, Failure> {
             return fix.ask(&mut session, report, &mut out).await;
         }
         report.plan = out.as_ref().map(|out| out.path().display().to_string());
+        report.next = args.next();
         let summary = report.summary();
         print(&Arc::new(report), &args.output, fix.run, &mut fix.interrupt).await?;
         return Ok(Outcome::Looked {
@@ -239,7 +240,11 @@ impl Fix<'_> {
         report.ending = Ending::Moved;
         let report = Arc::new(report);
         print(&report, &self.args.output, self.run, &mut self.interrupt).await?;
-        Err(moved(report.conflicts.len()))
+        Err(moved(
+            report.conflicts.len(),
+            "the report tells which; say --litellm-config, --no-config-servers and --keep as when \
+             it was planned, plan anew, or look into who changed them",
+        ))
     }
 
     /// Runs the transaction, again where others were in the way.

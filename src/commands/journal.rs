@@ -68,11 +68,11 @@ impl ChangesetFile {
                     .recursive(true)
                     .mode(0o700)
                     .create(&folder);
-                made.map_err(|error| cannot("make the journal's folder", &folder, error))?;
+                made.map_err(|error| cannot_make("journal's folder", &folder, error))?;
                 folder.join(name)
             }
         };
-        Self::create("make the journal", path).map(Some)
+        Self::create("journal", path).map(Some)
     }
 
     /// Where the journal of a `fix` would go; a failure where it could not be made. Nothing stays behind.
@@ -86,8 +86,7 @@ impl ChangesetFile {
             Some(path) if path.is_dir() => (path.clone(), path.clone()),
             Some(path) if path.exists() => {
                 let exists = std::io::ErrorKind::AlreadyExists.into();
-                return Err(cannot("make the journal", path, exists)
-                    .hint("name a folder, or a file that is not there yet"));
+                return Err(cannot_make("journal", path, exists));
             }
             Some(path) => (path.clone(), folder_of(path).to_owned()),
             None => {
@@ -101,20 +100,17 @@ impl ChangesetFile {
         let probe = folder.join(format!(".mcp-prune-doctor-{}", Run::new().id()));
         new_file(&probe)
             .and_then(|_| std::fs::remove_file(&probe))
-            .map_err(|error| {
-                cannot("make the journal", &place, error)
-                    .hint("say --journal FILE|DIR with a folder you may write")
-            })?;
+            .map_err(|error| cannot_make("journal", &place, error))?;
         Ok(Some(place))
     }
 
     /// Opens the file of a plan.
     pub(super) fn plan(path: &Path) -> Result<Self, Failure> {
-        Self::create("make the plan", path.to_owned())
+        Self::create("plan", path.to_owned())
     }
 
-    fn create(doing: &str, path: PathBuf) -> Result<Self, Failure> {
-        let file = new_file(&path).map_err(|error| cannot(doing, &path, error))?;
+    fn create(what: &str, path: PathBuf) -> Result<Self, Failure> {
+        let file = new_file(&path).map_err(|error| cannot_make(what, &path, error))?;
         Ok(Self {
             path,
             file: BufWriter::new(file),
@@ -207,6 +203,22 @@ impl Drop for ChangesetFile {
 fn new_file(path: &Path) -> std::io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true).mode(0o600).open(path)
+}
+
+/// That a file cannot be made that was to be new, and where it can.
+fn cannot_make(what: &str, path: &Path, error: std::io::Error) -> Failure {
+    let hint = if error.kind() == std::io::ErrorKind::AlreadyExists {
+        "no file is written over; name one that is not there yet"
+    } else {
+        "name a file in a folder you may write"
+    };
+    let option = if what == "plan" {
+        "--plan-out"
+    } else {
+        "--journal"
+    };
+    cannot(&format!("make the {what}"), path, error)
+        .hint(format_args!("nothing was done; {hint}, with {option}"))
 }
 
 fn cannot(doing: &str, path: &Path, error: std::io::Error) -> Failure {
@@ -335,6 +347,8 @@ impl Iterator for Lines {
 }
 
 fn damaged(path: &Path, damage: &Damage) -> Failure {
-    Failure::new(Kind::Error, format!("{}, {damage}", path.display()))
-        .hint("nothing was read into the database; use the file as it was written")
+    Failure::new(Kind::Error, format!("{}, {damage}", path.display())).hint(
+        "nothing was done; use the file as it was written. Of a run that did not get to its \
+             commit there is nothing to take back",
+    )
 }

@@ -16,6 +16,7 @@ mod journal;
 mod look;
 pub mod manual;
 mod metrics;
+mod next;
 mod output;
 mod planned;
 mod planning;
@@ -200,8 +201,8 @@ pub(crate) fn warn_unset(catalog: &ServerCatalog) {
         if !server.unset.is_empty() {
             let unset: Vec<&str> = server.unset.iter().map(String::as_str).collect();
             warn(format_args!(
-                "what config server {} is called cannot be told without {}, so references that \
-                 resolve nowhere stay unverified",
+                "the ids of config server {} cannot be told without {}, so references that \
+                 resolve nowhere stay unverified; set what the proxy has there",
                 server.name,
                 unset.join(", ")
             ));

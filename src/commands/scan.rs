@@ -100,21 +100,8 @@ async fn look(
         ending: Ending::Scanned,
         found: report,
         conflicts: Vec::new(),
-        next: next(args),
+        next: args.next(),
         journal: None,
         plan: None,
     })
-}
-
-/// The options without which a repair would remove what is remapped here.
-fn next(args: &ScanArgs) -> Option<String> {
-    let previous = args.previous.previous_litellm_config.iter();
-    let previous = previous.map(|path| ("--previous-litellm-config", path));
-    let now = args.servers.litellm_config.iter();
-    let now = now.map(|path| ("--litellm-config", path));
-    let named = previous.clone().chain(now);
-    let words: Vec<String> = named
-        .map(|(option, path)| format!("{option} {}", path.display()))
-        .collect();
-    (previous.len() > 0).then(|| words.join(" "))
 }

@@ -65,7 +65,10 @@ pub async fn run(args: &UndoArgs, run: &mut Run) -> Result<Outcome, Failure> {
     if undone.ending == Ending::Moved {
         let undone = Arc::new(undone);
         print(&undone, &args.output, undo.run, &mut undo.interrupt).await?;
-        return Err(moved(undone.conflicts.len()));
+        return Err(moved(
+            undone.conflicts.len(),
+            "the report tells which; look into who changed them, or say --skip-changed",
+        ));
     }
     if asks && !undone.changes.is_empty() {
         let look = args.output.look(undo.run, &io::stderr());

@@ -56,11 +56,11 @@ pub(super) async fn carry_out(
     Ok(stored)
 }
 
-/// That what was planned or is to be undone is there no longer.
-pub(super) fn moved(conflicts: usize) -> Failure {
+/// That what was planned or is to be undone is there no longer, and what to do then.
+pub(super) fn moved(conflicts: usize, hint: &'static str) -> Failure {
     Failure::new(
         Kind::Moved,
         format!("{conflicts} column(s) are no longer as they should be; nothing was written"),
     )
-    .hint("the report tells which; plan anew, or look into who changed them")
+    .hint(hint)
 }

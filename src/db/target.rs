@@ -11,7 +11,7 @@ use std::time::Duration;
 use percent_encoding::percent_decode_str;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::{Connection as _, PgConnection};
-use url::{Url, form_urlencoded};
+use url::{ParseError, Url, form_urlencoded};
 
 use crate::failure::{Failure, Kind};
 
@@ -246,6 +246,8 @@ impl fmt::Debug for ServerTarget {
 fn explain(error: &sqlx::Error) -> (String, &'static str) {
     const CHECK_TLS: &str = "name the file of the server's CA as sslrootcert, and connect to a \
         host name of its certificate; a client certificate needs both sslcert and sslkey";
+    const NO_TLS: &str = "turn on ssl in the server; sslmode=prefer does without where there is \
+        none, and then nothing is encrypted";
     const CHECK_FILES: &str = "sslrootcert, sslcert or sslkey names a file that cannot be read \
         (relative to the current directory, not to Prisma's schema), or the server's socket is \
         not there";
@@ -285,7 +287,14 @@ fn explain(error: &sqlx::Error) -> (String, &'static str) {
         };
     }
     if let sqlx::Error::Tls(error) = error {
-        return (error.to_string(), CHECK_TLS);
+        let message = error.to_string();
+        // As sqlx 0.9 says it, which has no kind for it.
+        let hint = if message.contains("does not support TLS") {
+            NO_TLS
+        } else {
+            CHECK_TLS
+        };
+        return (message, hint);
     }
     (
         error.to_string(),
@@ -310,8 +319,14 @@ fn unquoted(url: &str) -> &str {
 ///
 /// Source: PostgreSQL 17 manual, 32.1.1.2 "Connection URIs".
 fn parameters(url: &str) -> Result<BTreeMap<String, String>, Failure> {
-    let url = Url::parse(url)
-        .map_err(|e| usage(format!("cannot read the database URL: {e}")).hint(URL_HINT))?;
+    let url = Url::parse(url).map_err(|error| {
+        let what = if error == ParseError::RelativeUrlWithoutBase {
+            "no postgresql:// in front".to_owned()
+        } else {
+            error.to_string()
+        };
+        usage(format!("cannot read the database URL: {what}")).hint(URL_HINT)
+    })?;
     if !url.has_authority() {
         return Err(
             usage("cannot read the database URL: no postgresql:// in front").hint(URL_HINT),

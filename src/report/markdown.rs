@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use super::json::{self, DatabaseV1, OwnerV1, ValueV1};
-use super::text::{count, printable};
+use super::text::{count, nobody, printable};
 use super::{Ending, Report, Summary, Undone};
+use crate::litellm::sites::TABLES;
 
 /// Writes `report`; `command` is the command line it is of.
 ///
@@ -140,7 +141,7 @@ fn findings(report: &Report, out: &mut impl Write) -> io::Result<()> {
         [
             code(finding.table),
             code(finding.row),
-            owners(&finding.owners),
+            owners(finding.table, &finding.owners),
             code(finding.column),
             reference,
             finding.kind.to_owned(),
@@ -187,7 +188,7 @@ fn columns(
             [
                 code(table),
                 code(row),
-                owners(of),
+                owners(table, of),
                 code(column),
                 value(Some(before)),
                 value(after.get(column)),
@@ -201,7 +202,7 @@ fn held(report: &Report, out: &mut impl Write) -> io::Result<()> {
         [
             code(held.table),
             code(held.row),
-            owners(&held.owners),
+            owners(held.table, &held.owners),
             code(held.column),
             code(held.reference),
             held.reason.to_owned(),
@@ -269,9 +270,10 @@ fn database(database: &DatabaseV1<'_>) -> String {
     )
 }
 
-fn owners(owners: &[OwnerV1<'_>]) -> String {
+fn owners(table: &str, owners: &[OwnerV1<'_>]) -> String {
     if owners.is_empty() {
-        return "nobody".to_owned();
+        let table = TABLES.iter().find(|known| known.table == table);
+        return table.map_or("", |table| nobody(table.group)).to_owned();
     }
     let owners: Vec<String> = owners
         .iter()

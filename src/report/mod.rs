@@ -315,7 +315,7 @@ pub struct Report {
     pub found: Found,
     /// Where a saved plan no longer holds.
     pub conflicts: Vec<Conflict>,
-    /// The options that a repair needs to do what is shown here.
+    /// The options that the next command needs to do what is shown here.
     pub next: Option<String>,
     /// The file that takes the repair back, where something was written.
     pub journal: Option<String>,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
 use super::grid::{Cell, Grid, Look, Tone};
-use super::text::{count, printable};
+use super::text::{count, nobody, printable};
 use super::{ConfigIds, Ending, Report, Summary, Undone, disposition};
 use crate::litellm::caches::{ACCESS_GROUPS_FOR, ROWS_FOR};
 use crate::litellm::emptied::{Effect, Inherited};
@@ -268,6 +268,9 @@ fn prospects(report: &Report, look: Look) -> Grid<3> {
     table
 }
 
+/// How many of the servers that an owner would gain are named; JSON has them all.
+const GAINED: usize = 5;
+
 fn effect(effect: &Effect) -> String {
     let inherits = |inherited: &Inherited, of: &str| {
         let from = printable(&inherited.from);
@@ -284,10 +287,12 @@ fn effect(effect: &Effect) -> String {
             0 => format!("inherits from {of} {from}, which has no server now"),
             n => {
                 let gained = count(n, "server");
-                format!(
-                    "gains {gained} of {of} {from}: {}{more}",
-                    servers.join(", ")
-                )
+                let named = servers[..n.min(GAINED)].join(", ");
+                let others = match n.saturating_sub(GAINED) {
+                    0 => String::new(),
+                    others => format!(" and {others} more"),
+                };
+                format!("gains {gained} of {of} {from}: {named}{others}{more}")
             }
         }
     };
@@ -360,10 +365,14 @@ fn advice(report: &Report, summary: Summary) -> Vec<String> {
     }
     lines.extend(held(report));
     let repair = repair(summary);
+    let next = report.next.as_ref();
+    let next = next.map_or_else(String::new, |options| format!(" {options}"));
     let last = match report.ending {
+        Ending::Scanned if summary.rows_changed > 0 && report.servers.database == 0 => format!(
+            "`mcp-prune fix` refuses to repair beside an empty server table. If every server really \
+             was deleted: mcp-prune fix --dry-run --allow-empty-server-table{next}"
+        ),
         Ending::Scanned if summary.rows_changed > 0 => {
-            let next = report.next.as_ref();
-            let next = next.map_or_else(String::new, |options| format!(" {options}"));
             format!("`mcp-prune fix{next}` would {repair}. Next: mcp-prune fix --dry-run{next}")
         }
         Ending::Scanned if summary.rows == 0 => return lines,
@@ -402,7 +411,7 @@ fn advice(report: &Report, summary: Summary) -> Vec<String> {
     }
     if let Some(plan) = &report.plan {
         lines.push(format!(
-            "The plan is in {plan}. To carry it out: mcp-prune fix --plan {plan}"
+            "The plan is in {plan}. To carry it out: mcp-prune fix --plan {plan}{next}"
         ));
     }
     if let Some(journal) = &report.journal {
@@ -543,11 +552,7 @@ fn successors(report: &Report) -> Vec<String> {
 /// One owner a line.
 fn owners(audit: &Audit) -> String {
     if audit.owners.is_empty() {
-        return match audit.table.group {
-            Group::Defaults => "everybody new".to_owned(),
-            Group::Credentials => "not shown".to_owned(),
-            Group::Permissions | Group::AccessGroups | Group::Toolsets => "nobody".to_owned(),
-        };
+        return nobody(audit.table.group).to_owned();
     }
     let lines: Vec<String> = audit
         .owners
@@ -594,5 +599,29 @@ fn list<'a>(references: impl Iterator<Item = &'a str>) -> String {
         "(empty)".to_owned()
     } else {
         lines.join("\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_servers_gained_the_first_are_named() {
+        let gains = |servers: usize| {
+            effect(&Effect::InheritsTeam(Inherited {
+                from: "platform".to_owned(),
+                servers: (1..=servers).map(|n| format!("{n:02}")).collect(),
+                incomplete: false,
+            }))
+        };
+        assert_eq!(
+            gains(5),
+            "gains 5 servers of team platform: 01, 02, 03, 04, 05"
+        );
+        assert_eq!(
+            gains(30),
+            "gains 30 servers of team platform: 01, 02, 03, 04, 05 and 25 more"
+        );
     }
 }

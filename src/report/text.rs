@@ -1,5 +1,7 @@
 //! How text that others chose is shown, wherever a person reads it.
 
+use crate::litellm::sites::Group;
+
 /// Text as it is, or quoted and escaped where it would not be seen for what it is: empty, with
 /// space around it, or with characters that a terminal obeys instead of showing.
 pub(super) fn printable(text: &str) -> String {
@@ -10,6 +12,15 @@ pub(super) fn printable(text: &str) -> String {
         format!("{text:?}")
     } else {
         text.to_owned()
+    }
+}
+
+/// Whose a row is that has no owners.
+pub(super) fn nobody(group: Group) -> &'static str {
+    match group {
+        Group::Defaults => "everybody new",
+        Group::Credentials => "not shown",
+        Group::Permissions | Group::AccessGroups | Group::Toolsets => "nobody",
     }
 }
 

@@ -1,6 +1,6 @@
 //! `--litellm-config`: servers that live in a `config.yaml` and have no row.
 
-use crate::program::{Ran, mcp_prune, run};
+use crate::program::{Ran, mcp_prune, repository, run};
 use crate::server::TestDatabase;
 
 /// The hash of `deepwiki|https://mcp.deepwiki.com/mcp|http||wiki`: the id of `fixtures/config/proxy.yaml`'s first server.
@@ -81,7 +81,7 @@ fn without_a_config_or_with_an_unset_variable_they_are_unverified() {
             format!("unverified {}", "0".repeat(32)),
         ]
     );
-    ran.says("warning: what config server from_environment is called cannot be told")
+    ran.says("warning: the ids of config server from_environment cannot be told")
         .says("MCP_PRUNE_TEST_URL");
 }
 
@@ -181,6 +181,62 @@ fn grants_of_an_edited_server_follow_it_to_its_new_id() {
 }
 
 #[test]
+fn the_command_that_is_said_to_be_next_does_what_was_shown() {
+    let database = demo();
+    let run_with = |args: &[&str]| run(mcp_prune(args).env("DATABASE_URL", database.url()));
+    let folder = tempfile::tempdir().unwrap();
+    let keep = folder.path().join("the live ones");
+    std::fs::write(&keep, "legacy\n").unwrap();
+    let keep = format!("@{}", keep.display());
+    for options in [
+        &["--no-config-servers"][..],
+        &["--no-config-servers", "--keep", NOTION, "--keep", &keep],
+        &["--sites", "permissions,access-groups"],
+        &["--reference", NOTION],
+    ] {
+        let ran = run_with(&[&["scan"][..], options].concat());
+        let (_, next) = ran.stdout.split_once("Next: mcp-prune ").unwrap();
+        let (line, _) = next.split_once('\n').unwrap();
+        let words: Vec<String> = options.iter().map(|word| shell(word)).collect();
+        assert_eq!(line, format!("fix --dry-run {}", words.join(" ")));
+    }
+}
+
+#[test]
+fn beside_an_empty_server_table_a_scan_does_not_promise_what_fix_refuses() {
+    let database = demo();
+    database.execute(r#"DELETE FROM "LiteLLM_MCPServerTable""#);
+    let run_with = |args: &[&str]| run(mcp_prune(args).env("DATABASE_URL", database.url()));
+    let next = ["fix", "--dry-run", "--allow-empty-server-table"];
+    let told = format!("was deleted: mcp-prune {}\n", next.join(" "));
+    run_with(&["scan"])
+        .exits(2)
+        .prints("`mcp-prune fix` refuses")
+        .prints(&told);
+    run_with(&["fix", "--dry-run"]).exits(4);
+    run_with(&next).exits(2);
+}
+
+/// A small company's database, in which two servers were deleted.
+fn demo() -> TestDatabase {
+    let database = TestDatabase::empty();
+    database.load(&std::fs::read_to_string(repository("fixtures/demo.sql")).unwrap());
+    database
+}
+
+/// One of the two, which rows of nobody name as well.
+const NOTION: &str = "a15e9c3d-84f2-4d7b-92c6-5e0b8f3a7d05";
+
+/// A word as a shell needs it.
+fn shell(word: &str) -> String {
+    if word.contains(' ') {
+        format!("'{word}'")
+    } else {
+        word.to_owned()
+    }
+}
+
+#[test]
 fn a_scan_shows_where_they_would_go_and_the_command_that_does_it() {
     let edit = edit();
     let database = database();
@@ -208,7 +264,8 @@ fn a_scan_shows_where_they_would_go_and_the_command_that_does_it() {
     // Without the old config all that is known of it is that it is gone.
     let without = run_with(&[&["scan"][..], &now].concat()).exits(2);
     assert!(!without.stdout.contains("remap to"), "{without}");
-    let _ = without.prints("Next: mcp-prune fix --dry-run\n");
+    let next = ["Next: mcp-prune fix --dry-run", now[0], now[1]].join(" ");
+    let _ = without.prints(&format!("{next}\n"));
     // And without the new one there is nothing to remap to.
     let _ = run_with(&[&["scan"][..], &previous].concat()).exits(64);
 }

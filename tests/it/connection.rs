@@ -1,5 +1,7 @@
 //! How the binary gets to its database, what it says where it cannot, and what it may do there.
 
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 
 use crate::program::{mcp_prune, repository, run, run_on};
@@ -25,6 +27,23 @@ pub(crate) fn url_of(database: &TestDatabase, user: &str, password: &str) -> Str
 }
 
 #[test]
+fn a_server_without_tls_is_told_from_one_with_the_wrong_certificate() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = std::thread::spawn(move || {
+        let (mut client, _) = listener.accept().unwrap();
+        let mut request = [0; 8];
+        client.read_exact(&mut request).unwrap();
+        client.write_all(b"N").unwrap();
+    });
+    let url = format!("postgresql://u:s3cret@127.0.0.1:{port}/litellm?sslmode=require");
+    run_on(&url, &["scan"])
+        .exits(7)
+        .says("server does not support TLS\nhint: turn on ssl in the server");
+    server.join().unwrap();
+}
+
+#[test]
 fn what_cannot_be_reached_is_an_access_failure() {
     for (url, told) in [
         (
@@ -47,13 +66,13 @@ fn what_cannot_be_reached_is_an_access_failure() {
 
 #[test]
 fn a_url_that_is_none_is_a_usage_error() {
-    for url in [
-        "",
-        "mysql://u:s3cret@db/litellm",
-        "litellm",
-        "postgresql://u:s3cret@db:port/x",
+    for (url, told) in [
+        ("", "DATABASE_URL is set, and empty"),
+        ("mysql://u:s3cret@db/litellm", "is not a PostgreSQL URL"),
+        ("litellm", "no postgresql:// in front"),
+        ("postgresql://u:s3cret@db:port/x", "invalid port number"),
     ] {
-        let ran = run_on(url, &["scan"]).exits(64);
+        let ran = run_on(url, &["scan"]).exits(64).says(told);
         assert!(!ran.to_string().contains("s3cret"), "{ran}");
     }
 }

@@ -113,7 +113,12 @@ fn a_role_that_may_only_scan_is_warned_and_sent_to_grants() {
     database.load(&run_on(database.url(), &grants).exits(0).stdout);
 
     let ran = doctor(&url, &[]).exits(0);
-    has(&ran, "privileges-scan", "ok", "");
+    has(
+        &ran,
+        "privileges-scan",
+        "ok",
+        "without --sites defaults or credentials",
+    );
     let fix = has(&ran, "privileges-fix", "warn", "lacks UPDATE");
     let advice = fix["advice"].as_str().unwrap();
     let command = format!("mcp-prune grants --role {role} --for fix");

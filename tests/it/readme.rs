@@ -117,7 +117,8 @@ fn follow(home: &Path, command: &str) {
         .env_clear()
         .env("PATH", format!("{}:{path}", home.join("bin").display()))
         .env("HOME", home)
-        .env("DATABASE_URL", database.url())
+        // As LiteLLM's own is.
+        .env("DATABASE_URL", format!("{}?schema=public", database.url()))
         .stdin(std::process::Stdio::null())
         .current_dir(home));
     assert_eq!(ran.status, status(command), "$ {command}\n{ran}");

@@ -208,7 +208,8 @@ fn a_journal_that_cannot_be_written_stops_everything() {
     for journal in [&taken, &nowhere] {
         with(&database, journal, &["fix", "--yes", "--journal", "FILE"])
             .exits(1)
-            .says("cannot make the journal");
+            .says("cannot make the journal")
+            .says("with --journal");
     }
     let homeless = ["fix", "--yes"];
     run(mcp_prune(&homeless)
@@ -290,6 +291,27 @@ fn a_plan_is_carried_out_exactly_or_not_at_all() {
     with(&database, &journal, &["fix", "--yes", "--plan", "FILE"])
         .exits(64)
         .says("undo");
+}
+
+#[test]
+fn a_plan_says_with_which_options_it_is_to_be_carried_out() {
+    let database = demo();
+    let folder = tempfile::tempdir().unwrap();
+    let plan = folder.path().join("plan");
+    let option = "--no-config-servers";
+    let dry = ["fix", "--dry-run", option, "--plan-out", "FILE"];
+    let next = format!("mcp-prune fix --plan {} {option}\n", plan.display());
+    with(&database, &plan, &dry).exits(2).prints(&next);
+    // There it would be written over.
+    with(&database, &plan, &dry)
+        .exits(1)
+        .says("no file is written over; name one that is not there yet, with --plan-out");
+    // Without them other references are stale, which is nobody's doing.
+    let fix = ["fix", "--yes", "--no-journal", "--plan", "FILE"];
+    with(&database, &plan, &fix)
+        .exits(5)
+        .says("say --litellm-config, --no-config-servers and --keep as when it was planned");
+    with(&database, &plan, &[&fix[..], &[option]].concat()).exits(0);
 }
 
 #[test]
