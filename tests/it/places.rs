@@ -158,3 +158,18 @@ fn a_name_is_no_successor_where_ids_alone_count() {
         "{held:?}"
     );
 }
+
+#[test]
+fn tags_of_servers_may_hold_anything() {
+    let database = company();
+    let scan = || {
+        let scan = run_on(database.url(), &["scan", "--format", "json"]).exits(2);
+        scan.json()["findings"].take()
+    };
+    let before = scan();
+    database.execute(
+        r#"UPDATE "LiteLLM_MCPServerTable"
+           SET "mcp_access_groups" = ARRAY['', 'NULL', NULL, 'a"b\c', 'd,e', '{f}']"#,
+    );
+    assert_eq!(scan(), before);
+}
