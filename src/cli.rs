@@ -117,6 +117,41 @@ impl Command {
         }
     }
 
+    /// The files that are written, and the changeset that is read, each by the name of its option.
+    #[must_use]
+    pub fn files(&self) -> Vec<(&'static str, &Path)> {
+        let [journal, plan_out, changeset] = match self {
+            Self::Fix(args) => [
+                ("--journal", args.repair.write.journal.journal.as_deref()),
+                ("--plan-out", args.repair.plan_out.as_deref()),
+                ("--plan", args.repair.plan.as_deref()),
+            ],
+            Self::Undo(args) => [
+                ("--journal", args.write.journal.journal.as_deref()),
+                ("--plan-out", None),
+                ("JOURNAL", Some(args.from.as_path())),
+            ],
+            Self::Scan(_)
+            | Self::Ids(_)
+            | Self::Grants(_)
+            | Self::Doctor(_)
+            | Self::Completions { .. }
+            | Self::Man { .. } => [("", None); 3],
+        };
+        let metrics = self.output().and_then(|out| out.metrics_file.as_deref());
+        let files = [
+            ("--output", self.file()),
+            ("--metrics-file", metrics),
+            journal,
+            plan_out,
+            changeset,
+        ];
+        let named = files.into_iter();
+        named
+            .filter_map(|(name, file)| Some((name, file?)))
+            .collect()
+    }
+
     /// The file that the answer goes to, where it is not to go to stdout.
     #[must_use]
     pub fn file(&self) -> Option<&Path> {

@@ -51,6 +51,18 @@ impl AtomicFile {
     }
 }
 
+/// The one name of a file, be it there or not: two paths of the same file have the same.
+pub(super) fn name_of(path: &Path) -> PathBuf {
+    let named = || {
+        let folder = folder_of(path).canonicalize().ok()?;
+        Some(folder.join(path.file_name()?))
+    };
+    path.canonicalize()
+        .ok()
+        .or_else(named)
+        .unwrap_or_else(|| path.to_owned())
+}
+
 /// The folder that a file is in.
 pub(super) fn folder_of(path: &Path) -> &Path {
     match path.parent() {

@@ -9,7 +9,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use super::atomic_file::AtomicFile;
-use super::warn;
+use super::console;
 use crate::report::Tally;
 use crate::report::metrics::{self, Measured};
 
@@ -75,6 +75,9 @@ impl MetricsFile {
 
     fn warn(&self, error: &io::Error) {
         let path = self.path.display();
-        warn(format_args!("cannot write --metrics-file {path}: {error}"));
+        // Whoever asked for the file counts on it: not even -q holds this back.
+        console::say(format_args!(
+            "warning: cannot write --metrics-file {path}: {error}"
+        ));
     }
 }

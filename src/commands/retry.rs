@@ -51,7 +51,7 @@ impl Patience {
     }
 
     /// Locks the rows with the given keys, and asks again while somebody else holds one of them.
-    /// Returns the keys of those that are still there.
+    /// Returns the keys of those that are still there, in byte order.
     pub(super) async fn lock(
         &mut self,
         connection: &mut Connection,
@@ -67,6 +67,8 @@ impl Patience {
                 }
             });
         }
+        // The server orders bytes of its own encoding, and that need not be UTF-8.
+        locked.sort_unstable();
         Ok(locked)
     }
 }

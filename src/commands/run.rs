@@ -1,5 +1,8 @@
 //! One run of a command: its name, and how it ends.
 
+use std::path::PathBuf;
+
+use super::atomic_file::name_of;
 use super::metrics::MetricsFile;
 use super::output::ReportTo;
 use super::{console, warn};
@@ -60,9 +63,13 @@ impl Run {
             console::hold_back();
         }
         self.exit_zero = command.exit_zero();
+        let meant = one_file_each(command);
         let metrics = output.and_then(|output| output.metrics_file.as_deref());
-        let metrics = metrics.and_then(|path| MetricsFile::at(path, command.name()));
-        let outcome = self.report(command, work).unwrap_or_else(|failure| {
+        let metrics = metrics
+            .filter(|_| meant.is_ok())
+            .and_then(|path| MetricsFile::at(path, command.name()));
+        let outcome = meant.and_then(|()| self.report(command, work));
+        let outcome = outcome.unwrap_or_else(|failure| {
             if failure.kind() != failure::Kind::BrokenPipe {
                 console::say(format_args!("error: {failure}"));
             }
@@ -132,4 +139,20 @@ impl Run {
             }
         }
     }
+}
+
+/// Refuses two options with one file: what is written last would take the place of the other, and that may
+/// be the old values.
+fn one_file_each(command: &Command) -> Result<(), Failure> {
+    let mut names: Vec<(&str, PathBuf)> = Vec::new();
+    for (option, path) in command.files() {
+        let name = name_of(path);
+        if let Some((other, _)) = names.iter().find(|(_, taken)| *taken == name) {
+            let message = format!("{other} and {option} are the same file, {}", path.display());
+            return Err(Failure::new(failure::Kind::Usage, message)
+                .hint("nothing was done; give each a file of its own"));
+        }
+        names.push((option, name));
+    }
+    Ok(())
 }

@@ -23,9 +23,10 @@ pub struct Told {
     pub signs: Signs,
 }
 
-// The first column says what a row is of.
-const SERVERS: &str =
-    "SELECT 1, {id}, {name}, {alias}, {approval}, {tags}, {open} FROM {servers} AS t";
+// The first column says what a row is of. Tags are JSON, because of an array in text the driver takes an
+// element that is empty, or the word NULL, for NULL.
+const SERVERS: &str = "
+SELECT 1, {id}, {name}, {alias}, {approval}, to_jsonb({tags})::text, {open} FROM {servers} AS t";
 
 const TOOLSET_IDS: &str = "SELECT 2, t.{key} FROM {toolsets} AS t";
 
@@ -78,7 +79,7 @@ pub async fn told(connection: &mut PgConnection, schema: &Schema) -> Result<Told
     let mut told = Told::default();
     for row in rows {
         match row.get::<i32, _>(0) {
-            1 => told.servers.push(server(&row)),
+            1 => told.servers.push(server(&row)?),
             2 => _ = told.toolsets.insert(row.get(1)),
             3 => _ = told.signs.clients.insert(row.get(1)),
             _ => told.signs.saved = true,
@@ -87,13 +88,14 @@ pub async fn told(connection: &mut PgConnection, schema: &Schema) -> Result<Told
     Ok(told)
 }
 
-fn server(row: &PgRow) -> Server {
-    Server {
+fn server(row: &PgRow) -> Result<Server, Failure> {
+    let tags = serde_json::from_str(row.get(5)).map_err(anyhow::Error::from)?;
+    Ok(Server {
         server_id: row.get(1),
         server_name: row.get(2),
         alias: row.get(3),
         approval_status: row.get(4),
-        tags: row.get(5),
+        tags,
         allow_all_keys: row.get::<Option<bool>, _>(6).unwrap_or_default(),
-    }
+    })
 }

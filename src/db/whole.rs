@@ -7,16 +7,21 @@ use std::collections::HashSet;
 
 use sqlx::{AssertSqlSafe, PgConnection};
 
-use super::sql::{failed_over_secrets, ident, statement};
+use super::sql::{failed, failed_over_secrets, ident, statement};
 use crate::failure::{Failure, Kind};
 use crate::litellm::row::{Cell, Row, Value, WholeRow};
 use crate::litellm::sites::SiteTable;
 use crate::repair::changeset::{Change, ColumnChange};
 
+// A row as JSON, without what is NULL: so a column without a value that LiteLLM's next migration adds
+// makes no other row of it. JSON `null` is told from it by `*=` below.
+const JSON: &str = "
+(SELECT jsonb_object_agg(e.key, e.value) FROM jsonb_each(to_jsonb(t)) AS e WHERE e.value <> 'null')";
+
 // A row is taken apart and put together again to see that nothing is lost: `*=` compares bytes. It is
 // locked as well, as one that is new by now has not been.
 const READ: &str = "
-SELECT to_jsonb(t)::text, jsonb_populate_record(NULL::{table}, to_jsonb(t)) *= t
+SELECT {json}::text, jsonb_populate_record(NULL::{table}, {json}) *= t
 FROM {table} AS t {which}
 FOR UPDATE OF t NOWAIT";
 
@@ -98,25 +103,50 @@ pub async fn in_the_place_of(
 const READING: &str = "read the rows of deleted servers";
 
 fn exact(table: &SiteTable, found: Vec<(String, bool)>) -> Result<Vec<WholeRow>, Failure> {
-    if found.iter().any(|(_, is_exact)| !is_exact) {
-        return Err(Failure::new(
+    let column = table.each().unwrap_or(table.key);
+    let rows = found.into_iter().map(|(row, is_exact)| {
+        let row = WholeRow::new(row);
+        (is_exact && row.text(column).is_some()).then_some(row)
+    });
+    rows.collect::<Option<Vec<WholeRow>>>().ok_or_else(|| {
+        Failure::new(
             Kind::Refused,
             format!(
                 "a row of \"{}\" holds what a journal cannot keep exactly",
                 table.table
             ),
         )
-        .hint("leave out --sites credentials, or delete these rows by hand"));
-    }
-    let rows = found.into_iter();
-    Ok(rows.map(|(row, _)| WholeRow::new(row)).collect())
+        .hint("leave out --sites credentials, or delete these rows by hand")
+    })
+}
+
+/// Rows of other tables that a deletion would take away or change could not be put back.
+async fn refuse_to_take_others(
+    connection: &mut PgConnection,
+    table: &'static SiteTable,
+) -> Result<(), Failure> {
+    let other: Option<String> = sqlx::query_scalar(sql(GOES_WITH_IT, "", table))
+        .persistent(false)
+        .fetch_one(connection)
+        .await
+        .map_err(failed("read what goes with the rows of deleted servers"))?;
+    other.map_or(Ok(()), |other| {
+        Err(Failure::new(
+            Kind::Refused,
+            format!(
+                "deleting rows of \"{}\" changes table {other}, which no journal could put back",
+                table.table
+            ),
+        )
+        .hint("leave out --sites credentials, or delete these rows by hand"))
+    })
 }
 
 const DELETE: &str = r"
 DELETE FROM {table} AS t
 USING unnest($1::text[], $2::text[]) AS c (key, each)
 WHERE t.{key} = c.key AND t.{each} = c.each
-RETURNING to_jsonb(t)::text";
+RETURNING {json}::text";
 
 // Where another row has taken the place of one meanwhile, that one is not among those returned.
 const PUT_BACK: &str = r"
@@ -124,9 +154,19 @@ INSERT INTO {table} AS t
 SELECT r.* FROM unnest($1::text[]) AS c (row),
                 jsonb_populate_record(NULL::{table}, c.row::jsonb) AS r
 ON CONFLICT DO NOTHING
-RETURNING to_jsonb(t)::text";
+RETURNING {json}::text";
 
-/// Takes the table locks that [`write()`] needs.
+// How a value is written as text must not depend on whose session it is, as the texts are compared.
+const SETTINGS: &str = "
+SELECT set_config('bytea_output', 'hex', true), set_config('IntervalStyle', 'postgres', true),
+       set_config('extra_float_digits', '1', true)";
+
+// What goes with a deleted row is in no journal.
+const GOES_WITH_IT: &str = "
+SELECT min(conrelid::regclass::text) FROM pg_constraint
+WHERE contype = 'f' AND confrelid = '{table}'::regclass AND confdeltype IN ('c', 'n', 'd')";
+
+/// Takes the table locks that [`write()`] needs, and sets how values are written as text.
 ///
 /// # Errors
 ///
@@ -135,6 +175,11 @@ pub async fn enter(
     connection: &mut PgConnection,
     table: &'static SiteTable,
 ) -> Result<(), Failure> {
+    sqlx::query(SETTINGS)
+        .persistent(false)
+        .execute(&mut *connection)
+        .await
+        .map_err(failed("set how values are written as text"))?;
     in_the_place_of(connection, table, &[]).await?;
     delete(connection, table, &[]).await?;
     put_back(connection, table, &[]).await?;
@@ -145,7 +190,8 @@ pub async fn enter(
 ///
 /// # Errors
 ///
-/// What the server said, and where a row deleted or put back is not the one that was meant.
+/// What the server said; where a row deleted or put back is not the one that was meant; and refused where
+/// rows of another table would go with a deleted one.
 pub async fn write(
     connection: &mut PgConnection,
     table: &'static SiteTable,
@@ -153,6 +199,9 @@ pub async fn write(
 ) -> Result<(), Failure> {
     let (taken, given): (Vec<&Change>, Vec<&Change>) =
         changes.iter().partition(|change| change.takes_rows());
+    if !taken.is_empty() {
+        refuse_to_take_others(connection, table).await?;
+    }
     let mut written = delete(connection, table, &taken).await?;
     written.extend(put_back(connection, table, &given).await?);
     let written: HashSet<&str> = written.iter().map(String::as_str).collect();
@@ -236,6 +285,7 @@ async fn put_back(
 fn sql(template: &'static str, which: &'static str, table: &SiteTable) -> AssertSqlSafe<String> {
     let fragments = [
         ("{which}", which.to_owned()),
+        ("{json}", JSON.to_owned()),
         ("{table}", ident(table.table)),
         ("{key}", ident(table.key)),
         ("{each}", ident(table.each().unwrap_or(table.key))),

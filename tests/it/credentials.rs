@@ -721,3 +721,82 @@ fn a_damaged_journal_of_secrets_is_refused_without_them() {
         assert!(!ran.to_string().contains("s3cret"), "{ran}");
     }
 }
+
+#[test]
+fn rows_are_put_back_after_litellm_has_added_a_column() {
+    let database = company();
+    let before = database.credential_rows();
+    let folder = Folder::new();
+    let [journal, again] = ["journal", "again"].map(|name| folder.file(name));
+    delete(&database, &journal, &[]).exits(0);
+    database.execute(r#"ALTER TABLE "LiteLLM_MCPUserCredentials" ADD "new" text"#);
+    undo(&database, &journal, &again, &[]).exits(0);
+    undo(&database, &again, &folder.file("once-more"), &[]).exits(0);
+    undo(&database, &journal, &folder.file("at-last"), &[]).exits(0);
+    database.execute(r#"ALTER TABLE "LiteLLM_MCPUserCredentials" DROP "new""#);
+    assert_eq!(database.credential_rows(), before);
+}
+
+#[test]
+fn whose_session_it_is_changes_nothing_of_what_is_put_back() {
+    let database = company();
+    database.execute(
+        r#"ALTER TABLE "LiteLLM_MCPUserCredentials"
+               ADD "bytes" bytea DEFAULT '\x00ff5c', ADD "number" float8 DEFAULT 0.1::float8 + 0.2::float8,
+               ADD "span" interval DEFAULT '-1 day 02:03:04.5'"#,
+    );
+    let before = database.credential_rows();
+    let set = |setting: &str| {
+        database.execute(&format!(
+            "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET {setting}', current_database()); END $$"
+        ));
+    };
+    let folder = Folder::new();
+    let journal = folder.file("journal");
+    for setting in [
+        "bytea_output = escape",
+        "extra_float_digits = -3",
+        "IntervalStyle = sql_standard",
+    ] {
+        set(setting);
+    }
+    delete(&database, &journal, &[]).exits(0);
+    for setting in ["bytea_output", "extra_float_digits", "IntervalStyle"] {
+        set(&format!("{setting} TO DEFAULT"));
+    }
+    undo(&database, &journal, &folder.file("undo"), &[]).exits(0);
+    assert_eq!(database.credential_rows(), before);
+}
+
+#[test]
+fn what_could_not_be_put_back_is_not_deleted() {
+    for (obstacle, told) in [
+        (
+            r#"CREATE TABLE "Child" ("id" text REFERENCES "LiteLLM_MCPUserCredentials" ("id") ON DELETE CASCADE)"#
+                .to_owned(),
+            r#"changes table "Child""#,
+        ),
+        (
+            r#"CREATE TABLE "Child" ("id" text REFERENCES "LiteLLM_MCPUserCredentials" ("id") ON DELETE SET NULL)"#
+                .to_owned(),
+            r#"changes table "Child""#,
+        ),
+        (
+            format!(
+                r#"ALTER TABLE "LiteLLM_MCPUserCredentials" ADD "new" jsonb;
+                   UPDATE "LiteLLM_MCPUserCredentials" SET "new" = (repeat('[', 200) || repeat(']', 200))::jsonb
+                   WHERE "server_id" = '{GONE}'"#
+            ),
+            "holds what a journal cannot keep exactly",
+        ),
+    ] {
+        let database = company();
+        database.execute(&obstacle);
+        let before = database.credential_rows();
+        let folder = Folder::new();
+        delete(&database, &folder.file("journal"), &[])
+            .exits(4)
+            .says(told);
+        assert_eq!(database.credential_rows(), before);
+    }
+}

@@ -179,3 +179,38 @@ fn a_report_that_could_not_be_placed_does_not_hide_that_the_repair_stands() {
         .says("error: what was to be written to the database is, but: cannot write --output ");
     assert_ne!(database.permission_rows(), before);
 }
+
+#[test]
+fn no_file_takes_the_place_of_the_old_values() {
+    let database = demo();
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let [one, other, again] = ["one", "other", "./one"].map(file);
+    let before = database.other_rows();
+    let fix = ["fix", "--yes", "--journal", &one];
+    let plan = ["fix", "--dry-run", "--plan-out", &one];
+    let undo = ["undo", "--yes", "--journal", &other, &one];
+    for (args, named) in [
+        (&fix[..], "--output and --journal"),
+        (&plan[..], "--output and --plan-out"),
+        (&undo[..], "--output and JOURNAL"),
+        (
+            &["scan", "--metrics-file", &one],
+            "--output and --metrics-file",
+        ),
+    ] {
+        let args = [args, &["--output", &again]].concat();
+        run_on(database.url(), &args)
+            .exits(64)
+            .says(&format!("{named} are the same file"));
+    }
+    let args = [&fix[..], &["--metrics-file", &one]].concat();
+    run_on(database.url(), &args).exits(64);
+    assert_eq!(files_in(folder.path()), 0);
+    assert_eq!(database.other_rows(), before);
+    run_on(database.url(), &fix).exits(3);
+    let journal = fs::read_to_string(&one).unwrap();
+    let args = [&undo[..], &["--metrics-file", &one]].concat();
+    run_on(database.url(), &args).exits(64);
+    assert_eq!(fs::read_to_string(&one).unwrap(), journal);
+}

@@ -158,3 +158,50 @@ fn a_name_is_no_successor_where_ids_alone_count() {
         "{held:?}"
     );
 }
+
+#[test]
+fn tags_of_servers_may_hold_anything() {
+    let database = company();
+    let scan = || {
+        let scan = run_on(database.url(), &["scan", "--format", "json"]).exits(2);
+        scan.json()["findings"].take()
+    };
+    let before = scan();
+    database.execute(
+        r#"UPDATE "LiteLLM_MCPServerTable"
+           SET "mcp_access_groups" = ARRAY['', 'NULL', NULL, 'a"b\c', 'd,e', '{f}']"#,
+    );
+    assert_eq!(scan(), before);
+}
+
+/// A server orders by bytes of its own encoding, and this one has U+0451 before U+0430.
+#[test]
+fn whose_a_row_is_is_known_in_every_encoding() {
+    if concurrent_server("a second database").is_none() {
+        return;
+    }
+    let beside = TestDatabase::empty();
+    let name = format!("{}_1251", beside.name());
+    beside.execute(&format!(
+        "CREATE DATABASE {name} TEMPLATE template0 ENCODING 'WIN1251' LOCALE 'C'"
+    ));
+    let (server, _) = beside.url().rsplit_once('/').unwrap();
+    let database = TestDatabase::at(format!("{server}/{name}"));
+    database.load(&std::fs::read_to_string(repository("fixtures/schema.sql")).unwrap());
+    let keys = ["\u{451}", "\u{430}", "\u{431}", "\u{44f}"].map(|key| format!("'{key}'"));
+    let keys = keys.join(", ");
+    database.load(&format!(
+        r#"INSERT INTO "LiteLLM_MCPServerTable" ("server_id") VALUES ('live');
+           INSERT INTO "LiteLLM_ObjectPermissionTable" ("object_permission_id", "mcp_servers")
+           SELECT k, '{{{GONE}}}' FROM unnest(ARRAY[{keys}]) AS k;
+           INSERT INTO "LiteLLM_TeamTable" ("team_id", "object_permission_id")
+           SELECT 'team ' || "object_permission_id", "object_permission_id"
+           FROM "LiteLLM_ObjectPermissionTable";"#
+    ));
+    let before = database.permission_rows();
+    let fix = ["fix", "--yes", "--no-journal", "--format", "json"];
+    let report = run_on(database.url(), &fix).exits(3).json();
+    assert_eq!(report["summary"]["rows_held"], 4);
+    assert_eq!(database.permission_rows(), before);
+    beside.execute(&format!("DROP DATABASE {name}"));
+}

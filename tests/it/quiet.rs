@@ -133,3 +133,12 @@ fn where_the_report_is_not_seen_the_last_line_says_why() {
             .starts_with("No stale references.")
     );
 }
+
+#[test]
+fn metrics_that_cannot_be_written_are_told_all_the_same() {
+    let database = with_case("clean");
+    let scan = ["scan", "-q", "--metrics-file", "/nonexistent/run.prom"];
+    run_on(database.url(), &scan)
+        .exits(0)
+        .says("warning: cannot write --metrics-file /nonexistent/run.prom");
+}
