@@ -35,7 +35,7 @@ impl Outcome {
 /// | code | meaning |
 /// |---|---|
 /// | 0 | nothing stale, or everything stale was repaired and verified |
-/// | 1 | error; nothing was written |
+/// | 1 | error; nothing was written, unless the message says so |
 /// | 2 | stale or unverified references found, nothing written |
 /// | 3 | repaired, but some references were held |
 /// | 4 | a guard refused |

@@ -30,7 +30,7 @@ use crate::litellm::release::Release;
 use crate::litellm::server::ServerCatalog;
 use crate::litellm::sites::Choice;
 use crate::repair::changeset::{self, Change};
-use crate::repair::compare::Conflict;
+use crate::repair::compare::{self, Conflict};
 use crate::repair::plan::RowPlan;
 use crate::repair::policy::{Policy, WriteConsent};
 use crate::report::found::Found;
@@ -240,6 +240,14 @@ impl Fix<'_> {
         report.ending = Ending::Moved;
         let report = Arc::new(report);
         print(&report, &self.args.output, self.run, &mut self.interrupt).await?;
+        if report
+            .conflicts
+            .iter()
+            .all(|c| c.found == compare::Found::Done)
+        {
+            let message = "this plan was carried out already; nothing was written";
+            return Err(Failure::new(Kind::Moved, message).hint("scan tells what there is now"));
+        }
         Err(moved(
             report.conflicts.len(),
             "the report tells which; say --litellm-config, --no-config-servers and --keep as when \

@@ -319,7 +319,10 @@ impl Schema {
             } else if choice.by_name || table.group != Group::Defaults {
                 None
             } else if !self.may(table, purpose) {
-                Some("this role may not, and they are within a column that holds secrets besides")
+                Some(
+                    "this role may not, and they are within a column that holds secrets besides; \
+                     `grants --sites permissions,access-groups,toolsets,defaults` prints what it needs",
+                )
             } else {
                 None
             };

@@ -36,6 +36,8 @@ pub enum Found {
     ServerBack(String),
     /// A reference that was to be removed would be held now.
     WouldHold(Reason),
+    /// The column holds what was planned: the plan was carried out before.
+    Done,
 }
 
 impl Found {
@@ -44,7 +46,11 @@ impl Found {
     pub fn value(&self) -> Option<&Value> {
         match self {
             Self::Stored(stored) => stored.as_ref().ok(),
-            Self::NoRow | Self::OtherRows(_) | Self::ServerBack(_) | Self::WouldHold(_) => None,
+            Self::NoRow
+            | Self::OtherRows(_)
+            | Self::ServerBack(_)
+            | Self::WouldHold(_)
+            | Self::Done => None,
         }
     }
 
@@ -56,6 +62,7 @@ impl Found {
             Self::Stored(_) | Self::OtherRows(_) => "changed",
             Self::ServerBack(_) => "server-back",
             Self::WouldHold(_) => "would-hold",
+            Self::Done => "done",
         }
     }
 }
@@ -70,6 +77,7 @@ impl fmt::Display for Found {
             Self::OtherRows(rows) => write!(f, "{rows} of its rows hold something else by now"),
             Self::ServerBack(reference) => write!(f, "{reference} is stale no longer"),
             Self::WouldHold(reason) => write!(f, "would be held now: {reason}"),
+            Self::Done => f.write_str("it is as planned already"),
         }
     }
 }
@@ -179,7 +187,11 @@ pub fn with_plan(
     for column in &planned.columns {
         let found = stored(row, column);
         if found != Some(&Ok(column.before.clone())) {
-            conflicts.push(conflict(planned, column, found));
+            let mut moved = conflict(planned, column, found);
+            if found == Some(&Ok(column.after.clone())) {
+                moved.found = Found::Done;
+            }
+            conflicts.push(moved);
             continue;
         }
         let edits = now.into_iter().flat_map(|plan| &plan.edits);

@@ -101,11 +101,22 @@ pub fn write_undone(undone: &Undone, look: Look, out: &mut impl Write) -> io::Re
 pub fn write_undone_closing(undone: &Undone, out: &mut impl Write) -> io::Result<()> {
     let rows = count(undone.rows(), "row");
     let line = match undone.ending {
-        Ending::Applied => format!(
-            "Put back {rows}; verified and committed (run {}). {}",
-            undone.run,
-            after_care()
-        ),
+        Ending::Applied => {
+            let done = format!(
+                "Put back {rows}; verified and committed (run {}).",
+                undone.run
+            );
+            // Of whole rows no proxy keeps anything.
+            if undone
+                .changes
+                .iter()
+                .all(|change| change.table.each().is_some())
+            {
+                done
+            } else {
+                format!("{done} {}", after_care())
+            }
+        }
         Ending::DryRun => format!("Nothing was written (dry run). It would put back {rows}."),
         Ending::Declined => "Declined: nothing was written.".to_owned(),
         Ending::Moved => {

@@ -182,7 +182,9 @@ fn rare(format: Format) -> Vec<Value> {
     );
     run(database.url(), &["fix", "--yes", "--journal", &journal], 3);
     database.execute(
-        r#"DELETE FROM "LiteLLM_ObjectPermissionTable" WHERE "object_permission_id" LIKE '2a7e%'"#,
+        r#"DELETE FROM "LiteLLM_ObjectPermissionTable" WHERE "object_permission_id" LIKE '2a7e%';
+           UPDATE "LiteLLM_ObjectPermissionTable" SET "mcp_servers" = '{github}'
+           WHERE "object_permission_id" LIKE '1f0c%'"#,
     );
     run(database.url(), &["fix", "--yes", "--plan", &plan], 5);
     run(database.url(), &["undo", "--yes", &journal], 5);
@@ -204,6 +206,7 @@ fn what_comes_up_rarely_is_as_the_schema_says() {
             "\"moved\"",
             "\"row-gone\"",
             "\"changed\"",
+            "\"done\"",
             "\"plan\":",
         ] {
             assert!(has(text), "{text} in {format:?}");

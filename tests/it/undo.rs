@@ -284,7 +284,9 @@ fn a_plan_is_carried_out_exactly_or_not_at_all() {
     assert_eq!(later, ["{d7c3f1a8-0e6b-4a92-85d4-1b7e3c9f6a04}"]);
 
     // Once done it does not fit any more, and is no journal; nor is a journal a plan.
-    with(&database, &plan, &["fix", "--yes", "--plan", "FILE"]).exits(5);
+    with(&database, &plan, &["fix", "--yes", "--plan", "FILE"])
+        .exits(5)
+        .says("carried out already");
     with(&database, &plan, &["undo", "--yes", "FILE"])
         .exits(64)
         .says("fix --plan");
