@@ -66,7 +66,7 @@ fn draw(out: &mut String, panel: &Panel, left: f64) {
         let (end, _) = at(most_x, 0.0);
         element(format_args!(
             "<path d=\"M{start:.1} {y:.1}H{end:.1}\" stroke=\"#ddd\"/>\
-             <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{:.1}</text>\
+             <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{:.2}</text>\
              <text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
             start - 6.0,
             y + 4.0,
