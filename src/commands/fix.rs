@@ -376,7 +376,7 @@ impl Job<'_> {
         for (table, mut keys) in found {
             keys.retain(|key| selection.takes_key(key));
             if table.may_change() {
-                keys = patience.lock(connection, table, &keys).await?;
+                keys = patience.lock(connection, schema, table, &keys).await?;
             }
             self.progress.rows(keys.len());
             locked.push((table, keys));

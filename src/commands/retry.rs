@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::CHUNK;
 use crate::db::read;
+use crate::db::schema::Schema;
 use crate::db::session::Connection;
 use crate::failure::{Failure, Kind};
 use crate::litellm::sites::SiteTable;
@@ -55,13 +56,14 @@ impl Patience {
     pub(super) async fn lock(
         &mut self,
         connection: &mut Connection,
+        schema: &Schema,
         table: &'static SiteTable,
         keys: &[String],
     ) -> Result<Vec<String>, Failure> {
         let mut locked = Vec::with_capacity(keys.len());
         for chunk in keys.chunks(CHUNK) {
             locked.extend(loop {
-                match read::lock(connection, table, chunk).await? {
+                match read::lock(connection, schema, table, chunk).await? {
                     Some(locked) => break locked,
                     None => self.wait().await?,
                 }

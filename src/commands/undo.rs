@@ -252,13 +252,13 @@ async fn prepare(
                 let by_key = changes.iter().map(|change| (change.key.as_str(), *change));
                 let by_key: BTreeMap<&str, &Change> = by_key.collect();
                 let keys: Vec<String> = by_key.keys().map(|key| (*key).to_owned()).collect();
-                let locked = patience.lock(connection, table, &keys).await?;
+                let locked = patience.lock(connection, schema, table, &keys).await?;
                 let rows = read::cells(connection, schema, table, &locked).await?;
                 let stored: HashMap<&str, &Row> =
                     rows.iter().map(|row| (row.key.as_str(), row)).collect();
                 let there = match table.each() {
                     None => Vec::new(),
-                    Some(_) => whole::in_the_place_of(connection, table, changes).await?,
+                    Some(_) => whole::in_the_place_of(connection, schema, table, changes).await?,
                 };
                 let mut changes = Vec::new();
                 for (key, change) in by_key {

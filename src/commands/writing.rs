@@ -44,7 +44,7 @@ pub(super) async fn carry_out(
     let mut stored = Vec::new();
     for mut change in changes {
         let mut left = Vec::new();
-        while let Some(part) = whole::next_part(connection, table, &mut change).await? {
+        while let Some(part) = whole::next_part(connection, schema, table, &mut change).await? {
             let part = [part];
             if let Some(out) = out.as_deref_mut().filter(|_| in_parts) {
                 out.rows(&part)?;

@@ -9,7 +9,7 @@ use sqlx::{PgConnection, Row as _};
 use super::holders;
 use super::read::{self, column_or, texts_or_none};
 use super::schema::{AGENTS, GRANTED_TOOLSETS, GROUP_SERVERS, KEYS, Schema, TAGS, TOOLS};
-use super::sql::{failed, ident, statement};
+use super::sql::{failed, ident, relation};
 use crate::failure::Failure;
 use crate::litellm::access::{Grants, Surroundings, Team};
 use crate::litellm::owners::{ACCESS_GROUP_IDS, LINK, Owner, OwnerKind};
@@ -78,29 +78,31 @@ struct Reader<'a> {
 
 const TEAMS: &str = r#"
 SELECT t."team_id", t.{link}, {organization}, {groups} FROM {table} AS t
-WHERE t."team_id" = ANY ($1)"#;
+WHERE t."team_id" {=} ANY ($1)"#;
 
 const ORGANIZATIONS: &str = r#"
-SELECT t."organization_id", t.{link} FROM {table} AS t WHERE t."organization_id" = ANY ($1)"#;
+SELECT t."organization_id", t.{link} FROM {table} AS t WHERE t."organization_id" {=} ANY ($1)"#;
 
 // Source: LiteLLM 1.109.1 `_types.py`, `LitellmUserRoles`: both see every server.
 const ADMINS: &str = r#"
 SELECT t."user_id" FROM {table} AS t
-WHERE t."user_id" = ANY ($1) AND t."user_role" IN ('proxy_admin', 'proxy_admin_viewer')"#;
+WHERE t."user_id" {=} ANY ($1)
+      AND t."user_role" {=} ANY ('{proxy_admin,proxy_admin_viewer}'::pg_catalog.text[])"#;
 
 const GRANTS: &str = r"
-SELECT t.{key}, to_jsonb({servers})::text, {tools}::text, {tags}, {toolsets}
-FROM {table} AS t WHERE t.{key} = ANY ($1)";
+SELECT t.{key}, pg_catalog.to_jsonb({servers})::pg_catalog.text, {tools}::pg_catalog.text,
+       {tags}, {toolsets}
+FROM {table} AS t WHERE t.{key} {=} ANY ($1)";
 
 const TOOLSET_TOOLS: &str =
-    "SELECT t.{key}, t.{tools}::text FROM {table} AS t WHERE t.{key} = ANY ($1)";
+    "SELECT t.{key}, t.{tools}::pg_catalog.text FROM {table} AS t WHERE t.{key} {=} ANY ($1)";
 
 const SERVERS_OF_GROUPS: &str =
-    "SELECT t.{key}, {servers} FROM {table} AS t WHERE t.{key} = ANY ($1)";
+    "SELECT t.{key}, {servers} FROM {table} AS t WHERE t.{key} {=} ANY ($1)";
 
 const KEYS_UNDER: &str = r"
-SELECT {kind}, {parent}, count(*) FROM {keys} AS k {join}
-WHERE {parent} = ANY ($1) GROUP BY {parent}";
+SELECT {kind}, {parent}, pg_catalog.count(*) FROM {keys} AS k {join}
+WHERE {parent} {=} ANY ($1) GROUP BY {parent}";
 
 impl Reader<'_> {
     async fn ask(
@@ -112,7 +114,7 @@ impl Reader<'_> {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
-        sqlx::query(statement(template, fragments))
+        sqlx::query(self.schema.statement(template, fragments))
             .persistent(false)
             .bind(keys)
             .fetch_all(&mut *self.connection)
@@ -121,7 +123,12 @@ impl Reader<'_> {
     }
 
     async fn teams(&mut self, teams: &[String]) -> Result<BTreeMap<String, Team>, Failure> {
-        let organization = column_or(self.schema, TEAM_TABLE, "organization_id", "NULL::text");
+        let organization = column_or(
+            self.schema,
+            TEAM_TABLE,
+            "organization_id",
+            "NULL::pg_catalog.text",
+        );
         let fragments = [
             ("{link}", ident(LINK)),
             ("{organization}", organization),
@@ -129,7 +136,7 @@ impl Reader<'_> {
                 "{groups}",
                 texts_or_none(self.schema, TEAM_TABLE, ACCESS_GROUP_IDS),
             ),
-            ("{table}", ident(TEAM_TABLE)),
+            ("{table}", relation(TEAM_TABLE)),
         ];
         let found = self.ask(TEAMS, &fragments, teams).await?;
         let team = |row: &PgRow| Team {
@@ -146,14 +153,14 @@ impl Reader<'_> {
     ) -> Result<BTreeMap<String, Option<String>>, Failure> {
         let fragments = [
             ("{link}", ident(LINK)),
-            ("{table}", ident(ORGANIZATION_TABLE)),
+            ("{table}", relation(ORGANIZATION_TABLE)),
         ];
         let found = self.ask(ORGANIZATIONS, &fragments, organizations).await?;
         Ok(found.iter().map(|row| (row.get(0), row.get(1))).collect())
     }
 
     async fn admins(&mut self, users: &[String]) -> Result<BTreeSet<String>, Failure> {
-        let fragments = [("{table}", ident(USER_TABLE))];
+        let fragments = [("{table}", relation(USER_TABLE))];
         if !self.schema.has(USER_TABLE, "user_role") {
             return Ok(BTreeSet::new());
         }
@@ -167,7 +174,7 @@ impl Reader<'_> {
             self.schema,
             PERMISSIONS.table,
             "mcp_tool_permissions",
-            "NULL::jsonb",
+            "NULL::pg_catalog.jsonb",
         );
         let fragments = [
             ("{key}", ident(PERMISSIONS.key)),
@@ -175,7 +182,7 @@ impl Reader<'_> {
             ("{tools}", tools),
             ("{tags}", texts(TAGS)),
             ("{toolsets}", texts(GRANTED_TOOLSETS)),
-            ("{table}", ident(PERMISSIONS.table)),
+            ("{table}", relation(PERMISSIONS.table)),
         ];
         let found = self.ask(GRANTS, &fragments, keys).await?;
         Ok(found
@@ -192,7 +199,7 @@ impl Reader<'_> {
         let fragments = [
             ("{key}", ident(key)),
             ("{tools}", ident(TOOLS)),
-            ("{table}", ident(table)),
+            ("{table}", relation(table)),
         ];
         let found = self.ask(TOOLSET_TOOLS, &fragments, ids).await?;
         Ok(found
@@ -215,7 +222,7 @@ impl Reader<'_> {
                 "{servers}",
                 texts_or_none(self.schema, table, GROUP_SERVERS),
             ),
-            ("{table}", ident(table)),
+            ("{table}", relation(table)),
         ];
         let found = self.ask(SERVERS_OF_GROUPS, &fragments, ids).await?;
         Ok(found.iter().map(|row| (row.get(0), row.get(1))).collect())
@@ -254,8 +261,8 @@ impl Reader<'_> {
             };
             let join = if join {
                 format!(
-                    "LEFT JOIN {} AS t ON t.{team} = k.{team}",
-                    ident(TEAM_TABLE),
+                    "LEFT JOIN {} AS t ON t.{team} {{=}} k.{team}",
+                    relation(TEAM_TABLE),
                     team = ident("team_id")
                 )
             } else {
@@ -264,7 +271,7 @@ impl Reader<'_> {
             let fragments = [
                 ("{kind}", format!("'{}'", kind.name())),
                 ("{parent}", parent),
-                ("{keys}", ident(KEYS)),
+                ("{keys}", relation(KEYS)),
                 ("{join}", join),
             ];
             for row in self.ask(KEYS_UNDER, &fragments, &ids).await? {
@@ -307,8 +314,9 @@ fn servers_of_tools(text: Option<&str>) -> Vec<String> {
 }
 
 const ROWS_OF_TEAM_KEYS: &str = r#"
-SELECT DISTINCT k."team_id", k.{link} FROM {keys} AS k JOIN {table} AS p ON p.{key} = k.{link}
-WHERE k."team_id" = ANY ($1) AND (p."mcp_servers" && $2 OR p."mcp_tool_permissions" ?| $2)"#;
+SELECT DISTINCT k."team_id", k.{link} FROM {keys} AS k JOIN {table} AS p ON p.{key} {=} k.{link}
+WHERE k."team_id" {=} ANY ($1)
+      AND (p."mcp_servers" {&&} $2 OR p."mcp_tool_permissions" {?|} $2)"#;
 
 /// Reads the permission rows of the keys of `teams` that name any of `references`, each with the
 /// team.
@@ -322,12 +330,12 @@ pub async fn rows_of_team_keys(
     teams: &[String],
     references: &[String],
 ) -> Result<Vec<(String, Row)>, Failure> {
-    let sql = statement(
+    let sql = schema.statement(
         ROWS_OF_TEAM_KEYS,
         &[
             ("{link}", ident(LINK)),
-            ("{keys}", ident(KEYS)),
-            ("{table}", ident(PERMISSIONS.table)),
+            ("{keys}", relation(KEYS)),
+            ("{table}", relation(PERMISSIONS.table)),
             ("{key}", ident(PERMISSIONS.key)),
         ],
     );

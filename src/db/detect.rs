@@ -5,7 +5,7 @@ use sqlx::{PgConnection, Row as _};
 
 use super::read::value;
 use super::schema::Schema;
-use super::sql::{RARE, failed, ident, statement};
+use super::sql::{RARE, failed, ident, part, relation};
 use crate::failure::Failure;
 use crate::litellm::release::Release;
 use crate::litellm::server::ServerCatalog;
@@ -20,42 +20,46 @@ pub type Found = Vec<(&'static SiteTable, Vec<String>)>;
 const DETECT: &str = r"
 SELECT {place}, s.key
 FROM (SELECT t.{key} AS key, {references} FROM {table} AS t {rows}) AS s
-WHERE CASE WHEN {remarkable} THEN 1 ELSE 0 END = 1 AND {rare}";
+WHERE CASE WHEN {remarkable} THEN 1 ELSE 0 END {=} 1 AND {rare}";
 
-const REMARKABLE: &str = "s.{name} IS NOT NULL AND (s.{name} = ANY (${names}::text[])) IS NOT TRUE";
+const REMARKABLE: &str = "
+s.{name} IS NOT NULL AND (s.{name} {=} ANY (${names}::pg_catalog.text[])) IS NOT TRUE";
 
 // A value that cannot be read becomes one empty reference, and that is always remarkable. What has NULL
 // elements cannot be read, nor what has more than one dimension; asked for each element, its dimensions
 // would unpack a large array once an element. What is empty becomes NULL, for which `unnest` is not
 // even called.
 const TEXT_ARRAY: &str = "
-unnest(CASE WHEN array_ndims({value}) = 1
-            THEN CASE WHEN array_position({value}, NULL::text) IS NULL THEN {value} ELSE ARRAY[''] END
-            WHEN array_ndims({value}) > 1 THEN ARRAY[''] END)";
+pg_catalog.unnest(
+    CASE WHEN pg_catalog.array_ndims({value}) {=} 1
+         THEN CASE WHEN pg_catalog.array_position({value}, NULL::pg_catalog.text) IS NULL
+                   THEN {value} ELSE ARRAY[''] END
+         WHEN pg_catalog.array_ndims({value}) {>} 1 THEN ARRAY[''] END)";
 
 // Whether anything is no string: to ask its type takes longer. The path is strict because lax mode
 // would unwrap a nested list before looking at it; where it cannot be followed at all the answer is NULL.
 const JSON_KEYS: &str = r#"
-jsonb_object_keys(CASE WHEN ({value} @? 'strict $.*[*] ? ((@ starts with "") is unknown)') IS FALSE
-                       THEN {value}
-                       WHEN jsonb_typeof({value}) <> 'null' THEN '{"": null}' END)"#;
+pg_catalog.jsonb_object_keys(
+    CASE WHEN ({value} {@?} 'strict $.*[*] ? ((@ starts with "") is unknown)') IS FALSE THEN {value}
+         WHEN pg_catalog.jsonb_typeof({value}) {<>} 'null' THEN '{"": null}' END)"#;
 
 const JSON_ARRAY: &str = r#"
-jsonb_array_elements_text(
-    CASE WHEN ({value} @? 'strict $[*] ? ((@ starts with "") is unknown)') IS FALSE THEN {value}
-         WHEN jsonb_typeof({value}) <> 'null' THEN '[""]' END)"#;
+pg_catalog.jsonb_array_elements_text(
+    CASE WHEN ({value} {@?} 'strict $[*] ? ((@ starts with "") is unknown)') IS FALSE THEN {value}
+         WHEN pg_catalog.jsonb_typeof({value}) {<>} 'null' THEN '[""]' END)"#;
 
 // Every element an object with a string: as many strings as elements. Whether the objects hold anything
 // besides is told once they are read.
 const JSON_TOOLS: &str = r#"
-jsonb_array_elements_text(
-    CASE WHEN jsonb_typeof({value}) = 'null' THEN NULL
-         WHEN jsonb_typeof({value}) <> 'array' THEN '[""]'
-         WHEN jsonb_array_length({value}) <> jsonb_array_length({ids}) THEN '[""]'
+pg_catalog.jsonb_array_elements_text(
+    CASE WHEN pg_catalog.jsonb_typeof({value}) {=} 'null' THEN NULL
+         WHEN pg_catalog.jsonb_typeof({value}) {<>} 'array' THEN '[""]'
+         WHEN pg_catalog.jsonb_array_length({value}) {<>} pg_catalog.jsonb_array_length({ids})
+         THEN '[""]'
          ELSE {ids} END)"#;
 
 const TOOL_IDS: &str = r#"
-jsonb_path_query_array(
+pg_catalog.jsonb_path_query_array(
     {value}, 'strict $[*] ? (@.type() == "object").server_id ? (@.type() == "string")', '{}', true)"#;
 
 /// Finds the rows of every table looked at that hold anything but unremarkable references; with
@@ -85,7 +89,8 @@ pub async fn detect(
         return Ok(Found::new());
     }
     // One statement, as each takes two round trips.
-    let sql = statement("{selects}", &[("{selects}", selects.join("\nUNION ALL\n"))]);
+    let selects = selects.join("\nUNION ALL\n");
+    let sql = schema.statement("{selects}", &[("{selects}", selects)]);
     let resolves_names = schema.release() >= Release::RESOLVES_NAMES;
     let is_noted = |reference: &str| {
         catalog.is_a_name(reference) && (!resolves_names || catalog.is_shared(reference))
@@ -142,9 +147,9 @@ fn select(place: usize, table: &SiteTable, sites: &[&Site]) -> String {
             RARE.replace("{never}", "s.r0 IS NULL AND s.key IS NULL"),
         ),
         ("{key}", ident(table.key)),
-        ("{table}", ident(table.table)),
+        ("{table}", relation(table.table)),
     ];
-    statement(DETECT, &fragments).0
+    part(DETECT, &fragments)
 }
 
 /// The SQL that yields the references of a place, a row each.
@@ -165,7 +170,7 @@ fn functions(site: &Site) -> String {
 fn rows(table: &SiteTable) -> String {
     let key = ident(table.key);
     match table.row {
-        Some(row) => format!("WHERE t.{key} = '{row}'"),
+        Some(row) => format!("WHERE t.{key} {{=}} '{row}'"),
         None if table.each().is_some() => format!("GROUP BY t.{key}"),
         None => String::new(),
     }
@@ -173,14 +178,17 @@ fn rows(table: &SiteTable) -> String {
 
 const DUPLICATES: &str = r"
 SELECT {place}, t.{key} FROM {table} AS t
-WHERE cardinality({value}) <> (SELECT count(DISTINCT e) FROM unnest({value}) AS e)";
+WHERE pg_catalog.cardinality({value})
+      {<>} (SELECT pg_catalog.count(DISTINCT e.element)
+            FROM pg_catalog.unnest({value}) AS e (element))";
 
 const ONLY_BY_TOOLS: &str = r"
 SELECT {place}, t.{key} FROM {table} AS t
-WHERE cardinality(t.{beside}) > 0
-      AND EXISTS (SELECT FROM jsonb_object_keys(
-                      CASE WHEN jsonb_typeof({value}) = 'object' THEN {value} END) AS k
-                  WHERE k <> ALL (t.{beside}))";
+WHERE pg_catalog.cardinality(t.{beside}) {>} 0
+      AND EXISTS (SELECT FROM pg_catalog.jsonb_object_keys(
+                      CASE WHEN pg_catalog.jsonb_typeof({value}) {=} 'object' THEN {value} END
+                  ) AS k (key)
+                  WHERE k.key {<>} ALL (t.{beside}))";
 
 /// What finds rows with something to note, where that is more than a name.
 fn noted(place: usize, table: &SiteTable, site: &Site) -> Option<String> {
@@ -196,13 +204,16 @@ fn noted(place: usize, table: &SiteTable, site: &Site) -> Option<String> {
         ("{value}", value(site)),
         ("{beside}", ident(beside)),
         ("{key}", ident(table.key)),
-        ("{table}", ident(table.table)),
+        ("{table}", relation(table.table)),
     ];
-    Some(statement(template, &fragments).0)
+    Some(part(template, &fragments))
 }
 
 // JSON `null` and JSON of another type name nothing.
-const NAMING: &str = "(SELECT count(*) FROM {table} AS t WHERE {names})";
+const NAMING: &str = "(SELECT pg_catalog.count(*) FROM {table} AS t WHERE {names})";
+
+const NAMING_JSON: &str =
+    "(pg_catalog.jsonb_typeof({value}) {=} '{type}' AND {value} {<>} '{empty}')";
 
 /// Counts the rows of every table looked at that name anything.
 ///
@@ -218,7 +229,7 @@ pub async fn count_naming(
         .iter()
         .map(|t| naming(schema, t))
         .collect();
-    let sql = statement("SELECT {counts}", &[("{counts}", counts.join(" + "))]);
+    let sql = schema.statement("SELECT {counts}", &[("{counts}", counts.join(" {+} "))]);
     let row = sqlx::raw_sql(sql)
         .fetch_one(connection)
         .await
@@ -231,19 +242,23 @@ fn naming(schema: &Schema, table: &'static SiteTable) -> String {
     let names = |site: &&Site| {
         let value = value(site);
         match site.shape {
-            Shape::TextArray => format!("cardinality({value}) > 0"),
+            Shape::TextArray => format!("pg_catalog.cardinality({value}) {{>}} 0"),
             Shape::Rows { .. } => format!("{value} IS NOT NULL"),
-            Shape::JsonKeys => format!("(jsonb_typeof({value}) = 'object' AND {value} <> '{{}}')"),
-            Shape::JsonArray | Shape::JsonTools => {
-                format!("(jsonb_typeof({value}) = 'array' AND {value} <> '[]')")
-            }
+            Shape::JsonKeys => NAMING_JSON
+                .replace("{value}", &value)
+                .replace("{type}", "object")
+                .replace("{empty}", "{}"),
+            Shape::JsonArray | Shape::JsonTools => NAMING_JSON
+                .replace("{value}", &value)
+                .replace("{type}", "array")
+                .replace("{empty}", "[]"),
         }
     };
     let sites = schema.sites(table);
     let names: Vec<String> = sites.iter().map(names).collect();
     let fragments = [
-        ("{table}", ident(table.table)),
+        ("{table}", relation(table.table)),
         ("{names}", names.join(" OR ")),
     ];
-    statement(NAMING, &fragments).0
+    part(NAMING, &fragments)
 }

@@ -7,7 +7,7 @@ use sqlx::{PgConnection, Row as _};
 
 use super::read::column_or;
 use super::schema::{AGENTS, GRANTED_TOOLSETS, KEYS, Schema};
-use super::sql::{RARE, failed, ident, statement};
+use super::sql::{RARE, failed, ident, part, relation};
 use crate::failure::Failure;
 use crate::litellm::owners::{
     ACCESS_GROUP_IDS, KEY_PARENTS, LINK, OWNER_TABLES, Owner, OwnerKind, OwnerTable, Parents,
@@ -146,16 +146,18 @@ const OWNERS: &str = r#"
 SELECT o.kind, o.link, CASE WHEN o.secret THEN {prefix} ELSE o.id END,
        o.name, o.team, o.organization, o."user", o.agent, o.has_access_groups
 FROM ({keys}
-      WHERE CASE WHEN o.{link} = ANY ($1::text[]) THEN 1 ELSE 0 END = 1 AND {rare}
+      WHERE CASE WHEN o.{link} {=} ANY ($1::pg_catalog.text[]) THEN 1 ELSE 0 END {=} 1 AND {rare}
       UNION ALL
       SELECT o.*
       FROM ({others}) AS o
-      JOIN (SELECT DISTINCT unnest($1::text[]) AS key) AS k ON k.key = o.link) AS o"#;
+      JOIN (SELECT DISTINCT pg_catalog.unnest($1::pg_catalog.text[]) AS key) AS k
+           ON k.key {=} o.link) AS o"#;
 
 // It is hashed once more where a token is stored as it is, so that not even a prefix is shown.
 pub(super) const PREFIX: &str = "
-CASE WHEN o.id ~ '^[0-9a-f]{64}$' THEN left(o.id, 8)
-     ELSE left(encode(sha256(convert_to(o.id, 'UTF8')), 'hex'), 8) END";
+CASE WHEN o.id {~} '^[0-9a-f]{64}$' THEN pg_catalog.left(o.id, 8)
+     ELSE pg_catalog.left(
+         pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(o.id, 'UTF8')), 'hex'), 8) END";
 
 const OWNERS_OF_TABLE: &str = r#"
 SELECT {kind} AS kind, o.{link} AS link, o.{id} AS id, {secret} AS secret, {name} AS name,
@@ -176,8 +178,7 @@ async fn owners<'k>(
     let (of_keys, others): (Vec<_>, Vec<_>) = tables
         .iter()
         .partition(|table| table.kind == OwnerKind::Key);
-    let select =
-        |owner: &&OwnerTable| statement(OWNERS_OF_TABLE, &owner_fragments(schema, owner)).0;
+    let select = |owner: &&OwnerTable| part(OWNERS_OF_TABLE, &owner_fragments(schema, owner));
     let all = |tables: Vec<&OwnerTable>| -> Vec<String> { tables.iter().map(select).collect() };
     let fragments = [
         ("{prefix}", PREFIX.to_owned()),
@@ -189,7 +190,7 @@ async fn owners<'k>(
         ),
         ("{link}", ident(LINK)),
     ];
-    let sql = statement(OWNERS, &fragments);
+    let sql = schema.statement(OWNERS, &fragments);
     let mut rows = sqlx::query(sql)
         .persistent(false)
         .bind(keys)
@@ -221,13 +222,16 @@ fn owner_fragments(schema: &Schema, owner: &OwnerTable) -> [(&'static str, Strin
     let is_key = owner.kind == OwnerKind::Key;
     let [team, organization, user, agent] = KEY_PARENTS.map(|column| {
         if is_key {
-            column_or(schema, owner.table, column, "NULL::text")
+            column_or(schema, owner.table, column, "NULL::pg_catalog.text")
         } else {
-            "NULL::text".to_owned()
+            "NULL::pg_catalog.text".to_owned()
         }
     });
     let has_access_groups = if is_key && schema.has(owner.table, ACCESS_GROUP_IDS) {
-        format!("coalesce(cardinality({}), 0) > 0", ident(ACCESS_GROUP_IDS))
+        format!(
+            "coalesce(pg_catalog.cardinality({}), 0) {{>}} 0",
+            ident(ACCESS_GROUP_IDS)
+        )
     } else {
         "false".to_owned()
     };
@@ -238,29 +242,30 @@ fn owner_fragments(schema: &Schema, owner: &OwnerTable) -> [(&'static str, Strin
         ("{secret}", owner.id_is_secret.to_string()),
         (
             "{name}",
-            column_or(schema, owner.table, owner.name, "NULL::text"),
+            column_or(schema, owner.table, owner.name, "NULL::pg_catalog.text"),
         ),
         ("{team}", team),
         ("{organization}", organization),
         ("{user}", user),
         ("{agent}", agent),
         ("{has_access_groups}", has_access_groups),
-        ("{table}", ident(owner.table)),
+        ("{table}", relation(owner.table)),
     ]
 }
 
 const MEMBERS: &str = r"
-SELECT DISTINCT m.kind, m.row, CASE WHEN m.kind = 'key' THEN {prefix} ELSE o.id END, m.name
+SELECT DISTINCT m.kind, m.row, CASE WHEN m.kind {=} 'key' THEN {prefix} ELSE o.id END, m.name
 FROM ({selects}) AS m (kind, row, id, name), LATERAL (SELECT m.id) AS o (id)
-WHERE m.row = ANY ($1)";
+WHERE m.row {=} ANY ($1)";
 
 const HAVING: &str = r"
-SELECT '{kind}', e.row, t.{id}, {name} FROM {table} AS t, unnest(t.{groups}) AS e (row)";
+SELECT '{kind}', e.row, t.{id}, {name} FROM {table} AS t, pg_catalog.unnest(t.{groups}) AS e (row)";
 
 // LiteLLM keeps both directions, and neither by a foreign key.
 const ASSIGNED: &str = r"
 SELECT '{kind}', g.{key}, t.{id}, {name}
-FROM {group_table} AS g, unnest(g.{assigned}) AS e (id) JOIN {table} AS t ON t.{id} = e.id";
+FROM {group_table} AS g, pg_catalog.unnest(g.{assigned}) AS e (id)
+JOIN {table} AS t ON t.{id} {=} e.id";
 
 /// Reads who has access groups: keys, teams and agents.
 ///
@@ -287,18 +292,18 @@ async fn members<'k>(
             ("{key}", ident(ACCESS_GROUPS.key)),
             ("{id}", ident(owner.id)),
             ("{name}", qualified_or_null(schema, owner)),
-            ("{group_table}", ident(ACCESS_GROUPS.table)),
+            ("{group_table}", relation(ACCESS_GROUPS.table)),
             ("{assigned}", ident(assigned)),
             ("{groups}", ident(ACCESS_GROUP_IDS)),
-            ("{table}", ident(owner.table)),
+            ("{table}", relation(owner.table)),
         ];
         if [KEYS, AGENTS, "LiteLLM_TeamTable"].contains(&owner.table)
             && schema.has(owner.table, ACCESS_GROUP_IDS)
         {
-            selects.push(statement(HAVING, &fragments).0);
+            selects.push(part(HAVING, &fragments));
         }
         if schema.has(ACCESS_GROUPS.table, assigned) {
-            selects.push(statement(ASSIGNED, &fragments).0);
+            selects.push(part(ASSIGNED, &fragments));
         }
     }
     if selects.is_empty() || keys.is_empty() {
@@ -308,7 +313,7 @@ async fn members<'k>(
         ("{prefix}", PREFIX.to_owned()),
         ("{selects}", selects.join("\nUNION ALL\n")),
     ];
-    let rows = sqlx::query(statement(MEMBERS, &fragments))
+    let rows = sqlx::query(schema.statement(MEMBERS, &fragments))
         .persistent(false)
         .bind(keys)
         .fetch_all(connection)
@@ -334,14 +339,15 @@ async fn members<'k>(
 
 fn qualified_or_null(schema: &Schema, owner: &OwnerTable) -> String {
     match column_or(schema, owner.table, owner.name, "") {
-        name if name.is_empty() => "NULL::text".to_owned(),
+        name if name.is_empty() => "NULL::pg_catalog.text".to_owned(),
         name => format!("t.{name}"),
     }
 }
 
 const NAMING_TOOLSETS: &str = r"
-SELECT DISTINCT e.toolset, t.{key} FROM {table} AS t, unnest(t.{toolsets}) AS e (toolset)
-WHERE t.{toolsets} && $1 AND e.toolset = ANY ($1)";
+SELECT DISTINCT e.toolset, t.{key}
+FROM {table} AS t, pg_catalog.unnest(t.{toolsets}) AS e (toolset)
+WHERE t.{toolsets} {&&} $1 AND e.toolset {=} ANY ($1)";
 
 /// Reads who has been granted toolsets.
 async fn users<'k>(
@@ -354,15 +360,16 @@ async fn users<'k>(
     }
     let fragments = [
         ("{key}", ident(PERMISSIONS.key)),
-        ("{table}", ident(PERMISSIONS.table)),
+        ("{table}", relation(PERMISSIONS.table)),
         ("{toolsets}", ident(GRANTED_TOOLSETS)),
     ];
-    let naming: Vec<(String, String)> = sqlx::query_as(statement(NAMING_TOOLSETS, &fragments))
-        .persistent(false)
-        .bind(keys)
-        .fetch_all(&mut *connection)
-        .await
-        .map_err(failed("read who is granted the toolsets"))?;
+    let naming: Vec<(String, String)> =
+        sqlx::query_as(schema.statement(NAMING_TOOLSETS, &fragments))
+            .persistent(false)
+            .bind(keys)
+            .fetch_all(&mut *connection)
+            .await
+            .map_err(failed("read who is granted the toolsets"))?;
     let rows: BTreeSet<&String> = naming.iter().map(|(_, row)| row).collect();
     let rows: Vec<String> = rows.into_iter().cloned().collect();
     let owners = owners(connection, schema, &rows).await?;

@@ -9,6 +9,8 @@ pub mod detect;
 #[cfg(feature = "embedded")]
 pub mod embedded;
 pub mod holders;
+#[cfg(debug_assertions)]
+mod qualified;
 pub mod read;
 pub mod schema;
 pub mod script;

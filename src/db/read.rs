@@ -5,7 +5,7 @@ use sqlx::{Connection as _, PgConnection, Row as _};
 
 use super::holders::{self, Owners};
 use super::schema::Schema;
-use super::sql::{failed, ident, is_lock_not_available, statement};
+use super::sql::{failed, ident, is_lock_not_available, relation};
 use crate::failure::Failure;
 use crate::litellm::owners::OwnerKind;
 use crate::litellm::row::{Cell, Row, Value};
@@ -23,11 +23,14 @@ pub(super) fn column_or(schema: &Schema, table: &str, column: &str, otherwise: &
 /// The SQL that yields a `text[]` column of the table aliased `t` without NULL elements; an empty
 /// array where this database has none such.
 pub(super) fn texts_or_none(schema: &Schema, table: &str, column: &str) -> String {
-    let column = column_or(schema, table, column, "'{}'::text[]");
-    format!("ARRAY(SELECT e.text FROM unnest({column}) AS e (text) WHERE e.text IS NOT NULL)")
+    let column = column_or(schema, table, column, "'{}'::pg_catalog.text[]");
+    format!(
+        "ARRAY(SELECT e.element FROM pg_catalog.unnest({column}) AS e (element)
+               WHERE e.element IS NOT NULL)"
+    )
 }
 
-const HAS: &str = "SELECT EXISTS (SELECT FROM {table} AS t WHERE $1 IN ({columns}))";
+const HAS: &str = "SELECT EXISTS (SELECT FROM {table} AS t WHERE {matches})";
 
 /// Tells whether there is an owner of that kind with that id or name.
 ///
@@ -48,7 +51,7 @@ pub async fn has_owner(
         if schema.has(owner.table, owner.name) {
             columns.push(format!("t.{}", ident(owner.name)));
         }
-        if has(connection, owner.table, &columns, name).await? {
+        if has(connection, schema, owner.table, &columns, name).await? {
             return Ok(true);
         }
     }
@@ -68,6 +71,7 @@ pub async fn has_row(
     for table in schema.site_tables() {
         if has(
             connection,
+            schema,
             table.table,
             &[format!("t.{}", ident(table.key))],
             key,
@@ -82,12 +86,17 @@ pub async fn has_row(
 
 async fn has(
     connection: &mut PgConnection,
+    schema: &Schema,
     table: &'static str,
     columns: &[String],
     text: &str,
 ) -> Result<bool, Failure> {
-    let fragments = [("{table}", ident(table)), ("{columns}", columns.join(", "))];
-    sqlx::query_scalar(statement(HAS, &fragments))
+    let matches: Vec<String> = columns.iter().map(|c| format!("{c} {{=}} $1")).collect();
+    let fragments = [
+        ("{table}", relation(table)),
+        ("{matches}", matches.join(" OR ")),
+    ];
+    sqlx::query_scalar(schema.statement(HAS, &fragments))
         .persistent(false)
         .bind(text)
         .fetch_one(connection)
@@ -96,15 +105,18 @@ async fn has(
 }
 
 const ROWS: &str = r#"
-SELECT t.{key}, {cells} FROM {table} AS t WHERE t.{key} = ANY ($1) ORDER BY t.{key} COLLATE "C""#;
+SELECT t.{key}, {cells} FROM {table} AS t
+WHERE t.{key} {=} ANY ($1) ORDER BY t.{key} COLLATE pg_catalog."C""#;
 
 // Of whole rows, their number by server.
 const NUMBERS: &str = r#"
-SELECT k.key, jsonb_object_agg(k.key, k.rows) FILTER (WHERE k.rows > 0)::text
-FROM (SELECT u.key, count(t.{key}) AS rows
-      FROM unnest($1::text[]) AS u (key) LEFT JOIN {table} AS t ON t.{key} = u.key
+SELECT k.key,
+       pg_catalog.jsonb_object_agg(k.key, k.rows) FILTER (WHERE k.rows {>} 0)::pg_catalog.text
+FROM (SELECT u.key, pg_catalog.count(t.{key}) AS rows
+      FROM pg_catalog.unnest($1::pg_catalog.text[]) AS u (key)
+      LEFT JOIN {table} AS t ON t.{key} {=} u.key
       GROUP BY u.key) AS k
-GROUP BY k.key ORDER BY k.key COLLATE "C""#;
+GROUP BY k.key ORDER BY k.key COLLATE pg_catalog."C""#;
 
 // FOR UPDATE, not FOR NO KEY UPDATE: it also keeps out whoever is linking a new owner to the row,
 // as a foreign key takes FOR KEY SHARE on it. So the owners read after it are those at commit.
@@ -112,7 +124,8 @@ GROUP BY k.key ORDER BY k.key COLLATE "C""#;
 // NOWAIT, because who never waits while holding locks is in no deadlock: PostgreSQL breaks one by
 // cancelling whichever session notices it first, and that could be the proxy's.
 const LOCK: &str = r#"
-SELECT t.{key} FROM {table} AS t WHERE t.{key} = ANY ($1) ORDER BY t.{key} COLLATE "C"
+SELECT t.{key} FROM {table} AS t
+WHERE t.{key} {=} ANY ($1) ORDER BY t.{key} COLLATE pg_catalog."C"
 FOR UPDATE OF t NOWAIT"#;
 
 // However many rows a server has, its id comes once.
@@ -138,11 +151,11 @@ pub async fn cells(
     } else {
         ROWS
     };
-    let sql = statement(
+    let sql = schema.statement(
         template,
         &[
             ("{key}", ident(table.key)),
-            ("{table}", ident(table.table)),
+            ("{table}", relation(table.table)),
             ("{cells}", cells.join(", ")),
         ],
     );
@@ -197,6 +210,7 @@ pub async fn rows(
 /// What the server said.
 pub async fn lock(
     connection: &mut PgConnection,
+    schema: &Schema,
     table: &'static SiteTable,
     keys: &[String],
 ) -> Result<Option<Vec<String>>, Failure> {
@@ -205,12 +219,12 @@ pub async fn lock(
         None => "{lock}",
         Some(_) => LOCK_WHOLE,
     };
-    let sql = statement(
+    let sql = schema.statement(
         template,
         &[
             ("{lock}", LOCK.to_owned()),
             ("{key}", ident(table.key)),
-            ("{table}", ident(table.table)),
+            ("{table}", relation(table.table)),
         ],
     );
     // A savepoint, so that only this statement is undone where it fails.
@@ -243,7 +257,7 @@ pub(super) fn value(site: &Site) -> String {
     if site.path.is_empty() {
         format!("t.{column}")
     } else {
-        format!("(t.{column} #> {})", path(site))
+        format!("(t.{column} {{#>}} {})", path(site))
     }
 }
 
@@ -255,8 +269,10 @@ pub(super) fn path(site: &Site) -> String {
 /// The SQL that yields a place of the table aliased `t` as JSON text.
 fn json_text(site: &Site) -> String {
     match site.shape {
-        Shape::TextArray => format!("to_jsonb({})::text", value(site)),
+        Shape::TextArray => format!("pg_catalog.to_jsonb({})::pg_catalog.text", value(site)),
         Shape::Rows { .. } => value(site),
-        Shape::JsonArray | Shape::JsonKeys | Shape::JsonTools => format!("{}::text", value(site)),
+        Shape::JsonArray | Shape::JsonKeys | Shape::JsonTools => {
+            format!("{}::pg_catalog.text", value(site))
+        }
     }
 }

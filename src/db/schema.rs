@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use sqlx::{PgConnection, Row as _};
+use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 
-use super::sql::{failed, ident};
+use super::sql::{failed, ident, statement, statement_in};
 use crate::failure::{Failure, Kind};
 use crate::litellm::access::Regime;
 use crate::litellm::config::Derivation;
@@ -135,6 +135,7 @@ pub struct LeftOut {
 /// LiteLLM's tables in this database: those known to this tool, and those that link unseen.
 #[derive(Debug)]
 pub struct Schema {
+    name: String,
     tables: BTreeMap<String, Table>,
     unknown_links: BTreeSet<String>,
     sites: Vec<&'static SiteTable>,
@@ -172,32 +173,38 @@ struct Column {
 // One statement, as each takes two round trips: the columns of the tables, and after them, named with
 // their schema, those of foreign keys. Whatever its schema and column, a foreign key is a link.
 const COLUMNS: &str = r"
-SELECT NULL, c.relname::text, a.attname::text, format_type(a.atttypid, NULL),
-       has_column_privilege(c.oid, a.attnum, 'SELECT'),
-       has_column_privilege(c.oid, a.attnum, 'UPDATE'),
-       row_security_active(c.oid), has_schema_privilege(n.oid, 'USAGE'),
-       has_column_privilege(c.oid, a.attnum, 'INSERT'), has_table_privilege(c.oid, 'DELETE')
-FROM pg_class AS c
-JOIN pg_namespace AS n ON n.oid = c.relnamespace
-JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-WHERE n.nspname = $1 AND c.relkind IN ('r', 'p') AND (c.relname = ANY ($2) OR a.attname = $3)
+SELECT NULL, c.relname::pg_catalog.text, a.attname::pg_catalog.text,
+       pg_catalog.format_type(a.atttypid, NULL),
+       pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT'),
+       pg_catalog.has_column_privilege(c.oid, a.attnum, 'UPDATE'),
+       pg_catalog.row_security_active(c.oid), pg_catalog.has_schema_privilege(n.oid, 'USAGE'),
+       pg_catalog.has_column_privilege(c.oid, a.attnum, 'INSERT'),
+       pg_catalog.has_table_privilege(c.oid, 'DELETE')
+FROM pg_catalog.pg_class AS c
+JOIN pg_catalog.pg_namespace AS n ON n.oid {=} c.relnamespace
+JOIN pg_catalog.pg_attribute AS a
+     ON a.attrelid {=} c.oid AND a.attnum {>} 0 AND NOT a.attisdropped
+WHERE n.nspname {=} $1 AND c.relkind {=} ANY ('{r,p}')
+      AND (c.relname {=} ANY ($2) OR a.attname {=} $3)
 UNION ALL
-SELECT n.nspname::text, c.relname::text, a.attname::text, NULL, NULL, NULL, NULL, NULL, NULL, NULL
-FROM pg_constraint AS k
-JOIN pg_class AS c ON c.oid = k.conrelid
-JOIN pg_namespace AS n ON n.oid = c.relnamespace
-JOIN pg_attribute AS a ON a.attrelid = k.conrelid AND a.attnum = ANY (k.conkey)
-JOIN pg_class AS p ON p.oid = k.confrelid
-JOIN pg_namespace AS pn ON pn.oid = p.relnamespace
-WHERE k.contype = 'f' AND k.conparentid = 0 AND pn.nspname = $1 AND p.relname = $4";
+SELECT n.nspname::pg_catalog.text, c.relname::pg_catalog.text, a.attname::pg_catalog.text,
+       NULL, NULL, NULL, NULL, NULL, NULL, NULL
+FROM pg_catalog.pg_constraint AS k
+JOIN pg_catalog.pg_class AS c ON c.oid {=} k.conrelid
+JOIN pg_catalog.pg_namespace AS n ON n.oid {=} c.relnamespace
+JOIN pg_catalog.pg_attribute AS a ON a.attrelid {=} k.conrelid AND a.attnum {=} ANY (k.conkey)
+JOIN pg_catalog.pg_class AS p ON p.oid {=} k.confrelid
+JOIN pg_catalog.pg_namespace AS pn ON pn.oid {=} p.relnamespace
+WHERE k.contype {=} 'f' AND k.conparentid {=} 0 AND pn.nspname {=} $1 AND p.relname {=} $4";
 
 /// Schema, table and column that a foreign key leads from.
 type ForeignKey = (String, String, String);
 
 const SCHEMAS_WITH: &str = r"
-SELECT n.nspname::text
-FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-WHERE c.relname = $1 AND c.relkind IN ('r', 'p')
+SELECT n.nspname::pg_catalog.text
+FROM pg_catalog.pg_class AS c
+JOIN pg_catalog.pg_namespace AS n ON n.oid {=} c.relnamespace
+WHERE c.relname {=} $1 AND c.relkind {=} ANY ('{r,p}')
 ORDER BY 1";
 
 impl Schema {
@@ -244,7 +251,7 @@ impl Schema {
             .chain(AROUND.iter().map(|(table, _)| *table))
             .chain(MARKERS.iter().map(|marker| marker.table))
             .collect();
-        let rows = sqlx::query(COLUMNS)
+        let rows = sqlx::query(statement(COLUMNS))
             .persistent(false)
             .bind(&database.schema)
             .bind(known)
@@ -281,6 +288,7 @@ impl Schema {
             );
         }
         let mut schema = Self {
+            name: database.schema.clone(),
             tables,
             unknown_links: BTreeSet::new(),
             sites: Vec::new(),
@@ -342,6 +350,20 @@ impl Schema {
         let writes = |column: &str| purpose == Purpose::Read || may(column, Privilege::Update);
         let mut columns = table.sites.iter().map(|site| site.column);
         reads(table.key) && columns.all(|column| reads(column) && writes(column))
+    }
+
+    /// The name of the schema.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Fills a template of a statement on the tables of this schema: see [`statement_in`].
+    pub(super) fn statement(
+        &self,
+        template: &'static str,
+        fragments: &[(&'static str, String)],
+    ) -> AssertSqlSafe<String> {
+        statement_in(&self.name, template, fragments)
     }
 
     /// The tables that are looked at.
@@ -729,7 +751,7 @@ async fn not_litellm(connection: &mut PgConnection, database: &Database, why: &s
             database.schema, database.name
         ),
     );
-    let elsewhere: Result<Vec<String>, _> = sqlx::query_scalar(SCHEMAS_WITH)
+    let elsewhere: Result<Vec<String>, _> = sqlx::query_scalar(statement(SCHEMAS_WITH))
         .persistent(false)
         .bind(PERMISSIONS.table)
         .fetch_all(connection)

@@ -7,7 +7,7 @@ use sqlx::{PgConnection, Row as _};
 
 use super::read::{column_or, texts_or_none};
 use super::schema::{CONFIG, SERVER_COLUMNS, SERVER_ID, SERVER_SCOPE, SERVER_TABLE, Schema};
-use super::sql::{failed, ident, statement};
+use super::sql::{failed, ident, relation};
 use crate::failure::Failure;
 use crate::litellm::server::{Server, Signs};
 use crate::litellm::sites::{OAUTH_CLIENTS, TOOLSETS};
@@ -26,16 +26,17 @@ pub struct Told {
 // The first column says what a row is of. Tags are JSON, because of an array in text the driver takes an
 // element that is empty, or the word NULL, for NULL.
 const SERVERS: &str = "
-SELECT 1, {id}, {name}, {alias}, {approval}, to_jsonb({tags})::text, {open} FROM {servers} AS t";
+SELECT 1, {id}, {name}, {alias}, {approval}, pg_catalog.to_jsonb({tags})::pg_catalog.text, {open}
+FROM {servers} AS t";
 
 const TOOLSET_IDS: &str = "SELECT 2, t.{key} FROM {toolsets} AS t";
 
 const CLIENTS: &str = r"
 SELECT 3, o.{id} FROM {clients} AS o
-WHERE NOT EXISTS (SELECT FROM {servers} AS s WHERE s.{id} = o.{id})";
+WHERE NOT EXISTS (SELECT FROM {servers} AS s WHERE s.{id} {=} o.{id})";
 
 // Its values hold secrets and are not read.
-const SAVED: &str = "SELECT 4 FROM {config} AS c WHERE c.{param} = 'mcp_servers'";
+const SAVED: &str = "SELECT 4 FROM {config} AS c WHERE c.{param} {=} 'mcp_servers'";
 
 /// Reads all of it at once: statements without parameters go together in one round trip.
 ///
@@ -54,8 +55,8 @@ pub async fn told(connection: &mut PgConnection, schema: &Schema) -> Result<Told
     if schema.may_read(config, param) {
         statements.push(SAVED);
     }
-    let [name, alias, approval] =
-        SERVER_COLUMNS.map(|column| column_or(schema, SERVER_TABLE, column, "NULL::text"));
+    let [name, alias, approval] = SERVER_COLUMNS
+        .map(|column| column_or(schema, SERVER_TABLE, column, "NULL::pg_catalog.text"));
     let [tags, open] = SERVER_SCOPE;
     let fragments = [
         ("{statements}", statements.join(";\n")),
@@ -65,14 +66,14 @@ pub async fn told(connection: &mut PgConnection, schema: &Schema) -> Result<Told
         ("{approval}", approval),
         ("{tags}", texts_or_none(schema, SERVER_TABLE, tags)),
         ("{open}", column_or(schema, SERVER_TABLE, open, "false")),
-        ("{servers}", ident(SERVER_TABLE)),
+        ("{servers}", relation(SERVER_TABLE)),
         ("{key}", ident(TOOLSETS.key)),
-        ("{toolsets}", ident(TOOLSETS.table)),
-        ("{clients}", ident(OAUTH_CLIENTS.table)),
-        ("{config}", ident(config)),
+        ("{toolsets}", relation(TOOLSETS.table)),
+        ("{clients}", relation(OAUTH_CLIENTS.table)),
+        ("{config}", relation(config)),
         ("{param}", ident(param)),
     ];
-    let rows = sqlx::raw_sql(statement("{statements}", &fragments))
+    let rows = sqlx::raw_sql(schema.statement("{statements}", &fragments))
         .fetch_all(connection)
         .await
         .map_err(failed("read the MCP servers"))?;

@@ -6,7 +6,9 @@ use sqlx::error::DatabaseError;
 use sqlx::{Connection as _, PgConnection, Postgres, Row as _, Transaction};
 
 use super::schema::{Database, Purpose, Schema};
-use super::sql::failed;
+use super::sql::{failed, statement};
+#[cfg(feature = "embedded")]
+use super::target::EMPTY_PATH;
 use super::target::Target;
 use crate::failure::{Failure, Kind};
 use crate::litellm::sites::Choice;
@@ -24,7 +26,53 @@ pub struct Timeouts {
 /// How long the server keeps an open transaction of ours whose client fell silent, locks and all.
 const IDLE: Duration = Duration::from_mins(1);
 
-const WHO: &str = "SELECT current_database()::text, current_user::text, pg_is_in_recovery()";
+// In a transaction of its own, because a role whose transactions are serializable by default could ask a
+// replica nothing.
+const WHO: &str = "
+BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY;
+SELECT pg_catalog.current_database()::pg_catalog.text, current_user::pg_catalog.text,
+       pg_catalog.pg_is_in_recovery();
+COMMIT";
+
+/// The settings of every transaction, and what PostgreSQL has in place of each may be a role's or a
+/// database's own. One that a server does not have is passed over.
+const SETTINGS: [(&str, &str); 13] = [
+    // Belt and braces: every name in every statement has its schema.
+    ("search_path", ""),
+    // A row that a policy hides is an error, and nobody's policy is called.
+    ("row_security", "off"),
+    // How the server writes types and values as text, which is compared with what was written before.
+    ("quote_all_identifiers", "off"),
+    ("DateStyle", "ISO, MDY"),
+    ("IntervalStyle", "postgres"),
+    ("TimeZone", "UTC"),
+    ("bytea_output", "hex"),
+    ("extra_float_digits", "1"),
+    // Anything else leaves out rows that an index of type GIN finds.
+    ("gin_fuzzy_search_limit", "0"),
+    // A repair that is called committed is on the server's disk.
+    ("synchronous_commit", "local"),
+    // Ends a statement soon after Ctrl-C took its client away, and with it the locks. PostgreSQL 14 and
+    // later have it, on Linux for certain.
+    ("client_connection_check_interval", "1000"),
+    // What few rows pass is for the workers to filter (see `RARE`), and to compile it takes longer than
+    // to run it.
+    ("parallel_tuple_cost", "10"),
+    ("jit", "off"),
+];
+
+/// Set besides where nothing is written: who owns a table could put a view in its place once it was looked
+/// at, whose functions would be called (CVE-2024-7348). Where rows are written, who owns a table has
+/// triggers, and these may read views.
+const NO_VIEWS: (&str, &str) = ("restrict_nonsystem_relation_kind", "view, foreign-table");
+
+const SET: &str = "
+SELECT pg_catalog.set_config(s.name, w.value, true)
+FROM pg_catalog.pg_settings AS s
+JOIN ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]),
+                pg_catalog.unnest($2::pg_catalog.text[])) AS w (name, value) ON w.name {=} s.name
+WHERE (s.name {<>} 'synchronous_commit' OR s.setting {=} 'off')
+      AND (s.name {<>} 'client_connection_check_interval' OR pg_catalog.version() {~~} '%linux%')";
 
 /// A connection within a transaction.
 pub type Connection = PgConnection;
@@ -61,7 +109,8 @@ impl Session {
             #[cfg(feature = "embedded")]
             Target::Embedded(file) => {
                 let server = super::embedded::Embedded::start(&file).await?;
-                let connection = PgConnection::connect_with(&server.connect_options())
+                let options = server.connect_options().options(EMPTY_PATH);
+                let connection = PgConnection::connect_with(&options)
                     .await
                     .map_err(failed("connect to the embedded PostgreSQL"))?;
                 let address = (format!("embedded:{}", file.display()), 0);
@@ -84,7 +133,7 @@ impl Session {
         schema: Option<String>,
         timeouts: Timeouts,
     ) -> Result<Self, Failure> {
-        let row = sqlx::raw_sql(WHO)
+        let row = sqlx::raw_sql(statement(WHO))
             .fetch_one(&mut connection)
             .await
             .map_err(failed("ask the server which database this is"))?;
@@ -161,31 +210,25 @@ impl Session {
             .begin_with(begin)
             .await
             .map_err(failed("begin a transaction"))?;
-        // pg_temp is named last because it would come first unnamed, and so could shadow a table.
-        sqlx::query(
-            "SELECT set_config('search_path', quote_ident($1) || ', pg_temp', true),
-                    set_config('lock_timeout', $2, true),
-                    set_config('statement_timeout', $3, true),
-                    set_config('idle_in_transaction_session_timeout', $4, true),
-                    -- Ends a statement soon after Ctrl-C took its client away, and with it the
-                    -- locks. PostgreSQL 14 and later have it, on Linux for certain.
-                    (SELECT set_config(name, '1000', true) FROM pg_settings
-                     WHERE name = 'client_connection_check_interval'
-                       AND version() LIKE '%linux%'),
-                    -- What few rows pass is for the workers to filter (see `RARE`), and to compile
-                    -- it takes longer than to run it.
-                    (SELECT set_config(name, '10', true) FROM pg_settings
-                     WHERE name = 'parallel_tuple_cost'),
-                    (SELECT set_config(name, 'off', true) FROM pg_settings WHERE name = 'jit')",
-        )
-        .persistent(false)
-        .bind(&self.database.schema)
-        .bind(milliseconds(self.timeouts.lock))
-        .bind(milliseconds(self.timeouts.statement))
-        .bind(milliseconds(IDLE))
-        .execute(&mut *transaction)
-        .await
-        .map_err(failed("set the transaction's timeouts"))?;
+        let timeouts = [
+            ("lock_timeout", self.timeouts.lock),
+            ("statement_timeout", self.timeouts.statement),
+            ("idle_in_transaction_session_timeout", IDLE),
+        ];
+        let timeouts = timeouts.map(|(name, timeout)| (name, milliseconds(timeout)));
+        let mut settings: Vec<(&str, &str)> = SETTINGS.to_vec();
+        settings.extend(timeouts.iter().map(|(name, value)| (*name, value.as_str())));
+        if purpose == Purpose::Read {
+            settings.push(NO_VIEWS);
+        }
+        let (names, values): (Vec<&str>, Vec<&str>) = settings.into_iter().unzip();
+        sqlx::query(statement(SET))
+            .persistent(false)
+            .bind(names)
+            .bind(values)
+            .execute(&mut *transaction)
+            .await
+            .map_err(failed("set the transaction's timeouts"))?;
         Ok(transaction)
     }
 

@@ -11,19 +11,61 @@ pub(super) fn ident(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// Fills the `{placeholders}` of a statement with SQL made of catalogue names.
-///
-/// The only door by which text gets into a statement: everything else is a bound parameter. The
-/// fragments are SQL made of names of the catalogue, which are written in this program.
-pub(super) fn statement(
-    template: &'static str,
-    fragments: &[(&'static str, String)],
-) -> AssertSqlSafe<String> {
+/// Returns the name of one of LiteLLM's tables with its schema, which [`statement`] fills in.
+pub(super) fn relation(table: &str) -> String {
+    format!("{SCHEMA}.{}", ident(table))
+}
+
+/// The placeholder of the schema in which LiteLLM's tables are.
+const SCHEMA: &str = "{schema}";
+
+/// The operators of the statements. A template writes one in braces, `{=}`, and means PostgreSQL's own.
+const OPERATORS: [&str; 17] = [
+    "=", "<>", ">", "+", "-", "||", "|", "<<", "&&", "->", "#>", "#-", "?|", "@?", "~", "~~", "*=",
+];
+
+/// Fills the `{placeholders}` of a part of a statement with SQL made of catalogue names.
+pub(super) fn part(template: &'static str, fragments: &[(&'static str, String)]) -> String {
     let mut sql = template.to_owned();
     for (placeholder, fragment) in fragments {
         sql = sql.replace(placeholder, fragment);
     }
+    sql
+}
+
+/// Fills the `{placeholders}` of a statement on LiteLLM's tables in `schema`.
+///
+/// The only door by which text gets into a statement: everything else is a bound parameter. The
+/// fragments are SQL made of names of the catalogue, which are written in this program. The schema is
+/// named by the operator, so it comes last: nothing in it is taken for a placeholder.
+///
+/// Every name in a statement has its schema. Whoever may create a function, an operator or a type in a
+/// schema that is searched could otherwise have it called with the rights of whoever runs this program
+/// (CVE-2018-1058). Debug builds, and so all tests, refuse a statement with a name that has none.
+///
+/// Inside `OPERATOR()` every operator binds alike, and tighter than a bare comparison (PostgreSQL 17
+/// manual, 4.1.6): an operand that is an operation itself needs parentheses.
+pub(super) fn statement_in(
+    schema: &str,
+    template: &'static str,
+    fragments: &[(&'static str, String)],
+) -> AssertSqlSafe<String> {
+    let mut sql = part(template, fragments);
+    for operator in OPERATORS {
+        sql = sql.replace(
+            &format!("{{{operator}}}"),
+            &format!("OPERATOR(pg_catalog.{operator})"),
+        );
+    }
+    sql = sql.replace(SCHEMA, &ident(schema));
+    #[cfg(debug_assertions)]
+    super::qualified::ensure(&sql);
     AssertSqlSafe(sql)
+}
+
+/// Fills the `{placeholders}` of a statement on the system catalog alone.
+pub(super) fn statement(template: &'static str) -> AssertSqlSafe<String> {
+    statement_in("pg_catalog", template, &[])
 }
 
 /// A condition that always holds and that the planner takes to hold for one row in 200, as it does an
@@ -33,7 +75,7 @@ pub(super) fn statement(
 /// filters them, where it expects that few of them are filtered out. So a filter that few rows pass
 /// says so with this and with `CASE WHEN ... THEN 1 ELSE 0 END = 1`; that, and a high price for each
 /// row that workers pass on (`Session::begin`), have the workers filter.
-pub(super) const RARE: &str = "CASE WHEN {never} THEN 1 ELSE 0 END = 0";
+pub(super) const RARE: &str = "CASE WHEN {never} THEN 1 ELSE 0 END {=} 0";
 
 /// Makes a [`Failure`] out of a driver's error, its kind chosen by SQLSTATE.
 ///
@@ -57,14 +99,25 @@ pub(super) fn failed_over_secrets(doing: &'static str) -> impl FnOnce(Error) -> 
 }
 
 fn failure(doing: &str, answer: &(dyn DatabaseError + 'static), message: &str) -> Failure {
-    let raised_in = answer.try_downcast_ref().and_then(PgDatabaseError::file);
-    let (kind, hint) = meant(answer.code().as_deref().unwrap_or_default(), raised_in);
+    let answered = answer.try_downcast_ref::<PgDatabaseError>();
+    let code = answer.code();
+    let state = code.as_deref().unwrap_or_default();
+    let (kind, hint) = meant(state, answered.and_then(PgDatabaseError::file));
+    // No statement of this program looks for a name: a function does that a trigger calls.
+    let is_of_a_trigger = ["42P01", "42704", "42883"].contains(&state)
+        && answered.is_some_and(|answer| answer.r#where().is_some());
+    let hint = hint.or(is_of_a_trigger.then_some(SEARCHING_TRIGGER));
     let failure = Failure::new(kind, format!("cannot {doing}: {message}"));
     match hint {
         Some(hint) => failure.hint(hint),
         None => failure,
     }
 }
+
+/// A trigger whose function relies on a search path finds nothing in the empty one.
+const SEARCHING_TRIGGER: &str = "the function of a trigger names something without its schema, which \
+    mcp-prune looks up in no schema; have its owner run: ALTER FUNCTION ... SET search_path = ..., with \
+    the schemas that it needs";
 
 /// What an SQLSTATE means to the operator, and what to do about it.
 ///
@@ -146,10 +199,14 @@ mod tests {
 
     #[test]
     fn every_placeholder_is_filled() {
-        let AssertSqlSafe(sql) = statement(
-            "SELECT {key} FROM {table} WHERE {key} = $1",
-            &[("{key}", ident("id")), ("{table}", ident("T"))],
+        let AssertSqlSafe(sql) = statement_in(
+            r#"s"{key}{=}{schema}"#,
+            "SELECT t.{key} FROM {table} AS t WHERE t.{key} {=} $1",
+            &[("{key}", ident("id")), ("{table}", relation("T"))],
         );
-        assert_eq!(sql, r#"SELECT "id" FROM "T" WHERE "id" = $1"#);
+        assert_eq!(
+            sql,
+            r#"SELECT t."id" FROM "s""{key}{=}{schema}"."T" AS t WHERE t."id" OPERATOR(pg_catalog.=) $1"#
+        );
     }
 }

@@ -9,6 +9,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
+use sqlx::error::DatabaseError;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::{Connection as _, PgConnection};
 use url::{ParseError, Url, form_urlencoded};
@@ -18,6 +19,13 @@ use crate::failure::{Failure, Kind};
 /// What this tool calls itself in `pg_stat_activity` and the server's log, before the name of the run and
 /// whatever the URL says.
 const APPLICATION_NAME: &str = "mcp-prune";
+
+/// Said in the start-up message, it overrules what a role or a database sets. Not even the very first
+/// statement then looks into a schema where others may create functions.
+///
+/// Source: PostgreSQL 17 manual, 19.1.4 "Parameter Interaction via the Shell", and `pg_dump`, which empties
+/// the path as well (CVE-2018-1058).
+pub(super) const EMPTY_PATH: [(&str, &str); 1] = [("search_path", "")];
 
 /// Where libpq would wait for ever and Prisma 5 seconds.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -194,7 +202,7 @@ impl ServerTarget {
     ///
     /// Access, whatever the reason; the hint fits it. No text holds the password.
     pub async fn connect(&self) -> Result<PgConnection, Failure> {
-        let connecting = PgConnection::connect_with(&self.options);
+        let connecting = self.with_empty_path();
         let outcome = match self.connect_timeout {
             None => connecting.await,
             Some(limit) => tokio::time::timeout(limit, connecting).await.map_err(|_| {
@@ -209,6 +217,23 @@ impl ServerTarget {
             let (reason, hint) = explain(&error);
             self.failed(&reason, hint)
         })
+    }
+
+    /// Connects with an empty search path from the start, where that can be had.
+    ///
+    /// Poolers hand no options on: PgBouncer refuses them as a protocol violation, Amazon's RDS Proxy as
+    /// a feature that it does not support. There the path is emptied in each transaction.
+    ///
+    /// Source: issues 875 and 1074 of pgbouncer/pgbouncer; psycopg/psycopg2 issue 1577.
+    async fn with_empty_path(&self) -> Result<PgConnection, sqlx::Error> {
+        if !self.pooled {
+            let options = self.options.clone().options(EMPTY_PATH);
+            match PgConnection::connect_with(&options).await {
+                Err(error) if refuses_options(&error) => {}
+                outcome => return outcome,
+            }
+        }
+        PgConnection::connect_with(&self.options).await
     }
 
     fn failed(&self, reason: &str, hint: &str) -> Failure {
@@ -238,6 +263,12 @@ impl fmt::Debug for ServerTarget {
             .field("warnings", &self.warnings)
             .finish_non_exhaustive()
     }
+}
+
+/// Whether a pooler may have refused a start-up message for the options in it.
+fn refuses_options(error: &sqlx::Error) -> bool {
+    let state = error.as_database_error().and_then(DatabaseError::code);
+    matches!(state.as_deref(), Some("08P01" | "0A000"))
 }
 
 /// Why a connection failed, and what to do about it.
@@ -957,11 +988,14 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            let _ = stream.read(&mut [0; 1024]);
-            stream.write_all(&answer).unwrap();
-            // Until the other end is closed.
-            let _ = stream.read(&mut [0; 1024]);
+            // A pooler that refuses the options is connected to once more, without them.
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let _ = stream.read(&mut [0; 1024]);
+                stream.write_all(&answer).unwrap();
+                // Until the other end is closed.
+                let _ = stream.read(&mut [0; 1024]);
+            }
         });
         let server = server(&format!("postgres://u:hunter2@{address}/d?{query}"));
         let failure = server.connect().await.unwrap_err();

@@ -4,7 +4,7 @@
 use sqlx::PgConnection;
 
 use super::schema::{KEYS, Schema};
-use super::sql::{failed, ident, statement};
+use super::sql::{failed, ident, relation};
 use crate::failure::Failure;
 use crate::litellm::caches::TokenHash;
 use crate::litellm::owners::LINK;
@@ -15,7 +15,7 @@ const TOKEN: &str = "token";
 // Only what is a hash: a token that LiteLLM ever stored as it is stays where it is.
 const HASHES: &str = r"
 SELECT k.{token} FROM {keys} AS k
-WHERE k.{link} = ANY ($1) AND k.{token} ~ '^[0-9a-f]{64}$'";
+WHERE k.{link} {=} ANY ($1) AND k.{token} {~} '^[0-9a-f]{64}$'";
 
 /// The hashes of the keys that link to the permission rows `rows`.
 ///
@@ -30,11 +30,11 @@ pub async fn hashes(
     if !schema.has(KEYS, LINK) {
         return Ok(Vec::new());
     }
-    let sql = statement(
+    let sql = schema.statement(
         HASHES,
         &[
             ("{token}", ident(TOKEN)),
-            ("{keys}", ident(KEYS)),
+            ("{keys}", relation(KEYS)),
             ("{link}", ident(LINK)),
         ],
     );

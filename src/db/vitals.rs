@@ -6,7 +6,7 @@ use sqlx::Row as _;
 
 use super::schema::{Examined, Purpose, SERVER_TABLE, Schema};
 use super::session::Session;
-use super::sql::failed;
+use super::sql::{failed, statement};
 use super::write::LOCK_KEY;
 use crate::failure::Failure;
 use crate::litellm::sites::{Choice, PERMISSIONS};
@@ -35,19 +35,26 @@ pub struct Vitals {
 // pg_locks shows the two halves of a lock's 64-bit key (PostgreSQL 17 manual, 52.12, "pg_locks").
 // reltuples is -1 before the first ANALYZE, until PostgreSQL 13 also 0 (52.11, "pg_class").
 const VITALS: &str = r"
-SELECT current_setting('server_version'), current_setting('server_version_num')::int,
-       (SELECT s.version FROM pg_stat_ssl AS s WHERE s.pid = pg_backend_pid() AND s.ssl),
-       inet_server_port(),
-       (SELECT extract(epoch FROM clock_timestamp() - a.backend_start)::float8
-        FROM pg_stat_activity AS a WHERE a.pid = pg_backend_pid()),
-       (SELECT l.pid FROM pg_locks AS l
-        WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
-          AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-          AND (l.classid::bigint << 32) | l.objid::bigint = $1 LIMIT 1),
-       (SELECT c.reltuples::float8 FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-        WHERE n.nspname = $2 AND c.relname = $3 AND c.relkind IN ('r', 'p')),
-       (SELECT c.reltuples::float8 FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-        WHERE n.nspname = $2 AND c.relname = $4 AND c.relkind IN ('r', 'p'))";
+SELECT pg_catalog.current_setting('server_version'),
+       pg_catalog.current_setting('server_version_num')::pg_catalog.int4,
+       (SELECT s.version FROM pg_catalog.pg_stat_ssl AS s
+        WHERE s.pid {=} pg_catalog.pg_backend_pid() AND s.ssl),
+       pg_catalog.inet_server_port(),
+       (SELECT pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() {-} a.backend_start)
+        FROM pg_catalog.pg_stat_activity AS a WHERE a.pid {=} pg_catalog.pg_backend_pid()),
+       (SELECT l.pid FROM pg_catalog.pg_locks AS l
+        WHERE l.locktype {=} 'advisory' AND l.granted AND l.objsubid {=} 1
+          AND l.database {=} (SELECT d.oid FROM pg_catalog.pg_database AS d
+                              WHERE d.datname {=} pg_catalog.current_database())
+          AND ((l.classid::pg_catalog.int8 {<<} 32) {|} l.objid::pg_catalog.int8) {=} $1 LIMIT 1),
+       (SELECT c.reltuples::pg_catalog.float8
+        FROM pg_catalog.pg_class AS c
+        JOIN pg_catalog.pg_namespace AS n ON n.oid {=} c.relnamespace
+        WHERE n.nspname {=} $2 AND c.relname {=} $3 AND c.relkind {=} ANY ('{r,p}')),
+       (SELECT c.reltuples::pg_catalog.float8
+        FROM pg_catalog.pg_class AS c
+        JOIN pg_catalog.pg_namespace AS n ON n.oid {=} c.relnamespace
+        WHERE n.nspname {=} $2 AND c.relname {=} $4 AND c.relkind {=} ANY ('{r,p}'))";
 
 impl Vitals {
     /// Asks for all of it in one read-only transaction, which is rolled back.
@@ -58,7 +65,7 @@ impl Vitals {
     pub async fn read(session: &mut Session) -> Result<Self, Failure> {
         let database = session.database().clone();
         let mut transaction = session.start(Purpose::Read).await?;
-        let row = sqlx::query(VITALS)
+        let row = sqlx::query(statement(VITALS))
             .persistent(false)
             .bind(LOCK_KEY)
             .bind(&database.schema)

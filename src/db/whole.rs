@@ -7,7 +7,8 @@ use std::collections::HashSet;
 
 use sqlx::{AssertSqlSafe, PgConnection};
 
-use super::sql::{failed, failed_over_secrets, ident, statement};
+use super::schema::Schema;
+use super::sql::{failed, failed_over_secrets, ident, relation, statement};
 use crate::failure::{Failure, Kind};
 use crate::litellm::row::{Cell, Row, Value, WholeRow};
 use crate::litellm::sites::SiteTable;
@@ -16,19 +17,24 @@ use crate::repair::changeset::{Change, ColumnChange};
 // A row as JSON, without what is NULL: so a column without a value that LiteLLM's next migration adds
 // makes no other row of it. JSON `null` is told from it by `*=` below.
 const JSON: &str = "
-(SELECT jsonb_object_agg(e.key, e.value) FROM jsonb_each(to_jsonb(t)) AS e WHERE e.value <> 'null')";
+(SELECT pg_catalog.jsonb_object_agg(e.key, e.value)
+ FROM pg_catalog.jsonb_each(pg_catalog.to_jsonb(t)) AS e (key, value) WHERE e.value {<>} 'null')";
 
 // A row is taken apart and put together again to see that nothing is lost: `*=` compares bytes. It is
 // locked as well, as one that is new by now has not been.
 const READ: &str = "
-SELECT {json}::text, jsonb_populate_record(NULL::{table}, {json}) *= t
+SELECT {json}::pg_catalog.text,
+       pg_catalog.jsonb_populate_record(NULL::{table}, {json}) {*=} t
 FROM {table} AS t {which}
 FOR UPDATE OF t NOWAIT";
 
-const SOME_OF_A_SERVER: &str = r#"WHERE t.{key} = $1 ORDER BY t.{each} COLLATE "C" LIMIT $2"#;
+const SOME_OF_A_SERVER: &str = r#"
+WHERE t.{key} {=} $1 ORDER BY t.{each} COLLATE pg_catalog."C" LIMIT $2"#;
 
 const IN_THE_PLACE_OF: &str = "
-JOIN unnest($1::text[], $2::text[]) AS c (key, each) ON t.{key} = c.key AND t.{each} = c.each";
+JOIN ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]),
+                pg_catalog.unnest($2::pg_catalog.text[])) AS c (key, each)
+     ON t.{key} {=} c.key AND t.{each} {=} c.each";
 
 /// How many rows are read, and so in memory, at a time.
 const PART: u16 = 5_000;
@@ -42,6 +48,7 @@ const PART: u16 = 5_000;
 /// it deletes; refused where JSON cannot hold one exactly.
 pub async fn next_part(
     connection: &mut PgConnection,
+    schema: &Schema,
     table: &'static SiteTable,
     deletion: &mut Change,
 ) -> Result<Option<Change>, Failure> {
@@ -53,7 +60,7 @@ pub async fn next_part(
     if most == 0 {
         return Ok(None);
     }
-    let found = sqlx::query_as(sql(READ, SOME_OF_A_SERVER, table))
+    let found = sqlx::query_as(sql(schema, READ, SOME_OF_A_SERVER, table))
         .persistent(false)
         .bind(&deletion.key)
         .bind(i64::try_from(most.min(PART.into())).unwrap_or_default())
@@ -86,11 +93,12 @@ pub async fn next_part(
 /// As [`next_part`].
 pub async fn in_the_place_of(
     connection: &mut PgConnection,
+    schema: &Schema,
     table: &'static SiteTable,
     changes: &[&Change],
 ) -> Result<Vec<WholeRow>, Failure> {
     let (servers, each) = places(table, changes);
-    let found = sqlx::query_as(sql(READ, IN_THE_PLACE_OF, table))
+    let found = sqlx::query_as(sql(schema, READ, IN_THE_PLACE_OF, table))
         .persistent(false)
         .bind(servers)
         .bind(each)
@@ -123,10 +131,13 @@ fn exact(table: &SiteTable, found: Vec<(String, bool)>) -> Result<Vec<WholeRow>,
 /// Rows of other tables that a deletion would take away or change could not be put back.
 async fn refuse_to_take_others(
     connection: &mut PgConnection,
+    schema: &Schema,
     table: &'static SiteTable,
 ) -> Result<(), Failure> {
-    let other: Option<String> = sqlx::query_scalar(sql(GOES_WITH_IT, "", table))
+    let other: Option<String> = sqlx::query_scalar(statement(GOES_WITH_IT))
         .persistent(false)
+        .bind(schema.name())
+        .bind(table.table)
         .fetch_one(connection)
         .await
         .map_err(failed("read what goes with the rows of deleted servers"))?;
@@ -144,45 +155,43 @@ async fn refuse_to_take_others(
 
 const DELETE: &str = r"
 DELETE FROM {table} AS t
-USING unnest($1::text[], $2::text[]) AS c (key, each)
-WHERE t.{key} = c.key AND t.{each} = c.each
-RETURNING {json}::text";
+USING ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]),
+                 pg_catalog.unnest($2::pg_catalog.text[])) AS c (key, each)
+WHERE t.{key} {=} c.key AND t.{each} {=} c.each
+RETURNING {json}::pg_catalog.text";
 
 // Where another row has taken the place of one meanwhile, that one is not among those returned.
 const PUT_BACK: &str = r"
 INSERT INTO {table} AS t
-SELECT r.* FROM unnest($1::text[]) AS c (row),
-                jsonb_populate_record(NULL::{table}, c.row::jsonb) AS r
+SELECT r.*
+FROM pg_catalog.unnest($1::pg_catalog.text[]) AS c (row),
+     pg_catalog.jsonb_populate_record(NULL::{table}, c.row::pg_catalog.jsonb) AS r
 ON CONFLICT DO NOTHING
-RETURNING {json}::text";
-
-// How a value is written as text must not depend on whose session it is, as the texts are compared.
-const SETTINGS: &str = "
-SELECT set_config('bytea_output', 'hex', true), set_config('IntervalStyle', 'postgres', true),
-       set_config('extra_float_digits', '1', true)";
+RETURNING {json}::pg_catalog.text";
 
 // What goes with a deleted row is in no journal.
 const GOES_WITH_IT: &str = "
-SELECT min(conrelid::regclass::text) FROM pg_constraint
-WHERE contype = 'f' AND confrelid = '{table}'::regclass AND confdeltype IN ('c', 'n', 'd')";
+SELECT pg_catalog.min(pg_catalog.quote_ident(cn.nspname) {||} '.' {||} pg_catalog.quote_ident(c.relname))
+FROM pg_catalog.pg_constraint AS k
+JOIN pg_catalog.pg_class AS c ON c.oid {=} k.conrelid
+JOIN pg_catalog.pg_namespace AS cn ON cn.oid {=} c.relnamespace
+JOIN pg_catalog.pg_class AS p ON p.oid {=} k.confrelid
+JOIN pg_catalog.pg_namespace AS n ON n.oid {=} p.relnamespace
+WHERE k.contype {=} 'f' AND k.confdeltype {=} ANY ('{c,n,d}') AND n.nspname {=} $1 AND p.relname {=} $2";
 
-/// Takes the table locks that [`write()`] needs, and sets how values are written as text.
+/// Takes the table locks that [`write()`] needs.
 ///
 /// # Errors
 ///
 /// What the server said.
 pub async fn enter(
     connection: &mut PgConnection,
+    schema: &Schema,
     table: &'static SiteTable,
 ) -> Result<(), Failure> {
-    sqlx::query(SETTINGS)
-        .persistent(false)
-        .execute(&mut *connection)
-        .await
-        .map_err(failed("set how values are written as text"))?;
-    in_the_place_of(connection, table, &[]).await?;
-    delete(connection, table, &[]).await?;
-    put_back(connection, table, &[]).await?;
+    in_the_place_of(connection, schema, table, &[]).await?;
+    delete(connection, schema, table, &[]).await?;
+    put_back(connection, schema, table, &[]).await?;
     Ok(())
 }
 
@@ -194,16 +203,17 @@ pub async fn enter(
 /// rows of another table would go with a deleted one.
 pub async fn write(
     connection: &mut PgConnection,
+    schema: &Schema,
     table: &'static SiteTable,
     changes: &[Change],
 ) -> Result<(), Failure> {
     let (taken, given): (Vec<&Change>, Vec<&Change>) =
         changes.iter().partition(|change| change.takes_rows());
     if !taken.is_empty() {
-        refuse_to_take_others(connection, table).await?;
+        refuse_to_take_others(connection, schema, table).await?;
     }
-    let mut written = delete(connection, table, &taken).await?;
-    written.extend(put_back(connection, table, &given).await?);
+    let mut written = delete(connection, schema, table, &taken).await?;
+    written.extend(put_back(connection, schema, table, &given).await?);
     let written: HashSet<&str> = written.iter().map(String::as_str).collect();
     let rows = changes.iter().flat_map(|change| &change.rows);
     let meant: HashSet<&str> = rows.map(WholeRow::json).collect();
@@ -227,12 +237,13 @@ pub async fn write(
 /// server has another number of rows by now.
 pub async fn verify(
     connection: &mut PgConnection,
+    schema: &Schema,
     table: &'static SiteTable,
     changes: &[Change],
     stored: &[Row],
 ) -> Result<(), Failure> {
     let all: Vec<&Change> = changes.iter().collect();
-    let there = in_the_place_of(connection, table, &all).await?;
+    let there = in_the_place_of(connection, schema, table, &all).await?;
     let there: HashSet<&str> = there.iter().map(WholeRow::json).collect();
     for change in changes {
         let mut rows = change.rows.iter();
@@ -254,11 +265,12 @@ pub async fn verify(
 
 async fn delete(
     connection: &mut PgConnection,
+    schema: &Schema,
     table: &'static SiteTable,
     changes: &[&Change],
 ) -> Result<Vec<String>, Failure> {
     let (servers, each) = places(table, changes);
-    sqlx::query_scalar(sql(DELETE, "", table))
+    sqlx::query_scalar(sql(schema, DELETE, "", table))
         .persistent(false)
         .bind(servers)
         .bind(each)
@@ -269,12 +281,13 @@ async fn delete(
 
 async fn put_back(
     connection: &mut PgConnection,
+    schema: &Schema,
     table: &'static SiteTable,
     changes: &[&Change],
 ) -> Result<Vec<String>, Failure> {
     let rows = changes.iter().flat_map(|change| &change.rows);
     let rows: Vec<&str> = rows.map(WholeRow::json).collect();
-    sqlx::query_scalar(sql(PUT_BACK, "", table))
+    sqlx::query_scalar(sql(schema, PUT_BACK, "", table))
         .persistent(false)
         .bind(rows)
         .fetch_all(connection)
@@ -282,15 +295,20 @@ async fn put_back(
         .map_err(failed_over_secrets("put the deleted rows back"))
 }
 
-fn sql(template: &'static str, which: &'static str, table: &SiteTable) -> AssertSqlSafe<String> {
+fn sql(
+    schema: &Schema,
+    template: &'static str,
+    which: &'static str,
+    table: &SiteTable,
+) -> AssertSqlSafe<String> {
     let fragments = [
         ("{which}", which.to_owned()),
         ("{json}", JSON.to_owned()),
-        ("{table}", ident(table.table)),
+        ("{table}", relation(table.table)),
         ("{key}", ident(table.key)),
         ("{each}", ident(table.each().unwrap_or(table.key))),
     ];
-    statement(template, &fragments)
+    schema.statement(template, &fragments)
 }
 
 /// Of each row its server, and what tells it apart from the others of that server.

@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 use super::holders;
 use super::read::{self, path, value};
 use super::schema::Schema;
-use super::sql::{failed, ident, statement};
+use super::sql::{failed, ident, relation, statement};
 use super::whole;
 use crate::failure::{Failure, Kind};
 use crate::litellm::row::{Row, Value};
@@ -17,6 +17,8 @@ use crate::repair::changeset::{Change, ColumnChange};
 /// The key of the advisory lock: "mcp-prun" in ASCII. Advisory locks are local to a database.
 pub(super) const LOCK_KEY: i64 = 0x6d63_702d_7072_756e;
 
+const LOCK_OUT: &str = "SELECT pg_catalog.pg_try_advisory_xact_lock($1)";
+
 /// Takes the lock that one run at a time holds, until the transaction ends.
 ///
 /// Source: PostgreSQL 17 manual, section 13.3.5, "Advisory Locks".
@@ -25,7 +27,7 @@ pub(super) const LOCK_KEY: i64 = 0x6d63_702d_7072_756e;
 ///
 /// Busy where another run holds it.
 pub async fn lock_out_other_runs(connection: &mut PgConnection) -> Result<(), Failure> {
-    let locked: bool = sqlx::query_scalar("SELECT pg_try_advisory_xact_lock($1)")
+    let locked: bool = sqlx::query_scalar(statement(LOCK_OUT))
         .persistent(false)
         .bind(LOCK_KEY)
         .fetch_one(connection)
@@ -44,26 +46,30 @@ pub async fn lock_out_other_runs(connection: &mut PgConnection) -> Result<(), Fa
 const UPDATE: &str = r"
 UPDATE {table} AS t
 SET {column} = {new}{touched}
-FROM unnest($1::text[], $2::text[]) AS c (key, value)
-WHERE t.{key} = c.key";
+FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]),
+                pg_catalog.unnest($2::pg_catalog.text[])) AS c (key, value)
+WHERE t.{key} {=} c.key";
 
 const NEW_TEXT_ARRAY: &str = r"
 ARRAY(SELECT e.reference
-      FROM jsonb_array_elements_text(c.value::jsonb) WITH ORDINALITY AS e (reference, position)
+      FROM pg_catalog.jsonb_array_elements_text(c.value::pg_catalog.jsonb)
+           WITH ORDINALITY AS e (reference, position)
       ORDER BY e.position)";
 
 // Taking keys away and putting keys in keeps what stays as it is, byte for byte.
 const NEW_JSON_KEYS: &str = r"
-({value} - ARRAY(SELECT jsonb_array_elements_text(c.value::jsonb -> 'away')))
-|| (c.value::jsonb -> 'in')";
+({value} {-} ARRAY(SELECT e.key FROM pg_catalog.jsonb_array_elements_text(
+                       c.value::pg_catalog.jsonb {->} 'away') AS e (key)))
+{||} (c.value::pg_catalog.jsonb {->} 'in')";
 
-const NEW_JSON: &str = "c.value::jsonb";
+const NEW_JSON: &str = "c.value::pg_catalog.jsonb";
 
 // Everything else in the column stays as it is, and is not even read.
-const AT_PATH: &str = "jsonb_set(t.{column}, {path}, {new}, false)";
+const AT_PATH: &str = "pg_catalog.jsonb_set(t.{column}, {path}, {new}, false)";
 
 // As Prisma's client and LiteLLM set them.
-const TOUCHED: &str = ", {at} = now() AT TIME ZONE 'UTC', {by} = 'mcp-prune'";
+const TOUCHED: &str = "
+, {at} = pg_catalog.timezone('UTC', pg_catalog.now()), {by} = 'mcp-prune'";
 
 /// Takes the table locks that reading owners and writing rows need, before any row is locked, so
 /// that later nobody who holds a whole table is waited for with rows in hand.
@@ -79,7 +85,7 @@ pub async fn enter(
     read::cells(connection, schema, table, &[]).await?;
     holders::holders(connection, schema, table, &[]).await?;
     if table.each().is_some() && table.may_change() {
-        return whole::enter(connection, table).await;
+        return whole::enter(connection, schema, table).await;
     }
     for site in schema
         .sites(table)
@@ -103,7 +109,7 @@ pub async fn apply(
     changes: &[Change],
 ) -> Result<(), Failure> {
     if table.each().is_some() {
-        return whole::write(connection, table, changes).await;
+        return whole::write(connection, schema, table, changes).await;
     }
     for site in schema.sites(table) {
         let columns: Vec<(&str, &ColumnChange)> = changes
@@ -153,7 +159,7 @@ pub async fn verify(
     let keys = keys(changes);
     let stored = read::cells(connection, schema, table, &keys).await?;
     if table.each().is_some() {
-        whole::verify(connection, table, changes, &stored).await?;
+        whole::verify(connection, schema, table, changes, &stored).await?;
         return Ok(stored);
     }
     let locked: HashMap<&str, &Row> = locked.iter().map(|row| (row.key.as_str(), row)).collect();
@@ -195,8 +201,10 @@ fn keys(changes: &[Change]) -> Vec<String> {
 }
 
 const FINGERPRINTS: &str = r"
-SELECT t.{key}, encode(sha256(convert_to(ROW({rest})::text, 'UTF8')), 'hex')
-FROM {table} AS t WHERE t.{key} = ANY ($1)";
+SELECT t.{key},
+       pg_catalog.encode(pg_catalog.sha256(
+           pg_catalog.convert_to(ROW({rest})::pg_catalog.text, 'UTF8')), 'hex')
+FROM {table} AS t WHERE t.{key} {=} ANY ($1)";
 
 /// A fingerprint, by key, of all columns of the rows of `changes` that name no servers, as far as
 /// this role may read them. Of whole rows there is none: nothing of them is left, or all is compared.
@@ -216,12 +224,12 @@ pub async fn fingerprints(
     if rest.is_empty() || changes.is_empty() || table.each().is_some() {
         return Ok(BTreeMap::new());
     }
-    let sql = statement(
+    let sql = schema.statement(
         FINGERPRINTS,
         &[
             ("{key}", ident(table.key)),
             ("{rest}", rest.join(", ")),
-            ("{table}", ident(table.table)),
+            ("{table}", relation(table.table)),
         ],
     );
     let rows: Vec<(String, String)> = sqlx::query_as(sql)
@@ -241,7 +249,9 @@ fn beside_paths(table: &SiteTable) -> Option<String> {
         .filter(|site| !site.path.is_empty())
         .peekable();
     let column = ident(within.peek()?.column);
-    let less: Vec<String> = within.map(|site| format!(" #- {}", path(site))).collect();
+    let less: Vec<String> = within
+        .map(|site| format!(" {{#-}} {}", path(site)))
+        .collect();
     Some(format!("t.{column}{}", less.concat()))
 }
 
@@ -271,7 +281,7 @@ async fn update(
             .replace("{by}", &ident(by)),
         None => String::new(),
     };
-    let sql = statement(
+    let sql = schema.statement(
         UPDATE,
         &[
             (
@@ -280,7 +290,7 @@ async fn update(
             ),
             ("{touched}", touched),
             ("{path}", path(site)),
-            ("{table}", ident(table.table)),
+            ("{table}", relation(table.table)),
             ("{key}", ident(table.key)),
             ("{column}", ident(site.column)),
         ],

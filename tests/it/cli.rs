@@ -320,7 +320,7 @@ fn a_write_that_a_trigger_tampers_with_is_not_committed() {
         ("BEFORE", r#"NEW."mcp_servers" = '{}'"#),
         (
             "AFTER",
-            r#"UPDATE "LiteLLM_ObjectPermissionTable" SET "mcp_servers" = '{}'
+            r#"UPDATE public."LiteLLM_ObjectPermissionTable" SET "mcp_servers" = '{}'
                WHERE "object_permission_id" = NEW."object_permission_id" AND pg_trigger_depth() = 1"#,
         ),
     ] {

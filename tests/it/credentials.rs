@@ -774,12 +774,12 @@ fn what_could_not_be_put_back_is_not_deleted() {
         (
             r#"CREATE TABLE "Child" ("id" text REFERENCES "LiteLLM_MCPUserCredentials" ("id") ON DELETE CASCADE)"#
                 .to_owned(),
-            r#"changes table "Child""#,
+            r#"changes table public."Child""#,
         ),
         (
             r#"CREATE TABLE "Child" ("id" text REFERENCES "LiteLLM_MCPUserCredentials" ("id") ON DELETE SET NULL)"#
                 .to_owned(),
-            r#"changes table "Child""#,
+            r#"changes table public."Child""#,
         ),
         (
             format!(

@@ -40,7 +40,7 @@ const WAITS: &str = "PERFORM pg_advisory_xact_lock(7);";
 
 /// What a gate does that turns the first one away, and lets the next ones through. A sequence is not
 /// rolled back.
-const FAILS_ONCE: &str = "IF nextval('tries') = 1 THEN
+const FAILS_ONCE: &str = "IF nextval('public.tries') = 1 THEN
     RAISE EXCEPTION 'could not serialize access' USING ERRCODE = '40001'; END IF;";
 
 /// What is left of a journal.

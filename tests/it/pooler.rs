@@ -76,7 +76,7 @@ impl Drop for PgBouncer {
 pub(crate) const NOTES_WHO_WRITES: &str = r#"
 CREATE TABLE writer (name text, at timestamptz);
 CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$
-    BEGIN INSERT INTO writer VALUES (current_setting('application_name'), clock_timestamp()); RETURN NEW; END $$;
+    BEGIN INSERT INTO public.writer VALUES (current_setting('application_name'), clock_timestamp()); RETURN NEW; END $$;
 CREATE TRIGGER note AFTER UPDATE ON "LiteLLM_ObjectPermissionTable" FOR EACH ROW EXECUTE FUNCTION note();"#;
 
 #[test]
