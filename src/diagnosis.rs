@@ -323,6 +323,20 @@ pub fn writing(
     }
 }
 
+/// Whether triggers or rules act on what `fix` writes; `names` is empty where none does.
+#[must_use]
+pub fn triggers(name: &'static str, names: &str) -> Check {
+    if names.is_empty() {
+        return Check::ok(name, "none acts on what fix writes");
+    }
+    Check::warn(
+        name,
+        format!("these act on what fix writes: {names}"),
+        "fix compares every row once they have run, those deferred to the commit too, and writes nothing \
+         where one changed more than a date, a number or a column named ..._by",
+    )
+}
+
 /// Whether another run is at work on this database.
 #[must_use]
 pub fn lock(name: &'static str, holder: Option<i32>) -> Check {

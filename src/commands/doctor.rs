@@ -27,6 +27,7 @@ const SCHEMA: &str = "schema";
 const SCAN: &str = "privileges-scan";
 const FIX: &str = "privileges-fix";
 const ROW_SECURITY: &str = "row-level-security";
+const TRIGGERS: &str = "triggers";
 const LOCK: &str = "lock";
 const SIZE: &str = "size";
 const CONFIG: &str = "config-servers";
@@ -78,7 +79,7 @@ async fn examine(
     target: Target,
     fix: FixProblem,
 ) -> (Vec<Check>, Derivation) {
-    const DATABASE: [&str; 10] = [
+    const DATABASE: [&str; 11] = [
         SERVER,
         ENCRYPTION,
         POOLER,
@@ -87,6 +88,7 @@ async fn examine(
         SCAN,
         FIX,
         ROW_SECURITY,
+        TRIGGERS,
         LOCK,
         SIZE,
     ];
@@ -176,7 +178,7 @@ fn tables(vitals: &Vitals, user: &str, fix: FixProblem) -> Vec<Check> {
     let release = examined.schema.release();
     let schema = diagnosis::schema(SCHEMA, &examined.litellm, release, &links);
     if examined.litellm.is_err() {
-        let skipped = [SCAN, FIX, ROW_SECURITY];
+        let skipped = [SCAN, FIX, ROW_SECURITY, TRIGGERS];
         let skipped = skipped.map(|name| Check::skipped(name, "LiteLLM's tables"));
         return [schema].into_iter().chain(skipped).collect();
     }
@@ -191,6 +193,7 @@ fn tables(vitals: &Vitals, user: &str, fix: FixProblem) -> Vec<Check> {
             Ok(()) => Check::ok(ROW_SECURITY, "hides no rows from this role"),
             Err(failure) => Check::failed(ROW_SECURITY, failure),
         },
+        diagnosis::triggers(TRIGGERS, &vitals.effects.names()),
     ]
 }
 

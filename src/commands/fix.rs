@@ -15,7 +15,7 @@ use super::planning::Planner;
 use super::progress::Progress;
 use super::retry::{Patience, retried};
 use super::run::Run;
-use super::writing::{carry_out, moved};
+use super::writing::{begin_verification, carry_out, end_verification, moved};
 use super::{
     Beyond, CHUNK, Interrupt, consent, console, tell_left_out, warn_of_config_servers,
     warn_unknown_owners, warn_unset,
@@ -353,6 +353,7 @@ impl Job<'_> {
         for table in schema.site_tables() {
             write::enter(connection, schema, table).await?;
         }
+        let mut verification = begin_verification(connection, schema, self.database).await?;
         let selection = self.args.places.selection(connection, schema).await?;
         let catalog = self.beyond.catalog(connection, schema).await?;
         warn_unset(&catalog);
@@ -408,7 +409,16 @@ impl Job<'_> {
                     written.add(&changes);
                 }
                 let out = out.as_deref_mut();
-                let stored = carry_out(connection, schema, table, &rows, changes, out).await?;
+                let carried_out = carry_out(
+                    connection,
+                    schema,
+                    table,
+                    &rows,
+                    changes,
+                    out,
+                    &mut verification,
+                );
+                let stored = carried_out.await?;
                 check_nothing_left(&stored, &now, &catalog)?;
                 removed.add(&now);
                 asked.see(&now);
@@ -423,6 +433,7 @@ impl Job<'_> {
         );
         asked.check(&catalog)?;
         check_size(repair, connection, schema, report.summary()).await?;
+        end_verification(connection, schema, &verification).await?;
         let now = self.beyond.catalog(connection, schema).await?;
         removed.check_still_gone(&now)?;
         Ok(Repair {

@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use super::CHUNK;
-use crate::db::read;
 use crate::db::schema::Schema;
 use crate::db::session::Connection;
+use crate::db::{lock_holders, read};
 use crate::failure::{Failure, Kind};
 use crate::litellm::sites::SiteTable;
 
@@ -37,18 +37,10 @@ impl Patience {
     }
 
     /// Waits a little, and a little longer each time, as long as there is patience left.
-    async fn wait(&mut self) -> Result<(), Failure> {
+    async fn wait(&mut self) {
         let left = self.until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(Failure::new(
-                Kind::Busy,
-                "somebody else keeps a permission row locked; nothing was written",
-            )
-            .hint("run it again later, or raise --lock-timeout"));
-        }
         tokio::time::sleep(jittered(self.pause).min(left)).await;
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
-        Ok(())
     }
 
     /// Locks the rows with the given keys, and asks again while somebody else holds one of them.
@@ -65,7 +57,13 @@ impl Patience {
             locked.extend(loop {
                 match read::lock(connection, schema, table, chunk).await? {
                     Some(locked) => break locked,
-                    None => self.wait().await?,
+                    None if self.is_over() => {
+                        let held = lock_holders::of_rows(connection, schema, table, chunk).await;
+                        let message = format!("{held}; nothing was written");
+                        return Err(Failure::new(Kind::Busy, message)
+                            .hint("run it again later, or raise --lock-timeout"));
+                    }
+                    None => self.wait().await,
                 }
             });
         }

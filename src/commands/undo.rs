@@ -10,12 +10,12 @@ use super::output::print;
 use super::progress::Progress;
 use super::retry::{Patience, retried};
 use super::run::Run;
-use super::writing::{moved, write_rows};
+use super::writing::{begin_verification, end_verification, moved, write_rows};
 use super::{CHUNK, Interrupt, consent, console, warn};
 use crate::cli::{Format, UndoArgs};
 use crate::db::schema::{Database, Purpose};
 use crate::db::session::{Open, Session};
-use crate::db::{read, whole, write};
+use crate::db::{log_exposure, read, whole, write};
 use crate::exit::Outcome;
 use crate::failure::{Failure, Kind};
 use crate::litellm::row::Row;
@@ -231,12 +231,16 @@ async fn prepare(
     for table in schema.site_tables() {
         write::enter(connection, schema, table).await?;
     }
+    let mut verification = begin_verification(connection, schema, &undone.database).await?;
+    if schema.site_tables().iter().any(|t| t.each().is_some()) {
+        warn_of_log(&log_exposure::limit(connection).await?);
+    }
     let mut made = saved.changes()?;
     progress.stage("writing and verifying rows");
     loop {
         let made = made.take_chunk(CHUNK)?;
         if made.is_empty() {
-            return Ok(());
+            return end_verification(connection, schema, &verification).await;
         }
         for table in TABLES {
             let of_table: Vec<&Change> = made.iter().filter(|c| c.table == table).collect();
@@ -274,12 +278,32 @@ async fn prepare(
                 if let Some(out) = out.as_deref_mut() {
                     out.rows(&changes)?;
                 }
-                write_rows(connection, schema, table, &rows, &changes).await?;
+                write_rows(
+                    connection,
+                    schema,
+                    table,
+                    &rows,
+                    &changes,
+                    &mut verification,
+                )
+                .await?;
                 let changes = changes.into_iter().map(Change::to_report);
                 undone.changes.extend(changes);
             }
         }
         progress.rows(made.len());
+    }
+}
+
+/// Warns where the server may write into its log the secrets that are put back.
+fn warn_of_log(settings: &[String]) {
+    if !settings.is_empty() {
+        warn(format_args!(
+            "the secrets that are put back may get into the server's log, by its setting {}, and this role may \
+             not set log_parameter_max_length: use a role that may (GRANT SET ON PARAMETER \
+             log_parameter_max_length TO ..., from PostgreSQL 15 on), or turn that off meanwhile",
+            settings.join(", ")
+        ));
     }
 }
 

@@ -1,8 +1,11 @@
 //! What `fix` and `undo` have in common once it is known what to write.
 
 use super::journal::ChangesetFile;
-use crate::db::schema::Schema;
+use super::warn;
+use crate::db::schema::{Database, Schema};
 use crate::db::session::Connection;
+use crate::db::side_effects::SideEffects;
+use crate::db::verification::Verification;
 use crate::db::{whole, write};
 use crate::failure::{Failure, Kind};
 use crate::litellm::row::Row;
@@ -16,10 +19,60 @@ pub(super) async fn write_rows(
     table: &'static SiteTable,
     locked: &[Row],
     changes: &[Change],
+    verification: &mut Verification,
 ) -> Result<Vec<Row>, Failure> {
-    let rest = write::fingerprints(connection, schema, table, changes).await?;
+    let rest = verification
+        .fingerprints(connection, schema, table, changes)
+        .await?;
     write::apply(connection, schema, table, changes).await?;
-    write::verify(connection, schema, table, locked, &rest, changes).await
+    let verified = write::verify(
+        connection,
+        schema,
+        table,
+        locked,
+        &rest,
+        changes,
+        verification,
+    );
+    let stored = verified.await?;
+    verification
+        .keep(connection, schema, table, changes)
+        .await?;
+    Ok(stored)
+}
+
+/// Begins the proof of what is going to be written, once the tables are locked, and warns of triggers and rules
+/// that act on it.
+pub(super) async fn begin_verification(
+    connection: &mut Connection,
+    schema: &Schema,
+    database: &Database,
+) -> Result<Verification, Failure> {
+    let effects = SideEffects::read(connection, schema, &database.schema).await?;
+    if !effects.is_empty() {
+        warn(format_args!(
+            "the database itself acts on what is written: {}; all rows are compared once that is done",
+            effects.names()
+        ));
+    }
+    Ok(Verification::new(effects))
+}
+
+/// Ends the proof: whatever the database has put off until the commit is done now and looked at. Tells which
+/// other columns it changed.
+pub(super) async fn end_verification(
+    connection: &mut Connection,
+    schema: &Schema,
+    verification: &Verification,
+) -> Result<(), Failure> {
+    verification.settle(connection, schema).await?;
+    for (table, column) in verification.changed() {
+        warn(format_args!(
+            "a trigger changes column \"{column}\" of the rows of \"{table}\" that are written; it names no \
+             servers, and undo does not put it back"
+        ));
+    }
+    Ok(())
 }
 
 /// Keeps the old values of planned changes, writes them and checks them; returns the rows as they are then.
@@ -32,6 +85,7 @@ pub(super) async fn carry_out(
     locked: &[Row],
     changes: Vec<Change>,
     mut out: Option<&mut ChangesetFile>,
+    verification: &mut Verification,
 ) -> Result<Vec<Row>, Failure> {
     let is_plan = out.as_deref().is_some_and(ChangesetFile::is_plan);
     let in_parts = table.each().is_some() && !is_plan;
@@ -39,7 +93,7 @@ pub(super) async fn carry_out(
         out.rows(&changes)?;
     }
     if table.each().is_none() {
-        return write_rows(connection, schema, table, locked, &changes).await;
+        return write_rows(connection, schema, table, locked, &changes, verification).await;
     }
     let mut stored = Vec::new();
     for mut change in changes {
@@ -49,7 +103,7 @@ pub(super) async fn carry_out(
             if let Some(out) = out.as_deref_mut().filter(|_| in_parts) {
                 out.rows(&part)?;
             }
-            left = write_rows(connection, schema, table, locked, &part).await?;
+            left = write_rows(connection, schema, table, locked, &part, verification).await?;
         }
         stored.extend(left);
     }

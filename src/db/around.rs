@@ -3,9 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use sqlx::PgConnection;
 use sqlx::postgres::PgRow;
-use sqlx::{PgConnection, Row as _};
 
+use super::decode::{self, TableColumn};
 use super::holders;
 use super::read::{self, column_or, texts_or_none};
 use super::schema::{AGENTS, GRANTED_TOOLSETS, GROUP_SERVERS, KEYS, Schema, TAGS, TOOLS};
@@ -139,12 +140,16 @@ impl Reader<'_> {
             ("{table}", relation(TEAM_TABLE)),
         ];
         let found = self.ask(TEAMS, &fragments, teams).await?;
-        let team = |row: &PgRow| Team {
-            permissions: row.get(1),
-            organization: row.get(2),
-            access_groups: row.get(3),
+        let column = |name| TableColumn(TEAM_TABLE, name);
+        let team = |row: &PgRow| {
+            let team = Team {
+                permissions: decode::read(row, 1, column(LINK))?,
+                organization: decode::read(row, 2, column("organization_id"))?,
+                access_groups: decode::read(row, 3, column(ACCESS_GROUP_IDS))?,
+            };
+            Ok((decode::read(row, 0, column("team_id"))?, team))
         };
-        Ok(found.iter().map(|row| (row.get(0), team(row))).collect())
+        found.iter().map(team).collect()
     }
 
     async fn organizations(
@@ -156,7 +161,12 @@ impl Reader<'_> {
             ("{table}", relation(ORGANIZATION_TABLE)),
         ];
         let found = self.ask(ORGANIZATIONS, &fragments, organizations).await?;
-        Ok(found.iter().map(|row| (row.get(0), row.get(1))).collect())
+        let column = |name| TableColumn(ORGANIZATION_TABLE, name);
+        let organization = |row: &PgRow| {
+            let id = decode::read(row, 0, column("organization_id"))?;
+            Ok((id, decode::read(row, 1, column(LINK))?))
+        };
+        found.iter().map(organization).collect()
     }
 
     async fn admins(&mut self, users: &[String]) -> Result<BTreeSet<String>, Failure> {
@@ -165,7 +175,8 @@ impl Reader<'_> {
             return Ok(BTreeSet::new());
         }
         let found = self.ask(ADMINS, &fragments, users).await?;
-        Ok(found.iter().map(|row| row.get(0)).collect())
+        let id = TableColumn(USER_TABLE, "user_id");
+        found.iter().map(|row| decode::read(row, 0, id)).collect()
     }
 
     async fn grants(&mut self, keys: &[String]) -> Result<BTreeMap<String, Grants>, Failure> {
@@ -185,10 +196,12 @@ impl Reader<'_> {
             ("{table}", relation(PERMISSIONS.table)),
         ];
         let found = self.ask(GRANTS, &fragments, keys).await?;
-        Ok(found
-            .iter()
-            .map(|row| (row.get(0), grants(row).unwrap_or_default()))
-            .collect())
+        let key = TableColumn(PERMISSIONS.table, PERMISSIONS.key);
+        let of_row = |row: &PgRow| {
+            let grants = grants(row)?.unwrap_or_default();
+            Ok((decode::read(row, 0, key)?, grants))
+        };
+        found.iter().map(of_row).collect()
     }
 
     async fn toolsets(&mut self, ids: &[String]) -> Result<BTreeMap<String, Vec<String>>, Failure> {
@@ -202,10 +215,12 @@ impl Reader<'_> {
             ("{table}", relation(table)),
         ];
         let found = self.ask(TOOLSET_TOOLS, &fragments, ids).await?;
-        Ok(found
-            .iter()
-            .map(|row| (row.get(0), servers_of_tools(row.get(1))))
-            .collect())
+        let toolset = |row: &PgRow| {
+            let tools = decode::read(row, 1, TableColumn(table, TOOLS))?;
+            let id = decode::read(row, 0, TableColumn(table, key))?;
+            Ok((id, servers_of_tools(tools)))
+        };
+        found.iter().map(toolset).collect()
     }
 
     async fn access_groups(
@@ -225,7 +240,11 @@ impl Reader<'_> {
             ("{table}", relation(table)),
         ];
         let found = self.ask(SERVERS_OF_GROUPS, &fragments, ids).await?;
-        Ok(found.iter().map(|row| (row.get(0), row.get(1))).collect())
+        let group = |row: &PgRow| {
+            let id = decode::read(row, 0, TableColumn(table, key))?;
+            Ok((id, decode::read(row, 1, TableColumn(table, GROUP_SERVERS))?))
+        };
+        found.iter().map(group).collect()
     }
 
     /// Counts the keys of each owner that may limit some; of an organization also those of its
@@ -275,8 +294,9 @@ impl Reader<'_> {
                 ("{join}", join),
             ];
             for row in self.ask(KEYS_UNDER, &fragments, &ids).await? {
-                let keys: i64 = row.get(2);
-                under.insert((kind, row.get(1)), keys.unsigned_abs());
+                let id = decode::read(&row, 1, TableColumn(KEYS, column))?;
+                let keys: i64 = decode::read(&row, 2, "the number of keys under an owner")?;
+                under.insert((kind, id), keys.unsigned_abs());
             }
         }
         Ok(under)
@@ -286,17 +306,25 @@ impl Reader<'_> {
 /// What a row grants; `None` where a malformed column makes LiteLLM drop the row.
 ///
 /// Source: LiteLLM 1.109.1 `auth/auth_checks.py`, `get_object_permission`.
-fn grants(row: &PgRow) -> Option<Grants> {
+fn grants(row: &PgRow) -> Result<Option<Grants>, Failure> {
     let references = |shape: Shape, text: Option<&str>| -> Option<Vec<String>> {
         let value = Value::parse(shape, text).ok()?;
         Some(value.references().map(str::to_owned).collect())
     };
-    Some(Grants {
-        servers: references(Shape::TextArray, row.get(1))?,
-        tool_keys: references(Shape::JsonKeys, row.get(2))?,
-        tags: row.get(3),
-        toolsets: row.get(4),
-    })
+    let column = |name| TableColumn(PERMISSIONS.table, name);
+    let servers = decode::read(row, 1, column("mcp_servers"))?;
+    let tools = decode::read(row, 2, column("mcp_tool_permissions"))?;
+    let (tags, toolsets) = (
+        decode::read(row, 3, column(TAGS))?,
+        decode::read(row, 4, column(GRANTED_TOOLSETS))?,
+    );
+    let readable = references(Shape::TextArray, servers).zip(references(Shape::JsonKeys, tools));
+    Ok(readable.map(|(servers, tool_keys)| Grants {
+        servers,
+        tool_keys,
+        tags,
+        toolsets,
+    }))
 }
 
 /// The servers that a toolset's tools name; a list that is stored as a JSON string is read too.

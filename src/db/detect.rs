@@ -1,8 +1,10 @@
 //! Finding the rows worth a look, within PostgreSQL: only they travel.
 
 use futures_util::TryStreamExt as _;
-use sqlx::{PgConnection, Row as _};
+use sqlx::PgConnection;
 
+use super::decode::{self, TableColumn};
+use super::encoding::storable;
 use super::read::value;
 use super::schema::Schema;
 use super::sql::{RARE, failed, ident, part, relation};
@@ -100,16 +102,22 @@ pub async fn detect(
         known.retain(|reference| !(reference.is_empty() || notes && is_noted(reference)));
         known
     };
-    let mut rows = sqlx::query(sql)
-        .persistent(false)
-        .bind(unremarkable(Names::Servers))
-        .bind(unremarkable(Names::ServerIds))
-        .bind(unremarkable(Names::Toolsets))
-        .fetch(connection);
+    let mut known = Vec::new();
+    for names in [Names::Servers, Names::ServerIds, Names::Toolsets] {
+        // What no row can hold need not be told from what is remarkable.
+        let texts = unremarkable(names);
+        known.push(storable(connection, &texts).await?.into_owned());
+    }
+    let mut query = sqlx::query(sql).persistent(false);
+    for texts in known {
+        query = query.bind(texts);
+    }
+    let mut rows = query.fetch(connection);
     while let Some(row) = rows.try_next().await.map_err(failed(DOING))? {
-        let place: i32 = row.get(0);
-        if let Some(found) = usize::try_from(place).ok().and_then(|at| found.get_mut(at)) {
-            found.push(row.get(1));
+        let place: i32 = decode::read(&row, 0, "the place of a row")?;
+        let place = usize::try_from(place).unwrap_or(usize::MAX);
+        if let (Some(table), Some(found)) = (tables.get(place), found.get_mut(place)) {
+            found.push(decode::read(&row, 1, TableColumn(table.table, table.key))?);
         }
     }
     for keys in &mut found {
@@ -234,7 +242,7 @@ pub async fn count_naming(
         .fetch_one(connection)
         .await
         .map_err(failed("count the rows that name servers"))?;
-    let count: i64 = row.get(0);
+    let count: i64 = decode::read(&row, 0, "the number of rows that name servers")?;
     Ok(usize::try_from(count).unwrap_or_default())
 }
 

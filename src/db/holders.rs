@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use futures_util::TryStreamExt as _;
-use sqlx::{PgConnection, Row as _};
+use sqlx::PgConnection;
 
+use super::decode::{self, TableColumn};
 use super::read::column_or;
 use super::schema::{AGENTS, GRANTED_TOOLSETS, KEYS, Schema};
 use super::sql::{RARE, failed, ident, part, relation};
@@ -197,23 +198,25 @@ async fn owners<'k>(
         .fetch(connection);
     let mut owners = Owners::of_nobody(keys);
     while let Some(row) = rows.try_next().await.map_err(failed(DOING))? {
-        let kind: &str = row.get(0);
+        let kind: &str = decode::read(&row, 0, "the kind of an owner")?;
         let Some(table) = tables.iter().find(|table| table.kind.name() == kind) else {
             continue;
         };
+        let column = |name| TableColumn(table.table, name);
+        let [team, organization, user, agent] = KEY_PARENTS.map(column);
         let owner = Owner {
             kind: table.kind,
-            id: row.get(2),
-            name: row.get(3),
+            id: decode::read(&row, 2, column(table.id))?,
+            name: decode::read(&row, 3, column(table.name))?,
             parents: Parents {
-                team: row.get(4),
-                organization: row.get(5),
-                user: row.get(6),
-                agent: row.get(7),
+                team: decode::read(&row, 4, team)?,
+                organization: decode::read(&row, 5, organization)?,
+                user: decode::read(&row, 6, user)?,
+                agent: decode::read(&row, 7, agent)?,
             },
-            has_access_groups: row.get(8),
+            has_access_groups: decode::read(&row, 8, column(ACCESS_GROUP_IDS))?,
         };
-        owners.add(row.get(1), owner);
+        owners.add(decode::read(&row, 1, column(LINK))?, owner);
     }
     Ok(owners.sorted())
 }
@@ -321,18 +324,20 @@ async fn members<'k>(
         .map_err(failed("read who has the access groups"))?;
     let mut members = Owners::of_nobody(keys);
     for row in rows {
-        let kind: &str = row.get(0);
+        let kind: &str = decode::read(&row, 0, "the kind of a member")?;
         let Some(table) = OWNER_TABLES.iter().find(|table| table.kind.name() == kind) else {
             continue;
         };
+        let column = |name| TableColumn(table.table, name);
         let member = Owner {
             kind: table.kind,
-            id: row.get(2),
-            name: row.get(3),
+            id: decode::read(&row, 2, column(table.id))?,
+            name: decode::read(&row, 3, column(table.name))?,
             parents: Parents::default(),
             has_access_groups: true,
         };
-        members.add(row.get(1), member);
+        let group = TableColumn(ACCESS_GROUPS.table, ACCESS_GROUPS.key);
+        members.add(decode::read(&row, 1, group)?, member);
     }
     Ok(members.sorted())
 }

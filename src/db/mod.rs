@@ -5,20 +5,29 @@
 //! that a pooler in transaction mode hands to somebody else next.
 
 pub mod around;
+mod array_bounds;
+mod column_types;
+mod decode;
 pub mod detect;
 #[cfg(feature = "embedded")]
 pub mod embedded;
+mod encoding;
 pub mod holders;
+pub mod lock_holders;
+pub mod log_exposure;
 #[cfg(debug_assertions)]
 mod qualified;
 pub mod read;
+mod relation_kinds;
 pub mod schema;
 pub mod script;
 pub mod servers;
 pub mod session;
+pub mod side_effects;
 mod sql;
 pub mod target;
 pub mod tokens;
+pub mod verification;
 pub mod vitals;
 pub mod whole;
 pub mod write;

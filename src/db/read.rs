@@ -1,8 +1,10 @@
 //! What is read of the rows that name servers.
 
 use sqlx::postgres::PgRow;
-use sqlx::{Connection as _, PgConnection, Row as _};
+use sqlx::{Connection as _, PgConnection};
 
+use super::decode::{self, TableColumn};
+use super::encoding::storable;
 use super::holders::{self, Owners};
 use super::schema::Schema;
 use super::sql::{failed, ident, is_lock_not_available, relation};
@@ -91,6 +93,10 @@ async fn has(
     columns: &[String],
     text: &str,
 ) -> Result<bool, Failure> {
+    let text = [text.to_owned()];
+    let Some(text) = storable(connection, &text).await?.first().cloned() else {
+        return Ok(false);
+    };
     let matches: Vec<String> = columns.iter().map(|c| format!("{c} {{=}} $1")).collect();
     let fragments = [
         ("{table}", relation(table)),
@@ -164,20 +170,23 @@ pub async fn cells(
         .bind(keys)
         .fetch_all(connection)
         .await
-        .map_err(failed("read the rows that name servers"))?;
-    let row = |row: &PgRow| Row {
-        key: row.get(0),
-        cells: sites
-            .iter()
-            .enumerate()
-            .map(|(at, site)| Cell {
+        .map_err(failed("read the rows that name servers"))
+        .map_err(|failure| failure.context(format!("table \"{}\"", table.table)))?;
+    let row = |row: &PgRow| {
+        let cells = sites.iter().enumerate().map(|(at, site)| {
+            let text = decode::read(row, at + 1, TableColumn(table.table, site.column))?;
+            Ok(Cell {
                 site,
-                stored: Value::parse(site.shape, row.get(at + 1)),
+                stored: Value::parse(site.shape, text),
             })
-            .collect(),
-        owners: Vec::new(),
+        });
+        Ok(Row {
+            key: decode::read(row, 0, TableColumn(table.table, table.key))?,
+            cells: cells.collect::<Result<_, Failure>>()?,
+            owners: Vec::new(),
+        })
     };
-    Ok(found.iter().map(row).collect())
+    found.iter().map(row).collect()
 }
 
 /// Reads the same, with who links to them out of `owners`.
@@ -227,18 +236,20 @@ pub async fn lock(
             ("{table}", relation(table.table)),
         ],
     );
+    // A plan or journal of another database may name rows that this one cannot have.
+    let keys = storable(connection, keys).await?;
     // A savepoint, so that only this statement is undone where it fails.
     let mut savepoint = connection.begin().await.map_err(failed(DOING))?;
     let locked = sqlx::query_scalar(sql)
         .persistent(false)
-        .bind(keys)
+        .bind(&*keys)
         .fetch_all(&mut *savepoint)
         .await;
     match locked {
         Ok(locked) => {
             savepoint.commit().await.map_err(failed(DOING))?;
             Ok(Some(if table.each().is_some() {
-                keys.to_vec()
+                keys.into_owned()
             } else {
                 locked
             }))

@@ -4,9 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use sqlx::{AssertSqlSafe, PgConnection, Row as _};
+use sqlx::postgres::PgRow;
+use sqlx::{AssertSqlSafe, PgConnection};
 
+use super::column_types;
+use super::decode::{self, TableColumn};
+use super::relation_kinds::{OTHER_RELATIONS, Oddity};
 use super::sql::{failed, ident, statement, statement_in};
+use super::verification::is_bookkeeping;
 use crate::failure::{Failure, Kind};
 use crate::litellm::access::Regime;
 use crate::litellm::config::Derivation;
@@ -38,7 +43,7 @@ pub(super) const CONFIG: (&str, &str) = ("LiteLLM_Config", "param_name");
 /// owners' own they are read only of rows around those whose last grant would go.
 ///
 /// Source: `schema.prisma` of litellm-proxy-extras 0.4.110.
-const AROUND: [(&str, &[&str]); 8] = [
+pub(super) const AROUND: [(&str, &[&str]); 8] = [
     (SERVER_TABLE, &SERVER_SCOPE),
     (PERMISSIONS.table, &[TAGS, GRANTED_TOOLSETS]),
     (KEYS, &KEY_PARENTS),
@@ -50,7 +55,7 @@ const AROUND: [(&str, &[&str]); 8] = [
 ];
 
 /// The columns that tell who has been given an access group, besides those above.
-const ASSIGNED: [(&str, &[&str]); 2] = [
+pub(super) const ASSIGNED: [(&str, &[&str]); 2] = [
     (
         ACCESS_GROUPS.table,
         &["assigned_team_ids", "assigned_key_ids"],
@@ -137,6 +142,8 @@ pub struct LeftOut {
 pub struct Schema {
     name: String,
     tables: BTreeMap<String, Table>,
+    /// What is no table, or no column as LiteLLM makes it.
+    oddities: Vec<Oddity>,
     unknown_links: BTreeSet<String>,
     sites: Vec<&'static SiteTable>,
     left_out: Vec<LeftOut>,
@@ -197,9 +204,6 @@ JOIN pg_catalog.pg_class AS p ON p.oid {=} k.confrelid
 JOIN pg_catalog.pg_namespace AS pn ON pn.oid {=} p.relnamespace
 WHERE k.contype {=} 'f' AND k.conparentid {=} 0 AND pn.nspname {=} $1 AND p.relname {=} $4";
 
-/// Schema, table and column that a foreign key leads from.
-type ForeignKey = (String, String, String);
-
 const SCHEMAS_WITH: &str = r"
 SELECT n.nspname::pg_catalog.text
 FROM pg_catalog.pg_class AS c
@@ -251,7 +255,11 @@ impl Schema {
             .chain(AROUND.iter().map(|(table, _)| *table))
             .chain(MARKERS.iter().map(|marker| marker.table))
             .collect();
-        let rows = sqlx::query(statement(COLUMNS))
+        let fragments = [
+            ("{columns}", COLUMNS.to_owned()),
+            ("{others}", OTHER_RELATIONS.to_owned()),
+        ];
+        let rows = sqlx::query(statement_in("pg_catalog", "{columns}{others}", &fragments))
             .persistent(false)
             .bind(&database.schema)
             .bind(known)
@@ -261,35 +269,44 @@ impl Schema {
             .await
             .map_err(failed("read the system catalog"))?;
         let mut tables: BTreeMap<String, Table> = BTreeMap::new();
-        let mut foreign_keys: Vec<ForeignKey> = Vec::new();
+        let mut oddities = Vec::new();
         let mut may_use = false;
         for row in rows {
-            let [table, column]: [String; 2] = [row.get(1), row.get(2)];
-            if let Some(schema) = row.get(0) {
-                foreign_keys.push((schema, table, column));
+            if let Some(oddity) = oddity(&row)? {
+                oddities.push(oddity);
                 continue;
             }
-            may_use = row.get(7);
+            let told = |at| decode::read(&row, at, CATALOG);
+            let [table, column]: [String; 2] = [
+                decode::read(&row, 1, CATALOG)?,
+                decode::read(&row, 2, CATALOG)?,
+            ];
+            may_use = told(7)?;
             let table = tables.entry(table).or_default();
-            table.hides_rows = row.get(6);
+            table.hides_rows = told(6)?;
             let asked = [
                 (4, Privilege::Select),
                 (5, Privilege::Update),
                 (8, Privilege::Insert),
                 (9, Privilege::Delete),
             ];
-            let given = asked.into_iter().filter(|(at, _)| row.get(*at));
-            table.columns.insert(
-                column,
-                Column {
-                    sql_type: row.get(3),
-                    privileges: given.map(|(_, privilege)| privilege).collect(),
-                },
-            );
+            let mut privileges = BTreeSet::new();
+            for (at, privilege) in asked {
+                if told(at)? {
+                    privileges.insert(privilege);
+                }
+            }
+            let sql_type = decode::read(&row, 3, CATALOG)?;
+            let of_column = Column {
+                sql_type,
+                privileges,
+            };
+            table.columns.insert(column, of_column);
         }
         let mut schema = Self {
             name: database.schema.clone(),
             tables,
+            oddities,
             unknown_links: BTreeSet::new(),
             sites: Vec::new(),
             left_out: Vec::new(),
@@ -297,9 +314,9 @@ impl Schema {
         schema.choose(choice, purpose);
         let litellm = match schema.check_litellm() {
             Ok(()) => Ok(()),
-            Err(reason) => Err(not_litellm(connection, database, &reason).await),
+            Err(unlike) => Err(not_litellm(connection, database, unlike).await),
         };
-        schema.unknown_links = schema.links_unknown(database, &foreign_keys);
+        schema.unknown_links = schema.links_unknown(database);
         let may = |purpose| {
             check_usage(may_use, database)?;
             schema.check_privileges(database, purpose)
@@ -413,6 +430,17 @@ impl Schema {
             .collect()
     }
 
+    /// Whether a column tells when, how often or by whom a row was written.
+    pub(super) fn is_bookkeeping(&self, table: &str, column: &str) -> bool {
+        self.column(table, column)
+            .is_some_and(|found| is_bookkeeping(column, &found.sql_type))
+    }
+
+    /// The names of all tables that are here.
+    pub(super) fn table_names(&self) -> Vec<&str> {
+        self.tables.keys().map(String::as_str).collect()
+    }
+
     /// The owner tables that this database has and that link to permission rows.
     pub(super) fn owner_tables(&self) -> impl Iterator<Item = &'static OwnerTable> {
         OWNER_TABLES
@@ -467,7 +495,7 @@ impl Schema {
         &self.unknown_links
     }
 
-    fn links_unknown(&self, database: &Database, foreign_keys: &[ForeignKey]) -> BTreeSet<String> {
+    fn links_unknown(&self, database: &Database) -> BTreeSet<String> {
         let is_known = |table: &str, column: &str| {
             column == LINK
                 && (AUDIT_COPIES.contains(&table) || OWNER_TABLES.iter().any(|o| o.table == table))
@@ -479,10 +507,18 @@ impl Schema {
             .filter(|name| !is_known(name, LINK))
             .cloned();
         let mut unknown: BTreeSet<String> = by_name.collect();
-        for (schema, table, column) in foreign_keys {
-            if *schema != database.schema || !is_known(table, column) {
-                unknown.insert(table.clone());
-            }
+        for oddity in &self.oddities {
+            let table = match oddity {
+                Oddity::ForeignKey(schema, table, column) => {
+                    let known = *schema == database.schema && is_known(table, column);
+                    Some(table).filter(|_| !known)
+                }
+                Oddity::Relation { name, links, .. } => {
+                    Some(name).filter(|name| *links && !is_known(name, LINK))
+                }
+                Oddity::Collation { .. } => None,
+            };
+            unknown.extend(table.cloned());
         }
         unknown
     }
@@ -491,31 +527,55 @@ impl Schema {
         self.tables.get(table)?.columns.get(column)
     }
 
-    fn check_litellm(&self) -> Result<(), String> {
-        let mut expected = vec![
-            (SERVER_TABLE, SERVER_ID, "text", true),
-            (PERMISSIONS.table, PERMISSIONS.key, "text", true),
-        ];
-        for table in self.sites.iter().chain([&&PERMISSIONS]) {
-            let sites = table.sites.iter();
-            expected.extend(sites.map(|s| (table.table, s.column, s.sql_type(), s.required)));
-        }
-        for owner in OWNER_TABLES.iter().filter(|owner| owner.required) {
-            expected.push((owner.table, LINK, "text", true));
+    fn check_litellm(&self) -> Result<(), Unlike> {
+        let expected = column_types::expected(&self.sites);
+        for oddity in &self.oddities {
+            let is_litellms = |table: &str| expected.iter().any(|(known, ..)| *known == table);
+            match oddity {
+                Oddity::Relation { name, kind, .. } if is_litellms(name) => {
+                    return Err(Unlike::Made {
+                        found: format!("\"{name}\" is {kind}, not a table"),
+                        hint: "point --schema at the schema that holds the table itself: rows behind \
+                               it may be hidden, and cannot be locked",
+                    });
+                }
+                Oddity::Collation {
+                    table,
+                    column,
+                    collation,
+                } if expected.iter().any(|(t, c, ..)| t == table && c == column) => {
+                    return Err(Unlike::Made {
+                        found: format!(
+                            "{} has the collation \"{collation}\", which takes different texts \
+                             for equal",
+                            TableColumn(table, column)
+                        ),
+                        hint: "give the column the collation that LiteLLM gives it, the database's: \
+                               LiteLLM compares texts byte by byte",
+                    });
+                }
+                Oddity::Relation { .. } | Oddity::Collation { .. } | Oddity::ForeignKey(..) => {}
+            }
         }
         for (table, name, sql_type, required) in expected {
-            if !self.tables.contains_key(table) {
-                return Err(format!("table \"{table}\" does not exist"));
+            if required && !self.tables.contains_key(table) {
+                return Err(Unlike::Lacks(format!("table \"{table}\" does not exist")));
             }
             match self.column(table, name) {
                 None if required => {
-                    return Err(format!("table \"{table}\" has no column \"{name}\""));
+                    let lack = format!("table \"{table}\" has no column \"{name}\"");
+                    return Err(Unlike::Lacks(lack));
                 }
                 Some(column) if column.sql_type != sql_type => {
-                    return Err(format!(
-                        "column \"{name}\" of \"{table}\" is of type {}, not {sql_type}",
-                        column.sql_type
-                    ));
+                    return Err(Unlike::Made {
+                        found: format!(
+                            "{} is of type {}, not {sql_type}",
+                            TableColumn(table, name),
+                            column.sql_type
+                        ),
+                        hint: "give the column the type that LiteLLM's migrations give it; no other is \
+                               read or written",
+                    });
                 }
                 None | Some(_) => {}
             }
@@ -743,7 +803,50 @@ fn grant(
     }
 }
 
-async fn not_litellm(connection: &mut PgConnection, database: &Database, why: &str) -> Failure {
+/// What the errors call an answer of the system catalog.
+const CATALOG: &str = "the system catalog";
+
+/// Reads a row of the catalog's answer that tells of no column of a table.
+fn oddity(row: &PgRow) -> Result<Option<Oddity>, Failure> {
+    let Some(schema) = decode::read(row, 0, CATALOG)? else {
+        return Ok(None);
+    };
+    let name: String = decode::read(row, 1, CATALOG)?;
+    let column: Option<String> = decode::read(row, 2, CATALOG)?;
+    let what: Option<String> = decode::read(row, 3, CATALOG)?;
+    let links: Option<bool> = decode::read(row, 4, CATALOG)?;
+    Ok(Some(match (column, what) {
+        (Some(column), None) => Oddity::ForeignKey(schema, name, column),
+        (Some(column), Some(collation)) => Oddity::Collation {
+            table: name,
+            column,
+            collation,
+        },
+        (None, kind) => Oddity::Relation {
+            name,
+            kind: kind.unwrap_or_else(|| "no table".to_owned()),
+            links: links.unwrap_or(true),
+        },
+    }))
+}
+
+/// How a schema is not as LiteLLM makes it.
+enum Unlike {
+    /// A table or a required column is not there: it may be another schema.
+    Lacks(String),
+    /// It is there, and is something else.
+    Made { found: String, hint: &'static str },
+}
+
+async fn not_litellm(
+    connection: &mut PgConnection,
+    database: &Database,
+    unlike: Unlike,
+) -> Failure {
+    let (why, hint) = match unlike {
+        Unlike::Lacks(lack) => (lack, None),
+        Unlike::Made { found, hint } => (found, Some(hint)),
+    };
     let refused = Failure::new(
         Kind::Refused,
         format!(
@@ -751,6 +854,9 @@ async fn not_litellm(connection: &mut PgConnection, database: &Database, why: &s
             database.schema, database.name
         ),
     );
+    if let Some(hint) = hint {
+        return refused.hint(hint);
+    }
     let elsewhere: Result<Vec<String>, _> = sqlx::query_scalar(statement(SCHEMAS_WITH))
         .persistent(false)
         .bind(PERMISSIONS.table)

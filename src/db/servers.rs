@@ -2,15 +2,16 @@
 
 use std::collections::BTreeSet;
 
+use sqlx::PgConnection;
 use sqlx::postgres::PgRow;
-use sqlx::{PgConnection, Row as _};
 
+use super::decode::{self, TableColumn};
 use super::read::{column_or, texts_or_none};
 use super::schema::{CONFIG, SERVER_COLUMNS, SERVER_ID, SERVER_SCOPE, SERVER_TABLE, Schema};
 use super::sql::{failed, ident, relation};
 use crate::failure::Failure;
 use crate::litellm::server::{Server, Signs};
-use crate::litellm::sites::{OAUTH_CLIENTS, TOOLSETS};
+use crate::litellm::sites::{OAUTH_CLIENTS, SiteTable, TOOLSETS};
 
 /// What there is.
 #[derive(Debug, Default)]
@@ -79,24 +80,29 @@ pub async fn told(connection: &mut PgConnection, schema: &Schema) -> Result<Told
         .map_err(failed("read the MCP servers"))?;
     let mut told = Told::default();
     for row in rows {
-        match row.get::<i32, _>(0) {
+        let id = |table: &SiteTable| decode::read(&row, 1, TableColumn(table.table, table.key));
+        match decode::read(&row, 0, "what a row is of")? {
             1 => told.servers.push(server(&row)?),
-            2 => _ = told.toolsets.insert(row.get(1)),
-            3 => _ = told.signs.clients.insert(row.get(1)),
-            _ => told.signs.saved = true,
+            2 => _ = told.toolsets.insert(id(&TOOLSETS)?),
+            3 => _ = told.signs.clients.insert(id(&OAUTH_CLIENTS)?),
+            i32::MIN..=0 | 4..=i32::MAX => told.signs.saved = true,
         }
     }
     Ok(told)
 }
 
 fn server(row: &PgRow) -> Result<Server, Failure> {
-    let tags = serde_json::from_str(row.get(5)).map_err(anyhow::Error::from)?;
+    let column = |name| TableColumn(SERVER_TABLE, name);
+    let [name, alias, approval] = SERVER_COLUMNS;
+    let [tags, open] = SERVER_SCOPE;
+    let texts: &str = decode::read(row, 5, column(tags))?;
+    let open: Option<bool> = decode::read(row, 6, column(open))?;
     Ok(Server {
-        server_id: row.get(1),
-        server_name: row.get(2),
-        alias: row.get(3),
-        approval_status: row.get(4),
-        tags,
-        allow_all_keys: row.get::<Option<bool>, _>(6).unwrap_or_default(),
+        server_id: decode::read(row, 1, column(SERVER_ID))?,
+        server_name: decode::read(row, 2, column(name))?,
+        alias: decode::read(row, 3, column(alias))?,
+        approval_status: decode::read(row, 4, column(approval))?,
+        tags: serde_json::from_str(texts).map_err(anyhow::Error::from)?,
+        allow_all_keys: open.unwrap_or_default(),
     })
 }

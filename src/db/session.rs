@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use sqlx::error::DatabaseError;
-use sqlx::{Connection as _, PgConnection, Postgres, Row as _, Transaction};
+use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
 
+use super::decode;
 use super::schema::{Database, Purpose, Schema};
 use super::sql::{failed, statement};
 #[cfg(feature = "embedded")]
@@ -142,14 +143,14 @@ impl Session {
             port,
             // Prisma's default, and so LiteLLM's.
             schema: schema.unwrap_or_else(|| "public".to_owned()),
-            name: row.get(0),
-            user: row.get(1),
+            name: decode::read(&row, 0, "the database's name")?,
+            user: decode::read(&row, 1, "the role's name")?,
         };
         Ok(Self {
             connection,
             database,
             timeouts,
-            is_replica: row.get(2),
+            is_replica: decode::read(&row, 2, "whether the server is a replica")?,
             #[cfg(feature = "embedded")]
             server: None,
         })

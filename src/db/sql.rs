@@ -4,6 +4,7 @@ use sqlx::AssertSqlSafe;
 use sqlx::error::{DatabaseError, Error};
 use sqlx::postgres::PgDatabaseError;
 
+use super::decode;
 use crate::failure::{Failure, Kind};
 
 /// Quotes an identifier, so that mixed case survives and nothing in it is read as SQL.
@@ -20,8 +21,9 @@ pub(super) fn relation(table: &str) -> String {
 const SCHEMA: &str = "{schema}";
 
 /// The operators of the statements. A template writes one in braces, `{=}`, and means PostgreSQL's own.
-const OPERATORS: [&str; 17] = [
-    "=", "<>", ">", "+", "-", "||", "|", "<<", "&&", "->", "#>", "#-", "?|", "@?", "~", "~~", "*=",
+const OPERATORS: [&str; 19] = [
+    "=", "<>", ">", "+", "-", "||", "|", "&", "<<", "&&", "->", "->>", "#>", "#-", "?|", "@?", "~",
+    "~~", "*=",
 ];
 
 /// Fills the `{placeholders}` of a part of a statement with SQL made of catalogue names.
@@ -83,7 +85,7 @@ pub(super) const RARE: &str = "CASE WHEN {never} THEN 1 ELSE 0 END {=} 0";
 pub(super) fn failed(doing: &'static str) -> impl FnOnce(Error) -> Failure {
     move |error| match error.as_database_error() {
         Some(answer) => failure(doing, answer, answer.message()),
-        None => Failure::new(Kind::Error, format!("cannot {doing}: {error}")),
+        None => undelivered(doing, &error),
     }
 }
 
@@ -94,7 +96,17 @@ pub(super) fn failed_over_secrets(doing: &'static str) -> impl FnOnce(Error) -> 
             let code = answer.code().unwrap_or_default();
             failure(doing, answer, &format!("the server says {code}"))
         }
-        None => Failure::new(Kind::Error, format!("cannot {doing}: {error}")),
+        None => undelivered(doing, &error),
+    }
+}
+
+/// Makes a failure of an answer that did not come, or that cannot be read.
+fn undelivered(doing: &str, error: &Error) -> Failure {
+    match error {
+        Error::ColumnDecode { .. } | Error::Decode(_) => {
+            decode::undecodable(&format_args!("cannot {doing}: a value"), error)
+        }
+        error => Failure::new(Kind::Error, format!("cannot {doing}: {error}")),
     }
 }
 
@@ -144,6 +156,15 @@ fn meant(state: &str, raised_in: Option<&str>) -> (Kind, Option<&'static str>) {
         ("25006", _) => (
             Kind::Refused,
             "a replica cannot be written; point --db-url at the primary server",
+        ),
+        ("22021", _) => (
+            Kind::Error,
+            "some text is not UTF-8, as LiteLLM writes it; look for its row in psql, with \
+             SET client_encoding = 'SQL_ASCII'",
+        ),
+        ("22P05", _) => (
+            Kind::Refused,
+            "the database's encoding has no such character; name the server by its id",
         ),
         ("57014", _) => (
             Kind::Error,

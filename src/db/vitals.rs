@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use sqlx::Row as _;
-
+use super::decode;
 use super::schema::{Examined, Purpose, SERVER_TABLE, Schema};
 use super::session::Session;
+use super::side_effects::SideEffects;
 use super::sql::{failed, statement};
 use super::write::LOCK_KEY;
 use crate::failure::Failure;
@@ -30,6 +30,8 @@ pub struct Vitals {
     pub server_rows: Option<u64>,
     /// The schema, and what stands against working on it.
     pub examined: Examined,
+    /// The triggers and rules that act on what `fix` writes.
+    pub effects: SideEffects,
 }
 
 // pg_locks shows the two halves of a lock's 64-bit key (PostgreSQL 17 manual, 52.12, "pg_locks").
@@ -81,20 +83,27 @@ impl Vitals {
             &Choice::default(),
         )
         .await?;
+        let effects =
+            SideEffects::read(&mut transaction, &examined.schema, &database.schema).await?;
         transaction.rollback().await.map_err(failed("roll back"))?;
-        let port: Option<i32> = row.get(3);
-        let age: Option<f64> = row.get(4);
+        let port: Option<i32> = decode::read(&row, 3, "the server's port")?;
+        let age: Option<f64> = decode::read(&row, 4, "the age of the server's process")?;
+        let version = "the server's version";
         Ok(Self {
-            version: (row.get(0), row.get(1)),
-            tls: row.get(2),
+            version: (
+                decode::read(&row, 0, version)?,
+                decode::read(&row, 1, version)?,
+            ),
+            tls: decode::read(&row, 2, "the connection's encryption")?,
             server_port: port.and_then(|port| port.try_into().ok()),
             backend_age: age
                 .and_then(|age| Duration::try_from_secs_f64(age).ok())
                 .unwrap_or_default(),
-            lock_holder: row.get(5),
-            permission_rows: estimate(row.get(6)),
-            server_rows: estimate(row.get(7)),
+            lock_holder: decode::read(&row, 5, "the holder of the advisory lock")?,
+            permission_rows: estimate(decode::read(&row, 6, "the number of permission rows")?),
+            server_rows: estimate(decode::read(&row, 7, "the number of servers")?),
             examined,
+            effects,
         })
     }
 }

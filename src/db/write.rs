@@ -1,14 +1,16 @@
 //! The lock that keeps other runs out, and the change of one chunk of rows, and its check.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
-use sqlx::PgConnection;
+use sqlx::{Connection as _, PgConnection};
 
 use super::holders;
 use super::read::{self, path, value};
 use super::schema::Schema;
 use super::sql::{failed, ident, relation, statement};
+use super::verification::{Fingerprints, Verification};
 use super::whole;
+use super::{array_bounds, lock_holders};
 use crate::failure::{Failure, Kind};
 use crate::litellm::row::{Row, Value};
 use crate::litellm::sites::{Shape, Site, SiteTable};
@@ -30,15 +32,16 @@ pub async fn lock_out_other_runs(connection: &mut PgConnection) -> Result<(), Fa
     let locked: bool = sqlx::query_scalar(statement(LOCK_OUT))
         .persistent(false)
         .bind(LOCK_KEY)
-        .fetch_one(connection)
+        .fetch_one(&mut *connection)
         .await
         .map_err(failed("take the advisory lock"))?;
     if locked {
         return Ok(());
     }
+    let holder = lock_holders::of_advisory_lock(connection, LOCK_KEY).await;
     Err(Failure::new(
         Kind::Taken,
-        "another run of mcp-prune is repairing this database",
+        format!("another run of mcp-prune is repairing this database: {holder}"),
     )
     .hint("wait for it to end, then run this one again"))
 }
@@ -82,6 +85,28 @@ pub async fn enter(
     schema: &Schema,
     table: &'static SiteTable,
 ) -> Result<(), Failure> {
+    // A savepoint, so that it can be asked who keeps a table locked.
+    const DOING: &str = "lock the tables";
+    let mut savepoint = connection.begin().await.map_err(failed(DOING))?;
+    match enter_table(&mut savepoint, schema, table).await {
+        Ok(()) => savepoint.commit().await.map_err(failed(DOING)),
+        Err(failure) if failure.kind() == Kind::Busy => {
+            savepoint.rollback().await.map_err(failed(DOING))?;
+            let holder = lock_holders::of_tables(connection, schema, table).await;
+            Err(match holder {
+                Some(holder) => failure.context(holder),
+                None => failure,
+            })
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+async fn enter_table(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    table: &'static SiteTable,
+) -> Result<(), Failure> {
     read::cells(connection, schema, table, &[]).await?;
     holders::holders(connection, schema, table, &[]).await?;
     if table.each().is_some() && table.may_change() {
@@ -120,6 +145,7 @@ pub async fn apply(
         if columns.is_empty() {
             continue;
         }
+        array_bounds::refuse_to_lose(connection, schema, table, site, &columns).await?;
         let written = update(connection, schema, table, site, &columns).await?;
         if written != columns.len() {
             return Err(Failure::new(
@@ -143,7 +169,7 @@ const LOOK_FOR_A_TRIGGER: &str =
 
 /// Reads the rows of `changes` again and checks that they hold what was written, that their other
 /// columns that name servers hold what they held when locked (`locked`), and that all the rest of
-/// them is as before (`rest`, from [`fingerprints`]). Returns the rows.
+/// them is as before (`rest`, from [`Verification::fingerprints`]). Returns the rows.
 ///
 /// # Errors
 ///
@@ -153,8 +179,9 @@ pub async fn verify(
     schema: &Schema,
     table: &'static SiteTable,
     locked: &[Row],
-    rest: &BTreeMap<String, String>,
+    rest: &Fingerprints,
     changes: &[Change],
+    verification: &mut Verification,
 ) -> Result<Vec<Row>, Failure> {
     let keys = keys(changes);
     let stored = read::cells(connection, schema, table, &keys).await?;
@@ -177,14 +204,14 @@ pub async fn verify(
             }
         }
     }
-    let rest_now = fingerprints(connection, schema, table, changes).await?;
-    match keys.iter().find(|key| rest.get(*key) != rest_now.get(*key)) {
-        Some(key) => Err(differs(table, key, "another column")),
-        None => Ok(stored),
-    }
+    let rest_now = verification
+        .fingerprints(connection, schema, table, changes)
+        .await?;
+    verification.compare(schema, table, changes, rest, &rest_now)?;
+    Ok(stored)
 }
 
-fn differs(table: &SiteTable, key: &str, column: &str) -> Failure {
+pub(super) fn differs(table: &SiteTable, key: &str, column: &str) -> Failure {
     Failure::new(
         Kind::Error,
         format!(
@@ -196,53 +223,12 @@ fn differs(table: &SiteTable, key: &str, column: &str) -> Failure {
     .hint(LOOK_FOR_A_TRIGGER)
 }
 
-fn keys(changes: &[Change]) -> Vec<String> {
+pub(super) fn keys(changes: &[Change]) -> Vec<String> {
     changes.iter().map(|change| change.key.clone()).collect()
 }
 
-const FINGERPRINTS: &str = r"
-SELECT t.{key},
-       pg_catalog.encode(pg_catalog.sha256(
-           pg_catalog.convert_to(ROW({rest})::pg_catalog.text, 'UTF8')), 'hex')
-FROM {table} AS t WHERE t.{key} {=} ANY ($1)";
-
-/// A fingerprint, by key, of all columns of the rows of `changes` that name no servers, as far as
-/// this role may read them. Of whole rows there is none: nothing of them is left, or all is compared.
-///
-/// # Errors
-///
-/// What the server said.
-pub async fn fingerprints(
-    connection: &mut PgConnection,
-    schema: &Schema,
-    table: &'static SiteTable,
-    changes: &[Change],
-) -> Result<BTreeMap<String, String>, Failure> {
-    let columns = schema.columns_beside(table).into_iter();
-    let mut rest: Vec<String> = columns.map(|c| format!("t.{}", ident(c))).collect();
-    rest.extend(beside_paths(table));
-    if rest.is_empty() || changes.is_empty() || table.each().is_some() {
-        return Ok(BTreeMap::new());
-    }
-    let sql = schema.statement(
-        FINGERPRINTS,
-        &[
-            ("{key}", ident(table.key)),
-            ("{rest}", rest.join(", ")),
-            ("{table}", relation(table.table)),
-        ],
-    );
-    let rows: Vec<(String, String)> = sqlx::query_as(sql)
-        .persistent(false)
-        .bind(keys(changes))
-        .fetch_all(connection)
-        .await
-        .map_err(failed("read the rows' other columns"))?;
-    Ok(rows.into_iter().collect())
-}
-
 /// The SQL that yields what is in a column besides the places in it.
-fn beside_paths(table: &SiteTable) -> Option<String> {
+pub(super) fn beside_paths(table: &SiteTable) -> Option<String> {
     let mut within = table
         .sites
         .iter()
@@ -264,9 +250,9 @@ async fn update(
     columns: &[(&str, &ColumnChange)],
 ) -> Result<usize, Failure> {
     let new = match site.shape {
-        Shape::TextArray => NEW_TEXT_ARRAY,
-        Shape::JsonKeys => NEW_JSON_KEYS,
-        Shape::JsonArray | Shape::JsonTools => NEW_JSON,
+        Shape::TextArray => array_bounds::KEPT.replace("{array}", NEW_TEXT_ARRAY),
+        Shape::JsonKeys => NEW_JSON_KEYS.to_owned(),
+        Shape::JsonArray | Shape::JsonTools => NEW_JSON.to_owned(),
         // Written as a whole, and nothing within it.
         Shape::Rows { .. } => return Ok(0),
     };

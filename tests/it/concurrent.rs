@@ -85,17 +85,56 @@ fn a_locked_row_makes_it_busy_within_the_lock_timeout() {
     }
     let database = rows(3);
     let before = database.permission_rows();
-    let lock = r#"SELECT FROM "LiteLLM_ObjectPermissionTable"
+    let lock = r#"SET application_name = 'proxy 7';
+                  SELECT FROM "LiteLLM_ObjectPermissionTable"
                   WHERE "object_permission_id" = 'p-2' FOR UPDATE"#;
     let started = Instant::now();
     while_open(&database, lock, || {
         run_on(database.url(), &["fix", "--yes", "--lock-timeout", "1"])
             .exits(6)
-            .says("somebody else keeps a permission row locked")
+            .says("keeps row p-2 of \"LiteLLM_ObjectPermissionTable\" locked")
+            .says("(proxy 7) keeps row p-2")
     });
     // Not a measurement: a wait without limit would be found by this.
     assert!(started.elapsed() < Duration::from_mins(1));
     assert_eq!(database.permission_rows(), before);
+}
+
+#[test]
+fn who_keeps_a_lock_is_told_as_far_as_it_can_be_seen() {
+    if concurrent_server("who keeps a lock").is_none() {
+        return;
+    }
+    let database = rows(3);
+    let busy = |url: &str| run_on(url, &["fix", "--yes", "--lock-timeout", "1"]).exits(6);
+    let name = "SET application_name = 'proxy 8'; ";
+    let lock = |how: &str| {
+        format!(
+            r#"{name} SELECT FROM "LiteLLM_ObjectPermissionTable"
+               WHERE "object_permission_id" = 'p-3' {how}"#
+        )
+    };
+    // Two that share a row are told by one of them.
+    while_open(&database, &lock("FOR KEY SHARE"), || {
+        while_open(&database, &lock("FOR SHARE"), || {
+            busy(database.url()).says("(proxy 8) keeps row p-3 of")
+        })
+    });
+    // Who locked a row is in a column that a role needs the whole table for.
+    let role = crate::connection::role(&database, "least");
+    let url = crate::connection::url_of(&database, &role, "s3cret");
+    crate::connection::grant_what_is_asked(&database, &url, &["fix", "--yes"]);
+    while_open(&database, &lock("FOR UPDATE"), || {
+        busy(&url).says("somebody else keeps row p-3 of")
+    });
+    let table = format!(r#"{name} LOCK TABLE "LiteLLM_TeamTable""#);
+    while_open(&database, &table, || {
+        busy(database.url()).says("(proxy 8) keeps table \"LiteLLM_TeamTable\" locked")
+    });
+    let table = format!(r#"{name} LOCK TABLE "LiteLLM_ObjectPermissionTable" IN SHARE MODE"#);
+    while_open(&database, &table, || {
+        busy(database.url()).says("(proxy 8) keeps table \"LiteLLM_ObjectPermissionTable\" locked")
+    });
 }
 
 #[test]
@@ -111,7 +150,7 @@ fn a_second_run_is_told_of_the_first() {
     while_open(&database, &lock, || {
         run_on(database.url(), &["fix", "--yes"])
             .exits(6)
-            .says("another run of mcp-prune")
+            .says("another run of mcp-prune is repairing this database: process ")
     });
     run_on(database.url(), &["fix", "--yes"]).exits(0);
 }
@@ -237,7 +276,7 @@ fn nobody_else_is_cancelled_for_a_deadlock() {
     other.execute("COMMIT");
     ended(child)
         .exits(6)
-        .says("somebody else keeps a permission row locked");
+        .says("keeps row p-999 of \"LiteLLM_ObjectPermissionTable\" locked");
     run_on(database.url(), &["fix", "--yes"]).exits(0);
     for row in ["p-1", "p-999"] {
         let stored = database.texts(&format!(

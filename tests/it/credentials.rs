@@ -800,3 +800,56 @@ fn what_could_not_be_put_back_is_not_deleted() {
         assert_eq!(database.credential_rows(), before);
     }
 }
+
+#[test]
+fn what_is_put_back_stays_out_of_the_servers_log_or_the_operator_is_told() {
+    let Some(server) = concurrent_server("the server's log") else {
+        return;
+    };
+    let Some(folder) = &server.tls else {
+        return crate::server::skip("the server's log", "needs a private cluster");
+    };
+    let database = company();
+    let secret = format!("s3cret of {}", database.name());
+    database.execute(&format!(
+        r#"INSERT INTO "LiteLLM_MCPUserCredentials" ("id", "user_id", "server_id", "credential_b64")
+           VALUES ('c-9', 'dee', '{GONE}', '{secret}')"#
+    ));
+    let role = role(&database, "writer");
+    database.execute(&format!(
+        "GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}"
+    ));
+    let least = url_of(&database, &role, "s3cret");
+    let files = Folder::new();
+    let logged = || fs::read_to_string(folder.join("server.log")).unwrap();
+    let undo = |url: &str, of: &str| {
+        let undo = run_on(url, &["undo", "--yes", of, "--no-journal"]).exits(0);
+        assert!(!undo.to_string().contains(&secret), "{undo}");
+        undo
+    };
+    for (setting, value) in [
+        ("log_statement", "all"),
+        ("log_min_duration_statement", "0"),
+    ] {
+        let name = database.name();
+        database.execute(&format!("ALTER DATABASE {name} SET {setting} = '{value}'"));
+        let journal = files.file(setting);
+        delete(&database, &journal, &[]).exits(0);
+        let told = undo(database.url(), &journal);
+        assert!(!told.stderr.contains("server's log"), "{told}");
+        assert!(!logged().contains(&secret), "{setting}");
+        database.execute(&format!("ALTER DATABASE {name} RESET {setting}"));
+    }
+    let name = database.name();
+    database.execute(&format!("ALTER DATABASE {name} SET log_statement = 'mod'"));
+    let journal = files.file("least");
+    delete(&database, &journal, &[]).exits(0);
+    undo(&least, &journal)
+        .says("may get into the server's log, by its setting log_statement")
+        .says("log_parameter_max_length");
+    database.execute(&format!("ALTER DATABASE {name} RESET log_statement"));
+    let journal = files.file("quiet");
+    delete(&database, &journal, &[]).exits(0);
+    let told = undo(&least, &journal);
+    assert!(!told.stderr.contains("server's log"), "{told}");
+}

@@ -44,7 +44,7 @@ fn has(ran: &Ran, name: &str, status: &str, found: &str) -> Value {
     check
 }
 
-const NAMES: [&str; 13] = [
+const NAMES: [&str; 14] = [
     "connection",
     "server",
     "encryption",
@@ -54,6 +54,7 @@ const NAMES: [&str; 13] = [
     "privileges-scan",
     "privileges-fix",
     "row-level-security",
+    "triggers",
     "lock",
     "size",
     "config-servers",
@@ -178,6 +179,7 @@ fn a_schema_that_is_not_litellms_fails_and_what_needs_it_is_skipped() {
         "privileges-scan",
         "privileges-fix",
         "row-level-security",
+        "triggers",
         "size",
     ] {
         has(&ran, name, "skipped", "not checked: needs LiteLLM's tables");

@@ -29,11 +29,22 @@ const MIDWAY: &str = r#"
 CREATE TRIGGER gate AFTER UPDATE ON "LiteLLM_ObjectPermissionTable" FOR EACH ROW
     WHEN (NEW."object_permission_id" = 'p-999') EXECUTE FUNCTION gate()"#;
 
-/// Stops `fix` within its `COMMIT`.
-const AT_COMMIT: &str = r#"
+/// Stops `fix` once all is written, where it does what is deferred to the commit.
+const DEFERRED: &str = r#"
 CREATE CONSTRAINT TRIGGER gate AFTER UPDATE ON "LiteLLM_ObjectPermissionTable"
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
     WHEN (NEW."object_permission_id" = 'p-999') EXECUTE FUNCTION gate()"#;
+
+/// Stops `fix` within its `COMMIT`: what is deferred defers something once more.
+const AT_COMMIT: &str = r#"
+CREATE TABLE late ();
+CREATE FUNCTION again() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN SET CONSTRAINTS ALL DEFERRED; INSERT INTO late DEFAULT VALUES; RETURN NEW; END $$;
+CREATE CONSTRAINT TRIGGER gate AFTER INSERT ON late
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION gate();
+CREATE CONSTRAINT TRIGGER again AFTER UPDATE ON "LiteLLM_ObjectPermissionTable"
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
+    WHEN (NEW."object_permission_id" = 'p-999') EXECUTE FUNCTION again()"#;
 
 /// What a gate does: it waits until the test opens it.
 const WAITS: &str = "PERFORM pg_advisory_xact_lock(7);";
@@ -451,23 +462,39 @@ fn a_full_disk_stops_everything() {
     }
 }
 
-// Only in the middle: PostgreSQL stops the clock before a COMMIT does its work.
 #[test]
-fn a_statement_that_takes_too_long_leaves_everything_as_it_was() {
-    let Some(company) = Company::new("a statement that takes too long") else {
+fn a_signal_ends_what_is_deferred_to_the_commit() {
+    let Some(company) = Company::new("a signal during what is deferred") else {
         return;
     };
-    let gate = company.shut_gate(MIDWAY);
-    run(&mut company.fix(company.database.url(), &["--statement-timeout", "1"]))
-        .exits(1)
-        .says("raise --statement-timeout");
+    let gate = company.shut_gate(DEFERRED);
+    let fix = company.start_fix_up_to_the_gate();
+    send("TERM", &fix);
+    ended(fix).exits(143).says("nothing was written");
+    company.wait_until_left();
     drop(gate);
     company.is_as_before(Journal::Removed);
 }
 
+// PostgreSQL stops the clock before a COMMIT does its work, so what is deferred is done before.
+#[test]
+fn a_statement_that_takes_too_long_leaves_everything_as_it_was() {
+    for trigger in [MIDWAY, DEFERRED] {
+        let Some(company) = Company::new("a statement that takes too long") else {
+            return;
+        };
+        let gate = company.shut_gate(trigger);
+        run(&mut company.fix(company.database.url(), &["--statement-timeout", "1"]))
+            .exits(1)
+            .says("raise --statement-timeout");
+        drop(gate);
+        company.is_as_before(Journal::Removed);
+    }
+}
+
 #[test]
 fn a_serialization_failure_is_tried_again() {
-    for trigger in [MIDWAY, AT_COMMIT] {
+    for trigger in [MIDWAY, DEFERRED, AT_COMMIT] {
         let Some(company) = Company::new("a serialization failure") else {
             return;
         };

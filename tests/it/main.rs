@@ -2,6 +2,7 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::disallowed_methods,
     clippy::print_stdout,
     reason = "a test that panics has failed, and one that is skipped says so"
 )]
@@ -14,9 +15,11 @@ mod credentials;
 mod doctor;
 #[cfg(feature = "embedded")]
 mod embedded;
+mod encodings;
 mod faults;
 mod fixtures;
 mod formats;
+mod hostile_schema;
 mod kit;
 mod litellm_schema;
 mod metrics;

@@ -202,6 +202,15 @@ impl Server {
         format!("{}/{database}", self.address)
     }
 
+    /// Makes a database of that encoding with the tables of `fixtures/schema.sql` in it.
+    pub(crate) fn create_encoded(&self, encoding: &str) -> TestDatabase {
+        let template = format!("template0 ENCODING '{encoding}' LOCALE 'C'");
+        let database = self.create(Some(&template));
+        let schema = crate::program::repository("fixtures/schema.sql");
+        database.load(&std::fs::read_to_string(schema).unwrap());
+        database
+    }
+
     /// Makes a database, of a template where one is named.
     pub(crate) fn create(&self, template: Option<&str>) -> TestDatabase {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);

@@ -1,0 +1,79 @@
+//! Keeps the bounds of arrays. PostgreSQL's arrays need not begin at element 1, and one that LiteLLM reads
+//! as any other is given back as it was.
+
+use sqlx::PgConnection;
+
+use super::decode::{self, TableColumn};
+use super::read::value;
+use super::schema::Schema;
+use super::sql::{failed, ident, relation};
+use crate::failure::{Failure, Kind};
+use crate::litellm::sites::{Shape, Site, SiteTable};
+use crate::repair::changeset::ColumnChange;
+
+/// A new array of text with the lower bound of the one in its place. An empty array has no bounds.
+///
+/// Source: PostgreSQL 17 manual, section 8.15.6, "Array Input and Output Syntax".
+pub(super) const KEPT: &str = "
+CASE WHEN pg_catalog.array_lower({value}, 1) {<>} 1
+          AND pg_catalog.jsonb_array_length(c.value::pg_catalog.jsonb) {>} 0
+     THEN pg_catalog.format('[%s:%s]=%s', pg_catalog.array_lower({value}, 1),
+              pg_catalog.array_lower({value}, 1)::pg_catalog.int8 {+}
+              pg_catalog.jsonb_array_length(c.value::pg_catalog.jsonb) {-} 1,
+              ({array})::pg_catalog.text)::pg_catalog.text[]
+     ELSE {array} END";
+
+const ELSEWHERE: &str = "
+SELECT t.{key}, pg_catalog.array_lower({value}, 1)
+FROM {table} AS t
+WHERE t.{key} {=} ANY ($1)
+      AND pg_catalog.array_lower({value}, 1) {<>} 1
+LIMIT 1";
+
+/// Refuses to empty an array that does not begin at element 1: filled again, it would begin there.
+pub(super) async fn refuse_to_lose(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    table: &'static SiteTable,
+    site: &Site,
+    columns: &[(&str, &ColumnChange)],
+) -> Result<(), Failure> {
+    let emptied = columns
+        .iter()
+        .filter(|(_, column)| column.after.is_empty() && !column.before.is_empty());
+    let emptied: Vec<&str> = emptied.map(|(key, _)| *key).collect();
+    if site.shape != Shape::TextArray || emptied.is_empty() {
+        return Ok(());
+    }
+    let fragments = [
+        ("{value}", value(site)),
+        ("{key}", ident(table.key)),
+        ("{table}", relation(table.table)),
+    ];
+    let found = sqlx::query(schema.statement(ELSEWHERE, &fragments))
+        .persistent(false)
+        .bind(emptied)
+        .fetch_optional(connection)
+        .await
+        .map_err(failed("read where arrays begin"))?;
+    let Some(row) = found else {
+        return Ok(());
+    };
+    let key: String = decode::read(&row, 0, TableColumn(table.table, table.key))?;
+    let lower: i32 = decode::read(&row, 1, TableColumn(table.table, site.column))?;
+    Err(Failure::new(
+        Kind::Refused,
+        format!(
+            "{} begins at element {lower} in row {key}; emptied, undo could not give it back so",
+            TableColumn(table.table, site.column)
+        ),
+    )
+    .hint(format!(
+        "have it begin at 1, which is the same to LiteLLM: UPDATE {} SET {column} = {column}[:] \
+         WHERE {} = '{}';",
+        ident(table.table),
+        ident(table.key),
+        key.replace('\'', "''"),
+        column = ident(site.column),
+    )))
+}

@@ -1,0 +1,203 @@
+//! Tells who holds a lock that is in the way, as far as the server lets this role see it. Only ever said
+//! beside a failure, so what cannot be told is left out.
+
+use std::fmt;
+
+use sqlx::postgres::PgRow;
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+
+use super::decode;
+use super::schema::Schema;
+use super::sql::{ident, relation, statement};
+use crate::failure::Failure;
+use crate::litellm::sites::SiteTable;
+
+/// A session that holds a lock.
+#[derive(Debug)]
+pub(super) struct Holder {
+    /// The server's process; none of a prepared transaction.
+    process: Option<i32>,
+    application: Option<String>,
+}
+
+/// `process 4711 (psql)`.
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.process, self.application.as_deref()) {
+            (None, _) => f.write_str("a prepared transaction"),
+            (Some(pid), Some(name)) if !name.is_empty() => write!(f, "process {pid} ({name})"),
+            (Some(pid), _) => write!(f, "process {pid}"),
+        }
+    }
+}
+
+// pg_locks shows the two halves of a lock's 64-bit key (PostgreSQL 17 manual, 52.12, "pg_locks").
+const ADVISORY: &str = "
+SELECT l.pid, a.application_name::pg_catalog.text
+FROM pg_catalog.pg_locks AS l
+LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid {=} l.pid
+WHERE l.locktype {=} 'advisory' AND l.granted
+      AND l.objsubid {=} 1
+      AND l.database {=} (
+          SELECT d.oid FROM pg_catalog.pg_database AS d
+          WHERE d.datname {=} pg_catalog.current_database())
+      AND ((l.classid::pg_catalog.int8 {<<} 32)
+           {|} l.objid::pg_catalog.int8) {=} $1
+LIMIT 1";
+
+const TABLES: &str = r#"
+SELECT l.pid, a.application_name::pg_catalog.text, c.relname::pg_catalog.text
+FROM pg_catalog.pg_locks AS l
+JOIN pg_catalog.pg_class AS c ON c.oid {=} l.relation
+LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid {=} l.pid
+WHERE l.locktype {=} 'relation' AND l.granted
+      AND l.pid {<>} pg_catalog.pg_backend_pid()
+      AND l.database {=} (
+          SELECT d.oid FROM pg_catalog.pg_database AS d
+          WHERE d.datname {=} pg_catalog.current_database())
+      AND c.relname {=} ANY ($1)
+      AND (l.mode {=} 'AccessExclusiveLock'
+           OR c.relname {=} $2
+              AND l.mode {=} ANY (
+                  ARRAY['ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock']))
+ORDER BY c.relname {=} $2 DESC, c.relname
+LIMIT 1"#;
+
+const THERE: &str = r#"
+SELECT t.{key} FROM {table} AS t WHERE t.{key} {=} ANY ($1)
+ORDER BY t.{key} COLLATE pg_catalog."C""#;
+
+const FREE: &str = r"
+SELECT t.{key} FROM {table} AS t WHERE t.{key} {=} ANY ($1)
+FOR UPDATE OF t SKIP LOCKED";
+
+// A row that is locked names the transaction that locked it, or a group of several.
+const OF_ROW: &str = r"
+SELECT l.pid, a.application_name::pg_catalog.text
+FROM {table} AS t {members}
+JOIN pg_catalog.pg_locks AS l
+     ON l.locktype {=} 'transactionid' AND l.granted
+     AND l.transactionid {=} {transaction}
+LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid {=} l.pid
+WHERE t.{key} {=} $1
+LIMIT 1";
+
+/// Says who holds the lock that one run at a time holds.
+pub(super) async fn of_advisory_lock(connection: &mut PgConnection, key: i64) -> String {
+    let query = sqlx::query(statement(ADVISORY)).persistent(false).bind(key);
+    let row = query.fetch_optional(connection).await.ok().flatten();
+    let holder = row.and_then(|row| holder(&row).ok());
+    holder.map_or_else(
+        || "it has ended by now, or this role cannot see it".to_owned(),
+        |holder| holder.to_string(),
+    )
+}
+
+/// Says who keeps `table`, or one of those that are read with it, locked as a whole; `None` where nobody is
+/// seen to.
+pub(super) async fn of_tables(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    table: &'static SiteTable,
+) -> Option<String> {
+    let query = sqlx::query(statement(TABLES))
+        .persistent(false)
+        .bind(schema.table_names())
+        .bind(table.table);
+    let row = query.fetch_optional(connection).await.ok().flatten()?;
+    let name: String = decode::read(&row, 2, "the name of a table").ok()?;
+    let holder = holder(&row).ok()?;
+    Some(format!("{holder} keeps table \"{name}\" locked"))
+}
+
+/// Says which of the rows with the given keys somebody else keeps locked, and who.
+///
+/// A lock that is not waited for leaves no trace of who holds it, so the rows are asked for once more, and
+/// the first that is not to be had tells by the transaction in it.
+pub async fn of_rows(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    table: &'static SiteTable,
+    keys: &[String],
+) -> String {
+    let somebody = || format!("somebody else keeps a row of \"{}\" locked", table.table);
+    let Some(locked) = first_locked(connection, schema, table, keys).await else {
+        return somebody();
+    };
+    let row = format!("row {locked} of \"{}\"", table.table);
+    let plain = [("{members}", ""), ("{transaction}", "t.xmax")];
+    let group = [
+        (
+            "{members}",
+            "CROSS JOIN LATERAL pg_catalog.pg_get_multixact_members(t.xmax) AS m",
+        ),
+        ("{transaction}", "m.xid"),
+    ];
+    for of in [plain, group] {
+        let of = of.map(|(name, sql)| (name, sql.to_owned()));
+        let names = [
+            ("{key}", ident(table.key)),
+            ("{table}", relation(table.table)),
+        ];
+        let sql = schema.statement(OF_ROW, &[&of[..], &names].concat());
+        let rows = attempt(connection, sql, &[locked.clone()], Keys::One).await;
+        let holder = rows.first().and_then(|row| holder(row).ok());
+        if let Some(holder) = holder {
+            return format!("{holder} keeps {row} locked");
+        }
+    }
+    format!("somebody else keeps {row} locked")
+}
+
+async fn first_locked(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    table: &'static SiteTable,
+    keys: &[String],
+) -> Option<String> {
+    let names = [
+        ("{key}", ident(table.key)),
+        ("{table}", relation(table.table)),
+    ];
+    let key = |row: &PgRow| decode::read(row, 0, "the key of a row").ok();
+    let there = attempt(connection, schema.statement(THERE, &names), keys, Keys::All).await;
+    let free = attempt(connection, schema.statement(FREE, &names), keys, Keys::All).await;
+    let free: Vec<String> = free.iter().filter_map(key).collect();
+    let mut there = there.iter().filter_map(key);
+    there.find(|key: &String| !free.contains(key))
+}
+
+/// How the keys are bound.
+#[derive(Clone, Copy)]
+enum Keys {
+    All,
+    One,
+}
+
+/// Runs a query under a savepoint that is undone; nothing where it fails.
+async fn attempt(
+    connection: &mut PgConnection,
+    sql: AssertSqlSafe<String>,
+    keys: &[String],
+    bound: Keys,
+) -> Vec<PgRow> {
+    let Ok(mut savepoint) = connection.begin().await else {
+        return Vec::new();
+    };
+    let query = sqlx::query(sql).persistent(false);
+    let query = match bound {
+        Keys::All => query.bind(keys),
+        Keys::One => query.bind(keys.first()),
+    };
+    let rows = query.fetch_all(&mut *savepoint).await;
+    // Where even that fails the transaction ends, and with it the run.
+    let _ = savepoint.rollback().await;
+    rows.unwrap_or_default()
+}
+
+fn holder(row: &PgRow) -> Result<Holder, Failure> {
+    Ok(Holder {
+        process: decode::read(row, 0, "the process of a session")?,
+        application: decode::read(row, 1, "the application of a session")?,
+    })
+}

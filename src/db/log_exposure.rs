@@ -1,0 +1,87 @@
+//! Keeps the parameters of statements out of the server's log, where PostgreSQL allows it: rows that are put
+//! back hold secrets.
+
+use sqlx::{Connection as _, PgConnection};
+
+use super::decode;
+use super::sql::{failed, statement};
+use crate::failure::Failure;
+
+const DOING: &str = "keep parameters out of the server's log";
+
+/// Settings by which a server logs parameters, or the row that a statement failed over, and the value that
+/// it does not with. Only a superuser may set most of them, or from PostgreSQL 15 on whoever has been granted
+/// it; a server has those that it or an extension of it knows.
+///
+/// Source: PostgreSQL 17 manual, sections 19.8, "Error Reporting and Logging", and F.3, "auto_explain";
+/// pgAudit's README.
+const SETTINGS: [(&str, &str); 5] = [
+    ("log_parameter_max_length_on_error", "0"),
+    ("log_parameter_max_length", "0"),
+    ("log_error_verbosity", "terse"),
+    ("auto_explain.log_parameter_max_length", "0"),
+    ("pgaudit.log_parameter", "off"),
+];
+
+const SET: &str = "
+SELECT pg_catalog.set_config(s.name, $2, true) FROM pg_catalog.pg_settings AS s
+WHERE s.name {=} $1 AND s.setting {<>} $2";
+
+// Until PostgreSQL 12 nothing limits parameters in the log, and until 15 auto_explain logs none.
+const LOGGING: &str = "
+WITH s (name, setting) AS (SELECT s.name, s.setting FROM pg_catalog.pg_settings AS s)
+SELECT s.name FROM s
+WHERE NOT EXISTS (SELECT FROM s AS m
+                  WHERE m.name {=} 'log_parameter_max_length'
+                        AND m.setting {=} '0')
+      AND CASE s.name
+          WHEN 'log_statement' THEN s.setting {=} ANY (ARRAY['mod', 'all'])
+          WHEN 'log_min_duration_statement' THEN s.setting {<>} '-1'
+          WHEN 'log_min_duration_sample' THEN s.setting {<>} '-1'
+          WHEN 'log_transaction_sample_rate' THEN s.setting {<>} '0'
+          ELSE false END
+UNION ALL
+SELECT s.name FROM s
+WHERE s.name {=} 'auto_explain.log_min_duration'
+      AND s.setting {<>} '-1'
+      AND EXISTS (SELECT FROM s AS m
+                  WHERE m.name {=} 'auto_explain.log_parameter_max_length'
+                        AND m.setting {<>} '0')
+UNION ALL
+SELECT s.name FROM s
+WHERE s.name {=} 'pgaudit.log_parameter'
+      AND s.setting {=} 'on'
+ORDER BY 1";
+
+/// Has the server log no parameters until the transaction ends, as far as this role may say so; returns the
+/// settings by which it may log them all the same.
+///
+/// # Errors
+///
+/// What the server said.
+pub async fn limit(connection: &mut PgConnection) -> Result<Vec<String>, Failure> {
+    for (name, value) in SETTINGS {
+        // A savepoint, so that only this statement is undone where this role may not.
+        let mut savepoint = connection.begin().await.map_err(failed(DOING))?;
+        let set = sqlx::query(statement(SET))
+            .persistent(false)
+            .bind(name)
+            .bind(value)
+            .execute(&mut *savepoint)
+            .await;
+        match set {
+            Ok(_) => savepoint.commit().await.map_err(failed(DOING))?,
+            Err(error) if error.as_database_error().is_some() => {
+                savepoint.rollback().await.map_err(failed(DOING))?;
+            }
+            Err(error) => return Err(failed(DOING)(error)),
+        }
+    }
+    let rows = sqlx::raw_sql(statement(LOGGING))
+        .fetch_all(connection)
+        .await
+        .map_err(failed(DOING))?;
+    rows.iter()
+        .map(|row| decode::read(row, 0, "the name of a setting"))
+        .collect()
+}

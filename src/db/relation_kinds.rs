@@ -1,0 +1,79 @@
+//! Finds what stands where a table is expected: views, materialized views and foreign tables, and columns
+//! that compare other texts as equal.
+//!
+//! Rows behind a view may be hidden or have no lock, and an owner that is not seen would make a
+//! permission row look as if nobody had it.
+
+// Appended to the statement that reads the columns. A view with the link is one of LiteLLM's own
+// (`LiteLLM_VerificationTokenView` selects all of the keys) where every link that it reads is of a relation in
+// the same schema, which is judged itself. Any other holds links that are seen nowhere else, as a
+// foreign table does.
+//
+// A collation that is not deterministic came with PostgreSQL 12, so the column is asked for by JSON.
+pub(super) const OTHER_RELATIONS: &str = r#"
+UNION ALL
+SELECT n.nspname::pg_catalog.text, c.relname::pg_catalog.text, NULL,
+       CASE c.relkind WHEN 'v' THEN 'a view' WHEN 'm' THEN 'a materialized view'
+                      ELSE 'a foreign table' END,
+       l.has_link AND (c.relkind {=} 'f' OR coalesce((
+           SELECT NOT pg_catalog.bool_and(b.relnamespace {=} c.relnamespace)
+           FROM pg_catalog.pg_rewrite AS r
+           JOIN pg_catalog.pg_depend AS d
+                ON d.classid {=} 'pg_catalog.pg_rewrite'::pg_catalog.regclass
+                AND d.objid {=} r.oid
+                AND d.refclassid {=} 'pg_catalog.pg_class'::pg_catalog.regclass
+           JOIN pg_catalog.pg_class AS b ON b.oid {=} d.refobjid
+           JOIN pg_catalog.pg_attribute AS ba
+                ON ba.attrelid {=} b.oid
+                AND ba.attnum {=} d.refobjsubid
+           WHERE r.ev_class {=} c.oid
+                 AND b.oid {<>} c.oid
+                 AND ba.attname {=} $3), true)),
+       NULL, NULL, NULL, NULL, NULL
+FROM pg_catalog.pg_class AS c
+JOIN pg_catalog.pg_namespace AS n ON n.oid {=} c.relnamespace
+CROSS JOIN LATERAL (
+    SELECT EXISTS (SELECT FROM pg_catalog.pg_attribute AS a
+                   WHERE a.attrelid {=} c.oid AND NOT a.attisdropped
+                         AND a.attname {=} $3)) AS l (has_link)
+WHERE n.nspname {=} $1
+      AND c.relkind {=} ANY (ARRAY['v', 'm', 'f']::pg_catalog."char"[])
+      AND (c.relname {=} ANY ($2) OR l.has_link)
+UNION ALL
+SELECT n.nspname::pg_catalog.text, c.relname::pg_catalog.text, a.attname::pg_catalog.text,
+       co.collname::pg_catalog.text, NULL, NULL, NULL, NULL, NULL, NULL
+FROM pg_catalog.pg_class AS c
+JOIN pg_catalog.pg_namespace AS n ON n.oid {=} c.relnamespace
+JOIN pg_catalog.pg_attribute AS a
+     ON a.attrelid {=} c.oid AND a.attnum {>} 0
+     AND NOT a.attisdropped
+JOIN pg_catalog.pg_collation AS co ON co.oid {=} a.attcollation
+WHERE n.nspname {=} $1 AND c.relname {=} ANY ($2)
+      AND co.collprovider {=} 'i'
+      AND (pg_catalog.to_jsonb(co) {->>} 'collisdeterministic')
+          {=} 'false'"#;
+
+/// What the catalog tells beside the columns of tables.
+#[derive(Debug)]
+pub(super) enum Oddity {
+    /// A foreign key that leads from this schema, table and column to permission rows.
+    ForeignKey(String, String, String),
+    /// A relation that is no table.
+    Relation {
+        /// Its name.
+        name: String,
+        /// What it is, with its article.
+        kind: String,
+        /// Whether it may link to permission rows that nothing else here links to.
+        links: bool,
+    },
+    /// A column whose collation takes different texts for equal.
+    Collation {
+        /// The table.
+        table: String,
+        /// The column.
+        column: String,
+        /// The collation.
+        collation: String,
+    },
+}

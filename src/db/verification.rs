@@ -1,0 +1,362 @@
+//! The proof that what was written is what is committed, whatever the database does by itself.
+//!
+//! Each chunk of rows is compared when it has been written. A trigger may change its rows later: with
+//! another chunk, or at the commit where it is deferred. So the deferred ones are fired before the
+//! commit, where they also have `statement_timeout` over them as a `COMMIT` has not, and every row is
+//! looked at once more.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sqlx::{AssertSqlSafe, PgConnection};
+
+use super::decode;
+use super::schema::Schema;
+use super::side_effects::SideEffects;
+use super::sql::{failed, failed_over_secrets, ident, relation};
+use super::write::{beside_paths, differs, keys};
+use crate::failure::{Failure, Kind};
+use crate::litellm::sites::SiteTable;
+use crate::repair::changeset::Change;
+
+/// The rows written so far, as they were when they were compared.
+#[derive(Debug)]
+pub struct Verification {
+    effects: SideEffects,
+    parts: Vec<Part>,
+    /// Tables, and columns that name no servers and that a trigger changed.
+    changed: BTreeSet<(&'static str, String)>,
+}
+
+/// Rows of one table by key, each with a digest of all that may not change any more.
+#[derive(Debug)]
+struct Part {
+    table: &'static SiteTable,
+    rows: Vec<(String, u64)>,
+}
+
+/// What a row holds beside what names servers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fingerprint {
+    /// A digest of everything that no trigger may change.
+    rest: String,
+    /// A digest of each column that tells when, how often or by whom the row was written.
+    bookkeeping: Vec<String>,
+}
+
+/// The fingerprints of rows, by key.
+pub type Fingerprints = BTreeMap<String, Fingerprint>;
+
+const FINGERPRINTS: &str = r"
+SELECT t.{key}, {rest}, ARRAY[{bookkeeping}]::pg_catalog.text[]
+FROM {table} AS t WHERE t.{key} {=} ANY ($1)";
+
+// Of columns, as one text.
+const DIGEST: &str = "
+pg_catalog.encode(pg_catalog.sha256(
+    pg_catalog.convert_to(ROW({columns})::pg_catalog.text, 'UTF8')), 'hex')";
+
+// Of all rows of a server, whatever their order.
+const ROWS_OF_SERVERS: &str = "
+SELECT t.{key}, pg_catalog.to_hex(pg_catalog.bit_xor(pg_catalog.hashtextextended(
+    ROW({columns})::pg_catalog.text, 0)))
+FROM {table} AS t WHERE t.{key} {=} ANY ($1) GROUP BY t.{key}";
+
+impl Verification {
+    /// Begins a proof in a database that does `effects` by itself.
+    #[must_use]
+    pub fn new(effects: SideEffects) -> Self {
+        Self {
+            effects,
+            parts: Vec::new(),
+            changed: BTreeSet::new(),
+        }
+    }
+
+    /// What the database does by itself.
+    #[must_use]
+    pub fn effects(&self) -> &SideEffects {
+        &self.effects
+    }
+
+    /// Tables, and their columns that name no servers and that a trigger changed.
+    #[must_use]
+    pub fn changed(&self) -> &BTreeSet<(&'static str, String)> {
+        &self.changed
+    }
+
+    /// Reads the fingerprint, by key, of the rows of `changes`: of all columns that name no servers, as
+    /// far as this role may read them, and that the server does not compute itself. Of whole rows there
+    /// is none: nothing of them is left, or all is compared.
+    ///
+    /// # Errors
+    ///
+    /// What the server said.
+    pub async fn fingerprints(
+        &self,
+        connection: &mut PgConnection,
+        schema: &Schema,
+        table: &'static SiteTable,
+        changes: &[Change],
+    ) -> Result<Fingerprints, Failure> {
+        let (rest, bookkeeping) = self.columns(schema, table);
+        let mut rest: Vec<String> = rest.into_iter().map(column).collect();
+        rest.extend(beside_paths(table));
+        if (rest.is_empty() && bookkeeping.is_empty())
+            || changes.is_empty()
+            || table.each().is_some()
+        {
+            return Ok(Fingerprints::new());
+        }
+        let bookkeeping = bookkeeping.into_iter().map(|name| digest(&[column(name)]));
+        let sql = select(
+            schema,
+            FINGERPRINTS,
+            table,
+            &[
+                ("{rest}", digest(&rest)),
+                ("{bookkeeping}", bookkeeping.collect::<Vec<_>>().join(", ")),
+            ],
+        );
+        let rows: Vec<(String, String, Vec<String>)> = sqlx::query_as(sql)
+            .persistent(false)
+            .bind(keys(changes))
+            .fetch_all(connection)
+            .await
+            .map_err(failed("read the rows' other columns"))?;
+        let fingerprint = |(key, rest, bookkeeping)| (key, Fingerprint { rest, bookkeeping });
+        Ok(rows.into_iter().map(fingerprint).collect())
+    }
+
+    /// Compares the fingerprints of the rows of `changes` before and after they were written. What a trigger
+    /// has noted of when or by whom a row was written is kept to be told; anything else differs.
+    pub(super) fn compare(
+        &mut self,
+        schema: &Schema,
+        table: &'static SiteTable,
+        changes: &[Change],
+        before: &Fingerprints,
+        after: &Fingerprints,
+    ) -> Result<(), Failure> {
+        let (_, bookkeeping) = self.columns(schema, table);
+        let mut changed = BTreeSet::new();
+        for change in changes {
+            let (before, after) = match (before.get(&change.key), after.get(&change.key)) {
+                (Some(before), Some(after)) if before.rest == after.rest => (before, after),
+                (None, None) => continue,
+                _ => return Err(differs(table, &change.key, "another column")),
+            };
+            let pairs = before.bookkeeping.iter().zip(&after.bookkeeping);
+            let moved = pairs
+                .zip(&bookkeeping)
+                .filter(|((before, after), _)| before != after);
+            changed.extend(moved.map(|(_, name)| (table.table, (*name).to_owned())));
+        }
+        self.changed.extend(changed);
+        Ok(())
+    }
+
+    /// Keeps how rows are that were compared, where anything could change them later.
+    ///
+    /// # Errors
+    ///
+    /// What the server said.
+    pub async fn keep(
+        &mut self,
+        connection: &mut PgConnection,
+        schema: &Schema,
+        table: &'static SiteTable,
+        changes: &[Change],
+    ) -> Result<(), Failure> {
+        if self.effects.is_empty() || changes.is_empty() {
+            return Ok(());
+        }
+        let keys = keys(changes);
+        let mut found = self.digests(connection, schema, table, &keys).await?;
+        let rows = keys.into_iter().map(|key| {
+            let digest = found.remove(&key).unwrap_or_default();
+            (key, digest)
+        });
+        let rows = rows.collect();
+        // Of whole rows a server is written in several parts, of which the last one counts.
+        if table.each().is_some() {
+            for part in &mut self.parts {
+                let same = |key: &String| changes.iter().any(|change| change.key == *key);
+                part.rows
+                    .retain(|(key, _)| part.table != table || !same(key));
+            }
+        }
+        self.parts.push(Part { table, rows });
+        Ok(())
+    }
+
+    /// Fires what is deferred to the commit, and looks at every row once more.
+    ///
+    /// # Errors
+    ///
+    /// What the server said; an error where a row is no longer as it was compared; moved where somebody
+    /// else has put whole rows there meanwhile.
+    pub async fn settle(
+        &self,
+        connection: &mut PgConnection,
+        schema: &Schema,
+    ) -> Result<(), Failure> {
+        sqlx::raw_sql("SET CONSTRAINTS ALL IMMEDIATE")
+            .execute(&mut *connection)
+            .await
+            .map_err(failed("do what triggers have deferred to the commit"))?;
+        for part in &self.parts {
+            let keys: Vec<String> = part.rows.iter().map(|(key, _)| key.clone()).collect();
+            let now = self.digests(connection, schema, part.table, &keys).await?;
+            for (key, digest) in &part.rows {
+                if now.get(key).copied().unwrap_or_default() != *digest {
+                    return Err(match part.table.each() {
+                        None => differs(part.table, key, "one of its columns"),
+                        Some(_) => moved(part.table, key),
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads a digest of each row, of all its columns but those that a trigger may change; of whole rows
+    /// one of all rows of a server.
+    async fn digests(
+        &self,
+        connection: &mut PgConnection,
+        schema: &Schema,
+        table: &'static SiteTable,
+        keys: &[String],
+    ) -> Result<BTreeMap<String, u64>, Failure> {
+        const DOING: &str = "look at the rows that were written once more";
+        let (mut columns, _) = self.columns(schema, table);
+        columns.extend(schema.sites(table).iter().map(|site| site.column));
+        columns.sort_unstable();
+        columns.dedup();
+        let columns: Vec<String> = columns.into_iter().map(column).collect();
+        let sql = match table.each() {
+            None => select(
+                schema,
+                FINGERPRINTS,
+                table,
+                &[
+                    ("{rest}", digest(&columns)),
+                    ("{bookkeeping}", String::new()),
+                ],
+            ),
+            Some(_) => select(
+                schema,
+                ROWS_OF_SERVERS,
+                table,
+                &[("{columns}", columns.join(", "))],
+            ),
+        };
+        let rows = sqlx::query(sql)
+            .persistent(false)
+            .bind(keys)
+            .fetch_all(connection)
+            .await;
+        let rows = match table.each() {
+            None => rows.map_err(failed(DOING))?,
+            Some(_) => rows.map_err(failed_over_secrets(DOING))?,
+        };
+        let mut digests = BTreeMap::new();
+        for row in &rows {
+            let digest: &str = decode::read(row, 1, "the digest of a row")?;
+            // As much of it as tells one row from another.
+            let digest = digest.get(..16).unwrap_or(digest);
+            let digest = u64::from_str_radix(digest, 16).map_err(anyhow::Error::from)?;
+            digests.insert(decode::read(row, 0, "the key of a row")?, digest);
+        }
+        Ok(digests)
+    }
+
+    /// The columns that name no servers: those that no trigger may change, and those that tell when, how
+    /// often or by whom a row was written.
+    fn columns<'s>(
+        &self,
+        schema: &'s Schema,
+        table: &'static SiteTable,
+    ) -> (Vec<&'s str>, Vec<&'s str>) {
+        let beside = schema.columns_beside(table).into_iter();
+        let stored = beside.filter(|name| !self.effects.is_generated(table.table, name));
+        stored.partition(|name| !schema.is_bookkeeping(table.table, name))
+    }
+}
+
+/// Whether a column of that name and type tells when, how often or by whom a row was written. LiteLLM has no
+/// column that grants anything of such a type or name in the tables that a repair writes.
+pub(super) fn is_bookkeeping(name: &str, sql_type: &str) -> bool {
+    const TIMES_AND_NUMBERS: [&str; 11] = [
+        "date",
+        "time without time zone",
+        "time with time zone",
+        "timestamp without time zone",
+        "timestamp with time zone",
+        "smallint",
+        "integer",
+        "bigint",
+        "numeric",
+        "real",
+        "double precision",
+    ];
+    let is_text = ["text", "character varying", "name"].contains(&sql_type);
+    TIMES_AND_NUMBERS.contains(&sql_type) || (is_text && name.ends_with("_by"))
+}
+
+fn column(name: &str) -> String {
+    format!("t.{}", ident(name))
+}
+
+fn digest(columns: &[String]) -> String {
+    DIGEST.replace("{columns}", &columns.join(", "))
+}
+
+fn select(
+    schema: &Schema,
+    template: &'static str,
+    table: &SiteTable,
+    fragments: &[(&'static str, String)],
+) -> AssertSqlSafe<String> {
+    let names = [
+        ("{key}", ident(table.key)),
+        ("{table}", relation(table.table)),
+    ];
+    schema.statement(template, &[fragments, &names].concat())
+}
+
+fn moved(table: &SiteTable, server: &str) -> Failure {
+    let message = format!(
+        "the rows of server {server} in \"{}\" changed meanwhile",
+        table.table
+    );
+    Failure::new(Kind::Moved, message).hint("nothing was written; run it again")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_grant_something_is_no_bookkeeping() {
+        for (name, sql_type, expected) in [
+            ("updated_at", "timestamp without time zone", true),
+            ("updated_at", "timestamp with time zone", true),
+            ("version", "integer", true),
+            ("updated_by", "text", true),
+            ("updated_by", "text[]", false),
+            ("access_group_name", "text", false),
+            ("object_permission_id", "text", false),
+            ("mcp_access_groups", "text[]", false),
+            ("mcp_toolsets", "text[]", false),
+            ("mcp_tool_search_enabled", "boolean", false),
+            ("granted_by", "jsonb", false),
+        ] {
+            assert_eq!(
+                is_bookkeeping(name, sql_type),
+                expected,
+                "{name} {sql_type}"
+            );
+        }
+    }
+}

@@ -1,0 +1,516 @@
+//! Schemas that are LiteLLM's by their names alone: other types, other kinds of relations, rows without
+//! keys, and triggers and rules that change what is written.
+
+use crate::program::{Ran, run_on};
+use crate::server::TestDatabase;
+
+/// A database with two stale references of one row, and every owner of it.
+fn company() -> TestDatabase {
+    TestDatabase::with(
+        r#"INSERT INTO "LiteLLM_MCPServerTable" ("server_id", "alias") VALUES ('live', 'github');
+           INSERT INTO "LiteLLM_ObjectPermissionTable" ("object_permission_id", "mcp_servers")
+               VALUES ('p-1', ARRAY['live', 'gone']), ('p-2', ARRAY['gone', 'github']);
+           INSERT INTO "LiteLLM_TeamTable" ("team_id", "object_permission_id") VALUES ('1', 'p-1');
+           INSERT INTO "LiteLLM_VerificationToken" ("token", "object_permission_id")
+               VALUES ('2', 'p-2');"#,
+    )
+}
+
+const FIX: [&str; 4] = ["fix", "--yes", "--no-journal", "--no-config-servers"];
+
+/// Checks that every command refuses the database over `what` and that nothing was written.
+#[track_caller]
+fn is_refused(database: &TestDatabase, what: &str) {
+    let rows = |table: &str| database.texts(&format!(r#"SELECT t::text FROM "{table}" AS t"#));
+    let before = rows("LiteLLM_ObjectPermissionTable");
+    for args in [
+        &["scan", "--no-config-servers"][..],
+        &FIX,
+        &["fix", "--dry-run", "--no-config-servers"],
+    ] {
+        let ran = run_on(database.url(), args)
+            .exits(4)
+            .says(what)
+            .says("hint: ");
+        assert!(!ran.stderr.contains("panicked"), "{ran}");
+    }
+    assert_eq!(rows("LiteLLM_ObjectPermissionTable"), before);
+}
+
+#[track_caller]
+fn doctor_fails(database: &TestDatabase, what: &str) {
+    let ran: Ran = run_on(database.url(), &["doctor"]).exits(1);
+    assert!(ran.stdout.contains(what), "{what}: {ran}");
+}
+
+#[test]
+fn a_column_of_another_type_is_refused_by_its_name() {
+    for (change, what) in [
+        (
+            r#"ALTER TABLE "LiteLLM_ObjectPermissionTable"
+               ALTER "mcp_tool_permissions" TYPE json"#,
+            r#"column "mcp_tool_permissions" of "LiteLLM_ObjectPermissionTable" is of type json, not jsonb"#,
+        ),
+        (
+            r#"ALTER TABLE "LiteLLM_ObjectPermissionTable"
+               ALTER "mcp_servers" DROP DEFAULT, ALTER "mcp_servers" TYPE varchar(40)[]"#,
+            "is of type character varying[], not text[]",
+        ),
+        (
+            r#"ALTER TABLE "LiteLLM_ObjectPermissionTable" ALTER "mcp_toolsets" DROP DEFAULT,
+               ALTER "mcp_toolsets" TYPE jsonb USING '[]'"#,
+            r#"column "mcp_toolsets" of "LiteLLM_ObjectPermissionTable" is of type jsonb"#,
+        ),
+        (
+            r#"ALTER TABLE "LiteLLM_ObjectPermissionTable" ALTER "mcp_access_groups" DROP DEFAULT,
+               ALTER "mcp_access_groups" TYPE text"#,
+            r#"column "mcp_access_groups" of "LiteLLM_ObjectPermissionTable" is of type text, not text[]"#,
+        ),
+        (
+            r#"ALTER TABLE "LiteLLM_TeamTable" ALTER "team_id" TYPE int USING 1"#,
+            r#"column "team_id" of "LiteLLM_TeamTable" is of type integer, not text"#,
+        ),
+        (
+            r#"ALTER TABLE "LiteLLM_MCPServerTable" ALTER "alias" TYPE varchar(20)"#,
+            r#"column "alias" of "LiteLLM_MCPServerTable" is of type character varying, not text"#,
+        ),
+        (
+            r#"ALTER TABLE "LiteLLM_MCPServerTable" ALTER "allow_all_keys" DROP DEFAULT,
+               ALTER "allow_all_keys" TYPE int USING 0"#,
+            r#"column "allow_all_keys" of "LiteLLM_MCPServerTable" is of type integer, not boolean"#,
+        ),
+        (
+            r#"CREATE DOMAIN public.id AS text; ALTER TABLE "LiteLLM_VerificationToken"
+               ALTER "token" TYPE public.id"#,
+            r#"column "token" of "LiteLLM_VerificationToken" is of type "#,
+        ),
+        (
+            r#"ALTER TABLE "LiteLLM_VerificationToken" ALTER "team_id" TYPE uuid USING NULL"#,
+            r#"column "team_id" of "LiteLLM_VerificationToken" is of type uuid, not text"#,
+        ),
+        (
+            r#"ALTER TABLE "LiteLLM_MCPToolsetTable" ALTER "updated_at" TYPE timestamptz"#,
+            "is of type timestamp with time zone, not timestamp without time zone",
+        ),
+        (
+            r#"CREATE COLLATION public.nocase
+                   (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+               ALTER TABLE "LiteLLM_MCPServerTable" ALTER "server_id" TYPE text COLLATE public.nocase"#,
+            r#"column "server_id" of "LiteLLM_MCPServerTable" has the collation "nocase""#,
+        ),
+    ] {
+        let database = company();
+        database.load(change);
+        is_refused(&database, what);
+        doctor_fails(&database, what);
+    }
+}
+
+#[test]
+fn a_citext_column_is_refused() {
+    let database = company();
+    let there = "SELECT name::text FROM pg_available_extensions WHERE name = 'citext'";
+    if database.texts(there).is_empty() {
+        return crate::server::skip("a citext column", "needs the extension citext");
+    }
+    database.load(
+        r#"CREATE EXTENSION citext;
+           ALTER TABLE "LiteLLM_MCPServerTable" ALTER "server_name" TYPE citext"#,
+    );
+    is_refused(
+        &database,
+        r#"column "server_name" of "LiteLLM_MCPServerTable" is of type "#,
+    );
+}
+
+#[test]
+fn a_row_without_a_key_is_refused_by_its_name() {
+    for (change, what) in [
+        (
+            r#"ALTER TABLE "LiteLLM_ObjectPermissionTable"
+                   DROP CONSTRAINT "LiteLLM_ObjectPermissionTable_pkey" CASCADE;
+               ALTER TABLE "LiteLLM_ObjectPermissionTable"
+                   ALTER "object_permission_id" DROP NOT NULL;
+               INSERT INTO "LiteLLM_ObjectPermissionTable" ("mcp_servers") VALUES (ARRAY['gone'])"#,
+            r#"column "object_permission_id" of "LiteLLM_ObjectPermissionTable" is NULL in some row"#,
+        ),
+        (
+            r#"ALTER TABLE "LiteLLM_MCPServerTable"
+                   DROP CONSTRAINT "LiteLLM_MCPServerTable_pkey" CASCADE;
+               ALTER TABLE "LiteLLM_MCPServerTable" ALTER "server_id" DROP NOT NULL;
+               INSERT INTO "LiteLLM_MCPServerTable" ("alias") VALUES ('gone')"#,
+            r#"column "server_id" of "LiteLLM_MCPServerTable" is NULL in some row"#,
+        ),
+        (
+            r#"ALTER TABLE "LiteLLM_TeamTable" DROP CONSTRAINT "LiteLLM_TeamTable_pkey" CASCADE;
+               ALTER TABLE "LiteLLM_TeamTable" ALTER "team_id" DROP NOT NULL;
+               UPDATE "LiteLLM_TeamTable" SET "team_id" = NULL"#,
+            r#"column "team_id" of "LiteLLM_TeamTable" is NULL in some row"#,
+        ),
+        (
+            r#"ALTER TABLE "LiteLLM_VerificationToken"
+                   DROP CONSTRAINT "LiteLLM_VerificationToken_pkey" CASCADE;
+               ALTER TABLE "LiteLLM_VerificationToken" ALTER "token" DROP NOT NULL;
+               UPDATE "LiteLLM_VerificationToken" SET "token" = NULL"#,
+            r#"column "token" of "LiteLLM_VerificationToken" is NULL in some row"#,
+        ),
+        (
+            r#"ALTER TABLE "LiteLLM_MCPToolsetTable"
+                   DROP CONSTRAINT "LiteLLM_MCPToolsetTable_pkey" CASCADE;
+               ALTER TABLE "LiteLLM_MCPToolsetTable" ALTER "toolset_id" DROP NOT NULL;
+               INSERT INTO "LiteLLM_MCPToolsetTable" ("toolset_name") VALUES ('x')"#,
+            r#"column "toolset_id" of "LiteLLM_MCPToolsetTable" is NULL in some row"#,
+        ),
+    ] {
+        let database = company();
+        database.load(change);
+        is_refused(&database, what);
+    }
+}
+
+/// Puts another relation in the place of a table, which is kept under another name.
+fn replaced(table: &str, by: &str) -> String {
+    format!(r#"ALTER TABLE "{table}" RENAME TO "kept"; CREATE {by} AS SELECT * FROM "kept";"#)
+}
+
+#[test]
+fn a_relation_that_is_no_table_is_refused_by_its_name() {
+    for (table, by, kind) in [
+        ("LiteLLM_AgentsTable", "VIEW", "a view"),
+        ("LiteLLM_EndUserTable", "VIEW", "a view"),
+        (
+            "LiteLLM_ProjectTable",
+            "MATERIALIZED VIEW",
+            "a materialized view",
+        ),
+        ("LiteLLM_TeamTable", "VIEW", "a view"),
+        ("LiteLLM_VerificationToken", "VIEW", "a view"),
+        ("LiteLLM_MCPServerTable", "VIEW", "a view"),
+        ("LiteLLM_ObjectPermissionTable", "VIEW", "a view"),
+        ("LiteLLM_AccessGroupTable", "VIEW", "a view"),
+        (
+            "LiteLLM_MCPToolsetTable",
+            "MATERIALIZED VIEW",
+            "a materialized view",
+        ),
+    ] {
+        let database = company();
+        database.load(&replaced(table, &format!("{by} \"{table}\"")));
+        let what = format!("\"{table}\" is {kind}, not a table");
+        is_refused(&database, &what);
+        doctor_fails(&database, &what);
+    }
+}
+
+#[test]
+fn a_foreign_table_in_the_place_of_a_table_is_refused() {
+    let database = company();
+    // No wrapper has to be there: nothing ever reads it.
+    database.load(
+        r#"CREATE FOREIGN DATA WRAPPER nothing; CREATE SERVER elsewhere FOREIGN DATA WRAPPER nothing;
+           DROP TABLE "LiteLLM_AgentsTable";
+           CREATE FOREIGN TABLE "LiteLLM_AgentsTable"
+               ("agent_id" text, "agent_name" text, "object_permission_id" text) SERVER elsewhere"#,
+    );
+    is_refused(
+        &database,
+        r#""LiteLLM_AgentsTable" is a foreign table, not a table"#,
+    );
+}
+
+const UNKNOWN: &str = "links to permission rows in a way that this mcp-prune does not know";
+
+#[test]
+fn a_relation_that_may_link_unseen_is_an_unknown_link() {
+    for (make, counts) in [
+        // LiteLLM makes this one itself: its links are the keys'.
+        (
+            r#"CREATE VIEW "LiteLLM_VerificationTokenView" AS
+               SELECT v.*, t."team_alias" FROM "LiteLLM_VerificationToken" AS v
+               LEFT JOIN "LiteLLM_TeamTable" AS t ON t."team_id" = v."team_id""#,
+            false,
+        ),
+        (
+            r#"CREATE MATERIALIZED VIEW "report" AS
+               SELECT "object_permission_id" FROM "LiteLLM_TeamTable"
+               UNION ALL SELECT "object_permission_id" FROM "LiteLLM_VerificationToken""#,
+            false,
+        ),
+        (
+            r#"CREATE SCHEMA "other";
+               CREATE TABLE "other"."bots" ("id" text, "object_permission_id" text);
+               CREATE VIEW "bots" AS SELECT * FROM "other"."bots""#,
+            true,
+        ),
+        (
+            r#"CREATE VIEW "bots" AS SELECT 'b'::text AS "object_permission_id""#,
+            true,
+        ),
+        (
+            r#"CREATE FOREIGN DATA WRAPPER nothing;
+               CREATE SERVER elsewhere FOREIGN DATA WRAPPER nothing;
+               CREATE FOREIGN TABLE "bots" ("object_permission_id" text) SERVER elsewhere"#,
+            true,
+        ),
+    ] {
+        let database = company();
+        // A row of nobody's, which may run empty only where every link is known.
+        database.load(
+            r#"INSERT INTO "LiteLLM_ObjectPermissionTable" ("object_permission_id", "mcp_servers")
+               VALUES ('p-3', ARRAY['gone'])"#,
+        );
+        database.load(make);
+        let ran = run_on(database.url(), &FIX);
+        assert_eq!(ran.stderr.contains(UNKNOWN), counts, "{make}: {ran}");
+        assert_eq!(ran.status, if counts { 3 } else { 0 }, "{make}: {ran}");
+        let left = r#"SELECT "mcp_servers"::text FROM "LiteLLM_ObjectPermissionTable"
+                      WHERE "object_permission_id" = 'p-3'"#;
+        assert_eq!(database.texts(left), [if counts { "{gone}" } else { "{}" }]);
+    }
+}
+
+/// A function for triggers, and a trigger of the permission rows that calls it.
+fn trigger(when: &str, body: &str) -> String {
+    format!(
+        r#"CREATE FUNCTION act() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body} END $$;
+           CREATE {when} "LiteLLM_ObjectPermissionTable" {defer} FOR EACH ROW
+               EXECUTE FUNCTION act()"#,
+        when = when.trim_end_matches(" DEFERRED"),
+        defer = if when.ends_with(" DEFERRED") {
+            "DEFERRABLE INITIALLY DEFERRED"
+        } else {
+            ""
+        },
+    )
+}
+
+const REPAIRED: [&str; 2] = ["p-1 {live}", "p-2 {github}"];
+
+fn servers(database: &TestDatabase) -> Vec<String> {
+    database.texts(
+        r#"SELECT "object_permission_id" || ' ' || "mcp_servers"::text
+           FROM "LiteLLM_ObjectPermissionTable" ORDER BY 1"#,
+    )
+}
+
+#[test]
+fn a_trigger_that_notes_who_wrote_when_is_told_and_in_nobodys_way() {
+    let database = company();
+    database.load(
+        r#"ALTER TABLE "LiteLLM_ObjectPermissionTable"
+               ADD "updated_at" timestamptz, ADD "version" int DEFAULT 0, ADD "updated_by" text,
+               ADD "number" int GENERATED ALWAYS AS (cardinality("mcp_servers")) STORED,
+               ADD "spelled" text GENERATED ALWAYS AS ("mcp_servers"[2]) STORED"#,
+    );
+    database.load(&trigger(
+        "TRIGGER touch BEFORE UPDATE ON",
+        r#"NEW."updated_at" := now(); NEW."version" := OLD."version" + 1;
+           NEW."updated_by" := current_user; RETURN NEW;"#,
+    ));
+    let before = servers(&database);
+    let folder = tempfile::tempdir().unwrap();
+    let journal = folder.path().join("journal");
+    let journal = journal.to_str().unwrap();
+    let fix = ["fix", "--yes", "--no-config-servers", "--journal", journal];
+    let ran = run_on(database.url(), &fix).exits(0);
+    let ran = ran.says(r#"trigger "touch" on "LiteLLM_ObjectPermissionTable""#);
+    for column in ["updated_at", "updated_by", "version"] {
+        let told = format!("a trigger changes column \"{column}\" of the rows");
+        assert!(ran.stderr.contains(&told), "{ran}");
+    }
+    assert!(!ran.stderr.contains("\"number\""), "{ran}");
+    assert_eq!(servers(&database), REPAIRED);
+    let written = r#"SELECT "version"::text FROM "LiteLLM_ObjectPermissionTable""#;
+    assert_eq!(database.texts(written), ["1", "1"]);
+    run_on(database.url(), &["undo", "--yes", journal, "--no-journal"])
+        .exits(0)
+        .says("a trigger changes column \"version\"");
+    assert_eq!(servers(&database), before);
+}
+
+#[test]
+fn a_trigger_that_changes_what_grants_access_stops_everything() {
+    for (when, body) in [
+        (
+            "TRIGGER evil BEFORE UPDATE ON",
+            r#"NEW."mcp_access_groups" := ARRAY['all']; RETURN NEW;"#,
+        ),
+        (
+            "TRIGGER evil BEFORE UPDATE ON",
+            r#"NEW."mcp_toolsets" := ARRAY['all']; RETURN NEW;"#,
+        ),
+        (
+            "TRIGGER evil BEFORE UPDATE ON",
+            r#"NEW."mcp_tool_search_enabled" := true; RETURN NEW;"#,
+        ),
+        (
+            "TRIGGER evil BEFORE UPDATE ON",
+            r#"NEW."vector_stores" := ARRAY['all']; RETURN NEW;"#,
+        ),
+        (
+            "TRIGGER evil BEFORE UPDATE ON",
+            r#"NEW."mcp_servers" := NEW."mcp_servers" || 'secret'::text; RETURN NEW;"#,
+        ),
+        ("TRIGGER evil BEFORE UPDATE ON", "RETURN NULL;"),
+        (
+            "TRIGGER evil AFTER UPDATE ON",
+            r#"IF pg_trigger_depth() = 1 THEN
+                   UPDATE "LiteLLM_ObjectPermissionTable"
+                   SET "mcp_servers" = "mcp_servers" || 'secret'::text; END IF;
+               RETURN NULL;"#,
+        ),
+        // What is deferred comes after the rows have been compared.
+        (
+            "CONSTRAINT TRIGGER evil AFTER UPDATE ON DEFERRED",
+            r#"IF pg_trigger_depth() = 1 THEN
+                   UPDATE "LiteLLM_ObjectPermissionTable"
+                   SET "mcp_servers" = "mcp_servers" || 'secret'::text; END IF;
+               RETURN NULL;"#,
+        ),
+        (
+            "CONSTRAINT TRIGGER evil AFTER UPDATE ON DEFERRED",
+            r#"IF pg_trigger_depth() = 1 THEN
+                   UPDATE "LiteLLM_ObjectPermissionTable" SET "mcp_access_groups" = ARRAY['all'];
+               END IF; RETURN NULL;"#,
+        ),
+        (
+            "CONSTRAINT TRIGGER evil AFTER UPDATE ON DEFERRED",
+            r#"DELETE FROM "LiteLLM_ObjectPermissionTable" WHERE "object_permission_id" = 'p-1';
+               RETURN NULL;"#,
+        ),
+    ] {
+        let database = company();
+        let before = database.permission_rows();
+        database.load(&trigger(when, body));
+        for args in [&FIX[..], &["fix", "--dry-run", "--no-config-servers"]] {
+            run_on(database.url(), args)
+                .exits(1)
+                .says(r#"trigger "evil" on "LiteLLM_ObjectPermissionTable""#)
+                .says("hint: look for a trigger");
+            assert_eq!(database.permission_rows(), before, "{body}");
+        }
+    }
+}
+
+#[test]
+fn a_trigger_that_reaches_back_to_rows_compared_before_stops_everything() {
+    let database = company();
+    // More than are written at a time; the last row changes the first.
+    database.load(
+        r#"INSERT INTO "LiteLLM_ObjectPermissionTable" ("object_permission_id", "mcp_servers")
+               SELECT 'q-' || lpad(n::text, 4, '0'), ARRAY['live', 'gone']
+               FROM generate_series(1, 2500) AS n"#,
+    );
+    database.load(&trigger(
+        "TRIGGER evil AFTER UPDATE ON",
+        r#"IF NEW."object_permission_id" = 'q-2500' THEN
+               UPDATE "LiteLLM_ObjectPermissionTable" SET "mcp_access_groups" = ARRAY['all']
+               WHERE "object_permission_id" = 'p-1'; END IF;
+           RETURN NULL;"#,
+    ));
+    let before = database.permission_rows();
+    run_on(database.url(), &FIX).exits(1).says("row p-1 of");
+    assert_eq!(database.permission_rows(), before);
+}
+
+#[test]
+fn a_rule_in_the_place_of_an_update_stops_everything_and_one_beside_it_is_told() {
+    let database = company();
+    let before = database.permission_rows();
+    database.load(
+        r#"CREATE RULE "never" AS ON UPDATE TO "LiteLLM_ObjectPermissionTable" DO INSTEAD NOTHING"#,
+    );
+    run_on(database.url(), &FIX)
+        .exits(1)
+        .says(r#"rule "never" on "LiteLLM_ObjectPermissionTable""#)
+        .says("0 rows of \"LiteLLM_ObjectPermissionTable\" were written");
+    assert_eq!(database.permission_rows(), before);
+
+    let database = company();
+    database.load(
+        r#"CREATE TABLE "audit" ("row" text);
+           CREATE RULE "audited" AS ON UPDATE TO "LiteLLM_ObjectPermissionTable"
+               DO ALSO INSERT INTO "audit" VALUES (NEW."object_permission_id")"#,
+    );
+    let ran = run_on(database.url(), &["doctor"]);
+    assert!(ran.stdout.contains("rule \"audited\""), "{ran}");
+    run_on(database.url(), &FIX)
+        .exits(0)
+        .says(r#"rule "audited" on "LiteLLM_ObjectPermissionTable""#);
+    assert_eq!(servers(&database), REPAIRED);
+}
+
+#[test]
+fn triggers_that_do_not_fire_are_not_told() {
+    let database = company();
+    let table = r#""LiteLLM_ObjectPermissionTable""#;
+    database.load(
+        "CREATE FUNCTION act() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$",
+    );
+    for (name, when) in [
+        ("replica", "UPDATE"),
+        ("disabled", "UPDATE"),
+        ("inserted", "INSERT"),
+        ("elsewhere", r#"UPDATE OF "vector_stores""#),
+    ] {
+        database.execute(&format!(
+            "CREATE TRIGGER {name} BEFORE {when} ON {table} FOR EACH ROW EXECUTE FUNCTION act()"
+        ));
+    }
+    database.execute(&format!(
+        "ALTER TABLE {table} ENABLE REPLICA TRIGGER replica"
+    ));
+    database.execute(&format!("ALTER TABLE {table} DISABLE TRIGGER disabled"));
+    let ran = run_on(database.url(), &["doctor"]);
+    assert!(ran.stdout.contains("none acts on what fix writes"), "{ran}");
+    let ran = run_on(database.url(), &FIX).exits(0);
+    assert!(!ran.stderr.contains("trigger"), "{ran}");
+    database.execute(&format!(
+        "ALTER TABLE {table} ENABLE ALWAYS TRIGGER disabled"
+    ));
+    let ran = run_on(database.url(), &["doctor"]);
+    assert!(ran.stdout.contains("trigger \"disabled\""), "{ran}");
+}
+
+#[test]
+fn arrays_keep_their_bounds() {
+    let database = company();
+    database.execute(
+        r#"UPDATE "LiteLLM_ObjectPermissionTable" SET "mcp_servers" =
+               CASE "object_permission_id" WHEN 'p-1' THEN '[0:2]={live,gone,NULL-like}'
+               ELSE '[-7:-5]={gone,github,"a,b"}' END::text[]"#,
+    );
+    let before = servers(&database);
+    let folder = tempfile::tempdir().unwrap();
+    let journal = folder.path().join("journal");
+    let journal = journal.to_str().unwrap();
+    let keep = ["--keep", "NULL-like", "--keep", "a,b"];
+    let fix = ["fix", "--yes", "--no-config-servers", "--journal", journal];
+    run_on(database.url(), &[&fix[..], &keep].concat()).exits(0);
+    let after = [
+        "p-1 [0:1]={live,NULL-like}",
+        r#"p-2 [-7:-6]={github,"a,b"}"#,
+    ];
+    assert_eq!(servers(&database), after);
+    run_on(database.url(), &["undo", "--yes", journal, "--no-journal"]).exits(0);
+    assert_eq!(servers(&database), before);
+}
+
+#[test]
+fn an_array_that_would_lose_its_bounds_is_refused_and_the_hint_runs_as_pasted() {
+    let database = company();
+    // A row of nobody's, which may run empty.
+    database.execute(
+        r#"INSERT INTO "LiteLLM_ObjectPermissionTable" ("object_permission_id", "mcp_servers")
+           VALUES ('p-''3', '[0:0]={gone}')"#,
+    );
+    let before = servers(&database);
+    let ran = run_on(database.url(), &FIX).exits(4).says(
+        r#"column "mcp_servers" of "LiteLLM_ObjectPermissionTable" begins at element 0 in row p-'3"#,
+    );
+    assert_eq!(servers(&database), before);
+    let (_, command) = ran.stderr.split_once("the same to LiteLLM: ").unwrap();
+    database.execute(command.trim());
+    run_on(database.url(), &FIX).exits(0);
+    assert_eq!(servers(&database)[..1], ["p-'3 {}"]);
+}
