@@ -279,15 +279,17 @@ pub struct UndoArgs {
 
 const IDS_HELP: &str = "\
 Every id is derived as LiteLLM 1.101 or later does. Where the file leaves out `transport`, the id hangs on
-the proxy's Python (before 3.11 or not), and both are printed. To keep an id for good, whatever is
-edited, pin it: server_id: ID, in LiteLLM 1.101 or later.";
+the proxy's Python (before 3.11 or not), and both are printed, that of a newer Python first. To keep an id for good, whatever is
+edited, pin it: write the line that is printed for it into the server's entry, in
+LiteLLM 1.101 or later.";
 
 /// Options of `ids`.
 #[derive(Debug, Args)]
 #[command(after_help = IDS_HELP)]
 pub struct IdsArgs {
-    /// LiteLLM's config.yaml; repeatable
-    #[arg(long, value_name = "FILE", required = true)]
+    /// LiteLLM's config.yaml; repeatable. Without it MCP_PRUNE_LITELLM_CONFIG may name files, separated
+    /// by colons
+    #[arg(long, value_name = "FILE")]
     pub litellm_config: Vec<PathBuf>,
     /// How to print them.
     #[command(flatten)]
@@ -425,13 +427,19 @@ pub struct ServerArgs {
     pub keep: Vec<String>,
 }
 
-/// The configs from before an edit.
+/// What became of config servers that were edited or removed.
 #[derive(Debug, Args)]
 pub struct PreviousArgs {
     /// LiteLLM's config.yaml from before an edit: references to its servers are remapped to the ids that
     /// --litellm-config gives the same servers; repeatable
-    #[arg(long, value_name = "FILE", requires = "litellm_config", help_heading = SERVERS)]
+    #[arg(long, value_name = "FILE", help_heading = SERVERS)]
     pub previous_litellm_config: Vec<PathBuf>,
+    /// Take for stale what looks like the id of a config server and is none of the configs given
+    ///
+    /// Without it such a reference is held: the server may have been edited, which gives it a new id, and
+    /// a roll-back of the edit would make the reference good again.
+    #[arg(long, help_heading = SERVERS)]
+    pub prune_config_ids: bool,
 }
 
 /// Where to look, and for whom.
@@ -517,7 +525,7 @@ pub struct RepairArgs {
     #[arg(long, value_name = "FILE", requires = "dry_run", help_heading = REPAIR)]
     pub plan_out: Option<PathBuf>,
     /// Do exactly what a plan says that --plan-out saved, or nothing
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["plan_out", "delete_rows", "on_empty", "accept_narrowing", "accept_widening", "remap", "remap_file", "previous_litellm_config", "sites", "owner", "reference", "row"], help_heading = REPAIR)]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["plan_out", "delete_rows", "on_empty", "accept_narrowing", "accept_widening", "remap", "remap_file", "previous_litellm_config", "prune_config_ids", "sites", "owner", "reference", "row"], help_heading = REPAIR)]
     pub plan: Option<PathBuf>,
 }
 

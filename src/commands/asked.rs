@@ -193,6 +193,8 @@ impl Asked {
             | Resolution::Remapped
             | Resolution::Stale
             | Resolution::Unverified
+            | Resolution::MaybeEdited
+            | Resolution::MaybeRenewed
             | Resolution::OnlyAName
             | Resolution::Passed => "no row looked at names it",
         };

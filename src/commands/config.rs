@@ -1,17 +1,52 @@
 //! The `config.yaml` files that the operator names, read with what they include.
 
 use std::collections::BTreeSet;
-use std::fmt::Display;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::cli::LITELLM_CONFIG;
 use crate::failure::{Failure, Kind};
-use crate::litellm::config::{self, ConfigError, ConfigServer, Derivation, Mapping};
+use crate::litellm::config::{Config, ConfigError, ConfigServer, Derivation, Remedy};
+use crate::report::markdown::quoted;
+
+/// Where the path of a config comes from, as errors name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PathSource {
+    /// `--litellm-config`.
+    Option,
+    /// `MCP_PRUNE_LITELLM_CONFIG`.
+    Variable,
+    /// `--previous-litellm-config`.
+    Previous,
+}
+
+impl fmt::Display for PathSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Option => "--litellm-config",
+            Self::Variable => LITELLM_CONFIG,
+            Self::Previous => "--previous-litellm-config",
+        })
+    }
+}
+
+/// Returns the configs to read: those of the option, else those of `MCP_PRUNE_LITELLM_CONFIG`.
+pub(super) fn config_paths(of_option: &[PathBuf]) -> Vec<(PathSource, PathBuf)> {
+    if !of_option.is_empty() {
+        let paths = of_option.iter().cloned();
+        return paths.map(|path| (PathSource::Option, path)).collect();
+    }
+    let variable = std::env::var_os(LITELLM_CONFIG).unwrap_or_default();
+    let paths = std::env::split_paths(&variable).filter(|path| !path.as_os_str().is_empty());
+    paths.map(|path| (PathSource::Variable, path)).collect()
+}
 
 /// A file with everything it includes merged into it.
 #[derive(Debug)]
 pub(crate) struct ConfigFile {
+    source: PathSource,
     path: PathBuf,
-    config: Mapping,
+    config: Config,
 }
 
 impl ConfigFile {
@@ -19,11 +54,17 @@ impl ConfigFile {
     ///
     /// A name is relative to the file that holds it, else to the first file.
     ///
+    /// # Errors
+    ///
+    /// Where a file cannot be read, or the first is not a config of LiteLLM.
+    ///
     /// Source: LiteLLM 1.109.1 `common_utils/config_includes.py`, `resolve_includes` and
     /// `resolve_include_file_path`.
-    pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
-        let mut config = parse(path)?;
-        let mut pending = includes(path, &config)?;
+    pub(crate) fn read(source: PathSource, path: &Path) -> Result<Self, Failure> {
+        let told = |path: &Path, error: &ConfigError| told(source, path, error);
+        let mut config =
+            Config::parse(&text(source, path, None)?).map_err(|error| told(path, &error))?;
+        let mut pending = includes(source, path, &config)?;
         let mut read = BTreeSet::from([absolute(path)?]);
         while !pending.is_empty() {
             let (name, declared_in) = pending.remove(0);
@@ -37,35 +78,52 @@ impl ConfigFile {
             if !read.insert(absolute(&file)?) {
                 continue;
             }
-            let included = parse(&file)?;
-            pending.extend(includes(&file, &included)?);
-            config::merge(&mut config, included);
+            let included = Config::parse_included(&text(source, &file, Some(&declared_in))?)
+                .map_err(|error| told(&file, &error))?;
+            pending.extend(includes(source, &file, &included)?);
+            config.merge(&included);
         }
+        config
+            .ensure_litellm()
+            .map_err(|error| told(path, &error))?;
         Ok(Self {
+            source,
             path: path.to_owned(),
             config,
         })
     }
 
-    /// The servers of the file; `os.environ/` is this process's environment.
+    /// Returns the servers of the file; `os.environ/` is this process's environment.
+    ///
+    /// # Errors
+    ///
+    /// Where LiteLLM would not start with the file.
     pub(crate) fn servers(&self, derivation: Derivation) -> Result<Vec<ConfigServer>, Failure> {
         let env = |name: &str| std::env::var(name).ok();
-        config::servers(&self.config, derivation, &env).map_err(|error| told(&self.path, &error))
+        let servers = self.config.servers(derivation, &env);
+        servers.map_err(|error| told(self.source, &self.path, &error))
     }
 }
 
-fn parse(path: &Path) -> Result<Mapping, Failure> {
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        Failure::new(
-            Kind::Error,
-            format!("cannot read {}: {error}", path.display()),
-        )
-    })?;
-    config::parse(&text).map_err(|error| told(path, &error))
+/// Reads a file that the operator names, or that another one includes.
+fn text(source: PathSource, path: &Path, included_by: Option<&Path>) -> Result<String, Failure> {
+    std::fs::read_to_string(path).map_err(|error| {
+        let by = match included_by {
+            Some(file) => format!("{} includes", file.display()),
+            None => format!("{source} names"),
+        };
+        let message = format!("cannot read {}, which {by}: {error}", path.display());
+        Failure::new(Kind::Error, message)
+    })
 }
 
-fn includes(path: &Path, config: &Mapping) -> Result<Vec<(String, PathBuf)>, Failure> {
-    let names = config::includes(config).map_err(|error| told(path, &error))?;
+fn includes(
+    source: PathSource,
+    path: &Path,
+    config: &Config,
+) -> Result<Vec<(String, PathBuf)>, Failure> {
+    let names = config.includes();
+    let names = names.map_err(|error| told(source, path, &error))?;
     Ok(names
         .into_iter()
         .map(|name| (name, path.to_owned()))
@@ -85,12 +143,34 @@ fn absolute(path: &Path) -> Result<PathBuf, Failure> {
     })
 }
 
-fn told(path: &Path, error: &ConfigError) -> Failure {
-    let place: &dyn Display = &path.display();
+/// The file that the command of [`extract`] writes.
+const EXTRACTED: &str = "extracted-litellm-config.yaml";
+
+fn told(source: PathSource, path: &Path, error: &ConfigError) -> Failure {
+    let place = path.display();
     let message = match error.at {
         Some((line, column)) => format!("{place}:{line}:{column}: {}", error.message),
         None => format!("{place}: {}", error.message),
     };
-    Failure::new(Kind::Error, message)
-        .hint("give --litellm-config the file that the proxy is started with")
+    let hint = match &error.remedy {
+        None => format!("{source} must name the file that the proxy is started with"),
+        Some(Remedy::Advice(advice)) => advice.clone(),
+        Some(Remedy::Extract(keys)) => format!(
+            "take the config out and give {EXTRACTED} instead (needs PyYAML):\n{}",
+            extract(path, keys)
+        ),
+    };
+    Failure::new(Kind::Error, message).hint(hint)
+}
+
+/// Returns the command that takes a config out of the file that it is inside of.
+fn extract(path: &Path, keys: &[String]) -> String {
+    let words = [path.display().to_string()];
+    let words: Vec<String> = words.iter().chain(keys).map(|word| quoted(word)).collect();
+    format!(
+        "python3 -c 'import functools, sys, yaml; \
+         v = functools.reduce(dict.get, sys.argv[2:], yaml.safe_load(open(sys.argv[1]))); \
+         print(v if isinstance(v, str) else yaml.safe_dump(v))' {} > {EXTRACTED}",
+        words.join(" ")
+    )
 }

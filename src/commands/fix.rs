@@ -104,6 +104,9 @@ pub async fn run(args: &FixArgs, run: &mut Run) -> Result<Outcome, Failure> {
         None => args.repair.remaps()?,
     };
     beyond.read_previous(&args.repair.previous)?;
+    if let Some(saved) = &saved {
+        beyond.history = saved.contents.header.id_history.clone();
+    }
     beyond.asked = args.places.references();
     let places = match &saved {
         Some(saved) => saved.contents.places(),
@@ -463,6 +466,7 @@ impl Job<'_> {
         header.on_empty = Some(self.policy.into());
         header.delete_rows = self.policy.delete_rows;
         header.remaps.clone_from(catalog.remaps());
+        header.id_history.clone_from(catalog.history());
         header.servers = Some(catalog.digest());
         header
     }

@@ -3,11 +3,11 @@
 use std::io::{self, Write};
 
 use super::Interrupt;
-use super::config::ConfigFile;
+use super::config::{ConfigFile, config_paths};
 use super::run::Run;
-use crate::cli::{AnswerFormat, IdsArgs};
+use crate::cli::{AnswerFormat, IdsArgs, LITELLM_CONFIG};
 use crate::exit::Outcome;
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
 use crate::litellm::config::Derivation;
 use crate::report::{ConfigIds, json, table};
 
@@ -24,9 +24,14 @@ const TODAY: Derivation = Derivation {
 /// Why a file could not be read or the answer not be printed.
 pub async fn run(args: &IdsArgs, run: &mut Run) -> Result<Outcome, Failure> {
     let mut interrupt = Interrupt::listen()?;
+    let paths = config_paths(&args.litellm_config);
+    if paths.is_empty() {
+        let hint = format!("name the file with --litellm-config, or in {LITELLM_CONFIG}");
+        return Err(Failure::new(Kind::Usage, "ids needs LiteLLM's config.yaml").hint(hint));
+    }
     let mut servers = Vec::new();
-    for path in &args.litellm_config {
-        servers.extend(ConfigFile::read(path)?.servers(TODAY)?);
+    for (source, path) in paths {
+        servers.extend(ConfigFile::read(source, &path)?.servers(TODAY)?);
     }
     let ids = ConfigIds { servers };
     let format = args.answer.format;

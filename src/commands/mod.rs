@@ -33,20 +33,22 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use self::config::ConfigFile;
+use self::config::{ConfigFile, PathSource, config_paths};
 pub(crate) use self::console::{note, warn};
 use self::journal::ChangesetFile;
 use self::progress::Progress;
 use self::run::Run;
-use crate::cli::{ConnectionArgs, LITELLM_CONFIG, PreviousArgs, ServerArgs, kept_sources};
+use crate::cli::{ConnectionArgs, PreviousArgs, ServerArgs, kept_sources};
 use crate::db::schema::Schema;
 use crate::db::servers;
 use crate::db::session::{Connection, Open, Session, Timeouts};
 use crate::db::target::Target;
 use crate::failure::{Failure, Kind};
-use crate::litellm::config::{ConfigServer, Derivation, remaps};
-use crate::litellm::server::{ConfigServers, Resolution, ServerCatalog};
+use crate::litellm::config::{ConfigServer, Derivation, Renewals};
+use crate::litellm::server::{ConfigServers, IdHistory, Resolution, ServerCatalog};
+use crate::litellm::sites::Names;
 use crate::repair::policy::WriteConsent;
+use crate::report::count;
 
 /// Rows locked, read, planned and written at a time.
 const CHUNK: usize = 2_000;
@@ -61,6 +63,8 @@ pub(crate) struct Beyond {
     pub(crate) remaps: BTreeMap<String, String>,
     /// The configs from before an edit that gave servers new ids.
     previous: Vec<ConfigFile>,
+    /// What was told of ids that no config yields: by options, or by the plan that is carried out.
+    pub(crate) history: IdHistory,
     /// The references that the operator asked about; `None` for all.
     pub(crate) asked: Option<BTreeSet<String>>,
 }
@@ -82,17 +86,20 @@ impl Beyond {
                 .filter(|line| !line.is_empty() && !line.starts_with('#'));
             kept.extend(entries.map(str::to_owned));
         }
-        let mut paths = args.litellm_config.clone();
-        if paths.is_empty() && !args.no_config_servers {
-            let variable = std::env::var_os(LITELLM_CONFIG).unwrap_or_default();
-            paths.extend(std::env::split_paths(&variable).filter(|p| !p.as_os_str().is_empty()));
-        }
-        let configs: Result<Vec<ConfigFile>, Failure> =
-            paths.iter().map(|path| ConfigFile::read(path)).collect();
+        let paths = if args.no_config_servers {
+            Vec::new()
+        } else {
+            config_paths(&args.litellm_config)
+        };
+        let configs: Result<Vec<ConfigFile>, Failure> = paths
+            .iter()
+            .map(|(source, path)| ConfigFile::read(*source, path))
+            .collect();
         Ok(Self {
             kept,
             remaps: BTreeMap::new(),
             previous: Vec::new(),
+            history: IdHistory::default(),
             asked: None,
             configs: Some(configs?).filter(|c| args.no_config_servers || !c.is_empty()),
         })
@@ -106,12 +113,23 @@ impl Beyond {
     ) -> Result<ServerCatalog, Failure> {
         let told = servers::told(connection, schema).await?;
         let config = match self.config_servers(schema.derivation())? {
-            None => ConfigServers::Unknown(told.signs),
+            None => ConfigServers::Unknown(told.signs.clone()),
             Some((_, servers)) => ConfigServers::Known(servers),
         };
-        let mut remaps = self.previous_remaps(&config, schema)?;
-        let catalog = ServerCatalog::new(&told.servers, self.kept.clone(), config);
-        remaps.retain(|old, _| catalog.resolve(old) == Resolution::Stale);
+        let renewals = self.renewals(&config, schema)?;
+        let mut history = self.history.clone();
+        history.unclear.extend(renewals.unclear);
+        history.removed.extend(renewals.removed);
+        let catalog = ServerCatalog::new(&told.servers, self.kept.clone(), config)
+            .with_signs(told.signs)
+            .with_history(history);
+        let mut remaps = renewals.remaps;
+        remaps.retain(|old, _| {
+            matches!(
+                catalog.resolve(old),
+                Resolution::Stale | Resolution::MaybeEdited
+            )
+        });
         remaps.extend(self.remaps.clone());
         let catalog = catalog.remapping(&remaps).map_err(|bad| {
             Failure::new(Kind::Refused, format!("cannot remap: {bad}"))
@@ -144,22 +162,37 @@ impl Beyond {
         Ok(Some((configs.len(), servers?.concat())))
     }
 
-    /// Reads the configs from before an edit.
+    /// Reads the configs from before an edit, and whether ids of config servers may be pruned.
+    ///
+    /// # Errors
+    ///
+    /// Where nothing tells of the config servers of now, or a file cannot be read.
     pub(crate) fn read_previous(&mut self, args: &PreviousArgs) -> Result<(), Failure> {
         let paths = args.previous_litellm_config.iter();
-        let configs: Result<Vec<ConfigFile>, Failure> =
-            paths.map(|path| ConfigFile::read(path)).collect();
+        let configs: Result<Vec<ConfigFile>, Failure> = paths
+            .map(|path| ConfigFile::read(PathSource::Previous, path))
+            .collect();
+        let has_files = self.configs.as_ref().is_some_and(|c| !c.is_empty());
+        if !args.previous_litellm_config.is_empty() && !has_files {
+            let message = "--previous-litellm-config goes with --litellm-config";
+            return Err(Failure::new(Kind::Usage, message)
+                .hint("name the config of now with --litellm-config"));
+        }
+        if args.prune_config_ids && self.configs.is_none() {
+            let message = "--prune-config-ids goes with --litellm-config or --no-config-servers";
+            return Err(Failure::new(Kind::Usage, message).hint(
+                "name the config with --litellm-config, or say --no-config-servers if there is none",
+            ));
+        }
         self.previous = configs?;
+        self.history.prune = args.prune_config_ids;
         Ok(())
     }
 
-    fn previous_remaps(
-        &self,
-        now: &ConfigServers,
-        schema: &Schema,
-    ) -> Result<BTreeMap<String, String>, Failure> {
+    /// Compares the previous configs with the servers of now.
+    fn renewals(&self, now: &ConfigServers, schema: &Schema) -> Result<Renewals, Failure> {
         if self.previous.is_empty() {
-            return Ok(BTreeMap::new());
+            return Ok(Renewals::default());
         }
         let previous: Result<Vec<_>, Failure> = self
             .previous
@@ -168,22 +201,64 @@ impl Beyond {
             .collect();
         for server in now.servers().iter().filter(|server| server.ids.len() > 1) {
             warn(format_args!(
-                "config server {} may have any of {} ids, so nothing is remapped to it: write its \
-                 transport into the file, or pin its server_id",
+                "config server {} may have any of {} ids, so references to its old ids are held: \
+                 write its transport into the file, or pin its server_id",
                 server.name,
                 server.ids.len()
             ));
         }
-        Ok(remaps(&previous?.concat(), now.servers()))
+        Ok(Renewals::between(&previous?.concat(), now.servers()))
     }
 }
 
-/// Warns where nothing was said of config servers and the database itself tells of some: one with a
-/// pinned id that is shaped as a row's would be taken for deleted.
+/// Warns where the database itself tells of config servers that the operator does not tell of.
 pub(crate) fn warn_of_config_servers(catalog: &ServerCatalog) {
-    let ConfigServers::Unknown(signs) = catalog.config() else {
-        return;
+    match catalog.config() {
+        ConfigServers::Unknown(_) => warn_of_unknown_configs(catalog),
+        ConfigServers::Known(servers) => warn_of_contradictions(catalog, servers),
+    }
+}
+
+/// Warns where the database tells of servers that are in none of the configs given.
+fn warn_of_contradictions(catalog: &ServerCatalog, servers: &[ConfigServer]) {
+    let signs = catalog.signs();
+    let is_missing = |id: &&String| {
+        matches!(
+            catalog.resolve_as(Names::ServerIds, id),
+            Resolution::Stale | Resolution::MaybeEdited | Resolution::MaybeRenewed
+        )
     };
+    let missing: Vec<&str> = signs
+        .clients
+        .iter()
+        .filter(is_missing)
+        .map(String::as_str)
+        .collect();
+    if !missing.is_empty() {
+        let consequence = if catalog.history().prune {
+            "references to them are taken for stale, as --prune-config-ids says"
+        } else {
+            "references to them are held. Give every config that a proxy is started with"
+        };
+        warn(format_args!(
+            "proxies have OAuth clients for {}, of neither the server table nor a config given \
+             ({}): {consequence}",
+            count(missing.len(), "server"),
+            missing.join(", ")
+        ));
+    }
+    if signs.saved && servers.is_empty() {
+        warn(
+            "a proxy has saved a config with a section mcp_servers, and yet no config given has MCP \
+             servers. Make sure that none was forgotten",
+        );
+    }
+}
+
+/// Warns where nothing was said of config servers and there are some: one with a pinned id that is
+/// shaped as a row's would be taken for deleted.
+fn warn_of_unknown_configs(catalog: &ServerCatalog) {
+    let signs = catalog.signs();
     let sign = match (signs.clients.len(), signs.saved) {
         (0, false) => return,
         (0, true) => "a proxy has saved a config with a section mcp_servers".to_owned(),

@@ -30,6 +30,9 @@ impl PreviousArgs {
         for path in &self.previous_litellm_config {
             words.file("--previous-litellm-config", path);
         }
+        if self.prune_config_ids {
+            words.0.push("--prune-config-ids".to_owned());
+        }
     }
 }
 

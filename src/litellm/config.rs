@@ -1,12 +1,16 @@
 //! `config.yaml`: the servers that have no row, and the ids LiteLLM derives for them.
 
+mod entry;
+mod pyyaml;
+mod recognition;
+mod scalar;
+
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use serde_json::{Map, Value as Json};
-use sha2::{Digest as _, Sha256};
-
-/// A mapping of a `config.yaml`, in the order of the file.
-pub type Mapping = Map<String, Json>;
+use self::entry::Entry;
+pub(crate) use self::entry::hex;
+use self::pyyaml::{Mapping, Value};
 
 /// Why a `config.yaml` cannot be read: where, and what is wrong there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +19,17 @@ pub struct ConfigError {
     pub at: Option<(u64, u64)>,
     /// What is wrong, without the text of the file, which may hold secrets.
     pub message: String,
+    /// What to do about it, where that is not to give another file.
+    pub remedy: Option<Remedy>,
+}
+
+/// What to do about a file that cannot be read as a config.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Remedy {
+    /// Take the config out of the file, where it is the value of these keys inside each other.
+    Extract(Vec<String>),
+    /// Do what this sentence says.
+    Advice(String),
 }
 
 /// Which of the ways to derive an id are in use.
@@ -37,6 +52,10 @@ pub struct ConfigServer {
     pub names: BTreeSet<String>,
     /// The ids that LiteLLM gives it; several where the file alone does not tell which.
     pub ids: BTreeSet<String>,
+    /// Of its ids, the one that it has beside the newest Python and `PyYAML`, if that is known.
+    pub current: Option<String>,
+    /// Whether the file pins the id, for a proxy that knows pinned ids.
+    pub is_pinned: bool,
     /// The ids that an older LiteLLM gave it.
     pub former_ids: BTreeSet<String>,
     /// Variables that the file takes from the environment and that are not set here.
@@ -47,396 +66,279 @@ pub struct ConfigServer {
     pub allow_all_keys: bool,
 }
 
-/// Reads the text of a file.
-///
-/// # Errors
-///
-/// Where the text is not YAML or not a mapping.
-pub fn parse(text: &str) -> Result<Mapping, ConfigError> {
-    let mut options = serde_saphyr::Options::default();
-    // As PyYAML's safe_load, which LiteLLM reads it with.
-    options.duplicate_keys = serde_saphyr::DuplicateKeyPolicy::LastWins;
-    options.with_snippet = false;
-    match serde_saphyr::from_str_with_options(text, options) {
-        Ok(Json::Object(mapping)) => Ok(mapping),
-        Ok(Json::Null) => Ok(Mapping::new()),
-        Ok(Json::Bool(_) | Json::Number(_) | Json::String(_) | Json::Array(_)) => {
-            Err(ConfigError {
-                at: Some((1, 1)),
-                message: "expected a mapping".to_owned(),
-            })
+/// A `config.yaml`: its sections, once for each way that releases of `PyYAML` read it.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// One, or two where the file merges mappings (`<<`).
+    readings: Vec<Mapping>,
+}
+
+impl Config {
+    /// Reads the text of the file that the proxy is started with.
+    ///
+    /// # Errors
+    ///
+    /// Where the text is not YAML, is empty, or is not a mapping.
+    ///
+    /// Source: LiteLLM 1.110.2 `proxy/proxy_server.py`, `_get_config_from_file`.
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        let readings = pyyaml::read(text)?.into_iter().map(|root| {
+            if matches!(root, Value::Null) {
+                return Err(wrong(
+                    "the file is empty, and LiteLLM does not start with it",
+                ));
+            }
+            sections(root)
+        });
+        Ok(Self {
+            readings: readings.collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Reads the text of a file that another includes, and that may be empty.
+    ///
+    /// # Errors
+    ///
+    /// Where the text is not YAML or not a mapping.
+    ///
+    /// Source: LiteLLM 1.110.2 `proxy/proxy_server.py`, `_load_yaml_file`.
+    pub fn parse_included(text: &str) -> Result<Self, ConfigError> {
+        let readings = pyyaml::read(text)?.into_iter().map(|root| {
+            if root.is_truthy() {
+                sections(root)
+            } else {
+                Ok(Mapping::default())
+            }
+        });
+        Ok(Self {
+            readings: readings.collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Returns the files that `include:` names, relative to the file.
+    ///
+    /// # Errors
+    ///
+    /// Where it is no list of names.
+    pub fn includes(&self) -> Result<Vec<String>, ConfigError> {
+        let mut names = Vec::new();
+        for reading in &self.readings {
+            let entries = match reading.get("include") {
+                None => continue,
+                Some(entries) => entries.as_list().map(|entries| {
+                    let names = entries.iter().map(Value::as_text);
+                    names.collect::<Option<Vec<&str>>>()
+                }),
+            };
+            let entries = entries.flatten();
+            for name in entries.ok_or_else(|| wrong("include must be a list of file names"))? {
+                if !names.iter().any(|known| known == name) {
+                    names.push(name.to_owned());
+                }
+            }
         }
-        Err(error) => Err(ConfigError {
-            at: error.location().map(|at| (at.line(), at.column())),
-            message: "this is not YAML".to_owned(),
+        Ok(names)
+    }
+
+    /// Adds an included file to the file that includes it: lists grow, every other value is replaced.
+    ///
+    /// Source: LiteLLM 1.110.2 `common_utils/config_includes.py`, `_merged`.
+    pub fn merge(&mut self, included: &Self) {
+        let readings = self.readings.len().max(included.readings.len());
+        let last = self.readings.last().cloned().unwrap_or_default();
+        self.readings.resize(readings, last);
+        for (at, reading) in self.readings.iter_mut().enumerate() {
+            let included = included.readings.get(at).or(included.readings.last());
+            merge(reading, included.into_iter().flat_map(Mapping::iter));
+        }
+    }
+
+    /// Refuses a file that is not LiteLLM's, with what it seems to be instead.
+    ///
+    /// Includes are to be merged before.
+    ///
+    /// # Errors
+    ///
+    /// Where the file has none of the sections that LiteLLM reads, or MCP servers at a place where
+    /// LiteLLM does not look for them.
+    pub fn ensure_litellm(&self) -> Result<(), ConfigError> {
+        self.readings
+            .iter()
+            .try_for_each(recognition::ensure_litellm)
+    }
+
+    /// Returns the servers of a file that includes are merged into.
+    ///
+    /// `env` looks up a variable of the proxy's environment.
+    ///
+    /// # Errors
+    ///
+    /// Where LiteLLM would not start either, and where an id is pinned to an unset variable.
+    pub fn servers(
+        &self,
+        derivation: Derivation,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Vec<ConfigServer>, ConfigError> {
+        let mut servers: Vec<ConfigServer> = Vec::new();
+        for reading in &self.readings {
+            for server in servers_of(reading, derivation, env)? {
+                match servers.iter_mut().find(|known| known.name == server.name) {
+                    Some(known) => known.or(server),
+                    None => servers.push(server),
+                }
+            }
+        }
+        Ok(servers)
+    }
+}
+
+impl ConfigServer {
+    /// Returns the ids, the current one first.
+    #[must_use]
+    pub fn ids_in_order(&self) -> Vec<&str> {
+        let is_current = |id: &&String| Some(*id) == self.current.as_ref();
+        let current = self.ids.iter().filter(is_current);
+        let others = self.ids.iter().filter(|id| !is_current(id));
+        current.chain(others).map(String::as_str).collect()
+    }
+
+    /// Adds what the server is by another reading of the same file.
+    fn or(&mut self, other: Self) {
+        self.names.extend(other.names);
+        self.ids.extend(other.ids);
+        // Of two readings the later one is the newer PyYAML's.
+        self.current = other.current.or(self.current.take());
+        self.is_pinned &= other.is_pinned;
+        self.former_ids.extend(other.former_ids);
+        self.former_ids.retain(|id| !self.ids.contains(id));
+        self.unset.extend(other.unset);
+        for tag in other.tags {
+            if !self.tags.contains(&tag) {
+                self.tags.push(tag);
+            }
+        }
+        self.allow_all_keys |= other.allow_all_keys;
+    }
+}
+
+fn sections(root: Value) -> Result<Mapping, ConfigError> {
+    match root {
+        Value::Mapping(mapping) => Ok(mapping.as_ref().clone()),
+        Value::Null
+        | Value::Bool(_)
+        | Value::Int(_)
+        | Value::Float(_)
+        | Value::Text(_)
+        | Value::Other
+        | Value::List(_) => Err(ConfigError {
+            at: Some((1, 1)),
+            ..wrong("expected a mapping of sections such as model_list and mcp_servers")
         }),
     }
 }
 
-/// The files that `include:` names, relative to the file.
-///
-/// # Errors
-///
-/// Where it is no list of names.
-pub fn includes(config: &Mapping) -> Result<Vec<String>, ConfigError> {
-    let entries = match config.get("include") {
-        None => return Ok(Vec::new()),
-        Some(Json::Array(entries)) => entries.iter().map(Json::as_str).collect(),
-        Some(_) => None,
-    };
-    entries
-        .map(|entries: Vec<&str>| entries.into_iter().map(str::to_owned).collect())
-        .ok_or_else(|| wrong("include must be a list of file names"))
-}
-
-/// Adds an included file to the file that includes it: lists grow, every other value is replaced.
-///
-/// Source: LiteLLM 1.109.1 `common_utils/config_includes.py`, `_merged`.
-pub fn merge(config: &mut Mapping, included: Mapping) {
+fn merge<'a>(config: &mut Mapping, included: impl Iterator<Item = (&'a Value, &'a Value)>) {
     for (key, value) in included {
-        match (config.get_mut(&key), value) {
-            _ if key == "include" => {}
-            (Some(Json::Array(base)), Json::Array(more)) => base.extend(more),
-            (Some(base), value) => *base = value,
-            (None, value) => {
-                config.insert(key, value);
-            }
+        let Some(name) = key.as_text() else {
+            config.insert(key.clone(), value.clone());
+            continue;
+        };
+        if name == "include" {
+            continue;
         }
+        let merged = match (config.get(name).and_then(Value::as_list), value.as_list()) {
+            (Some(base), Some(more)) => Value::List(Arc::new([base, more].concat())),
+            (_, _) => value.clone(),
+        };
+        config.insert(key.clone(), merged);
     }
 }
 
-/// The servers of a file that includes are merged into.
+/// Returns the servers by one reading.
 ///
-/// `env` looks up a variable of the proxy's environment.
-///
-/// # Errors
-///
-/// Where LiteLLM would not start either, and where an id is pinned to an unset variable.
-///
-/// Source: LiteLLM 1.109.1 `mcp_server/mcp_server_manager.py`, `load_servers_from_config`.
-pub fn servers(
+/// Source: LiteLLM 1.110.2 `proxy/proxy_server.py`, `_init_non_llm_configs`, which takes whatever is
+/// empty for no servers, and `mcp_server/mcp_server_manager.py`, `load_servers_from_config`.
+fn servers_of(
     config: &Mapping,
     derivation: Derivation,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Vec<ConfigServer>, ConfigError> {
     let entries = match config.get("mcp_servers") {
-        None | Some(Json::Null) => return Ok(Vec::new()),
-        Some(Json::Object(entries)) => entries,
-        Some(_) => return Err(wrong("mcp_servers must be a mapping")),
+        Some(entries) if entries.is_truthy() => entries
+            .as_mapping()
+            .ok_or_else(|| wrong("mcp_servers must be a mapping"))?,
+        Some(_) | None => return Ok(Vec::new()),
     };
     let aliases = config
         .get("litellm_settings")
+        .and_then(Value::as_mapping)
         .and_then(|settings| settings.get("mcp_aliases"))
-        .and_then(Json::as_object);
-    let server = |(name, entry): (&String, &Json)| match entry.as_object() {
-        Some(entry) => Entry {
-            name,
-            fields: entry,
-            env,
+        .and_then(Value::as_mapping);
+    let server = |(name, entry): (&Value, &Value)| {
+        let name = name
+            .printed()
+            .ok_or_else(|| wrong("a name under mcp_servers must be a text"))?;
+        match entry.as_mapping() {
+            Some(fields) => Entry {
+                name: &name,
+                fields,
+                env,
+            }
+            .server(aliases, derivation),
+            None => Err(wrong(&format!("mcp_servers.{name} must be a mapping"))),
         }
-        .server(aliases, derivation),
-        None => Err(wrong(&format!("mcp_servers.{name} must be a mapping"))),
     };
     entries.iter().map(server).collect()
 }
 
-/// What grants of a previous config have to be rewritten to: the id that a server of the same name has
-/// now, by every id it had. Servers whose id cannot be told from the file alone are left out.
-#[must_use]
-pub fn remaps(previous: &[ConfigServer], now: &[ConfigServer]) -> BTreeMap<String, String> {
-    let mut remaps = BTreeMap::new();
-    for server in now {
-        let [id] = server.ids.iter().collect::<Vec<_>>()[..] else {
-            continue;
-        };
-        let before = previous.iter().filter(|before| before.name == server.name);
-        let before = before.flat_map(|before| before.ids.iter().chain(&before.former_ids));
-        let old = before.chain(&server.former_ids).filter(|old| *old != id);
-        remaps.extend(old.map(|old| (old.clone(), id.clone())));
+/// What became of the servers of a previous config, by every id that they had.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Renewals {
+    /// The id that the server of the same name has now.
+    pub remaps: BTreeMap<String, String>,
+    /// The ids of servers that are there by name and whose id now the file alone does not tell.
+    pub unclear: BTreeSet<String>,
+    /// The ids of servers that are there no longer.
+    pub removed: BTreeSet<String>,
+}
+
+impl Renewals {
+    /// Compares a previous config with the one of now.
+    #[must_use]
+    pub fn between(previous: &[ConfigServer], now: &[ConfigServer]) -> Self {
+        let mut renewals = Self::default();
+        for server in now {
+            let before = previous.iter().filter(|before| before.name == server.name);
+            let before = before.flat_map(|before| before.ids.iter().chain(&before.former_ids));
+            let old = before
+                .chain(&server.former_ids)
+                .filter(|old| !server.ids.contains(*old));
+            match server.ids.iter().collect::<Vec<_>>()[..] {
+                [id] => renewals
+                    .remaps
+                    .extend(old.map(|old| (old.clone(), id.clone()))),
+                _ => renewals.unclear.extend(old.cloned()),
+            }
+        }
+        let is_gone = |before: &&ConfigServer| now.iter().all(|now| now.name != before.name);
+        let gone = previous.iter().filter(is_gone);
+        let gone = gone.flat_map(|before| before.ids.iter().chain(&before.former_ids));
+        renewals.removed.extend(gone.cloned());
+        renewals
     }
-    remaps
 }
 
 fn wrong(message: &str) -> ConfigError {
     ConfigError {
         at: None,
         message: message.to_owned(),
+        remedy: None,
     }
-}
-
-/// A field as Python prints it into the text that is hashed; every way it may be printed.
-type Texts = Vec<String>;
-
-struct Entry<'a> {
-    name: &'a str,
-    fields: &'a Mapping,
-    env: &'a dyn Fn(&str) -> Option<String>,
-}
-
-/// A value after `os.environ/` is resolved.
-enum Resolved {
-    Absent,
-    Null,
-    Text(String),
-    /// A variable that is not set here.
-    Unset(String),
-    /// A value that Python may print otherwise than we would.
-    Unclear,
-}
-
-impl Entry<'_> {
-    fn server(
-        &self,
-        aliases: Option<&Mapping>,
-        derivation: Derivation,
-    ) -> Result<ConfigServer, ConfigError> {
-        let alias = match self.field("alias") {
-            // An alias given as an empty text takes no mapping.
-            Resolved::Absent | Resolved::Null => self.mapped_alias(aliases),
-            alias @ (Resolved::Text(_) | Resolved::Unset(_) | Resolved::Unclear) => alias,
-        };
-        let url = self.field("url");
-        let transport = self.field("transport");
-        let auth_type = self.field("auth_type");
-        let spec = self.field("spec_version");
-        let pinned = self.pinned()?;
-
-        let mut unset = self.unset([&alias, &url, &transport, &auth_type, &spec]);
-        let hashes = self.hashes(
-            &or_empty(&url),
-            &transport,
-            &or_empty(&auth_type),
-            &or_empty(&alias),
-        );
-        let old_url = match url {
-            // Up to 1.73 an absent url was printed as None.
-            Resolved::Absent | Resolved::Null => vec![String::new(), "None".to_owned()],
-            Resolved::Text(_) | Resolved::Unset(_) | Resolved::Unclear => or_empty(&url),
-        };
-        let old = self.old_hashes(
-            &old_url,
-            &transport,
-            &spec,
-            &or_empty(&auth_type),
-            &or_empty(&alias),
-        );
-
-        let (mut ids, mut former_ids) = if derivation.may_be_old {
-            (hashes.into_iter().chain(old).collect(), BTreeSet::new())
-        } else {
-            (hashes, old)
-        };
-        if let Some(pinned) = pinned {
-            if derivation.pins {
-                former_ids.append(&mut ids);
-                // The id no longer hangs on them, but the alias is a name besides.
-                unset = self.unset([&alias]);
-            }
-            ids.insert(pinned);
-        }
-        former_ids.retain(|id| !ids.contains(id));
-        let mut names = BTreeSet::from([self.name.to_owned()]);
-        names.extend(
-            or_empty(&alias)
-                .into_iter()
-                .filter(|alias| !alias.is_empty()),
-        );
-        Ok(ConfigServer {
-            name: self.name.to_owned(),
-            names,
-            ids,
-            former_ids,
-            unset,
-            tags: self.tags(),
-            allow_all_keys: self.allows_all_keys(),
-        })
-    }
-
-    fn tags(&self) -> Vec<String> {
-        let entries = self.fields.get("access_groups").and_then(Json::as_array);
-        let tags = entries.into_iter().flatten().filter_map(Json::as_str);
-        tags.map(str::to_owned).collect()
-    }
-
-    /// What Python takes for true.
-    fn allows_all_keys(&self) -> bool {
-        match self.field("allow_all_keys") {
-            Resolved::Absent | Resolved::Null => false,
-            Resolved::Text(text) => !matches!(text.as_str(), "" | "False" | "0"),
-            Resolved::Unset(_) | Resolved::Unclear => true,
-        }
-    }
-
-    /// What is not known of the fields.
-    fn unset<const N: usize>(&self, fields: [&Resolved; N]) -> BTreeSet<String> {
-        let unset = fields.into_iter().filter_map(|field| match field {
-            Resolved::Unset(variable) => Some(variable.clone()),
-            Resolved::Unclear => Some(format!("a value of mcp_servers.{}", self.name)),
-            Resolved::Absent | Resolved::Null | Resolved::Text(_) => None,
-        });
-        unset.collect()
-    }
-
-    fn field(&self, key: &str) -> Resolved {
-        match self.fields.get(key) {
-            None => Resolved::Absent,
-            Some(value) => self.resolve(value),
-        }
-    }
-
-    /// Source: LiteLLM 1.109.1 `proxy_server.py`, `_resolved_config_value`, and
-    /// `secret_managers/main.py`, `get_secret` and `str_to_bool`.
-    fn resolve(&self, value: &Json) -> Resolved {
-        match value {
-            Json::Null => Resolved::Null,
-            Json::Bool(true) => Resolved::Text("True".to_owned()),
-            Json::Bool(false) => Resolved::Text("False".to_owned()),
-            Json::Number(number) if number.is_i64() => Resolved::Text(number.to_string()),
-            Json::Number(_) | Json::Array(_) | Json::Object(_) => Resolved::Unclear,
-            Json::String(text) => match text.strip_prefix("os.environ/") {
-                None => Resolved::Text(text.clone()),
-                Some(variable) => match (self.env)(variable) {
-                    None => Resolved::Unset(variable.to_owned()),
-                    Some(text) if text.trim().eq_ignore_ascii_case("true") => {
-                        Resolved::Text("True".to_owned())
-                    }
-                    Some(text) if text.trim().eq_ignore_ascii_case("false") => {
-                        Resolved::Text("False".to_owned())
-                    }
-                    Some(text) => Resolved::Text(text),
-                },
-            },
-        }
-    }
-
-    /// The first alias that `litellm_settings.mcp_aliases` maps to this server.
-    fn mapped_alias(&self, aliases: Option<&Mapping>) -> Resolved {
-        let mut mapped = aliases.into_iter().flatten();
-        match mapped.find(|(_, server)| server.as_str() == Some(self.name)) {
-            Some((alias, _)) => Resolved::Text(alias.clone()),
-            None => Resolved::Absent,
-        }
-    }
-
-    /// Source: LiteLLM 1.109.1 `mcp_server/mcp_server_manager.py`, `_pinned_config_server_id`.
-    fn pinned(&self) -> Result<Option<String>, ConfigError> {
-        let name = self.name;
-        match self.fields.get("server_id") {
-            None | Some(Json::Null) => Ok(None),
-            Some(value @ Json::String(_)) => match self.resolve(value) {
-                Resolved::Text(id) if !id.trim().is_empty() => Ok(Some(id.trim().to_owned())),
-                Resolved::Unset(variable) => Err(wrong(&format!(
-                    "mcp_servers.{name}.server_id is os.environ/{variable}, which is not set here"
-                ))),
-                Resolved::Absent | Resolved::Null | Resolved::Text(_) | Resolved::Unclear => Err(
-                    wrong(&format!("mcp_servers.{name}.server_id must not be empty")),
-                ),
-            },
-            Some(_) => Err(wrong(&format!(
-                "mcp_servers.{name}.server_id must be a string"
-            ))),
-        }
-    }
-
-    /// The ids of LiteLLM 1.77.2 and later.
-    ///
-    /// Source: LiteLLM 1.109.1 `mcp_server/mcp_server_manager.py`, `_generate_stable_server_id`.
-    fn hashes(
-        &self,
-        url: &Texts,
-        transport: &Resolved,
-        auth_type: &Texts,
-        alias: &Texts,
-    ) -> BTreeSet<String> {
-        let transport = enumerated(transport, &["http", "MCPTransport.http"]);
-        let name = vec![self.name.to_owned()];
-        hashes_of(&[&name, url, &transport, auth_type, alias])
-    }
-
-    /// The ids of LiteLLM 1.72.7 to 1.77.1, which hashed the protocol's version as well, and at
-    /// first no alias.
-    ///
-    /// Source: the same function of 1.74.7, 1.74.9 and 1.77.1.
-    fn old_hashes(
-        &self,
-        url: &Texts,
-        transport: &Resolved,
-        spec: &Resolved,
-        auth_type: &Texts,
-        alias: &Texts,
-    ) -> BTreeSet<String> {
-        let transport = enumerated(transport, &["http", "MCPTransport.http"]);
-        let spec = enumerated(
-            spec,
-            &[
-                "2025-03-26",
-                "MCPSpecVersion.mar_2025",
-                "2025-06-18",
-                "MCPSpecVersion.jun_2025",
-            ],
-        );
-        let name = vec![self.name.to_owned()];
-        let mut ids = hashes_of(&[&name, url, &transport, &spec, auth_type]);
-        ids.extend(hashes_of(&[
-            &name, url, &transport, &spec, auth_type, alias,
-        ]));
-        ids
-    }
-}
-
-/// A field that Python prints as nothing where it is absent, null or false.
-fn or_empty(field: &Resolved) -> Texts {
-    match field {
-        Resolved::Text(text) if text == "False" || text == "0" => vec![String::new(), text.clone()],
-        Resolved::Text(text) => vec![text.clone()],
-        Resolved::Absent | Resolved::Null => vec![String::new()],
-        Resolved::Unset(_) | Resolved::Unclear => Vec::new(),
-    }
-}
-
-/// A field whose default is a member of a Python enumeration, which f-strings print by its value
-/// before Python 3.11 and by its name since.
-fn enumerated(field: &Resolved, defaults: &[&str]) -> Texts {
-    match field {
-        Resolved::Absent => defaults.iter().map(|text| (*text).to_owned()).collect(),
-        Resolved::Null => vec!["None".to_owned()],
-        Resolved::Text(text) => vec![text.clone()],
-        Resolved::Unset(_) | Resolved::Unclear => Vec::new(),
-    }
-}
-
-/// The hash of every combination; none where a field has no text.
-fn hashes_of(fields: &[&Texts]) -> BTreeSet<String> {
-    let mut joined: Vec<String> = vec![String::new()];
-    for (at, texts) in fields.iter().enumerate() {
-        let separator = if at == 0 { "" } else { "|" };
-        joined = joined
-            .iter()
-            .flat_map(|head| {
-                texts
-                    .iter()
-                    .map(move |text| format!("{head}{separator}{text}"))
-            })
-            .collect();
-    }
-    joined.iter().map(|text| hash(text)).collect()
-}
-
-/// The first 32 hexadecimal digits of the SHA-256.
-fn hash(text: &str) -> String {
-    hex(&Sha256::digest(text.as_bytes())[..16])
-}
-
-/// The bytes as lower-case hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    digits
-        .filter_map(|digit| char::from_digit(digit.into(), 16))
-        .collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::entry::hash;
     use super::*;
 
     const NEW: Derivation = Derivation {
@@ -450,8 +352,8 @@ mod tests {
             "FLAG" => Some(" TRUE ".to_owned()),
             _ => None,
         };
-        let config = parse(yaml).unwrap();
-        servers(&config, derivation, &env).unwrap()
+        let config = Config::parse(yaml).unwrap();
+        config.servers(derivation, &env).unwrap()
     }
 
     fn one(yaml: &str) -> ConfigServer {
@@ -584,27 +486,53 @@ mod tests {
     #[test]
     fn included_files_extend_lists_and_replace_the_rest() {
         let mut config =
-            parse("include: [b.yaml]\nmodel_list: [1]\nmcp_servers: {a: {}}\n").unwrap();
-        assert_eq!(includes(&config), Ok(vec!["b.yaml".to_owned()]));
-        merge(
-            &mut config,
-            parse("include: [c.yaml]\nmodel_list: [2]\nmcp_servers: {b: {}}\nx: 1\n").unwrap(),
-        );
-        assert_eq!(
-            Json::Object(config),
-            serde_json::json!({
-                "include": ["b.yaml"], "model_list": [1, 2], "mcp_servers": {"b": {}}, "x": 1
-            })
-        );
+            Config::parse("include: [b.yaml]\nmodel_list: [1]\nmcp_servers: {a: {}}\n").unwrap();
+        assert_eq!(config.includes(), Ok(vec!["b.yaml".to_owned()]));
+        let included = "include: [c.yaml]\nmodel_list: [2]\nmcp_servers: {b: {}}\nx: 1\n";
+        config.merge(&Config::parse_included(included).unwrap());
+        config.merge(&Config::parse_included("# nothing\n").unwrap());
+        assert_eq!(config.includes(), Ok(vec!["b.yaml".to_owned()]));
+        let sections = &config.readings[0];
+        let models = sections.get("model_list").and_then(Value::as_list).unwrap();
+        assert_eq!(models.len(), 2);
+        let names: Vec<String> = config
+            .servers(NEW, &|_| None)
+            .unwrap()
+            .into_iter()
+            .map(|server| server.name)
+            .collect();
+        assert_eq!(names, ["b"]);
     }
 
     #[test]
     fn what_is_wrong_is_told_with_its_place_and_without_the_text() {
-        let error = parse("a: 1\nkey: [s3cret\nb: 2\n").unwrap_err();
-        assert_eq!(error.at.map(|(line, _)| line), Some(3));
-        assert!(!error.message.contains("s3cret"));
-        assert!(parse("- a\n").is_err());
-        assert!(parse("").unwrap().is_empty());
+        let error = |yaml: &str| {
+            let error = Config::parse(yaml).unwrap_err();
+            assert!(!error.message.contains("s3cret"), "{error:?}");
+            (error.at, error.message)
+        };
+        let (at, message) = error("a: 1\nkey: [s3cret\nb: 2\n");
+        assert_eq!(at.map(|(line, _)| line), Some(3));
+        assert!(message.contains("is not closed"), "{message}");
+        let (at, message) = error("a:\n\tkey: s3cret\n");
+        assert_eq!(at.map(|(line, _)| line), Some(2));
+        assert!(message.contains("a tab"), "{message}");
+        for (yaml, told) in [
+            ("- s3cret\n", "expected a mapping"),
+            ("", "the file is empty"),
+            ("# s3cret\n", "the file is empty"),
+            ("a: 'b: s3cret\n", "a quote"),
+            ("a: *s3cret\n", "whose anchor"),
+            ("a: 1\n---\nb: 1\n", "a second document"),
+            ("a: !vault s3cret\n", "the tag !vault"),
+            ("{[s3cret]: 1}\n", "as a key"),
+            ("a: {<<: s3cret}\n", "neither"),
+            ("a: &a [*a]\n", "contains itself"),
+            ("a: &a {<<: *a}\n", "merges itself"),
+        ] {
+            let (_, message) = error(yaml);
+            assert!(message.contains(told), "{yaml}: {message}");
+        }
         for (yaml, told) in [
             ("include: b.yaml\n", "include must be a list"),
             ("mcp_servers: [a]\n", "mcp_servers must be a mapping"),
@@ -619,12 +547,216 @@ mod tests {
                 "NOT_SET, which is not set",
             ),
         ] {
-            let config = parse(yaml).unwrap();
-            let error = includes(&config)
+            let config = Config::parse(yaml).unwrap();
+            let error = config
+                .includes()
                 .map(|_| ())
-                .and_then(|()| servers(&config, NEW, &|_| None).map(|_| ()))
+                .and_then(|()| config.servers(NEW, &|_| None).map(|_| ()))
                 .unwrap_err();
             assert!(error.message.contains(told), "{yaml}: {}", error.message);
+        }
+    }
+
+    #[test]
+    fn whatever_is_empty_is_no_servers() {
+        for none in ["", "[]", "{}", "false", "''", "0", "null", "~"] {
+            assert_eq!(read(&format!("mcp_servers: {none}\n"), NEW), [], "{none:?}");
+        }
+    }
+
+    #[test]
+    fn an_alias_may_be_mapped_by_the_environment() {
+        let yaml = |variable: &str| {
+            format!(
+                "litellm_settings:\n  mcp_aliases:\n    short: os.environ/{variable}\n    later: a\n\
+                 mcp_servers:\n  a: {{url: http://a/mcp, transport: http}}\n"
+            )
+        };
+        let env = |name: &str| (name == "NAME").then(|| "a".to_owned());
+        let servers = |variable: &str| {
+            let config = Config::parse(&yaml(variable)).unwrap();
+            config.servers(NEW, &env).unwrap().remove(0)
+        };
+        let server = servers("NAME");
+        assert_eq!(server.ids, set(&[&hash("a|http://a/mcp|http||short")]));
+        assert_eq!(server.names, set(&["a", "short"]));
+        // It may be this server that the variable names.
+        let server = servers("OTHER");
+        assert_eq!((server.ids, server.unset), (set(&[]), set(&["OTHER"])));
+    }
+
+    #[test]
+    fn a_list_of_merges_is_read_as_both_releases_of_pyyaml_do() {
+        let yaml = "d1: &d1 {url: http://one/mcp, transport: http}\n\
+                    d2: &d2 {url: http://two/mcp, transport: sse, auth_type: bearer_token}\n\
+                    mcp_servers:\n  a:\n    <<: [*d1, *d2]\n";
+        let server = one(yaml);
+        let first = hash("a|http://one/mcp|http|bearer_token|");
+        let last = hash("a|http://two/mcp|sse|bearer_token|");
+        assert_eq!(server.ids, set(&[&first, &last]));
+        assert_eq!(server.current, Some(last));
+        // Two merges beside each other are read the same by both.
+        let twice = yaml.replace("<<: [*d1, *d2]", "<<: *d1\n    <<: *d2");
+        let last = hash("a|http://two/mcp|sse|bearer_token|");
+        assert_eq!(one(&twice).ids, set(&[&last]));
+    }
+
+    #[test]
+    fn values_of_yaml_1_1_enter_an_id_as_python_prints_them() {
+        for (written, printed) in [
+            ("yes", "True"),
+            ("Off", ""),
+            ("0", ""),
+            ("010", "8"),
+            ("0o10", "0o10"),
+            ("0x1F", "31"),
+            ("1:30", "90"),
+            ("1_000", "1000"),
+            ("1.50", "1.5"),
+            ("1e3", "1e3"),
+            ("1.0e+20", "1e+20"),
+            (".inf", "inf"),
+            ("-.INF", "-inf"),
+            (".nan", "nan"),
+            ("'on'", "on"),
+            ("!!str 12", "12"),
+            ("! 0x10", "16"),
+            ("~", ""),
+        ] {
+            let yaml = format!("mcp_servers:\n  a:\n    url: {written}\n    transport: sse\n");
+            let expected = hash(&format!("a|{printed}|sse||"));
+            assert_eq!(one(&yaml).ids, set(&[&expected]), "{written}");
+        }
+        // What Python prints of these is not told, so the id is not either.
+        for written in [
+            "2024-01-02",
+            "!!binary aGk=",
+            "[a]",
+            "!!timestamp 2024-01-02",
+        ] {
+            let yaml = format!("mcp_servers:\n  a:\n    url: {written}\n    transport: sse\n");
+            assert_eq!(one(&yaml).ids, set(&[]), "{written}");
+        }
+    }
+
+    #[test]
+    fn what_is_elsewhere_in_the_file_does_not_keep_it_from_being_read() {
+        let yaml = "x: {~: 1, .inf: .nan, 2024-01-02: !!binary aGk=, 1: 2, true: 3}\n\
+                    y: !!set {a, b}\nz: !!omap [a: 1]\nt: !!timestamp 2024-01-02 03:04:05\n\
+                    mcp_servers:\n  a: {url: u, transport: sse}\n";
+        assert_eq!(one(yaml).ids, set(&[&hash("a|u|sse||")]));
+    }
+
+    #[test]
+    fn anchors_may_be_used_often_and_bombs_are_refused() {
+        use std::fmt::Write as _;
+        let mut often = "x: &d {api_key: k}\nmodel_list:\n".to_owned();
+        for n in 0..5_000 {
+            writeln!(
+                often,
+                "  - {{model_name: m{n}, litellm_params: {{<<: *d}}}}"
+            )
+            .unwrap();
+        }
+        often.push_str("mcp_servers:\n  a: {url: u, transport: sse}\n");
+        assert_eq!(one(&often).ids, set(&[&hash("a|u|sse||")]));
+
+        let refused = |bomb: &str, told: &str| {
+            let error = Config::parse(bomb).unwrap_err();
+            assert!(error.message.contains(told), "{}", error.message);
+        };
+        let aliases = |n: usize| vec![format!("*a{n}"); 10].join(", ");
+        let mut laughs = "a0: &a0 [x]\n".to_owned();
+        let mut merges = "a0: &a0 {x: 1}\n".to_owned();
+        let mut chain = "a0: &a0 [x]\n".to_owned();
+        let mut merge_chain = "a0: &a0 {x0: 1}\n".to_owned();
+        for n in 1..5_000 {
+            if n < 12 {
+                writeln!(laughs, "a{n}: &a{n} [{}]", aliases(n - 1)).unwrap();
+                writeln!(merges, "a{n}: &a{n} {{<<: [{}]}}", aliases(n - 1)).unwrap();
+            }
+            writeln!(chain, "a{n}: &a{n} [*a{}]", n - 1).unwrap();
+            writeln!(merge_chain, "a{n}: &a{n} {{<<: *a{}, x{n}: 1}}", n - 1).unwrap();
+        }
+        refused(&laughs, "values, which is the limit");
+        refused(&merges, "entries, which is the limit");
+        refused(&chain, "deep, which is the limit");
+        refused(&merge_chain, "entries, which is the limit");
+        refused(
+            &format!("a: {}", "[".repeat(1_000)),
+            "255 lists and mappings",
+        );
+    }
+
+    #[test]
+    fn a_file_that_is_not_litellms_is_told_as_what_it_is() {
+        let refused = |yaml: &str| {
+            let config = Config::parse(yaml).unwrap();
+            let error = config.ensure_litellm().unwrap_err();
+            (error.message, error.remedy)
+        };
+        let extract = |keys: &[&str]| {
+            let keys = keys.iter().map(|key| (*key).to_owned());
+            Some(Remedy::Extract(keys.collect()))
+        };
+        let manifest = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: litellm}\ndata:\n  \
+                        config.yaml: |\n    mcp_servers:\n      gh: {url: u}\n";
+        let (message, remedy) = refused(manifest);
+        assert!(
+            message.starts_with("this is a Kubernetes ConfigMap"),
+            "{message}"
+        );
+        assert_eq!(remedy, extract(&["data", "config.yaml"]));
+        let values = "replicaCount: 1\nproxy_config:\n  mcp_servers:\n    gh: {url: u}\n";
+        let (message, remedy) = refused(values);
+        assert!(message.starts_with("these are Helm values"), "{message}");
+        assert_eq!(remedy, extract(&["proxy_config"]));
+        let (_, remedy) = refused("litellm:\n  proxy_config: {model_list: []}\n");
+        assert_eq!(remedy, extract(&["litellm", "proxy_config"]));
+        for (yaml, told) in [
+            ("services: {litellm: {image: i}}\n", "a docker-compose file"),
+            ("mcpServers: {gh: {command: npx}}\n", "an MCP client's list"),
+            ("a: 1\n", "no section that LiteLLM reads"),
+            ("{}\n", "no section that LiteLLM reads"),
+            (
+                "environment_variables: {A: b}\n",
+                "no section that LiteLLM reads",
+            ),
+            ("proxy_config: {}\n", "these are Helm values"),
+            (
+                "apiVersion: v1\nkind: Secret\ndata: {config.yaml: bWNwX3NlcnZlcnM6}\n",
+                "a Kubernetes Secret",
+            ),
+            (
+                "apiVersion: v1\nkind: ConfigMap\ndata:\n  a: |\n    model_list:\n  b: |\n    \
+                 model_list:\n",
+                "holds 2 configs",
+            ),
+            (
+                "litellm_settings: {mcp_servers: {gh: {url: u}}}\n",
+                "mcp_servers is inside litellm_settings",
+            ),
+            (
+                "model_list: []\ngeneral_settings: {mcp_servers: {gh: {url: u}}}\n",
+                "mcp_servers is inside general_settings",
+            ),
+            (
+                "model_list: []\nmcpServers: {}\n",
+                "mcpServers is no section",
+            ),
+        ] {
+            let (message, _) = refused(yaml);
+            assert!(message.contains(told), "{yaml}: {message}");
+        }
+        for yaml in [
+            "model_list: []\n",
+            "mcp_servers:\n",
+            "general_settings: {master_key: k}\n",
+            // LiteLLM reads the one at the top level.
+            "mcp_servers: {a: {url: u}}\nlitellm_settings: {mcp_servers: {b: {url: u}}}\n",
+        ] {
+            let config = Config::parse(yaml).unwrap();
+            assert_eq!(config.ensure_litellm(), Ok(()), "{yaml}");
         }
     }
 
@@ -638,7 +770,7 @@ mod tests {
         let explicit = "    transport: http\n";
         let before = read(&yaml("http://old", ""), NEW);
         let now = read(&yaml("http://new", explicit), NEW);
-        let remaps = remaps(&before, &now);
+        let remaps = Renewals::between(&before, &now).remaps;
         let id = now[0].ids.first().unwrap();
         assert_eq!(before[0].ids.len(), 2);
         for old in before[0].ids.iter().chain(&now[0].former_ids) {
@@ -648,10 +780,17 @@ mod tests {
         assert!(!remaps.contains_key(other));
         // Which of two ids the server has now hangs on the proxy's Python.
         let unclear = read(&yaml("http://new", ""), NEW);
-        assert!(
-            !super::remaps(&before, &unclear)
-                .values()
-                .any(|new| new == id)
-        );
+        let renewals = Renewals::between(&before, &unclear);
+        assert!(!renewals.remaps.values().any(|new| new == id));
+        for old in &before[0].ids {
+            assert!(renewals.unclear.contains(old), "{old}");
+            assert!(!renewals.removed.contains(old), "{old}");
+        }
+        // And one that is there no longer was removed.
+        let renewals = Renewals::between(&before, &now[1..]);
+        assert_eq!(renewals.unclear, set(&[]));
+        for old in &before[0].ids {
+            assert!(renewals.removed.contains(old), "{old}");
+        }
     }
 }

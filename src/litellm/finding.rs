@@ -131,7 +131,10 @@ fn audit_cell(table: &SiteTable, row: &Row, cell: &Cell, catalog: &ServerCatalog
         .filter_map(|reference| {
             let kind = match catalog.resolve_as(cell.site.names, reference) {
                 Resolution::Stale if cell.site.names == Names::Toolsets => Kind::DanglingToolset,
-                Resolution::Stale | Resolution::Remapped => Kind::Stale,
+                Resolution::Stale
+                | Resolution::Remapped
+                | Resolution::MaybeEdited
+                | Resolution::MaybeRenewed => Kind::Stale,
                 Resolution::Unverified => Kind::Unverified,
                 Resolution::Inactive => Kind::Inactive,
                 Resolution::Live

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::config::{ConfigServer, hex};
@@ -113,6 +114,10 @@ pub enum Resolution {
     Stale,
     /// No row has it, but a server of a `config.yaml` may.
     Unverified,
+    /// No server has it, but it looks like the id of a config server that was edited or removed.
+    MaybeEdited,
+    /// It is an old id of a config server whose id of now cannot be told.
+    MaybeRenewed,
     /// It is the name of a server, where LiteLLM takes ids alone: it means nothing there.
     OnlyAName,
     /// The operator did not ask about it, with `--reference`.
@@ -126,6 +131,28 @@ pub struct Successor {
     pub name: String,
     /// The id it has now; several where the config alone does not tell which.
     pub ids: BTreeSet<String>,
+}
+
+/// What the operator tells of ids that no config given yields.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdHistory {
+    /// Whether what looks like the id of a config server may be taken for stale.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub prune: bool,
+    /// The old ids of servers whose id of now cannot be told.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub unclear: BTreeSet<String>,
+    /// The ids of servers that a previous config had and that there are no longer.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub removed: BTreeSet<String>,
+}
+
+impl IdHistory {
+    /// Tells whether nothing is told.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Every server there is, keyed by everything a reference may call it.
@@ -143,6 +170,8 @@ pub struct ServerCatalog {
     kept: BTreeSet<String>,
     remaps: BTreeMap<String, String>,
     config: ConfigServers,
+    signs: Signs,
+    history: IdHistory,
     rows: usize,
     inactive: usize,
     has_open_server: bool,
@@ -231,8 +260,37 @@ impl ServerCatalog {
             inactive: servers.iter().filter(|s| !s.is_served()).count(),
             has_open_server: servers.iter().any(|server| server.allow_all_keys)
                 || configured.clone().any(|server| server.allow_all_keys),
+            signs: match &config {
+                ConfigServers::Unknown(signs) => signs.clone(),
+                ConfigServers::Known(_) => Signs::default(),
+            },
+            history: IdHistory::default(),
             config,
         }
+    }
+
+    /// Adds what the database itself tells of config servers, whatever the operator says of them.
+    #[must_use]
+    pub fn with_signs(self, signs: Signs) -> Self {
+        Self { signs, ..self }
+    }
+
+    /// Adds what the operator tells of ids that no config yields.
+    #[must_use]
+    pub fn with_history(self, history: IdHistory) -> Self {
+        Self { history, ..self }
+    }
+
+    /// Returns what the operator tells of ids that no config yields.
+    #[must_use]
+    pub fn history(&self) -> &IdHistory {
+        &self.history
+    }
+
+    /// Returns what the database itself tells of config servers.
+    #[must_use]
+    pub fn signs(&self) -> &Signs {
+        &self.signs
     }
 
     /// Adds the toolsets that there are, by id.
@@ -258,7 +316,10 @@ impl ServerCatalog {
     pub fn remapping(mut self, remaps: &BTreeMap<String, String>) -> Result<Self, BadRemap> {
         for (old, new) in remaps {
             match self.resolve(old) {
-                Resolution::Stale | Resolution::Unverified => {}
+                Resolution::Stale
+                | Resolution::Unverified
+                | Resolution::MaybeEdited
+                | Resolution::MaybeRenewed => {}
                 Resolution::Live
                 | Resolution::Inactive
                 | Resolution::Sentinel
@@ -352,16 +413,30 @@ impl ServerCatalog {
             Resolution::Remapped
         } else if self.may_be_unseen(reference) {
             Resolution::Unverified
+        } else if self.history.unclear.contains(reference) {
+            Resolution::MaybeRenewed
+        } else if self.may_be_edited(reference) {
+            Resolution::MaybeEdited
         } else {
             Resolution::Stale
         }
     }
 
+    /// Tells whether it may be the id of a config server that no config given yields any more.
+    fn may_be_edited(&self, reference: &str) -> bool {
+        let is_explained = self.history.prune
+            || self.history.removed.contains(reference)
+            || self.successor(reference).is_some();
+        let is_known = matches!(self.config, ConfigServers::Known(_));
+        let looks_so = is_derived_id(reference) || self.signs.clients.contains(reference);
+        is_known && !is_explained && looks_so
+    }
+
     /// Whether a config server that is not known, or not fully, may be called `reference`.
     fn may_be_unseen(&self, reference: &str) -> bool {
         match &self.config {
-            ConfigServers::Unknown(signs) => {
-                !is_hyphenated_uuid(reference) || signs.clients.contains(reference)
+            ConfigServers::Unknown(_) => {
+                !is_hyphenated_uuid(reference) || self.signs.clients.contains(reference)
             }
             // A former id is one for sure: no other server hashes to it.
             ConfigServers::Known(_) if self.successor(reference).is_some() => false,
@@ -525,6 +600,17 @@ fn is_hyphenated_uuid(text: &str) -> bool {
         })
 }
 
+/// Tells whether `text` is shaped as the ids that LiteLLM derives for config servers: 32 lower-case
+/// hexadecimal digits.
+///
+/// Source: LiteLLM 1.110.2 `mcp_server/mcp_server_manager.py`, `_generate_stable_server_id`.
+fn is_derived_id(text: &str) -> bool {
+    text.len() == 32
+        && text
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -626,7 +712,7 @@ mod tests {
     #[test]
     fn without_config_servers_every_unknown_reference_is_stale() {
         let catalog = ServerCatalog::new(&[], BTreeSet::new(), ConfigServers::Known(Vec::new()));
-        for reference in ["8617b96e5cdbfd8ff49b7f89aeca1072", "deepwiki", ""] {
+        for reference in ["deepwiki", "", UUID, &HASH.to_uppercase(), &HASH[1..]] {
             assert_eq!(
                 catalog.resolve(reference),
                 Resolution::Stale,
@@ -635,12 +721,71 @@ mod tests {
         }
     }
 
+    const HASH: &str = "8617b96e5cdbfd8ff49b7f89aeca1072";
+
+    #[test]
+    fn what_looks_like_the_id_of_a_config_server_is_not_stale_until_it_is_told() {
+        let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+        let signs = Signs {
+            clients: texts(&["pinned", UUID]),
+            saved: false,
+        };
+        let catalog = |history: &IdHistory| {
+            ServerCatalog::new(&[], BTreeSet::new(), ConfigServers::Known(Vec::new()))
+                .with_signs(signs.clone())
+                .with_history(history.clone())
+        };
+        let nothing = IdHistory::default();
+        let looks_so = [HASH, "pinned", UUID];
+        for reference in looks_so {
+            let resolution = catalog(&nothing).resolve(reference);
+            assert_eq!(resolution, Resolution::MaybeEdited, "{reference}");
+        }
+        assert_eq!(catalog(&nothing).resolve("free"), Resolution::Stale);
+        assert_eq!(
+            catalog(&nothing).resolve_as(Names::Toolsets, HASH),
+            Resolution::Stale
+        );
+        let prune = IdHistory {
+            prune: true,
+            ..IdHistory::default()
+        };
+        let removed = IdHistory {
+            removed: looks_so.map(str::to_owned).into(),
+            ..IdHistory::default()
+        };
+        for history in [prune, removed] {
+            for reference in looks_so {
+                let resolution = catalog(&history).resolve(reference);
+                assert_eq!(resolution, Resolution::Stale, "{reference} {history:?}");
+            }
+        }
+        // That a server is there, and only its id is unclear, counts more than the option.
+        let unclear = IdHistory {
+            prune: true,
+            unclear: looks_so.map(str::to_owned).into(),
+            removed: BTreeSet::new(),
+        };
+        for reference in looks_so {
+            let resolution = catalog(&unclear).resolve(reference);
+            assert_eq!(resolution, Resolution::MaybeRenewed, "{reference}");
+        }
+        // And it may be remapped.
+        let known = ConfigServers::Known(vec![config_server(&["new"], &[], &[])]);
+        let catalog = ServerCatalog::new(&[], BTreeSet::new(), known);
+        let remaps = BTreeMap::from([(HASH.to_owned(), "new".to_owned())]);
+        let resolution = catalog.remapping(&remaps).unwrap().resolve(HASH);
+        assert_eq!(resolution, Resolution::Remapped);
+    }
+
     fn config_server(ids: &[&str], former_ids: &[&str], unset: &[&str]) -> ConfigServer {
         let set = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
         ConfigServer {
             name: "docs".to_owned(),
             names: set(&["docs", "d"]),
             ids: set(ids),
+            current: ids.first().map(|id| (*id).to_owned()),
+            is_pinned: false,
             former_ids: set(former_ids),
             unset: set(unset),
             tags: Vec::new(),
@@ -655,7 +800,7 @@ mod tests {
         for reference in ["new", "docs", "d"] {
             assert_eq!(catalog.resolve(reference), Resolution::Live, "{reference}");
         }
-        for reference in ["old", "free", "8617b96e5cdbfd8ff49b7f89aeca1072", UUID] {
+        for reference in ["old", "free", UUID] {
             assert_eq!(catalog.resolve(reference), Resolution::Stale, "{reference}");
         }
         let successor = catalog.successor("old").unwrap();

@@ -16,6 +16,7 @@ use sha2::{Digest as _, Sha256};
 use super::policy::{OnEmpty, Policy};
 use crate::litellm::config::hex;
 use crate::litellm::row::{Value, WholeRow};
+use crate::litellm::server::IdHistory;
 use crate::litellm::sites::{self, Choice as Places, Group, Site, SiteTable};
 
 /// The version of the format.
@@ -137,6 +138,9 @@ pub struct Header {
     /// What the operator said that deleted servers are by now.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub remaps: BTreeMap<String, String>,
+    /// What the operator told of ids that no config yields.
+    #[serde(default, skip_serializing_if = "IdHistory::is_empty")]
+    pub id_history: IdHistory,
     /// The digest of the servers that references were resolved against; `None` in an undo.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub servers: Option<String>,
@@ -200,6 +204,7 @@ impl Header {
             database,
             on_empty: None,
             delete_rows: false,
+            id_history: IdHistory::default(),
             remaps: BTreeMap::new(),
             servers: None,
         }

@@ -128,6 +128,10 @@ pub enum Reason {
     NotRemapped,
     /// It is of a client that a proxy has registered, which LiteLLM looks after.
     OauthClient,
+    /// It looks like the id of a config server that was edited or removed.
+    MaybeEdited,
+    /// It is an old id of a config server that may have several ids now.
+    MaybeRenewed,
 }
 
 impl Reason {
@@ -144,6 +148,8 @@ impl Reason {
             Self::NeedsDeleteRows => "needs-delete-rows",
             Self::NotRemapped => "not-remapped",
             Self::OauthClient => "oauth-client",
+            Self::MaybeEdited => "maybe-edited",
+            Self::MaybeRenewed => "maybe-renewed",
         }
     }
 }
@@ -161,6 +167,8 @@ impl fmt::Display for Reason {
             Self::NeedsDeleteRows => f.write_str("say --delete-rows"),
             Self::NotRemapped => f.write_str("whole rows are not remapped"),
             Self::OauthClient => f.write_str("a client of a proxy"),
+            Self::MaybeEdited => f.write_str("config server edited?"),
+            Self::MaybeRenewed => f.write_str("which id it has now is unclear"),
         }
     }
 }
@@ -260,6 +268,17 @@ impl RowPlan {
                     .held
                     .extend(hold(&edit, &BTreeSet::from([old]), Reason::NeedsId)),
             }
+        }
+        for (resolution, reason) in [
+            (Resolution::MaybeEdited, Reason::MaybeEdited),
+            (Resolution::MaybeRenewed, Reason::MaybeRenewed),
+        ] {
+            let reason = if cell.site.names == Names::ConfigServerIds {
+                Reason::OauthClient
+            } else {
+                reason
+            };
+            self.held.extend(hold(&edit, &of(resolution), reason));
         }
         if cell.site.names == Names::Toolsets {
             self.held.extend(edit.hold_all(Reason::DanglingToolset));

@@ -11,7 +11,7 @@ use super::json::{self, OwnerV1, ValueV1};
 use super::{Ending, Report, Undone};
 
 /// The columns of `scan`.
-const FINDINGS: [&str; 10] = [
+const FINDINGS: [&str; 11] = [
     "kind",
     "table",
     "row",
@@ -22,6 +22,7 @@ const FINDINGS: [&str; 10] = [
     "detail",
     "successor",
     "rows",
+    "held",
 ];
 
 /// The columns of `fix` and `undo`. Of a conflict, `before` is what was expected and `after` what
@@ -98,6 +99,7 @@ fn findings(report: &Report, csv: &mut Writer<impl Write>) -> io::Result<()> {
             &finding
                 .rows
                 .map_or_else(String::new, |rows| rows.to_string()),
+            finding.held.unwrap_or_default(),
         ])?;
     }
     Ok(())

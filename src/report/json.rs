@@ -102,6 +102,9 @@ pub(super) struct FindingV1<'a> {
     /// How many rows it stands for, where it is the server of whole rows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) rows: Option<u64>,
+    /// Why a repair with the same options leaves a stale reference.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) held: Option<&'static str>,
     pub(super) owners: Vec<OwnerV1<'a>>,
 }
 
@@ -197,8 +200,10 @@ struct IdsV1<'a> {
 #[derive(Serialize)]
 struct ConfigServerV1<'a> {
     name: &'a str,
-    /// Several where the file alone does not tell which.
+    /// Several where the file alone does not tell which, the newest Python's first.
     ids: Vec<&'a str>,
+    /// Whether the file pins the id.
+    pinned: bool,
     former_ids: Vec<&'a str>,
     /// Variables that its id hangs on and that are not set here.
     unset: Vec<&'a str>,
@@ -344,7 +349,8 @@ pub fn write_undone(undone: &Undone, out: &mut impl Write) -> io::Result<()> {
 pub fn write_ids(ids: &ConfigIds, out: &mut impl Write) -> io::Result<()> {
     let servers = ids.servers.iter().map(|server| ConfigServerV1 {
         name: &server.name,
-        ids: server.ids.iter().map(String::as_str).collect(),
+        ids: server.ids_in_order(),
+        pinned: server.is_pinned,
         former_ids: server.former_ids.iter().map(String::as_str).collect(),
         unset: server.unset.iter().map(String::as_str).collect(),
     });
@@ -464,6 +470,7 @@ pub(super) fn findings(plans: &[RowPlan]) -> impl Iterator<Item = FindingV1<'_>>
                 ids: successor.ids.iter().map(String::as_str).collect(),
             }),
             rows: finding.rows,
+            held: super::held(plan, finding).map(|held| held.reason.name()),
             owners: owners(&plan.audit),
         })
     })

@@ -25,7 +25,7 @@ use crate::litellm::release::Release;
 use crate::litellm::server::{ConfigServers, ServerCatalog};
 use crate::repair::changeset::Change;
 use crate::repair::compare::Conflict;
-use crate::repair::plan::{Edit, Held, RowPlan};
+use crate::repair::plan::{Edit, Held, Reason, RowPlan};
 
 /// How a command ended, and so how its report reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -404,9 +404,20 @@ impl Report {
         self.found.plans()
     }
 
-    /// The stale references, each with the number of rows that hold it, most rows first.
+    /// Returns the references to deleted servers, each with the number of rows that hold it, most
+    /// rows first.
     #[must_use]
     pub fn stale_references(&self) -> Vec<(&str, usize)> {
+        self.references(false)
+    }
+
+    /// Returns what looks like ids of config servers that were edited or removed, in the same way.
+    #[must_use]
+    pub fn config_ids(&self) -> Vec<(&str, usize)> {
+        self.references(true)
+    }
+
+    fn references(&self, are_config_ids: bool) -> Vec<(&str, usize)> {
         let mut rows: BTreeMap<&str, usize> = BTreeMap::new();
         for plan in self.plans() {
             let mut references: Vec<&str> = plan
@@ -414,6 +425,7 @@ impl Report {
                 .findings
                 .iter()
                 .filter(|finding| finding.kind == Kind::Stale)
+                .filter(|finding| is_config_id(plan, finding) == are_config_ids)
                 .filter_map(|finding| finding.reference.as_deref())
                 .collect();
             references.sort_unstable();
@@ -426,6 +438,12 @@ impl Report {
         rows.sort_by_key(|(_, rows)| std::cmp::Reverse(*rows));
         rows
     }
+}
+
+/// Tells whether a finding may be of a config server that was edited or removed.
+fn is_config_id(plan: &RowPlan, finding: &Finding) -> bool {
+    held(plan, finding)
+        .is_some_and(|held| matches!(held.reason, Reason::MaybeEdited | Reason::MaybeRenewed))
 }
 
 /// What is held of `plan` because of a finding.

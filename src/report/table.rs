@@ -38,6 +38,15 @@ pub fn write(report: &Report, look: Look, out: &mut impl Write) -> io::Result<()
         writeln!(out)?;
         table.write(out)?;
     }
+    let config_ids = report.config_ids();
+    if !config_ids.is_empty() {
+        let mut table = Grid::new(["CONFIG SERVER, EDITED OR REMOVED", "ROWS"], look);
+        for (reference, rows) in config_ids {
+            table.row([printable(reference).into(), rows.to_string().into()]);
+        }
+        writeln!(out)?;
+        table.write(out)?;
+    }
     writeln!(out)?;
     findings(report, look).write(out)?;
     if report
@@ -143,12 +152,25 @@ pub fn write_ids(ids: &ConfigIds, look: Look, out: &mut impl Write) -> io::Resul
     for server in &ids.servers {
         table.row([
             printable(&server.name).into(),
-            list(server.ids.iter().map(String::as_str)).into(),
+            list(server.ids_in_order().into_iter()).into(),
             list(server.former_ids.iter().map(String::as_str)).into(),
             list(server.unset.iter().map(String::as_str)).into(),
         ]);
     }
-    table.write(out)
+    table.write(out)?;
+    let to_pin = ids.servers.iter().filter(|server| !server.is_pinned);
+    let mut lines = to_pin.filter_map(|server| Some((&server.name, server.current.as_ref()?)));
+    if let Some(first) = lines.next() {
+        writeln!(
+            out,
+            "\nTo keep an id whatever is edited (LiteLLM 1.101 or later), write its line into the server's \
+             entry:"
+        )?;
+        for (name, id) in std::iter::once(first).chain(lines) {
+            writeln!(out, "\n{}:\n    server_id: \"{id}\"", printable(name))?;
+        }
+    }
+    Ok(())
 }
 
 /// What is left to do once everything is committed.
@@ -512,6 +534,19 @@ fn held(report: &Report) -> Vec<String> {
         lines.push(format!(
             "Held: {held}. A proxy has registered itself with these servers as an OAuth client. That is \
              only ever reported: make sure that no config.yaml was forgotten."
+        ));
+    }
+    if let Some(held) = held(|reason| reason == Reason::MaybeEdited) {
+        lines.push(format!(
+            "Held: {held}. What is named looks like the id of a config server that was edited or removed. Give \
+             the old file with --previous-litellm-config, or say --prune-config-ids to have it \
+             taken for stale."
+        ));
+    }
+    if let Some(held) = held(|reason| reason == Reason::MaybeRenewed) {
+        lines.push(format!(
+            "Held: {held}. They name a config server by an old id, and its id of now cannot be told from \
+             the file. Write its transport into the file, or pin its server_id."
         ));
     }
     if let Some(held) = held(|reason| reason == Reason::FailsOpen) {

@@ -1,0 +1,321 @@
+//! One entry of `mcp_servers`, and the ids that releases of LiteLLM derive for it.
+
+use std::collections::BTreeSet;
+
+use sha2::{Digest as _, Sha256};
+
+use super::pyyaml::{Mapping, Value};
+use super::{ConfigError, ConfigServer, Derivation, wrong};
+
+/// A field as Python prints it into the text that is hashed; every way it may be printed.
+type Texts = Vec<String>;
+
+/// One entry of `mcp_servers`.
+pub(super) struct Entry<'a> {
+    /// The server's name.
+    pub(super) name: &'a str,
+    /// What the file says of it.
+    pub(super) fields: &'a Mapping,
+    /// Looks up a variable of the proxy's environment.
+    pub(super) env: &'a dyn Fn(&str) -> Option<String>,
+}
+
+/// A value after `os.environ/` is resolved.
+enum Resolved {
+    Absent,
+    Null,
+    Text(String),
+    /// A value that Python prints so, and takes for nothing: `false`, `0`.
+    Falsy(String),
+    /// A variable that is not set here.
+    Unset(String),
+    /// A value that Python may print otherwise than we would.
+    Unclear,
+}
+
+impl From<&Value> for Resolved {
+    fn from(value: &Value) -> Self {
+        if matches!(value, Value::Null) {
+            return Self::Null;
+        }
+        match value.printed() {
+            None => Self::Unclear,
+            // Of a text it is told later whether it is empty.
+            Some(text) if value.is_truthy() || value.as_text().is_some() => Self::Text(text),
+            Some(text) => Self::Falsy(text),
+        }
+    }
+}
+
+impl Entry<'_> {
+    /// Returns the server with its ids and names.
+    ///
+    /// # Errors
+    ///
+    /// Where LiteLLM would not start either, and where the id is pinned to an unset variable.
+    pub(super) fn server(
+        &self,
+        aliases: Option<&Mapping>,
+        derivation: Derivation,
+    ) -> Result<ConfigServer, ConfigError> {
+        let alias = match self.field("alias") {
+            // An alias given as an empty text takes no mapping.
+            Resolved::Absent | Resolved::Null => self.mapped_alias(aliases),
+            alias @ (Resolved::Text(_)
+            | Resolved::Falsy(_)
+            | Resolved::Unset(_)
+            | Resolved::Unclear) => alias,
+        };
+        let url = self.field("url");
+        let transport = self.field("transport");
+        let auth_type = self.field("auth_type");
+        let spec = self.field("spec_version");
+        let pinned = self.pinned()?;
+
+        let mut unset = self.unset([&alias, &url, &transport, &auth_type, &spec]);
+        let hashes = self.hashes(
+            &or_empty(&url),
+            &transport,
+            &or_empty(&auth_type),
+            &or_empty(&alias),
+        );
+        let old_url = match url {
+            // Up to 1.73 an absent url was printed as None.
+            Resolved::Absent | Resolved::Null => vec![String::new(), "None".to_owned()],
+            Resolved::Falsy(ref text) => vec![String::new(), text.clone()],
+            Resolved::Text(_) | Resolved::Unset(_) | Resolved::Unclear => or_empty(&url),
+        };
+        let old = self.old_hashes(
+            &old_url,
+            &transport,
+            &spec,
+            &or_empty(&auth_type),
+            &or_empty(&alias),
+        );
+
+        let mut current = hashes.last().cloned();
+        let hashes: BTreeSet<String> = hashes.into_iter().collect();
+        let (mut ids, mut former_ids) = if derivation.may_be_old {
+            (hashes.into_iter().chain(old).collect(), BTreeSet::new())
+        } else {
+            (hashes, old)
+        };
+        let is_pinned = derivation.pins && pinned.is_some();
+        if let Some(pinned) = pinned {
+            if derivation.pins {
+                former_ids.append(&mut ids);
+                // The id no longer hangs on them, but the alias is a name besides.
+                unset = self.unset([&alias]);
+                current = Some(pinned.clone());
+            }
+            ids.insert(pinned);
+        }
+        former_ids.retain(|id| !ids.contains(id));
+        let mut names = BTreeSet::from([self.name.to_owned()]);
+        names.extend(
+            or_empty(&alias)
+                .into_iter()
+                .filter(|alias| !alias.is_empty()),
+        );
+        Ok(ConfigServer {
+            name: self.name.to_owned(),
+            names,
+            ids,
+            current,
+            is_pinned,
+            former_ids,
+            unset,
+            tags: self.tags(),
+            allow_all_keys: self.allows_all_keys(),
+        })
+    }
+
+    fn tags(&self) -> Vec<String> {
+        let entries = self.fields.get("access_groups").and_then(Value::as_list);
+        let tags = entries.into_iter().flatten().filter_map(Value::as_text);
+        tags.map(str::to_owned).collect()
+    }
+
+    /// What Python takes for true.
+    fn allows_all_keys(&self) -> bool {
+        match self.field("allow_all_keys") {
+            Resolved::Absent | Resolved::Null | Resolved::Falsy(_) => false,
+            Resolved::Text(text) => !text.is_empty(),
+            Resolved::Unset(_) | Resolved::Unclear => true,
+        }
+    }
+
+    /// What is not known of the fields.
+    fn unset<const N: usize>(&self, fields: [&Resolved; N]) -> BTreeSet<String> {
+        let unset = fields.into_iter().filter_map(|field| match field {
+            Resolved::Unset(variable) => Some(variable.clone()),
+            Resolved::Unclear => Some(format!("a value of mcp_servers.{}", self.name)),
+            Resolved::Absent | Resolved::Null | Resolved::Text(_) | Resolved::Falsy(_) => None,
+        });
+        unset.collect()
+    }
+
+    fn field(&self, key: &str) -> Resolved {
+        match self.fields.get(key) {
+            None => Resolved::Absent,
+            Some(value) => self.resolve(value),
+        }
+    }
+
+    /// Source: LiteLLM 1.109.1 `proxy_server.py`, `_resolved_config_value`, and
+    /// `secret_managers/main.py`, `get_secret` and `str_to_bool`.
+    fn resolve(&self, value: &Value) -> Resolved {
+        let variable = value
+            .as_text()
+            .and_then(|text| text.strip_prefix("os.environ/"));
+        let Some(variable) = variable else {
+            return Resolved::from(value);
+        };
+        match (self.env)(variable) {
+            None => Resolved::Unset(variable.to_owned()),
+            Some(text) if text.trim().eq_ignore_ascii_case("true") => {
+                Resolved::Text("True".to_owned())
+            }
+            Some(text) if text.trim().eq_ignore_ascii_case("false") => {
+                Resolved::Falsy("False".to_owned())
+            }
+            Some(text) => Resolved::Text(text),
+        }
+    }
+
+    /// Returns the first alias that `litellm_settings.mcp_aliases` maps to this server.
+    ///
+    /// The servers in it may come from the environment, the aliases not.
+    fn mapped_alias(&self, aliases: Option<&Mapping>) -> Resolved {
+        for (alias, server) in aliases.into_iter().flat_map(Mapping::iter) {
+            match self.resolve(server) {
+                Resolved::Text(server) if server == self.name => return Resolved::from(alias),
+                // It may be this server, and then no later one counts.
+                unset @ Resolved::Unset(_) => return unset,
+                Resolved::Text(_)
+                | Resolved::Falsy(_)
+                | Resolved::Absent
+                | Resolved::Null
+                | Resolved::Unclear => {}
+            }
+        }
+        Resolved::Absent
+    }
+
+    /// Source: LiteLLM 1.109.1 `mcp_server/mcp_server_manager.py`, `_pinned_config_server_id`.
+    fn pinned(&self) -> Result<Option<String>, ConfigError> {
+        let name = self.name;
+        match self.fields.get("server_id") {
+            None | Some(Value::Null) => Ok(None),
+            Some(value @ Value::Text(_)) => match self.resolve(value) {
+                Resolved::Text(id) if !id.trim().is_empty() => Ok(Some(id.trim().to_owned())),
+                Resolved::Unset(variable) => Err(wrong(&format!(
+                    "mcp_servers.{name}.server_id is os.environ/{variable}, which is not set here"
+                ))),
+                Resolved::Absent
+                | Resolved::Null
+                | Resolved::Text(_)
+                | Resolved::Falsy(_)
+                | Resolved::Unclear => Err(wrong(&format!(
+                    "mcp_servers.{name}.server_id must not be empty"
+                ))),
+            },
+            Some(_) => Err(wrong(&format!(
+                "mcp_servers.{name}.server_id must be a string"
+            ))),
+        }
+    }
+
+    /// The ids of LiteLLM 1.77.2 and later.
+    ///
+    /// Source: LiteLLM 1.109.1 `mcp_server/mcp_server_manager.py`, `_generate_stable_server_id`.
+    fn hashes(
+        &self,
+        url: &Texts,
+        transport: &Resolved,
+        auth_type: &Texts,
+        alias: &Texts,
+    ) -> Vec<String> {
+        let transport = enumerated(transport, &["http", "MCPTransport.http"]);
+        let name = vec![self.name.to_owned()];
+        hashes_of(&[&name, url, &transport, auth_type, alias])
+    }
+
+    /// The ids of LiteLLM 1.72.7 to 1.77.1, which hashed the protocol's version as well, and at
+    /// first no alias.
+    ///
+    /// Source: the same function of 1.74.7, 1.74.9 and 1.77.1.
+    fn old_hashes(
+        &self,
+        url: &Texts,
+        transport: &Resolved,
+        spec: &Resolved,
+        auth_type: &Texts,
+        alias: &Texts,
+    ) -> BTreeSet<String> {
+        let transport = enumerated(transport, &["http", "MCPTransport.http"]);
+        let spec = enumerated(
+            spec,
+            &[
+                "2025-03-26",
+                "MCPSpecVersion.mar_2025",
+                "2025-06-18",
+                "MCPSpecVersion.jun_2025",
+            ],
+        );
+        let name = vec![self.name.to_owned()];
+        let without_alias = hashes_of(&[&name, url, &transport, &spec, auth_type]);
+        let with_alias = hashes_of(&[&name, url, &transport, &spec, auth_type, alias]);
+        without_alias.into_iter().chain(with_alias).collect()
+    }
+}
+
+/// A field that Python prints as nothing where it is absent, null or false.
+fn or_empty(field: &Resolved) -> Texts {
+    match field {
+        Resolved::Text(text) => vec![text.clone()],
+        Resolved::Absent | Resolved::Null | Resolved::Falsy(_) => vec![String::new()],
+        Resolved::Unset(_) | Resolved::Unclear => Vec::new(),
+    }
+}
+
+/// A field whose default is a member of a Python enumeration, which f-strings print by its value
+/// before Python 3.11 and by its name since.
+fn enumerated(field: &Resolved, defaults: &[&str]) -> Texts {
+    match field {
+        Resolved::Absent => defaults.iter().map(|text| (*text).to_owned()).collect(),
+        Resolved::Null => vec!["None".to_owned()],
+        Resolved::Text(text) | Resolved::Falsy(text) => vec![text.clone()],
+        Resolved::Unset(_) | Resolved::Unclear => Vec::new(),
+    }
+}
+
+/// Returns the hash of every combination, the newest Python's last; none where a field has no text.
+fn hashes_of(fields: &[&Texts]) -> Vec<String> {
+    let mut joined: Vec<String> = vec![String::new()];
+    for (at, texts) in fields.iter().enumerate() {
+        let separator = if at == 0 { "" } else { "|" };
+        joined = joined
+            .iter()
+            .flat_map(|head| {
+                texts
+                    .iter()
+                    .map(move |text| format!("{head}{separator}{text}"))
+            })
+            .collect();
+    }
+    joined.iter().map(|text| hash(text)).collect()
+}
+
+/// The first 32 hexadecimal digits of the SHA-256.
+pub(super) fn hash(text: &str) -> String {
+    hex(&Sha256::digest(text.as_bytes())[..16])
+}
+
+/// The bytes as lower-case hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits
+        .filter_map(|digit| char::from_digit(digit.into(), 16))
+        .collect()
+}

@@ -1,0 +1,652 @@
+//! YAML as `PyYAML`'s `safe_load` reads it, which is what LiteLLM reads its config with.
+//!
+//! `PyYAML` follows YAML 1.1: `yes` is a truth value, `1:30` is 90, `<<` merges. An id of a config
+//! server hashes what Python prints, so all of this can change who has a grant.
+//!
+//! Source: `PyYAML` 6.0.3 and 6.0.4 `yaml/resolver.py` and `yaml/constructor.py`, and LiteLLM 1.110.2
+//! `proxy/proxy_server.py`, `_get_config_from_file`.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span, Tag};
+
+use super::ConfigError;
+use super::scalar::{float, implicit_tag, integer, printed_float};
+
+/// A value as Python holds it.
+#[derive(Debug, Clone)]
+pub(super) enum Value {
+    /// `None`.
+    Null,
+    /// A truth value.
+    Bool(bool),
+    /// An integer, as Python prints it.
+    Int(String),
+    /// A floating-point number.
+    Float(f64),
+    /// A text.
+    Text(String),
+    /// A date, bytes, a set or another type of which nothing more is asked.
+    Other,
+    /// A list.
+    List(Arc<Vec<Value>>),
+    /// A dictionary.
+    Mapping(Arc<Mapping>),
+}
+
+impl Value {
+    /// Returns the text, where it is one.
+    pub(super) fn as_text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Null
+            | Self::Bool(_)
+            | Self::Int(_)
+            | Self::Float(_)
+            | Self::Other
+            | Self::List(_)
+            | Self::Mapping(_) => None,
+        }
+    }
+
+    /// Returns the list, where it is one.
+    pub(super) fn as_list(&self) -> Option<&[Value]> {
+        if let Self::List(values) = self {
+            Some(values)
+        } else {
+            None
+        }
+    }
+
+    /// Returns the dictionary, where it is one.
+    pub(super) fn as_mapping(&self) -> Option<&Mapping> {
+        if let Self::Mapping(mapping) = self {
+            Some(mapping)
+        } else {
+            None
+        }
+    }
+
+    /// Tells whether Python takes the value for true.
+    pub(super) fn is_truthy(&self) -> bool {
+        match self {
+            Self::Null => false,
+            Self::Bool(value) => *value,
+            Self::Int(digits) => digits != "0",
+            Self::Float(number) => *number != 0.0,
+            Self::Text(text) => !text.is_empty(),
+            Self::Other => true,
+            Self::List(values) => !values.is_empty(),
+            Self::Mapping(mapping) => mapping.iter().next().is_some(),
+        }
+    }
+
+    /// Prints the value as Python's `str` does; `None` where that is not known.
+    pub(super) fn printed(&self) -> Option<String> {
+        match self {
+            Self::Null => Some("None".to_owned()),
+            Self::Bool(true) => Some("True".to_owned()),
+            Self::Bool(false) => Some("False".to_owned()),
+            Self::Int(digits) => Some(digits.clone()),
+            Self::Float(number) => Some(printed_float(*number)),
+            Self::Text(text) => Some(text.clone()),
+            Self::Other | Self::List(_) | Self::Mapping(_) => None,
+        }
+    }
+
+    /// Returns what tells one key of a dictionary from another: in Python `1`, `1.0` and `True` are
+    /// one key.
+    fn as_key(&self) -> Option<(u8, String)> {
+        match self {
+            Self::Text(text) => Some((0, text.clone())),
+            Self::Null => Some((1, String::new())),
+            Self::Bool(value) => Some((2, u8::from(*value).to_string())),
+            Self::Int(digits) => Some((2, digits.clone())),
+            Self::Float(number) => {
+                let printed = printed_float(*number);
+                let digits = printed.strip_suffix(".0").map(str::to_owned);
+                Some((2, digits.unwrap_or(printed)))
+            }
+            Self::Other => Some((3, String::new())),
+            Self::List(_) | Self::Mapping(_) => None,
+        }
+    }
+}
+
+/// A dictionary, in the order of the file.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Mapping {
+    entries: Vec<(Value, Value)>,
+    at: HashMap<(u8, String), usize>,
+}
+
+impl Mapping {
+    /// Returns the value of a key that is a text.
+    pub(super) fn get(&self, key: &str) -> Option<&Value> {
+        let at = self.at.get(&(0, key.to_owned()))?;
+        self.entries.get(*at).map(|(_, value)| value)
+    }
+
+    /// Returns the entries in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Value, &Value)> {
+        self.entries.iter().map(|(key, value)| (key, value))
+    }
+
+    /// Sets the value of a key, which keeps the place that it has; returns `None` where no key can be
+    /// such a value.
+    pub(super) fn insert(&mut self, key: Value, value: Value) -> Option<()> {
+        let identity = key.as_key()?;
+        let at = self.at.get(&identity);
+        if let Some(entry) = at.and_then(|at| self.entries.get_mut(*at)) {
+            entry.1 = value;
+        } else {
+            self.at.insert(identity, self.entries.len());
+            self.entries.push((key, value));
+        }
+        Some(())
+    }
+}
+
+/// How deep lists and dictionaries may nest, aliases and merges included: Python gives up there too.
+const DEPTH: usize = 500;
+
+/// How many values a file may have once every alias is written out. LiteLLM walks all of them.
+const VALUES: u64 = 5_000_000;
+
+/// How many entries all merges of a file may bring about.
+const MERGED: usize = 1_000_000;
+
+/// The order in which merged dictionaries override each other, by release of `PyYAML`.
+///
+/// LiteLLM 1.110.2 takes either (`pyproject.toml`: `pyyaml>=6.0.3,<7`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum MergeOrder {
+    /// 6.0.3: of `<<: [*a, *b]` the first wins.
+    FirstWins,
+    /// 6.0.4: the last wins, but entries that came before are not merged again.
+    LastWins,
+}
+
+/// Reads the one document of a text: once, or once by each release of `PyYAML` where they may differ.
+///
+/// # Errors
+///
+/// Where `PyYAML` would not read it either, or it is larger than a config can be.
+pub(super) fn read(text: &str) -> Result<Vec<Value>, ConfigError> {
+    let (nodes, root, merges) = Composer::compose(text)?;
+    let Some(root) = root else {
+        return Ok(vec![Value::Null]);
+    };
+    let orders = if merges {
+        &[MergeOrder::FirstWins, MergeOrder::LastWins][..]
+    } else {
+        &[MergeOrder::FirstWins]
+    };
+    let construct = |order: &MergeOrder| Constructor::new(&nodes, *order).root(root);
+    orders.iter().map(construct).collect()
+}
+
+/// The place of a node among all nodes.
+type NodeId = usize;
+
+#[derive(Debug)]
+struct Node {
+    at: (u64, u64),
+    /// The tag, less the namespace of YAML's own tags; none where the value tells its type.
+    tag: Option<String>,
+    content: Content,
+}
+
+#[derive(Debug)]
+enum Content {
+    Scalar { text: String, is_plain: bool },
+    Sequence(Vec<NodeId>),
+    Mapping(Vec<(NodeId, NodeId)>),
+}
+
+/// The namespace of `!!int` and the like.
+const YAML_TAGS: &str = "tag:yaml.org,2002:";
+
+/// Makes nodes of a text. An alias is the node of its anchor again, so that its size does not count.
+#[derive(Default)]
+struct Composer {
+    nodes: Vec<Node>,
+    anchors: HashMap<usize, NodeId>,
+    /// The collections that are not closed yet, each with the key that waits for its value.
+    open: Vec<(NodeId, Option<NodeId>)>,
+    root: Option<NodeId>,
+    merges: bool,
+}
+
+impl Composer {
+    /// Returns all nodes, the root, and whether any dictionary merges others.
+    fn compose(text: &str) -> Result<(Vec<Node>, Option<NodeId>, bool), ConfigError> {
+        let mut composer = Self::default();
+        // Comments are no content, and of those there may be any number.
+        let options = granit_parser::options! { emit_comments: false };
+        let mut documents = 0;
+        for next in Parser::new_from_str_with_options(text, options) {
+            let (event, span) = next.map_err(|error| told(&error))?;
+            if matches!(event, Event::DocumentStart(..)) {
+                documents += 1;
+            }
+            if documents > 1 {
+                return Err(wrong_at(
+                    place(&span),
+                    "a second document begins here (---), and a config is one",
+                ));
+            }
+            composer.take(event, &span)?;
+        }
+        Ok((composer.nodes, composer.root, composer.merges))
+    }
+
+    fn take(&mut self, event: Event<'_>, span: &Span) -> Result<(), ConfigError> {
+        match event {
+            Event::Scalar(text, style, anchor, tag) => {
+                let is_plain = style == ScalarStyle::Plain;
+                self.merges |= is_plain && text == "<<";
+                let text = text.into_owned();
+                self.add(
+                    span,
+                    anchor,
+                    tag.as_deref(),
+                    Content::Scalar { text, is_plain },
+                );
+            }
+            Event::SequenceStart(_, anchor, tag) => {
+                let content = Content::Sequence(Vec::new());
+                let node = self.add(span, anchor, tag.as_deref(), content);
+                self.open.push((node, None));
+            }
+            Event::MappingStart(_, anchor, tag) => {
+                let content = Content::Mapping(Vec::new());
+                let node = self.add(span, anchor, tag.as_deref(), content);
+                self.open.push((node, None));
+            }
+            Event::SequenceEnd | Event::MappingEnd => {
+                self.open.pop();
+            }
+            Event::Alias(anchor) => match self.anchors.get(&anchor) {
+                Some(node) => self.put(*node),
+                None => return Err(wrong_at(place(span), UNKNOWN_ANCHOR)),
+            },
+            Event::UnresolvedAlias(_) => return Err(wrong_at(place(span), UNKNOWN_ANCHOR)),
+            Event::StreamStart
+            | Event::StreamEnd
+            | Event::DocumentStart(..)
+            | Event::DocumentEnd
+            | Event::Anchor(..)
+            | _ => {}
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, span: &Span, anchor: usize, tag: Option<&Tag>, content: Content) -> NodeId {
+        let node = self.nodes.len();
+        let tag = tag.map(|tag| match tag.suffix_in_namespace(YAML_TAGS) {
+            Some(name) => name.into_owned(),
+            None => format!("{}{}", tag.handle(), tag.suffix()),
+        });
+        self.nodes.push(Node {
+            at: place(span),
+            tag,
+            content,
+        });
+        if anchor > 0 {
+            self.anchors.insert(anchor, node);
+        }
+        self.put(node);
+        node
+    }
+
+    /// Puts a node into the collection that is open, or makes it the root.
+    fn put(&mut self, node: NodeId) {
+        let Some((parent, key)) = self.open.last_mut() else {
+            self.root.get_or_insert(node);
+            return;
+        };
+        let Some(parent) = self.nodes.get_mut(*parent) else {
+            return;
+        };
+        match (&mut parent.content, key.take()) {
+            (Content::Sequence(nodes), _) => nodes.push(node),
+            (Content::Mapping(pairs), Some(key)) => pairs.push((key, node)),
+            (Content::Mapping(_), None) => *key = Some(node),
+            (Content::Scalar { .. }, _) => {}
+        }
+    }
+}
+
+const UNKNOWN_ANCHOR: &str = "an alias (*name) whose anchor (&name) does not come before it";
+
+fn place(span: &Span) -> (u64, u64) {
+    place_at(span.start.line(), span.start.col())
+}
+
+fn place_at(line: usize, column: usize) -> (u64, u64) {
+    // Columns are counted from 0 there.
+    let number = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+    (number(line), number(column).saturating_add(1))
+}
+
+fn wrong_at(at: (u64, u64), message: impl Into<String>) -> ConfigError {
+    ConfigError {
+        at: Some(at),
+        message: message.into(),
+        remedy: None,
+    }
+}
+
+/// Tells what is wrong with the text, without anything that it holds.
+fn told(error: &ScanError) -> ConfigError {
+    let kind = error.kind();
+    let is_tab = matches!(
+        kind,
+        ErrorKind::TabNotAllowed
+            | ErrorKind::TabInBlockIndentation
+            | ErrorKind::TabInIndentation
+            | ErrorKind::TabAtBlockScalarStart
+            | ErrorKind::TabInPlainScalar
+    );
+    let is_open = matches!(
+        kind,
+        ErrorKind::UnexpectedEofFlowSequence
+            | ErrorKind::UnexpectedEofFlowMapping
+            | ErrorKind::UnexpectedEofImplicitFlowMapping
+            | ErrorKind::UnclosedFlowCollection { .. }
+            | ErrorKind::InvalidColonPlacement
+            | ErrorKind::ExpectedFlowSequenceSeparator
+            | ErrorKind::ExpectedFlowMappingSeparator
+    );
+    let message = if is_tab {
+        "a tab, where YAML takes spaces alone".to_owned()
+    } else if is_open {
+        "a [ or { before this is not closed, or a comma is missing".to_owned()
+    } else if matches!(kind, ErrorKind::UnclosedQuotedScalar) {
+        "a quote before this is not closed".to_owned()
+    } else if matches!(kind, ErrorKind::RecursionLimitExceeded) {
+        "more than 255 lists and mappings inside each other, which is the limit".to_owned()
+    } else if matches!(kind, ErrorKind::UnknownAnchor) {
+        UNKNOWN_ANCHOR.to_owned()
+    } else {
+        format!("this is not YAML: {kind}")
+    };
+    let marker = error.marker();
+    wrong_at(place_at(marker.line(), marker.col()), message)
+}
+
+/// A value made of a node, with how much of Python's work it is.
+#[derive(Clone)]
+struct Built {
+    value: Value,
+    /// The number of values, were every alias written out.
+    values: u64,
+    depth: usize,
+}
+
+impl Built {
+    fn leaf(value: Value) -> Self {
+        Self {
+            value,
+            values: 1,
+            depth: 1,
+        }
+    }
+}
+
+/// The state of a node: untouched, being worked on, done.
+#[derive(Clone)]
+enum State<T> {
+    New,
+    Open,
+    Done(T),
+}
+
+/// The entries of a dictionary after its merges.
+type Pairs = Arc<Vec<(NodeId, NodeId)>>;
+
+/// Makes values of nodes, each once.
+struct Constructor<'a> {
+    nodes: &'a [Node],
+    order: MergeOrder,
+    built: Vec<State<Built>>,
+    flat: Vec<State<Pairs>>,
+    merged: usize,
+}
+
+impl<'a> Constructor<'a> {
+    fn new(nodes: &'a [Node], order: MergeOrder) -> Self {
+        Self {
+            nodes,
+            order,
+            built: vec![State::New; nodes.len()],
+            flat: vec![State::New; nodes.len()],
+            merged: 0,
+        }
+    }
+
+    fn root(mut self, root: NodeId) -> Result<Value, ConfigError> {
+        Ok(self.build(root, 0)?.value)
+    }
+
+    fn build(&mut self, id: NodeId, depth: usize) -> Result<Built, ConfigError> {
+        let (Some(node), Some(state)) = (self.nodes.get(id), self.built.get_mut(id)) else {
+            return Ok(Built::leaf(Value::Null));
+        };
+        match state {
+            State::Done(built) => return Ok(built.clone()),
+            State::Open => return Err(wrong_at(node.at, "an anchor that contains itself")),
+            State::New => *state = State::Open,
+        }
+        if depth > DEPTH {
+            return Err(too_deep(node));
+        }
+        let built = match &node.content {
+            Content::Scalar { text, is_plain } => Built::leaf(scalar(node, text, *is_plain)?),
+            Content::Sequence(items) => self.list(node, items, depth)?,
+            Content::Mapping(_) => self.mapping(id, node, depth)?,
+        };
+        if built.values > VALUES {
+            let message = format!(
+                "with every alias written out this is more than {VALUES} values, which is the limit"
+            );
+            return Err(wrong_at(node.at, message));
+        }
+        if built.depth > DEPTH {
+            return Err(too_deep(node));
+        }
+        if let Some(state) = self.built.get_mut(id) {
+            *state = State::Done(built.clone());
+        }
+        Ok(built)
+    }
+
+    fn list(&mut self, node: &Node, items: &[NodeId], depth: usize) -> Result<Built, ConfigError> {
+        let mut list = Built::leaf(Value::Null);
+        let mut values = Vec::with_capacity(items.len());
+        for item in items {
+            let item = self.build(*item, depth + 1)?;
+            list.holds(&item);
+            values.push(item.value);
+        }
+        list.value = match node.tag.as_deref() {
+            None | Some("seq" | "!") => Value::List(Arc::new(values)),
+            Some("omap" | "pairs") => Value::Other,
+            Some(tag) => return Err(unknown_tag(node, tag)),
+        };
+        Ok(list)
+    }
+
+    fn mapping(&mut self, id: NodeId, node: &Node, depth: usize) -> Result<Built, ConfigError> {
+        let mut built = Built::leaf(Value::Null);
+        let mut mapping = Mapping::default();
+        for (key_node, value_node) in self.flatten(id, 0)?.iter() {
+            let key = match self.nodes.get(*key_node).map(|key| &key.content) {
+                // As a key it is a text of its own.
+                Some(Content::Scalar {
+                    text,
+                    is_plain: true,
+                }) if text == "=" => Built::leaf(Value::Text(text.clone())),
+                Some(_) | None => self.build(*key_node, depth + 1)?,
+            };
+            let value = self.build(*value_node, depth + 1)?;
+            built.holds(&key);
+            built.holds(&value);
+            if mapping.insert(key.value, value.value).is_none() {
+                let at = self.nodes.get(*key_node).map_or(node.at, |key| key.at);
+                let message = "a list or a mapping as a key, which Python does not take";
+                return Err(wrong_at(at, message));
+            }
+        }
+        built.value = match node.tag.as_deref() {
+            None | Some("map" | "!") => Value::Mapping(Arc::new(mapping)),
+            Some("set") => Value::Other,
+            Some(tag) => return Err(unknown_tag(node, tag)),
+        };
+        Ok(built)
+    }
+
+    /// Returns the entries of a dictionary, those that it merges first; a later one overrides.
+    ///
+    /// Source: `PyYAML`'s `SafeConstructor.flatten_mapping`.
+    fn flatten(&mut self, id: NodeId, depth: usize) -> Result<Pairs, ConfigError> {
+        let (Some(node), Some(state)) = (self.nodes.get(id), self.flat.get_mut(id)) else {
+            return Ok(Pairs::default());
+        };
+        match state {
+            State::Done(pairs) => return Ok(Arc::clone(pairs)),
+            State::Open => return Err(wrong_at(node.at, "a mapping that merges itself (<<)")),
+            State::New => *state = State::Open,
+        }
+        if depth > DEPTH {
+            return Err(too_deep(node));
+        }
+        let Content::Mapping(own) = &node.content else {
+            return Ok(Pairs::default());
+        };
+        let mut merged = Vec::new();
+        let mut seen = BTreeSet::new();
+        for (key, value) in own {
+            if !self.is_merge(*key) {
+                continue;
+            }
+            let mut sources = self.merge_sources(node, *value)?;
+            if self.order == MergeOrder::FirstWins {
+                sources.reverse();
+            }
+            for source in sources {
+                let pairs = self.flatten(source, depth + 1)?;
+                let again = |pair: &&(NodeId, NodeId)| match self.order {
+                    MergeOrder::FirstWins => true,
+                    MergeOrder::LastWins => seen.insert(self.identity(pair.0)),
+                };
+                merged.extend(pairs.iter().filter(again).copied());
+                self.merged += pairs.len();
+                if self.merged > MERGED {
+                    let message =
+                        format!("merges (<<) of more than {MERGED} entries, which is the limit");
+                    return Err(wrong_at(node.at, message));
+                }
+            }
+        }
+        merged.extend(own.iter().filter(|(key, _)| !self.is_merge(*key)));
+        let pairs = Arc::new(merged);
+        if let Some(state) = self.flat.get_mut(id) {
+            *state = State::Done(Arc::clone(&pairs));
+        }
+        Ok(pairs)
+    }
+
+    fn is_merge(&self, key: NodeId) -> bool {
+        self.nodes.get(key).is_some_and(|key| match &key.content {
+            Content::Scalar { text, is_plain } => match key.tag.as_deref() {
+                None => *is_plain && text == "<<",
+                Some(tag) => tag == "merge",
+            },
+            Content::Sequence(_) | Content::Mapping(_) => false,
+        })
+    }
+
+    /// Returns the dictionaries that a `<<` names, in the order of the file.
+    fn merge_sources(&self, node: &Node, value: NodeId) -> Result<Vec<NodeId>, ConfigError> {
+        let is_mapping = |id: &NodeId| {
+            let node = self.nodes.get(*id);
+            node.is_some_and(|node| matches!(node.content, Content::Mapping(_)))
+        };
+        let sources = match self.nodes.get(value).map(|value| &value.content) {
+            Some(Content::Mapping(_)) => vec![value],
+            Some(Content::Sequence(items)) => items.clone(),
+            Some(Content::Scalar { .. }) | None => vec![],
+        };
+        let is_list = self.nodes.get(value).is_some_and(|value| {
+            matches!(value.content, Content::Mapping(_) | Content::Sequence(_))
+        });
+        if is_list && sources.iter().all(is_mapping) {
+            return Ok(sources);
+        }
+        let at = self.nodes.get(value).map_or(node.at, |value| value.at);
+        Err(wrong_at(
+            at,
+            "<< takes a mapping or a list of mappings, and this is neither",
+        ))
+    }
+
+    /// Returns what 6.0.4 tells a merged key by: `id` of its text, and of texts of at most one
+    /// character `CPython` keeps one object each.
+    fn identity(&self, key: NodeId) -> (NodeId, Option<&'a str>) {
+        match self.nodes.get(key).map(|key| &key.content) {
+            Some(Content::Scalar { text, .. })
+                if text.chars().count() <= 1 && text.chars().all(|c| u32::from(c) < 256) =>
+            {
+                (0, Some(text))
+            }
+            Some(_) | None => (key, None),
+        }
+    }
+}
+
+impl Built {
+    fn holds(&mut self, part: &Self) {
+        self.values = self.values.saturating_add(part.values);
+        self.depth = self.depth.max(part.depth + 1);
+    }
+}
+
+fn too_deep(node: &Node) -> ConfigError {
+    let message = format!(
+        "with every alias written out this is nested more than {DEPTH} deep, which is the limit"
+    );
+    wrong_at(node.at, message)
+}
+
+fn unknown_tag(node: &Node, tag: &str) -> ConfigError {
+    let message = format!("the tag {tag} is none that LiteLLM's YAML reader takes here");
+    wrong_at(node.at, message)
+}
+
+/// Makes the value of a scalar.
+fn scalar(node: &Node, text: &str, is_plain: bool) -> Result<Value, ConfigError> {
+    let tag = match node.tag.as_deref() {
+        // A lone ! has even a quoted text resolved.
+        Some("!") => implicit_tag(text),
+        None if is_plain => implicit_tag(text),
+        None => "str",
+        Some(tag) => tag,
+    };
+    let cannot = |what: &str| wrong_at(node.at, format!("this is no {what}"));
+    match tag {
+        "str" => Ok(Value::Text(text.to_owned())),
+        "null" => Ok(Value::Null),
+        "bool" => match text.to_ascii_lowercase().as_str() {
+            "yes" | "true" | "on" => Ok(Value::Bool(true)),
+            "no" | "false" | "off" => Ok(Value::Bool(false)),
+            _ => Err(cannot("truth value")),
+        },
+        "int" => integer(text).ok_or_else(|| cannot("integer")),
+        "float" => float(text).ok_or_else(|| cannot("number")),
+        "binary" | "timestamp" => Ok(Value::Other),
+        tag => Err(unknown_tag(node, tag)),
+    }
+}
