@@ -11,7 +11,6 @@ pub mod embedded;
 pub mod holders;
 pub mod read;
 pub mod schema;
-pub mod script;
 pub mod servers;
 pub mod session;
 mod sql;
