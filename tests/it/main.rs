@@ -13,6 +13,8 @@ mod connection;
 mod credentials;
 mod doctor;
 #[cfg(feature = "embedded")]
+mod dumps;
+#[cfg(feature = "embedded")]
 mod embedded;
 mod faults;
 mod fixtures;

@@ -11,7 +11,7 @@ use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 
 use super::archive::shell_word;
 use super::psql_script::{Piece, Script};
-use super::statement::{Loss, is_for_nobody, loss};
+use super::statement::{Loss, changed_client_encoding, is_for_nobody, loss};
 use crate::db::schema::CONFIG;
 use crate::failure::{Failure, Kind};
 use crate::litellm::owners::OWNER_TABLES;
@@ -95,9 +95,13 @@ impl Section {
 pub(super) struct Loading<R> {
     file: PathBuf,
     script: Script<R>,
+    /// Those before the section that is being read.
+    sections: Vec<Section>,
     section: Section,
-    /// Whether anything was made in the database of this section.
+    /// Whether anything was made.
     is_begun: bool,
+    /// The line on which the database ends of which anything was made.
+    end: Option<u64>,
     unloaded: Option<Unloaded>,
 }
 
@@ -107,8 +111,10 @@ impl<R: BufRead> Loading<R> {
         Self {
             file: file.to_owned(),
             script: Script::new(source),
+            sections: Vec::new(),
             section: Section::begin(1),
             is_begun: false,
+            end: None,
             unloaded: None,
         }
     }
@@ -126,6 +132,9 @@ impl<R: BufRead> Loading<R> {
             match piece {
                 Piece::Statement { sql, line } => self.carry_out(connection, &sql, line).await?,
                 Piece::Copy { sql, line } => {
+                    if let Some(end) = self.end {
+                        return Err(self.several_databases(end));
+                    }
                     self.is_begun = true;
                     if let Err(error) = self.copy(connection, &sql).await? {
                         self.leave_out(connection, &sql, line, &error).await?;
@@ -134,10 +143,9 @@ impl<R: BufRead> Loading<R> {
                 // Of a COPY that failed; one that goes on reads them itself.
                 Piece::CopyRow(_) | Piece::CopyEnd => {}
                 Piece::Connect { line } => {
-                    if self.is_begun {
-                        return Err(self.several_databases(line));
-                    }
-                    self.section = Section::begin(line + 1);
+                    // The dump of a whole server goes on with databases that hold nothing.
+                    self.end = self.end.or(self.is_begun.then_some(line));
+                    self.enter(line);
                 }
             }
         }
@@ -164,12 +172,18 @@ impl<R: BufRead> Loading<R> {
         sql: &str,
         line: u64,
     ) -> Result<(), Failure> {
-        if is_for_nobody(sql) || super::statement::changed_client_encoding(sql).is_some() {
+        if is_for_nobody(sql) || changed_client_encoding(sql).is_some() {
             // The encoding stays UTF8, so that the server checks every byte. It checks none where
             // a client says SQL_ASCII.
             return Ok(());
         }
         self.section.see(sql);
+        if let Some(end) = self.end {
+            if makes_something(sql) {
+                return Err(self.several_databases(end));
+            }
+            return Ok(());
+        }
         // The operator's own file, on a server that holds nothing else and is thrown away: here
         // running text as SQL is the purpose.
         let done = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
@@ -177,7 +191,7 @@ impl<R: BufRead> Loading<R> {
             .await;
         match done {
             Ok(_) => {
-                self.is_begun |= !begins_with(sql, "SET ") && !begins_with(sql, "SELECT ");
+                self.is_begun |= makes_something(sql);
                 Ok(())
             }
             Err(error) => self.leave_out(connection, sql, line, &error).await,
@@ -271,32 +285,31 @@ impl<R: BufRead> Loading<R> {
         }
     }
 
-    /// Refuses a dump of more than one database, after a look at where LiteLLM's is.
-    fn several_databases(mut self, line: u64) -> Failure {
+    /// Goes on to the section after a `\connect`.
+    fn enter(&mut self, line: u64) {
+        let section = std::mem::replace(&mut self.section, Section::begin(line + 1));
+        self.sections.push(Section {
+            last: Some(line - 1),
+            ..section
+        });
+    }
+
+    /// Builds the error for a dump of more than one database, after a look at where LiteLLM's is.
+    fn several_databases(&mut self, line: u64) -> Failure {
         let failure = Failure::new(
             Kind::Error,
             format!("line {line}: another database begins here"),
         );
-        let mut sections = Vec::new();
-        let mut end = |section: Section, line| {
-            let last = Some(line);
-            sections.push(Section { last, ..section });
-        };
-        end(self.section, line - 1);
-        self.section = Section::begin(line + 1);
-        loop {
-            match self.script.next() {
-                Ok(Some(Piece::Statement { sql, .. })) => self.section.see(&sql),
-                Ok(Some(Piece::Connect { line })) => {
-                    end(self.section, line - 1);
-                    self.section = Section::begin(line + 1);
-                }
-                Ok(Some(_)) => {}
-                Ok(None) | Err(_) => break,
+        // An error in what follows is of another database.
+        while let Ok(Some(piece)) = self.script.next() {
+            match piece {
+                Piece::Statement { sql, .. } => self.section.see(&sql),
+                Piece::Connect { line } => self.enter(line),
+                Piece::Copy { .. } | Piece::CopyRow(_) | Piece::CopyEnd => {}
             }
         }
-        sections.push(self.section);
-        let of_litellm: Vec<&Section> = sections.iter().filter(|s| s.has_permissions).collect();
+        let sections = self.sections.iter().chain([&self.section]);
+        let of_litellm: Vec<&Section> = sections.filter(|s| s.has_permissions).collect();
         match of_litellm.as_slice() {
             [section] => {
                 let mut name = self.file.as_os_str().to_owned();
@@ -386,6 +399,12 @@ fn tables_since() -> impl Iterator<Item = (&'static str, Release)> {
         .filter(move |marker| marker.column.is_none() && decides(marker.table))
         .map(|marker| (marker.table, marker.release));
     UNMARKED.into_iter().chain(marked)
+}
+
+/// Reports whether a statement makes anything that not every database has.
+fn makes_something(sql: &str) -> bool {
+    let is_everywhere = begins_with(sql, "CREATE SCHEMA ") || begins_with(sql, "CREATE EXTENSION ");
+    begins_with(sql, "INSERT ") || (begins_with(sql, "CREATE ") && !is_everywhere)
 }
 
 fn begins_with(sql: &str, words: &str) -> bool {

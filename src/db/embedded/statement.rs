@@ -206,15 +206,16 @@ fn loss_of_creation(rest: &[Token], state: &str) -> Loss {
     let Some((kind, mut rest)) = rest.split_first() else {
         return Loss::Read;
     };
-    let Token::Word(mut kind) = kind.clone() else {
+    let Token::Word(kind) = kind else {
         return Loss::Read;
     };
+    let mut kind = kind.as_str();
     if kind == "foreign" && rest.first().is_some_and(|next| next.is("table")) {
-        kind = "table".to_owned();
+        kind = "table";
         rest = &rest[1..];
     }
     let named = name(after(rest, &["if", "not", "exists"]));
-    match kind.as_str() {
+    match kind {
         // The schema `public` is there already.
         "schema" if state == "42P06" => Loss::Nothing,
         // There are none here. A table that needs one fails by itself.
