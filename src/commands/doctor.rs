@@ -110,13 +110,18 @@ async fn examine(
         }
     };
     let database = session.database().clone();
-    let mut checks = vec![match &server {
-        Some((_, warnings)) if !warnings.is_empty() => Check::warn(
+    let mut checks = vec![match (&server, session.warning()) {
+        (None, Some(left_out)) => Check::warn(
+            CONNECTION,
+            format!("{database}; {left_out}"),
+            "load the file into a server of your own if you miss them",
+        ),
+        (Some((_, warnings)), _) if !warnings.is_empty() => Check::warn(
             CONNECTION,
             format!("{database}; {warnings}"),
             "check how the parameter is spelled",
         ),
-        Some(_) | None => Check::ok(CONNECTION, database.to_string()),
+        (Some(_) | None, _) => Check::ok(CONNECTION, database.to_string()),
     }];
     let vitals = match Vitals::read(&mut session).await {
         Ok(vitals) => vitals,

@@ -411,6 +411,7 @@ impl ConnectionArgs {
         let opening = Session::open(target, self.schema.clone(), timeouts);
         let session = Box::pin(opening).await?;
         drop(progress);
+        session.warning().iter().for_each(warn);
         note(session.database());
         Ok(session)
     }

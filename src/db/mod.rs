@@ -20,7 +20,6 @@ mod qualified;
 pub mod read;
 mod relation_kinds;
 pub mod schema;
-pub mod script;
 pub mod servers;
 pub mod session;
 pub mod side_effects;

@@ -162,6 +162,15 @@ impl Session {
         &self.database
     }
 
+    /// Returns the sentence that tells what of an embedded script was left out, if anything was.
+    #[must_use]
+    pub fn warning(&self) -> Option<String> {
+        #[cfg(feature = "embedded")]
+        return self.server.as_ref()?.warning();
+        #[cfg(not(feature = "embedded"))]
+        None
+    }
+
     /// Whether the server is a replica, which cannot be written.
     #[must_use]
     pub fn is_replica(&self) -> bool {

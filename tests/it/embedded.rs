@@ -5,12 +5,12 @@ use std::process::Command;
 use crate::program::{Ran, mcp_prune, repository, run};
 use crate::server::{TestDatabase, concurrent_server, skip};
 
-fn on_file(file: &std::path::Path, args: &[&str]) -> Ran {
+pub(crate) fn on_file(file: &std::path::Path, args: &[&str]) -> Ran {
     let url = format!("embedded:{}", file.display());
     run(mcp_prune(args).args(["--db-url", &url]))
 }
 
-fn on_script(script: &str, args: &[&str]) -> Ran {
+pub(crate) fn on_script(script: &str, args: &[&str]) -> Ran {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("script.sql");
     std::fs::write(&file, script).unwrap();
@@ -65,18 +65,18 @@ fn a_file_that_cannot_be_loaded_is_named_with_the_line() {
             "line 3: syntax error at or near \"SELEKT\"",
         ),
         ("hello, I am no SQL", "line 1: syntax error"),
-        ("PGDMP\u{1}\u{e}", "line 1: this is an archive and no SQL"),
+        ("PGDMP\u{1}\u{e}", "this is an archive and no SQL"),
         (
-            "\\connect other\n",
-            "line 1: \\connect leads to another database",
+            "CREATE TABLE t ();\n\\connect other\nCREATE TABLE u ();\n",
+            "line 2: another database begins here",
         ),
         (
-            "CREATE TABLE t (a int);\nCOPY t FROM stdin;\nx\n\\.\n",
+            "CREATE TABLE \"LiteLLM_Config\" (a int);\nCOPY \"LiteLLM_Config\" FROM stdin;\nx\n\\.\n",
             "line 2: invalid input syntax",
         ),
         (
-            "COPY t FROM stdin;\n1\n\\.\n",
-            "line 1: relation \"t\" does not exist",
+            "COPY \"LiteLLM_Config\" FROM stdin;\n1\n\\.\n",
+            "line 1: relation \"LiteLLM_Config\" does not exist",
         ),
     ] {
         let ran = on_script(script, &["scan"])

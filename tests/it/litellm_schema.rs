@@ -12,7 +12,7 @@ use crate::server::{Server, TestDatabase, concurrent_server, skip};
 const LIVE: &str = "0b8f8e0c-2f5d-4a51-9a35-1f4a1c9f7d10";
 const GONE: &str = "c1e2a7d4-93b6-4d0e-b8a5-6a2f9e4d7c33";
 
-fn releases() -> Vec<PathBuf> {
+pub(crate) fn releases() -> Vec<PathBuf> {
     let Some(folder) = std::env::var_os("MCP_PRUNE_TEST_LITELLM_MIGRATIONS") else {
         skip(
             "LiteLLM's schema",
@@ -30,7 +30,7 @@ fn releases() -> Vec<PathBuf> {
 }
 
 /// Applies a release's migrations in the order of their names, as Prisma does.
-fn migrate(server: &Server, release: &Path) -> TestDatabase {
+pub(crate) fn migrate(server: &Server, release: &Path) -> TestDatabase {
     let database = server.create(None);
     let mut migrations: Vec<PathBuf> = std::fs::read_dir(release)
         .unwrap()
@@ -53,7 +53,7 @@ fn has(database: &TestDatabase, table: &str, column: &str) -> bool {
 }
 
 /// Two servers, one of them deleted as LiteLLM does it, and grants to both at every level.
-fn populate(database: &TestDatabase) {
+pub(crate) fn populate(database: &TestDatabase) {
     let mut sql = String::new();
     let tools = has(
         database,

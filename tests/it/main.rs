@@ -14,6 +14,8 @@ mod connection;
 mod credentials;
 mod doctor;
 #[cfg(feature = "embedded")]
+mod dumps;
+#[cfg(feature = "embedded")]
 mod embedded;
 mod encodings;
 mod faults;

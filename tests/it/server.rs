@@ -12,7 +12,6 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use mcp_prune::db::script::{Piece, Script};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 use tokio::runtime::Runtime;
@@ -312,22 +311,9 @@ impl TestDatabase {
         PgConnection::connect_with(&options).await.unwrap()
     }
 
-    /// Runs a script, each statement on its own, as `CREATE INDEX CONCURRENTLY` needs it.
+    /// Runs a script as Prisma runs a migration: in one go.
     pub(crate) fn load(&self, script: &str) {
-        block_on(async {
-            let mut connection = self.connect().await;
-            let mut pieces = Script::new(script.as_bytes());
-            while let Some(piece) = pieces.next().unwrap() {
-                let Piece::Statement { sql, line } = piece else {
-                    panic!("no COPY in this script");
-                };
-                let done = sqlx::raw_sql(AssertSqlSafe(sql.clone()))
-                    .execute(&mut connection)
-                    .await;
-                done.unwrap_or_else(|error| panic!("line {line}: {error}: {sql}"));
-            }
-            connection.close().await.unwrap();
-        });
+        self.execute(script);
     }
 
     /// Runs one statement.

@@ -6,11 +6,12 @@
 
 use std::io::{self, BufRead};
 
+use super::statement::{changed_client_encoding, is_utf8};
 use crate::failure::{Failure, Kind};
 
 /// A part of a script, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Piece {
+pub(super) enum Piece {
     /// A statement without its semicolon.
     Statement {
         /// Its text, without comments before it.
@@ -29,6 +30,11 @@ pub enum Piece {
     CopyRow(Vec<u8>),
     /// The end of the rows of a `COPY`.
     CopyEnd,
+    /// A `\connect`: what follows is of another database.
+    Connect {
+        /// The line of the script that it is, from 1.
+        line: u64,
+    },
 }
 
 /// What the next byte is part of.
@@ -45,12 +51,59 @@ enum State {
     CopyRows,
 }
 
+/// Where in a statement the reader is: a semicolon within parentheses, as in a rule of several
+/// commands, or within the body of a routine in SQL ends nothing.
+///
+/// Source: PostgreSQL 17, `src/fe_utils/psqlscan.l`, the rules of `"("`, `";"` and `{identifier}`.
+#[derive(Debug, Default)]
+struct Nesting {
+    parentheses: u32,
+    /// Each `BEGIN`, and within one each `CASE`, that has no `END` yet.
+    blocks: u32,
+    /// The first words of the statement, in lower case.
+    words: Vec<String>,
+}
+
+impl Nesting {
+    fn is_open(&self) -> bool {
+        self.parentheses > 0 || self.blocks > 0
+    }
+
+    fn take_word(&mut self, word: &[u8]) {
+        const DECISIVE: usize = 4;
+        let decides = self.words.len() < DECISIVE;
+        if !decides && !self.creates_routine() {
+            return;
+        }
+        let word = String::from_utf8_lossy(word).to_ascii_lowercase();
+        if self.parentheses == 0 && self.creates_routine() {
+            match word.as_str() {
+                "begin" => self.blocks += 1,
+                "case" if self.blocks > 0 => self.blocks += 1,
+                "end" => self.blocks = self.blocks.saturating_sub(1),
+                _ => {}
+            }
+        }
+        if decides {
+            self.words.push(word);
+        }
+    }
+
+    fn creates_routine(&self) -> bool {
+        let mut words = self.words.iter().map(String::as_str);
+        if words.next() != Some("create") {
+            return false;
+        }
+        let mut rest = words.skip_while(|word| matches!(*word, "or" | "replace"));
+        matches!(rest.next(), Some("function" | "procedure"))
+    }
+}
+
 /// A script that is read piece by piece; no more than one statement is in memory at a time.
 ///
 /// Source: PostgreSQL 17 manual, section 4.1, "Lexical Structure", and the reference page of psql.
-/// A `BEGIN ATOMIC` function body is cut at its semicolons, unlike psql does it; LiteLLM has none.
 #[derive(Debug)]
-pub struct Script<R> {
+pub(super) struct Script<R> {
     source: R,
     state: State,
     /// The line being read, from 1.
@@ -62,11 +115,16 @@ pub struct Script<R> {
     /// The line that the statement, or what is open within it, begins on.
     begins: u64,
     opened: u64,
+    nesting: Nesting,
+    /// Whether backslashes escape in every string: `standard_conforming_strings` is off.
+    backslashes: bool,
+    /// Whether the script says that its text is of no encoding.
+    is_sql_ascii: bool,
 }
 
 impl<R: BufRead> Script<R> {
     /// Reads from `source`.
-    pub fn new(source: R) -> Self {
+    pub(super) fn new(source: R) -> Self {
         Self {
             source,
             state: State::Sql,
@@ -76,20 +134,23 @@ impl<R: BufRead> Script<R> {
             sql: Vec::new(),
             begins: 0,
             opened: 0,
+            nesting: Nesting::default(),
+            backslashes: false,
+            is_sql_ascii: false,
         }
     }
 
-    /// The next piece, or `None` at the end.
+    /// Returns the next piece, or `None` at the end.
     ///
     /// # Errors
     ///
-    /// Where the source cannot be read, or is no script: an archive, text that is not UTF-8, a
-    /// quote or a `COPY` without end, or a `\connect`, which leads to another database.
+    /// Where the source cannot be read, or is no script: text that is not UTF-8, a quote or a
+    /// `COPY` without end, or a command of psql that has it read something else.
     #[allow(
         clippy::should_implement_trait,
         reason = "an iterator would go on after an error"
     )]
-    pub fn next(&mut self) -> Result<Option<Piece>, Failure> {
+    pub(super) fn next(&mut self) -> Result<Option<Piece>, Failure> {
         loop {
             if self.at == self.text.len() && !self.read_line()? {
                 return self.end();
@@ -105,9 +166,12 @@ impl<R: BufRead> Script<R> {
                 return Ok(Some(Piece::CopyRow(row)));
             }
             if self.at == 0 && self.sql.is_empty() && self.text.starts_with(b"\\") {
-                self.obey()?;
+                let piece = self.obey()?;
                 self.at = self.text.len();
-                continue;
+                match piece {
+                    Some(piece) => return Ok(Some(piece)),
+                    None => continue,
+                }
             }
             while self.at < self.text.len() {
                 if self.step() {
@@ -125,35 +189,58 @@ impl<R: BufRead> Script<R> {
             return Ok(false);
         }
         self.line += 1;
-        if self.line == 1 {
-            // The custom format, the tar format, and anything through gzip.
-            let archives = [&b"PGDMP"[..], b"toc.dat\0", b"\x1f\x8b"];
-            if archives.iter().any(|magic| self.text.starts_with(magic)) {
-                return Err(self.refuse("this is an archive and no SQL").hint(
-                    "make a plain dump: pg_dump --format=plain, or pg_restore --file=FILE.sql ARCHIVE",
-                ));
-            }
-            if self.text.starts_with(b"\xef\xbb\xbf") {
-                self.text.drain(..3);
-            }
+        if self.line == 1 && self.text.starts_with(b"\xef\xbb\xbf") {
+            self.text.drain(..3);
         }
         Ok(true)
     }
 
-    /// Does one backslash command, all of which but one mean nothing here.
-    fn obey(&self) -> Result<(), Failure> {
-        let command = self.text[1..]
+    /// Does one backslash command, most of which mean nothing here.
+    fn obey(&self) -> Result<Option<Piece>, Failure> {
+        let mut words = self.text[1..]
             .split(u8::is_ascii_whitespace)
-            .next()
-            .unwrap_or_default();
-        match command {
-            b"c" | b"connect" => Err(self
-                .refuse("\\connect leads to another database")
-                .hint("dump one database, without --create")),
-            b"i" | b"ir" | b"include" | b"include_relative" | b"copy" => Err(self
-                .refuse("another file would have to be read")
-                .hint("put everything into one file")),
-            _ => Ok(()),
+            .filter(|word| !word.is_empty());
+        match words.next().unwrap_or_default() {
+            b"c" | b"connect" => return Ok(Some(Piece::Connect { line: self.line })),
+            b"encoding" => {
+                let name = words.next().map(String::from_utf8_lossy);
+                self.ensure_utf8(&name.unwrap_or("UTF8".into()), self.line)?;
+            }
+            b"i" | b"ir" | b"include" | b"include_relative" | b"copy" => {
+                return Err(self
+                    .refuse("another file would have to be read")
+                    .hint("put everything into one file"));
+            }
+            b"if" | b"elif" | b"else" => {
+                return Err(self
+                    .refuse("psql's conditions are not obeyed here")
+                    .hint("leave only the branch that is meant"));
+            }
+            _ => {}
+        }
+        Ok(None)
+    }
+
+    /// Refuses a script in an encoding that the embedded server cannot convert: it has no
+    /// conversions, and bytes taken for UTF-8 would be other names.
+    fn ensure_utf8(&self, encoding: &str, line: u64) -> Result<(), Failure> {
+        if is_utf8(encoding) {
+            return Ok(());
+        }
+        Err(Failure::new(
+            Kind::Error,
+            format!("line {line}: this is in {encoding}, and only UTF8 can be read"),
+        )
+        .hint(self.recode_hint()))
+    }
+
+    /// Returns what to do about a file that is not UTF-8.
+    pub(super) fn recode_hint(&self) -> &'static str {
+        if self.is_sql_ascii {
+            "the database is SQL_ASCII, so pg_dump cannot convert it: convert the file from the \
+             encoding that its clients write, as in: iconv -f LATIN1 -t UTF-8 FILE > FILE.utf8.sql"
+        } else {
+            "make the dump with --encoding=UTF8"
         }
     }
 
@@ -167,10 +254,13 @@ impl<R: BufRead> Script<R> {
         let mut next = None;
         match &self.state {
             State::Sql => match first {
-                b';' => {
+                b';' if !self.nesting.is_open() => {
                     self.at += 1;
+                    self.nesting = Nesting::default();
                     return !self.sql.is_empty();
                 }
+                b'(' => self.nesting.parentheses += 1,
+                b')' => self.nesting.parentheses = self.nesting.parentheses.saturating_sub(1),
                 b'\'' => next = Some(State::Quoted(self.escapes())),
                 b'"' => next = Some(State::Identifier),
                 b'$' if !self.in_word() => {
@@ -188,6 +278,11 @@ impl<R: BufRead> Script<R> {
                     length = 2;
                     is_comment = true;
                     next = Some(State::Comment(1));
+                }
+                first if is_word(first) && !first.is_ascii_digit() && !self.in_word() => {
+                    let end = rest.iter().position(|byte| !is_word(*byte));
+                    length = end.unwrap_or(rest.len());
+                    self.nesting.take_word(&rest[..length]);
                 }
                 _ => {}
             },
@@ -243,6 +338,9 @@ impl<R: BufRead> Script<R> {
 
     /// Whether a quote here opens a string with backslash escapes: `E'...'`.
     fn escapes(&self) -> bool {
+        if self.backslashes {
+            return true;
+        }
         let [before @ .., b'e' | b'E'] = self.sql.as_slice() else {
             return false;
         };
@@ -252,8 +350,8 @@ impl<R: BufRead> Script<R> {
     fn statement(&mut self) -> Result<Piece, Failure> {
         let line = self.begins;
         let sql = String::from_utf8(std::mem::take(&mut self.sql)).map_err(|_| {
-            self.refuse("this is not UTF-8")
-                .hint("make the dump with --encoding=UTF8")
+            let message = format!("line {line}: this is not UTF-8");
+            Failure::new(Kind::Error, message).hint(self.recode_hint())
         })?;
         if is_copy_from_stdin(&sql) {
             self.state = State::CopyRows;
@@ -261,6 +359,18 @@ impl<R: BufRead> Script<R> {
             // What follows on the same line is no row.
             self.at = self.text.len();
             return Ok(Piece::Copy { sql, line });
+        }
+        if let Some(encoding) = changed_client_encoding(&sql) {
+            self.ensure_utf8(&encoding, line)?;
+            self.is_sql_ascii = encoding.to_ascii_uppercase().starts_with("SQL");
+        }
+        let words: Vec<&str> = sql
+            .split(|c: char| c.is_ascii_whitespace() || c == '=')
+            .filter(|word| !word.is_empty())
+            .take(3)
+            .collect();
+        if let ["SET", "standard_conforming_strings", value] = words.as_slice() {
+            self.backslashes = value.trim_matches('\'').eq_ignore_ascii_case("off");
         }
         Ok(Piece::Statement { sql, line })
     }
@@ -328,7 +438,9 @@ mod tests {
         let pieces = pieces(script.as_bytes()).unwrap();
         let statements = pieces.into_iter().map(|piece| match piece {
             Piece::Statement { sql, line } => (line, sql),
-            Piece::Copy { .. } | Piece::CopyRow(_) | Piece::CopyEnd => panic!("{piece:?}"),
+            Piece::Copy { .. } | Piece::CopyRow(_) | Piece::CopyEnd | Piece::Connect { .. } => {
+                panic!("{piece:?}")
+            }
         });
         statements.collect()
     }
@@ -373,6 +485,41 @@ mod tests {
     }
 
     #[test]
+    fn semicolons_within_a_rule_or_the_body_of_a_routine_end_nothing() {
+        for statement in [
+            "CREATE RULE r AS ON INSERT TO t DO (DELETE FROM u; NOTIFY ')'; DELETE FROM \"(\";)",
+            "CREATE FUNCTION f() RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT 1; SELECT 2; END",
+            "create or replace procedure p(a int)\nbegin atomic\n select case when a > 1 then 1\n \
+             else case a when 0 then 2 end end;\n insert into t values (1);\nend",
+            "CREATE FUNCTION f(a int DEFAULT 1) RETURNS int RETURN a + 1",
+            "CREATE FUNCTION f() RETURNS int AS $$BEGIN RETURN 1; END;$$ LANGUAGE plpgsql",
+        ] {
+            assert_eq!(
+                statements(&format!("{statement};SELECT 1;")),
+                [(1, statement.to_owned()), {
+                    let line = 1 + u64::try_from(statement.matches('\n').count()).unwrap();
+                    (line, "SELECT 1".to_owned())
+                }],
+            );
+        }
+        // These words mean something else elsewhere, and a parenthesis too many ends nothing.
+        assert_eq!(
+            statements("BEGIN;SELECT 1);SELECT begin, 'function';END;CREATE TABLE begin(); (")
+                .len(),
+            6
+        );
+    }
+
+    #[test]
+    fn backslashes_escape_where_the_script_says_so() {
+        let script = "SET standard_conforming_strings = off;SELECT 'it\\';';\
+                      SET standard_conforming_strings = on;SELECT 'a\\';";
+        let texts: Vec<String> = statements(script).into_iter().map(|(_, sql)| sql).collect();
+        assert_eq!(texts[1], r"SELECT 'it\';'");
+        assert_eq!(texts[3], r"SELECT 'a\'");
+    }
+
+    #[test]
     fn comments_are_no_part_of_a_statement() {
         assert_eq!(
             statements("-- it's;\nSELECT/* a; /* nested; */ ' */1 -- b;\n+ 2;"),
@@ -404,6 +551,16 @@ mod tests {
                     line: 7
                 },
             ]
+        );
+    }
+
+    #[test]
+    fn another_database_is_told() {
+        let script = b"SELECT 1;\n\\connect -reuse-previous=on \"dbname='a b'\"\n\\c x\n";
+        let pieces = pieces(script).unwrap();
+        assert_eq!(
+            pieces[1..],
+            [Piece::Connect { line: 2 }, Piece::Connect { line: 3 }]
         );
     }
 
@@ -450,13 +607,22 @@ mod tests {
                 b"\nCOPY t FROM stdin;\n1\n",
                 "line 2: the COPY that begins here",
             ),
-            (b"SELECT 1;\n\\connect other\n", "line 2: \\connect"),
-            (b"\\c other\n", "line 1: \\connect"),
             (b"\\i other.sql\n", "line 1: another file"),
-            (b"PGDMP\x01\x0e\x00", "this is an archive"),
-            (b"toc.dat\x00\x00", "this is an archive"),
-            (b"\x1f\x8b\x08\x00", "this is an archive"),
-            (b"SELECT '\xff';", "line 1: this is not UTF-8"),
+            (b"\\if true\n", "line 1: psql's conditions"),
+            (b"\\encoding LATIN1\n", "line 1: this is in LATIN1"),
+            (
+                b"\nSET client_encoding = 'LATIN1';",
+                "line 2: this is in LATIN1, and only UTF8 can be read\n\
+                 hint: make the dump with --encoding=UTF8",
+            ),
+            (
+                b"SELECT 1;\nSELECT '\xff';",
+                "line 2: this is not UTF-8\nhint: make the dump with --encoding=UTF8",
+            ),
+            (
+                b"SET client_encoding = 'SQL_ASCII';\nSELECT '\xff';",
+                "line 2: this is not UTF-8\nhint: the database is SQL_ASCII",
+            ),
         ] {
             let refused = pieces(script).unwrap_err();
             assert!(refused.contains(told), "{refused}");

@@ -1,25 +1,26 @@
 //! The PostgreSQL inside the process: started, filled from a script, thrown away at the end.
 
+mod archive;
+mod loading;
+mod psql_script;
+mod statement;
+
 use std::fs::{File, Permissions};
-use std::io::BufReader;
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use anyhow::Context as _;
 use pglite_oxide::PgliteServer;
-use sqlx::error::DatabaseError;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _};
+use sqlx::{Connection as _, PgConnection};
 use tempfile::TempDir;
 
-use super::script::{Piece, Script};
-use crate::failure::{Failure, Kind};
+use self::loading::{Loading, Unloaded};
+use crate::failure::Failure;
 
 /// The number in the name of the socket.
 const PORT: u16 = 5432;
-
-/// Bytes of `COPY` rows sent at a time.
-const CHUNK: usize = 64 * 1024;
 
 /// A server of this process's own, for one connection at a time.
 #[derive(Debug)]
@@ -27,6 +28,7 @@ pub struct Embedded {
     /// Taken when dropped.
     server: Option<PgliteServer>,
     options: PgConnectOptions,
+    unloaded: Option<Unloaded>,
     /// The folder of its socket, removed when dropped.
     _folder: TempDir,
 }
@@ -73,6 +75,7 @@ impl Embedded {
         Ok(Self {
             server: Some(server),
             options,
+            unloaded: None,
             _folder: folder,
         })
     }
@@ -84,69 +87,39 @@ impl Embedded {
     /// Why the file cannot be read or loaded, with the line of the statement.
     pub async fn start(file: &Path) -> Result<Self, Failure> {
         let unreadable = || format!("cannot read {}", file.display());
-        let script = File::open(file).with_context(unreadable)?;
-        if script.metadata().with_context(unreadable)?.is_dir() {
-            return Err(anyhow::anyhow!("is a directory")
-                .context(unreadable())
-                .into());
+        let unloadable =
+            |failure: Failure| failure.context(format!("cannot load {}", file.display()));
+        let opened = File::open(file).with_context(unreadable)?;
+        if opened.metadata().with_context(unreadable)?.is_dir() {
+            return Err(unloadable(archive::refuse_folder(file)));
         }
-        let server = Self::start_empty().await?;
-        let loaded = server.load(Script::new(BufReader::new(script))).await;
-        loaded.map_err(|failure| failure.context(format!("cannot load {}", file.display())))?;
+        let mut script = BufReader::new(opened);
+        archive::ensure_text(file, script.fill_buf().with_context(unreadable)?)
+            .map_err(unloadable)?;
+        let mut server = Self::start_empty().await?;
+        let mut connection = PgConnection::connect_with(&server.options)
+            .await
+            .context("cannot connect to the embedded PostgreSQL")?;
+        let loaded = Loading::begin(file, script).run(&mut connection).await;
+        server.unloaded = loaded.map_err(unloadable)?;
+        // A new session comes next: `pg_dump` empties the search path of the one it is loaded in.
+        connection
+            .close()
+            .await
+            .context("cannot close the connection to the embedded PostgreSQL")?;
         Ok(server)
+    }
+
+    /// Returns the sentence that tells what of the script was left out, if anything was.
+    #[must_use]
+    pub fn warning(&self) -> Option<String> {
+        self.unloaded.as_ref().map(ToString::to_string)
     }
 
     /// How to connect, whatever the environment says.
     #[must_use]
     pub fn connect_options(&self) -> PgConnectOptions {
         self.options.clone()
-    }
-
-    async fn load(&self, mut script: Script<BufReader<File>>) -> Result<(), Failure> {
-        let mut connection = PgConnection::connect_with(&self.options)
-            .await
-            .context("cannot connect to the embedded PostgreSQL")?;
-        while let Some(piece) = script.next()? {
-            let (sql, line) = match piece {
-                Piece::Statement { sql, .. } if is_for_nobody(&sql) => continue,
-                Piece::Statement { sql, line } => {
-                    // The operator's own file, on a server that holds nothing else and is thrown
-                    // away: here running text as SQL is the purpose.
-                    let done = sqlx::raw_sql(AssertSqlSafe(sql.clone()))
-                        .execute(&mut connection)
-                        .await;
-                    match done {
-                        Ok(_) => continue,
-                        Err(error) if is_harmless(&sql, &error) => continue,
-                        Err(error) => return Err(at_line(line, &error)),
-                    }
-                }
-                Piece::Copy { sql, line } => (sql, line),
-                // Rows come only after a COPY, which reads them all.
-                Piece::CopyRow(_) | Piece::CopyEnd => continue,
-            };
-            copy(&mut connection, &sql, &mut script)
-                .await?
-                .map_err(|error| at_line(line, &error))?;
-        }
-        // The server would roll it back, as psql would, and rows would be missing.
-        let left_open = sqlx::raw_sql("SELECT pg_current_xact_id_if_assigned() IS NOT NULL")
-            .fetch_one(&mut connection)
-            .await
-            .and_then(|row| row.try_get(0))
-            .context("cannot tell whether the script ended its transaction")?;
-        if left_open {
-            return Err(
-                Failure::new(Kind::Error, "its last transaction is never committed")
-                    .hint("end the file with COMMIT"),
-            );
-        }
-        // A new session comes next: `pg_dump` empties the search path of the one it is loaded in.
-        connection
-            .close()
-            .await
-            .context("cannot close the connection to the embedded PostgreSQL")?;
-        Ok(())
     }
 }
 
@@ -168,80 +141,6 @@ impl Drop for Embedded {
         // What it did not get to: a copy of somebody's database must not stay behind.
         std::fs::remove_dir_all(files).ok();
     }
-}
-
-/// Feeds the rows that follow a `COPY`. The outer error is the script's, the inner the server's.
-async fn copy(
-    connection: &mut PgConnection,
-    sql: &str,
-    script: &mut Script<BufReader<File>>,
-) -> Result<Result<(), sqlx::Error>, Failure> {
-    let mut rows = match connection.copy_in_raw(sql).await {
-        Ok(rows) => rows,
-        Err(error) => return Ok(Err(error)),
-    };
-    let mut chunk = Vec::with_capacity(CHUNK);
-    while let Some(Piece::CopyRow(row)) = script.next()? {
-        chunk.extend_from_slice(&row);
-        if chunk.len() >= CHUNK {
-            if let Err(error) = rows.send(chunk.as_slice()).await {
-                return Ok(Err(error));
-            }
-            chunk.clear();
-        }
-    }
-    if let Err(error) = rows.send(chunk.as_slice()).await {
-        return Ok(Err(error));
-    }
-    Ok(rows.finish().await.map(|_| ()))
-}
-
-/// Whether a statement says who owns what and may do what. The roles it names are those of the
-/// server the dump was made on, and nobody but this process connects here.
-fn is_for_nobody(sql: &str) -> bool {
-    let mut words = sql.split_ascii_whitespace();
-    match words.next() {
-        Some("GRANT" | "REVOKE") => true,
-        Some("ALTER") => {
-            let rest: Vec<&str> = words.collect();
-            // A quoted role may have spaces in its name.
-            rest.starts_with(&["DEFAULT", "PRIVILEGES"])
-                || rest.windows(2).any(|pair| pair == ["OWNER", "TO"])
-        }
-        // As `pg_dump --use-set-session-authorization` has it.
-        Some("SET") => words.next() == Some("SESSION") && words.next() == Some("AUTHORIZATION"),
-        Some(_) | None => false,
-    }
-}
-
-/// Whether an error leaves the database as the statement wants it, or loses no rows.
-///
-/// Source: PostgreSQL 17 manual, appendix A, "PostgreSQL Error Codes".
-fn is_harmless(sql: &str, error: &sqlx::Error) -> bool {
-    let state = error.as_database_error().and_then(DatabaseError::code);
-    match state.as_deref() {
-        // duplicate_schema: `public` is there already.
-        Some("42P06") => true,
-        // feature_not_supported: this server has no extensions. A table that needs one fails.
-        Some("0A000") => begins_with(sql, "CREATE EXTENSION "),
-        // undefined_object: a setting of a newer server, or an extension left out above.
-        Some("42704") => begins_with(sql, "SET ") || begins_with(sql, "COMMENT ON EXTENSION "),
-        _ => false,
-    }
-}
-
-fn begins_with(sql: &str, words: &str) -> bool {
-    sql.get(..words.len())
-        .is_some_and(|begin| begin.eq_ignore_ascii_case(words))
-}
-
-fn at_line(line: u64, error: &sqlx::Error) -> Failure {
-    let message = match error.as_database_error() {
-        Some(error) => error.message().to_owned(),
-        None => error.to_string(),
-    };
-    Failure::new(Kind::Error, format!("line {line}: {message}"))
-        .hint("the file must be SQL, such as pg_dump --format=plain writes")
 }
 
 #[cfg(test)]
@@ -304,13 +203,55 @@ mod tests {
                 "CREATE TABLE t ();\nBEGIN;\nCREATE TABLE u ();",
                 "its last transaction is never committed",
             ),
-            ("BEGIN;\nSET no_such_setting = 0;", "aborted"),
+            ("BEGIN;\nSET no_such_setting = 0;", "line 2: unrecognized"),
             ("SELECT 1;\n\n  SELEKT;", "line 3: syntax error"),
-            ("CREATE TABLE t (a vector);", "line 1: type \"vector\""),
+            (
+                "CREATE TABLE \"LiteLLM_TeamTable\" (a vector);",
+                "line 1: type \"vector\"",
+            ),
+            (
+                "CREATE TABLE \"LiteLLM_TeamTable\" (a int);\n\
+                 COPY \"LiteLLM_TeamTable\" FROM stdin;\nx\n\\.\n",
+                "line 2: invalid input syntax",
+            ),
+            // A COMMIT would roll back.
+            (
+                "BEGIN;\nCREATE TABLE t (a vector);\nCOMMIT;",
+                "line 2: type \"vector\" does not exist, and the transaction is aborted",
+            ),
         ] {
             let refused = block_on(loaded(script)).unwrap_err();
             assert!(refused.contains(told), "{refused}");
         }
+    }
+
+    #[test]
+    fn what_is_not_read_is_left_out_and_told() {
+        let script = "CREATE TABLE kept (a int);
+            CREATE TABLE public.o (id uuid DEFAULT public.uuid_generate_v4() NOT NULL);
+            COPY public.o (id) FROM stdin;\n1\n2\n\\.\n
+            CREATE TABLE counted (a int);\nCOPY counted FROM stdin;\nx\n\\.\n
+            INSERT INTO kept VALUES (1);";
+        block_on(async {
+            let server = loaded(script).await.unwrap();
+            let warning = server.warning().unwrap();
+            assert!(
+                warning.starts_with("3 statements of ")
+                    && warning
+                        .ends_with("line 2: function public.uuid_generate_v4() does not exist"),
+                "{warning}"
+            );
+            let mut connection = PgConnection::connect_with(&server.connect_options())
+                .await
+                .unwrap();
+            let kept: i64 = sqlx::query_scalar("SELECT count(*) FROM kept")
+                .fetch_one(&mut connection)
+                .await
+                .unwrap();
+            assert_eq!(kept, 1);
+            connection.close().await.unwrap();
+            assert_eq!(loaded("SELECT 1").await.unwrap().warning(), None);
+        });
     }
 
     #[test]
