@@ -16,6 +16,7 @@ mod doctor;
 mod embedded;
 mod faults;
 mod fixtures;
+mod follow_up;
 mod formats;
 mod kit;
 mod litellm_schema;
