@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::failure::{Failure, Kind};
 use crate::litellm::release::Release;
+use crate::report::command_line::CommandLine;
 
 /// How a check came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -298,12 +299,12 @@ pub fn schema(
     }
 }
 
-/// Whether the role may do what `fix` does.
+/// Whether the role may do what `fix` does; `grants` prints what it lacks.
 #[must_use]
 pub fn writing(
     name: &'static str,
     writing: &Result<(), Failure>,
-    user: &str,
+    grants: &CommandLine,
     fix: FixProblem,
 ) -> Check {
     match writing {
@@ -315,9 +316,9 @@ pub fn writing(
             name,
             failure.kind(),
             failure.message(),
-            format!(
-                "to repair, have the tables' owner run what `mcp-prune grants --role {user} --for \
-                 fix` prints"
+            command(
+                "to repair, have the tables' owner run what this prints:",
+                grants,
             ),
         ),
     }
@@ -335,6 +336,13 @@ pub fn triggers(name: &'static str, names: &str) -> Check {
         "fix compares every row once they have run, those deferred to the commit too, and writes nothing \
          where one changed more than a date, a number or a column named ..._by",
     )
+}
+
+/// Returns advice that ends with a command, which is on a line of its own to be pasted.
+fn command(lead: &str, command: &CommandLine) -> String {
+    let mut lines = vec![lead.to_owned(), format!("  {command}")];
+    lines.extend_from_slice(command.notes());
+    lines.join("\n")
 }
 
 /// Whether another run is at work on this database.
@@ -455,9 +463,11 @@ mod tests {
                 Status::Fail(Kind::Error),
             ),
         ] {
-            let check = writing("privileges-fix", &lacks, "ro", fix);
+            let grants = CommandLine::new("grants");
+            let check = writing("privileges-fix", &lacks, &grants, fix);
             assert_eq!(check.status, access);
-            assert!(check.advice.unwrap().contains("grants --role ro --for fix"));
+            let advice = check.advice.unwrap();
+            assert_eq!(advice.lines().last(), Some("  mcp-prune grants"));
             assert_eq!(version("server", ("10.23", 100_023), fix).status, error);
         }
         assert_eq!(

@@ -13,3 +13,4 @@ pub mod litellm;
 pub mod notify;
 pub mod repair;
 pub mod report;
+pub mod shell;

@@ -3,6 +3,9 @@
 use crate::failure::{Failure, Kind};
 use crate::litellm::caches::CacheKey;
 
+/// Whether this build can tell proxies.
+pub const IS_BUILT_IN: bool = cfg!(feature = "redis");
+
 /// What became of a notice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Told {

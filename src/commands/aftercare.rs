@@ -78,7 +78,7 @@ impl AfterCare {
             keys.extend(groups.map(|group| CacheKey::of_access_group(group)));
             redis.forget(keys).await
         };
-        match interrupt.race(telling, "after the commit").await {
+        match interrupt.race(telling, " while proxies were told").await {
             Ok(Told { workers: 0, .. }) => warn(format_args!(
                 "no proxy listens on this Redis under this namespace, so none was told; they serve the \
                  old rows for up to {ROWS_FOR} seconds"

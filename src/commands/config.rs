@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::cli::LITELLM_CONFIG;
 use crate::failure::{Failure, Kind};
 use crate::litellm::config::{Config, ConfigError, ConfigServer, Derivation, Remedy};
-use crate::report::markdown::quoted;
+use crate::shell::quoted;
 
 /// Where the path of a config comes from, as errors name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

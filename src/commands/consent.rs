@@ -19,9 +19,9 @@ pub(super) fn asks(write: &WriteArgs, command: &str) -> Result<bool, Failure> {
     Ok(asks)
 }
 
-/// Asks whether to write so many rows.
-pub(super) async fn ask(question: &str, rows: usize) -> Result<Option<WriteConsent>, Failure> {
-    let asked = write!(io::stderr(), "\n{question} {rows} row(s) now? [y/N] ");
+/// Asks on the terminal; `question` says what would be written, and where.
+pub(super) async fn ask(question: &str) -> Result<Option<WriteConsent>, Failure> {
+    let asked = write!(io::stderr(), "\n{question} [y/N] ");
     asked.map_err(anyhow::Error::from)?;
     // On a thread of its own, so that a signal is heard while the operator thinks.
     let line = tokio::task::spawn_blocking(|| {

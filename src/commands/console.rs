@@ -11,6 +11,7 @@ use indicatif::ProgressBar;
 static CONSOLE: Mutex<Console> = Mutex::new(Console {
     quiet: false,
     held_back: None,
+    told: Vec::new(),
     bar: None,
 });
 
@@ -18,6 +19,8 @@ struct Console {
     quiet: bool,
     /// What was to be said so far, while it is not known whether to.
     held_back: Option<String>,
+    /// The warnings and notes so far: a transaction that runs again does not repeat them.
+    told: Vec<String>,
     /// What is at the bottom of the terminal, and is to stay there.
     bar: Option<ProgressBar>,
 }
@@ -36,6 +39,13 @@ impl Console {
         };
     }
 
+    fn tell(&mut self, line: String) {
+        if !self.told.contains(&line) {
+            self.say(&line);
+            self.told.push(line);
+        }
+    }
+
     fn let_out(&mut self) {
         if let Some(text) = self.held_back.take() {
             let _ = self.print(|| io::stderr().write_all(text.as_bytes()));
@@ -50,14 +60,14 @@ impl Console {
     }
 }
 
-/// Warns of what a reader of the report should know first.
+/// Warns, once, of what a reader of the report should know first.
 pub(crate) fn warn(warning: impl Display) {
-    console().say(&format_args!("warning: {warning}"));
+    console().tell(format!("warning: {warning}"));
 }
 
-/// Notes what the command works on.
+/// Notes, once, what the command works on.
 pub(crate) fn note(note: impl Display) {
-    console().say(&note);
+    console().tell(note.to_string());
 }
 
 /// Holds back what is said from here on.

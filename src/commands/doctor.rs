@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::journal::ChangesetFile;
 use super::run::Run;
 use super::{Beyond, Interrupt};
-use crate::cli::{AnswerFormat, ConnectionArgs, DoctorArgs, GrantsFor};
+use crate::cli::{AnswerFormat, DoctorArgs, GrantsFor};
 use crate::db::schema::Schema;
 use crate::db::session::{Session, Timeouts};
 use crate::db::target::{ServerTarget, Target};
@@ -16,6 +16,7 @@ use crate::exit::Outcome;
 use crate::failure::{Failure, Kind};
 use crate::litellm::config::{ConfigServer, Derivation};
 use crate::litellm::sites::Group;
+use crate::report::command_line::CommandLine;
 use crate::report::doctor::Diagnosis;
 
 const CONNECTION: &str = "connection";
@@ -51,7 +52,7 @@ pub async fn run(args: &DoctorArgs, run: &mut Run) -> Result<Outcome, Failure> {
         GrantsFor::Fix => FixProblem::Fails,
     };
     let target = args.connection.target()?.of_run(run.id());
-    let examining = Box::pin(async { Ok(examine(&args.connection, target, fix).await) });
+    let examining = Box::pin(async { Ok(examine(args, target, fix).await) });
     let (mut checks, derivation) = interrupt.guard(examining).await?;
     checks.push(config(args, derivation));
     checks.push(journal(args, fix));
@@ -74,11 +75,7 @@ pub async fn run(args: &DoctorArgs, run: &mut Run) -> Result<Outcome, Failure> {
 }
 
 /// Everything that the database tells, and how ids of config servers are derived beside it.
-async fn examine(
-    args: &ConnectionArgs,
-    target: Target,
-    fix: FixProblem,
-) -> (Vec<Check>, Derivation) {
+async fn examine(args: &DoctorArgs, target: Target, fix: FixProblem) -> (Vec<Check>, Derivation) {
     const DATABASE: [&str; 11] = [
         SERVER,
         ENCRYPTION,
@@ -97,11 +94,11 @@ async fn examine(
         Target::Embedded(_) => None,
     };
     let timeouts = Timeouts {
-        lock: args.statement_timeout,
-        statement: args.statement_timeout,
+        lock: args.connection.statement_timeout,
+        statement: args.connection.statement_timeout,
     };
     let started = Instant::now();
-    let mut session = match Session::open(target, args.schema.clone(), timeouts).await {
+    let mut session = match Session::open(target, args.connection.schema.clone(), timeouts).await {
         Ok(session) => session,
         Err(failure) => {
             let mut checks = vec![Check::failed(CONNECTION, &failure)];
@@ -149,12 +146,17 @@ async fn examine(
         checks.push(Check::ok(POOLER, "none"));
     }
     checks.push(diagnosis::primary(PRIMARY, is_replica, fix));
-    checks.extend(tables(&vitals, &database.user, fix));
+    checks.extend(tables(&vitals, &args.grants(&database.user), fix));
     checks.push(diagnosis::lock(LOCK, vitals.lock_holder));
     let is_litellm = vitals.examined.litellm.is_ok();
     checks.push(if is_litellm {
         let (permissions, servers) = (vitals.permission_rows, vitals.server_rows);
-        diagnosis::size(SIZE, permissions, servers, args.statement_timeout)
+        diagnosis::size(
+            SIZE,
+            permissions,
+            servers,
+            args.connection.statement_timeout,
+        )
     } else {
         Check::skipped(SIZE, "LiteLLM's tables")
     });
@@ -176,7 +178,7 @@ fn asked(server: &ServerTarget) -> Asked {
 }
 
 /// What the schema is, and what this role may do with it.
-fn tables(vitals: &Vitals, user: &str, fix: FixProblem) -> Vec<Check> {
+fn tables(vitals: &Vitals, grants: &CommandLine, fix: FixProblem) -> Vec<Check> {
     let examined = &vitals.examined;
     let links = examined.schema.unknown_links();
     let links: Vec<&str> = links.iter().map(String::as_str).collect();
@@ -193,7 +195,7 @@ fn tables(vitals: &Vitals, user: &str, fix: FixProblem) -> Vec<Check> {
             Ok(()) => Check::ok(SCAN, reads(&examined.schema)),
             Err(failure) => Check::failed(SCAN, failure),
         },
-        diagnosis::writing(FIX, &examined.writing, user, fix),
+        diagnosis::writing(FIX, &examined.writing, grants, fix),
         match &examined.row_security {
             Ok(()) => Check::ok(ROW_SECURITY, "hides no rows from this role"),
             Err(failure) => Check::failed(ROW_SECURITY, failure),

@@ -1,68 +1,37 @@
 //! `fix`: plans, writes and checks every change in one transaction, and then commits or not.
 
-use std::io;
-use std::sync::Arc;
+use std::path::Path;
 
-use super::aftercare::{AfterCare, Written};
+use super::aftercare::Written;
 use super::asked::places;
 use super::guards::{
     Removed, check_as_shown, check_nothing_left, check_size, refuse_empty_server_table,
 };
 use super::journal::{ChangesetFile, SavedChangeset};
-use super::output::{cannot_put_aside, gathering, print};
+use super::output::{cannot_put_aside, gathering};
 use super::planned::Planned;
 use super::planning::Planner;
-use super::progress::Progress;
-use super::retry::{Patience, retried};
 use super::run::Run;
+use super::write_run::{Attempt, Prepared, WriteJob, WriteOptions, WriteReport};
 use super::writing::{begin_verification, carry_out, end_verification, moved};
 use super::{
-    Beyond, CHUNK, Interrupt, consent, console, tell_left_out, warn_of_config_servers,
-    warn_unknown_owners, warn_unset,
+    Beyond, CHUNK, tell_left_out, warn_of_config_servers, warn_unknown_owners, warn_unset,
 };
-use crate::cli::{FixArgs, Format};
-use crate::db::schema::{Database, Purpose};
-use crate::db::session::{Open, Session};
+use crate::cli::FixArgs;
+use crate::db::schema::Database;
+use crate::db::session::Open;
 use crate::db::{detect, holders, read, write};
 use crate::exit::Outcome;
 use crate::failure::{Failure, Kind};
-use crate::litellm::release::Release;
 use crate::litellm::server::ServerCatalog;
 use crate::litellm::sites::Choice;
 use crate::repair::changeset::{self, Change};
-use crate::repair::compare::{self, Conflict};
+use crate::repair::compare;
 use crate::repair::plan::RowPlan;
-use crate::repair::policy::{Policy, WriteConsent};
+use crate::repair::policy::Policy;
+use crate::report::command_line::CommandLine;
 use crate::report::found::Found;
-use crate::report::{Ending, Render as _, Report, ServerCounts, table};
-
-/// What one run of the transaction is to end in.
-#[derive(Clone, Copy)]
-enum Finish<'a> {
-    RollBack,
-    Commit {
-        consent: &'a WriteConsent,
-        /// The plans that the operator has seen; nothing else may then be committed.
-        shown: Option<&'a [RowPlan]>,
-    },
-}
-
-/// What one run of the transaction planned, wrote and checked.
-struct Repair {
-    found: Found,
-    /// The rows written.
-    written: Written,
-    /// Where a saved plan no longer holds; nothing is committed then.
-    conflicts: Vec<Conflict>,
-    servers: ServerCounts,
-    release: Release,
-}
-
-impl Repair {
-    fn changes_nothing(&self) -> bool {
-        self.found.summary().rows_changed == 0
-    }
-}
+use crate::report::{Ending, FollowUp, Report};
 
 /// Runs `fix`.
 ///
@@ -71,8 +40,7 @@ impl Repair {
 /// Why nothing was written.
 pub async fn run(args: &FixArgs, run: &mut Run) -> Result<Outcome, Failure> {
     let write = &args.repair.write;
-    let asks = consent::asks(write, "fix")?;
-    let after_care = AfterCare::read(&write.notify)?;
+    let options = WriteOptions::check("fix", write, &args.output)?;
     let saved = match &args.repair.plan {
         None => None,
         Some(path) => {
@@ -93,7 +61,7 @@ pub async fn run(args: &FixArgs, run: &mut Run) -> Result<Outcome, Failure> {
         None => args.policy()?,
     };
     // Opened before anything else, so that nothing is changed that could not be taken back.
-    let mut out = match (&args.repair.plan_out, write.dry_run) {
+    let out = match (&args.repair.plan_out, write.dry_run) {
         (Some(path), _) => Some(ChangesetFile::plan(path)?),
         (None, true) => None,
         (None, false) => ChangesetFile::journal(&write.journal, "fix", run)?,
@@ -112,242 +80,93 @@ pub async fn run(args: &FixArgs, run: &mut Run) -> Result<Outcome, Failure> {
         Some(saved) => saved.contents.places(),
         None => places(&args.places.sites, beyond.knows_configs()),
     };
-    let mut fix = Fix {
+    let fix = Fix {
         args,
         policy,
         places,
         saved,
-        run,
         beyond,
-        after_care,
-        asks,
-        interrupt: Interrupt::listen()?,
     };
-    let open = args.connection.open(write.lock_timeout, fix.run);
-    let mut session = fix.interrupt.guard(open).await?;
-
-    let Some(consent) = WriteConsent::from_flag(write.yes) else {
-        let looked = if asks { &mut None } else { &mut out };
-        let repair = fix.repair(&mut session, Finish::RollBack, looked).await?;
-        let mut report = report(fix.run, &session, repair, Ending::DryRun);
-        if !report.conflicts.is_empty() {
-            return fix.moved(report).await;
-        }
-        if asks {
-            return fix.ask(&mut session, report, &mut out).await;
-        }
-        report.plan = out.as_ref().map(|out| out.path().display().to_string());
-        report.next = args.next();
-        let summary = report.summary();
-        print(&Arc::new(report), &args.output, fix.run, &mut fix.interrupt).await?;
-        return Ok(Outcome::Looked {
-            found: summary.needs_attention(),
-        });
-    };
-    let finish = Finish::Commit {
-        consent: &consent,
-        shown: None,
-    };
-    let repair = fix.repair(&mut session, finish, &mut out).await?;
-    let ending = if repair.changes_nothing() {
-        Ending::NothingToDo
-    } else {
-        Ending::Applied
-    };
-    let mut report = report(fix.run, &session, repair, ending);
-    if !report.conflicts.is_empty() {
-        return fix.moved(report).await;
-    }
-    report.journal = sealed_path(out.as_ref());
-    let report = Arc::new(report);
-    let printed = print(&report, &args.output, fix.run, &mut fix.interrupt).await;
-    session.close().await;
-    repaired(&report, printed)
+    options.carry_out(&fix, &args.connection, out, run).await
 }
 
-/// Where the old values are, if any were.
-fn sealed_path(out: Option<&ChangesetFile>) -> Option<String> {
-    let sealed = out.filter(|out| out.is_sealed());
-    sealed.map(|out| out.path().display().to_string())
-}
-
+/// A repair: what is stale, or what a saved plan says, is taken away.
 struct Fix<'a> {
     args: &'a FixArgs,
     policy: Policy,
     places: Choice,
     /// The plan to carry out, with `--plan`.
     saved: Option<SavedChangeset>,
-    run: &'a mut Run,
     beyond: Beyond,
-    after_care: AfterCare,
-    asks: bool,
-    interrupt: Interrupt,
 }
 
-impl Fix<'_> {
-    /// Shows the plan, asks, and repairs exactly what was shown.
-    async fn ask(
-        &mut self,
-        session: &mut Session,
-        mut report: Report,
-        out: &mut Option<ChangesetFile>,
-    ) -> Result<Outcome, Failure> {
-        if report.summary().rows_changed == 0 {
-            report.ending = Ending::NothingToDo;
-            let report = Arc::new(report);
-            let printed = print(&report, &self.args.output, self.run, &mut self.interrupt).await;
-            return repaired(&report, printed);
-        }
-        let look = self.args.output.look(self.run, &io::stderr());
-        console::show(|out| table::write(&report, look, out)).map_err(anyhow::Error::from)?;
-        let rows = report.summary().rows_changed;
-        let consent = self.interrupt.guard(consent::ask("Repair", rows)).await?;
-        let Some(consent) = consent else {
-            report.ending = Ending::Declined;
-            self.end(&Arc::new(report)).await?;
-            return Ok(Outcome::Looked { found: true });
-        };
-        let finish = Finish::Commit {
-            consent: &consent,
-            shown: Some(report.plans()),
-        };
-        let repair = self.repair(session, finish, out).await?;
-        if !repair.conflicts.is_empty() {
-            report.conflicts = repair.conflicts;
-            return self.moved(report).await;
-        }
-        report.ending = Ending::Applied;
-        report.journal = sealed_path(out.as_ref());
-        let report = Arc::new(report);
-        let ended = self.end(&report).await;
-        repaired(&report, ended)
+impl WriteJob for Fix<'_> {
+    type Report = Report;
+
+    const STAGE: &'static str = "looking for stale references";
+    const QUESTION: &'static str = "Repair";
+    const DONE: &'static str = "the repair";
+
+    fn places(&self) -> Choice {
+        self.places.clone()
     }
 
-    /// Prints how it ended, after the plan was shown: to a person, only what is new.
-    async fn end(&mut self, report: &Arc<Report>) -> Result<(), Failure> {
-        if self.args.output.format == Format::Table && !self.run.report.is_file() {
-            self.run.tally = Some(report.tally());
-            table::write_closing(report, &mut io::stdout().lock())
-                .map_err(|error| anyhow::Error::from(error).into())
-        } else {
-            if self.run.report.is_file() {
-                console::show(|out| table::write_closing(report, out))
-                    .map_err(anyhow::Error::from)?;
-            }
-            print(report, &self.args.output, self.run, &mut self.interrupt).await
+    fn follow_up(&self, ending: Ending, plan: Option<&Path>) -> FollowUp {
+        match ending {
+            Ending::DryRun => self.args.follow_up(plan),
+            Ending::Scanned
+            | Ending::Proposed
+            | Ending::Applied
+            | Ending::NothingToDo
+            | Ending::Declined
+            | Ending::Moved => FollowUp::default(),
         }
     }
 
-    /// Prints where a saved plan no longer holds.
-    async fn moved(&mut self, mut report: Report) -> Result<Outcome, Failure> {
-        report.ending = Ending::Moved;
-        let report = Arc::new(report);
-        print(&report, &self.args.output, self.run, &mut self.interrupt).await?;
-        if report
-            .conflicts
-            .iter()
-            .all(|c| c.found == compare::Found::Done)
-        {
+    fn take_back(&self, journal: &Path) -> CommandLine {
+        self.args.take_back(journal)
+    }
+
+    fn moved(&self, report: &Report) -> Failure {
+        let mut conflicts = report.conflicts.iter();
+        if conflicts.all(|conflict| conflict.found == compare::Found::Done) {
             let message = "this plan was carried out already; nothing was written";
-            return Err(Failure::new(Kind::Moved, message).hint("scan tells what there is now"));
+            return Failure::new(Kind::Moved, message).hint("scan tells what there is now");
         }
-        Err(moved(
+        moved(
             report.conflicts.len(),
             "the report tells which; say --litellm-config, --no-config-servers and --keep as when \
              it was planned, plan anew, or look into who changed them",
-        ))
+        )
     }
 
-    /// Runs the transaction, again where others were in the way.
-    async fn repair(
-        &mut self,
-        session: &mut Session,
-        finish: Finish<'_>,
-        out: &mut Option<ChangesetFile>,
-    ) -> Result<Repair, Failure> {
-        let lock_timeout = self.args.repair.write.lock_timeout;
-        let shown = matches!(finish, Finish::Commit { shown: Some(_), .. });
-        let progress = Progress::begin("looking for stale references");
-        let attempt = async |patience: &mut Patience| {
-            let repair = self.attempt(session, finish, patience, out.as_mut(), &progress);
-            repair.await
-        };
-        retried(lock_timeout, shown, attempt).await
-    }
-
-    async fn attempt(
-        &mut self,
-        session: &mut Session,
-        finish: Finish<'_>,
-        patience: &mut Patience,
-        mut out: Option<&mut ChangesetFile>,
-        progress: &Progress,
-    ) -> Result<Repair, Failure> {
-        let database = session.database().clone();
-        let begin = session.begin(Purpose::Write, &self.places);
-        let mut open = self.interrupt.guard(begin).await?;
-        let job = Job {
-            args: self.args,
-            policy: self.policy,
-            saved: self.saved.as_ref(),
-            run: self.run,
-            beyond: &self.beyond,
-            database: &database,
-            // What a prompt shows, and is then held to, is needed whole.
-            keeps: self.asks,
-            tells: self.after_care.tells(),
-            progress,
-        };
-        let work = job.prepare(&mut open, patience, out.as_deref_mut());
-        let repair = self.interrupt.guard(work).await?;
-        let Finish::Commit { consent, shown } = finish else {
-            self.interrupt.guard(open.rollback()).await?;
-            if let Some(plan) = out {
-                plan.seal()?;
-            }
-            return Ok(repair);
-        };
-        if !repair.conflicts.is_empty() {
-            self.interrupt.guard(open.rollback()).await?;
-            return Ok(repair);
+    fn outcome(&self, report: &Report) -> Outcome {
+        let summary = report.summary();
+        match report.ending {
+            Ending::DryRun | Ending::Scanned | Ending::Proposed => Outcome::Looked {
+                found: summary.needs_attention(),
+            },
+            Ending::Declined | Ending::Moved => Outcome::Looked { found: true },
+            Ending::Applied | Ending::NothingToDo => Outcome::Repaired {
+                held: summary.rows_held > 0,
+            },
         }
-        if let Some(shown) = shown {
-            check_as_shown(shown, repair.found.plans())?;
-        }
-        let journal = out.filter(|_| !repair.changes_nothing());
-        progress.stage("committing");
-        self.interrupt.commit(open, consent, journal).await?;
-        let telling = self
-            .after_care
-            .tell(session, &repair.written, &mut self.interrupt);
-        telling.await;
-        Ok(repair)
     }
-}
 
-/// What a run of the transaction works on.
-struct Job<'a> {
-    args: &'a FixArgs,
-    policy: Policy,
-    saved: Option<&'a SavedChangeset>,
-    run: &'a Run,
-    beyond: &'a Beyond,
-    database: &'a Database,
-    /// Whether every row is kept, whatever the report needs.
-    keeps: bool,
-    /// Whether proxies are told which rows were written.
-    tells: bool,
-    progress: &'a Progress,
-}
-
-impl Job<'_> {
-    /// Does everything up to the decision: plans, writes, checks, and looks again.
     async fn prepare(
         &self,
         open: &mut Open<'_>,
-        patience: &mut Patience,
-        mut out: Option<&mut ChangesetFile>,
-    ) -> Result<Repair, Failure> {
+        attempt: Attempt<'_>,
+    ) -> Result<Prepared<Report>, Failure> {
+        let Attempt {
+            run,
+            database,
+            patience,
+            mut out,
+            progress,
+            keeps,
+            tells,
+        } = attempt;
         let (connection, schema) = open.parts();
         let repair = &self.args.repair;
         warn_unknown_owners(schema);
@@ -356,16 +175,16 @@ impl Job<'_> {
         for table in schema.site_tables() {
             write::enter(connection, schema, table).await?;
         }
-        let mut verification = begin_verification(connection, schema, self.database).await?;
+        let mut verification = begin_verification(connection, schema, database).await?;
         let selection = self.args.places.selection(connection, schema).await?;
         let catalog = self.beyond.catalog(connection, schema).await?;
         warn_unset(&catalog);
         warn_of_config_servers(&catalog);
         if let Some(out) = out.as_deref_mut() {
-            out.begin(self.header(&catalog))?;
+            out.begin(self.header(run, database, &catalog))?;
         }
-        self.progress.stage("looking for stale references");
-        let mut planned = self.saved.map(Planned::read).transpose()?;
+        progress.stage("looking for stale references");
+        let mut planned = self.saved.as_ref().map(Planned::read).transpose()?;
         let found = match &planned {
             Some(planned) => planned.rows(),
             None => detect::detect(connection, schema, &catalog, false).await?,
@@ -375,14 +194,14 @@ impl Job<'_> {
                 found.iter().map(|(_, keys)| keys.len()).sum(),
             ));
         }
-        self.progress.stage("locking rows");
+        progress.stage("locking rows");
         let mut locked = Vec::new();
         for (table, mut keys) in found {
             keys.retain(|key| selection.takes_key(key));
             if table.may_change() {
                 keys = patience.lock(connection, schema, table, &keys).await?;
             }
-            self.progress.rows(keys.len());
+            progress.rows(keys.len());
             locked.push((table, keys));
         }
         let judge = Planner {
@@ -391,12 +210,16 @@ impl Job<'_> {
             policy: self.policy,
             notes: false,
         };
-        let mut report = self.gathering();
+        let mut report = if keeps {
+            Found::kept()
+        } else {
+            gathering(&self.args.output)
+        };
         let mut written = Written::default();
         let mut removed = Removed::default();
         let mut asked = self.args.places.asked();
         let mut conflicts = Vec::new();
-        self.progress.stage("writing and verifying rows");
+        progress.stage("writing and verifying rows");
         for (table, keys) in locked {
             // After every lock, so that they are still the owners at the commit.
             let owners = holders::holders(connection, schema, table, &keys).await?;
@@ -408,7 +231,7 @@ impl Job<'_> {
                     conflicts.extend(planned.hold(table, &rows, &mut now, &catalog));
                 }
                 let changes: Vec<Change> = now.iter().filter_map(RowPlan::change).collect();
-                if self.tells {
+                if tells {
                     written.add(&changes);
                 }
                 let out = out.as_deref_mut();
@@ -426,7 +249,7 @@ impl Job<'_> {
                 removed.add(&now);
                 asked.see(&now);
                 report.add(now, false).map_err(cannot_put_aside)?;
-                self.progress.rows(chunk.len());
+                progress.rows(chunk.len());
             }
         }
         conflicts.extend(
@@ -439,30 +262,35 @@ impl Job<'_> {
         end_verification(connection, schema, &verification).await?;
         let now = self.beyond.catalog(connection, schema).await?;
         removed.check_still_gone(&now)?;
-        Ok(Repair {
-            found: report,
-            written,
-            conflicts,
-            servers: (&catalog).into(),
+        let report = Report {
+            run: run.id().to_owned(),
+            database: database.clone(),
             release: schema.release(),
+            servers: (&catalog).into(),
+            ending: Ending::DryRun,
+            found: report,
+            conflicts,
+            follow_up: FollowUp::default(),
+            notified: tells,
+            journal: None,
+            plan: None,
+        };
+        Ok(Prepared {
+            is_moved: !report.conflicts.is_empty(),
+            report,
+            written,
         })
     }
+}
 
-    fn gathering(&self) -> Found {
-        if self.keeps {
-            Found::kept()
-        } else {
-            gathering(&self.args.output)
-        }
-    }
-
-    fn header(&self, catalog: &ServerCatalog) -> changeset::Header {
+impl Fix<'_> {
+    fn header(&self, run: &Run, database: &Database, catalog: &ServerCatalog) -> changeset::Header {
         let purpose = if self.args.repair.plan_out.is_some() {
             changeset::Purpose::Plan
         } else {
             changeset::Purpose::Fix
         };
-        let mut header = self.run.header(purpose, self.database);
+        let mut header = run.header(purpose, database);
         header.on_empty = Some(self.policy.into());
         header.delete_rows = self.policy.delete_rows;
         header.remaps.clone_from(catalog.remaps());
@@ -472,36 +300,29 @@ impl Job<'_> {
     }
 }
 
-fn report(run: &Run, session: &Session, repair: Repair, ending: Ending) -> Report {
-    Report {
-        run: run.id().to_owned(),
-        database: session.database().clone(),
-        release: repair.release,
-        servers: repair.servers,
-        ending,
-        found: repair.found,
-        conflicts: repair.conflicts,
-        next: None,
-        journal: None,
-        plan: None,
+impl WriteReport for Report {
+    fn ending(&self) -> Ending {
+        self.ending
     }
-}
 
-/// The outcome of a repair, which stands even if nobody reads the report.
-fn repaired(report: &Report, printed: Result<(), Failure>) -> Result<Outcome, Failure> {
-    match printed {
-        Err(failure) if failure.kind() != Kind::BrokenPipe => {
-            Err(failure.context(match report.ending {
-                Ending::Applied => "the repair was committed, but",
-                Ending::Scanned
-                | Ending::DryRun
-                | Ending::NothingToDo
-                | Ending::Declined
-                | Ending::Moved => "nothing was written, and",
-            }))
-        }
-        Ok(()) | Err(_) => Ok(Outcome::Repaired {
-            held: report.summary().rows_held > 0,
-        }),
+    fn end(&mut self, ending: Ending, follow_up: FollowUp) {
+        self.ending = ending;
+        self.follow_up = follow_up;
+    }
+
+    fn plan_is_in(&mut self, path: &Path) {
+        self.plan = Some(path.display().to_string());
+    }
+
+    fn journal_is_in(&mut self, path: &Path) {
+        self.journal = Some(path.display().to_string());
+    }
+
+    fn rows(&self) -> usize {
+        self.summary().rows_changed
+    }
+
+    fn check_as_shown(&self, shown: &Self) -> Result<(), Failure> {
+        check_as_shown(shown.plans(), self.plans())
     }
 }

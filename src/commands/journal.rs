@@ -129,11 +129,6 @@ impl ChangesetFile {
         self.encoder.is_plan()
     }
 
-    /// Whether all of it is on disk.
-    pub(super) fn is_sealed(&self) -> bool {
-        self.sealed
-    }
-
     /// Empties the file and writes the first line: a transaction begins, perhaps anew.
     pub(super) fn begin(&mut self, header: Header) -> Result<(), Failure> {
         self.sealed = false;

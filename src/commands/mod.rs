@@ -9,6 +9,7 @@ mod consent;
 mod console;
 pub mod doctor;
 pub mod fix;
+mod follow_up;
 pub mod grants;
 mod guards;
 pub mod ids;
@@ -16,7 +17,6 @@ mod journal;
 mod look;
 pub mod manual;
 mod metrics;
-mod next;
 mod output;
 mod planned;
 mod planning;
@@ -24,10 +24,13 @@ mod progress;
 mod retry;
 pub mod run;
 pub mod scan;
+mod shown_url;
 pub mod undo;
+mod write_run;
 mod writing;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -48,6 +51,7 @@ use crate::litellm::config::{ConfigServer, Derivation, Renewals};
 use crate::litellm::server::{ConfigServers, IdHistory, Resolution, ServerCatalog};
 use crate::litellm::sites::Names;
 use crate::repair::policy::WriteConsent;
+use crate::report::command_line::CommandLine;
 use crate::report::count;
 
 /// Rows locked, read, planned and written at a time.
@@ -310,7 +314,7 @@ impl Interrupt {
         &mut self,
         work: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
-        self.race(work, "nothing was written").await
+        self.race(work, "; nothing was written").await
     }
 
     async fn race<T>(
@@ -324,32 +328,35 @@ impl Interrupt {
         }
     }
 
-    /// Commits, with the old values on disk before and a word about it in the journal after.
+    /// Commits, with the old values on disk before and a word about it in the journal after; returns
+    /// where they are. `take_back` makes the command that puts them back.
     async fn commit(
         &mut self,
         open: Open<'_>,
         consent: &WriteConsent,
         mut journal: Option<&mut ChangesetFile>,
-    ) -> Result<(), Failure> {
+        take_back: impl Fn(&Path) -> CommandLine,
+    ) -> Result<Option<PathBuf>, Failure> {
         if let Some(journal) = journal.as_deref_mut() {
             journal.seal()?;
         }
         let committed = self.guard_commit(open.commit(consent)).await;
         let Some(journal) = journal else {
-            return committed;
+            return committed.map(|()| None);
         };
-        let path = journal.path().display().to_string();
         match committed {
             Ok(()) => {
                 if let Err(failure) = journal.committed() {
                     warn(format_args!("all was committed, yet {failure}"));
                 }
-                Ok(())
+                Ok(Some(journal.path().to_owned()))
             }
             Err(failure) => {
                 warn(format_args!(
-                    "the old values are in {path}: should the commit have got through, \
-                     `mcp-prune undo {path}` takes it back"
+                    "the old values are in {}. Should the commit have got through, this takes it \
+                     back:\n{}",
+                    journal.path().display(),
+                    indented(&take_back(journal.path()))
                 ));
                 Err(failure)
             }
@@ -374,7 +381,7 @@ impl Interrupt {
             done = commit => done,
             number = self.signal() => Err(ended(
                 number,
-                "during COMMIT: all of the repair was written or none of it; scan tells which",
+                " during COMMIT: all of the repair was written or none of it; scan tells which",
             )),
         }
     }
@@ -389,8 +396,16 @@ impl Interrupt {
     }
 }
 
-fn ended(signal: u8, what: &str) -> Failure {
-    let message = format!("ended by signal {signal}; {what}");
+/// Returns a command on a line of its own, and below it what has to be given besides.
+fn indented(command: &CommandLine) -> String {
+    let mut lines = vec![format!("  {command}")];
+    lines.extend_from_slice(command.notes());
+    lines.join("\n")
+}
+
+/// Makes the failure of a run that a signal ended; `when` goes on with the sentence.
+fn ended(signal: u8, when: &str) -> Failure {
+    let message = format!("ended by signal {signal}{when}");
     Failure::new(Kind::Interrupted(signal), message)
 }
 

@@ -8,12 +8,13 @@ use super::Interrupt;
 use super::atomic_file::AtomicFile;
 use super::console;
 use super::run::Run;
+use super::shown_url::ShownUrl;
 use crate::cli::{Format, OutputArgs};
 use crate::failure::{Failure, Kind};
 use crate::report::Render;
 use crate::report::found::Found;
-use crate::report::markdown::quoted;
 use crate::report::ndjson;
+use crate::shell::quoted;
 
 /// Where a report goes.
 #[derive(Debug)]
@@ -83,7 +84,7 @@ impl ReportTo {
                 .map_err(|error| anyhow::Error::from(error).into())
         };
         let written = interrupt
-            .race(writing, "while the report was printed")
+            .race(writing, " while the report was printed")
             .await?;
         written.map_err(|error| {
             if self.is_file() {
@@ -183,6 +184,24 @@ pub(super) async fn print<R: Render + Send + Sync + 'static>(
     run.report.write(interrupt, render).await
 }
 
+/// Prints how a run ended whose plan was shown to be agreed to: to a person, only what is new.
+pub(super) async fn print_end<R: Render + Send + Sync + 'static>(
+    report: &Arc<R>,
+    args: &OutputArgs,
+    run: &mut Run,
+    interrupt: &mut Interrupt,
+) -> Result<(), Failure> {
+    if run.report.is_file() {
+        console::show(|out| report.closing(out)).map_err(anyhow::Error::from)?;
+    } else if args.format == Format::Table {
+        run.tally = Some(report.tally());
+        let report = Arc::clone(report);
+        let write = move |out: &mut dyn Write| report.closing(out);
+        return run.report.write(interrupt, write).await;
+    }
+    print(report, args, run, interrupt).await
+}
+
 /// The options whose URLs may hold a password.
 const WITH_URL: [&str; 2] = ["--db-url", "--notify-redis"];
 
@@ -191,15 +210,15 @@ fn command_line() -> String {
     let mut words = vec!["mcp-prune".to_owned()];
     let mut arguments = std::env::args_os().skip(1);
     while let Some(argument) = arguments.next() {
-        let argument = argument.to_string_lossy();
-        if let Some((option, url)) = argument.split_once('=')
+        let option = argument.to_str().unwrap_or_default();
+        if let Some((option, url)) = option.split_once('=')
             && WITH_URL.contains(&option)
         {
-            words.push(quoted(&format!("{option}={}", without_password(url))));
-        } else if WITH_URL.contains(&&*argument) {
+            words.push(quoted(format!("{option}={}", without_password(url))));
+        } else if WITH_URL.contains(&option) {
             let url = arguments.next().unwrap_or_default();
-            words.push(argument.into_owned());
-            words.push(quoted(&without_password(&url.to_string_lossy())));
+            words.push(option.to_owned());
+            words.push(quoted(without_password(&url.to_string_lossy())));
         } else {
             words.push(quoted(&argument));
         }
@@ -207,53 +226,7 @@ fn command_line() -> String {
     words.join(" ")
 }
 
-/// A database URL made anew of what is no secret; `...` where it cannot be told what is.
+/// A URL without its password; `...` where it cannot be told what of it is one.
 fn without_password(url: &str) -> String {
-    if url.starts_with("embedded:") {
-        return url.to_owned();
-    }
-    let Ok(parsed) = url::Url::parse(url) else {
-        return "...".to_owned();
-    };
-    let Some(host) = parsed.host_str() else {
-        return "...".to_owned();
-    };
-    let user = match parsed.username() {
-        "" => String::new(),
-        user => format!("{user}@"),
-    };
-    let port = parsed.port().map(|port| format!(":{port}"));
-    let schema = parsed.query_pairs().find(|(name, _)| name == "schema");
-    let schema = schema.map(|(_, schema)| format!("?schema={schema}"));
-    format!(
-        "{}://{user}{host}{}{}{}",
-        parsed.scheme(),
-        port.unwrap_or_default(),
-        parsed.path(),
-        schema.unwrap_or_default()
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_url_is_shown_without_what_may_be_a_secret() {
-        for (url, shown) in [
-            (
-                "postgresql://ann:s3cret@db:5433/litellm?schema=x&password=s3cret&sslmode=require",
-                "postgresql://ann@db:5433/litellm?schema=x",
-            ),
-            ("postgres://db/litellm", "postgres://db/litellm"),
-            ("postgresql://ann:s3@cret@db/x", "postgresql://ann@db/x"),
-            ("postgresql:///x?host=/run&password=s3cret", "..."),
-            ("postgresql://ann:s3/cret@db/x", "..."),
-            ("redis://:s3cret@db:6379/1", "redis://db:6379/1"),
-            ("host=db password=s3cret", "..."),
-            ("embedded:demo.sql", "embedded:demo.sql"),
-        ] {
-            assert_eq!(without_password(url), shown);
-        }
-    }
+    ShownUrl::of(url).map_or_else(|| "...".to_owned(), |shown| shown.text)
 }

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use super::atomic_file::name_of;
 use super::metrics::MetricsFile;
 use super::output::ReportTo;
-use super::{console, warn};
+use super::{console, indented, warn};
 use crate::cli::{Command, Format};
 use crate::exit::{self, Outcome};
 use crate::failure::{self, Failure};
 use crate::litellm::finding::Kind;
+use crate::report::command_line::CommandLine;
 use crate::report::{Tally, count};
 
 /// One run of a command, by whose name its traces are known: in its reports, its journal, and the
@@ -23,6 +24,31 @@ pub struct Run {
     pub(super) exit_zero: bool,
     /// What it found and did, once that is known.
     pub(super) tally: Option<Tally>,
+    /// What it has written to the database, once that cannot be lost any more.
+    pub(super) committed: Option<Committed>,
+}
+
+/// What a run has written, and how to take it back: told even where the report is not.
+#[derive(Debug)]
+pub(super) struct Committed {
+    /// "the repair" or "the undo".
+    pub(super) what: &'static str,
+    /// The file with the old values, and the command that puts them back; `None` without a journal.
+    pub(super) journal: Option<(PathBuf, CommandLine)>,
+}
+
+impl Committed {
+    /// Says where the old values are.
+    fn old_values(&self) -> String {
+        match &self.journal {
+            None => "no old values were kept (--no-journal)".to_owned(),
+            Some((path, take_back)) => format!(
+                "the old values are in {}. To take it back:\n{}",
+                path.display(),
+                indented(take_back)
+            ),
+        }
+    }
 }
 
 impl Default for Run {
@@ -42,6 +68,7 @@ impl Run {
             report: ReportTo::stdout(),
             exit_zero: false,
             tally: None,
+            committed: None,
         }
     }
 
@@ -106,7 +133,43 @@ impl Run {
                 let held = tally.references_held.unwrap_or(0);
                 format!("{} held", count(held, "reference"))
             }
-            Outcome::Failed(kind) => kind.to_string(),
+            Outcome::Failed(kind) => match &self.committed {
+                None => kind.to_string(),
+                Some(committed) => format!("{} was committed, but {kind}", committed.what),
+            },
+        }
+    }
+
+    /// Adds to a failure that the work was committed before it, and how to take that back.
+    fn after_commit(&self, failure: Failure) -> Failure {
+        match &self.committed {
+            None => failure,
+            Some(committed) => failure
+                .context(format!("{} was committed, but", committed.what))
+                .hint(committed.old_values()),
+        }
+    }
+
+    /// The outcome of work that is done, whatever became of its report: what was written stands even
+    /// if nobody reads of it.
+    pub(super) fn stands(
+        &self,
+        outcome: Outcome,
+        printed: Result<(), Failure>,
+    ) -> Result<Outcome, Failure> {
+        match (printed, &self.committed) {
+            (Ok(()), _) => Ok(outcome),
+            (Err(failure), Some(committed)) if failure.kind() == failure::Kind::BrokenPipe => {
+                console::say(format_args!(
+                    "warning: {} was committed, but nobody read the report; {}",
+                    committed.what,
+                    committed.old_values()
+                ));
+                Ok(outcome)
+            }
+            (Err(failure), None) if failure.kind() == failure::Kind::BrokenPipe => Ok(outcome),
+            (Err(failure), Some(_)) => Err(failure),
+            (Err(failure), None) => Err(failure.context("nothing was written, and")),
         }
     }
 
@@ -119,7 +182,7 @@ impl Run {
         if let Some(file) = command.file() {
             self.report = ReportTo::file(file)?;
         }
-        let outcome = work(self);
+        let outcome = work(self).map_err(|failure| self.after_commit(failure));
         if let Err(failure) = &outcome
             && failure.kind() != failure::Kind::BrokenPipe
             && command.output().is_some_and(|o| o.format == Format::Ndjson)
@@ -129,10 +192,7 @@ impl Run {
         }
         match (self.report.place(), outcome) {
             (Ok(()), outcome) => outcome,
-            (Err(failure), Ok(Outcome::Repaired { .. })) => {
-                Err(failure.context("what was to be written to the database is, but"))
-            }
-            (Err(failure), Ok(_)) => Err(failure),
+            (Err(failure), Ok(_)) => Err(self.after_commit(failure)),
             (Err(second), Err(first)) => {
                 warn(second.message());
                 Err(first)

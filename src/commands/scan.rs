@@ -100,7 +100,8 @@ async fn look(
         ending: Ending::Scanned,
         found: report,
         conflicts: Vec::new(),
-        next: args.next(),
+        follow_up: args.follow_up(),
+        notified: false,
         journal: None,
         plan: None,
     })

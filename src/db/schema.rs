@@ -23,6 +23,7 @@ use crate::litellm::sites::{
     ACCESS_GROUPS, Choice, Group, Names, OAUTH_CLIENTS, PERMISSIONS, Site, SiteTable, TABLES,
     TOOLSETS,
 };
+use crate::shell::quoted;
 
 /// The table that says which servers exist.
 pub const SERVER_TABLE: &str = "LiteLLM_MCPServerTable";
@@ -864,7 +865,8 @@ async fn not_litellm(
         .await;
     match elsewhere.unwrap_or_default().first() {
         Some(schema) if *schema != database.schema => refused.hint(format!(
-            "the table is in schema \"{schema}\": use --schema {schema}"
+            "the table is in schema \"{schema}\": use --schema {}",
+            quoted(schema)
         )),
         Some(_) | None => refused.hint(
             "check the database name, and ?schema= or --schema; \

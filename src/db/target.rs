@@ -79,6 +79,13 @@ const HONOURED: &[&str] = &[
     "user",
 ];
 
+/// Tells whether a parameter of a database URL may be shown to others with its value: one that is
+/// known and no secret. An unknown one may be the rest of a password with an `&` in it.
+pub(crate) fn may_be_shown(parameter: &str) -> bool {
+    parameter != "password"
+        && (parameter == "ssl" || IGNORED.contains(&parameter) || HONOURED.contains(&parameter))
+}
+
 const URL_HINT: &str = "write postgresql://USER:PASSWORD@HOST:PORT/DATABASE with one host, and \
     percent-encode what is special in the password (@ is %40, : is %3A, / is %2F, # is %23, \
     ? is %3F)";
@@ -338,7 +345,7 @@ fn usage(message: impl fmt::Display) -> Failure {
 }
 
 /// Takes away the quotes that an `.env` file needs and a shell would have eaten.
-fn unquoted(url: &str) -> &str {
+pub(crate) fn unquoted(url: &str) -> &str {
     let url = url.trim();
     ['"', '\'']
         .into_iter()

@@ -316,6 +316,7 @@ pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
     match report.ending {
         Ending::Scanned => write_object(&scan(report, summary), out),
         Ending::DryRun
+        | Ending::Proposed
         | Ending::Applied
         | Ending::NothingToDo
         | Ending::Declined

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
+use super::advice::{self, Advised};
 use super::json::{self, DatabaseV1, OwnerV1, ValueV1};
 use super::text::{count, nobody, printable};
 use super::{Ending, Report, Summary, Undone};
@@ -43,7 +44,7 @@ pub fn write(report: &Report, command: &str, out: &mut impl Write) -> io::Result
     changes(report, out)?;
     held(report, out)?;
     conflicts(json::conflicts(&report.conflicts), out)?;
-    commands(command, report.journal.as_deref(), out)
+    commands(command, &advice::commands(report), out)
 }
 
 /// Writes what `undo` did; `command` is the command line it is of.
@@ -78,13 +79,13 @@ pub fn write_undone(undone: &Undone, command: &str, out: &mut impl Write) -> io:
         out,
     )?;
     conflicts(json::conflicts(&undone.conflicts), out)?;
-    commands(command, undone.journal.as_deref(), out)
+    commands(command, &advice::undone_commands(undone), out)
 }
 
 fn title(ending: Ending, command: &str, out: &mut impl Write) -> io::Result<()> {
     let ending = match ending {
         Ending::Scanned => "what was found",
-        Ending::DryRun => "dry run, nothing was written",
+        Ending::DryRun | Ending::Proposed => "dry run, nothing was written",
         Ending::Applied => "verified and committed",
         Ending::NothingToDo => "there was nothing to do",
         Ending::Declined => "declined, nothing was written",
@@ -111,7 +112,7 @@ fn counts(report: &Report, summary: Summary) -> Vec<(&'static str, String)> {
     ];
     let (changed, held) = match report.ending {
         Ending::Applied | Ending::NothingToDo => ("Rows changed", "Rows with something held"),
-        Ending::Scanned | Ending::DryRun | Ending::Declined | Ending::Moved => {
+        Ending::Scanned | Ending::DryRun | Ending::Proposed | Ending::Declined | Ending::Moved => {
             ("Rows that would change", "Rows with something to hold")
         }
     };
@@ -167,6 +168,7 @@ fn changes(report: &Report, out: &mut impl Write) -> io::Result<()> {
         Ending::Applied => "Changes",
         Ending::Scanned
         | Ending::DryRun
+        | Ending::Proposed
         | Ending::NothingToDo
         | Ending::Declined
         | Ending::Moved => "Changes that a repair would make",
@@ -234,11 +236,13 @@ fn conflicts<'a>(
     table("Not as expected", &header, conflicts, out)
 }
 
-fn commands(command: &str, journal: Option<&str>, out: &mut impl Write) -> io::Result<()> {
+fn commands(command: &str, next: &[Advised], out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "\n## Command\n\n```sh\n{command}\n```")?;
-    if let Some(journal) = journal {
-        let undo = format!("mcp-prune undo {}", quoted(journal));
-        writeln!(out, "\nTo take it back:\n\n```sh\n{undo}\n```")?;
+    for Advised { lead, command } in next {
+        writeln!(out, "\n{lead}\n\n```sh\n{command}\n```")?;
+        for note in command.notes() {
+            writeln!(out, "\n{note}")?;
+        }
     }
     Ok(())
 }
@@ -338,17 +342,6 @@ fn code(text: &str) -> String {
     format!("{fence}{pad}{text}{pad}{fence}")
 }
 
-/// A word for a POSIX shell, which it is to take as it is.
-#[must_use]
-pub fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -365,18 +358,6 @@ mod tests {
             ("<b>*x*", "`<b>*x*`"),
         ] {
             assert_eq!(code(text), shown);
-        }
-    }
-
-    #[test]
-    fn words_are_quoted_for_a_shell() {
-        for (word, shown) in [
-            ("--db-url=x", "--db-url=x"),
-            ("", "''"),
-            ("a b", "'a b'"),
-            ("it's $HOME", r"'it'\''s $HOME'"),
-        ] {
-            assert_eq!(quoted(word), shown);
         }
     }
 }

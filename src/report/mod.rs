@@ -1,5 +1,7 @@
 //! What a command has to say, before it is written in one form or another.
 
+mod advice;
+pub mod command_line;
 pub mod csv;
 pub mod doctor;
 pub mod found;
@@ -16,6 +18,7 @@ pub(crate) use self::text::count;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
+use self::command_line::CommandLine;
 use self::found::Found;
 use self::grid::Look;
 use crate::db::schema::Database;
@@ -32,8 +35,10 @@ use crate::repair::plan::{Edit, Held, Reason, RowPlan};
 pub enum Ending {
     /// `scan` looked.
     Scanned,
-    /// `fix --dry-run` did everything and rolled it back, or a prompt shows what it would do.
+    /// `fix --dry-run` did everything and rolled it back.
     DryRun,
+    /// Everything was done and rolled back to ask the operator, who has not answered yet.
+    Proposed,
     /// `fix` committed.
     Applied,
     /// `fix` found nothing that it may change.
@@ -50,9 +55,12 @@ impl Ending {
     pub fn command(self) -> &'static str {
         match self {
             Self::Scanned => "scan",
-            Self::DryRun | Self::Applied | Self::NothingToDo | Self::Declined | Self::Moved => {
-                "fix"
-            }
+            Self::DryRun
+            | Self::Proposed
+            | Self::Applied
+            | Self::NothingToDo
+            | Self::Declined
+            | Self::Moved => "fix",
         }
     }
 
@@ -62,6 +70,7 @@ impl Ending {
         match self {
             Self::Scanned => "scanned",
             Self::DryRun => "dry-run",
+            Self::Proposed => "proposed",
             Self::Applied => "applied",
             Self::NothingToDo => "nothing-to-do",
             Self::Declined => "declined",
@@ -84,6 +93,13 @@ pub trait Render {
     ///
     /// What `out` says.
     fn table(&self, look: Look, out: &mut dyn Write) -> io::Result<()>;
+
+    /// Writes only how it ended, to a person who was shown the rest before.
+    ///
+    /// # Errors
+    ///
+    /// What `out` says.
+    fn closing(&self, out: &mut dyn Write) -> io::Result<()>;
 
     /// Writes it as one JSON object and a newline.
     ///
@@ -157,7 +173,7 @@ impl Render for Report {
         let summary = self.summary();
         let leaves_something = match self.ending {
             Ending::Scanned => return summary.needs_attention(),
-            Ending::DryRun | Ending::Declined => summary.needs_attention(),
+            Ending::DryRun | Ending::Proposed | Ending::Declined => summary.needs_attention(),
             Ending::Applied | Ending::NothingToDo => summary.rows_held > 0,
             Ending::Moved => return true,
         };
@@ -187,6 +203,10 @@ impl Render for Report {
 
     fn table(&self, look: Look, mut out: &mut dyn Write) -> io::Result<()> {
         table::write(self, look, &mut out)
+    }
+
+    fn closing(&self, mut out: &mut dyn Write) -> io::Result<()> {
+        table::write_closing(self, &mut out)
     }
 
     fn json(&self, mut out: &mut dyn Write) -> io::Result<()> {
@@ -223,6 +243,10 @@ impl Render for Undone {
         table::write_undone(self, look, &mut out)
     }
 
+    fn closing(&self, mut out: &mut dyn Write) -> io::Result<()> {
+        table::write_undone_closing(self, &mut out)
+    }
+
     fn json(&self, mut out: &mut dyn Write) -> io::Result<()> {
         json::write_undone(self, &mut out)
     }
@@ -247,6 +271,17 @@ pub struct ConfigIds {
     pub servers: Vec<ConfigServer>,
 }
 
+/// The commands that may come next, each as it is pasted into a shell.
+#[derive(Debug, Default)]
+pub struct FollowUp {
+    /// The dry run of a repair of what was found, to be varied.
+    pub dry_run: Option<CommandLine>,
+    /// What does that which was only shown.
+    pub carry_out: Option<CommandLine>,
+    /// What takes back that which was written.
+    pub take_back: Option<CommandLine>,
+}
+
 /// What `undo` found and did.
 #[derive(Debug)]
 pub struct Undone {
@@ -264,6 +299,10 @@ pub struct Undone {
     pub conflicts: Vec<Conflict>,
     /// The file that takes the undo back, where something was written.
     pub journal: Option<String>,
+    /// The commands that may come next.
+    pub follow_up: FollowUp,
+    /// Whether the proxies' Redis was given, so that they were told what was written.
+    pub notified: bool,
 }
 
 impl Undone {
@@ -315,8 +354,10 @@ pub struct Report {
     pub found: Found,
     /// Where a saved plan no longer holds.
     pub conflicts: Vec<Conflict>,
-    /// The options that the next command needs to do what is shown here.
-    pub next: Option<String>,
+    /// The commands that may come next.
+    pub follow_up: FollowUp,
+    /// Whether the proxies' Redis was given, so that they were told what was written.
+    pub notified: bool,
     /// The file that takes the repair back, where something was written.
     pub journal: Option<String>,
     /// The file that the plan was saved to.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
+use super::advice::{self, Advised};
 use super::grid::{Cell, Grid, Look, Tone};
 use super::text::{count, nobody, printable};
 use super::{ConfigIds, Ending, Report, Summary, Undone, disposition};
@@ -12,6 +13,7 @@ use crate::litellm::finding::{Audit, Finding, Kind};
 use crate::litellm::owners::OwnerKind;
 use crate::litellm::row::Value;
 use crate::litellm::sites::{self, Group, SiteTable};
+use crate::notify;
 use crate::repair::compare::Conflict;
 use crate::repair::plan::{Edit, Reason, RowPlan};
 
@@ -21,6 +23,10 @@ use crate::repair::plan::{Edit, Reason, RowPlan};
 ///
 /// What `out` says.
 pub fn write(report: &Report, look: Look, out: &mut impl Write) -> io::Result<()> {
+    if report.ending == Ending::Moved {
+        return write_moved("planned", &report.conflicts, look, out)
+            .and_then(|()| write_closing(report, out));
+    }
     let summary = report.summary();
     writeln!(out, "{}", look.heading(&headline(summary)))?;
     if let Some(whose) = whose(report) {
@@ -61,11 +67,21 @@ pub fn write(report: &Report, look: Look, out: &mut impl Write) -> io::Result<()
         writeln!(out)?;
         changes(report, look).write(out)?;
     }
-    if !report.conflicts.is_empty() {
-        writeln!(out)?;
-        conflicts(&report.conflicts, look).write(out)?;
-    }
     write_closing(report, out)
+}
+
+/// Writes what stood in the way, and nothing else: of the rest nothing was written.
+fn write_moved(
+    as_what: &str,
+    moved: &[Conflict],
+    look: Look,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let columns = count(moved.len(), "column");
+    let are = if moved.len() == 1 { "is" } else { "are" };
+    let headline = format!("{columns} {are} no longer as {as_what}.");
+    writeln!(out, "{}\n", look.heading(&headline))?;
+    conflicts(moved, look).write(out)
 }
 
 /// Writes what `undo` did, or would do, for a person to read.
@@ -74,12 +90,20 @@ pub fn write(report: &Report, look: Look, out: &mut impl Write) -> io::Result<()
 ///
 /// What `out` says.
 pub fn write_undone(undone: &Undone, look: Look, out: &mut impl Write) -> io::Result<()> {
+    if undone.ending == Ending::Moved {
+        return write_moved("the journal has it", &undone.conflicts, look, out)
+            .and_then(|()| write_undone_closing(undone, out));
+    }
     let headline = format!(
         "{} to put back, {} back already.",
         count(undone.rows(), "row"),
         undone.back
     );
     writeln!(out, "{}", look.heading(&headline))?;
+    if !undone.conflicts.is_empty() {
+        writeln!(out, "\nLeft as it is, for it was changed since:\n")?;
+        conflicts(&undone.conflicts, look).write(out)?;
+    }
     if !undone.changes.is_empty() {
         let mut table = Grid::new(["ROW", "COLUMN", "NOW", "AS BEFORE"], look);
         for change in &undone.changes {
@@ -94,10 +118,6 @@ pub fn write_undone(undone: &Undone, look: Look, out: &mut impl Write) -> io::Re
         }
         writeln!(out)?;
         table.write(out)?;
-    }
-    if !undone.conflicts.is_empty() {
-        writeln!(out)?;
-        conflicts(&undone.conflicts, look).write(out)?;
     }
     write_undone_closing(undone, out)
 }
@@ -123,21 +143,29 @@ pub fn write_undone_closing(undone: &Undone, out: &mut impl Write) -> io::Result
             {
                 done
             } else {
-                format!("{done} {}", after_care())
+                format!("{done} {}", after_care(undone.notified))
             }
+        }
+        Ending::Proposed => format!("It would put back {rows}."),
+        Ending::DryRun if undone.changes.is_empty() => {
+            "Nothing was written (dry run): there is nothing to put back.".to_owned()
         }
         Ending::DryRun => format!("Nothing was written (dry run). It would put back {rows}."),
         Ending::Declined => "Declined: nothing was written.".to_owned(),
-        Ending::Moved => {
-            "Nothing was written. --skip-changed leaves these rows as they are and puts back the \
-             others."
-                .to_owned()
-        }
+        Ending::Moved => "Nothing was written.".to_owned(),
         Ending::NothingToDo | Ending::Scanned => "There is nothing to put back.".to_owned(),
     };
     writeln!(out, "\n{line}")?;
-    if let Some(journal) = &undone.journal {
-        writeln!(out, "\nTo take that back: mcp-prune undo {journal}")?;
+    write_commands(&advice::undone_commands(undone), out)
+}
+
+/// Writes commands to be pasted: each on one line of its own, however wide the terminal is.
+fn write_commands(commands: &[Advised], out: &mut impl Write) -> io::Result<()> {
+    for Advised { lead, command } in commands {
+        writeln!(out, "\n{lead}\n  {command}")?;
+        for note in command.notes() {
+            writeln!(out, "{note}")?;
+        }
     }
     Ok(())
 }
@@ -173,11 +201,16 @@ pub fn write_ids(ids: &ConfigIds, look: Look, out: &mut impl Write) -> io::Resul
     Ok(())
 }
 
-/// What is left to do once everything is committed.
-fn after_care() -> String {
+/// What is left to do once everything is committed; `notified` where the proxies' Redis was given.
+fn after_care(notified: bool) -> String {
+    let or_notify = if notified || !notify::IS_BUILT_IN {
+        ""
+    } else {
+        ", or say --notify-redis,"
+    };
     format!(
         "Running proxies may serve the old rows for {ROWS_FOR} seconds (unified access groups for \
-         {ACCESS_GROUPS_FOR}): restart them, or say --notify-redis, to be quicker."
+         {ACCESS_GROUPS_FOR}): restart them{or_notify} to be quicker."
     )
 }
 
@@ -363,10 +396,15 @@ fn changes(report: &Report, look: Look) -> Grid<4> {
 ///
 /// What `out` says.
 pub fn write_closing(report: &Report, out: &mut impl Write) -> io::Result<()> {
-    for line in advice(report, report.summary()) {
+    let lines = if report.ending == Ending::Moved {
+        vec!["Nothing was written. Plan anew.".to_owned()]
+    } else {
+        advice(report, report.summary())
+    };
+    for line in lines {
         writeln!(out, "\n{line}")?;
     }
-    Ok(())
+    write_commands(&advice::commands(report), out)
 }
 
 fn advice(report: &Report, summary: Summary) -> Vec<String> {
@@ -398,25 +436,20 @@ fn advice(report: &Report, summary: Summary) -> Vec<String> {
     }
     lines.extend(held(report));
     let repair = repair(summary);
-    let next = report.next.as_ref();
-    let next = next.map_or_else(String::new, |options| format!(" {options}"));
     let last = match report.ending {
         Ending::Scanned if summary.rows_changed > 0 && report.servers.database == 0 => format!(
-            "`mcp-prune fix` refuses to repair beside an empty server table. If every server really \
-             was deleted: mcp-prune fix --dry-run --allow-empty-server-table{next}"
+            "A repair would {repair}, but fix refuses to repair beside an empty server table."
         ),
-        Ending::Scanned if summary.rows_changed > 0 => {
-            format!("`mcp-prune fix{next}` would {repair}. Next: mcp-prune fix --dry-run{next}")
-        }
+        Ending::Scanned if summary.rows_changed > 0 => format!("A repair would {repair}."),
         Ending::Scanned if summary.rows == 0 => return lines,
         Ending::Scanned | Ending::NothingToDo => "There is nothing that fix may change.".to_owned(),
         Ending::DryRun if summary.rows_changed == 0 => {
             "Nothing was written (dry run): there is nothing that fix may change.".to_owned()
         }
         Ending::DryRun => format!("Nothing was written (dry run). It would {repair}."),
-        Ending::Moved => {
-            "Nothing was written: the rows are no longer as planned. Plan anew.".to_owned()
-        }
+        Ending::Proposed => format!("It would {repair}."),
+        // Nothing else matters then, see `write_closing`.
+        Ending::Moved => return Vec::new(),
         Ending::Applied if summary.rows_changed == summary.rows_deleted => {
             format!(
                 "Done: {repair}; verified and committed (run {}).",
@@ -426,7 +459,7 @@ fn advice(report: &Report, summary: Summary) -> Vec<String> {
         Ending::Applied => format!(
             "Done: {repair}; verified and committed (run {}). {}",
             report.run,
-            after_care()
+            after_care(report.notified)
         ),
         Ending::Declined => "Declined: nothing was written.".to_owned(),
     };
@@ -441,14 +474,6 @@ fn advice(report: &Report, summary: Summary) -> Vec<String> {
             "Where the new server had tools of its own, both lists are united: row {}.",
             united.join(", ")
         ));
-    }
-    if let Some(plan) = &report.plan {
-        lines.push(format!(
-            "The plan is in {plan}. To carry it out: mcp-prune fix --plan {plan}{next}"
-        ));
-    }
-    if let Some(journal) = &report.journal {
-        lines.push(format!("To take it back: mcp-prune undo {journal}"));
     }
     lines
 }
@@ -581,14 +606,8 @@ fn successors(report: &Report) -> Vec<String> {
             let old = printable(finding.reference.as_deref()?);
             let name = printable(&successor.name);
             let now = ids.join(" or ");
-            let keep = match ids.as_slice() {
-                [id] if finding.rows.is_none() => {
-                    format!(" To keep the grant: mcp-prune fix --remap {old}={id}")
-                }
-                _ => String::new(),
-            };
             Some(format!(
-                "{old} is an old id of config server {name}, now {now}.{keep}"
+                "{old} is an old id of config server {name}, now {now}."
             ))
         })
         .collect();

@@ -195,7 +195,7 @@ fn the_command_that_is_said_to_be_next_does_what_was_shown() {
         &["--reference", NOTION],
     ] {
         let ran = run_with(&[&["scan"][..], options].concat());
-        let (_, next) = ran.stdout.split_once("Next: mcp-prune ").unwrap();
+        let (_, next) = ran.stdout.split_once("Next:\n  mcp-prune ").unwrap();
         let (line, _) = next.split_once('\n').unwrap();
         let words: Vec<String> = options.iter().map(|word| shell(word)).collect();
         assert_eq!(line, format!("fix --dry-run {}", words.join(" ")));
@@ -208,10 +208,10 @@ fn beside_an_empty_server_table_a_scan_does_not_promise_what_fix_refuses() {
     database.execute(r#"DELETE FROM "LiteLLM_MCPServerTable""#);
     let run_with = |args: &[&str]| run(mcp_prune(args).env("DATABASE_URL", database.url()));
     let next = ["fix", "--dry-run", "--allow-empty-server-table"];
-    let told = format!("was deleted: mcp-prune {}\n", next.join(" "));
+    let told = format!("was deleted, next:\n  mcp-prune {}\n", next.join(" "));
     run_with(&["scan"])
         .exits(2)
-        .prints("`mcp-prune fix` refuses")
+        .prints("fix refuses to repair beside an empty server table")
         .prints(&told);
     run_with(&["fix", "--dry-run"]).exits(4);
     run_with(&next).exits(2);
@@ -250,10 +250,8 @@ fn a_scan_shows_where_they_would_go_and_the_command_that_does_it() {
     assert!(shown, "{ran}");
 
     // What is said to be next does what is said.
-    let (_, closing) = ran.stdout.split_once("`mcp-prune fix").unwrap();
-    let (_, next) = closing.split_once("Next: mcp-prune ").unwrap();
-    let would = closing.split_once("` would ").unwrap().1;
-    let would = would.split_once(". Next: ").unwrap().0;
+    let (_, closing) = ran.stdout.split_once("A repair would ").unwrap();
+    let (would, next) = closing.split_once(".\n\nNext:\n  mcp-prune ").unwrap();
     assert!(would.starts_with("remap 1 reference and remove "), "{ran}");
     let next: Vec<&str> = next.lines().next().unwrap().split(' ').collect();
     assert_eq!(next, [&["fix", "--dry-run"][..], &previous, &now].concat());
@@ -264,7 +262,7 @@ fn a_scan_shows_where_they_would_go_and_the_command_that_does_it() {
     // Without the old config all that is known of it is that it is gone.
     let without = run_with(&[&["scan"][..], &now].concat()).exits(2);
     assert!(!without.stdout.contains("remap to"), "{without}");
-    let next = ["Next: mcp-prune fix --dry-run", now[0], now[1]].join(" ");
+    let next = ["Next:\n  mcp-prune fix --dry-run", now[0], now[1]].join(" ");
     let _ = without.prints(&format!("{next}\n"));
     // And without the new one there is nothing to remap to.
     let _ = run_with(&[&["scan"][..], &previous].concat()).exits(64);

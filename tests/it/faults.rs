@@ -328,7 +328,7 @@ fn a_connection_lost_before_commit_leaves_everything_as_it_was() {
     let fix = company.start_fix(&proxy.url(company.database.name()));
     let ran = ended(fix).exits(1).says(UNKNOWN);
     ran.says(&format!(
-        "`mcp-prune undo {}` takes it back",
+        "this takes it back:\n  mcp-prune undo {}",
         company.journal().display()
     ));
     company.wait_until_left();

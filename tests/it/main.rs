@@ -20,6 +20,7 @@ mod embedded;
 mod encodings;
 mod faults;
 mod fixtures;
+mod follow_up;
 mod formats;
 mod hostile_schema;
 mod kit;

@@ -176,7 +176,9 @@ fn a_report_that_could_not_be_placed_does_not_hide_that_the_repair_stands() {
     });
     let _ = ended(child)
         .exits(1)
-        .says("error: what was to be written to the database is, but: cannot write --output ");
+        .says("error: the repair was committed, but: cannot write --output ")
+        .says("hint: the old values are in ")
+        .says("To take it back:\n  mcp-prune undo ");
     assert_ne!(database.permission_rows(), before);
 }
 

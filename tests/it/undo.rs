@@ -50,7 +50,7 @@ fn a_repair_is_taken_back_and_made_again() {
     with(&database, &fixed, &["fix", "--yes", "--journal", "FILE"])
         .exits(3)
         .prints(&format!(
-            "To take it back: mcp-prune undo {}",
+            "To take it back:\n  mcp-prune undo {}",
             fixed.display()
         ));
     let repaired = database.permission_rows();

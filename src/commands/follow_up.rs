@@ -1,0 +1,635 @@
+//! The commands that a report says come next: made of the options of the run, so that they work on
+//! the same database and do what was shown.
+//!
+//! Every set of options is taken apart field by field, without `..`: an option that is new in
+//! `cli.rs` does not compile until it is said here whether a follow-up repeats it. What shapes only
+//! the report of this run (`--format`, `--output`, `--limit`, `--color`, `--quiet`,
+//! `--metrics-file`, `--notes`, `--exit-zero`) and what is the very difference (`--dry-run`,
+//! `--yes`, `--plan-out`) is not repeated. A command that writes never says `--yes` by itself: it
+//! asks.
+
+use std::path::Path;
+use std::time::Duration;
+
+use clap::ValueEnum;
+
+use super::shown_url::ShownUrl;
+use crate::cli::{
+    ConnectionArgs, DoctorArgs, EmptyArgs, FixArgs, JournalArgs, NotifyArgs, OnEmpty, PlaceArgs,
+    PreviousArgs, RepairArgs, ScanArgs, ServerArgs, Sites, UndoArgs, WriteArgs,
+};
+use crate::report::FollowUp;
+use crate::report::command_line::CommandLine;
+
+/// What `--statement-timeout` is by default.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// What `--lock-timeout` is by default.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The variable that names the proxies' Redis without showing it in the process list.
+const NOTIFY_REDIS: &str = "MCP_PRUNE_NOTIFY_REDIS";
+
+impl ScanArgs {
+    /// Returns the dry run of the repair of what was found.
+    pub(super) fn follow_up(&self) -> FollowUp {
+        let Self {
+            connection,
+            servers,
+            previous,
+            places,
+            notes: _,
+            output: _,
+            exit_zero: _,
+        } = self;
+        let mut dry_run = CommandLine::new("fix");
+        dry_run.flag("--dry-run");
+        connection.repeat(&mut dry_run);
+        previous.repeat(&mut dry_run);
+        servers.repeat(&mut dry_run);
+        places.repeat(&mut dry_run);
+        FollowUp {
+            dry_run: Some(dry_run),
+            ..FollowUp::default()
+        }
+    }
+}
+
+impl FixArgs {
+    /// Returns the repair that this dry run showed, and the dry run itself, to be varied.
+    ///
+    /// `plan` is the file that the dry run was saved to: its options are in there.
+    pub(super) fn follow_up(&self, plan: Option<&Path>) -> FollowUp {
+        let mut carry_out = CommandLine::new("fix");
+        if let Some(plan) = plan {
+            carry_out.option("--plan", plan);
+        }
+        self.repeat(plan.is_some(), &mut carry_out);
+        let mut dry_run = CommandLine::new("fix");
+        dry_run.flag("--dry-run");
+        self.repeat(false, &mut dry_run);
+        FollowUp {
+            carry_out: Some(carry_out),
+            // A saved plan cannot be varied.
+            dry_run: Some(dry_run).filter(|_| self.repair.plan.is_none()),
+            take_back: None,
+        }
+    }
+
+    /// Adds all that decides what is repaired; where that `is_planned`, what is not in the plan.
+    fn repeat(&self, is_planned: bool, command: &mut CommandLine) {
+        let Self {
+            connection,
+            servers,
+            places,
+            repair,
+            output: _,
+            exit_zero: _,
+        } = self;
+        connection.repeat(command);
+        servers.repeat(command);
+        if !is_planned {
+            places.repeat(command);
+        }
+        repair.repeat(is_planned, command);
+    }
+
+    /// Returns the undo of this repair, whose old values are in `journal`.
+    pub(super) fn take_back(&self, journal: &Path) -> CommandLine {
+        undo(journal, &self.connection, &self.repair.write)
+    }
+}
+
+impl UndoArgs {
+    /// Returns the undo that this dry run showed.
+    pub(super) fn follow_up(&self) -> FollowUp {
+        FollowUp {
+            carry_out: Some(self.repeated(self.skip_changed)),
+            ..FollowUp::default()
+        }
+    }
+
+    /// Returns the undo that leaves rows alone that were changed since.
+    pub(super) fn skipping(&self) -> FollowUp {
+        FollowUp {
+            carry_out: Some(self.repeated(true)),
+            ..FollowUp::default()
+        }
+    }
+
+    fn repeated(&self, skips_changed: bool) -> CommandLine {
+        let Self {
+            from,
+            connection,
+            write,
+            skip_changed: _,
+            output: _,
+        } = self;
+        let mut command = CommandLine::new("undo");
+        command.path(from);
+        connection.repeat(&mut command);
+        write.repeat(&mut command);
+        if skips_changed {
+            command.flag("--skip-changed");
+        }
+        command
+    }
+
+    /// Returns the undo of this undo, whose old values are in `journal`.
+    pub(super) fn take_back(&self, journal: &Path) -> CommandLine {
+        undo(journal, &self.connection, &self.write)
+    }
+}
+
+impl DoctorArgs {
+    /// Returns the command that prints what `role` lacks for `fix`.
+    pub(super) fn grants(&self, role: &str) -> CommandLine {
+        let Self {
+            connection,
+            servers: _,
+            journal: _,
+            purpose: _,
+            answer: _,
+        } = self;
+        let mut command = CommandLine::new("grants");
+        command.option("--role", role);
+        command.option("--for", "fix");
+        connection.repeat(&mut command);
+        command
+    }
+}
+
+/// The undo of what was written with these options.
+fn undo(journal: &Path, connection: &ConnectionArgs, write: &WriteArgs) -> CommandLine {
+    let WriteArgs {
+        dry_run: _,
+        yes: _,
+        journal: kept,
+        lock_timeout,
+        notify,
+    } = write;
+    let mut command = CommandLine::new("undo");
+    command.path(journal);
+    connection.repeat(&mut command);
+    // A file of that name is there by now; in its folder an undo can keep its own journal.
+    if let Some(path) = &kept.journal {
+        let folder = if path.is_dir() {
+            path
+        } else {
+            super::atomic_file::folder_of(path)
+        };
+        command.option("--journal", folder);
+    }
+    repeat_lock_timeout(*lock_timeout, &mut command);
+    notify.repeat(&mut command);
+    command
+}
+
+fn repeat_lock_timeout(lock_timeout: Duration, command: &mut CommandLine) {
+    if lock_timeout != LOCK_TIMEOUT {
+        command.option("--lock-timeout", lock_timeout.as_secs_f64().to_string());
+    }
+}
+
+impl ConnectionArgs {
+    /// Adds where the database is; nothing where the environment says it.
+    fn repeat(&self, command: &mut CommandLine) {
+        let Self {
+            db_url,
+            db_url_file,
+            schema,
+            statement_timeout,
+        } = self;
+        if let Some(path) = db_url_file {
+            command.option("--db-url-file", path);
+        }
+        match db_url.as_deref().map(|url| (url, ShownUrl::of(url))) {
+            None => {}
+            Some((_, Some(shown))) => {
+                command.option("--db-url", &shown.text);
+                if shown.lacks_password {
+                    command.note(
+                        "The password of --db-url is left out: give it with PGPASSWORD or a \
+                         password file, or put the whole URL into DATABASE_URL and leave out \
+                         --db-url.",
+                    );
+                }
+            }
+            Some((_, None)) => command.note(
+                "The URL of --db-url is left out, for its password may be anywhere in it: add it.",
+            ),
+        }
+        if let Some(schema) = schema {
+            command.option("--schema", schema);
+        }
+        if *statement_timeout != STATEMENT_TIMEOUT {
+            let seconds = statement_timeout.as_secs_f64();
+            command.option("--statement-timeout", seconds.to_string());
+        }
+    }
+}
+
+impl PreviousArgs {
+    fn repeat(&self, command: &mut CommandLine) {
+        let Self {
+            previous_litellm_config,
+            prune_config_ids,
+        } = self;
+        for path in previous_litellm_config {
+            command.option("--previous-litellm-config", path);
+        }
+        if *prune_config_ids {
+            command.flag("--prune-config-ids");
+        }
+    }
+}
+
+impl ServerArgs {
+    fn repeat(&self, command: &mut CommandLine) {
+        let Self {
+            litellm_config,
+            no_config_servers,
+            keep,
+        } = self;
+        for path in litellm_config {
+            command.option("--litellm-config", path);
+        }
+        if *no_config_servers {
+            command.flag("--no-config-servers");
+        }
+        for reference in keep {
+            command.option("--keep", reference);
+        }
+    }
+}
+
+impl PlaceArgs {
+    fn repeat(&self, command: &mut CommandLine) {
+        let Self {
+            sites,
+            owner,
+            reference,
+            row,
+        } = self;
+        let sites: Vec<String> = sites.iter().filter_map(named::<Sites>).collect();
+        if !sites.is_empty() {
+            command.option("--sites", sites.join(","));
+        }
+        for owner in owner {
+            command.option("--owner", format!("{}:{}", owner.kind.name(), owner.name));
+        }
+        for reference in reference {
+            command.option("--reference", reference);
+        }
+        for row in row {
+            command.option("--row", row);
+        }
+    }
+}
+
+/// The word of the command line for a value.
+fn named<T: ValueEnum>(value: &T) -> Option<String> {
+    let value = value.to_possible_value()?;
+    Some(value.get_name().to_owned())
+}
+
+impl RepairArgs {
+    /// Adds how far to go; where that `is_planned`, what is not in the plan.
+    fn repeat(&self, is_planned: bool, command: &mut CommandLine) {
+        let Self {
+            write,
+            empty,
+            delete_rows,
+            remap,
+            remap_file,
+            previous,
+            allow_empty_server_table,
+            max_rows,
+            max_percent,
+            plan_out: _,
+            plan,
+        } = self;
+        if !is_planned {
+            if let Some(plan) = plan {
+                command.option("--plan", plan);
+            }
+            previous.repeat(command);
+            empty.repeat(command);
+            if *delete_rows {
+                command.flag("--delete-rows");
+            }
+            for (old, new) in remap {
+                command.option("--remap", format!("{old}={new}"));
+            }
+            if let Some(path) = remap_file {
+                command.option("--remap-file", path);
+            }
+        }
+        if *allow_empty_server_table {
+            command.flag("--allow-empty-server-table");
+        }
+        if let Some(rows) = max_rows {
+            command.option("--max-rows", rows.to_string());
+        }
+        if let Some(percent) = max_percent {
+            command.option("--max-percent", percent.to_string());
+        }
+        write.repeat(command);
+    }
+}
+
+impl EmptyArgs {
+    fn repeat(&self, command: &mut CommandLine) {
+        let Self {
+            on_empty,
+            accept_narrowing,
+            accept_widening,
+        } = self;
+        match on_empty {
+            OnEmpty::Hold => {}
+            OnEmpty::Deny => command.option("--on-empty", "deny"),
+            OnEmpty::Clear => command.option("--on-empty", "clear"),
+        }
+        if *accept_narrowing {
+            command.flag("--accept-narrowing");
+        }
+        if *accept_widening {
+            command.flag("--accept-widening");
+        }
+    }
+}
+
+impl WriteArgs {
+    fn repeat(&self, command: &mut CommandLine) {
+        let Self {
+            dry_run: _,
+            yes: _,
+            journal,
+            lock_timeout,
+            notify,
+        } = self;
+        journal.repeat(command);
+        repeat_lock_timeout(*lock_timeout, command);
+        notify.repeat(command);
+    }
+}
+
+impl JournalArgs {
+    fn repeat(&self, command: &mut CommandLine) {
+        let Self {
+            journal,
+            no_journal,
+        } = self;
+        if let Some(path) = journal {
+            command.option("--journal", path);
+        }
+        if *no_journal {
+            command.flag("--no-journal");
+        }
+    }
+}
+
+impl NotifyArgs {
+    /// Adds whom to tell; nothing where the environment says it.
+    fn repeat(&self, command: &mut CommandLine) {
+        let Self {
+            notify_redis,
+            notify_namespace,
+        } = self;
+        let Some(url) = notify_redis else {
+            return;
+        };
+        let is_in_environment = std::env::var(NOTIFY_REDIS).is_ok_and(|set| set == *url);
+        if !is_in_environment {
+            let shown = ShownUrl::of(url).filter(|shown| !shown.lacks_password);
+            let Some(shown) = shown else {
+                command.note(format!(
+                    "The URL of --notify-redis is left out with its password: set {NOTIFY_REDIS} \
+                     to it, to have proxies told then too."
+                ));
+                return;
+            };
+            command.option("--notify-redis", &shown.text);
+        }
+        if let Some(namespace) = notify_namespace {
+            command.option("--notify-namespace", namespace);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use clap::{CommandFactory as _, Parser as _};
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    /// Options that no follow-up repeats: they shape the report of one run, or are the difference
+    /// between the run and what follows.
+    const NOT_REPEATED: [&str; 13] = [
+        "color",
+        "dry-run",
+        "exit-zero",
+        "format",
+        "help",
+        "limit",
+        "metrics-file",
+        "notes",
+        "output",
+        "plan-out",
+        "quiet",
+        "version",
+        "yes",
+    ];
+
+    /// A value for each option that takes one; an option without one here is a flag.
+    const VALUES: [(&str, &str); 23] = [
+        ("db-url", "postgresql://ann@db/litellm"),
+        ("db-url-file", "the url"),
+        ("schema", "My Schema"),
+        ("statement-timeout", "1200.5"),
+        ("litellm-config", "proxy's config.yaml"),
+        ("keep", "-odd"),
+        ("previous-litellm-config", "old.yaml"),
+        ("sites", "permissions,credentials"),
+        ("owner", "end_user:it's me"),
+        ("reference", "a b"),
+        ("row", "$1"),
+        ("on-empty", "deny"),
+        ("remap", "old=new"),
+        ("remap-file", "remap.csv"),
+        ("max-rows", "7"),
+        ("max-percent", "2.5"),
+        ("plan", "the plan"),
+        ("journal", "the journals"),
+        ("lock-timeout", "0.5"),
+        ("notify-redis", "redis://cache:6379/1"),
+        ("notify-namespace", "litellm"),
+        ("JOURNAL", "-journal"),
+        ("format", "json"),
+    ];
+
+    /// Values that need another option beside them.
+    const COMPANIONS: [(&str, &[&str]); 4] = [
+        ("previous-litellm-config", &["--litellm-config=now.yaml"]),
+        ("accept-narrowing", &["--on-empty=deny"]),
+        ("accept-widening", &["--on-empty=clear"]),
+        ("notify-namespace", &["--notify-redis=redis://cache"]),
+    ];
+
+    fn parsed(words: &[&str]) -> Command {
+        Cli::try_parse_from(words).unwrap().command
+    }
+
+    /// The words as a shell splits them.
+    fn words(command: &CommandLine) -> Vec<String> {
+        let script = format!("printf '%s\\n' {command}");
+        let ran = std::process::Command::new("sh")
+            .args(["-c", &script])
+            .output()
+            .unwrap();
+        let text = String::from_utf8(ran.stdout).unwrap();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    fn value(option: &str) -> Option<&'static str> {
+        let mut values = VALUES.iter();
+        values.find(|(name, _)| *name == option).map(|(_, v)| *v)
+    }
+
+    /// Runs of `subcommand` with each of its options alone, and what follows each.
+    fn followed(
+        subcommand: &str,
+        follow: impl Fn(Command) -> CommandLine,
+    ) -> Vec<(String, String, Vec<String>)> {
+        let cli = Cli::command();
+        let command = cli.find_subcommand(subcommand).unwrap();
+        let options = command.get_arguments().filter_map(|arg| arg.get_long());
+        let options = options.filter(|option| !NOT_REPEATED.contains(option));
+        options
+            .map(|option| {
+                let said = match value(option) {
+                    Some(value) => format!("--{option}={value}"),
+                    None => format!("--{option}"),
+                };
+                let mut run = vec!["mcp-prune", subcommand];
+                if subcommand == "undo" {
+                    run.extend(["--", "JOURNAL"]);
+                    run.insert(2, &said);
+                } else {
+                    run.push(&said);
+                }
+                let companions = COMPANIONS.iter().find(|(name, _)| *name == option);
+                let companions = companions.map_or(&[][..], |(_, words)| words);
+                run.splice(2..2, companions.iter().copied());
+                let words = words(&follow(parsed(&run)));
+                (option.to_owned(), said, words)
+            })
+            .collect()
+    }
+
+    /// Whether a command says an option, in one word or in two.
+    fn says(words: &[String], said: &str) -> bool {
+        let (option, value) = said
+            .split_once('=')
+            .map_or((said, None), |(o, v)| (o, Some(v)));
+        let apart = |pair: &[String]| pair[0] == option && Some(pair[1].as_str()) == value;
+        words.iter().any(|word| word == said) || words.windows(2).any(apart)
+    }
+
+    #[test]
+    fn every_option_is_repeated_or_is_known_not_to_be() {
+        let scan = followed("scan", |command| match command {
+            Command::Scan(args) => args.follow_up().dry_run.unwrap(),
+            other => panic!("{other:?}"),
+        });
+        let fix = followed("fix", |command| match command {
+            Command::Fix(args) => args.follow_up(None).carry_out.unwrap(),
+            other => panic!("{other:?}"),
+        });
+        let undo = followed("undo", |command| match command {
+            Command::Undo(args) => args.follow_up().carry_out.unwrap(),
+            other => panic!("{other:?}"),
+        });
+        assert!(scan.len() >= 11 && fix.len() >= 24 && undo.len() >= 9);
+        for (option, said, words) in [scan, fix, undo].concat() {
+            assert!(says(&words, &said), "--{option} is not in {words:?}");
+            // And it is a command that can be given.
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            parsed(&words);
+        }
+    }
+
+    #[test]
+    fn what_a_plan_holds_is_not_said_again_and_the_rest_is() {
+        let fixed = followed("fix", |command| match command {
+            Command::Fix(args) => args.follow_up(Some(Path::new("P"))).carry_out.unwrap(),
+            other => panic!("{other:?}"),
+        });
+        let mut left_out = BTreeSet::new();
+        for (option, said, words) in fixed {
+            assert!(says(&words, "--plan=P"), "{words:?}");
+            let refused = Cli::try_parse_from(&words).is_err();
+            assert!(!refused, "{words:?}");
+            if !says(&words, &said) {
+                left_out.insert(option);
+            }
+        }
+        let in_the_plan = [
+            "accept-narrowing",
+            "accept-widening",
+            "delete-rows",
+            "on-empty",
+            "owner",
+            "plan",
+            "previous-litellm-config",
+            "reference",
+            "remap",
+            "remap-file",
+            "row",
+            "sites",
+        ];
+        assert_eq!(left_out, in_the_plan.map(str::to_owned).into());
+    }
+
+    #[test]
+    fn without_options_nothing_is_repeated() {
+        for (run, follow_up) in [
+            ("scan", "mcp-prune fix --dry-run"),
+            ("fix --dry-run", "mcp-prune fix"),
+            ("undo J", "mcp-prune undo J"),
+        ] {
+            let words: Vec<&str> = ["mcp-prune"].into_iter().chain(run.split(' ')).collect();
+            let next = match parsed(&words) {
+                Command::Scan(args) => args.follow_up().dry_run,
+                Command::Fix(args) => args.follow_up(None).carry_out,
+                Command::Undo(args) => args.follow_up().carry_out,
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(next.unwrap().to_string(), follow_up);
+        }
+    }
+
+    #[test]
+    fn a_password_is_left_out_and_told() {
+        let Command::Fix(args) = parsed(&[
+            "mcp-prune",
+            "fix",
+            "--db-url=postgresql://ann:s3cret@db/x?sslmode=require",
+            "--notify-redis=redis://:s3cret@cache/1",
+            "--notify-namespace=n",
+        ]) else {
+            panic!();
+        };
+        let command = args.take_back(Path::new("/j/fix.ndjson"));
+        assert_eq!(
+            command.to_string(),
+            "mcp-prune undo /j/fix.ndjson --db-url 'postgresql://ann@db/x?sslmode=require'"
+        );
+        assert!(command.notes()[0].contains("PGPASSWORD"), "{command:?}");
+        assert!(command.notes()[1].contains(NOTIFY_REDIS), "{command:?}");
+        assert!(!format!("{command:?}").contains("s3cret"));
+    }
+}

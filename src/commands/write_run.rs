@@ -1,0 +1,350 @@
+//! One driver for everything that writes: begin, prepare, show, ask, compare with what was shown,
+//! commit, tell, close. What `fix` and `undo` do differently is in their [`WriteJob`].
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::aftercare::{AfterCare, Written};
+use super::journal::ChangesetFile;
+use super::output::{print, print_end};
+use super::progress::Progress;
+use super::retry::{Patience, retried};
+use super::run::{Committed, Run};
+use super::{Interrupt, consent, console};
+use crate::cli::{ConnectionArgs, OutputArgs, WriteArgs};
+use crate::db::schema::{Database, Purpose};
+use crate::db::session::{Open, Session};
+use crate::exit::Outcome;
+use crate::failure::Failure;
+use crate::litellm::sites::Choice;
+use crate::repair::policy::WriteConsent;
+use crate::report::command_line::CommandLine;
+use crate::report::{Ending, FollowUp, Render};
+
+/// What a command plans, writes and checks within one transaction.
+pub(super) trait WriteJob {
+    /// What it says of that.
+    type Report: WriteReport;
+
+    /// Its first stage, for who waits.
+    const STAGE: &'static str;
+
+    /// What it does, at the beginning of a question: "Repair".
+    const QUESTION: &'static str;
+
+    /// What it has done, in a sentence: "the repair".
+    const DONE: &'static str;
+
+    /// Returns where it works.
+    fn places(&self) -> Choice;
+
+    /// Does everything up to the decision: locks, plans, writes and checks.
+    async fn prepare(
+        &self,
+        open: &mut Open<'_>,
+        attempt: Attempt<'_>,
+    ) -> Result<Prepared<Self::Report>, Failure>;
+
+    /// Returns what may come after this ending.
+    fn follow_up(&self, ending: Ending, plan: Option<&Path>) -> FollowUp;
+
+    /// Returns the command that puts back the old values in `journal`.
+    fn take_back(&self, journal: &Path) -> CommandLine;
+
+    /// Builds the error for a report whose rows are no longer as they should be.
+    fn moved(&self, report: &Self::Report) -> Failure;
+
+    /// Returns the outcome of a report that was not in the way of anything.
+    fn outcome(&self, report: &Self::Report) -> Outcome;
+}
+
+/// The report of a command that writes.
+pub(super) trait WriteReport: Render + Send + Sync + 'static {
+    /// Returns how it ended.
+    fn ending(&self) -> Ending;
+
+    /// Says how it ended, and what may come next.
+    fn end(&mut self, ending: Ending, follow_up: FollowUp);
+
+    /// Says where the saved plan is.
+    fn plan_is_in(&mut self, path: &Path);
+
+    /// Says where the old values are.
+    fn journal_is_in(&mut self, path: &Path);
+
+    /// Returns how many rows are written.
+    fn rows(&self) -> usize;
+
+    /// Refuses where it is not exactly what the operator was `shown`.
+    fn check_as_shown(&self, shown: &Self) -> Result<(), Failure>;
+}
+
+/// One run of the transaction, which may be tried again.
+pub(super) struct Attempt<'a> {
+    pub(super) run: &'a Run,
+    pub(super) database: &'a Database,
+    pub(super) patience: &'a mut Patience,
+    /// Where the old values, or the plan, go.
+    pub(super) out: Option<&'a mut ChangesetFile>,
+    pub(super) progress: &'a Progress,
+    /// Whether every row is kept, whatever the report needs: what a prompt shows is compared.
+    pub(super) keeps: bool,
+    /// Whether proxies are told which rows were written.
+    pub(super) tells: bool,
+}
+
+/// What one run of the transaction planned, wrote and checked.
+pub(super) struct Prepared<R> {
+    pub(super) report: R,
+    /// The rows that proxies are told of.
+    pub(super) written: Written,
+    /// Whether rows are not as they should be, so that nothing may be committed.
+    pub(super) is_moved: bool,
+}
+
+/// What one run of the transaction is to end in.
+enum Finish<'a, R> {
+    RollBack,
+    Commit {
+        consent: &'a WriteConsent,
+        /// What the operator has seen; nothing else may then be committed.
+        shown: Option<&'a R>,
+    },
+}
+
+// By hand, as a derived one would ask for reports that can be copied.
+impl<R> Clone for Finish<'_, R> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<R> Copy for Finish<'_, R> {}
+
+/// Whether to write, whom to ask and whom to tell: checked before anything is done.
+pub(super) struct WriteOptions<'a> {
+    write: &'a WriteArgs,
+    output: &'a OutputArgs,
+    asks: bool,
+    after_care: AfterCare,
+}
+
+impl<'a> WriteOptions<'a> {
+    /// Checks the options of `command`.
+    pub(super) fn check(
+        command: &str,
+        write: &'a WriteArgs,
+        output: &'a OutputArgs,
+    ) -> Result<Self, Failure> {
+        Ok(Self {
+            asks: consent::asks(write, command)?,
+            after_care: AfterCare::read(&write.notify)?,
+            write,
+            output,
+        })
+    }
+
+    /// Does the job; `out` is where the old values, or the plan, go.
+    pub(super) async fn carry_out<J: WriteJob>(
+        self,
+        job: &J,
+        connection: &ConnectionArgs,
+        mut out: Option<ChangesetFile>,
+        run: &mut Run,
+    ) -> Result<Outcome, Failure> {
+        let mut write_run = WriteRun {
+            options: self,
+            run,
+            interrupt: Interrupt::listen()?,
+        };
+        let open = connection.open(write_run.options.write.lock_timeout, write_run.run);
+        let mut session = write_run.interrupt.guard(open).await?;
+        // After a failure of the work the connection is dropped: its server may answer no more.
+        let ended = Box::pin(write_run.drive(job, &mut session, &mut out)).await?;
+        session.close().await;
+        ended
+    }
+}
+
+/// A command that writes, once it is connected.
+struct WriteRun<'a> {
+    options: WriteOptions<'a>,
+    run: &'a mut Run,
+    interrupt: Interrupt,
+}
+
+impl WriteRun<'_> {
+    /// Runs the transaction once or twice, and prints the report. The outer error is one of the work,
+    /// the inner one comes after it.
+    async fn drive<J: WriteJob>(
+        &mut self,
+        job: &J,
+        session: &mut Session,
+        out: &mut Option<ChangesetFile>,
+    ) -> Result<Result<Outcome, Failure>, Failure> {
+        let consent = WriteConsent::from_flag(self.options.write.yes);
+        let finish = match &consent {
+            None => Finish::RollBack,
+            Some(consent) => Finish::Commit {
+                consent,
+                shown: None,
+            },
+        };
+        // What is only shown to be agreed to leaves nothing behind.
+        let looked = if self.options.asks {
+            &mut None
+        } else {
+            &mut *out
+        };
+        let mut report = self.transact(job, session, finish, looked).await?;
+        if report.ending() == Ending::DryRun && self.options.asks {
+            if report.rows() > 0 {
+                return self.ask(job, session, report, out).await;
+            }
+            report.end(Ending::NothingToDo, FollowUp::default());
+        }
+        let report = Arc::new(report);
+        let printed = print(&report, self.options.output, self.run, &mut self.interrupt).await;
+        Ok(self.outcome(job, &report, printed))
+    }
+
+    /// Shows the plan, asks, and does exactly what was shown.
+    async fn ask<J: WriteJob>(
+        &mut self,
+        job: &J,
+        session: &mut Session,
+        mut shown: J::Report,
+        out: &mut Option<ChangesetFile>,
+    ) -> Result<Result<Outcome, Failure>, Failure> {
+        shown.end(Ending::Proposed, FollowUp::default());
+        let look = self.options.output.look(self.run, &io::stderr());
+        console::show(|out| shown.table(look, out)).map_err(anyhow::Error::from)?;
+        let rows = crate::report::count(shown.rows(), "row");
+        let question = format!("{} {rows} of {}?", J::QUESTION, session.database());
+        let answer = self.interrupt.guard(consent::ask(&question)).await?;
+        let report = if let Some(consent) = answer {
+            let finish = Finish::Commit {
+                consent: &consent,
+                shown: Some(&shown),
+            };
+            self.transact(job, session, finish, out).await?
+        } else {
+            shown.end(Ending::Declined, FollowUp::default());
+            shown
+        };
+        let report = Arc::new(report);
+        let (output, interrupt) = (self.options.output, &mut self.interrupt);
+        // Of what is in the way nothing was shown yet.
+        let printed = if report.ending() == Ending::Moved {
+            print(&report, output, self.run, interrupt).await
+        } else {
+            print_end(&report, output, self.run, interrupt).await
+        };
+        Ok(self.outcome(job, &report, printed))
+    }
+
+    fn outcome<J: WriteJob>(
+        &self,
+        job: &J,
+        report: &J::Report,
+        printed: Result<(), Failure>,
+    ) -> Result<Outcome, Failure> {
+        let stands = self.run.stands(job.outcome(report), printed);
+        if report.ending() == Ending::Moved {
+            return stands.and_then(|_| Err(job.moved(report)));
+        }
+        stands
+    }
+
+    /// Runs the transaction, again where others were in the way.
+    async fn transact<J: WriteJob>(
+        &mut self,
+        job: &J,
+        session: &mut Session,
+        finish: Finish<'_, J::Report>,
+        out: &mut Option<ChangesetFile>,
+    ) -> Result<J::Report, Failure> {
+        let lock_timeout = self.options.write.lock_timeout;
+        let was_shown = matches!(finish, Finish::Commit { shown: Some(_), .. });
+        let progress = Progress::begin(J::STAGE);
+        let attempt = async |patience: &mut Patience| {
+            let attempt = self.attempt(job, session, finish, patience, out.as_mut(), &progress);
+            attempt.await
+        };
+        retried(lock_timeout, was_shown, attempt).await
+    }
+
+    async fn attempt<J: WriteJob>(
+        &mut self,
+        job: &J,
+        session: &mut Session,
+        finish: Finish<'_, J::Report>,
+        patience: &mut Patience,
+        mut out: Option<&mut ChangesetFile>,
+        progress: &Progress,
+    ) -> Result<J::Report, Failure> {
+        let database = session.database().clone();
+        let places = job.places();
+        let begin = session.begin(Purpose::Write, &places);
+        let mut open = self.interrupt.guard(begin).await?;
+        let attempt = Attempt {
+            run: self.run,
+            database: &database,
+            patience,
+            out: out.as_deref_mut(),
+            progress,
+            keeps: self.options.asks,
+            tells: self.options.after_care.tells(),
+        };
+        let work = job.prepare(&mut open, attempt);
+        let prepared = self.interrupt.guard(work).await?;
+        let mut report = prepared.report;
+        if prepared.is_moved {
+            self.interrupt.guard(open.rollback()).await?;
+            report.end(Ending::Moved, job.follow_up(Ending::Moved, None));
+            return Ok(report);
+        }
+        let Finish::Commit { consent, shown } = finish else {
+            self.interrupt.guard(open.rollback()).await?;
+            if let Some(plan) = out.as_deref_mut() {
+                plan.seal()?;
+                report.plan_is_in(plan.path());
+            }
+            let plan = out.as_deref().map(ChangesetFile::path);
+            report.end(Ending::DryRun, job.follow_up(Ending::DryRun, plan));
+            return Ok(report);
+        };
+        if let Some(shown) = shown {
+            report.check_as_shown(shown)?;
+        }
+        let out = out.filter(|_| report.rows() > 0);
+        progress.stage("committing");
+        let journal = self
+            .interrupt
+            .commit(open, consent, out, |path| job.take_back(path))
+            .await?;
+        if report.rows() == 0 {
+            report.end(Ending::NothingToDo, FollowUp::default());
+            return Ok(report);
+        }
+        let take_back = journal.as_deref().map(|path| job.take_back(path));
+        self.run.committed = Some(Committed {
+            what: J::DONE,
+            journal: journal.clone().zip(take_back.clone()),
+        });
+        self.options
+            .after_care
+            .tell(session, &prepared.written, &mut self.interrupt)
+            .await;
+        if let Some(path) = &journal {
+            report.journal_is_in(path);
+        }
+        let follow_up = FollowUp {
+            take_back,
+            ..FollowUp::default()
+        };
+        report.end(Ending::Applied, follow_up);
+        Ok(report)
+    }
+}

@@ -1,0 +1,102 @@
+//! The commands that a report ends with, in every form that a person reads.
+
+use std::collections::BTreeMap;
+
+use super::command_line::CommandLine;
+use super::text::printable;
+use super::{Ending, Report, Undone};
+
+/// A command, and what it is for.
+#[derive(Debug)]
+pub(super) struct Advised {
+    /// What it is for, with a colon at the end.
+    pub(super) lead: String,
+    /// The command, as it is pasted.
+    pub(super) command: CommandLine,
+}
+
+impl Advised {
+    fn new(lead: impl Into<String>, command: CommandLine) -> Self {
+        Self {
+            lead: lead.into(),
+            command,
+        }
+    }
+}
+
+/// Returns the commands that may follow a scan or a repair.
+pub(super) fn commands(report: &Report) -> Vec<Advised> {
+    let summary = report.summary();
+    let changes = summary.rows_changed > 0;
+    let follow_up = &report.follow_up;
+    let mut commands = Vec::new();
+    match report.ending {
+        Ending::Scanned => {
+            let next = follow_up.dry_run.clone().filter(|_| changes);
+            commands.extend(next.map(|mut next| {
+                if report.servers.database > 0 {
+                    return Advised::new("Next:", next);
+                }
+                next.flag("--allow-empty-server-table");
+                Advised::new("If every server really was deleted, next:", next)
+            }));
+            commands.extend(keep_grants(report));
+        }
+        Ending::DryRun => {
+            commands.extend(keep_grants(report));
+            let lead = match &report.plan {
+                Some(plan) => format!("The plan is in {}. To carry it out:", printable(plan)),
+                None => "To carry it out:".to_owned(),
+            };
+            let next = follow_up.carry_out.clone().filter(|_| changes);
+            commands.extend(next.map(|next| Advised::new(lead, next)));
+        }
+        Ending::Applied => {
+            let undo = follow_up.take_back.clone();
+            commands.extend(undo.map(|undo| Advised::new("To take it back:", undo)));
+        }
+        Ending::Proposed | Ending::NothingToDo | Ending::Declined | Ending::Moved => {}
+    }
+    commands
+}
+
+/// Returns the dry run that remaps old ids of config servers, where it is certain to what: all of
+/// them at once, for a repair removes those that it does not remap.
+fn keep_grants(report: &Report) -> Option<Advised> {
+    let findings = report.plans().iter().flat_map(|plan| &plan.audit.findings);
+    let remaps: BTreeMap<&str, &str> = findings
+        .filter(|finding| finding.rows.is_none())
+        .filter_map(|finding| {
+            let ids = &finding.successor.as_ref()?.ids;
+            let [id] = ids.iter().collect::<Vec<_>>()[..] else {
+                return None;
+            };
+            Some((finding.reference.as_deref()?, id.as_str()))
+        })
+        .collect();
+    let mut command = report.follow_up.dry_run.clone()?;
+    for (old, new) in &remaps {
+        command.option("--remap", format!("{old}={new}"));
+    }
+    let lead = "To keep grants that name an old id of a config server, remap them:";
+    (!remaps.is_empty()).then(|| Advised::new(lead, command))
+}
+
+/// Returns the commands that may follow an undo.
+pub(super) fn undone_commands(undone: &Undone) -> Vec<Advised> {
+    let follow_up = &undone.follow_up;
+    let (lead, command) = match undone.ending {
+        Ending::DryRun => ("To carry it out:", &follow_up.carry_out),
+        Ending::Moved => (
+            "To leave these rows as they are and put back the others:",
+            &follow_up.carry_out,
+        ),
+        Ending::Applied => ("To take that back:", &follow_up.take_back),
+        Ending::Scanned | Ending::Proposed | Ending::NothingToDo | Ending::Declined => {
+            return Vec::new();
+        }
+    };
+    let command = command.clone().filter(|_| !undone.changes.is_empty());
+    let command = command.map(|command| Advised::new(lead, command));
+    command.into_iter().collect()
+}

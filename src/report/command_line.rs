@@ -1,0 +1,90 @@
+//! Commands that are printed to be pasted into a shell.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use crate::shell::quoted;
+
+/// A command to paste into a POSIX shell: one line, whatever its words hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandLine {
+    /// Each quoted where the shell would not take it as it is.
+    words: Vec<String>,
+    /// What has to be given besides, such as a password, a sentence each.
+    notes: Vec<String>,
+}
+
+impl CommandLine {
+    /// Makes a command of this program.
+    #[must_use]
+    pub fn new(subcommand: &str) -> Self {
+        Self {
+            words: vec!["mcp-prune".to_owned(), quoted(subcommand)],
+            notes: Vec::new(),
+        }
+    }
+
+    /// Adds an option without a value.
+    pub fn flag(&mut self, option: &str) {
+        self.words.push(quoted(option));
+    }
+
+    /// Adds an option and its value.
+    pub fn option(&mut self, option: &str, value: impl AsRef<OsStr>) {
+        let value = value.as_ref();
+        // Apart it would be taken for an option.
+        if value.as_bytes().starts_with(b"-") {
+            self.words.push(format!("{option}={}", quoted(value)));
+        } else {
+            self.words.push(quoted(option));
+            self.words.push(quoted(value));
+        }
+    }
+
+    /// Adds the path of a file that no option names.
+    pub fn path(&mut self, path: &Path) {
+        let is_like_an_option = path.as_os_str().as_bytes().starts_with(b"-");
+        self.words.push(if is_like_an_option {
+            quoted(Path::new(".").join(path))
+        } else {
+            quoted(path)
+        });
+    }
+
+    /// Adds a sentence about what has to be given besides.
+    pub fn note(&mut self, note: impl Into<String>) {
+        self.notes.push(note.into());
+    }
+
+    /// What has to be given besides, a sentence each.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+}
+
+/// The command alone, without its notes.
+impl fmt::Display for CommandLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.words.join(" "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_value_and_no_path_is_taken_for_an_option() {
+        let mut command = CommandLine::new("undo");
+        command.path(Path::new("-rf"));
+        command.option("--keep", "-x y");
+        command.option("--keep", "x");
+        assert_eq!(
+            command.to_string(),
+            "mcp-prune undo ./-rf --keep='-x y' --keep x"
+        );
+    }
+}
