@@ -47,6 +47,11 @@ impl ConfigFile {
         })
     }
 
+    /// Returns the file that the operator named.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The servers of the file; `os.environ/` is this process's environment.
     pub(crate) fn servers(&self, derivation: Derivation) -> Result<Vec<ConfigServer>, Failure> {
         let env = |name: &str| std::env::var(name).ok();

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::aftercare::{AfterCare, Written};
-use super::asked::places;
+use super::asked::{Asked, places};
 use super::guards::{
     Removed, check_as_shown, check_nothing_left, check_size, refuse_empty_server_table,
 };
@@ -15,26 +15,28 @@ use super::planning::Planner;
 use super::progress::Progress;
 use super::retry::{Patience, retried};
 use super::run::Run;
+use super::same_database::refuse_another;
 use super::writing::{carry_out, moved};
 use super::{
     Beyond, CHUNK, Interrupt, consent, console, tell_left_out, warn_of_config_servers,
     warn_unknown_owners, warn_unset,
 };
 use crate::cli::{FixArgs, Format};
-use crate::db::schema::{Database, Purpose};
-use crate::db::session::{Open, Session};
+use crate::db::schema::{Database, Purpose, Schema};
+use crate::db::session::{Connection, Open, Session};
 use crate::db::{detect, holders, read, write};
 use crate::exit::Outcome;
 use crate::failure::{Failure, Kind};
 use crate::litellm::release::Release;
 use crate::litellm::server::ServerCatalog;
 use crate::litellm::sites::Choice;
-use crate::repair::changeset::{self, Change};
+use crate::repair::changeset::{self, Change, PlannedWith};
 use crate::repair::compare::{self, Conflict};
 use crate::repair::plan::RowPlan;
 use crate::repair::policy::{Policy, WriteConsent};
+use crate::repair::selection::Selection;
 use crate::report::found::Found;
-use crate::report::{Ending, Render as _, Report, ServerCounts, table};
+use crate::report::{Ending, Render as _, Report, Said, ServerCounts, table};
 
 /// What one run of the transaction is to end in.
 #[derive(Clone, Copy)]
@@ -54,6 +56,7 @@ struct Repair {
     written: Written,
     /// Where a saved plan no longer holds; nothing is committed then.
     conflicts: Vec<Conflict>,
+    said: Said,
     servers: ServerCounts,
     release: Release,
 }
@@ -85,26 +88,38 @@ pub async fn run(args: &FixArgs, run: &mut Run) -> Result<Outcome, Failure> {
         }
     };
     let header = saved.as_ref().map(|saved| &saved.contents.header);
+    if let Some(plan) = header {
+        args.check_repeated(plan)?;
+    }
     let policy = match header.and_then(|header| Some((header.on_empty?, header.delete_rows))) {
         Some((on_empty, delete_rows)) => Policy {
             delete_rows,
             ..on_empty.into()
         },
-        None => args.policy()?,
-    };
-    // Opened before anything else, so that nothing is changed that could not be taken back.
-    let mut out = match (&args.repair.plan_out, write.dry_run) {
-        (Some(path), _) => Some(ChangesetFile::plan(path)?),
-        (None, true) => None,
-        (None, false) => ChangesetFile::journal(&write.journal, "fix", run)?,
+        None => args.policy(),
     };
     let mut beyond = Beyond::read(&args.servers)?;
-    beyond.remaps = match &saved {
-        Some(saved) => saved.contents.header.remaps.clone(),
-        None => args.repair.remaps()?,
+    match header {
+        Some(plan) => beyond.take_from(plan)?,
+        None => {
+            beyond.remaps = args.repair.remaps()?;
+            beyond.read_previous(&args.repair.previous)?;
+            beyond.asked = args.places.references();
+        }
+    }
+    let planned_with = match &args.repair.plan_out {
+        Some(_) => Some(args.planned_with(&beyond)?),
+        None => None,
     };
-    beyond.read_previous(&args.repair.previous)?;
-    beyond.asked = args.places.references();
+    // Opened before anything else is done, so that nothing is changed that could not be taken back.
+    let mut out = match (&args.repair.plan_out, write.dry_run) {
+        (Some(path), true) => Some(ChangesetFile::plan(path)?),
+        (None, true) => None,
+        (_, false) => ChangesetFile::journal(&write.journal, "fix", run)?,
+    };
+    if write.dry_run && write.journal.journal.is_some() {
+        ChangesetFile::rehearse(&write.journal)?;
+    }
     let places = match &saved {
         Some(saved) => saved.contents.places(),
         None => places(&args.places.sites, beyond.knows_configs()),
@@ -114,6 +129,7 @@ pub async fn run(args: &FixArgs, run: &mut Run) -> Result<Outcome, Failure> {
         policy,
         places,
         saved,
+        planned_with,
         run,
         beyond,
         after_care,
@@ -122,6 +138,10 @@ pub async fn run(args: &FixArgs, run: &mut Run) -> Result<Outcome, Failure> {
     };
     let open = args.connection.open(write.lock_timeout, fix.run);
     let mut session = fix.interrupt.guard(open).await?;
+    if let Some(plan) = fix.saved.as_ref().filter(|_| !args.repair.other_database) {
+        let made = &plan.contents.header;
+        refuse_another(made.purpose, &made.database, session.database())?;
+    }
 
     let Some(consent) = WriteConsent::from_flag(write.yes) else {
         let looked = if asks { &mut None } else { &mut out };
@@ -174,6 +194,8 @@ struct Fix<'a> {
     places: Choice,
     /// The plan to carry out, with `--plan`.
     saved: Option<SavedChangeset>,
+    /// What a plan keeps of the options, with `--plan-out`.
+    planned_with: Option<PlannedWith>,
     run: &'a mut Run,
     beyond: Beyond,
     after_care: AfterCare,
@@ -250,8 +272,8 @@ impl Fix<'_> {
         }
         Err(moved(
             report.conflicts.len(),
-            "the report tells which; say --litellm-config, --no-config-servers and --keep as when \
-             it was planned, plan anew, or look into who changed them",
+            "the report tells which; plan anew, or look into who changed them; config files and \
+             --keep have to be as when it was planned",
         ))
     }
 
@@ -287,6 +309,7 @@ impl Fix<'_> {
             args: self.args,
             policy: self.policy,
             saved: self.saved.as_ref(),
+            planned_with: self.planned_with.as_ref(),
             run: self.run,
             beyond: &self.beyond,
             database: &database,
@@ -327,6 +350,7 @@ struct Job<'a> {
     args: &'a FixArgs,
     policy: Policy,
     saved: Option<&'a SavedChangeset>,
+    planned_with: Option<&'a PlannedWith>,
     run: &'a Run,
     beyond: &'a Beyond,
     database: &'a Database,
@@ -353,7 +377,7 @@ impl Job<'_> {
         for table in schema.site_tables() {
             write::enter(connection, schema, table).await?;
         }
-        let selection = self.args.places.selection(connection, schema).await?;
+        let selection = self.selection(connection, schema).await?;
         let catalog = self.beyond.catalog(connection, schema).await?;
         warn_unset(&catalog);
         warn_of_config_servers(&catalog);
@@ -390,7 +414,7 @@ impl Job<'_> {
         let mut report = self.gathering();
         let mut written = Written::default();
         let mut removed = Removed::default();
-        let mut asked = self.args.places.asked();
+        let mut asked = self.asked();
         let mut conflicts = Vec::new();
         self.progress.stage("writing and verifying rows");
         for (table, keys) in locked {
@@ -421,7 +445,7 @@ impl Job<'_> {
                 .into_iter()
                 .flat_map(|left| left.without_row(&catalog)),
         );
-        asked.check(&catalog)?;
+        asked.check(connection, &judge, &selection).await?;
         check_size(repair, connection, schema, report.summary()).await?;
         let now = self.beyond.catalog(connection, schema).await?;
         removed.check_still_gone(&now)?;
@@ -429,9 +453,37 @@ impl Job<'_> {
             found: report,
             written,
             conflicts,
+            said: Said {
+                policy: self.policy,
+                notifies: self.tells,
+            },
             servers: (&catalog).into(),
             release: schema.release(),
         })
+    }
+
+    /// The rows that the operator asked about. A plan names its rows itself.
+    async fn selection(
+        &self,
+        connection: &mut Connection,
+        schema: &Schema,
+    ) -> Result<Selection, Failure> {
+        if self.saved.is_some() {
+            return Ok(Selection::default());
+        }
+        let selection = self
+            .args
+            .places
+            .selection(connection, schema, self.database);
+        selection.await
+    }
+
+    /// What has to be found in the rows looked at. Whether a plan still fits is another question.
+    fn asked(&self) -> Asked {
+        if self.saved.is_some() {
+            return Asked::default();
+        }
+        self.args.places.asked(self.beyond.remaps.keys())
     }
 
     fn gathering(&self) -> Found {
@@ -443,7 +495,7 @@ impl Job<'_> {
     }
 
     fn header(&self, catalog: &ServerCatalog) -> changeset::Header {
-        let purpose = if self.args.repair.plan_out.is_some() {
+        let purpose = if self.args.repair.write.dry_run {
             changeset::Purpose::Plan
         } else {
             changeset::Purpose::Fix
@@ -453,6 +505,7 @@ impl Job<'_> {
         header.delete_rows = self.policy.delete_rows;
         header.remaps.clone_from(catalog.remaps());
         header.servers = Some(catalog.digest());
+        header.planned_with = self.planned_with.cloned();
         header
     }
 }
@@ -466,6 +519,7 @@ fn report(run: &Run, session: &Session, repair: Repair, ending: Ending) -> Repor
         ending,
         found: repair.found,
         conflicts: repair.conflicts,
+        said: repair.said,
         next: None,
         journal: None,
         plan: None,

@@ -58,7 +58,7 @@ impl PlaceArgs {
             words.option("--sites", &sites.join(","));
         }
         for owner in &self.owner {
-            words.option("--owner", &format!("{}:{}", owner.kind.name(), owner.name));
+            words.option("--owner", &owner.argument());
         }
         for reference in &self.reference {
             words.option("--reference", reference);

@@ -10,6 +10,7 @@ use super::console;
 use super::run::Run;
 use crate::cli::{Format, OutputArgs};
 use crate::failure::{Failure, Kind};
+use crate::repair::selection::NamedOwner;
 use crate::report::Render;
 use crate::report::found::Found;
 use crate::report::markdown::quoted;
@@ -192,19 +193,33 @@ fn command_line() -> String {
     let mut arguments = std::env::args_os().skip(1);
     while let Some(argument) = arguments.next() {
         let argument = argument.to_string_lossy();
-        if let Some((option, url)) = argument.split_once('=')
-            && WITH_URL.contains(&option)
+        if let Some((option, value)) = argument.split_once('=')
+            && let Some(shown) = without_secret(option, value)
         {
-            words.push(quoted(&format!("{option}={}", without_password(url))));
-        } else if WITH_URL.contains(&&*argument) {
-            let url = arguments.next().unwrap_or_default();
+            words.push(quoted(&format!("{option}={shown}")));
+        } else if without_secret(&argument, "").is_some() {
+            let value = arguments.next().unwrap_or_default();
+            let shown = without_secret(&argument, &value.to_string_lossy());
             words.push(argument.into_owned());
-            words.push(quoted(&without_password(&url.to_string_lossy())));
+            words.push(quoted(&shown.unwrap_or_default()));
         } else {
             words.push(quoted(&argument));
         }
     }
     words.join(" ")
+}
+
+/// The value of an option that may hold a secret as it may be shown, and means the same; `None` of any other
+/// option.
+fn without_secret(option: &str, value: &str) -> Option<String> {
+    if WITH_URL.contains(&option) {
+        Some(without_password(value))
+    } else if option == "--owner" {
+        let owner = value.parse::<NamedOwner>();
+        Some(owner.map_or_else(|_| value.to_owned(), |owner| owner.argument()))
+    } else {
+        None
+    }
 }
 
 /// A database URL made anew of what is no secret; `...` where it cannot be told what is.

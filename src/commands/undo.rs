@@ -10,17 +10,18 @@ use super::output::print;
 use super::progress::Progress;
 use super::retry::{Patience, retried};
 use super::run::Run;
+use super::same_database::refuse_another;
 use super::writing::{moved, write_rows};
-use super::{CHUNK, Interrupt, consent, console, warn};
+use super::{CHUNK, Interrupt, consent, console};
 use crate::cli::{Format, UndoArgs};
-use crate::db::schema::{Database, Purpose};
+use crate::db::schema::Purpose;
 use crate::db::session::{Open, Session};
 use crate::db::{read, whole, write};
 use crate::exit::Outcome;
 use crate::failure::{Failure, Kind};
 use crate::litellm::row::Row;
 use crate::litellm::sites::{SiteTable, TABLES};
-use crate::repair::changeset::{self, Change, Identity};
+use crate::repair::changeset::{self, Change};
 use crate::repair::compare;
 use crate::repair::policy::WriteConsent;
 use crate::report::{Ending, Render as _, Undone, table};
@@ -39,6 +40,9 @@ pub async fn run(args: &UndoArgs, run: &mut Run) -> Result<Outcome, Failure> {
         "undo takes the journal that fix or undo has kept; a plan is for fix --plan",
     )?;
     let mut out = if args.write.dry_run {
+        if args.write.journal.journal.is_some() {
+            ChangesetFile::rehearse(&args.write.journal)?;
+        }
         None
     } else {
         ChangesetFile::journal(&args.write.journal, "undo", run)?
@@ -52,7 +56,10 @@ pub async fn run(args: &UndoArgs, run: &mut Run) -> Result<Outcome, Failure> {
     };
     let open = args.connection.open(args.write.lock_timeout, undo.run);
     let mut session = undo.interrupt.guard(open).await?;
-    warn_of_another(&undo.saved.contents.header.database, session.database());
+    if !args.other_database {
+        let made = &undo.saved.contents.header;
+        refuse_another(made.purpose, &made.database, session.database())?;
+    }
 
     let consent = WriteConsent::from_flag(args.write.yes);
     let looked = if consent.is_some() {
@@ -116,16 +123,6 @@ pub async fn run(args: &UndoArgs, run: &mut Run) -> Result<Outcome, Failure> {
     Ok(Outcome::Repaired { held: false })
 }
 
-/// A journal may be of a copy, or of a database that moved; which rows fit is then what decides.
-fn warn_of_another(written: &Identity, database: &Database) {
-    if written.name != database.name || written.schema != database.schema {
-        warn(format_args!(
-            "the journal is of database \"{}\", schema \"{}\"",
-            written.name, written.schema
-        ));
-    }
-}
-
 struct Undo<'a> {
     args: &'a UndoArgs,
     saved: SavedChangeset,
@@ -169,6 +166,7 @@ impl Undo<'_> {
             changes: Vec::new(),
             back: 0,
             conflicts: Vec::new(),
+            notifies: self.after_care.tells(),
             journal: None,
         };
         let places = self.saved.contents.places();

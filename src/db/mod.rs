@@ -9,6 +9,7 @@ pub mod detect;
 #[cfg(feature = "embedded")]
 pub mod embedded;
 pub mod holders;
+pub mod named_owners;
 pub mod read;
 pub mod schema;
 pub mod script;

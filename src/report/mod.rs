@@ -26,6 +26,7 @@ use crate::litellm::server::{ConfigServers, ServerCatalog};
 use crate::repair::changeset::Change;
 use crate::repair::compare::Conflict;
 use crate::repair::plan::{Edit, Held, RowPlan};
+use crate::repair::policy::Policy;
 
 /// How a command ended, and so how its report reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -262,6 +263,8 @@ pub struct Undone {
     pub back: usize,
     /// The columns that hold something else by now.
     pub conflicts: Vec<Conflict>,
+    /// Whether proxies are told of it.
+    pub notifies: bool,
     /// The file that takes the undo back, where something was written.
     pub journal: Option<String>,
 }
@@ -298,6 +301,15 @@ impl From<&ServerCatalog> for ServerCounts {
     }
 }
 
+/// What the command line said already, so that no hint proposes it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Said {
+    /// How the repair is to be done.
+    pub policy: Policy,
+    /// Whether proxies are told of it.
+    pub notifies: bool,
+}
+
 /// Everything a command found and did.
 #[derive(Debug)]
 pub struct Report {
@@ -315,6 +327,8 @@ pub struct Report {
     pub found: Found,
     /// Where a saved plan no longer holds.
     pub conflicts: Vec<Conflict>,
+    /// What the command line said.
+    pub said: Said,
     /// The options that the next command needs to do what is shown here.
     pub next: Option<String>,
     /// The file that takes the repair back, where something was written.

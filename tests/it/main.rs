@@ -15,15 +15,19 @@ mod doctor;
 #[cfg(feature = "embedded")]
 mod embedded;
 mod faults;
+mod filters;
 mod fixtures;
 mod formats;
+mod hints;
 mod kit;
 mod litellm_schema;
 mod metrics;
 #[cfg(feature = "redis")]
 mod notify;
+mod options;
 mod output;
 mod places;
+mod plans;
 mod pooler;
 mod program;
 mod proxy;
