@@ -13,6 +13,7 @@ use crate::db::schema::{Database, Schema};
 use crate::db::session::Connection;
 use crate::failure::{Failure, Kind};
 use crate::litellm::api_key::may_be_a_key;
+use crate::litellm::finding::{self, Finding};
 use crate::litellm::server::Resolution;
 use crate::litellm::sites::Choice;
 use crate::repair::plan::RowPlan;
@@ -177,11 +178,16 @@ impl Asked {
         if self.missing.is_empty() && self.not_remapped.is_empty() {
             return;
         }
-        let findings = plans.iter().flat_map(|plan| &plan.audit.findings);
-        let found: BTreeSet<&String> = findings.filter_map(|f| f.reference.as_ref()).collect();
+        let named = |is_meant: fn(&Finding) -> bool| -> BTreeSet<&String> {
+            let findings = plans.iter().flat_map(|plan| &plan.audit.findings);
+            let findings = findings.filter(|finding| is_meant(finding));
+            findings.filter_map(|f| f.reference.as_ref()).collect()
+        };
+        let found = named(|_| true);
         self.missing.retain(|reference| !found.contains(reference));
-        self.not_remapped
-            .retain(|reference| !found.contains(reference));
+        // A toolset that is gone may have the same name, and is not remapped.
+        let stale = named(|finding| finding.kind == finding::Kind::Stale);
+        self.not_remapped.retain(|old| !stale.contains(old));
     }
 
     /// Refuses where a reference was not found anywhere.

@@ -88,28 +88,14 @@ pub async fn run(args: &FixArgs, run: &mut Run) -> Result<Outcome, Failure> {
         }
     };
     let header = saved.as_ref().map(|saved| &saved.contents.header);
-    if let Some(plan) = header {
-        args.check_repeated(plan)?;
-    }
+    let beyond = args.beyond(header)?;
+    let planned_with = args.planned_with(&beyond)?;
     let policy = match header.and_then(|header| Some((header.on_empty?, header.delete_rows))) {
         Some((on_empty, delete_rows)) => Policy {
             delete_rows,
             ..on_empty.into()
         },
         None => args.policy(),
-    };
-    let mut beyond = Beyond::read(&args.servers)?;
-    match header {
-        Some(plan) => beyond.take_from(plan)?,
-        None => {
-            beyond.remaps = args.repair.remaps()?;
-            beyond.read_previous(&args.repair.previous)?;
-            beyond.asked = args.places.references();
-        }
-    }
-    let planned_with = match &args.repair.plan_out {
-        Some(_) => Some(args.planned_with(&beyond)?),
-        None => None,
     };
     // Opened before anything else is done, so that nothing is changed that could not be taken back.
     let mut out = match (&args.repair.plan_out, write.dry_run) {

@@ -12,22 +12,40 @@ use crate::failure::{Failure, Kind};
 use crate::litellm::config::hex;
 use crate::litellm::sites::Group;
 use crate::repair::changeset::{Choice, ConfigName, Header, PlannedWith};
+use crate::repair::selection::NamedOwner;
 
 impl FixArgs {
-    /// Returns what a plan that is made with these options keeps of them.
-    pub(super) fn planned_with(&self, beyond: &Beyond) -> Result<PlannedWith, Failure> {
-        Ok(PlannedWith {
+    /// Reads what the operator, or the plan that is carried out, says of servers that have no row.
+    pub(super) fn beyond(&self, plan: Option<&Header>) -> Result<Beyond, Failure> {
+        let mut beyond = Beyond::read(&self.servers)?;
+        if let Some(plan) = plan {
+            self.check_repeated(plan)?;
+            beyond.take_from(plan)?;
+        } else {
+            beyond.remaps = self.repair.remaps()?;
+            beyond.read_previous(&self.repair.previous)?;
+            beyond.asked = self.places.references();
+        }
+        Ok(beyond)
+    }
+
+    /// Returns what a plan that is made with these options keeps of them; `None` where none is.
+    pub(super) fn planned_with(&self, beyond: &Beyond) -> Result<Option<PlannedWith>, Failure> {
+        if self.repair.plan_out.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(PlannedWith {
             configs: named(beyond.config_paths())?,
             previous_configs: previous(self)?,
             no_config_servers: self.servers.no_config_servers,
             ..self.planned_places()
-        })
+        }))
     }
 
     /// Refuses options that say otherwise than the plan does whose header this is.
     ///
     /// A plan of an older version does not say everything: what it does not say cannot be repeated.
-    pub(super) fn check_repeated(&self, plan: &Header) -> Result<(), Failure> {
+    fn check_repeated(&self, plan: &Header) -> Result<(), Failure> {
         let repair = &self.repair;
         let otherwise = |option: &str, planned: &str| {
             let message =
@@ -94,7 +112,7 @@ impl FixArgs {
         let sites = places.sites.iter().map(|site| Group::from(*site).name());
         PlannedWith {
             sites: sites.map(str::to_owned).collect(),
-            owners: places.owner.iter().map(|owner| owner.argument()).collect(),
+            owners: places.owner.iter().map(NamedOwner::argument).collect(),
             references: places.reference.iter().cloned().collect(),
             rows: places.row.iter().cloned().collect(),
             ..PlannedWith::default()
@@ -104,7 +122,7 @@ impl FixArgs {
 
 impl Beyond {
     /// Takes from a plan what it was made with, and refuses to do so without its config files.
-    pub(super) fn take_from(&mut self, plan: &Header) -> Result<(), Failure> {
+    fn take_from(&mut self, plan: &Header) -> Result<(), Failure> {
         self.remaps.clone_from(&plan.remaps);
         let Some(planned) = &plan.planned_with else {
             return Ok(());

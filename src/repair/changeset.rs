@@ -181,13 +181,13 @@ pub struct ConfigName {
 }
 
 impl ConfigName {
-    /// Whether these files hold the same as those, wherever they are.
+    /// Whether `files` hold the same as `others`, wherever they are.
     #[must_use]
-    pub fn are_same(these: &[Self], those: &[Self]) -> bool {
+    pub fn are_same(files: &[Self], others: &[Self]) -> bool {
         let contents = |files: &[Self]| -> BTreeSet<String> {
             files.iter().map(|file| file.sha256.clone()).collect()
         };
-        contents(these) == contents(those)
+        contents(files) == contents(others)
     }
 }
 
@@ -303,7 +303,7 @@ impl Header {
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 enum Line {
-    Changeset(Header),
+    Changeset(Box<Header>),
     Row(RowLine),
     End { rows: u64 },
     Committed { time: String },
@@ -425,7 +425,7 @@ impl Encoder {
     #[must_use]
     pub fn header(&mut self, header: Header) -> String {
         self.is_plan = header.purpose == Purpose::Plan;
-        self.line(&Line::Changeset(header))
+        self.line(&Line::Changeset(Box::new(header)))
     }
 
     /// Whether it is a plan that is being written.
@@ -529,7 +529,7 @@ impl Decoder {
             .map_err(|error| damage(format!("this mcp-prune cannot read it: {error}")))?;
         let change = match line {
             Line::Changeset(header) if self.line == 1 && header.format == FORMAT => {
-                self.header = Some(header);
+                self.header = Some(*header);
                 None
             }
             Line::Changeset(header) if self.line == 1 => {

@@ -1,20 +1,14 @@
 //! What a command is limited to: owners by whatever they are called, references, and remaps that have to
 //! be named by a row. No key is shown, wherever it was put.
 
+use mcp_prune::litellm::api_key::hash;
 use serde_json::json;
-use sha2::{Digest as _, Sha256};
 
 use crate::program::{Ran, mcp_prune, run, run_on};
 use crate::server::{TestDatabase, concurrent_server};
 
 const GONE: &str = "f0e1d2c3-b4a5-4687-9788-99aabbccddee";
 const KEY: &str = "sk-Zq7Secret0key1AB12";
-
-/// LiteLLM's `hash_token`.
-fn hash(key: &str) -> String {
-    let digits = Sha256::digest(key.as_bytes());
-    digits.iter().map(|byte| format!("{byte:02x}")).collect()
-}
 
 /// Two keys with one alias, two users with one address, and a team whose name is another one's id.
 fn company() -> TestDatabase {
@@ -48,11 +42,11 @@ fn rows_of(database: &TestDatabase, owner: &str) -> Vec<String> {
 #[test]
 fn an_owner_is_found_by_all_that_litellm_calls_it() {
     let database = company();
-    let hash = hash(KEY);
+    let whole = hash(KEY);
     for (owner, row) in [
         (format!("key:{KEY}"), "p-1"),
-        (format!("key:{hash}"), "p-1"),
-        (format!("key:{}", &hash[..8]), "p-1"),
+        (format!("key:{whole}"), "p-1"),
+        (format!("key:{}", &whole[..8]), "p-1"),
         ("key:sk-...AB12".to_owned(), "p-1"),
         ("key:sk-...ther".to_owned(), "p-2"),
         ("user:ann@example.com".to_owned(), "p-3"),

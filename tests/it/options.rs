@@ -285,6 +285,47 @@ fn no_option_takes_an_empty_value() {
 }
 
 #[test]
+fn values_are_taken_up_to_their_bounds_and_no_further() {
+    let fix = commands().into_iter().find(|c| c.command == "fix").unwrap();
+    for (option, taken, refused) in [
+        (
+            "limit",
+            &["0", "18446744073709551615"][..],
+            &["-1", "1.5", "x"][..],
+        ),
+        ("max-rows", &["0", "18446744073709551615"], &["-1", "1.5"]),
+        (
+            "max-percent",
+            &["0", "0.5", "100"],
+            &["-0.1", "100.1", "NaN", "inf", "5%"],
+        ),
+        (
+            "lock-timeout",
+            &["0.01", "2147483"],
+            &["0", "0.009", "2147484"],
+        ),
+        (
+            "statement-timeout",
+            &["0", "0.001", "2147483"],
+            &["-1", "0.0001"],
+        ),
+        ("remap", &["a=b", "a=b=c"], &["a", "=b", "a=", "a=a"]),
+        (
+            "owner",
+            &["key:a", "end_user:a:b"],
+            &["key:", "keys:a", "a"],
+        ),
+    ] {
+        for (values, expected) in [(taken, true), (refused, false)] {
+            for value in values {
+                let line = [format!("--{option}={value}")];
+                assert_eq!(fix.takes(&line).is_ok(), expected, "{line:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_file_has_a_name() {
     for args in [
         &["fix", "--dry-run", "--plan-out", "-"][..],
