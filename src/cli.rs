@@ -1,5 +1,7 @@
 //! The command line: what the user may say, nothing about how it is done.
 
+pub mod option_rules;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -152,6 +154,56 @@ impl Command {
             .collect()
     }
 
+    /// The files that are read and nothing else, each by the name of its option.
+    #[must_use]
+    pub fn files_read(&self) -> Vec<(&'static str, &Path)> {
+        let (connection, servers, previous, remaps) = match self {
+            Self::Scan(args) => (
+                Some(&args.connection),
+                Some(&args.servers),
+                Some(&args.previous),
+                None,
+            ),
+            Self::Fix(args) => (
+                Some(&args.connection),
+                Some(&args.servers),
+                Some(&args.repair.previous),
+                args.repair.remap_file.as_deref(),
+            ),
+            Self::Undo(args) => (Some(&args.connection), None, None, None),
+            Self::Grants(args) => (Some(&args.connection), None, None, None),
+            Self::Doctor(args) => (Some(&args.connection), Some(&args.servers), None, None),
+            Self::Ids(_) | Self::Completions { .. } | Self::Man { .. } => (None, None, None, None),
+        };
+        let mut files = Vec::new();
+        let url = connection.and_then(|connection| connection.db_url_file.as_deref());
+        files.extend(url.map(|file| ("--db-url-file", file)));
+        files.extend(remaps.map(|file| ("--remap-file", file)));
+        let configs = match self {
+            Self::Ids(args) => args.litellm_config.as_slice(),
+            Self::Scan(_)
+            | Self::Fix(_)
+            | Self::Undo(_)
+            | Self::Grants(_)
+            | Self::Doctor(_)
+            | Self::Completions { .. }
+            | Self::Man { .. } => servers.map_or(&[][..], |servers| &servers.litellm_config),
+        };
+        files.extend(
+            configs
+                .iter()
+                .map(|file| ("--litellm-config", file.as_path())),
+        );
+        let previous = previous
+            .into_iter()
+            .flat_map(|args| &args.previous_litellm_config);
+        files.extend(previous.map(|file| ("--previous-litellm-config", file.as_path())));
+        let keep = servers.into_iter().flat_map(|servers| &servers.keep);
+        let keep = keep.filter_map(|entry| entry.strip_prefix('@'));
+        files.extend(keep.map(|file| ("--keep", Path::new(file))));
+        files
+    }
+
     /// The file that the answer goes to, where it is not to go to stdout.
     #[must_use]
     pub fn file(&self) -> Option<&Path> {
@@ -272,6 +324,9 @@ pub struct UndoArgs {
     /// Leave rows that were changed since as they are, and put back the others
     #[arg(long, help_heading = REPAIR)]
     pub skip_changed: bool,
+    /// Put back what the journal says although it is of another database, or of this one by another name
+    #[arg(long, help_heading = REPAIR)]
+    pub other_database: bool,
     /// How to answer.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -396,7 +451,7 @@ pub struct ConnectionArgs {
     #[arg(long, value_name = "URL", help_heading = CONNECTION)]
     pub db_url: Option<String>,
     /// Read the database's URL from this file, such as a mounted secret; wins over DATABASE_URL
-    #[arg(long, value_name = "FILE", conflicts_with = "db_url", help_heading = CONNECTION)]
+    #[arg(long, value_name = "FILE", help_heading = CONNECTION)]
     pub db_url_file: Option<PathBuf>,
     /// The schema with LiteLLM's tables [default: ?schema= of the URL, else public]
     #[arg(long, value_name = "NAME", help_heading = CONNECTION)]
@@ -414,7 +469,7 @@ pub struct ServerArgs {
     /// Their ids are derived as LiteLLM derives them, `include:` is followed, and `os.environ/NAME`
     /// is taken from this environment. Without the option MCP_PRUNE_LITELLM_CONFIG may name files,
     /// separated by colons.
-    #[arg(long, value_name = "FILE", conflicts_with = "no_config_servers", help_heading = SERVERS)]
+    #[arg(long, value_name = "FILE", help_heading = SERVERS)]
     pub litellm_config: Vec<PathBuf>,
     /// Say that no config.yaml names MCP servers
     ///
@@ -450,8 +505,10 @@ pub struct PlaceArgs {
     pub sites: Vec<Sites>,
     /// Only rows of this owner; repeatable
     ///
-    /// KIND is key, team, organization, project, user, `end_user` or agent. Owners of an access group
-    /// are those who have it, of a toolset those who are granted it.
+    /// KIND is key, team, organization, project, user, `end_user` or agent. A key may be named by alias, by
+    /// its hash or the 8 characters of that in reports, by LiteLLM's sk-...AB12, or by itself, which is hashed
+    /// and never shown; a user also by e-mail address. Owners of an access group are those who have it, of a
+    /// toolset those who are granted it. Together with --row both have to fit.
     #[arg(long, value_name = "KIND:NAME|ID", help_heading = PLACES)]
     pub owner: Vec<NamedOwner>,
     /// Only this reference; repeatable
@@ -504,9 +561,15 @@ pub struct RepairArgs {
     #[arg(long, help_heading = REPAIR)]
     pub delete_rows: bool,
     /// Rewrite a deleted server's references to another server's; repeatable
+    ///
+    /// OLD has to be named by a row looked at. Other stale references are removed as ever: to leave them
+    /// alone, say --reference OLD too.
     #[arg(long, value_name = "OLD=NEW", value_parser = remap, help_heading = REPAIR)]
     pub remap: Vec<(String, String)>,
     /// Remap what a CSV file with the header old,new says
+    ///
+    /// Every old one has to be named by a row looked at, and other stale references are removed too, as
+    /// with --remap.
     #[arg(long, value_name = "FILE", help_heading = REPAIR)]
     pub remap_file: Option<PathBuf>,
     /// The configs from before an edit.
@@ -522,18 +585,24 @@ pub struct RepairArgs {
     #[arg(long, value_name = "PERCENT", value_parser = percent, help_heading = REPAIR)]
     pub max_percent: Option<f64>,
     /// With --dry-run: save exactly what would be done
-    #[arg(long, value_name = "FILE", requires = "dry_run", help_heading = REPAIR)]
+    #[arg(long, value_name = "FILE", help_heading = REPAIR)]
     pub plan_out: Option<PathBuf>,
     /// Do exactly what a plan says that --plan-out saved, or nothing
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["plan_out", "delete_rows", "on_empty", "accept_narrowing", "accept_widening", "remap", "remap_file", "previous_litellm_config", "prune_config_ids", "sites", "owner", "reference", "row"], help_heading = REPAIR)]
+    ///
+    /// What it was planned with may be said again, but nothing else. Servers of a config.yaml are not in it:
+    /// say --litellm-config, --no-config-servers and --keep as before.
+    #[arg(long, value_name = "FILE", help_heading = REPAIR)]
     pub plan: Option<PathBuf>,
+    /// With --plan: carry it out although it was made on another database, or on this one by another name
+    #[arg(long, help_heading = REPAIR)]
+    pub other_database: bool,
 }
 
 /// Whether to write, and what to keep of it.
 #[derive(Debug, Args)]
 pub struct WriteArgs {
     /// Do everything, then roll it back
-    #[arg(long, conflicts_with = "yes", help_heading = REPAIR)]
+    #[arg(long, help_heading = REPAIR)]
     pub dry_run: bool,
     /// Write without asking
     #[arg(long, short, help_heading = REPAIR)]
@@ -560,7 +629,7 @@ pub struct NotifyArgs {
     #[arg(long, env = "MCP_PRUNE_NOTIFY_REDIS", hide_env_values = true, value_name = "URL", help_heading = REPAIR)]
     pub notify_redis: Option<String>,
     /// The namespace of LiteLLM's cache_params, if it has one
-    #[arg(long, value_name = "NAME", requires = "notify_redis", help_heading = REPAIR)]
+    #[arg(long, value_name = "NAME", help_heading = REPAIR)]
     pub notify_namespace: Option<String>,
 }
 
@@ -569,7 +638,9 @@ pub struct NotifyArgs {
 pub struct JournalArgs {
     /// Where to keep the old values, which `undo` puts back [default: a file in
     /// $XDG_STATE_HOME/mcp-prune, else in ~/.local/state/mcp-prune]
-    #[arg(long, value_name = "FILE|DIR", conflicts_with = "no_journal", help_heading = REPAIR)]
+    ///
+    /// A dry run writes none: it only makes sure that this one could be made.
+    #[arg(long, value_name = "FILE|DIR", help_heading = REPAIR)]
     pub journal: Option<PathBuf>,
     /// Keep no old values: what is written cannot be undone
     #[arg(long, help_heading = REPAIR)]
@@ -579,9 +650,9 @@ pub struct JournalArgs {
 /// What to do with lists that would run empty.
 #[derive(Debug, Args)]
 pub struct EmptyArgs {
-    /// What to do with a list that would run empty
-    #[arg(long, value_enum, default_value_t, value_name = "CHOICE", help_heading = REPAIR)]
-    pub on_empty: OnEmpty,
+    /// What to do with a list that would run empty [default: hold]
+    #[arg(long, value_enum, value_name = "CHOICE", help_heading = REPAIR)]
+    pub on_empty: Option<OnEmpty>,
     /// With --on-empty deny: also where the marker may take access away
     #[arg(long, help_heading = REPAIR)]
     pub accept_narrowing: bool,
@@ -611,7 +682,7 @@ pub struct OutputArgs {
     /// Where it goes.
     #[command(flatten)]
     pub file: FileArgs,
-    /// Show at most so many rows of each table; 0 shows all
+    /// Show at most so many rows of each table; 0 shows all. The other formats are always whole
     #[arg(long, value_name = "N", default_value = "200", help_heading = OUTPUT)]
     pub limit: usize,
     /// Print nothing unless something was found (scan), changed (fix, undo), held, or failed

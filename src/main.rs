@@ -1,28 +1,41 @@
 //! Parses, runs, and exits.
 
+use std::borrow::Cow;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use clap::Parser as _;
-use mcp_prune::cli::{Cli, Command};
+use mcp_prune::cli::Command;
+use mcp_prune::cli::option_rules::CommandLine;
 use mcp_prune::commands::run::Run;
 use mcp_prune::commands::{doctor, fix, grants, ids, manual, scan, undo};
 use mcp_prune::exit::{self, Outcome};
 use mcp_prune::failure::{Failure, Kind};
+use mcp_prune::litellm::api_key::without_keys;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let line = match CommandLine::parse(std::env::args_os()) {
+        Ok(line) => line,
         Err(message) => {
             // `--help` and `--version` come as errors too, which go to stdout.
-            let printed = message.print().is_ok();
+            let printed = print(&message).is_ok();
             return match (message.use_stderr(), printed) {
                 (true, _) => exit::code(Outcome::Failed(Kind::Usage), false).into(),
                 (false, _) => ExitCode::SUCCESS,
             };
         }
     };
-    let code = Run::new().of(&cli.command, |run| execute(&cli.command, run));
+    let CommandLine { command, rules } = line;
+    let code = Run::new().of(&command, rules, |run| execute(&command, run));
     code.into()
+}
+
+/// Prints what clap says, and in place of a key that it would repeat `sk-...`.
+fn print(message: &clap::Error) -> io::Result<()> {
+    let plain = message.render().to_string();
+    match without_keys(&plain) {
+        Cow::Borrowed(_) => message.print(),
+        Cow::Owned(shown) => io::stderr().write_all(shown.as_bytes()),
+    }
 }
 
 fn execute(command: &Command, run: &mut Run) -> Result<Outcome, Failure> {

@@ -4,66 +4,43 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context as _;
 
+use super::naming::Naming;
+use super::planning::Planner;
 use crate::cli::{EmptyArgs, FixArgs, OnEmpty, PlaceArgs, RepairArgs, Sites};
+use crate::db::named_owners::{self, Meant};
 use crate::db::read;
-use crate::db::schema::Schema;
+use crate::db::schema::{Database, Schema};
 use crate::db::session::Connection;
 use crate::failure::{Failure, Kind};
-use crate::litellm::server::{Resolution, ServerCatalog};
+use crate::litellm::api_key::may_be_a_key;
+use crate::litellm::finding::{self, Finding};
+use crate::litellm::server::Resolution;
 use crate::litellm::sites::Choice;
 use crate::repair::plan::RowPlan;
 use crate::repair::policy::{self, Policy};
-use crate::repair::selection::Selection;
+use crate::repair::selection::{NamedOwner, Selection};
+use crate::shell::quoted;
 
 impl FixArgs {
     /// What the operator asked for.
-    pub(super) fn policy(&self) -> Result<Policy, Failure> {
-        let delete_rows = self.repair.delete_rows;
-        if delete_rows && !self.places.sites.contains(&Sites::Credentials) {
-            return Err(
-                Failure::new(Kind::Usage, "--delete-rows goes with --sites credentials")
-                    .hint("there alone does a deleted server leave whole rows behind"),
-            );
+    pub(super) fn policy(&self) -> Policy {
+        Policy {
+            on_empty: self.repair.empty.on_empty(),
+            delete_rows: self.repair.delete_rows,
         }
-        Ok(Policy {
-            delete_rows,
-            ..self.repair.empty.policy()?
-        })
     }
 }
 
 impl EmptyArgs {
-    fn policy(&self) -> Result<Policy, Failure> {
-        let usage = |message: &str| Err(Failure::new(Kind::Usage, message));
-        let accept_narrowing = self.accept_narrowing;
-        let on_empty = match self.on_empty {
-            OnEmpty::Deny if self.accept_widening => {
-                return usage("--accept-widening goes with --on-empty clear");
-            }
-            OnEmpty::Hold if self.accept_narrowing || self.accept_widening => {
-                return usage(
-                    "--accept-narrowing goes with --on-empty deny, and --accept-widening with \
-                     --on-empty clear",
-                );
-            }
-            OnEmpty::Clear if self.accept_narrowing => {
-                return usage("--accept-narrowing goes with --on-empty deny");
-            }
-            OnEmpty::Clear if !self.accept_widening => {
-                return Err(Failure::new(
-                    Kind::Usage,
-                    "--on-empty clear lets owners inherit servers or lifts their ceilings",
-                )
-                .hint("scan shows what each would gain; say --accept-widening if that is wanted"));
-            }
+    /// What to do with a column that would run empty. Which options go together is settled before.
+    fn on_empty(&self) -> policy::OnEmpty {
+        match self.on_empty.unwrap_or_default() {
             OnEmpty::Hold => policy::OnEmpty::Hold,
-            OnEmpty::Deny => policy::OnEmpty::Deny { accept_narrowing },
+            OnEmpty::Deny => policy::OnEmpty::Deny {
+                accept_narrowing: self.accept_narrowing,
+            },
             OnEmpty::Clear => policy::OnEmpty::Clear,
-        };
-        Ok(Policy {
-            on_empty,
-            ..Policy::default()
-        })
+        }
     }
 }
 
@@ -84,6 +61,11 @@ impl RepairArgs {
         }
         let mut remaps = BTreeMap::new();
         for (old, new) in pairs {
+            if [&old, &new].into_iter().any(|name| may_be_a_key(name)) {
+                let message = "a line of --remap-file names a key, which is not shown";
+                return Err(Failure::new(Kind::Error, message)
+                    .hint("a server has an id, an alias or a name; keys stay out of such files"));
+            }
             if remaps
                 .insert(old.clone(), new.clone())
                 .is_some_and(|other| other != new)
@@ -126,22 +108,15 @@ impl PlaceArgs {
         &self,
         connection: &mut Connection,
         schema: &Schema,
+        database: &Database,
     ) -> Result<Selection, Failure> {
-        let nothing = |option: &str, what: &str| {
-            Failure::new(
-                Kind::Error,
-                format!("{option} matches nothing: there is no {what}"),
-            )
-            .hint("check how it is spelled; scan without it shows what there is")
-        };
-        if !self.owner.is_empty() && self.sites.contains(&Sites::Credentials) {
-            let message =
-                "--owner does not go with --sites credentials: whose they are is not read";
-            return Err(Failure::new(Kind::Usage, message));
-        }
+        let mut owners = BTreeSet::new();
         for owner in &self.owner {
-            if !read::has_owner(connection, schema, owner.kind, &owner.name).await? {
-                return Err(nothing("--owner", &owner.to_string()));
+            let NamedOwner { kind, name } = owner;
+            match named_owners::named(connection, schema, database, *kind, name).await? {
+                Meant::Nobody => return Err(nothing("--owner", &owner.to_string())),
+                Meant::One(id) => _ = owners.insert((*kind, id)),
+                Meant::Several(ids) => return Err(ambiguous(owner, &ids)),
             }
         }
         for row in &self.row {
@@ -153,39 +128,88 @@ impl PlaceArgs {
             }
         }
         Ok(Selection {
-            owners: self.owner.clone(),
+            owners,
             rows: self.row.iter().cloned().collect(),
         })
     }
 
-    /// The references asked about, to be ticked off.
-    pub(super) fn asked(&self) -> Asked {
+    /// The references asked about, and those that were remapped, to be ticked off.
+    pub(super) fn asked<'a>(&self, remapped: impl Iterator<Item = &'a String>) -> Asked {
         Asked {
             missing: self.reference.clone(),
+            not_remapped: remapped.cloned().collect(),
         }
     }
 }
 
-/// The references that the operator asked about and that were not found yet.
+fn nothing(option: &str, what: &str) -> Failure {
+    Failure::new(
+        Kind::Error,
+        format!("{option} matches nothing: there is no {what}"),
+    )
+    .hint("check how it is spelled; scan without it shows what there is")
+}
+
+/// How many ids or owners an error names.
+const NAMED: usize = 20;
+
+fn ambiguous(owner: &NamedOwner, ids: &[String]) -> Failure {
+    let shown = ids[..ids.len().min(NAMED)].join(", ");
+    let more = if ids.len() > NAMED { " and more" } else { "" };
+    let kind = owner.kind.name();
+    let message = format!("--owner {owner} is ambiguous: it is the name of {shown}{more}");
+    let hint = format!(
+        "name one by its id, as in --owner {}",
+        quoted(&format!("{kind}:{}", ids[0]))
+    );
+    Failure::new(Kind::Error, message).hint(hint)
+}
+
+/// The references that the operator asked about or remapped, and that were not found yet.
+#[derive(Default)]
 pub(super) struct Asked {
     missing: Vec<String>,
+    not_remapped: BTreeSet<String>,
 }
 
 impl Asked {
     /// Ticks off what these rows name.
     pub(super) fn see(&mut self, plans: &[RowPlan]) {
-        let findings = || plans.iter().flat_map(|plan| &plan.audit.findings);
-        let found =
-            |reference: &String| findings().any(|f| f.reference.as_ref() == Some(reference));
-        self.missing.retain(|reference| !found(reference));
+        if self.missing.is_empty() && self.not_remapped.is_empty() {
+            return;
+        }
+        let named = |is_meant: fn(&Finding) -> bool| -> BTreeSet<&String> {
+            let findings = plans.iter().flat_map(|plan| &plan.audit.findings);
+            let findings = findings.filter(|finding| is_meant(finding));
+            findings.filter_map(|f| f.reference.as_ref()).collect()
+        };
+        let found = named(|_| true);
+        self.missing.retain(|reference| !found.contains(reference));
+        // A toolset that is gone may have the same name, and is not remapped.
+        let stale = named(|finding| finding.kind == finding::Kind::Stale);
+        self.not_remapped.retain(|old| !stale.contains(old));
     }
 
     /// Refuses where a reference was not found anywhere.
-    pub(super) fn check(&self, catalog: &ServerCatalog) -> Result<(), Failure> {
+    pub(super) async fn check(
+        &self,
+        connection: &mut Connection,
+        planner: &Planner<'_>,
+        selection: &Selection,
+    ) -> Result<(), Failure> {
+        if let Some(old) = self.not_remapped.first() {
+            let message =
+                format!("--remap {old}=... matches nothing: no row looked at names {old}");
+            return Err(Failure::new(Kind::Error, message).hint(
+                "nothing was written; check how it is spelled, as it is stored, or leave it out if \
+                 it was remapped before",
+            ));
+        }
         let Some(reference) = self.missing.first() else {
             return Ok(());
         };
-        let why = match catalog.resolve(reference) {
+        let resolution = planner.catalog.resolve(reference);
+        let why = match resolution {
             Resolution::Live => "it is a server that is served",
             Resolution::Sentinel => "it is a word that LiteLLM reserves",
             Resolution::Kept => "--keep takes it for live",
@@ -199,7 +223,23 @@ impl Asked {
             | Resolution::Passed => "no row looked at names it",
         };
         let message = format!("--reference {reference} matches nothing: {why}");
-        Err(Failure::new(Kind::Error, message)
-            .hint("check how it is spelled, as it is stored; scan without it shows what there is"))
+        let failure = |message: String| Failure::new(Kind::Error, message);
+        match resolution {
+            Resolution::Live | Resolution::Sentinel | Resolution::Kept => {
+                let naming = Naming::of(connection, planner, selection, reference).await?;
+                Err(failure(format!("{message}, {naming}"))
+                    .hint("there is nothing to repair; --reference takes what scan reports"))
+            }
+            Resolution::Inactive
+            | Resolution::Remapped
+            | Resolution::Stale
+            | Resolution::Unverified
+            | Resolution::MaybeEdited
+            | Resolution::MaybeRenewed
+            | Resolution::OnlyAName
+            | Resolution::Passed => Err(failure(message).hint(
+                "check how it is spelled, as it is stored; scan without it shows what there is",
+            )),
+        }
     }
 }

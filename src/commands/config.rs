@@ -93,6 +93,11 @@ impl ConfigFile {
         })
     }
 
+    /// Returns the file that the operator named.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Returns the servers of the file; `os.environ/` is this process's environment.
     ///
     /// # Errors

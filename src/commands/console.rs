@@ -7,6 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use indicatif::ProgressBar;
 
+use crate::litellm::api_key::without_keys;
+
 /// One for the process, as its stderr is.
 static CONSOLE: Mutex<Console> = Mutex::new(Console {
     quiet: false,
@@ -31,7 +33,10 @@ fn console() -> MutexGuard<'static, Console> {
 }
 
 impl Console {
+    /// Says a line, less any key that somebody took for a name.
     fn say(&mut self, line: &dyn Display) {
+        let line = line.to_string();
+        let line = without_keys(&line);
         // Nobody is left to tell if stderr is gone.
         let _ = match &mut self.held_back {
             Some(text) => writeln!(text, "{line}").map_err(io::Error::other),

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::aftercare::Written;
-use super::asked::places;
+use super::asked::{Asked, places};
 use super::guards::{
     Removed, check_as_shown, check_nothing_left, check_size, refuse_empty_server_table,
 };
@@ -12,26 +12,28 @@ use super::output::{cannot_put_aside, gathering};
 use super::planned::Planned;
 use super::planning::Planner;
 use super::run::Run;
+use super::same_database::refuse_another;
 use super::write_run::{Attempt, Prepared, WriteJob, WriteOptions, WriteReport};
 use super::writing::{begin_verification, carry_out, end_verification, moved};
 use super::{
     Beyond, CHUNK, tell_left_out, warn_of_config_servers, warn_unknown_owners, warn_unset,
 };
 use crate::cli::FixArgs;
-use crate::db::schema::Database;
-use crate::db::session::Open;
+use crate::db::schema::{Database, Schema};
+use crate::db::session::{Connection, Open};
 use crate::db::{detect, holders, read, write};
 use crate::exit::Outcome;
 use crate::failure::{Failure, Kind};
 use crate::litellm::server::ServerCatalog;
 use crate::litellm::sites::Choice;
-use crate::repair::changeset::{self, Change};
+use crate::repair::changeset::{self, Change, PlannedWith};
 use crate::repair::compare;
 use crate::repair::plan::RowPlan;
 use crate::repair::policy::Policy;
+use crate::repair::selection::Selection;
 use crate::report::command_line::CommandLine;
 use crate::report::found::Found;
-use crate::report::{Ending, FollowUp, Report};
+use crate::report::{Ending, FollowUp, Report, Said};
 
 /// Runs `fix`.
 ///
@@ -53,29 +55,24 @@ pub async fn run(args: &FixArgs, run: &mut Run) -> Result<Outcome, Failure> {
         }
     };
     let header = saved.as_ref().map(|saved| &saved.contents.header);
+    let beyond = args.beyond(header)?;
+    let planned_with = args.planned_with(&beyond)?;
     let policy = match header.and_then(|header| Some((header.on_empty?, header.delete_rows))) {
         Some((on_empty, delete_rows)) => Policy {
             delete_rows,
             ..on_empty.into()
         },
-        None => args.policy()?,
+        None => args.policy(),
     };
-    // Opened before anything else, so that nothing is changed that could not be taken back.
+    // Opened before anything else is done, so that nothing is changed that could not be taken back.
     let out = match (&args.repair.plan_out, write.dry_run) {
-        (Some(path), _) => Some(ChangesetFile::plan(path)?),
+        (Some(path), true) => Some(ChangesetFile::plan(path)?),
         (None, true) => None,
-        (None, false) => ChangesetFile::journal(&write.journal, "fix", run)?,
+        (_, false) => ChangesetFile::journal(&write.journal, "fix", run)?,
     };
-    let mut beyond = Beyond::read(&args.servers)?;
-    beyond.remaps = match &saved {
-        Some(saved) => saved.contents.header.remaps.clone(),
-        None => args.repair.remaps()?,
-    };
-    beyond.read_previous(&args.repair.previous)?;
-    if let Some(saved) = &saved {
-        beyond.history = saved.contents.header.id_history.clone();
+    if write.dry_run && write.journal.journal.is_some() {
+        ChangesetFile::rehearse(&write.journal)?;
     }
-    beyond.asked = args.places.references();
     let places = match &saved {
         Some(saved) => saved.contents.places(),
         None => places(&args.places.sites, beyond.knows_configs()),
@@ -85,6 +82,7 @@ pub async fn run(args: &FixArgs, run: &mut Run) -> Result<Outcome, Failure> {
         policy,
         places,
         saved,
+        planned_with,
         beyond,
     };
     options.carry_out(&fix, &args.connection, out, run).await
@@ -97,6 +95,8 @@ struct Fix<'a> {
     places: Choice,
     /// The plan to carry out, with `--plan`.
     saved: Option<SavedChangeset>,
+    /// What a plan keeps of the options, with `--plan-out`.
+    planned_with: Option<PlannedWith>,
     beyond: Beyond,
 }
 
@@ -109,6 +109,16 @@ impl WriteJob for Fix<'_> {
 
     fn places(&self) -> Choice {
         self.places.clone()
+    }
+
+    fn check_database(&self, database: &Database) -> Result<(), Failure> {
+        match &self.saved {
+            Some(plan) if !self.args.repair.other_database => {
+                let made = &plan.contents.header;
+                refuse_another(made.purpose, &made.database, database)
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     fn follow_up(&self, ending: Ending, plan: Option<&Path>) -> FollowUp {
@@ -135,8 +145,8 @@ impl WriteJob for Fix<'_> {
         }
         moved(
             report.conflicts.len(),
-            "the report tells which; say --litellm-config, --no-config-servers and --keep as when \
-             it was planned, plan anew, or look into who changed them",
+            "the report tells which; plan anew, or look into who changed them; config files and \
+             --keep have to be as when it was planned",
         )
     }
 
@@ -176,7 +186,7 @@ impl WriteJob for Fix<'_> {
             write::enter(connection, schema, table).await?;
         }
         let mut verification = begin_verification(connection, schema, database).await?;
-        let selection = self.args.places.selection(connection, schema).await?;
+        let selection = self.selection(connection, schema, database).await?;
         let catalog = self.beyond.catalog(connection, schema).await?;
         warn_unset(&catalog);
         warn_of_config_servers(&catalog);
@@ -217,7 +227,7 @@ impl WriteJob for Fix<'_> {
         };
         let mut written = Written::default();
         let mut removed = Removed::default();
-        let mut asked = self.args.places.asked();
+        let mut asked = self.asked();
         let mut conflicts = Vec::new();
         progress.stage("writing and verifying rows");
         for (table, keys) in locked {
@@ -257,7 +267,7 @@ impl WriteJob for Fix<'_> {
                 .into_iter()
                 .flat_map(|left| left.without_row(&catalog)),
         );
-        asked.check(&catalog)?;
+        asked.check(connection, &judge, &selection).await?;
         check_size(repair, connection, schema, report.summary()).await?;
         end_verification(connection, schema, &verification).await?;
         let now = self.beyond.catalog(connection, schema).await?;
@@ -265,6 +275,9 @@ impl WriteJob for Fix<'_> {
         let report = Report {
             run: run.id().to_owned(),
             database: database.clone(),
+            said: Said {
+                policy: self.policy,
+            },
             release: schema.release(),
             servers: (&catalog).into(),
             ending: Ending::DryRun,
@@ -284,8 +297,30 @@ impl WriteJob for Fix<'_> {
 }
 
 impl Fix<'_> {
+    /// Finds the rows that the operator asked about. A plan names its rows itself.
+    async fn selection(
+        &self,
+        connection: &mut Connection,
+        schema: &Schema,
+        database: &Database,
+    ) -> Result<Selection, Failure> {
+        if self.saved.is_some() {
+            return Ok(Selection::default());
+        }
+        let selection = self.args.places.selection(connection, schema, database);
+        selection.await
+    }
+
+    /// Lists what has to be found in the rows looked at. Whether a plan still fits is another question.
+    fn asked(&self) -> Asked {
+        if self.saved.is_some() {
+            return Asked::default();
+        }
+        self.args.places.asked(self.beyond.remaps.keys())
+    }
+
     fn header(&self, run: &Run, database: &Database, catalog: &ServerCatalog) -> changeset::Header {
-        let purpose = if self.args.repair.plan_out.is_some() {
+        let purpose = if self.args.repair.write.dry_run {
             changeset::Purpose::Plan
         } else {
             changeset::Purpose::Fix
@@ -296,6 +331,7 @@ impl Fix<'_> {
         header.remaps.clone_from(catalog.remaps());
         header.id_history.clone_from(catalog.history());
         header.servers = Some(catalog.digest());
+        header.planned_with.clone_from(&self.planned_with);
         header
     }
 }

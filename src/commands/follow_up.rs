@@ -123,12 +123,16 @@ impl UndoArgs {
             connection,
             write,
             skip_changed: _,
+            other_database,
             output: _,
         } = self;
         let mut command = CommandLine::new("undo");
         command.path(from);
         connection.repeat(&mut command);
         write.repeat(&mut command);
+        if *other_database {
+            command.flag("--other-database");
+        }
         if skips_changed {
             command.flag("--skip-changed");
         }
@@ -276,7 +280,7 @@ impl PlaceArgs {
             command.option("--sites", sites.join(","));
         }
         for owner in owner {
-            command.option("--owner", format!("{}:{}", owner.kind.name(), owner.name));
+            command.option("--owner", owner.argument());
         }
         for reference in reference {
             command.option("--reference", reference);
@@ -308,7 +312,11 @@ impl RepairArgs {
             max_percent,
             plan_out: _,
             plan,
+            other_database,
         } = self;
+        if *other_database {
+            command.flag("--other-database");
+        }
         if !is_planned {
             if let Some(plan) = plan {
                 command.option("--plan", plan);
@@ -346,9 +354,9 @@ impl EmptyArgs {
             accept_widening,
         } = self;
         match on_empty {
-            OnEmpty::Hold => {}
-            OnEmpty::Deny => command.option("--on-empty", "deny"),
-            OnEmpty::Clear => command.option("--on-empty", "clear"),
+            None | Some(OnEmpty::Hold) => {}
+            Some(OnEmpty::Deny) => command.option("--on-empty", "deny"),
+            Some(OnEmpty::Clear) => command.option("--on-empty", "clear"),
         }
         if *accept_narrowing {
             command.flag("--accept-narrowing");

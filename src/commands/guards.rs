@@ -39,7 +39,7 @@ pub(super) async fn check_size(
             Kind::Refused,
             format!("{rows} rows would change, more than --max-rows {most}"),
         )
-        .hint("look at them with --dry-run; raise --max-rows if that is right"));
+        .hint("scan shows them; raise --max-rows if that is right"));
     }
     let Some(most) = repair.max_percent.filter(|_| rows > 0) else {
         return Ok(());
@@ -55,7 +55,7 @@ pub(super) async fn check_size(
                  than --max-percent {most}"
             ),
         )
-        .hint("look at them with --dry-run; raise --max-percent if that is right"));
+        .hint("scan shows them; raise --max-percent if that is right"));
     }
     Ok(())
 }

@@ -10,23 +10,16 @@ use jiff::{Timestamp, Unit};
 
 use super::atomic_file::folder_of;
 use super::run::Run;
+use super::same_database::identity;
 use crate::cli::JournalArgs;
 use crate::db::schema::Database;
 use crate::failure::{Failure, Kind};
-use crate::repair::changeset::{
-    Change, Contents, Damage, Decoder, Encoder, Header, Identity, Purpose,
-};
+use crate::repair::changeset::{Change, Contents, Damage, Decoder, Encoder, Header, Purpose};
 
 impl Run {
     /// The first line of a changeset of this run.
     pub(super) fn header(&self, purpose: Purpose, database: &Database) -> Header {
-        let identity = Identity {
-            host: database.host.clone(),
-            port: database.port,
-            name: database.name.clone(),
-            schema: database.schema.clone(),
-        };
-        Header::new(purpose, self.id().to_owned(), now(), identity)
+        Header::new(purpose, self.id().to_owned(), now(), identity(database))
     }
 }
 
@@ -181,7 +174,7 @@ impl ChangesetFile {
 
     fn failed(&self, error: std::io::Error) -> Failure {
         cannot("write", &self.path, error)
-            .hint("nothing was written to the database; make room, or say --journal FILE")
+            .hint("nothing was written to the database; make room, or name a file elsewhere")
     }
 }
 

@@ -17,12 +17,15 @@ mod journal;
 mod look;
 pub mod manual;
 mod metrics;
+mod naming;
 mod output;
 mod planned;
 mod planning;
 mod progress;
+mod repeated_options;
 mod retry;
 pub mod run;
+mod same_database;
 pub mod scan;
 mod shown_url;
 pub mod undo;
@@ -149,6 +152,12 @@ impl Beyond {
     /// Whether the operator told of every config, or that there is none.
     pub(crate) fn knows_configs(&self) -> bool {
         self.configs.is_some()
+    }
+
+    /// Returns the config files that the operator named.
+    fn config_paths(&self) -> Vec<&Path> {
+        let configs = self.configs.iter().flatten();
+        configs.map(ConfigFile::path).collect()
     }
 
     /// The servers of all configs, after the number of files; `None` where nothing was said of them.

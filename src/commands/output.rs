@@ -11,6 +11,7 @@ use super::run::Run;
 use super::shown_url::ShownUrl;
 use crate::cli::{Format, OutputArgs};
 use crate::failure::{Failure, Kind};
+use crate::repair::selection::NamedOwner;
 use crate::report::Render;
 use crate::report::found::Found;
 use crate::report::ndjson;
@@ -210,20 +211,34 @@ fn command_line() -> String {
     let mut words = vec!["mcp-prune".to_owned()];
     let mut arguments = std::env::args_os().skip(1);
     while let Some(argument) = arguments.next() {
-        let option = argument.to_str().unwrap_or_default();
-        if let Some((option, url)) = option.split_once('=')
-            && WITH_URL.contains(&option)
+        let text = argument.to_string_lossy();
+        if let Some((option, value)) = text.split_once('=')
+            && let Some(shown) = without_secret(option, value)
         {
-            words.push(quoted(format!("{option}={}", without_password(url))));
-        } else if WITH_URL.contains(&option) {
-            let url = arguments.next().unwrap_or_default();
-            words.push(option.to_owned());
-            words.push(quoted(without_password(&url.to_string_lossy())));
+            words.push(quoted(format!("{option}={shown}")));
+        } else if without_secret(&text, "").is_some() {
+            let value = arguments.next().unwrap_or_default();
+            let shown = without_secret(&text, &value.to_string_lossy());
+            words.push(text.into_owned());
+            words.push(quoted(shown.unwrap_or_default()));
         } else {
             words.push(quoted(&argument));
         }
     }
     words.join(" ")
+}
+
+/// Returns the value of an option that may hold a secret as it may be shown, meaning the same; `None` of any
+/// other option.
+fn without_secret(option: &str, value: &str) -> Option<String> {
+    if WITH_URL.contains(&option) {
+        Some(without_password(value))
+    } else if option == "--owner" {
+        let owner = value.parse::<NamedOwner>();
+        Some(owner.map_or_else(|_| value.to_owned(), |owner| owner.argument()))
+    } else {
+        None
+    }
 }
 
 /// A URL without its password; `...` where it cannot be told what of it is one.

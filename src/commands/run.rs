@@ -1,6 +1,6 @@
 //! One run of a command: its name, and how it ends.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::atomic_file::name_of;
 use super::metrics::MetricsFile;
@@ -79,9 +79,13 @@ impl Run {
     }
 
     /// Runs `work` and sees to it that the operator learns how it ended; returns the exit code.
+    ///
+    /// A command line that breaks one of the `rules` between options is told, and no file is touched:
+    /// not even the name of one may be what it should.
     pub fn of(
         mut self,
         command: &Command,
+        rules: Result<(), Failure>,
         work: impl FnOnce(&mut Self) -> Result<Outcome, Failure>,
     ) -> u8 {
         let output = command.output();
@@ -90,7 +94,7 @@ impl Run {
             console::hold_back();
         }
         self.exit_zero = command.exit_zero();
-        let meant = one_file_each(command);
+        let meant = rules.and_then(|()| one_file_each(command));
         let metrics = output.and_then(|output| output.metrics_file.as_deref());
         let metrics = metrics
             .filter(|_| meant.is_ok())
@@ -201,18 +205,25 @@ impl Run {
     }
 }
 
-/// Refuses two options with one file: what is written last would take the place of the other, and that may
-/// be the old values.
+/// Refuses two options with one file, unless both only read it: what is written last would take the place
+/// of the other, and that may be the old values.
 fn one_file_each(command: &Command) -> Result<(), Failure> {
     let mut names: Vec<(&str, PathBuf)> = Vec::new();
-    for (option, path) in command.files() {
+    let same = |names: &[(&str, PathBuf)], option: &str, path: &Path| {
         let name = name_of(path);
-        if let Some((other, _)) = names.iter().find(|(_, taken)| *taken == name) {
-            let message = format!("{other} and {option} are the same file, {}", path.display());
-            return Err(Failure::new(failure::Kind::Usage, message)
-                .hint("nothing was done; give each a file of its own"));
+        let (other, _) = names.iter().find(|(_, taken)| *taken == name)?;
+        let message = format!("{other} and {option} are the same file, {}", path.display());
+        let hint = "nothing was done; give each a file of its own";
+        Some(Failure::new(failure::Kind::Usage, message).hint(hint))
+    };
+    for (option, path) in command.files() {
+        if let Some(failure) = same(&names, option, path) {
+            return Err(failure);
         }
-        names.push((option, name));
+        names.push((option, name_of(path)));
     }
-    Ok(())
+    let read = command.files_read();
+    let mut both = read.into_iter();
+    both.find_map(|(option, path)| same(&names, option, path))
+        .map_or(Ok(()), Err)
 }

@@ -18,7 +18,7 @@ use crate::db::{detect, holders, read};
 use crate::exit::Outcome;
 use crate::failure::Failure;
 use crate::repair::policy::Policy;
-use crate::report::{Ending, Report};
+use crate::report::{Ending, Report, Said};
 
 /// Runs `scan`.
 ///
@@ -59,7 +59,8 @@ async fn look(
     let (connection, schema) = open.parts();
     warn_unknown_owners(schema);
     tell_left_out(schema);
-    let selection = args.places.selection(connection, schema).await?;
+    let selection = args.places.selection(connection, schema, &database);
+    let selection = selection.await?;
     let catalog = beyond.catalog(connection, schema).await?;
     warn_unset(&catalog);
     warn_of_config_servers(&catalog);
@@ -75,7 +76,7 @@ async fn look(
         notes: args.notes,
     };
     let mut report = gathering(&args.output);
-    let mut asked = args.places.asked();
+    let mut asked = args.places.asked(std::iter::empty());
     progress.stage("reading rows");
     for (table, mut keys) in found {
         keys.retain(|key| selection.takes_key(key));
@@ -89,7 +90,7 @@ async fn look(
             progress.rows(chunk.len());
         }
     }
-    asked.check(&catalog)?;
+    asked.check(connection, &planner, &selection).await?;
     let release = schema.release();
     open.rollback().await?;
     Ok(Report {
@@ -102,6 +103,7 @@ async fn look(
         conflicts: Vec::new(),
         follow_up: args.follow_up(),
         notified: false,
+        said: Said::default(),
         journal: None,
         plan: None,
     })

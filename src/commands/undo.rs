@@ -6,6 +6,7 @@ use std::path::Path;
 use super::aftercare::Written;
 use super::journal::{ChangesetFile, SavedChangeset};
 use super::run::Run;
+use super::same_database::refuse_another;
 use super::write_run::{Attempt, Prepared, WriteJob, WriteOptions, WriteReport};
 use super::writing::{begin_verification, end_verification, moved, write_rows};
 use super::{CHUNK, warn};
@@ -17,7 +18,7 @@ use crate::exit::Outcome;
 use crate::failure::{Failure, Kind};
 use crate::litellm::row::Row;
 use crate::litellm::sites::{Choice, SiteTable, TABLES};
-use crate::repair::changeset::{self, Change, Identity};
+use crate::repair::changeset::{self, Change};
 use crate::repair::compare;
 use crate::report::command_line::CommandLine;
 use crate::report::{Ending, FollowUp, Undone};
@@ -35,22 +36,15 @@ pub async fn run(args: &UndoArgs, run: &mut Run) -> Result<Outcome, Failure> {
         "undo takes the journal that fix or undo has kept; a plan is for fix --plan",
     )?;
     let out = if args.write.dry_run {
+        if args.write.journal.journal.is_some() {
+            ChangesetFile::rehearse(&args.write.journal)?;
+        }
         None
     } else {
         ChangesetFile::journal(&args.write.journal, "undo", run)?
     };
     let undo = Undo { args, saved };
     options.carry_out(&undo, &args.connection, out, run).await
-}
-
-/// A journal may be of a copy, or of a database that moved; which rows fit is then what decides.
-fn warn_of_another(written: &Identity, database: &Database) {
-    if written.name != database.name || written.schema != database.schema {
-        warn(format_args!(
-            "the journal is of database \"{}\", schema \"{}\"",
-            written.name, written.schema
-        ));
-    }
 }
 
 /// An undo: what a journal says was taken away is put back.
@@ -68,6 +62,14 @@ impl WriteJob for Undo<'_> {
 
     fn places(&self) -> Choice {
         self.saved.contents.places()
+    }
+
+    fn check_database(&self, database: &Database) -> Result<(), Failure> {
+        if self.args.other_database {
+            return Ok(());
+        }
+        let made = &self.saved.contents.header;
+        refuse_another(made.purpose, &made.database, database)
     }
 
     fn follow_up(&self, ending: Ending, _: Option<&Path>) -> FollowUp {
@@ -119,7 +121,6 @@ impl WriteJob for Undo<'_> {
             keeps: _,
             tells,
         } = attempt;
-        warn_of_another(&self.saved.contents.header.database, database);
         if let Some(out) = out.as_deref_mut() {
             out.begin(run.header(changeset::Purpose::Undo, database))?;
         }

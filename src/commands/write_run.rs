@@ -39,6 +39,9 @@ pub(super) trait WriteJob {
     /// Returns where it works.
     fn places(&self) -> Choice;
 
+    /// Refuses a database that it is not meant for.
+    fn check_database(&self, database: &Database) -> Result<(), Failure>;
+
     /// Does everything up to the decision: locks, plans, writes and checks.
     async fn prepare(
         &self,
@@ -160,6 +163,7 @@ impl<'a> WriteOptions<'a> {
         };
         let open = connection.open(write_run.options.write.lock_timeout, write_run.run);
         let mut session = write_run.interrupt.guard(open).await?;
+        job.check_database(session.database())?;
         // After a failure of the work the connection is dropped: its server may answer no more.
         let ended = Box::pin(write_run.drive(job, &mut session, &mut out)).await?;
         session.close().await;

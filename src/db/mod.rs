@@ -15,6 +15,7 @@ mod encoding;
 pub mod holders;
 pub mod lock_holders;
 pub mod log_exposure;
+pub mod named_owners;
 #[cfg(debug_assertions)]
 mod qualified;
 pub mod read;

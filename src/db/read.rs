@@ -5,11 +5,10 @@ use sqlx::{Connection as _, PgConnection};
 
 use super::decode::{self, TableColumn};
 use super::encoding::storable;
-use super::holders::{self, Owners};
+use super::holders::Owners;
 use super::schema::Schema;
 use super::sql::{failed, ident, is_lock_not_available, relation};
 use crate::failure::Failure;
-use crate::litellm::owners::OwnerKind;
 use crate::litellm::row::{Cell, Row, Value};
 use crate::litellm::sites::{Shape, Site, SiteTable};
 
@@ -33,32 +32,6 @@ pub(super) fn texts_or_none(schema: &Schema, table: &str, column: &str) -> Strin
 }
 
 const HAS: &str = "SELECT EXISTS (SELECT FROM {table} AS t WHERE {matches})";
-
-/// Tells whether there is an owner of that kind with that id or name.
-///
-/// # Errors
-///
-/// What the server said.
-pub async fn has_owner(
-    connection: &mut PgConnection,
-    schema: &Schema,
-    kind: OwnerKind,
-    name: &str,
-) -> Result<bool, Failure> {
-    for owner in schema.owner_tables().filter(|owner| owner.kind == kind) {
-        let mut columns = vec![format!("t.{}", ident(owner.id))];
-        if owner.id_is_secret {
-            columns.push(holders::PREFIX.replace("o.id", &columns[0]));
-        }
-        if schema.has(owner.table, owner.name) {
-            columns.push(format!("t.{}", ident(owner.name)));
-        }
-        if has(connection, schema, owner.table, &columns, name).await? {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
 
 /// Tells whether a table looked at has a row of that primary key.
 ///

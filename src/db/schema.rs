@@ -455,6 +455,26 @@ impl Schema {
         column.is_some_and(|column| column.privileges.contains(&Privilege::Select))
     }
 
+    /// Refuses where this role may not read a column that only what was asked for takes.
+    pub(super) fn check_may_read(
+        &self,
+        database: &Database,
+        table: &'static str,
+        column: &str,
+    ) -> Result<(), Failure> {
+        if self.may_read(table, column) {
+            return Ok(());
+        }
+        let role = &database.user;
+        let columns = [ident(column)];
+        let grant = grant(Privilege::Select, &columns, database, table, role);
+        let message = format!("role \"{role}\" lacks SELECT on \"{column}\" of table \"{table}\"");
+        Err(Failure::new(Kind::Access, message).hint(format!(
+            "name it by its id, or have the table's owner run: {}",
+            grant.sql
+        )))
+    }
+
     /// Whether the table is here and has the column.
     pub(super) fn has(&self, table: &str, column: &str) -> bool {
         self.column(table, column).is_some()

@@ -3,6 +3,7 @@
 //! Paths in comments are below `litellm/proxy/` of the LiteLLM release named.
 
 pub mod access;
+pub mod api_key;
 pub mod caches;
 pub mod config;
 pub mod emptied;

@@ -165,6 +165,8 @@ pub struct ServerCatalog {
     toolsets: BTreeSet<String>,
     /// The references that the operator asked about; all where `None`.
     asked: Option<BTreeSet<String>>,
+    /// What is looked for, whatever it resolves to.
+    sought: Option<String>,
     /// Every server that a proxy serves.
     registry: Vec<Registered>,
     kept: BTreeSet<String>,
@@ -250,6 +252,7 @@ impl ServerCatalog {
             ids,
             toolsets: BTreeSet::new(),
             asked: None,
+            sought: None,
             registry: rows
                 .map(Registered::from)
                 .chain(configured.clone().map(Registered::from))
@@ -306,6 +309,13 @@ impl ServerCatalog {
             asked: Some(references),
             ..self
         }
+    }
+
+    /// Has detection find the rows that name `reference` too, whatever it resolves to.
+    #[must_use]
+    pub fn seeking(mut self, reference: &str) -> Self {
+        self.sought = Some(reference.to_owned());
+        self
     }
 
     /// Adds what the operator says that deleted servers are by now.
@@ -528,6 +538,9 @@ impl ServerCatalog {
                 all.extend(live(&self.ids).into_iter().chain(words()));
             }
             Names::Toolsets => all.extend(self.toolsets.iter().cloned()),
+        }
+        if let Some(sought) = &self.sought {
+            all.remove(sought);
         }
         all.into_iter().collect()
     }

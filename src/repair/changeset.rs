@@ -114,6 +114,84 @@ pub struct Identity {
     pub schema: String,
 }
 
+impl Identity {
+    /// Whether `other` has the same name, as far as names tell. The names of this machine are one.
+    #[must_use]
+    pub fn may_be(&self, other: &Self) -> bool {
+        let is_this_machine = |host: &str| ["localhost", "127.0.0.1", "::1"].contains(&host);
+        let [here, there] = [&self.host, &other.host].map(|host| host.to_ascii_lowercase());
+        let same_host = here == there || is_this_machine(&here) && is_this_machine(&there);
+        same_host
+            && self.port == other.port
+            && self.name == other.name
+            && self.schema == other.schema
+    }
+}
+
+/// "database "litellm" at db:5432, schema "public"". An embedded server has no port.
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            host,
+            port,
+            name,
+            schema,
+        } = self;
+        write!(f, "database \"{name}\" at {host}")?;
+        if *port != 0 {
+            write!(f, ":{port}")?;
+        }
+        write!(f, ", schema \"{schema}\"")
+    }
+}
+
+/// The options that a plan was made with and that its other fields do not tell.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PlannedWith {
+    /// The groups of places named.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub sites: BTreeSet<String>,
+    /// The owners, as `--owner` takes them; of a key never the key.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub owners: BTreeSet<String>,
+    /// The references asked about.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub references: BTreeSet<String>,
+    /// The rows asked about, by primary key.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub rows: BTreeSet<String>,
+    /// The config files with the servers of then.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub configs: Vec<ConfigName>,
+    /// The config files from before an edit.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub previous_configs: Vec<ConfigName>,
+    /// Whether it was said that no config names MCP servers.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub no_config_servers: bool,
+}
+
+/// A config file as it was when it was read.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ConfigName {
+    /// The file, as the operator named it.
+    pub file: String,
+    /// The SHA-256 of what it held, in hexadecimal digits.
+    pub sha256: String,
+}
+
+impl ConfigName {
+    /// Whether `files` hold the same as `others`, wherever they are.
+    #[must_use]
+    pub fn are_same(files: &[Self], others: &[Self]) -> bool {
+        let contents = |files: &[Self]| -> BTreeSet<String> {
+            files.iter().map(|file| file.sha256.clone()).collect()
+        };
+        contents(files) == contents(others)
+    }
+}
+
 /// The first line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
@@ -144,6 +222,9 @@ pub struct Header {
     /// The digest of the servers that references were resolved against; `None` in an undo.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub servers: Option<String>,
+    /// The options that a plan was made with; `None` in a journal, and in a plan of an older version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub planned_with: Option<PlannedWith>,
 }
 
 /// A [`Policy`] as a changeset keeps it.
@@ -158,6 +239,18 @@ pub enum Choice {
     DenyNarrowing,
     /// Empty them.
     Clear,
+}
+
+/// The options that choose it.
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Hold => "--on-empty hold",
+            Self::Deny => "--on-empty deny",
+            Self::DenyNarrowing => "--on-empty deny --accept-narrowing",
+            Self::Clear => "--on-empty clear --accept-widening",
+        })
+    }
 }
 
 impl From<Policy> for Choice {
@@ -207,6 +300,7 @@ impl Header {
             id_history: IdHistory::default(),
             remaps: BTreeMap::new(),
             servers: None,
+            planned_with: None,
         }
     }
 }
@@ -214,7 +308,7 @@ impl Header {
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 enum Line {
-    Changeset(Header),
+    Changeset(Box<Header>),
     Row(RowLine),
     End { rows: u64 },
     Committed { time: String },
@@ -336,7 +430,7 @@ impl Encoder {
     #[must_use]
     pub fn header(&mut self, header: Header) -> String {
         self.is_plan = header.purpose == Purpose::Plan;
-        self.line(&Line::Changeset(header))
+        self.line(&Line::Changeset(Box::new(header)))
     }
 
     /// Whether it is a plan that is being written.
@@ -440,7 +534,7 @@ impl Decoder {
             .map_err(|error| damage(format!("this mcp-prune cannot read it: {error}")))?;
         let change = match line {
             Line::Changeset(header) if self.line == 1 && header.format == FORMAT => {
-                self.header = Some(header);
+                self.header = Some(*header);
                 None
             }
             Line::Changeset(header) if self.line == 1 => {
@@ -606,6 +700,52 @@ mod tests {
         };
         assert_eq!(contents, expected);
         assert!(!read(&lines[..4]).unwrap().1.committed);
+    }
+
+    #[test]
+    fn a_database_is_known_by_its_names() {
+        let database = header().database;
+        let with = |edit: fn(&mut Identity)| {
+            let mut other = database.clone();
+            edit(&mut other);
+            database.may_be(&other) && other.may_be(&database)
+        };
+        assert!(with(|_| ()));
+        assert!(with(|other| other.host = "DB".to_owned()));
+        assert!(!with(|other| other.host = "db2".to_owned()));
+        assert!(!with(|other| other.port = 5433));
+        assert!(!with(|other| other.name = "Litellm".to_owned()));
+        assert!(!with(|other| other.schema = "other".to_owned()));
+        let local = |host: &str| Identity {
+            host: host.to_owned(),
+            ..database.clone()
+        };
+        assert!(local("localhost").may_be(&local("127.0.0.1")));
+        assert!(!local("localhost").may_be(&database));
+    }
+
+    #[test]
+    fn what_a_plan_was_made_with_is_read_and_may_be_missing() {
+        let mut encoder = Encoder::default();
+        let planned_with = PlannedWith {
+            owners: BTreeSet::from(["key:784395b4".to_owned()]),
+            configs: vec![ConfigName {
+                file: "config.yaml".to_owned(),
+                sha256: "00".to_owned(),
+            }],
+            no_config_servers: true,
+            ..PlannedWith::default()
+        };
+        let header = Header {
+            purpose: Purpose::Plan,
+            planned_with: Some(planned_with),
+            ..header()
+        };
+        let lines = [encoder.header(header.clone()), encoder.end()];
+        assert_eq!(read(&lines).unwrap().1.header, header);
+        let older = written_for(Purpose::Plan, &two());
+        assert!(!older[0].contains("planned_with"));
+        assert_eq!(read(&older[..4]).unwrap().1.header.planned_with, None);
     }
 
     #[test]

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
-use crate::litellm::owners::{OWNER_TABLES, Owner, OwnerKind};
+use crate::litellm::api_key;
+use crate::litellm::owners::{OWNER_TABLES, OwnerKind};
 use crate::litellm::row::Row;
 
 /// An owner as the operator names it.
@@ -12,11 +13,12 @@ use crate::litellm::row::Row;
 pub struct NamedOwner {
     /// What it is.
     pub kind: OwnerKind,
-    /// Its id or its name; of a key, the whole token hash or the part of it that reports show.
+    /// Its id or its name; of a key, the whole token hash or the part of it that reports show. Never a key
+    /// itself.
     pub name: String,
 }
 
-/// `KIND:NAME` or `KIND:ID`.
+/// `KIND:NAME` or `KIND:ID`. A key in the place of its name is hashed.
 impl FromStr for NamedOwner {
     type Err = String;
 
@@ -24,7 +26,11 @@ impl FromStr for NamedOwner {
         let kinds = || OWNER_TABLES.iter().map(|table| table.kind);
         let named = text.split_once(':').and_then(|(kind, name)| {
             let kind = kinds().find(|known| known.name() == kind)?;
-            let name = name.to_owned();
+            let name = if kind == OwnerKind::Key && api_key::may_be_a_key(name) {
+                api_key::hash(name)
+            } else {
+                name.to_owned()
+            };
             (!name.is_empty()).then_some(Self { kind, name })
         });
         named.ok_or_else(|| {
@@ -40,25 +46,32 @@ impl FromStr for NamedOwner {
 /// "team platform".
 impl fmt::Display for NamedOwner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.kind.name().replace('_', " "), self.name)
+        write!(f, "{} {}", self.kind.name().replace('_', " "), self.shown())
     }
 }
 
 impl NamedOwner {
-    fn is(&self, owner: &Owner) -> bool {
-        let is_hash = owner.kind == OwnerKind::Key && self.name.len() == 64;
-        owner.kind == self.kind
-            && (owner.id == self.name
-                || owner.name.as_ref() == Some(&self.name)
-                || is_hash && self.name.starts_with(&owner.id))
+    /// Returns the value of `--owner` that names it, and that may be shown: `key:784395b4`.
+    #[must_use]
+    pub fn argument(&self) -> String {
+        format!("{}:{}", self.kind.name(), self.shown())
+    }
+
+    /// Its name; of a hash, as LiteLLM takes it for the key itself in places, the part that reports show.
+    fn shown(&self) -> &str {
+        let is_hash = self.kind == OwnerKind::Key
+            && self.name.len() == 64
+            && self.name.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if is_hash { &self.name[..8] } else { &self.name }
     }
 }
 
 /// Which rows a command is limited to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selection {
-    /// Rows of these owners; of anybody where empty.
-    pub owners: Vec<NamedOwner>,
+    /// Rows of these owners, by kind and id as [`crate::litellm::owners::Owner`] has it; of anybody where
+    /// empty.
+    pub owners: BTreeSet<(OwnerKind, String)>,
     /// Rows of these primary keys; any where empty.
     pub rows: BTreeSet<String>,
 }
@@ -67,8 +80,10 @@ impl Selection {
     /// Whether the command is about `row`.
     #[must_use]
     pub fn takes(&self, row: &Row) -> bool {
-        let is_meant = |owner| self.owners.iter().any(|named| named.is(owner));
-        self.takes_key(&row.key) && (self.owners.is_empty() || row.owners.iter().any(is_meant))
+        let mut owners = row.owners.iter();
+        let mut is_meant =
+            || owners.any(|owner| self.owners.contains(&(owner.kind, owner.id.clone())));
+        self.takes_key(&row.key) && (self.owners.is_empty() || is_meant())
     }
 
     /// Whether the command may be about the row of this primary key.
@@ -81,16 +96,18 @@ impl Selection {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::litellm::owners::Parents;
+    use crate::litellm::owners::{Owner, Parents};
 
-    fn row(key: &str, kind: OwnerKind, id: &str, name: Option<&str>) -> Row {
+    const HASH: &str = "88dc28d0f030c55ed4ab77ed8faf098196cb1c05df778539800c9f1243fe6b4b";
+
+    fn row(key: &str, kind: OwnerKind, id: &str) -> Row {
         Row {
             key: key.to_owned(),
             cells: Vec::new(),
             owners: vec![Owner {
                 kind,
                 id: id.to_owned(),
-                name: name.map(str::to_owned),
+                name: None,
                 parents: Parents::default(),
                 has_access_groups: false,
             }],
@@ -99,21 +116,18 @@ mod tests {
 
     #[test]
     fn an_owner_is_named_by_kind_and_id_or_name() {
-        let hash = format!("ab12cd34{}", "0".repeat(56));
-        let key = row("p", OwnerKind::Key, "ab12cd34", Some("ci"));
-        for (text, expected) in [
-            ("key:ci", true),
-            ("key:ab12cd34", true),
-            (&format!("key:{hash}"), true),
-            ("key:ab12", false),
-            ("team:ci", false),
+        for (text, name, shown) in [
+            ("key:ci", "ci", "key ci"),
+            ("key:88dc28d0", "88dc28d0", "key 88dc28d0"),
+            (&format!("key:{HASH}"), HASH, "key 88dc28d0"),
+            ("key:sk-1234", HASH, "key 88dc28d0"),
+            ("key:sk-...1234", "sk-...1234", "key sk-...1234"),
+            ("end_user:a:b", "a:b", "end user a:b"),
         ] {
-            let owners = vec![text.parse().unwrap()];
-            let selection = Selection {
-                owners,
-                ..Selection::default()
-            };
-            assert_eq!(selection.takes(&key), expected, "{text}");
+            let owner: NamedOwner = text.parse().unwrap();
+            assert_eq!((owner.name.as_str(), &*owner.to_string()), (name, shown));
+            let again: NamedOwner = owner.argument().parse().unwrap();
+            assert_eq!(again.to_string(), shown, "what is shown names it too");
         }
         for bad in ["ci", "keys:ci", "key:", ""] {
             assert!(bad.parse::<NamedOwner>().is_err(), "{bad}");
@@ -121,8 +135,20 @@ mod tests {
     }
 
     #[test]
+    fn a_row_is_taken_if_one_of_its_owners_is_meant() {
+        let owners = BTreeSet::from([(OwnerKind::Key, "88dc28d0".to_owned())]);
+        let selection = Selection {
+            owners,
+            ..Selection::default()
+        };
+        assert!(selection.takes(&row("p", OwnerKind::Key, "88dc28d0")));
+        assert!(!selection.takes(&row("p", OwnerKind::Key, "88dc28d1")));
+        assert!(!selection.takes(&row("p", OwnerKind::Team, "88dc28d0")));
+    }
+
+    #[test]
     fn without_filters_every_row_is_taken() {
-        let team = row("p", OwnerKind::Team, "t", None);
+        let team = row("p", OwnerKind::Team, "t");
         assert!(Selection::default().takes(&team));
         let rows = BTreeSet::from(["q".to_owned()]);
         let selection = Selection {

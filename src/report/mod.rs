@@ -29,6 +29,7 @@ use crate::litellm::server::{ConfigServers, ServerCatalog};
 use crate::repair::changeset::Change;
 use crate::repair::compare::Conflict;
 use crate::repair::plan::{Edit, Held, Reason, RowPlan};
+use crate::repair::policy::Policy;
 
 /// How a command ended, and so how its report reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -337,6 +338,13 @@ impl From<&ServerCatalog> for ServerCounts {
     }
 }
 
+/// What the command line said already, so that no hint proposes it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Said {
+    /// How the repair is to be done.
+    pub policy: Policy,
+}
+
 /// Everything a command found and did.
 #[derive(Debug)]
 pub struct Report {
@@ -354,6 +362,8 @@ pub struct Report {
     pub found: Found,
     /// Where a saved plan no longer holds.
     pub conflicts: Vec<Conflict>,
+    /// What the command line said.
+    pub said: Said,
     /// The commands that may come next.
     pub follow_up: FollowUp,
     /// Whether the proxies' Redis was given, so that they were told what was written.

@@ -11,11 +11,13 @@ use crate::litellm::caches::{ACCESS_GROUPS_FOR, ROWS_FOR};
 use crate::litellm::emptied::{Effect, Inherited};
 use crate::litellm::finding::{Audit, Finding, Kind};
 use crate::litellm::owners::OwnerKind;
+use crate::litellm::release::Release;
 use crate::litellm::row::Value;
 use crate::litellm::sites::{self, Group, SiteTable};
 use crate::notify;
 use crate::repair::compare::Conflict;
-use crate::repair::plan::{Edit, Reason, RowPlan};
+use crate::repair::plan::{Edit, Held, Reason, RowPlan};
+use crate::repair::policy::OnEmpty;
 
 /// Writes `report` for a person to read.
 ///
@@ -203,14 +205,16 @@ pub fn write_ids(ids: &ConfigIds, look: Look, out: &mut impl Write) -> io::Resul
 
 /// What is left to do once everything is committed; `notified` where the proxies' Redis was given.
 fn after_care(notified: bool) -> String {
-    let or_notify = if notified || !notify::IS_BUILT_IN {
-        ""
+    let quicker = if notified {
+        "restart those that were not told"
+    } else if notify::IS_BUILT_IN {
+        "restart them, or say --notify-redis,"
     } else {
-        ", or say --notify-redis,"
+        "restart them"
     };
     format!(
         "Running proxies may serve the old rows for {ROWS_FOR} seconds (unified access groups for \
-         {ACCESS_GROUPS_FOR}): restart them{or_notify} to be quicker."
+         {ACCESS_GROUPS_FOR}): {quicker} to be quicker."
     )
 }
 
@@ -512,20 +516,37 @@ fn held(report: &Report) -> Vec<String> {
         let held = count(references, "reference");
         (references > 0).then(|| format!("{held} in {}", count(rows, "row")))
     };
+    let policy = report.said.policy;
     if let Some(held) = held(|reason| reason == Reason::LastGrant) {
-        lines.push(format!(
+        let mut line = format!(
             "Held: {held}. To LiteLLM an empty list means \"inherit\" or \"no ceiling\", so removing the \
-             last entry would widen access; left as it is, it denies as before. --on-empty deny \
-             pins permission rows shut where that is proven to change nothing."
-        ));
+             last entry would widen access; left as it is, it denies as before."
+        );
+        if policy.on_empty == OnEmpty::Hold {
+            line.push_str(
+                " --on-empty deny pins permission rows shut where that is proven to change nothing.",
+            );
+        }
+        lines.push(line);
     }
     if let Some(held) = held(|reason| matches!(reason, Reason::Marker(_))) {
-        lines.push(format!(
+        let mut line = format!(
             "Held: {held}. no-mcp-servers in their place may change what somebody reaches, for the \
-             reason shown; left as they are, they deny as before. --accept-narrowing writes it \
-             where it can only take access away."
-        ));
+             reason shown; left as they are, they deny as before."
+        );
+        let accepts = matches!(
+            policy.on_empty,
+            OnEmpty::Deny {
+                accept_narrowing: true
+            }
+        );
+        let narrows = |h: &Held| matches!(h.reason, Reason::Marker(o) if o.only_narrows());
+        if !accepts && report.plans().iter().flat_map(|p| &p.held).any(narrows) {
+            line.push_str(" --accept-narrowing writes it where it can only take access away.");
+        }
+        lines.push(line);
     }
+    lines.extend(refused_edits(report));
     if let Some(held) = held(|reason| reason == Reason::KeptByKey) {
         lines.push(format!(
             "Held: {held}. A key of the team keeps the same reference, and this LiteLLM refuses \
@@ -583,6 +604,36 @@ fn held(report: &Report) -> Vec<String> {
     lines
 }
 
+/// What helps keys that cannot be edited as long as their last references are held.
+///
+/// Source: LiteLLM 1.86.7 `management_helpers/object_permission_utils.py`,
+/// `validate_key_mcp_servers_against_team`, looks at the servers that a request names, not at those
+/// stored. 1.86.7 and 1.87.5 know the marker, and no schema tells them from older ones.
+fn refused_edits(report: &Report) -> Option<String> {
+    let refuses = Release::REFUSES_EDITS..Release::DROPS_ON_EDIT;
+    if !refuses.contains(&report.release) {
+        return None;
+    }
+    let is_last = |held: &Held| matches!(held.reason, Reason::LastGrant | Reason::Marker(_));
+    let is_stuck = |plan: &&RowPlan| {
+        let mut owners = plan.audit.owners.iter();
+        plan.audit.table.group == Group::Permissions
+            && owners.any(|owner| owner.kind == OwnerKind::Key)
+            && plan.held.iter().any(is_last)
+    };
+    let rows = report.plans().iter().filter(is_stuck).count();
+    (rows > 0).then(|| {
+        let whose = if rows == 1 { "is a key's" } else { "are keys'" };
+        format!(
+            "{} {whose}: LiteLLM answers 403 to an edit of such a key that still names what is held. To get \
+             it out of that, set its MCP servers anew in LiteLLM: to servers that its team has, or, once \
+             LiteLLM is upgraded to 1.86.7 or 1.87.5, to no-mcp-servers for none. Or fix with --on-empty \
+             clear --accept-widening, if what the key would then gain, as shown, is wanted.",
+            count(rows, "row")
+        )
+    })
+}
+
 /// The reference, or what is wrong with the whole value.
 fn subject(finding: &Finding) -> String {
     match (finding.kind, &finding.reference) {
@@ -598,7 +649,8 @@ fn subject(finding: &Finding) -> String {
 
 /// What stale ids of config servers became, a line each.
 fn successors(report: &Report) -> Vec<String> {
-    let findings = report.plans().iter().flat_map(|plan| &plan.audit.findings);
+    let plans = report.plans().iter();
+    let findings = plans.flat_map(|plan| &plan.audit.findings);
     let lines: BTreeSet<String> = findings
         .filter_map(|finding| {
             let successor = finding.successor.as_ref()?;

@@ -184,7 +184,16 @@ impl Company {
     fn undo(&self) -> Ran {
         let journal = self.journal();
         let journal = journal.to_str().unwrap();
-        let args = ["undo", "--yes", "--no-journal", "--format", "json", journal];
+        // What was repaired through a proxy on another port is undone without it.
+        let args = [
+            "undo",
+            "--yes",
+            "--no-journal",
+            "--other-database",
+            "--format",
+            "json",
+            journal,
+        ];
         run_on(self.database.url(), &args)
     }
 

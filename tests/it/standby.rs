@@ -114,7 +114,8 @@ fn a_standby_is_scanned_as_its_primary_is_and_never_written() {
 
     let _ = run_on(on_primary.url(), &fix).exits(0);
     replicated.scans_alike(0);
-    let undo = ["undo", "--yes", "--no-journal", journal];
+    // Each of the two has a name of its own.
+    let undo = ["undo", "--yes", "--no-journal", "--other-database", journal];
     refused(run_on(on_standby.url(), &undo));
     let _ = run_on(on_primary.url(), &undo).exits(0);
     replicated.scans_alike(2);

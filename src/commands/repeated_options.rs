@@ -1,0 +1,184 @@
+//! Options of planning that are said again where the plan is carried out: they may repeat what the
+//! plan says, and not contradict it.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use sha2::{Digest as _, Sha256};
+
+use super::Beyond;
+use crate::cli::FixArgs;
+use crate::failure::{Failure, Kind};
+use crate::litellm::config::hex;
+use crate::litellm::sites::Group;
+use crate::repair::changeset::{Choice, ConfigName, Header, PlannedWith};
+use crate::repair::selection::NamedOwner;
+
+impl FixArgs {
+    /// Reads what the operator, or the plan that is carried out, says of servers that have no row.
+    pub(super) fn beyond(&self, plan: Option<&Header>) -> Result<Beyond, Failure> {
+        let mut beyond = Beyond::read(&self.servers)?;
+        if let Some(plan) = plan {
+            self.check_repeated(plan)?;
+            beyond.take_from(plan)?;
+        } else {
+            beyond.remaps = self.repair.remaps()?;
+            beyond.read_previous(&self.repair.previous)?;
+            beyond.asked = self.places.references();
+        }
+        Ok(beyond)
+    }
+
+    /// Returns what a plan that is made with these options keeps of them; `None` where none is.
+    pub(super) fn planned_with(&self, beyond: &Beyond) -> Result<Option<PlannedWith>, Failure> {
+        if self.repair.plan_out.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(PlannedWith {
+            configs: named(beyond.config_paths())?,
+            previous_configs: previous(self)?,
+            no_config_servers: self.servers.no_config_servers,
+            ..self.planned_places()
+        }))
+    }
+
+    /// Refuses options that say otherwise than the plan does whose header this is.
+    ///
+    /// A plan of an older version does not say everything: what it does not say cannot be repeated.
+    fn check_repeated(&self, plan: &Header) -> Result<(), Failure> {
+        let repair = &self.repair;
+        let otherwise = |option: &str, planned: &str| {
+            let message =
+                format!("{option} says otherwise than the plan, which was made {planned}");
+            Err(Failure::new(Kind::Usage, message)
+                .hint(format_args!("leave {option} out, or plan anew")))
+        };
+        if repair.empty.on_empty.is_some() {
+            let choice = Choice::from(self.policy());
+            if let Some(planned) = plan.on_empty.filter(|planned| *planned != choice) {
+                return otherwise("--on-empty", &format!("with {planned}"));
+            }
+        }
+        if repair.delete_rows && !plan.delete_rows {
+            return otherwise("--delete-rows", "without it");
+        }
+        for (old, new) in self.repair.remaps()? {
+            match plan.remaps.get(&old) {
+                Some(planned) if *planned == new => {}
+                Some(planned) => return otherwise("--remap", &format!("with {old}={planned}")),
+                None => return otherwise("--remap", &format!("without one of {old}")),
+            }
+        }
+        let given = self.planned_places();
+        let planned = plan.planned_with.as_ref();
+        for (option, given, planned) in [
+            ("--sites", given.sites, planned.map(|p| &p.sites)),
+            ("--owner", given.owners, planned.map(|p| &p.owners)),
+            (
+                "--reference",
+                given.references,
+                planned.map(|p| &p.references),
+            ),
+            ("--row", given.rows, planned.map(|p| &p.rows)),
+        ] {
+            match planned {
+                _ if given.is_empty() => {}
+                Some(planned) if *planned == given => {}
+                Some(planned) if planned.is_empty() => return otherwise(option, "without it"),
+                Some(planned) => {
+                    let planned: Vec<&str> = planned.iter().map(String::as_str).collect();
+                    return otherwise(option, &format!("with {option} {}", planned.join(", ")));
+                }
+                None => return Err(unknown(option)),
+            }
+        }
+        let given = previous(self)?;
+        match planned.map(|planned| &planned.previous_configs) {
+            _ if given.is_empty() => Ok(()),
+            Some(planned) if ConfigName::are_same(planned, &given) => Ok(()),
+            Some(planned) if planned.is_empty() => {
+                otherwise("--previous-litellm-config", "without it")
+            }
+            Some(planned) => otherwise(
+                "--previous-litellm-config",
+                &format!("with {} as it was then", files(planned)),
+            ),
+            None => Err(unknown("--previous-litellm-config")),
+        }
+    }
+
+    fn planned_places(&self) -> PlannedWith {
+        let places = &self.places;
+        let sites = places.sites.iter().map(|site| Group::from(*site).name());
+        PlannedWith {
+            sites: sites.map(str::to_owned).collect(),
+            owners: places.owner.iter().map(NamedOwner::argument).collect(),
+            references: places.reference.iter().cloned().collect(),
+            rows: places.row.iter().cloned().collect(),
+            ..PlannedWith::default()
+        }
+    }
+}
+
+impl Beyond {
+    /// Takes from a plan what it was made with, and refuses to do so without its config files.
+    fn take_from(&mut self, plan: &Header) -> Result<(), Failure> {
+        self.remaps.clone_from(&plan.remaps);
+        self.history.clone_from(&plan.id_history);
+        let Some(planned) = &plan.planned_with else {
+            return Ok(());
+        };
+        let references = Some(planned.references.clone());
+        self.asked = references.filter(|references| !references.is_empty());
+        check_configs(planned, self)
+    }
+}
+
+/// Refuses to carry out a plan without what it takes to know the servers that it was made with.
+fn check_configs(planned: &PlannedWith, given: &Beyond) -> Result<(), Failure> {
+    let usage = |message: String, hint: String| {
+        Err(Failure::new(Kind::Usage, message).hint(format_args!("nothing was written; {hint}")))
+    };
+    let paths = given.config_paths();
+    if !planned.configs.is_empty() && paths.is_empty() {
+        let files = files(&planned.configs);
+        return usage(
+            format!("the plan was made with the servers of {files}, and no config is given now"),
+            "say --litellm-config for each of them again".to_owned(),
+        );
+    }
+    if planned.no_config_servers && (!paths.is_empty() || !given.knows_configs()) {
+        return usage(
+            "the plan was made with --no-config-servers".to_owned(),
+            "say --no-config-servers again, or plan anew with the config files".to_owned(),
+        );
+    }
+    Ok(())
+}
+
+fn unknown(option: &str) -> Failure {
+    let message = format!("the plan is of an older mcp-prune and does not say its {option}");
+    Failure::new(Kind::Usage, message).hint(format_args!("leave {option} out, or plan anew"))
+}
+
+fn files(configs: &[ConfigName]) -> String {
+    let files: Vec<&str> = configs.iter().map(|config| config.file.as_str()).collect();
+    files.join(", ")
+}
+
+fn previous(args: &FixArgs) -> Result<Vec<ConfigName>, Failure> {
+    let paths = &args.repair.previous.previous_litellm_config;
+    named(paths.iter().map(AsRef::as_ref).collect())
+}
+
+fn named(paths: Vec<&Path>) -> Result<Vec<ConfigName>, Failure> {
+    let named = paths.into_iter().map(|path| {
+        let bytes =
+            std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(ConfigName {
+            file: path.display().to_string(),
+            sha256: hex(&Sha256::digest(&bytes)),
+        })
+    });
+    named.collect()
+}

@@ -1,0 +1,39 @@
+//! Whether a plan or a journal is of the database that it is to be carried out on, or undone on.
+
+use crate::db::schema::Database;
+use crate::failure::{Failure, Kind};
+use crate::repair::changeset::{Identity, Purpose};
+
+/// Returns what a changeset keeps of the database that it is of.
+pub(super) fn identity(database: &Database) -> Identity {
+    Identity {
+        host: database.host.clone(),
+        port: database.port,
+        name: database.name.clone(),
+        schema: database.schema.clone(),
+    }
+}
+
+/// Refuses a changeset of another database than `here`.
+///
+/// They are told apart by their names, as what a server calls itself only some roles may read. So one
+/// that has two names is taken for two, and the operator has to say that it is one.
+pub(super) fn refuse_another(
+    purpose: Purpose,
+    made: &Identity,
+    here: &Database,
+) -> Result<(), Failure> {
+    let here = identity(here);
+    if made.may_be(&here) {
+        return Ok(());
+    }
+    let what = match purpose {
+        Purpose::Plan => "plan",
+        Purpose::Fix | Purpose::Undo => "journal",
+    };
+    let message = format!("the {what} is of {made}, and this is {here}");
+    Err(Failure::new(Kind::Refused, message).hint(format_args!(
+        "nothing was written; connect to the database that the {what} is of, or say --other-database \
+         if this is the same by another name, or a copy that is meant"
+    )))
+}

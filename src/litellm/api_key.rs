@@ -1,0 +1,105 @@
+//! The keys that callers of LiteLLM hold: how one looks, what LiteLLM stores of it, and how to
+//! keep it out of a text.
+
+use std::borrow::Cow;
+
+use sha2::{Digest as _, Sha256};
+
+use super::config::hex;
+
+/// How a key begins.
+///
+/// Source: LiteLLM 1.110.2 `proxy/management_endpoints/key_management_endpoints.py` draws
+/// `sk-` and random characters, and refuses a key of the caller's choice that begins otherwise.
+const START: &str = "sk-";
+
+/// How LiteLLM's own short form of a key begins, which is no secret; its last four characters may
+/// follow.
+///
+/// Source: LiteLLM 1.110.2 `proxy/auth/auth_utils.py`, `abbreviate_api_key`, kept in `key_name`.
+const SHORT: &str = "sk-...";
+
+/// Tells whether `text` may be a whole key, so that it must not be shown.
+#[must_use]
+pub fn may_be_a_key(text: &str) -> bool {
+    text.starts_with(START) && !text.starts_with(SHORT)
+}
+
+/// Tells whether `text` is LiteLLM's short form of a key.
+#[must_use]
+pub fn is_short_form(text: &str) -> bool {
+    text.starts_with(SHORT)
+}
+
+/// Returns what LiteLLM stores of a key: its SHA-256 in hexadecimal digits.
+///
+/// Source: LiteLLM 1.110.2 `proxy/utils.py`, `hash_token`.
+#[must_use]
+pub fn hash(key: &str) -> String {
+    hex(&Sha256::digest(key.as_bytes()))
+}
+
+/// Replaces every word of `text` that may be a key by `sk-...`.
+///
+/// A word begins at the start, after a space, or after what sets off a value: a quote, a bracket,
+/// or one of `:=@,`. A name in a path, as in `./sk-1.yaml`, is no such word.
+#[must_use]
+pub fn without_keys(text: &str) -> Cow<'_, str> {
+    let mut shown = String::new();
+    let mut rest = 0;
+    for (at, _) in text.match_indices(START) {
+        let before = text[..at].chars().next_back();
+        let begins = before.is_none_or(|c| c.is_whitespace() || "'\"`([{<:=@,".contains(c));
+        let word = &text[at..];
+        let length = word.find(|c: char| c.is_whitespace() || "'\"`)]}>,".contains(c));
+        let word = &word[..length.unwrap_or(word.len())];
+        if at >= rest && begins && may_be_a_key(word) && word != START {
+            shown.push_str(&text[rest..at]);
+            shown.push_str(SHORT);
+            rest = at + word.len();
+        }
+    }
+    if rest == 0 {
+        return Cow::Borrowed(text);
+    }
+    shown.push_str(&text[rest..]);
+    Cow::Owned(shown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hash_is_as_litellm_makes_it() {
+        // Of Python's hashlib.sha256(b"sk-1234").hexdigest().
+        assert_eq!(
+            hash("sk-1234"),
+            "88dc28d0f030c55ed4ab77ed8faf098196cb1c05df778539800c9f1243fe6b4b"
+        );
+    }
+
+    #[test]
+    fn no_key_is_left_in_a_text() {
+        for (text, expected) in [
+            ("invalid value 'sk-abc' for", "invalid value 'sk-...' for"),
+            ("--owner key:sk-a_b-C9== is", "--owner key:sk-... is"),
+            ("sk-a sk-b", "sk-... sk-..."),
+            ("--remap=sk-a=sk-b x", "--remap=sk-... x"),
+            ("[\"sk-a\",\"sk-b\"]", "[\"sk-...\",\"sk-...\"]"),
+            ("key sk-...ab12, sk-...", "key sk-...ab12, sk-..."),
+            ("task-list ./sk-prod.yaml", "task-list ./sk-prod.yaml"),
+            ("begins with sk- here", "begins with sk- here"),
+            ("", ""),
+        ] {
+            assert_eq!(without_keys(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_short_form_is_no_key() {
+        assert!(may_be_a_key("sk-1234") && !may_be_a_key("sk-...1234"));
+        assert!(is_short_form("sk-...") && !is_short_form("sk-1234"));
+        assert!(!may_be_a_key("team") && !is_short_form("team"));
+    }
+}
