@@ -45,7 +45,7 @@ WHERE l.locktype OPERATOR(pg_catalog.=) 'advisory' AND l.granted
            OPERATOR(pg_catalog.|) l.objid::pg_catalog.int8) OPERATOR(pg_catalog.=) $1
 LIMIT 1";
 
-const TABLES: &str = r#"
+const TABLES: &str = "
 SELECT l.pid, a.application_name::pg_catalog.text, c.relname::pg_catalog.text
 FROM pg_catalog.pg_locks AS l
 JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) l.relation
@@ -61,7 +61,7 @@ WHERE l.locktype OPERATOR(pg_catalog.=) 'relation' AND l.granted
               AND l.mode OPERATOR(pg_catalog.=) ANY (
                   ARRAY['ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock']))
 ORDER BY c.relname OPERATOR(pg_catalog.=) $2 DESC, c.relname
-LIMIT 1"#;
+LIMIT 1";
 
 const THERE: &str = r#"
 SELECT t.{key} FROM {table} AS t WHERE t.{key} OPERATOR(pg_catalog.=) ANY ($1)
@@ -136,7 +136,7 @@ pub async fn of_rows(
         let of = of.map(|(name, sql)| (name, sql.to_owned()));
         let names = [("{key}", ident(table.key)), ("{table}", ident(table.table))];
         let sql = statement(OF_ROW, &[&of[..], &names].concat());
-        let rows = attempt(connection, sql, &[locked.clone()], Keys::One).await;
+        let rows = attempt(connection, sql, std::slice::from_ref(&locked), Keys::One).await;
         let holder = rows.first().and_then(|row| holder(row).ok());
         if let Some(holder) = holder {
             return format!("{holder} keeps {row} locked");
