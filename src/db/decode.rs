@@ -7,7 +7,7 @@ use std::string::FromUtf8Error;
 
 use sqlx::error::{BoxDynError, Error, UnexpectedNullError};
 use sqlx::postgres::PgRow;
-use sqlx::{Column as _, Decode, Postgres, Row as _, Type, TypeInfo as _};
+use sqlx::{Column, Decode, Postgres, Row as _, Type, TypeInfo as _};
 
 use crate::failure::{Failure, Kind};
 
@@ -32,7 +32,7 @@ where
     T: Decode<'r, Postgres> + Type<Postgres>,
 {
     row.try_get(at).map_err(|error| {
-        let found = row.columns().get(at).map(|column| column.type_info());
+        let found = row.columns().get(at).map(Column::type_info);
         let other = found.filter(|found| !T::compatible(found));
         match other {
             Some(other) => refuse_type(&what, other.name()),
@@ -53,10 +53,10 @@ fn refuse_type(what: &impl fmt::Display, found: &str) -> Failure {
 /// Makes a failure out of a value that cannot be decoded: it names the value and says what it is instead,
 /// in no words of a library.
 pub(super) fn undecodable(what: &impl fmt::Display, error: &Error) -> Failure {
-    let source = match error {
-        Error::ColumnDecode { source, .. } => Some(source),
-        Error::Decode(source) => Some(source),
-        _ => None,
+    let source = if let Error::ColumnDecode { source, .. } | Error::Decode(source) = error {
+        Some(source)
+    } else {
+        None
     };
     let is = |matches: fn(&BoxDynError) -> bool| source.is_some_and(matches);
     if is(|source| source.is::<UnexpectedNullError>()) {

@@ -45,7 +45,7 @@ WHERE l.locktype {=} 'advisory' AND l.granted
            {|} l.objid::pg_catalog.int8) {=} $1
 LIMIT 1";
 
-const TABLES: &str = r#"
+const TABLES: &str = "
 SELECT l.pid, a.application_name::pg_catalog.text, c.relname::pg_catalog.text
 FROM pg_catalog.pg_locks AS l
 JOIN pg_catalog.pg_class AS c ON c.oid {=} l.relation
@@ -61,7 +61,7 @@ WHERE l.locktype {=} 'relation' AND l.granted
               AND l.mode {=} ANY (
                   ARRAY['ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock']))
 ORDER BY c.relname {=} $2 DESC, c.relname
-LIMIT 1"#;
+LIMIT 1";
 
 const THERE: &str = r#"
 SELECT t.{key} FROM {table} AS t WHERE t.{key} {=} ANY ($1)
@@ -140,7 +140,7 @@ pub async fn of_rows(
             ("{table}", relation(table.table)),
         ];
         let sql = schema.statement(OF_ROW, &[&of[..], &names].concat());
-        let rows = attempt(connection, sql, &[locked.clone()], Keys::One).await;
+        let rows = attempt(connection, sql, std::slice::from_ref(&locked), Keys::One).await;
         let holder = rows.first().and_then(|row| holder(row).ok());
         if let Some(holder) = holder {
             return format!("{holder} keeps {row} locked");

@@ -13,7 +13,7 @@ const DOING: &str = "keep parameters out of the server's log";
 /// it does not with. Only a superuser may set most of them, or from PostgreSQL 15 on whoever has been granted
 /// it; a server has those that it or an extension of it knows.
 ///
-/// Source: PostgreSQL 17 manual, sections 19.8, "Error Reporting and Logging", and F.3, "auto_explain";
+/// Source: PostgreSQL 17 manual, sections 19.8, "Error Reporting and Logging", and F.3 (`auto_explain`);
 /// pgAudit's README.
 const SETTINGS: [(&str, &str); 5] = [
     ("log_parameter_max_length_on_error", "0"),

@@ -102,12 +102,10 @@ pub(super) fn failed_over_secrets(doing: &'static str) -> impl FnOnce(Error) -> 
 
 /// Makes a failure of an answer that did not come, or that cannot be read.
 fn undelivered(doing: &str, error: &Error) -> Failure {
-    match error {
-        Error::ColumnDecode { .. } | Error::Decode(_) => {
-            decode::undecodable(&format_args!("cannot {doing}: a value"), error)
-        }
-        error => Failure::new(Kind::Error, format!("cannot {doing}: {error}")),
+    if matches!(error, Error::ColumnDecode { .. } | Error::Decode(_)) {
+        return decode::undecodable(&format_args!("cannot {doing}: a value"), error);
     }
+    Failure::new(Kind::Error, format!("cannot {doing}: {error}"))
 }
 
 fn failure(doing: &str, answer: &(dyn DatabaseError + 'static), message: &str) -> Failure {

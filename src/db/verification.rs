@@ -138,7 +138,7 @@ impl Verification {
         after: &Fingerprints,
     ) -> Result<(), Failure> {
         let (_, bookkeeping) = self.columns(schema, table);
-        let mut changed = BTreeSet::new();
+        let mut noted = BTreeSet::new();
         for change in changes {
             let (before, after) = match (before.get(&change.key), after.get(&change.key)) {
                 (Some(before), Some(after)) if before.rest == after.rest => (before, after),
@@ -149,9 +149,9 @@ impl Verification {
             let moved = pairs
                 .zip(&bookkeeping)
                 .filter(|((before, after), _)| before != after);
-            changed.extend(moved.map(|(_, name)| (table.table, (*name).to_owned())));
+            noted.extend(moved.map(|(_, name)| (table.table, (*name).to_owned())));
         }
-        self.changed.extend(changed);
+        self.changed.extend(noted);
         Ok(())
     }
 
@@ -330,7 +330,9 @@ fn moved(table: &SiteTable, server: &str) -> Failure {
         "the rows of server {server} in \"{}\" changed meanwhile",
         table.table
     );
-    Failure::new(Kind::Moved, message).hint("nothing was written; run it again")
+    Failure::new(Kind::Moved, message).hint(
+        "nothing was written; run it again, and if it stays so, look for a trigger on the table",
+    )
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The commands that a report ends with, in every form that a person reads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::command_line::CommandLine;
 use super::text::printable;
@@ -63,9 +63,14 @@ pub(super) fn commands(report: &Report) -> Vec<Advised> {
 /// Returns the dry run that remaps old ids of config servers, where it is certain to what: all of
 /// them at once, for a repair removes those that it does not remap.
 fn keep_grants(report: &Report) -> Option<Advised> {
-    let findings = report.plans().iter().flat_map(|plan| &plan.audit.findings);
+    let plans = report.plans().iter();
+    let edits = plans.clone().flat_map(|plan| &plan.edits);
+    let remapped: BTreeSet<&String> = edits.flat_map(|edit| edit.remapped().keys()).collect();
+    let findings = plans.flat_map(|plan| &plan.audit.findings);
+    let is_remapped = |reference: &String| remapped.contains(reference);
     let remaps: BTreeMap<&str, &str> = findings
         .filter(|finding| finding.rows.is_none())
+        .filter(|finding| !finding.reference.as_ref().is_some_and(is_remapped))
         .filter_map(|finding| {
             let ids = &finding.successor.as_ref()?.ids;
             let [id] = ids.iter().collect::<Vec<_>>()[..] else {

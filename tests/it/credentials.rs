@@ -853,3 +853,21 @@ fn what_is_put_back_stays_out_of_the_servers_log_or_the_operator_is_told() {
     let told = undo(&least, &journal);
     assert!(!told.stderr.contains("server's log"), "{told}");
 }
+
+#[test]
+fn a_deferred_trigger_that_puts_rows_back_stops_their_deletion() {
+    let database = company();
+    database.load(
+        r#"CREATE FUNCTION again() RETURNS trigger LANGUAGE plpgsql AS $$
+               BEGIN INSERT INTO "LiteLLM_MCPUserCredentials" SELECT OLD.*; RETURN NULL; END $$;
+           CREATE CONSTRAINT TRIGGER again AFTER DELETE ON "LiteLLM_MCPUserCredentials"
+               DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION again()"#,
+    );
+    let before = database.credential_rows();
+    let files = Folder::new();
+    delete(&database, &files.file("journal"), &[])
+        .exits(5)
+        .says(r#"trigger "again" on "LiteLLM_MCPUserCredentials""#)
+        .says("look for a trigger on the table");
+    assert_eq!(database.credential_rows(), before);
+}

@@ -169,3 +169,20 @@ fn a_remap_to_a_name_that_the_encoding_cannot_hold_is_refused() {
         .says("encoding");
     assert_eq!(database.permission_rows(), before);
 }
+
+#[test]
+fn texts_of_several_bytes_are_told_apart_by_the_server() {
+    let Some(server) = concurrent_server("an encoding of several bytes") else {
+        return;
+    };
+    let database = server.create_encoded("EUC_JP");
+    database.load(
+        r#"INSERT INTO "LiteLLM_MCPServerTable" ("server_id") VALUES ('live');
+           INSERT INTO "LiteLLM_ObjectPermissionTable" ("object_permission_id", "mcp_servers")
+               VALUES ('p-1', ARRAY['日本', 'gone'])"#,
+    );
+    let keep = ["日本", "😀", "한국", "東京", "😀2"].map(|name| ["--keep", name]);
+    let args = ["scan", "--no-config-servers", "--format", "json"];
+    let scan = run_on(database.url(), &[&args[..], keep.as_flattened()].concat());
+    assert_eq!(scan.exits(2).json()["summary"]["stale"], 1);
+}
