@@ -5,6 +5,7 @@
 //! that a pooler in transaction mode hands to somebody else next.
 
 pub mod around;
+mod connect_error;
 pub mod detect;
 #[cfg(feature = "embedded")]
 pub mod embedded;

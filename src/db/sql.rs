@@ -4,6 +4,7 @@ use sqlx::AssertSqlSafe;
 use sqlx::error::{DatabaseError, Error};
 use sqlx::postgres::PgDatabaseError;
 
+use super::connect_error::plain_words;
 use crate::failure::{Failure, Kind};
 
 /// Quotes an identifier, so that mixed case survives and nothing in it is read as SQL.
@@ -41,7 +42,10 @@ pub(super) const RARE: &str = "CASE WHEN {never} THEN 1 ELSE 0 END = 0";
 pub(super) fn failed(doing: &'static str) -> impl FnOnce(Error) -> Failure {
     move |error| match error.as_database_error() {
         Some(answer) => failure(doing, answer, answer.message()),
-        None => Failure::new(Kind::Error, format!("cannot {doing}: {error}")),
+        None => Failure::new(
+            Kind::Error,
+            format!("cannot {doing}: {}", plain_words(&error)),
+        ),
     }
 }
 
@@ -52,7 +56,10 @@ pub(super) fn failed_over_secrets(doing: &'static str) -> impl FnOnce(Error) -> 
             let code = answer.code().unwrap_or_default();
             failure(doing, answer, &format!("the server says {code}"))
         }
-        None => Failure::new(Kind::Error, format!("cannot {doing}: {error}")),
+        None => Failure::new(
+            Kind::Error,
+            format!("cannot {doing}: {}", plain_words(&error)),
+        ),
     }
 }
 
