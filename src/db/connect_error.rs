@@ -4,9 +4,10 @@ use std::io;
 
 use rustls::{AlertDescription, CertificateError, OtherError};
 
-const CHECK_FILES: &str = "sslrootcert, sslcert or sslkey names a file that cannot be read \
-    (relative to the current directory, not to Prisma's schema), or the server's socket is \
-    not there";
+const CHECK_FILES: &str = "check sslrootcert, sslcert and sslkey, whose paths are relative to the \
+    current directory and not to Prisma's schema";
+const CHECK_SOCKET: &str = "check the folder of the server's socket, that the server runs on this \
+    machine, and its port, which is part of the socket's name";
 const CHECK_CLIENT: &str = "give the client certificate as sslcert and its key as sslkey, both in \
     PEM, and the server's CA as sslrootcert";
 const CHECK_TLS: &str = "name the file of the server's CA as sslrootcert, and connect to a \
@@ -14,10 +15,10 @@ const CHECK_TLS: &str = "name the file of the server's CA as sslrootcert, and co
 const NO_TLS: &str = "turn on ssl in the server; sslmode=prefer does without where there is \
     none, and then nothing is encrypted";
 
-/// Returns why a connection failed, and what to do about it.
+/// Returns why a connection failed, over a Unix-domain socket or not, and what to do about it.
 ///
 /// Source for SQLSTATEs: PostgreSQL 17 manual, appendix A, "PostgreSQL Error Codes".
-pub(super) fn explain(error: &sqlx::Error) -> (String, &'static str) {
+pub(super) fn explain(error: &sqlx::Error, is_socket: bool) -> (String, &'static str) {
     if let Some(database) = error.as_database_error() {
         let code = database.code();
         let hint = match code.as_deref() {
@@ -36,7 +37,7 @@ pub(super) fn explain(error: &sqlx::Error) -> (String, &'static str) {
     if let sqlx::Error::Io(error) = error {
         return match error.get_ref().and_then(|inner| inner.downcast_ref()) {
             Some(tls) => explain_handshake(tls),
-            None => explain_io(error),
+            None => explain_io(error, is_socket),
         };
     }
     if let sqlx::Error::Tls(inner) = error {
@@ -101,7 +102,7 @@ fn is_lost(error: &io::Error) -> bool {
     .contains(&error.kind())
 }
 
-fn explain_io(error: &io::Error) -> (String, &'static str) {
+fn explain_io(error: &io::Error, is_socket: bool) -> (String, &'static str) {
     let is = |kinds: &[io::ErrorKind]| kinds.contains(&error.kind());
     if is(&[io::ErrorKind::ConnectionRefused]) {
         (
@@ -109,8 +110,17 @@ fn explain_io(error: &io::Error) -> (String, &'static str) {
             "nothing listens there: check the host, the port and that the server runs",
         )
     } else if is(&[io::ErrorKind::NotFound, io::ErrorKind::PermissionDenied]) {
-        // A file, or a socket; a TCP connection hardly ever fails like that.
-        (error.to_string(), CHECK_FILES)
+        if is_socket {
+            return (
+                format!("its socket cannot be opened: {error}"),
+                CHECK_SOCKET,
+            );
+        }
+        // A TCP connection hardly ever fails like that.
+        (
+            format!("a file of sslrootcert, sslcert or sslkey cannot be read: {error}"),
+            CHECK_FILES,
+        )
     } else if is_lost(error) {
         (
             "the server closed the connection without an answer".to_owned(),

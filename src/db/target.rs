@@ -227,7 +227,7 @@ impl ServerTarget {
             })?,
         };
         outcome.map_err(|error| {
-            let (reason, hint) = explain(&error);
+            let (reason, hint) = explain(&error, self.host().starts_with('/'));
             self.failed(&reason, hint)
         })
     }
