@@ -28,7 +28,7 @@ const REPAIR: &str = "Repair";
 /// name servers that are gone; `fix` takes those names away in one transaction, and leaves alone
 /// whatever would widen somebody's access.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100, after_help = EXAMPLES)]
+#[command(version, propagate_version = true, max_term_width = 100, after_help = EXAMPLES)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -38,7 +38,7 @@ pub struct Cli {
 const EXAMPLES: &str = "\
 Examples:
   mcp-prune scan --db-url postgresql://readonly@db/litellm
-  mcp-prune fix --dry-run          (database from DATABASE_URL or PGHOST, PGUSER, ...)
+  mcp-prune fix --dry-run          (database from DATABASE_URL, DATABASE_HOST, ... or PGHOST, ...)
   mcp-prune fix --yes --format json
 
 Exit codes:
@@ -443,8 +443,10 @@ pub enum GrantsFor {
 pub struct ConnectionArgs {
     /// The database, as LiteLLM's own DATABASE_URL, or embedded:FILE.sql [env: DATABASE_URL]
     ///
-    /// Without it libpq's PGHOST, PGPORT, PGUSER, PGPASSWORD, PGDATABASE, PGSSLMODE and the
-    /// password file are used. Prisma's parameters (schema, connection_limit, pgbouncer, ...) are
+    /// Without it the variables of which LiteLLM makes its URL are used (DATABASE_HOST,
+    /// DATABASE_USERNAME, DATABASE_PASSWORD, DATABASE_NAME, DATABASE_SCHEMA), else libpq's PGHOST,
+    /// PGPORT, PGUSER, PGPASSWORD, PGDATABASE, PGSSLMODE and the password file. Without a user it
+    /// connects as the operating system's. Prisma's parameters (schema, connection_limit, pgbouncer, ...) are
     /// understood or ignored. `embedded:FILE.sql` starts a throwaway PostgreSQL inside this
     /// process and loads that file or plain pg_dump into it.
     // Not read by clap, to which a variable that is set would conflict with --db-url-file.

@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
+use super::litellm_variables;
 use crate::cli::{ConnectionArgs, DATABASE_URL};
 use crate::db::target::Target;
 use crate::failure::{Failure, Kind};
 
 impl ConnectionArgs {
     /// The database that the operator names: `--db-url`, else `--db-url-file`, else `DATABASE_URL`,
-    /// else libpq's variables.
+    /// else LiteLLM's variables of which it makes a URL, else libpq's.
     pub(super) fn target(&self) -> Result<Target, Failure> {
         let Some(path) = &self.db_url_file else {
             let url = match &self.db_url {
@@ -24,7 +25,7 @@ impl ConnectionArgs {
 
 fn from_environment() -> Result<Option<String>, Failure> {
     let Some(url) = std::env::var_os(DATABASE_URL) else {
-        return Ok(None);
+        return litellm_variables::url(&|name| std::env::var(name).ok());
     };
     let url = url
         .into_string()

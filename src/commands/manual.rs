@@ -29,7 +29,8 @@ pub fn completions(shell: Shell) -> Result<Outcome, Failure> {
 ///
 /// Where there is no such command, and where it could not be printed.
 pub fn page(command: Option<&str>) -> Result<Outcome, Failure> {
-    let mut program = Cli::command();
+    // `mcp-prune help` has no page of its own, and no page may refer to one that is not there.
+    let mut program = Cli::command().disable_help_subcommand(true);
     program.build();
     let command = match command {
         None => Some(program),

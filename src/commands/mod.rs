@@ -14,6 +14,7 @@ pub mod grants;
 mod guards;
 pub mod ids;
 mod journal;
+mod litellm_variables;
 mod look;
 pub mod manual;
 mod metrics;

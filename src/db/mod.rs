@@ -7,6 +7,7 @@
 pub mod around;
 mod array_bounds;
 mod column_types;
+mod connect_error;
 mod decode;
 pub mod detect;
 #[cfg(feature = "embedded")]

@@ -4,6 +4,7 @@ use sqlx::AssertSqlSafe;
 use sqlx::error::{DatabaseError, Error};
 use sqlx::postgres::PgDatabaseError;
 
+use super::connect_error::plain_words;
 use super::decode;
 use crate::failure::{Failure, Kind};
 
@@ -105,7 +106,10 @@ fn undelivered(doing: &str, error: &Error) -> Failure {
     if matches!(error, Error::ColumnDecode { .. } | Error::Decode(_)) {
         return decode::undecodable(&format_args!("cannot {doing}: a value"), error);
     }
-    Failure::new(Kind::Error, format!("cannot {doing}: {error}"))
+    Failure::new(
+        Kind::Error,
+        format!("cannot {doing}: {}", plain_words(error)),
+    )
 }
 
 fn failure(doing: &str, answer: &(dyn DatabaseError + 'static), message: &str) -> Failure {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -14,6 +13,7 @@ use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::{Connection as _, PgConnection};
 use url::{ParseError, Url, form_urlencoded};
 
+use super::connect_error::explain;
 use crate::failure::{Failure, Kind};
 
 /// What this tool calls itself in `pg_stat_activity` and the server's log, before the name of the run and
@@ -60,6 +60,19 @@ const IGNORED: &[&str] = &[
     "target_session_attrs",
     "tcp_user_timeout",
 ];
+
+/// Parameters in which `+` is a space, as Prisma decodes all of a query: `schema` is known to Prisma
+/// alone, and LiteLLM writes `options` with Python's `urlencode`.
+///
+/// Source: LiteLLM 1.110.2 `proxy/db/db_url_settings.py`, `add_missing_query_params`.
+const FORM_DECODED: &[&str] = &["options", "schema"];
+
+/// The spelling of node-postgres that Prisma, as any `sslmode` that it does not know, takes for
+/// `prefer`.
+const NO_VERIFY: &str = "no-verify";
+
+/// The variables of libpq that say which database is meant.
+const NAMES_A_DATABASE: [&str; 5] = ["PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER"];
 
 /// Parameters that are acted upon.
 const HONOURED: &[&str] = &[
@@ -113,17 +126,25 @@ impl Target {
     /// Usage, if the URL or a variable does not say clearly where and how safely to connect. The
     /// text names parameters and never shows the URL, for its password may be anywhere in it.
     pub fn resolve(url: Option<&str>) -> Result<Self, Failure> {
-        Self::resolve_in(url, &|name| std::env::var(name).ok())
+        // As libpq, the effective user and not what USER or LOGNAME say.
+        Self::resolve_in(url, &|name| std::env::var(name).ok(), &|| {
+            whoami::username().ok()
+        })
     }
 
     fn resolve_in(
         url: Option<&str>,
         environment: &dyn Fn(&str) -> Option<String>,
+        system_user: &dyn Fn() -> Option<String>,
     ) -> Result<Self, Failure> {
         let mut settings = Settings {
             parameters: BTreeMap::new(),
             environment,
+            system_user,
         };
+        if url.is_none() {
+            settings.refuse_without_database()?;
+        }
         if let Some(url) = url.map(unquoted) {
             match url.strip_prefix("embedded:") {
                 None => settings.parameters = parameters(url)?,
@@ -221,7 +242,7 @@ impl ServerTarget {
             })?,
         };
         outcome.map_err(|error| {
-            let (reason, hint) = explain(&error);
+            let (reason, hint) = explain(&error, self.host().starts_with('/'));
             self.failed(&reason, hint)
         })
     }
@@ -272,72 +293,10 @@ impl fmt::Debug for ServerTarget {
     }
 }
 
-/// Whether a pooler may have refused a start-up message for the options in it.
+/// Tells whether a pooler may have refused a start-up message for the options in it.
 fn refuses_options(error: &sqlx::Error) -> bool {
     let state = error.as_database_error().and_then(DatabaseError::code);
     matches!(state.as_deref(), Some("08P01" | "0A000"))
-}
-
-/// Why a connection failed, and what to do about it.
-///
-/// Source for SQLSTATEs: PostgreSQL 17 manual, appendix A, "PostgreSQL Error Codes".
-fn explain(error: &sqlx::Error) -> (String, &'static str) {
-    const CHECK_TLS: &str = "name the file of the server's CA as sslrootcert, and connect to a \
-        host name of its certificate; a client certificate needs both sslcert and sslkey";
-    const NO_TLS: &str = "turn on ssl in the server; sslmode=prefer does without where there is \
-        none, and then nothing is encrypted";
-    const CHECK_FILES: &str = "sslrootcert, sslcert or sslkey names a file that cannot be read \
-        (relative to the current directory, not to Prisma's schema), or the server's socket is \
-        not there";
-    const CHECK_ADDRESS: &str =
-        "check the host, the port and that a PostgreSQL server is reachable from here";
-
-    if let Some(database) = error.as_database_error() {
-        let code = database.code();
-        let hint = match code.as_deref() {
-            Some(code) if code.starts_with("28") => {
-                "check user, password and pg_hba.conf, which may want sslmode=require or a client \
-                 certificate; a password file counts only if nobody else may read it"
-            }
-            Some("3D000") => "check the database name at the end of the URL, or PGDATABASE",
-            Some("42501") => "grant this role CONNECT on the database, or use another role",
-            Some("53300") => "wait until connections are freed, or raise the server's limit",
-            Some("57P03") => "the server is starting up or shutting down; wait and run it again",
-            _ => "ask whoever runs the server or its pooler what this means",
-        };
-        return (database.message().to_owned(), hint);
-    }
-    if let sqlx::Error::Io(error) = error {
-        let is = |kinds: &[io::ErrorKind]| kinds.contains(&error.kind());
-        return if is(&[io::ErrorKind::ConnectionRefused]) {
-            (
-                "connection refused".to_owned(),
-                "nothing listens there: check the host, the port and that the server runs",
-            )
-        } else if is(&[io::ErrorKind::InvalidData]) {
-            // So rustls reports a failed handshake.
-            (error.to_string(), CHECK_TLS)
-        } else if is(&[io::ErrorKind::NotFound, io::ErrorKind::PermissionDenied]) {
-            // A file, or a socket; a TCP connection hardly ever fails like that.
-            (error.to_string(), CHECK_FILES)
-        } else {
-            (error.to_string(), CHECK_ADDRESS)
-        };
-    }
-    if let sqlx::Error::Tls(error) = error {
-        let message = error.to_string();
-        // As sqlx 0.9 says it, which has no kind for it.
-        let hint = if message.contains("does not support TLS") {
-            NO_TLS
-        } else {
-            CHECK_TLS
-        };
-        return (message, hint);
-    }
-    (
-        error.to_string(),
-        "check that this is a PostgreSQL server, and the files of sslcert and sslkey",
-    )
 }
 
 fn usage(message: impl fmt::Display) -> Failure {
@@ -358,6 +317,9 @@ pub(crate) fn unquoted(url: &str) -> &str {
 /// Source: PostgreSQL 17 manual, 32.1.1.2 "Connection URIs".
 fn parameters(url: &str) -> Result<BTreeMap<String, String>, Failure> {
     let url = Url::parse(url).map_err(|error| {
+        if names_several_hosts(url) {
+            return more_than_one_host();
+        }
         let what = if error == ParseError::RelativeUrlWithoutBase {
             "no postgresql:// in front".to_owned()
         } else {
@@ -404,7 +366,12 @@ fn parameters(url: &str) -> Result<BTreeMap<String, String>, Failure> {
         let (name, value) = pair.split_once('=').ok_or_else(|| {
             usage("cannot read the database URL: a parameter without =").hint(URL_HINT)
         })?;
-        let (name, value) = (decoded(name)?, decoded(value)?);
+        let name = decoded(name)?;
+        let value = if FORM_DECODED.contains(&name.as_str()) {
+            decoded(&value.replace('+', " "))?
+        } else {
+            decoded(value)?
+        };
         if name == "ssl" && value == "true" {
             // libpq does so for the sake of JDBC's URLs.
             found
@@ -415,6 +382,22 @@ fn parameters(url: &str) -> Result<BTreeMap<String, String>, Failure> {
         }
     }
     Ok(found)
+}
+
+/// Returns whether there is a comma where the hosts of a URL stand.
+fn names_several_hosts(url: &str) -> bool {
+    let Some((_, rest)) = url.split_once("://") else {
+        return false;
+    };
+    let (authority, behind) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    // An @ behind means that this is not the end of the hosts, but within a password.
+    let hosts = authority.rsplit('@').next().unwrap_or(authority);
+    hosts.contains(',') && !behind.contains('@')
+}
+
+fn more_than_one_host() -> Failure {
+    usage("more than one host to connect to is not supported")
+        .hint("name the one server to work on, which for fix is the primary")
 }
 
 /// Undoes percent-encoding. `+` stays `+`, as in libpq.
@@ -435,6 +418,8 @@ fn decoded(text: &str) -> Result<String, Failure> {
 struct Settings<'e> {
     parameters: BTreeMap<String, String>,
     environment: &'e dyn Fn(&str) -> Option<String>,
+    /// The name of the operating system's user, if it has one.
+    system_user: &'e dyn Fn() -> Option<String>,
 }
 
 /// How the connection is encrypted and what is verified.
@@ -458,7 +443,8 @@ impl Settings<'_> {
         // A URL and not the builder, because only for a URL does sqlx look into the password file
         // under the host and the user that are connected to. It adds the PG* variables.
         let mut url = form_urlencoded::Serializer::new("postgres:?".to_owned());
-        for name in ["user", "password", "dbname", "options"] {
+        url.append_pair("user", &self.user()?);
+        for name in ["password", "dbname", "options"] {
             if let Some(value) = self.parameters.get(name) {
                 url.append_pair(name, value);
             }
@@ -547,21 +533,57 @@ impl Settings<'_> {
             .transpose()
     }
 
+    /// Refuses to connect to whatever libpq's defaults lead to: nobody named a database.
+    fn refuse_without_database(&self) -> Result<(), Failure> {
+        let is_set = |name| (self.environment)(name).is_some();
+        if NAMES_A_DATABASE.into_iter().any(is_set) {
+            return Ok(());
+        }
+        let service = if is_set("PGSERVICE") {
+            "; PGSERVICE is not supported"
+        } else {
+            ""
+        };
+        Err(usage(format!("no database is named{service}")).hint(
+            "give its URL with --db-url or --db-url-file, set DATABASE_URL as LiteLLM has it, or \
+             PGHOST, PGUSER and PGDATABASE as for psql",
+        ))
+    }
+
+    /// The user to connect as; the operating system's where none is named, so that peer
+    /// authentication works.
+    ///
+    /// Source: PostgreSQL 17 manual, 32.1.2 "Parameter Key Words", "user".
+    fn user(&self) -> Result<String, Failure> {
+        if let Some(user) = self.text("user", "PGUSER")? {
+            return Ok(user);
+        }
+        (self.system_user)().ok_or_else(|| {
+            usage(
+                "no user to connect as is named, and the user who runs this has no name on this \
+                 machine",
+            )
+            .hint("put the user into the URL, postgresql://USER@HOST/DATABASE, or set PGUSER")
+        })
+    }
+
     /// The one host. An address wins over a name, the URL over the environment.
     fn host(&self) -> Result<Option<String>, Failure> {
         let named = self.own("host")?;
         let host = if named.is_some() && self.own("hostaddr")?.is_none() {
             named
+        } else if self
+            .text("hostaddr", "PGHOSTADDR")?
+            .is_some_and(|addresses| addresses.contains(','))
+        {
+            return Err(more_than_one_host());
         } else if let Some(address) = self.parsed::<IpAddr>("hostaddr", "PGHOSTADDR")? {
             Some(address.to_string())
         } else {
             self.variable("PGHOST")?
         };
         match host {
-            Some(host) if host.contains(',') => {
-                Err(usage("more than one host to connect to is not supported")
-                    .hint("name the one server to work on"))
-            }
+            Some(host) if host.contains(',') => Err(more_than_one_host()),
             // A URL has brackets around an IPv6 address, name resolution wants none.
             Some(host) => Ok(Some(host.trim_matches(['[', ']']).to_owned())),
             None => Ok(None),
@@ -602,7 +624,11 @@ impl Settings<'_> {
             );
         }
 
-        let asked: Option<PgSslMode> = self.parsed("sslmode", "PGSSLMODE")?;
+        let asked = if self.asks_no_verify() {
+            Some(PgSslMode::Prefer)
+        } else {
+            self.parsed("sslmode", "PGSSLMODE")?
+        };
         let plain = self.own("sslmode")?.is_some() && matches!(asked, Some(PgSslMode::Disable));
         let system = root.as_deref() == Some("system");
         let mode = match asked {
@@ -629,6 +655,10 @@ impl Settings<'_> {
         })
     }
 
+    fn asks_no_verify(&self) -> bool {
+        self.parameters.get("sslmode").map(String::as_str) == Some(NO_VERIFY)
+    }
+
     fn warnings(&self) -> Vec<String> {
         let unknown = self.parameters.iter().filter(|(name, value)| {
             match name.as_str() {
@@ -647,6 +677,12 @@ impl Settings<'_> {
                 )
             })
             .chain(service)
+            .chain(self.asks_no_verify().then(|| {
+                format!(
+                    "sslmode={NO_VERIFY} is taken for prefer, as Prisma does: encrypted where the \
+                     server can, and the certificate is not verified unless sslaccept=strict"
+                )
+            }))
             .collect()
     }
 }
@@ -679,7 +715,7 @@ mod tests {
             let found = variables.iter().find(|(variable, _)| *variable == name);
             found.map(|(_, value)| (*value).to_owned())
         };
-        Target::resolve_in(url, &lookup)
+        Target::resolve_in(url, &lookup, &|| Some("me".to_owned()))
     }
 
     fn server_in(url: Option<&str>, variables: &Variables) -> ServerTarget {
@@ -807,6 +843,55 @@ mod tests {
     }
 
     #[test]
+    fn without_a_user_it_is_the_operating_systems() {
+        for (url, variables, user) in [
+            ("postgres://h/d", &[] as &Variables, "me"),
+            ("postgres://h/d", &[("PGUSER", "pg")], "pg"),
+            ("postgres://u@h/d", &[("PGUSER", "pg")], "u"),
+            ("postgres://h/d?user=q", &[("PGUSER", "pg")], "q"),
+        ] {
+            let server = server_in(Some(url), variables);
+            assert_eq!(server.options.get_username(), user, "{url} {variables:?}");
+        }
+        let nobody = Target::resolve_in(Some("postgres://h/d"), &|_| None, &|| None);
+        assert_has(&nobody.unwrap_err().to_string(), &["no user", "PGUSER"]);
+    }
+
+    #[test]
+    fn no_database_at_all_is_told_as_such() {
+        for (variables, told) in [
+            (&[] as &Variables, "no database is named\n"),
+            (&[("PGSERVICE", "x")], "PGSERVICE is not supported"),
+            (&[("PGPASSWORD", SECRET)], "no database is named"),
+        ] {
+            let failure = resolve(None, variables).unwrap_err();
+            assert_eq!(failure.kind(), Kind::Usage);
+            assert_has(&failure.to_string(), &[told, "DATABASE_URL"]);
+        }
+        // Whoever asks for libpq's defaults in so many words gets them.
+        assert!(resolve(Some("postgresql://"), &[]).is_ok());
+    }
+
+    #[test]
+    fn a_plus_is_a_space_where_prisma_alone_or_litellm_writes_it() {
+        let server = server("postgres://h/d?options=-c+a%3Db%2Bc&schema=a+b&password=p+");
+        assert_has(&options(&server), &[r#""-c a=b+c""#, r#""p+""#]);
+        assert_eq!(server.schema(), Some("a b"));
+    }
+
+    #[test]
+    fn no_verify_is_prismas_prefer_and_said() {
+        let server = server("postgres://h/d?sslmode=no-verify");
+        assert_eq!(format!("{:?}", server.options.get_ssl_mode()), "Prefer");
+        assert_has(
+            &server.warnings().join("\n"),
+            &["no-verify", "not verified"],
+        );
+        let strict = self::server("postgres://h/d?sslmode=no-verify&sslaccept=strict");
+        assert_eq!(format!("{:?}", strict.options.get_ssl_mode()), "VerifyFull");
+    }
+
+    #[test]
     fn schema_and_timeout_are_for_the_caller() {
         let server = server("postgres://u@h/d?schema=Lite%20LLM&connect_timeout=30");
         assert_eq!(server.schema(), Some("Lite LLM"));
@@ -931,7 +1016,11 @@ mod tests {
             assert_has(&refusal(&format!("postgres://u@h/d?{query}"), &[]), &[name]);
         }
         assert_has(&refusal("postgres://u@a,b/d", &[]), &["more than one host"]);
-        assert_has(&refusal("postgres://u@a:1,b:2/d", &[]), &["one host"]);
+        for url in ["postgres://u:p@a:1,b:2/d", "postgres://a:1,b:2"] {
+            assert_has(&refusal(url, &[]), &["more than one host"]);
+        }
+        let addresses = [("PGHOSTADDR", "10.0.0.1,10.0.0.2")];
+        assert_has(&refusal("postgres://", &addresses), &["more than one host"]);
         assert_has(
             &refusal("postgres://", &[("PGHOST", "a,b")]),
             &["more than one host"],

@@ -1,9 +1,13 @@
 //! What the binary says to wrong words, to readers that go away, and to a person at a terminal.
 
+use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
+
+use clap::CommandFactory as _;
+use mcp_prune::cli::Cli;
 
 use crate::program::{Ran, mcp_prune, repository, run, run_on};
 use crate::server::{TestDatabase, concurrent_server, skip};
@@ -347,13 +351,65 @@ fn packagers_get_completions_and_manual_pages() {
             .exits(0)
             .prints("mcp-prune");
     }
-    run(&mut mcp_prune(&["man"]))
-        .exits(0)
-        .prints(".TH mcp-prune 1");
-    for command in ["scan", "fix", "undo", "ids"] {
-        run(&mut mcp_prune(&["man", command]))
-            .exits(0)
-            .prints(command);
-    }
     run(&mut mcp_prune(&["man", "scna"])).exits(64);
+    run(&mut mcp_prune(&["man", "help"])).exits(64);
+}
+
+/// The manual pages that a page of its own refers to, in its section SUBCOMMANDS.
+fn pages_named_in(page: &str) -> BTreeSet<String> {
+    let words = page.split_whitespace();
+    let pages = words.filter_map(|word| word.strip_suffix("(1)"));
+    pages.map(|name| name.replace('\\', "")).collect()
+}
+
+#[test]
+fn every_manual_page_is_of_its_command_and_refers_to_pages_that_are_shipped() {
+    let script = std::fs::read_to_string(repository("packaging/build-deb")).unwrap();
+    let (_, list) = script.split_once("for command in ").unwrap();
+    let (list, _) = list.split_once(';').unwrap();
+    let commands: BTreeSet<&str> = list.split_whitespace().collect();
+    let definition = Cli::command();
+    let all: BTreeSet<&str> = definition.get_subcommands().map(|c| c.get_name()).collect();
+    assert_eq!(commands, all, "build-deb makes a page of each command");
+
+    let version = env!("CARGO_PKG_VERSION");
+    let mut shipped = BTreeSet::from(["mcp-prune".to_owned()]);
+    let mut pages = vec![(
+        "mcp-prune".to_owned(),
+        run(&mut mcp_prune(&["man"])).exits(0).stdout,
+    )];
+    for command in commands {
+        let name = format!("mcp-prune-{command}");
+        let page = run(&mut mcp_prune(&["man", command])).exits(0).stdout;
+        shipped.insert(name.clone());
+        pages.push((name, page));
+    }
+    for (name, page) in pages {
+        let title = page.lines().find(|line| line.starts_with(".TH ")).unwrap();
+        let wanted = format!(".TH {name} 1  \"{name} {version}\"");
+        assert_eq!(title.trim_end(), wanted);
+        let named = pages_named_in(&page);
+        assert!(named.is_subset(&shipped), "{name}: {named:?}");
+    }
+}
+
+#[test]
+fn the_package_says_which_tools_are_missing_before_it_builds() {
+    let folder = tempfile::tempdir().unwrap();
+    // Next to nothing on the path: the shell, and what it needs to find its way.
+    for tool in ["bash", "dirname", "uname"] {
+        let found = ["/usr/bin", "/bin"].map(|bin| std::path::Path::new(bin).join(tool));
+        let found = found.into_iter().find(|path| path.exists()).unwrap();
+        std::os::unix::fs::symlink(found, folder.path().join(tool)).unwrap();
+    }
+    let mut script = Command::new("/bin/bash");
+    script.arg(repository("packaging/build-deb"));
+    let ran = run(script.env_clear().env("PATH", folder.path())).exits(1);
+    for tool in ["cargo: ", "cargo-deb: ", "musl-gcc: "] {
+        assert!(
+            ran.stderr.contains(&format!("build-deb: missing {tool}")),
+            "{ran}"
+        );
+    }
+    assert_eq!(ran.stdout, "", "nothing is built: {ran}");
 }

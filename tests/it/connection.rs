@@ -3,9 +3,10 @@
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
+use std::process::Command;
 
 use crate::program::{mcp_prune, repository, run, run_on};
-use crate::server::{TestDatabase, concurrent_server, skip};
+use crate::server::{TestDatabase, concurrent_server, server_to_crash, skip};
 
 fn demo() -> TestDatabase {
     let database = TestDatabase::empty();
@@ -39,7 +40,7 @@ fn a_server_without_tls_is_told_from_one_with_the_wrong_certificate() {
     let url = format!("postgresql://u:s3cret@127.0.0.1:{port}/litellm?sslmode=require");
     run_on(&url, &["scan"])
         .exits(7)
-        .says("server does not support TLS\nhint: turn on ssl in the server");
+        .says("the server does not support TLS\nhint: turn on ssl in the server");
     server.join().unwrap();
 }
 
@@ -327,4 +328,92 @@ fn a_role_made_from_the_grants_scans_fixes_and_undoes() {
             assert_eq!(database.permission_rows(), before);
         }
     }
+}
+
+#[test]
+fn without_a_user_peer_authentication_takes_the_operating_systems() {
+    let Some(server) = server_to_crash("peer authentication") else {
+        return;
+    };
+    let name = Command::new("id").arg("-un").output().unwrap().stdout;
+    let name = String::from_utf8(name).unwrap().trim().to_owned();
+    let admin = TestDatabase::at(server.url("postgres"));
+    if name != "postgres" {
+        admin.execute(&format!("CREATE ROLE \"{name}\" SUPERUSER LOGIN"));
+    }
+    admin.execute(&format!("CREATE DATABASE \"{name}_demo\""));
+    let database = TestDatabase::at(server.url(&format!("{name}_demo")));
+    database.load(&std::fs::read_to_string(repository("fixtures/demo.sql")).unwrap());
+    let [folder, port] = server.socket();
+    let rules = Path::new(folder).join("data/pg_hba.conf");
+    let trusting = std::fs::read_to_string(&rules).unwrap();
+    let peer = trusting.replace("local all all trust", "local all all peer");
+    assert_ne!(peer, trusting);
+    std::fs::write(&rules, peer).unwrap();
+    admin.texts("SELECT pg_reload_conf()::text");
+
+    let scan = |variables: &[(&str, &str)]| {
+        let mut command = mcp_prune(&["scan"]);
+        // Whoever they say it is, peer authentication looks at the process.
+        command.env("USER", "somebody").env("LOGNAME", "somebody");
+        run(command
+            .env("PGHOST", folder)
+            .env("PGPORT", port)
+            .envs(variables.iter().copied()))
+    };
+    scan(&[("PGDATABASE", database.name())])
+        .exits(2)
+        .says(&format!("as user \"{name}\""));
+    // The database's name is the user's, as for psql, where none is given.
+    scan(&[])
+        .exits(if name == "postgres" { 4 } else { 7 })
+        .says(&name);
+    scan(&[("PGDATABASE", database.name()), ("PGUSER", "anonymous")])
+        .exits(7)
+        .says("Peer authentication failed for user \"anonymous\"");
+}
+
+#[test]
+fn litellms_own_variables_name_the_database_and_none_at_all_is_told() {
+    let nothing = run(&mut mcp_prune(&["scan"])).exits(64);
+    let nothing = nothing.says("error: no database is named\nhint: give its URL with --db-url");
+    assert!(!nothing.stderr.contains("refused"), "{nothing}");
+    let host = run(mcp_prune(&["scan"]).env("DATABASE_HOST", "db")).exits(64);
+    host.says("DATABASE_HOST is set, DATABASE_USERNAME, DATABASE_NAME are not");
+
+    if concurrent_server("LiteLLM's own variables").is_none() {
+        return;
+    }
+    let database = demo();
+    let role = role(&database, "parts");
+    database.execute(&format!("ALTER ROLE {role} SUPERUSER"));
+    let (_, address) = database.url().split_once('@').unwrap();
+    let (host, name) = address.split_once('/').unwrap();
+    let parts = |extra: &[(&str, &str)]| {
+        run(mcp_prune(&["scan"])
+            .env("DATABASE_HOST", host)
+            .env("DATABASE_USERNAME", &role)
+            .env("DATABASE_PASSWORD", "s3cret")
+            .env("DATABASE_NAME", name)
+            .envs(extra.iter().copied()))
+    };
+    parts(&[]).exits(2).says(&format!("as user \"{role}\""));
+    parts(&[("DATABASE_SCHEMA", "elsewhere")]).exits(4);
+    parts(&[("DATABASE_URL", "postgresql://127.0.0.1:1/none")])
+        .exits(7)
+        .says("cannot connect to 127.0.0.1:1");
+}
+
+#[test]
+fn a_plus_in_the_options_is_a_space() {
+    if concurrent_server("options in the URL").is_none() {
+        return;
+    }
+    let database = demo();
+    let url = format!(
+        "{}?options=-c+statement_timeout%3D5000&sslmode=no-verify",
+        database.url()
+    );
+    let ran = run_on(&url, &["scan"]).exits(2);
+    ran.says("warning: sslmode=no-verify is taken for prefer");
 }

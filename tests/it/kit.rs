@@ -10,6 +10,9 @@ use crate::server::{TestDatabase, skip};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_mcp-prune");
 
+/// Where node_exporter's textfile collector reads, in Debian's package.
+const TEXTFILES: &str = "/var/lib/prometheus/node-exporter";
+
 fn shipped(path: &str) -> String {
     std::fs::read_to_string(repository(path)).unwrap()
 }
@@ -95,33 +98,158 @@ fn the_crontab_line_says_what_it_repaired_and_why_it_could_not_and_else_nothing(
     assert!(!ran.to_string().contains("s3cret"), "{ran}");
 }
 
-#[test]
-fn the_service_runs_as_its_unit_says() {
-    let unit = shipped("packaging/mcp-prune.service");
+/// Runs the command of a unit as systemd would, with its folders in `folder` and `options` in the variables
+/// that are not set by it.
+fn by_systemd(unit: &str, folder: &Path, options: &str) -> Ran {
+    let unit = shipped(unit);
     let command = unit
         .lines()
         .find_map(|line| line.strip_prefix("ExecStart="))
         .unwrap();
-    let (database, folder) = installed();
-    let place = folder.path().to_str().unwrap();
+    // Written into by the unit's own leave, or not at all.
+    assert!(unit.contains(&format!("ReadWritePaths=-{TEXTFILES}\n")));
+    assert!(unit.contains(&format!("Environment=MCP_PRUNE_TEXTFILES={TEXTFILES}\n")));
+    let place = folder.to_str().unwrap();
     let command: Vec<String> = command
         .replace("--max-percent 5", "--max-percent 100")
         .split_whitespace()
         // A variable without braces becomes as many words as it has.
         .flat_map(|word| match word {
-            "$MCP_PRUNE_OPTIONS" => vec!["--no-config-servers".to_owned()],
+            "$MCP_PRUNE_OPTIONS" => options.split_whitespace().map(str::to_owned).collect(),
+            "$MCP_PRUNE_FIX_OPTIONS" => Vec::new(),
             word => vec![
                 word.replace("${CREDENTIALS_DIRECTORY}", place)
-                    .replace("${STATE_DIRECTORY}", place),
+                    .replace("${STATE_DIRECTORY}", place)
+                    .replace("${MCP_PRUNE_TEXTFILES}", place),
             ],
         })
         .collect();
     assert_eq!(command[0], "/usr/bin/mcp-prune");
     let words: Vec<&str> = command[1..].iter().map(String::as_str).collect();
     assert!(words.iter().all(|word| !word.contains('$')), "{words:?}");
-    let _ = run(&mut mcp_prune(&words)).exits(0);
+    run(&mut mcp_prune(&words))
+}
+
+#[test]
+fn the_services_run_as_their_units_say_and_write_metrics_where_they_are_read() {
+    let (database, folder) = installed();
+    let options = "--no-config-servers";
+    let metrics = |command: &str| {
+        let file = folder.path().join(format!("mcp-prune-{command}.prom"));
+        std::fs::read_to_string(file).unwrap()
+    };
+    let _ = by_systemd("packaging/mcp-prune-scan.service", folder.path(), options)
+        .exits(0)
+        .prints("stale");
+    assert!(metrics("scan").contains("mcp_prune_findings{"));
+    let _ = by_systemd("packaging/mcp-prune.service", folder.path(), options).exits(0);
     is_clean(&database);
     assert_eq!(journals(folder.path()), 1);
+    assert!(metrics("fix").contains("mcp_prune_exit_code{command=\"fix\"} 0\n"));
+}
+
+#[test]
+fn the_user_and_the_folders_of_the_units_are_made() {
+    let tmpfiles = shipped("packaging/mcp-prune.tmpfiles");
+    let sysusers = shipped("packaging/mcp-prune.sysusers");
+    for unit in [
+        "packaging/mcp-prune.service",
+        "packaging/mcp-prune-scan.service",
+    ] {
+        assert!(shipped(unit).contains("\nUser=mcp-prune\n"), "{unit}");
+    }
+    assert!(sysusers.contains("\nu mcp-prune "));
+    assert!(tmpfiles.contains("\nd /var/lib/mcp-prune 0700 mcp-prune mcp-prune 400d\n"));
+    assert!(tmpfiles.contains(&format!("\na+ {TEXTFILES} - - - - u:mcp-prune:rwx\n")));
+    // Each file of the folder is installed, by the package or by hand.
+    let manifest = shipped("Cargo.toml");
+    for name in [
+        "mcp-prune.service",
+        "mcp-prune.timer",
+        "mcp-prune-scan.service",
+        "mcp-prune-scan.timer",
+        "mcp-prune.sysusers",
+        "mcp-prune.tmpfiles",
+        "options",
+        "alerts.yaml",
+        "cronjob.yaml",
+        "cronjob-pushgateway.yaml",
+    ] {
+        assert!(
+            manifest.contains(&format!("[\"packaging/{name}\", ")),
+            "{name}"
+        );
+    }
+    // systemd reads the example as it is, and the maintainer's scripts are shell.
+    for script in ["postinst", "postrm"] {
+        let script = repository("packaging/debian").join(script);
+        let _ = run(Command::new("/bin/sh").arg("-n").arg(script)).exits(0);
+    }
+    let options = shipped("packaging/options");
+    for line in options.lines().filter(|line| !line.is_empty()) {
+        assert!(line.starts_with('#'), "nothing is set unasked: {line}");
+    }
+}
+
+/// Runs what the pushing container runs, in `folder` instead of the volume, with a curl that keeps what it was
+/// given.
+fn pushed(folder: &Path, container: &Value) -> Ran {
+    let curl = folder.join("curl");
+    std::fs::write(
+        &curl,
+        "#!/bin/sh\nfor word; do last=$word; done\necho \"$last\"\ncat fix.prom\n",
+    )
+    .unwrap();
+    run(Command::new("chmod").arg("755").arg(&curl)).exits(0);
+    let script = container["args"][0].as_str().unwrap();
+    let script = script.replace("/var/lib/mcp-prune", folder.to_str().unwrap());
+    let path = format!("{}:/usr/bin:/bin", folder.display());
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", &script]).env_clear().env("PATH", path);
+    run(shell.env("PUSHGATEWAY", "http://pushgateway:9091"))
+}
+
+#[test]
+fn the_kubernetes_job_pushes_the_metrics_of_its_own_run() {
+    let patch = shipped("packaging/cronjob-pushgateway.yaml");
+    let patch: Value = serde_saphyr::from_str(&patch).unwrap();
+    let pod = &patch["spec"]["jobTemplate"]["spec"]["template"]["spec"];
+    let (before, containers) = (&pod["initContainers"][0], &pod["containers"]);
+    let (job, push) = (&containers[0], &containers[1]);
+    // It patches the container that is there, and the volume that its journals are on.
+    let whole = shipped("packaging/cronjob.yaml");
+    let (_, cronjob) = whole.split_once("\n---\n").unwrap();
+    let cronjob: Value = serde_saphyr::from_str(cronjob).unwrap();
+    let patched = &cronjob["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!(job["name"], patched["name"]);
+    for container in [before, push] {
+        let mount = &container["volumeMounts"][0];
+        let mounts = patched["volumeMounts"].as_array().unwrap();
+        assert!(mounts.contains(mount), "{mount}");
+        assert_eq!(container["securityContext"], patched["securityContext"]);
+    }
+    let variable = &job["env"][0];
+    assert_eq!(variable["name"], "MCP_PRUNE_METRICS_FILE");
+    assert_eq!(variable["value"], "/var/lib/mcp-prune/fix.prom");
+
+    let (database, folder) = installed();
+    let file = folder.path().join("fix.prom");
+    for (url, status) in [
+        (database.url(), 3),
+        ("postgresql://u:s3cret@127.0.0.1:1/none", 7),
+    ] {
+        let _ = pushed(folder.path(), before);
+        let fix = ["fix", "--yes", "--no-journal", "--on-empty", "hold"];
+        let ran = run(mcp_prune(&fix)
+            .env("DATABASE_URL", url)
+            .env("MCP_PRUNE_METRICS_FILE", &file));
+        assert!([0, status].contains(&ran.status), "{ran}");
+        let told = format!("mcp_prune_exit_code{{command=\"fix\"}} {}\n", ran.status);
+        let _ = pushed(folder.path(), push)
+            .exits(0)
+            .prints("http://pushgateway:9091/metrics/job/mcp-prune-fix\n")
+            .prints(&told);
+    }
 }
 
 #[test]
@@ -134,24 +262,27 @@ fn systemd_takes_the_units_and_finds_the_service_hardened() {
         std::fs::write(&path, unit).unwrap();
         path
     };
-    let (service, timer) = (copy("mcp-prune.service"), copy("mcp-prune.timer"));
-    let analyze = |args: &[&str]| {
-        let mut command = Command::new("systemd-analyze");
-        let output = command.args(args).arg(&service).output();
-        output.ok().map(Ran::from)
-    };
-    let timer = timer.to_str().unwrap();
-    // The manual pages are installed with the program, or not.
-    let Some(ran) = analyze(&["verify", "--man=no", "--recursive-errors=no", timer]) else {
-        skip("systemd units", "needs systemd-analyze");
-        return;
-    };
-    let ran = ran.exits(0);
-    assert_eq!(ran.stderr, "", "{ran}");
-    // From 0, nothing can be reached, to 10; the threshold is in tenths.
-    let _ = analyze(&["security", "--offline=true", "--threshold=15"])
-        .unwrap()
-        .exits(0);
+    for name in ["mcp-prune", "mcp-prune-scan"] {
+        let service = copy(&format!("{name}.service"));
+        let timer = copy(&format!("{name}.timer"));
+        let analyze = |args: &[&str]| {
+            let mut command = Command::new("systemd-analyze");
+            let output = command.args(args).arg(&service).output();
+            output.ok().map(Ran::from)
+        };
+        let timer = timer.to_str().unwrap();
+        // The manual pages are installed with the program, or not.
+        let Some(ran) = analyze(&["verify", "--man=no", "--recursive-errors=no", timer]) else {
+            skip("systemd units", "needs systemd-analyze");
+            return;
+        };
+        let ran = ran.exits(0);
+        assert_eq!(ran.stderr, "", "{ran}");
+        // From 0, nothing can be reached, to 10; the threshold is in tenths.
+        let _ = analyze(&["security", "--offline=true", "--threshold=15"])
+            .unwrap()
+            .exits(0);
+    }
 }
 
 #[test]

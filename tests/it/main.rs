@@ -45,4 +45,5 @@ mod server;
 mod soak;
 mod standby;
 mod terminal;
+mod tls;
 mod undo;

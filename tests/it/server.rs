@@ -157,7 +157,7 @@ impl Server {
     }
 
     /// The folder and the port of the socket of a private cluster.
-    fn socket(&self) -> [&str; 2] {
+    pub(crate) fn socket(&self) -> [&str; 2] {
         let (_, port) = self.address.rsplit_once(':').unwrap();
         [self.tls.as_ref().unwrap().to_str().unwrap(), port]
     }
