@@ -175,12 +175,13 @@ const DUPLICATES: &str = r"
 SELECT {place}, t.{key} FROM {table} AS t
 WHERE cardinality({value}) <> (SELECT count(DISTINCT e) FROM unnest({value}) AS e)";
 
+// EXCEPT hashes, where `<> ALL` compares every key with every entry.
 const ONLY_BY_TOOLS: &str = r"
 SELECT {place}, t.{key} FROM {table} AS t
 WHERE cardinality(t.{beside}) > 0
-      AND EXISTS (SELECT FROM jsonb_object_keys(
-                      CASE WHEN jsonb_typeof({value}) = 'object' THEN {value} END) AS k
-                  WHERE k <> ALL (t.{beside}))";
+      AND EXISTS (SELECT k.key FROM jsonb_object_keys(
+                      CASE WHEN jsonb_typeof({value}) = 'object' THEN {value} END) AS k (key)
+                  EXCEPT SELECT b.key FROM unnest(t.{beside}) AS b (key))";
 
 /// What finds rows with something to note, where that is more than a name.
 fn noted(place: usize, table: &SiteTable, site: &Site) -> Option<String> {

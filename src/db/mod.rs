@@ -9,6 +9,7 @@ pub mod detect;
 #[cfg(feature = "embedded")]
 pub mod embedded;
 pub mod holders;
+mod oversized;
 pub mod read;
 pub mod schema;
 pub mod script;

@@ -4,6 +4,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{Connection as _, PgConnection, Row as _};
 
 use super::holders::{self, Owners};
+use super::oversized::refuse_oversized;
 use super::schema::Schema;
 use super::sql::{failed, ident, is_lock_not_available, statement};
 use crate::failure::Failure;
@@ -124,7 +125,7 @@ const LOCK_WHOLE: &str = "SELECT DISTINCT l.key FROM ({lock}) AS l (key)";
 ///
 /// # Errors
 ///
-/// What the server said.
+/// What the server said, and where a row holds more than is ever read.
 pub async fn cells(
     connection: &mut PgConnection,
     schema: &Schema,
@@ -152,6 +153,9 @@ pub async fn cells(
         .fetch_all(connection)
         .await
         .map_err(failed("read the rows that name servers"))?;
+    for row in &found {
+        refuse_oversized(table, &sites, row)?;
+    }
     let row = |row: &PgRow| Row {
         key: row.get(0),
         cells: sites

@@ -123,13 +123,20 @@ impl<const N: usize> Grid<N> {
         }
     }
 
+    /// Returns how many more rows are shown.
+    pub(super) fn room(&self) -> usize {
+        let most = self.look.limit.unwrap_or(usize::MAX);
+        most.saturating_sub(self.rows.len())
+    }
+
+    /// Counts rows that are not even made, for there is no room for them.
+    pub(super) fn leave_out(&mut self, rows: usize) {
+        self.left_out += rows;
+    }
+
     /// Adds a row, or counts it where there are too many.
     pub(super) fn row(&mut self, cells: [Cell; N]) {
-        if self
-            .look
-            .limit
-            .is_some_and(|limit| self.rows.len() >= limit)
-        {
+        if self.room() == 0 {
             self.left_out += 1;
         } else {
             self.rows.push(cells);

@@ -1,6 +1,7 @@
 //! What a command has to say, before it is written in one form or another.
 
 pub mod csv;
+mod decisions;
 pub mod doctor;
 pub mod found;
 pub mod grid;
@@ -20,12 +21,12 @@ use self::found::Found;
 use self::grid::Look;
 use crate::db::schema::Database;
 use crate::litellm::config::ConfigServer;
-use crate::litellm::finding::{Finding, Kind};
+use crate::litellm::finding::Kind;
 use crate::litellm::release::Release;
 use crate::litellm::server::{ConfigServers, ServerCatalog};
 use crate::repair::changeset::Change;
 use crate::repair::compare::Conflict;
-use crate::repair::plan::{Edit, Held, RowPlan};
+use crate::repair::plan::{Edit, RowPlan};
 
 /// How a command ended, and so how its report reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -418,47 +419,13 @@ impl Report {
                 .collect();
             references.sort_unstable();
             references.dedup();
+            let of_plan = plan.rows();
             for reference in references {
-                *rows.entry(reference).or_default() += plan.rows();
+                *rows.entry(reference).or_default() += of_plan;
             }
         }
         let mut rows: Vec<(&str, usize)> = rows.into_iter().collect();
         rows.sort_by_key(|(_, rows)| std::cmp::Reverse(*rows));
         rows
-    }
-}
-
-/// What is held of `plan` because of a finding.
-fn held<'a>(plan: &'a RowPlan, finding: &Finding) -> Option<&'a Held> {
-    plan.held.iter().find(|held| {
-        held.column == finding.column && Some(&held.reference) == finding.reference.as_ref()
-    })
-}
-
-/// Tells what `fix` does about a finding of `plan`: "remove", why it is held, or "leave".
-pub(crate) fn disposition(plan: &RowPlan, finding: &Finding) -> String {
-    match (held(plan, finding), finding.kind) {
-        (Some(held), _) => format!("hold: {}", held.reason),
-        (None, Kind::Stale) => {
-            let mut edits = plan.edits.iter();
-            let edit = edits.find(|edit| edit.site().name == finding.column);
-            let reference = finding.reference.as_deref().unwrap_or_default();
-            if let Some(new) = edit.and_then(|edit| edit.remapped().get(reference)) {
-                return format!("remap to {new}");
-            }
-            if edit.is_some_and(Edit::takes_rows) {
-                return "delete".to_owned();
-            }
-            let chosen = edit.and_then(|edit| edit.ending().name());
-            chosen.unwrap_or("remove").to_owned()
-        }
-        (
-            None,
-            Kind::Unverified
-            | Kind::Inactive
-            | Kind::Malformed(_)
-            | Kind::DanglingToolset
-            | Kind::Note(_),
-        ) => "leave".to_owned(),
     }
 }

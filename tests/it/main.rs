@@ -18,6 +18,7 @@ mod faults;
 mod fixtures;
 mod formats;
 mod kit;
+mod large_rows;
 mod litellm_schema;
 mod metrics;
 #[cfg(feature = "redis")]
