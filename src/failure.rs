@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use crate::printable::{lines, one_line};
+
 /// The kinds of failure that a caller or a script treats differently.
 ///
 /// [`crate::exit::code`] gives each its exit code.
@@ -72,7 +74,7 @@ impl Failure {
     /// Adds what the operator can do, one sentence in the imperative.
     #[must_use]
     pub fn hint(mut self, hint: impl fmt::Display) -> Self {
-        self.hint = Some(hint.to_string());
+        self.hint = Some(lines(&hint.to_string()).into_owned());
         self
     }
 
@@ -83,10 +85,10 @@ impl Failure {
         self
     }
 
-    /// The message with all its causes, on one line.
+    /// Returns the message with all its causes, on one line, fit to be shown on a terminal.
     #[must_use]
     pub fn message(&self) -> String {
-        format!("{:#}", self.error)
+        one_line(&format!("{:#}", self.error)).into_owned()
     }
 
     /// What the operator can do about it.
@@ -111,7 +113,7 @@ impl From<anyhow::Error> for Failure {
 /// The message with all its causes on one line, then the hint, if any, on a second.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:#}", self.error)?;
+        f.write_str(&self.message())?;
         if let Some(hint) = &self.hint {
             write!(f, "\nhint: {hint}")?;
         }

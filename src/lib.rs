@@ -11,5 +11,8 @@ pub mod exit;
 pub mod failure;
 pub mod litellm;
 pub mod notify;
+mod printable;
+mod prose;
 pub mod repair;
 pub mod report;
+pub mod usage_message;

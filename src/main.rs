@@ -8,13 +8,14 @@ use mcp_prune::commands::run::Run;
 use mcp_prune::commands::{doctor, fix, grants, ids, manual, scan, undo};
 use mcp_prune::exit::{self, Outcome};
 use mcp_prune::failure::{Failure, Kind};
+use mcp_prune::usage_message;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(message) => {
             // `--help` and `--version` come as errors too, which go to stdout.
-            let printed = message.print().is_ok();
+            let printed = usage_message::print(&message).is_ok();
             return match (message.use_stderr(), printed) {
                 (true, _) => exit::code(Outcome::Failed(Kind::Usage), false).into(),
                 (false, _) => ExitCode::SUCCESS,

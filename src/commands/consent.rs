@@ -4,7 +4,9 @@ use std::io::{self, IsTerminal as _, Write as _};
 
 use crate::cli::WriteArgs;
 use crate::failure::{Failure, Kind};
+use crate::printable::one_line;
 use crate::repair::policy::WriteConsent;
+use crate::report::count;
 
 /// Whether the operator is to be asked; refused where there is nobody to ask.
 pub(super) fn asks(write: &WriteArgs, command: &str) -> Result<bool, Failure> {
@@ -21,7 +23,8 @@ pub(super) fn asks(write: &WriteArgs, command: &str) -> Result<bool, Failure> {
 
 /// Asks whether to write so many rows.
 pub(super) async fn ask(question: &str, rows: usize) -> Result<Option<WriteConsent>, Failure> {
-    let asked = write!(io::stderr(), "\n{question} {rows} row(s) now? [y/N] ");
+    let question = format!("{question} {} now?", count(rows, "row"));
+    let asked = write!(io::stderr(), "\n{} [y/N] ", one_line(&question));
     asked.map_err(anyhow::Error::from)?;
     // On a thread of its own, so that a signal is heard while the operator thinks.
     let line = tokio::task::spawn_blocking(|| {

@@ -6,6 +6,10 @@ use std::io::{self, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use indicatif::ProgressBar;
+use terminal_size::{Width, terminal_size_of};
+
+use crate::printable::lines;
+use crate::prose::wrapped;
 
 /// One for the process, as its stderr is.
 static CONSOLE: Mutex<Console> = Mutex::new(Console {
@@ -28,16 +32,20 @@ fn console() -> MutexGuard<'static, Console> {
 }
 
 impl Console {
+    /// Says lines of this program; what others put into them is shown and not obeyed.
     fn say(&mut self, line: &dyn Display) {
+        let line = line.to_string();
+        let line = lines(&line);
         // Nobody is left to tell if stderr is gone.
         let _ = match &mut self.held_back {
             Some(text) => writeln!(text, "{line}").map_err(io::Error::other),
-            None => self.print(|| writeln!(io::stderr(), "{line}")),
+            None => self.print(|| writeln!(io::stderr(), "{}", wrapped(&line, columns()))),
         };
     }
 
     fn let_out(&mut self) {
         if let Some(text) = self.held_back.take() {
+            let text = wrapped(&text, columns());
             let _ = self.print(|| io::stderr().write_all(text.as_bytes()));
         }
     }
@@ -48,6 +56,12 @@ impl Console {
             None => print(),
         }
     }
+}
+
+/// Returns how wide the terminal is that stderr goes to; `None` where it goes elsewhere.
+fn columns() -> Option<usize> {
+    let (Width(columns), _) = terminal_size_of(io::stderr())?;
+    Some(columns.into())
 }
 
 /// Warns of what a reader of the report should know first.

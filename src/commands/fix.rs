@@ -224,11 +224,13 @@ impl Fix<'_> {
     async fn end(&mut self, report: &Arc<Report>) -> Result<(), Failure> {
         if self.args.output.format == Format::Table && !self.run.report.is_file() {
             self.run.tally = Some(report.tally());
-            table::write_closing(report, &mut io::stdout().lock())
+            let look = self.args.output.look(self.run, &io::stdout());
+            table::write_closing(report, look, &mut io::stdout().lock())
                 .map_err(|error| anyhow::Error::from(error).into())
         } else {
             if self.run.report.is_file() {
-                console::show(|out| table::write_closing(report, out))
+                let look = self.args.output.look(self.run, &io::stderr());
+                console::show(|out| table::write_closing(report, look, out))
                     .map_err(anyhow::Error::from)?;
             }
             print(report, &self.args.output, self.run, &mut self.interrupt).await

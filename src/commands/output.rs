@@ -11,6 +11,7 @@ use super::run::Run;
 use crate::cli::{Format, OutputArgs};
 use crate::failure::{Failure, Kind};
 use crate::report::Render;
+use crate::report::csv::Cells;
 use crate::report::found::Found;
 use crate::report::markdown::quoted;
 use crate::report::ndjson;
@@ -172,12 +173,17 @@ pub(super) async fn print<R: Render + Send + Sync + 'static>(
     }
     let report = Arc::clone(report);
     let format = args.format;
+    let cells = if args.csv_raw {
+        Cells::Raw
+    } else {
+        Cells::Guarded
+    };
     let look = args.look(run, &io::stdout());
     let render = move |out: &mut dyn Write| match format {
         Format::Table => report.table(look, out),
         Format::Json => report.json(out),
         Format::Ndjson => report.ndjson(out),
-        Format::Csv => report.csv(out),
+        Format::Csv => report.csv(cells, out),
         Format::Markdown => report.markdown(&command_line(), out),
     };
     run.report.write(interrupt, render).await

@@ -83,11 +83,12 @@ pub async fn run(args: &UndoArgs, run: &mut Run) -> Result<Outcome, Failure> {
         }
         if args.output.format == Format::Table && !undo.run.report.is_file() {
             undo.run.tally = Some(undone.tally());
-            table::write_undone_closing(&undone, &mut io::stdout().lock())
+            let look = args.output.look(undo.run, &io::stdout());
+            table::write_undone_closing(&undone, look, &mut io::stdout().lock())
                 .map_err(anyhow::Error::from)?;
         } else {
             if undo.run.report.is_file() {
-                console::show(|out| table::write_undone_closing(&undone, out))
+                console::show(|out| table::write_undone_closing(&undone, look, out))
                     .map_err(anyhow::Error::from)?;
             }
             print(

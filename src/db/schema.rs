@@ -18,6 +18,7 @@ use crate::litellm::sites::{
     ACCESS_GROUPS, Choice, Group, Names, OAUTH_CLIENTS, PERMISSIONS, Site, SiteTable, TABLES,
     TOOLSETS,
 };
+use crate::printable::one_line;
 
 /// The table that says which servers exist.
 pub const SERVER_TABLE: &str = "LiteLLM_MCPServerTable";
@@ -105,6 +106,8 @@ impl fmt::Display for Database {
             schema,
             user,
         } = self;
+        let (host, name) = (one_line(host), one_line(name));
+        let (schema, user) = (one_line(schema), one_line(user));
         write!(f, "database \"{name}\" at {host}")?;
         if *port != 0 {
             write!(f, ":{port}")?;
@@ -736,7 +739,8 @@ async fn not_litellm(connection: &mut PgConnection, database: &Database, why: &s
         .await;
     match elsewhere.unwrap_or_default().first() {
         Some(schema) if *schema != database.schema => refused.hint(format!(
-            "the table is in schema \"{schema}\": use --schema {schema}"
+            "the table is in schema \"{0}\": use --schema {0}",
+            one_line(schema)
         )),
         Some(_) | None => refused.hint(
             "check the database name, and ?schema= or --schema; \

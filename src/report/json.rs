@@ -8,6 +8,7 @@ use std::io::{self, Write};
 
 use serde::{Serialize, Serializer};
 
+use super::json_text;
 use super::{ConfigIds, Ending, Report, Summary, Undone};
 use crate::db::schema::Database;
 use crate::litellm::caches::{ACCESS_GROUPS_FOR, ROWS_FOR};
@@ -357,7 +358,7 @@ pub fn write_ids(ids: &ConfigIds, out: &mut impl Write) -> io::Result<()> {
 }
 
 fn write_object(object: &impl Serialize, out: &mut impl Write) -> io::Result<()> {
-    serde_json::to_writer_pretty(&mut *out, object)?;
+    json_text::write_pretty(object, out)?;
     out.write_all(b"\n")
 }
 

@@ -9,6 +9,7 @@ use super::json::{self, DatabaseV1, OwnerV1, ValueV1};
 use super::text::{count, nobody, printable};
 use super::{Ending, Report, Summary, Undone};
 use crate::litellm::sites::TABLES;
+use crate::printable::is_unseen;
 
 /// Writes `report`; `command` is the command line it is of.
 ///
@@ -344,6 +345,14 @@ pub fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         word.to_owned()
+    } else if word.chars().any(is_unseen) {
+        // One printable line: `printf` makes of octal numbers what a terminal would obey.
+        let octal = word.bytes().fold(String::new(), |octal, byte| match byte {
+            b' ' => octal + " ",
+            _ if byte.is_ascii_alphanumeric() => octal + char::from(byte).encode_utf8(&mut [0; 4]),
+            _ => octal + &format!("\\{byte:03o}"),
+        });
+        format!("\"$(printf -- '{octal}')\"")
     } else {
         format!("'{}'", word.replace('\'', r"'\''"))
     }
@@ -374,6 +383,7 @@ mod tests {
             ("--db-url=x", "--db-url=x"),
             ("", "''"),
             ("a b", "'a b'"),
+            ("a\nb", r#""$(printf -- 'a\012b')""#),
             ("it's $HOME", r"'it'\''s $HOME'"),
         ] {
             assert_eq!(quoted(word), shown);

@@ -6,6 +6,7 @@ pub mod doctor;
 pub mod found;
 pub mod grid;
 pub mod json;
+mod json_text;
 pub mod markdown;
 pub mod metrics;
 pub mod ndjson;
@@ -17,6 +18,7 @@ pub(crate) use self::text::count;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
+use self::csv::Cells;
 use self::found::Found;
 use self::grid::Look;
 use crate::db::schema::Database;
@@ -100,12 +102,12 @@ pub trait Render {
     /// What `out` says.
     fn ndjson(&self, out: &mut dyn Write) -> io::Result<()>;
 
-    /// Writes it as CSV, entry by entry.
+    /// Writes it as CSV, entry by entry; `cells` tells what becomes of formulas.
     ///
     /// # Errors
     ///
     /// What `out` says.
-    fn csv(&self, out: &mut dyn Write) -> io::Result<()>;
+    fn csv(&self, cells: Cells, out: &mut dyn Write) -> io::Result<()>;
 
     /// Writes it for a change ticket; `command` is the command line without a password.
     ///
@@ -198,8 +200,8 @@ impl Render for Report {
         ndjson::write(self, &mut out)
     }
 
-    fn csv(&self, mut out: &mut dyn Write) -> io::Result<()> {
-        csv::write(self, &mut out)
+    fn csv(&self, cells: Cells, mut out: &mut dyn Write) -> io::Result<()> {
+        csv::write(self, cells, &mut out)
     }
 
     fn markdown(&self, command: &str, mut out: &mut dyn Write) -> io::Result<()> {
@@ -232,8 +234,8 @@ impl Render for Undone {
         ndjson::write_undone(self, &mut out)
     }
 
-    fn csv(&self, mut out: &mut dyn Write) -> io::Result<()> {
-        csv::write_undone(self, &mut out)
+    fn csv(&self, cells: Cells, mut out: &mut dyn Write) -> io::Result<()> {
+        csv::write_undone(self, cells, &mut out)
     }
 
     fn markdown(&self, command: &str, mut out: &mut dyn Write) -> io::Result<()> {

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 
 use super::decisions::Decisions;
 use super::grid::{Cell, Grid, Look, Tone};
+use super::markdown::quoted;
 use super::text::{count, nobody, printable};
 use super::{ConfigIds, Ending, Report, Summary, Undone};
 use crate::litellm::caches::{ACCESS_GROUPS_FOR, ROWS_FOR};
@@ -25,10 +26,10 @@ pub fn write(report: &Report, look: Look, out: &mut impl Write) -> io::Result<()
     let summary = report.summary();
     writeln!(out, "{}", look.heading(&headline(summary)))?;
     if let Some(whose) = whose(report) {
-        writeln!(out, "{whose}")?;
+        writeln!(out, "{}", look.prose(&whose))?;
     }
     if report.plans().is_empty() {
-        return write_closing(report, out);
+        return write_closing(report, look, out);
     }
     let stale = report.stale_references();
     if !stale.is_empty() {
@@ -58,7 +59,7 @@ pub fn write(report: &Report, look: Look, out: &mut impl Write) -> io::Result<()
         writeln!(out)?;
         conflicts(&report.conflicts, look).write(out)?;
     }
-    write_closing(report, out)
+    write_closing(report, look, out)
 }
 
 /// Writes what `undo` did, or would do, for a person to read.
@@ -92,7 +93,7 @@ pub fn write_undone(undone: &Undone, look: Look, out: &mut impl Write) -> io::Re
         writeln!(out)?;
         conflicts(&undone.conflicts, look).write(out)?;
     }
-    write_undone_closing(undone, out)
+    write_undone_closing(undone, look, out)
 }
 
 /// Writes only how an undo ended.
@@ -100,7 +101,7 @@ pub fn write_undone(undone: &Undone, look: Look, out: &mut impl Write) -> io::Re
 /// # Errors
 ///
 /// What `out` says.
-pub fn write_undone_closing(undone: &Undone, out: &mut impl Write) -> io::Result<()> {
+pub fn write_undone_closing(undone: &Undone, look: Look, out: &mut impl Write) -> io::Result<()> {
     let rows = count(undone.rows(), "row");
     let line = match undone.ending {
         Ending::Applied => {
@@ -128,9 +129,10 @@ pub fn write_undone_closing(undone: &Undone, out: &mut impl Write) -> io::Result
         }
         Ending::NothingToDo | Ending::Scanned => "There is nothing to put back.".to_owned(),
     };
-    writeln!(out, "\n{line}")?;
+    writeln!(out, "\n{}", look.prose(&line))?;
     if let Some(journal) = &undone.journal {
-        writeln!(out, "\nTo take that back: mcp-prune undo {journal}")?;
+        let line = format!("To take that back: mcp-prune undo {}", quoted(journal));
+        writeln!(out, "\n{}", look.prose(&line))?;
     }
     Ok(())
 }
@@ -354,9 +356,9 @@ fn changes(report: &Report, look: Look) -> Grid<4> {
 /// # Errors
 ///
 /// What `out` says.
-pub fn write_closing(report: &Report, out: &mut impl Write) -> io::Result<()> {
+pub fn write_closing(report: &Report, look: Look, out: &mut impl Write) -> io::Result<()> {
     for line in advice(report, report.summary()) {
-        writeln!(out, "\n{line}")?;
+        writeln!(out, "\n{}", look.prose(&line))?;
     }
     Ok(())
 }
@@ -436,11 +438,16 @@ fn advice(report: &Report, summary: Summary) -> Vec<String> {
     }
     if let Some(plan) = &report.plan {
         lines.push(format!(
-            "The plan is in {plan}. To carry it out: mcp-prune fix --plan {plan}{next}"
+            "The plan is in {}. To carry it out: mcp-prune fix --plan {}{next}",
+            printable(plan),
+            quoted(plan)
         ));
     }
     if let Some(journal) = &report.journal {
-        lines.push(format!("To take it back: mcp-prune undo {journal}"));
+        lines.push(format!(
+            "To take it back: mcp-prune undo {}",
+            quoted(journal)
+        ));
     }
     lines
 }
@@ -556,13 +563,16 @@ fn successors(report: &Report) -> Vec<String> {
     let lines: BTreeSet<String> = findings
         .filter_map(|finding| {
             let successor = finding.successor.as_ref()?;
-            let ids: Vec<&str> = successor.ids.iter().map(String::as_str).collect();
+            let ids: Vec<String> = successor.ids.iter().map(|id| printable(id)).collect();
             let old = printable(finding.reference.as_deref()?);
             let name = printable(&successor.name);
             let now = ids.join(" or ");
             let keep = match ids.as_slice() {
                 [id] if finding.rows.is_none() => {
-                    format!(" To keep the grant: mcp-prune fix --remap {old}={id}")
+                    format!(
+                        " To keep the grant: mcp-prune fix --remap {}",
+                        quoted(&format!("{}={id}", finding.reference.as_deref()?))
+                    )
                 }
                 _ => String::new(),
             };

@@ -17,6 +17,7 @@ mod embedded;
 mod faults;
 mod fixtures;
 mod formats;
+mod hostile_names;
 mod kit;
 mod large_rows;
 mod litellm_schema;
