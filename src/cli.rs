@@ -681,6 +681,12 @@ pub struct OutputArgs {
     /// How to print the report
     #[arg(long, value_enum, default_value_t, help_heading = OUTPUT)]
     pub format: Format,
+    /// With --format csv: write every cell as it is, for programs
+    ///
+    /// Without this option a cell that begins with =, +, - or @, which a spreadsheet takes for a formula,
+    /// gets an apostrophe before it, and control characters are escaped.
+    #[arg(long, help_heading = OUTPUT)]
+    pub csv_raw: bool,
     /// Where it goes.
     #[command(flatten)]
     pub file: FileArgs,

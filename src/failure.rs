@@ -5,6 +5,7 @@
 use std::fmt;
 
 use crate::litellm::api_key::without_keys;
+use crate::printable::{lines, one_line};
 
 /// The kinds of failure that a caller or a script treats differently.
 ///
@@ -74,7 +75,8 @@ impl Failure {
     /// Adds what the operator can do, one sentence in the imperative.
     #[must_use]
     pub fn hint(mut self, hint: impl fmt::Display) -> Self {
-        self.hint = Some(without_keys(&hint.to_string()).into_owned());
+        let hint = hint.to_string();
+        self.hint = Some(lines(&without_keys(&hint)).into_owned());
         self
     }
 
@@ -85,10 +87,12 @@ impl Failure {
         self
     }
 
-    /// The message with all its causes, on one line, less any key that somebody took for a name.
+    /// Returns the message with all its causes, on one line, fit to be shown on a terminal and less any key
+    /// that somebody took for a name.
     #[must_use]
     pub fn message(&self) -> String {
-        without_keys(&format!("{:#}", self.error)).into_owned()
+        let message = format!("{:#}", self.error);
+        one_line(&without_keys(&message)).into_owned()
     }
 
     /// What the operator can do about it.

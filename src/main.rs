@@ -1,7 +1,5 @@
 //! Parses, runs, and exits.
 
-use std::borrow::Cow;
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use mcp_prune::cli::Command;
@@ -10,14 +8,14 @@ use mcp_prune::commands::run::Run;
 use mcp_prune::commands::{doctor, fix, grants, ids, manual, scan, undo};
 use mcp_prune::exit::{self, Outcome};
 use mcp_prune::failure::{Failure, Kind};
-use mcp_prune::litellm::api_key::without_keys;
+use mcp_prune::usage_message;
 
 fn main() -> ExitCode {
     let line = match CommandLine::parse(std::env::args_os()) {
         Ok(line) => line,
         Err(message) => {
             // `--help` and `--version` come as errors too, which go to stdout.
-            let printed = print(&message).is_ok();
+            let printed = usage_message::print(&message).is_ok();
             return match (message.use_stderr(), printed) {
                 (true, _) => exit::code(Outcome::Failed(Kind::Usage), false).into(),
                 (false, _) => ExitCode::SUCCESS,
@@ -27,15 +25,6 @@ fn main() -> ExitCode {
     let CommandLine { command, rules } = line;
     let code = Run::new().of(&command, rules, |run| execute(&command, run));
     code.into()
-}
-
-/// Prints what clap says, and in place of a key that it would repeat `sk-...`.
-fn print(message: &clap::Error) -> io::Result<()> {
-    let plain = message.render().to_string();
-    match without_keys(&plain) {
-        Cow::Borrowed(_) => message.print(),
-        Cow::Owned(shown) => io::stderr().write_all(shown.as_bytes()),
-    }
 }
 
 fn execute(command: &Command, run: &mut Run) -> Result<Outcome, Failure> {

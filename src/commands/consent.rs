@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 
 use crate::cli::WriteArgs;
 use crate::failure::{Failure, Kind};
+use crate::printable::one_line;
 use crate::repair::policy::WriteConsent;
 
 /// Whether the operator is to be asked; refused where there is nobody to ask.
@@ -21,7 +22,7 @@ pub(super) fn asks(write: &WriteArgs, command: &str) -> Result<bool, Failure> {
 
 /// Asks on the terminal; `question` says what would be written, and where.
 pub(super) async fn ask(question: &str) -> Result<Option<WriteConsent>, Failure> {
-    let asked = write!(io::stderr(), "\n{question} [y/N] ");
+    let asked = write!(io::stderr(), "\n{} [y/N] ", one_line(question));
     asked.map_err(anyhow::Error::from)?;
     // On a thread of its own, so that a signal is heard while the operator thinks.
     let line = tokio::task::spawn_blocking(|| {

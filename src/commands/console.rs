@@ -6,6 +6,10 @@ use std::io::{self, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use indicatif::ProgressBar;
+use terminal_size::{Width, terminal_size_of};
+
+use crate::printable::lines;
+use crate::prose::wrapped;
 
 use crate::litellm::api_key::without_keys;
 
@@ -33,14 +37,16 @@ fn console() -> MutexGuard<'static, Console> {
 }
 
 impl Console {
-    /// Says a line, less any key that somebody took for a name.
+    /// Says lines of this program, less any key that somebody took for a name; what others put into them
+    /// is shown and not obeyed.
     fn say(&mut self, line: &dyn Display) {
         let line = line.to_string();
         let line = without_keys(&line);
+        let line = lines(&line);
         // Nobody is left to tell if stderr is gone.
         let _ = match &mut self.held_back {
             Some(text) => writeln!(text, "{line}").map_err(io::Error::other),
-            None => self.print(|| writeln!(io::stderr(), "{line}")),
+            None => self.print(|| writeln!(io::stderr(), "{}", wrapped(&line, columns()))),
         };
     }
 
@@ -53,6 +59,7 @@ impl Console {
 
     fn let_out(&mut self) {
         if let Some(text) = self.held_back.take() {
+            let text = wrapped(&text, columns());
             let _ = self.print(|| io::stderr().write_all(text.as_bytes()));
         }
     }
@@ -63,6 +70,12 @@ impl Console {
             None => print(),
         }
     }
+}
+
+/// Returns how wide the terminal is that stderr goes to; `None` where it goes elsewhere.
+fn columns() -> Option<usize> {
+    let (Width(columns), _) = terminal_size_of(io::stderr())?;
+    Some(columns.into())
 }
 
 /// Warns, once, of what a reader of the report should know first.

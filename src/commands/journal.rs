@@ -2,7 +2,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{BufRead as _, BufReader, BufWriter, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -11,6 +11,7 @@ use jiff::{Timestamp, Unit};
 use super::atomic_file::folder_of;
 use super::run::Run;
 use super::same_database::identity;
+use super::warn;
 use crate::cli::JournalArgs;
 use crate::db::schema::Database;
 use crate::failure::{Failure, Kind};
@@ -104,6 +105,13 @@ impl ChangesetFile {
 
     fn create(what: &str, path: PathBuf) -> Result<Self, Failure> {
         let file = new_file(&path).map_err(|error| cannot_make(what, &path, error))?;
+        if is_open_to_others(folder_of(&path), &file) {
+            warn(format_args!(
+                "others may write to the folder of the {what} {}: keep it where only you may, for what \
+                 is in it gets into the database",
+                path.display()
+            ));
+        }
         Ok(Self {
             path,
             file: BufWriter::new(file),
@@ -191,6 +199,16 @@ impl Drop for ChangesetFile {
 fn new_file(path: &Path) -> std::io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true).mode(0o600).open(path)
+}
+
+/// Whether somebody else may put another file in the place of `file`, which this user has just made in
+/// `folder`. A group that is his own too, as many systems give each user one, is not somebody else.
+fn is_open_to_others(folder: &Path, file: &File) -> bool {
+    let (Ok(folder), Ok(file)) = (folder.metadata(), file.metadata()) else {
+        return false;
+    };
+    let mode = folder.mode();
+    mode & 0o002 != 0 || (mode & 0o020 != 0 && folder.gid() != file.gid())
 }
 
 /// That a file cannot be made that was to be new, and where it can.

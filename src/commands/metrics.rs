@@ -68,8 +68,10 @@ impl MetricsFile {
     fn replace(&self, text: &str) -> io::Result<()> {
         let new = AtomicFile::beside(&self.path)?;
         new.file().write_all(text.as_bytes())?;
-        // The collector is somebody else, whatever the umask of who runs this.
-        new.file().set_permissions(Permissions::from_mode(0o644))?;
+        if new.is_new() {
+            // The collector is somebody else, whatever the umask of who runs this.
+            new.file().set_permissions(Permissions::from_mode(0o644))?;
+        }
         new.replace()
     }
 

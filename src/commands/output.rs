@@ -13,6 +13,7 @@ use crate::cli::{Format, OutputArgs};
 use crate::failure::{Failure, Kind};
 use crate::repair::selection::NamedOwner;
 use crate::report::Render;
+use crate::report::csv::Cells;
 use crate::report::found::Found;
 use crate::report::ndjson;
 use crate::shell::quoted;
@@ -174,12 +175,17 @@ pub(super) async fn print<R: Render + Send + Sync + 'static>(
     }
     let report = Arc::clone(report);
     let format = args.format;
+    let cells = if args.csv_raw {
+        Cells::Raw
+    } else {
+        Cells::Guarded
+    };
     let look = args.look(run, &io::stdout());
     let render = move |out: &mut dyn Write| match format {
         Format::Table => report.table(look, out),
         Format::Json => report.json(out),
         Format::Ndjson => report.ndjson(out),
-        Format::Csv => report.csv(out),
+        Format::Csv => report.csv(cells, out),
         Format::Markdown => report.markdown(&command_line(), out),
     };
     run.report.write(interrupt, render).await
@@ -193,11 +199,13 @@ pub(super) async fn print_end<R: Render + Send + Sync + 'static>(
     interrupt: &mut Interrupt,
 ) -> Result<(), Failure> {
     if run.report.is_file() {
-        console::show(|out| report.closing(out)).map_err(anyhow::Error::from)?;
+        let look = args.look(run, &io::stderr());
+        console::show(|out| report.closing(look, out)).map_err(anyhow::Error::from)?;
     } else if args.format == Format::Table {
         run.tally = Some(report.tally());
         let report = Arc::clone(report);
-        let write = move |out: &mut dyn Write| report.closing(out);
+        let look = args.look(run, &io::stdout());
+        let write = move |out: &mut dyn Write| report.closing(look, out);
         return run.report.write(interrupt, write).await;
     }
     print(report, args, run, interrupt).await

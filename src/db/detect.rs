@@ -190,13 +190,14 @@ WHERE pg_catalog.cardinality({value})
       {<>} (SELECT pg_catalog.count(DISTINCT e.element)
             FROM pg_catalog.unnest({value}) AS e (element))";
 
+// EXCEPT hashes, where `<> ALL` compares every key with every entry.
 const ONLY_BY_TOOLS: &str = r"
 SELECT {place}, t.{key} FROM {table} AS t
 WHERE pg_catalog.cardinality(t.{beside}) {>} 0
-      AND EXISTS (SELECT FROM pg_catalog.jsonb_object_keys(
+      AND EXISTS (SELECT k.key FROM pg_catalog.jsonb_object_keys(
                       CASE WHEN pg_catalog.jsonb_typeof({value}) {=} 'object' THEN {value} END
                   ) AS k (key)
-                  WHERE k.key {<>} ALL (t.{beside}))";
+                  EXCEPT SELECT b.key FROM pg_catalog.unnest(t.{beside}) AS b (key))";
 
 /// What finds rows with something to note, where that is more than a name.
 fn noted(place: usize, table: &SiteTable, site: &Site) -> Option<String> {

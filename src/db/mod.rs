@@ -17,6 +17,7 @@ pub mod holders;
 pub mod lock_holders;
 pub mod log_exposure;
 pub mod named_owners;
+mod oversized;
 #[cfg(debug_assertions)]
 mod qualified;
 pub mod read;

@@ -6,6 +6,7 @@ use sqlx::{Connection as _, PgConnection};
 use super::decode::{self, TableColumn};
 use super::encoding::storable;
 use super::holders::Owners;
+use super::oversized::refuse_oversized;
 use super::schema::Schema;
 use super::sql::{failed, ident, is_lock_not_available, relation};
 use crate::failure::Failure;
@@ -116,7 +117,7 @@ const LOCK_WHOLE: &str = "SELECT DISTINCT l.key FROM ({lock}) AS l (key)";
 ///
 /// # Errors
 ///
-/// What the server said.
+/// What the server said, and where a row holds more than is ever read.
 pub async fn cells(
     connection: &mut PgConnection,
     schema: &Schema,
@@ -145,6 +146,9 @@ pub async fn cells(
         .await
         .map_err(failed("read the rows that name servers"))
         .map_err(|failure| failure.context(format!("table \"{}\"", table.table)))?;
+    for row in &found {
+        refuse_oversized(table, &sites, row)?;
+    }
     let row = |row: &PgRow| {
         let cells = sites.iter().enumerate().map(|(at, site)| {
             let text = decode::read(row, at + 1, TableColumn(table.table, site.column))?;

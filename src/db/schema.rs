@@ -23,6 +23,7 @@ use crate::litellm::sites::{
     ACCESS_GROUPS, Choice, Group, Names, OAUTH_CLIENTS, PERMISSIONS, Site, SiteTable, TABLES,
     TOOLSETS,
 };
+use crate::printable::one_line;
 use crate::shell::quoted;
 
 /// The table that says which servers exist.
@@ -111,6 +112,8 @@ impl fmt::Display for Database {
             schema,
             user,
         } = self;
+        let (host, name) = (one_line(host), one_line(name));
+        let (schema, user) = (one_line(schema), one_line(user));
         write!(f, "database \"{name}\" at {host}")?;
         if *port != 0 {
             write!(f, ":{port}")?;

@@ -59,10 +59,16 @@ ARRAY(SELECT e.reference
            WITH ORDINALITY AS e (reference, position)
       ORDER BY e.position)";
 
-// Taking keys away and putting keys in keeps what stays as it is, byte for byte.
+// Taking keys away and putting keys in keeps what stays as it is, byte for byte. `jsonb - text[]` would
+// compare every key with every one that goes: 25 seconds for 100,000 of each, where the join takes 0.1.
 const NEW_JSON_KEYS: &str = r"
-({value} {-} ARRAY(SELECT e.key FROM pg_catalog.jsonb_array_elements_text(
-                       c.value::pg_catalog.jsonb {->} 'away') AS e (key)))
+coalesce((SELECT pg_catalog.jsonb_object_agg(e.key, e.value)
+          FROM pg_catalog.jsonb_each({value}) AS e (key, value)
+          WHERE NOT EXISTS (
+              SELECT FROM pg_catalog.jsonb_array_elements_text(
+                  c.value::pg_catalog.jsonb {->} 'away') AS a (key)
+              WHERE a.key {=} e.key)),
+         '{}'::pg_catalog.jsonb)
 {||} (c.value::pg_catalog.jsonb {->} 'in')";
 
 const NEW_JSON: &str = "c.value::pg_catalog.jsonb";

@@ -59,6 +59,8 @@ fn notes_of_cell(
     };
     let mut seen = BTreeSet::new();
     let mut found: BTreeSet<(Note, &str)> = BTreeSet::new();
+    let listed = (cell.site.shape == Shape::JsonKeys && is_beside_a_list(row, cell))
+        .then(|| listed(row, catalog));
     for reference in value.references() {
         let is_array = matches!(value, Value::Array(_));
         if !seen.insert(reference) {
@@ -74,11 +76,10 @@ fn notes_of_cell(
         } else if is_server && catalog.is_shared(reference) {
             found.insert((Note::SharedName, reference));
         }
-        if is_server && cell.site.shape == Shape::JsonKeys && is_beside_a_list(row, cell) {
-            let granted = catalog.expand(reference);
-            if !listed(row, catalog).is_superset(&granted) {
-                found.insert((Note::OnlyByTools, reference));
-            }
+        if let Some(listed) = listed.as_ref().filter(|_| is_server)
+            && !listed.is_superset(&catalog.expand(reference))
+        {
+            found.insert((Note::OnlyByTools, reference));
         }
     }
     let finding = |(note, reference): (Note, &str)| Finding {

@@ -1,6 +1,6 @@
 //! One row that names servers: what its columns hold, and when LiteLLM cannot read them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
 use serde::de::DeserializeOwned;
@@ -9,6 +9,32 @@ use serde_json::Value as Json;
 
 use super::owners::Owner;
 use super::sites::{Shape, Site};
+
+/// The most entries that one value may have to be read: references, and tools beside them.
+///
+/// Permission rows have tens of entries and a few have hundreds; at this number a row is still looked
+/// at within seconds and a few hundred megabytes.
+pub const MOST_ENTRIES: usize = 100_000;
+
+/// The most bytes that the JSON text of one value may have to be read.
+pub const MOST_BYTES: usize = 16 << 20;
+
+/// Counts the entries of JSON text without unpacking it: one more than it has commas outside its
+/// strings.
+#[must_use]
+pub fn entries(text: &str) -> usize {
+    let (mut commas, mut in_string, mut escaped) = (0, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = in_string,
+            b'"' => in_string = !in_string,
+            b',' if !in_string => commas += 1,
+            _ => {}
+        }
+    }
+    commas + 1
+}
 
 /// A value that LiteLLM can read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -255,48 +281,51 @@ impl Value {
         match self {
             Self::Array(references) => {
                 let mut left: Vec<String> = Vec::with_capacity(references.len());
+                let mut there: HashSet<&str> = references.iter().map(String::as_str).collect();
                 for reference in references {
                     match renamed(reference) {
                         None => left.push(reference.clone()),
-                        Some(new) => {
-                            let there = references.iter().chain(&left).any(|r| r == new);
-                            left.extend((!there).then(|| new.to_owned()));
-                        }
+                        Some(new) => left.extend(there.insert(new).then(|| new.to_owned())),
                     }
                 }
                 Self::Array(left)
             }
             Self::Keys(tools) => {
+                let of_new = |new: &str| tools.get(new).filter(|_| renamed(new).is_none());
                 let (old, mut left): (Vec<_>, BTreeMap<_, _>) = {
                     let (old, left): (Vec<_>, Vec<_>) =
                         tools.iter().partition(|(key, _)| renamed(key).is_some());
                     let left = left.into_iter().map(|(k, t)| (k.clone(), t.clone()));
                     (old, left.collect())
                 };
+                let mut there: HashMap<&str, HashSet<&str>> = HashMap::new();
                 for (key, tools) in old {
                     let new = renamed(key).unwrap_or(key);
                     let united: &mut Vec<String> = left.entry(new.to_owned()).or_default();
-                    for tool in tools {
-                        if !united.contains(tool) {
-                            united.push(tool.clone());
-                        }
-                    }
+                    let there = there.entry(new).or_insert_with(|| {
+                        let stays = of_new(new).into_iter().flatten();
+                        stays.map(String::as_str).collect()
+                    });
+                    let missing = tools.iter().filter(|tool| there.insert(tool));
+                    united.extend(missing.cloned());
                 }
                 Self::Keys(left)
             }
             Self::Tools(tools) => {
                 let mut left: Vec<Tool> = Vec::with_capacity(tools.len());
+                let both = |tool: &'a Tool| (tool.server_id.as_str(), tool.tool_name.as_str());
+                let mut there: HashSet<(&str, &str)> = tools.iter().map(both).collect();
                 for tool in tools {
                     let Some(new) = renamed(&tool.server_id) else {
                         left.push(tool.clone());
                         continue;
                     };
-                    let new = Tool {
-                        server_id: new.to_owned(),
-                        tool_name: tool.tool_name.clone(),
-                    };
-                    let there = tools.iter().chain(&left).any(|t| *t == new);
-                    left.extend((!there).then_some(new));
+                    if there.insert((new, &tool.tool_name)) {
+                        left.push(Tool {
+                            server_id: new.to_owned(),
+                            tool_name: tool.tool_name.clone(),
+                        });
+                    }
                 }
                 Self::Tools(left)
             }
@@ -502,6 +531,17 @@ mod tests {
         assert_eq!(format!("{row:?}"), "WholeRow(..)");
         assert_eq!(row.text("user_id").as_deref(), Some("ada"));
         assert_eq!(row.text("nothing"), None);
+    }
+
+    #[test]
+    fn entries_are_counted_without_being_unpacked() {
+        for (text, expected) in [
+            (r#"["a"]"#, 1),
+            (r#"["a", "b,c", "d\",\\", "e"]"#, 4),
+            (r#"{"a": ["x", "y"], "b": []}"#, 3),
+        ] {
+            assert_eq!(entries(text), expected, "{text}");
+        }
     }
 
     #[test]

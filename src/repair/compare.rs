@@ -1,6 +1,6 @@
 //! A change, and the row as it is now: whether the one still fits the other.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use super::changeset::{Change, ColumnChange};
@@ -222,10 +222,11 @@ fn conflict(change: &Change, column: &ColumnChange, found: Option<&Stored>) -> C
 
 /// Why a column that holds what was planned for would not be changed so now.
 fn why_not(column: &ColumnChange, now: Option<&RowPlan>, catalog: &ServerCatalog) -> Found {
+    let left: HashSet<&str> = column.after.references().collect();
     let back = column
         .before
         .references()
-        .filter(|r| column.after.references().all(|left| left != *r))
+        .filter(|reference| !left.contains(reference))
         .find(|reference| {
             let resolution = catalog.resolve_as(column.site.names, reference);
             !matches!(resolution, Resolution::Stale | Resolution::Remapped)

@@ -91,7 +91,8 @@ impl Edit {
     /// Whether it deletes whole rows.
     #[must_use]
     pub fn takes_rows(&self) -> bool {
-        self.before.rows() > self.after().rows()
+        // Only a number of rows can shrink so; to make the value to be takes as long as the value is.
+        self.before.rows().is_some() && self.before.rows() > self.after().rows()
     }
 
     /// How the column ends, where its owners had their last grants in it.
@@ -256,19 +257,19 @@ impl RowPlan {
             remapped: BTreeMap::new(),
             ending: Emptied::No,
         };
+        let (mut not_remapped, mut needs_id) = (BTreeSet::new(), BTreeSet::new());
         for old in of(Resolution::Remapped) {
             if value.rows().is_some() {
-                let old = BTreeSet::from([old]);
-                self.held.extend(hold(&edit, &old, Reason::NotRemapped));
-                continue;
-            }
-            match world.catalog.remap_as(cell.site.names, &old) {
-                Some(new) => _ = edit.remapped.insert(old, new),
-                None => self
-                    .held
-                    .extend(hold(&edit, &BTreeSet::from([old]), Reason::NeedsId)),
+                not_remapped.insert(old);
+            } else if let Some(new) = world.catalog.remap_as(cell.site.names, &old) {
+                edit.remapped.insert(old, new);
+            } else {
+                needs_id.insert(old);
             }
         }
+        self.held
+            .extend(hold(&edit, &not_remapped, Reason::NotRemapped));
+        self.held.extend(hold(&edit, &needs_id, Reason::NeedsId));
         for (resolution, reason) in [
             (Resolution::MaybeEdited, Reason::MaybeEdited),
             (Resolution::MaybeRenewed, Reason::MaybeRenewed),
@@ -364,6 +365,9 @@ fn kept_by_keys(row: &Row, around: &Surroundings) -> BTreeSet<String> {
 
 /// The references `kept` of the column, in the order found.
 fn hold(edit: &Edit, kept: &BTreeSet<String>, reason: Reason) -> Vec<Held> {
+    if kept.is_empty() {
+        return Vec::new();
+    }
     let mut seen = BTreeSet::new();
     edit.before
         .references()

@@ -3,12 +3,14 @@
 //!
 //! Made of the types of [`super::json`]. Columns may be added at the end; none change.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
-use csv::{Terminator, Writer, WriterBuilder};
+use csv::{Terminator, WriterBuilder};
 
 use super::json::{self, OwnerV1, ValueV1};
 use super::{Ending, Report, Undone};
+use crate::printable::one_line;
 
 /// The columns of `scan`.
 const FINDINGS: [&str; 11] = [
@@ -44,8 +46,8 @@ const ENTRIES: [&str; 9] = [
 /// # Errors
 ///
 /// What `out` says.
-pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
-    let mut csv = writer(out);
+pub fn write(report: &Report, cells: Cells, out: &mut impl Write) -> io::Result<()> {
+    let mut csv = Writer::new(out, cells);
     if report.ending == Ending::Scanned {
         findings(report, &mut csv)?;
     } else {
@@ -65,8 +67,8 @@ pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
 /// # Errors
 ///
 /// What `out` says.
-pub fn write_undone(undone: &Undone, out: &mut impl Write) -> io::Result<()> {
-    let mut csv = writer(out);
+pub fn write_undone(undone: &Undone, cells: Cells, out: &mut impl Write) -> io::Result<()> {
+    let mut csv = Writer::new(out, cells);
     csv.write_record(ENTRIES)?;
     for change in json::put_back(undone) {
         let at = (change.table, change.row);
@@ -76,10 +78,50 @@ pub fn write_undone(undone: &Undone, out: &mut impl Write) -> io::Result<()> {
     csv.flush()
 }
 
-fn writer<W: Write>(out: W) -> Writer<W> {
-    WriterBuilder::new()
-        .terminator(Terminator::CRLF)
-        .from_writer(out)
+/// What becomes of a cell that a spreadsheet would take for a formula.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cells {
+    /// An apostrophe before it has the spreadsheet take it for text, and what a terminal would obey is
+    /// escaped.
+    Guarded,
+    /// It is written as it is, for programs.
+    Raw,
+}
+
+impl Cells {
+    /// Source: OWASP, "CSV Injection".
+    fn guard(self, cell: &str) -> Cow<'_, str> {
+        let is_formula = cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']);
+        match self {
+            Self::Guarded if is_formula => Cow::Owned(format!("'{}", one_line(cell))),
+            Self::Guarded => one_line(cell),
+            Self::Raw => Cow::Borrowed(cell),
+        }
+    }
+}
+
+struct Writer<W: Write> {
+    csv: csv::Writer<W>,
+    cells: Cells,
+}
+
+impl<W: Write> Writer<W> {
+    fn new(out: W, cells: Cells) -> Self {
+        let mut csv = WriterBuilder::new();
+        let csv = csv.terminator(Terminator::CRLF).from_writer(out);
+        Self { csv, cells }
+    }
+
+    fn write_record<const N: usize>(&mut self, record: [&str; N]) -> io::Result<()> {
+        let guarded = record.map(|cell| self.cells.guard(cell));
+        self.csv
+            .write_record(guarded.iter().map(|cell| cell.as_bytes()))?;
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.csv.flush()
+    }
 }
 
 fn findings(report: &Report, csv: &mut Writer<impl Write>) -> io::Result<()> {
@@ -184,4 +226,21 @@ fn owners(owners: &[OwnerV1<'_>]) -> String {
         })
         .collect();
     owners.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_cell_is_a_formula_unless_asked_for() {
+        for formula in ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1"] {
+            let shown = format!("'{}", one_line(formula));
+            assert_eq!(Cells::Guarded.guard(formula), shown);
+            assert_eq!(Cells::Raw.guard(formula), formula);
+        }
+        for text in ["", "a=b", "'=1", "[\"=1\"]", "0b8f8e0c-2f5d"] {
+            assert_eq!(Cells::Guarded.guard(text), text);
+        }
+    }
 }

@@ -5,7 +5,9 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::grid::{Cell, Grid, Look, Tone};
+use super::json_text;
 use crate::diagnosis::{Check, Status};
+use crate::printable::one_line;
 
 /// Everything that was looked at.
 #[derive(Debug)]
@@ -52,13 +54,18 @@ impl Diagnosis {
         let mut rows = Grid::new(["CHECK", "STATUS", "FOUND"], look);
         for check in &self.checks {
             let status = Cell::toned(check.status.name(), tone(check.status));
-            rows.row([check.name.into(), status, check.found.as_str().into()]);
+            rows.row([
+                check.name.into(),
+                status,
+                one_line(&check.found).into_owned().into(),
+            ]);
         }
         rows.write(out)?;
         // Below it, for a GRANT is long, and has to be copied.
         for check in &self.checks {
             if let Some(advice) = &check.advice {
-                writeln!(out, "\n{}: {advice}", check.name)?;
+                let line = format!("{}: {advice}", check.name);
+                writeln!(out, "\n{}", look.prose(&line))?;
             }
         }
         Ok(())
@@ -82,7 +89,7 @@ impl Diagnosis {
             run: &self.run,
             checks: checks.collect(),
         };
-        serde_json::to_writer_pretty(&mut *out, &object)?;
+        json_text::write_pretty(&object, out)?;
         out.write_all(b"\n")
     }
 }

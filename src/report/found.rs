@@ -7,7 +7,8 @@ use std::sync::{Mutex, PoisonError};
 
 use tempfile::{SpooledTempFile, spooled_tempfile};
 
-use super::{Alike, Summary, held, ndjson};
+use super::decisions::Decisions;
+use super::{Alike, Summary, ndjson};
 use crate::litellm::finding::Kind;
 use crate::litellm::owners::Owner;
 use crate::repair::plan::RowPlan;
@@ -72,6 +73,7 @@ impl Found {
 
     fn count_alike(&mut self, plan: &RowPlan) {
         let owner_kind = owner_kind(&plan.audit.owners);
+        let decisions = Decisions::of(plan);
         for finding in &plan.audit.findings {
             let alike = Alike {
                 kind: finding.kind.name(),
@@ -80,7 +82,7 @@ impl Found {
             };
             let [found, left] = self.alike.entry(alike).or_default();
             *found += 1;
-            *left += usize::from(finding.kind != Kind::Stale || held(plan, finding).is_some());
+            *left += usize::from(finding.kind != Kind::Stale || decisions.held(finding).is_some());
         }
     }
 

@@ -7,6 +7,9 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style};
 use comfy_table::{ContentArrangement, LineStyle, Table, TableStyle};
 
+use crate::printable::lines;
+use crate::prose::wrapped;
+
 /// How a report for people is to look, which hangs on where it goes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Look {
@@ -21,6 +24,11 @@ pub struct Look {
 }
 
 impl Look {
+    /// Returns sentences as they fit the terminal, with what others put into them shown and not obeyed.
+    pub(super) fn prose(self, text: &str) -> String {
+        wrapped(&lines(text), self.width)
+    }
+
     /// A line above the rest.
     pub(super) fn heading(self, text: &str) -> String {
         if self.color {
@@ -83,10 +91,12 @@ pub(super) struct Cell {
 }
 
 impl Cell {
-    /// A cell of one line whose colour says something.
+    /// Makes a cell whose colour says something. Names in it are quoted by who made the text; nothing else
+    /// that a terminal obeys gets through.
     pub(super) fn toned(text: impl Into<String>, tone: Tone) -> Self {
+        let text = text.into();
         Self {
-            text: text.into(),
+            text: lines(&text).into_owned(),
             tone,
             is_ditto: false,
         }
@@ -123,13 +133,20 @@ impl<const N: usize> Grid<N> {
         }
     }
 
+    /// Returns how many more rows are shown.
+    pub(super) fn room(&self) -> usize {
+        let most = self.look.limit.unwrap_or(usize::MAX);
+        most.saturating_sub(self.rows.len())
+    }
+
+    /// Counts rows that are not even made, for there is no room for them.
+    pub(super) fn leave_out(&mut self, rows: usize) {
+        self.left_out += rows;
+    }
+
     /// Adds a row, or counts it where there are too many.
     pub(super) fn row(&mut self, cells: [Cell; N]) {
-        if self
-            .look
-            .limit
-            .is_some_and(|limit| self.rows.len() >= limit)
-        {
+        if self.room() == 0 {
             self.left_out += 1;
         } else {
             self.rows.push(cells);
@@ -191,7 +208,7 @@ impl<const N: usize> Grid<N> {
             for (name, cell) in self.header.iter().zip(row) {
                 let name = self.marked(name, Tone::Heading);
                 let lines = cell.text.lines();
-                let lines = lines.flat_map(|line| wrapped(line, columns.saturating_sub(indent)));
+                let lines = lines.flat_map(|line| cell_lines(line, columns.saturating_sub(indent)));
                 for (at, line) in lines.enumerate() {
                     let name = if at == 0 { name.as_str() } else { "" };
                     let pad = indent - name.chars().filter(char::is_ascii).count();
@@ -235,7 +252,7 @@ impl<const N: usize> Grid<N> {
 }
 
 /// Lines of so many characters, but for longer words.
-fn wrapped(line: &str, columns: usize) -> Vec<String> {
+fn cell_lines(line: &str, columns: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in line.split(' ') {
         match lines.last_mut() {
@@ -343,12 +360,12 @@ VERDICT     held
         let id = "d7c3f1a8-0e6b-4a92-85d4-1b7e3c9f6a04";
         let line = format!("gains 2 servers: {id}, {id}");
         assert_eq!(
-            wrapped(&line, 40),
+            cell_lines(&line, 40),
             ["gains 2 servers:", &format!("{id},"), id]
         );
-        assert_eq!(wrapped(&line, 5)[..3], ["gains", "2", "servers:"]);
-        assert_eq!(wrapped(&line, 400), [line]);
-        assert_eq!(wrapped("", 10), [""]);
+        assert_eq!(cell_lines(&line, 5)[..3], ["gains", "2", "servers:"]);
+        assert_eq!(cell_lines(&line, 400), [line]);
+        assert_eq!(cell_lines("", 10), [""]);
     }
 
     #[test]

@@ -8,6 +8,8 @@ use std::io::{self, Write};
 
 use serde::{Serialize, Serializer};
 
+use super::decisions::Decisions;
+use super::json_text;
 use super::{ConfigIds, Ending, Report, Summary, Undone};
 use crate::db::schema::Database;
 use crate::litellm::caches::{ACCESS_GROUPS_FOR, ROWS_FOR};
@@ -364,7 +366,7 @@ pub fn write_ids(ids: &ConfigIds, out: &mut impl Write) -> io::Result<()> {
 }
 
 fn write_object(object: &impl Serialize, out: &mut impl Write) -> io::Result<()> {
-    serde_json::to_writer_pretty(&mut *out, object)?;
+    json_text::write_pretty(object, out)?;
     out.write_all(b"\n")
 }
 
@@ -454,7 +456,8 @@ fn conflict(conflict: &Conflict) -> ConflictV1<'_> {
 /// The findings, ordered by table, primary key, column and position.
 pub(super) fn findings(plans: &[RowPlan]) -> impl Iterator<Item = FindingV1<'_>> {
     plans.iter().flat_map(|plan| {
-        plan.audit.findings.iter().map(|finding| FindingV1 {
+        let decisions = Decisions::of(plan);
+        plan.audit.findings.iter().map(move |finding| FindingV1 {
             kind: finding.kind.name(),
             table: plan.audit.table.table,
             row: &plan.audit.row,
@@ -471,7 +474,7 @@ pub(super) fn findings(plans: &[RowPlan]) -> impl Iterator<Item = FindingV1<'_>>
                 ids: successor.ids.iter().map(String::as_str).collect(),
             }),
             rows: finding.rows,
-            held: super::held(plan, finding).map(|held| held.reason.name()),
+            held: decisions.held(finding).map(|held| held.reason.name()),
             owners: owners(&plan.audit),
         })
     })

@@ -3,10 +3,12 @@
 mod advice;
 pub mod command_line;
 pub mod csv;
+mod decisions;
 pub mod doctor;
 pub mod found;
 pub mod grid;
 pub mod json;
+mod json_text;
 pub mod markdown;
 pub mod metrics;
 pub mod ndjson;
@@ -19,6 +21,8 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use self::command_line::CommandLine;
+use self::csv::Cells;
+use self::decisions::Decisions;
 use self::found::Found;
 use self::grid::Look;
 use crate::db::schema::Database;
@@ -28,7 +32,7 @@ use crate::litellm::release::Release;
 use crate::litellm::server::{ConfigServers, ServerCatalog};
 use crate::repair::changeset::Change;
 use crate::repair::compare::Conflict;
-use crate::repair::plan::{Edit, Held, Reason, RowPlan};
+use crate::repair::plan::{Edit, Reason, RowPlan};
 use crate::repair::policy::Policy;
 
 /// How a command ended, and so how its report reads.
@@ -100,7 +104,7 @@ pub trait Render {
     /// # Errors
     ///
     /// What `out` says.
-    fn closing(&self, out: &mut dyn Write) -> io::Result<()>;
+    fn closing(&self, look: Look, out: &mut dyn Write) -> io::Result<()>;
 
     /// Writes it as one JSON object and a newline.
     ///
@@ -116,12 +120,12 @@ pub trait Render {
     /// What `out` says.
     fn ndjson(&self, out: &mut dyn Write) -> io::Result<()>;
 
-    /// Writes it as CSV, entry by entry.
+    /// Writes it as CSV, entry by entry; `cells` tells what becomes of formulas.
     ///
     /// # Errors
     ///
     /// What `out` says.
-    fn csv(&self, out: &mut dyn Write) -> io::Result<()>;
+    fn csv(&self, cells: Cells, out: &mut dyn Write) -> io::Result<()>;
 
     /// Writes it for a change ticket; `command` is the command line without a password.
     ///
@@ -206,8 +210,8 @@ impl Render for Report {
         table::write(self, look, &mut out)
     }
 
-    fn closing(&self, mut out: &mut dyn Write) -> io::Result<()> {
-        table::write_closing(self, &mut out)
+    fn closing(&self, look: Look, mut out: &mut dyn Write) -> io::Result<()> {
+        table::write_closing(self, look, &mut out)
     }
 
     fn json(&self, mut out: &mut dyn Write) -> io::Result<()> {
@@ -218,8 +222,8 @@ impl Render for Report {
         ndjson::write(self, &mut out)
     }
 
-    fn csv(&self, mut out: &mut dyn Write) -> io::Result<()> {
-        csv::write(self, &mut out)
+    fn csv(&self, cells: Cells, mut out: &mut dyn Write) -> io::Result<()> {
+        csv::write(self, cells, &mut out)
     }
 
     fn markdown(&self, command: &str, mut out: &mut dyn Write) -> io::Result<()> {
@@ -244,8 +248,8 @@ impl Render for Undone {
         table::write_undone(self, look, &mut out)
     }
 
-    fn closing(&self, mut out: &mut dyn Write) -> io::Result<()> {
-        table::write_undone_closing(self, &mut out)
+    fn closing(&self, look: Look, mut out: &mut dyn Write) -> io::Result<()> {
+        table::write_undone_closing(self, look, &mut out)
     }
 
     fn json(&self, mut out: &mut dyn Write) -> io::Result<()> {
@@ -256,8 +260,8 @@ impl Render for Undone {
         ndjson::write_undone(self, &mut out)
     }
 
-    fn csv(&self, mut out: &mut dyn Write) -> io::Result<()> {
-        csv::write_undone(self, &mut out)
+    fn csv(&self, cells: Cells, mut out: &mut dyn Write) -> io::Result<()> {
+        csv::write_undone(self, cells, &mut out)
     }
 
     fn markdown(&self, command: &str, mut out: &mut dyn Write) -> io::Result<()> {
@@ -471,18 +475,20 @@ impl Report {
     fn references(&self, are_config_ids: bool) -> Vec<(&str, usize)> {
         let mut rows: BTreeMap<&str, usize> = BTreeMap::new();
         for plan in self.plans() {
+            let decisions = Decisions::of(plan);
             let mut references: Vec<&str> = plan
                 .audit
                 .findings
                 .iter()
                 .filter(|finding| finding.kind == Kind::Stale)
-                .filter(|finding| is_config_id(plan, finding) == are_config_ids)
+                .filter(|finding| is_config_id(&decisions, finding) == are_config_ids)
                 .filter_map(|finding| finding.reference.as_deref())
                 .collect();
             references.sort_unstable();
             references.dedup();
+            let of_plan = plan.rows();
             for reference in references {
-                *rows.entry(reference).or_default() += plan.rows();
+                *rows.entry(reference).or_default() += of_plan;
             }
         }
         let mut rows: Vec<(&str, usize)> = rows.into_iter().collect();
@@ -492,42 +498,8 @@ impl Report {
 }
 
 /// Tells whether a finding may be of a config server that was edited or removed.
-fn is_config_id(plan: &RowPlan, finding: &Finding) -> bool {
-    held(plan, finding)
+fn is_config_id(decisions: &Decisions<'_>, finding: &Finding) -> bool {
+    decisions
+        .held(finding)
         .is_some_and(|held| matches!(held.reason, Reason::MaybeEdited | Reason::MaybeRenewed))
-}
-
-/// What is held of `plan` because of a finding.
-fn held<'a>(plan: &'a RowPlan, finding: &Finding) -> Option<&'a Held> {
-    plan.held.iter().find(|held| {
-        held.column == finding.column && Some(&held.reference) == finding.reference.as_ref()
-    })
-}
-
-/// Tells what `fix` does about a finding of `plan`: "remove", why it is held, or "leave".
-pub(crate) fn disposition(plan: &RowPlan, finding: &Finding) -> String {
-    match (held(plan, finding), finding.kind) {
-        (Some(held), _) => format!("hold: {}", held.reason),
-        (None, Kind::Stale) => {
-            let mut edits = plan.edits.iter();
-            let edit = edits.find(|edit| edit.site().name == finding.column);
-            let reference = finding.reference.as_deref().unwrap_or_default();
-            if let Some(new) = edit.and_then(|edit| edit.remapped().get(reference)) {
-                return format!("remap to {new}");
-            }
-            if edit.is_some_and(Edit::takes_rows) {
-                return "delete".to_owned();
-            }
-            let chosen = edit.and_then(|edit| edit.ending().name());
-            chosen.unwrap_or("remove").to_owned()
-        }
-        (
-            None,
-            Kind::Unverified
-            | Kind::Inactive
-            | Kind::Malformed(_)
-            | Kind::DanglingToolset
-            | Kind::Note(_),
-        ) => "leave".to_owned(),
-    }
 }

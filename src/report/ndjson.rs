@@ -10,6 +10,7 @@ use super::json::{
     self, AfterCareV1, ChangeV1, ConflictV1, FindingV1, FixSummaryV1, Head, HeldV1, PutBackV1,
     ScanSummaryV1, UndoHead, UndoSummaryV1,
 };
+use super::json_text;
 use super::{Ending, Report, Undone};
 use crate::failure::Failure;
 use crate::repair::plan::RowPlan;
@@ -149,6 +150,6 @@ fn lines<'a>(mut lines: impl Iterator<Item = Line<'a>>, out: &mut impl Write) ->
 }
 
 fn line(line: &Line<'_>, out: &mut impl Write) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, line)?;
+    json_text::write_compact(line, out)?;
     out.write_all(b"\n")
 }

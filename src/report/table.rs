@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
 use super::advice::{self, Advised};
+use super::decisions::Decisions;
 use super::grid::{Cell, Grid, Look, Tone};
 use super::text::{count, nobody, printable};
-use super::{ConfigIds, Ending, Report, Summary, Undone, disposition};
+use super::{ConfigIds, Ending, Report, Summary, Undone};
 use crate::litellm::caches::{ACCESS_GROUPS_FOR, ROWS_FOR};
 use crate::litellm::emptied::{Effect, Inherited};
 use crate::litellm::finding::{Audit, Finding, Kind};
@@ -27,20 +28,21 @@ use crate::repair::policy::OnEmpty;
 pub fn write(report: &Report, look: Look, out: &mut impl Write) -> io::Result<()> {
     if report.ending == Ending::Moved {
         return write_moved("planned", &report.conflicts, look, out)
-            .and_then(|()| write_closing(report, out));
+            .and_then(|()| write_closing(report, look, out));
     }
     let summary = report.summary();
     writeln!(out, "{}", look.heading(&headline(summary)))?;
     if let Some(whose) = whose(report) {
-        writeln!(out, "{whose}")?;
+        writeln!(out, "{}", look.prose(&whose))?;
     }
     if report.plans().is_empty() {
-        return write_closing(report, out);
+        return write_closing(report, look, out);
     }
     let stale = report.stale_references();
     if !stale.is_empty() {
         let mut table = Grid::new(["DELETED SERVER", "ROWS"], look);
-        for (reference, rows) in stale {
+        table.leave_out(stale.len().saturating_sub(table.room()));
+        for (reference, rows) in stale.into_iter().take(table.room()) {
             table.row([printable(reference).into(), rows.to_string().into()]);
         }
         writeln!(out)?;
@@ -69,7 +71,7 @@ pub fn write(report: &Report, look: Look, out: &mut impl Write) -> io::Result<()
         writeln!(out)?;
         changes(report, look).write(out)?;
     }
-    write_closing(report, out)
+    write_closing(report, look, out)
 }
 
 /// Writes what stood in the way, and nothing else: of the rest nothing was written.
@@ -94,7 +96,7 @@ fn write_moved(
 pub fn write_undone(undone: &Undone, look: Look, out: &mut impl Write) -> io::Result<()> {
     if undone.ending == Ending::Moved {
         return write_moved("the journal has it", &undone.conflicts, look, out)
-            .and_then(|()| write_undone_closing(undone, out));
+            .and_then(|()| write_undone_closing(undone, look, out));
     }
     let headline = format!(
         "{} to put back, {} back already.",
@@ -113,15 +115,15 @@ pub fn write_undone(undone: &Undone, look: Look, out: &mut impl Write) -> io::Re
                 table.row([
                     printable(&change.key).into(),
                     place(change.table, column.site.name).into(),
-                    shown(&column.before).into(),
-                    shown(&column.after).into(),
+                    shown(&column.before, look).into(),
+                    shown(&column.after, look).into(),
                 ]);
             }
         }
         writeln!(out)?;
         table.write(out)?;
     }
-    write_undone_closing(undone, out)
+    write_undone_closing(undone, look, out)
 }
 
 /// Writes only how an undo ended.
@@ -129,7 +131,7 @@ pub fn write_undone(undone: &Undone, look: Look, out: &mut impl Write) -> io::Re
 /// # Errors
 ///
 /// What `out` says.
-pub fn write_undone_closing(undone: &Undone, out: &mut impl Write) -> io::Result<()> {
+pub fn write_undone_closing(undone: &Undone, look: Look, out: &mut impl Write) -> io::Result<()> {
     let rows = count(undone.rows(), "row");
     let line = match undone.ending {
         Ending::Applied => {
@@ -157,16 +159,16 @@ pub fn write_undone_closing(undone: &Undone, out: &mut impl Write) -> io::Result
         Ending::Moved => "Nothing was written.".to_owned(),
         Ending::NothingToDo | Ending::Scanned => "There is nothing to put back.".to_owned(),
     };
-    writeln!(out, "\n{line}")?;
-    write_commands(&advice::undone_commands(undone), out)
+    writeln!(out, "\n{}", look.prose(&line))?;
+    write_commands(&advice::undone_commands(undone), look, out)
 }
 
 /// Writes commands to be pasted: each on one line of its own, however wide the terminal is.
-fn write_commands(commands: &[Advised], out: &mut impl Write) -> io::Result<()> {
+fn write_commands(commands: &[Advised], look: Look, out: &mut impl Write) -> io::Result<()> {
     for Advised { lead, command } in commands {
-        writeln!(out, "\n{lead}\n  {command}")?;
+        writeln!(out, "\n{}\n  {command}", look.prose(lead))?;
         for note in command.notes() {
-            writeln!(out, "{note}")?;
+            writeln!(out, "{}", look.prose(note))?;
         }
     }
     Ok(())
@@ -182,9 +184,9 @@ pub fn write_ids(ids: &ConfigIds, look: Look, out: &mut impl Write) -> io::Resul
     for server in &ids.servers {
         table.row([
             printable(&server.name).into(),
-            list(server.ids_in_order().into_iter()).into(),
-            list(server.former_ids.iter().map(String::as_str)).into(),
-            list(server.unset.iter().map(String::as_str)).into(),
+            list(server.ids_in_order().into_iter(), look).into(),
+            list(server.former_ids.iter().map(String::as_str), look).into(),
+            list(server.unset.iter().map(String::as_str), look).into(),
         ]);
     }
     table.write(out)?;
@@ -224,12 +226,12 @@ fn conflicts(conflicts: &[Conflict], look: Look) -> Grid<4> {
     for conflict in conflicts {
         let found = conflict.found.value().map_or_else(
             || format!("({})", printable(&conflict.found.to_string())),
-            shown,
+            |value| shown(value, look),
         );
         table.row([
             printable(&conflict.row).into(),
             conflict_place(conflict).into(),
-            shown(&conflict.expected).into(),
+            shown(&conflict.expected, look).into(),
             found.into(),
         ]);
     }
@@ -296,12 +298,20 @@ fn findings(report: &Report, look: Look) -> Grid<7> {
     ];
     let mut table = Grid::new(header, look);
     for plan in report.plans() {
-        for (at, finding) in plan.audit.findings.iter().enumerate() {
+        let findings = &plan.audit.findings;
+        let shown = table.room().min(findings.len());
+        table.leave_out(findings.len() - shown);
+        if shown == 0 {
+            continue;
+        }
+        let decisions = Decisions::of(plan);
+        let owners = owners(&plan.audit, look);
+        for (at, finding) in findings.iter().take(shown).enumerate() {
             let again = at > 0;
-            let fix = disposition(plan, finding);
+            let fix = decisions.disposition(finding);
             let held = fix.starts_with("hold: ");
             table.row([
-                Cell::from(owners(&plan.audit)).ditto(again),
+                Cell::from(owners.as_str()).ditto(again),
                 place(plan.audit.table, finding.column).into(),
                 subject(finding).into(),
                 Cell::toned(finding.kind.name(), tone(finding.kind)),
@@ -383,11 +393,15 @@ fn changes(report: &Report, look: Look) -> Grid<4> {
     let mut table = Grid::new(["ROW", "COLUMN", "BEFORE", "AFTER"], look);
     for plan in report.plans() {
         for edit in &plan.edits {
+            if table.room() == 0 {
+                table.leave_out(1);
+                continue;
+            }
             table.row([
                 printable(&plan.audit.row).into(),
                 place(plan.audit.table, edit.site().name).into(),
-                shown(edit.before()).into(),
-                shown(&edit.after()).into(),
+                shown(edit.before(), look).into(),
+                shown(&edit.after(), look).into(),
             ]);
         }
     }
@@ -399,16 +413,16 @@ fn changes(report: &Report, look: Look) -> Grid<4> {
 /// # Errors
 ///
 /// What `out` says.
-pub fn write_closing(report: &Report, out: &mut impl Write) -> io::Result<()> {
+pub fn write_closing(report: &Report, look: Look, out: &mut impl Write) -> io::Result<()> {
     let lines = if report.ending == Ending::Moved {
         vec!["Nothing was written. Plan anew.".to_owned()]
     } else {
         advice(report, report.summary())
     };
     for line in lines {
-        writeln!(out, "\n{line}")?;
+        writeln!(out, "\n{}", look.prose(&line))?;
     }
-    write_commands(&advice::commands(report), out)
+    write_commands(&advice::commands(report), look, out)
 }
 
 fn advice(report: &Report, summary: Summary) -> Vec<String> {
@@ -654,7 +668,7 @@ fn successors(report: &Report) -> Vec<String> {
     let lines: BTreeSet<String> = findings
         .filter_map(|finding| {
             let successor = finding.successor.as_ref()?;
-            let ids: Vec<&str> = successor.ids.iter().map(String::as_str).collect();
+            let ids: Vec<String> = successor.ids.iter().map(|id| printable(id)).collect();
             let old = printable(finding.reference.as_deref()?);
             let name = printable(&successor.name);
             let now = ids.join(" or ");
@@ -666,17 +680,13 @@ fn successors(report: &Report) -> Vec<String> {
     lines.into_iter().collect()
 }
 
-/// One owner a line.
-fn owners(audit: &Audit) -> String {
+/// Lists the owners, one a line.
+fn owners(audit: &Audit, look: Look) -> String {
     if audit.owners.is_empty() {
         return nobody(audit.table.group).to_owned();
     }
-    let lines: Vec<String> = audit
-        .owners
-        .iter()
-        .map(|owner| printable(&owner.to_string()))
-        .collect();
-    lines.join("\n")
+    let owners: Vec<String> = audit.owners.iter().map(ToString::to_string).collect();
+    list(owners.iter().map(String::as_str), look)
 }
 
 /// The column of a permission row; elsewhere with the group that it belongs to.
@@ -699,24 +709,26 @@ fn conflict_place(conflict: &Conflict) -> String {
 }
 
 /// A value: one reference a line, or the number of rows.
-fn shown(value: &Value) -> String {
+fn shown(value: &Value, look: Look) -> String {
     value
         .rows()
-        .map_or_else(|| list(value.references()), rows_in_words)
+        .map_or_else(|| list(value.references(), look), rows_in_words)
 }
 
 fn rows_in_words(rows: u64) -> String {
     count(usize::try_from(rows).unwrap_or(usize::MAX), "row")
 }
 
-/// One reference a line.
-fn list<'a>(references: impl Iterator<Item = &'a str>) -> String {
-    let lines: Vec<String> = references.map(printable).collect();
-    if lines.is_empty() {
-        "(empty)".to_owned()
-    } else {
-        lines.join("\n")
+/// Lists text that others chose, one a line, and as many as a table may have rows.
+fn list<'a>(mut texts: impl Iterator<Item = &'a str>, look: Look) -> String {
+    let most = look.limit.unwrap_or(usize::MAX);
+    let mut lines: Vec<String> = texts.by_ref().take(most).map(printable).collect();
+    match texts.count() {
+        0 if lines.is_empty() => return "(empty)".to_owned(),
+        0 => {}
+        more => lines.push(format!("({more} more: --limit 0 shows all)")),
     }
+    lines.join("\n")
 }
 
 #[cfg(test)]

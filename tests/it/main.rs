@@ -24,8 +24,10 @@ mod fixtures;
 mod follow_up;
 mod formats;
 mod hints;
+mod hostile_names;
 mod hostile_schema;
 mod kit;
+mod large_rows;
 mod litellm_schema;
 mod metrics;
 #[cfg(feature = "redis")]

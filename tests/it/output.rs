@@ -70,10 +70,12 @@ fn every_report_can_be_a_file() {
 }
 
 #[test]
-fn the_umask_decides_who_may_read_it() {
+fn the_umask_decides_who_may_read_a_new_one() {
     let database = demo();
     let (_folder, path) = reports();
     for (umask, mode) in [("022", 0o644), ("077", 0o600)] {
+        // Of one that is replaced, the mode is kept.
+        fs::remove_file(&path).unwrap();
         let command = format!(
             "umask {umask}; exec {} scan --output {path}",
             env!("CARGO_BIN_EXE_mcp-prune")
@@ -215,4 +217,74 @@ fn no_file_takes_the_place_of_the_old_values() {
     let args = [&undo[..], &["--metrics-file", &one]].concat();
     run_on(database.url(), &args).exits(64);
     assert_eq!(fs::read_to_string(&one).unwrap(), journal);
+}
+
+#[test]
+fn a_file_that_is_replaced_keeps_its_mode() {
+    let database = demo();
+    let (folder, path) = reports();
+    let metrics = folder.path().join("scan.prom");
+    fs::write(&metrics, "").unwrap();
+    let metrics = metrics.to_str().unwrap();
+    for mode in [0o600, 0o640] {
+        for path in [&path, metrics] {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let args = ["scan", "--output", &path, "--metrics-file", metrics];
+        let _ = run_on(database.url(), &args).exits(2);
+        for path in [&path, metrics] {
+            assert!(fs::read_to_string(path).unwrap().contains("stale"));
+            let permissions = fs::metadata(path).unwrap().permissions();
+            assert_eq!(permissions.mode() & 0o777, mode, "{path}");
+        }
+    }
+}
+
+#[test]
+fn a_link_that_another_user_made_is_not_followed() {
+    let database = demo();
+    let (folder, path) = reports();
+    let link = folder.path().join("link");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    let args = ["scan", "--output", link.to_str().unwrap()];
+    let _ = run_on(database.url(), &args).exits(2);
+    let ours = fs::read_to_string(&path).unwrap();
+    assert!(ours.contains("stale"), "a link of one's own is");
+    // Only root can give a link away; elsewhere the tests of `atomic_file` stand for this.
+    if std::os::unix::fs::lchown(&link, Some(65_534), None).is_err() {
+        return;
+    }
+    let args = ["fix", "--yes", "--output", link.to_str().unwrap()];
+    let _ = run_on(database.url(), &args)
+        .exits(1)
+        .says("is a symbolic link that another user made")
+        .says("hint: nothing was done");
+    let args = ["scan", "--quiet", "--metrics-file", link.to_str().unwrap()];
+    let _ = run_on(database.url(), &args)
+        .exits(2)
+        .says("warning: cannot write --metrics-file");
+    assert_eq!(fs::read_to_string(&path).unwrap(), ours);
+}
+
+#[test]
+fn a_journal_in_a_folder_that_others_may_write_is_told() {
+    let database = demo();
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    for (mode, told) in [
+        (0o700, false),
+        (0o755, false),
+        (0o777, true),
+        (0o1777, true),
+    ] {
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode)).unwrap();
+        let plan = path(&format!("plan-{mode:o}"));
+        let ran = run_on(database.url(), &["fix", "--dry-run", "--plan-out", &plan]).exits(2);
+        let warning = format!("warning: others may write to the folder of the plan {plan}");
+        assert_eq!(ran.stderr.contains(&warning), told, "{mode:o}: {ran}");
+    }
+    let journal = path("journal");
+    let _ = run_on(database.url(), &["fix", "--yes", "--journal", &journal])
+        .exits(3)
+        .says("warning: others may write to the folder of the journal");
 }

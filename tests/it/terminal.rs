@@ -19,7 +19,13 @@ fn demo() -> TestDatabase {
 
 /// The binary on a terminal so many columns wide, with variables `set`; all that the terminal is sent goes to
 /// `log`.
-fn terminal(database: &TestDatabase, columns: u16, args: &str, set: &str, log: &Path) -> Command {
+pub(crate) fn terminal(
+    database: &TestDatabase,
+    columns: u16,
+    args: &str,
+    set: &str,
+    log: &Path,
+) -> Command {
     let program = env!("CARGO_BIN_EXE_mcp-prune");
     let shell = format!("stty cols {columns} rows 50; exec env {set} {program} {args}");
     let mut command = Command::new("script");

@@ -1,0 +1,48 @@
+//! The limit on what one row may hold: memory and time are bounded for any row.
+
+use sqlx::Row as _;
+use sqlx::postgres::PgRow;
+
+use crate::failure::{Failure, Kind};
+use crate::litellm::row::{MOST_BYTES, MOST_ENTRIES, entries};
+use crate::litellm::sites::{Site, SiteTable};
+
+/// Refuses a row with a value that is too large to be looked at, before it is unpacked. Column 0 of
+/// `row` is its key, and the columns after it are those of `sites`, as JSON text.
+///
+/// # Errors
+///
+/// Names the table, the row and the column.
+pub(super) fn refuse_oversized(
+    table: &SiteTable,
+    sites: &[&Site],
+    row: &PgRow,
+) -> Result<(), Failure> {
+    for (at, site) in sites.iter().enumerate() {
+        // What is no text is told where the value is read.
+        let text: Option<&str> = row.try_get(at + 1).unwrap_or_default();
+        let text = text.unwrap_or_default();
+        if text.len() <= MOST_ENTRIES {
+            continue;
+        }
+        let entries = entries(text);
+        if text.len() > MOST_BYTES || entries > MOST_ENTRIES {
+            let key: String = row.try_get(0).unwrap_or_default();
+            return Err(Failure::new(
+                Kind::Refused,
+                format!(
+                    "row {key} of \"{}\" holds {entries} entries ({} bytes) in {}, and mcp-prune \
+                     reads at most {MOST_ENTRIES} ({MOST_BYTES} bytes)",
+                    table.table,
+                    text.len(),
+                    site.name
+                ),
+            )
+            .hint(
+                "nothing was written; shorten the list in LiteLLM, or name the rows to look at \
+                 with --row",
+            ));
+        }
+    }
+    Ok(())
+}

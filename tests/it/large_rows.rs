@@ -1,0 +1,80 @@
+//! Rows with very many entries: repaired in time and memory that grow with them, or refused by key.
+
+use crate::program::run_on;
+use crate::server::TestDatabase;
+
+/// A key's row with so many deleted servers in its list, and half as many with tools.
+fn row_of(entries: usize) -> TestDatabase {
+    let half = entries / 2;
+    TestDatabase::with(&format!(
+        r#"INSERT INTO "LiteLLM_MCPServerTable" ("server_id") VALUES ('id-1');
+        INSERT INTO "LiteLLM_ObjectPermissionTable"
+            ("object_permission_id", "mcp_servers", "mcp_tool_permissions")
+        SELECT 'p-large', array_agg(gone.id) || 'id-1'::text,
+               jsonb_object_agg(gone.id, '["t"]'::jsonb) FILTER (WHERE gone.n <= {half})
+        FROM (SELECT n, md5(n::text)::uuid::text FROM generate_series(1, {entries} - 1) AS n)
+             AS gone (n, id);
+        INSERT INTO "LiteLLM_TeamTable" ("team_id", "object_permission_id")
+            VALUES ('team', 'p-large');"#
+    ))
+}
+
+#[test]
+fn a_row_with_very_many_entries_is_shown_repaired_and_taken_back() {
+    let database = row_of(20_000);
+    let url = database.url();
+    let before = database.permission_rows();
+    for format in ["json", "ndjson", "csv", "markdown"] {
+        let ran = run_on(url, &["scan", "--notes", "--format", format]).exits(2);
+        assert!(ran.stdout.len() > 20_000 * 36, "{format}");
+    }
+    let ran = run_on(url, &["scan"]).exits(2);
+    let ran = ran.prints("29999 stale references in 1 row.");
+    let ran = ran.prints("200 of 29999 rows are shown: --limit 0 shows all");
+    assert!(ran.stdout.len() < 200_000, "{} bytes", ran.stdout.len());
+    let folder = tempfile::tempdir().unwrap();
+    let journal = folder.path().join("journal");
+    let journal = journal.to_str().unwrap();
+    let ran = run_on(url, &["fix", "--yes", "--journal", journal]).exits(0);
+    let ran = ran.prints("(19800 more: --limit 0 shows all)");
+    assert!(ran.stdout.len() < 300_000, "{} bytes", ran.stdout.len());
+    assert_eq!(database.permission_rows().len(), 1);
+    let _ = run_on(url, &["undo", "--yes", "--no-journal", journal]).exits(0);
+    assert!(database.permission_rows() == before);
+}
+
+#[test]
+fn what_stays_in_an_object_of_tools_is_not_written_anew() {
+    let database = row_of(1_000);
+    let own = r#"{"id-1": ["b", "a", "b"], "no": [], "s p": ["ü"]}"#;
+    database.execute(&format!(
+        r#"UPDATE "LiteLLM_ObjectPermissionTable"
+           SET "mcp_tool_permissions" = "mcp_tool_permissions" || '{own}'"#
+    ));
+    let _ = run_on(database.url(), &["fix", "--yes", "--no-journal"]).exits(0);
+    let left = database
+        .texts(r#"SELECT "mcp_tool_permissions"::text FROM "LiteLLM_ObjectPermissionTable""#);
+    assert_eq!(
+        left,
+        [r#"{"no": [], "s p": ["ü"], "id-1": ["b", "a", "b"]}"#]
+    );
+}
+
+#[test]
+fn a_row_with_more_than_is_read_is_refused_by_its_key() {
+    let database = row_of(100_001);
+    let before = database.permission_rows();
+    for args in [
+        &["scan"][..],
+        &["fix", "--yes", "--no-journal"],
+        &["fix", "--dry-run", "--format", "ndjson"],
+    ] {
+        let ran = run_on(database.url(), args).exits(4);
+        let _ = ran
+            .says("error: row p-large of \"LiteLLM_ObjectPermissionTable\" holds 100001 entries")
+            .says("hint: nothing was written; shorten the list");
+    }
+    assert!(database.permission_rows() == before);
+    // Rows besides are looked at.
+    let _ = run_on(database.url(), &["scan", "--sites", "toolsets"]).exits(0);
+}
