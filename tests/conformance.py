@@ -15,6 +15,7 @@ import tempfile
 # The proxy reads its prices from the network unless it is told not to.
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 os.environ["MCP_PRUNE_TEST_URL"] = "http://127.0.0.1:1/environment"
+os.environ["MCP_PRUNE_TEST_NAME"] = "envmapped"
 
 import yaml
 from litellm.proxy.proxy_server import ProxyConfig
@@ -59,6 +60,20 @@ def found_by_mcp_prune(binary, references):
     return {(f["kind"], f["reference"]) for f in json.loads(ran.stdout)["findings"]}
 
 
+def without_servers(binary):
+    """How many servers mcp-prune finds where LiteLLM finds none: in a section that Python takes for empty."""
+    found = {}
+    for empty in ["", "[]", "{}", "false", "''", "0", "~"]:
+        with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+            file.write(f"model_list: []\nmcp_servers: {empty}\n")
+            file.flush()
+            assert not yaml.safe_load(pathlib.Path(file.name).read_text())["mcp_servers"]
+            ids = [binary, "ids", "--format", "json", "--litellm-config", file.name]
+            ran = subprocess.run(ids, stdout=subprocess.PIPE, timeout=120)
+        found[empty] = len(json.loads(ran.stdout)["servers"])
+    return found
+
+
 def main():
     ids = litellm_ids()
     named = yaml.safe_load(CONFIG.read_text())["mcp_servers"].keys()
@@ -67,7 +82,10 @@ def main():
     found = found_by_mcp_prune(sys.argv[1], [*ids.values(), UNKNOWN])
     if found != {("stale", UNKNOWN)}:
         sys.exit(f"LiteLLM derives {ids}, of which mcp-prune says {found}")
-    print(f"{len(ids)} passed, 0 failed")
+    empty = without_servers(sys.argv[1])
+    if any(empty.values()):
+        sys.exit(f"of sections without servers mcp-prune finds {empty}")
+    print(f"{len(ids) + len(empty)} passed, 0 failed")
 
 
 main()

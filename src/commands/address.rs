@@ -44,7 +44,7 @@ fn from_environment() -> Result<Option<String>, Failure> {
 fn read(path: &Path) -> Result<String, Failure> {
     let name = path.display();
     let text = std::fs::read(path).map_err(|error| {
-        Failure::caused(Kind::Error, error).context(format!("cannot read --db-url-file {name}"))
+        Failure::caused(Kind::Usage, error).context(format!("cannot read --db-url-file {name}"))
     })?;
     let bad = |what| {
         Failure::new(Kind::Usage, format!("--db-url-file {name} {what}")).hint(

@@ -709,20 +709,23 @@ mod tests {
         assert_eq!(remedy, extract(&["data", "config.yaml"]));
         let values = "replicaCount: 1\nproxy_config:\n  mcp_servers:\n    gh: {url: u}\n";
         let (message, remedy) = refused(values);
-        assert!(message.starts_with("these are Helm values"), "{message}");
+        assert!(
+            message.starts_with("this is a file of Helm values"),
+            "{message}"
+        );
         assert_eq!(remedy, extract(&["proxy_config"]));
         let (_, remedy) = refused("litellm:\n  proxy_config: {model_list: []}\n");
         assert_eq!(remedy, extract(&["litellm", "proxy_config"]));
         for (yaml, told) in [
             ("services: {litellm: {image: i}}\n", "a docker-compose file"),
             ("mcpServers: {gh: {command: npx}}\n", "an MCP client's list"),
-            ("a: 1\n", "no section that LiteLLM reads"),
-            ("{}\n", "no section that LiteLLM reads"),
+            ("a: 1\n", "this is another file, not a config of LiteLLM"),
+            ("{}\n", "this is another file, not a config of LiteLLM"),
             (
                 "environment_variables: {A: b}\n",
-                "no section that LiteLLM reads",
+                "this is another file, not a config of LiteLLM",
             ),
-            ("proxy_config: {}\n", "these are Helm values"),
+            ("proxy_config: {}\n", "this is a file of Helm values"),
             (
                 "apiVersion: v1\nkind: Secret\ndata: {config.yaml: bWNwX3NlcnZlcnM6}\n",
                 "a Kubernetes Secret",
@@ -730,7 +733,7 @@ mod tests {
             (
                 "apiVersion: v1\nkind: ConfigMap\ndata:\n  a: |\n    model_list:\n  b: |\n    \
                  model_list:\n",
-                "holds 2 configs",
+                "with 2 configs",
             ),
             (
                 "litellm_settings: {mcp_servers: {gh: {url: u}}}\n",

@@ -390,7 +390,7 @@ mod tests {
     use crate::litellm::release::Release;
     use crate::litellm::row::Malformed;
     use crate::litellm::samples::value;
-    use crate::litellm::server::{ConfigServers, Server, ServerCatalog, Signs};
+    use crate::litellm::server::{ConfigServers, IdHistory, Server, ServerCatalog, Signs};
     use crate::litellm::sites::{Empty, OAUTH_CLIENTS, PERMISSIONS, TABLES, USER_CREDENTIALS};
 
     const GONE: &str = "0b8f8e0c-2f5d-4a51-9a35-1f4a1c9f7d10";
@@ -602,6 +602,43 @@ mod tests {
         assert_eq!(plan.edits.len(), 1);
         assert_eq!(plan.edits[0].site().column, "mcp_servers");
         assert_eq!(plan.audit.findings.len(), 2);
+    }
+
+    #[test]
+    fn what_may_be_an_edited_config_server_is_held_and_keeps_the_list_from_running_empty() {
+        const EDITED: &str = "8617b96e5cdbfd8ff49b7f89aeca1072";
+        const RENEWED: &str = "266024044f9612bf481c78f6cfef1ff0";
+        let mut row = clean();
+        row.cells = vec![array(&[GONE, EDITED, RENEWED]), keys(&[EDITED, "one"])];
+        let history = IdHistory {
+            unclear: BTreeSet::from([RENEWED.to_owned()]),
+            ..IdHistory::default()
+        };
+        let catalog = catalog(ConfigServers::Known(Vec::new())).with_history(history);
+        let world = World {
+            regime: REGIME,
+            catalog: &catalog,
+            around: &Surroundings::default(),
+            all_cleared: false,
+        };
+        let plan = RowPlan::of(&PERMISSIONS, &row, world, Policy::default());
+        let removed: Vec<_> = plan.edits.iter().map(Edit::removed).collect();
+        assert_eq!(removed, [&BTreeSet::from([GONE.to_owned()])]);
+        let held: Vec<_> = plan.held.iter().map(|h| (h.column, h.reason)).collect();
+        assert_eq!(
+            held,
+            [
+                ("mcp_servers", Reason::MaybeEdited),
+                ("mcp_servers", Reason::MaybeRenewed),
+                ("mcp_tool_permissions", Reason::MaybeEdited),
+            ]
+        );
+        assert!(
+            plan.audit
+                .findings
+                .iter()
+                .all(|finding| !finding.last_grant)
+        );
     }
 
     #[test]

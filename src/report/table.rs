@@ -599,8 +599,8 @@ fn held(report: &Report) -> Vec<String> {
     if let Some(held) = held(|reason| reason == Reason::MaybeEdited) {
         lines.push(format!(
             "Held: {held}. What is named looks like the id of a config server that was edited or removed. Give \
-             the old file with --previous-litellm-config, or say --prune-config-ids to have it \
-             taken for stale."
+             the file from before with --previous-litellm-config, beside that of now with \
+             --litellm-config, or say --prune-config-ids to have it taken for stale."
         ));
     }
     if let Some(held) = held(|reason| reason == Reason::MaybeRenewed) {

@@ -139,7 +139,7 @@ fn json_is_one_object_as_the_readme_promises() {
             "row": "3b9dd9b3-7b1d-4e3a-9c5f-0a2b4c6d8e03",
             "column": "mcp_servers",
             "reference": "d7c3f1a8-0e6b-4a92-85d4-1b7e3c9f6a04",
-            "last_grant": true,
+            "last_grant": true, "held": "last-grant",
             "owners": [{
                 "kind": "key", "id": "784395b4", "name": "release-bot",
                 "if_emptied": {

@@ -108,9 +108,9 @@ fn a_config_that_cannot_be_read_is_named_with_the_place() {
     let file = folder.path().join("config.yaml");
     for (yaml, told) in [
         ("a: 1\nkey: [sk-never-shown\nb: 2\n", "config.yaml:3:"),
-        ("include: [none.yaml]\n", "none.yaml: No such file"),
+        ("include: [none.yaml]\n", "none.yaml, which "),
         (
-            "mcp_servers: []\n",
+            "mcp_servers: [a]\n",
             "config.yaml: mcp_servers must be a mapping",
         ),
     ] {

@@ -93,7 +93,8 @@ fn a_finding_tells_the_number_of_rows_in_every_form() {
     assert!(
         findings.contains(&json!({
             "kind": "stale", "table": "LiteLLM_MCPUserCredentials", "row": GONE,
-            "column": "server_id", "reference": GONE, "last_grant": false, "rows": 2, "owners": [],
+            "column": "server_id", "reference": GONE, "last_grant": false, "rows": 2,
+            "held": "needs-delete-rows", "owners": [],
         })),
         "{findings:?}"
     );
@@ -102,8 +103,10 @@ fn a_finding_tells_the_number_of_rows_in_every_form() {
     assert_eq!(unverified.count(), 1);
     let line = scan("ndjson").prints(&format!(r#""row":"{GONE}""#));
     assert!(line.stdout.contains(r#""rows":2"#), "{line}");
-    let csv = scan("csv").prints("successor,rows\r\n");
-    let row = format!("stale,LiteLLM_MCPUserCredentials,{GONE},server_id,{GONE},false,,,,2\r\n");
+    let csv = scan("csv").prints("successor,rows,held\r\n");
+    let row = format!(
+        "stale,LiteLLM_MCPUserCredentials,{GONE},server_id,{GONE},false,,,,2,needs-delete-rows\r\n"
+    );
     assert!(csv.stdout.contains(&row), "{csv}");
     scan("markdown").prints(&format!(
         "| not shown | `server_id` | `{GONE}`<br>(2 row(s))"
@@ -426,7 +429,12 @@ fn no_secret_and_no_user_is_told_to_anybody_but_the_journal() {
         );
         let [plan, fixed, undone] =
             ["plan", "fixed", "undone"].map(|name| folder.file(&format!("{format}-{name}")));
-        let form = ["--format", format, "--no-config-servers"];
+        let form = [
+            "--format",
+            format,
+            "--no-config-servers",
+            "--prune-config-ids",
+        ];
         let mut tell = |ran: Ran| told.push_str(&ran.to_string());
         let run = |args: &[&str]| run_on(database.url(), &[args, &SITES, &form].concat());
         tell(run(&["scan"]).exits(2));

@@ -10,6 +10,7 @@
 mod cli;
 mod concurrent;
 mod config;
+mod config_files;
 mod connection;
 mod credentials;
 mod doctor;

@@ -278,7 +278,9 @@ fn broken(document: &Value, at: &str) -> Vec<(String, Value)> {
             || is_map
             // A line does not tell whether it is of an undo, which has none.
             || (name == "owners" && document["type"] == "change")
-            || (at.ends_with("/if_emptied") && name != "effect");
+            || (at.ends_with("/if_emptied") && name != "effect")
+            // Of a finding it is a reason, of a repair the list of what is held.
+            || (name == "held" && child.is_string());
         if document.is_object() && !is_optional {
             let mut less = document.clone();
             less.as_object_mut().unwrap().shift_remove(&name);

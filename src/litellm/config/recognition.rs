@@ -111,35 +111,35 @@ fn stranger(file: &Mapping) -> ConfigError {
         _ if MISSPELT.into_iter().any(|name| file.get(name).is_some()) => {
             "this is an MCP client's list of servers".to_owned()
         }
-        _ if file.get("proxy_config").is_some() => "these are Helm values".to_owned(),
-        _ => "this file has no section that LiteLLM reads".to_owned(),
+        _ if file.get("proxy_config").is_some() => "this is a file of Helm values".to_owned(),
+        _ => "this is another file".to_owned(),
     };
     if let [keys] = found.as_slice() {
         return ConfigError {
             remedy: Some(Remedy::Extract(keys.clone())),
             ..wrong(&format!(
-                "{what}, which holds a config of LiteLLM under {}, and is none itself",
+                "{what}, not a config of LiteLLM; there is one in it, under {}",
                 keys.join(" > ")
             ))
         };
     }
     let (message, advice) = if kind == Some("Secret") && is_manifest {
         (
-            format!("{what}, and no config of LiteLLM"),
+            format!("{what}, not a config of LiteLLM"),
             Some(
                 "take the config out: kubectl get secret NAME -o jsonpath='{.data.KEY}' | base64 -d, \
                  with NAME and KEY as in the file and every dot of KEY written \\.",
             ),
         )
     } else if found.is_empty() {
-        let known = "model_list, mcp_servers, litellm_settings, general_settings and the like";
+        let known = "model_list, mcp_servers, litellm_settings and general_settings";
         (
-            format!("{what}, and no config of LiteLLM, which has {known}"),
+            format!("{what}, not a config of LiteLLM, which has sections such as {known}"),
             None,
         )
     } else {
         (
-            format!("{what}, which holds {} configs of LiteLLM", found.len()),
+            format!("{what} with {} configs of LiteLLM in it", found.len()),
             Some("take the config of each proxy out into a file, and give each of them"),
         )
     };
