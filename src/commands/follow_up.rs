@@ -438,6 +438,7 @@ mod tests {
     /// between the run and what follows.
     const NOT_REPEATED: [&str; 13] = [
         "color",
+        "csv-raw",
         "dry-run",
         "exit-zero",
         "format",
@@ -593,6 +594,7 @@ mod tests {
             "owner",
             "plan",
             "previous-litellm-config",
+            "prune-config-ids",
             "reference",
             "remap",
             "remap-file",

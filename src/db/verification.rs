@@ -12,7 +12,7 @@ use sqlx::{AssertSqlSafe, PgConnection};
 use super::decode;
 use super::schema::Schema;
 use super::side_effects::SideEffects;
-use super::sql::{failed, failed_over_secrets, ident, relation};
+use super::sql::{failed, failed_over_secrets, ident, relation, statement};
 use super::write::{beside_paths, differs, keys};
 use crate::failure::{Failure, Kind};
 use crate::litellm::sites::SiteTable;
@@ -200,7 +200,7 @@ impl Verification {
         connection: &mut PgConnection,
         schema: &Schema,
     ) -> Result<(), Failure> {
-        sqlx::raw_sql("SET CONSTRAINTS ALL IMMEDIATE")
+        sqlx::raw_sql(statement("SET CONSTRAINTS ALL IMMEDIATE"))
             .execute(&mut *connection)
             .await
             .map_err(failed("do what triggers have deferred to the commit"))?;

@@ -284,7 +284,12 @@ fn a_dry_run_is_carried_out_with_all_that_decides_what_is_repaired() {
             "--lock-timeout=0.5",
             "--statement-timeout=30",
         ],
-        &["--owner=key:release-bot", "--max-percent=100"],
+        &[
+            "--owner=key:release-bot",
+            "--max-percent=100",
+            "--on-empty=clear",
+            "--accept-widening",
+        ],
     ] {
         let dry_run = [&["fix", "--dry-run"], options].concat();
         let shown = desk.run(&dry_run).exits(2);
@@ -445,21 +450,22 @@ fn beside_an_empty_server_table_what_is_printed_works() {
     assert!([0, 3].contains(&fixed.status), "{fixed}");
 }
 
+/// The commands of the fences: that of the run itself, then what comes next.
+fn fenced(ticket: &str) -> Vec<String> {
+    let fences = ticket.split("```sh\n").skip(1);
+    let commands: Vec<String> = fences
+        .map(|fence| fence.split_once("\n```").unwrap().0.to_owned())
+        .collect();
+    assert!(commands.iter().all(|c| !c.contains('\n')), "{ticket}");
+    commands
+}
+
 #[test]
 fn the_commands_of_a_ticket_run_as_pasted() {
     let database = small();
     let desk = Desk::new(&[]);
     let url = format!("{}?sslmode=prefer", database.url());
     let options = ["--db-url", &url, "--no-config-servers", "--format=markdown"];
-    /// The commands of the fences: that of the run itself, then what comes next.
-    fn fenced(ticket: &str) -> Vec<String> {
-        let fences = ticket.split("```sh\n").skip(1);
-        let commands: Vec<String> = fences
-            .map(|fence| fence.split_once("\n```").unwrap().0.to_owned())
-            .collect();
-        assert!(commands.iter().all(|c| !c.contains('\n')), "{ticket}");
-        commands
-    }
     let scanned = desk.run(&[&["scan"], &options[..]].concat()).exits(2);
     let commands = fenced(&scanned.stdout);
     let again = desk.paste(&commands[0]).exits(2);

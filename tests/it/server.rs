@@ -66,7 +66,13 @@ fn kind() -> &'static Kind {
 }
 
 /// The server, where it serves connections side by side; else `None`, and the test is skipped.
-pub(crate) fn concurrent_server(#[cfg_attr(not(feature = "embedded"), expect(unused_variables, reason = "names the data of an embedded server"))] test: &str) -> Option<&'static Server> {
+pub(crate) fn concurrent_server(
+    #[cfg_attr(
+        not(feature = "embedded"),
+        expect(unused_variables, reason = "names the data of an embedded server")
+    )]
+    test: &str,
+) -> Option<&'static Server> {
     match kind() {
         Kind::Server(server) => Some(server),
         #[cfg(feature = "embedded")]
