@@ -436,7 +436,7 @@ mod tests {
 
     /// Options that no follow-up repeats: they shape the report of one run, or are the difference
     /// between the run and what follows.
-    const NOT_REPEATED: [&str; 13] = [
+    const NOT_REPEATED: [&str; 14] = [
         "color",
         "csv-raw",
         "dry-run",
