@@ -41,8 +41,8 @@ pub(super) async fn write_rows(
     Ok(stored)
 }
 
-/// Begins the proof of what is going to be written, once the tables are locked, and warns of triggers and rules
-/// that act on it.
+/// Begins the proof of what is going to be written, once the tables are locked, and warns of
+/// triggers and rules that act on it.
 pub(super) async fn begin_verification(
     connection: &mut Connection,
     schema: &Schema,
@@ -58,8 +58,8 @@ pub(super) async fn begin_verification(
     Ok(Verification::new(effects))
 }
 
-/// Ends the proof: whatever the database has put off until the commit is done now and looked at. Tells which
-/// other columns it changed.
+/// Ends the proof: whatever the database has put off until the commit is done now and looked at.
+/// Tells which other columns it changed.
 pub(super) async fn end_verification(
     connection: &mut Connection,
     schema: &Schema,
@@ -75,9 +75,11 @@ pub(super) async fn end_verification(
     Ok(())
 }
 
-/// Keeps the old values of planned changes, writes them and checks them; returns the rows as they are then.
+/// Keeps the old values of planned changes, writes them and checks them; returns the rows as they
+/// are then.
 ///
-/// Whole rows are read, kept and deleted part by part, so that memory does not grow with their number.
+/// Whole rows are read, kept and deleted part by part, so that memory does not grow with their
+/// number.
 pub(super) async fn carry_out(
     connection: &mut Connection,
     schema: &Schema,

@@ -1,5 +1,5 @@
-//! Keeps the bounds of arrays. PostgreSQL's arrays need not begin at element 1, and one that LiteLLM reads
-//! as any other is given back as it was.
+//! Keeps the bounds of arrays. PostgreSQL's arrays need not begin at element 1, and one that
+//! LiteLLM reads as any other is given back as it was.
 
 use sqlx::PgConnection;
 

@@ -1,7 +1,8 @@
 //! The types that LiteLLM's migrations give to the columns that are read or written.
 //!
-//! Whatever else a column may be (`varchar`, `citext`, a domain, `integer`, `json`), it compares, prints or
-//! sorts in another way in some statement, so it is refused by its name rather than trusted.
+//! Whatever else a column may be (`varchar`, `citext`, a domain, `integer`, `json`), it compares,
+//! prints or sorts in another way in some statement, so it is refused by its name rather than
+//! trusted.
 
 use super::schema::{
     AROUND, ASSIGNED, CONFIG, GROUP_SERVERS, SERVER_COLUMNS, SERVER_ID, SERVER_SCOPE, SERVER_TABLE,
@@ -10,15 +11,15 @@ use super::schema::{
 use crate::litellm::owners::{ACCESS_GROUP_IDS, KEY_PARENTS, LINK, OWNER_TABLES, OwnerKind};
 use crate::litellm::sites::{PERMISSIONS, SiteTable, TABLES};
 
-/// A column, the type it has as `format_type` of PostgreSQL spells it, and whether every LiteLLM that
-/// has the table has it.
+/// A column, the type it has as `format_type` of PostgreSQL spells it, and whether every LiteLLM
+/// that has the table has it.
 pub(super) type Expected = (&'static str, &'static str, &'static str, bool);
 
-/// Lists every column that is read or written, of the tables that are looked at (`sites`) and of those that
-/// tell of owners and servers.
+/// Lists every column that is read or written, of the tables that are looked at (`sites`) and of
+/// those that tell of owners and servers.
 ///
-/// Source: `schema.prisma` of litellm-proxy-extras 0.1.17 to 0.4.110: `String` is `text`, `String[]` is
-/// `text[]`, `Json` is `jsonb`, and `DateTime` is `timestamp(3) without time zone`.
+/// Source: the migrations of litellm-proxy-extras 0.1.17 to 0.4.110: `String` is `text`, `String[]`
+/// is `text[]`, `Json` is `jsonb`, and `DateTime` is `timestamp(3) without time zone`.
 pub(super) fn expected(sites: &[&'static SiteTable]) -> Vec<Expected> {
     let mut expected = vec![
         (SERVER_TABLE, SERVER_ID, "text", true),

@@ -1,5 +1,5 @@
-//! Reads single values out of the rows that a server sends. No value may panic: each is refused with
-//! the name of what could not be read.
+//! Reads single values out of the rows that a server sends. No value may panic: each is refused
+//! with the name of what could not be read.
 
 use std::fmt;
 use std::str::Utf8Error;
@@ -50,8 +50,8 @@ fn refuse_type(what: &impl fmt::Display, found: &str) -> Failure {
     .hint("compare the table with that of a fresh LiteLLM")
 }
 
-/// Makes a failure out of a value that cannot be decoded: it names the value and says what it is instead,
-/// in no words of a library.
+/// Makes a failure out of a value that cannot be decoded: it names the value and says what it is
+/// instead, in no words of a library.
 pub(super) fn undecodable(what: &impl fmt::Display, error: &Error) -> Failure {
     let source = if let Error::ColumnDecode { source, .. } | Error::Decode(source) = error {
         Some(source)

@@ -1,5 +1,5 @@
-//! Which texts a database can hold at all. What it cannot hold is in none of its rows, so nothing has to
-//! be asked about it, and nothing may fail over it.
+//! Which texts a database can hold at all. What it cannot hold is in none of its rows, so nothing
+//! has to be asked about it, and nothing may fail over it.
 
 use std::borrow::Cow;
 
@@ -25,8 +25,8 @@ FROM pg_catalog.unnest($1::pg_catalog.bytea[]) AS u (text)";
 
 /// Keeps those of `texts` that a row of the database can hold.
 ///
-/// No text of PostgreSQL holds the character 0. Of the others an encoding other than UTF-8 may lack some,
-/// and the server itself is asked which: ASCII is in all of them, so it is asked seldom.
+/// No text of PostgreSQL holds the character 0. Of the others an encoding other than UTF-8 may lack
+/// some, and the server itself is asked which: ASCII is in all of them, so it is asked seldom.
 ///
 /// Source: PostgreSQL 17 manual, section 23.3, "Character Set Support".
 ///
@@ -100,7 +100,8 @@ async fn convertible(
 
 /// Whether the encoding has no such character.
 ///
-/// Source: PostgreSQL 17 manual, appendix A: `character_not_in_repertoire` and `untranslatable_character`.
+/// Source: PostgreSQL 17 manual, appendix A: `character_not_in_repertoire` and
+/// `untranslatable_character`.
 fn is_unconvertible(error: &Error) -> bool {
     let state = error.as_database_error().and_then(DatabaseError::code);
     state.is_some_and(|state| state == "22021" || state == "22P05")

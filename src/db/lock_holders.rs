@@ -1,5 +1,5 @@
-//! Tells who holds a lock that is in the way, as far as the server lets this role see it. Only ever said
-//! beside a failure, so what cannot be told is left out.
+//! Tells who holds a lock that is in the way, as far as the server lets this role see it. Only ever
+//! said beside a failure, so what cannot be told is left out.
 
 use std::fmt;
 
@@ -93,8 +93,8 @@ pub(super) async fn of_advisory_lock(connection: &mut PgConnection, key: i64) ->
     )
 }
 
-/// Says who keeps `table`, or one of those that are read with it, locked as a whole; `None` where nobody is
-/// seen to.
+/// Says who keeps `table`, or one of those that are read with it, locked as a whole; `None` where
+/// nobody is seen to.
 pub(super) async fn of_tables(
     connection: &mut PgConnection,
     schema: &Schema,
@@ -112,8 +112,8 @@ pub(super) async fn of_tables(
 
 /// Says which of the rows with the given keys somebody else keeps locked, and who.
 ///
-/// A lock that is not waited for leaves no trace of who holds it, so the rows are asked for once more, and
-/// the first that is not to be had tells by the transaction in it.
+/// A lock that is not waited for leaves no trace of who holds it, so the rows are asked for once
+/// more, and the first that is not to be had tells by the transaction in it.
 pub async fn of_rows(
     connection: &mut PgConnection,
     schema: &Schema,

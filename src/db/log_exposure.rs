@@ -1,5 +1,5 @@
-//! Keeps the parameters of statements out of the server's log, where PostgreSQL allows it: rows that are put
-//! back hold secrets.
+//! Keeps the parameters of statements out of the server's log, where PostgreSQL allows it: rows
+//! that are put back hold secrets.
 
 use sqlx::{Connection as _, PgConnection};
 
@@ -9,12 +9,12 @@ use crate::failure::Failure;
 
 const DOING: &str = "keep parameters out of the server's log";
 
-/// Settings by which a server logs parameters, or the row that a statement failed over, and the value that
-/// it does not with. Only a superuser may set most of them, or from PostgreSQL 15 on whoever has been granted
-/// it; a server has those that it or an extension of it knows.
+/// Settings by which a server logs parameters, or the row that a statement failed over, and the
+/// value that it does not with. Only a superuser may set most of them, or from PostgreSQL 15 on
+/// whoever has been granted it; a server has those that it or an extension of it knows.
 ///
-/// Source: PostgreSQL 17 manual, sections 19.8, "Error Reporting and Logging", and F.3 (`auto_explain`);
-/// pgAudit's README.
+/// Source: PostgreSQL 17 manual, sections 19.8, "Error Reporting and Logging", and F.3
+/// (`auto_explain`); pgAudit's README.
 const SETTINGS: [(&str, &str); 5] = [
     ("log_parameter_max_length_on_error", "0"),
     ("log_parameter_max_length", "0"),
@@ -53,8 +53,8 @@ WHERE s.name {=} 'pgaudit.log_parameter'
       AND s.setting {=} 'on'
 ORDER BY 1";
 
-/// Has the server log no parameters until the transaction ends, as far as this role may say so; returns the
-/// settings by which it may log them all the same.
+/// Has the server log no parameters until the transaction ends, as far as this role may say so;
+/// returns the settings by which it may log them all the same.
 ///
 /// # Errors
 ///

@@ -1,15 +1,16 @@
-//! Finds what stands where a table is expected: views, materialized views and foreign tables, and columns
-//! that compare other texts as equal.
+//! Finds what stands where a table is expected: views, materialized views and foreign tables, and
+//! columns that compare other texts as equal.
 //!
 //! Rows behind a view may be hidden or have no lock, and an owner that is not seen would make a
 //! permission row look as if nobody had it.
 
 // Appended to the statement that reads the columns. A view with the link is one of LiteLLM's own
-// (`LiteLLM_VerificationTokenView` selects all of the keys) where every link that it reads is of a relation in
-// the same schema, which is judged itself. Any other holds links that are seen nowhere else, as a
-// foreign table does.
+// (`LiteLLM_VerificationTokenView` selects all of the keys) where every link that it reads is of a
+// relation in the same schema, which is judged itself. Any other holds links that are seen nowhere
+// else, as a foreign table does.
 //
-// A collation that is not deterministic came with PostgreSQL 12, so the column is asked for by JSON.
+// A collation that is not deterministic came with PostgreSQL 12, so the column is asked for by
+// JSON.
 pub(super) const OTHER_RELATIONS: &str = r#"
 UNION ALL
 SELECT n.nspname::pg_catalog.text, c.relname::pg_catalog.text, NULL,

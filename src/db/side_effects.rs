@@ -10,14 +10,13 @@ use super::sql::{failed, statement};
 use crate::failure::Failure;
 use crate::litellm::sites::TABLES;
 
-// Row triggers of a partition or child table fire as well as those of the table that is named. Which
-// triggers and rules are on at all depends on the session's role of replication.
+// Row triggers of a partition or child table fire as well as those of the table that is named.
+// Which triggers and rules are on at all depends on the session's role of replication.
 //
-// Bits of tgtype: 4 INSERT, 8 DELETE, 16 UPDATE. Types of a rule: 2 UPDATE, 3 INSERT, 4 DELETE. That a
-// column is generated came with PostgreSQL 12, so the column is asked for by JSON.
+// Bits of tgtype: 4 INSERT, 8 DELETE, 16 UPDATE. Types of a rule: 2 UPDATE, 3 INSERT, 4 DELETE.
+// That a column is generated came with PostgreSQL 12, so the column is asked for by JSON.
 //
-// Source: PostgreSQL 17 manual, sections 52.58, "pg_trigger", and 52.45, "pg_rewrite";
-// `catalog/pg_trigger.h`.
+// Source: PostgreSQL 17 manual, "System Catalogs", "pg_trigger" and "pg_rewrite"; `pg_trigger.h`.
 const SIDE_EFFECTS: &str = r#"
 WITH RECURSIVE family (root, oid, is_root) AS (
     SELECT c.relname, c.oid, true
@@ -74,8 +73,8 @@ pub struct SideEffects {
 }
 
 impl SideEffects {
-    /// Looks up what acts on the tables that a repair writes. Once they are locked for writing, nobody
-    /// adds to it: that takes a stronger lock.
+    /// Looks up what acts on the tables that a repair writes. Once they are locked for writing,
+    /// nobody adds to it: that takes a stronger lock.
     ///
     /// # Errors
     ///

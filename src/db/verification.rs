@@ -1,9 +1,9 @@
 //! The proof that what was written is what is committed, whatever the database does by itself.
 //!
-//! Each chunk of rows is compared when it has been written. A trigger may change its rows later: with
-//! another chunk, or at the commit where it is deferred. So the deferred ones are fired before the
-//! commit, where they also have `statement_timeout` over them as a `COMMIT` has not, and every row is
-//! looked at once more.
+//! Each chunk of rows is compared when it has been written. A trigger may change its rows later:
+//! with another chunk, or at the commit where it is deferred. So the deferred ones are fired before
+//! the commit, where they also have `statement_timeout` over them as a `COMMIT` has not, and every
+//! row is looked at once more.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -84,9 +84,9 @@ impl Verification {
         &self.changed
     }
 
-    /// Reads the fingerprint, by key, of the rows of `changes`: of all columns that name no servers, as
-    /// far as this role may read them, and that the server does not compute itself. Of whole rows there
-    /// is none: nothing of them is left, or all is compared.
+    /// Reads the fingerprint, by key, of the rows of `changes`: of all columns that name no
+    /// servers, as far as this role may read them, and that the server does not compute itself. Of
+    /// whole rows there is none: nothing of them is left, or all is compared.
     ///
     /// # Errors
     ///
@@ -127,8 +127,9 @@ impl Verification {
         Ok(rows.into_iter().map(fingerprint).collect())
     }
 
-    /// Compares the fingerprints of the rows of `changes` before and after they were written. What a trigger
-    /// has noted of when or by whom a row was written is kept to be told; anything else differs.
+    /// Compares the fingerprints of the rows of `changes` before and after they were written. What
+    /// a trigger has noted of when or by whom a row was written is kept to be told; anything else
+    /// differs.
     pub(super) fn compare(
         &mut self,
         schema: &Schema,
@@ -193,8 +194,8 @@ impl Verification {
     ///
     /// # Errors
     ///
-    /// What the server said; an error where a row is no longer as it was compared; moved where somebody
-    /// else has put whole rows there meanwhile.
+    /// What the server said; an error where a row is no longer as it was compared; moved where
+    /// somebody else has put whole rows there meanwhile.
     pub async fn settle(
         &self,
         connection: &mut PgConnection,
@@ -219,8 +220,8 @@ impl Verification {
         Ok(())
     }
 
-    /// Reads a digest of each row, of all its columns but those that a trigger may change; of whole rows
-    /// one of all rows of a server.
+    /// Reads a digest of each row, of all its columns but those that a trigger may change; of whole
+    /// rows one of all rows of a server.
     async fn digests(
         &self,
         connection: &mut PgConnection,
@@ -271,8 +272,8 @@ impl Verification {
         Ok(digests)
     }
 
-    /// The columns that name no servers: those that no trigger may change, and those that tell when, how
-    /// often or by whom a row was written.
+    /// The columns that name no servers: those that no trigger may change, and those that tell
+    /// when, how often or by whom a row was written.
     fn columns<'s>(
         &self,
         schema: &'s Schema,
@@ -284,8 +285,9 @@ impl Verification {
     }
 }
 
-/// Whether a column of that name and type tells when, how often or by whom a row was written. LiteLLM has no
-/// column that grants anything of such a type or name in the tables that a repair writes.
+/// Whether a column of that name and type tells when, how often or by whom a row was written.
+/// LiteLLM has no column that grants anything of such a type or name in the tables that a repair
+/// writes.
 pub(super) fn is_bookkeeping(name: &str, sql_type: &str) -> bool {
     const TIMES_AND_NUMBERS: [&str; 11] = [
         "date",

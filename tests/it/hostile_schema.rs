@@ -1,5 +1,5 @@
-//! Schemas that are LiteLLM's by their names alone: other types, other kinds of relations, rows without
-//! keys, and triggers and rules that change what is written.
+//! Schemas that are LiteLLM's by their names alone: other types, other kinds of relations, rows
+//! without keys, and triggers and rules that change what is written.
 
 use crate::program::{Ran, run_on};
 use crate::server::TestDatabase;
