@@ -11,6 +11,8 @@ use super::journal::{ChangesetFile, SavedChangeset};
 use super::output::{cannot_put_aside, gathering};
 use super::planned::Planned;
 use super::planning::Planner;
+use super::progress::Progress;
+use super::retry::Patience;
 use super::run::Run;
 use super::write_run::{Attempt, Prepared, WriteJob, WriteOptions, WriteReport};
 use super::writing::{carry_out, moved};
@@ -19,7 +21,7 @@ use super::{
 };
 use crate::cli::FixArgs;
 use crate::db::schema::Database;
-use crate::db::session::Open;
+use crate::db::session::{Connection, Open};
 use crate::db::{detect, holders, read, write};
 use crate::exit::Outcome;
 use crate::failure::{Failure, Kind};
@@ -29,6 +31,7 @@ use crate::repair::changeset::{self, Change};
 use crate::repair::compare;
 use crate::repair::plan::RowPlan;
 use crate::repair::policy::Policy;
+use crate::repair::selection::Selection;
 use crate::report::command_line::CommandLine;
 use crate::report::found::Found;
 use crate::report::{Ending, FollowUp, Report};
@@ -165,7 +168,6 @@ impl WriteJob for Fix<'_> {
             tells,
         } = attempt;
         let (connection, schema) = open.parts();
-        let repair = &self.args.repair;
         warn_unknown_owners(schema);
         tell_left_out(schema);
         write::lock_out_other_runs(connection).await?;
@@ -185,32 +187,20 @@ impl WriteJob for Fix<'_> {
             Some(planned) => planned.rows(),
             None => detect::detect(connection, schema, &catalog, false).await?,
         };
-        if catalog.rows() == 0 && !found.is_empty() && !repair.allow_empty_server_table {
+        let may_be_empty = self.args.repair.allow_empty_server_table;
+        if catalog.rows() == 0 && !found.is_empty() && !may_be_empty {
             return Err(refuse_empty_server_table(
                 found.iter().map(|(_, keys)| keys.len()).sum(),
             ));
         }
-        progress.stage("locking rows");
-        let mut locked = Vec::new();
-        for (table, mut keys) in found {
-            keys.retain(|key| selection.takes_key(key));
-            if table.may_change() {
-                keys = patience.lock(connection, table, &keys).await?;
-            }
-            progress.rows(keys.len());
-            locked.push((table, keys));
-        }
+        let locked = lock(found, &selection, connection, patience, progress).await?;
         let judge = Planner {
             schema,
             catalog: &catalog,
             policy: self.policy,
             notes: false,
         };
-        let mut report = if keeps {
-            Found::kept()
-        } else {
-            gathering(&self.args.output)
-        };
+        let mut report = self.gathering(keeps);
         let mut written = Written::default();
         let mut removed = Removed::default();
         let mut asked = self.args.places.asked();
@@ -245,7 +235,7 @@ impl WriteJob for Fix<'_> {
                 .flat_map(|left| left.without_row(&catalog)),
         );
         asked.check(&catalog)?;
-        check_size(repair, connection, schema, report.summary()).await?;
+        check_size(&self.args.repair, connection, schema, report.summary()).await?;
         let now = self.beyond.catalog(connection, schema).await?;
         removed.check_still_gone(&now)?;
         let report = Report {
@@ -269,7 +259,36 @@ impl WriteJob for Fix<'_> {
     }
 }
 
+/// Locks the rows that may be changed, of all tables before the first is read.
+async fn lock(
+    found: detect::Found,
+    selection: &Selection,
+    connection: &mut Connection,
+    patience: &mut Patience,
+    progress: &Progress,
+) -> Result<detect::Found, Failure> {
+    progress.stage("locking rows");
+    let mut locked = detect::Found::new();
+    for (table, mut keys) in found {
+        keys.retain(|key| selection.takes_key(key));
+        if table.may_change() {
+            keys = patience.lock(connection, table, &keys).await?;
+        }
+        progress.rows(keys.len());
+        locked.push((table, keys));
+    }
+    Ok(locked)
+}
+
 impl Fix<'_> {
+    fn gathering(&self, keeps: bool) -> Found {
+        if keeps {
+            Found::kept()
+        } else {
+            gathering(&self.args.output)
+        }
+    }
+
     fn header(&self, run: &Run, database: &Database, catalog: &ServerCatalog) -> changeset::Header {
         let purpose = if self.args.repair.plan_out.is_some() {
             changeset::Purpose::Plan
@@ -303,7 +322,7 @@ impl WriteReport for Report {
         self.journal = Some(path.display().to_string());
     }
 
-    fn rows(&self) -> usize {
+    fn rows_written(&self) -> usize {
         self.summary().rows_changed
     }
 
