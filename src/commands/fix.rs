@@ -11,6 +11,8 @@ use super::journal::{ChangesetFile, SavedChangeset};
 use super::output::{cannot_put_aside, gathering};
 use super::planned::Planned;
 use super::planning::Planner;
+use super::progress::Progress;
+use super::retry::Patience;
 use super::run::Run;
 use super::same_database::refuse_another;
 use super::write_run::{Attempt, Prepared, WriteJob, WriteOptions, WriteReport};
@@ -178,7 +180,6 @@ impl WriteJob for Fix<'_> {
             tells,
         } = attempt;
         let (connection, schema) = open.parts();
-        let repair = &self.args.repair;
         warn_unknown_owners(schema);
         tell_left_out(schema);
         write::lock_out_other_runs(connection).await?;
@@ -199,32 +200,20 @@ impl WriteJob for Fix<'_> {
             Some(planned) => planned.rows(),
             None => detect::detect(connection, schema, &catalog, false).await?,
         };
-        if catalog.rows() == 0 && !found.is_empty() && !repair.allow_empty_server_table {
+        let may_be_empty = self.args.repair.allow_empty_server_table;
+        if catalog.rows() == 0 && !found.is_empty() && !may_be_empty {
             return Err(refuse_empty_server_table(
                 found.iter().map(|(_, keys)| keys.len()).sum(),
             ));
         }
-        progress.stage("locking rows");
-        let mut locked = Vec::new();
-        for (table, mut keys) in found {
-            keys.retain(|key| selection.takes_key(key));
-            if table.may_change() {
-                keys = patience.lock(connection, schema, table, &keys).await?;
-            }
-            progress.rows(keys.len());
-            locked.push((table, keys));
-        }
+        let locked = lock(found, &selection, connection, schema, patience, progress).await?;
         let judge = Planner {
             schema,
             catalog: &catalog,
             policy: self.policy,
             notes: false,
         };
-        let mut report = if keeps {
-            Found::kept()
-        } else {
-            gathering(&self.args.output)
-        };
+        let mut report = self.gathering(keeps);
         let mut written = Written::default();
         let mut removed = Removed::default();
         let mut asked = self.asked();
@@ -268,7 +257,7 @@ impl WriteJob for Fix<'_> {
                 .flat_map(|left| left.without_row(&catalog)),
         );
         asked.check(connection, &judge, &selection).await?;
-        check_size(repair, connection, schema, report.summary()).await?;
+        check_size(&self.args.repair, connection, schema, report.summary()).await?;
         end_verification(connection, schema, &verification).await?;
         let now = self.beyond.catalog(connection, schema).await?;
         removed.check_still_gone(&now)?;
@@ -296,6 +285,28 @@ impl WriteJob for Fix<'_> {
     }
 }
 
+/// Locks the rows that may be changed, of all tables before the first is read.
+async fn lock(
+    found: detect::Found,
+    selection: &Selection,
+    connection: &mut Connection,
+    schema: &Schema,
+    patience: &mut Patience,
+    progress: &Progress,
+) -> Result<detect::Found, Failure> {
+    progress.stage("locking rows");
+    let mut locked = detect::Found::new();
+    for (table, mut keys) in found {
+        keys.retain(|key| selection.takes_key(key));
+        if table.may_change() {
+            keys = patience.lock(connection, schema, table, &keys).await?;
+        }
+        progress.rows(keys.len());
+        locked.push((table, keys));
+    }
+    Ok(locked)
+}
+
 impl Fix<'_> {
     /// Finds the rows that the operator asked about. A plan names its rows itself.
     async fn selection(
@@ -317,6 +328,14 @@ impl Fix<'_> {
             return Asked::default();
         }
         self.args.places.asked(self.beyond.remaps.keys())
+    }
+
+    fn gathering(&self, keeps: bool) -> Found {
+        if keeps {
+            Found::kept()
+        } else {
+            gathering(&self.args.output)
+        }
     }
 
     fn header(&self, run: &Run, database: &Database, catalog: &ServerCatalog) -> changeset::Header {
@@ -354,7 +373,7 @@ impl WriteReport for Report {
         self.journal = Some(path.display().to_string());
     }
 
-    fn rows(&self) -> usize {
+    fn rows_written(&self) -> usize {
         self.summary().rows_changed
     }
 

@@ -231,8 +231,8 @@ impl WriteReport for Undone {
         self.journal = Some(path.display().to_string());
     }
 
-    fn rows(&self) -> usize {
-        Self::rows(self)
+    fn rows_written(&self) -> usize {
+        self.rows()
     }
 
     fn check_as_shown(&self, shown: &Self) -> Result<(), Failure> {

@@ -77,7 +77,7 @@ pub(super) trait WriteReport: Render + Send + Sync + 'static {
     fn journal_is_in(&mut self, path: &Path);
 
     /// Returns how many rows are written.
-    fn rows(&self) -> usize;
+    fn rows_written(&self) -> usize;
 
     /// Refuses where it is not exactly what the operator was `shown`.
     fn check_as_shown(&self, shown: &Self) -> Result<(), Failure>;
@@ -203,7 +203,7 @@ impl WriteRun<'_> {
         };
         let mut report = self.transact(job, session, finish, looked).await?;
         if report.ending() == Ending::DryRun && self.options.asks {
-            if report.rows() > 0 {
+            if report.rows_written() > 0 {
                 return self.ask(job, session, report, out).await;
             }
             report.end(Ending::NothingToDo, FollowUp::default());
@@ -224,7 +224,7 @@ impl WriteRun<'_> {
         shown.end(Ending::Proposed, FollowUp::default());
         let look = self.options.output.look(self.run, &io::stderr());
         console::show(|out| shown.table(look, out)).map_err(anyhow::Error::from)?;
-        let rows = crate::report::count(shown.rows(), "row");
+        let rows = crate::report::count(shown.rows_written(), "row");
         let question = format!("{} {rows} of {}?", J::QUESTION, session.database());
         let answer = self.interrupt.guard(consent::ask(&question)).await?;
         let report = if let Some(consent) = answer {
@@ -322,13 +322,13 @@ impl WriteRun<'_> {
         if let Some(shown) = shown {
             report.check_as_shown(shown)?;
         }
-        let out = out.filter(|_| report.rows() > 0);
+        let out = out.filter(|_| report.rows_written() > 0);
         progress.stage("committing");
         let journal = self
             .interrupt
             .commit(open, consent, out, |path| job.take_back(path))
             .await?;
-        if report.rows() == 0 {
+        if report.rows_written() == 0 {
             report.end(Ending::NothingToDo, FollowUp::default());
             return Ok(report);
         }

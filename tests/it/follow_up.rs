@@ -431,8 +431,8 @@ fn old_ids_of_config_servers_are_remapped_by_what_is_printed() {
     let remap = command(&scanned.stdout, "remap them:");
     let dry_run = desk.paste(&format!("{remap} --format json")).exits(2);
     let changes = dry_run.json()["changes"].clone();
-    let mut changed = changes.as_array().unwrap().iter();
-    let change = changed.find(|change| change["row"] == "old");
+    let mut all = changes.as_array().unwrap().iter();
+    let change = all.find(|change| change["row"] == "old");
     let after = change.unwrap()["after"]["mcp_servers"].clone();
     assert!(after.as_array().unwrap().contains(now), "{dry_run}");
 }

@@ -254,7 +254,8 @@ fn markdown_is_made_for_a_change_ticket() {
             if let Some(at) = words.iter().position(|word| *word == "--db-url") {
                 words[at + 1] = "[...]";
             }
-            words.join(" ").replace(journal, "JOURNAL")
+            let line = words.join(" ").replace(journal, "JOURNAL");
+            line.replace(folder.path().to_str().unwrap(), "FOLDER")
         });
     }
     let mut settings = insta::Settings::clone_current();
