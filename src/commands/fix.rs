@@ -9,6 +9,7 @@ use super::guards::{
     Removed, check_as_shown, check_nothing_left, check_size, refuse_empty_server_table,
 };
 use super::journal::{ChangesetFile, SavedChangeset};
+use super::journal_retention::JournalRetention;
 use super::output::{cannot_put_aside, gathering, print};
 use super::planned::Planned;
 use super::planning::Planner;
@@ -98,6 +99,7 @@ pub async fn run(args: &FixArgs, run: &mut Run) -> Result<Outcome, Failure> {
         (None, true) => None,
         (None, false) => ChangesetFile::journal(&write.journal, "fix", run)?,
     };
+    let retention = JournalRetention::read(args.repair.journal_retention, out.as_ref());
     let mut beyond = Beyond::read(&args.servers)?;
     beyond.remaps = match &saved {
         Some(saved) => saved.contents.header.remaps.clone(),
@@ -117,6 +119,7 @@ pub async fn run(args: &FixArgs, run: &mut Run) -> Result<Outcome, Failure> {
         run,
         beyond,
         after_care,
+        retention,
         asks,
         interrupt: Interrupt::listen()?,
     };
@@ -159,7 +162,7 @@ pub async fn run(args: &FixArgs, run: &mut Run) -> Result<Outcome, Failure> {
     let report = Arc::new(report);
     let printed = print(&report, &args.output, fix.run, &mut fix.interrupt).await;
     session.close().await;
-    repaired(&report, printed)
+    repaired(&report, printed, fix.retention.as_ref())
 }
 
 /// Where the old values are, if any were.
@@ -177,6 +180,8 @@ struct Fix<'a> {
     run: &'a mut Run,
     beyond: Beyond,
     after_care: AfterCare,
+    /// What becomes of older journals.
+    retention: Option<JournalRetention>,
     asks: bool,
     interrupt: Interrupt,
 }
@@ -193,7 +198,7 @@ impl Fix<'_> {
             report.ending = Ending::NothingToDo;
             let report = Arc::new(report);
             let printed = print(&report, &self.args.output, self.run, &mut self.interrupt).await;
-            return repaired(&report, printed);
+            return repaired(&report, printed, self.retention.as_ref());
         }
         let look = self.args.output.look(self.run, &io::stderr());
         console::show(|out| table::write(&report, look, out)).map_err(anyhow::Error::from)?;
@@ -217,7 +222,7 @@ impl Fix<'_> {
         report.journal = sealed_path(out.as_ref());
         let report = Arc::new(report);
         let ended = self.end(&report).await;
-        repaired(&report, ended)
+        repaired(&report, ended, self.retention.as_ref())
     }
 
     /// Prints how it ended, after the plan was shown: to a person, only what is new.
@@ -473,7 +478,11 @@ fn report(run: &Run, session: &Session, repair: Repair, ending: Ending) -> Repor
 }
 
 /// The outcome of a repair, which stands even if nobody reads the report.
-fn repaired(report: &Report, printed: Result<(), Failure>) -> Result<Outcome, Failure> {
+fn repaired(
+    report: &Report,
+    printed: Result<(), Failure>,
+    retention: Option<&JournalRetention>,
+) -> Result<Outcome, Failure> {
     match printed {
         Err(failure) if failure.kind() != Kind::BrokenPipe => {
             Err(failure.context(match report.ending {
@@ -485,8 +494,13 @@ fn repaired(report: &Report, printed: Result<(), Failure>) -> Result<Outcome, Fa
                 | Ending::Moved => "nothing was written, and",
             }))
         }
-        Ok(()) | Err(_) => Ok(Outcome::Repaired {
-            held: report.summary().rows_held > 0,
-        }),
+        Ok(()) | Err(_) => {
+            if let Some(retention) = retention {
+                retention.apply(&report.database);
+            }
+            Ok(Outcome::Repaired {
+                held: report.summary().rows_held > 0,
+            })
+        }
     }
 }

@@ -17,6 +17,7 @@ mod embedded;
 mod faults;
 mod fixtures;
 mod formats;
+mod journal_retention;
 mod kit;
 mod litellm_schema;
 mod metrics;
