@@ -577,6 +577,13 @@ pub struct RepairArgs {
     /// The configs from before an edit.
     #[command(flatten)]
     pub previous: PreviousArgs,
+    /// After the repair, delete this database's journals beside the new one that are older than so many
+    /// days
+    ///
+    /// Only whole journals under the names that fix and undo give them are deleted, by the time that is
+    /// written in them. A run that failed deletes none.
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..), help_heading = REPAIR)]
+    pub journal_retention: Option<u32>,
     /// Repair even if the server table has no rows
     #[arg(long, help_heading = REPAIR)]
     pub allow_empty_server_table: bool,

@@ -109,7 +109,7 @@ const fn needs(said: Said, needs: Said, why: &'static str) -> Need {
     }
 }
 
-const EXCLUSIONS: [Exclusion; 9] = [
+const EXCLUSIONS: [Exclusion; 10] = [
     excludes(
         option("db-url"),
         option("db-url-file"),
@@ -145,6 +145,11 @@ const EXCLUSIONS: [Exclusion; 9] = [
         option("journal"),
         option("no-journal"),
         "one says where the old values go, the other keeps none",
+    ),
+    excludes(
+        option("journal-retention"),
+        option("no-journal"),
+        "one deletes the older journals beside the new one, the other keeps no new one",
     ),
     excludes(
         option("owner"),

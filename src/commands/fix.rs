@@ -8,6 +8,7 @@ use super::guards::{
     Removed, check_as_shown, check_nothing_left, check_size, refuse_empty_server_table,
 };
 use super::journal::{ChangesetFile, SavedChangeset};
+use super::journal_retention::JournalRetention;
 use super::output::{cannot_put_aside, gathering};
 use super::planned::Planned;
 use super::planning::Planner;
@@ -75,6 +76,7 @@ pub async fn run(args: &FixArgs, run: &mut Run) -> Result<Outcome, Failure> {
     if write.dry_run && write.journal.journal.is_some() {
         ChangesetFile::rehearse(&write.journal)?;
     }
+    let retention = JournalRetention::read(args.repair.journal_retention, out.as_ref());
     let places = match &saved {
         Some(saved) => saved.contents.places(),
         None => places(&args.places.sites, beyond.knows_configs()),
@@ -86,6 +88,7 @@ pub async fn run(args: &FixArgs, run: &mut Run) -> Result<Outcome, Failure> {
         saved,
         planned_with,
         beyond,
+        retention,
     };
     options.carry_out(&fix, &args.connection, out, run).await
 }
@@ -100,6 +103,8 @@ struct Fix<'a> {
     /// What a plan keeps of the options, with `--plan-out`.
     planned_with: Option<PlannedWith>,
     beyond: Beyond,
+    /// What becomes of older journals.
+    retention: Option<JournalRetention>,
 }
 
 impl WriteJob for Fix<'_> {
@@ -120,6 +125,12 @@ impl WriteJob for Fix<'_> {
                 refuse_another(made.purpose, &made.database, database)
             }
             Some(_) | None => Ok(()),
+        }
+    }
+
+    fn succeeded(&self, report: &Report) {
+        if let Some(retention) = &self.retention {
+            retention.apply(&report.database);
         }
     }
 

@@ -313,9 +313,13 @@ impl RepairArgs {
             plan_out: _,
             plan,
             other_database,
+            journal_retention,
         } = self;
         if *other_database {
             command.flag("--other-database");
+        }
+        if let Some(days) = journal_retention {
+            command.option("--journal-retention", days.to_string());
         }
         if !is_planned {
             if let Some(plan) = plan {
@@ -458,7 +462,7 @@ mod tests {
     ];
 
     /// A value for each option that takes one; an option without one here is a flag.
-    const VALUES: [(&str, &str); 23] = [
+    const VALUES: [(&str, &str); 24] = [
         ("db-url", "postgresql://ann@db/litellm"),
         ("db-url-file", "the url"),
         ("schema", "My Schema"),
@@ -477,6 +481,7 @@ mod tests {
         ("max-percent", "2.5"),
         ("plan", "the plan"),
         ("journal", "the journals"),
+        ("journal-retention", "30"),
         ("lock-timeout", "0.5"),
         ("notify-redis", "redis://cache:6379/1"),
         ("notify-namespace", "litellm"),

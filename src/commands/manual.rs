@@ -41,6 +41,8 @@ pub fn page(command: Option<&str>) -> Result<Outcome, Failure> {
     })?;
     let mut page = Vec::new();
     clap_mangen::Man::new(command)
+        // Of a command it would be the command's name alone.
+        .source(concat!("mcp-prune ", env!("CARGO_PKG_VERSION")))
         .render(&mut page)
         .context("cannot make the manual page")?;
     printed(&page)

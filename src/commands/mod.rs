@@ -14,6 +14,7 @@ pub mod grants;
 mod guards;
 pub mod ids;
 mod journal;
+mod journal_retention;
 mod litellm_variables;
 mod look;
 pub mod manual;

@@ -58,6 +58,9 @@ pub(super) trait WriteJob {
     /// Builds the error for a report whose rows are no longer as they should be.
     fn moved(&self, report: &Self::Report) -> Failure;
 
+    /// Does what is left to do once everything is written and told.
+    fn succeeded(&self, _: &Self::Report) {}
+
     /// Returns the outcome of a report that was not in the way of anything.
     fn outcome(&self, report: &Self::Report) -> Outcome;
 }
@@ -257,6 +260,9 @@ impl WriteRun<'_> {
         let stands = self.run.stands(job.outcome(report), printed);
         if report.ending() == Ending::Moved {
             return stands.and_then(|_| Err(job.moved(report)));
+        }
+        if matches!(stands, Ok(Outcome::Repaired { .. })) {
+            job.succeeded(report);
         }
         stands
     }

@@ -34,11 +34,11 @@ SELECT s.name FROM s
 WHERE NOT EXISTS (SELECT FROM s AS m
                   WHERE m.name {=} 'log_parameter_max_length'
                         AND m.setting {=} '0')
-      AND CASE s.name
-          WHEN 'log_statement' THEN s.setting {=} ANY (ARRAY['mod', 'all'])
-          WHEN 'log_min_duration_statement' THEN s.setting {<>} '-1'
-          WHEN 'log_min_duration_sample' THEN s.setting {<>} '-1'
-          WHEN 'log_transaction_sample_rate' THEN s.setting {<>} '0'
+      AND CASE
+          WHEN s.name {=} 'log_statement' THEN s.setting {=} ANY (ARRAY['mod', 'all'])
+          WHEN s.name {=} 'log_min_duration_statement' THEN s.setting {<>} '-1'
+          WHEN s.name {=} 'log_min_duration_sample' THEN s.setting {<>} '-1'
+          WHEN s.name {=} 'log_transaction_sample_rate' THEN s.setting {<>} '0'
           ELSE false END
 UNION ALL
 SELECT s.name FROM s

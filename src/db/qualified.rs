@@ -70,6 +70,7 @@ const CLAUSES: [&str; 13] = [
 /// Returns what is wrong with the first name that has no schema.
 fn unqualified(sql: &str) -> Option<String> {
     let tokens = tokens(sql);
+    let queries = named_queries(&tokens);
     let at = |place: usize| tokens.get(place).copied().unwrap_or_default();
     // The clause that the next token is in, of each parenthesis that is open.
     let mut clauses = vec![""];
@@ -81,6 +82,7 @@ fn unqualified(sql: &str) -> Option<String> {
         let wrong = match token {
             "(" => {
                 let called = is_name(previous)
+                    && !queries.contains(&previous)
                     && before(2) != "AS"
                     && !(before(2) == "." && before(3) == "pg_catalog")
                     && !BEFORE_PARENTHESIS.contains(&previous)
@@ -112,7 +114,7 @@ fn unqualified(sql: &str) -> Option<String> {
         };
         let lists_tables = ["FROM", "JOIN"].contains(&clause);
         let names_table = BEFORE_TABLE.contains(&token) || token == "," && lists_tables;
-        let is_bare = is_name(next) && at(place + 2) != ".";
+        let is_bare = is_name(next) && at(place + 2) != "." && !queries.contains(&next);
         let is_syntax =
             ["LATERAL", "ROWS", "OF"].contains(&next) || next == "FROM" && token == "ROWS";
         let wrong = wrong.or_else(|| (names_table && is_bare && !is_syntax).then_some("a table"));
@@ -128,6 +130,29 @@ fn unqualified(sql: &str) -> Option<String> {
         }
     }
     None
+}
+
+/// Returns the names of the queries of a `WITH`, which win over every table.
+///
+/// Source: PostgreSQL 17 manual, "SELECT", "WITH Clause".
+fn named_queries<'t>(tokens: &[&'t str]) -> Vec<&'t str> {
+    let mut names = Vec::new();
+    if tokens.first() != Some(&"WITH") {
+        return names;
+    }
+    let mut depth = 0_usize;
+    for pair in tokens.windows(2) {
+        match pair[0] {
+            "(" => depth += 1,
+            ")" => depth = depth.saturating_sub(1),
+            "SELECT" if depth == 0 => break,
+            "WITH" | "RECURSIVE" | "," if depth == 0 && pair[1] != "RECURSIVE" => {
+                names.push(pair[1]);
+            }
+            _ => {}
+        }
+    }
+    names
 }
 
 fn is_name(token: &str) -> bool {
@@ -236,6 +261,7 @@ mod tests {
             "SELECT pg_catalog.count(*), t.* FROM s.t AS t, LATERAL (SELECT 1) AS u (b)",
             r#"SELECT NULL::"s"."t", ARRAY['']::pg_catalog.text[], ROW(1), EXISTS (SELECT FROM s.t)"#,
             "SELECT FROM s.t AS t FOR UPDATE OF t NOWAIT",
+            "WITH RECURSIVE a (b) AS (SELECT 1 UNION SELECT FROM a), c AS (SELECT 2) SELECT FROM a, c AS d",
             "SELECT FROM ROWS FROM (pg_catalog.unnest($1)) AS t (a)",
         ] {
             assert_eq!(unqualified(sql), None, "{sql}");
@@ -273,6 +299,7 @@ mod tests {
                             "sql)",
                             "sql(",
                             "statement(",
+                            "statement_in(",
                             "schema.statement(",
                             "self.schema.statement(",
                         ];

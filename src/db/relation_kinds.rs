@@ -14,8 +14,8 @@
 pub(super) const OTHER_RELATIONS: &str = r#"
 UNION ALL
 SELECT n.nspname::pg_catalog.text, c.relname::pg_catalog.text, NULL,
-       CASE c.relkind WHEN 'v' THEN 'a view' WHEN 'm' THEN 'a materialized view'
-                      ELSE 'a foreign table' END,
+       CASE WHEN c.relkind {=} 'v' THEN 'a view' WHEN c.relkind {=} 'm'
+            THEN 'a materialized view' ELSE 'a foreign table' END,
        l.has_link AND (c.relkind {=} 'f' OR coalesce((
            SELECT NOT pg_catalog.bool_and(b.relnamespace {=} c.relnamespace)
            FROM pg_catalog.pg_rewrite AS r

@@ -386,7 +386,7 @@ fn every_manual_page_is_of_its_command_and_refers_to_pages_that_are_shipped() {
     }
     for (name, page) in pages {
         let title = page.lines().find(|line| line.starts_with(".TH ")).unwrap();
-        let wanted = format!(".TH {name} 1  \"{name} {version}\"");
+        let wanted = format!(".TH {name} 1  \"mcp-prune {version}\"");
         assert_eq!(title.trim_end(), wanted);
         let named = pages_named_in(&page);
         assert!(named.is_subset(&shipped), "{name}: {named:?}");

@@ -27,6 +27,7 @@ mod formats;
 mod hints;
 mod hostile_names;
 mod hostile_schema;
+mod journal_retention;
 mod kit;
 mod large_rows;
 mod litellm_schema;

@@ -17,13 +17,14 @@ use crate::server::TestDatabase;
 const NOWHERE: &str = "postgresql://u:s3cret@127.0.0.1:1/litellm";
 
 /// The value that an option is tried with; a new option that takes one needs an entry here.
-const SAMPLES: [(&str, &str); 29] = [
+const SAMPLES: [(&str, &str); 30] = [
     ("color", "never"),
     ("db-url", "postgresql://u@h/d"),
     ("db-url-file", "url"),
     ("for", "fix"),
     ("format", "json"),
     ("journal", "journal"),
+    ("journal-retention", "30"),
     ("keep", "kept"),
     ("limit", "3"),
     ("litellm-config", "config.yaml"),
@@ -51,12 +52,13 @@ const SAMPLES: [(&str, &str); 29] = [
 
 /// Every two options that cannot be said together. All others combine: a filter narrows what another
 /// one leaves, a guard is one more guard, and what has no effect beside another option is harmless.
-const EXCLUDED: [(&str, &str); 9] = [
+const EXCLUDED: [(&str, &str); 10] = [
     ("accept-narrowing", "accept-widening"),
     ("db-url", "db-url-file"),
     ("delete-rows", "owner"),
     ("dry-run", "yes"),
     ("journal", "no-journal"),
+    ("journal-retention", "no-journal"),
     ("litellm-config", "no-config-servers"),
     ("no-config-servers", "previous-litellm-config"),
     ("plan", "plan-out"),

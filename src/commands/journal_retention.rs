@@ -1,0 +1,137 @@
+//! Deletes old journals after a repair, where `--journal-retention` asks for it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+use super::atomic_file::folder_of;
+use super::journal::{ChangesetFile, SavedChangeset};
+use super::{note, warn};
+use crate::db::schema::Database;
+use crate::repair::changeset::{Contents, Purpose};
+use crate::report::count;
+
+const SECONDS_A_DAY: i64 = 86_400;
+
+/// How long the journals beside the one of this run are kept.
+#[derive(Debug)]
+pub(super) struct JournalRetention {
+    days: u32,
+    folder: PathBuf,
+}
+
+impl JournalRetention {
+    /// Notes what the operator asked for; `None` where nothing, or there is no journal.
+    pub(super) fn read(days: Option<u32>, journal: Option<&ChangesetFile>) -> Option<Self> {
+        Some(Self {
+            days: days?,
+            folder: folder_of(journal?.path()).to_owned(),
+        })
+    }
+
+    /// Deletes the journals of `database` that are older.
+    ///
+    /// A failure here is only a warning: the repair is already committed.
+    pub(super) fn apply(&self, database: &Database) {
+        let folder = self.folder.display();
+        match self.delete_older(database, Timestamp::now().as_second()) {
+            Ok(0) => {}
+            Ok(deleted) => note(format_args!(
+                "deleted {} older than {} from {folder}: what they are of cannot be undone any more",
+                count(deleted, "journal"),
+                count(self.days as usize, "day"),
+            )),
+            Err(error) => warn(format_args!(
+                "cannot delete old journals in {folder}: {error}"
+            )),
+        }
+    }
+
+    fn delete_older(&self, database: &Database, now: i64) -> io::Result<usize> {
+        let oldest_kept = now - i64::from(self.days) * SECONDS_A_DAY;
+        let mut deleted = 0;
+        for entry in self.folder.read_dir()? {
+            let entry = entry?;
+            // Not of a link, whose target is somewhere else.
+            if !entry.file_type()?.is_file() || !entry.file_name().to_str().is_some_and(is_name) {
+                continue;
+            }
+            let path = entry.path();
+            if is_older(&path, database, oldest_kept) {
+                std::fs::remove_file(path)?;
+                deleted += 1;
+            }
+        }
+        Ok(deleted)
+    }
+}
+
+/// Returns whether a file is a whole journal of `database` from before a time. Whatever cannot be
+/// read as one is somebody else's, or evidence of a run that failed, and stays.
+fn is_older(path: &Path, database: &Database, oldest_kept: i64) -> bool {
+    let Ok(SavedChangeset { contents, .. }) = SavedChangeset::open(path) else {
+        return false;
+    };
+    let Contents { header, .. } = contents;
+    let is_journal = match header.purpose {
+        Purpose::Fix | Purpose::Undo => true,
+        Purpose::Plan => false,
+    };
+    let of = &header.database;
+    let same_database = (&of.host, of.port, &of.name, &of.schema)
+        == (
+            &database.host,
+            database.port,
+            &database.name,
+            &database.schema,
+        );
+    let written = header.time.parse().map(Timestamp::as_second);
+    is_journal && same_database && written.is_ok_and(|written| written < oldest_kept)
+}
+
+/// Returns whether `fix` or `undo` gives such a name to a journal: COMMAND-TIME-RUN.ndjson.
+fn is_name(name: &str) -> bool {
+    let Some(parts) = name.strip_suffix(".ndjson") else {
+        return false;
+    };
+    let parts: Vec<&str> = parts.split('-').collect();
+    let [command, time, run] = parts[..] else {
+        return false;
+    };
+    let is_time = time.len() == 16
+        && time.bytes().enumerate().all(|(at, byte)| match at {
+            8 => byte == b'T',
+            15 => byte == b'Z',
+            _ => byte.is_ascii_digit(),
+        });
+    let is_run = run.len() == 8 && run.bytes().all(|byte| byte.is_ascii_hexdigit());
+    ["fix", "undo"].contains(&command) && is_time && is_run
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_one_that_this_program_gives() {
+        for name in [
+            "fix-20260102T030405Z-1a2b3c4d.ndjson",
+            "undo-20260102T030405Z-00000000.ndjson",
+        ] {
+            assert!(is_name(name), "{name}");
+        }
+        for name in [
+            "fix-20260102T030405Z-1a2b3c4d.ndjson.gz",
+            "fix-20260102T030405Z.ndjson",
+            "fix-20260102-1a2b3c4d.ndjson",
+            "fix-2026010203040506-1a2b3c4d.ndjson",
+            "scan-20260102T030405Z-1a2b3c4d.ndjson",
+            "plan.ndjson",
+            "fix-.ndjson",
+            "",
+        ] {
+            assert!(!is_name(name), "{name}");
+        }
+    }
+}
