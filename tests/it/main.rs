@@ -24,6 +24,7 @@ mod metrics;
 mod notify;
 mod output;
 mod places;
+mod planted;
 mod pooler;
 mod program;
 mod proxy;
