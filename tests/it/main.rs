@@ -38,6 +38,7 @@ mod options;
 mod output;
 mod places;
 mod plans;
+mod planted;
 mod pooler;
 mod program;
 mod proxy;
