@@ -888,7 +888,8 @@ async fn not_litellm(
         .await;
     match elsewhere.unwrap_or_default().first() {
         Some(schema) if *schema != database.schema => refused.hint(format!(
-            "the table is in schema \"{schema}\": use --schema {}",
+            "the table is in schema \"{}\": use --schema {}",
+            one_line(schema),
             quoted(schema)
         )),
         Some(_) | None => refused.hint(

@@ -866,7 +866,7 @@ fn what_is_put_back_stays_out_of_the_servers_log_or_the_operator_is_told() {
 fn a_deferred_trigger_that_puts_rows_back_stops_their_deletion() {
     let database = company();
     database.load(
-        r#"CREATE FUNCTION again() RETURNS trigger LANGUAGE plpgsql AS $$
+        r#"CREATE FUNCTION again() RETURNS trigger LANGUAGE plpgsql SET search_path = public AS $$
                BEGIN INSERT INTO "LiteLLM_MCPUserCredentials" SELECT OLD.*; RETURN NULL; END $$;
            CREATE CONSTRAINT TRIGGER again AFTER DELETE ON "LiteLLM_MCPUserCredentials"
                DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION again()"#,
