@@ -20,6 +20,7 @@ mod formats;
 mod kit;
 mod litellm_schema;
 mod metrics;
+mod mutated_plan;
 #[cfg(feature = "redis")]
 mod notify;
 mod output;
