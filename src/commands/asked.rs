@@ -160,7 +160,7 @@ fn ambiguous(owner: &NamedOwner, ids: &[String]) -> Failure {
     let message = format!("--owner {owner} is ambiguous: it is the name of {shown}{more}");
     let hint = format!(
         "name one by its id, as in --owner {}",
-        quoted(&format!("{kind}:{}", ids[0]))
+        quoted(format!("{kind}:{}", ids[0]))
     );
     Failure::new(Kind::Error, message).hint(hint)
 }

@@ -232,7 +232,7 @@ impl Place {
             let args = [args, more, &csv].concat();
             let ran = run_on(&url, &args);
             assert!([0, 2, 3].contains(&ran.status), "{args:?}: {ran}");
-            let _ = write!(told, "{args:?}: {ran}{}\n", self.rows().join("\n"));
+            let _ = writeln!(told, "{args:?}: {ran}{}", self.rows().join("\n"));
         }
         let grants = run_on(&url, &["grants", "--role", "r", "--for", "fix"]).exits(0);
         told.push_str(&grants.stdout);
