@@ -43,14 +43,15 @@ fn write(file: &Path, lines: &[Value]) {
         let body = line.to_string();
         let digest = Sha256::new().chain_update(&sum).chain_update(&body);
         let digest = digest.finalize();
-        sum = digest[..8]
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        text.push_str(&format!(
-            "{},\"sum\":\"{sum}\"}}\n",
-            &body[..body.len() - 1]
-        ));
+        let hex = digest[..8].iter().map(|byte| format!("{byte:02x}"));
+        sum = hex.collect::<Vec<_>>().concat();
+        text.extend([
+            &body[..body.len() - 1],
+            ",\"sum\":\"",
+            &sum,
+            "\"}
+",
+        ]);
     }
     fs::write(file, text).unwrap();
 }
