@@ -38,7 +38,7 @@ fn aged(journal: &str) -> String {
             .finalize();
         let hex = digest[..8].iter().map(|b| format!("{b:02x}"));
         before = hex.collect::<Vec<_>>().concat();
-        aged.extend([open, SUM, &before, "\"}\n"]);
+        aged.extend([open.as_str(), SUM, &before, "\"}\n"]);
     }
     aged
 }
