@@ -7,6 +7,7 @@ mod atomic_file;
 mod config;
 mod consent;
 mod console;
+mod csv_error;
 pub mod doctor;
 pub mod fix;
 pub mod grants;
@@ -47,6 +48,7 @@ use crate::failure::{Failure, Kind};
 use crate::litellm::config::{ConfigServer, Derivation, remaps};
 use crate::litellm::server::{ConfigServers, Resolution, ServerCatalog};
 use crate::repair::policy::WriteConsent;
+use crate::report::count;
 
 /// Rows locked, read, planned and written at a time.
 const CHUNK: usize = 2_000;
@@ -187,7 +189,10 @@ pub(crate) fn warn_of_config_servers(catalog: &ServerCatalog) {
     let sign = match (signs.clients.len(), signs.saved) {
         (0, false) => return,
         (0, true) => "a proxy has saved a config with a section mcp_servers".to_owned(),
-        (n, _) => format!("proxies have OAuth clients for {n} server(s) without a row"),
+        (n, _) => format!(
+            "proxies have OAuth clients for {} without a row",
+            count(n, "server")
+        ),
     };
     warn(format_args!(
         "there are servers in a config.yaml: {sign}. Give it with --litellm-config; without it one \

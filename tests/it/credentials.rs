@@ -105,9 +105,7 @@ fn a_finding_tells_the_number_of_rows_in_every_form() {
     let csv = scan("csv").prints("successor,rows\r\n");
     let row = format!("stale,LiteLLM_MCPUserCredentials,{GONE},server_id,{GONE},false,,,,2\r\n");
     assert!(csv.stdout.contains(&row), "{csv}");
-    scan("markdown").prints(&format!(
-        "| not shown | `server_id` | `{GONE}`<br>(2 row(s))"
-    ));
+    scan("markdown").prints(&format!("| not shown | `server_id` | `{GONE}`<br>(2 rows)"));
 }
 
 #[test]
@@ -404,7 +402,7 @@ fn guards_count_the_rows_that_would_go() {
     database.execute(r#"DELETE FROM "LiteLLM_MCPServerTable""#);
     delete(&database, &journal, &[])
         .exits(4)
-        .says("the MCP server table has 0 rows");
+        .says("the MCP server table is empty");
     assert_eq!(database.credential_rows(), before);
 }
 

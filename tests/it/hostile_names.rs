@@ -6,6 +6,8 @@ use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
 
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
 use crate::program::{Ran, mcp_prune, run};
 use crate::server::{TestDatabase, skip};
 use crate::terminal::terminal;
@@ -34,7 +36,7 @@ fn hostile() -> (TestDatabase, String) {
         name = literal(HOSTILE),
         gone = literal(&gone),
     ));
-    let schema: String = HOSTILE.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let schema = utf8_percent_encode(HOSTILE, NON_ALPHANUMERIC);
     let url = format!("{}?schema={schema}", database.url());
     (database, url)
 }

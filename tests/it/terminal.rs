@@ -283,7 +283,7 @@ fn the_prompt_stands_on_a_line_of_its_own() {
     let left = shown(&told());
     let at = left
         .iter()
-        .position(|line| line == "Repair 4 row(s) now? [y/N] y");
+        .position(|line| line == "Repair 4 rows now? [y/N] y");
     let at = at.unwrap_or_else(|| panic!("{left:#?}"));
     assert_eq!(left[at - 1], "");
     assert!(
