@@ -294,7 +294,7 @@ pub(super) fn looked_at(report: &Report) -> Option<String> {
         Some(config) => format!(" and {} of config files", count(config, "server")),
     };
     Some(format!(
-        "Looked at what names servers: {}; held against {} of the database{config}.",
+        "Looked at {} that name servers, and at {} of the database{config}.",
         groups.join(", "),
         count(servers.database, "server"),
     ))
