@@ -443,8 +443,8 @@ pub enum GrantsFor {
 pub struct ConnectionArgs {
     /// The database, as LiteLLM's own DATABASE_URL, or embedded:FILE.sql [env: DATABASE_URL]
     ///
-    /// Without it the variables of which LiteLLM makes its URL are used (DATABASE_HOST,
-    /// DATABASE_USERNAME, DATABASE_PASSWORD, DATABASE_NAME, DATABASE_SCHEMA), else libpq's PGHOST,
+    /// Without it the variables of which LiteLLM makes its URL are used (`DATABASE_HOST`,
+    /// `DATABASE_USERNAME`, `DATABASE_PASSWORD`, `DATABASE_NAME`, `DATABASE_SCHEMA`), else libpq's PGHOST,
     /// PGPORT, PGUSER, PGPASSWORD, PGDATABASE, PGSSLMODE and the password file. Without a user it
     /// connects as the operating system's. Prisma's parameters (schema, connection_limit, pgbouncer, ...) are
     /// understood or ignored. `embedded:FILE.sql` starts a throwaway PostgreSQL inside this

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::failure::{Failure, Kind};
 use crate::litellm::release::Release;
 use crate::report::command_line::CommandLine;
+use crate::report::count;
 
 /// How a check came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -376,8 +377,11 @@ pub fn size(
         );
     };
     let seconds = rows.div_ceil(ROWS_A_SECOND);
-    let servers = server_rows.map_or_else(String::new, |rows| format!(", {rows} servers"));
-    let found = format!("about {rows} permission rows{servers}; a scan takes about {seconds} s");
+    let counted = |rows: u64, noun| count(usize::try_from(rows).unwrap_or(usize::MAX), noun);
+    let servers =
+        server_rows.map_or_else(String::new, |rows| format!(", {}", counted(rows, "server")));
+    let permissions = counted(rows, "permission row");
+    let found = format!("about {permissions}{servers}; a scan takes about {seconds} s");
     // Half of it, for a machine is slower than another.
     if !statement_timeout.is_zero() && seconds > statement_timeout.as_secs() / 2 {
         Check::warn(name, found, "raise --statement-timeout")

@@ -91,7 +91,7 @@ impl Failure {
     /// that somebody took for a name.
     #[must_use]
     pub fn message(&self) -> String {
-        let message = format!("{:#}", self.error);
+        let message = in_plain_words(&format!("{:#}", self.error));
         one_line(&without_keys(&message)).into_owned()
     }
 
@@ -108,6 +108,25 @@ impl Failure {
     }
 }
 
+/// Returns what the system says of an error, without the number that Rust adds.
+#[must_use]
+pub fn reason(error: &std::io::Error) -> String {
+    in_plain_words(&error.to_string())
+}
+
+/// Returns a message less what Rust's standard library adds to it, such as " (os error 2)".
+fn in_plain_words(message: &str) -> String {
+    let mut text = String::with_capacity(message.len());
+    let mut rest = message;
+    while let Some((before, after)) = rest.split_once(" (os error ") {
+        let digits = after.trim_start_matches(|c: char| c.is_ascii_digit());
+        text.push_str(before);
+        rest = digits.strip_prefix(')').unwrap_or(digits);
+    }
+    // The one message of the standard library that no operating system has.
+    (text + rest).replace("stream did not contain valid UTF-8", "it is not UTF-8 text")
+}
+
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
         Self::caused(Kind::Error, error)
@@ -122,5 +141,22 @@ impl fmt::Display for Failure {
             write!(f, "\nhint: {hint}")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_system_says_is_told_without_rusts_number() {
+        let error = std::io::Error::from_raw_os_error(2);
+        assert!(error.to_string().contains("os error"), "{error}");
+        assert_eq!(reason(&error), "No such file or directory");
+        let failure = Failure::caused(Kind::Error, error).context("cannot read x");
+        assert_eq!(
+            failure.message(),
+            "cannot read x: No such file or directory"
+        );
     }
 }

@@ -12,6 +12,7 @@ use crate::litellm::caches::{CacheKey, ROWS_FOR};
 use crate::litellm::sites::{Choice, Group, PERMISSIONS};
 use crate::notify::{Redis, Told};
 use crate::repair::changeset::Change;
+use crate::report::count;
 
 /// The rows written that proxies keep by their ids, by primary key.
 #[derive(Debug, Default)]
@@ -85,8 +86,9 @@ impl AfterCare {
             )),
             Ok(told) => {
                 note(format_args!(
-                    "told {} proxy worker(s) to forget {} cache entries",
-                    told.workers, told.entries
+                    "told {} to forget {}",
+                    count(told.workers, "proxy worker"),
+                    count(told.entries, "cache entry")
                 ));
                 if let Some(why) = told.left_in_redis {
                     warn(format_args!(

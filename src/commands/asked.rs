@@ -2,8 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::Context as _;
-
+use super::csv_error::csv_reason;
 use super::naming::Naming;
 use super::planning::Planner;
 use crate::cli::{EmptyArgs, FixArgs, OnEmpty, PlaceArgs, RepairArgs, Sites};
@@ -44,19 +43,27 @@ impl EmptyArgs {
     }
 }
 
+/// What a line of `--remap-file` is.
+const TWO_VALUES: &str =
+    "after the header old,new each line names a deleted server and the one it is by now";
+
 impl RepairArgs {
     /// What the operator says that deleted servers are by now.
     pub(super) fn remaps(&self) -> Result<BTreeMap<String, String>, Failure> {
         let mut pairs = self.remap.clone();
         if let Some(path) = &self.remap_file {
             let cannot = || format!("cannot read --remap-file {}", path.display());
-            let mut reader = csv::Reader::from_path(path).with_context(cannot)?;
-            if reader.headers().with_context(cannot)? != vec!["old", "new"] {
+            let failed = |error: csv::Error| {
+                let message = format!("{}: {}", cannot(), csv_reason(&error));
+                Failure::new(Kind::Error, message).hint(TWO_VALUES)
+            };
+            let mut reader = csv::Reader::from_path(path).map_err(failed)?;
+            if reader.headers().map_err(failed)? != vec!["old", "new"] {
                 return Err(Failure::new(Kind::Error, cannot())
                     .hint("its first line must be the header: old,new"));
             }
             for pair in reader.deserialize() {
-                pairs.push(pair.with_context(cannot)?);
+                pairs.push(pair.map_err(failed)?);
             }
         }
         let mut remaps = BTreeMap::new();
@@ -97,6 +104,11 @@ pub(super) fn places(sites: &[Sites], configs_known: bool) -> Choice {
 }
 
 impl PlaceArgs {
+    /// Whether rows or references are asked about, and not all of them.
+    pub(super) fn narrows(&self) -> bool {
+        !(self.owner.is_empty() && self.reference.is_empty() && self.row.is_empty())
+    }
+
     /// The references that the operator asked about; `None` for all.
     pub(super) fn references(&self) -> Option<BTreeSet<String>> {
         let references: BTreeSet<String> = self.reference.iter().cloned().collect();
@@ -160,7 +172,7 @@ fn ambiguous(owner: &NamedOwner, ids: &[String]) -> Failure {
     let message = format!("--owner {owner} is ambiguous: it is the name of {shown}{more}");
     let hint = format!(
         "name one by its id, as in --owner {}",
-        quoted(&format!("{kind}:{}", ids[0]))
+        quoted(format!("{kind}:{}", ids[0]))
     );
     Failure::new(Kind::Error, message).hint(hint)
 }

@@ -159,12 +159,12 @@ fn refuse_planted(path: &Path, old: &Metadata, folder: &Metadata, me: u32) -> io
 
 /// Gives `new`, of which `made` tells, the mode and the group of the file that it is to replace.
 fn keep_mode(new: &File, old: &Metadata, made: &Metadata) -> io::Result<()> {
-    let mut mode = old.mode() & 0o777;
+    let mut permissions = old.mode() & 0o777;
     if old.gid() != made.gid() && fchown(new, None, Some(old.gid())).is_err() {
         // What that group may is not for another one.
-        mode &= !0o070;
+        permissions &= !0o070;
     }
-    new.set_permissions(Permissions::from_mode(mode))
+    new.set_permissions(Permissions::from_mode(permissions))
 }
 
 /// The one name of a file, be it there or not: two paths of the same file have the same.

@@ -171,7 +171,7 @@ fn told(source: PathSource, path: &Path, error: &ConfigError) -> Failure {
 /// Returns the command that takes a config out of the file that it is inside of.
 fn extract(path: &Path, keys: &[String]) -> String {
     let words = [path.display().to_string()];
-    let words: Vec<String> = words.iter().chain(keys).map(|word| quoted(word)).collect();
+    let words: Vec<String> = words.iter().chain(keys).map(quoted).collect();
     format!(
         "python3 -c 'import functools, sys, yaml; \
          v = functools.reduce(dict.get, sys.argv[2:], yaml.safe_load(open(sys.argv[1]))); \

@@ -17,6 +17,7 @@ use crate::failure::{Failure, Kind};
 use crate::litellm::config::{ConfigServer, Derivation};
 use crate::litellm::sites::Group;
 use crate::report::command_line::CommandLine;
+use crate::report::count;
 use crate::report::doctor::Diagnosis;
 
 const CONNECTION: &str = "connection";
@@ -235,7 +236,11 @@ fn config(args: &DoctorArgs, derivation: Derivation) -> Check {
 fn known(files: usize, servers: &[ConfigServer]) -> Check {
     let found = match files {
         0 => "there are none, as you say".to_owned(),
-        _ => format!("{} servers in {files} file(s)", servers.len()),
+        _ => format!(
+            "{} in {}",
+            count(servers.len(), "server"),
+            count(files, "file")
+        ),
     };
     let unset = servers.iter().flat_map(|server| &server.unset);
     let unset: std::collections::BTreeSet<&str> = unset.map(String::as_str).collect();

@@ -191,12 +191,7 @@ impl WriteJob for Fix<'_> {
             tells,
         } = attempt;
         let (connection, schema) = open.parts();
-        warn_unknown_owners(schema);
-        tell_left_out(schema);
-        write::lock_out_other_runs(connection).await?;
-        for table in schema.site_tables() {
-            write::enter(connection, schema, table).await?;
-        }
+        lock_out_others(connection, schema).await?;
         let mut verification = begin_verification(connection, schema, database).await?;
         let selection = self.selection(connection, schema, database).await?;
         let catalog = self.beyond.catalog(connection, schema).await?;
@@ -211,12 +206,7 @@ impl WriteJob for Fix<'_> {
             Some(planned) => planned.rows(),
             None => detect::detect(connection, schema, &catalog, false).await?,
         };
-        let may_be_empty = self.args.repair.allow_empty_server_table;
-        if catalog.rows() == 0 && !found.is_empty() && !may_be_empty {
-            return Err(refuse_empty_server_table(
-                found.iter().map(|(_, keys)| keys.len()).sum(),
-            ));
-        }
+        self.check_server_table(&catalog, &found)?;
         let locked = lock(found, &selection, connection, schema, patience, progress).await?;
         let judge = Planner {
             schema,
@@ -272,28 +262,36 @@ impl WriteJob for Fix<'_> {
         end_verification(connection, schema, &verification).await?;
         let now = self.beyond.catalog(connection, schema).await?;
         removed.check_still_gone(&now)?;
-        let report = Report {
-            run: run.id().to_owned(),
-            database: database.clone(),
-            said: Said {
-                policy: self.policy,
-            },
-            release: schema.release(),
-            servers: (&catalog).into(),
-            ending: Ending::DryRun,
-            found: report,
-            conflicts,
-            follow_up: FollowUp::default(),
-            notified: tells,
-            journal: None,
-            plan: None,
-        };
         Ok(Prepared {
-            is_moved: !report.conflicts.is_empty(),
-            report,
+            is_moved: !conflicts.is_empty(),
+            report: Report {
+                run: run.id().to_owned(),
+                database: database.clone(),
+                said: self.said(),
+                release: schema.release(),
+                servers: (&catalog).into(),
+                ending: Ending::DryRun,
+                found: report,
+                conflicts,
+                follow_up: FollowUp::default(),
+                notified: tells,
+                journal: None,
+                plan: None,
+            },
             written,
         })
     }
+}
+
+/// Tells what is not looked at, and takes the locks that come before those of rows.
+async fn lock_out_others(connection: &mut Connection, schema: &Schema) -> Result<(), Failure> {
+    warn_unknown_owners(schema);
+    tell_left_out(schema);
+    write::lock_out_other_runs(connection).await?;
+    for table in schema.site_tables() {
+        write::enter(connection, schema, table).await?;
+    }
+    Ok(())
 }
 
 /// Locks the rows that may be changed, of all tables before the first is read.
@@ -319,6 +317,20 @@ async fn lock(
 }
 
 impl Fix<'_> {
+    /// Refuses an empty server table, by which everything would be stale.
+    fn check_server_table(
+        &self,
+        catalog: &ServerCatalog,
+        found: &detect::Found,
+    ) -> Result<(), Failure> {
+        let may_be_empty = self.args.repair.allow_empty_server_table;
+        if catalog.rows() > 0 || found.is_empty() || may_be_empty {
+            return Ok(());
+        }
+        let rows = found.iter().map(|(_, keys)| keys.len()).sum();
+        Err(refuse_empty_server_table(rows))
+    }
+
     /// Finds the rows that the operator asked about. A plan names its rows itself.
     async fn selection(
         &self,
@@ -339,6 +351,12 @@ impl Fix<'_> {
             return Asked::default();
         }
         self.args.places.asked(self.beyond.remaps.keys())
+    }
+
+    fn said(&self) -> Said {
+        Said {
+            policy: self.policy,
+        }
     }
 
     fn gathering(&self, keeps: bool) -> Found {

@@ -12,13 +12,16 @@ use crate::litellm::row::{Row, Value};
 use crate::litellm::server::{Resolution, ServerCatalog};
 use crate::litellm::sites::Names;
 use crate::repair::plan::RowPlan;
-use crate::report::Summary;
+use crate::report::{Summary, count};
 
 /// That a table without servers is more likely the wrong database.
 pub(super) fn refuse_empty_server_table(rows: usize) -> Failure {
     Failure::new(
         Kind::Refused,
-        format!("the MCP server table has 0 rows, yet {rows} permission rows name servers"),
+        format!(
+            "the MCP server table is empty, yet servers are named in {}",
+            count(rows, "row")
+        ),
     )
     .hint(
         "make sure that this is the right database; if every server really was deleted, \
@@ -37,7 +40,10 @@ pub(super) async fn check_size(
     if let Some(most) = repair.max_rows.filter(|most| rows > *most) {
         return Err(Failure::new(
             Kind::Refused,
-            format!("{rows} rows would change, more than --max-rows {most}"),
+            format!(
+                "{} would change, more than --max-rows {most}",
+                count(rows, "row")
+            ),
         )
         .hint("scan shows them; raise --max-rows if that is right"));
     }

@@ -64,7 +64,10 @@ pub(super) fn url(environment: &dyn Fn(&str) -> Option<String>) -> Result<Option
     let mut separator = '?';
     for (parameter, value) in query {
         if let Some(value) = value {
-            url.push_str(&format!("{separator}{parameter}={}", encoded(&value)));
+            url.push(separator);
+            url.push_str(parameter);
+            url.push('=');
+            url.push_str(&encoded(&value));
             separator = '&';
         }
     }

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 
 use super::atomic_file::AtomicFile;
 use super::console;
+use crate::failure::reason;
 use crate::report::Tally;
 use crate::report::metrics::{self, Measured};
 
@@ -76,7 +77,7 @@ impl MetricsFile {
     }
 
     fn warn(&self, error: &io::Error) {
-        let path = self.path.display();
+        let (path, error) = (self.path.display(), reason(error));
         // Whoever asked for the file counts on it: not even -q holds this back.
         console::say(format_args!(
             "warning: cannot write --metrics-file {path}: {error}"

@@ -7,6 +7,7 @@ mod atomic_file;
 mod config;
 mod consent;
 mod console;
+mod csv_error;
 pub mod doctor;
 pub mod fix;
 mod follow_up;
@@ -277,7 +278,10 @@ fn warn_of_unknown_configs(catalog: &ServerCatalog) {
     let sign = match (signs.clients.len(), signs.saved) {
         (0, false) => return,
         (0, true) => "a proxy has saved a config with a section mcp_servers".to_owned(),
-        (n, _) => format!("proxies have OAuth clients for {n} server(s) without a row"),
+        (n, _) => format!(
+            "proxies have OAuth clients for {} without a row",
+            count(n, "server")
+        ),
     };
     warn(format_args!(
         "there are servers in a config.yaml: {sign}. Give it with --litellm-config; without it one \

@@ -11,7 +11,7 @@ use super::{
     Beyond, CHUNK, Interrupt, tell_left_out, warn, warn_of_config_servers, warn_unknown_owners,
     warn_unset,
 };
-use crate::cli::ScanArgs;
+use crate::cli::{Format, ScanArgs};
 use crate::db::schema::Purpose;
 use crate::db::session::Session;
 use crate::db::{detect, holders, read};
@@ -91,6 +91,11 @@ async fn look(
         }
     }
     asked.check(connection, &planner, &selection).await?;
+    // Only for a person who would otherwise see nothing: it passes over the tables once more.
+    let is_for_people = matches!(args.output.format, Format::Table | Format::Markdown);
+    if is_for_people && !args.output.quiet && report.summary().rows == 0 && !args.places.narrows() {
+        report.tell_looked_at(detect::looked_at(connection, schema).await?);
+    }
     let release = schema.release();
     open.rollback().await?;
     Ok(Report {

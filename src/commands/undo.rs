@@ -124,17 +124,7 @@ impl WriteJob for Undo<'_> {
         if let Some(out) = out.as_deref_mut() {
             out.begin(run.header(changeset::Purpose::Undo, database))?;
         }
-        let mut undone = Undone {
-            run: run.id().to_owned(),
-            database: database.clone(),
-            ending: Ending::DryRun,
-            changes: Vec::new(),
-            back: 0,
-            conflicts: Vec::new(),
-            journal: None,
-            follow_up: FollowUp::default(),
-            notified: tells,
-        };
+        let mut undone = nothing_undone(run, database, tells);
         let (connection, schema) = open.parts();
         write::lock_out_other_runs(connection).await?;
         for table in schema.site_tables() {
@@ -253,6 +243,21 @@ fn warn_of_log(settings: &[String]) {
              log_parameter_max_length TO ..., from PostgreSQL 15 on), or turn that off meanwhile",
             settings.join(", ")
         ));
+    }
+}
+
+/// Makes a report of an undo that has not done anything yet.
+fn nothing_undone(run: &Run, database: &Database, notified: bool) -> Undone {
+    Undone {
+        run: run.id().to_owned(),
+        database: database.clone(),
+        ending: Ending::DryRun,
+        changes: Vec::new(),
+        back: 0,
+        conflicts: Vec::new(),
+        journal: None,
+        follow_up: FollowUp::default(),
+        notified,
     }
 }
 

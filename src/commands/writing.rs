@@ -11,6 +11,7 @@ use crate::failure::{Failure, Kind};
 use crate::litellm::row::Row;
 use crate::litellm::sites::SiteTable;
 use crate::repair::changeset::Change;
+use crate::report::count;
 
 /// Writes the changes of locked rows of `table` and checks them; returns the rows as they are then.
 pub(super) async fn write_rows(
@@ -116,7 +117,11 @@ pub(super) async fn carry_out(
 pub(super) fn moved(conflicts: usize, hint: &'static str) -> Failure {
     Failure::new(
         Kind::Moved,
-        format!("{conflicts} column(s) are no longer as they should be; nothing was written"),
+        format!(
+            "{} {} no longer as planned or journalled; nothing was written",
+            count(conflicts, "column"),
+            if conflicts == 1 { "is" } else { "are" }
+        ),
     )
     .hint(hint)
 }

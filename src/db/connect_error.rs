@@ -1,5 +1,10 @@
 //! Why a connection failed or was lost, in the words of PostgreSQL and of certificates.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the errors of other crates are not exhaustive"
+)]
+
 use std::io;
 
 use rustls::{AlertDescription, CertificateError, OtherError};

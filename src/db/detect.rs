@@ -247,6 +247,33 @@ pub async fn count_naming(
     Ok(usize::try_from(count).unwrap_or_default())
 }
 
+/// Counts, for every table looked at, the rows that name anything.
+///
+/// # Errors
+///
+/// What the server said.
+pub async fn looked_at(
+    connection: &mut PgConnection,
+    schema: &Schema,
+) -> Result<Vec<(&'static SiteTable, usize)>, Failure> {
+    let tables = schema.site_tables();
+    if tables.is_empty() {
+        return Ok(Vec::new());
+    }
+    let counts: Vec<String> = tables.iter().map(|t| naming(schema, t)).collect();
+    let sql = schema.statement("SELECT {counts}", &[("{counts}", counts.join(", "))]);
+    let row = sqlx::raw_sql(sql)
+        .fetch_one(connection)
+        .await
+        .map_err(failed("count the rows that name servers"))?;
+    let number = |at: usize| -> Result<usize, Failure> {
+        let count: i64 = decode::read(&row, at, "the number of rows that name servers")?;
+        Ok(usize::try_from(count).unwrap_or_default())
+    };
+    let tables = tables.iter().copied().enumerate();
+    tables.map(|(at, table)| Ok((table, number(at)?))).collect()
+}
+
 fn naming(schema: &Schema, table: &'static SiteTable) -> String {
     let names = |site: &&Site| {
         let value = value(site);

@@ -81,12 +81,11 @@ fn unqualified(sql: &str) -> Option<String> {
         let clause = clauses.last().copied().unwrap_or_default();
         let wrong = match token {
             "(" => {
-                let called = is_name(previous)
-                    && !queries.contains(&previous)
-                    && before(2) != "AS"
-                    && !(before(2) == "." && before(3) == "pg_catalog")
-                    && !BEFORE_PARENTHESIS.contains(&previous)
-                    && !["OPERATOR", "coalesce"].contains(&previous);
+                let names_columns = queries.contains(&previous) || before(2) == "AS";
+                let has_schema = before(2) == "." && before(3) == "pg_catalog";
+                let is_grammar = BEFORE_PARENTHESIS.contains(&previous)
+                    || ["OPERATOR", "coalesce"].contains(&previous);
+                let called = is_name(previous) && !names_columns && !has_schema && !is_grammar;
                 clauses.push("");
                 called.then_some("a function")
             }
@@ -225,18 +224,18 @@ mod tests {
             ("SELECT '1'::public.int", "a type"),
             ("SELECT FROM t", "a table"),
             (r#"SELECT FROM "LiteLLM_Config" AS c"#, "a table"),
-            (r#"SELECT FROM s.t AS t, u AS u"#, "a table"),
-            (r#"SELECT FROM s.t AS t JOIN u AS u ON true"#, "a table"),
-            (r#"SELECT FROM (SELECT 1) AS t, u AS u"#, "a table"),
+            (r"SELECT FROM s.t AS t, u AS u", "a table"),
+            (r"SELECT FROM s.t AS t JOIN u AS u ON true", "a table"),
+            (r"SELECT FROM (SELECT 1) AS t, u AS u", "a table"),
             (r#"UPDATE "T" SET a = 1"#, "a table"),
             (r#"INSERT INTO "T" AS t SELECT 1"#, "a table"),
             (r#"DELETE FROM "T" AS t"#, "a table"),
-            (r#"DELETE FROM s.t AS t USING u AS u"#, "an operator"),
+            (r"DELETE FROM s.t AS t USING u AS u", "an operator"),
             (
-                r#"SELECT FROM s.t AS t JOIN s.u AS u USING (a)"#,
+                r"SELECT FROM s.t AS t JOIN s.u AS u USING (a)",
                 "an operator",
             ),
-            (r#"UPDATE s.t SET a = 1 WHERE b = 2"#, "an operator"),
+            (r"UPDATE s.t SET a = 1 WHERE b = 2", "an operator"),
             (r#"SELECT FROM s.t ORDER BY a COLLATE "C""#, "a collation"),
             ("SELECT 1 IN (1)", "an operator"),
             ("SELECT 'a' LIKE 'b'", "an operator"),

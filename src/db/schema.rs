@@ -452,10 +452,11 @@ impl Schema {
             .filter(|owner| self.has(owner.table, LINK))
     }
 
-    /// Whether the table is here, has the column, and this role may read it.
+    /// Whether the table is here, has the column, and this role may read it and sees every row.
     pub(super) fn may_read(&self, table: &str, column: &str) -> bool {
+        let sees_all = self.tables.get(table).is_some_and(|t| !t.hides_rows);
         let column = self.column(table, column);
-        column.is_some_and(|column| column.privileges.contains(&Privilege::Select))
+        sees_all && column.is_some_and(|column| column.privileges.contains(&Privilege::Select))
     }
 
     /// Refuses where this role may not read a column that only what was asked for takes.
@@ -888,7 +889,8 @@ async fn not_litellm(
         .await;
     match elsewhere.unwrap_or_default().first() {
         Some(schema) if *schema != database.schema => refused.hint(format!(
-            "the table is in schema \"{schema}\": use --schema {}",
+            "the table is in schema \"{}\": use --schema {}",
+            one_line(schema),
             quoted(schema)
         )),
         Some(_) | None => refused.hint(

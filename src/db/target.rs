@@ -1125,6 +1125,55 @@ mod tests {
         }
     }
 
+    /// What is said to connect to a server that answers nothing but `answer`, as often as it is tried.
+    async fn start_ups(answer: Vec<u8>, query: &str) -> Vec<String> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let (tell, told) = std::sync::mpsc::channel();
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let mut message = [0; 1024];
+                let length = stream.read(&mut message).unwrap();
+                let text = String::from_utf8_lossy(&message[..length]).into_owned();
+                let _ = tell.send(text);
+                stream.write_all(&answer).unwrap();
+                let _ = stream.read(&mut [0; 1024]);
+            }
+        });
+        let server = server(&format!("postgres://u@{address}/d?sslmode=disable&{query}"));
+        let _ = server.connect().await.unwrap_err();
+        told.try_iter().collect()
+    }
+
+    #[tokio::test]
+    async fn the_search_path_is_empty_from_the_start_where_that_can_be_had() {
+        const EMPTY: &str = "-c search_path=\0";
+        let wrong = error_response("28P01");
+        for (query, options) in [
+            ("", format!("options\0{EMPTY}")),
+            // The last word counts.
+            (
+                "options=-c%20search_path%3Devil",
+                format!("options\0-c search_path=evil {EMPTY}"),
+            ),
+        ] {
+            let said = start_ups(wrong.clone(), query).await;
+            assert_eq!(said.len(), 1);
+            assert_has(&said[0], &[&options]);
+        }
+        // A pooler refuses options that nobody but this program wants.
+        for state in ["08P01", "0A000"] {
+            let said = start_ups(error_response(state), "").await;
+            assert_eq!(said.len(), 2);
+            assert_has(&said[0], &[EMPTY]);
+            assert!(!said[1].contains("options"), "{}", said[1]);
+        }
+        let said = start_ups(wrong, "pgbouncer=true&options=-c%20geqo%3Doff").await;
+        assert_eq!(said.len(), 1);
+        assert_has(&said[0], &["options\0-c geqo=off\0"]);
+    }
+
     #[tokio::test]
     async fn a_server_without_tls_will_not_do_if_tls_is_required() {
         let (_, text) = failure(b"N".to_vec(), "sslmode=require").await;

@@ -2,19 +2,16 @@
 //! lines for one that does not, so that memory does not grow with it.
 
 use std::collections::BTreeMap;
-use std::io::{self, Seek as _, Write};
+use std::io::{self, BufWriter, Write};
 use std::sync::{Mutex, PoisonError};
 
-use tempfile::{SpooledTempFile, spooled_tempfile};
-
 use super::decisions::Decisions;
+use super::spool::Spool;
 use super::{Alike, Summary, ndjson};
 use crate::litellm::finding::Kind;
 use crate::litellm::owners::Owner;
+use crate::litellm::sites::SiteTable;
 use crate::repair::plan::RowPlan;
-
-/// How many bytes of lines are kept in memory before they go to a file.
-const IN_MEMORY: usize = 4 << 20;
 
 /// What was found.
 #[derive(Debug)]
@@ -23,8 +20,10 @@ pub struct Found {
     /// How many findings are alike, and how many of them a repair leaves.
     alike: BTreeMap<Alike, [usize; 2]>,
     plans: Vec<RowPlan>,
+    /// How many rows of each table name anything, where that was counted.
+    looked_at: Vec<(&'static SiteTable, usize)>,
     /// What is put aside; behind a lock because a report is written by another thread.
-    lines: Option<Mutex<SpooledTempFile>>,
+    lines: Option<Mutex<Spool>>,
 }
 
 impl Found {
@@ -35,18 +34,19 @@ impl Found {
             summary: Summary::default(),
             alike: BTreeMap::new(),
             plans: Vec::new(),
+            looked_at: Vec::new(),
             lines: None,
         }
     }
 
     /// Keeps no row, only its lines of NDJSON: in memory as long as they are few, then in a file
-    /// without a name in the folder for temporary files. They are not printed at once, because a reader
+    /// without a name in the folder for temporary files, where there is one. They are not printed at once, because a reader
     /// who takes his time must not hold up a transaction, and one that is tried again must not leave
     /// lines behind.
     #[must_use]
     pub fn put_aside() -> Self {
         Self {
-            lines: Some(Mutex::new(spooled_tempfile(IN_MEMORY))),
+            lines: Some(Mutex::new(Spool::new())),
             ..Self::kept()
         }
     }
@@ -66,9 +66,19 @@ impl Found {
             return Ok(());
         };
         let lines = lines.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let mut chunk = Vec::new();
-        ndjson::write_rows(&plans, scanned, &mut chunk)?;
-        lines.write_all(&chunk)
+        let mut lines = BufWriter::with_capacity(1 << 16, lines);
+        ndjson::write_rows(&plans, scanned, &mut lines)?;
+        lines.flush()
+    }
+
+    /// Remembers how many rows of each table were looked at, for a report that has nothing else to say.
+    pub fn tell_looked_at(&mut self, tables: Vec<(&'static SiteTable, usize)>) {
+        self.looked_at = tables;
+    }
+
+    /// Returns how many rows of each table name anything; empty where that was not counted.
+    pub(super) fn looked_at(&self) -> &[(&'static SiteTable, usize)] {
+        &self.looked_at
     }
 
     fn count_alike(&mut self, plan: &RowPlan) {
@@ -112,8 +122,7 @@ impl Found {
             return ndjson::write_rows(&self.plans, scanned, out);
         };
         let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.rewind()?;
-        io::copy(&mut *lines, out).map(drop)
+        lines.write_to(out)
     }
 }
 
@@ -128,6 +137,7 @@ fn owner_kind(owners: &[Owner]) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use super::super::spool::IN_MEMORY;
     use super::*;
     use crate::litellm::access::{Surroundings, World};
     use crate::litellm::owners::OwnerKind;

@@ -22,6 +22,10 @@ use crate::repair::plan::{Edit, RowPlan};
 
 const VERSION: u32 = 1;
 
+/// What a toolset that is gone does to the owners of the row.
+const DANGLING: &str =
+    "denies every MCP server to a team, organization, user or agent, and grants a key nothing";
+
 #[derive(Serialize)]
 pub(super) struct Head<'a> {
     version: u32,
@@ -95,7 +99,7 @@ pub(super) struct FindingV1<'a> {
     /// Null where the whole value is malformed.
     pub(super) reference: Option<&'a str>,
     pub(super) last_grant: bool,
-    /// What is wrong with a malformed value, or what a note is about.
+    /// What is wrong with a malformed value, what a note is about, or what a toolset that is gone does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) detail: Option<String>,
     /// The config server whose former id a stale reference is.
@@ -467,7 +471,8 @@ pub(super) fn findings(plans: &[RowPlan]) -> impl Iterator<Item = FindingV1<'_>>
             detail: match finding.kind {
                 Kind::Malformed(malformed) => Some(malformed.to_string()),
                 Kind::Note(note) => Some(note.to_string()),
-                Kind::Stale | Kind::Unverified | Kind::Inactive | Kind::DanglingToolset => None,
+                Kind::DanglingToolset => Some(DANGLING.to_owned()),
+                Kind::Stale | Kind::Unverified | Kind::Inactive => None,
             },
             successor: finding.successor.as_ref().map(|successor| SuccessorV1 {
                 name: &successor.name,

@@ -37,6 +37,9 @@ pub fn write(report: &Report, command: &str, out: &mut impl Write) -> io::Result
     facts.push(("LiteLLM", format!("{} or later", report.release)));
     facts.extend(counts(report, report.summary()));
     write_facts(&facts, out)?;
+    if let Some(looked_at) = super::table::looked_at(report) {
+        writeln!(out, "\n{looked_at}")?;
+    }
 
     if report.ending == Ending::Scanned {
         findings(report, out)?;
@@ -131,7 +134,7 @@ fn write_facts(facts: &[(&str, String)], out: &mut impl Write) -> io::Result<()>
 
 fn findings(report: &Report, out: &mut impl Write) -> io::Result<()> {
     let findings = json::findings(report.plans()).map(|finding| {
-        let rows = |rows| format!("{rows} row(s)");
+        let rows = |rows| count(usize::try_from(rows).unwrap_or(usize::MAX), "row");
         let detail = finding.detail.or(finding.rows.map(rows));
         let reference = match (finding.reference, detail) {
             (Some(reference), Some(detail)) => format!("{}<br>({detail})", code(reference)),
@@ -312,7 +315,10 @@ fn value(value: Option<&ValueV1>) -> String {
             .collect(),
         Some(ValueV1::Rows(rows)) => rows
             .iter()
-            .map(|(server, rows)| format!("{}: {rows} row(s)", code(server)))
+            .map(|(server, rows)| {
+                let rows = count(usize::try_from(*rows).unwrap_or(usize::MAX), "row");
+                format!("{}: {rows}", code(server))
+            })
             .collect(),
     };
     if lines.is_empty() {

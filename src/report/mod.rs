@@ -12,6 +12,7 @@ mod json_text;
 pub mod markdown;
 pub mod metrics;
 pub mod ndjson;
+mod spool;
 pub mod table;
 mod text;
 

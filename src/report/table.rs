@@ -35,6 +35,9 @@ pub fn write(report: &Report, look: Look, out: &mut impl Write) -> io::Result<()
     if let Some(whose) = whose(report) {
         writeln!(out, "{}", look.prose(&whose))?;
     }
+    if let Some(looked_at) = looked_at(report) {
+        writeln!(out, "{}", look.prose(&looked_at))?;
+    }
     if report.plans().is_empty() {
         return write_closing(report, look, out);
     }
@@ -98,11 +101,11 @@ pub fn write_undone(undone: &Undone, look: Look, out: &mut impl Write) -> io::Re
         return write_moved("the journal has it", &undone.conflicts, look, out)
             .and_then(|()| write_undone_closing(undone, look, out));
     }
-    let headline = format!(
-        "{} to put back, {} back already.",
-        count(undone.rows(), "row"),
-        undone.back
-    );
+    let back = match undone.back {
+        0 => String::new(),
+        back => format!(", {back} back already"),
+    };
+    let headline = format!("{} to put back{back}.", count(undone.rows(), "row"));
     writeln!(out, "{}", look.heading(&headline))?;
     if !undone.conflicts.is_empty() {
         writeln!(out, "\nLeft as it is, for it was changed since:\n")?;
@@ -242,11 +245,15 @@ fn headline(summary: Summary) -> String {
     if summary.rows == 0 {
         return "No stale references.".to_owned();
     }
-    let mut counts = vec![format!(
-        "{} in {}",
-        count(summary.stale, "stale reference"),
-        count(summary.stale_rows, "row")
-    )];
+    let stale = match summary.stale {
+        0 => "No stale references".to_owned(),
+        stale => format!(
+            "{} in {}",
+            count(stale, "stale reference"),
+            count(summary.stale_rows, "row")
+        ),
+    };
+    let mut counts = vec![stale];
     let others = [
         (summary.unverified, "unverified"),
         (summary.inactive, "inactive"),
@@ -261,6 +268,36 @@ fn headline(summary: Summary) -> String {
             .map(|(number, kind)| format!("{number} {kind}")),
     );
     format!("{}.", counts.join(", "))
+}
+
+/// Says what was looked at, where nothing was found.
+pub(super) fn looked_at(report: &Report) -> Option<String> {
+    let tables = report.found.looked_at();
+    if tables.is_empty() {
+        return None;
+    }
+    let mut groups: BTreeMap<Group, usize> = BTreeMap::new();
+    for (table, rows) in tables {
+        *groups.entry(table.group).or_default() += rows;
+    }
+    let groups = groups.into_iter().map(|(group, rows)| match group {
+        Group::Permissions => count(rows, "permission row"),
+        Group::AccessGroups => count(rows, "access group"),
+        Group::Toolsets => count(rows, "toolset"),
+        Group::Defaults => count(rows, "saved setting"),
+        Group::Credentials => format!("{} with credentials", count(rows, "server")),
+    });
+    let groups: Vec<String> = groups.collect();
+    let servers = report.servers;
+    let config = match servers.config {
+        None => String::new(),
+        Some(config) => format!(" and {} of config files", count(config, "server")),
+    };
+    Some(format!(
+        "Looked at {} that name servers, and at {} of the database{config}.",
+        groups.join(", "),
+        count(servers.database, "server"),
+    ))
 }
 
 /// How many owners of each kind have rows with stale references.
@@ -379,6 +416,9 @@ fn effect(effect: &Effect) -> String {
     match effect {
         Effect::InheritsTeam(inherited) => inherits(inherited, "team"),
         Effect::InheritsOrganization(inherited) => inherits(inherited, "organization"),
+        Effect::LiftsCeiling { keys: Some(0) } => {
+            "no longer limits who comes without a key (no keys today)".to_owned()
+        }
         Effect::LiftsCeiling { keys: Some(keys) } => {
             let keys = count(usize::try_from(*keys).unwrap_or(usize::MAX), "key");
             format!("no longer limits the {keys} under it, nor who comes without one")
@@ -569,8 +609,9 @@ fn held(report: &Report) -> Vec<String> {
     }
     if let Some(held) = held(|reason| reason == Reason::DanglingToolset) {
         lines.push(format!(
-            "Held: {held}. They name toolsets that are gone, for which LiteLLM denies; without them it \
-             would not. Edit them in LiteLLM."
+            "Held: {held}. They name toolsets that are gone.{} Edit the rows in LiteLLM; fix leaves them, \
+             because taking such an entry away may open what it denies.",
+            locked_out(report)
         ));
     }
     if let Some(held) = held(|reason| reason == Reason::NeedsId) {
@@ -646,6 +687,43 @@ fn refused_edits(report: &Report) -> Option<String> {
             count(rows, "row")
         )
     })
+}
+
+/// Says whom toolsets that are gone lock out.
+///
+/// Source: LiteLLM 1.109.1 `mcp_server/auth/user_api_key_auth_mcp.py`, `UnloadableEntitlementError`: a
+/// team, an organization, a user and an agent are denied everything; for a key the toolset is empty.
+fn locked_out(report: &Report) -> String {
+    let dangles = |plan: &&RowPlan| {
+        let mut held = plan.held.iter();
+        held.any(|held| held.reason == Reason::DanglingToolset)
+    };
+    let owners = || {
+        let plans = report.plans().iter().filter(dangles);
+        plans.flat_map(|plan| &plan.audit.owners)
+    };
+    let named = |is_meant: fn(OwnerKind) -> bool| {
+        let meant = owners().filter(|owner| is_meant(owner.kind));
+        let names: BTreeSet<String> = meant.map(ToString::to_string).collect();
+        let first: Vec<String> = names.iter().take(GAINED).map(|n| printable(n)).collect();
+        let others = match names.len().saturating_sub(GAINED) {
+            0 => String::new(),
+            others => format!(" and {others} more"),
+        };
+        (!first.is_empty()).then(|| format!("{}{others}", first.join(", ")))
+    };
+    let denied = named(|kind| match kind {
+        OwnerKind::Team | OwnerKind::Organization | OwnerKind::User | OwnerKind::Agent => true,
+        OwnerKind::Key | OwnerKind::EndUser | OwnerKind::Project => false,
+    });
+    let denied = denied.map(|names| {
+        format!(
+            " That is an outage: LiteLLM denies every MCP server to whoever comes through {names}."
+        )
+    });
+    let keys = named(|kind| kind == OwnerKind::Key)
+        .map(|names| format!(" Nothing is granted by such a toolset to {names}."));
+    [denied, keys].into_iter().flatten().collect()
 }
 
 /// The reference, or what is wrong with the whole value.

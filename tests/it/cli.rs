@@ -369,7 +369,10 @@ fn every_manual_page_is_of_its_command_and_refers_to_pages_that_are_shipped() {
     let (list, _) = list.split_once(';').unwrap();
     let commands: BTreeSet<&str> = list.split_whitespace().collect();
     let definition = Cli::command();
-    let all: BTreeSet<&str> = definition.get_subcommands().map(|c| c.get_name()).collect();
+    let all: BTreeSet<&str> = definition
+        .get_subcommands()
+        .map(clap::Command::get_name)
+        .collect();
     assert_eq!(commands, all, "build-deb makes a page of each command");
 
     let version = env!("CARGO_PKG_VERSION");

@@ -285,10 +285,8 @@ const WIKI: &str = "wiki|https://wiki.example.com/mcp|MCPTransport.http||";
 fn hash(text: &str) -> String {
     use sha2::Digest as _;
     let digest = sha2::Sha256::digest(text.as_bytes());
-    digest[..16]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    let hex = digest[..16].iter().map(|byte| format!("{byte:02x}"));
+    hex.collect::<Vec<_>>().concat()
 }
 
 #[test]

@@ -108,9 +108,7 @@ fn a_finding_tells_the_number_of_rows_in_every_form() {
         "stale,LiteLLM_MCPUserCredentials,{GONE},server_id,{GONE},false,,,,2,needs-delete-rows\r\n"
     );
     assert!(csv.stdout.contains(&row), "{csv}");
-    scan("markdown").prints(&format!(
-        "| not shown | `server_id` | `{GONE}`<br>(2 row(s))"
-    ));
+    scan("markdown").prints(&format!("| not shown | `server_id` | `{GONE}`<br>(2 rows)"));
 }
 
 #[test]
@@ -407,7 +405,7 @@ fn guards_count_the_rows_that_would_go() {
     database.execute(r#"DELETE FROM "LiteLLM_MCPServerTable""#);
     delete(&database, &journal, &[])
         .exits(4)
-        .says("the MCP server table has 0 rows");
+        .says("the MCP server table is empty");
     assert_eq!(database.credential_rows(), before);
 }
 
@@ -866,7 +864,7 @@ fn what_is_put_back_stays_out_of_the_servers_log_or_the_operator_is_told() {
 fn a_deferred_trigger_that_puts_rows_back_stops_their_deletion() {
     let database = company();
     database.load(
-        r#"CREATE FUNCTION again() RETURNS trigger LANGUAGE plpgsql AS $$
+        r#"CREATE FUNCTION again() RETURNS trigger LANGUAGE plpgsql SET search_path = public AS $$
                BEGIN INSERT INTO "LiteLLM_MCPUserCredentials" SELECT OLD.*; RETURN NULL; END $$;
            CREATE CONSTRAINT TRIGGER again AFTER DELETE ON "LiteLLM_MCPUserCredentials"
                DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION again()"#,

@@ -243,7 +243,7 @@ fn the_files_of_this_machine_are_tried() {
     )
     .unwrap();
     let ran = doctor(database.url(), &["--litellm-config", &config]).exits(0);
-    let check = has(&ran, "config-servers", "warn", "2 servers in 1 file(s)");
+    let check = has(&ran, "config-servers", "warn", "2 servers in 1 file");
     assert!(
         check["found"].as_str().unwrap().contains("TWO is not set"),
         "{check}"

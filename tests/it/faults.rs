@@ -38,7 +38,7 @@ CREATE CONSTRAINT TRIGGER gate AFTER UPDATE ON "LiteLLM_ObjectPermissionTable"
 /// Stops `fix` within its `COMMIT`: what is deferred defers something once more.
 const AT_COMMIT: &str = r#"
 CREATE TABLE late ();
-CREATE FUNCTION again() RETURNS trigger LANGUAGE plpgsql AS
+CREATE FUNCTION again() RETURNS trigger LANGUAGE plpgsql SET search_path = public AS
     $$ BEGIN SET CONSTRAINTS ALL DEFERRED; INSERT INTO late DEFAULT VALUES; RETURN NEW; END $$;
 CREATE CONSTRAINT TRIGGER gate AFTER INSERT ON late
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION gate();

@@ -201,9 +201,13 @@ fn what_others_named_oddly_survives_csv() {
            VALUES ('p', ARRAY['{odd}'])"#
     ));
     let args = ["scan", "--no-config-servers", "--format"];
-    let ran = run_on(database.url(), &[&args[..], &["csv"]].concat()).exits(2);
+    let ran = run_on(database.url(), &[&args[..], &["csv", "--csv-raw"]].concat()).exits(2);
     let (_, records) = csv(&ran.stdout);
     assert_eq!(records[0][4], odd);
+    // For people and their spreadsheets, what a terminal would obey is escaped.
+    let ran = run_on(database.url(), &[&args[..], &["csv"]].concat()).exits(2);
+    let (_, records) = csv(&ran.stdout);
+    assert_eq!(records[0][4], "a,\"b\"\\r\\n|`c`");
     run_on(database.url(), &[&args[..], &["markdown"]].concat())
         .exits(2)
         .prints(r#"``"a,\"b\"\r\n\|`c`"``"#);

@@ -58,8 +58,15 @@ fn no_hint_proposes_what_was_said() {
         ] {
             let args = [&["fix", "--dry-run"], said].concat();
             let ran = run_on(database.url(), &args);
+            // The command that carries it out says it again.
+            let text = ran.to_string();
+            let lines = text
+                .lines()
+                .filter(|line| !line.starts_with("  mcp-prune "));
+            let hints: Vec<&str> = lines.collect();
+            let hints = hints.join("\n");
             for hint in never {
-                assert!(!ran.to_string().contains(hint), "{case} {said:?}: {ran}");
+                assert!(!hints.contains(hint), "{case} {said:?}: {ran}");
             }
         }
     }

@@ -34,7 +34,8 @@ fn hostile() -> (TestDatabase, String) {
         name = literal(HOSTILE),
         gone = literal(&gone),
     ));
-    let schema: String = HOSTILE.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let schema = HOSTILE.bytes().map(|byte| format!("%{byte:02X}"));
+    let schema = schema.collect::<Vec<_>>().concat();
     let url = format!("{}?schema={schema}", database.url());
     (database, url)
 }

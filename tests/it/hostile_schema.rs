@@ -272,7 +272,8 @@ fn a_relation_that_may_link_unseen_is_an_unknown_link() {
 /// A function for triggers, and a trigger of the permission rows that calls it.
 fn trigger(when: &str, body: &str) -> String {
     format!(
-        r#"CREATE FUNCTION act() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body} END $$;
+        r#"CREATE FUNCTION act() RETURNS trigger LANGUAGE plpgsql SET search_path = public
+               AS $$ BEGIN {body} END $$;
            CREATE {when} "LiteLLM_ObjectPermissionTable" {defer} FOR EACH ROW
                EXECUTE FUNCTION act()"#,
         when = when.trim_end_matches(" DEFERRED"),

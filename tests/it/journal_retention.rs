@@ -36,8 +36,9 @@ fn aged(journal: &str) -> String {
             .chain_update(&before)
             .chain_update(format!("{open}}}"))
             .finalize();
-        before = digest[..8].iter().map(|b| format!("{b:02x}")).collect();
-        aged.push_str(&format!("{open}{SUM}{before}\"}}\n"));
+        let hex = digest[..8].iter().map(|b| format!("{b:02x}"));
+        before = hex.collect::<Vec<_>>().concat();
+        aged.extend([open.as_str(), SUM, &before, "\"}\n"]);
     }
     aged
 }

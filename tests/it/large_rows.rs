@@ -1,6 +1,6 @@
 //! Rows with very many entries: repaired in time and memory that grow with them, or refused by key.
 
-use crate::program::run_on;
+use crate::program::{mcp_prune, run, run_on};
 use crate::server::TestDatabase;
 
 /// A key's row with so many deleted servers in its list, and half as many with tools.
@@ -77,4 +77,23 @@ fn a_row_with_more_than_is_read_is_refused_by_its_key() {
     assert!(database.permission_rows() == before);
     // Rows besides are looked at.
     let _ = run_on(database.url(), &["scan", "--sites", "toolsets"]).exits(0);
+}
+
+#[test]
+fn a_stream_needs_no_folder_for_temporary_files() {
+    let database = row_of(30_000);
+    for (args, status) in [(&["scan"][..], 2), (&["fix", "--yes", "--no-journal"], 0)] {
+        let args = [args, &["--format", "ndjson"]].concat();
+        let mut command = mcp_prune(&args);
+        command.env("TMPDIR", "/no/such/folder");
+        let ran = run(command.env("DATABASE_URL", database.url())).exits(status);
+        let last = ran.stdout.lines().last().unwrap();
+        assert!(last.contains(r#""type":"summary""#), "{last}");
+        // More than is kept in memory where there is such a folder.
+        assert!(
+            status == 0 || ran.stdout.len() > 4 << 20,
+            "{}",
+            ran.stdout.len()
+        );
+    }
 }

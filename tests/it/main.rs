@@ -32,6 +32,7 @@ mod kit;
 mod large_rows;
 mod litellm_schema;
 mod metrics;
+mod mutated_plan;
 #[cfg(feature = "redis")]
 mod notify;
 mod options;

@@ -205,3 +205,26 @@ fn whose_a_row_is_is_known_in_every_encoding() {
     assert_eq!(database.permission_rows(), before);
     beside.execute(&format!("DROP DATABASE {name}"));
 }
+
+#[test]
+fn a_toolset_that_is_gone_is_told_as_the_outage_that_it_is() {
+    let database = TestDatabase::with(
+        r#"INSERT INTO "LiteLLM_ObjectPermissionTable" ("object_permission_id", "mcp_toolsets")
+               VALUES ('p-team', '{gone}'), ('p-key', '{gone}');
+           INSERT INTO "LiteLLM_TeamTable" ("team_id", "team_alias", "object_permission_id")
+               VALUES ('t-1', 'core', 'p-team');
+           INSERT INTO "LiteLLM_VerificationToken" ("token", "key_alias", "object_permission_id")
+               VALUES ('dcf1f059cedd01b2d9347bd1010bbabdbc54616cf25e2d6c5d103e63b64f0def', 'ci', 'p-key');"#,
+    );
+    let _ = run_on(database.url(), &["scan", "--no-config-servers"])
+        .exits(2)
+        .prints("LiteLLM denies every MCP server to whoever comes through team core (t-1).")
+        .prints("Nothing is granted by such a toolset to key ci (dcf1f059).");
+    let args = ["scan", "--no-config-servers", "--format", "json"];
+    let report = run_on(database.url(), &args).exits(2).json();
+    let detail = report["findings"][0]["detail"].as_str().unwrap();
+    assert!(
+        detail.starts_with("denies every MCP server to a team"),
+        "{detail}"
+    );
+}

@@ -3,11 +3,18 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
+use std::time::Duration;
+
+use mcp_prune::db::schema::Purpose;
+use mcp_prune::db::session::{Session, Timeouts};
+use mcp_prune::db::target::Target;
+use mcp_prune::litellm::sites::Choice;
 
 use crate::connection::{role, url_of};
 use crate::program::{repository, run_on};
-use crate::server::{TestDatabase, concurrent_server};
+use crate::server::{TestDatabase, block_on, concurrent_server};
 
 const GONE: &str = "f0e1d2c3-b4a5-4687-9788-99aabbccddee";
 
@@ -177,11 +184,11 @@ impl Place {
     }
 
     /// All that every command tells as `user`, and what is in the tables after each.
-    fn life(&self, user: &str, folder: &Path) -> String {
-        let url = self.url(user);
-        let journal = folder.join(user);
+    fn life(&self, user: &str, how: &str, folder: &Path) -> String {
+        let url = format!("{}{how}", self.url(user));
+        let journal = folder.join(format!("{user}{how}"));
         let journal = journal.to_str().unwrap();
-        let undo_journal = folder.join(format!("{user}.undo"));
+        let undo_journal = folder.join(format!("{user}{how}.undo"));
         let undo_journal = undo_journal.to_str().unwrap();
         let csv = ["--format", "csv"];
         let all = ["--sites", ALL, "--no-config-servers"];
@@ -226,7 +233,7 @@ impl Place {
             let args = [args, more, &csv].concat();
             let ran = run_on(&url, &args);
             assert!([0, 2, 3].contains(&ran.status), "{args:?}: {ran}");
-            let _ = write!(told, "{args:?}: {ran}{}\n", self.rows().join("\n"));
+            let _ = writeln!(told, "{args:?}: {ran}{}", self.rows().join("\n"));
         }
         let grants = run_on(&url, &["grants", "--role", "r", "--for", "fix"]).exits(0);
         told.push_str(&grants.stdout);
@@ -242,14 +249,22 @@ impl Place {
             .replace(folder.to_str().unwrap(), "FOLDER")
     }
 
-    fn lives(&self) -> [String; 2] {
+    /// Of a superuser and of the role; and where no option gets through to the server before the first
+    /// statement does.
+    fn lives(&self) -> [String; 3] {
         let folder = tempfile::tempdir().unwrap();
-        ["postgres", self.role.as_str()].map(|user| self.life(user, folder.path()))
+        let role = self.role.as_str();
+        [
+            ("postgres", ""),
+            (role, ""),
+            ("postgres", "&pgbouncer=true"),
+        ]
+        .map(|(user, how)| self.life(user, how, folder.path()))
     }
 }
 
 /// Compares line by line, as all of it is too much to read.
-fn ensure_same(lives: &[String; 2], others: &[String; 2]) {
+fn ensure_same(lives: &[String; 3], others: &[String; 3]) {
     for (life, other) in lives.iter().zip(others) {
         for (line, other) in life.lines().zip(other.lines()) {
             assert_eq!(line, other);
@@ -274,7 +289,7 @@ fn nothing_that_was_planted_is_called() {
     place.database.load(&names.planted(&place.role));
     // They would be found.
     let call = "SELECT pg_catalog.count(*)::pg_catalog.text FROM pg_catalog.pg_class AS c WHERE c.relname = 'x'::text";
-    assert!(std::panic::catch_unwind(|| place.database.texts(call)).is_err());
+    assert!(std::panic::catch_unwind(AssertUnwindSafe(|| place.database.texts(call))).is_err());
     place
         .database
         .execute("SELECT pg_catalog.setval('trap.calls', 1, false)");
@@ -328,4 +343,142 @@ fn nothing_that_a_role_or_a_database_sets_is_heeded() {
         }
     }
     ensure_same(&before, &place.lives());
+}
+
+/// A type that is none of PostgreSQL's may have anybody's functions called: by a cast, or by a check.
+#[test]
+fn a_column_of_somebody_elses_type_is_refused() {
+    for made in [
+        r#"CREATE DOMAIN public."text" AS pg_catalog."text";
+           ALTER TABLE "LiteLLM_MCPServerTable" ALTER "server_id" TYPE public."text""#,
+        r#"CREATE FUNCTION spring(text[]) RETURNS bool LANGUAGE plpgsql AS
+               $$ BEGIN RAISE EXCEPTION 'something planted was called'; END $$;
+           CREATE DOMAIN checked AS text[] CHECK (VALUE IS NULL OR spring(VALUE));
+           ALTER TABLE "LiteLLM_ObjectPermissionTable" ALTER "mcp_servers" DROP DEFAULT,
+               ALTER "mcp_servers" TYPE checked"#,
+        r#"CREATE EXTENSION citext;
+           ALTER TABLE "LiteLLM_ObjectPermissionTable" ALTER "mcp_servers" DROP DEFAULT,
+               ALTER "mcp_servers" TYPE citext[]"#,
+        r#"CREATE TYPE lure AS (bait jsonb);
+           CREATE FUNCTION bite(lure) RETURNS jsonb LANGUAGE plpgsql AS
+               $$ BEGIN RAISE EXCEPTION 'something planted was called'; END $$;
+           CREATE CAST (lure AS jsonb) WITH FUNCTION bite(lure) AS IMPLICIT;
+           ALTER TABLE "LiteLLM_ObjectPermissionTable" ALTER "mcp_tool_permissions" TYPE lure
+               USING ROW("mcp_tool_permissions")::lure"#,
+    ] {
+        if concurrent_server("extensions").is_none() {
+            return;
+        }
+        let database = TestDatabase::with("");
+        database.load(made);
+        for args in [&["scan"][..], &["fix", "--yes", "--no-journal"]] {
+            let ran = run_on(database.url(), args).exits(4).says("is of type ");
+            assert!(!ran.stderr.contains("was called"), "{ran}");
+        }
+    }
+}
+
+#[test]
+fn a_policy_is_not_called_and_hides_nothing_unnoticed() {
+    if concurrent_server("policies").is_none() {
+        return;
+    }
+    let case = std::fs::read_to_string(repository("fixtures/cases/beside_live.sql")).unwrap();
+    let database = TestDatabase::with(&case);
+    let role = role(&database, "watched");
+    let url = url_of(&database, &role, "s3cret");
+    let grants = ["grants", "--role", &role, "--for", "scan"];
+    database.load(&run_on(database.url(), &grants).exits(0).stdout);
+    let scan = ["scan", "--format", "csv", "--sites", "permissions"];
+    let before = run_on(&url, &scan).exits(2);
+    // It is read where a role may, for a sign of servers in a config.yaml.
+    database.load(
+        r#"CREATE FUNCTION spring() RETURNS bool LANGUAGE plpgsql AS
+               $$ BEGIN RAISE EXCEPTION 'something planted was called'; END $$;
+           CREATE POLICY trap ON "LiteLLM_MCPServerOAuthClient" USING (spring());
+           ALTER TABLE "LiteLLM_MCPServerOAuthClient" ENABLE ROW LEVEL SECURITY;
+           INSERT INTO "LiteLLM_MCPServerOAuthClient" VALUES ('9e8d7c6b5a493827160f1e2d3c4b5a69', '{}')"#,
+    );
+    let after = run_on(&url, &scan).exits(2);
+    assert_eq!(after.stdout, before.stdout);
+}
+
+#[test]
+fn a_trigger_that_searches_for_names_is_told_what_it_lacks() {
+    let case = std::fs::read_to_string(repository("fixtures/cases/beside_live.sql")).unwrap();
+    let database = TestDatabase::with(&case);
+    database.load(
+        r#"CREATE TABLE audit (at timestamptz);
+           CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS
+               $$ BEGIN INSERT INTO audit VALUES (now()); RETURN NEW; END $$;
+           CREATE TRIGGER note AFTER UPDATE ON "LiteLLM_ObjectPermissionTable"
+               FOR EACH ROW EXECUTE FUNCTION note()"#,
+    );
+    let before = database.permission_rows();
+    let fix = ["fix", "--yes", "--no-journal"];
+    let _ = run_on(database.url(), &fix)
+        .exits(1)
+        .says("relation \"audit\" does not exist")
+        .says("ALTER FUNCTION ... SET search_path = ...");
+    assert_eq!(database.permission_rows(), before);
+    database.execute("ALTER FUNCTION note() SET search_path = public");
+    let _ = run_on(database.url(), &fix).exits(0);
+    assert_ne!(database.texts("SELECT count(*)::text FROM audit"), ["0"]);
+}
+
+/// What a transaction of the program is set to.
+async fn settings(database: &TestDatabase, purpose: Purpose) -> Vec<(String, String)> {
+    let target = Target::resolve(Some(database.url())).unwrap();
+    let timeouts = Timeouts {
+        lock: Duration::from_secs(2),
+        statement: Duration::from_secs(3),
+    };
+    let mut session = Session::open(target, None, timeouts).await.unwrap();
+    let mut open = session.begin(purpose, &Choice::default()).await.unwrap();
+    let (connection, _) = open.parts();
+    let set =
+        "SELECT s.name, s.setting FROM pg_catalog.pg_settings AS s WHERE s.source = 'session'";
+    let set = sqlx::query_as(set).persistent(false).fetch_all(connection);
+    set.await.unwrap()
+}
+
+#[test]
+fn a_transaction_is_set_to_what_its_statements_rely_on() {
+    if concurrent_server("settings").is_none() {
+        return;
+    }
+    let database = TestDatabase::with("");
+    let of_database = "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET synchronous_commit = off', current_database()); END $$";
+    database.execute(of_database);
+    for purpose in [Purpose::Read, Purpose::Write] {
+        let set = block_on(settings(&database, purpose));
+        for (name, value) in [
+            ("search_path", ""),
+            ("row_security", "off"),
+            ("quote_all_identifiers", "off"),
+            ("DateStyle", "ISO, MDY"),
+            ("IntervalStyle", "postgres"),
+            ("TimeZone", "UTC"),
+            ("bytea_output", "hex"),
+            ("extra_float_digits", "1"),
+            ("gin_fuzzy_search_limit", "0"),
+            ("synchronous_commit", "local"),
+            ("jit", "off"),
+            ("lock_timeout", "2000"),
+            ("statement_timeout", "3000"),
+            ("idle_in_transaction_session_timeout", "60000"),
+        ] {
+            let is = set
+                .iter()
+                .any(|(n, v)| (n.as_str(), v.as_str()) == (name, value));
+            assert!(is, "{name} = {value} in {set:?}");
+        }
+        // Of the releases of August 2024 and later.
+        let views = "restrict_nonsystem_relation_kind";
+        let known = database.texts(&format!(
+            "SELECT name FROM pg_settings WHERE name = '{views}'"
+        ));
+        let is = set.iter().any(|(name, _)| name == views);
+        assert_eq!(is, purpose == Purpose::Read && !known.is_empty(), "{set:?}");
+    }
 }

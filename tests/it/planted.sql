@@ -1,6 +1,9 @@
 -- Plants what a statement could call by mistake, in every schema that it could be looked for in. The test
 -- fills in which functions, operators and types the statements use. Whatever is called counts, and fails.
 
+-- This script itself is to call nothing that it plants.
+SET search_path = pg_catalog;
+
 CREATE SCHEMA evil;
 CREATE SCHEMA trap;
 CREATE SEQUENCE trap.calls;
@@ -136,3 +139,5 @@ BEGIN
     EXECUTE format('ALTER ROLE {role} IN DATABASE %I SET search_path = evil, pg_catalog, public', current_database());
     EXECUTE format('ALTER ROLE postgres IN DATABASE %I SET search_path = evil, pg_catalog, public', current_database());
 END $$;
+
+RESET search_path;

@@ -66,13 +66,15 @@ fn kind() -> &'static Kind {
 }
 
 /// The server, where it serves connections side by side; else `None`, and the test is skipped.
-pub(crate) fn concurrent_server(
-    #[cfg_attr(
-        not(feature = "embedded"),
-        expect(unused_variables, reason = "names the data of an embedded server")
-    )]
-    test: &str,
-) -> Option<&'static Server> {
+#[cfg_attr(
+    not(feature = "embedded"),
+    expect(
+        unused_variables,
+        clippy::unnecessary_wraps,
+        reason = "an embedded server cannot, and the test is skipped"
+    )
+)]
+pub(crate) fn concurrent_server(test: &str) -> Option<&'static Server> {
     match kind() {
         Kind::Server(server) => Some(server),
         #[cfg(feature = "embedded")]

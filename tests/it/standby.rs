@@ -107,7 +107,19 @@ fn a_standby_is_scanned_as_its_primary_is_and_never_written() {
     let journal = folder.path().join("journal");
     let journal = journal.to_str().unwrap();
     let fix = ["fix", "--yes", "--journal", journal];
+    // No transaction on a standby can be what this database wants all of them to be.
+    let isolation = |level: &str| {
+        on_primary.execute(&format!(
+            "DO $$ BEGIN
+                 EXECUTE format('ALTER DATABASE %I SET default_transaction_isolation {level}',
+                                current_database());
+             END $$"
+        ));
+    };
+    isolation("= serializable");
     replicated.scans_alike(2);
+    isolation("TO DEFAULT");
+    replicated.replay();
     refused(run_on(on_standby.url(), &fix));
     refused(run_on(on_standby.url(), &["fix", "--dry-run"]));
     assert!(!std::fs::exists(journal).unwrap());

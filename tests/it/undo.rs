@@ -133,7 +133,7 @@ fn what_was_changed_since_is_not_undone() {
         &["undo", "--yes", "FILE", "--format", "json"],
     )
     .exits(5)
-    .says("1 column(s) are no longer as they should be; nothing was written")
+    .says("1 column is no longer as planned or journalled; nothing was written")
     .json();
     assert_eq!(report["outcome"], "moved");
     assert_eq!(report["conflicts"][0]["kind"], "changed");

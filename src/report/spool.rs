@@ -1,0 +1,133 @@
+//! Lines that are put aside until they can be printed: in memory while they are few, then in a file without
+//! a name; in memory up to a bound where there is no folder for one, as in an image without /tmp.
+
+use std::fs::File;
+use std::io::{self, Seek as _, Write};
+use std::path::PathBuf;
+
+/// How many bytes are kept in memory before they go to a file.
+pub(super) const IN_MEMORY: usize = 4 << 20;
+
+/// How many bytes are kept in memory where no file can be made: about 700,000 findings.
+const WITHOUT_A_FILE: usize = 256 << 20;
+
+/// What was put aside.
+#[derive(Debug)]
+pub(super) struct Spool {
+    place: Place,
+    folder: PathBuf,
+    in_memory: usize,
+    without_a_file: usize,
+}
+
+#[derive(Debug)]
+enum Place {
+    Memory(Vec<u8>),
+    /// No file can be made, for this reason.
+    MemoryAlone(Vec<u8>, io::Error),
+    File(File),
+}
+
+impl Spool {
+    /// Begins with nothing; a file would go to the folder for temporary files.
+    pub(super) fn new() -> Self {
+        Self {
+            place: Place::Memory(Vec::new()),
+            folder: std::env::temp_dir(),
+            in_memory: IN_MEMORY,
+            without_a_file: WITHOUT_A_FILE,
+        }
+    }
+
+    /// Writes all that was put aside.
+    pub(super) fn write_to(&mut self, out: &mut impl Write) -> io::Result<()> {
+        match &mut self.place {
+            Place::Memory(bytes) | Place::MemoryAlone(bytes, _) => out.write_all(bytes),
+            Place::File(file) => {
+                file.rewind()?;
+                io::copy(file, out).map(drop)
+            }
+        }
+    }
+}
+
+impl Write for Spool {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Place::Memory(kept) = &mut self.place
+            && kept.len() + bytes.len() > self.in_memory
+        {
+            let kept = std::mem::take(kept);
+            self.place = match tempfile::tempfile_in(&self.folder) {
+                Ok(mut file) => {
+                    file.write_all(&kept)?;
+                    Place::File(file)
+                }
+                Err(error) => Place::MemoryAlone(kept, error),
+            };
+        }
+        match &mut self.place {
+            Place::File(file) => file.write(bytes),
+            Place::MemoryAlone(kept, why) if kept.len() + bytes.len() > self.without_a_file => {
+                let folder = self.folder.display();
+                let (kind, why) = (why.kind(), crate::failure::reason(why));
+                let message = format!("no file can be made in {folder}: {why}");
+                Err(io::Error::new(kind, message))
+            }
+            Place::Memory(kept) | Place::MemoryAlone(kept, _) => {
+                kept.extend_from_slice(bytes);
+                Ok(bytes.len())
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match &mut self.place {
+            Place::File(file) => file.flush(),
+            Place::Memory(_) | Place::MemoryAlone(..) => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spool(folder: &str) -> Spool {
+        Spool {
+            folder: folder.into(),
+            in_memory: 10,
+            without_a_file: 30,
+            ..Spool::new()
+        }
+    }
+
+    #[test]
+    fn few_bytes_stay_in_memory_and_many_go_to_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut spool = spool(folder.path().to_str().unwrap());
+        spool.write_all(b"0123456789").unwrap();
+        assert!(matches!(spool.place, Place::Memory(_)));
+        spool.write_all(b"0123456789 and so on and so on").unwrap();
+        assert!(matches!(spool.place, Place::File(_)));
+        for _ in 0..2 {
+            let mut out = Vec::new();
+            spool.write_to(&mut out).unwrap();
+            assert_eq!(out, b"01234567890123456789 and so on and so on");
+        }
+    }
+
+    #[test]
+    fn without_a_folder_they_stay_in_memory_up_to_a_bound() {
+        let mut spool = spool("/no/such/folder");
+        spool.write_all(b"0123456789").unwrap();
+        spool.write_all(b"01234567890123456789").unwrap();
+        let mut out = Vec::new();
+        spool.write_to(&mut out).unwrap();
+        assert_eq!(out.len(), 30);
+        let error = spool.write_all(b"x").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "no file can be made in /no/such/folder: No such file or directory"
+        );
+    }
+}
