@@ -1,4 +1,4 @@
-//! The README, held to what it says: its commands run, its JSON is as the schemas say, its links lead
+//! The README and `docs/`, held to what they say: its commands run, its JSON is as the schemas say, their links lead
 //! somewhere, and the options and kinds that it names are those there are.
 //!
 //! Elsewhere: the first two commands (`.ci/run`), the crontab line (`kit`), the exit codes (`exit`).
@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use clap::CommandFactory as _;
@@ -18,7 +18,7 @@ use crate::server::{TestDatabase, concurrent_server};
 
 const JOURNAL: &str = ".local/state/mcp-prune/fix-20260102T030405Z-1a2b3c4d.ndjson";
 
-/// Options of cargo, `pg_dump` and systemd that the README names.
+/// Options of cargo, `pg_dump` and systemd that the documents name.
 const OTHERS: [&str; 11] = [
     "path",
     "features",
@@ -33,8 +33,23 @@ const OTHERS: [&str; 11] = [
     "create",
 ];
 
+/// Reads the documents whose commands run: the README first, then those of `docs/` by name.
+fn documents() -> Vec<(PathBuf, String)> {
+    let docs = fs::read_dir(repository("docs")).unwrap();
+    let mut paths: Vec<PathBuf> = docs.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths.insert(0, repository("README.md"));
+    let read = |path: PathBuf| {
+        let text = fs::read_to_string(&path).unwrap();
+        (path, text)
+    };
+    paths.into_iter().map(read).collect()
+}
+
+/// Returns all documents as one text.
 fn readme() -> String {
-    fs::read_to_string(repository("README.md")).unwrap()
+    let texts: Vec<String> = documents().into_iter().map(|(_, text)| text).collect();
+    texts.join("\n")
 }
 
 /// The blocks of one language.
@@ -222,36 +237,84 @@ fn every_option_that_it_names_is_there() {
     assert_eq!(named, BTreeSet::new());
 }
 
+/// Returns the anchors of a document's headings.
+fn anchors(text: &str) -> Vec<String> {
+    let titles = text.lines().filter(|line| line.starts_with('#'));
+    let anchor = |line: &str| {
+        let words = line.trim_start_matches('#').trim().to_lowercase();
+        words
+            .replace(' ', "-")
+            .replace(|c: char| !(c.is_alphanumeric() || c == '-'), "")
+    };
+    titles.map(anchor).collect()
+}
+
+#[test]
+fn every_option_of_the_program_is_named() {
+    let documents = readme();
+    let named: BTreeSet<&str> = documents
+        .split(|c: char| !(c.is_ascii_lowercase() || c == '-'))
+        .collect();
+    let mut missing = BTreeSet::new();
+    for command in Cli::command().get_subcommands() {
+        for option in command.get_arguments().filter_map(clap::Arg::get_long) {
+            if !named.contains(format!("--{option}").as_str()) {
+                missing.insert(format!("{} --{option}", command.get_name()));
+            }
+        }
+    }
+    assert_eq!(missing, BTreeSet::new());
+}
+
+#[test]
+fn every_metric_of_an_alert_is_explained() {
+    let documents = readme();
+    let alerts = fs::read_to_string(repository("packaging/alerts.yaml")).unwrap();
+    let words = alerts.split(|c: char| !(c.is_ascii_lowercase() || c == '_'));
+    let metrics: BTreeSet<&str> = words.filter_map(|w| w.strip_prefix("mcp_prune_")).collect();
+    assert!(metrics.len() > 3, "{metrics:?}");
+    for metric in metrics {
+        assert!(documents.contains(&format!("`{metric}")), "{metric}");
+    }
+}
+
 #[test]
 fn every_link_leads_somewhere() {
-    let readme = readme();
-    let anchor = |title: &str| {
-        let words = title.to_lowercase().replace(' ', "-");
-        format!(
-            "#{}",
-            words.replace(|c: char| !(c.is_alphanumeric() || c == '-'), "")
-        )
-    };
-    let titles = readme.lines().filter(|line| line.starts_with('#'));
-    let anchors: Vec<String> = titles
-        .map(|line| anchor(line.trim_start_matches('#').trim()))
-        .collect();
-    let links = readme.split("](").skip(1);
-    let links: Vec<&str> = links.map(|rest| rest.split(')').next().unwrap()).collect();
-    assert!(links.len() > 20, "{links:?}");
-    for link in links {
-        let leads = if link.starts_with('#') {
-            anchors.iter().any(|anchor| anchor == link)
-        } else {
-            repository(link).exists()
-        };
-        assert!(leads, "{link}");
+    let mut documents = documents();
+    for name in ["ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md"] {
+        let path = repository(name);
+        let text = fs::read_to_string(&path).unwrap();
+        documents.push((path, text));
     }
-    // Each section is to be found at the top.
-    let (contents, rest) = readme.split_once("## Install").unwrap();
-    for line in rest.lines().filter(|line| line.starts_with("##")) {
-        let anchor = anchor(line.trim_start_matches('#').trim());
-        assert!(contents.contains(&format!("({anchor})")), "{line}");
+    let mut links = 0;
+    for (path, text) in &documents {
+        for link in text.split("](").skip(1) {
+            let link = link.split(')').next().unwrap();
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = match file {
+                "" => path.clone(),
+                file => path.parent().unwrap().join(file),
+            };
+            assert!(target.exists(), "{}: {link}", path.display());
+            if !anchor.is_empty() {
+                let target = fs::read_to_string(target).unwrap();
+                let there = anchors(&target).iter().any(|there| there == anchor);
+                assert!(there, "{}: {link}", path.display());
+            }
+            links += 1;
+        }
+    }
+    assert!(links > 40, "{links}");
+}
+
+#[test]
+fn the_readme_is_short_and_links_every_document() {
+    let documents = documents();
+    let (_, readme) = &documents[0];
+    assert!(readme.lines().count() <= 200);
+    for (path, _) in &documents[1..] {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        assert!(readme.contains(&format!("(docs/{name}")), "{name}");
     }
 }
 
