@@ -69,8 +69,9 @@ pub(super) async fn refuse_to_lose(
         ),
     )
     .hint(format!(
-        "have it begin at 1, which is the same to LiteLLM: UPDATE {} SET {column} = {column}[:] \
+        "have it begin at 1, which is the same to LiteLLM: UPDATE {}.{} SET {column} = {column}[:] \
          WHERE {} = '{}';",
+        ident(schema.name()),
         ident(table.table),
         ident(table.key),
         key.replace('\'', "''"),

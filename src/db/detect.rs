@@ -224,29 +224,6 @@ const NAMING: &str = "(SELECT pg_catalog.count(*) FROM {table} AS t WHERE {names
 const NAMING_JSON: &str =
     "(pg_catalog.jsonb_typeof({value}) {=} '{type}' AND {value} {<>} '{empty}')";
 
-/// Counts the rows of every table looked at that name anything.
-///
-/// # Errors
-///
-/// What the server said.
-pub async fn count_naming(
-    connection: &mut PgConnection,
-    schema: &Schema,
-) -> Result<usize, Failure> {
-    let counts: Vec<String> = schema
-        .site_tables()
-        .iter()
-        .map(|t| naming(schema, t))
-        .collect();
-    let sql = schema.statement("SELECT {counts}", &[("{counts}", counts.join(" {+} "))]);
-    let row = sqlx::raw_sql(sql)
-        .fetch_one(connection)
-        .await
-        .map_err(failed("count the rows that name servers"))?;
-    let count: i64 = decode::read(&row, 0, "the number of rows that name servers")?;
-    Ok(usize::try_from(count).unwrap_or_default())
-}
-
 /// Counts, for every table looked at, the rows that name anything.
 ///
 /// # Errors

@@ -1,5 +1,5 @@
-//! Keeps the parameters of statements out of the server's log, where PostgreSQL allows it: rows
-//! that are put back hold secrets.
+//! Keeps the parameters of statements, and the rows that they fail over, out of the server's log,
+//! where PostgreSQL allows it: rows that are put back hold secrets.
 
 use sqlx::{Connection as _, PgConnection};
 
@@ -51,10 +51,14 @@ UNION ALL
 SELECT s.name FROM s
 WHERE s.name {=} 'pgaudit.log_parameter'
       AND s.setting {=} 'on'
+UNION ALL
+SELECT s.name FROM s
+WHERE s.name {=} 'log_error_verbosity'
+      AND s.setting {<>} 'terse'
 ORDER BY 1";
 
-/// Has the server log no parameters until the transaction ends, as far as this role may say so;
-/// returns the settings by which it may log them all the same.
+/// Has the server log no parameters, and no row that a statement failed over, until the transaction
+/// ends, as far as this role may say so; returns the settings by which it may log them all the same.
 ///
 /// # Errors
 ///

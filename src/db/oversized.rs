@@ -1,4 +1,5 @@
-//! The limit on what one row may hold: memory and time are bounded for any row.
+//! The limit on what one row may hold. It bounds the time that a row takes and what it unpacks to; the
+//! text of the rows of one chunk is in memory by then.
 
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;

@@ -32,7 +32,7 @@ pub(super) fn texts_or_none(schema: &Schema, table: &str, column: &str) -> Strin
     )
 }
 
-const HAS: &str = "SELECT EXISTS (SELECT FROM {table} AS t WHERE {matches})";
+const HAS: &str = "SELECT EXISTS (SELECT FROM {table} AS t WHERE t.{key} {=} $1)";
 
 /// Tells whether a table looked at has a row of that primary key.
 ///
@@ -44,44 +44,26 @@ pub async fn has_row(
     schema: &Schema,
     key: &str,
 ) -> Result<bool, Failure> {
+    let key = [key.to_owned()];
+    let Some(key) = storable(connection, &key).await?.first().cloned() else {
+        return Ok(false);
+    };
     for table in schema.site_tables() {
-        if has(
-            connection,
-            schema,
-            table.table,
-            &[format!("t.{}", ident(table.key))],
-            key,
-        )
-        .await?
-        {
+        let fragments = [
+            ("{key}", ident(table.key)),
+            ("{table}", relation(table.table)),
+        ];
+        let there: bool = sqlx::query_scalar(schema.statement(HAS, &fragments))
+            .persistent(false)
+            .bind(&key)
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(failed("look for what was asked about"))?;
+        if there {
             return Ok(true);
         }
     }
     Ok(false)
-}
-
-async fn has(
-    connection: &mut PgConnection,
-    schema: &Schema,
-    table: &'static str,
-    columns: &[String],
-    text: &str,
-) -> Result<bool, Failure> {
-    let text = [text.to_owned()];
-    let Some(text) = storable(connection, &text).await?.first().cloned() else {
-        return Ok(false);
-    };
-    let matches: Vec<String> = columns.iter().map(|c| format!("{c} {{=}} $1")).collect();
-    let fragments = [
-        ("{table}", relation(table)),
-        ("{matches}", matches.join(" OR ")),
-    ];
-    sqlx::query_scalar(schema.statement(HAS, &fragments))
-        .persistent(false)
-        .bind(text)
-        .fetch_one(connection)
-        .await
-        .map_err(failed("look for what was asked about"))
 }
 
 const ROWS: &str = r#"

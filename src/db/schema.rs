@@ -24,6 +24,7 @@ use crate::litellm::sites::{
     TOOLSETS,
 };
 use crate::printable::one_line;
+use crate::repair::changeset::Identity;
 use crate::shell::quoted;
 
 /// The table that says which servers exist.
@@ -101,24 +102,29 @@ pub struct Database {
     pub user: String,
 }
 
+impl Database {
+    /// Returns what a changeset keeps of it.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        Identity {
+            host: self.host.clone(),
+            port: self.port,
+            name: self.name.clone(),
+            schema: self.schema.clone(),
+        }
+    }
+}
+
 /// `database "litellm" at db:5432, schema "public", as user "ro"`: never a password. An embedded
 /// server has no port.
 impl fmt::Display for Database {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            host,
-            port,
-            name,
-            schema,
-            user,
-        } = self;
-        let (host, name) = (one_line(host), one_line(name));
-        let (schema, user) = (one_line(schema), one_line(user));
-        write!(f, "database \"{name}\" at {host}")?;
-        if *port != 0 {
-            write!(f, ":{port}")?;
-        }
-        write!(f, ", schema \"{schema}\", as user \"{user}\"")
+        write!(
+            f,
+            "{}, as user \"{}\"",
+            self.identity(),
+            one_line(&self.user)
+        )
     }
 }
 
@@ -445,6 +451,16 @@ impl Schema {
         self.tables.keys().map(String::as_str).collect()
     }
 
+    /// The tables of which this role may read anything, and sees every row.
+    pub(super) fn readable_tables(&self) -> impl Iterator<Item = &str> {
+        let may_read = |column: &Column| column.privileges.contains(&Privilege::Select);
+        let readable = self
+            .tables
+            .iter()
+            .filter(move |(_, table)| !table.hides_rows && table.columns.values().any(may_read));
+        readable.map(|(name, _)| name.as_str())
+    }
+
     /// The owner tables that this database has and that link to permission rows.
     pub(super) fn owner_tables(&self) -> impl Iterator<Item = &'static OwnerTable> {
         OWNER_TABLES
@@ -504,8 +520,9 @@ impl Schema {
 
     /// Which ways to derive the id of a config server are in use beside this schema.
     ///
-    /// Source: LiteLLM 1.77.2 dropped the protocol's version from the hash, and no marker of the
-    /// schema is closer than 1.80.0; 1.101.0 brought pinned ids.
+    /// Source: LiteLLM `mcp_server/mcp_server_manager.py`, `_generate_stable_server_id`: 1.77.1 has the
+    /// protocol's version in the hash and 1.77.4 has not, and no marker of the schema is closer than
+    /// 1.80.0; 1.101.0 brought pinned ids.
     #[must_use]
     pub fn derivation(&self) -> Derivation {
         Derivation {

@@ -13,9 +13,18 @@ pub(super) fn ident(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// Returns the name of one of LiteLLM's tables with its schema, which [`statement`] fills in.
+/// Stands for an opening brace in a name: one that PostgreSQL has in no name.
+const BRACE: &str = "\0";
+
+/// Quotes an identifier that the database itself tells of, for [`statement_in`]: a brace in it opens no
+/// placeholder.
+pub(super) fn told(name: &str) -> String {
+    ident(name).replace('{', BRACE)
+}
+
+/// Returns the name of a table beside LiteLLM's with its schema, which [`statement_in`] fills in.
 pub(super) fn relation(table: &str) -> String {
-    format!("{SCHEMA}.{}", ident(table))
+    format!("{SCHEMA}.{}", told(table))
 }
 
 /// The placeholder of the schema in which LiteLLM's tables are.
@@ -39,8 +48,9 @@ pub(super) fn part(template: &'static str, fragments: &[(&'static str, String)])
 /// Fills the `{placeholders}` of a statement on LiteLLM's tables in `schema`.
 ///
 /// The only door by which text gets into a statement: everything else is a bound parameter. The
-/// fragments are SQL made of names of the catalogue, which are written in this program. The schema is
-/// named by the operator, so it comes last: nothing in it is taken for a placeholder.
+/// fragments are SQL made of names of the catalogue, which are written in this program or come through
+/// [`told`]. The schema is named by the operator, so it comes last: nothing in it is taken for a
+/// placeholder.
 ///
 /// Every name in a statement has its schema. Whoever may create a function, an operator or a type in a
 /// schema that is searched could otherwise have it called with the rights of whoever runs this program
@@ -60,7 +70,7 @@ pub(super) fn statement_in(
             &format!("OPERATOR(pg_catalog.{operator})"),
         );
     }
-    sql = sql.replace(SCHEMA, &ident(schema));
+    sql = sql.replace(SCHEMA, &ident(schema)).replace(BRACE, "{");
     #[cfg(debug_assertions)]
     super::qualified::ensure(&sql);
     AssertSqlSafe(sql)
@@ -90,15 +100,35 @@ pub(super) fn failed(doing: &'static str) -> impl FnOnce(Error) -> Failure {
     }
 }
 
-/// The same of a statement over secrets, which the server's words may quote: only its code is told.
+/// The same of a statement over secrets, which the server's words may quote: only its code is told,
+/// and the names of what it is about.
 pub(super) fn failed_over_secrets(doing: &'static str) -> impl FnOnce(Error) -> Failure {
     move |error| match error.as_database_error() {
         Some(answer) => {
             let code = answer.code().unwrap_or_default();
-            failure(doing, answer, &format!("the server says {code}"))
+            let names = names(answer);
+            failure(doing, answer, &format!("the server says {code}{names}"))
         }
         None => undelivered(doing, &error),
     }
+}
+
+/// Names what an answer is about: `, of column "kind", table "LiteLLM_MCPUserCredentials"`.
+fn names(answer: &(dyn DatabaseError + 'static)) -> String {
+    let Some(answer) = answer.try_downcast_ref::<PgDatabaseError>() else {
+        return String::new();
+    };
+    let names = [
+        ("constraint", answer.constraint()),
+        ("column", answer.column()),
+        ("table", answer.table()),
+    ];
+    let names = names.map(|(what, name)| Some(format!("{what} \"{}\"", name?)));
+    let names: Vec<String> = names.into_iter().flatten().collect();
+    if names.is_empty() {
+        return String::new();
+    }
+    format!(", of {}", names.join(", "))
 }
 
 /// Makes a failure of an answer that did not come, or that cannot be read.
@@ -183,8 +213,17 @@ fn meant(state: &str, raised_in: Option<&str>) -> (Kind, Option<&'static str>) {
 
 /// Whether a `NOWAIT` found a row locked by somebody else.
 pub(super) fn is_lock_not_available(error: &Error) -> bool {
-    let state = error.as_database_error().and_then(DatabaseError::code);
-    state.as_deref() == Some("55P03")
+    has_state(error, "55P03")
+}
+
+/// Whether a column that takes no NULL was to get one.
+pub(super) fn is_not_null_violation(error: &Error) -> bool {
+    has_state(error, "23502")
+}
+
+fn has_state(error: &Error, state: &str) -> bool {
+    let told = error.as_database_error().and_then(DatabaseError::code);
+    told.as_deref() == Some(state)
 }
 
 #[cfg(test)]
@@ -224,12 +263,16 @@ mod tests {
     fn every_placeholder_is_filled() {
         let AssertSqlSafe(sql) = statement_in(
             r#"s"{key}{=}{schema}"#,
-            "SELECT t.{key} FROM {table} AS t WHERE t.{key} {=} $1",
-            &[("{key}", ident("id")), ("{table}", relation("T"))],
+            "SELECT t.{key}, {other} FROM {table} AS t WHERE t.{key} {=} $1",
+            &[
+                ("{other}", format!("t.{}", told("{key}{=}{schema}"))),
+                ("{key}", ident("id")),
+                ("{table}", relation("T")),
+            ],
         );
         assert_eq!(
             sql,
-            r#"SELECT t."id" FROM "s""{key}{=}{schema}"."T" AS t WHERE t."id" OPERATOR(pg_catalog.=) $1"#
+            r#"SELECT t."id", t."{key}{=}{schema}" FROM "s""{key}{=}{schema}"."T" AS t WHERE t."id" OPERATOR(pg_catalog.=) $1"#
         );
     }
 }

@@ -74,6 +74,9 @@ const NO_VERIFY: &str = "no-verify";
 /// The variables of libpq that say which database is meant.
 const NAMES_A_DATABASE: [&str; 5] = ["PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER"];
 
+/// Parameters that ask for nothing by default, and may ask for more than can be had here.
+const MAY_STRENGTHEN: [&str; 2] = ["channel_binding", "gssencmode"];
+
 /// Parameters that are acted upon.
 const HONOURED: &[&str] = &[
     "connect_timeout",
@@ -663,14 +666,21 @@ impl Settings<'_> {
         let unknown = self.parameters.iter().filter(|(name, value)| {
             match name.as_str() {
                 // What they ask for by default is what happens.
-                "channel_binding" | "gssencmode" => *value == "require",
+                name if MAY_STRENGTHEN.contains(&name) => *value == "require",
                 name => !IGNORED.contains(&name) && !HONOURED.contains(&name),
             }
         });
         let service = (self.environment)("PGSERVICE")
             .map(|_| "PGSERVICE is not supported and has no effect".to_owned());
+        // Part of a password with a bare & in it looks like a parameter.
+        let after_password = self.parameters.contains_key("password");
         unknown
             .map(|(name, _)| {
+                if after_password && !MAY_STRENGTHEN.contains(&name.as_str()) {
+                    return "a parameter of the database URL is unknown and has no effect; an & in its \
+                            password has to be written %26"
+                        .to_owned();
+                }
                 format!(
                     "{} is unknown or not supported and has no effect",
                     of_url(name)
@@ -918,6 +928,11 @@ mod tests {
             &["`channel_binding`", "`sslcrl`", "`sslmod`", "PGSERVICE"],
         );
         assert_eq!(warnings.lines().count(), 4);
+        let with_password =
+            self::server("postgres://u@h/d?password=x&rest-of-it=1&gssencmode=require");
+        let warnings = with_password.warnings().join("\n");
+        assert_has(&warnings, &["`gssencmode`", "written %26"]);
+        assert!(!warnings.contains("rest-of-it"), "{warnings}");
         assert!(
             !warnings.contains("verify-full") && !warnings.contains("prod"),
             "{warnings}"
@@ -1075,7 +1090,7 @@ mod tests {
         let url = "postgresql://u:hunter2@h/d?password=hunter2&pasword=hunter2&schema=s";
         let target = resolve(Some(url), &[("PGPASSWORD", SECRET)]).unwrap();
         let text = format!("{target:?} {target:#?}");
-        assert_has(&text, &["pasword"]);
+        assert_has(&text, &["is unknown", "written %26"]);
         assert!(!text.contains(SECRET), "{text}");
     }
 

@@ -12,9 +12,10 @@ use sqlx::{AssertSqlSafe, PgConnection};
 use super::decode;
 use super::schema::Schema;
 use super::side_effects::SideEffects;
-use super::sql::{failed, failed_over_secrets, ident, relation, statement};
+use super::sql::{failed, failed_over_secrets, ident, relation, statement, told};
+use super::whole;
 use super::write::{beside_paths, differs, keys};
-use crate::failure::{Failure, Kind};
+use crate::failure::Failure;
 use crate::litellm::sites::SiteTable;
 use crate::repair::changeset::Change;
 
@@ -55,11 +56,14 @@ const DIGEST: &str = "
 pg_catalog.encode(pg_catalog.sha256(
     pg_catalog.convert_to(ROW({columns})::pg_catalog.text, 'UTF8')), 'hex')";
 
-// Of all rows of a server, whatever their order.
+// Of all rows of a server, whatever their order: their hashes are added, as PostgreSQL has `bit_xor`
+// only from 14 on.
 const ROWS_OF_SERVERS: &str = "
-SELECT t.{key}, pg_catalog.to_hex(pg_catalog.bit_xor(pg_catalog.hashtextextended(
-    ROW({columns})::pg_catalog.text, 0)))
+SELECT t.{key}, {sum}
 FROM {table} AS t WHERE t.{key} {=} ANY ($1) GROUP BY t.{key}";
+
+const SUM: &str = "
+pg_catalog.sum(pg_catalog.hashtextextended(ROW({columns})::pg_catalog.text, 0))";
 
 impl Verification {
     /// Begins a proof in a database that does `effects` by itself.
@@ -212,7 +216,7 @@ impl Verification {
                 if now.get(key).copied().unwrap_or_default() != *digest {
                     return Err(match part.table.each() {
                         None => differs(part.table, key, "one of its columns"),
-                        Some(_) => moved(part.table, key),
+                        Some(_) => whole::moved(part.table, key),
                     });
                 }
             }
@@ -249,7 +253,10 @@ impl Verification {
                 schema,
                 ROWS_OF_SERVERS,
                 table,
-                &[("{columns}", columns.join(", "))],
+                &[(
+                    "{sum}",
+                    digest(&[SUM.replace("{columns}", &columns.join(", "))]),
+                )],
             ),
         };
         let rows = sqlx::query(sql)
@@ -307,7 +314,7 @@ pub(super) fn is_bookkeeping(name: &str, sql_type: &str) -> bool {
 }
 
 fn column(name: &str) -> String {
-    format!("t.{}", ident(name))
+    format!("t.{}", told(name))
 }
 
 fn digest(columns: &[String]) -> String {
@@ -325,16 +332,6 @@ fn select(
         ("{table}", relation(table.table)),
     ];
     schema.statement(template, &[fragments, &names].concat())
-}
-
-fn moved(table: &SiteTable, server: &str) -> Failure {
-    let message = format!(
-        "the rows of server {server} in \"{}\" changed meanwhile",
-        table.table
-    );
-    Failure::new(Kind::Moved, message).hint(
-        "nothing was written; run it again, and if it stays so, look for a trigger on the table",
-    )
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::schema::Schema;
-use super::sql::{failed, failed_over_secrets, ident, relation, statement};
+use super::sql::{failed, failed_over_secrets, ident, is_not_null_violation, relation, statement};
 use crate::failure::{Failure, Kind};
 use crate::litellm::row::{Cell, Row, Value, WholeRow};
 use crate::litellm::sites::SiteTable;
@@ -279,6 +279,10 @@ async fn delete(
         .map_err(failed_over_secrets("delete the rows of deleted servers"))
 }
 
+/// A column that came after the rows were deleted has no value in them.
+const WANTS_A_VALUE: &str = "nothing was written; the column came after the rows were deleted: have its \
+    table's owner drop its NOT NULL for the undo, then fill it and set NOT NULL again";
+
 async fn put_back(
     connection: &mut PgConnection,
     schema: &Schema,
@@ -292,7 +296,15 @@ async fn put_back(
         .bind(rows)
         .fetch_all(connection)
         .await
-        .map_err(failed_over_secrets("put the deleted rows back"))
+        .map_err(|error| {
+            let wants_a_value = is_not_null_violation(&error);
+            let failure = failed_over_secrets("put the deleted rows back")(error);
+            if wants_a_value {
+                failure.hint(WANTS_A_VALUE)
+            } else {
+                failure
+            }
+        })
 }
 
 fn sql(
@@ -320,12 +332,15 @@ fn places<'a>(table: &SiteTable, changes: &[&'a Change]) -> (Vec<&'a str>, Vec<O
     rows.map(|(server, row)| (server, row.text(column))).unzip()
 }
 
-fn moved(table: &SiteTable, server: &str) -> Failure {
+/// That somebody, or a trigger, has changed the rows of a server since they were looked at.
+pub(super) fn moved(table: &SiteTable, server: &str) -> Failure {
     let message = format!(
         "the rows of server {server} in \"{}\" changed meanwhile",
         table.table
     );
-    Failure::new(Kind::Moved, message).hint("nothing was written; run it again")
+    Failure::new(Kind::Moved, message).hint(
+        "nothing was written; run it again, and if it stays so, look for a trigger on the table",
+    )
 }
 
 fn differs(table: &SiteTable) -> Failure {

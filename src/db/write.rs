@@ -4,10 +4,9 @@ use std::collections::HashMap;
 
 use sqlx::{Connection as _, PgConnection};
 
-use super::holders;
 use super::read::{self, path, value};
 use super::schema::Schema;
-use super::sql::{failed, ident, relation, statement};
+use super::sql::{failed, ident, part, relation, statement};
 use super::verification::{Fingerprints, Verification};
 use super::whole;
 use super::{array_bounds, lock_holders};
@@ -108,13 +107,32 @@ pub async fn enter(
     }
 }
 
+const READING: &str = "SELECT 1 FROM {table} AS t WHERE false";
+
+/// Takes the lock of a reader on every table that this role reads: whose owners, parents, groups and
+/// toolsets there are is read when rows are locked already.
+async fn lock_for_reading(connection: &mut PgConnection, schema: &Schema) -> Result<(), Failure> {
+    let reading = schema
+        .readable_tables()
+        .map(|table| part(READING, &[("{table}", relation(table))]));
+    let reading: Vec<String> = reading.collect();
+    if reading.is_empty() {
+        return Ok(());
+    }
+    let all = [("{all}", reading.join("\nUNION ALL\n"))];
+    sqlx::raw_sql(schema.statement("{all}", &all))
+        .execute(connection)
+        .await
+        .map_err(failed("lock the tables"))?;
+    Ok(())
+}
+
 async fn enter_table(
     connection: &mut PgConnection,
     schema: &Schema,
     table: &'static SiteTable,
 ) -> Result<(), Failure> {
-    read::cells(connection, schema, table, &[]).await?;
-    holders::holders(connection, schema, table, &[]).await?;
+    lock_for_reading(connection, schema).await?;
     if table.each().is_some() && table.may_change() {
         return whole::enter(connection, schema, table).await;
     }

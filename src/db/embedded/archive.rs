@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use crate::failure::{Failure, Kind};
+use crate::shell::quoted_path;
 
 /// Kinds of files that people keep dumps in, by their first bytes, with the program that prints
 /// what is inside. An empty command means `pg_restore`.
@@ -75,7 +76,7 @@ fn unpacking(file: &Path, command: &str) -> String {
         name.push(".unpacked.sql");
         text = name.into();
     }
-    let (from, to) = (shell_word(file), shell_word(&text));
+    let (from, to) = (quoted_path(file), quoted_path(&text));
     let mut hint = "make a text of it: ".to_owned();
     let written = match command {
         "" => write!(
@@ -86,21 +87,6 @@ fn unpacking(file: &Path, command: &str) -> String {
     };
     // Writing to a string cannot fail.
     written.map_or_else(|_| String::new(), |()| hint)
-}
-
-/// Returns a path as a shell takes it for one word that is no option.
-pub(super) fn shell_word(path: &Path) -> String {
-    let path = path.display().to_string();
-    let path = if path.starts_with('-') {
-        format!("./{path}")
-    } else {
-        path
-    };
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,:@%=".contains(c);
-    if !path.is_empty() && path.chars().all(is_plain) {
-        return path;
-    }
-    format!("'{}'", path.replace('\'', r"'\''"))
 }
 
 #[cfg(test)]

@@ -9,7 +9,6 @@ use anyhow::Context as _;
 use sqlx::postgres::{PgDatabaseError, PgSeverity};
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 
-use super::archive::shell_word;
 use super::psql_script::{Piece, Script};
 use super::statement::{Loss, changed_client_encoding, is_for_nobody, loss};
 use crate::db::schema::CONFIG;
@@ -17,6 +16,7 @@ use crate::failure::{Failure, Kind};
 use crate::litellm::owners::OWNER_TABLES;
 use crate::litellm::release::{self, MARKERS, Release};
 use crate::litellm::sites::{PERMISSIONS, TABLES};
+use crate::shell::quoted_path;
 
 /// Bytes of `COPY` rows sent at a time.
 const CHUNK: usize = 64 * 1024;
@@ -318,8 +318,8 @@ impl<R: BufRead> Loading<R> {
                 failure.hint(format_args!(
                     "cut LiteLLM's out of it: sed -n '{},{last}p' {} > {}",
                     section.first,
-                    shell_word(&self.file),
-                    shell_word(Path::new(&name))
+                    quoted_path(&self.file),
+                    quoted_path(Path::new(&name))
                 ))
             }
             _ => failure.hint(format_args!(
