@@ -5,6 +5,7 @@ pub mod option_rules;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::litellm::sites::Group;
@@ -12,6 +13,9 @@ use crate::repair::selection::NamedOwner;
 
 /// The variable with the configs, separated as in `PATH`.
 pub const LITELLM_CONFIG: &str = "MCP_PRUNE_LITELLM_CONFIG";
+
+/// The variable that names the proxies' Redis without showing it in the process list.
+pub const NOTIFY_REDIS: &str = "MCP_PRUNE_NOTIFY_REDIS";
 
 /// The variable with the database's URL.
 pub const DATABASE_URL: &str = "DATABASE_URL";
@@ -140,7 +144,7 @@ impl Command {
             | Self::Completions { .. }
             | Self::Man { .. } => [("", None); 3],
         };
-        let metrics = self.output().and_then(|out| out.metrics_file.as_deref());
+        let metrics = self.output().and_then(OutputArgs::metrics_file);
         let files = [
             ("--output", self.file()),
             ("--metrics-file", metrics),
@@ -154,53 +158,72 @@ impl Command {
             .collect()
     }
 
-    /// The files that are read and nothing else, each by the name of its option.
+    /// Where the database is, of the commands that connect to one.
+    #[must_use]
+    pub fn connection(&self) -> Option<&ConnectionArgs> {
+        match self {
+            Self::Scan(args) => Some(&args.connection),
+            Self::Fix(args) => Some(&args.connection),
+            Self::Undo(args) => Some(&args.connection),
+            Self::Grants(args) => Some(&args.connection),
+            Self::Doctor(args) => Some(&args.connection),
+            Self::Ids(_) | Self::Completions { .. } | Self::Man { .. } => None,
+        }
+    }
+
+    fn servers(&self) -> Option<&ServerArgs> {
+        match self {
+            Self::Scan(args) => Some(&args.servers),
+            Self::Fix(args) => Some(&args.servers),
+            Self::Doctor(args) => Some(&args.servers),
+            Self::Undo(_)
+            | Self::Ids(_)
+            | Self::Grants(_)
+            | Self::Completions { .. }
+            | Self::Man { .. } => None,
+        }
+    }
+
+    /// The configs that the options name, of the commands that read some.
+    #[must_use]
+    pub fn litellm_configs(&self) -> Option<&[PathBuf]> {
+        if let Self::Ids(args) = self {
+            return Some(&args.litellm_config);
+        }
+        let servers = self.servers().filter(|servers| !servers.no_config_servers);
+        servers.map(|servers| servers.litellm_config.as_slice())
+    }
+
+    /// The files that options name to be read and nothing else, each by the name of its option; configs
+    /// may come from the environment as well and are told by [`Self::litellm_configs`].
     #[must_use]
     pub fn files_read(&self) -> Vec<(&'static str, &Path)> {
-        let (connection, servers, previous, remaps) = match self {
-            Self::Scan(args) => (
-                Some(&args.connection),
-                Some(&args.servers),
-                Some(&args.previous),
-                None,
-            ),
+        let (previous, remaps) = match self {
+            Self::Scan(args) => (Some(&args.previous), None),
             Self::Fix(args) => (
-                Some(&args.connection),
-                Some(&args.servers),
                 Some(&args.repair.previous),
                 args.repair.remap_file.as_deref(),
             ),
-            Self::Undo(args) => (Some(&args.connection), None, None, None),
-            Self::Grants(args) => (Some(&args.connection), None, None, None),
-            Self::Doctor(args) => (Some(&args.connection), Some(&args.servers), None, None),
-            Self::Ids(_) | Self::Completions { .. } | Self::Man { .. } => (None, None, None, None),
-        };
-        let mut files = Vec::new();
-        let url = connection.and_then(|connection| connection.db_url_file.as_deref());
-        files.extend(url.map(|file| ("--db-url-file", file)));
-        files.extend(remaps.map(|file| ("--remap-file", file)));
-        let configs = match self {
-            Self::Ids(args) => args.litellm_config.as_slice(),
-            Self::Scan(_)
-            | Self::Fix(_)
-            | Self::Undo(_)
+            Self::Undo(_)
+            | Self::Ids(_)
             | Self::Grants(_)
             | Self::Doctor(_)
             | Self::Completions { .. }
-            | Self::Man { .. } => servers.map_or(&[][..], |servers| &servers.litellm_config),
+            | Self::Man { .. } => (None, None),
         };
-        files.extend(
-            configs
-                .iter()
-                .map(|file| ("--litellm-config", file.as_path())),
-        );
+        let url = self
+            .connection()
+            .and_then(|args| args.db_url_file.as_deref());
+        let mut files = Vec::new();
+        files.extend(url.map(|file| ("--db-url-file", file)));
+        files.extend(remaps.map(|file| ("--remap-file", file)));
         let previous = previous
             .into_iter()
             .flat_map(|args| &args.previous_litellm_config);
         files.extend(previous.map(|file| ("--previous-litellm-config", file.as_path())));
-        let keep = servers.into_iter().flat_map(|servers| &servers.keep);
-        let keep = keep.filter_map(|entry| entry.strip_prefix('@'));
-        files.extend(keep.map(|file| ("--keep", Path::new(file))));
+        let keep = self.servers().map(|servers| kept_sources(&servers.keep).1);
+        let keep = keep.into_iter().flatten();
+        files.extend(keep.map(|file| ("--keep", file)));
         files
     }
 
@@ -264,8 +287,8 @@ pub struct ScanArgs {
 
 const FIX_HELP: &str = "\
 What is never changed: live and inactive references, the words LiteLLM reserves, unverified
-references, malformed values, and (held) a last entry whose removal would let its owner inherit
-servers or lift a ceiling.
+references, malformed values, and (held, unless --on-empty says otherwise) a last entry whose removal
+would let its owner inherit servers or lift a ceiling.
 
 Examples:
   mcp-prune fix --dry-run          (the same statements, then ROLLBACK)
@@ -298,8 +321,8 @@ pub struct FixArgs {
 }
 
 const UNDO_HELP: &str = "\
-A row is only written where it still holds what the repair wrote. Where it is as before the repair, it
-is counted as back; where it holds something else, nothing at all is written (exit code 5), unless
+A row is only written where it still holds what the repair wrote. Where it is as before the repair,
+it is counted as back; where it holds something else, nothing at all is written (exit code 5), unless
 --skip-changed leaves such rows as they are.
 
 Examples:
@@ -333,10 +356,10 @@ pub struct UndoArgs {
 }
 
 const IDS_HELP: &str = "\
-Every id is derived as LiteLLM 1.101 or later does. Where the file leaves out `transport`, the id hangs on
-the proxy's Python (before 3.11 or not), and both are printed, that of a newer Python first. To keep an id for good, whatever is
-edited, pin it: write the line that is printed for it into the server's entry, in
-LiteLLM 1.101 or later.";
+Every id is derived as LiteLLM 1.101 or later does. Where the file leaves out `transport`, the id
+hangs on the proxy's Python (before 3.11 or not), and both are printed, that of a newer Python first.
+To keep an id for good, whatever is edited, pin it: write the line that is printed for it into the
+server's entry, in LiteLLM 1.101 or later.";
 
 /// Options of `ids`.
 #[derive(Debug, Args)]
@@ -399,7 +422,7 @@ Status:
   fail     the command would not work
   skipped  not looked at, because of a failure before it
 
-Exit codes: 0 nothing fails, 7 no connection or privilege, 1 anything else fails.
+Exit codes: 0 nothing fails, 7 no server reached or a privilege missing, 64 usage, 1 anything else.
 
 It looks at the places that scan and fix look at by default; what credentials need besides, grants tells.
 
@@ -577,11 +600,11 @@ pub struct RepairArgs {
     /// The configs from before an edit.
     #[command(flatten)]
     pub previous: PreviousArgs,
-    /// After the repair, delete this database's journals beside the new one that are older than so many
-    /// days
+    /// At the end, delete this database's journals beside the new one that are older than so many days
     ///
     /// Only whole journals under the names that fix and undo give them are deleted, by the time that is
-    /// written in them. A run that failed deletes none.
+    /// written in them, and none without the line that its repair was committed. A run that failed deletes
+    /// none; one that found nothing to change does.
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..), help_heading = REPAIR)]
     pub journal_retention: Option<u32>,
     /// Repair even if the server table has no rows
@@ -635,11 +658,19 @@ pub struct NotifyArgs {
     ///
     /// redis://HOST:PORT/DATABASE, or rediss:// with TLS: what LiteLLM's REDIS_URL, or the cache_params of
     /// its config, name. What goes wrong there is a warning. Needs a build with the feature `redis`.
-    #[arg(long, env = "MCP_PRUNE_NOTIFY_REDIS", hide_env_values = true, value_name = "URL", help_heading = REPAIR)]
+    #[arg(long, env = NOTIFY_REDIS, hide_env_values = true, value_name = "URL", help_heading = REPAIR)]
     pub notify_redis: Option<String>,
     /// The namespace of LiteLLM's cache_params, if it has one
     #[arg(long, value_name = "NAME", help_heading = REPAIR)]
     pub notify_namespace: Option<String>,
+}
+
+impl NotifyArgs {
+    /// The proxies' Redis, if they are to be told: a variable that is set to nothing names none.
+    #[must_use]
+    pub fn redis(&self) -> Option<&str> {
+        self.notify_redis.as_deref().filter(|url| !url.is_empty())
+    }
 }
 
 /// Where the old values go.
@@ -648,7 +679,7 @@ pub struct JournalArgs {
     /// Where to keep the old values, which `undo` puts back [default: a file in
     /// $XDG_STATE_HOME/mcp-prune, else in ~/.local/state/mcp-prune]
     ///
-    /// A dry run writes none: it only makes sure that this one could be made.
+    /// A dry run, and doctor, write none: they only make sure that this one could be made.
     #[arg(long, value_name = "FILE|DIR", help_heading = REPAIR)]
     pub journal: Option<PathBuf>,
     /// Keep no old values: what is written cannot be undone
@@ -710,8 +741,19 @@ pub struct OutputArgs {
     ///
     /// It is replaced as a whole, so name one for each command: FILE.prom in the collector's folder. What is
     /// kept of the old file is when the same command last succeeded.
-    #[arg(long, env = "MCP_PRUNE_METRICS_FILE", value_name = "FILE", help_heading = OUTPUT)]
-    pub metrics_file: Option<PathBuf>,
+    // The parser of paths takes no empty one, and a variable that is set to nothing asks for nothing.
+    #[arg(long, env = "MCP_PRUNE_METRICS_FILE", value_name = "FILE", value_hint = clap::ValueHint::FilePath,
+          value_parser = OsStringValueParser::new().map(PathBuf::from), help_heading = OUTPUT)]
+    metrics_file: Option<PathBuf>,
+}
+
+impl OutputArgs {
+    /// The file that says how the run went, if one is asked for.
+    #[must_use]
+    pub fn metrics_file(&self) -> Option<&Path> {
+        let file = self.metrics_file.as_deref();
+        file.filter(|file| !file.as_os_str().is_empty())
+    }
 }
 
 /// Where a report goes.
@@ -719,8 +761,8 @@ pub struct OutputArgs {
 pub struct FileArgs {
     /// Write the report to this file, which is replaced once the report is whole; - is stdout
     ///
-    /// A run that fails before there is a report leaves the old file, but with --format ndjson, where the
-    /// error is the last line.
+    /// A run that fails before there is a report leaves the old file. Only `ndjson` replaces it, with the
+    /// error as the last line.
     #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
     pub output: Option<PathBuf>,
     /// When tables are in colours; auto is on a terminal, unless NO_COLOR is set or TERM is dumb
@@ -758,12 +800,12 @@ pub enum Format {
 
 /// What `--keep` names: references, and files of references.
 #[must_use]
-pub fn kept_sources(keep: &[String]) -> (Vec<String>, Vec<PathBuf>) {
+pub fn kept_sources(keep: &[String]) -> (Vec<String>, Vec<&Path>) {
     let mut references = Vec::new();
     let mut files = Vec::new();
     for entry in keep {
         match entry.strip_prefix('@') {
-            Some(file) => files.push(PathBuf::from(file)),
+            Some(file) => files.push(Path::new(file)),
             None => references.push(entry.clone()),
         }
     }
@@ -827,7 +869,7 @@ mod tests {
         let keep = ["gh".to_owned(), "@keep.txt".to_owned()];
         assert_eq!(
             kept_sources(&keep),
-            (vec!["gh".to_owned()], vec![PathBuf::from("keep.txt")])
+            (vec!["gh".to_owned()], vec![Path::new("keep.txt")])
         );
     }
 

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
 /// Returns a word as a POSIX shell has to be given it, so that it takes the word as it is.
 ///
@@ -34,6 +35,16 @@ pub fn quoted(word: impl AsRef<OsStr>) -> String {
             // `--`, since the text may begin with a dash.
             format!("\"$(printf -- '{octal}')\"")
         }
+    }
+}
+
+/// Returns a path as a shell has to be given it, so that no command takes it for an option.
+#[must_use]
+pub fn quoted_path(path: &Path) -> String {
+    if path.as_os_str().as_bytes().starts_with(b"-") {
+        quoted(Path::new(".").join(path))
+    } else {
+        quoted(path)
     }
 }
 

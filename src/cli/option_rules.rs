@@ -7,7 +7,7 @@ use std::ffi::{OsStr, OsString};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command as Definition, CommandFactory as _, FromArgMatches as _};
 
-use super::{Cli, Command, LITELLM_CONFIG};
+use super::{Cli, Command, LITELLM_CONFIG, NOTIFY_REDIS};
 use crate::failure::{Failure, Kind};
 use crate::litellm::api_key::may_be_a_key;
 
@@ -90,23 +90,16 @@ const fn excludes(first: Said, second: Said, why: &'static str) -> Exclusion {
     Exclusion { first, second, why }
 }
 
-/// Something that can only be said together with something else.
+/// Something that can only be said together with one of some others.
 struct Need {
     said: Said,
-    needs: Said,
-    /// The variable that may say the latter instead.
-    variable: Option<&'static str>,
+    needs: &'static [Said],
     /// Why, a clause.
     why: &'static str,
 }
 
-const fn needs(said: Said, needs: Said, why: &'static str) -> Need {
-    Need {
-        said,
-        needs,
-        variable: None,
-        why,
-    }
+const fn needs(said: Said, needs: &'static [Said], why: &'static str) -> Need {
+    Need { said, needs, why }
 }
 
 const EXCLUSIONS: [Exclusion; 10] = [
@@ -163,48 +156,50 @@ const EXCLUSIONS: [Exclusion; 10] = [
     ),
 ];
 
-const NEEDS: [Need; 8] = [
+const NEEDS: [Need; 9] = [
     needs(
         option("plan-out"),
-        option("dry-run"),
+        &[option("dry-run")],
         "a plan is what a dry run saves",
     ),
     needs(
         option("other-database"),
-        option("plan"),
+        &[option("plan")],
         "a plan alone may be of another database",
     ),
-    Need {
-        variable: Some(LITELLM_CONFIG),
-        ..needs(
-            option("previous-litellm-config"),
-            option("litellm-config"),
-            "that tells what the old servers are by now",
-        )
-    },
+    needs(
+        option("previous-litellm-config"),
+        &[option("litellm-config")],
+        "that tells what the old servers are by now",
+    ),
+    needs(
+        option("prune-config-ids"),
+        &[option("litellm-config"), option("no-config-servers")],
+        "these tell which config servers there are",
+    ),
     needs(
         option("notify-namespace"),
-        option("notify-redis"),
+        &[option("notify-redis")],
         "it is the namespace of that Redis",
     ),
     needs(
         option("delete-rows"),
-        value("sites", "credentials"),
+        &[value("sites", "credentials")],
         "there alone does a deleted server leave whole rows behind",
     ),
     needs(
         option("accept-narrowing"),
-        value("on-empty", "deny"),
+        &[value("on-empty", "deny")],
         "the marker that it writes alone can take access away",
     ),
     needs(
         option("accept-widening"),
-        value("on-empty", "clear"),
+        &[value("on-empty", "clear")],
         "an emptied list alone can give access",
     ),
     needs(
         value("on-empty", "clear"),
-        option("accept-widening"),
+        &[option("accept-widening")],
         "it lets owners inherit servers or lifts their ceilings; scan shows what each would gain, \
          so say --accept-widening if that is wanted",
     ),
@@ -230,17 +225,11 @@ impl Given<'_> {
                 return Err(usage(format!("{first} does not go with {second}: {why}")));
             }
         }
-        for rule in &NEEDS {
-            let Need {
-                said, needs, why, ..
-            } = rule;
-            let met = || {
-                self.says(*needs)
-                    || self.source(needs.option) == Some(ValueSource::EnvVariable)
-                    || rule.variable.is_some_and(is_set)
-            };
-            let may_be_met = self.argument(needs.option).is_some();
-            if may_be_met && self.says(*said) && !met() {
+        for Need { said, needs, why } in &NEEDS {
+            let may_be_met = needs.iter().any(|n| self.argument(n.option).is_some());
+            if may_be_met && self.says(*said) && !needs.iter().any(|n| self.is_met(*n)) {
+                let needs: Vec<String> = needs.iter().map(Said::to_string).collect();
+                let needs = needs.join(" or ");
                 return Err(usage(format!("{said} goes with {needs}: {why}")));
             }
         }
@@ -273,6 +262,16 @@ impl Given<'_> {
             None => self.source(said.option) == Some(ValueSource::CommandLine),
             Some(value) => self.values(argument).contains(&OsStr::new(value)),
         }
+    }
+
+    /// Whether the command line says it, or a variable does in its place.
+    fn is_met(&self, said: Said) -> bool {
+        let by_variable = || match said.option {
+            "litellm-config" => is_set(LITELLM_CONFIG),
+            "notify-redis" => is_set(NOTIFY_REDIS),
+            _ => false,
+        };
+        self.says(said) || by_variable()
     }
 
     /// Refuses values that nobody can mean: an empty one is a variable of a shell that is not set, and
@@ -347,8 +346,10 @@ fn names_a_key(argument: &clap::Arg, text: &str) -> bool {
     }
 }
 
+/// Whether a variable names anything: colons alone, as in `PATH`, name nothing.
 fn is_set(variable: &str) -> bool {
-    std::env::var_os(variable).is_some_and(|value| !value.is_empty())
+    let value = std::env::var_os(variable).unwrap_or_default();
+    std::env::split_paths(&value).any(|part| !part.as_os_str().is_empty())
 }
 
 fn usage(message: String) -> Failure {

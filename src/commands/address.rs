@@ -1,6 +1,6 @@
 //! Where the database's URL comes from: the command line, a file, or the environment.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::litellm_variables;
 use crate::cli::{ConnectionArgs, DATABASE_URL};
@@ -8,6 +8,22 @@ use crate::db::target::Target;
 use crate::failure::{Failure, Kind};
 
 impl ConnectionArgs {
+    /// The file that is loaded into an embedded server, after what names it. What a file of `--db-url-file`
+    /// says is not looked at: it may be a pipe, which is read once.
+    pub(super) fn script(&self) -> Option<(&'static str, PathBuf)> {
+        if self.db_url_file.is_some() {
+            return None;
+        }
+        let (source, url) = match &self.db_url {
+            Some(url) => ("--db-url", url.clone()),
+            None => (DATABASE_URL, std::env::var(DATABASE_URL).ok()?),
+        };
+        match Target::resolve(Some(&url)) {
+            Ok(Target::Embedded(file)) => Some((source, file)),
+            Ok(Target::Server(_)) | Err(_) => None,
+        }
+    }
+
     /// The database that the operator names: `--db-url`, else `--db-url-file`, else `DATABASE_URL`,
     /// else LiteLLM's variables of which it makes a URL, else libpq's.
     pub(super) fn target(&self) -> Result<Target, Failure> {

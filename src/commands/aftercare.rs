@@ -52,7 +52,7 @@ impl AfterCare {
             .notify_namespace
             .as_deref()
             .filter(|name| !name.is_empty());
-        let url = args.notify_redis.as_deref();
+        let url = args.redis();
         let redis = url.map(|url| Redis::at(url, namespace)).transpose()?;
         Ok(Self { redis })
     }

@@ -1,6 +1,7 @@
 //! What the operator asked of a repair, out of the options, and what cannot be asked.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use super::csv_error::csv_reason;
 use super::naming::Naming;
@@ -50,41 +51,74 @@ const TWO_VALUES: &str =
 impl RepairArgs {
     /// What the operator says that deleted servers are by now.
     pub(super) fn remaps(&self) -> Result<BTreeMap<String, String>, Failure> {
-        let mut pairs = self.remap.clone();
+        let given = self.remap.iter().map(|(old, new)| Remap {
+            place: "--remap".to_owned(),
+            old: old.clone(),
+            new: new.clone(),
+        });
+        let mut given: Vec<Remap> = given.collect();
         if let Some(path) = &self.remap_file {
-            let cannot = || format!("cannot read --remap-file {}", path.display());
-            let failed = |error: csv::Error| {
-                let message = format!("{}: {}", cannot(), csv_reason(&error));
-                Failure::new(Kind::Error, message).hint(TWO_VALUES)
-            };
-            let mut reader = csv::Reader::from_path(path).map_err(failed)?;
-            if reader.headers().map_err(failed)? != vec!["old", "new"] {
-                return Err(Failure::new(Kind::Error, cannot())
-                    .hint("its first line must be the header: old,new"));
-            }
-            for pair in reader.deserialize() {
-                pairs.push(pair.map_err(failed)?);
+            given.extend(read_remaps(path)?);
+        }
+        let mut remaps: BTreeMap<String, &Remap> = BTreeMap::new();
+        for remap in &given {
+            let first = remaps.entry(remap.old.clone()).or_insert(remap);
+            if first.new != remap.new {
+                let message = format!(
+                    "{} and {} remap {} to different servers, {} and {}",
+                    first.place, remap.place, remap.old, first.new, remap.new
+                );
+                let hint = "a deleted server is one server by now; leave one of them out";
+                return Err(Failure::new(Kind::Usage, message).hint(hint));
             }
         }
-        let mut remaps = BTreeMap::new();
-        for (old, new) in pairs {
-            if [&old, &new].into_iter().any(|name| may_be_a_key(name)) {
-                let message = "a line of --remap-file names a key, which is not shown";
-                return Err(Failure::new(Kind::Error, message)
-                    .hint("a server has an id, an alias or a name; keys stay out of such files"));
-            }
-            if remaps
-                .insert(old.clone(), new.clone())
-                .is_some_and(|other| other != new)
-            {
-                return Err(Failure::new(
-                    Kind::Usage,
-                    format!("{old} is remapped twice, to different servers"),
-                ));
-            }
-        }
+        let remaps = remaps.into_iter();
+        let remaps = remaps
+            .map(|(old, remap)| (old, remap.new.clone()))
+            .collect();
         Ok(remaps)
     }
+}
+
+/// What the operator says that a deleted server is by now.
+struct Remap {
+    /// Where it is said, as errors name it.
+    place: String,
+    old: String,
+    new: String,
+}
+
+/// Reads the lines of `--remap-file`.
+fn read_remaps(path: &Path) -> Result<Vec<Remap>, Failure> {
+    let file = format!("--remap-file {}", path.display());
+    let failed = |error: csv::Error| {
+        let message = format!("cannot read {file}: {}", csv_reason(&error));
+        let failure = Failure::new(Kind::Error, message);
+        if error.is_io_error() {
+            failure
+        } else {
+            failure.hint(TWO_VALUES)
+        }
+    };
+    let mut reader = csv::Reader::from_path(path).map_err(failed)?;
+    if reader.headers().map_err(failed)? != vec!["old", "new"] {
+        return Err(Failure::new(Kind::Error, format!("cannot read {file}"))
+            .hint("its first line must be the header: old,new"));
+    }
+    let mut remaps = Vec::new();
+    for record in reader.records() {
+        let record = record.map_err(failed)?;
+        let (old, new): (String, String) = record.deserialize(None).map_err(failed)?;
+        let line = record.position().map_or(0, csv::Position::line);
+        let place = format!("line {line} of {file}");
+        if may_be_a_key(&old) || may_be_a_key(&new) {
+            let message = format!("{place} names a key, which is not shown");
+            return Err(Failure::new(Kind::Error, message)
+                .hint("a server has an id, an alias or a name; keys stay out of such files"));
+        }
+        remaps.push(Remap { place, old, new });
+    }
+    Ok(remaps)
 }
 
 /// The places named, or the usual ones where none is; `configs_known` where every config is.
@@ -211,7 +245,7 @@ impl Asked {
     ) -> Result<(), Failure> {
         if let Some(old) = self.not_remapped.first() {
             let message =
-                format!("--remap {old}=... matches nothing: no row looked at names {old}");
+                format!("the remap of {old} matches nothing: no row looked at names {old}");
             return Err(Failure::new(Kind::Error, message).hint(
                 "nothing was written; check how it is spelled, as it is stored, or leave it out if \
                  it was remapped before",
@@ -220,11 +254,10 @@ impl Asked {
         let Some(reference) = self.missing.first() else {
             return Ok(());
         };
-        let resolution = planner.catalog.resolve(reference);
-        let why = match resolution {
-            Resolution::Live => "it is a server that is served",
-            Resolution::Sentinel => "it is a word that LiteLLM reserves",
-            Resolution::Kept => "--keep takes it for live",
+        let there = match planner.catalog.resolve(reference) {
+            Resolution::Live => Some("it is a server that is served"),
+            Resolution::Sentinel => Some("it is a word that LiteLLM reserves"),
+            Resolution::Kept => Some("--keep takes it for live"),
             Resolution::Inactive
             | Resolution::Remapped
             | Resolution::Stale
@@ -232,26 +265,18 @@ impl Asked {
             | Resolution::MaybeEdited
             | Resolution::MaybeRenewed
             | Resolution::OnlyAName
-            | Resolution::Passed => "no row looked at names it",
+            | Resolution::Passed => None,
         };
-        let message = format!("--reference {reference} matches nothing: {why}");
-        let failure = |message: String| Failure::new(Kind::Error, message);
-        match resolution {
-            Resolution::Live | Resolution::Sentinel | Resolution::Kept => {
-                let naming = Naming::of(connection, planner, selection, reference).await?;
-                Err(failure(format!("{message}, {naming}"))
-                    .hint("there is nothing to repair; --reference takes what scan reports"))
-            }
-            Resolution::Inactive
-            | Resolution::Remapped
-            | Resolution::Stale
-            | Resolution::Unverified
-            | Resolution::MaybeEdited
-            | Resolution::MaybeRenewed
-            | Resolution::OnlyAName
-            | Resolution::Passed => Err(failure(message).hint(
+        let nothing = format!("--reference {reference} matches nothing");
+        let Some(why) = there else {
+            let message = format!("{nothing}: no row looked at names it");
+            return Err(Failure::new(Kind::Error, message).hint(
                 "check how it is spelled, as it is stored; scan without it shows what there is",
-            )),
-        }
+            ));
+        };
+        let naming = Naming::of(connection, planner, selection, reference).await?;
+        let message = format!("{nothing}: {why}, {naming}");
+        Err(Failure::new(Kind::Error, message)
+            .hint("there is nothing to repair; --reference takes what scan reports"))
     }
 }

@@ -161,7 +161,7 @@ fn told(source: PathSource, path: &Path, error: &ConfigError) -> Failure {
         None => format!("{source} must name the file that the proxy is started with"),
         Some(Remedy::Advice(advice)) => advice.clone(),
         Some(Remedy::Extract(keys)) => format!(
-            "take the config out and give {EXTRACTED} instead (needs PyYAML):\n{}",
+            "take the config out and give {EXTRACTED} instead (needs PyYAML):\n  {}",
             extract(path, keys)
         ),
     };

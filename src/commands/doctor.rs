@@ -35,12 +35,6 @@ const SIZE: &str = "size";
 const CONFIG: &str = "config-servers";
 const JOURNAL: &str = "journal";
 
-/// The ids of config servers beside a database that cannot be asked: as the newest LiteLLM has them.
-const TODAY: Derivation = Derivation {
-    may_be_old: false,
-    pins: true,
-};
-
 /// Runs `doctor`.
 ///
 /// # Errors
@@ -104,7 +98,7 @@ async fn examine(args: &DoctorArgs, target: Target, fix: FixProblem) -> (Vec<Che
         Err(failure) => {
             let mut checks = vec![Check::failed(CONNECTION, &failure)];
             checks.extend(DATABASE.map(|name| Check::skipped(name, "a connection")));
-            return (checks, TODAY);
+            return (checks, Derivation::NEWEST);
         }
     };
     let database = session.database().clone();
@@ -117,7 +111,7 @@ async fn examine(args: &DoctorArgs, target: Target, fix: FixProblem) -> (Vec<Che
         (Some((_, warnings)), _) if !warnings.is_empty() => Check::warn(
             CONNECTION,
             format!("{database}; {warnings}"),
-            "check how the parameter is spelled",
+            "correct it, or leave it out",
         ),
         (Some(_) | None, _) => Check::ok(CONNECTION, database.to_string()),
     }];
@@ -127,7 +121,7 @@ async fn examine(args: &DoctorArgs, target: Target, fix: FixProblem) -> (Vec<Che
             checks.push(Check::failed(SERVER, &failure));
             let rest = DATABASE.into_iter().skip(1);
             checks.extend(rest.map(|name| Check::skipped(name, "the server's answer")));
-            return (checks, TODAY);
+            return (checks, Derivation::NEWEST);
         }
     };
     let asked_ago = started.elapsed();
@@ -164,7 +158,7 @@ async fn examine(args: &DoctorArgs, target: Target, fix: FixProblem) -> (Vec<Che
     let derivation = if is_litellm {
         vitals.examined.schema.derivation()
     } else {
-        TODAY
+        Derivation::NEWEST
     };
     (checks, derivation)
 }

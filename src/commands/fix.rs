@@ -17,14 +17,15 @@ use super::retry::Patience;
 use super::run::Run;
 use super::same_database::refuse_another;
 use super::write_run::{Attempt, Prepared, WriteJob, WriteOptions, WriteReport};
-use super::writing::{begin_verification, carry_out, end_verification, moved};
+use super::writing::{begin_verification, carry_out, end_verification, lock_tables, moved};
 use super::{
     Beyond, CHUNK, tell_left_out, warn_of_config_servers, warn_unknown_owners, warn_unset,
 };
 use crate::cli::FixArgs;
 use crate::db::schema::{Database, Schema};
 use crate::db::session::{Connection, Open};
-use crate::db::{detect, holders, read, write};
+use crate::db::verification::Verification;
+use crate::db::{detect, holders, read};
 use crate::exit::Outcome;
 use crate::failure::{Failure, Kind};
 use crate::litellm::server::ServerCatalog;
@@ -68,14 +69,11 @@ pub async fn run(args: &FixArgs, run: &mut Run) -> Result<Outcome, Failure> {
         None => args.policy(),
     };
     // Opened before anything else is done, so that nothing is changed that could not be taken back.
-    let out = match (&args.repair.plan_out, write.dry_run) {
-        (Some(path), true) => Some(ChangesetFile::plan(path)?),
-        (None, true) => None,
-        (_, false) => ChangesetFile::journal(&write.journal, "fix", run)?,
+    let journal = ChangesetFile::of_run(write, "fix", run)?;
+    let out = match &args.repair.plan_out {
+        Some(path) => Some(ChangesetFile::plan(path)?),
+        None => journal,
     };
-    if write.dry_run && write.journal.journal.is_some() {
-        ChangesetFile::rehearse(&write.journal)?;
-    }
     let retention = JournalRetention::read(args.repair.journal_retention, out.as_ref());
     let places = match &saved {
         Some(saved) => saved.contents.places(),
@@ -134,16 +132,8 @@ impl WriteJob for Fix<'_> {
         }
     }
 
-    fn follow_up(&self, ending: Ending, plan: Option<&Path>) -> FollowUp {
-        match ending {
-            Ending::DryRun => self.args.follow_up(plan),
-            Ending::Scanned
-            | Ending::Proposed
-            | Ending::Applied
-            | Ending::NothingToDo
-            | Ending::Declined
-            | Ending::Moved => FollowUp::default(),
-        }
+    fn after_dry_run(&self, plan: Option<&Path>) -> FollowUp {
+        self.args.follow_up(plan)
     }
 
     fn take_back(&self, journal: &Path) -> CommandLine {
@@ -191,8 +181,7 @@ impl WriteJob for Fix<'_> {
             tells,
         } = attempt;
         let (connection, schema) = open.parts();
-        lock_out_others(connection, schema).await?;
-        let mut verification = begin_verification(connection, schema, database).await?;
+        let mut verification = begin(connection, schema, database).await?;
         let selection = self.selection(connection, schema, database).await?;
         let catalog = self.beyond.catalog(connection, schema).await?;
         warn_unset(&catalog);
@@ -284,14 +273,15 @@ impl WriteJob for Fix<'_> {
 }
 
 /// Tells what is not looked at, and takes the locks that come before those of rows.
-async fn lock_out_others(connection: &mut Connection, schema: &Schema) -> Result<(), Failure> {
+async fn begin(
+    connection: &mut Connection,
+    schema: &Schema,
+    database: &Database,
+) -> Result<Verification, Failure> {
     warn_unknown_owners(schema);
     tell_left_out(schema);
-    write::lock_out_other_runs(connection).await?;
-    for table in schema.site_tables() {
-        write::enter(connection, schema, table).await?;
-    }
-    Ok(())
+    lock_tables(connection, schema).await?;
+    begin_verification(connection, schema, database).await
 }
 
 /// Locks the rows that may be changed, of all tables before the first is read.

@@ -15,9 +15,10 @@ use clap::ValueEnum;
 
 use super::shown_url::ShownUrl;
 use crate::cli::{
-    ConnectionArgs, DoctorArgs, EmptyArgs, FixArgs, JournalArgs, NotifyArgs, OnEmpty, PlaceArgs,
-    PreviousArgs, RepairArgs, ScanArgs, ServerArgs, Sites, UndoArgs, WriteArgs,
+    ConnectionArgs, DoctorArgs, EmptyArgs, FixArgs, JournalArgs, NOTIFY_REDIS, NotifyArgs, OnEmpty,
+    PlaceArgs, PreviousArgs, RepairArgs, ScanArgs, ServerArgs, Sites, UndoArgs, WriteArgs,
 };
+use crate::repair::selection::NamedOwner;
 use crate::report::FollowUp;
 use crate::report::command_line::CommandLine;
 
@@ -26,9 +27,6 @@ const STATEMENT_TIMEOUT: Duration = Duration::from_mins(10);
 
 /// What `--lock-timeout` is by default.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The variable that names the proxies' Redis without showing it in the process list.
-const NOTIFY_REDIS: &str = "MCP_PRUNE_NOTIFY_REDIS";
 
 impl ScanArgs {
     /// Returns the dry run of the repair of what was found.
@@ -130,12 +128,8 @@ impl UndoArgs {
         command.path(from);
         connection.repeat(&mut command);
         write.repeat(&mut command);
-        if *other_database {
-            command.flag("--other-database");
-        }
-        if skips_changed {
-            command.flag("--skip-changed");
-        }
+        command.flag_if("--other-database", *other_database);
+        command.flag_if("--skip-changed", skips_changed);
         command
     }
 
@@ -204,9 +198,7 @@ impl ConnectionArgs {
             schema,
             statement_timeout,
         } = self;
-        if let Some(path) = db_url_file {
-            command.option("--db-url-file", path);
-        }
+        command.options("--db-url-file", db_url_file);
         match db_url.as_deref().map(|url| (url, ShownUrl::of(url))) {
             None => {}
             Some((_, Some(shown))) => {
@@ -223,9 +215,7 @@ impl ConnectionArgs {
                 "The URL of --db-url is left out, for its password may be anywhere in it: add it.",
             ),
         }
-        if let Some(schema) = schema {
-            command.option("--schema", schema);
-        }
+        command.options("--schema", schema);
         if *statement_timeout != STATEMENT_TIMEOUT {
             let seconds = statement_timeout.as_secs_f64();
             command.option("--statement-timeout", seconds.to_string());
@@ -239,12 +229,8 @@ impl PreviousArgs {
             previous_litellm_config,
             prune_config_ids,
         } = self;
-        for path in previous_litellm_config {
-            command.option("--previous-litellm-config", path);
-        }
-        if *prune_config_ids {
-            command.flag("--prune-config-ids");
-        }
+        command.options("--previous-litellm-config", previous_litellm_config);
+        command.flag_if("--prune-config-ids", *prune_config_ids);
     }
 }
 
@@ -255,15 +241,9 @@ impl ServerArgs {
             no_config_servers,
             keep,
         } = self;
-        for path in litellm_config {
-            command.option("--litellm-config", path);
-        }
-        if *no_config_servers {
-            command.flag("--no-config-servers");
-        }
-        for reference in keep {
-            command.option("--keep", reference);
-        }
+        command.options("--litellm-config", litellm_config);
+        command.flag_if("--no-config-servers", *no_config_servers);
+        command.options("--keep", keep);
     }
 }
 
@@ -279,15 +259,9 @@ impl PlaceArgs {
         if !sites.is_empty() {
             command.option("--sites", sites.join(","));
         }
-        for owner in owner {
-            command.option("--owner", owner.argument());
-        }
-        for reference in reference {
-            command.option("--reference", reference);
-        }
-        for row in row {
-            command.option("--row", row);
-        }
+        command.options("--owner", owner.iter().map(NamedOwner::argument));
+        command.options("--reference", reference);
+        command.options("--row", row);
     }
 }
 
@@ -315,37 +289,27 @@ impl RepairArgs {
             other_database,
             journal_retention,
         } = self;
-        if *other_database {
-            command.flag("--other-database");
-        }
-        if let Some(days) = journal_retention {
-            command.option("--journal-retention", days.to_string());
-        }
+        command.flag_if("--other-database", *other_database);
+        command.options(
+            "--journal-retention",
+            journal_retention.map(|days| days.to_string()),
+        );
         if !is_planned {
-            if let Some(plan) = plan {
-                command.option("--plan", plan);
-            }
+            command.options("--plan", plan);
             previous.repeat(command);
             empty.repeat(command);
-            if *delete_rows {
-                command.flag("--delete-rows");
-            }
+            command.flag_if("--delete-rows", *delete_rows);
             for (old, new) in remap {
                 command.option("--remap", format!("{old}={new}"));
             }
-            if let Some(path) = remap_file {
-                command.option("--remap-file", path);
-            }
+            command.options("--remap-file", remap_file);
         }
-        if *allow_empty_server_table {
-            command.flag("--allow-empty-server-table");
-        }
-        if let Some(rows) = max_rows {
-            command.option("--max-rows", rows.to_string());
-        }
-        if let Some(percent) = max_percent {
-            command.option("--max-percent", percent.to_string());
-        }
+        command.flag_if("--allow-empty-server-table", *allow_empty_server_table);
+        command.options("--max-rows", max_rows.map(|rows| rows.to_string()));
+        command.options(
+            "--max-percent",
+            max_percent.map(|percent| percent.to_string()),
+        );
         write.repeat(command);
     }
 }
@@ -362,12 +326,8 @@ impl EmptyArgs {
             Some(OnEmpty::Deny) => command.option("--on-empty", "deny"),
             Some(OnEmpty::Clear) => command.option("--on-empty", "clear"),
         }
-        if *accept_narrowing {
-            command.flag("--accept-narrowing");
-        }
-        if *accept_widening {
-            command.flag("--accept-widening");
-        }
+        command.flag_if("--accept-narrowing", *accept_narrowing);
+        command.flag_if("--accept-widening", *accept_widening);
     }
 }
 
@@ -392,12 +352,8 @@ impl JournalArgs {
             journal,
             no_journal,
         } = self;
-        if let Some(path) = journal {
-            command.option("--journal", path);
-        }
-        if *no_journal {
-            command.flag("--no-journal");
-        }
+        command.options("--journal", journal);
+        command.flag_if("--no-journal", *no_journal);
     }
 }
 
@@ -405,27 +361,25 @@ impl NotifyArgs {
     /// Adds whom to tell; nothing where the environment says it.
     fn repeat(&self, command: &mut CommandLine) {
         let Self {
-            notify_redis,
+            notify_redis: _,
             notify_namespace,
         } = self;
-        let Some(url) = notify_redis else {
+        let Some(url) = self.redis() else {
             return;
         };
-        let is_in_environment = std::env::var(NOTIFY_REDIS).is_ok_and(|set| set == *url);
+        let is_in_environment = std::env::var(NOTIFY_REDIS).is_ok_and(|set| set == url);
         if !is_in_environment {
-            let shown = ShownUrl::of(url).filter(|shown| !shown.lacks_password);
-            let Some(shown) = shown else {
+            // One that would be shown with less of it may be another Redis, or one without its password.
+            if ShownUrl::of(url).is_none_or(|shown| shown.text != url) {
                 command.note(format!(
-                    "The URL of --notify-redis is left out with its password: set {NOTIFY_REDIS} \
-                     to it, to have proxies told then too."
+                    "The URL of --notify-redis is left out, as it may hold a password: set \
+                     {NOTIFY_REDIS} to it, to have proxies told then too."
                 ));
                 return;
-            };
-            command.option("--notify-redis", &shown.text);
+            }
+            command.option("--notify-redis", url);
         }
-        if let Some(namespace) = notify_namespace {
-            command.option("--notify-namespace", namespace);
-        }
+        command.options("--notify-namespace", notify_namespace);
     }
 }
 

@@ -11,12 +11,6 @@ use crate::failure::{Failure, Kind};
 use crate::litellm::config::Derivation;
 use crate::report::{ConfigIds, json, table};
 
-/// Today's LiteLLM: pinned ids count, and older ways to derive one give former ids.
-const TODAY: Derivation = Derivation {
-    may_be_old: false,
-    pins: true,
-};
-
 /// Runs `ids`.
 ///
 /// # Errors
@@ -31,7 +25,7 @@ pub async fn run(args: &IdsArgs, run: &mut Run) -> Result<Outcome, Failure> {
     }
     let mut servers = Vec::new();
     for (source, path) in paths {
-        servers.extend(ConfigFile::read(source, &path)?.servers(TODAY)?);
+        servers.extend(ConfigFile::read(source, &path)?.servers(Derivation::NEWEST)?);
     }
     let ids = ConfigIds { servers };
     let format = args.answer.format;

@@ -10,9 +10,8 @@ use jiff::{Timestamp, Unit};
 
 use super::atomic_file::folder_of;
 use super::run::Run;
-use super::same_database::identity;
 use super::warn;
-use crate::cli::JournalArgs;
+use crate::cli::{JournalArgs, WriteArgs};
 use crate::db::schema::Database;
 use crate::failure::{Failure, Kind};
 use crate::repair::changeset::{Change, Contents, Damage, Decoder, Encoder, Header, Purpose};
@@ -20,7 +19,7 @@ use crate::repair::changeset::{Change, Contents, Damage, Decoder, Encoder, Heade
 impl Run {
     /// The first line of a changeset of this run.
     pub(super) fn header(&self, purpose: Purpose, database: &Database) -> Header {
-        Header::new(purpose, self.id().to_owned(), now(), identity(database))
+        Header::new(purpose, self.id().to_owned(), now(), database.identity())
     }
 }
 
@@ -40,14 +39,25 @@ pub(super) struct ChangesetFile {
 }
 
 impl ChangesetFile {
-    /// Opens the journal of a run: where the operator says, else in a folder of the user's own.
-    ///
-    /// `None` with `--no-journal`.
-    pub(super) fn journal(
-        args: &JournalArgs,
+    /// Opens the journal of a run. A dry run has none: where one is named, it makes sure that it could be.
+    pub(super) fn of_run(
+        write: &WriteArgs,
         command: &str,
         run: &Run,
     ) -> Result<Option<Self>, Failure> {
+        if !write.dry_run {
+            return Self::journal(&write.journal, command, run);
+        }
+        if write.journal.journal.is_some() {
+            Self::rehearse(&write.journal)?;
+        }
+        Ok(None)
+    }
+
+    /// Opens the journal of a run: where the operator says, else in a folder of the user's own.
+    ///
+    /// `None` with `--no-journal`.
+    fn journal(args: &JournalArgs, command: &str, run: &Run) -> Result<Option<Self>, Failure> {
         if args.no_journal {
             return Ok(None);
         }
@@ -78,7 +88,7 @@ impl ChangesetFile {
         }
         let (place, folder) = match &args.journal {
             Some(path) if path.is_dir() => (path.clone(), path.clone()),
-            Some(path) if path.exists() => {
+            Some(path) if path.symlink_metadata().is_ok() => {
                 let exists = std::io::ErrorKind::AlreadyExists.into();
                 return Err(cannot_make("journal", path, exists));
             }

@@ -67,27 +67,24 @@ impl JournalRetention {
     }
 }
 
-/// Returns whether a file is a whole journal of `database` from before a time. Whatever cannot be
-/// read as one is somebody else's, or evidence of a run that failed, and stays.
+/// Returns whether a file is a whole journal of `database` from before a time, of a run that was
+/// committed. Whatever else it is belongs to somebody else or is evidence of a run that failed, and stays.
 fn is_older(path: &Path, database: &Database, oldest_kept: i64) -> bool {
     let Ok(SavedChangeset { contents, .. }) = SavedChangeset::open(path) else {
         return false;
     };
-    let Contents { header, .. } = contents;
+    let Contents {
+        header, committed, ..
+    } = contents;
     let is_journal = match header.purpose {
         Purpose::Fix | Purpose::Undo => true,
         Purpose::Plan => false,
     };
-    let of = &header.database;
-    let same_database = (&of.host, of.port, &of.name, &of.schema)
-        == (
-            &database.host,
-            database.port,
-            &database.name,
-            &database.schema,
-        );
     let written = header.time.parse().map(Timestamp::as_second);
-    is_journal && same_database && written.is_ok_and(|written| written < oldest_kept)
+    is_journal
+        && committed
+        && header.database == database.identity()
+        && written.is_ok_and(|written| written < oldest_kept)
 }
 
 /// Returns whether `fix` or `undo` gives such a name to a journal: COMMAND-TIME-RUN.ndjson.

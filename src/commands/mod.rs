@@ -88,7 +88,7 @@ impl Beyond {
         let (references, files) = kept_sources(&args.keep);
         let mut kept: BTreeSet<String> = references.into_iter().collect();
         for file in files {
-            let text = std::fs::read_to_string(&file)
+            let text = std::fs::read_to_string(file)
                 .with_context(|| format!("cannot read --keep @{}", file.display()))?;
             let entries = text
                 .lines()
@@ -182,24 +182,12 @@ impl Beyond {
     ///
     /// # Errors
     ///
-    /// Where nothing tells of the config servers of now, or a file cannot be read.
+    /// Where a file cannot be read.
     pub(crate) fn read_previous(&mut self, args: &PreviousArgs) -> Result<(), Failure> {
         let paths = args.previous_litellm_config.iter();
         let configs: Result<Vec<ConfigFile>, Failure> = paths
             .map(|path| ConfigFile::read(PathSource::Previous, path))
             .collect();
-        let has_files = self.configs.as_ref().is_some_and(|c| !c.is_empty());
-        if !args.previous_litellm_config.is_empty() && !has_files {
-            let message = "--previous-litellm-config goes with --litellm-config";
-            return Err(Failure::new(Kind::Usage, message)
-                .hint("name the config of now with --litellm-config"));
-        }
-        if args.prune_config_ids && self.configs.is_none() {
-            let message = "--prune-config-ids goes with --litellm-config or --no-config-servers";
-            return Err(Failure::new(Kind::Usage, message).hint(
-                "name the config with --litellm-config, or say --no-config-servers if there is none",
-            ));
-        }
         self.previous = configs?;
         self.history.prune = args.prune_config_ids;
         Ok(())

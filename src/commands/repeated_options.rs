@@ -62,6 +62,9 @@ impl FixArgs {
         if repair.delete_rows && !plan.delete_rows {
             return otherwise("--delete-rows", "without it");
         }
+        if repair.previous.prune_config_ids && !plan.id_history.prune {
+            return otherwise("--prune-config-ids", "without it");
+        }
         for (old, new) in self.repair.remaps()? {
             match plan.remaps.get(&old) {
                 Some(planned) if *planned == new => {}

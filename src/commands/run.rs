@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use super::atomic_file::name_of;
+use super::config::config_paths;
 use super::metrics::MetricsFile;
 use super::output::ReportTo;
 use super::{console, indented, warn};
-use crate::cli::{Command, Format};
+use crate::cli::{Command, ConnectionArgs, Format, OutputArgs};
 use crate::exit::{self, Outcome};
 use crate::failure::{self, Failure};
 use crate::litellm::finding::Kind;
@@ -95,7 +96,7 @@ impl Run {
         }
         self.exit_zero = command.exit_zero();
         let meant = rules.and_then(|()| one_file_each(command));
-        let metrics = output.and_then(|output| output.metrics_file.as_deref());
+        let metrics = output.and_then(OutputArgs::metrics_file);
         let metrics = metrics
             .filter(|_| meant.is_ok())
             .and_then(|path| MetricsFile::at(path, command.name()));
@@ -206,7 +207,7 @@ impl Run {
 }
 
 /// Refuses two options with one file, unless both only read it: what is written last would take the place
-/// of the other, and that may be the old values.
+/// of the other, and that may be the old values, a backup or the proxy's config.
 fn one_file_each(command: &Command) -> Result<(), Failure> {
     let mut names: Vec<(&str, PathBuf)> = Vec::new();
     let same = |names: &[(&str, PathBuf)], option: &str, path: &Path| {
@@ -222,8 +223,14 @@ fn one_file_each(command: &Command) -> Result<(), Failure> {
         }
         names.push((option, name_of(path)));
     }
-    let read = command.files_read();
-    let mut both = read.into_iter();
-    both.find_map(|(option, path)| same(&names, option, path))
+    let files = command.files_read().into_iter();
+    let files = files.map(|(option, path)| (option.to_owned(), path.to_owned()));
+    let configs = command.litellm_configs().map(config_paths);
+    let configs = configs.into_iter().flatten();
+    let configs = configs.map(|(source, path)| (source.to_string(), path));
+    let script = command.connection().and_then(ConnectionArgs::script);
+    let script = script.map(|(source, path)| (source.to_owned(), path));
+    let mut read = files.chain(configs).chain(script);
+    read.find_map(|(option, path)| same(&names, &option, &path))
         .map_or(Ok(()), Err)
 }

@@ -4,16 +4,6 @@ use crate::db::schema::Database;
 use crate::failure::{Failure, Kind};
 use crate::repair::changeset::{Identity, Purpose};
 
-/// Returns what a changeset keeps of the database that it is of.
-pub(super) fn identity(database: &Database) -> Identity {
-    Identity {
-        host: database.host.clone(),
-        port: database.port,
-        name: database.name.clone(),
-        schema: database.schema.clone(),
-    }
-}
-
 /// Refuses a changeset of another database than `here`.
 ///
 /// They are told apart by their names, as what a server calls itself only some roles may read. So one
@@ -23,7 +13,7 @@ pub(super) fn refuse_another(
     made: &Identity,
     here: &Database,
 ) -> Result<(), Failure> {
-    let here = identity(here);
+    let here = here.identity();
     if made.may_be(&here) {
         return Ok(());
     }

@@ -8,12 +8,12 @@ use super::journal::{ChangesetFile, SavedChangeset};
 use super::run::Run;
 use super::same_database::refuse_another;
 use super::write_run::{Attempt, Prepared, WriteJob, WriteOptions, WriteReport};
-use super::writing::{begin_verification, end_verification, moved, write_rows};
+use super::writing::{begin_verification, end_verification, lock_tables, moved, write_rows};
 use super::{CHUNK, warn};
 use crate::cli::UndoArgs;
 use crate::db::schema::Database;
 use crate::db::session::Open;
-use crate::db::{log_exposure, read, whole, write};
+use crate::db::{log_exposure, read, whole};
 use crate::exit::Outcome;
 use crate::failure::{Failure, Kind};
 use crate::litellm::row::Row;
@@ -35,14 +35,7 @@ pub async fn run(args: &UndoArgs, run: &mut Run) -> Result<Outcome, Failure> {
         &[changeset::Purpose::Fix, changeset::Purpose::Undo],
         "undo takes the journal that fix or undo has kept; a plan is for fix --plan",
     )?;
-    let out = if args.write.dry_run {
-        if args.write.journal.journal.is_some() {
-            ChangesetFile::rehearse(&args.write.journal)?;
-        }
-        None
-    } else {
-        ChangesetFile::journal(&args.write.journal, "undo", run)?
-    };
+    let out = ChangesetFile::of_run(&args.write, "undo", run)?;
     let undo = Undo { args, saved };
     options.carry_out(&undo, &args.connection, out, run).await
 }
@@ -72,16 +65,12 @@ impl WriteJob for Undo<'_> {
         refuse_another(made.purpose, &made.database, database)
     }
 
-    fn follow_up(&self, ending: Ending, _: Option<&Path>) -> FollowUp {
-        match ending {
-            Ending::DryRun => self.args.follow_up(),
-            Ending::Moved => self.args.skipping(),
-            Ending::Scanned
-            | Ending::Proposed
-            | Ending::Applied
-            | Ending::NothingToDo
-            | Ending::Declined => FollowUp::default(),
-        }
+    fn after_dry_run(&self, _: Option<&Path>) -> FollowUp {
+        self.args.follow_up()
+    }
+
+    fn after_moved(&self) -> FollowUp {
+        self.args.skipping()
     }
 
     fn take_back(&self, journal: &Path) -> CommandLine {
@@ -126,10 +115,7 @@ impl WriteJob for Undo<'_> {
         }
         let mut undone = nothing_undone(run, database, tells);
         let (connection, schema) = open.parts();
-        write::lock_out_other_runs(connection).await?;
-        for table in schema.site_tables() {
-            write::enter(connection, schema, table).await?;
-        }
+        lock_tables(connection, schema).await?;
         let mut verification = begin_verification(connection, schema, database).await?;
         if schema.site_tables().iter().any(|t| t.each().is_some()) {
             warn_of_log(&log_exposure::limit(connection).await?);
@@ -238,9 +224,9 @@ impl WriteReport for Undone {
 fn warn_of_log(settings: &[String]) {
     if !settings.is_empty() {
         warn(format_args!(
-            "the secrets that are put back may get into the server's log, by its setting {}, and this role may \
-             not set log_parameter_max_length: use a role that may (GRANT SET ON PARAMETER \
-             log_parameter_max_length TO ..., from PostgreSQL 15 on), or turn that off meanwhile",
+            "the secrets that are put back may get into the server's log, by {}, and this role may not change \
+             that: use a role that may (from PostgreSQL 15 on one with GRANT SET ON PARAMETER \
+             log_parameter_max_length, log_error_verbosity TO ...), or have it changed meanwhile",
             settings.join(", ")
         ));
     }

@@ -49,8 +49,13 @@ pub(super) trait WriteJob {
         attempt: Attempt<'_>,
     ) -> Result<Prepared<Self::Report>, Failure>;
 
-    /// Returns what may come after this ending.
-    fn follow_up(&self, ending: Ending, plan: Option<&Path>) -> FollowUp;
+    /// Returns what may come after a dry run, which may have saved a `plan`.
+    fn after_dry_run(&self, plan: Option<&Path>) -> FollowUp;
+
+    /// Returns what may come where rows are no longer as they should be.
+    fn after_moved(&self) -> FollowUp {
+        FollowUp::default()
+    }
 
     /// Returns the command that puts back the old values in `journal`.
     fn take_back(&self, journal: &Path) -> CommandLine;
@@ -312,7 +317,7 @@ impl WriteRun<'_> {
         let mut report = prepared.report;
         if prepared.is_moved {
             self.interrupt.guard(open.rollback()).await?;
-            report.end(Ending::Moved, job.follow_up(Ending::Moved, None));
+            report.end(Ending::Moved, job.after_moved());
             return Ok(report);
         }
         let Finish::Commit { consent, shown } = finish else {
@@ -322,7 +327,7 @@ impl WriteRun<'_> {
                 report.plan_is_in(plan.path());
             }
             let plan = out.as_deref().map(ChangesetFile::path);
-            report.end(Ending::DryRun, job.follow_up(Ending::DryRun, plan));
+            report.end(Ending::DryRun, job.after_dry_run(plan));
             return Ok(report);
         };
         if let Some(shown) = shown {

@@ -13,6 +13,19 @@ use crate::litellm::sites::SiteTable;
 use crate::repair::changeset::Change;
 use crate::report::count;
 
+/// Takes the locks that come before those of rows: the one that one run at a time holds, and those of
+/// tables.
+pub(super) async fn lock_tables(
+    connection: &mut Connection,
+    schema: &Schema,
+) -> Result<(), Failure> {
+    write::lock_out_other_runs(connection).await?;
+    for table in schema.site_tables() {
+        write::enter(connection, schema, table).await?;
+    }
+    Ok(())
+}
+
 /// Writes the changes of locked rows of `table` and checks them; returns the rows as they are then.
 pub(super) async fn write_rows(
     connection: &mut Connection,
@@ -52,7 +65,8 @@ pub(super) async fn begin_verification(
     let effects = SideEffects::read(connection, schema, &database.schema).await?;
     if !effects.is_empty() {
         warn(format_args!(
-            "the database itself acts on what is written: {}; all rows are compared once that is done",
+            "the database itself acts on what is written: {}. The rows that are written are compared once that \
+             is done; what it does to others is not looked at",
             effects.names()
         ));
     }

@@ -34,13 +34,21 @@ pub enum Remedy {
 
 /// Which of the ways to derive an id are in use.
 ///
-/// The hash changed its fields up to LiteLLM 1.77.2, and ids can be pinned since 1.101.0.
+/// The hash changed its fields until LiteLLM 1.77.4, and ids can be pinned since 1.101.0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Derivation {
-    /// The proxy may be older than 1.77.2: every formula is in use.
+    /// The proxy may be older than 1.77.4: every formula is in use.
     pub may_be_old: bool,
     /// The proxy knows pinned ids, so that a server with one has no hash.
     pub pins: bool,
+}
+
+impl Derivation {
+    /// How LiteLLM 1.101.0 and later derive it.
+    pub const NEWEST: Self = Self {
+        may_be_old: false,
+        pins: true,
+    };
 }
 
 /// A server of a `config.yaml`.

@@ -18,6 +18,7 @@ use crate::litellm::config::hex;
 use crate::litellm::row::{Value, WholeRow};
 use crate::litellm::server::IdHistory;
 use crate::litellm::sites::{self, Choice as Places, Group, Site, SiteTable};
+use crate::printable::one_line;
 
 /// The version of the format.
 const FORMAT: u32 = 1;
@@ -137,11 +138,11 @@ impl fmt::Display for Identity {
             name,
             schema,
         } = self;
-        write!(f, "database \"{name}\" at {host}")?;
+        write!(f, "database \"{}\" at {}", one_line(name), one_line(host))?;
         if *port != 0 {
             write!(f, ":{port}")?;
         }
-        write!(f, ", schema \"{schema}\"")
+        write!(f, ", schema \"{}\"", one_line(schema))
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use crate::shell::quoted;
+use crate::shell::{quoted, quoted_path};
 
 /// A command to paste into a POSIX shell: one line, whatever its words hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +31,20 @@ impl CommandLine {
         self.words.push(quoted(option));
     }
 
+    /// Adds an option without a value, where it `is_set`.
+    pub fn flag_if(&mut self, option: &str, is_set: bool) {
+        if is_set {
+            self.flag(option);
+        }
+    }
+
+    /// Adds an option once for each of its values.
+    pub fn options(&mut self, option: &str, values: impl IntoIterator<Item = impl AsRef<OsStr>>) {
+        for value in values {
+            self.option(option, value);
+        }
+    }
+
     /// Adds an option and its value.
     pub fn option(&mut self, option: &str, value: impl AsRef<OsStr>) {
         let value = value.as_ref();
@@ -45,12 +59,7 @@ impl CommandLine {
 
     /// Adds the path of a file that no option names.
     pub fn path(&mut self, path: &Path) {
-        let is_like_an_option = path.as_os_str().as_bytes().starts_with(b"-");
-        self.words.push(if is_like_an_option {
-            quoted(Path::new(".").join(path))
-        } else {
-            quoted(path)
-        });
+        self.words.push(quoted_path(path));
     }
 
     /// Adds a sentence about what has to be given besides.

@@ -226,7 +226,7 @@ impl Entry<'_> {
         }
     }
 
-    /// The ids of LiteLLM 1.77.2 and later.
+    /// The ids that LiteLLM derives by 1.77.4 and later.
     ///
     /// Source: LiteLLM 1.109.1 `mcp_server/mcp_server_manager.py`, `_generate_stable_server_id`.
     fn hashes(
