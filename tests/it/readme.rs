@@ -15,13 +15,12 @@ use mcp_prune::cli::Cli;
 use serde_json::Value;
 
 use crate::program::{mcp_prune, repository, run, run_on};
-use crate::server::{TestDatabase, concurrent_server};
+use crate::server::{TestDatabase, concurrent_server, skip};
 
 const JOURNAL: &str = ".local/state/mcp-prune/fix-20260102T030405Z-1a2b3c4d.ndjson";
 
 /// Options of other programs that the documents name.
-const OTHERS: [&str; 17] = [
-    "all-features",
+const OTHERS: [&str; 16] = [
     "all-targets",
     "clean",
     "create",
@@ -138,7 +137,7 @@ fn subcommands(program: &clap::Command) -> impl Iterator<Item = &clap::Command> 
     all.filter(|command| command.get_name() != "help")
 }
 
-/// The blocks of one language.
+/// Returns the blocks of one language.
 fn blocks<'t>(text: &'t str, language: &str) -> Vec<&'t str> {
     let fence = format!("```{language}\n");
     let after = text.split(&fence).skip(1);
@@ -147,7 +146,7 @@ fn blocks<'t>(text: &'t str, language: &str) -> Vec<&'t str> {
         .collect()
 }
 
-/// The lines of the console blocks that were typed at a prompt.
+/// Returns the lines of the console blocks that are typed at a prompt.
 fn commands(text: &str) -> Vec<&str> {
     let lines = blocks(text, "console").into_iter().flat_map(str::lines);
     lines
@@ -155,7 +154,7 @@ fn commands(text: &str) -> Vec<&str> {
         .collect()
 }
 
-/// What a command exits with on the demo, which has something stale and something that is held.
+/// Returns what a command exits with on the demo, which has something stale and something held.
 fn status(command: &str) -> i32 {
     let has = |words: &str| format!("{command} ").contains(&format!(" {words} "));
     if has("--exit-zero") || has("--plan") {
@@ -168,14 +167,14 @@ fn status(command: &str) -> i32 {
     } else if command.starts_with("mcp-prune fix")
         || (has("undo") && !has("--dry-run") && !has("--yes"))
     {
-        // They ask, and here is no terminal; `cli` gives them one.
+        // They ask, and there is no terminal here. The tests of `cli` give them one.
         64
     } else {
         0
     }
 }
 
-/// The home of somebody who follows the README, with the files that it mentions.
+/// Makes the home of somebody who follows the README, with the files that it mentions.
 fn home() -> tempfile::TempDir {
     let home = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| fs::write(home.path().join(name), text).unwrap();
@@ -205,7 +204,8 @@ fn demo() -> TestDatabase {
     database
 }
 
-/// Runs a command line as a shell does, on a database of its own that is as the README has it by then.
+/// Runs a command line as a shell does, on a database of its own, which is as the README has it by
+/// then.
 fn follow(home: &Path, command: &str) {
     let database = demo();
     let file = |name: &str| home.join(name).to_str().unwrap().to_owned();
@@ -247,7 +247,7 @@ fn follow(home: &Path, command: &str) {
         .current_dir(home));
     assert_eq!(ran.status, status(command), "$ {command}\n{ran}");
     for file in [JOURNAL, "plan.ndjson"] {
-        // There or not, it is made anew for the next command.
+        // The next command makes it anew. It may be missing.
         let _ = fs::remove_file(home.join(file));
     }
 }
@@ -260,7 +260,7 @@ fn every_command_of_a_console_block_runs() {
     assert!(commands.len() > 40, "{commands:?}");
     for command in commands {
         if let Some(installed) = command.strip_prefix("cargo install --path .") {
-            // The build that the tests run is the same; here only the features.
+            // The tests run the same build. Only the features are checked here.
             let features = installed.strip_prefix(" --features ").unwrap_or_default();
             let manifest = fs::read_to_string(repository("Cargo.toml")).unwrap();
             for feature in features.split(',').filter(|feature| !feature.is_empty()) {
@@ -273,6 +273,7 @@ fn every_command_of_a_console_block_runs() {
             "{command}"
         );
         if command.contains("embedded:") && cfg!(not(feature = "embedded")) {
+            skip(command, "needs the Cargo feature embedded");
             continue;
         }
         follow(home.path(), command);
@@ -445,7 +446,7 @@ fn sources(folder: &Path, text: &mut String) {
 
 #[test]
 fn every_variable_that_the_program_reads_is_documented_and_every_documented_one_is_read() {
-    // What names no variable: the first letters of an archive of pg_dump.
+    // No variable: the first letters of an archive of pg_dump.
     let others = ["PGDMP"];
     let prefixes = ["MCP_PRUNE_", "DATABASE_", "PG", "XDG_", "LC_"];
     let single = ["HOME", "LANG", "NO_COLOR", "TERM", "TMPDIR"];
