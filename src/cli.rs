@@ -42,12 +42,13 @@ pub struct Cli {
 const EXAMPLES: &str = "\
 Examples:
   mcp-prune scan --db-url postgresql://readonly@db/litellm
-  mcp-prune fix --dry-run          (database from DATABASE_URL, DATABASE_HOST, ... or PGHOST, ...)
+  mcp-prune fix --dry-run  (database from DATABASE_URL or other variables)
   mcp-prune fix --yes --format json
 
 Exit codes:
-  0 clean or repaired, 1 error, 2 stale or unverified found, 3 repaired but some held, 4 refused,
-  5 changed meanwhile, 6 busy, 7 no access, 64 usage, 128+N ended by signal N";
+  0 clean or repaired, 1 error, 2 stale or unverified found,
+  3 repaired but some held, 4 refused, 5 changed meanwhile, 6 busy,
+  7 no access, 64 usage, 128+N ended by signal N";
 
 /// The subcommands.
 #[derive(Debug, Subcommand)]
@@ -248,9 +249,11 @@ impl Command {
 const SCAN_HELP: &str = "\
 Verdicts:
   stale       no server has this id, alias or name
-  unverified  no row has it, but a server of a config.yaml may; never changed
-  inactive    the server exists, but no proxy serves it (pending, rejected, draft); never changed
-  malformed   LiteLLM cannot read the value; never changed
+  unverified  no row has it, but a server of a config.yaml may
+  inactive    its server exists, but is pending, rejected or a draft
+  malformed   LiteLLM cannot read the value
+
+Only stale references are ever changed.
 
 Examples:
   mcp-prune scan --db-url 'postgresql://readonly@db/litellm?schema=public'
@@ -289,15 +292,15 @@ pub struct ScanArgs {
 }
 
 const FIX_HELP: &str = "\
-Never changed: live, inactive and unverified references, the words that LiteLLM reserves, and
-malformed values. Held unless --on-empty says otherwise: the last entry of a list whose owner would
-then inherit servers, or which would no longer limit anybody.
+Only stale references are ever changed. Some of them are held: unless --on-empty says otherwise, \
+the last entry of a list whose owner would then inherit servers, or which would no longer limit \
+anybody.
 
 Examples:
   mcp-prune fix --dry-run          (the same statements, then ROLLBACK)
   mcp-prune fix                    (on a terminal: shows the plan and asks)
   mcp-prune fix --yes --exit-zero  (cron: held references are no failure)
-  mcp-prune fix --dry-run --sites credentials --delete-rows  (secrets left of deleted servers)";
+  mcp-prune fix --dry-run --sites credentials --delete-rows";
 
 /// Options of `fix`.
 #[derive(Debug, Args)]
@@ -324,12 +327,12 @@ pub struct FixArgs {
 }
 
 const UNDO_HELP: &str = "\
-A row is put back if it still holds what the repair wrote. If it is as before the repair already,
-it counts as back. If it holds anything else, nothing at all is written (exit code 5);
+A row is put back if it still holds what the repair wrote. If it is as before the repair already, \
+it counts as back. If it holds anything else, nothing at all is written (exit code 5); \
 --skip-changed leaves such rows as they are, and puts back the others.
 
 Examples:
-  mcp-prune undo --dry-run ~/.local/state/mcp-prune/fix-20260102T030405Z-1a2b3c4d.ndjson
+  mcp-prune undo --dry-run fix-20260102T030405Z-1a2b3c4d.ndjson
   mcp-prune undo --yes fix-20260102T030405Z-1a2b3c4d.ndjson
 
 An undo writes a journal too: to repair again, undo that journal.";
@@ -359,9 +362,11 @@ pub struct UndoArgs {
 }
 
 const IDS_HELP: &str = "\
-Ids are derived as LiteLLM 1.101 and later do it. If the file leaves out `transport`, the id depends
-on the proxy's Python (before 3.11, or not): both ids are printed, that of a newer Python first.
-To keep an id whatever is edited, pin it: write the line that is printed for it into the server's
+Ids are derived as LiteLLM 1.101 and later do it. If the file leaves out `transport`, the id \
+depends on the proxy's Python (before 3.11, or not): both ids are printed, that of a newer Python \
+first.
+
+To keep an id whatever is edited, pin it: write the line that is printed for it into the server's \
 entry (LiteLLM 1.101 or later).";
 
 /// Options of `ids`.
@@ -428,8 +433,8 @@ Status:
 
 Exit codes: 0 nothing fails, 7 no connection or a missing privilege, 64 usage, 1 anything else.
 
-It checks the sites that scan and fix look at by default, so not --sites credentials: for what that
-needs, run mcp-prune grants --sites credentials.
+It checks the sites that scan and fix look at by default, so not credentials. To see what those \
+need, run: mcp-prune grants --for fix --sites credentials
 
 Examples:
   mcp-prune doctor
@@ -878,6 +883,28 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_is_read_at_80_columns() {
+        let definition = Cli::command();
+        for command in std::iter::once(&definition).chain(definition.get_subcommands()) {
+            let Some(help) = command.get_after_help() else {
+                continue;
+            };
+            let help = help.to_string();
+            let name = command.get_name();
+            let mut before = "";
+            for line in help.lines() {
+                // A terminal breaks a paragraph, which is one line here, and no list or example.
+                if line.starts_with("  ") {
+                    assert!(line.chars().count() <= 80, "{name}: {line}");
+                } else if !line.is_empty() {
+                    assert_eq!(before, "", "{name}: a paragraph is broken at {line}");
+                }
+                before = line;
+            }
+        }
     }
 
     #[test]
