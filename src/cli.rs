@@ -248,10 +248,12 @@ impl Command {
 
 const SCAN_HELP: &str = "\
 Verdicts:
-  stale       no server has this id, alias or name
-  unverified  no row has it, but a server of a config.yaml may
-  inactive    its server exists, but is pending, rejected or a draft
-  malformed   LiteLLM cannot read the value
+  stale             no server has this id, alias or name
+  unverified        no row has it, but a server of a config.yaml may
+  inactive          its server exists, but is pending, rejected or a draft
+  malformed         LiteLLM cannot read the value
+  dangling-toolset  the row is granted a toolset that is gone
+  note              with --notes: not stale, but worth knowing
 
 Only stale references are ever changed.
 
@@ -286,7 +288,7 @@ pub struct ScanArgs {
     /// How to answer.
     #[command(flatten)]
     pub output: OutputArgs,
-    /// Exit with 0 where it would be 2 (found) or 3 (held)
+    /// Exit with 0 instead of 2 (found) or 3 (held)
     #[arg(long, help_heading = OUTPUT)]
     pub exit_zero: bool,
 }
@@ -321,7 +323,7 @@ pub struct FixArgs {
     /// How to answer.
     #[command(flatten)]
     pub output: OutputArgs,
-    /// Exit with 0 where it would be 2 (found) or 3 (held)
+    /// Exit with 0 instead of 2 (found) or 3 (held)
     #[arg(long, help_heading = OUTPUT)]
     pub exit_zero: bool,
 }
@@ -417,8 +419,8 @@ pub struct GrantsArgs {
     /// The sites that the role will work on, separated by commas
     ///
     /// Two sites are left out unless you name them, because their columns hold secrets: `defaults`
-    /// takes SELECT on such a column, and `credentials` takes SELECT, INSERT and DELETE on whole
-    /// rows of it.
+    /// needs SELECT on such a column, and `credentials`, to repair, needs SELECT, INSERT and DELETE
+    /// on whole rows.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "LIST",
           default_values_t = [Sites::Permissions, Sites::AccessGroups, Sites::Toolsets])]
     pub sites: Vec<Sites>,
@@ -567,7 +569,7 @@ pub enum Sites {
     Toolsets,
     /// LiteLLM's saved settings: what every new key is given, and the public servers
     Defaults,
-    /// Secrets that users stored for a server, of servers that are deleted
+    /// Secrets that users stored for servers that are deleted
     Credentials,
 }
 
@@ -738,8 +740,9 @@ pub struct OutputArgs {
     pub format: Format,
     /// With --format csv: write every cell as it is, for programs
     ///
-    /// Without this option a spreadsheet runs no cell as a formula: a cell that begins with =, +, -
-    /// or @ gets an apostrophe before it, and control characters are escaped.
+    /// Without this option, cells are safe for a spreadsheet: one that begins with =, +, - or @
+    /// gets an apostrophe before it, so that it is not run as a formula, and control characters are
+    /// escaped.
     #[arg(long, help_heading = OUTPUT)]
     pub csv_raw: bool,
     /// Where it goes.
@@ -781,8 +784,8 @@ impl OutputArgs {
 pub struct FileArgs {
     /// Write the report to this file; - is stdout
     ///
-    /// The file is replaced once the report is complete. A run that fails before then leaves the
-    /// old file, but for --format ndjson: there the new file's last line is the error.
+    /// The file is replaced once the report is complete. If the run fails before that, the old file
+    /// stays. With --format ndjson it is replaced in any case, and its last line is the error.
     #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
     pub output: Option<PathBuf>,
     /// When to colour tables; auto does on a terminal, unless NO_COLOR is set or TERM is dumb

@@ -36,7 +36,7 @@ use crate::repair::plan::RowPlan;
 use crate::repair::policy::Policy;
 use crate::repair::selection::Selection;
 use crate::report::command_line::CommandLine;
-use crate::report::found::{Entries, Found};
+use crate::report::found::Found;
 use crate::report::{Ending, FollowUp, Report, Said};
 
 /// Runs `fix`.
@@ -237,9 +237,7 @@ impl WriteJob for Fix<'_> {
                 check_nothing_left(&stored, &now, &catalog)?;
                 removed.add(&now);
                 asked.see(&now);
-                report
-                    .add(now, Entries::Decisions)
-                    .map_err(cannot_put_aside)?;
+                report.add_decisions(now).map_err(cannot_put_aside)?;
                 progress.rows(chunk.len());
             }
         }

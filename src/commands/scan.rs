@@ -18,7 +18,6 @@ use crate::db::{detect, holders, read};
 use crate::exit::Outcome;
 use crate::failure::Failure;
 use crate::repair::policy::Policy;
-use crate::report::found::Entries;
 use crate::report::{Ending, Report, Said};
 
 /// Runs `scan`.
@@ -87,9 +86,7 @@ async fn look(
             rows.retain(|row| selection.takes(row));
             let plans = planner.plan(connection, table, &rows).await?;
             asked.see(&plans);
-            report
-                .add(plans, Entries::Findings)
-                .map_err(cannot_put_aside)?;
+            report.add_findings(plans).map_err(cannot_put_aside)?;
             progress.rows(chunk.len());
         }
     }

@@ -15,7 +15,7 @@ use crate::repair::plan::RowPlan;
 
 /// What the lines of a report list of each row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Entries {
+pub(super) enum Entries {
     /// Its findings, as `scan` does.
     Findings,
     /// Its changes and held references, as `fix` does.
@@ -61,12 +61,25 @@ impl Found {
         }
     }
 
-    /// Adds the plans of rows, in their order.
+    /// Adds rows with findings, in their order, for a report of `scan`.
     ///
     /// # Errors
     ///
     /// An I/O error if the lines cannot be put aside.
-    pub fn add(&mut self, mut plans: Vec<RowPlan>, entries: Entries) -> io::Result<()> {
+    pub fn add_findings(&mut self, plans: Vec<RowPlan>) -> io::Result<()> {
+        self.add(plans, Entries::Findings)
+    }
+
+    /// Adds rows with what was decided about them, in their order, for a report of `fix`.
+    ///
+    /// # Errors
+    ///
+    /// An I/O error if the lines cannot be put aside.
+    pub fn add_decisions(&mut self, plans: Vec<RowPlan>) -> io::Result<()> {
+        self.add(plans, Entries::Decisions)
+    }
+
+    fn add(&mut self, mut plans: Vec<RowPlan>, entries: Entries) -> io::Result<()> {
         for plan in &plans {
             self.summary.count(plan);
             self.count_alike(plan);

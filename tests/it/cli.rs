@@ -92,7 +92,7 @@ fn wrong_words_are_a_usage_error() {
 #[test]
 fn access_changes_only_for_who_says_so() {
     for (args, told) in [
-        (&["--on-empty", "clear"][..], "say --accept-widening"),
+        (&["--on-empty", "clear"][..], "add --accept-widening"),
         (&["--on-empty", "clear", "--accept-narrowing"], "deny"),
         (&["--on-empty", "deny", "--accept-widening"], "clear"),
         (&["--accept-widening"], "--on-empty clear"),
