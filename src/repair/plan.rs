@@ -200,8 +200,8 @@ impl Reason {
                  --litellm-config; or add --prune-config-ids to treat the id as stale."
             }
             Self::MaybeRenewed => {
-                "The id is an old one of a config server, and the file does not tell the new one. \
-                 Write the server's transport into the file, or pin its server_id."
+                "The id is an old one of a config server, and the config files do not tell the new \
+                 one. Pin its server_id there, or name the server with --remap OLD=NEW."
             }
         }
     }

@@ -117,7 +117,7 @@ pub fn write_undone(undone: &Undone, look: Look, out: &mut impl Write) -> io::Re
             for column in &change.columns {
                 table.row([
                     printable(&change.key).into(),
-                    site(change.table, column.site.name).into(),
+                    place(change.table, column.site.name).into(),
                     shown(&column.before, look).into(),
                     shown(&column.after, look).into(),
                 ]);
@@ -233,7 +233,7 @@ fn conflicts(conflicts: &[Conflict], look: Look) -> Grid<4> {
         );
         table.row([
             printable(&conflict.row).into(),
-            conflict_site(conflict).into(),
+            conflict_place(conflict).into(),
             shown(&conflict.expected, look).into(),
             found.into(),
         ]);
@@ -349,7 +349,7 @@ fn findings(report: &Report, look: Look) -> Grid<7> {
             let held = fix.starts_with("hold: ");
             table.row([
                 Cell::from(owners.as_str()).ditto(again),
-                site(plan.audit.table, finding.column).into(),
+                place(plan.audit.table, finding.column).into(),
                 subject(finding).into(),
                 Cell::toned(finding.kind.name(), tone(finding.kind)),
                 if finding.last_grant { "yes" } else { "" }.into(),
@@ -443,7 +443,7 @@ fn changes(report: &Report, look: Look) -> Grid<4> {
             }
             table.row([
                 printable(&plan.audit.row).into(),
-                site(plan.audit.table, edit.site().name).into(),
+                place(plan.audit.table, edit.site().name).into(),
                 shown(edit.before(), look).into(),
                 shown(&edit.after(), look).into(),
             ]);
@@ -732,7 +732,7 @@ fn owners(audit: &Audit, look: Look) -> String {
 }
 
 /// Returns the column of a permission row; elsewhere with the group that it belongs to.
-fn site(table: &SiteTable, name: &str) -> String {
+fn place(table: &SiteTable, name: &str) -> String {
     match table.group {
         Group::Permissions => name.to_owned(),
         Group::AccessGroups | Group::Toolsets | Group::Defaults => {
@@ -743,10 +743,10 @@ fn site(table: &SiteTable, name: &str) -> String {
     }
 }
 
-fn conflict_site(conflict: &Conflict) -> String {
+fn conflict_place(conflict: &Conflict) -> String {
     sites::table(conflict.table).map_or_else(
         || conflict.column.to_owned(),
-        |table| site(table, conflict.column),
+        |table| place(table, conflict.column),
     )
 }
 
