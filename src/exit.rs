@@ -29,7 +29,7 @@ impl Outcome {
         }
     }
 
-    /// Counts findings and held references as success, as `--exit-zero` asks.
+    /// Treats findings and held references as success, as `--exit-zero` asks.
     #[must_use]
     pub fn with_exit_zero(self) -> Self {
         match self {
