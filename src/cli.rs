@@ -22,15 +22,15 @@ pub const DATABASE_URL: &str = "DATABASE_URL";
 
 const CONNECTION: &str = "Connection";
 const SERVERS: &str = "Servers";
-const PLACES: &str = "Places";
+const FILTERS: &str = "Filters";
 const OUTPUT: &str = "Output";
 const REPAIR: &str = "Repair";
 
 /// Finds and repairs stale MCP-server references in a LiteLLM proxy's PostgreSQL database.
 ///
-/// When an MCP server is deleted, LiteLLM leaves its id in every grant. `scan` tells which grants
-/// name servers that are gone; `fix` takes those names away in one transaction, and leaves alone
-/// whatever would widen somebody's access.
+/// When an MCP server is deleted, LiteLLM leaves its id in every grant. `scan` reports the grants
+/// that name deleted servers. `fix` removes these references in one transaction, and holds those
+/// whose removal would widen somebody's access.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true, max_term_width = 100, after_help = EXAMPLES)]
 pub struct Cli {
@@ -42,12 +42,13 @@ pub struct Cli {
 const EXAMPLES: &str = "\
 Examples:
   mcp-prune scan --db-url postgresql://readonly@db/litellm
-  mcp-prune fix --dry-run          (database from DATABASE_URL, DATABASE_HOST, ... or PGHOST, ...)
+  mcp-prune fix --dry-run  (database from DATABASE_URL or other variables)
   mcp-prune fix --yes --format json
 
 Exit codes:
-  0 clean or repaired, 1 error, 2 references found, 3 repaired but some held, 4 refused,
-  5 changed meanwhile, 6 busy, 7 no access, 64 usage, 128+N signal N";
+  0 clean or repaired, 1 error, 2 stale or unverified found,
+  3 repaired but some held, 4 refused, 5 changed meanwhile, 6 busy,
+  7 no access, 64 usage, 128+N ended by signal N";
 
 /// The subcommands.
 #[derive(Debug, Subcommand)]
@@ -57,20 +58,20 @@ pub enum Command {
     Scan(ScanArgs),
     /// Remove stale references in one transaction
     Fix(FixArgs),
-    /// Put back what a repair took away
+    /// Take back a repair: put back what its journal holds
     Undo(UndoArgs),
     /// Print the ids that LiteLLM gives to the servers of a config.yaml
     Ids(IdsArgs),
-    /// Print the GRANTs that a role needs, and no more
+    /// Print the GRANT statements that a role needs
     Grants(GrantsArgs),
-    /// Tell whether this database, role and machine are fit for scan and fix; never writes
+    /// Check that this database, role and machine are ready for scan and fix; never writes
     Doctor(DoctorArgs),
     /// Print a completion script for a shell
     Completions {
         /// The shell
         shell: clap_complete::Shell,
     },
-    /// Print the manual page, of the program or of one of its commands
+    /// Print the manual page of the program, or of one command
     Man {
         /// The command
         command: Option<String>,
@@ -78,7 +79,7 @@ pub enum Command {
 }
 
 impl Command {
-    /// How to answer, of the commands that make a report.
+    /// Returns the output options of a command that makes a report.
     #[must_use]
     pub fn output(&self) -> Option<&OutputArgs> {
         match self {
@@ -93,7 +94,7 @@ impl Command {
         }
     }
 
-    /// Whether findings and held references are to count as success.
+    /// Tells whether findings and held references count as success.
     #[must_use]
     pub fn exit_zero(&self) -> bool {
         match self {
@@ -108,7 +109,7 @@ impl Command {
         }
     }
 
-    /// The command's name.
+    /// Returns the command's name.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -123,7 +124,8 @@ impl Command {
         }
     }
 
-    /// The files that are written, and the changeset that is read, each by the name of its option.
+    /// Lists the files that the command writes, and the changeset that it reads, each with the name
+    /// of its option.
     #[must_use]
     pub fn files(&self) -> Vec<(&'static str, &Path)> {
         let [journal, plan_out, changeset] = match self {
@@ -158,7 +160,7 @@ impl Command {
             .collect()
     }
 
-    /// Where the database is, of the commands that connect to one.
+    /// Returns the connection options of a command that connects to a database.
     #[must_use]
     pub fn connection(&self) -> Option<&ConnectionArgs> {
         match self {
@@ -184,7 +186,7 @@ impl Command {
         }
     }
 
-    /// The configs that the options name, of the commands that read some.
+    /// Returns the config.yaml files that options name, for a command that reads any.
     #[must_use]
     pub fn litellm_configs(&self) -> Option<&[PathBuf]> {
         if let Self::Ids(args) = self {
@@ -194,8 +196,9 @@ impl Command {
         servers.map(|servers| servers.litellm_config.as_slice())
     }
 
-    /// The files that options name to be read and nothing else, each by the name of its option; configs
-    /// may come from the environment as well and are told by [`Self::litellm_configs`].
+    /// Lists the files that options name and that are only read, each with the name of its option.
+    ///
+    /// Not those of [`Self::litellm_configs`], which may come from the environment as well.
     #[must_use]
     pub fn files_read(&self) -> Vec<(&'static str, &Path)> {
         let (previous, remaps) = match self {
@@ -227,7 +230,7 @@ impl Command {
         files
     }
 
-    /// The file that the answer goes to, where it is not to go to stdout.
+    /// Returns the file of `--output`; `None` where the answer goes to stdout.
     #[must_use]
     pub fn file(&self) -> Option<&Path> {
         let file = match self {
@@ -245,17 +248,21 @@ impl Command {
 
 const SCAN_HELP: &str = "\
 Verdicts:
-  stale       no server has this id, alias or name
-  unverified  no row has it, but a server of a config.yaml may; never changed
-  inactive    the server exists and is not served (pending, rejected, draft); never changed
-  malformed   LiteLLM cannot read the value; never changed
+  stale             no server has this id, alias or name
+  unverified        no row has it, but a server of a config.yaml may
+  inactive          its server exists, but is pending, rejected or a draft
+  malformed         LiteLLM cannot read the value
+  dangling-toolset  the row is granted a toolset that is gone
+  note              with --notes: not stale, but worth knowing
+
+Only stale references are ever changed.
 
 Examples:
   mcp-prune scan --db-url 'postgresql://readonly@db/litellm?schema=public'
   mcp-prune scan --no-config-servers --format json | jq .summary
   mcp-prune scan --db-url embedded:backup.sql
 
-Runs in one read-only transaction; needs SELECT alone and works on a replica.";
+It runs in one read-only transaction, needs only SELECT, and works on a replica.";
 
 /// Options of `scan`.
 #[derive(Debug, Args)]
@@ -273,28 +280,29 @@ pub struct ScanArgs {
     /// Where to look.
     #[command(flatten)]
     pub places: PlaceArgs,
-    /// Also report what is not stale and yet worth knowing: shared names, names that an older
-    /// LiteLLM does not resolve, duplicates, servers granted by their tools alone
-    #[arg(long, help_heading = PLACES)]
+    /// Also report what is not stale, but worth knowing: names that several servers share, names
+    /// that this release of LiteLLM does not resolve, duplicates, servers granted by their tools
+    /// alone
+    #[arg(long, help_heading = OUTPUT)]
     pub notes: bool,
     /// How to answer.
     #[command(flatten)]
     pub output: OutputArgs,
-    /// Exit with 0 where it would be 2 (found) or 3 (held)
+    /// Exit with 0 instead of 2 (found) or 3 (held)
     #[arg(long, help_heading = OUTPUT)]
     pub exit_zero: bool,
 }
 
 const FIX_HELP: &str = "\
-What is never changed: live and inactive references, the words LiteLLM reserves, unverified
-references, malformed values, and (held, unless --on-empty says otherwise) a last entry whose removal
-would let its owner inherit servers or lift a ceiling.
+Only stale references are ever changed. Some of them are held: unless --on-empty says otherwise, \
+the last entry of a list whose owner would then inherit servers, or which would no longer limit \
+anybody.
 
 Examples:
   mcp-prune fix --dry-run          (the same statements, then ROLLBACK)
-  mcp-prune fix                    (shows the plan and asks, on a terminal)
+  mcp-prune fix                    (on a terminal: shows the plan and asks)
   mcp-prune fix --yes --exit-zero  (cron: held references are no failure)
-  mcp-prune fix --dry-run --sites credentials --delete-rows  (what users left with deleted servers)";
+  mcp-prune fix --dry-run --sites credentials --delete-rows";
 
 /// Options of `fix`.
 #[derive(Debug, Args)]
@@ -315,27 +323,27 @@ pub struct FixArgs {
     /// How to answer.
     #[command(flatten)]
     pub output: OutputArgs,
-    /// Exit with 0 where it would be 2 (found) or 3 (held)
+    /// Exit with 0 instead of 2 (found) or 3 (held)
     #[arg(long, help_heading = OUTPUT)]
     pub exit_zero: bool,
 }
 
 const UNDO_HELP: &str = "\
-A row is only written where it still holds what the repair wrote. Where it is as before the repair,
-it is counted as back; where it holds something else, nothing at all is written (exit code 5), unless
---skip-changed leaves such rows as they are.
+A row is put back if it still holds what the repair wrote. If it is as before the repair already, \
+it counts as back. If it holds anything else, nothing at all is written (exit code 5); \
+--skip-changed leaves such rows as they are, and puts back the others.
 
 Examples:
-  mcp-prune undo --dry-run ~/.local/state/mcp-prune/fix-20260102T030405Z-1a2b3c4d.ndjson
+  mcp-prune undo --dry-run fix-20260102T030405Z-1a2b3c4d.ndjson
   mcp-prune undo --yes fix-20260102T030405Z-1a2b3c4d.ndjson
 
-An undo keeps a journal too: undo that to repair again.";
+An undo writes a journal too: to repair again, undo that journal.";
 
 /// Options of `undo`.
 #[derive(Debug, Args)]
 #[command(after_help = UNDO_HELP)]
 pub struct UndoArgs {
-    /// The journal that `fix`, or an `undo`, has kept
+    /// The journal of the fix or undo to take back
     #[arg(value_name = "JOURNAL")]
     pub from: PathBuf,
     /// Where the database is.
@@ -344,10 +352,10 @@ pub struct UndoArgs {
     /// Whether to write, and what to keep of it.
     #[command(flatten)]
     pub write: WriteArgs,
-    /// Leave rows that were changed since as they are, and put back the others
+    /// Leave rows that were changed since then as they are, and put back the others
     #[arg(long, help_heading = REPAIR)]
     pub skip_changed: bool,
-    /// Put back what the journal says although it is of another database, or of this one by another name
+    /// Accept a journal of another database, such as a copy, or of this one under another name
     #[arg(long, help_heading = REPAIR)]
     pub other_database: bool,
     /// How to answer.
@@ -356,20 +364,21 @@ pub struct UndoArgs {
 }
 
 const IDS_HELP: &str = "\
-Every id is derived as LiteLLM 1.101 or later does. Where the file leaves out `transport`, the id
-hangs on the proxy's Python (before 3.11 or not), and both are printed, that of a newer Python first.
-To keep an id for good, whatever is edited, pin it: write the line that is printed for it into the
-server's entry, in LiteLLM 1.101 or later.";
+Ids are derived as LiteLLM 1.101 and later do it. If the file leaves out `transport`, the id \
+depends on the proxy's Python (before 3.11, or not): both ids are printed, that of a newer Python \
+first.
+
+To keep an id whatever is edited, pin it: write the line that is printed for it into the server's \
+entry (LiteLLM 1.101 or later).";
 
 /// Options of `ids`.
 #[derive(Debug, Args)]
 #[command(after_help = IDS_HELP)]
 pub struct IdsArgs {
-    /// LiteLLM's config.yaml; repeatable. Without it MCP_PRUNE_LITELLM_CONFIG may name files, separated
-    /// by colons
+    /// LiteLLM's config.yaml; repeatable [env: MCP_PRUNE_LITELLM_CONFIG, files separated by colons]
     #[arg(long, value_name = "FILE")]
     pub litellm_config: Vec<PathBuf>,
-    /// How to print them.
+    /// How to print the ids.
     #[command(flatten)]
     pub answer: AnswerArgs,
 }
@@ -401,30 +410,33 @@ pub struct GrantsArgs {
     /// Where the database is.
     #[command(flatten)]
     pub connection: ConnectionArgs,
-    /// The role that is to run mcp-prune
+    /// The role that will run mcp-prune
     #[arg(long, value_name = "NAME", default_value = "mcp_prune")]
     pub role: String,
-    /// The command that it is to run
+    /// The command that the role will run
     #[arg(long = "for", value_enum, value_name = "COMMAND", default_value_t)]
     pub purpose: GrantsFor,
-    /// The places that it is to look at, separated by commas
+    /// The sites that the role will work on, separated by commas
     ///
-    /// `defaults` is left out unless named, as it takes SELECT on a column that also holds secrets; and so is
-    /// `credentials`, as to delete, and to put back, takes SELECT, INSERT and DELETE on whole rows of secrets.
-    #[arg(long, value_enum, value_delimiter = ',', value_name = "LIST", default_values_t = [Sites::Permissions, Sites::AccessGroups, Sites::Toolsets])]
+    /// Two sites are left out unless you name them, because their columns hold secrets: `defaults`
+    /// needs SELECT on such a column, and `credentials`, to repair, needs SELECT, INSERT and DELETE
+    /// on whole rows.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "LIST",
+          default_values_t = [Sites::Permissions, Sites::AccessGroups, Sites::Toolsets])]
     pub sites: Vec<Sites>,
 }
 
 const DOCTOR_HELP: &str = "\
 Status:
   ok       as it should be
-  warn     something to know; with --for scan also what only fix would fail over
+  warn     something to know; with --for scan, also what would stop only fix
   fail     the command would not work
-  skipped  not looked at, because of a failure before it
+  skipped  not checked, because of a failure before it
 
-Exit codes: 0 nothing fails, 7 no server reached or a privilege missing, 64 usage, 1 anything else.
+Exit codes: 0 nothing fails, 7 no connection or a missing privilege, 64 usage, 1 anything else.
 
-It looks at the places that scan and fix look at by default; what credentials need besides, grants tells.
+It checks the sites that scan and fix look at by default, so not credentials. To see what those \
+need, run: mcp-prune grants --for fix --sites credentials
 
 Examples:
   mcp-prune doctor
@@ -443,7 +455,7 @@ pub struct DoctorArgs {
     /// Where the old values would go.
     #[command(flatten)]
     pub journal: JournalArgs,
-    /// The command that has to work
+    /// The command to check for
     #[arg(long = "for", value_enum, value_name = "COMMAND", default_value_t)]
     pub purpose: GrantsFor,
     /// How to print the answer.
@@ -451,28 +463,28 @@ pub struct DoctorArgs {
     pub answer: AnswerArgs,
 }
 
-/// The command that a role is to run.
+/// The command that a role will run.
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
 pub enum GrantsFor {
-    /// Only to look
+    /// Only scan, which writes nothing
     #[default]
     Scan,
-    /// To repair, and to undo that
+    /// Also fix and undo
     Fix,
 }
 
 /// Where the database is.
 #[derive(Debug, Args)]
 pub struct ConnectionArgs {
-    /// The database, as LiteLLM's own DATABASE_URL, or embedded:FILE.sql [env: DATABASE_URL]
+    /// The database, as in LiteLLM's DATABASE_URL; or embedded:FILE.sql [env: DATABASE_URL]
     ///
-    /// Without it the variables of which LiteLLM makes its URL are used (`DATABASE_HOST`,
-    /// `DATABASE_USERNAME`, `DATABASE_PASSWORD`, `DATABASE_NAME`, `DATABASE_SCHEMA`), else libpq's PGHOST,
-    /// PGPORT, PGUSER, PGPASSWORD, PGDATABASE, PGSSLMODE and the password file. Without a user it
-    /// connects as the operating system's. Prisma's parameters (schema, connection_limit, pgbouncer, ...) are
-    /// understood or ignored. `embedded:FILE.sql` starts a throwaway PostgreSQL inside this
-    /// process and loads that file or plain pg_dump into it.
-    // Not read by clap, to which a variable that is set would conflict with --db-url-file.
+    /// Without a URL, LiteLLM's own variables name the database (DATABASE_HOST, DATABASE_USERNAME,
+    /// DATABASE_PASSWORD, DATABASE_NAME, DATABASE_SCHEMA), else those of libpq (PGHOST, PGPORT,
+    /// PGUSER, PGPASSWORD, PGDATABASE, PGSSLMODE) and its password file. Without a user name, yours
+    /// on this machine is taken. Prisma's parameters (schema, connection_limit, pgbouncer, ...) are
+    /// understood or ignored. embedded:FILE.sql starts a throwaway PostgreSQL inside this process
+    /// and loads FILE.sql, a script or a plain pg_dump, into it.
+    // Not read by clap: there a variable that is set would conflict with --db-url-file.
     #[arg(long, value_name = "URL", help_heading = CONNECTION)]
     pub db_url: Option<String>,
     /// Read the database's URL from this file, such as a mounted secret; wins over DATABASE_URL
@@ -481,28 +493,29 @@ pub struct ConnectionArgs {
     /// The schema with LiteLLM's tables [default: ?schema= of the URL, else public]
     #[arg(long, value_name = "NAME", help_heading = CONNECTION)]
     pub schema: Option<String>,
-    /// How long one statement may take, in seconds; 0 is for ever
-    #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = seconds, help_heading = CONNECTION)]
+    /// How long one statement may take, in seconds; 0 for no limit
+    #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = seconds,
+          help_heading = CONNECTION)]
     pub statement_timeout: Duration,
 }
 
 /// Which servers exist besides those of the table.
 #[derive(Debug, Args)]
 pub struct ServerArgs {
-    /// Read LiteLLM's config.yaml for its MCP servers; repeatable, one per region or environment
+    /// Read the MCP servers of LiteLLM's config.yaml; repeatable, one per region or environment
     ///
-    /// Their ids are derived as LiteLLM derives them, `include:` is followed, and `os.environ/NAME`
-    /// is taken from this environment. Without the option MCP_PRUNE_LITELLM_CONFIG may name files,
-    /// separated by colons.
+    /// Server ids are derived as LiteLLM derives them. `include:` is followed, and
+    /// `os.environ/NAME` is read from this environment. Without this option,
+    /// MCP_PRUNE_LITELLM_CONFIG may name files, separated by colons.
     #[arg(long, value_name = "FILE", help_heading = SERVERS)]
     pub litellm_config: Vec<PathBuf>,
-    /// Say that no config.yaml names MCP servers
+    /// Declare that no config.yaml names MCP servers
     ///
-    /// Servers of a config.yaml have no row in the database, so without this or --litellm-config a
-    /// 32-digit id or a free name that resolves nowhere is only `unverified`.
+    /// Servers of a config.yaml have no row in the database. So without this option or
+    /// --litellm-config, a name or a 32-digit id that no row has is only reported as `unverified`.
     #[arg(long, help_heading = SERVERS)]
     pub no_config_servers: bool,
-    /// Take REF for a live server; repeatable, @FILE reads one per line
+    /// Treat REF as a live server; repeatable, @FILE reads one REF per line
     #[arg(long, value_name = "REF|@FILE", help_heading = SERVERS)]
     pub keep: Vec<String>,
 }
@@ -510,14 +523,14 @@ pub struct ServerArgs {
 /// What became of config servers that were edited or removed.
 #[derive(Debug, Args)]
 pub struct PreviousArgs {
-    /// LiteLLM's config.yaml from before an edit: references to its servers are remapped to the ids that
-    /// --litellm-config gives the same servers; repeatable
+    /// LiteLLM's config.yaml from before an edit; repeatable. References to its servers are
+    /// remapped to the ids that the same servers have in --litellm-config
     #[arg(long, value_name = "FILE", help_heading = SERVERS)]
     pub previous_litellm_config: Vec<PathBuf>,
-    /// Take for stale what looks like the id of a config server and is none of the configs given
+    /// Treat ids that look like a config server's, but are in no given config, as stale
     ///
-    /// Without it such a reference is held: the server may have been edited, which gives it a new id, and
-    /// a roll-back of the edit would make the reference good again.
+    /// Without this option they are held: the server may have been edited, which gave it a new id,
+    /// and if the edit is rolled back the old id is good again.
     #[arg(long, help_heading = SERVERS)]
     pub prune_config_ids: bool,
 }
@@ -525,26 +538,27 @@ pub struct PreviousArgs {
 /// Where to look, and for whom.
 #[derive(Debug, Args)]
 pub struct PlaceArgs {
-    /// The places to look at, separated by commas [default: all of them but credentials]
-    #[arg(long, value_enum, value_delimiter = ',', value_name = "LIST", help_heading = PLACES)]
+    /// The sites to look at, separated by commas [default: all but credentials]
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "LIST", help_heading = FILTERS)]
     pub sites: Vec<Sites>,
     /// Only rows of this owner; repeatable
     ///
-    /// KIND is key, team, organization, project, user, `end_user` or agent. A key may be named by alias, by
-    /// its hash or the 8 characters of that in reports, by LiteLLM's sk-...AB12, or by itself, which is hashed
-    /// and never shown; a user also by e-mail address. Owners of an access group are those who have it, of a
-    /// toolset those who are granted it. Together with --row both have to fit.
-    #[arg(long, value_name = "KIND:NAME|ID", help_heading = PLACES)]
+    /// KIND is one of: key, team, organization, project, user, end_user, agent. Name a key by its
+    /// alias, its hash, the 8 characters of the hash that reports show, LiteLLM's sk-...AB12, or
+    /// the key itself, which is hashed and never shown. Name a user by id, alias or e-mail address.
+    /// The owners of an access group are those who have it, the owners of a toolset those who are
+    /// granted it. With --row, both must match.
+    #[arg(long, value_name = "KIND:NAME|ID", help_heading = FILTERS)]
     pub owner: Vec<NamedOwner>,
     /// Only this reference; repeatable
-    #[arg(long, value_name = "REF", help_heading = PLACES)]
+    #[arg(long, value_name = "REF", help_heading = FILTERS)]
     pub reference: Vec<String>,
     /// Only the row with this primary key; repeatable
-    #[arg(long, value_name = "ID", help_heading = PLACES)]
+    #[arg(long, value_name = "ID", help_heading = FILTERS)]
     pub row: Vec<String>,
 }
 
-/// A group of places.
+/// A group of sites.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Sites {
     /// Permission rows of keys, teams, organizations, projects, users, end users and agents
@@ -553,9 +567,9 @@ pub enum Sites {
     AccessGroups,
     /// Toolsets
     Toolsets,
-    /// What every new key is given, and the public servers, both in LiteLLM's saved settings
+    /// LiteLLM's saved settings: what every new key is given, and the public servers
     Defaults,
-    /// Secrets that users keep for a server; what deleted servers left behind
+    /// Secrets that users stored for servers that are deleted
     Credentials,
 }
 
@@ -580,32 +594,33 @@ pub struct RepairArgs {
     /// What to do with lists that would run empty.
     #[command(flatten)]
     pub empty: EmptyArgs,
-    /// With --sites credentials: delete the rows that users left with deleted servers
+    /// With --sites credentials: delete the rows that users stored for deleted servers
     ///
-    /// The journal then holds them whole, secrets and all: it is what `undo` puts them back from.
+    /// The journal then holds these rows whole, secrets included, so that undo can put them back.
     #[arg(long, help_heading = REPAIR)]
     pub delete_rows: bool,
     /// Rewrite a deleted server's references to another server's; repeatable
     ///
-    /// OLD has to be named by a row looked at. Other stale references are removed as ever: to leave them
-    /// alone, say --reference OLD too.
+    /// A row that is looked at must hold OLD. Other stale references are still removed: to leave
+    /// them alone, add --reference OLD.
     #[arg(long, value_name = "OLD=NEW", value_parser = remap, help_heading = REPAIR)]
     pub remap: Vec<(String, String)>,
-    /// Remap what a CSV file with the header old,new says
+    /// Remap every line of a CSV file with the header old,new
     ///
-    /// Every old one has to be named by a row looked at, and other stale references are removed too, as
-    /// with --remap.
+    /// As with --remap, a row that is looked at must hold each old reference, and other stale
+    /// references are still removed.
     #[arg(long, value_name = "FILE", help_heading = REPAIR)]
     pub remap_file: Option<PathBuf>,
     /// The configs from before an edit.
     #[command(flatten)]
     pub previous: PreviousArgs,
-    /// At the end, delete this database's journals beside the new one that are older than so many days
+    /// Afterwards, delete this database's journals older than DAYS from the new journal's folder
     ///
-    /// Only whole journals under the names that fix and undo give them are deleted, by the time that is
-    /// written in them, and none without the line that its repair was committed. A run that failed deletes
-    /// none; one that found nothing to change does.
-    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..), help_heading = REPAIR)]
+    /// Only complete journals of committed repairs are deleted, under the names that fix and undo
+    /// give them, by the time that is written in them. A run that finds nothing to change deletes
+    /// them too; a run that fails deletes none.
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..),
+          help_heading = REPAIR)]
     pub journal_retention: Option<u32>,
     /// Repair even if the server table has no rows
     #[arg(long, help_heading = REPAIR)]
@@ -613,19 +628,20 @@ pub struct RepairArgs {
     /// Refuse to change more rows than this
     #[arg(long, value_name = "N", help_heading = REPAIR)]
     pub max_rows: Option<usize>,
-    /// Refuse to change more than this part of the rows that name servers
+    /// Refuse to change more than this percentage of the rows that name servers
     #[arg(long, value_name = "PERCENT", value_parser = percent, help_heading = REPAIR)]
     pub max_percent: Option<f64>,
-    /// With --dry-run: save exactly what would be done
+    /// With --dry-run: save the plan, for --plan
     #[arg(long, value_name = "FILE", help_heading = REPAIR)]
     pub plan_out: Option<PathBuf>,
-    /// Do exactly what a plan says that --plan-out saved, or nothing
+    /// Do exactly what a plan of --plan-out says, or nothing
     ///
-    /// What it was planned with may be said again, but nothing else. Servers of a config.yaml are not in it:
-    /// say --litellm-config, --no-config-servers and --keep as before.
+    /// Give --litellm-config, --no-config-servers and --keep as for the plan: it does not hold the
+    /// servers of a config.yaml. Other options of the plan may be repeated, but not changed.
     #[arg(long, value_name = "FILE", help_heading = REPAIR)]
     pub plan: Option<PathBuf>,
-    /// With --plan: carry it out although it was made on another database, or on this one by another name
+    /// With --plan: accept a plan of another database, such as a copy, or of this one under another
+    /// name
     #[arg(long, help_heading = REPAIR)]
     pub other_database: bool,
 }
@@ -643,22 +659,25 @@ pub struct WriteArgs {
     #[command(flatten)]
     pub journal: JournalArgs,
     /// How long to wait for rows that somebody else has locked, in seconds
-    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = positive_seconds, help_heading = REPAIR)]
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = positive_seconds,
+          help_heading = REPAIR)]
     pub lock_timeout: Duration,
-    /// Whom to tell of it.
+    /// Which proxies to notify.
     #[command(flatten)]
     pub notify: NotifyArgs,
 }
 
-/// Whom to tell of a repair.
+/// Which proxies to notify of a repair.
 #[derive(Debug, Args)]
 pub struct NotifyArgs {
-    /// After the commit, have proxies forget what was written, by the Redis they share (LiteLLM 1.97
-    /// or later)
+    /// After the commit, have proxies drop the changed rows from their caches, by way of the Redis
+    /// that they share (LiteLLM 1.97 or later)
     ///
-    /// redis://HOST:PORT/DATABASE, or rediss:// with TLS: what LiteLLM's REDIS_URL, or the cache_params of
-    /// its config, name. What goes wrong there is a warning. Needs a build with the feature `redis`.
-    #[arg(long, env = NOTIFY_REDIS, hide_env_values = true, value_name = "URL", help_heading = REPAIR)]
+    /// Give the URL of LiteLLM's REDIS_URL, or of the cache_params in its config:
+    /// redis://HOST:PORT/DATABASE, or rediss:// for TLS. A failure here is only a warning: the
+    /// repair is already committed. Needs a build with the feature `redis`.
+    #[arg(long, env = NOTIFY_REDIS, hide_env_values = true, value_name = "URL",
+          help_heading = REPAIR)]
     pub notify_redis: Option<String>,
     /// The namespace of LiteLLM's cache_params, if it has one
     #[arg(long, value_name = "NAME", help_heading = REPAIR)]
@@ -666,7 +685,7 @@ pub struct NotifyArgs {
 }
 
 impl NotifyArgs {
-    /// The proxies' Redis, if they are to be told: a variable that is set to nothing names none.
+    /// Returns the proxies' Redis, if one is named: a variable that is set to nothing names none.
     #[must_use]
     pub fn redis(&self) -> Option<&str> {
         self.notify_redis.as_deref().filter(|url| !url.is_empty())
@@ -676,13 +695,13 @@ impl NotifyArgs {
 /// Where the old values go.
 #[derive(Debug, Args)]
 pub struct JournalArgs {
-    /// Where to keep the old values, which `undo` puts back [default: a file in
+    /// Where to write the journal: the old values, which undo puts back [default: a new file in
     /// $XDG_STATE_HOME/mcp-prune, else in ~/.local/state/mcp-prune]
     ///
-    /// A dry run, and doctor, write none: they only make sure that this one could be made.
+    /// A dry run and doctor write no journal: they only make sure that it could be made.
     #[arg(long, value_name = "FILE|DIR", help_heading = REPAIR)]
     pub journal: Option<PathBuf>,
-    /// Keep no old values: what is written cannot be undone
+    /// Write no journal: the repair cannot be undone
     #[arg(long, help_heading = REPAIR)]
     pub no_journal: bool,
 }
@@ -693,10 +712,10 @@ pub struct EmptyArgs {
     /// What to do with a list that would run empty [default: hold]
     #[arg(long, value_enum, value_name = "CHOICE", help_heading = REPAIR)]
     pub on_empty: Option<OnEmpty>,
-    /// With --on-empty deny: also where the marker may take access away
+    /// With --on-empty deny: also write no-mcp-servers where it may take access away
     #[arg(long, help_heading = REPAIR)]
     pub accept_narrowing: bool,
-    /// With --on-empty clear: let owners gain what the report says
+    /// With --on-empty clear: accept that owners gain the servers that the report lists
     #[arg(long, help_heading = REPAIR)]
     pub accept_widening: bool,
 }
@@ -704,12 +723,12 @@ pub struct EmptyArgs {
 /// What to do with a list that would run empty.
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
 pub enum OnEmpty {
-    /// Leave it as it is: it denies as before
+    /// Leave the list as it is: it denies as before
     #[default]
     Hold,
-    /// Write no-mcp-servers where that changes nobody's access, and leave the rest
+    /// Write no-mcp-servers where that changes nobody's access, and hold the rest
     Deny,
-    /// Empty it: its owner inherits servers, or what it limits is limited no longer
+    /// Empty the list: its owner inherits servers, or it no longer limits anybody
     Clear,
 }
 
@@ -721,34 +740,38 @@ pub struct OutputArgs {
     pub format: Format,
     /// With --format csv: write every cell as it is, for programs
     ///
-    /// Without this option a cell that begins with =, +, - or @, which a spreadsheet takes for a formula,
-    /// gets an apostrophe before it, and control characters are escaped.
+    /// Without this option, cells are safe for a spreadsheet: one that begins with =, +, - or @
+    /// gets an apostrophe before it, so that it is not run as a formula, and control characters are
+    /// escaped.
     #[arg(long, help_heading = OUTPUT)]
     pub csv_raw: bool,
     /// Where it goes.
     #[command(flatten)]
     pub file: FileArgs,
-    /// Show at most so many rows of each table; 0 shows all. The other formats are always whole
+    /// Show at most N rows of each table; 0 shows all. Other formats always show all
     #[arg(long, value_name = "N", default_value = "200", help_heading = OUTPUT)]
     pub limit: usize,
     /// Print nothing unless something was found (scan), changed (fix, undo), held, or failed
     ///
-    /// With --exit-zero, what fix holds is nothing to print either. A last line on stderr says why the
-    /// exit code is not 0. A file of --output is written all the same.
+    /// With --exit-zero, held references are not printed either. If the exit code is not 0, the
+    /// last line on stderr says why. The file of --output is written in any case.
     #[arg(long, short, help_heading = OUTPUT)]
     pub quiet: bool,
-    /// However the run ends, write how it went to this file, for node_exporter's textfile collector
+    /// Write how the run went to this file, even if it fails, for node_exporter's textfile
+    /// collector
     ///
-    /// It is replaced as a whole, so name one for each command: FILE.prom in the collector's folder. What is
-    /// kept of the old file is when the same command last succeeded.
-    // The parser of paths takes no empty one, and a variable that is set to nothing asks for nothing.
-    #[arg(long, env = "MCP_PRUNE_METRICS_FILE", value_name = "FILE", value_hint = clap::ValueHint::FilePath,
+    /// Use one file for each command, FILE.prom in the collector's folder: each run replaces the
+    /// whole file. Only the time when the same command last succeeded is kept from the old file.
+    // The parser of paths refuses an empty one, but a variable that is set to nothing asks for
+    // nothing.
+    #[arg(long, env = "MCP_PRUNE_METRICS_FILE", value_name = "FILE",
+          value_hint = clap::ValueHint::FilePath,
           value_parser = OsStringValueParser::new().map(PathBuf::from), help_heading = OUTPUT)]
     metrics_file: Option<PathBuf>,
 }
 
 impl OutputArgs {
-    /// The file that says how the run went, if one is asked for.
+    /// Returns the metrics file, if one is named.
     #[must_use]
     pub fn metrics_file(&self) -> Option<&Path> {
         let file = self.metrics_file.as_deref();
@@ -759,24 +782,24 @@ impl OutputArgs {
 /// Where a report goes.
 #[derive(Debug, Args)]
 pub struct FileArgs {
-    /// Write the report to this file, which is replaced once the report is whole; - is stdout
+    /// Write the report to this file; - is stdout
     ///
-    /// A run that fails before there is a report leaves the old file. Only `ndjson` replaces it, with the
-    /// error as the last line.
+    /// The file is replaced once the report is complete. If the run fails before that, the old file
+    /// stays. With --format ndjson it is replaced in any case, and its last line is the error.
     #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
     pub output: Option<PathBuf>,
-    /// When tables are in colours; auto is on a terminal, unless NO_COLOR is set or TERM is dumb
+    /// When to colour tables; auto does on a terminal, unless NO_COLOR is set or TERM is dumb
     #[arg(long, value_enum, default_value_t, value_name = "WHEN", help_heading = OUTPUT)]
     pub color: Color,
 }
 
-/// When tables are in colours.
+/// When to colour tables.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum Color {
-    /// On a terminal that shows them to somebody who wants them
+    /// On a terminal, unless NO_COLOR is set or TERM is dumb
     #[default]
     Auto,
-    /// Even in a file or a pipe
+    /// Everywhere, in files and pipes too
     Always,
     /// Nowhere
     Never,
@@ -790,15 +813,16 @@ pub enum Format {
     Table,
     /// One JSON object, "version": 1
     Json,
-    /// One JSON object a line: a header, each entry, a summary; an error comes last
+    /// One JSON object per line: a header, each entry, a summary; after a failure the error comes
+    /// last
     Ndjson,
-    /// One line a finding, change or held reference, with a header (RFC 4180)
+    /// One line for each finding, change or held reference, after a header (RFC 4180)
     Csv,
     /// For a change ticket
     Markdown,
 }
 
-/// What `--keep` names: references, and files of references.
+/// Splits the values of `--keep` into references and files of references.
 #[must_use]
 pub fn kept_sources(keep: &[String]) -> (Vec<String>, Vec<&Path>) {
     let mut references = Vec::new();
@@ -819,7 +843,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
         return Err("must be from 0 to 2147483 seconds".to_owned());
     }
     if seconds > 0.0 && seconds < 0.001 {
-        // The server would take it for 0.
+        // The server would round it to 0.
         return Err("must be 0 or at least 0.001 seconds".to_owned());
     }
     Ok(Duration::from_secs_f64(seconds))
@@ -845,7 +869,7 @@ fn percent(text: &str) -> Result<f64, String> {
 
 fn positive_seconds(text: &str) -> Result<Duration, String> {
     match seconds(text)? {
-        // The server would take 0 for "wait for ever".
+        // 0 would mean "wait for ever" to the server.
         duration if duration < Duration::from_millis(10) => {
             Err("must be at least 0.01 seconds".to_owned())
         }
@@ -862,6 +886,28 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_is_read_at_80_columns() {
+        let definition = Cli::command();
+        for command in std::iter::once(&definition).chain(definition.get_subcommands()) {
+            let Some(help) = command.get_after_help() else {
+                continue;
+            };
+            let help = help.to_string();
+            let name = command.get_name();
+            let mut before = "";
+            for line in help.lines() {
+                // A terminal breaks a paragraph, which is one line here, and no list or example.
+                if line.starts_with("  ") {
+                    assert!(line.chars().count() <= 80, "{name}: {line}");
+                } else if !line.is_empty() {
+                    assert_eq!(before, "", "{name}: a paragraph is broken at {line}");
+                }
+                before = line;
+            }
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What each observation of `doctor` means: plain verdicts, nothing asked of anybody.
+//! The checks of `doctor`: each turns an observation into a verdict, and reads nothing itself.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::litellm::release::Release;
 use crate::report::command_line::CommandLine;
 use crate::report::count;
 
-/// How a check came out.
+/// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
     /// As it should be.
@@ -16,12 +16,12 @@ pub enum Status {
     Warn,
     /// The command would not work, and how it would fail.
     Fail(Kind),
-    /// Not looked at, because of a failure before it.
+    /// Not checked, because of a failure before it.
     Skipped,
 }
 
 impl Status {
-    /// Its name in reports and JSON.
+    /// Returns its name in reports and JSON.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -33,12 +33,12 @@ impl Status {
     }
 }
 
-/// One thing looked at.
+/// One check and its result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
-    /// What was looked at.
+    /// What was checked.
     pub name: &'static str,
-    /// How it came out.
+    /// The result.
     pub status: Status,
     /// What was found.
     pub found: String,
@@ -47,17 +47,17 @@ pub struct Check {
 }
 
 impl Check {
-    /// All is well.
+    /// Makes a check that found everything as it should be.
     pub fn ok(name: &'static str, found: impl Into<String>) -> Self {
         Self::new(name, Status::Ok, found, None)
     }
 
-    /// Something to know, and what to do about it.
+    /// Makes a check that found something to know, and says what to do about it.
     pub fn warn(name: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Self {
         Self::new(name, Status::Warn, found, Some(advice.into()))
     }
 
-    /// What kept the tool from its work.
+    /// Makes a check that found why the command would fail.
     #[must_use]
     pub fn failed(name: &'static str, failure: &Failure) -> Self {
         let advice = failure.advice().map(str::to_owned);
@@ -69,7 +69,7 @@ impl Check {
         )
     }
 
-    /// What cannot be told since `missing` failed.
+    /// Makes a check that was skipped because `missing` failed.
     #[must_use]
     pub fn skipped(name: &'static str, missing: &str) -> Self {
         Self::new(
@@ -95,21 +95,21 @@ impl Check {
     }
 }
 
-/// How a command ends that made these checks: `None` where nothing fails.
+/// Returns the kind of failure that `doctor` exits with; `None` if no check fails.
 #[must_use]
 pub fn worst(checks: &[Check]) -> Option<Kind> {
     let kinds = checks.iter().filter_map(|check| match check.status {
         Status::Fail(kind) => Some(kind),
         Status::Ok | Status::Warn | Status::Skipped => None,
     });
-    // Foremost no connection or no privilege, for a script may wait for that.
+    // A missing connection or privilege goes first, because a script may wait for it.
     kinds
         .map(|kind| kind == Kind::Access)
         .max()
         .map(|access| if access { Kind::Access } else { Kind::Error })
 }
 
-/// How the connection was asked for.
+/// How the connection was requested.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Asked {
     /// The host name or address, or the folder of a Unix-domain socket.
@@ -135,8 +135,8 @@ impl Asked {
     }
 }
 
-/// Whether somebody in between could read or change what goes over the wire. `tls` is the protocol
-/// that the server reports.
+/// Checks whether somebody in between could read or change the traffic. `tls` is the protocol that
+/// the server reports.
 #[must_use]
 pub fn encryption(name: &'static str, asked: &Asked, tls: Option<&str>) -> Check {
     const VERIFY: &str = "add sslmode=verify-full to the URL, and sslrootcert=FILE if the server's \
@@ -144,7 +144,7 @@ pub fn encryption(name: &'static str, asked: &Asked, tls: Option<&str>) -> Check
     match tls {
         None if asked.is_socket() => Check::ok(name, "not needed: a Unix-domain socket"),
         None if asked.is_local() => Check::ok(name, "none, to this very machine"),
-        // Only the server's end is seen, and behind a pooler that is another connection.
+        // Only the server's end is seen; behind a pooler that is another connection.
         None if asked.checks_certificate => Check::warn(
             name,
             "encrypted from here, but not where it reaches the server: a pooler is in between",
@@ -163,11 +163,11 @@ pub fn encryption(name: &'static str, asked: &Asked, tls: Option<&str>) -> Check
     }
 }
 
-/// Whether the server can do what the statements need.
+/// Checks whether the server is new enough for the statements.
 #[must_use]
 pub fn version(name: &'static str, (text, number): (&str, i32), fix: FixProblem) -> Check {
-    // sha256() over rows, before and after a write, came with PostgreSQL 11; the setting by which
-    // the server notices that its client has gone with 14.
+    // PostgreSQL 11 brought sha256(), which compares rows before and after a write. PostgreSQL 14
+    // brought the setting by which a server notices that its client is gone.
     let found = format!("PostgreSQL {text}");
     if number < 110_000 {
         fix.check(
@@ -188,8 +188,8 @@ pub fn version(name: &'static str, (text, number): (&str, i32), fix: FixProblem)
     }
 }
 
-/// Whether a pooler is in between. The server's process is `backend_age` old; the connection was asked for
-/// `asked_ago`.
+/// Checks whether a pooler is in between. The server's process is `backend_age` old; the connection
+/// was requested `asked_ago`.
 #[must_use]
 pub fn pooler(
     name: &'static str,
@@ -199,13 +199,13 @@ pub fn pooler(
     asked_ago: Duration,
 ) -> Check {
     const SLACK: Duration = Duration::from_secs(1);
-    const ADVICE: &str = "it works through one, in transaction mode too, but the pooler's own \
-        timeouts (query_timeout, idle_transaction_timeout) end what takes longer: connect to the \
-        server itself if you can";
+    const ADVICE: &str = "connect to the server itself if you can: everything works through a pooler, \
+        in transaction mode too, but its own timeouts (query_timeout, idle_transaction_timeout) \
+        may end a long run";
     if asked.says_pooled {
         return Check::warn(name, "the URL says pgbouncer=true", ADVICE);
     }
-    // Both are durations, each by one clock, so no two clocks have to agree.
+    // Each duration is measured by one clock, so the two clocks need not agree.
     let older = backend_age.saturating_sub(asked_ago);
     if older > SLACK {
         return Check::warn(
@@ -234,17 +234,17 @@ pub fn pooler(
     }
 }
 
-/// Whether what only `fix` needs is a failure, or something to know.
+/// Whether a problem of `fix` alone is a failure, or only something to know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FixProblem {
     /// The operator wants to repair.
     Fails,
-    /// The operator wants to look.
+    /// The operator wants to scan.
     Warns,
 }
 
 impl FixProblem {
-    /// A check that only `fix` would fail over.
+    /// Makes a check that found a problem of `fix` alone.
     pub fn check(
         self,
         name: &'static str,
@@ -260,7 +260,7 @@ impl FixProblem {
     }
 }
 
-/// Whether the server can be written.
+/// Checks whether the server can be written.
 #[must_use]
 pub fn primary(name: &'static str, is_replica: bool, fix: FixProblem) -> Check {
     if is_replica {
@@ -275,7 +275,7 @@ pub fn primary(name: &'static str, is_replica: bool, fix: FixProblem) -> Check {
     }
 }
 
-/// Which LiteLLM made the tables, and whether something links to permission rows unseen.
+/// Checks which LiteLLM made the tables, and whether unknown tables link to permission rows.
 #[must_use]
 pub fn schema(
     name: &'static str,
@@ -295,12 +295,12 @@ pub fn schema(
                  not known",
                 unknown_links.join(", ")
             ),
-            "no row is taken for unused; a newer mcp-prune may know the table",
+            "fix treats every row as used; a newer mcp-prune may know the table",
         ),
     }
 }
 
-/// Whether the role may do what `fix` does; `grants` prints what it lacks.
+/// Checks whether the role may do what `fix` does; `grants` prints what it lacks.
 #[must_use]
 pub fn writing(
     name: &'static str,
@@ -325,7 +325,7 @@ pub fn writing(
     }
 }
 
-/// Whether triggers or rules act on what `fix` writes; `names` is empty where none does.
+/// Checks whether triggers or rules act on what `fix` writes; `names` is empty if none does.
 #[must_use]
 pub fn triggers(name: &'static str, names: &str) -> Check {
     if names.is_empty() {
@@ -334,19 +334,19 @@ pub fn triggers(name: &'static str, names: &str) -> Check {
     Check::warn(
         name,
         format!("these act on what fix writes: {names}"),
-        "fix compares every row once they have run, those deferred to the commit too, and writes nothing \
-         where one changed more than a date, a number or a column named ..._by",
+        "fix compares every row after they have run, deferred ones too, and writes nothing if one \
+         changed more than a date, a number or a column named ..._by",
     )
 }
 
-/// Returns advice that ends with a command, which is on a line of its own to be pasted.
+/// Makes advice that ends with a command, on a line of its own so that it can be pasted.
 fn command(lead: &str, command: &CommandLine) -> String {
     let mut lines = vec![lead.to_owned(), format!("  {command}")];
     lines.extend_from_slice(command.notes());
     lines.join("\n")
 }
 
-/// Whether another run is at work on this database.
+/// Checks whether another run is at work on this database.
 #[must_use]
 pub fn lock(name: &'static str, holder: Option<i32>) -> Check {
     match holder {
@@ -359,9 +359,10 @@ pub fn lock(name: &'static str, holder: Option<i32>) -> Check {
     }
 }
 
-/// How much there is to read, and how long that takes.
+/// Checks how many rows there are to read, and estimates how long a scan takes.
 ///
-/// Measured on 1,000,000 rows of LiteLLM's schema: 1.3 seconds (PostgreSQL 15, 500 servers, two cores).
+/// Measured on 1,000,000 rows of LiteLLM's schema: 1.3 seconds (PostgreSQL 15, 500 servers, two
+/// cores).
 #[must_use]
 pub fn size(
     name: &'static str,
@@ -382,7 +383,7 @@ pub fn size(
         server_rows.map_or_else(String::new, |rows| format!(", {}", counted(rows, "server")));
     let permissions = counted(rows, "permission row");
     let found = format!("about {permissions}{servers}; a scan takes about {seconds} s");
-    // Half of it, for a machine is slower than another.
+    // Half of it, because other machines are slower than the one that was measured.
     if !statement_timeout.is_zero() && seconds > statement_timeout.as_secs() / 2 {
         Check::warn(name, found, "raise --statement-timeout")
     } else {

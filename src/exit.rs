@@ -5,7 +5,7 @@ use crate::failure::Kind;
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// Nothing was to be written: `scan`, `fix --dry-run`, or a prompt answered with no.
+    /// Nothing was to be written: `scan`, `fix --dry-run`, or a prompt that was answered with no.
     Looked {
         /// Whether a stale or an unverified reference was found.
         found: bool,
@@ -20,7 +20,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Whether the work was done, whatever was found or held.
+    /// Tells whether the command did its work, whatever it found or held.
     #[must_use]
     pub fn succeeded(self) -> bool {
         match self {
@@ -28,9 +28,19 @@ impl Outcome {
             Self::Failed(_) => false,
         }
     }
+
+    /// Treats findings and held references as success, as `--exit-zero` asks.
+    #[must_use]
+    pub fn with_exit_zero(self) -> Self {
+        match self {
+            Self::Looked { .. } => Self::Looked { found: false },
+            Self::Repaired { .. } => Self::Repaired { held: false },
+            Self::Failed(kind) => Self::Failed(kind),
+        }
+    }
 }
 
-/// The exit code of an outcome; with `exit_zero`, findings and held references count as success.
+/// Returns the exit code of an outcome.
 ///
 /// | code | meaning |
 /// |---|---|
@@ -45,11 +55,13 @@ impl Outcome {
 /// | 64 | usage error |
 /// | 128+N | ended by signal N |
 #[must_use]
-pub fn code(outcome: Outcome, exit_zero: bool) -> u8 {
+pub fn code(outcome: Outcome) -> u8 {
     match outcome {
-        Outcome::Looked { found: true } if !exit_zero => 2,
-        Outcome::Repaired { held: true } if !exit_zero => 3,
-        Outcome::Looked { .. } | Outcome::Repaired { .. } | Outcome::Failed(Kind::BrokenPipe) => 0,
+        Outcome::Looked { found: false }
+        | Outcome::Repaired { held: false }
+        | Outcome::Failed(Kind::BrokenPipe) => 0,
+        Outcome::Looked { found: true } => 2,
+        Outcome::Repaired { held: true } => 3,
         Outcome::Failed(Kind::Error) => 1,
         Outcome::Failed(Kind::Refused) => 4,
         Outcome::Failed(Kind::Moved) => 5,
@@ -86,8 +98,9 @@ mod tests {
     #[test]
     fn every_outcome_has_its_code() {
         for (outcome, plain, exit_zero) in TABLE {
-            assert_eq!(code(outcome, false), plain, "{outcome:?}");
-            assert_eq!(code(outcome, true), exit_zero, "{outcome:?} --exit-zero");
+            assert_eq!(code(outcome), plain, "{outcome:?}");
+            let accepted = code(outcome.with_exit_zero());
+            assert_eq!(accepted, exit_zero, "{outcome:?} --exit-zero");
         }
     }
 

@@ -1,4 +1,4 @@
-//! What kept the tool from doing its work: the one error type that reaches `main`.
+//! The one error type that reaches `main`: why a command could not do its work.
 //!
 //! A finding is never a [`Failure`]: stale references are the answer, not an error.
 
@@ -16,15 +16,15 @@ pub enum Kind {
     Error,
     /// A guard refused to work on this database.
     Refused,
-    /// What was planned or agreed to is no longer what the database holds.
+    /// The database no longer holds what was planned or agreed to.
     Moved,
-    /// Others were writing the same rows, and a lock was not to be had in time.
+    /// Others were writing the same rows, and a lock could not be had in time.
     Busy,
-    /// Another run of this tool holds the lock that one run at a time holds.
+    /// Another run of this tool holds the lock that allows one run at a time.
     Taken,
     /// No connection, no authentication, or a missing privilege.
     Access,
-    /// The command line asks for something that cannot be.
+    /// The command line is wrong.
     Usage,
     /// The reader of standard output went away.
     BrokenPipe,
@@ -40,10 +40,10 @@ impl fmt::Display for Kind {
             Self::Refused => "a guard refused",
             Self::Moved => "changed meanwhile",
             Self::Busy => "busy: others hold locks",
-            Self::Taken => "busy: another run is at it",
+            Self::Taken => "busy: another run is at work",
             Self::Access => "no access",
             Self::Usage => "wrong usage",
-            Self::BrokenPipe => "nobody reads",
+            Self::BrokenPipe => "nobody reads the output",
             Self::Interrupted(signal) => return write!(f, "ended by signal {signal}"),
         })
     }
@@ -87,34 +87,34 @@ impl Failure {
         self
     }
 
-    /// Returns the message with all its causes, on one line, fit to be shown on a terminal and less any key
-    /// that somebody took for a name.
+    /// Returns the message with all its causes on one line, safe for a terminal, and without any
+    /// key that somebody gave as a name.
     #[must_use]
     pub fn message(&self) -> String {
         let message = in_plain_words(&format!("{:#}", self.error));
         one_line(&without_keys(&message)).into_owned()
     }
 
-    /// What the operator can do about it.
+    /// Returns what the operator can do about it.
     #[must_use]
     pub fn advice(&self) -> Option<&str> {
         self.hint.as_deref()
     }
 
-    /// The kind a caller branches on.
+    /// Returns the kind, on which callers branch.
     #[must_use]
     pub fn kind(&self) -> Kind {
         self.kind
     }
 }
 
-/// Returns what the system says of an error, without the number that Rust adds.
+/// Returns the system's text for an error, without the number that Rust adds.
 #[must_use]
 pub fn reason(error: &std::io::Error) -> String {
     in_plain_words(&error.to_string())
 }
 
-/// Returns a message less what Rust's standard library adds to it, such as " (os error 2)".
+/// Removes what Rust's standard library adds to messages, such as " (os error 2)".
 fn in_plain_words(message: &str) -> String {
     let mut text = String::with_capacity(message.len());
     let mut rest = message;
@@ -123,7 +123,7 @@ fn in_plain_words(message: &str) -> String {
         text.push_str(before);
         rest = digits.strip_prefix(')').unwrap_or(digits);
     }
-    // The one message of the standard library that no operating system has.
+    // This message comes from the standard library, not from the system.
     (text + rest).replace("stream did not contain valid UTF-8", "it is not UTF-8 text")
 }
 

@@ -1,7 +1,7 @@
 //! Finds and repairs stale MCP-server references in a LiteLLM proxy's PostgreSQL database.
 //!
-//! Data flows one way: [`db`] loads, [`litellm`] tells what it means, [`repair`] decides, [`db`]
-//! applies, [`report`] renders. [`commands`] is the pipe between them.
+//! Data flows one way: [`db`] loads rows, [`litellm`] tells what they mean, [`repair`] decides what
+//! to change, [`db`] applies it, [`report`] writes the report. [`commands`] connects them.
 
 pub mod cli;
 pub mod commands;

@@ -1,4 +1,4 @@
-//! Parses, runs, and exits.
+//! Parses the command line, runs the command, and exits with its code.
 
 use std::process::ExitCode;
 
@@ -14,10 +14,10 @@ fn main() -> ExitCode {
     let line = match CommandLine::parse(std::env::args_os()) {
         Ok(line) => line,
         Err(message) => {
-            // `--help` and `--version` come as errors too, which go to stdout.
+            // To clap `--help` and `--version` are errors too, but they are printed to stdout.
             let printed = usage_message::print(&message).is_ok();
             return match (message.use_stderr(), printed) {
-                (true, _) => exit::code(Outcome::Failed(Kind::Usage), false).into(),
+                (true, _) => exit::code(Outcome::Failed(Kind::Usage)).into(),
                 (false, _) => ExitCode::SUCCESS,
             };
         }
@@ -42,7 +42,7 @@ fn execute(command: &Command, run: &mut Run) -> Result<Outcome, Failure> {
         Command::Completions { shell } => manual::completions(*shell),
         Command::Man { command } => manual::page(command.as_deref()),
     };
-    // A thread may still wait for an answer at the prompt that a signal ended.
+    // After a signal, a thread may still wait at the prompt for an answer.
     runtime.shutdown_background();
     outcome
 }

@@ -1,23 +1,23 @@
-//! The only place that knows Redis: tells running proxies to forget what they keep.
+//! Tells running proxies, by Redis, to drop entries from their caches. Nothing else knows Redis.
 
 use crate::failure::{Failure, Kind};
 use crate::litellm::caches::CacheKey;
 
-/// Whether this build can tell proxies.
+/// Whether this build can notify proxies.
 pub const IS_BUILT_IN: bool = cfg!(feature = "redis");
 
-/// What became of a notice.
+/// The result of a notification.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Told {
-    /// How many entries were to be forgotten.
+    /// How many cache entries were to be dropped.
     pub entries: usize,
-    /// How many workers heard of every one of them.
+    /// How many workers received the messages for all of them.
     pub workers: usize,
-    /// Why they are still in Redis, where `enable_redis_auth_cache` keeps them too.
+    /// Why entries are still in Redis, where `enable_redis_auth_cache` keeps them too.
     pub left_in_redis: Option<String>,
 }
 
-/// The Redis that proxies coordinate themselves by.
+/// The Redis that the proxies share.
 #[cfg(feature = "redis")]
 #[derive(Debug)]
 pub struct Redis {
@@ -25,14 +25,14 @@ pub struct Redis {
     namespace: Option<String>,
 }
 
-/// There is none: this program was built without.
+/// Has no value: this program was built without Redis.
 #[cfg(not(feature = "redis"))]
 #[derive(Debug)]
 pub enum Redis {}
 
 #[cfg(not(feature = "redis"))]
 impl Redis {
-    /// Says how to get it.
+    /// Refuses, and says how to build it in.
     ///
     /// # Errors
     ///
@@ -44,7 +44,7 @@ impl Redis {
         )
     }
 
-    /// Never called.
+    /// Does nothing, because no value of this type exists.
     ///
     /// # Errors
     ///
@@ -66,18 +66,19 @@ mod with_redis {
     /// How long one step may take: to connect, or to be answered.
     const PATIENCE: Duration = Duration::from_secs(5);
 
-    /// How long all of it may take, with the name looked up and every message sent.
+    /// How long everything may take, from the look-up of the name to the last message.
     const LIMIT: Duration = Duration::from_secs(20);
 
     /// Entries in one round trip.
     const CHUNK: usize = 1_000;
 
     impl Redis {
-        /// Reads the URL of a Redis: `redis://`, or `rediss://` with TLS. Nothing is connected to yet.
+        /// Reads the URL of a Redis: `redis://`, or `rediss://` with TLS. Does not connect yet.
         ///
         /// # Errors
         ///
-        /// Usage, where it is none. The text does not show it, as it may hold a password.
+        /// A usage failure if it is not such a URL. It is not shown, because it may hold a
+        /// password.
         pub fn at(url: &str, namespace: Option<&str>) -> Result<Self, Failure> {
             let client = redis::Client::open(url.trim()).map_err(|error| {
                 let said = error.category();
@@ -93,15 +94,15 @@ mod with_redis {
             })
         }
 
-        /// Takes the entries out of Redis and has every listening worker drop them from its memory.
+        /// Deletes the entries from Redis, and tells every listening worker to drop them.
         ///
-        /// In the order of LiteLLM 1.109.1 `common_utils/auth_cache_invalidation_pubsub.py`,
-        /// `evict_and_broadcast`: a worker that forgets refills from Redis, where
-        /// `enable_redis_auth_cache` keeps the same entries.
+        /// Redis comes first, because a worker that drops an entry reads it from there again if
+        /// `enable_redis_auth_cache` is on. Source: LiteLLM 1.109.1
+        /// `common_utils/auth_cache_invalidation_pubsub.py`, `evict_and_broadcast`.
         ///
         /// # Errors
         ///
-        /// Why some worker may not have heard of it.
+        /// Why some worker may not have been told.
         pub async fn forget(&self, keys: Vec<CacheKey>) -> Result<Told, Failure> {
             let (client, namespace) = (self.client.clone(), self.namespace.clone());
             let work = tokio::task::spawn_blocking(move || {
@@ -134,7 +135,8 @@ mod with_redis {
                 away.del(key.in_redis(namespace)).ignore();
                 publish.publish(&channel, key.message());
             }
-            // A role may lack it, and a cluster's node hold other keys; the workers are told all the same.
+            // The role may lack the privilege, or a cluster's node hold other keys. The workers are
+            // told all the same.
             if let Err(error) = away.exec(&mut connection) {
                 told.left_in_redis = Some(error.to_string());
             }

@@ -1,6 +1,6 @@
-//! The rules between options: which exclude each other, which need another, and which values none
-//! takes. They are all here, and no rule is left to clap, which drops a `requires` as soon as the
-//! option that is required is in conflict with another.
+//! The rules between options: which exclude each other, which need another, and which values no
+//! option takes. All rules are here. None is left to clap, because clap drops a `requires` as soon
+//! as the required option is in conflict with another.
 
 use std::ffi::{OsStr, OsString};
 
@@ -11,7 +11,7 @@ use super::{Cli, Command, LITELLM_CONFIG, NOTIFY_REDIS};
 use crate::failure::{Failure, Kind};
 use crate::litellm::api_key::may_be_a_key;
 
-/// A command line that clap takes.
+/// A command line that clap accepts.
 #[derive(Debug)]
 pub struct CommandLine {
     /// What to do.
@@ -25,7 +25,7 @@ impl CommandLine {
     ///
     /// # Errors
     ///
-    /// What clap says, to help and a version included.
+    /// clap's message, which may be help or the version.
     pub fn parse<W: Into<OsString> + Clone>(
         words: impl IntoIterator<Item = W>,
     ) -> Result<Self, clap::Error> {
@@ -78,7 +78,7 @@ impl std::fmt::Display for Said {
     }
 }
 
-/// Two things that cannot both be said.
+/// Two options that cannot both be given.
 struct Exclusion {
     first: Said,
     second: Said,
@@ -90,7 +90,7 @@ const fn excludes(first: Said, second: Said, why: &'static str) -> Exclusion {
     Exclusion { first, second, why }
 }
 
-/// Something that can only be said together with one of some others.
+/// An option that can only be given together with one of some others.
 struct Need {
     said: Said,
     needs: &'static [Said],
@@ -116,8 +116,7 @@ const EXCLUSIONS: [Exclusion; 10] = [
     excludes(
         option("previous-litellm-config"),
         option("no-config-servers"),
-        "old ids are remapped to servers of --litellm-config, and the latter says that there are \
-         none",
+        "the first remaps old ids to servers of config files, the second says that there are none",
     ),
     excludes(
         option("dry-run"),
@@ -127,32 +126,32 @@ const EXCLUSIONS: [Exclusion; 10] = [
     excludes(
         option("plan-out"),
         option("yes"),
-        "a plan is what a dry run saves; what a repair saves is its journal, with --journal",
+        "only a dry run saves a plan; to name the journal of a repair, give --journal",
     ),
     excludes(
         option("plan"),
         option("plan-out"),
-        "one carries out a plan that is there, the other makes a new one",
+        "one carries out a saved plan, the other saves a new one",
     ),
     excludes(
         option("journal"),
         option("no-journal"),
-        "one says where the old values go, the other keeps none",
+        "one names the journal, the other writes none",
     ),
     excludes(
         option("journal-retention"),
         option("no-journal"),
-        "one deletes the older journals beside the new one, the other keeps no new one",
+        "one deletes journals beside the new one, the other writes no new one",
     ),
     excludes(
         option("owner"),
         value("sites", "credentials"),
-        "whose they are is not read",
+        "the owners of credentials are not read",
     ),
     excludes(
         option("owner"),
         value("sites", "defaults"),
-        "what every new key is given has no owner yet",
+        "the defaults of new keys have no owner yet",
     ),
 ];
 
@@ -160,17 +159,17 @@ const NEEDS: [Need; 9] = [
     needs(
         option("plan-out"),
         &[option("dry-run")],
-        "a plan is what a dry run saves",
+        "only a dry run saves a plan",
     ),
     needs(
         option("other-database"),
         &[option("plan")],
-        "a plan alone may be of another database",
+        "only a plan can be of another database",
     ),
     needs(
         option("previous-litellm-config"),
         &[option("litellm-config")],
-        "that tells what the old servers are by now",
+        "it tells the new ids of the old servers",
     ),
     needs(
         option("prune-config-ids"),
@@ -185,30 +184,29 @@ const NEEDS: [Need; 9] = [
     needs(
         option("delete-rows"),
         &[value("sites", "credentials")],
-        "there alone does a deleted server leave whole rows behind",
+        "only there are whole rows left of deleted servers",
     ),
     needs(
         option("accept-narrowing"),
         &[value("on-empty", "deny")],
-        "the marker that it writes alone can take access away",
+        "only no-mcp-servers, which it writes, can take access away",
     ),
     needs(
         option("accept-widening"),
         &[value("on-empty", "clear")],
-        "an emptied list alone can give access",
+        "only an emptied list can give access",
     ),
     needs(
         value("on-empty", "clear"),
         &[option("accept-widening")],
-        "it lets owners inherit servers or lifts their ceilings; scan shows what each would gain, \
-         so say --accept-widening if that is wanted",
+        "owners may gain servers, and scan shows which; add --accept-widening if that is wanted",
     ),
 ];
 
-/// The options that name a file to write or to read back, where `-` would be a file of that name.
+/// The options that name a file, for which `-` does not mean stdin or stdout.
 const NAMED_FILES: [&str; 4] = ["journal", "metrics-file", "plan", "plan-out"];
 
-/// What was said on a command line, beside the definition of its command.
+/// The arguments that were given, and the definition of their command.
 struct Given<'a> {
     definition: &'a Definition,
     matches: &'a ArgMatches,
@@ -246,7 +244,7 @@ impl Given<'_> {
         self.matches.value_source(argument.get_id().as_str())
     }
 
-    /// The values of an option that was given on the command line.
+    /// Returns the values that the command line gives an option.
     fn values(&self, argument: &clap::Arg) -> Vec<&OsStr> {
         let id = argument.get_id().as_str();
         let given = self.matches.value_source(id) == Some(ValueSource::CommandLine);
@@ -264,7 +262,7 @@ impl Given<'_> {
         }
     }
 
-    /// Whether the command line says it, or a variable does in its place.
+    /// Tells whether the command line gives an option, or a variable stands for it.
     fn is_met(&self, said: Said) -> bool {
         let by_variable = || match said.option {
             "litellm-config" => is_set(LITELLM_CONFIG),
@@ -274,8 +272,8 @@ impl Given<'_> {
         self.says(said) || by_variable()
     }
 
-    /// Refuses values that nobody can mean: an empty one is a variable of a shell that is not set, and
-    /// a key in a wrong place would be shown in reports, journals and commands.
+    /// Refuses values that nobody can mean: an empty one comes from a shell variable that is not
+    /// set, and a key in the wrong option would be shown in reports, journals and commands.
     fn check_values(&self, argument: &clap::Arg) -> Result<(), Failure> {
         if !argument.get_action().takes_values() {
             return Ok(());
@@ -289,7 +287,7 @@ impl Given<'_> {
             let text = text.as_ref();
             if matches!(text, "" | "@") {
                 return Err(usage(format!("the value of {name} is empty"))
-                    .hint("make sure that the shell's variable in its place is set"));
+                    .hint("make sure that the shell variable that it comes from is set"));
             }
             if text == "-"
                 && argument
@@ -304,15 +302,15 @@ impl Given<'_> {
                     "the value of {name} looks like a key, and is not shown"
                 ))
                 .hint(
-                    "name a key as --owner key:KEY, where it is hashed at once; a server has an \
-                         id, alias or name, and a file that is called so is named ./sk-...",
+                    "name a key as --owner key:KEY, where it is hashed at once; name a server by \
+                         id, alias or name, and a file of such a name as ./sk-...",
                 ));
             }
         }
         Ok(())
     }
 
-    /// Refuses a remap that `--reference` would pass over in silence.
+    /// Refuses a remap that `--reference` would silently leave out.
     fn check_remaps(&self) -> Result<(), Failure> {
         let values = |option| {
             let argument = self.argument(option);
@@ -326,17 +324,19 @@ impl Given<'_> {
             Some(old) if !references.is_empty() => Err(usage(format!(
                 "--remap {old}=... does not go with these --reference: they leave {old} out"
             ))
-            .hint(format_args!("say --reference {old} too, or no --reference"))),
+            .hint(format_args!(
+                "add --reference {old}, or leave --reference out"
+            ))),
             Some(_) | None => Ok(()),
         }
     }
 }
 
-/// Whether a value that is not to be a key has one in it. A URL may hold one as its password, and is
-/// never shown with that.
+/// Tells whether a key is given where none belongs. The password of a URL may look like one, and is
+/// never shown.
 fn names_a_key(argument: &clap::Arg, text: &str) -> bool {
     match argument.get_long() {
-        // Of a key the parser keeps the hash alone.
+        // The parser keeps only the hash of a key.
         Some("owner") => text
             .split_once(':')
             .is_none_or(|(kind, name)| kind != "key" && may_be_a_key(name)),
@@ -346,7 +346,7 @@ fn names_a_key(argument: &clap::Arg, text: &str) -> bool {
     }
 }
 
-/// Whether a variable names anything: colons alone, as in `PATH`, name nothing.
+/// Tells whether a variable names a file: one with only colons, as in `PATH`, names none.
 fn is_set(variable: &str) -> bool {
     let value = std::env::var_os(variable).unwrap_or_default();
     std::env::split_paths(&value).any(|part| !part.as_os_str().is_empty())

@@ -237,7 +237,7 @@ impl WriteJob for Fix<'_> {
                 check_nothing_left(&stored, &now, &catalog)?;
                 removed.add(&now);
                 asked.see(&now);
-                report.add(now, false).map_err(cannot_put_aside)?;
+                report.add_decisions(now).map_err(cannot_put_aside)?;
                 progress.rows(chunk.len());
             }
         }

@@ -107,7 +107,12 @@ impl Run {
             }
             Outcome::Failed(failure.kind())
         });
-        let code = exit::code(outcome, self.exit_zero);
+        let counted = if self.exit_zero {
+            outcome.with_exit_zero()
+        } else {
+            outcome
+        };
+        let code = exit::code(counted);
         if let Some(metrics) = metrics {
             metrics.write(&self.id, code, outcome.succeeded(), self.tally.as_ref());
         }
@@ -192,7 +197,7 @@ impl Run {
             && failure.kind() != failure::Kind::BrokenPipe
             && command.output().is_some_and(|o| o.format == Format::Ndjson)
         {
-            let code = exit::code(Outcome::Failed(failure.kind()), false);
+            let code = exit::code(Outcome::Failed(failure.kind()));
             self.report.end_with_error(&self.id, failure, code);
         }
         match (self.report.place(), outcome) {

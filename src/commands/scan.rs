@@ -86,7 +86,7 @@ async fn look(
             rows.retain(|row| selection.takes(row));
             let plans = planner.plan(connection, table, &rows).await?;
             asked.see(&plans);
-            report.add(plans, true).map_err(cannot_put_aside)?;
+            report.add_findings(plans).map_err(cannot_put_aside)?;
             progress.rows(chunk.len());
         }
     }

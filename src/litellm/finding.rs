@@ -42,12 +42,12 @@ impl Kind {
     }
 }
 
-/// One thing wrong in one place of a row.
+/// One thing wrong at one site of a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     /// What is wrong.
     pub kind: Kind,
-    /// The place.
+    /// The site's name.
     pub column: &'static str,
     /// The reference as stored; `None` where the finding is of the whole value.
     pub reference: Option<String>,
@@ -59,6 +59,16 @@ pub struct Finding {
     pub last_grant: bool,
 }
 
+/// An owner of a row, and what an emptied list would mean for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnerImpact {
+    /// Who links to the row.
+    pub owner: Owner,
+    /// What the owner would gain if its last grant were removed; `None` where no last grant is at
+    /// stake.
+    pub if_emptied: Option<IfEmptied>,
+}
+
 /// What is wrong with one row, and who links to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Audit {
@@ -66,13 +76,11 @@ pub struct Audit {
     pub table: &'static SiteTable,
     /// The row's primary key.
     pub row: String,
-    /// Who links to it.
-    pub owners: Vec<Owner>,
+    /// Who links to it, each with what an emptied list would mean.
+    pub impacts: Vec<OwnerImpact>,
     /// What was found, ordered by column, then by position in the array or by JSON key. A
     /// reference that a column holds twice is found once.
     pub findings: Vec<Finding>,
-    /// Where a last grant would go: what that would make of each owner, in their order. Else empty.
-    pub if_emptied: Vec<IfEmptied>,
 }
 
 impl Audit {
@@ -84,20 +92,22 @@ impl Audit {
             .iter()
             .flat_map(|cell| audit_cell(table, row, cell, world.catalog))
             .collect();
-        let loses = findings.iter().any(|finding| finding.last_grant);
-        let if_emptied = if loses && table.group == Group::Permissions {
-            let owners = row.owners.iter();
-            owners.map(|owner| if_emptied(owner, row, world)).collect()
-        } else {
-            Vec::new()
+        let loses = table.group == Group::Permissions && findings.iter().any(|f| f.last_grant);
+        let impact = |owner: &Owner| OwnerImpact {
+            owner: owner.clone(),
+            if_emptied: loses.then(|| if_emptied(owner, row, world)),
         };
         Self {
-            if_emptied,
             table,
             row: row.key.clone(),
-            owners: row.owners.clone(),
+            impacts: row.owners.iter().map(impact).collect(),
             findings,
         }
+    }
+
+    /// Lists who links to the row.
+    pub fn owners(&self) -> impl Iterator<Item = &Owner> {
+        self.impacts.iter().map(|impact| &impact.owner)
     }
 
     /// Whether a reference of the row is stale.

@@ -153,6 +153,58 @@ impl Reason {
             Self::MaybeRenewed => "maybe-renewed",
         }
     }
+
+    /// Explains to the operator why such references are held, in sentences that fit one reference
+    /// and several. Reasons that have the same explanation are told together.
+    #[must_use]
+    pub fn explanation(self) -> &'static str {
+        match self {
+            Self::LastGrant => {
+                "LiteLLM reads an empty list as \"inherit\" or \"no limit\", so removing the last \
+                 entry would widen access. Left as it is, the list denies as before."
+            }
+            Self::FailsOpen => {
+                "Before LiteLLM 1.80, a key and a team whose lists share no entry reach every \
+                 server, and a stale entry may be all that they share. Upgrade LiteLLM first."
+            }
+            Self::KeptByKey => {
+                "A key of the team has the same reference, and this LiteLLM refuses to edit a key \
+                 that names what its team does not."
+            }
+            Self::Marker(_) => {
+                "Writing no-mcp-servers instead may change somebody's access, for the reason shown. \
+                 Left as it is, the list denies as before."
+            }
+            Self::DanglingToolset => {
+                "Edit each row in LiteLLM, because it names a toolset that is gone. fix leaves it: \
+                 removing such an entry may open what it denies."
+            }
+            Self::NeedsId => {
+                "LiteLLM takes only ids here: remap to the id of the new server, not to a name."
+            }
+            Self::NeedsDeleteRows => {
+                "Users stored such rows for deleted servers, secrets among them. Add --delete-rows \
+                 to delete them; the journal then holds them."
+            }
+            Self::NotRemapped => {
+                "Rows that users stored for a server are not remapped, because the users may have \
+                 stored the same for the new server. To delete them, leave the remap out."
+            }
+            Self::OauthClient => {
+                "A proxy has registered itself with these servers as an OAuth client, which is only \
+                 ever reported. Make sure that no config.yaml was forgotten."
+            }
+            Self::MaybeEdited => {
+                "A config server with such an id may have been edited or removed. Give the file from \
+                 before with --previous-litellm-config, and the current one with \
+                 --litellm-config; or add --prune-config-ids to treat the id as stale."
+            }
+            Self::MaybeRenewed => {
+                "The id is an old one of a config server, and the config files do not tell the new \
+                 one. Pin its server_id there, or name the server with --remap OLD=NEW."
+            }
+        }
+    }
 }
 
 /// The reason in words.

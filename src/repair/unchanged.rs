@@ -534,9 +534,10 @@ proptest! {
         };
         world.key_groups.clear();
         let plan = world.plan(world.key, release, OnEmpty::Clear);
-        prop_assume!(plan.audit.owners.len() == 1);
+        prop_assume!(plan.audit.impacts.len() == 1);
         let cleared = world.repaired(release, OnEmpty::Clear, &places);
-        let said = match &plan.audit.if_emptied[0].effect {
+        let if_emptied = plan.audit.impacts[0].if_emptied.as_ref().unwrap();
+        let said = match &if_emptied.effect {
             Effect::InheritsTeam(inherited) | Effect::InheritsOrganization(inherited) => {
                 inherited.servers.clone()
             }

@@ -60,8 +60,8 @@ pub(super) fn commands(report: &Report) -> Vec<Advised> {
     commands
 }
 
-/// Returns the dry run that remaps old ids of config servers, where it is certain to what: all of
-/// them at once, for a repair removes those that it does not remap.
+/// Returns the dry run that remaps every old id of a config server whose new id is certain: all of
+/// them at once, because a repair removes those that it does not remap.
 fn keep_grants(report: &Report) -> Option<Advised> {
     let plans = report.plans().iter();
     let edits = plans.clone().flat_map(|plan| &plan.edits);

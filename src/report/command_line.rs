@@ -10,9 +10,9 @@ use crate::shell::{quoted, quoted_path};
 /// A command to paste into a POSIX shell: one line, whatever its words hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommandLine {
-    /// Each quoted where the shell would not take it as it is.
+    /// The words, each quoted where a shell would read it otherwise.
     words: Vec<String>,
-    /// What has to be given besides, such as a password, a sentence each.
+    /// What the operator has to give as well, such as a password: a sentence each.
     notes: Vec<String>,
 }
 
@@ -48,7 +48,7 @@ impl CommandLine {
     /// Adds an option and its value.
     pub fn option(&mut self, option: &str, value: impl AsRef<OsStr>) {
         let value = value.as_ref();
-        // Apart it would be taken for an option.
+        // As a word of its own it would be read as an option.
         if value.as_bytes().starts_with(b"-") {
             self.words.push(format!("{option}={}", quoted(value)));
         } else {
@@ -62,12 +62,12 @@ impl CommandLine {
         self.words.push(quoted_path(path));
     }
 
-    /// Adds a sentence about what has to be given besides.
+    /// Adds a sentence about what the operator has to give as well.
     pub fn note(&mut self, note: impl Into<String>) {
         self.notes.push(note.into());
     }
 
-    /// What has to be given besides, a sentence each.
+    /// Returns what the operator has to give as well, a sentence each.
     #[must_use]
     pub fn notes(&self) -> &[String] {
         &self.notes

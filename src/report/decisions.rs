@@ -1,11 +1,11 @@
-//! What a plan decides about each finding of its row, in words.
+//! Looks up what a plan decides about each finding of its row.
 
 use std::collections::HashMap;
 
 use crate::litellm::finding::{Finding, Kind};
 use crate::repair::plan::{Edit, Held, RowPlan};
 
-/// The decisions of one plan, found by column and reference: a row may have very many.
+/// The decisions of one plan, indexed by column and reference, because a row may have very many.
 pub(crate) struct Decisions<'a> {
     plan: &'a RowPlan,
     held: HashMap<(&'static str, &'a str), &'a Held>,
@@ -23,7 +23,7 @@ impl<'a> Decisions<'a> {
         }
     }
 
-    /// Returns what is held because of `finding`, a finding of the row.
+    /// Returns the held reference of `finding`, a finding of the row.
     pub(super) fn held(&self, finding: &Finding) -> Option<&'a Held> {
         let reference = finding.reference.as_deref()?;
         self.held.get(&(finding.column, reference)).copied()

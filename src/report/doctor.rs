@@ -61,7 +61,7 @@ impl Diagnosis {
             ]);
         }
         rows.write(out)?;
-        // Below it, for a GRANT is long, and has to be copied.
+        // Below the table, because a GRANT is long and has to be copied.
         for check in &self.checks {
             if let Some(advice) = &check.advice {
                 let line = format!("{}: {advice}", check.name);

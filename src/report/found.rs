@@ -1,5 +1,5 @@
-//! What a command finds, row by row: kept for a report that needs all of it at once, or put aside as
-//! lines for one that does not, so that memory does not grow with it.
+//! Collects the plans of all rows: kept for a report that needs them all at once, else put aside as
+//! lines, so that memory does not grow with the table.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
@@ -13,21 +13,30 @@ use crate::litellm::owners::Owner;
 use crate::litellm::sites::SiteTable;
 use crate::repair::plan::RowPlan;
 
-/// What was found.
+/// What the lines of a report list of each row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Entries {
+    /// Its findings, as `scan` does.
+    Findings,
+    /// Its changes and held references, as `fix` does.
+    Decisions,
+}
+
+/// The plans of all rows with findings, and counts over them.
 #[derive(Debug)]
 pub struct Found {
     summary: Summary,
-    /// How many findings are alike, and how many of them a repair leaves.
+    /// Counts of findings by what they have in common: all, and those that a repair leaves.
     alike: BTreeMap<Alike, [usize; 2]>,
     plans: Vec<RowPlan>,
-    /// How many rows of each table name anything, where that was counted.
+    /// How many rows of each table name anything; empty where that was not counted.
     looked_at: Vec<(&'static SiteTable, usize)>,
-    /// What is put aside; behind a lock because a report is written by another thread.
+    /// The lines put aside; behind a lock, because another thread writes the report.
     lines: Option<Mutex<Spool>>,
 }
 
 impl Found {
-    /// Keeps every row.
+    /// Makes a collection that keeps every row.
     #[must_use]
     pub fn kept() -> Self {
         Self {
@@ -39,10 +48,11 @@ impl Found {
         }
     }
 
-    /// Keeps no row, only its lines of NDJSON: in memory as long as they are few, then in a file
-    /// without a name in the folder for temporary files, where there is one. They are not printed at once, because a reader
-    /// who takes his time must not hold up a transaction, and one that is tried again must not leave
-    /// lines behind.
+    /// Makes a collection that keeps no rows, only their lines of NDJSON.
+    ///
+    /// Few lines stay in memory; more go to an unnamed file in the folder for temporary files, if
+    /// there is one. They are not printed at once: a slow reader must not hold up a transaction,
+    /// and a transaction that is tried again must not leave lines behind.
     #[must_use]
     pub fn put_aside() -> Self {
         Self {
@@ -51,12 +61,25 @@ impl Found {
         }
     }
 
-    /// Takes what was found of rows, in their order; `scanned` where it was only looked for.
+    /// Adds rows with findings, in their order, for a report of `scan`.
     ///
     /// # Errors
     ///
-    /// Where the lines cannot be put aside.
-    pub fn add(&mut self, mut plans: Vec<RowPlan>, scanned: bool) -> io::Result<()> {
+    /// An I/O error if the lines cannot be put aside.
+    pub fn add_findings(&mut self, plans: Vec<RowPlan>) -> io::Result<()> {
+        self.add(plans, Entries::Findings)
+    }
+
+    /// Adds rows with what was decided about them, in their order, for a report of `fix`.
+    ///
+    /// # Errors
+    ///
+    /// An I/O error if the lines cannot be put aside.
+    pub fn add_decisions(&mut self, plans: Vec<RowPlan>) -> io::Result<()> {
+        self.add(plans, Entries::Decisions)
+    }
+
+    fn add(&mut self, mut plans: Vec<RowPlan>, entries: Entries) -> io::Result<()> {
         for plan in &plans {
             self.summary.count(plan);
             self.count_alike(plan);
@@ -67,11 +90,11 @@ impl Found {
         };
         let lines = lines.get_mut().unwrap_or_else(PoisonError::into_inner);
         let mut lines = BufWriter::with_capacity(1 << 16, lines);
-        ndjson::write_rows(&plans, scanned, &mut lines)?;
+        ndjson::write_rows(&plans, entries, &mut lines)?;
         lines.flush()
     }
 
-    /// Remembers how many rows of each table were looked at, for a report that has nothing else to say.
+    /// Remembers how many rows of each table were looked at, for a report without findings.
     pub fn tell_looked_at(&mut self, tables: Vec<(&'static SiteTable, usize)>) {
         self.looked_at = tables;
     }
@@ -82,7 +105,7 @@ impl Found {
     }
 
     fn count_alike(&mut self, plan: &RowPlan) {
-        let owner_kind = owner_kind(&plan.audit.owners);
+        let owner_kind = owner_kind(plan.audit.owners());
         let decisions = Decisions::of(plan);
         for finding in &plan.audit.findings {
             let alike = Alike {
@@ -96,7 +119,7 @@ impl Found {
         }
     }
 
-    /// How many findings are alike: those that a repair has left, or all.
+    /// Counts the findings that are alike: all, or those left if a repair was made.
     #[must_use]
     pub fn alike(&self, repaired: bool) -> BTreeMap<Alike, usize> {
         let counted = self.alike.iter();
@@ -104,30 +127,31 @@ impl Found {
         counted.filter(|(_, count)| *count > 0).collect()
     }
 
-    /// Counts over everything.
+    /// Returns the counts over everything.
     #[must_use]
     pub fn summary(&self) -> Summary {
         self.summary
     }
 
-    /// The rows with findings, ordered by table and primary key; none where they are put aside.
+    /// Returns the rows with findings, by table and primary key; none if they are put aside.
     #[must_use]
     pub fn plans(&self) -> &[RowPlan] {
         &self.plans
     }
 
     /// Writes the lines of all rows.
-    pub(super) fn write_lines(&self, scanned: bool, out: &mut impl Write) -> io::Result<()> {
+    pub(super) fn write_lines(&self, entries: Entries, out: &mut impl Write) -> io::Result<()> {
         let Some(lines) = &self.lines else {
-            return ndjson::write_rows(&self.plans, scanned, out);
+            return ndjson::write_rows(&self.plans, entries, out);
         };
         let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
         lines.write_to(out)
     }
 }
 
-fn owner_kind(owners: &[Owner]) -> &'static str {
-    let mut kinds = owners.iter().map(|owner| owner.kind);
+/// Names the kind of the owners: `none` without any, `mixed` where they are of several kinds.
+fn owner_kind<'a>(owners: impl Iterator<Item = &'a Owner>) -> &'static str {
+    let mut kinds = owners.map(|owner| owner.kind);
     match kinds.next() {
         None => "none",
         Some(first) if kinds.all(|kind| kind == first) => first.name(),
@@ -162,15 +186,15 @@ mod tests {
             };
             RowPlan::of(&PERMISSIONS, &row, world, Policy::default())
         };
-        for scanned in [true, false] {
+        for entries in [Entries::Findings, Entries::Decisions] {
             let lines = |mut found: Found| {
                 for at in 0..20 {
                     let chunk = (1_000 * at..1_000 * (at + 1)).map(plan).collect();
-                    found.add(chunk, scanned).unwrap();
+                    found.add(chunk, entries).unwrap();
                 }
                 assert_eq!(found.summary().stale, 20_000);
                 let mut lines = Vec::new();
-                found.write_lines(scanned, &mut lines).unwrap();
+                found.write_lines(entries, &mut lines).unwrap();
                 (lines, found.plans().len())
             };
             let (kept, rows) = lines(Found::kept());

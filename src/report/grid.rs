@@ -1,5 +1,5 @@
-//! A table for people that never cuts or wraps: what it shows is there to be copied. Where it is wider than
-//! the terminal, each row is a block of lines instead.
+//! A text table for people. It never cuts or wraps a cell, so that ids can be copied. Where it is
+//! wider than the terminal, each row is a block of lines instead.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -10,26 +10,26 @@ use comfy_table::{ContentArrangement, LineStyle, Table, TableStyle};
 use crate::printable::lines;
 use crate::prose::wrapped;
 
-/// How a report for people is to look, which hangs on where it goes.
+/// How a report for people looks, which depends on where it goes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Look {
-    /// Whether in colours.
+    /// Whether it is in colours.
     pub color: bool,
-    /// Whether lines are drawn with more than ASCII has.
+    /// Whether lines may be drawn with more than ASCII.
     pub unicode: bool,
-    /// The columns of the terminal, where it goes to one.
+    /// The columns of the terminal; `None` if it goes elsewhere.
     pub width: Option<usize>,
-    /// How many rows of a table are shown, at most.
+    /// How many rows of a table are shown at most; `None` for all.
     pub limit: Option<usize>,
 }
 
 impl Look {
-    /// Returns sentences as they fit the terminal, with what others put into them shown and not obeyed.
+    /// Wraps sentences to the terminal, and escapes control characters in them.
     pub(super) fn prose(self, text: &str) -> String {
         wrapped(&lines(text), self.width)
     }
 
-    /// A line above the rest.
+    /// Makes the heading of a report, bold if it is in colours.
     pub(super) fn heading(self, text: &str) -> String {
         if self.color {
             let style = Tone::Heading.style();
@@ -69,8 +69,8 @@ impl Tone {
         }
     }
 
-    /// Stands for the colour while columns are measured: it takes no room, and others' text has it
-    /// escaped.
+    /// Returns the character that stands for the colour while columns are measured. It has no
+    /// width, and is escaped where text of others holds it.
     fn mark(self) -> char {
         match self {
             Self::Plain => '\u{2060}',
@@ -91,8 +91,8 @@ pub(super) struct Cell {
 }
 
 impl Cell {
-    /// Makes a cell whose colour says something. Names in it are quoted by who made the text; nothing else
-    /// that a terminal obeys gets through.
+    /// Makes a cell in a colour. The caller has quoted the names in its text; control characters
+    /// are escaped here.
     pub(super) fn toned(text: impl Into<String>, tone: Tone) -> Self {
         let text = text.into();
         Self {
@@ -102,7 +102,7 @@ impl Cell {
         }
     }
 
-    /// A cell that is left empty below one that says the same.
+    /// Leaves the cell of a table empty if the cell above says the same.
     pub(super) fn ditto(self, is_ditto: bool) -> Self {
         Self { is_ditto, ..self }
     }
@@ -139,12 +139,12 @@ impl<const N: usize> Grid<N> {
         most.saturating_sub(self.rows.len())
     }
 
-    /// Counts rows that are not even made, for there is no room for them.
+    /// Adds to the number of rows that are not shown, without making them.
     pub(super) fn leave_out(&mut self, rows: usize) {
         self.left_out += rows;
     }
 
-    /// Adds a row, or counts it where there are too many.
+    /// Adds a row, or only counts it if there are too many.
     pub(super) fn row(&mut self, cells: [Cell; N]) {
         if self.room() == 0 {
             self.left_out += 1;
@@ -195,8 +195,8 @@ impl<const N: usize> Grid<N> {
         table
     }
 
-    /// A block a row, with a line a cell, and an empty line between. What is still too wide goes on at
-    /// the next word, for no id has a space.
+    /// Writes a block for each row, with a line for each cell, and an empty line between blocks. A
+    /// line that is still too wide breaks between words, so that no id is broken.
     fn blocks(&self, columns: usize) -> String {
         let names = self.header.iter().map(|name| name.len());
         let indent = names.max().unwrap_or_default() + 3;
@@ -213,7 +213,7 @@ impl<const N: usize> Grid<N> {
                     let name = if at == 0 { name.as_str() } else { "" };
                     let pad = indent - name.chars().filter(char::is_ascii).count();
                     let line = self.marked(&line, cell.tone);
-                    // Writing into a string does not fail.
+                    // Writing to a string cannot fail.
                     let _ = writeln!(text, "{name}{:pad$}{line}", "");
                 }
             }
@@ -230,7 +230,7 @@ impl<const N: usize> Grid<N> {
         }
     }
 
-    /// Text with colours in the place of their marks.
+    /// Replaces the marks in the text by their colours.
     fn painted(&self, text: &str) -> String {
         if !self.look.color {
             return text.to_owned();
@@ -251,7 +251,7 @@ impl<const N: usize> Grid<N> {
     }
 }
 
-/// Lines of so many characters, but for longer words.
+/// Breaks a line between words into lines of at most so many columns; a longer word stays whole.
 fn cell_lines(line: &str, columns: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in line.split(' ') {

@@ -1,5 +1,5 @@
-//! The JSON report: a promise of its own, apart from the types inside. The other forms for
-//! machines are made of the same types.
+//! The JSON report, with types of its own, so that the program's types can change and the report
+//! does not. The other formats for programs are made of the same types.
 //!
 //! Version 1. Fields and kinds may be added; none change their meaning.
 
@@ -22,7 +22,7 @@ use crate::repair::plan::{Edit, RowPlan};
 
 const VERSION: u32 = 1;
 
-/// What a toolset that is gone does to the owners of the row.
+/// What a toolset that is gone means for the owners of the row.
 const DANGLING: &str =
     "denies every MCP server to a team, organization, user or agent, and grants a key nothing";
 
@@ -38,9 +38,9 @@ pub(super) struct Head<'a> {
 
 #[derive(Serialize)]
 pub(super) struct LitellmV1 {
-    /// The least release whose schema this is.
+    /// The oldest release that has this schema.
     schema_of: String,
-    /// What stale references do beside it.
+    /// What stale references do in that release.
     consequence: &'static str,
 }
 
@@ -57,7 +57,7 @@ pub(super) struct DatabaseV1<'a> {
 pub(super) struct ServersV1 {
     pub(super) database: usize,
     pub(super) inactive: usize,
-    /// Null where nothing is known of config servers.
+    /// Null if config servers are not known.
     pub(super) config: Option<usize>,
 }
 
@@ -99,16 +99,16 @@ pub(super) struct FindingV1<'a> {
     /// Null where the whole value is malformed.
     pub(super) reference: Option<&'a str>,
     pub(super) last_grant: bool,
-    /// What is wrong with a malformed value, what a note is about, or what a toolset that is gone does.
+    /// What is wrong with a malformed value, what a note is about, or what a deleted toolset does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) detail: Option<String>,
     /// The config server whose former id a stale reference is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) successor: Option<SuccessorV1<'a>>,
-    /// How many rows it stands for, where it is the server of whole rows.
+    /// How many rows of credentials belong to the server.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) rows: Option<u64>,
-    /// Why a repair with the same options leaves a stale reference.
+    /// Why a repair with the same options would hold a stale reference.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) held: Option<&'static str>,
     pub(super) owners: Vec<OwnerV1<'a>>,
@@ -125,7 +125,7 @@ pub(super) struct OwnerV1<'a> {
     pub(super) kind: &'static str,
     pub(super) id: &'a str,
     pub(super) name: Option<&'a str>,
-    /// Where a last grant would go: what that would make of this owner.
+    /// What this owner would gain if its last grant were removed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) if_emptied: Option<IfEmptiedV1<'a>>,
 }
@@ -139,7 +139,7 @@ pub(super) struct IfEmptiedV1<'a> {
     /// The ids of the servers that would be gained.
     #[serde(skip_serializing_if = "Option::is_none")]
     servers: Option<Vec<&'a str>>,
-    /// Whether servers of a config.yaml that is not known may be gained besides.
+    /// Whether servers of an unknown config.yaml may be gained as well.
     #[serde(skip_serializing_if = "Option::is_none")]
     incomplete: Option<bool>,
     /// The keys under the ceiling; absent where any key may be.
@@ -190,7 +190,7 @@ pub(super) struct ConflictV1<'a> {
     pub(super) row: &'a str,
     pub(super) column: &'static str,
     pub(super) expected: ValueV1,
-    /// Null where it is no value that was found.
+    /// Null if something else than a value was found.
     pub(super) found: Option<ValueV1>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) detail: Option<String>,
@@ -206,12 +206,12 @@ struct IdsV1<'a> {
 #[derive(Serialize)]
 struct ConfigServerV1<'a> {
     name: &'a str,
-    /// Several where the file alone does not tell which, the newest Python's first.
+    /// Several if the file alone does not tell which, that of the newest Python first.
     ids: Vec<&'a str>,
     /// Whether the file pins the id.
     pinned: bool,
     former_ids: Vec<&'a str>,
-    /// Variables that its id hangs on and that are not set here.
+    /// Variables that its id depends on, and that are not set here.
     unset: Vec<&'a str>,
 }
 
@@ -292,7 +292,7 @@ pub(super) struct HeldV1<'a> {
 #[derive(Serialize)]
 pub(super) struct FixSummaryV1 {
     rows_changed: usize,
-    /// Of them, those with what deleted servers left behind.
+    /// How many of them are deleted, because they are credentials of deleted servers.
     #[serde(skip_serializing_if = "is_zero")]
     rows_deleted: usize,
     references_removed: usize,
@@ -374,7 +374,7 @@ fn write_object(object: &impl Serialize, out: &mut impl Write) -> io::Result<()>
     out.write_all(b"\n")
 }
 
-/// What every report of `scan` and `fix` begins with.
+/// Makes the beginning of every report of `scan` and `fix`.
 pub(super) fn head(report: &Report) -> Head<'_> {
     Head {
         version: VERSION,
@@ -403,7 +403,7 @@ fn database(database: &Database) -> DatabaseV1<'_> {
     }
 }
 
-/// What the report of an undo begins with.
+/// Makes the beginning of the report of an undo.
 pub(super) fn undo_head(undone: &Undone) -> UndoHead<'_> {
     UndoHead {
         version: VERSION,
@@ -421,7 +421,7 @@ pub(super) fn undo_summary(undone: &Undone) -> UndoSummaryV1 {
     }
 }
 
-/// The rows put back.
+/// Lists the rows that are put back.
 pub(super) fn put_back(undone: &Undone) -> impl Iterator<Item = PutBackV1<'_>> {
     let columns = |change: &Change, value: fn(&ColumnChange) -> &Value| {
         let columns = change.columns.iter();
@@ -437,7 +437,7 @@ pub(super) fn put_back(undone: &Undone) -> impl Iterator<Item = PutBackV1<'_>> {
     })
 }
 
-/// What is not as a plan or journal has it.
+/// Lists what is not as a plan or journal has it.
 pub(super) fn conflicts(conflicts: &[Conflict]) -> impl Iterator<Item = ConflictV1<'_>> {
     conflicts.iter().map(conflict)
 }
@@ -457,7 +457,7 @@ fn conflict(conflict: &Conflict) -> ConflictV1<'_> {
     }
 }
 
-/// The findings, ordered by table, primary key, column and position.
+/// Lists the findings by table, primary key, column and position.
 pub(super) fn findings(plans: &[RowPlan]) -> impl Iterator<Item = FindingV1<'_>> {
     plans.iter().flat_map(|plan| {
         let decisions = Decisions::of(plan);
@@ -485,13 +485,13 @@ pub(super) fn findings(plans: &[RowPlan]) -> impl Iterator<Item = FindingV1<'_>>
     })
 }
 
-/// The rows changed.
+/// Lists the changed rows.
 pub(super) fn changes(plans: &[RowPlan]) -> impl Iterator<Item = ChangeV1<'_>> {
     let changed = |plan: &&RowPlan| !plan.edits.is_empty();
     plans.iter().filter(changed).map(change)
 }
 
-/// The references held.
+/// Lists the held references.
 pub(super) fn held(plans: &[RowPlan]) -> impl Iterator<Item = HeldV1<'_>> {
     plans.iter().flat_map(|plan| {
         plan.held.iter().map(|held| HeldV1 {
@@ -575,13 +575,13 @@ fn change(plan: &RowPlan) -> ChangeV1<'_> {
 }
 
 fn owners(audit: &Audit) -> Vec<OwnerV1<'_>> {
-    let owners = audit.owners.iter().enumerate();
-    owners
-        .map(|(at, owner)| OwnerV1 {
-            kind: owner.kind.name(),
-            id: &owner.id,
-            name: owner.name.as_deref(),
-            if_emptied: audit.if_emptied.get(at).map(if_emptied),
+    let impacts = audit.impacts.iter();
+    impacts
+        .map(|impact| OwnerV1 {
+            kind: impact.owner.kind.name(),
+            id: &impact.owner.id,
+            name: impact.owner.name.as_deref(),
+            if_emptied: impact.if_emptied.as_ref().map(if_emptied),
         })
         .collect()
 }

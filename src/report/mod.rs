@@ -1,4 +1,4 @@
-//! What a command has to say, before it is written in one form or another.
+//! Reports: what a command found and did, apart from the format that it is written in.
 
 mod advice;
 pub mod command_line;
@@ -36,27 +36,27 @@ use crate::repair::compare::Conflict;
 use crate::repair::plan::{Edit, Reason, RowPlan};
 use crate::repair::policy::Policy;
 
-/// How a command ended, and so how its report reads.
+/// How a command ended, which decides how its report reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// `scan` looked.
+    /// `scan` read everything.
     Scanned,
     /// `fix --dry-run` did everything and rolled it back.
     DryRun,
-    /// Everything was done and rolled back to ask the operator, who has not answered yet.
+    /// Everything was done and rolled back, and the operator has not answered the prompt yet.
     Proposed,
     /// `fix` committed.
     Applied,
-    /// `fix` found nothing that it may change.
+    /// Nothing was found that may be changed.
     NothingToDo,
     /// The operator answered no.
     Declined,
-    /// The rows are no longer as the plan or journal has them, and nothing was written.
+    /// The rows are no longer as the plan or journal has them; nothing was written.
     Moved,
 }
 
 impl Ending {
-    /// The command that ends so, where it is `scan` or `fix`.
+    /// Returns the command of a [`Report`] with this ending: `scan` or `fix`, as `undo` makes none.
     #[must_use]
     pub fn command(self) -> &'static str {
         match self {
@@ -70,7 +70,7 @@ impl Ending {
         }
     }
 
-    /// The name of the outcome in JSON.
+    /// Returns the name of the outcome in JSON.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -85,12 +85,12 @@ impl Ending {
     }
 }
 
-/// What a command has to say, in every form it can be said in.
+/// A report that can be written in every format.
 pub trait Render {
     /// Counts what was found and done.
     fn tally(&self) -> Tally;
 
-    /// Whether it is worth to be read; with `exit_zero`, what is held is not.
+    /// Tells whether `--quiet` prints it; with `exit_zero`, held references alone are no reason to.
     fn matters(&self, exit_zero: bool) -> bool;
 
     /// Writes it for a person to read.
@@ -100,7 +100,7 @@ pub trait Render {
     /// What `out` says.
     fn table(&self, look: Look, out: &mut dyn Write) -> io::Result<()>;
 
-    /// Writes only how it ended, to a person who was shown the rest before.
+    /// Writes only how it ended, for a person who was shown the rest before.
     ///
     /// # Errors
     ///
@@ -121,7 +121,7 @@ pub trait Render {
     /// What `out` says.
     fn ndjson(&self, out: &mut dyn Write) -> io::Result<()>;
 
-    /// Writes it as CSV, entry by entry; `cells` tells what becomes of formulas.
+    /// Writes it as CSV, entry by entry; `cells` tells how to write formulas.
     ///
     /// # Errors
     ///
@@ -136,10 +136,10 @@ pub trait Render {
     fn markdown(&self, command: &str, out: &mut dyn Write) -> io::Result<()>;
 }
 
-/// What a run found and did, counted. What the command does not do is `None`.
+/// Counts of what a run found and did; `None` for what the command does not do.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// The findings that are there after the run: of a repair, what it left.
+    /// The findings that are there after the run: after a repair, those that it left.
     pub findings: Option<BTreeMap<Alike, usize>>,
     /// Rows written.
     pub rows_changed: Option<usize>,
@@ -154,7 +154,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// How many findings of a kind are there.
+    /// Counts the findings of a kind.
     #[must_use]
     pub fn of_kind(&self, kind: Kind) -> usize {
         let findings = self.findings.iter().flatten();
@@ -163,12 +163,12 @@ impl Tally {
     }
 }
 
-/// What findings have in common that are counted together.
+/// What the findings of one count have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Alike {
     /// What is wrong.
     pub kind: &'static str,
-    /// The group of places.
+    /// The group of sites.
     pub place: &'static str,
     /// The kind of all the row's owners; `mixed` where they are of several, `none` without any.
     pub owner_kind: &'static str,
@@ -280,11 +280,11 @@ pub struct ConfigIds {
 /// The commands that may come next, each as it is pasted into a shell.
 #[derive(Debug, Default)]
 pub struct FollowUp {
-    /// The dry run of a repair of what was found, to be varied.
+    /// The dry run that repairs what was found, to which options are added.
     pub dry_run: Option<CommandLine>,
-    /// What does that which was only shown.
+    /// The command that writes what was only shown.
     pub carry_out: Option<CommandLine>,
-    /// What takes back that which was written.
+    /// The command that takes back what was written.
     pub take_back: Option<CommandLine>,
 }
 
@@ -299,9 +299,9 @@ pub struct Undone {
     pub ending: Ending,
     /// What was put back, or would be.
     pub changes: Vec<Change>,
-    /// The rows that were back already.
+    /// How many rows were already back.
     pub back: usize,
-    /// The columns that hold something else by now.
+    /// The columns that now hold something else.
     pub conflicts: Vec<Conflict>,
     /// The file that takes the undo back, where something was written.
     pub journal: Option<String>,
@@ -312,21 +312,21 @@ pub struct Undone {
 }
 
 impl Undone {
-    /// How many rows were put back, or would be.
+    /// Counts the rows that were put back, or would be.
     #[must_use]
     pub fn rows(&self) -> usize {
         self.changes.iter().map(Change::size).sum()
     }
 }
 
-/// The servers that references were resolved against, in rows.
+/// How many servers the references were resolved against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServerCounts {
     /// Rows of the server table.
     pub database: usize,
-    /// Those of them that no proxy serves.
+    /// Rows of servers that no proxy serves.
     pub inactive: usize,
-    /// Servers of a `config.yaml`, or `None` where nothing is known of them.
+    /// Servers of config.yaml files; `None` if they are not known.
     pub config: Option<usize>,
 }
 
@@ -343,10 +343,10 @@ impl From<&ServerCatalog> for ServerCounts {
     }
 }
 
-/// What the command line said already, so that no hint proposes it.
+/// The options that were given, so that no hint proposes them again.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Said {
-    /// How the repair is to be done.
+    /// How to repair.
     pub policy: Policy,
 }
 
@@ -359,15 +359,15 @@ pub struct Report {
     pub database: Database,
     /// The servers.
     pub servers: ServerCounts,
-    /// The least LiteLLM that has migrated the schema.
+    /// The oldest LiteLLM release that has this schema.
     pub release: Release,
     /// How the command ended.
     pub ending: Ending,
     /// The rows with findings.
     pub found: Found,
-    /// Where a saved plan no longer holds.
+    /// The columns that are no longer as a saved plan has them.
     pub conflicts: Vec<Conflict>,
-    /// What the command line said.
+    /// The options that were given.
     pub said: Said,
     /// The commands that may come next.
     pub follow_up: FollowUp,
@@ -396,13 +396,13 @@ pub struct Summary {
     pub malformed: usize,
     /// References to toolsets that are gone.
     pub dangling_toolsets: usize,
-    /// What is worth knowing besides.
+    /// Notes: what is not stale, but worth knowing.
     pub notes: usize,
     /// Rows whose owners would lose their last grant.
     pub last_grant_rows: usize,
     /// Rows with something to change.
     pub rows_changed: usize,
-    /// Rows of them that are to be deleted, with what deleted servers left behind.
+    /// How many of them are to be deleted: credentials of deleted servers.
     pub rows_deleted: usize,
     /// References to remove.
     pub references_removed: usize,
@@ -415,7 +415,7 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Whether somebody should look: something is stale, or may be.
+    /// Tells whether something is stale, or may be, so that somebody should look.
     #[must_use]
     pub fn needs_attention(&self) -> bool {
         self.stale + self.unverified + self.dangling_toolsets > 0
@@ -455,7 +455,7 @@ impl Report {
         self.found.summary()
     }
 
-    /// The rows with findings, where they are kept.
+    /// Returns the rows with findings, if they are kept.
     pub(crate) fn plans(&self) -> &[RowPlan] {
         self.found.plans()
     }
@@ -464,16 +464,19 @@ impl Report {
     /// rows first.
     #[must_use]
     pub fn stale_references(&self) -> Vec<(&str, usize)> {
-        self.references(false)
+        self.references(|is_config_id| !is_config_id)
     }
 
-    /// Returns what looks like ids of config servers that were edited or removed, in the same way.
+    /// Returns the references that look like ids of config servers that were edited or removed,
+    /// each with the number of rows that hold it, most rows first.
     #[must_use]
     pub fn config_ids(&self) -> Vec<(&str, usize)> {
-        self.references(true)
+        self.references(|is_config_id| is_config_id)
     }
 
-    fn references(&self, are_config_ids: bool) -> Vec<(&str, usize)> {
+    /// Counts the rows of the stale references that are meant: `is_meant` is told whether a
+    /// reference may be the id of a config server.
+    fn references(&self, is_meant: fn(bool) -> bool) -> Vec<(&str, usize)> {
         let mut rows: BTreeMap<&str, usize> = BTreeMap::new();
         for plan in self.plans() {
             let decisions = Decisions::of(plan);
@@ -482,7 +485,7 @@ impl Report {
                 .findings
                 .iter()
                 .filter(|finding| finding.kind == Kind::Stale)
-                .filter(|finding| is_config_id(&decisions, finding) == are_config_ids)
+                .filter(|finding| is_meant(is_config_id(&decisions, finding)))
                 .filter_map(|finding| finding.reference.as_deref())
                 .collect();
             references.sort_unstable();

@@ -1,11 +1,12 @@
 //! The report as a stream: one JSON object a line, each with its `type`, and the summary last.
 //!
-//! Made of the types of [`super::json`], and so part of the same promise.
+//! Made of the types of [`super::json`], so the same promise holds.
 
 use std::io::{self, Write};
 
 use serde::Serialize;
 
+use super::found::Entries;
 use super::json::{
     self, AfterCareV1, ChangeV1, ConflictV1, FindingV1, FixSummaryV1, Head, HeldV1, PutBackV1,
     ScanSummaryV1, UndoHead, UndoSummaryV1,
@@ -15,7 +16,7 @@ use super::{Ending, Report, Undone};
 use crate::failure::Failure;
 use crate::repair::plan::RowPlan;
 
-/// What a line says.
+/// One line, by its type.
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Line<'a> {
@@ -77,11 +78,11 @@ pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
     let header = HeaderV1::Report(json::head(report));
     line(&Line::Header(Box::new(header)), out)?;
     let summary = report.summary();
-    let scanned = report.ending == Ending::Scanned;
-    report.found.write_lines(scanned, out)?;
-    let counts = if scanned {
+    let counts = if report.ending == Ending::Scanned {
+        report.found.write_lines(Entries::Findings, out)?;
         CountsV1::Scan(json::scan_summary(summary))
     } else {
+        report.found.write_lines(Entries::Decisions, out)?;
         let conflicts = json::conflicts(&report.conflicts);
         lines(conflicts.map(Line::Conflict), out)?;
         CountsV1::Fix(json::fix_summary(summary))
@@ -96,17 +97,19 @@ pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
     line(&Line::Summary(summary), out)
 }
 
-/// Writes the lines of rows: their findings where it was only `scanned`, else what changes and what is
-/// held, row by row.
-pub(super) fn write_rows(plans: &[RowPlan], scanned: bool, out: &mut impl Write) -> io::Result<()> {
-    if scanned {
-        return lines(json::findings(plans).map(Line::Finding), out);
+/// Writes the lines of rows, row by row.
+pub(super) fn write_rows(
+    plans: &[RowPlan],
+    entries: Entries,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    match entries {
+        Entries::Findings => lines(json::findings(plans).map(Line::Finding), out),
+        Entries::Decisions => plans.chunks(1).try_for_each(|plan| {
+            lines(json::changes(plan).map(Line::Change), out)?;
+            lines(json::held(plan).map(Line::Held), out)
+        }),
     }
-    for plan in plans.chunks(1) {
-        lines(json::changes(plan).map(Line::Change), out)?;
-        lines(json::held(plan).map(Line::Held), out)?;
-    }
-    Ok(())
 }
 
 /// Writes what `undo` did line by line.
@@ -130,7 +133,7 @@ pub fn write_undone(undone: &Undone, out: &mut impl Write) -> io::Result<()> {
     line(&Line::Summary(summary), out)
 }
 
-/// Writes why a command failed, the last line of all.
+/// Writes why a command failed, as the last line.
 ///
 /// # Errors
 ///

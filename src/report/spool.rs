@@ -1,17 +1,17 @@
-//! Lines that are put aside until they can be printed: in memory while they are few, then in a file without
-//! a name; in memory up to a bound where there is no folder for one, as in an image without /tmp.
+//! Keeps lines until they can be printed: a few in memory, more in an unnamed file. Where no file
+//! can be made, as in an image without /tmp, they stay in memory up to a bound.
 
 use std::fs::File;
 use std::io::{self, Seek as _, Write};
 use std::path::PathBuf;
 
-/// How many bytes are kept in memory before they go to a file.
+/// How many bytes stay in memory before they go to a file.
 pub(super) const IN_MEMORY: usize = 4 << 20;
 
-/// How many bytes are kept in memory where no file can be made: about 700,000 findings.
+/// How many bytes stay in memory if no file can be made: about 700,000 findings.
 const WITHOUT_A_FILE: usize = 256 << 20;
 
-/// What was put aside.
+/// The lines kept so far.
 #[derive(Debug)]
 pub(super) struct Spool {
     place: Place,
@@ -29,7 +29,7 @@ enum Place {
 }
 
 impl Spool {
-    /// Begins with nothing; a file would go to the folder for temporary files.
+    /// Makes an empty spool, whose file would be in the folder for temporary files.
     pub(super) fn new() -> Self {
         Self {
             place: Place::Memory(Vec::new()),
@@ -39,7 +39,7 @@ impl Spool {
         }
     }
 
-    /// Writes all that was put aside.
+    /// Writes all lines.
     pub(super) fn write_to(&mut self, out: &mut impl Write) -> io::Result<()> {
         match &mut self.place {
             Place::Memory(bytes) | Place::MemoryAlone(bytes, _) => out.write_all(bytes),

@@ -1,18 +1,19 @@
-//! How text that others chose is shown, wherever a person reads it.
+//! Text of reports that people read: names that others chose, numbers with nouns, rows without
+//! owners.
 
 use crate::litellm::sites::Group;
 pub(super) use crate::printable::printable;
 
-/// Whose a row is that has no owners.
+/// Returns the text for a row without owners.
 pub(super) fn nobody(group: Group) -> &'static str {
     match group {
-        Group::Defaults => "everybody new",
+        Group::Defaults => "every new key",
         Group::Credentials => "not shown",
-        Group::Permissions | Group::AccessGroups | Group::Toolsets => "nobody",
+        Group::Permissions | Group::AccessGroups | Group::Toolsets => "no owner",
     }
 }
 
-/// Counts things in words: "no rows", "1 row", "2 rows", "2 entries".
+/// Returns a number with its noun: "no rows", "1 row", "2 rows", "2 entries".
 pub(crate) fn count(number: usize, noun: &str) -> String {
     match (number, noun.strip_suffix('y')) {
         (0, None) => format!("no {noun}s"),

@@ -6,7 +6,8 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use clap::CommandFactory as _;
+use clap::{CommandFactory as _, ValueEnum as _};
+use clap_complete::Shell;
 use mcp_prune::cli::Cli;
 
 use crate::program::{Ran, mcp_prune, repository, run, run_on};
@@ -22,17 +23,29 @@ fn demo() -> TestDatabase {
 }
 
 #[test]
+fn help_names_every_command() {
+    let ran = run(&mut mcp_prune(&["--help"])).exits(0);
+    for command in Cli::command().get_subcommands() {
+        let about = command.get_about().unwrap().to_string();
+        let name = format!("\n  {} ", command.get_name());
+        let (_, line) = ran.stdout.split_once(&name).unwrap();
+        assert!(line.trim_start().starts_with(&about), "{about} in {ran}");
+    }
+}
+
+#[test]
 fn help_names_the_options_the_environment_and_the_exit_codes() {
     for (args, expected) in [
         (
             &["--help"][..],
-            &["scan", "fix", "DATABASE_URL", "Exit codes"][..],
+            &["DATABASE_URL", "Examples:", "Exit codes"][..],
         ),
         (
             &["scan", "--help"],
             &[
                 "Connection:",
                 "Servers:",
+                "Filters:",
                 "Output:",
                 "DATABASE_URL",
                 "PGHOST",
@@ -79,7 +92,7 @@ fn wrong_words_are_a_usage_error() {
 #[test]
 fn access_changes_only_for_who_says_so() {
     for (args, told) in [
-        (&["--on-empty", "clear"][..], "say --accept-widening"),
+        (&["--on-empty", "clear"][..], "add --accept-widening"),
         (&["--on-empty", "clear", "--accept-narrowing"], "deny"),
         (&["--on-empty", "deny", "--accept-widening"], "clear"),
         (&["--accept-widening"], "--on-empty clear"),
@@ -346,10 +359,11 @@ fn a_write_that_a_trigger_tampers_with_is_not_committed() {
 
 #[test]
 fn packagers_get_completions_and_manual_pages() {
-    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
-        run(&mut mcp_prune(&["completions", shell]))
-            .exits(0)
-            .prints("mcp-prune");
+    for shell in Shell::value_variants() {
+        let ran = run(&mut mcp_prune(&["completions", &shell.to_string()])).exits(0);
+        for command in Cli::command().get_subcommands() {
+            assert!(ran.stdout.contains(command.get_name()), "{shell}: {ran}");
+        }
     }
     run(&mut mcp_prune(&["man", "scna"])).exits(64);
     run(&mut mcp_prune(&["man", "help"])).exits(64);

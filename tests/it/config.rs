@@ -211,7 +211,7 @@ fn beside_an_empty_server_table_a_scan_does_not_promise_what_fix_refuses() {
     let told = format!("was deleted, next:\n  mcp-prune {}\n", next.join(" "));
     run_with(&["scan"])
         .exits(2)
-        .prints("fix refuses to repair beside an empty server table")
+        .prints("fix refuses to while the server table is empty")
         .prints(&told);
     run_with(&["fix", "--dry-run"]).exits(4);
     run_with(&next).exits(2);

@@ -223,7 +223,7 @@ fn what_looks_like_an_edited_config_server_is_held_until_it_is_said_to_be_gone()
         assert!(edited.contains(EDITED), "{scan}");
         let _ = scan
             .prints("hold: config server edited?")
-            .prints("say --prune-config-ids");
+            .prints("add --prune-config-ids");
 
         // A scan says what the repair would do, and hands the option on to it.
         let prune = [&["scan", "--prune-config-ids"][..], known].concat();

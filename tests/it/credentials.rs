@@ -78,7 +78,7 @@ fn nobody_looks_at_credentials_unless_told_to() {
     let args = [&["scan", "--owner", "user:ada"], &SITES[..]].concat();
     run_on(database.url(), &args)
         .exits(64)
-        .says("whose they are is not read");
+        .says("the owners of credentials are not read");
 }
 
 #[test]
@@ -415,7 +415,7 @@ fn guards_count_the_rows_that_would_go() {
 fn no_secret_and_no_user_is_told_to_anybody_but_the_journal() {
     let folder = Folder::new();
     let mut told = String::new();
-    for format in ["table", "json", "ndjson", "csv", "markdown"] {
+    for format in crate::program::formats() {
         let database = company();
         for table in ["LiteLLM_MCPUserCredentials", "LiteLLM_MCPUserEnvVars"] {
             database.execute(&format!(

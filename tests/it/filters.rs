@@ -174,7 +174,7 @@ fn no_key_is_shown_wherever_it_was_put() {
     shows_no_key(&run_on(database.url(), &file).exits(1));
 
     // What it names is found, and nothing that is kept of it has it.
-    for format in ["table", "json", "ndjson", "csv", "markdown"] {
+    for format in crate::program::formats() {
         let scan = ["scan", "--format", format, "--owner", &named];
         shows_no_key(&run_on(database.url(), &scan).exits(2));
         let joined = format!("--owner={named}");

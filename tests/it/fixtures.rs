@@ -97,8 +97,8 @@ fn live_by_the_schema(case: &str, more: &[&str], fix: &[&str]) {
 /// and from build to build: whether Redis is advised.
 fn redact(told: &str) -> String {
     let mut lines = Vec::new();
-    let with_redis = "restart them, or say --notify-redis, to be quicker";
-    let told = told.replace("restart them to be quicker", with_redis);
+    let with_redis = "restart them, or give --notify-redis.";
+    let told = told.replace("restart them.", with_redis);
     for line in told.lines() {
         if let Some((_, rest)) = line.split_once(", schema ")
             && line.starts_with("database ")

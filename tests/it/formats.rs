@@ -275,7 +275,7 @@ fn no_form_shows_a_password() {
     // Any password does where the server asks for none.
     let url = database.url().replace("postgres@", "postgres:s3cret@");
     assert!(url.contains("s3cret"), "{url}");
-    for format in ["table", "json", "ndjson", "csv", "markdown"] {
+    for format in crate::program::formats() {
         let url = format!("--db-url={url}");
         let ran = run(&mut mcp_prune(&["scan", &url, "--format", format])).exits(2);
         assert!(!ran.to_string().contains("s3cret"), "{ran}");

@@ -17,9 +17,9 @@ fn a_key_that_answers_403_is_told_how_to_get_out_of_it() {
         let args = [&["fix", "--dry-run"], choice].concat();
         let ran = run_on(database.url(), &args)
             .exits(2)
-            .prints("LiteLLM answers 403 to an edit of such a key that still names what is held")
+            .prints("LiteLLM answers 403 to an edit of such a key that still names a held")
             .prints("set its MCP servers anew in LiteLLM")
-            .prints("--on-empty clear --accept-widening, if what the key would then gain");
+            .prints("--on-empty clear --accept-widening, if the key may gain what is shown");
         assert_eq!(ran.stdout.matches("answers 403").count(), 1, "{ran}");
     }
     let clear = [

@@ -83,7 +83,7 @@ fn no_command_lets_a_name_forge_what_is_shown() {
         forges_nothing(&ran.stderr, &format!("stderr of {args:?}"));
         ran
     };
-    for format in ["table", "json", "ndjson", "csv", "markdown"] {
+    for format in crate::program::formats() {
         let args = ["--no-config-servers", "--format", format];
         let _ = told(&[&["scan", "--notes"], &args[..]].concat()).exits(2);
         let _ = told(&[&["fix", "--dry-run"], &args[..]].concat()).exits(2);

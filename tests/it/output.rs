@@ -1,10 +1,13 @@
 //! `--output FILE`: the report as a file that is there as a whole or not at all.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use clap::CommandFactory as _;
+use mcp_prune::cli::Cli;
 use serde_json::Value;
 
 use crate::concurrent::{ended, wait_for_lock, while_open};
@@ -45,6 +48,7 @@ fn every_report_can_be_a_file() {
     let journal = folder.path().join("journal");
     let journal = journal.to_str().unwrap();
     let json = ["--format", "json"];
+    let mut tried = BTreeSet::from(["ids".to_owned()]);
     for (args, status, command) in [
         (&["scan"][..], 2, "scan"),
         (&["fix", "--yes", "--journal", journal], 3, "fix"),
@@ -59,7 +63,15 @@ fn every_report_can_be_a_file() {
         assert_eq!(ran.stdout, "", "{ran}");
         let written: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
         assert_eq!(written["command"], command);
+        tried.insert(command.to_owned());
     }
+    let definition = Cli::command();
+    let may_write = definition.get_subcommands().filter(|command| {
+        let mut options = command.get_arguments();
+        options.any(|option| option.get_long() == Some("output"))
+    });
+    let may_write: BTreeSet<String> = may_write.map(|c| c.get_name().to_owned()).collect();
+    assert_eq!(tried, may_write, "every command that has --output");
     let config = "fixtures/config/proxy.yaml";
     let args = ["ids", "--litellm-config", config];
     let on_stdout = run(&mut mcp_prune(&[&args[..], &["--output", "-"]].concat())).exits(0);
@@ -91,7 +103,7 @@ fn the_umask_decides_who_may_read_a_new_one() {
 #[test]
 fn a_run_that_fails_leaves_the_old_file() {
     let (folder, path) = reports();
-    for format in ["table", "json", "csv", "markdown"] {
+    for format in crate::program::formats().filter(|format| *format != "ndjson") {
         let args = ["scan", "--output", &path, "--format", format];
         let _ = run_on(NOWHERE, &args).exits(7);
         assert_eq!(fs::read_to_string(&path).unwrap(), "yesterday's");

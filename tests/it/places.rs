@@ -218,8 +218,8 @@ fn a_toolset_that_is_gone_is_told_as_the_outage_that_it_is() {
     );
     let _ = run_on(database.url(), &["scan", "--no-config-servers"])
         .exits(2)
-        .prints("LiteLLM denies every MCP server to whoever comes through team core (t-1).")
-        .prints("Nothing is granted by such a toolset to key ci (dcf1f059).");
+        .prints("LiteLLM denies every MCP server to all callers of team core (t-1).")
+        .prints("Such a toolset grants nothing to key ci (dcf1f059).");
     let args = ["scan", "--no-config-servers", "--format", "json"];
     let report = run_on(database.url(), &args).exits(2).json();
     let detail = report["findings"][0]["detail"].as_str().unwrap();

@@ -4,6 +4,9 @@ use std::fmt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use clap::ValueEnum;
+use mcp_prune::cli::Format;
+
 /// What a run left behind.
 pub(crate) struct Ran {
     pub(crate) status: i32,
@@ -22,6 +25,14 @@ pub(crate) fn mcp_prune(args: &[&str]) -> Command {
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .stdin(Stdio::null());
     command
+}
+
+/// Lists the formats of a report, by their names on the command line.
+pub(crate) fn formats() -> impl Iterator<Item = &'static str> {
+    let values = Format::value_variants().iter();
+    let values = values.filter_map(ValueEnum::to_possible_value);
+    // A name is borrowed from its value; the few of a test program may stay.
+    values.map(|value| &*value.get_name().to_owned().leak())
 }
 
 /// Runs the binary on the database at `url`.

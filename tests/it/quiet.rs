@@ -38,7 +38,7 @@ fn last_word(ran: &Ran) -> &str {
 #[test]
 fn where_there_is_nothing_to_say_nothing_is_said() {
     let database = with_case("clean");
-    for format in ["table", "json", "ndjson", "csv", "markdown"] {
+    for format in crate::program::formats() {
         is_silent(run_on(database.url(), &["scan", "-q", "--format", format]));
         is_silent(run_on(
             database.url(),

@@ -60,8 +60,8 @@ fn session() -> Vec<Shown> {
         .exits(status);
         let lines = format!("{}{}", ran.stderr, ran.stdout);
         // Only a build with Redis advises it.
-        let with_redis = "restart them, or say --notify-redis, to be quicker";
-        let lines = lines.replace("restart them to be quicker", with_redis);
+        let with_redis = "restart them, or give --notify-redis.";
+        let lines = lines.replace("restart them.", with_redis);
         let lines = lines.lines().map(|line| redacted(line, &journals));
         let lines: Vec<String> = lines.collect();
         shown.extend(folded(&lines, &before));
