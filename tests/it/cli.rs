@@ -10,16 +10,8 @@ use clap::CommandFactory as _;
 use mcp_prune::cli::Cli;
 
 use crate::program::{Ran, mcp_prune, repository, run, run_on};
+use crate::samples::{NOWHERE, case, demo};
 use crate::server::{TestDatabase, concurrent_server, skip};
-
-/// A URL at which nothing listens.
-const NOWHERE: &str = "postgresql://u:s3cret@127.0.0.1:1/litellm";
-
-fn demo() -> TestDatabase {
-    let database = TestDatabase::empty();
-    database.load(&std::fs::read_to_string(repository("fixtures/demo.sql")).unwrap());
-    database
-}
 
 #[test]
 fn help_names_the_options_the_environment_and_the_exit_codes() {
@@ -190,8 +182,7 @@ fn json_is_one_object_as_the_readme_promises() {
 
 #[test]
 fn no_secret_is_printed() {
-    let script = std::fs::read_to_string(repository("fixtures/cases/last_grant.sql")).unwrap();
-    let database = TestDatabase::with(&script);
+    let database = case("last_grant");
     for format in ["table", "json"] {
         let ran = run_on(database.url(), &["scan", "--format", format]).exits(2);
         for secret in ["hunter2", "sk-secret", "sk-deleted", "ann@example.com"] {

@@ -9,11 +9,10 @@ use sqlx::{AssertSqlSafe, PgConnection};
 use tokio::runtime::Runtime;
 
 use crate::program::{Ran, mcp_prune, run, run_on};
+use crate::samples::GONE;
 use crate::server::{TestDatabase, block_on, concurrent_server, runtime};
 
 const LIVE: &str = "0b8f8e0c-2f5d-4a51-9a35-1f4a1c9f7d10";
-const GONE: &str = "c1e2a7d4-93b6-4d0e-b8a5-6a2f9e4d7c33";
-
 /// Rows `p-1` to `p-N`, each with a live and a gone server, all of one team each.
 fn rows(number: usize) -> TestDatabase {
     TestDatabase::with(&format!(

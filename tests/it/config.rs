@@ -1,6 +1,7 @@
 //! `--litellm-config`: servers that live in a `config.yaml` and have no row.
 
-use crate::program::{Ran, mcp_prune, repository, run};
+use crate::program::{Ran, mcp_prune, run};
+use crate::samples::demo;
 use crate::server::TestDatabase;
 
 /// The hash of `deepwiki|https://mcp.deepwiki.com/mcp|http||wiki`: the id of `fixtures/config/proxy.yaml`'s first server.
@@ -218,12 +219,6 @@ fn beside_an_empty_server_table_a_scan_does_not_promise_what_fix_refuses() {
 }
 
 /// A small company's database, in which two servers were deleted.
-fn demo() -> TestDatabase {
-    let database = TestDatabase::empty();
-    database.load(&std::fs::read_to_string(repository("fixtures/demo.sql")).unwrap());
-    database
-}
-
 /// One of the two, which rows of nobody name as well.
 const NOTION: &str = "a15e9c3d-84f2-4d7b-92c6-5e0b8f3a7d05";
 

@@ -6,13 +6,8 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::program::{mcp_prune, repository, run, run_on};
+use crate::samples::demo;
 use crate::server::{TestDatabase, concurrent_server, server_to_crash, skip};
-
-fn demo() -> TestDatabase {
-    let database = TestDatabase::empty();
-    database.load(&std::fs::read_to_string(repository("fixtures/demo.sql")).unwrap());
-    database
-}
 
 /// Makes a role that may log in with a password and nothing else; roles are the server's, so its
 /// name is the database's.
@@ -304,8 +299,7 @@ fn a_role_made_from_the_grants_scans_fixes_and_undoes() {
     if concurrent_server("grants").is_none() {
         return;
     }
-    let database = TestDatabase::empty();
-    database.load(&std::fs::read_to_string(repository("fixtures/demo.sql")).unwrap());
+    let database = demo();
     let before = database.permission_rows();
     let folder = tempfile::tempdir().unwrap();
     let journal = folder.path().join("journal");

@@ -12,16 +12,13 @@ use serde_json::{Value, json};
 use crate::concurrent::{Other, ended, wait_for_lock};
 use crate::connection::{grant_what_is_asked, role, url_of};
 use crate::program::{Ran, mcp_prune, repository, run_on};
+use crate::samples::{GONE, case};
 use crate::server::{TestDatabase, concurrent_server};
-
-/// With rows in both tables.
-const GONE: &str = "f0e1d2c3-b4a5-4687-9788-99aabbccddee";
 
 const SITES: [&str; 2] = ["--sites", "credentials"];
 
 fn company() -> TestDatabase {
-    let case = fs::read_to_string(repository("fixtures/cases/credentials.sql")).unwrap();
-    TestDatabase::with(&case)
+    case("credentials")
 }
 
 /// A folder for journals and plans.

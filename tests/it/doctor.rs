@@ -2,14 +2,9 @@
 
 use serde_json::Value;
 
-use crate::program::{Ran, mcp_prune, repository, run, run_on};
+use crate::program::{Ran, mcp_prune, run, run_on};
+use crate::samples::demo;
 use crate::server::{TestDatabase, block_on, concurrent_server};
-
-fn demo() -> TestDatabase {
-    let database = TestDatabase::empty();
-    database.load(&std::fs::read_to_string(repository("fixtures/demo.sql")).unwrap());
-    database
-}
 
 /// Makes a role that may log in and nothing else; returns its name and its URL.
 fn role(database: &TestDatabase, suffix: &str) -> (String, String) {

@@ -16,11 +16,10 @@ use serde_json::{Value, json};
 use crate::concurrent::{Other, ended, wait_for_lock};
 use crate::program::{Ran, mcp_prune, run, run_on};
 use crate::proxy::{AtCommit, Proxy};
+use crate::samples::GONE;
 use crate::server::{Server, TestDatabase, concurrent_server, server_to_crash, skip};
 
 const LIVE: &str = "0b8f8e0c-2f5d-4a51-9a35-1f4a1c9f7d10";
-const GONE: &str = "c1e2a7d4-93b6-4d0e-b8a5-6a2f9e4d7c33";
-
 /// More than are written at a time.
 const ROWS: usize = 2_500;
 

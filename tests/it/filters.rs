@@ -5,9 +5,9 @@ use mcp_prune::litellm::api_key::hash;
 use serde_json::json;
 
 use crate::program::{Ran, mcp_prune, run, run_on};
+use crate::samples::GONE;
 use crate::server::{TestDatabase, concurrent_server};
 
-const GONE: &str = "f0e1d2c3-b4a5-4687-9788-99aabbccddee";
 const KEY: &str = "sk-Zq7Secret0key1AB12";
 
 /// Two keys with one alias, two users with one address, and a team whose name is another one's id.

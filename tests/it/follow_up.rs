@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::program::{Ran, mcp_prune, repository, run};
+use crate::samples::{case, demo};
 use crate::server::{TestDatabase, skip};
 use crate::terminal::{on_a_terminal, shown};
 
@@ -17,15 +18,7 @@ const TAKE_BACK: &str = "To take it back:";
 
 /// Three stale references in two rows, of which nothing is held.
 fn small() -> TestDatabase {
-    let case = fs::read_to_string(repository("fixtures/cases/beside_live.sql"));
-    TestDatabase::with(&case.unwrap())
-}
-
-/// A small company's database, in which two servers were deleted.
-fn demo() -> TestDatabase {
-    let database = TestDatabase::empty();
-    database.load(&fs::read_to_string(repository("fixtures/demo.sql")).unwrap());
-    database
+    case("beside_live")
 }
 
 /// The one line below `lead`, which is a command.

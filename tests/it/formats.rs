@@ -5,17 +5,9 @@ use std::fs;
 use serde_json::{Value, json};
 
 use crate::pooler::NOTES_WHO_WRITES;
-use crate::program::{Ran, mcp_prune, repository, run, run_on};
+use crate::program::{Ran, mcp_prune, run, run_on};
+use crate::samples::{NOWHERE, demo};
 use crate::server::TestDatabase;
-
-/// A URL at which nothing listens.
-const NOWHERE: &str = "postgresql://u:s3cret@127.0.0.1:1/litellm";
-
-fn demo() -> TestDatabase {
-    let database = TestDatabase::empty();
-    database.load(&fs::read_to_string(repository("fixtures/demo.sql")).unwrap());
-    database
-}
 
 fn lines(ran: &Ran) -> Vec<Value> {
     let lines = ran.stdout.lines();

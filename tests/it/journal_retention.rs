@@ -6,13 +6,13 @@ use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::program::{Ran, repository, run_on};
+use crate::program::{Ran, run_on};
+use crate::samples::case;
 use crate::server::TestDatabase;
 
 /// A database with something to repair, and nothing of it held.
 fn repairable() -> TestDatabase {
-    let case = fs::read_to_string(repository("fixtures/cases/beside_live.sql")).unwrap();
-    TestDatabase::with(&case)
+    case("beside_live")
 }
 
 fn fix(database: &TestDatabase, folder: &Path, more: &[&str]) -> Ran {

@@ -6,6 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::program::{Ran, mcp_prune, repository, run};
+use crate::samples::case;
 use crate::server::{TestDatabase, skip};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_mcp-prune");
@@ -20,8 +21,7 @@ fn shipped(path: &str) -> String {
 /// A database with three stale references in two rows, of which nothing is held; and the folder of a machine
 /// that knows its URL by a file.
 fn installed() -> (TestDatabase, tempfile::TempDir) {
-    let case = shipped("fixtures/cases/beside_live.sql");
-    let database = TestDatabase::with(&case);
+    let database = case("beside_live");
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(
         folder.path().join("db-url"),

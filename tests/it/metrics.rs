@@ -7,17 +7,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 
 use crate::concurrent::{ended, wait_for_lock, while_open};
-use crate::program::{Ran, mcp_prune, repository, run, run_on};
-use crate::server::{TestDatabase, concurrent_server, skip};
-
-/// A URL at which nothing listens.
-const NOWHERE: &str = "postgresql://u:s3cret@127.0.0.1:1/litellm";
-
-fn demo() -> TestDatabase {
-    let database = TestDatabase::empty();
-    database.load(&fs::read_to_string(repository("fixtures/demo.sql")).unwrap());
-    database
-}
+use crate::program::{Ran, mcp_prune, run, run_on};
+use crate::samples::{NOWHERE, case, demo};
+use crate::server::{concurrent_server, skip};
 
 /// Runs promtool; `None` where there is none, and the test is skipped.
 fn promtool(args: &[&str], input: &str) -> Option<Ran> {
@@ -76,8 +68,7 @@ fn file_in(folder: &tempfile::TempDir) -> String {
 
 #[test]
 fn a_scan_says_in_metrics_what_it_says_in_json() {
-    let case = fs::read_to_string(repository("fixtures/cases/sites.sql")).unwrap();
-    let database = TestDatabase::with(&case);
+    let database = case("sites");
     let folder = tempfile::tempdir().unwrap();
     let file = file_in(&folder);
     let args = [

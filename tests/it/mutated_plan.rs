@@ -7,15 +7,15 @@ use std::path::Path;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::program::{Ran, repository, run_on};
+use crate::program::{Ran, run_on};
+use crate::samples::case;
 use crate::server::TestDatabase;
 
 /// A server that is there.
 const LIVE: &str = "0b8f8e0c-2f5d-4a51-9a35-1f4a1c9f7d10";
 
 fn company() -> TestDatabase {
-    let case = fs::read_to_string(repository("fixtures/cases/beside_live.sql")).unwrap();
-    TestDatabase::with(&case)
+    case("beside_live")
 }
 
 fn plan(database: &TestDatabase, file: &Path) -> Vec<Value> {

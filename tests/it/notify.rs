@@ -7,7 +7,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::program::{mcp_prune, repository, run, run_on};
+use crate::program::{mcp_prune, run, run_on};
+use crate::samples::case;
 use crate::server::{TestDatabase, concurrent_server, skip};
 
 const CHANNEL: &str = "litellm_proxy.auth_cache_invalidation";
@@ -105,8 +106,7 @@ fn free_port() -> u16 {
 }
 
 fn database() -> TestDatabase {
-    let case = repository("fixtures/cases/beside_live.sql");
-    TestDatabase::with(&std::fs::read_to_string(case).unwrap())
+    case("beside_live")
 }
 
 /// The entries that so many messages name, in order.

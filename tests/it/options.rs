@@ -11,10 +11,8 @@ use mcp_prune::failure::Kind;
 use serde_json::Value;
 
 use crate::program::{Ran, repository, run_on};
+use crate::samples::{NOWHERE, demo};
 use crate::server::TestDatabase;
-
-/// A URL at which nothing listens.
-const NOWHERE: &str = "postgresql://u:s3cret@127.0.0.1:1/litellm";
 
 /// The value that an option is tried with; a new option that takes one needs an entry here.
 const SAMPLES: [(&str, &str); 30] = [
@@ -396,12 +394,6 @@ impl Files {
         };
         names.iter().map(option).collect()
     }
-}
-
-fn demo() -> TestDatabase {
-    let database = TestDatabase::empty();
-    database.load(&fs::read_to_string(repository("fixtures/demo.sql")).unwrap());
-    database
 }
 
 fn ran(database: &TestDatabase, args: &[&str], options: &[String]) -> Ran {

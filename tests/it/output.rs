@@ -8,17 +8,9 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use crate::concurrent::{ended, wait_for_lock, while_open};
-use crate::program::{Ran, mcp_prune, repository, run, run_on};
-use crate::server::{TestDatabase, concurrent_server};
-
-/// A URL at which nothing listens.
-const NOWHERE: &str = "postgresql://u:s3cret@127.0.0.1:1/litellm";
-
-fn demo() -> TestDatabase {
-    let database = TestDatabase::empty();
-    database.load(&fs::read_to_string(repository("fixtures/demo.sql")).unwrap());
-    database
-}
+use crate::program::{Ran, mcp_prune, run, run_on};
+use crate::samples::{NOWHERE, demo};
+use crate::server::concurrent_server;
 
 /// A folder with a report of yesterday.
 fn reports() -> (tempfile::TempDir, String) {

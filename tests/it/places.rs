@@ -3,13 +3,11 @@
 use serde_json::json;
 
 use crate::program::{repository, run_on};
+use crate::samples::{GONE, case};
 use crate::server::{TestDatabase, concurrent_server};
 
-const GONE: &str = "f0e1d2c3-b4a5-4687-9788-99aabbccddee";
-
 fn company() -> TestDatabase {
-    let case = std::fs::read_to_string(repository("fixtures/cases/sites.sql"));
-    TestDatabase::with(&case.unwrap())
+    case("sites")
 }
 
 #[test]

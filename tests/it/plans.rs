@@ -2,17 +2,12 @@
 
 use serde_json::json;
 
-use crate::program::{mcp_prune, repository, run, run_on};
+use crate::program::{mcp_prune, run, run_on};
+use crate::samples::demo;
 use crate::server::{TestDatabase, concurrent_server};
 
 const SLACK: &str = "d7c3f1a8-0e6b-4a92-85d4-1b7e3c9f6a04";
 const NOTION: &str = "a15e9c3d-84f2-4d7b-92c6-5e0b8f3a7d05";
-
-fn demo() -> TestDatabase {
-    let database = TestDatabase::empty();
-    database.load(&std::fs::read_to_string(repository("fixtures/demo.sql")).unwrap());
-    database
-}
 
 struct Folder(tempfile::TempDir);
 

@@ -14,9 +14,8 @@ use mcp_prune::litellm::sites::Choice;
 
 use crate::connection::{role, url_of};
 use crate::program::{repository, run_on};
+use crate::samples::{GONE, case};
 use crate::server::{TestDatabase, block_on, concurrent_server};
-
-const GONE: &str = "f0e1d2c3-b4a5-4687-9788-99aabbccddee";
 
 const REMAP: &str = "f0e1d2c3-b4a5-4687-9788-99aabbccddee=github";
 
@@ -383,8 +382,7 @@ fn a_policy_is_not_called_and_hides_nothing_unnoticed() {
     if concurrent_server("policies").is_none() {
         return;
     }
-    let case = std::fs::read_to_string(repository("fixtures/cases/beside_live.sql")).unwrap();
-    let database = TestDatabase::with(&case);
+    let database = case("beside_live");
     let role = role(&database, "watched");
     let url = url_of(&database, &role, "s3cret");
     let grants = ["grants", "--role", &role, "--for", "scan"];
@@ -405,8 +403,7 @@ fn a_policy_is_not_called_and_hides_nothing_unnoticed() {
 
 #[test]
 fn a_trigger_that_searches_for_names_is_told_what_it_lacks() {
-    let case = std::fs::read_to_string(repository("fixtures/cases/beside_live.sql")).unwrap();
-    let database = TestDatabase::with(&case);
+    let database = case("beside_live");
     database.load(
         r#"CREATE TABLE audit (at timestamptz);
            CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS

@@ -5,8 +5,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::program::{repository, run_on};
-use crate::server::{TestDatabase, concurrent_server, skip};
+use crate::program::run_on;
+use crate::samples::demo;
+use crate::server::{concurrent_server, skip};
 
 /// A pooler of this test's own; ends with it.
 struct PgBouncer {
@@ -88,8 +89,7 @@ fn every_command_works_through_a_pooler_in_transaction_mode() {
         skip("a pooler", "needs pgbouncer");
         return;
     };
-    let database = TestDatabase::empty();
-    database.load(&std::fs::read_to_string(repository("fixtures/demo.sql")).unwrap());
+    let database = demo();
     database.load(NOTES_WHO_WRITES);
     let before = database.permission_rows();
     let folder = tempfile::tempdir().unwrap();

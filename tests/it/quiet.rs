@@ -2,22 +2,8 @@
 
 use std::fs;
 
-use crate::program::{Ran, repository, run_on};
-use crate::server::TestDatabase;
-
-/// A URL at which nothing listens.
-const NOWHERE: &str = "postgresql://u:s3cret@127.0.0.1:1/litellm";
-
-fn with_case(case: &str) -> TestDatabase {
-    let case = fs::read_to_string(repository(&format!("fixtures/cases/{case}.sql"))).unwrap();
-    TestDatabase::with(&case)
-}
-
-fn demo() -> TestDatabase {
-    let database = TestDatabase::empty();
-    database.load(&fs::read_to_string(repository("fixtures/demo.sql")).unwrap());
-    database
-}
+use crate::program::{Ran, run_on};
+use crate::samples::{NOWHERE, case, demo};
 
 #[track_caller]
 fn is_silent(ran: Ran) {
@@ -37,7 +23,7 @@ fn last_word(ran: &Ran) -> &str {
 
 #[test]
 fn where_there_is_nothing_to_say_nothing_is_said() {
-    let database = with_case("clean");
+    let database = case("clean");
     for format in ["table", "json", "ndjson", "csv", "markdown"] {
         is_silent(run_on(database.url(), &["scan", "-q", "--format", format]));
         is_silent(run_on(
@@ -46,7 +32,7 @@ fn where_there_is_nothing_to_say_nothing_is_said() {
         ));
     }
     // A server that exists and is not served is nobody's fault; nor is what --exit-zero accepts as held.
-    let inactive = with_case("inactive");
+    let inactive = case("inactive");
     let _ = run_on(inactive.url(), &["fix", "--yes"]).exits(0);
     let _ = run_on(inactive.url(), &["scan"])
         .exits(0)
@@ -124,7 +110,7 @@ fn where_the_report_is_not_seen_the_last_line_says_why() {
     assert!(!ran.stderr.contains("exit 2"), "{ran}");
     // The file is written whether or not there is anything to say.
     is_silent(run_on(
-        with_case("clean").url(),
+        case("clean").url(),
         &["scan", "-q", "--output", file],
     ));
     assert!(
@@ -136,7 +122,7 @@ fn where_the_report_is_not_seen_the_last_line_says_why() {
 
 #[test]
 fn metrics_that_cannot_be_written_are_told_all_the_same() {
-    let database = with_case("clean");
+    let database = case("clean");
     let scan = ["scan", "-q", "--metrics-file", "/nonexistent/run.prom"];
     run_on(database.url(), &scan)
         .exits(0)

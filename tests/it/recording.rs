@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::program::{mcp_prune, repository, run};
-use crate::server::TestDatabase;
+use crate::samples::demo;
 
 /// The width of the terminal, in characters.
 const COLUMNS: usize = 138;
@@ -34,8 +34,7 @@ enum Shown {
 
 /// Scans, repairs and undoes.
 fn session() -> Vec<Shown> {
-    let database = TestDatabase::empty();
-    database.load(&fs::read_to_string(repository("fixtures/demo.sql")).unwrap());
+    let database = demo();
     let home = tempfile::tempdir().unwrap();
     let mut shown = Vec::new();
     let mut before = BTreeSet::new();

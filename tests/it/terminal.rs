@@ -8,14 +8,9 @@ use std::thread;
 use std::time::Duration;
 
 use crate::concurrent::while_open;
-use crate::program::{mcp_prune, repository, run, run_on};
+use crate::program::{mcp_prune, run, run_on};
+use crate::samples::demo;
 use crate::server::{TestDatabase, concurrent_server, skip};
-
-fn demo() -> TestDatabase {
-    let database = TestDatabase::empty();
-    database.load(&fs::read_to_string(repository("fixtures/demo.sql")).unwrap());
-    database
-}
 
 /// The binary on a terminal so many columns wide, with variables `set`; all that the terminal is sent goes to
 /// `log`.
