@@ -1,4 +1,4 @@
-//! What the binary says to wrong words, to readers that go away, and to a person at a terminal.
+//! The binary with wrong words, with readers that go away, and with a person at a terminal.
 
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
@@ -69,7 +69,7 @@ fn wrong_words_are_a_usage_error() {
 }
 
 #[test]
-fn access_changes_only_for_who_says_so() {
+fn access_changes_only_with_the_option_that_accepts_it() {
     for (args, told) in [
         (&["--on-empty", "clear"][..], "say --accept-widening"),
         (&["--on-empty", "clear", "--accept-narrowing"], "deny"),
@@ -346,7 +346,7 @@ fn packagers_get_completions_and_manual_pages() {
     run(&mut mcp_prune(&["man", "help"])).exits(64);
 }
 
-/// The manual pages that a page of its own refers to, in its section SUBCOMMANDS.
+/// Returns the manual pages that a page refers to.
 fn pages_named_in(page: &str) -> BTreeSet<String> {
     let words = page.split_whitespace();
     let pages = words.filter_map(|word| word.strip_suffix("(1)"));

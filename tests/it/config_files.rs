@@ -1,4 +1,5 @@
-//! Files that are not LiteLLM's config, and references to config servers that were edited or removed.
+//! Files that are not LiteLLM's config, and references to config servers that were edited or
+//! removed.
 
 use std::path::PathBuf;
 
@@ -13,7 +14,7 @@ const EDITED: &str = "0123456789abcdef0123456789abcdef";
 
 const ROW: &str = "0f5b9a52-0001-4000-8000-000000000001";
 
-/// A database with one row, whose list holds the row's id and `references`.
+/// Makes a database with one row, whose list holds the row's id and `references`.
 fn database(references: &[&str]) -> TestDatabase {
     let references = references.join("', '");
     TestDatabase::with(&format!(
@@ -133,7 +134,7 @@ fn a_file_that_is_not_litellms_is_no_word_that_there_are_no_servers() {
     assert_eq!(database.permission_rows(), before);
 }
 
-/// A stand-in for `PyYAML`, which need not be there: of JSON they read the same.
+/// A stand-in for `PyYAML`, which may not be installed: both read JSON in the same way.
 const YAML: &str = "import json\nsafe_load = json.load\nsafe_dump = json.dumps\n";
 
 #[test]
@@ -279,7 +280,7 @@ fn the_option_needs_to_know_of_config_servers() {
     .exits(2);
 }
 
-/// What the id of `wiki` hashes.
+/// The text whose hash is the id of `wiki`.
 const WIKI: &str = "wiki|https://wiki.example.com/mcp|MCPTransport.http||";
 
 fn hash(text: &str) -> String {
@@ -358,7 +359,7 @@ fn what_the_database_itself_tells_is_not_contradicted_in_silence() {
     let before = database.permission_rows();
     let ran = run_on(&database, &["fix", "--yes", "--no-config-servers"])
         .exits(3)
-        .says("proxies have OAuth clients for 2 servers, of neither the server table nor a config")
+        .says("proxies have OAuth clients for 2 servers in neither the server table nor a config")
         .says("no config given has MCP servers");
     assert!(ran.stdout.contains("Held: 2 references"), "{ran}");
     assert_eq!(database.permission_rows(), before);

@@ -1,4 +1,4 @@
-//! The forms a report can have: each says what the JSON report says.
+//! The formats of a report: each says what the JSON report says.
 
 use std::fs;
 
@@ -16,7 +16,7 @@ fn lines(ran: &Ran) -> Vec<Value> {
         .collect()
 }
 
-/// The entries of one type, without it.
+/// Returns the entries of one type, without the field `type`.
 fn of_type(lines: &[Value], wanted: &str) -> Vec<Value> {
     let mut entries = lines.to_vec();
     entries.retain(|line| line["type"] == wanted);
@@ -186,7 +186,7 @@ fn csv_has_a_line_for_each_column_written_or_held() {
 }
 
 #[test]
-fn what_others_named_oddly_survives_csv() {
+fn odd_names_survive_csv() {
     let odd = "a,\"b\"\r\n|`c`";
     let database = TestDatabase::with(&format!(
         r#"INSERT INTO "LiteLLM_ObjectPermissionTable" ("object_permission_id", "mcp_servers")

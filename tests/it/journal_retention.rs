@@ -1,4 +1,4 @@
-//! `fix --journal-retention`: which journals go, and that nothing else does.
+//! `fix --journal-retention`: which journals it deletes, and that it deletes nothing else.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,7 +10,7 @@ use crate::program::{Ran, run_on};
 use crate::samples::case;
 use crate::server::TestDatabase;
 
-/// A database with something to repair, and nothing of it held.
+/// Makes a database with something to repair, and nothing that is held.
 fn repairable() -> TestDatabase {
     case("beside_live")
 }
@@ -21,7 +21,7 @@ fn fix(database: &TestDatabase, folder: &Path, more: &[&str]) -> Ran {
     run_on(database.url(), &[&args[..], more].concat())
 }
 
-/// The same journal as if it had been written in 2020: its time is another, and each line's sum is right.
+/// Returns the journal as if it had been written in 2020, with the right sum on each line.
 fn aged(journal: &str) -> String {
     const SUM: &str = ",\"sum\":\"";
     let mut before = String::new();
@@ -51,7 +51,7 @@ fn names(folder: &Path) -> BTreeSet<String> {
 }
 
 #[test]
-fn old_journals_of_this_database_go_after_a_repair_and_nothing_else_does() {
+fn old_committed_journals_of_this_database_are_deleted_and_nothing_else_is() {
     let (database, other) = (repairable(), repairable());
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();

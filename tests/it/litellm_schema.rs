@@ -51,7 +51,7 @@ fn has(database: &TestDatabase, table: &str, column: &str) -> bool {
     !found.is_empty()
 }
 
-/// Two servers, one of them deleted as LiteLLM does it, and grants to both at every level.
+/// Adds two servers, one of them deleted as LiteLLM does it, and grants to both at every level.
 pub(crate) fn populate(database: &TestDatabase) {
     let mut sql = String::new();
     let tools = has(

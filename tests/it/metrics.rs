@@ -1,4 +1,4 @@
-//! `--metrics-file`: how a run went, for Prometheus; and the alerts on it that are shipped.
+//! `--metrics-file`: how a run went, for Prometheus; and the alerts that are shipped for it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,7 +11,7 @@ use crate::program::{Ran, mcp_prune, run, run_on};
 use crate::samples::{NOWHERE, case, demo};
 use crate::server::{concurrent_server, skip};
 
-/// Runs promtool; `None` where there is none, and the test is skipped.
+/// Runs promtool; without one, skips the test and returns `None`.
 fn promtool(args: &[&str], input: &str) -> Option<Ran> {
     let spawned = Command::new("promtool")
         .args(args)
@@ -44,14 +44,14 @@ impl Samples {
         Self(samples.collect())
     }
 
-    /// The value of `mcp_prune_NAME`, which only has the label of the command.
+    /// Returns the value of `mcp_prune_NAME`, which only has the label of the command.
     #[track_caller]
     fn of(&self, command: &str, name: &str) -> Option<i64> {
         let series = format!("mcp_prune_{name}{{command=\"{command}\"}}");
         self.0.get(&series).map(|value| value.parse().unwrap())
     }
 
-    /// The sum of all findings whose labels have `label`.
+    /// Returns the sum of all findings whose labels have `label`.
     fn findings(&self, label: &str) -> i64 {
         let findings = self.0.iter();
         let findings = findings.filter(|(series, _)| series.starts_with("mcp_prune_findings{"));

@@ -1,5 +1,5 @@
-//! A saved plan that somebody has edited, sums and all: what is carried out is what would be planned now, or
-//! nothing.
+//! A saved plan that somebody has edited, with the right sums: `fix` carries out what it would plan
+//! now, or nothing.
 
 use std::fs;
 use std::path::Path;
@@ -33,7 +33,7 @@ fn carry_out(database: &TestDatabase, file: &Path) -> Ran {
     run_on(database.url(), &fix)
 }
 
-/// Writes the lines with the sums that they would have had.
+/// Writes the lines with the right sums.
 fn write(file: &Path, lines: &[Value]) {
     let mut text = String::new();
     let mut sum = String::new();
@@ -56,7 +56,7 @@ fn write(file: &Path, lines: &[Value]) {
     fs::write(file, text).unwrap();
 }
 
-/// An edit of the lines of a plan, of which the second is of a row.
+/// An edit of the lines of a plan; the second line is that of a row.
 type Edit = fn(&mut Vec<Value>);
 
 #[test]

@@ -1,4 +1,4 @@
-//! Rules between options: every two options of a command together, and the values that none takes.
+//! Rules between options: every two options of a command together, and values that are refused.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -48,8 +48,9 @@ const SAMPLES: [(&str, &str); 30] = [
     ("statement-timeout", "0"),
 ];
 
-/// Every two options that cannot be said together. All others combine: a filter narrows what another
-/// one leaves, a guard is one more guard, and what has no effect beside another option is harmless.
+/// Every two options that cannot be given together. All others combine: a filter narrows what
+/// another one leaves, a guard is one more guard, and an option without effect beside another is
+/// harmless.
 const EXCLUDED: [(&str, &str); 10] = [
     ("accept-narrowing", "accept-widening"),
     ("db-url", "db-url-file"),
@@ -63,7 +64,7 @@ const EXCLUDED: [(&str, &str); 10] = [
     ("plan-out", "yes"),
 ];
 
-/// A command, an option of it, and what that needs beside it.
+/// A command, an option of it, and the option that it needs.
 const NEEDED: [(&str, &str, &str); 9] = [
     ("fix", "accept-narrowing", "--on-empty=deny"),
     ("fix", "accept-widening", "--on-empty=clear"),
@@ -91,11 +92,11 @@ fn is_excluded(one: &str, other: &str) -> bool {
 struct Tried {
     command: String,
     options: Vec<Arg>,
-    /// What its command line has in any case.
+    /// The words that its command line always has.
     positionals: Vec<String>,
 }
 
-/// The options of each command, as clap has them.
+/// Returns the options of each command, as clap has them.
 fn commands() -> Vec<Tried> {
     let mut program = Cli::command();
     program.build();
@@ -120,7 +121,7 @@ fn commands() -> Vec<Tried> {
     tried.collect()
 }
 
-/// An option as it is tried: one word.
+/// Returns the word with which an option is tried.
 fn word(option: &Arg) -> String {
     let name = option.get_long().unwrap();
     if !option.get_action().takes_values() {
@@ -137,7 +138,7 @@ fn name_of(word: &str) -> &str {
 }
 
 impl Tried {
-    /// These words, and after them what they need and what the command asks for in any case.
+    /// Returns these words, the options that they need, and those that the command requires.
     fn complete(&self, words: &[&str]) -> Vec<String> {
         let mut line: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
         let required = self
@@ -168,7 +169,7 @@ impl Tried {
         line
     }
 
-    /// Refused is what clap refuses, and what the rules do: both end in exit code 64.
+    /// Parses a command line. Clap and the rules between options both refuse with exit code 64.
     fn takes(&self, options: &[String]) -> Result<(), String> {
         let words = ["mcp-prune".to_owned(), self.command.clone()];
         let words = words.iter().chain(options).chain(&self.positionals);
@@ -386,7 +387,7 @@ impl Files {
         self.folder.path().join(name)
     }
 
-    /// The options with these names, each with a file of that name.
+    /// Returns the options with these names, each with a file of that name.
     fn options(&self, names: &[&str]) -> Vec<String> {
         let option = |name: &&str| match *name {
             "no-journal" => "--no-journal".to_owned(),
@@ -408,8 +409,8 @@ fn purpose(file: &Path) -> Value {
     first["purpose"].clone()
 }
 
-/// Every two options that write a file, in a dry run and in a real one: each file is what it is to be, and
-/// what was committed can be taken back.
+/// Tries every two options that write a file, in a dry run and in a real one: each file has the
+/// right content, and what was committed can be taken back.
 #[test]
 fn every_two_files_are_written_as_they_are_named() {
     const WRITTEN: [&str; 5] = [
@@ -489,7 +490,7 @@ fn a_dry_run_makes_sure_that_the_journal_could_be_made() {
         .says("cannot make the journal");
 }
 
-/// What is written last would take the place of what is read.
+/// The file that is written last would replace the one that is read.
 #[test]
 fn no_file_that_is_read_is_written_over() {
     let folder = tempfile::tempdir().unwrap();

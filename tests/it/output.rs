@@ -1,4 +1,4 @@
-//! `--output FILE`: the report as a file that is there as a whole or not at all.
+//! `--output FILE`: the report as a file, which is whole or not there at all.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -12,7 +12,7 @@ use crate::program::{Ran, mcp_prune, run, run_on};
 use crate::samples::{NOWHERE, demo};
 use crate::server::concurrent_server;
 
-/// A folder with a report of yesterday.
+/// Makes a folder with a report of yesterday; returns its path too.
 fn reports() -> (tempfile::TempDir, String) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("report");
@@ -103,7 +103,7 @@ fn a_stream_ends_with_the_error_in_the_file_too() {
 }
 
 #[test]
-fn what_stood_in_the_way_is_in_the_file() {
+fn conflicts_are_in_the_file() {
     let database = demo();
     let (folder, path) = reports();
     let plan = folder.path().join("plan");

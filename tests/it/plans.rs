@@ -1,4 +1,4 @@
-//! Plans and journals on the database that they are of, with the options that they were made with.
+//! Plans and journals: the database that they are for, and the options that they were made with.
 
 use serde_json::json;
 
@@ -187,7 +187,7 @@ fn options_of_planning_may_be_repeated_and_not_contradicted() {
     }
 }
 
-/// What the plan leaves alone in a row it changes is none of its business.
+/// Other stale references of a row that the plan changes do not stop it.
 #[test]
 fn a_plan_of_one_reference_is_carried_out_beside_others() {
     let database = TestDatabase::with(&format!(

@@ -73,11 +73,14 @@ impl Drop for PgBouncer {
     }
 }
 
-/// As the server's log does, with `application_name` in `log_line_prefix`.
+/// Notes who writes a row, as the server's log does with `application_name` in `log_line_prefix`.
 pub(crate) const NOTES_WHO_WRITES: &str = r#"
 CREATE TABLE writer (name text, at timestamptz);
 CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$
-    BEGIN INSERT INTO public.writer VALUES (current_setting('application_name'), clock_timestamp()); RETURN NEW; END $$;
+    BEGIN
+        INSERT INTO public.writer VALUES (current_setting('application_name'), clock_timestamp());
+        RETURN NEW;
+    END $$;
 CREATE TRIGGER note AFTER UPDATE ON "LiteLLM_ObjectPermissionTable" FOR EACH ROW EXECUTE FUNCTION note();"#;
 
 #[test]

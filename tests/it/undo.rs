@@ -1,4 +1,4 @@
-//! Journals and saved plans: what is kept of a repair, and how it is taken back or carried out.
+//! Journals and saved plans: what they keep, and how a repair is taken back or carried out.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
