@@ -110,9 +110,7 @@ pub(super) async fn retried<T>(
 /// Returns a random duration from half of `pause` to all of it, so that two writers do not collide
 /// again and again.
 fn jittered(pause: Duration) -> Duration {
-    use std::hash::{BuildHasher as _, RandomState};
-    let random = RandomState::new().hash_one(()) % 512;
-    pause / 2 + pause * u32::try_from(random).unwrap_or_default() / 1024
+    pause.mul_f64(0.5 + fastrand::f64() * 0.5)
 }
 
 #[cfg(test)]
@@ -120,11 +118,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn jitter_stays_within_its_bounds() {
+    fn pauses_are_spread_over_the_second_half_of_what_is_asked_for() {
+        fastrand::seed(7);
         let pause = Duration::from_millis(100);
-        for _ in 0..1000 {
-            let found = jittered(pause);
-            assert!(found >= pause / 2 && found <= pause, "{found:?}");
+        let pauses: Vec<Duration> = (0..1000).map(|_| jittered(pause)).collect();
+        for pause_taken in &pauses {
+            assert!((pause / 2..=pause).contains(pause_taken), "{pause_taken:?}");
+        }
+        // Each fifth of the range gets about 200 of them.
+        for fifth in 0..5 {
+            let from = pause / 2 + pause / 10 * fifth;
+            let range = from..from + pause / 10;
+            let count = pauses.iter().filter(|taken| range.contains(taken)).count();
+            assert!((100..300).contains(&count), "{count} in {range:?}");
         }
     }
 }

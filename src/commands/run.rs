@@ -61,10 +61,8 @@ impl Run {
     /// Begins a run, with eight random hexadecimal digits as its id.
     #[must_use]
     pub fn new() -> Self {
-        use std::hash::{BuildHasher as _, RandomState};
-        let random = RandomState::new().hash_one(()) & 0xffff_ffff;
         Self {
-            id: format!("{random:08x}"),
+            id: format!("{:08x}", fastrand::u32(..)),
             report: ReportTo::stdout(),
             exit_zero: false,
             tally: None,
