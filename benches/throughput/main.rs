@@ -572,7 +572,7 @@ fn time(runs: &Runs) -> String {
     }
 }
 
-/// Nothing is known of a process that ends before it can be asked.
+/// Formats the peak of memory; a process that ends before it can be asked has none.
 fn memory(runs: &Runs) -> String {
     match runs.peak() {
         ..1.0 => "-".to_owned(),

@@ -1,5 +1,4 @@
-//! Reads from the options what a repair is to do and to which rows, and refuses what cannot be
-//! done.
+//! Reads from the options what a repair does and to which rows, and refuses what cannot be done.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -117,6 +116,10 @@ fn read_remaps(path: &Path) -> Result<Vec<Remap>, Failure> {
             let message = format!("{place} names a key, which is not shown");
             return Err(Failure::new(Kind::Error, message)
                 .hint("a server has an id, an alias or a name; keys stay out of such files"));
+        }
+        if old.is_empty() || new.is_empty() || old == new {
+            let message = format!("{place} does not name two different servers");
+            return Err(Failure::new(Kind::Error, message).hint(TWO_VALUES));
         }
         remaps.push(Remap { place, old, new });
     }

@@ -588,6 +588,32 @@ mod tests {
     }
 
     #[test]
+    fn a_redis_url_is_repeated_whole_or_not_at_all() {
+        for (url, is_repeated) in [
+            ("redis://cache:6379/1", true),
+            ("rediss://ann@cache/1", true),
+            ("redis://:s3cret@cache/1", false),
+            ("redis://ann:s3cret@cache/1", false),
+            // Without this it could be another Redis, or one that refuses.
+            ("redis://cache/1?protocol=resp3&secret=s3cret", false),
+            ("redis://ann:s3/cret@cache/1", false),
+        ] {
+            let notify_redis = format!("--notify-redis={url}");
+            let run = ["mcp-prune", "fix", &notify_redis, "--notify-namespace=n"];
+            let Command::Fix(args) = parsed(&run) else {
+                panic!();
+            };
+            let command = args.take_back(Path::new("J"));
+            let words = words(&command);
+            assert_eq!(says(&words, &notify_redis), is_repeated, "{words:?}");
+            assert_eq!(says(&words, "--notify-namespace=n"), is_repeated);
+            let told = command.notes().iter().any(|n| n.contains(NOTIFY_REDIS));
+            assert_eq!(told, !is_repeated, "{command:?}");
+            assert!(!format!("{command:?}").contains("s3"), "{command:?}");
+        }
+    }
+
+    #[test]
     fn a_password_is_left_out_and_told() {
         let Command::Fix(args) = parsed(&[
             "mcp-prune",

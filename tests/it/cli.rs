@@ -6,7 +6,8 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use clap::CommandFactory as _;
+use clap::{CommandFactory as _, ValueEnum as _};
+use clap_complete::Shell;
 use mcp_prune::cli::Cli;
 
 use crate::program::{Ran, mcp_prune, repository, run, run_on};
@@ -52,19 +53,34 @@ fn help_names_the_options_the_environment_and_the_exit_codes() {
 }
 
 #[test]
-fn wrong_words_are_a_usage_error() {
-    for args in [
-        &["--no-such-option"][..],
-        &[],
-        &["scna"],
-        &["scan", "--format", "yaml"],
-        &["scan", "--yes"],
-        &["fix", "--yes", "--dry-run"],
-        &["fix", "--yes", "--lock-timeout", "0"],
-        &["fix", "--yes", "--on-empty", "perhaps"],
+fn an_unknown_word_or_value_is_a_usage_error_that_names_it() {
+    for (args, told) in [
+        (&["--no-such-option"][..], &["'--no-such-option'"][..]),
+        (&[], &["Usage: mcp-prune", "scan", "fix"]),
+        (&["scna"], &["'scna'", "similar", "'scan'"]),
+        (
+            &["scan", "--format", "yaml"],
+            &["'yaml'", "--format", "ndjson", "markdown"],
+        ),
+        (&["scan", "--yes"], &["'--yes'", "Usage: mcp-prune scan"]),
+        (
+            &["fix", "--yes", "--dry-run"],
+            &["--dry-run does not go with --yes"],
+        ),
+        (
+            &["fix", "--yes", "--lock-timeout", "0"],
+            &["'0'", "--lock-timeout", "at least 0.01 seconds"],
+        ),
+        (
+            &["fix", "--yes", "--on-empty", "perhaps"],
+            &["'perhaps'", "--on-empty", "hold", "deny", "clear"],
+        ),
     ] {
         let ran = run(&mut mcp_prune(args)).exits(64);
         assert_eq!(ran.stdout, "", "{args:?}");
+        for text in told {
+            assert!(ran.stderr.contains(text), "{text} in {ran}");
+        }
     }
 }
 
@@ -336,14 +352,33 @@ fn a_write_that_a_trigger_tampers_with_is_not_committed() {
 }
 
 #[test]
-fn packagers_get_completions_and_manual_pages() {
-    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
-        run(&mut mcp_prune(&["completions", shell]))
-            .exits(0)
-            .prints("mcp-prune");
+fn each_shell_gets_its_own_completions_of_every_command() {
+    let definition = Cli::command();
+    for shell in Shell::value_variants() {
+        let registers = match shell {
+            Shell::Bash => "complete -F _mcp",
+            Shell::Elvish => "set edit:completion:arg-completer[mcp-prune]",
+            Shell::Fish => "complete -c mcp-prune",
+            Shell::PowerShell => "Register-ArgumentCompleter -Native -CommandName 'mcp-prune'",
+            Shell::Zsh => "#compdef mcp-prune",
+            other => panic!("say how {other} is told of a completion"),
+        };
+        let ran = run(&mut mcp_prune(&["completions", &shell.to_string()])).exits(0);
+        let ran = ran.prints(registers);
+        for command in definition.get_subcommands() {
+            assert!(ran.stdout.contains(command.get_name()), "{shell}: {ran}");
+        }
+        assert_eq!(ran.stderr, "");
     }
-    run(&mut mcp_prune(&["man", "scna"])).exits(64);
-    run(&mut mcp_prune(&["man", "help"])).exits(64);
+}
+
+#[test]
+fn what_is_no_command_has_no_manual_page() {
+    for word in ["scna", "help"] {
+        run(&mut mcp_prune(&["man", word]))
+            .exits(64)
+            .says("there is no such command");
+    }
 }
 
 /// Returns the manual pages that a page refers to.

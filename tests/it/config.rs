@@ -14,7 +14,8 @@ fn database() -> TestDatabase {
     TestDatabase::with(&format!(
         r#"INSERT INTO "LiteLLM_MCPServerTable" ("server_id") VALUES ('row');
            INSERT INTO "LiteLLM_ObjectPermissionTable" ("object_permission_id", "mcp_servers")
-           VALUES ('p-1', ARRAY['row', 'deepwiki', 'wiki', '{DEEPWIKI}', 'test', 'from_environment']),
+           VALUES ('p-1', ARRAY['row', 'deepwiki', 'wiki', '{DEEPWIKI}', 'test',
+                                'from_environment']),
                   ('p-2', ARRAY['row', '{TEST_FORMER}', 'replaced', '{}']);"#,
         "0".repeat(32)
     ))

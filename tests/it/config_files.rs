@@ -4,7 +4,9 @@
 use std::path::PathBuf;
 
 use crate::program::{Ran, mcp_prune, run};
+use crate::samples::NOWHERE;
 use crate::server::TestDatabase;
+use crate::terminal::{on_a_terminal, shown};
 
 /// The hash of `gh|https://gh.example.com/mcp|http||`.
 const GITHUB: &str = "5d7f11dfb734f58003505ed198788f8d";
@@ -158,17 +160,28 @@ fn the_command_that_takes_a_config_out_runs_as_pasted() {
     ] {
         let file = folder.write(name, &text);
         let ran = run(&mut mcp_prune(&["ids", "--litellm-config", &file])).exits(1);
-        let command = ran.stderr.lines().last().unwrap();
-        let done = std::process::Command::new("sh")
-            .args(["-c", command])
-            .current_dir(folder.0.path())
-            .env("PYTHONPATH", folder.0.path())
-            .output()
-            .unwrap();
-        assert!(done.status.success(), "{command}\n{done:?}");
-        let extracted = folder.path("extracted-litellm-config.yaml");
-        let args = ["ids", "--litellm-config", extracted.to_str().unwrap()];
-        let _ = run(&mut mcp_prune(&args)).exits(0).prints(GITHUB);
+        let printed = ran.stderr.lines().last().unwrap().to_owned();
+        // On a narrow terminal it is one line as well, or it could not be pasted.
+        let args = format!("ids --litellm-config '{file}'");
+        let nowhere = TestDatabase::at(NOWHERE.to_owned());
+        let narrow = on_a_terminal(&nowhere, 80, &args, "").map(|told| {
+            let lines = shown(&told);
+            let mut commands = lines.iter().filter(|line| line.contains("python3 "));
+            commands.next().unwrap().clone()
+        });
+        for command in [Some(printed), narrow].into_iter().flatten() {
+            let done = std::process::Command::new("sh")
+                .args(["-c", &command])
+                .current_dir(folder.0.path())
+                .env("PYTHONPATH", folder.0.path())
+                .output()
+                .unwrap();
+            assert!(done.status.success(), "{command}\n{done:?}");
+            let extracted = folder.path("extracted-litellm-config.yaml");
+            let args = ["ids", "--litellm-config", extracted.to_str().unwrap()];
+            let _ = run(&mut mcp_prune(&args)).exits(0).prints(GITHUB);
+            std::fs::remove_file(extracted).unwrap();
+        }
     }
 }
 

@@ -264,7 +264,7 @@ fn a_remap_of_what_nobody_names_is_an_error_and_nothing_is_written() {
             let args = [&["fix", mode], remaps].concat();
             run_on(database.url(), &args)
                 .exits(1)
-                .says(&format!("--remap {typo}=... matches nothing"));
+                .says(&format!("the remap of {typo} matches nothing"));
         }
         // Nor is it named by the rows of this one.
         database.execute(

@@ -68,13 +68,18 @@ fn old_committed_journals_of_this_database_are_deleted_and_nothing_else_is() {
     put("fix-20200102T030405Z-00000001.ndjson", &old);
     let damaged = old.replacen("\"rows\"", "\"Rows\"", 1);
     let cut_short = old.lines().next().unwrap();
-    let staying: [(&str, &str); 6] = [
+    // Whole, and without the line that its repair was committed: perhaps it never was.
+    let (uncommitted, last) = old.trim_end().rsplit_once('\n').unwrap();
+    assert!(last.contains("committed"), "{last}");
+    let uncommitted = format!("{uncommitted}\n");
+    let staying: [(&str, &str); 7] = [
         // Another database's; one that somebody named; none that is whole; no journal at all.
         ("fix-20200102T030405Z-00000002.ndjson", &aged(&others)),
         ("before-the-migration.ndjson", &old),
         ("fix-20200102T030405Z-00000003.ndjson", &damaged),
         ("fix-20200102T030405Z-00000004.ndjson", cut_short),
         ("fix-20200102T030405Z-00000005.ndjson", "somebody else's\n"),
+        ("fix-20200102T030405Z-00000007.ndjson", &uncommitted),
         ("notes.txt", "x"),
     ];
     for (name, text) in staying {
@@ -86,7 +91,7 @@ fn old_committed_journals_of_this_database_are_deleted_and_nothing_else_is() {
     std::os::unix::fs::symlink(&target, folder.join(link)).unwrap();
     let before = names(folder);
 
-    // No repair, nothing deleted: refused, not reached, rehearsed.
+    // A run that does not get to its end deletes nothing.
     let retention = ["--journal-retention", "30"];
     fix(&database, folder, &["--journal-retention", "0"]).exits(64);
     fix(
@@ -99,7 +104,9 @@ fn old_committed_journals_of_this_database_are_deleted_and_nothing_else_is() {
     fix(&nowhere, folder, &retention).exits(7);
     assert_eq!(names(folder), before);
 
+    // One that finds nothing to repair does, and keeps no journal of its own.
     let ran = fix(&database, folder, &retention).exits(0);
+    let ran = ran.prints("nothing that fix may change");
     let ran = ran.says("deleted 1 journal older than 30 days from ");
     let mut left = before;
     left.remove("fix-20200102T030405Z-00000001.ndjson");
@@ -108,4 +115,17 @@ fn old_committed_journals_of_this_database_are_deleted_and_nothing_else_is() {
     // The next night there is nothing to delete, and nothing to say.
     let ran = fix(&database, folder, &retention).exits(0);
     assert!(!ran.stderr.contains("deleted"), "{ran}");
+
+    // After a repair the journals from before it go, and its own stays.
+    put("undo-20200102T030405Z-00000008.ndjson", &old);
+    database.execute(
+        r#"INSERT INTO "LiteLLM_ObjectPermissionTable" ("object_permission_id", "mcp_servers")
+           SELECT 'p-new', ARRAY["server_id", 'f0e1d2c3-b4a5-4687-9788-99aabbccddee']
+           FROM "LiteLLM_MCPServerTable" LIMIT 1"#,
+    );
+    let ran = fix(&database, folder, &retention).exits(0);
+    let ran = ran.says("deleted 1 journal older than 30 days from ");
+    let after = names(folder);
+    let new: Vec<&String> = after.difference(&left).collect();
+    assert!(after.is_superset(&left) && new.len() == 1, "{new:?} {ran}");
 }

@@ -187,6 +187,38 @@ fn options_of_planning_may_be_repeated_and_not_contradicted() {
     }
 }
 
+#[test]
+fn a_plan_that_prunes_config_ids_is_made_so_and_not_turned_into_one() {
+    let database = demo();
+    let folder = Folder::new();
+    let [plan, pruning] = ["plan", "pruning"].map(|name| folder.file(name));
+    let prune = ["--no-config-servers", "--prune-config-ids"];
+    let dry = [
+        "fix",
+        "--dry-run",
+        "--no-config-servers",
+        "--plan-out",
+        &plan,
+    ];
+    run_on(database.url(), &dry).exits(2);
+    let dry = [&["fix", "--dry-run", "--plan-out", &pruning][..], &prune].concat();
+    run_on(database.url(), &dry).exits(2);
+    let carry_out = |plan: &str| {
+        let fix = [&["fix", "--dry-run", "--plan", plan][..], &prune].concat();
+        run_on(database.url(), &fix)
+    };
+    carry_out(&plan)
+        .exits(64)
+        .says("--prune-config-ids says otherwise than the plan, which was made without it")
+        .says("hint: leave --prune-config-ids out, or plan anew");
+    carry_out(&pruning).exits(2);
+    // Beside a plan, too, the option needs to know which config servers there are.
+    let fix = ["fix", "--dry-run", "--plan", &plan, "--prune-config-ids"];
+    run_on(database.url(), &fix)
+        .exits(64)
+        .says("--prune-config-ids goes with --litellm-config or --no-config-servers");
+}
+
 /// Other stale references of a row that the plan changes do not stop it.
 #[test]
 fn a_plan_of_one_reference_is_carried_out_beside_others() {

@@ -35,7 +35,8 @@ INSERT INTO "LiteLLM_UserTable" ("user_id", "user_alias", "object_permission_id"
     ('u-1', 'Ada', 'p-user', 'internal_user'), ('u-2', 'Ben', NULL, 'proxy_admin');
 UPDATE "LiteLLM_TeamTable" SET "organization_id" = 'o-1', "object_permission_id" = 'p-team';
 INSERT INTO "LiteLLM_VerificationToken" ("token", "key_alias", "user_id", "team_id", "object_permission_id") VALUES
-    ('cd34ab12cd34ab12cd34ab12cd34ab12cd34ab12cd34ab12cd34ab12cd34ab12', 'last', 'u-1', 't-1', 'p-last'),
+    ('cd34ab12cd34ab12cd34ab12cd34ab12cd34ab12cd34ab12cd34ab12cd34ab12',
+        'last', 'u-1', 't-1', 'p-last'),
     ('sk-as-it-is', 'plain', 'u-2', 't-1', NULL);
 ALTER TABLE "LiteLLM_MCPUserCredentials"
     ADD "bytes" bytea DEFAULT '\x00ff5c', ADD "number" float8 DEFAULT 0.1::float8 + 0.2::float8,
