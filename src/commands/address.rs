@@ -8,8 +8,9 @@ use crate::db::target::Target;
 use crate::failure::{Failure, Kind};
 
 impl ConnectionArgs {
-    /// The file that is loaded into an embedded server, after what names it. What a file of `--db-url-file`
-    /// says is not looked at: it may be a pipe, which is read once.
+    /// Returns the file that is loaded into an embedded server, after the option or variable that
+    /// names it. The file of `--db-url-file` is not read for this: it may be a pipe, which can be
+    /// read only once.
     pub(super) fn script(&self) -> Option<(&'static str, PathBuf)> {
         if self.db_url_file.is_some() {
             return None;
@@ -24,8 +25,8 @@ impl ConnectionArgs {
         }
     }
 
-    /// The database that the operator names: `--db-url`, else `--db-url-file`, else `DATABASE_URL`,
-    /// else LiteLLM's variables of which it makes a URL, else libpq's.
+    /// Returns the database that the operator names: `--db-url`, else `--db-url-file`, else
+    /// `DATABASE_URL`, else the variables that LiteLLM makes a URL of, else libpq's.
     pub(super) fn target(&self) -> Result<Target, Failure> {
         let Some(path) = &self.db_url_file else {
             let url = match &self.db_url {
@@ -45,9 +46,9 @@ fn from_environment() -> Result<Option<String>, Failure> {
     };
     let url = url
         .into_string()
-        // The text that it is not may hold a password.
+        // The value is not shown: it may hold a password.
         .map_err(|_| Failure::new(Kind::Usage, format!("{DATABASE_URL} is not UTF-8 text")))?;
-    // It was to be set, and what libpq would take instead may be another database.
+    // The operator meant to set it, and libpq's variables may name another database.
     if url.trim().is_empty() {
         let empty = format!("{DATABASE_URL} is set, and empty");
         return Err(Failure::new(Kind::Usage, empty)
@@ -56,7 +57,7 @@ fn from_environment() -> Result<Option<String>, Failure> {
     Ok(Some(url))
 }
 
-/// The one line of a file. Nothing that goes wrong shows what it holds.
+/// Reads the one line of a file. No error shows the content, which may hold a password.
 fn read(path: &Path) -> Result<String, Failure> {
     let name = path.display();
     let text = std::fs::read(path).map_err(|error| {
@@ -70,7 +71,7 @@ fn read(path: &Path) -> Result<String, Failure> {
     let text = String::from_utf8(text).map_err(|_| bad("is not UTF-8 text"))?;
     match text.trim() {
         "" => Err(bad("is empty")),
-        // A URL is read without its line breaks, and so would not be the one that is meant.
+        // The URL parser drops line breaks, so it would read another URL than the one meant.
         url if url.contains(['\n', '\r']) => Err(bad("has more than one line")),
         url => Ok(url.to_owned()),
     }
@@ -98,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_single_line_is_refused_and_not_shown() {
+    fn a_file_without_exactly_one_line_is_refused_and_its_content_is_not_shown() {
         for (content, told) in [
             (&b""[..], "is empty"),
             (b" \n", "is empty"),

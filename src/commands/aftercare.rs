@@ -1,4 +1,4 @@
-//! What is left to do once a repair is committed: the proxies still serve what they have read.
+//! Tells the proxies of a repair once it is committed: until then they serve what they have cached.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ use crate::notify::{Redis, Told};
 use crate::repair::changeset::Change;
 use crate::report::count;
 
-/// The rows written that proxies keep by their ids, by primary key.
+/// The primary keys of the written rows that proxies cache.
 #[derive(Debug, Default)]
 pub(super) struct Written {
     permissions: BTreeSet<String>,
@@ -22,7 +22,7 @@ pub(super) struct Written {
 }
 
 impl Written {
-    /// Adds what was written.
+    /// Adds the rows of `changes`.
     pub(super) fn add(&mut self, changes: &[Change]) {
         for change in changes {
             let keys = match change.table.group {
@@ -39,14 +39,14 @@ impl Written {
     }
 }
 
-/// Whom to tell of a repair.
+/// Where the proxies are told of a repair, if they are.
 #[derive(Debug)]
 pub(super) struct AfterCare {
     redis: Option<Redis>,
 }
 
 impl AfterCare {
-    /// Reads where the proxies' Redis is, before anything is written.
+    /// Reads where the proxies' Redis is. A wrong URL fails here, before anything is written.
     pub(super) fn read(args: &NotifyArgs) -> Result<Self, Failure> {
         let namespace = args
             .notify_namespace
@@ -57,13 +57,15 @@ impl AfterCare {
         Ok(Self { redis })
     }
 
-    /// Whether there is anybody to tell.
+    /// Returns whether proxies are to be told.
     pub(super) fn tells(&self) -> bool {
         self.redis.is_some()
     }
 
-    /// Has the proxies forget what was written; of toolsets and settings no entry is kept by its id. By
-    /// now the repair is committed, so whatever goes wrong is a warning.
+    /// Makes the proxies forget the rows that were written. They cache no toolset and no setting by
+    /// its id, so nothing is sent for those.
+    ///
+    /// A failure here is only a warning: the repair is already committed.
     pub(super) async fn tell(
         &self,
         session: &mut Session,
@@ -81,8 +83,8 @@ impl AfterCare {
         };
         match interrupt.race(telling, " while proxies were told").await {
             Ok(Told { workers: 0, .. }) => warn(format_args!(
-                "no proxy listens on this Redis under this namespace, so none was told; they serve the \
-                 old rows for up to {ROWS_FOR} seconds"
+                "no proxy listens on this Redis under this namespace, so none was told; proxies serve \
+                 the old rows for up to {ROWS_FOR} seconds"
             )),
             Ok(told) => {
                 note(format_args!(
@@ -92,19 +94,21 @@ impl AfterCare {
                 ));
                 if let Some(why) = told.left_in_redis {
                     warn(format_args!(
-                        "the entries are still in Redis, which matters with enable_redis_auth_cache: {why}"
+                        "the entries are still in Redis, which matters with enable_redis_auth_cache: \
+                         {why}"
                     ));
                 }
             }
             Err(failure) => warn(format_args!(
-                "all was committed, yet {}; they serve the old rows for up to {ROWS_FOR} seconds",
+                "everything was committed, but {}; proxies serve the old rows for up to {ROWS_FOR} \
+                 seconds",
                 failure.message()
             )),
         }
     }
 }
 
-/// Under which names proxies keep the rows, and those in whose entries they are embedded.
+/// Returns the cache keys of the rows, and of the owners in whose cache entries they are embedded.
 async fn cache_keys(
     session: &mut Session,
     rows: &BTreeSet<String>,

@@ -1,4 +1,4 @@
-//! What the operator asked of a repair, out of the options, and what cannot be asked.
+//! Reads from the options what a repair does and to which rows, and refuses what cannot be done.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -22,7 +22,7 @@ use crate::repair::selection::{NamedOwner, Selection};
 use crate::shell::quoted;
 
 impl FixArgs {
-    /// What the operator asked for.
+    /// Returns what a repair does with emptied columns and with rows of credentials.
     pub(super) fn policy(&self) -> Policy {
         Policy {
             on_empty: self.repair.empty.on_empty(),
@@ -32,7 +32,8 @@ impl FixArgs {
 }
 
 impl EmptyArgs {
-    /// What to do with a column that would run empty. Which options go together is settled before.
+    /// Returns what to do with a column that would become empty. That the options go together is
+    /// checked before, in `option_rules`.
     fn on_empty(&self) -> policy::OnEmpty {
         match self.on_empty.unwrap_or_default() {
             OnEmpty::Hold => policy::OnEmpty::Hold,
@@ -44,12 +45,12 @@ impl EmptyArgs {
     }
 }
 
-/// What a line of `--remap-file` is.
+/// The form of `--remap-file`.
 const TWO_VALUES: &str =
-    "after the header old,new each line names a deleted server and the one it is by now";
+    "after the header old,new each line names a deleted server and the one that replaces it";
 
 impl RepairArgs {
-    /// What the operator says that deleted servers are by now.
+    /// Returns the server that replaces each deleted one, from `--remap` and `--remap-file`.
     pub(super) fn remaps(&self) -> Result<BTreeMap<String, String>, Failure> {
         let given = self.remap.iter().map(|(old, new)| Remap {
             place: "--remap".to_owned(),
@@ -68,7 +69,7 @@ impl RepairArgs {
                     "{} and {} remap {} to different servers, {} and {}",
                     first.place, remap.place, remap.old, first.new, remap.new
                 );
-                let hint = "a deleted server is one server by now; leave one of them out";
+                let hint = "leave one of them out: one server replaces a deleted one";
                 return Err(Failure::new(Kind::Usage, message).hint(hint));
             }
         }
@@ -80,9 +81,9 @@ impl RepairArgs {
     }
 }
 
-/// What the operator says that a deleted server is by now.
+/// A deleted server, and the server that replaces it.
 struct Remap {
-    /// Where it is said, as errors name it.
+    /// The option, or the line of the file, as errors name it.
     place: String,
     old: String,
     new: String,
@@ -116,12 +117,18 @@ fn read_remaps(path: &Path) -> Result<Vec<Remap>, Failure> {
             return Err(Failure::new(Kind::Error, message)
                 .hint("a server has an id, an alias or a name; keys stay out of such files"));
         }
+        if old.is_empty() || new.is_empty() || old == new {
+            let message = format!("{place} does not name two different servers");
+            return Err(Failure::new(Kind::Error, message).hint(TWO_VALUES));
+        }
         remaps.push(Remap { place, old, new });
     }
     Ok(remaps)
 }
 
-/// The places named, or the usual ones where none is; `configs_known` where every config is.
+/// Returns the places that `--sites` names, or the default ones where it names none.
+///
+/// `configs_known` says whether every config is known.
 pub(super) fn places(sites: &[Sites], configs_known: bool) -> Choice {
     let usual = Choice {
         configs_known,
@@ -138,18 +145,19 @@ pub(super) fn places(sites: &[Sites], configs_known: bool) -> Choice {
 }
 
 impl PlaceArgs {
-    /// Whether rows or references are asked about, and not all of them.
+    /// Returns whether a filter limits the command to some rows or references.
     pub(super) fn narrows(&self) -> bool {
         !(self.owner.is_empty() && self.reference.is_empty() && self.row.is_empty())
     }
 
-    /// The references that the operator asked about; `None` for all.
+    /// Returns the references that `--reference` names; `None` means all.
     pub(super) fn references(&self) -> Option<BTreeSet<String>> {
         let references: BTreeSet<String> = self.reference.iter().cloned().collect();
         Some(references).filter(|references| !references.is_empty())
     }
 
-    /// The rows that the operator asked about, which must be there.
+    /// Looks up the owners and rows that `--owner` and `--row` name, and refuses one that is not
+    /// there.
     pub(super) async fn selection(
         &self,
         connection: &mut Connection,
@@ -179,7 +187,8 @@ impl PlaceArgs {
         })
     }
 
-    /// The references asked about, and those that were remapped, to be ticked off.
+    /// Lists the references that `--reference` names and those that are remapped, to be ticked off
+    /// where rows name them.
     pub(super) fn asked<'a>(&self, remapped: impl Iterator<Item = &'a String>) -> Asked {
         Asked {
             missing: self.reference.clone(),
@@ -211,7 +220,7 @@ fn ambiguous(owner: &NamedOwner, ids: &[String]) -> Failure {
     Failure::new(Kind::Error, message).hint(hint)
 }
 
-/// The references that the operator asked about or remapped, and that were not found yet.
+/// The references of `--reference` and of remaps that were not found in a row yet.
 #[derive(Default)]
 pub(super) struct Asked {
     missing: Vec<String>,
@@ -219,7 +228,7 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    /// Ticks off what these rows name.
+    /// Ticks off the references that these rows name.
     pub(super) fn see(&mut self, plans: &[RowPlan]) {
         if self.missing.is_empty() && self.not_remapped.is_empty() {
             return;
@@ -236,7 +245,7 @@ impl Asked {
         self.not_remapped.retain(|old| !stale.contains(old));
     }
 
-    /// Refuses where a reference was not found anywhere.
+    /// Fails if a reference was not found in any row.
     pub(super) async fn check(
         &self,
         connection: &mut Connection,

@@ -1,4 +1,4 @@
-//! A file that is replaced as a whole or not at all: whoever reads it sees the old one or the new one.
+//! Replaces a file as a whole or not at all: a reader sees the old file or the new one.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -9,7 +9,7 @@ use std::path::{Component, Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
-/// A file being written beside the one that it is to replace. Dropped before, it goes away.
+/// A file being written beside the one that it is to replace. Dropped before, it is deleted.
 #[derive(Debug)]
 pub(super) struct AtomicFile {
     target: PathBuf,
@@ -18,8 +18,10 @@ pub(super) struct AtomicFile {
 }
 
 impl AtomicFile {
-    /// Makes the new file, in the folder of `path`, with the mode of the file that it is to replace. A
-    /// link stays, and what it leads to is replaced; a link that another user made is not followed.
+    /// Creates the new file in the folder of `path`, with the mode of the file that it replaces.
+    ///
+    /// A symbolic link stays, and the file that it leads to is replaced. A link that another user
+    /// made is not followed.
     pub(super) fn beside(path: &Path) -> io::Result<Self> {
         let resolved = Resolved::of(path)?;
         let target = resolved.path;
@@ -39,10 +41,10 @@ impl AtomicFile {
         let temporary = tempfile::Builder::new()
             .prefix(".mcp-prune-")
             .suffix(".tmp")
-            // As of any new file: less what the umask takes.
+            // The mode of any new file, less what the umask takes away.
             .permissions(Permissions::from_mode(0o666))
             .tempfile_in(folder)?;
-        // Whoever runs this owns what was just made.
+        // The user who runs this owns the file that was just made.
         let made = temporary.as_file().metadata()?;
         refuse_foreign_links(&resolved.links, made.uid())?;
         if let Some(old) = &old {
@@ -56,17 +58,17 @@ impl AtomicFile {
         })
     }
 
-    /// Whether there was no such file before.
+    /// Returns whether there was no such file before.
     pub(super) fn is_new(&self) -> bool {
         self.is_new
     }
 
-    /// The new file.
+    /// Returns the new file.
     pub(super) fn file(&self) -> &File {
         self.temporary.as_file()
     }
 
-    /// Puts the new file in the place of the old one.
+    /// Replaces the old file with the new one.
     pub(super) fn replace(self) -> io::Result<()> {
         self.temporary.as_file().sync_all()?;
         let placed = self.temporary.persist(self.target);
@@ -74,7 +76,8 @@ impl AtomicFile {
     }
 }
 
-/// A path without links, be there a file or not, and the links on the way with the users who made them.
+/// A path without symbolic links, whether or not there is a file; and the links that were followed,
+/// each with the user who made it.
 struct Resolved {
     path: PathBuf,
     links: Vec<(PathBuf, u32)>,
@@ -82,7 +85,7 @@ struct Resolved {
 
 impl Resolved {
     fn of(path: &Path) -> io::Result<Self> {
-        // As many as Linux follows: path_resolution(7).
+        // Linux follows as many: path_resolution(7).
         const MOST_LINKS: usize = 40;
         let mut resolved = Self {
             path: PathBuf::new(),
@@ -132,7 +135,7 @@ impl Resolved {
     }
 }
 
-/// Refuses links that neither `me` nor root made: whoever made one chooses what is written over.
+/// Refuses links that neither `me` nor root made: the maker of a link chooses the file replaced.
 fn refuse_foreign_links(links: &[(PathBuf, u32)], me: u32) -> io::Result<()> {
     match links.iter().find(|(_, owner)| ![me, 0].contains(owner)) {
         None => Ok(()),
@@ -143,36 +146,37 @@ fn refuse_foreign_links(links: &[(PathBuf, u32)], me: u32) -> io::Result<()> {
     }
 }
 
-/// Refuses a file that somebody else put into a folder where everybody may: the new one would be as
-/// open as he made that one.
+/// Refuses a file of another user in a folder where everybody may create files: the new file would
+/// get the mode that the other user chose.
 ///
-/// Source: Linux, `Documentation/admin-guide/sysctl/fs.rst`, `protected_regular`, which does the same.
+/// Linux does the same. Source: `Documentation/admin-guide/sysctl/fs.rst`, `protected_regular`.
 fn refuse_planted(path: &Path, old: &Metadata, folder: &Metadata, me: u32) -> io::Result<()> {
     if [me, 0].contains(&old.uid()) || folder.mode() & 0o002 == 0 {
         return Ok(());
     }
     Err(io::Error::other(format!(
-        "{} is a file of another user in a folder where everybody may write, and such are not replaced",
+        "{} is a file of another user in a folder where everybody may write, and such are not \
+         replaced",
         path.display()
     )))
 }
 
-/// Gives `new`, of which `made` tells, the mode and the group of the file that it is to replace.
+/// Gives `new`, whose metadata is `made`, the mode and the group of the file that it replaces.
 fn keep_mode(new: &File, old: &Metadata, made: &Metadata) -> io::Result<()> {
     let mut permissions = old.mode() & 0o777;
     if old.gid() != made.gid() && fchown(new, None, Some(old.gid())).is_err() {
-        // What that group may is not for another one.
+        // The old file's group keeps its rights to itself: no other group gets them.
         permissions &= !0o070;
     }
     new.set_permissions(Permissions::from_mode(permissions))
 }
 
-/// The one name of a file, be it there or not: two paths of the same file have the same.
+/// Returns one name for a file, whether or not it is there: two paths to one file give one name.
 pub(super) fn name_of(path: &Path) -> PathBuf {
     Resolved::of(path).map_or_else(|_| path.to_owned(), |resolved| resolved.path)
 }
 
-/// The folder that a file is in.
+/// Returns the folder that a file is in.
 pub(super) fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if folder != Path::new("") => folder,

@@ -1,4 +1,4 @@
-//! The operator's word before anything is written: an option, or an answer on a terminal.
+//! Asks the operator before anything is written, unless an option has answered already.
 
 use std::io::{self, IsTerminal as _, Write as _};
 
@@ -7,7 +7,7 @@ use crate::failure::{Failure, Kind};
 use crate::printable::one_line;
 use crate::repair::policy::WriteConsent;
 
-/// Whether the operator is to be asked; refused where there is nobody to ask.
+/// Returns whether the operator is to be asked. Fails if that is needed and there is no terminal.
 pub(super) fn asks(write: &WriteArgs, command: &str) -> Result<bool, Failure> {
     let asks = !write.dry_run && !write.yes;
     if asks && !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
@@ -20,11 +20,11 @@ pub(super) fn asks(write: &WriteArgs, command: &str) -> Result<bool, Failure> {
     Ok(asks)
 }
 
-/// Asks on the terminal; `question` says what would be written, and where.
+/// Asks `question` on the terminal: what would be written, and where.
 pub(super) async fn ask(question: &str) -> Result<Option<WriteConsent>, Failure> {
     let asked = write!(io::stderr(), "\n{} [y/N] ", one_line(question));
     asked.map_err(anyhow::Error::from)?;
-    // On a thread of its own, so that a signal is heard while the operator thinks.
+    // On a thread of its own, so that a signal still ends the run while the operator thinks.
     let line = tokio::task::spawn_blocking(|| {
         let mut line = String::new();
         io::stdin().read_line(&mut line).map(|_| line)

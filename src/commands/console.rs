@@ -1,5 +1,5 @@
-//! Standard error: what a person should know besides the report, in order, or with -q held back until it
-//! turns out that there is something to say.
+//! Writes to standard error what a person should know besides the report. With -q it is held back
+//! until there is a finding, a change or an error.
 
 use std::fmt::{Display, Write as _};
 use std::io::{self, Write};
@@ -13,7 +13,7 @@ use crate::prose::wrapped;
 
 use crate::litellm::api_key::without_keys;
 
-/// One for the process, as its stderr is.
+/// There is one for the process, as there is one stderr.
 static CONSOLE: Mutex<Console> = Mutex::new(Console {
     quiet: false,
     held_back: None,
@@ -23,27 +23,27 @@ static CONSOLE: Mutex<Console> = Mutex::new(Console {
 
 struct Console {
     quiet: bool,
-    /// What was to be said so far, while it is not known whether to.
+    /// The text held back so far; `None` where text is printed at once.
     held_back: Option<String>,
     /// The warnings and notes so far: a transaction that runs again does not repeat them.
     told: Vec<String>,
-    /// What is at the bottom of the terminal, and is to stay there.
+    /// The progress bar at the bottom of the terminal.
     bar: Option<ProgressBar>,
 }
 
 fn console() -> MutexGuard<'static, Console> {
-    // What it holds is text, which is as good as before.
+    // A panic elsewhere leaves the text usable.
     CONSOLE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Console {
-    /// Says lines of this program, less any key that somebody took for a name; what others put into them
-    /// is shown and not obeyed.
+    /// Prints lines, without any API key that was given in place of a name. Control characters that
+    /// others put into a name are shown and not obeyed.
     fn say(&mut self, line: &dyn Display) {
         let line = line.to_string();
         let line = without_keys(&line);
         let line = lines(&line);
-        // Nobody is left to tell if stderr is gone.
+        // If stderr is gone, nobody can be told.
         let _ = match &mut self.held_back {
             Some(text) => writeln!(text, "{line}").map_err(io::Error::other),
             None => self.print(|| writeln!(io::stderr(), "{}", wrapped(&line, columns()))),
@@ -72,52 +72,52 @@ impl Console {
     }
 }
 
-/// Returns how wide the terminal is that stderr goes to; `None` where it goes elsewhere.
+/// Returns the width of the terminal that stderr goes to; `None` where it goes elsewhere.
 fn columns() -> Option<usize> {
     let (Width(columns), _) = terminal_size_of(io::stderr())?;
     Some(columns.into())
 }
 
-/// Warns, once, of what a reader of the report should know first.
+/// Prints a warning, once in a run: what a reader of the report should know first.
 pub(crate) fn warn(warning: impl Display) {
     console().tell(format!("warning: {warning}"));
 }
 
-/// Notes, once, what the command works on.
+/// Prints a note, once in a run: what the command works on.
 pub(crate) fn note(note: impl Display) {
     console().tell(note.to_string());
 }
 
-/// Holds back what is said from here on.
+/// Begins to hold back all text.
 pub(super) fn hold_back() {
     let mut console = console();
     console.quiet = true;
     console.held_back = Some(String::new());
 }
 
-/// Whether only what matters is to be said.
+/// Returns whether `--quiet` was given.
 pub(super) fn is_quiet() -> bool {
     console().quiet
 }
 
-/// Has what is said appear above this bar from here on.
+/// Prints all later text above this progress bar.
 pub(super) fn beside(bar: Option<ProgressBar>) {
     console().bar = bar;
 }
 
-/// Says what was held back: there is something to say.
+/// Prints the text that was held back.
 pub(super) fn let_out() {
     console().let_out();
 }
 
-/// Says a line, after all that was held back.
+/// Prints a line, after all that was held back.
 pub(super) fn say(line: impl Display) {
     let mut console = console();
     console.let_out();
     console.say(&line);
 }
 
-/// Shows what `write` writes, after all that was held back.
+/// Prints the output of `write`, after all that was held back.
 pub(super) fn show(
     write: impl FnOnce(&mut io::StderrLock<'static>) -> io::Result<()>,
 ) -> io::Result<()> {

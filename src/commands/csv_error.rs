@@ -1,10 +1,10 @@
-//! What is wrong with a CSV file, in words of this program.
+//! Explains errors of the CSV reader in this program's words.
 
 use csv::{Error, ErrorKind};
 
 use crate::failure::reason;
 
-/// Says what is wrong with a file, and in which line.
+/// Returns what is wrong with a file, and in which line.
 pub(super) fn csv_reason(error: &Error) -> String {
     let what = match error.kind() {
         ErrorKind::Io(error) => return reason(error),

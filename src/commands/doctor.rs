@@ -69,7 +69,7 @@ pub async fn run(args: &DoctorArgs, run: &mut Run) -> Result<Outcome, Failure> {
     Ok(outcome)
 }
 
-/// Everything that the database tells, and how ids of config servers are derived beside it.
+/// Makes every check of the database, and returns how this LiteLLM derives ids of config servers.
 async fn examine(args: &DoctorArgs, target: Target, fix: FixProblem) -> (Vec<Check>, Derivation) {
     const DATABASE: [&str; 11] = [
         SERVER,
@@ -172,7 +172,7 @@ fn asked(server: &ServerTarget) -> Asked {
     }
 }
 
-/// What the schema is, and what this role may do with it.
+/// Makes the checks of the schema, and of what this role may do with it.
 fn tables(vitals: &Vitals, grants: &CommandLine, fix: FixProblem) -> Vec<Check> {
     let examined = &vitals.examined;
     let links = examined.schema.unknown_links();
@@ -199,7 +199,7 @@ fn tables(vitals: &Vitals, grants: &CommandLine, fix: FixProblem) -> Vec<Check> 
     ]
 }
 
-/// What a role may read that may read all it must.
+/// Says which places can be read by a role that has every privilege of a scan.
 fn reads(schema: &Schema) -> String {
     let left_out = schema.left_out().iter();
     if left_out
@@ -212,7 +212,7 @@ fn reads(schema: &Schema) -> String {
     }
 }
 
-/// Whether the files that the operator names can be read, and how many servers they have.
+/// Checks that the config files can be read, and counts their servers.
 fn config(args: &DoctorArgs, derivation: Derivation) -> Check {
     let read = Beyond::read(&args.servers).and_then(|beyond| beyond.config_servers(derivation));
     match read {
@@ -220,8 +220,8 @@ fn config(args: &DoctorArgs, derivation: Derivation) -> Check {
         Ok(None) => Check::warn(
             CONFIG,
             "nothing is known of them",
-            "give their file with --litellm-config, or say --no-config-servers; until then only what \
-             is shaped like a row's id can be called stale",
+            "give their file with --litellm-config, or say --no-config-servers; until then only \
+             what is shaped like a row's id can be called stale",
         ),
         Ok(Some((files, servers))) => known(files, &servers),
     }
@@ -249,7 +249,7 @@ fn known(files: usize, servers: &[ConfigServer]) -> Check {
     )
 }
 
-/// Whether a repair could keep the old values.
+/// Checks that a repair could write its journal.
 fn journal(args: &DoctorArgs, fix: FixProblem) -> Check {
     match ChangesetFile::rehearse(&args.journal) {
         Ok(Some(path)) => Check::ok(JOURNAL, format!("can be written: {}", path.display())),

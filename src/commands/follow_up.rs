@@ -1,12 +1,12 @@
-//! The commands that a report says come next: made of the options of the run, so that they work on
-//! the same database and do what was shown.
+//! Builds the commands that a report suggests next. They repeat the options of the run, so that
+//! they work on the same database and do what was shown.
 //!
-//! Every set of options is taken apart field by field, without `..`: an option that is new in
-//! `cli.rs` does not compile until it is said here whether a follow-up repeats it. What shapes only
-//! the report of this run (`--format`, `--output`, `--limit`, `--color`, `--quiet`,
-//! `--metrics-file`, `--notes`, `--exit-zero`) and what is the very difference (`--dry-run`,
-//! `--yes`, `--plan-out`) is not repeated. A command that writes never says `--yes` by itself: it
-//! asks.
+//! Every set of options is taken apart field by field, without `..`: a new option in `cli.rs` does
+//! not compile until this file says whether a follow-up repeats it. Two kinds of options are not
+//! repeated. The first shape only the report of this run: `--format`, `--output`, `--limit`,
+//! `--color`, `--quiet`, `--metrics-file`, `--notes`, `--exit-zero`. The second are what the next
+//! command does otherwise: `--dry-run`, `--yes`, `--plan-out`. A suggested command never has
+//! `--yes`: it asks before it writes.
 
 use std::path::Path;
 use std::time::Duration;
@@ -22,10 +22,10 @@ use crate::repair::selection::NamedOwner;
 use crate::report::FollowUp;
 use crate::report::command_line::CommandLine;
 
-/// What `--statement-timeout` is by default.
+/// The default of `--statement-timeout`.
 const STATEMENT_TIMEOUT: Duration = Duration::from_mins(10);
 
-/// What `--lock-timeout` is by default.
+/// The default of `--lock-timeout`.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl ScanArgs {
@@ -56,7 +56,7 @@ impl ScanArgs {
 impl FixArgs {
     /// Returns the repair that this dry run showed, and the dry run itself, to be varied.
     ///
-    /// `plan` is the file that the dry run was saved to: its options are in there.
+    /// `plan` is the file that the dry run was saved to. It holds the options of planning.
     pub(super) fn follow_up(&self, plan: Option<&Path>) -> FollowUp {
         let mut carry_out = CommandLine::new("fix");
         if let Some(plan) = plan {
@@ -74,7 +74,8 @@ impl FixArgs {
         }
     }
 
-    /// Adds all that decides what is repaired; where that `is_planned`, what is not in the plan.
+    /// Adds every option that decides what is repaired; with `is_planned`, only those that the plan
+    /// does not hold.
     fn repeat(&self, is_planned: bool, command: &mut CommandLine) {
         let Self {
             connection,
@@ -107,7 +108,7 @@ impl UndoArgs {
         }
     }
 
-    /// Returns the undo that leaves rows alone that were changed since.
+    /// Returns the undo that leaves alone the rows that were changed since.
     pub(super) fn skipping(&self) -> FollowUp {
         FollowUp {
             carry_out: Some(self.repeated(true)),
@@ -140,7 +141,7 @@ impl UndoArgs {
 }
 
 impl DoctorArgs {
-    /// Returns the command that prints what `role` lacks for `fix`.
+    /// Returns the command that prints the privileges that `role` needs for `fix`.
     pub(super) fn grants(&self, role: &str) -> CommandLine {
         let Self {
             connection,
@@ -157,7 +158,7 @@ impl DoctorArgs {
     }
 }
 
-/// The undo of what was written with these options.
+/// Returns the undo of what was written with these options.
 fn undo(journal: &Path, connection: &ConnectionArgs, write: &WriteArgs) -> CommandLine {
     let WriteArgs {
         dry_run: _,
@@ -169,7 +170,7 @@ fn undo(journal: &Path, connection: &ConnectionArgs, write: &WriteArgs) -> Comma
     let mut command = CommandLine::new("undo");
     command.path(journal);
     connection.repeat(&mut command);
-    // A file of that name is there by now; in its folder an undo can keep its own journal.
+    // The file is there by now, so the undo keeps its own journal in the same folder.
     if let Some(path) = &kept.journal {
         let folder = if path.is_dir() {
             path
@@ -190,7 +191,7 @@ fn repeat_lock_timeout(lock_timeout: Duration, command: &mut CommandLine) {
 }
 
 impl ConnectionArgs {
-    /// Adds where the database is; nothing where the environment says it.
+    /// Adds the options that say where the database is; nothing where the environment says it.
     fn repeat(&self, command: &mut CommandLine) {
         let Self {
             db_url,
@@ -265,14 +266,15 @@ impl PlaceArgs {
     }
 }
 
-/// The word of the command line for a value.
+/// Returns the word of the command line for a value.
 fn named<T: ValueEnum>(value: &T) -> Option<String> {
     let value = value.to_possible_value()?;
     Some(value.get_name().to_owned())
 }
 
 impl RepairArgs {
-    /// Adds how far to go; where that `is_planned`, what is not in the plan.
+    /// Adds what is done to a row, and the guards; with `is_planned`, only what the plan does not
+    /// hold.
     fn repeat(&self, is_planned: bool, command: &mut CommandLine) {
         let Self {
             write,
@@ -358,7 +360,7 @@ impl JournalArgs {
 }
 
 impl NotifyArgs {
-    /// Adds whom to tell; nothing where the environment says it.
+    /// Adds which Redis to tell; nothing where the environment says it.
     fn repeat(&self, command: &mut CommandLine) {
         let Self {
             notify_redis: _,
@@ -369,7 +371,7 @@ impl NotifyArgs {
         };
         let is_in_environment = std::env::var(NOTIFY_REDIS).is_ok_and(|set| set == url);
         if !is_in_environment {
-            // One that would be shown with less of it may be another Redis, or one without its password.
+            // A URL that is shown only in part may name another Redis, or lack its password.
             if ShownUrl::of(url).is_none_or(|shown| shown.text != url) {
                 command.note(format!(
                     "The URL of --notify-redis is left out, as it may hold a password: set \
@@ -455,7 +457,7 @@ mod tests {
         Cli::try_parse_from(words).unwrap().command
     }
 
-    /// The words as a shell splits them.
+    /// Returns the words as a shell splits them.
     fn words(command: &CommandLine) -> Vec<String> {
         let script = format!("printf '%s\\n' {command}");
         let ran = std::process::Command::new("sh")
@@ -471,7 +473,7 @@ mod tests {
         values.find(|(name, _)| *name == option).map(|(_, v)| *v)
     }
 
-    /// Runs of `subcommand` with each of its options alone, and what follows each.
+    /// Returns each option of `subcommand`, how it was given alone, and the words of the follow-up.
     fn followed(
         subcommand: &str,
         follow: impl Fn(Command) -> CommandLine,
@@ -502,7 +504,7 @@ mod tests {
             .collect()
     }
 
-    /// Whether a command says an option, in one word or in two.
+    /// Returns whether a command has an option, in one word or in two.
     fn says(words: &[String], said: &str) -> bool {
         let (option, value) = said
             .split_once('=')
@@ -582,6 +584,32 @@ mod tests {
                 other => panic!("{other:?}"),
             };
             assert_eq!(next.unwrap().to_string(), follow_up);
+        }
+    }
+
+    #[test]
+    fn a_redis_url_is_repeated_whole_or_not_at_all() {
+        for (url, is_repeated) in [
+            ("redis://cache:6379/1", true),
+            ("rediss://ann@cache/1", true),
+            ("redis://:s3cret@cache/1", false),
+            ("redis://ann:s3cret@cache/1", false),
+            // Without this it could be another Redis, or one that refuses.
+            ("redis://cache/1?protocol=resp3&secret=s3cret", false),
+            ("redis://ann:s3/cret@cache/1", false),
+        ] {
+            let notify_redis = format!("--notify-redis={url}");
+            let run = ["mcp-prune", "fix", &notify_redis, "--notify-namespace=n"];
+            let Command::Fix(args) = parsed(&run) else {
+                panic!();
+            };
+            let command = args.take_back(Path::new("J"));
+            let words = words(&command);
+            assert_eq!(says(&words, &notify_redis), is_repeated, "{words:?}");
+            assert_eq!(says(&words, "--notify-namespace=n"), is_repeated);
+            let told = command.notes().iter().any(|n| n.contains(NOTIFY_REDIS));
+            assert_eq!(told, !is_repeated, "{command:?}");
+            assert!(!format!("{command:?}").contains("s3"), "{command:?}");
         }
     }
 

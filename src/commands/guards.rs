@@ -1,4 +1,4 @@
-//! What must hold before a repair is committed, and why it is not where it does not.
+//! The checks before a repair is committed, and their errors.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -14,7 +14,7 @@ use crate::litellm::sites::Names;
 use crate::repair::plan::RowPlan;
 use crate::report::{Summary, count};
 
-/// That a table without servers is more likely the wrong database.
+/// Builds the error for an empty server table, which suggests the wrong database.
 pub(super) fn refuse_empty_server_table(rows: usize) -> Failure {
     Failure::new(
         Kind::Refused,
@@ -29,7 +29,7 @@ pub(super) fn refuse_empty_server_table(rows: usize) -> Failure {
     )
 }
 
-/// Refuses what `--max-rows` and `--max-percent` rule out.
+/// Refuses a repair that changes more than `--max-rows` or `--max-percent` allow.
 pub(super) async fn check_size(
     repair: &RepairArgs,
     connection: &mut Connection,
@@ -50,7 +50,7 @@ pub(super) async fn check_size(
     let Some(most) = repair.max_percent.filter(|_| rows > 0) else {
         return Ok(());
     };
-    // By now the rows that are to be deleted are.
+    // The rows that the repair deletes are gone already, so they are added.
     let looked_at = detect::looked_at(connection, schema).await?;
     let naming: usize = looked_at.iter().map(|(_, rows)| rows).sum();
     let all = summary.rows_deleted + naming;
@@ -76,7 +76,7 @@ fn percent(part: usize, all: usize) -> f64 {
     part as f64 / all.max(1) as f64 * 100.0
 }
 
-/// Nothing stale may be left in the rows written but what was held.
+/// Fails if a written row still has a stale reference that was not held.
 pub(super) fn check_nothing_left(
     stored: &[Row],
     plans: &[RowPlan],
@@ -114,12 +114,12 @@ pub(super) fn check_nothing_left(
     Ok(())
 }
 
-/// The references removed, and how they were resolved.
+/// The references that a repair removes, each with how its column names servers.
 #[derive(Debug, Default)]
 pub(super) struct Removed(BTreeSet<(Names, String)>);
 
 impl Removed {
-    /// Adds what these plans remove.
+    /// Adds the references that these plans remove.
     pub(super) fn add(&mut self, plans: &[RowPlan]) {
         for edit in plans.iter().flat_map(|plan| &plan.edits) {
             let names = edit.site().names;
@@ -128,8 +128,8 @@ impl Removed {
         }
     }
 
-    /// Refuses where a server is there `now`: it may have been created since the table was read, and its
-    /// grants must not be lost.
+    /// Fails if a removed reference names a server `now`: the server may have been created since
+    /// the table was read, and its grants must not be lost.
     pub(super) fn check_still_gone(&self, now: &ServerCatalog) -> Result<(), Failure> {
         let mut removed = self.0.iter();
         let back = removed.find(|(names, r)| now.resolve_as(*names, r) != Resolution::Stale);
@@ -142,7 +142,7 @@ impl Removed {
     }
 }
 
-/// Only what the operator has seen may be committed.
+/// Fails if the plans are not those that the operator was shown.
 pub(super) fn check_as_shown(shown: &[RowPlan], planned: &[RowPlan]) -> Result<(), Failure> {
     if shown == planned {
         return Ok(());

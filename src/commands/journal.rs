@@ -1,4 +1,4 @@
-//! The files that hold changesets: journals, which take a repair back, and saved plans.
+//! The files that hold changesets: journals, which `undo` takes, and saved plans.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{BufRead as _, BufReader, BufWriter, Seek as _, SeekFrom, Write as _};
@@ -17,19 +17,19 @@ use crate::failure::{Failure, Kind};
 use crate::repair::changeset::{Change, Contents, Damage, Decoder, Encoder, Header, Purpose};
 
 impl Run {
-    /// The first line of a changeset of this run.
+    /// Builds the first line of a changeset of this run.
     pub(super) fn header(&self, purpose: Purpose, database: &Database) -> Header {
         Header::new(purpose, self.id().to_owned(), now(), database.identity())
     }
 }
 
-/// The time in UTC, to the second.
+/// Returns the time in UTC, to the second.
 fn now() -> String {
     let now = Timestamp::now();
     now.round(Unit::Second).unwrap_or(now).to_string()
 }
 
-/// A changeset being written. Dropped before it is sealed, it takes its file with it.
+/// A changeset being written. Dropped before it is sealed, it deletes its file.
 #[derive(Debug)]
 pub(super) struct ChangesetFile {
     path: PathBuf,
@@ -39,7 +39,8 @@ pub(super) struct ChangesetFile {
 }
 
 impl ChangesetFile {
-    /// Opens the journal of a run. A dry run has none: where one is named, it makes sure that it could be.
+    /// Opens the journal of a run. A dry run has none; if it names one, this only makes sure that
+    /// the journal could be created.
     pub(super) fn of_run(
         write: &WriteArgs,
         command: &str,
@@ -54,7 +55,7 @@ impl ChangesetFile {
         Ok(None)
     }
 
-    /// Opens the journal of a run: where the operator says, else in a folder of the user's own.
+    /// Opens the journal of a run: where `--journal` says, else in a folder of the user's own.
     ///
     /// `None` with `--no-journal`.
     fn journal(args: &JournalArgs, command: &str, run: &Run) -> Result<Option<Self>, Failure> {
@@ -79,7 +80,9 @@ impl ChangesetFile {
         Self::create("journal", path).map(Some)
     }
 
-    /// Where the journal of a `fix` would go; a failure where it could not be made. Nothing stays behind.
+    /// Returns where the journal of a `fix` would go. Fails if it could not be created there.
+    ///
+    /// The file that is created to find that out is deleted at once.
     ///
     /// `None` with `--no-journal`.
     pub(super) fn rehearse(args: &JournalArgs) -> Result<Option<PathBuf>, Failure> {
@@ -95,7 +98,7 @@ impl ChangesetFile {
             Some(path) => (path.clone(), folder_of(path).to_owned()),
             None => {
                 let folder = state_folder()?;
-                // What is missing of it is made by the first run.
+                // The first repair creates the folders that are missing.
                 let existing = folder.ancestors().find(|folder| folder.exists());
                 let existing = existing.unwrap_or(&folder).to_owned();
                 (folder, existing)
@@ -117,8 +120,8 @@ impl ChangesetFile {
         let file = new_file(&path).map_err(|error| cannot_make(what, &path, error))?;
         if is_open_to_others(folder_of(&path), &file) {
             warn(format_args!(
-                "others may write to the folder of the {what} {}: keep it where only you may, for what \
-                 is in it gets into the database",
+                "others may write to the folder of the {what} {}: keep it where only you may, for \
+                 what is in it gets into the database",
                 path.display()
             ));
         }
@@ -130,17 +133,17 @@ impl ChangesetFile {
         })
     }
 
-    /// Where it is.
+    /// Returns the path of the file.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether it is a plan, once it has begun.
+    /// Returns whether it is a plan, once it has begun.
     pub(super) fn is_plan(&self) -> bool {
         self.encoder.is_plan()
     }
 
-    /// Empties the file and writes the first line: a transaction begins, perhaps anew.
+    /// Empties the file and writes the first line, when a transaction begins or starts over.
     pub(super) fn begin(&mut self, header: Header) -> Result<(), Failure> {
         self.sealed = false;
         self.encoder = Encoder::default();
@@ -199,20 +202,21 @@ impl ChangesetFile {
 impl Drop for ChangesetFile {
     fn drop(&mut self) {
         if !self.sealed {
-            // What is left behind otherwise says itself that it is of no repair.
+            // If that fails, the file lacks its closing line, and so no undo takes it.
             let _ = std::fs::remove_file(&self.path);
         }
     }
 }
 
-/// A file that was not there, and that only its owner may read: it tells who may use what.
+/// Creates a file that was not there. Only its owner may read it: it says who may use what.
 fn new_file(path: &Path) -> std::io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true).mode(0o600).open(path)
 }
 
-/// Whether somebody else may put another file in the place of `file`, which this user has just made in
-/// `folder`. A group that is his own too, as many systems give each user one, is not somebody else.
+/// Returns whether another user may replace `file`, which this user has just created in `folder`.
+///
+/// The group of `file` does not count as somebody else: many systems give each user a group.
 fn is_open_to_others(folder: &Path, file: &File) -> bool {
     let (Ok(folder), Ok(file)) = (folder.metadata(), file.metadata()) else {
         return false;
@@ -221,7 +225,7 @@ fn is_open_to_others(folder: &Path, file: &File) -> bool {
     mode & 0o002 != 0 || (mode & 0o020 != 0 && folder.gid() != file.gid())
 }
 
-/// That a file cannot be made that was to be new, and where it can.
+/// Builds the error for a new file that cannot be created, with a hint where it can be.
 fn cannot_make(what: &str, path: &Path, error: std::io::Error) -> Failure {
     let hint = if error.kind() == std::io::ErrorKind::AlreadyExists {
         "no file is written over; name one that is not there yet"
@@ -242,7 +246,7 @@ fn cannot(doing: &str, path: &Path, error: std::io::Error) -> Failure {
     failure.context(format!("cannot {doing} {}", path.display()))
 }
 
-/// Where programs keep what should outlive them.
+/// Returns the folder where programs keep data between runs.
 ///
 /// Source: XDG Base Directory Specification 0.8, `$XDG_STATE_HOME`.
 fn state_folder() -> Result<PathBuf, Failure> {
@@ -283,12 +287,12 @@ impl SavedChangeset {
         })
     }
 
-    /// Its changes, read anew.
+    /// Opens the file again and returns its changes.
     pub(super) fn changes(&self) -> Result<Lines, Failure> {
         Lines::open(&self.path)
     }
 
-    /// What it is for, refused where it is for something else.
+    /// Fails if the changeset is for another purpose than those that fit.
     pub(super) fn check_purpose(&self, fits: &[Purpose], hint: &str) -> Result<(), Failure> {
         if fits.contains(&self.contents.header.purpose) {
             return Ok(());
@@ -316,7 +320,7 @@ impl Lines {
         })
     }
 
-    /// The next changes, until they are of `most` rows or more; none at the end.
+    /// Reads the next changes, until they have `most` rows or more; none at the end.
     pub(super) fn take_chunk(&mut self, most: usize) -> Result<Vec<Change>, Failure> {
         let mut changes = Vec::new();
         let mut rows = 0;
@@ -364,7 +368,7 @@ impl Iterator for Lines {
 
 fn damaged(path: &Path, damage: &Damage) -> Failure {
     Failure::new(Kind::Error, format!("{}, {damage}", path.display())).hint(
-        "nothing was done; use the file as it was written. Of a run that did not get to its \
-             commit there is nothing to take back",
+        "nothing was done; use the file as it was written. A run that ended before its commit has \
+         nothing to take back",
     )
 }

@@ -22,7 +22,8 @@ pub(super) struct JournalRetention {
 }
 
 impl JournalRetention {
-    /// Notes what the operator asked for; `None` where nothing, or there is no journal.
+    /// Returns the retention that `--journal-retention` asks for; `None` without it, or without a
+    /// journal.
     pub(super) fn read(days: Option<u32>, journal: Option<&ChangesetFile>) -> Option<Self> {
         Some(Self {
             days: days?,
@@ -30,7 +31,7 @@ impl JournalRetention {
         })
     }
 
-    /// Deletes the journals of `database` that are older.
+    /// Deletes the journals of `database` that are older than that.
     ///
     /// A failure here is only a warning: the repair is already committed.
     pub(super) fn apply(&self, database: &Database) {
@@ -38,7 +39,7 @@ impl JournalRetention {
         match self.delete_older(database, Timestamp::now().as_second()) {
             Ok(0) => {}
             Ok(deleted) => note(format_args!(
-                "deleted {} older than {} from {folder}: what they are of cannot be undone any more",
+                "deleted {} older than {} from {folder}: their repairs cannot be undone any more",
                 count(deleted, "journal"),
                 count(self.days as usize, "day"),
             )),
@@ -53,7 +54,7 @@ impl JournalRetention {
         let mut deleted = 0;
         for entry in self.folder.read_dir()? {
             let entry = entry?;
-            // Not of a link, whose target is somewhere else.
+            // A link is left alone: its target is somewhere else.
             if !entry.file_type()?.is_file() || !entry.file_name().to_str().is_some_and(is_name) {
                 continue;
             }
@@ -67,8 +68,9 @@ impl JournalRetention {
     }
 }
 
-/// Returns whether a file is a whole journal of `database` from before a time, of a run that was
-/// committed. Whatever else it is belongs to somebody else or is evidence of a run that failed, and stays.
+/// Returns whether a file is a whole journal of `database`, of a run that was committed, from
+/// before a time. Any other file belongs to somebody else or is evidence of a run that failed, and
+/// stays.
 fn is_older(path: &Path, database: &Database, oldest_kept: i64) -> bool {
     let Ok(SavedChangeset { contents, .. }) = SavedChangeset::open(path) else {
         return false;

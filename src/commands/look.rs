@@ -1,4 +1,5 @@
-//! How a report for people is to look: what the operator says, where it goes, and what that place can show.
+//! Chooses colours, width and characters of a table: by the options, by where it goes, and by what
+//! the terminal can show.
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -11,7 +12,7 @@ use crate::cli::{Color, FileArgs, OutputArgs};
 use crate::report::grid::Look;
 
 impl FileArgs {
-    /// How an answer is to look that goes to `place`, or to the file of the run.
+    /// Chooses how an answer looks that goes to `place`, or to the file of the run.
     pub(super) fn look(&self, run: &Run, place: &(impl AsFd + IsTerminal)) -> Look {
         let shown = !run.report.is_file() && place.is_terminal();
         Look {
@@ -27,7 +28,7 @@ impl FileArgs {
 }
 
 impl OutputArgs {
-    /// How a report is to look that goes to `place`, or to the file of the run.
+    /// Chooses how a report looks that goes to `place`, or to the file of the run.
     pub(super) fn look(&self, run: &Run, place: &(impl AsFd + IsTerminal)) -> Look {
         Look {
             limit: Some(self.limit).filter(|limit| *limit > 0),
@@ -36,7 +37,9 @@ impl OutputArgs {
     }
 }
 
-/// Source: <https://no-color.org>, which asks for any value but the empty one.
+/// Returns whether a table is coloured. Any value of `NO_COLOR` except an empty one forbids that.
+///
+/// Source: <https://no-color.org>.
 fn colored(color: Color, shown: bool, variable: impl Fn(&str) -> Option<OsString>) -> bool {
     match color {
         Color::Always => true,
@@ -49,7 +52,7 @@ fn colored(color: Color, shown: bool, variable: impl Fn(&str) -> Option<OsString
     }
 }
 
-/// Whether the locale's characters are those of UTF-8.
+/// Returns whether the locale's encoding is UTF-8.
 ///
 /// Source: POSIX.1-2017, XBD 8.2, which names the variables and their order.
 fn is_unicode(variable: impl Fn(&str) -> Option<OsString>) -> bool {

@@ -1,4 +1,4 @@
-//! `completions` and `man`: what packagers install beside the program.
+//! `completions` and `man`: print what packagers install beside the program.
 
 use std::io::{self, Write as _};
 
@@ -29,7 +29,7 @@ pub fn completions(shell: Shell) -> Result<Outcome, Failure> {
 ///
 /// Where there is no such command, and where it could not be printed.
 pub fn page(command: Option<&str>) -> Result<Outcome, Failure> {
-    // `mcp-prune help` has no page of its own, and no page may refer to one that is not there.
+    // `mcp-prune help` has no page of its own, so no page may refer to one.
     let mut program = Cli::command().disable_help_subcommand(true);
     program.build();
     let command = match command {
@@ -41,7 +41,7 @@ pub fn page(command: Option<&str>) -> Result<Outcome, Failure> {
     })?;
     let mut page = Vec::new();
     clap_mangen::Man::new(command)
-        // Of a command it would be the command's name alone.
+        // Without this, the page of a command would name the command alone.
         .source(concat!("mcp-prune ", env!("CARGO_PKG_VERSION")))
         .render(&mut page)
         .context("cannot make the manual page")?;

@@ -1,4 +1,4 @@
-//! The file that says how the last run went, for node_exporter's textfile collector.
+//! Writes the file that says how the last run went, for node_exporter's textfile collector.
 
 use std::fs::Permissions;
 use std::io::{self, Write as _};
@@ -23,8 +23,8 @@ pub(super) struct MetricsFile {
 }
 
 impl MetricsFile {
-    /// The file for a run that starts now; `None`, after a warning, where it cannot be written: a
-    /// repair is not to wait for that.
+    /// Opens the file for a run that starts now. If it cannot be written, this warns and returns
+    /// `None`: a repair goes on without it.
     pub(super) fn at(path: &Path, command: &'static str) -> Option<Self> {
         let file = Self {
             path: path.to_owned(),
@@ -40,7 +40,7 @@ impl MetricsFile {
         }
     }
 
-    /// Writes how the run ended. By now that is how it ended, so what goes wrong is a warning.
+    /// Writes how the run ended. A failure here is only a warning: the run has ended already.
     pub(super) fn write(&self, run: &str, exit_code: u8, succeeded: bool, tally: Option<&Tally>) {
         let ended = Timestamp::now().as_second();
         let last_success = if succeeded {
@@ -70,7 +70,7 @@ impl MetricsFile {
         let new = AtomicFile::beside(&self.path)?;
         new.file().write_all(text.as_bytes())?;
         if new.is_new() {
-            // The collector is somebody else, whatever the umask of who runs this.
+            // The collector is another user, so everybody may read the file, whatever the umask.
             new.file().set_permissions(Permissions::from_mode(0o644))?;
         }
         new.replace()
@@ -78,7 +78,7 @@ impl MetricsFile {
 
     fn warn(&self, error: &io::Error) {
         let (path, error) = (self.path.display(), reason(error));
-        // Whoever asked for the file counts on it: not even -q holds this back.
+        // The operator relies on the file, so not even -q holds this back.
         console::say(format_args!(
             "warning: cannot write --metrics-file {path}: {error}"
         ));

@@ -1,4 +1,4 @@
-//! One file a subcommand: the straight pipe from arguments to outcome. Here, what they share.
+//! The subcommands, one file each, from arguments to outcome; and in this file what they share.
 
 mod address;
 mod aftercare;
@@ -60,22 +60,22 @@ use crate::repair::policy::WriteConsent;
 use crate::report::command_line::CommandLine;
 use crate::report::count;
 
-/// Rows locked, read, planned and written at a time.
+/// How many rows are locked, read, planned and written at a time.
 const CHUNK: usize = 2_000;
 
-/// What the operator says of servers that have no row.
+/// Server knowledge from the command line: kept references, config files and remaps.
 #[derive(Debug)]
 pub(crate) struct Beyond {
     kept: BTreeSet<String>,
-    /// `None` where nothing was said of config servers.
+    /// The config files; `None` where the operator said nothing of config servers.
     configs: Option<Vec<ConfigFile>>,
-    /// What deleted servers are by now.
+    /// The server that replaces each deleted one.
     pub(crate) remaps: BTreeMap<String, String>,
     /// The configs from before an edit that gave servers new ids.
     previous: Vec<ConfigFile>,
-    /// What was told of ids that no config yields: by options, or by the plan that is carried out.
+    /// What options, or the plan that is carried out, say of ids that no config yields.
     pub(crate) history: IdHistory,
-    /// The references that the operator asked about; `None` for all.
+    /// The references that `--reference` names; `None` means all.
     pub(crate) asked: Option<BTreeSet<String>>,
 }
 
@@ -115,7 +115,7 @@ impl Beyond {
         })
     }
 
-    /// The catalog of these and of the rows of the server table.
+    /// Builds the catalog from these and the rows of the server table.
     pub(crate) async fn catalog(
         &self,
         connection: &mut Connection,
@@ -152,7 +152,7 @@ impl Beyond {
         })
     }
 
-    /// Whether the operator told of every config, or that there is none.
+    /// Returns whether the operator gave every config, or said that there is none.
     pub(crate) fn knows_configs(&self) -> bool {
         self.configs.is_some()
     }
@@ -163,7 +163,8 @@ impl Beyond {
         configs.map(ConfigFile::path).collect()
     }
 
-    /// The servers of all configs, after the number of files; `None` where nothing was said of them.
+    /// Returns the number of config files and their servers; `None` where the operator said nothing
+    /// of config servers.
     fn config_servers(
         &self,
         derivation: Derivation,
@@ -215,7 +216,7 @@ impl Beyond {
     }
 }
 
-/// Warns where the database itself tells of config servers that the operator does not tell of.
+/// Warns if the database shows that there are config servers which the operator did not give.
 pub(crate) fn warn_of_config_servers(catalog: &ServerCatalog) {
     match catalog.config() {
         ConfigServers::Unknown(_) => warn_of_unknown_configs(catalog),
@@ -223,7 +224,7 @@ pub(crate) fn warn_of_config_servers(catalog: &ServerCatalog) {
     }
 }
 
-/// Warns where the database tells of servers that are in none of the configs given.
+/// Warns if the database shows servers that are in none of the configs given.
 fn warn_of_contradictions(catalog: &ServerCatalog, servers: &[ConfigServer]) {
     let signs = catalog.signs();
     let is_missing = |id: &&String| {
@@ -245,7 +246,7 @@ fn warn_of_contradictions(catalog: &ServerCatalog, servers: &[ConfigServer]) {
             "references to them are held. Give every config that a proxy is started with"
         };
         warn(format_args!(
-            "proxies have OAuth clients for {}, of neither the server table nor a config given \
+            "proxies have OAuth clients for {} in neither the server table nor a config given \
              ({}): {consequence}",
             count(missing.len(), "server"),
             missing.join(", ")
@@ -253,14 +254,14 @@ fn warn_of_contradictions(catalog: &ServerCatalog, servers: &[ConfigServer]) {
     }
     if signs.saved && servers.is_empty() {
         warn(
-            "a proxy has saved a config with a section mcp_servers, and yet no config given has MCP \
+            "a proxy has saved a config with a section mcp_servers, but no config given has MCP \
              servers. Make sure that none was forgotten",
         );
     }
 }
 
-/// Warns where nothing was said of config servers and there are some: one with a pinned id that is
-/// shaped as a row's would be taken for deleted.
+/// Warns if the operator said nothing of config servers and there are some. One whose pinned id is
+/// shaped like a row's id would be taken for deleted.
 fn warn_of_unknown_configs(catalog: &ServerCatalog) {
     let signs = catalog.signs();
     let sign = match (signs.clients.len(), signs.saved) {
@@ -292,13 +293,13 @@ pub(crate) fn warn_unset(catalog: &ServerCatalog) {
     }
 }
 
-/// Ends work at a signal: what it was doing is dropped, and an open transaction with it.
+/// Cancels the running future on SIGINT, SIGTERM or SIGHUP; dropping it rolls back.
 pub(crate) struct Interrupt {
     signals: [(u8, Signal); 3],
 }
 
 impl Interrupt {
-    /// Takes over SIGINT, SIGTERM and SIGHUP; from here on they end nothing but [`Self::guard`].
+    /// Takes over SIGINT, SIGTERM and SIGHUP. From here on they only end what [`Self::guard`] runs.
     pub(crate) fn listen() -> Result<Self, Failure> {
         let one = |number: u8, kind: SignalKind| -> anyhow::Result<(u8, Signal)> {
             Ok((number, signal(kind).context("cannot listen for signals")?))
@@ -312,7 +313,7 @@ impl Interrupt {
         })
     }
 
-    /// Does `work`, unless a signal comes first.
+    /// Runs `work` until it is done or a signal comes.
     pub(crate) async fn guard<T>(
         &mut self,
         work: impl Future<Output = Result<T, Failure>>,
@@ -331,8 +332,10 @@ impl Interrupt {
         }
     }
 
-    /// Commits, with the old values on disk before and a word about it in the journal after; returns
-    /// where they are. `take_back` makes the command that puts them back.
+    /// Puts the old values on disk, commits, and then notes in the journal that it was committed.
+    /// Returns where the journal is.
+    ///
+    /// `take_back` makes the command that puts the old values back.
     async fn commit(
         &mut self,
         open: Open<'_>,
@@ -350,13 +353,13 @@ impl Interrupt {
         match committed {
             Ok(()) => {
                 if let Err(failure) = journal.committed() {
-                    warn(format_args!("all was committed, yet {failure}"));
+                    warn(format_args!("everything was committed, but {failure}"));
                 }
                 Ok(Some(journal.path().to_owned()))
             }
             Err(failure) => {
                 warn(format_args!(
-                    "the old values are in {}. Should the commit have got through, this takes it \
+                    "the old values are in {}. If the commit succeeded all the same, this takes it \
                      back:\n{}",
                     journal.path().display(),
                     indented(&take_back(journal.path()))
@@ -366,8 +369,8 @@ impl Interrupt {
         }
     }
 
-    /// Waits for a `COMMIT` that is under way: leaving it would leave open what became of it. A
-    /// second signal leaves all the same.
+    /// Waits for a `COMMIT` that is under way, even after a signal: without its answer nobody would
+    /// know whether it succeeded. A second signal ends the wait.
     async fn guard_commit(
         &mut self,
         commit: impl Future<Output = Result<(), Failure>>,
@@ -375,9 +378,9 @@ impl Interrupt {
         tokio::pin!(commit);
         tokio::select! {
             done = &mut commit => return done,
-            // Whoever sent it is there, so not even -q holds this back.
+            // Somebody is there to read this, so not even -q holds it back.
             _ = self.signal() => console::say(
-                "warning: waiting for the COMMIT; a second signal leaves it behind",
+                "warning: waiting for the COMMIT to end; a second signal ends the wait",
             ),
         }
         tokio::select! {
@@ -399,7 +402,7 @@ impl Interrupt {
     }
 }
 
-/// Returns a command on a line of its own, and below it what has to be given besides.
+/// Returns a command on a line of its own, and below it the sentences on what else to give.
 fn indented(command: &CommandLine) -> String {
     let mut lines = vec![format!("  {command}")];
     lines.extend_from_slice(command.notes());
@@ -413,9 +416,9 @@ fn ended(signal: u8, when: &str) -> Failure {
 }
 
 impl ConnectionArgs {
-    /// Connects to the database that the operator named, and tells which it is.
+    /// Connects to the database that the operator named, and prints which it is.
     ///
-    /// `lock` is how long to wait for one row lock.
+    /// `lock` is the longest wait for one row lock.
     pub(crate) async fn open(&self, lock: Duration, run: &Run) -> Result<Session, Failure> {
         let timeouts = Timeouts {
             lock,
@@ -435,7 +438,7 @@ impl ConnectionArgs {
     }
 }
 
-/// Warns of tables that link to permission rows in ways this tool does not know.
+/// Warns of tables that link to permission rows in a way that this program does not know.
 pub(crate) fn warn_unknown_owners(schema: &Schema) {
     let unknown: Vec<&str> = schema.unknown_links().iter().map(String::as_str).collect();
     if !unknown.is_empty() {
@@ -447,7 +450,7 @@ pub(crate) fn warn_unknown_owners(schema: &Schema) {
     }
 }
 
-/// Says, once, which places are not looked at though nobody left them out.
+/// Notes which places are not looked at, though the options did not leave them out.
 pub(crate) fn tell_left_out(schema: &Schema) {
     let mut places: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for left_out in schema.left_out() {

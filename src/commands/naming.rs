@@ -1,4 +1,4 @@
-//! Who names a server that nothing is wrong with.
+//! Says which rows and owners name a reference that has nothing wrong with it.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -12,10 +12,10 @@ use crate::litellm::row::{Row, Value};
 use crate::repair::selection::Selection;
 use crate::report::count;
 
-/// How many owners are named.
+/// How many owners are named at most.
 const SHOWN: usize = 3;
 
-/// The rows that name a reference, and whose they are.
+/// The rows that name a reference, and their owners.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Naming {
     rows: usize,
@@ -23,7 +23,7 @@ pub(super) struct Naming {
 }
 
 impl Naming {
-    /// Finds the rows looked at that name `reference`, be it as live as can be.
+    /// Finds the rows that name `reference`, which may be live.
     pub(super) async fn of(
         connection: &mut Connection,
         planner: &Planner<'_>,

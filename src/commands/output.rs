@@ -1,4 +1,4 @@
-//! Where a report goes, and in which form.
+//! Writes a report to stdout or a file, in the form that the operator asked for.
 
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ use crate::shell::quoted;
 /// Where a report goes.
 #[derive(Debug)]
 pub(super) struct ReportTo {
-    /// The file that it is to be, else it goes to stdout.
+    /// The file that it goes to; `None` is stdout.
     file: Option<AtomicFile>,
     path: PathBuf,
     written: Written,
@@ -37,7 +37,7 @@ enum Written {
 }
 
 impl ReportTo {
-    /// Standard output.
+    /// Returns the place for a report on stdout.
     pub(super) fn stdout() -> Self {
         Self {
             file: None,
@@ -46,7 +46,7 @@ impl ReportTo {
         }
     }
 
-    /// A file, which must be one that can be written.
+    /// Opens the file for a report. Fails if it cannot be written.
     pub(super) fn file(path: &Path) -> Result<Self, Failure> {
         let file = AtomicFile::beside(path).map_err(|error| {
             cannot_write(path, error)
@@ -59,12 +59,12 @@ impl ReportTo {
         })
     }
 
-    /// Whether it goes to a file.
+    /// Returns whether the report goes to a file.
     pub(super) fn is_file(&self) -> bool {
         self.file.is_some()
     }
 
-    /// Writes what `write` writes.
+    /// Writes the output of `write`.
     pub(super) async fn write(
         &mut self,
         interrupt: &mut Interrupt,
@@ -75,7 +75,7 @@ impl ReportTo {
         let file = file
             .transpose()
             .map_err(|error| cannot_write(&self.path, error))?;
-        // On a thread of its own, so that a signal is heard while nobody reads.
+        // On a thread of its own, so that a signal still ends the run while nobody reads.
         let writing = tokio::task::spawn_blocking(move || match file {
             Some(file) => buffered(file, write),
             None => buffered(io::stdout().lock(), write),
@@ -101,12 +101,12 @@ impl ReportTo {
         Ok(())
     }
 
-    /// Adds why the command failed, the last line of a stream; nothing where a line was cut short.
+    /// Adds the error as the last line of a stream; nothing where a line was cut short.
     pub(super) fn end_with_error(&mut self, run: &str, failure: &Failure, code: u8) {
         if self.written == Written::Part {
             return;
         }
-        // Nobody is left to tell if stdout is gone.
+        // If stdout is gone, nobody can be told.
         let told = match &self.file {
             Some(file) => ndjson::write_error(run, failure, code, &mut file.file()),
             None => ndjson::write_error(run, failure, code, &mut io::stdout().lock()),
@@ -116,7 +116,7 @@ impl ReportTo {
         }
     }
 
-    /// Puts a file that is whole in the place of the old one.
+    /// Replaces the old file with the new one, if that is whole.
     pub(super) fn place(&mut self) -> Result<(), Failure> {
         let whole = self.written == Written::Whole;
         let Some(file) = self.file.take().filter(|_| whole) else {
@@ -138,12 +138,12 @@ fn buffered(
 ) -> io::Result<()> {
     let mut out = BufWriter::with_capacity(1 << 16, out);
     let written = write(&mut out).and_then(|()| out.flush());
-    // What is left in the buffer of a writer that failed would only fail again.
+    // After a failure, flushing the rest of the buffer would only fail again.
     drop(out.into_parts());
     written
 }
 
-/// What a report in this form needs of what is found.
+/// Chooses whether plans are kept in memory or put aside, by what the form of the report needs.
 pub(super) fn gathering(args: &OutputArgs) -> Found {
     match args.format {
         Format::Ndjson => Found::put_aside(),
@@ -151,7 +151,7 @@ pub(super) fn gathering(args: &OutputArgs) -> Found {
     }
 }
 
-/// That what was found cannot be put aside until it is printed.
+/// Builds the error for plans that cannot be put aside until they are printed.
 pub(super) fn cannot_put_aside(error: io::Error) -> Failure {
     Failure::caused(Kind::Error, error)
         .context("cannot put the report aside")
@@ -191,7 +191,8 @@ pub(super) async fn print<R: Render + Send + Sync + 'static>(
     run.report.write(interrupt, render).await
 }
 
-/// Prints how a run ended whose plan was shown to be agreed to: to a person, only what is new.
+/// Prints how a run ended that asked first. A person has seen the plan, so a table only says what
+/// is new.
 pub(super) async fn print_end<R: Render + Send + Sync + 'static>(
     report: &Arc<R>,
     args: &OutputArgs,
@@ -214,7 +215,7 @@ pub(super) async fn print_end<R: Render + Send + Sync + 'static>(
 /// The options whose URLs may hold a password.
 const WITH_URL: [&str; 2] = ["--db-url", "--notify-redis"];
 
-/// The command line as it may be shown to others, quoted for a shell.
+/// Returns the command line as it may be shown to others, quoted for a shell.
 fn command_line() -> String {
     let mut words = vec!["mcp-prune".to_owned()];
     let mut arguments = std::env::args_os().skip(1);
@@ -236,7 +237,7 @@ fn command_line() -> String {
     words.join(" ")
 }
 
-/// Returns the value of an option that may hold a secret as it may be shown, meaning the same; `None` of any
+/// Returns the value of `--db-url`, `--notify-redis` or `--owner` without a secret; `None` for any
 /// other option.
 fn without_secret(option: &str, value: &str) -> Option<String> {
     if WITH_URL.contains(&option) {
@@ -249,7 +250,7 @@ fn without_secret(option: &str, value: &str) -> Option<String> {
     }
 }
 
-/// A URL without its password; `...` where it cannot be told what of it is one.
+/// Returns a URL without its password; `...` where the password cannot be told from the rest.
 fn without_password(url: &str) -> String {
     ShownUrl::of(url).map_or_else(|| "...".to_owned(), |shown| shown.text)
 }

@@ -1,4 +1,4 @@
-//! What long work is at, shown on stderr to whoever waits at a terminal, and cleared when it is done.
+//! Shows on a terminal's stderr what a long run is doing, and clears it when the run is done.
 
 use std::fmt::Write;
 use std::io::{self, IsTerminal as _};
@@ -8,7 +8,7 @@ use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressState, Prog
 
 use super::console;
 
-/// The stages of some work. Dropped, what was shown of them is cleared.
+/// The progress of a run, stage by stage. Dropped, it is cleared from the terminal.
 ///
 /// Off a terminal, and with -q, nothing is shown.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Begins to show what is done, the first stage.
+    /// Begins to show progress, with the first stage.
     pub(crate) fn begin(doing: &'static str) -> Self {
         if console::is_quiet() || !io::stderr().is_terminal() {
             return Self {
@@ -25,7 +25,7 @@ impl Progress {
             };
         }
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-        // The template is right, and has a test; another one would show less.
+        // The template is right, and has a test. If it were not, the default one would show less.
         if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}{rows} ({elapsed})") {
             bar.set_style(style.tick_chars("|/-\\ ").with_key("rows", rows));
         }
@@ -35,14 +35,14 @@ impl Progress {
         Self { bar }
     }
 
-    /// Says what is done from here on, the next stage.
+    /// Shows the next stage.
     pub(crate) fn stage(&self, doing: &'static str) {
         self.bar.set_position(0);
         self.bar.reset_eta();
         self.bar.set_message(doing);
     }
 
-    /// Counts rows that are done with, of this stage.
+    /// Adds rows that are done to the count of this stage.
     pub(crate) fn rows(&self, more: usize) {
         self.bar.inc(u64::try_from(more).unwrap_or(u64::MAX));
     }
@@ -57,11 +57,11 @@ impl Drop for Progress {
     }
 }
 
-/// How many rows, and how fast, once there are any.
+/// Writes how many rows are done, and how many a second, once there are any.
 fn rows(state: &ProgressState, out: &mut dyn Write) {
     if state.pos() > 0 {
         let (rows, rate) = (HumanCount(state.pos()), state.per_sec());
-        // What it is shown on is a line in memory.
+        // This writes to memory, which does not fail.
         let _ = write!(out, ": {rows} rows, {rate:.0}/s");
     }
 }

@@ -1,5 +1,5 @@
-//! Options of planning that are said again where the plan is carried out: they may repeat what the
-//! plan says, and not contradict it.
+//! Options of planning that are given again when the plan is carried out. They may repeat what the
+//! plan says, but not contradict it.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ use crate::repair::changeset::{Choice, ConfigName, Header, PlannedWith};
 use crate::repair::selection::NamedOwner;
 
 impl FixArgs {
-    /// Reads what the operator, or the plan that is carried out, says of servers that have no row.
+    /// Reads the server knowledge of the options, or of the plan that is carried out.
     pub(super) fn beyond(&self, plan: Option<&Header>) -> Result<Beyond, Failure> {
         let mut beyond = Beyond::read(&self.servers)?;
         if let Some(plan) = plan {
@@ -29,7 +29,7 @@ impl FixArgs {
         Ok(beyond)
     }
 
-    /// Returns what a plan that is made with these options keeps of them; `None` where none is.
+    /// Returns what a plan keeps of these options; `None` if no plan is saved.
     pub(super) fn planned_with(&self, beyond: &Beyond) -> Result<Option<PlannedWith>, Failure> {
         if self.repair.plan_out.is_none() {
             return Ok(None);
@@ -42,9 +42,10 @@ impl FixArgs {
         }))
     }
 
-    /// Refuses options that say otherwise than the plan does whose header this is.
+    /// Refuses options that contradict the plan with this header.
     ///
-    /// A plan of an older version does not say everything: what it does not say cannot be repeated.
+    /// A plan of an older version does not hold every option. An option that it does not hold
+    /// cannot be repeated.
     fn check_repeated(&self, plan: &Header) -> Result<(), Failure> {
         let repair = &self.repair;
         let otherwise = |option: &str, planned: &str| {
@@ -124,7 +125,7 @@ impl FixArgs {
 }
 
 impl Beyond {
-    /// Takes from a plan what it was made with, and refuses to do so without its config files.
+    /// Takes over the options that a plan was made with. Fails if its config files are not given.
     fn take_from(&mut self, plan: &Header) -> Result<(), Failure> {
         self.remaps.clone_from(&plan.remaps);
         self.history.clone_from(&plan.id_history);
@@ -137,7 +138,7 @@ impl Beyond {
     }
 }
 
-/// Refuses to carry out a plan without what it takes to know the servers that it was made with.
+/// Fails if the servers that a plan was made with are not known: its configs must be given again.
 fn check_configs(planned: &PlannedWith, given: &Beyond) -> Result<(), Failure> {
     let usage = |message: String, hint: String| {
         Err(Failure::new(Kind::Usage, message).hint(format_args!("nothing was written; {hint}")))

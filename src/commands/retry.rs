@@ -1,4 +1,4 @@
-//! Patience with others who write the same rows: when to wait, and when to start anew.
+//! Retries where others write the same rows: waits for locked rows, and starts transactions over.
 
 use std::time::{Duration, Instant};
 
@@ -9,16 +9,16 @@ use crate::db::{lock_holders, read};
 use crate::failure::{Failure, Kind};
 use crate::litellm::sites::SiteTable;
 
-/// How often the whole transaction is tried where others write the same rows.
+/// How often the whole transaction is tried when others write the same rows.
 const ATTEMPTS: u32 = 3;
 
 /// The first wait before a locked row, or the whole transaction, is tried again.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 
-/// The last one: each is twice the one before.
+/// The longest wait: each is twice the one before, up to this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// How long rows that somebody else has locked are still asked for again.
+/// How long a run still waits for rows that somebody else has locked.
 pub(super) struct Patience {
     until: Instant,
     pause: Duration,
@@ -36,15 +36,15 @@ impl Patience {
         Instant::now() >= self.until
     }
 
-    /// Waits a little, and a little longer each time, as long as there is patience left.
+    /// Waits a little, longer each time, and never past the lock timeout.
     async fn wait(&mut self) {
         let left = self.until.saturating_duration_since(Instant::now());
         tokio::time::sleep(jittered(self.pause).min(left)).await;
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
     }
 
-    /// Locks the rows with the given keys, and asks again while somebody else holds one of them.
-    /// Returns the keys of those that are still there, in byte order.
+    /// Locks the rows with the given keys, and tries again while somebody else has one of them
+    /// locked. Returns the keys of the rows that are still there, in byte order.
     pub(super) async fn lock(
         &mut self,
         connection: &mut Connection,
@@ -67,14 +67,15 @@ impl Patience {
                 }
             });
         }
-        // The server orders bytes of its own encoding, and that need not be UTF-8.
+        // The server orders by the bytes of its own encoding, which need not be UTF-8.
         locked.sort_unstable();
         Ok(locked)
     }
 }
 
-/// Runs a transaction, again where others were in the way; `moved_is_final` where what moved
-/// meanwhile is no reason to start anew.
+/// Runs a transaction, and starts it over if others were in the way.
+///
+/// With `moved_is_final`, rows that changed meanwhile are a failure and no reason to start over.
 pub(super) async fn retried<T>(
     lock_timeout: Duration,
     moved_is_final: bool,
@@ -106,12 +107,10 @@ pub(super) async fn retried<T>(
     }
 }
 
-/// A random duration from half of `pause` to all of it, so that two writers do not meet again and
-/// again.
+/// Returns a random duration from half of `pause` to all of it, so that two writers do not collide
+/// again and again.
 fn jittered(pause: Duration) -> Duration {
-    use std::hash::{BuildHasher as _, RandomState};
-    let random = RandomState::new().hash_one(()) % 512;
-    pause / 2 + pause * u32::try_from(random).unwrap_or_default() / 1024
+    pause.mul_f64(0.5 + fastrand::f64() * 0.5)
 }
 
 #[cfg(test)]
@@ -119,11 +118,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn jitter_stays_within_its_bounds() {
+    fn pauses_are_spread_over_the_second_half_of_what_is_asked_for() {
+        fastrand::seed(7);
         let pause = Duration::from_millis(100);
-        for _ in 0..1000 {
-            let found = jittered(pause);
-            assert!(found >= pause / 2 && found <= pause, "{found:?}");
+        let pauses: Vec<Duration> = (0..1000).map(|_| jittered(pause)).collect();
+        for pause_taken in &pauses {
+            assert!((pause / 2..=pause).contains(pause_taken), "{pause_taken:?}");
+        }
+        // Each fifth of the range gets about 200 of them.
+        for fifth in 0..5 {
+            let from = pause / 2 + pause / 10 * fifth;
+            let range = from..from + pause / 10;
+            let count = pauses.iter().filter(|taken| range.contains(taken)).count();
+            assert!((100..300).contains(&count), "{count} in {range:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! One run of a command: its name, and how it ends.
+//! One run of a command: its id, and how it ends.
 
 use std::path::{Path, PathBuf};
 
@@ -14,8 +14,7 @@ use crate::litellm::finding::Kind;
 use crate::report::command_line::CommandLine;
 use crate::report::{Tally, count};
 
-/// One run of a command, by whose name its traces are known: in its reports, its journal, and the
-/// server's log.
+/// One run of a command. Its id marks its reports, its journal and its lines in the server's log.
 #[derive(Debug)]
 pub struct Run {
     id: String,
@@ -25,11 +24,11 @@ pub struct Run {
     pub(super) exit_zero: bool,
     /// What it found and did, once that is known.
     pub(super) tally: Option<Tally>,
-    /// What it has written to the database, once that cannot be lost any more.
+    /// What it has written to the database, once that is committed.
     pub(super) committed: Option<Committed>,
 }
 
-/// What a run has written, and how to take it back: told even where the report is not.
+/// What a run has written, and how to take it back. This is told even if the report is not printed.
 #[derive(Debug)]
 pub(super) struct Committed {
     /// "the repair" or "the undo".
@@ -39,7 +38,7 @@ pub(super) struct Committed {
 }
 
 impl Committed {
-    /// Says where the old values are.
+    /// Returns where the old values are, and the command that puts them back.
     fn old_values(&self) -> String {
         match &self.journal {
             None => "no old values were kept (--no-journal)".to_owned(),
@@ -59,13 +58,11 @@ impl Default for Run {
 }
 
 impl Run {
-    /// Names a run: eight random hexadecimal digits.
+    /// Begins a run, with eight random hexadecimal digits as its id.
     #[must_use]
     pub fn new() -> Self {
-        use std::hash::{BuildHasher as _, RandomState};
-        let random = RandomState::new().hash_one(()) & 0xffff_ffff;
         Self {
-            id: format!("{random:08x}"),
+            id: format!("{:08x}", fastrand::u32(..)),
             report: ReportTo::stdout(),
             exit_zero: false,
             tally: None,
@@ -73,16 +70,16 @@ impl Run {
         }
     }
 
-    /// Its name.
+    /// Returns the id of the run.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// Runs `work` and sees to it that the operator learns how it ended; returns the exit code.
+    /// Runs `work`, tells the operator how it ended, and returns the exit code.
     ///
-    /// A command line that breaks one of the `rules` between options is told, and no file is touched:
-    /// not even the name of one may be what it should.
+    /// A command line that breaks one of the `rules` between options is refused before any file is
+    /// touched: the option that names a file may be the wrong one.
     pub fn of(
         mut self,
         command: &Command,
@@ -116,7 +113,7 @@ impl Run {
         if let Some(metrics) = metrics {
             metrics.write(&self.id, code, outcome.succeeded(), self.tally.as_ref());
         }
-        // Elsewhere the report on stdout, or the error, is the last word and says it.
+        // Otherwise the report on stdout, or the error, is the last line and says it.
         let unseen = command.file().is_some() && outcome.succeeded();
         if code != 0 && (quiet || (unseen && output.is_some())) {
             let (command, why) = (command.name(), self.why(outcome));
@@ -128,7 +125,7 @@ impl Run {
         code
     }
 
-    /// Why the exit code is not 0, in short.
+    /// Returns in short why the exit code is not 0.
     fn why(&self, outcome: Outcome) -> String {
         let tally = self.tally.clone().unwrap_or_default();
         match outcome {
@@ -150,7 +147,7 @@ impl Run {
         }
     }
 
-    /// Adds to a failure that the work was committed before it, and how to take that back.
+    /// Adds to a failure that the work was committed before, and how to take that back.
     fn after_commit(&self, failure: Failure) -> Failure {
         match &self.committed {
             None => failure,
@@ -160,8 +157,8 @@ impl Run {
         }
     }
 
-    /// The outcome of work that is done, whatever became of its report: what was written stands even
-    /// if nobody reads of it.
+    /// Returns the outcome of work that is done, whether or not its report could be printed: what
+    /// was committed stays committed.
     pub(super) fn stands(
         &self,
         outcome: Outcome,
@@ -183,7 +180,7 @@ impl Run {
         }
     }
 
-    /// Runs `work`, with the file that the report is to go to at hand before anything else is done.
+    /// Runs `work`, after opening the file that the report goes to.
     fn report(
         &mut self,
         command: &Command,
@@ -211,8 +208,8 @@ impl Run {
     }
 }
 
-/// Refuses two options with one file, unless both only read it: what is written last would take the place
-/// of the other, and that may be the old values, a backup or the proxy's config.
+/// Refuses two options that name one file, unless both only read it. Otherwise the file that is
+/// written last would replace the other, which may be a journal, a backup or the proxy's config.
 fn one_file_each(command: &Command) -> Result<(), Failure> {
     let mut names: Vec<(&str, PathBuf)> = Vec::new();
     let same = |names: &[(&str, PathBuf)], option: &str, path: &Path| {

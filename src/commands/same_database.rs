@@ -1,4 +1,4 @@
-//! Whether a plan or a journal is of the database that it is to be carried out on, or undone on.
+//! Refuses to carry out a plan, or to undo a journal, on another database than it was made on.
 
 use crate::db::schema::Database;
 use crate::failure::{Failure, Kind};
@@ -6,8 +6,9 @@ use crate::repair::changeset::{Identity, Purpose};
 
 /// Refuses a changeset of another database than `here`.
 ///
-/// They are told apart by their names, as what a server calls itself only some roles may read. So one
-/// that has two names is taken for two, and the operator has to say that it is one.
+/// Databases are told apart by host, port, name and schema: only some roles may read what a server
+/// calls itself. So a database with two host names is taken for two, and the operator has to say
+/// that it is one.
 pub(super) fn refuse_another(
     purpose: Purpose,
     made: &Identity,

@@ -1,4 +1,4 @@
-//! URLs as they may be shown to others: without a password.
+//! Takes passwords out of URLs, so that they may be shown to others.
 
 use percent_encoding::percent_decode_str;
 use url::Url;
@@ -15,7 +15,7 @@ pub(super) struct ShownUrl {
 }
 
 impl ShownUrl {
-    /// Takes the password out of `url`; `None` where it cannot be told what of it is no secret.
+    /// Takes the password out of `url`; `None` where the password cannot be told from the rest.
     pub(super) fn of(url: &str) -> Option<Self> {
         let url = unquoted(url);
         if url.starts_with("embedded:") {
@@ -28,7 +28,7 @@ impl ShownUrl {
         let (scheme, rest) = url.split_once("://")?;
         let authority_ends = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, rest) = rest.split_at(authority_ends);
-        // A bare /, ? or # in a password ends the authority, and the rest of the password is here.
+        // A bare /, ? or # in a password ends the authority, so the password goes on in `rest`.
         if rest.contains(['@', '#']) {
             return None;
         }

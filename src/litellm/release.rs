@@ -159,18 +159,22 @@ mod tests {
 
     #[test]
     fn every_change_of_behaviour_has_a_marker() {
-        for release in [
-            Release::FAILS_CLOSED,
-            Release::TOOL_KEYS_GRANT,
-            Release::REFUSES_EDITS,
-            Release::ORGANIZATIONS_LIMIT,
-            Release::DROPS_ON_EDIT,
-            Release::KNOWS_MARKERS,
-            Release::TOOLSETS_COUNT,
-            Release::PINS_IDS,
-            Release::AGENT_TOOL_KEYS_COUNT,
-        ] {
-            assert!(MARKERS.iter().any(|m| m.release == release), "{release}");
+        // The constants of `Release` are read from this file, so that a new one is not forgotten.
+        let mut names = Vec::new();
+        for line in include_str!("release.rs").lines() {
+            let constant = line.trim().strip_prefix("pub const ");
+            let constant = constant.and_then(|rest| rest.split_once(": Self = Self("));
+            let Some((name, numbers)) = constant else {
+                continue;
+            };
+            let numbers = numbers.trim_end_matches(");").split(", ");
+            let numbers: Vec<u16> = numbers.map(|number| number.parse().unwrap()).collect();
+            let release = Release(numbers[0], numbers[1], numbers[2]);
+            // A schema without any marker implies the first release.
+            let has_marker = MARKERS.iter().any(|marker| marker.release == release);
+            assert!(has_marker || release == Release::FIRST, "{name}");
+            names.push(name);
         }
+        assert!(names.contains(&"RESOLVES_NAMES"), "{names:?}");
     }
 }

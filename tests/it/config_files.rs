@@ -1,9 +1,12 @@
-//! Files that are not LiteLLM's config, and references to config servers that were edited or removed.
+//! Files that are not LiteLLM's config, and references to config servers that were edited or
+//! removed.
 
 use std::path::PathBuf;
 
 use crate::program::{Ran, mcp_prune, run};
+use crate::samples::NOWHERE;
 use crate::server::TestDatabase;
+use crate::terminal::{on_a_terminal, shown};
 
 /// The hash of `gh|https://gh.example.com/mcp|http||`.
 const GITHUB: &str = "5d7f11dfb734f58003505ed198788f8d";
@@ -13,7 +16,7 @@ const EDITED: &str = "0123456789abcdef0123456789abcdef";
 
 const ROW: &str = "0f5b9a52-0001-4000-8000-000000000001";
 
-/// A database with one row, whose list holds the row's id and `references`.
+/// Makes a database with one row, whose list holds the row's id and `references`.
 fn database(references: &[&str]) -> TestDatabase {
     let references = references.join("', '");
     TestDatabase::with(&format!(
@@ -133,7 +136,7 @@ fn a_file_that_is_not_litellms_is_no_word_that_there_are_no_servers() {
     assert_eq!(database.permission_rows(), before);
 }
 
-/// A stand-in for `PyYAML`, which need not be there: of JSON they read the same.
+/// A stand-in for `PyYAML`, which may not be installed: both read JSON in the same way.
 const YAML: &str = "import json\nsafe_load = json.load\nsafe_dump = json.dumps\n";
 
 #[test]
@@ -157,17 +160,28 @@ fn the_command_that_takes_a_config_out_runs_as_pasted() {
     ] {
         let file = folder.write(name, &text);
         let ran = run(&mut mcp_prune(&["ids", "--litellm-config", &file])).exits(1);
-        let command = ran.stderr.lines().last().unwrap();
-        let done = std::process::Command::new("sh")
-            .args(["-c", command])
-            .current_dir(folder.0.path())
-            .env("PYTHONPATH", folder.0.path())
-            .output()
-            .unwrap();
-        assert!(done.status.success(), "{command}\n{done:?}");
-        let extracted = folder.path("extracted-litellm-config.yaml");
-        let args = ["ids", "--litellm-config", extracted.to_str().unwrap()];
-        let _ = run(&mut mcp_prune(&args)).exits(0).prints(GITHUB);
+        let printed = ran.stderr.lines().last().unwrap().to_owned();
+        // On a narrow terminal it is one line as well, or it could not be pasted.
+        let args = format!("ids --litellm-config '{file}'");
+        let nowhere = TestDatabase::at(NOWHERE.to_owned());
+        let narrow = on_a_terminal(&nowhere, 80, &args, "").map(|told| {
+            let lines = shown(&told);
+            let mut commands = lines.iter().filter(|line| line.contains("python3 "));
+            commands.next().unwrap().clone()
+        });
+        for command in [Some(printed), narrow].into_iter().flatten() {
+            let done = std::process::Command::new("sh")
+                .args(["-c", &command])
+                .current_dir(folder.0.path())
+                .env("PYTHONPATH", folder.0.path())
+                .output()
+                .unwrap();
+            assert!(done.status.success(), "{command}\n{done:?}");
+            let extracted = folder.path("extracted-litellm-config.yaml");
+            let args = ["ids", "--litellm-config", extracted.to_str().unwrap()];
+            let _ = run(&mut mcp_prune(&args)).exits(0).prints(GITHUB);
+            std::fs::remove_file(extracted).unwrap();
+        }
     }
 }
 
@@ -279,7 +293,7 @@ fn the_option_needs_to_know_of_config_servers() {
     .exits(2);
 }
 
-/// What the id of `wiki` hashes.
+/// The text whose hash is the id of `wiki`.
 const WIKI: &str = "wiki|https://wiki.example.com/mcp|MCPTransport.http||";
 
 fn hash(text: &str) -> String {
@@ -358,7 +372,7 @@ fn what_the_database_itself_tells_is_not_contradicted_in_silence() {
     let before = database.permission_rows();
     let ran = run_on(&database, &["fix", "--yes", "--no-config-servers"])
         .exits(3)
-        .says("proxies have OAuth clients for 2 servers, of neither the server table nor a config")
+        .says("proxies have OAuth clients for 2 servers in neither the server table nor a config")
         .says("no config given has MCP servers");
     assert!(ran.stdout.contains("Held: 2 references"), "{ran}");
     assert_eq!(database.permission_rows(), before);

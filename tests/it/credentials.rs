@@ -1,4 +1,4 @@
-//! What users left with deleted servers: whole rows of secrets, deleted and put back, and never shown.
+//! The credentials of users at deleted servers: whole rows, deleted and put back, and never shown.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -12,16 +12,13 @@ use serde_json::{Value, json};
 use crate::concurrent::{Other, ended, wait_for_lock};
 use crate::connection::{grant_what_is_asked, role, url_of};
 use crate::program::{Ran, mcp_prune, repository, run_on};
+use crate::samples::{GONE, case};
 use crate::server::{TestDatabase, concurrent_server};
-
-/// With rows in both tables.
-const GONE: &str = "f0e1d2c3-b4a5-4687-9788-99aabbccddee";
 
 const SITES: [&str; 2] = ["--sites", "credentials"];
 
 fn company() -> TestDatabase {
-    let case = fs::read_to_string(repository("fixtures/cases/credentials.sql")).unwrap();
-    TestDatabase::with(&case)
+    case("credentials")
 }
 
 /// A folder for journals and plans.
@@ -62,7 +59,7 @@ fn lines(file: &str) -> Vec<Value> {
 }
 
 #[test]
-fn nobody_looks_at_credentials_unless_told_to() {
+fn credentials_are_read_only_with_the_option() {
     let database = company();
     let before = database.credential_rows();
     let scan = run_on(database.url(), &["scan"]).exits(0);
@@ -409,8 +406,8 @@ fn guards_count_the_rows_that_would_go() {
     assert_eq!(database.credential_rows(), before);
 }
 
-/// Every run, in every form, with secrets wherever LiteLLM keeps some, and failures whose words the
-/// server makes of them.
+/// Secrets are wherever LiteLLM keeps some. Every run is tried in every format, and with failures
+/// whose messages the server makes of the rows.
 #[test]
 fn no_secret_and_no_user_is_told_to_anybody_but_the_journal() {
     let folder = Folder::new();
@@ -497,7 +494,7 @@ fn a_row_that_would_not_come_back_as_it_was_is_not_deleted() {
     assert_eq!(database.credential_rows(), before);
 }
 
-/// Starts a deletion, which waits for `GATE` if that stands.
+/// Starts a deletion, which waits at `GATE` if there is one.
 fn start(database: &TestDatabase, journal: &str, sites: &str) -> Child {
     let fix = [
         "fix",
@@ -516,7 +513,7 @@ fn start(database: &TestDatabase, journal: &str, sites: &str) -> Child {
         .unwrap()
 }
 
-/// Stops whoever deletes a row, until the test opens it.
+/// Stops every deletion of a row until the test opens it.
 const GATE: &str = r#"
 CREATE FUNCTION gate() RETURNS trigger LANGUAGE plpgsql AS
     $$ BEGIN PERFORM pg_advisory_xact_lock(7); RETURN OLD; END $$;
@@ -527,7 +524,7 @@ const NEW_ROW: &str = r#"
 INSERT INTO "LiteLLM_MCPUserEnvVars" ("id", "user_id", "server_id", "values_b64")
 VALUES ('new', 'dee', 'f0e1d2c3-b4a5-4687-9788-99aabbccddee', 's3cret-new')"#;
 
-/// Runs a deletion, and `meanwhile` while it deletes its last rows.
+/// Runs a deletion, and runs `meanwhile` while it deletes its last rows.
 fn delete_while(
     database: &TestDatabase,
     journal: &str,
@@ -744,7 +741,7 @@ fn rows_are_put_back_after_litellm_has_added_a_column() {
 }
 
 #[test]
-fn whose_session_it_is_changes_nothing_of_what_is_put_back() {
+fn settings_of_the_session_do_not_change_what_is_put_back() {
     let database = company();
     database.execute(
         r#"ALTER TABLE "LiteLLM_MCPUserCredentials"

@@ -1,16 +1,17 @@
-//! What a command is limited to: owners by whatever they are called, references, and remaps that have to
-//! be named by a row. No key is shown, wherever it was put.
+//! Filters: owners by each of their names, references, and remaps, which a row has to name. No API
+//! key is shown, wherever on the command line it was put.
 
 use mcp_prune::litellm::api_key::hash;
 use serde_json::json;
 
 use crate::program::{Ran, mcp_prune, run, run_on};
+use crate::samples::GONE;
 use crate::server::{TestDatabase, concurrent_server};
 
-const GONE: &str = "f0e1d2c3-b4a5-4687-9788-99aabbccddee";
 const KEY: &str = "sk-Zq7Secret0key1AB12";
 
-/// Two keys with one alias, two users with one address, and a team whose name is another one's id.
+/// Makes two keys with one alias, two users with one address, and a team whose name is another
+/// one's id.
 fn company() -> TestDatabase {
     let [one, other] = [hash(KEY), hash("sk-another")];
     TestDatabase::with(&format!(
@@ -82,7 +83,7 @@ fn an_ambiguous_name_is_an_error_that_lists_the_ids() {
 }
 
 #[test]
-fn columns_with_addresses_are_read_only_for_who_asks_by_one() {
+fn columns_with_addresses_are_read_only_to_find_an_owner_by_one() {
     if concurrent_server("a role of its own").is_none() {
         return;
     }
@@ -263,7 +264,7 @@ fn a_remap_of_what_nobody_names_is_an_error_and_nothing_is_written() {
             let args = [&["fix", mode], remaps].concat();
             run_on(database.url(), &args)
                 .exits(1)
-                .says(&format!("--remap {typo}=... matches nothing"));
+                .says(&format!("the remap of {typo} matches nothing"));
         }
         // Nor is it named by the rows of this one.
         database.execute(

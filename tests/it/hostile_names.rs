@@ -1,4 +1,5 @@
-//! Names in a database, messages of a server and words of the command line that try to forge what is shown.
+//! Names in a database, messages of a server and words of the command line that try to forge what
+//! is shown.
 
 use std::fs;
 use std::io::Write as _;
@@ -13,12 +14,13 @@ use crate::terminal::terminal;
 /// A line break and a forged line, a screen cleared in two ways, text turned around.
 const HOSTILE: &str = "=x\nerror: forged\r\x1b[2J\u{9b}2J\u{202e}z";
 
-/// As an SQL literal.
+/// Quotes a text as an SQL literal.
 fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-/// A database whose name, schema, servers, rows and owners are all hostile; its URL.
+/// Makes a database whose name, schema, servers, rows and owners are all hostile; returns its URL
+/// too.
 fn hostile() -> (TestDatabase, String) {
     let database = TestDatabase::with("");
     let gone = format!("{HOSTILE} gone");

@@ -1,10 +1,10 @@
-//! Schemas that are LiteLLM's by their names alone: other types, other kinds of relations, rows
-//! without keys, and triggers and rules that change what is written.
+//! Schemas that are LiteLLM's by their names alone. They have other types, other kinds of
+//! relations, rows without keys, or triggers and rules that change what is written.
 
 use crate::program::{Ran, run_on};
 use crate::server::TestDatabase;
 
-/// A database with two stale references of one row, and every owner of it.
+/// Makes a database with two stale references in rows of a team and a key.
 fn company() -> TestDatabase {
     TestDatabase::with(
         r#"INSERT INTO "LiteLLM_MCPServerTable" ("server_id", "alias") VALUES ('live', 'github');
@@ -179,7 +179,7 @@ fn a_row_without_a_key_is_refused_by_its_name() {
     }
 }
 
-/// Puts another relation in the place of a table, which is kept under another name.
+/// Replaces a table with another relation; the table itself gets another name.
 fn replaced(table: &str, by: &str) -> String {
     format!(r#"ALTER TABLE "{table}" RENAME TO "kept"; CREATE {by} AS SELECT * FROM "kept";"#)
 }
@@ -280,7 +280,7 @@ fn a_relation_that_may_link_unseen_is_an_unknown_link() {
     }
 }
 
-/// A function for triggers, and a trigger of the permission rows that calls it.
+/// Returns the SQL of a trigger function, and of a trigger of permission rows that calls it.
 fn trigger(when: &str, body: &str) -> String {
     format!(
         r#"CREATE FUNCTION act() RETURNS trigger LANGUAGE plpgsql SET search_path = public

@@ -1,9 +1,10 @@
-//! Rows with very many entries: repaired in time and memory that grow with them, or refused by key.
+//! Rows with very many entries: they are repaired in time and memory that grow with them, or
+//! refused by their key.
 
 use crate::program::{mcp_prune, run, run_on};
 use crate::server::TestDatabase;
 
-/// A key's row with so many deleted servers in its list, and half as many with tools.
+/// Makes a key's row with so many deleted servers in its list, and half as many with tools.
 fn row_of(entries: usize) -> TestDatabase {
     let half = entries / 2;
     TestDatabase::with(&format!(

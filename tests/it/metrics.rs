@@ -1,4 +1,4 @@
-//! `--metrics-file`: how a run went, for Prometheus; and the alerts on it that are shipped.
+//! `--metrics-file`: how a run went, for Prometheus; and the alerts that are shipped for it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -9,19 +9,11 @@ use std::process::{Command, Stdio};
 use mcp_prune::litellm::sites::{Group, TABLES};
 
 use crate::concurrent::{ended, wait_for_lock, while_open};
-use crate::program::{Ran, mcp_prune, repository, run, run_on};
-use crate::server::{TestDatabase, concurrent_server, skip};
+use crate::program::{Ran, mcp_prune, run, run_on};
+use crate::samples::{NOWHERE, case, demo};
+use crate::server::{concurrent_server, skip};
 
-/// A URL at which nothing listens.
-const NOWHERE: &str = "postgresql://u:s3cret@127.0.0.1:1/litellm";
-
-fn demo() -> TestDatabase {
-    let database = TestDatabase::empty();
-    database.load(&fs::read_to_string(repository("fixtures/demo.sql")).unwrap());
-    database
-}
-
-/// Runs promtool; `None` where there is none, and the test is skipped.
+/// Runs promtool; without one, skips the test and returns `None`.
 fn promtool(args: &[&str], input: &str) -> Option<Ran> {
     let spawned = Command::new("promtool")
         .args(args)
@@ -54,14 +46,14 @@ impl Samples {
         Self(samples.collect())
     }
 
-    /// The value of `mcp_prune_NAME`, which only has the label of the command.
+    /// Returns the value of `mcp_prune_NAME`, which only has the label of the command.
     #[track_caller]
     fn of(&self, command: &str, name: &str) -> Option<i64> {
         let series = format!("mcp_prune_{name}{{command=\"{command}\"}}");
         self.0.get(&series).map(|value| value.parse().unwrap())
     }
 
-    /// The sum of all findings whose labels have `label`.
+    /// Returns the sum of all findings whose labels have `label`.
     fn findings(&self, label: &str) -> i64 {
         let findings = self.0.iter();
         let findings = findings.filter(|(series, _)| series.starts_with("mcp_prune_findings{"));
@@ -78,8 +70,7 @@ fn file_in(folder: &tempfile::TempDir) -> String {
 
 #[test]
 fn a_scan_says_in_metrics_what_it_says_in_json() {
-    let case = fs::read_to_string(repository("fixtures/cases/sites.sql")).unwrap();
-    let database = TestDatabase::with(&case);
+    let database = case("sites");
     let folder = tempfile::tempdir().unwrap();
     let file = file_in(&folder);
     let args = [

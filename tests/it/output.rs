@@ -1,4 +1,4 @@
-//! `--output FILE`: the report as a file that is there as a whole or not at all.
+//! `--output FILE`: the report as a file, which is whole or not there at all.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,19 +11,11 @@ use mcp_prune::cli::Cli;
 use serde_json::Value;
 
 use crate::concurrent::{ended, wait_for_lock, while_open};
-use crate::program::{Ran, mcp_prune, repository, run, run_on};
-use crate::server::{TestDatabase, concurrent_server};
+use crate::program::{Ran, mcp_prune, run, run_on};
+use crate::samples::{NOWHERE, demo};
+use crate::server::concurrent_server;
 
-/// A URL at which nothing listens.
-const NOWHERE: &str = "postgresql://u:s3cret@127.0.0.1:1/litellm";
-
-fn demo() -> TestDatabase {
-    let database = TestDatabase::empty();
-    database.load(&fs::read_to_string(repository("fixtures/demo.sql")).unwrap());
-    database
-}
-
-/// A folder with a report of yesterday.
+/// Makes a folder with a report of yesterday; returns its path too.
 fn reports() -> (tempfile::TempDir, String) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("report");
@@ -123,7 +115,7 @@ fn a_stream_ends_with_the_error_in_the_file_too() {
 }
 
 #[test]
-fn what_stood_in_the_way_is_in_the_file() {
+fn conflicts_are_in_the_file() {
     let database = demo();
     let (folder, path) = reports();
     let plan = folder.path().join("plan");

@@ -1,15 +1,13 @@
-//! Places besides permission rows: repaired, planned, taken back; and commands limited to some.
+//! Places besides permission rows, repaired, planned and taken back; and commands limited to some.
 
 use serde_json::json;
 
 use crate::program::{repository, run_on};
+use crate::samples::{GONE, case};
 use crate::server::{TestDatabase, concurrent_server};
 
-const GONE: &str = "f0e1d2c3-b4a5-4687-9788-99aabbccddee";
-
 fn company() -> TestDatabase {
-    let case = std::fs::read_to_string(repository("fixtures/cases/sites.sql"));
-    TestDatabase::with(&case.unwrap())
+    case("sites")
 }
 
 #[test]
@@ -176,7 +174,7 @@ fn tags_of_servers_may_hold_anything() {
 
 /// A server orders by bytes of its own encoding, and this one has U+0451 before U+0430.
 #[test]
-fn whose_a_row_is_is_known_in_every_encoding() {
+fn owners_of_rows_are_known_in_every_encoding() {
     if concurrent_server("a second database").is_none() {
         return;
     }

@@ -1,4 +1,4 @@
-//! Journals and saved plans: what is kept of a repair, and how it is taken back or carried out.
+//! Journals and saved plans: what they keep, and how a repair is taken back or carried out.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -6,15 +6,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::program::{Ran, mcp_prune, repository, run, run_on};
+use crate::program::{Ran, mcp_prune, run, run_on};
+use crate::samples::demo;
 use crate::server::TestDatabase;
-
-fn demo() -> TestDatabase {
-    let database = TestDatabase::empty();
-    let script = fs::read_to_string(repository("fixtures/demo.sql")).unwrap();
-    database.load(&script);
-    database
-}
 
 /// Runs `args` with a path in place of `FILE`.
 fn with(database: &TestDatabase, file: &Path, args: &[&str]) -> Ran {
