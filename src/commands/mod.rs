@@ -53,7 +53,7 @@ use crate::db::servers;
 use crate::db::session::{Connection, Open, Session, Timeouts};
 use crate::db::target::Target;
 use crate::failure::{Failure, Kind};
-use crate::litellm::config::{ConfigServer, Derivation, Renewals};
+use crate::litellm::config::{ConfigServer, Derivation, PresentConfigs, Renewals};
 use crate::litellm::server::{ConfigServers, IdHistory, Resolution, ServerCatalog};
 use crate::litellm::sites::Names;
 use crate::repair::policy::WriteConsent;
@@ -211,7 +211,12 @@ impl Beyond {
                 server.ids.len()
             ));
         }
-        Ok(Renewals::between(&previous?.concat(), now.servers()))
+        let configs = PresentConfigs::of(self.configs.as_ref().map_or(0, Vec::len));
+        Ok(Renewals::between(
+            &previous?.concat(),
+            now.servers(),
+            configs,
+        ))
     }
 }
 

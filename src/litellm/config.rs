@@ -210,6 +210,11 @@ impl ConfigServer {
         current.chain(others).map(String::as_str).collect()
     }
 
+    /// Returns every id that the server has or had.
+    fn every_id(&self) -> impl Iterator<Item = &String> {
+        self.ids.iter().chain(&self.former_ids)
+    }
+
     /// Adds what the server is by another reading of the same file.
     fn or(&mut self, other: Self) {
         self.names.extend(other.names);
@@ -310,29 +315,84 @@ pub struct Renewals {
     pub removed: BTreeSet<String>,
 }
 
-impl Renewals {
-    /// Compares a previous config with the one of now.
+/// How many configs of now there are, which decides how an old id is told to be a server's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PresentConfigs {
+    /// One or none: a name means one server.
+    One,
+    /// Several: servers of one name may be different servers.
+    Several,
+}
+
+impl PresentConfigs {
+    /// Tells one config from several by their number.
     #[must_use]
-    pub fn between(previous: &[ConfigServer], now: &[ConfigServer]) -> Self {
+    pub fn of(count: usize) -> Self {
+        if count > 1 { Self::Several } else { Self::One }
+    }
+}
+
+impl Renewals {
+    /// Compares the servers of previous configs with those of the configs of now.
+    ///
+    /// In one config the name tells which server became which. In several configs it does not,
+    /// because two proxies may call different servers by one name. There an old id is remapped only
+    /// where the entry of exactly one present id would have had it in an older release of LiteLLM.
+    #[must_use]
+    pub fn between(
+        previous: &[ConfigServer],
+        now: &[ConfigServer],
+        configs: PresentConfigs,
+    ) -> Self {
         let mut renewals = Self::default();
+        let is_there = |before: &&ConfigServer| now.iter().any(|now| now.name == before.name);
+        let (there, gone): (Vec<_>, Vec<_>) = previous.iter().partition(is_there);
+        match configs {
+            PresentConfigs::One => renewals.pair_by_name(&there, now),
+            PresentConfigs::Several => renewals.pair_by_id(&there, now),
+        }
+        let gone = gone.into_iter().flat_map(ConfigServer::every_id);
+        renewals.removed.extend(gone.cloned());
+        renewals
+    }
+
+    /// Remaps every id of a previous server to the present server of its name.
+    fn pair_by_name(&mut self, previous: &[&ConfigServer], now: &[ConfigServer]) {
         for server in now {
             let before = previous.iter().filter(|before| before.name == server.name);
-            let before = before.flat_map(|before| before.ids.iter().chain(&before.former_ids));
+            let before = before.flat_map(|before| before.every_id());
             let old = before
                 .chain(&server.former_ids)
                 .filter(|old| !server.ids.contains(*old));
             match server.ids.iter().collect::<Vec<_>>()[..] {
-                [id] => renewals
-                    .remaps
-                    .extend(old.map(|old| (old.clone(), id.clone()))),
-                _ => renewals.unclear.extend(old.cloned()),
+                [id] => self.remaps.extend(old.map(|old| (old.clone(), id.clone()))),
+                _ => self.unclear.extend(old.cloned()),
             }
         }
-        let is_gone = |before: &&ConfigServer| now.iter().all(|now| now.name != before.name);
-        let gone = previous.iter().filter(is_gone);
-        let gone = gone.flat_map(|before| before.ids.iter().chain(&before.former_ids));
-        renewals.removed.extend(gone.cloned());
-        renewals
+    }
+
+    /// Remaps the former ids of present servers, and leaves every other id of a previous server
+    /// unclear.
+    fn pair_by_id(&mut self, previous: &[&ConfigServer], now: &[ConfigServer]) {
+        let present: BTreeSet<&String> = now.iter().flat_map(|server| &server.ids).collect();
+        let mut became: BTreeMap<&String, BTreeSet<&String>> = BTreeMap::new();
+        for id in previous.iter().flat_map(|before| before.every_id()) {
+            became.entry(id).or_default();
+        }
+        for server in now {
+            for old in &server.former_ids {
+                became.entry(old).or_default().extend(&server.ids);
+            }
+        }
+        for (old, ids) in became {
+            if present.contains(old) {
+                continue;
+            }
+            match ids.into_iter().collect::<Vec<_>>()[..] {
+                [id] => _ = self.remaps.insert(old.clone(), id.clone()),
+                _ => _ = self.unclear.insert(old.clone()),
+            }
+        }
     }
 }
 
@@ -781,7 +841,7 @@ mod tests {
         let explicit = "    transport: http\n";
         let before = read(&yaml("http://old", ""), NEW);
         let now = read(&yaml("http://new", explicit), NEW);
-        let remaps = Renewals::between(&before, &now).remaps;
+        let remaps = Renewals::between(&before, &now, PresentConfigs::One).remaps;
         let id = now[0].ids.first().unwrap();
         assert_eq!(before[0].ids.len(), 2);
         for old in before[0].ids.iter().chain(&now[0].former_ids) {
@@ -791,17 +851,59 @@ mod tests {
         assert!(!remaps.contains_key(other));
         // Which of two ids the server has now hangs on the proxy's Python.
         let unclear = read(&yaml("http://new", ""), NEW);
-        let renewals = Renewals::between(&before, &unclear);
+        let renewals = Renewals::between(&before, &unclear, PresentConfigs::One);
         assert!(!renewals.remaps.values().any(|new| new == id));
         for old in &before[0].ids {
             assert!(renewals.unclear.contains(old), "{old}");
             assert!(!renewals.removed.contains(old), "{old}");
         }
         // And one that is there no longer was removed.
-        let renewals = Renewals::between(&before, &now[1..]);
+        let renewals = Renewals::between(&before, &now[1..], PresentConfigs::One);
         assert_eq!(renewals.unclear, set(&[]));
         for old in &before[0].ids {
             assert!(renewals.removed.contains(old), "{old}");
         }
+    }
+
+    #[test]
+    fn in_several_configs_a_name_does_not_tell_which_server_an_old_id_is() {
+        let yaml = |url: &str, pin: &str| {
+            format!("mcp_servers:\n  gh: {{url: {url}, transport: http{pin}}}\n")
+        };
+        let config = |url: &str| read(&yaml(url, ""), NEW);
+        let pinned = |url: &str, id: &str| read(&yaml(url, &format!(", server_id: {id}")), NEW);
+        let id = |url: &str| hash(&format!("gh|{url}|http||"));
+        let between = |previous: &[ConfigServer], now: &[ConfigServer]| {
+            Renewals::between(previous, now, PresentConfigs::Several)
+        };
+        // Two proxies have a gh each; one of them was edited.
+        let previous = [config("http://a"), config("http://b")].concat();
+        let now = [config("http://a2"), config("http://b")].concat();
+        let renewals = between(&previous, &now);
+        assert!(!renewals.remaps.contains_key(&id("http://a")));
+        assert!(renewals.unclear.contains(&id("http://a")));
+        // What is still an id is nothing of the past.
+        let b = id("http://b");
+        assert!(!renewals.remaps.contains_key(&b) && !renewals.unclear.contains(&b));
+        assert_eq!(renewals.removed, set(&[]));
+        // An entry tells by itself which ids it had before.
+        let now = [pinned("http://a", "pin-a"), config("http://b")].concat();
+        let renewals = between(&previous, &now);
+        assert_eq!(
+            renewals.remaps.get(&id("http://a")),
+            Some(&"pin-a".to_owned())
+        );
+        let former = config("http://b")[0].former_ids.first().cloned().unwrap();
+        assert_eq!(renewals.remaps.get(&former), Some(&b));
+        // Both proxies have the same entry and pin it differently.
+        let now = [pinned("http://a", "pin-1"), pinned("http://a", "pin-2")].concat();
+        let renewals = between(&previous, &now);
+        assert!(renewals.unclear.contains(&id("http://a")));
+        assert_eq!(renewals.remaps, BTreeMap::new());
+        // A name that no config has any more is a server that was removed.
+        let others = read("mcp_servers: {other: {url: u, transport: http}}\n", NEW);
+        let renewals = between(&previous, &others);
+        assert!(renewals.removed.contains(&id("http://a")));
+        assert_eq!(renewals.unclear, set(&[]));
     }
 }
