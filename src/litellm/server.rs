@@ -436,7 +436,7 @@ impl ServerCatalog {
     fn may_be_edited(&self, reference: &str) -> bool {
         let is_explained = self.history.prune
             || self.history.removed.contains(reference)
-            || self.successor(reference).is_some();
+            || self.is_former_id(reference);
         let is_known = matches!(self.config, ConfigServers::Known(_));
         let looks_so = is_derived_id(reference) || self.signs.clients.contains(reference);
         is_known && !is_explained && looks_so
@@ -448,22 +448,39 @@ impl ServerCatalog {
             ConfigServers::Unknown(_) => {
                 !is_hyphenated_uuid(reference) || self.signs.clients.contains(reference)
             }
-            // A former id is one for sure: no other server hashes to it.
-            ConfigServers::Known(_) if self.successor(reference).is_some() => false,
+            ConfigServers::Known(_) if self.is_former_id(reference) => false,
             ConfigServers::Known(servers) => {
                 !is_hyphenated_uuid(reference) && servers.iter().any(|s| !s.unset.is_empty())
             }
         }
     }
 
-    /// What a stale reference became, if it is the former id of a config server.
+    /// Tells whether `reference` is for sure the former id of a config server, and no id of now.
+    ///
+    /// A server's name is part of what LiteLLM hashes, so only a server of the same name can have
+    /// the id today: one of another config, whose variables are not set here.
+    fn is_former_id(&self, reference: &str) -> bool {
+        let Some(successor) = self.successor(reference) else {
+            return false;
+        };
+        let servers = self.config.servers().iter();
+        let mut namesakes = servers.filter(|server| server.name == successor.name);
+        namesakes.all(|server| server.unset.is_empty())
+    }
+
+    /// Returns what a stale reference became, if it is the former id of a config server.
+    ///
+    /// Servers of one name in several configs may share it; then the ids of all are returned.
     #[must_use]
     pub fn successor(&self, reference: &str) -> Option<Successor> {
         let servers = self.config.servers().iter();
         let mut former = servers.filter(|server| server.former_ids.contains(reference));
-        former.next().map(|server| Successor {
-            name: server.name.clone(),
-            ids: server.ids.clone(),
+        let first = former.next()?;
+        let mut ids = first.ids.clone();
+        ids.extend(former.flat_map(|server| server.ids.iter().cloned()));
+        Some(Successor {
+            name: first.name.clone(),
+            ids,
         })
     }
 
@@ -825,16 +842,43 @@ mod tests {
     fn an_id_that_cannot_be_derived_leaves_others_unverified() {
         let known = ConfigServers::Known(vec![config_server(&[], &["old"], &["NOT_SET"])]);
         let catalog = ServerCatalog::new(&[], BTreeSet::new(), known);
-        for reference in ["8617b96e5cdbfd8ff49b7f89aeca1072", "free"] {
+        for reference in [HASH, "free", "old"] {
             assert_eq!(
                 catalog.resolve(reference),
                 Resolution::Unverified,
                 "{reference}"
             );
         }
-        for reference in ["old", UUID] {
-            assert_eq!(catalog.resolve(reference), Resolution::Stale, "{reference}");
-        }
+        assert_eq!(catalog.resolve(UUID), Resolution::Stale);
+    }
+
+    #[test]
+    fn a_former_id_may_be_the_id_of_a_namesake_whose_variables_are_not_set() {
+        let resolve = |namesake: ConfigServer| {
+            let pinned = config_server(&["pinned"], &[HASH], &[]);
+            let known = ConfigServers::Known(vec![pinned, namesake]);
+            let catalog = ServerCatalog::new(&[], BTreeSet::new(), known);
+            catalog.resolve(HASH)
+        };
+        let unset = config_server(&[], &[], &["NOT_SET"]);
+        assert_eq!(resolve(unset.clone()), Resolution::Unverified);
+        // A server of another name never hashes to it.
+        let other = ConfigServer {
+            name: "other".to_owned(),
+            ..unset
+        };
+        assert_eq!(resolve(other), Resolution::Stale);
+        let known = config_server(&["also"], &[], &[]);
+        assert_eq!(resolve(known), Resolution::Stale);
+    }
+
+    #[test]
+    fn namesakes_that_share_a_former_id_are_both_what_it_became() {
+        let servers = ["pin-1", "pin-2"].map(|id| config_server(&[id], &[HASH], &[]));
+        let known = ConfigServers::Known(servers.to_vec());
+        let catalog = ServerCatalog::new(&[], BTreeSet::new(), known);
+        let ids = BTreeSet::from(["pin-1", "pin-2"].map(str::to_owned));
+        assert_eq!(catalog.successor(HASH).unwrap().ids, ids);
     }
 
     #[test]
