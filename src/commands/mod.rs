@@ -206,7 +206,7 @@ impl Beyond {
         for server in now.servers().iter().filter(|server| server.ids.len() > 1) {
             warn(format_args!(
                 "config server {} may have any of {} ids, so references to its old ids are held: \
-                 write its transport into the file, or pin its server_id",
+                 pin its server_id",
                 server.name,
                 server.ids.len()
             ));

@@ -646,8 +646,8 @@ fn held(report: &Report) -> Vec<String> {
     }
     if let Some(held) = held(|reason| reason == Reason::MaybeRenewed) {
         lines.push(format!(
-            "Held: {held}. They name a config server by an old id, and its id of now cannot be told from \
-             the file. Write its transport into the file, or pin its server_id."
+            "Held: {held}. They name a config server by an old id, and the configs do not tell its id \
+             of now. Pin its server_id, or say with --remap OLD=NEW which server it is."
         ));
     }
     if let Some(held) = held(|reason| reason == Reason::FailsOpen) {

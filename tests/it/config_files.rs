@@ -308,9 +308,12 @@ fn a_server_that_may_have_several_new_ids_keeps_its_references() {
         let args = [&["fix", "--yes", "--format", "json"][..], &known, option].concat();
         let ran = run_on(&database, &args).exits(3);
         assert_eq!(ran.json()["held"][0]["reason"], "maybe-renewed", "{ran}");
-        let _ = ran.says("references to its old ids are held");
+        let _ = ran.says("references to its old ids are held: pin its server_id");
         assert_eq!(database.permission_rows(), before);
     }
+    let args = [&["scan"][..], &known].concat();
+    let ran = run_on(&database, &args).exits(2);
+    let _ = ran.says("Pin its server_id, or say with --remap OLD=NEW which server it is.");
     // Once its transport is written down, it has one id.
     let new = folder.write(
         "new.yaml",
