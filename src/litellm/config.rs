@@ -669,6 +669,86 @@ mod tests {
         assert_eq!(one(&twice).ids, set(&[&last]));
     }
 
+    /// Each was asked of `PyYAML` 6.0.3 and 6.0.4.
+    #[test]
+    fn a_tag_decides_whether_a_key_merges() {
+        let merged = |key: &str, sources: &str| {
+            let yaml = format!(
+                "d1: &d1 {{url: one, transport: sse}}\nd2: &d2 {{url: two, transport: sse}}\n\
+                 mcp_servers:\n  a:\n    {key}: {sources}\n"
+            );
+            one(&yaml).ids
+        };
+        let ids = |urls: &[&str]| -> BTreeSet<String> {
+            let ids = urls.iter().map(|url| hash(&format!("a|{url}|sse||")));
+            ids.collect()
+        };
+        for key in ["<<", "! <<", "! '<<'", "!!merge x", "!!merge '<<'"] {
+            assert_eq!(merged(key, "*d1"), ids(&["one"]), "{key}");
+            assert_eq!(merged(key, "[*d1, *d2]"), ids(&["one", "two"]), "{key}");
+        }
+        // A text of that name is a field like others.
+        for key in ["'<<'", "!!str <<"] {
+            assert_eq!(merged(key, "*d1").len(), 2, "{key}");
+            assert!(merged(key, "*d1").is_disjoint(&ids(&["one"])), "{key}");
+        }
+    }
+
+    /// Each was asked of `PyYAML` 6.0.3.
+    #[test]
+    fn a_value_key_is_a_text() {
+        for key in ["=", "! =", "!!value =", "'='"] {
+            let yaml = format!("mcp_servers:\n  {key}: {{url: u, transport: sse}}\n");
+            assert_eq!(one(&yaml).ids, set(&[&hash("=|u|sse||")]), "{key}");
+        }
+        let yaml = "mcp_servers:\n  !!value a: {url: u, transport: sse}\n";
+        assert_eq!(one(yaml).ids, set(&[&hash("a|u|sse||")]));
+    }
+
+    #[test]
+    fn what_pyyaml_would_read_otherwise_is_refused() {
+        for line_break in ['\u{85}', '\u{2028}', '\u{2029}'] {
+            // To PyYAML 6.0.3 the url is another key, also where it stands in a comment.
+            for before in ["transport: sse", "transport: sse # s3cret"] {
+                let yaml = format!("mcp_servers:\n  a:\n    {before}{line_break}    url: u\n");
+                let error = Config::parse(&yaml).unwrap_err();
+                let column = u64::try_from(before.len()).unwrap() + 5;
+                assert_eq!(error.at, Some((3, column)));
+                let code = format!("U+{:04X}", u32::from(line_break));
+                assert!(error.message.contains(&code), "{}", error.message);
+            }
+        }
+        // PyYAML 6.0.3 reads the key `b`, or fails.
+        for yaml in [
+            "a: [?b]\n",
+            "a: {?b: c}\n",
+            "a: {b: ?c}\n",
+            "a: [x, ?]\n",
+            "a: [x?b]\n",
+            "a: [[], ?b]\n",
+            "a: {url: http://x/?y}\n",
+            "a: [\n  {x: y}, ?b]\n",
+        ] {
+            let error = Config::parse(yaml).unwrap_err();
+            let is_told = error.message.contains("a ? inside [ ] or { }");
+            // The parser itself refuses some.
+            assert!(
+                is_told || error.message.contains("this is not YAML"),
+                "{yaml}: {error:?}"
+            );
+        }
+        for yaml in [
+            "a: ?b\n",
+            "?b: c\n",
+            "a: [\"?b\", '?']\n",
+            "a: {? b : c}\n",
+            "a: []\nb: x?\n",
+            "a: \"\\L\\P\\N\"\n",
+        ] {
+            assert!(Config::parse(yaml).is_ok(), "{yaml}");
+        }
+    }
+
     #[test]
     fn values_of_yaml_1_1_enter_an_id_as_python_prints_them() {
         for (written, printed) in [

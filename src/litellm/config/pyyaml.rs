@@ -9,7 +9,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span, Tag};
+use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span, StructureStyle, Tag};
 
 use super::ConfigError;
 use super::scalar::{float, implicit_tag, integer, printed_float};
@@ -174,17 +174,40 @@ enum MergeOrder {
 ///
 /// Where `PyYAML` would not read it either, or it is larger than a config can be.
 pub(super) fn read(text: &str) -> Result<Vec<Value>, ConfigError> {
-    let (nodes, root, merges) = Composer::compose(text)?;
+    ensure_known_breaks(text)?;
+    let (nodes, root) = Composer::compose(text)?;
     let Some(root) = root else {
         return Ok(vec![Value::Null]);
     };
-    let orders = if merges {
+    let orders = if nodes.iter().any(Node::is_merge) {
         &[MergeOrder::FirstWins, MergeOrder::LastWins][..]
     } else {
         &[MergeOrder::FirstWins]
     };
     let construct = |order: &MergeOrder| Constructor::new(&nodes, *order).root(root);
     orders.iter().map(construct).collect()
+}
+
+/// Refuses the line breaks of Unicode: to YAML 1.1 and `PyYAML` a line ends there, to YAML 1.2 and
+/// the parser used here it goes on.
+///
+/// Source: `PyYAML` 6.0.3 `yaml/scanner.py`, `scan_line_break`.
+fn ensure_known_breaks(text: &str) -> Result<(), ConfigError> {
+    for (line, content) in (1..).zip(text.split('\n')) {
+        let found = content.find(['\u{85}', '\u{2028}', '\u{2029}']);
+        let Some((before, rest)) = found.and_then(|at| content.split_at_checked(at)) else {
+            continue;
+        };
+        let code = rest.chars().next().map_or(0, u32::from);
+        return Err(wrong_at(
+            place_at(line, before.chars().count()),
+            format!(
+                "the character U+{code:04X} ends a line for LiteLLM's YAML reader, which few editors \
+                 show: take it out, or write it as an escape between double quotes"
+            ),
+        ));
+    }
+    Ok(())
 }
 
 /// The place of a node among all nodes.
@@ -205,6 +228,29 @@ enum Content {
     Mapping(Vec<(NodeId, NodeId)>),
 }
 
+impl Node {
+    /// Returns the tag that `PyYAML` gives a scalar; `None` where the node is none.
+    ///
+    /// Source: `PyYAML` 6.0.3 `yaml/resolver.py`, `resolve`, and `yaml/parser.py`, `parse_node`: a lone
+    /// `!` has even a quoted text resolved.
+    fn scalar_tag(&self) -> Option<&str> {
+        let Content::Scalar { text, is_plain } = &self.content else {
+            return None;
+        };
+        Some(match self.tag.as_deref() {
+            Some("!") => implicit_tag(text),
+            None if *is_plain => implicit_tag(text),
+            None => "str",
+            Some(tag) => tag,
+        })
+    }
+
+    /// Tells whether a key of a dictionary merges its value.
+    fn is_merge(&self) -> bool {
+        self.scalar_tag() == Some("merge")
+    }
+}
+
 /// The namespace of `!!int` and the like.
 const YAML_TAGS: &str = "tag:yaml.org,2002:";
 
@@ -215,13 +261,14 @@ struct Composer {
     anchors: HashMap<usize, NodeId>,
     /// The collections that are not closed yet, each with the key that waits for its value.
     open: Vec<(NodeId, Option<NodeId>)>,
+    /// How many of them are written with brackets or braces.
+    flows: usize,
     root: Option<NodeId>,
-    merges: bool,
 }
 
 impl Composer {
-    /// Returns all nodes, the root, and whether any dictionary merges others.
-    fn compose(text: &str) -> Result<(Vec<Node>, Option<NodeId>, bool), ConfigError> {
+    /// Returns all nodes, and which of them is the root.
+    fn compose(text: &str) -> Result<(Vec<Node>, Option<NodeId>), ConfigError> {
         let mut composer = Self::default();
         // Comments are no content, and of those there may be any number.
         let options = granit_parser::options! { emit_comments: false };
@@ -239,14 +286,16 @@ impl Composer {
             }
             composer.take(event, &span)?;
         }
-        Ok((composer.nodes, composer.root, composer.merges))
+        Ok((composer.nodes, composer.root))
     }
 
     fn take(&mut self, event: Event<'_>, span: &Span) -> Result<(), ConfigError> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let is_plain = style == ScalarStyle::Plain;
-                self.merges |= is_plain && text == "<<";
+                if is_plain && self.flows > 0 && text.contains('?') {
+                    return Err(wrong_at(place(span), QUESTION_MARK));
+                }
                 let text = text.into_owned();
                 self.add(
                     span,
@@ -255,18 +304,20 @@ impl Composer {
                     Content::Scalar { text, is_plain },
                 );
             }
-            Event::SequenceStart(_, anchor, tag) => {
+            Event::SequenceStart(style, anchor, tag) => {
                 let content = Content::Sequence(Vec::new());
                 let node = self.add(span, anchor, tag.as_deref(), content);
-                self.open.push((node, None));
+                self.open(node, style);
             }
-            Event::MappingStart(_, anchor, tag) => {
+            Event::MappingStart(style, anchor, tag) => {
                 let content = Content::Mapping(Vec::new());
                 let node = self.add(span, anchor, tag.as_deref(), content);
-                self.open.push((node, None));
+                self.open(node, style);
             }
             Event::SequenceEnd | Event::MappingEnd => {
                 self.open.pop();
+                // Whatever is inside brackets is written with brackets as well.
+                self.flows = self.flows.saturating_sub(1);
             }
             Event::Alias(anchor) => match self.anchors.get(&anchor) {
                 Some(node) => self.put(*node),
@@ -281,6 +332,13 @@ impl Composer {
             | _ => {}
         }
         Ok(())
+    }
+
+    fn open(&mut self, node: NodeId, style: StructureStyle) {
+        self.open.push((node, None));
+        if self.flows > 0 || style == StructureStyle::Flow {
+            self.flows += 1;
+        }
     }
 
     fn add(&mut self, span: &Span, anchor: usize, tag: Option<&Tag>, content: Content) -> NodeId {
@@ -318,6 +376,10 @@ impl Composer {
         }
     }
 }
+
+/// Source: `PyYAML` 6.0.3 `yaml/scanner.py`, `scan_plain`.
+const QUESTION_MARK: &str = "a ? inside [ ] or { } begins a key for LiteLLM's YAML reader, also in the \
+                             middle of a word: put the text between quotes";
 
 const UNKNOWN_ANCHOR: &str = "an alias (*name) whose anchor (&name) does not come before it";
 
@@ -444,7 +506,7 @@ impl<'a> Constructor<'a> {
             return Err(too_deep(node));
         }
         let built = match &node.content {
-            Content::Scalar { text, is_plain } => Built::leaf(scalar(node, text, *is_plain)?),
+            Content::Scalar { text, .. } => Built::leaf(scalar(node, text)?),
             Content::Sequence(items) => self.list(node, items, depth)?,
             Content::Mapping(_) => self.mapping(id, node, depth)?,
         };
@@ -483,12 +545,14 @@ impl<'a> Constructor<'a> {
         let mut built = Built::leaf(Value::Null);
         let mut mapping = Mapping::default();
         for (key_node, value_node) in self.flatten(id, 0)?.iter() {
-            let key = match self.nodes.get(*key_node).map(|key| &key.content) {
-                // As a key it is a text of its own.
-                Some(Content::Scalar {
-                    text,
-                    is_plain: true,
-                }) if text == "=" => Built::leaf(Value::Text(text.clone())),
+            let key = match self.nodes.get(*key_node) {
+                // As a key it is a text.
+                Some(
+                    key @ Node {
+                        content: Content::Scalar { text, .. },
+                        ..
+                    },
+                ) if key.scalar_tag() == Some("value") => Built::leaf(Value::Text(text.clone())),
                 Some(_) | None => self.build(*key_node, depth + 1)?,
             };
             let value = self.build(*value_node, depth + 1)?;
@@ -560,13 +624,7 @@ impl<'a> Constructor<'a> {
     }
 
     fn is_merge(&self, key: NodeId) -> bool {
-        self.nodes.get(key).is_some_and(|key| match &key.content {
-            Content::Scalar { text, is_plain } => match key.tag.as_deref() {
-                None => *is_plain && text == "<<",
-                Some(tag) => tag == "merge",
-            },
-            Content::Sequence(_) | Content::Mapping(_) => false,
-        })
+        self.nodes.get(key).is_some_and(Node::is_merge)
     }
 
     /// Returns the dictionaries that a `<<` names, in the order of the file.
@@ -627,14 +685,8 @@ fn unknown_tag(node: &Node, tag: &str) -> ConfigError {
 }
 
 /// Makes the value of a scalar.
-fn scalar(node: &Node, text: &str, is_plain: bool) -> Result<Value, ConfigError> {
-    let tag = match node.tag.as_deref() {
-        // A lone ! has even a quoted text resolved.
-        Some("!") => implicit_tag(text),
-        None if is_plain => implicit_tag(text),
-        None => "str",
-        Some(tag) => tag,
-    };
+fn scalar(node: &Node, text: &str) -> Result<Value, ConfigError> {
+    let tag = node.scalar_tag().unwrap_or("str");
     let cannot = |what: &str| wrong_at(node.at, format!("this is no {what}"));
     match tag {
         "str" => Ok(Value::Text(text.to_owned())),
