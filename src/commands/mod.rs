@@ -295,6 +295,30 @@ pub(crate) fn warn_unset(catalog: &ServerCatalog) {
             ));
         }
     }
+    warn_of_saved_aliases(catalog);
+}
+
+/// Warns of aliases in the database that a config server may have besides those of its file.
+fn warn_of_saved_aliases(catalog: &ServerCatalog) {
+    if catalog.hides_aliases() {
+        warn(
+            "LiteLLM_Config may hold aliases of config servers (mcp_aliases of litellm_settings), \
+             which cannot be read, so references that resolve nowhere stay unverified. Grant SELECT \
+             on its columns param_name and param_value",
+        );
+    }
+    let untold: Vec<String> = catalog
+        .untold_aliases()
+        .map(|(alias, name)| format!("{alias} for config server {name}"))
+        .collect();
+    if !untold.is_empty() {
+        warn(format_args!(
+            "LiteLLM_Config saves aliases that no config given has ({}), so references to them and \
+             to what looks like the id of a config server stay unverified. Write them into \
+             mcp_aliases of the config, or delete them from litellm_settings in LiteLLM",
+            untold.join(", ")
+        ));
+    }
 }
 
 /// Ends work at a signal: what it was doing is dropped, and an open transaction with it.

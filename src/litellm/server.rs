@@ -83,6 +83,50 @@ pub struct Signs {
     pub clients: BTreeSet<String>,
     /// Whether a proxy has saved a config with a section `mcp_servers`.
     pub saved: bool,
+    /// The aliases of such servers that the database saves.
+    pub aliases: SavedAliases,
+}
+
+/// The aliases of config servers that the database saves, in `LiteLLM_Config`.
+///
+/// With `store_model_in_db`, LiteLLM merges the saved `litellm_settings` into those of the file,
+/// and `mcp_aliases` with them.
+///
+/// Source: LiteLLM 1.110.2 `proxy/proxy_server.py`, `_update_config_from_db` and
+/// `_init_non_llm_configs`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SavedAliases {
+    /// The name of the server, by alias, as stored.
+    Known(BTreeMap<String, String>),
+    /// There may be some: this role may not read them, or their shape is unexpected.
+    Hidden,
+}
+
+impl Default for SavedAliases {
+    fn default() -> Self {
+        Self::Known(BTreeMap::new())
+    }
+}
+
+impl SavedAliases {
+    /// Returns the alias and server's name of each mapping that the configs do not tell.
+    ///
+    /// A name in the database may be `os.environ/` and a variable of the proxy.
+    fn untold_by<'a>(
+        &'a self,
+        servers: &'a [ConfigServer],
+    ) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let aliases = match self {
+            Self::Known(aliases) if !servers.is_empty() => Some(aliases),
+            Self::Known(_) | Self::Hidden => None,
+        };
+        let is_untold = |(alias, name): &(&String, &String)| {
+            let mut meant = servers.iter().filter(|server| server.name == **name);
+            name.starts_with("os.environ/") || meant.any(|server| !server.names.contains(*alias))
+        };
+        let untold = aliases.into_iter().flatten().filter(is_untold);
+        untold.map(|(alias, name)| (alias.as_str(), name.as_str()))
+    }
 }
 
 impl ConfigServers {
@@ -450,9 +494,27 @@ impl ServerCatalog {
             }
             ConfigServers::Known(_) if self.is_former_id(reference) => false,
             ConfigServers::Known(servers) => {
-                !is_hyphenated_uuid(reference) && servers.iter().any(|s| !s.unset.is_empty())
+                let is_free = !is_hyphenated_uuid(reference);
+                let is_unset = servers.iter().any(|server| !server.unset.is_empty());
+                is_free && (is_unset || self.hides_aliases())
+                    || self.untold_aliases().any(|(alias, _)| {
+                        // The alias is a name, and it is part of what the id hashes.
+                        alias == reference || is_derived_id(reference)
+                    })
             }
         }
+    }
+
+    /// Returns the alias and server's name of each mapping that the database saves and the configs
+    /// do not tell.
+    pub fn untold_aliases(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.signs.aliases.untold_by(self.config.servers())
+    }
+
+    /// Tells whether config servers may have aliases in the database that cannot be read.
+    #[must_use]
+    pub fn hides_aliases(&self) -> bool {
+        !self.config.servers().is_empty() && self.signs.aliases == SavedAliases::Hidden
     }
 
     /// Tells whether `reference` is for sure the former id of a config server, and no id of now.
@@ -528,7 +590,10 @@ impl ServerCatalog {
     pub fn config_is_complete(&self) -> bool {
         match &self.config {
             ConfigServers::Unknown(_) => false,
-            ConfigServers::Known(servers) => servers.iter().all(|s| s.unset.is_empty()),
+            ConfigServers::Known(servers) => {
+                let all_set = servers.iter().all(|server| server.unset.is_empty());
+                all_set && !self.hides_aliases() && self.untold_aliases().next().is_none()
+            }
         }
     }
 
@@ -758,7 +823,7 @@ mod tests {
         let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
         let signs = Signs {
             clients: texts(&["pinned", UUID]),
-            saved: false,
+            ..Signs::default()
         };
         let catalog = |history: &IdHistory| {
             ServerCatalog::new(&[], BTreeSet::new(), ConfigServers::Known(Vec::new()))
@@ -879,6 +944,53 @@ mod tests {
         let catalog = ServerCatalog::new(&[], BTreeSet::new(), known);
         let ids = BTreeSet::from(["pin-1", "pin-2"].map(str::to_owned));
         assert_eq!(catalog.successor(HASH).unwrap().ids, ids);
+    }
+
+    #[test]
+    fn an_alias_that_the_database_saves_is_not_stale() {
+        let resolve = |aliases: SavedAliases, servers: &[ConfigServer]| {
+            let signs = Signs {
+                aliases,
+                ..Signs::default()
+            };
+            let history = IdHistory {
+                prune: true,
+                ..IdHistory::default()
+            };
+            let known = ConfigServers::Known(servers.to_vec());
+            let catalog = ServerCatalog::new(&[], BTreeSet::new(), known)
+                .with_signs(signs)
+                .with_history(history);
+            let complete = catalog.config_is_complete();
+            (
+                ["saved", "free", HASH, UUID].map(|r| catalog.resolve(r)),
+                complete,
+            )
+        };
+        let saved = |alias: &str, name: &str| {
+            SavedAliases::Known(BTreeMap::from([(alias.to_owned(), name.to_owned())]))
+        };
+        let docs = [config_server(&["new"], &[], &[])];
+        let stale = ([Resolution::Stale; 4], true);
+        // Of a server that no config has, or as the file tells it.
+        for aliases in [
+            SavedAliases::default(),
+            saved("saved", "else"),
+            saved("d", "docs"),
+        ] {
+            assert_eq!(resolve(aliases, &docs), stale);
+        }
+        let [may_be, is_not] = [Resolution::Unverified, Resolution::Stale];
+        for name in ["docs", "os.environ/NAME"] {
+            let expected = ([may_be, is_not, may_be, is_not], false);
+            assert_eq!(resolve(saved("saved", name), &docs), expected, "{name}");
+        }
+        let expected = ([may_be, may_be, may_be, is_not], false);
+        assert_eq!(resolve(SavedAliases::Hidden, &docs), expected);
+        // Without config servers there is nothing that an alias could mean.
+        for aliases in [SavedAliases::Hidden, saved("saved", "os.environ/NAME")] {
+            assert_eq!(resolve(aliases, &[]), stale);
+        }
     }
 
     #[test]
