@@ -313,8 +313,8 @@ fn warn_of_saved_aliases(catalog: &ServerCatalog) {
         .collect();
     if !untold.is_empty() {
         warn(format_args!(
-            "LiteLLM_Config saves aliases that no config given has ({}), so references to them and \
-             to what looks like the id of a config server stay unverified. Write them into \
+            "LiteLLM_Config saves other aliases than the configs given ({}), so references to them \
+             and to what looks like the id of a config server stay unverified. Write them into \
              mcp_aliases of the config, or delete them from litellm_settings in LiteLLM",
             untold.join(", ")
         ));

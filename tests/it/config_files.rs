@@ -362,7 +362,7 @@ fn with_several_configs_a_name_does_not_tell_what_an_old_id_became() {
 #[test]
 fn an_alias_that_the_database_saves_may_be_live() {
     let config = "mcp_servers:\n  wiki: {url: https://wiki.example.com/mcp, transport: http}\n";
-    let with_alias = hash("wiki|https://wiki.example.com/mcp|http|short");
+    let with_alias = hash("wiki|https://wiki.example.com/mcp|http||short");
     let database = database(&["short", "gone", &with_alias]);
     let folder = Folder::new();
     let known = folder.write("config.yaml", config);
