@@ -19,32 +19,32 @@ pub struct ConfigError {
     pub at: Option<(u64, u64)>,
     /// What is wrong, without the text of the file, which may hold secrets.
     pub message: String,
-    /// What to do about it, where that is not to give another file.
+    /// What to do about it. `None` where the operator must give another file.
     pub remedy: Option<Remedy>,
 }
 
 /// What to do about a file that cannot be read as a config.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Remedy {
-    /// Take the config out of the file, where it is the value of these keys inside each other.
+    /// Take the config out of the file. It is the value at this path of keys.
     Extract(Vec<String>),
     /// Do what this sentence says.
     Advice(String),
 }
 
-/// Which of the ways to derive an id are in use.
+/// Which ways to derive an id the proxy may use.
 ///
 /// The hash changed its fields until LiteLLM 1.77.4, and ids can be pinned since 1.101.0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Derivation {
-    /// The proxy may be older than 1.77.4: every formula is in use.
+    /// The proxy may be older than 1.77.4, so every formula may be in use.
     pub may_be_old: bool,
     /// The proxy knows pinned ids, so that a server with one has no hash.
     pub pins: bool,
 }
 
 impl Derivation {
-    /// How LiteLLM 1.101.0 and later derive it.
+    /// How LiteLLM 1.101.0 and later derive an id.
     pub const NEWEST: Self = Self {
         may_be_old: false,
         pins: true,
@@ -56,11 +56,11 @@ impl Derivation {
 pub struct ConfigServer {
     /// The name that the file gives it.
     pub name: String,
-    /// What a grant may call it besides its id: the name, and the alias if it has one.
+    /// What a grant may call it instead of an id: the name, and the alias if it has one.
     pub names: BTreeSet<String>,
-    /// The ids that LiteLLM gives it; several where the file alone does not tell which.
+    /// The ids that LiteLLM may give it. Several where the file alone does not tell which.
     pub ids: BTreeSet<String>,
-    /// Of its ids, the one that it has beside the newest Python and `PyYAML`, if that is known.
+    /// The one of its ids that the newest Python and `PyYAML` give it, if that is known.
     pub current: Option<String>,
     /// Whether the file pins the id, for a proxy that knows pinned ids.
     pub is_pinned: bool,
@@ -70,11 +70,11 @@ pub struct ConfigServer {
     pub unset: BTreeSet<String>,
     /// The tags by which a grant may mean it: `access_groups`.
     pub tags: Vec<String>,
-    /// Whether every key may use it, or may for all that can be told here.
+    /// Whether every key may use it. Also true where the file alone does not tell.
     pub allow_all_keys: bool,
 }
 
-/// A `config.yaml`: its sections, once for each way that releases of `PyYAML` read it.
+/// A `config.yaml`: its sections, once for each way in which releases of `PyYAML` read it.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// One, or two where the file merges mappings (`<<`).
@@ -86,7 +86,7 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// Where the text is not YAML, is empty, or is not a mapping.
+    /// Fails where the text is not YAML, is empty, or is not a mapping.
     ///
     /// Source: LiteLLM 1.110.2 `proxy/proxy_server.py`, `_get_config_from_file`.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
@@ -107,7 +107,7 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// Where the text is not YAML or not a mapping.
+    /// Fails where the text is not YAML or not a mapping.
     ///
     /// Source: LiteLLM 1.110.2 `proxy/proxy_server.py`, `_load_yaml_file`.
     pub fn parse_included(text: &str) -> Result<Self, ConfigError> {
@@ -127,7 +127,7 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// Where it is no list of names.
+    /// Fails where `include:` is no list of names.
     pub fn includes(&self) -> Result<Vec<String>, ConfigError> {
         let mut names = Vec::new();
         for reading in &self.readings {
@@ -148,9 +148,10 @@ impl Config {
         Ok(names)
     }
 
-    /// Adds an included file to the file that includes it: lists grow, every other value is replaced.
+    /// Adds an included file to the file that includes it. Lists grow; every other value is
+    /// replaced.
     ///
-    /// Source: LiteLLM 1.110.2 `common_utils/config_includes.py`, `_merged`.
+    /// Source: LiteLLM 1.110.2 `proxy/common_utils/config_includes.py`, `_merged`.
     pub fn merge(&mut self, included: &Self) {
         let readings = self.readings.len().max(included.readings.len());
         let last = self.readings.last().cloned().unwrap_or_default();
@@ -161,27 +162,27 @@ impl Config {
         }
     }
 
-    /// Refuses a file that is not LiteLLM's, with what it seems to be instead.
+    /// Refuses a file that is not LiteLLM's, and says what it seems to be instead.
     ///
-    /// Includes are to be merged before.
+    /// Call it after [`Self::merge`], because an included file may have the sections.
     ///
     /// # Errors
     ///
-    /// Where the file has none of the sections that LiteLLM reads, or MCP servers at a place where
-    /// LiteLLM does not look for them.
+    /// Fails where the file has none of the sections that LiteLLM reads, or has MCP servers at a
+    /// place where LiteLLM does not look for them.
     pub fn ensure_litellm(&self) -> Result<(), ConfigError> {
         self.readings
             .iter()
             .try_for_each(recognition::ensure_litellm)
     }
 
-    /// Returns the servers of a file that includes are merged into.
+    /// Returns the servers of a file. Call it after [`Self::merge`].
     ///
     /// `env` looks up a variable of the proxy's environment.
     ///
     /// # Errors
     ///
-    /// Where LiteLLM would not start either, and where an id is pinned to an unset variable.
+    /// Fails where LiteLLM would not start either, and where an id is pinned to an unset variable.
     pub fn servers(
         &self,
         derivation: Derivation,
@@ -219,7 +220,7 @@ impl ConfigServer {
     fn or(&mut self, other: Self) {
         self.names.extend(other.names);
         self.ids.extend(other.ids);
-        // Of two readings the later one is the newer PyYAML's.
+        // The later of two readings is the newer PyYAML's.
         self.current = other.current.or(self.current.take());
         self.is_pinned &= other.is_pinned;
         self.former_ids.extend(other.former_ids);
@@ -267,10 +268,12 @@ fn merge<'a>(config: &mut Mapping, included: impl Iterator<Item = (&'a Value, &'
     }
 }
 
-/// Returns the servers by one reading.
+/// Returns the servers of one reading.
 ///
-/// Source: LiteLLM 1.110.2 `proxy/proxy_server.py`, `_init_non_llm_configs`, which takes whatever is
-/// empty for no servers, and `mcp_server/mcp_server_manager.py`, `load_servers_from_config`.
+/// An empty value of any type means no servers.
+///
+/// Source: LiteLLM 1.110.2 `proxy/proxy_server.py`, `_init_non_llm_configs`, and
+/// `proxy/mcp_server/mcp_server_manager.py`, `load_servers_from_config`.
 fn servers_of(
     config: &Mapping,
     derivation: Derivation,
@@ -304,18 +307,18 @@ fn servers_of(
     entries.iter().map(server).collect()
 }
 
-/// What became of the servers of a previous config, by every id that they had.
+/// What became of the servers of previous configs, by every id that they had.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Renewals {
-    /// The id that the server of the same name has now.
+    /// The id that the server has now.
     pub remaps: BTreeMap<String, String>,
-    /// The ids of servers that are there by name and whose id now the file alone does not tell.
+    /// The ids of servers that are still there by name and whose id of now the configs do not tell.
     pub unclear: BTreeSet<String>,
-    /// The ids of servers that are there no longer.
+    /// The ids of servers that are gone.
     pub removed: BTreeSet<String>,
 }
 
-/// How many configs of now there are, which decides how an old id is told to be a server's.
+/// How many configs of now there are. The number decides whether a name identifies a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PresentConfigs {
     /// One or none: a name means one server.
@@ -325,7 +328,7 @@ pub enum PresentConfigs {
 }
 
 impl PresentConfigs {
-    /// Tells one config from several by their number.
+    /// Chooses by the number of configs.
     #[must_use]
     pub fn of(count: usize) -> Self {
         if count > 1 { Self::Several } else { Self::One }
@@ -337,7 +340,7 @@ impl Renewals {
     ///
     /// In one config the name tells which server became which. In several configs it does not,
     /// because two proxies may call different servers by one name. There an old id is remapped only
-    /// where the entry of exactly one present id would have had it in an older release of LiteLLM.
+    /// where it is the former id of exactly one present id.
     #[must_use]
     pub fn between(
         previous: &[ConfigServer],
@@ -434,8 +437,8 @@ mod tests {
         texts.iter().map(|text| (*text).to_owned()).collect()
     }
 
-    /// Ids that real installations have logged (LiteLLM issue 13547, PR 32012) or that LiteLLM
-    /// 1.109.1 itself derived.
+    /// Checks ids that real installations have logged (LiteLLM issue 13547, PR 32012) or that
+    /// LiteLLM 1.109.1 itself derived.
     #[test]
     fn real_ids_are_derived() {
         let issue = "mcp_servers:\n  test:\n    url: http://127.0.0.1:8000/mcp\n    transport: http\n    auth_type: none\n";
@@ -648,7 +651,7 @@ mod tests {
         let server = servers("NAME");
         assert_eq!(server.ids, set(&[&hash("a|http://a/mcp|http||short")]));
         assert_eq!(server.names, set(&["a", "short"]));
-        // It may be this server that the variable names.
+        // The variable may name this server.
         let server = servers("OTHER");
         assert_eq!((server.ids, server.unset), (set(&[]), set(&["OTHER"])));
     }
@@ -663,13 +666,13 @@ mod tests {
         let last = hash("a|http://two/mcp|sse|bearer_token|");
         assert_eq!(server.ids, set(&[&first, &last]));
         assert_eq!(server.current, Some(last));
-        // Two merges beside each other are read the same by both.
+        // Both releases read two merges beside each other in the same way.
         let twice = yaml.replace("<<: [*d1, *d2]", "<<: *d1\n    <<: *d2");
         let last = hash("a|http://two/mcp|sse|bearer_token|");
         assert_eq!(one(&twice).ids, set(&[&last]));
     }
 
-    /// Each was asked of `PyYAML` 6.0.3 and 6.0.4.
+    /// Expects what `PyYAML` 6.0.3 and 6.0.4 answered.
     #[test]
     fn a_tag_decides_whether_a_key_merges() {
         let merged = |key: &str, sources: &str| {
@@ -694,7 +697,7 @@ mod tests {
         }
     }
 
-    /// Each was asked of `PyYAML` 6.0.3.
+    /// Expects what `PyYAML` 6.0.3 answered.
     #[test]
     fn a_value_key_is_a_text() {
         for key in ["=", "! =", "!!value =", "'='"] {
@@ -775,7 +778,7 @@ mod tests {
             let expected = hash(&format!("a|{printed}|sse||"));
             assert_eq!(one(&yaml).ids, set(&[&expected]), "{written}");
         }
-        // What Python prints of these is not told, so the id is not either.
+        // It is not known how Python prints these, so the id is not known either.
         for written in [
             "2024-01-02",
             "!!binary aGk=",
@@ -929,7 +932,7 @@ mod tests {
         }
         let other = now[1].ids.first().unwrap();
         assert!(!remaps.contains_key(other));
-        // Which of two ids the server has now hangs on the proxy's Python.
+        // The proxy's Python decides which of two ids the server has now.
         let unclear = read(&yaml("http://new", ""), NEW);
         let renewals = Renewals::between(&before, &unclear, PresentConfigs::One);
         assert!(!renewals.remaps.values().any(|new| new == id));
@@ -937,7 +940,7 @@ mod tests {
             assert!(renewals.unclear.contains(old), "{old}");
             assert!(!renewals.removed.contains(old), "{old}");
         }
-        // And one that is there no longer was removed.
+        // A server that is gone was removed.
         let renewals = Renewals::between(&before, &now[1..], PresentConfigs::One);
         assert_eq!(renewals.unclear, set(&[]));
         for old in &before[0].ids {
@@ -962,11 +965,11 @@ mod tests {
         let renewals = between(&previous, &now);
         assert!(!renewals.remaps.contains_key(&id("http://a")));
         assert!(renewals.unclear.contains(&id("http://a")));
-        // What is still an id is nothing of the past.
+        // An id that a present server has is left out.
         let b = id("http://b");
         assert!(!renewals.remaps.contains_key(&b) && !renewals.unclear.contains(&b));
         assert_eq!(renewals.removed, set(&[]));
-        // An entry tells by itself which ids it had before.
+        // The former ids of an entry are its own for sure.
         let now = [pinned("http://a", "pin-a"), config("http://b")].concat();
         let renewals = between(&previous, &now);
         assert_eq!(

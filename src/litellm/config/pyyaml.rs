@@ -1,10 +1,10 @@
 //! YAML as `PyYAML`'s `safe_load` reads it, which is what LiteLLM reads its config with.
 //!
 //! `PyYAML` follows YAML 1.1: `yes` is a truth value, `1:30` is 90, `<<` merges. An id of a config
-//! server hashes what Python prints, so all of this can change who has a grant.
+//! server hashes what Python prints, so a value read otherwise gives another id.
 //!
-//! Source: `PyYAML` 6.0.3 and 6.0.4 `yaml/resolver.py` and `yaml/constructor.py`, and LiteLLM 1.110.2
-//! `proxy/proxy_server.py`, `_get_config_from_file`.
+//! Source: `PyYAML` 6.0.3 and 6.0.4 `yaml/resolver.py` and `yaml/constructor.py`, and LiteLLM
+//! 1.110.2 `proxy/proxy_server.py`, `_get_config_from_file`.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub(super) enum Value {
     Float(f64),
     /// A text.
     Text(String),
-    /// A date, bytes, a set or another type of which nothing more is asked.
+    /// A date, bytes, a set or another type whose value is not needed.
     Other,
     /// A list.
     List(Arc<Vec<Value>>),
@@ -82,7 +82,7 @@ impl Value {
         }
     }
 
-    /// Prints the value as Python's `str` does; `None` where that is not known.
+    /// Prints the value as Python's `str` does. Returns `None` where that is not known.
     pub(super) fn printed(&self) -> Option<String> {
         match self {
             Self::Null => Some("None".to_owned()),
@@ -95,8 +95,7 @@ impl Value {
         }
     }
 
-    /// Returns what tells one key of a dictionary from another: in Python `1`, `1.0` and `True` are
-    /// one key.
+    /// Returns the identity of the value as a key. In Python `1`, `1.0` and `True` are one key.
     fn as_key(&self) -> Option<(u8, String)> {
         match self {
             Self::Text(text) => Some((0, text.clone())),
@@ -133,8 +132,8 @@ impl Mapping {
         self.entries.iter().map(|(key, value)| (key, value))
     }
 
-    /// Sets the value of a key, which keeps the place that it has; returns `None` where no key can be
-    /// such a value.
+    /// Sets the value of a key, which keeps its place in the order. Returns `None` where Python
+    /// does not take such a key.
     pub(super) fn insert(&mut self, key: Value, value: Value) -> Option<()> {
         let identity = key.as_key()?;
         let at = self.at.get(&identity);
@@ -148,13 +147,13 @@ impl Mapping {
     }
 }
 
-/// How deep lists and dictionaries may nest, aliases and merges included: Python gives up there too.
+/// How deep lists and dictionaries may nest, aliases and merges included. Python gives up as well.
 const DEPTH: usize = 500;
 
 /// How many values a file may have once every alias is written out. LiteLLM walks all of them.
 const VALUES: u64 = 5_000_000;
 
-/// How many entries all merges of a file may bring about.
+/// How many entries all merges of a file may add.
 const MERGED: usize = 1_000_000;
 
 /// The order in which merged dictionaries override each other, by release of `PyYAML`.
@@ -162,17 +161,18 @@ const MERGED: usize = 1_000_000;
 /// LiteLLM 1.110.2 takes either (`pyproject.toml`: `pyyaml>=6.0.3,<7`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum MergeOrder {
-    /// 6.0.3: of `<<: [*a, *b]` the first wins.
+    /// 6.0.3: in `<<: [*a, *b]` the first wins.
     FirstWins,
-    /// 6.0.4: the last wins, but entries that came before are not merged again.
+    /// 6.0.4: the last wins, but an entry that was merged before is not merged again.
     LastWins,
 }
 
-/// Reads the one document of a text: once, or once by each release of `PyYAML` where they may differ.
+/// Reads the one document of a text. Where releases of `PyYAML` may differ, reads it once for each.
 ///
 /// # Errors
 ///
-/// Where `PyYAML` would not read it either, or it is larger than a config can be.
+/// Fails where `PyYAML` would not read the text either or reads it in another way, and where the
+/// text is larger than a config can be.
 pub(super) fn read(text: &str) -> Result<Vec<Value>, ConfigError> {
     ensure_known_breaks(text)?;
     let (nodes, root) = Composer::compose(text)?;
@@ -188,8 +188,8 @@ pub(super) fn read(text: &str) -> Result<Vec<Value>, ConfigError> {
     orders.iter().map(construct).collect()
 }
 
-/// Refuses the line breaks of Unicode: to YAML 1.1 and `PyYAML` a line ends there, to YAML 1.2 and
-/// the parser used here it goes on.
+/// Refuses the line breaks of Unicode. YAML 1.1 and `PyYAML` end a line there, YAML 1.2 and the
+/// parser used here do not.
 ///
 /// Source: `PyYAML` 6.0.3 `yaml/scanner.py`, `scan_line_break`.
 fn ensure_known_breaks(text: &str) -> Result<(), ConfigError> {
@@ -216,7 +216,7 @@ type NodeId = usize;
 #[derive(Debug)]
 struct Node {
     at: (u64, u64),
-    /// The tag, less the namespace of YAML's own tags; none where the value tells its type.
+    /// The tag, without the namespace of YAML's own tags. `None` where the file writes no tag.
     tag: Option<String>,
     content: Content,
 }
@@ -229,10 +229,11 @@ enum Content {
 }
 
 impl Node {
-    /// Returns the tag that `PyYAML` gives a scalar; `None` where the node is none.
+    /// Returns the tag that `PyYAML` gives a scalar, or `None` where the node is no scalar.
     ///
-    /// Source: `PyYAML` 6.0.3 `yaml/resolver.py`, `resolve`, and `yaml/parser.py`, `parse_node`: a lone
-    /// `!` has even a quoted text resolved.
+    /// A lone `!` has even a quoted text resolved by its value.
+    ///
+    /// Source: `PyYAML` 6.0.3 `yaml/composer.py`, `compose_scalar_node`.
     fn scalar_tag(&self) -> Option<&str> {
         let Content::Scalar { text, is_plain } = &self.content else {
             return None;
@@ -254,7 +255,7 @@ impl Node {
 /// The namespace of `!!int` and the like.
 const YAML_TAGS: &str = "tag:yaml.org,2002:";
 
-/// Makes nodes of a text. An alias is the node of its anchor again, so that its size does not count.
+/// Makes nodes of a text. An alias is the node of its anchor, so a large anchor is stored once.
 #[derive(Default)]
 struct Composer {
     nodes: Vec<Node>,
@@ -270,7 +271,7 @@ impl Composer {
     /// Returns all nodes, and which of them is the root.
     fn compose(text: &str) -> Result<(Vec<Node>, Option<NodeId>), ConfigError> {
         let mut composer = Self::default();
-        // Comments are no content, and of those there may be any number.
+        // Comments are not needed, and there may be any number of them.
         let options = granit_parser::options! { emit_comments: false };
         let mut documents = 0;
         for next in Parser::new_from_str_with_options(text, options) {
@@ -281,7 +282,7 @@ impl Composer {
             if documents > 1 {
                 return Err(wrong_at(
                     place(&span),
-                    "a second document begins here (---), and a config is one",
+                    "a second document begins here (---), and a config must be one document",
                 ));
             }
             composer.take(event, &span)?;
@@ -401,7 +402,7 @@ fn wrong_at(at: (u64, u64), message: impl Into<String>) -> ConfigError {
     }
 }
 
-/// Tells what is wrong with the text, without anything that it holds.
+/// Tells what is wrong with the text, and quotes none of it, because it may hold secrets.
 fn told(error: &ScanError) -> ConfigError {
     let kind = error.kind();
     let is_tab = matches!(
@@ -439,11 +440,11 @@ fn told(error: &ScanError) -> ConfigError {
     wrong_at(place_at(marker.line(), marker.col()), message)
 }
 
-/// A value made of a node, with how much of Python's work it is.
+/// A value made of a node, and how much work it is for Python.
 #[derive(Clone)]
 struct Built {
     value: Value,
-    /// The number of values, were every alias written out.
+    /// The number of values once every alias is written out.
     values: u64,
     depth: usize,
 }
@@ -572,7 +573,8 @@ impl<'a> Constructor<'a> {
         Ok(built)
     }
 
-    /// Returns the entries of a dictionary, those that it merges first; a later one overrides.
+    /// Returns the entries of a dictionary: first those that it merges, then its own. A later entry
+    /// overrides an earlier one of the same key.
     ///
     /// Source: `PyYAML`'s `SafeConstructor.flatten_mapping`.
     fn flatten(&mut self, id: NodeId, depth: usize) -> Result<Pairs, ConfigError> {
@@ -651,8 +653,8 @@ impl<'a> Constructor<'a> {
         ))
     }
 
-    /// Returns what 6.0.4 tells a merged key by: `id` of its text, and of texts of at most one
-    /// character `CPython` keeps one object each.
+    /// Returns the identity by which 6.0.4 recognizes a merged key: Python's `id` of its text.
+    /// `CPython` has one object for each text of at most one character.
     fn identity(&self, key: NodeId) -> (NodeId, Option<&'a str>) {
         match self.nodes.get(key).map(|key| &key.content) {
             Some(Content::Scalar { text, .. })
@@ -680,7 +682,7 @@ fn too_deep(node: &Node) -> ConfigError {
 }
 
 fn unknown_tag(node: &Node, tag: &str) -> ConfigError {
-    let message = format!("the tag {tag} is none that LiteLLM's YAML reader takes here");
+    let message = format!("LiteLLM's YAML reader does not take the tag {tag} here");
     wrong_at(node.at, message)
 }
 
