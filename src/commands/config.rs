@@ -50,15 +50,15 @@ pub(crate) struct ConfigFile {
 }
 
 impl ConfigFile {
-    /// Reads a file and what it includes, however deep; a file is read once.
+    /// Reads a file, the files that it includes, and those that they include. Each is read once.
     ///
-    /// A name is relative to the file that holds it, else to the first file.
+    /// An included name is relative to the file that includes it, or else to the first file.
     ///
     /// # Errors
     ///
-    /// Where a file cannot be read, or the first is not a config of LiteLLM.
+    /// Fails where a file cannot be read, or the first is not a config of LiteLLM.
     ///
-    /// Source: LiteLLM 1.109.1 `common_utils/config_includes.py`, `resolve_includes` and
+    /// Source: LiteLLM 1.109.1 `proxy/common_utils/config_includes.py`, `resolve_includes` and
     /// `resolve_include_file_path`.
     pub(crate) fn read(source: PathSource, path: &Path) -> Result<Self, Failure> {
         let told = |path: &Path, error: &ConfigError| told(source, path, error);
@@ -98,11 +98,11 @@ impl ConfigFile {
         &self.path
     }
 
-    /// Returns the servers of the file; `os.environ/` is this process's environment.
+    /// Returns the servers of the file, with `os.environ/` resolved in this process's environment.
     ///
     /// # Errors
     ///
-    /// Where LiteLLM would not start with the file.
+    /// Fails where LiteLLM would not start with the file.
     pub(crate) fn servers(&self, derivation: Derivation) -> Result<Vec<ConfigServer>, Failure> {
         let env = |name: &str| std::env::var(name).ok();
         let servers = self.config.servers(derivation, &env);
@@ -168,7 +168,7 @@ fn told(source: PathSource, path: &Path, error: &ConfigError) -> Failure {
     Failure::new(Kind::Error, message).hint(hint)
 }
 
-/// Returns the command that takes a config out of the file that it is inside of.
+/// Returns the command that takes a config out of another file.
 fn extract(path: &Path, keys: &[String]) -> String {
     let words = [path.display().to_string()];
     let words: Vec<String> = words.iter().chain(keys).map(quoted).collect();

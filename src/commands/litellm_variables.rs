@@ -9,20 +9,21 @@ const HOST: &str = "DATABASE_HOST";
 const NAME: &str = "DATABASE_NAME";
 const PASSWORD: &str = "DATABASE_PASSWORD";
 
-/// LiteLLM takes either for the user, the first one first.
+/// LiteLLM takes the user from the first of these that is set.
 const USER: [&str; 2] = ["DATABASE_USER", "DATABASE_USERNAME"];
 
-/// The variables of libpq that name a database of their own.
+/// The variables of libpq that name a database as well.
 const LIBPQ: [&str; 3] = ["PGHOST", "PGHOSTADDR", "PGDATABASE"];
 
-/// Returns the URL that LiteLLM would make; `None` where its variables are not set.
+/// Returns the URL that LiteLLM would make, or `None` where its variables are not set.
 ///
 /// Source: LiteLLM 1.110.2 `proxy/utils.py`, `construct_database_url_from_env_vars`, and
 /// `proxy/db/db_url_settings.py`, `DatabaseURLSettings`.
 ///
 /// # Errors
 ///
-/// Usage, where only some of them are set, or libpq's variables name a database as well.
+/// Fails with [`Kind::Usage`] where only some of them are set, or where libpq's variables name a
+/// database as well.
 pub(super) fn url(environment: &dyn Fn(&str) -> Option<String>) -> Result<Option<String>, Failure> {
     let set = |name: &str| environment(name).filter(|value| !value.is_empty());
     let libpq = LIBPQ.into_iter().find(|name| set(name).is_some());
@@ -44,7 +45,7 @@ pub(super) fn url(environment: &dyn Fn(&str) -> Option<String>) -> Result<Option
 
     let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
     let password = password.map_or_else(String::new, |text| format!(":{}", encoded(&text)));
-    // The host may bring its port along.
+    // The host may contain its port.
     let port = set("DATABASE_PORT").filter(|_| !host.contains(':'));
     let port = port.map_or_else(String::new, |port| format!(":{port}"));
     let mut url = format!(
@@ -53,7 +54,7 @@ pub(super) fn url(environment: &dyn Fn(&str) -> Option<String>) -> Result<Option
         encoded(name)
     );
     let root = set("DATABASE_SSLROOTCERT");
-    // A root certificate alone means verify-full to LiteLLM.
+    // LiteLLM takes a root certificate without a mode for verify-full.
     let mode = set("DATABASE_SSLMODE")
         .or_else(|| Some("verify-full".to_owned()).filter(|_| root.is_some()));
     let query = [
@@ -74,7 +75,7 @@ pub(super) fn url(environment: &dyn Fn(&str) -> Option<String>) -> Result<Option
     Ok(Some(url))
 }
 
-/// Builds the error for variables of which LiteLLM would make no URL; `None` where none is set.
+/// Builds the error for variables that are not enough for a URL. Returns `None` where none is set.
 fn incomplete(parts: &[(&str, Option<String>)], has_password: bool) -> Option<Failure> {
     let named = |wanted: bool| {
         let parts = parts.iter().filter(|(_, value)| value.is_some() == wanted);
@@ -165,7 +166,7 @@ mod tests {
             "{told}"
         );
         assert!(!told.contains("s3cret"), "{told}");
-        // Some other program's, beside what names a database already.
+        // DATABASE_HOST may be another program's where PGHOST names the database.
         assert_eq!(of(&[("DATABASE_HOST", "db"), ("PGHOST", "h")]), Ok(None));
         let both = of(&[&WHOLE[..], &[("PGDATABASE", "d")]].concat()).unwrap_err();
         assert!(both.contains("both DATABASE_HOST and PGDATABASE"), "{both}");

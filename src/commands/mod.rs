@@ -53,7 +53,7 @@ use crate::db::servers;
 use crate::db::session::{Connection, Open, Session, Timeouts};
 use crate::db::target::Target;
 use crate::failure::{Failure, Kind};
-use crate::litellm::config::{ConfigServer, Derivation, Renewals};
+use crate::litellm::config::{ConfigServer, Derivation, PresentConfigs, Renewals};
 use crate::litellm::server::{ConfigServers, IdHistory, Resolution, ServerCatalog};
 use crate::litellm::sites::Names;
 use crate::repair::policy::WriteConsent;
@@ -207,12 +207,17 @@ impl Beyond {
         for server in now.servers().iter().filter(|server| server.ids.len() > 1) {
             warn(format_args!(
                 "config server {} may have any of {} ids, so references to its old ids are held: \
-                 write its transport into the file, or pin its server_id",
+                 pin its server_id",
                 server.name,
                 server.ids.len()
             ));
         }
-        Ok(Renewals::between(&previous?.concat(), now.servers()))
+        let configs = PresentConfigs::of(self.configs.as_ref().map_or(0, Vec::len));
+        Ok(Renewals::between(
+            &previous?.concat(),
+            now.servers(),
+            configs,
+        ))
     }
 }
 
@@ -290,6 +295,30 @@ pub(crate) fn warn_unset(catalog: &ServerCatalog) {
                 unset.join(", ")
             ));
         }
+    }
+    warn_of_saved_aliases(catalog);
+}
+
+/// Warns of aliases in the database that a config server may have besides those of its file.
+fn warn_of_saved_aliases(catalog: &ServerCatalog) {
+    if catalog.hides_aliases() {
+        warn(
+            "LiteLLM_Config may hold aliases of config servers (mcp_aliases of litellm_settings), \
+             which cannot be read, so references that resolve nowhere stay unverified. Grant SELECT \
+             on its columns param_name and param_value",
+        );
+    }
+    let untold: Vec<String> = catalog
+        .untold_aliases()
+        .map(|(alias, name)| format!("{alias} for config server {name}"))
+        .collect();
+    if !untold.is_empty() {
+        warn(format_args!(
+            "LiteLLM_Config saves other aliases than the configs given ({}), so references to them \
+             and to what looks like the id of a config server stay unverified. Write them into \
+             mcp_aliases of the config, or delete them from litellm_settings in LiteLLM",
+            untold.join(", ")
+        ));
     }
 }
 

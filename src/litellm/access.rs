@@ -1,11 +1,12 @@
-//! When a removal takes a last grant, and when that may be.
+//! Which removal takes a last grant, and when that is allowed.
 //!
 //! To LiteLLM an empty list is no denial. A key or team without servers inherits, an organization,
 //! user, end user or agent without servers sets no ceiling, so a row whose only entries are stale
 //! denies today and would allow once emptied.
 //!
-//! Source: LiteLLM 1.109.1 `mcp_server/auth/user_api_key_auth_mcp.py`: `team_set` and `key_set`
-//! (an empty set "does not restrict"), `_agent_capped_servers`, and `_apply_primary_org_ceiling`.
+//! Source: LiteLLM 1.109.1 `proxy/mcp_server/auth/user_api_key_auth_mcp.py`: `team_set` and
+//! `key_set` (an empty set "does not restrict"), `_agent_capped_servers`, and
+//! `_apply_primary_org_ceiling`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,30 +16,31 @@ use super::row::{Cell, Row, Value};
 use super::server::{Resolution, ServerCatalog};
 use super::sites::{Empty, Names};
 
-/// What the schema tells about the LiteLLM beside it, as far as emptied rows go.
+/// What the schema tells about its LiteLLM that matters for emptied rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Regime {
-    /// The least release whose LiteLLM has migrated the schema.
+    /// The oldest release that may have migrated the schema.
     pub release: Release,
     /// Every table that can link to a permission row is one this tool knows.
     pub owners_known: bool,
 }
 
 impl Regime {
-    /// Whether a key that may use no server gets none. Before 1.80.0 an empty result meant the
-    /// whole registry.
+    /// Tells whether a key that may use no server gets none. Before 1.80.0 an empty result meant
+    /// the whole registry.
     ///
-    /// Source: LiteLLM 1.79.3 `_experimental/mcp_server/mcp_server_manager.py`,
+    /// Source: LiteLLM 1.79.3 `proxy/_experimental/mcp_server/mcp_server_manager.py`,
     /// `get_allowed_mcp_servers`, against the same function of 1.80.0.
     #[must_use]
     pub fn fails_closed(self) -> bool {
         self.release >= Release::FAILS_CLOSED
     }
 
-    /// Whether a key can no longer be edited once its team lost a stale reference that it keeps.
+    /// Tells whether a key can no longer be edited once its team lost a stale reference that the
+    /// key still has.
     ///
-    /// Source: LiteLLM 1.86.7 `management_helpers/object_permission_utils.py`: what a key names has
-    /// to be among what its team names, compared as text.
+    /// Source: LiteLLM 1.86.7 `proxy/management_helpers/object_permission_utils.py`: what a key
+    /// names has to be among what its team names, compared as text.
     #[must_use]
     pub fn refuses_edits(self) -> bool {
         (Release::REFUSES_EDITS..Release::DROPS_ON_EDIT).contains(&self.release)
@@ -69,16 +71,16 @@ pub struct Team {
     pub access_groups: Vec<String>,
 }
 
-/// What surrounds the rows that would run empty: all that decides what that would mean.
+/// The grants around the rows that would run empty, which decide what an emptied row means.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Surroundings {
-    /// Those rows themselves and those of the teams and organizations above, by key.
+    /// The rows themselves and those of the teams and organizations above them, by key.
     pub rows: BTreeMap<String, Grants>,
     /// The teams of their keys.
     pub teams: BTreeMap<String, Team>,
     /// The permission rows of the organizations above, by organization.
     pub organizations: BTreeMap<String, Option<String>>,
-    /// The users among their keys' who administer the proxy.
+    /// The users of their keys who administer the proxy.
     pub admins: BTreeSet<String>,
     /// The servers of a toolset.
     pub toolsets: BTreeMap<String, Vec<String>>,
@@ -130,15 +132,14 @@ fn grants_nothing(row: &Row, place: &str) -> bool {
         .all(|cell| cell.stored.as_ref().map_or(true, Value::is_empty))
 }
 
-/// Tells whether `row` would lose a last grant that somebody has by it, were its stale references
-/// removed.
+/// Tells whether an owner of `row` would lose a last grant if its stale references were removed.
 #[must_use]
 pub fn loses_last_grant(row: &Row, catalog: &ServerCatalog) -> bool {
     let loses = |cell: &Cell| takes_last_grant(row, cell, |r| is_stale(cell, r, catalog));
     !row.owners.is_empty() && row.cells.iter().any(loses)
 }
 
-/// Tells whether `reference`, of `cell`, is stale and may be taken away. One to a toolset never may.
+/// Tells whether a reference of `cell` is stale and may be removed. One to a toolset never may.
 #[must_use]
 pub fn is_stale(cell: &Cell, reference: &str, catalog: &ServerCatalog) -> bool {
     let names = cell.site.names;
@@ -147,8 +148,8 @@ pub fn is_stale(cell: &Cell, reference: &str, catalog: &ServerCatalog) -> bool {
 
 /// Tells whether an emptied `row` provably grants nobody anything.
 ///
-/// So it is where nobody links to the row, and where only keys do that have nobody to inherit
-/// from. A row that several owners share is judged by the strictest.
+/// That holds where nobody links to the row, and where only keys that inherit from nobody link to
+/// it. If several owners share a row, all of them must be such keys.
 #[must_use]
 pub fn may_run_empty(row: &Row, regime: Regime) -> bool {
     if row.owners.is_empty() {
@@ -162,9 +163,9 @@ pub fn may_run_empty(row: &Row, regime: Regime) -> bool {
 /// Before LiteLLM 1.80.0 a key's list and its team's are intersected, and an empty intersection
 /// means every server. A stale reference that both hold keeps it from being empty.
 ///
-/// Source: LiteLLM 1.79.3 `_experimental/mcp_server/auth/user_api_key_auth_mcp.py`,
-/// `get_allowed_mcp_servers` (intersects), and `_experimental/mcp_server/mcp_server_manager.py`,
-/// the function of the same name (opens).
+/// Source: LiteLLM 1.79.3 `proxy/_experimental/mcp_server/auth/user_api_key_auth_mcp.py`,
+/// `get_allowed_mcp_servers` (intersects), and
+/// `proxy/_experimental/mcp_server/mcp_server_manager.py`, the function of the same name (opens).
 #[must_use]
 pub fn may_open_everything(row: &Row, regime: Regime) -> bool {
     !regime.fails_closed() && !row.owners.iter().all(Owner::stands_alone)

@@ -1,24 +1,23 @@
-//! What a running proxy keeps of permission rows and of those who hold them, for how long, and how it is told to
-//! forget it.
+//! The caches of a running proxy: which entries hold permission rows and their owners, for how
+//! long, and the message that drops an entry.
 
 use std::fmt;
 
 use super::owners::{Owner, OwnerKind};
 
-/// How long a proxy serves what it has read of a permission row, unless it is configured otherwise, in
-/// seconds.
+/// How many seconds a proxy serves a permission row from its cache, by default.
 ///
-/// Source: LiteLLM 1.109.1 `../constants.py`, `DEFAULT_MANAGEMENT_OBJECT_IN_MEMORY_CACHE_TTL`.
+/// Source: LiteLLM 1.109.1 `constants.py`, `DEFAULT_MANAGEMENT_OBJECT_IN_MEMORY_CACHE_TTL`.
 pub const ROWS_FOR: u32 = 60;
 
-/// The same of a unified access group.
+/// How many seconds a proxy serves a unified access group from its cache, by default.
 ///
-/// Source: LiteLLM 1.109.1 `../constants.py`, `DEFAULT_ACCESS_GROUP_CACHE_TTL`.
+/// Source: LiteLLM 1.109.1 `constants.py`, `DEFAULT_ACCESS_GROUP_CACHE_TTL`.
 pub const ACCESS_GROUPS_FOR: u32 = 600;
 
 /// The channel by which workers tell each other what to forget.
 ///
-/// Source: LiteLLM 1.97.0 and 1.109.1 `common_utils/auth_cache_invalidation_pubsub.py`,
+/// Source: LiteLLM 1.97.0 and 1.109.1 `proxy/common_utils/auth_cache_invalidation_pubsub.py`,
 /// `AUTH_CACHE_INVALIDATION_CHANNEL`.
 const CHANNEL: &str = "litellm_proxy.auth_cache_invalidation";
 
@@ -26,7 +25,8 @@ const CHANNEL: &str = "litellm_proxy.auth_cache_invalidation";
 pub struct TokenHash(String);
 
 impl TokenHash {
-    /// Takes what is a SHA-256 in hexadecimal digits; anything else may be the token itself.
+    /// Takes a SHA-256 in hexadecimal digits. Returns `None` for anything else, which may be the
+    /// token itself.
     #[must_use]
     pub fn new(text: String) -> Option<Self> {
         let is_digit = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
@@ -34,7 +34,7 @@ impl TokenHash {
     }
 }
 
-/// By hand: a hash is told to the proxies' Redis and to nobody else.
+/// Written by hand: only the proxies' Redis is told a hash.
 impl fmt::Debug for TokenHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("TokenHash(..)")
@@ -45,7 +45,7 @@ impl fmt::Debug for TokenHash {
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 pub struct CacheKey(String);
 
-/// By hand: it may be the hash of a token.
+/// Written by hand: the name may be the hash of a token.
 impl fmt::Debug for CacheKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("CacheKey(..)")
@@ -53,37 +53,40 @@ impl fmt::Debug for CacheKey {
 }
 
 impl CacheKey {
-    /// The entry of a permission row.
+    /// Names the entry of a permission row.
     ///
-    /// Source: LiteLLM 1.109.1 `common_utils/user_api_key_cache.py`, `object_permission_cache_key`.
+    /// Source: LiteLLM 1.109.1 `proxy/common_utils/user_api_key_cache.py`,
+    /// `object_permission_cache_key`.
     #[must_use]
     pub fn of_row(row: &str) -> Self {
         Self(format!("object_permission_id:{row}"))
     }
 
-    /// The entry of a unified access group.
+    /// Names the entry of a unified access group.
     ///
-    /// Source: LiteLLM 1.109.1 `auth/auth_checks.py`, `get_access_object`.
+    /// Source: LiteLLM 1.109.1 `proxy/auth/auth_checks.py`, `get_access_object`.
     #[must_use]
     pub fn of_access_group(group: &str) -> Self {
         Self(format!("access_group_id:{group}"))
     }
 
-    /// The entry of a key, in which its permission row is embedded.
+    /// Names the entry of a key, in which its permission row is embedded.
     ///
-    /// Source: LiteLLM 1.109.1 `auth/auth_checks.py`, `get_key_object` and `delete_cache_key_object`.
+    /// Source: LiteLLM 1.109.1 `proxy/auth/auth_checks.py`, `get_key_object` and
+    /// `delete_cache_key_object`.
     #[must_use]
     pub fn of_key(hash: TokenHash) -> Self {
         Self(hash.0)
     }
 
-    /// The entries of an owner in which its permission row is embedded.
+    /// Names the entries of an owner in which its permission row is embedded.
     ///
-    /// None of users and agents: of these the id of the row is kept, and that does not change. None of
-    /// keys either, whose owner here does not have the whole hash.
+    /// Users and agents have none: their entries hold only the id of the row, which stays the same.
+    /// Keys have none here, because an [`Owner`] lacks the whole hash: see [`Self::of_key`].
     ///
-    /// Source: LiteLLM 1.109.1 `auth/auth_checks.py`, `delete_cache_team_object` and `get_org_object`, and
-    /// `common_utils/user_api_key_cache.py`, `end_user_cache_key` and `project_cache_key`.
+    /// Source: LiteLLM 1.109.1 `proxy/auth/auth_checks.py`, `delete_cache_team_object` and
+    /// `get_org_object`, and `proxy/common_utils/user_api_key_cache.py`, `end_user_cache_key` and
+    /// `project_cache_key`.
     #[must_use]
     pub fn of_owner(owner: &Owner) -> Vec<Self> {
         let id = &owner.id;
@@ -106,17 +109,18 @@ impl CacheKey {
         keys.into_iter().map(Self).collect()
     }
 
-    /// The message that has every worker drop the entry from its memory.
+    /// Builds the message that has every worker drop the entry from its memory.
     ///
-    /// Source: LiteLLM 1.109.1 `common_utils/auth_cache_invalidation_pubsub.py`, `_message_from_data`.
+    /// Source: LiteLLM 1.109.1 `proxy/common_utils/auth_cache_invalidation_pubsub.py`,
+    /// `_message_from_data`.
     #[must_use]
     pub fn message(&self) -> String {
         serde_json::json!({ "cache_key": self.0 }).to_string()
     }
 
-    /// The same entry in Redis, where `enable_redis_auth_cache` keeps it too.
+    /// Returns the name of the entry in Redis, where `enable_redis_auth_cache` keeps it too.
     ///
-    /// Source: LiteLLM 1.109.1 `../caching/redis_cache.py`, `check_and_fix_namespace`.
+    /// Source: LiteLLM 1.109.1 `caching/redis_cache.py`, `check_and_fix_namespace`.
     #[must_use]
     pub fn in_redis(&self, namespace: Option<&str>) -> String {
         match namespace {
@@ -128,7 +132,7 @@ impl CacheKey {
     }
 }
 
-/// The channel of proxies with this namespace.
+/// Returns the channel of the proxies with this namespace.
 #[must_use]
 pub fn channel(namespace: Option<&str>) -> String {
     namespace.map_or_else(

@@ -1,6 +1,7 @@
-//! What an emptied list would make of each owner of its row.
+//! What an emptied list would mean for each owner of its row.
 //!
-//! Source: LiteLLM 1.109.1 `mcp_server/auth/user_api_key_auth_mcp.py`, the functions named below.
+//! Source: LiteLLM 1.109.1 `proxy/mcp_server/auth/user_api_key_auth_mcp.py`, the functions named
+//! below.
 
 use std::collections::BTreeSet;
 
@@ -10,12 +11,12 @@ use super::release::Release;
 use super::row::Row;
 use super::server::{ALL_SERVERS, Resolution, ServerCatalog};
 
-/// What an emptied list would make of one owner.
+/// What an emptied list would mean for one owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IfEmptied {
     /// What would happen.
     pub effect: Effect,
-    /// What settings outside the database are taken to be, in words; they may narrow the effect.
+    /// The setting outside the database that is assumed, in words; another may narrow the effect.
     pub assuming: Option<&'static str>,
 }
 
@@ -26,14 +27,14 @@ pub enum Effect {
     InheritsTeam(Inherited),
     /// A key gets what its organization has.
     InheritsOrganization(Inherited),
-    /// What the owner limits is limited no longer.
+    /// The owner no longer limits the callers under it.
     LiftsCeiling {
         /// The keys that stand under it; `None` for an end user, whom any key may name.
         keys: Option<u64>,
     },
     /// A key reaches every server there is, as it does before LiteLLM 1.80.
     OpensAll,
-    /// Nothing, as things stand.
+    /// Nothing today.
     Nothing,
 }
 
@@ -44,12 +45,12 @@ pub struct Inherited {
     pub from: String,
     /// The servers gained, by id, in order. Other ceilings of the key may cap them.
     pub servers: BTreeSet<String>,
-    /// Whether more may be gained than can be told here: servers of a config.yaml.
+    /// Whether more servers may be gained: those of a config.yaml that is not known.
     pub incomplete: bool,
 }
 
 impl Effect {
-    /// The effect's name in JSON.
+    /// Returns the effect's name in JSON.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -66,9 +67,9 @@ const KEYS_MUST_DECLARE: &str = "general_settings.require_key_mcp_access_defined
 const END_USERS_MUST_DECLARE: &str = "general_settings.require_end_user_mcp_access_defined is off";
 const NO_PERSONAL_FAN_OUT: &str = "personal_key_model_access_from_teams is off";
 
-/// Tells what it would make of `owner` if every reference that `gone` tells left `row`.
+/// Tells what an emptied list in `row` would mean for `owner`.
 ///
-/// Where a release may read a column or not, the wider reading is taken.
+/// Where it is not known whether a release reads a column, the answer with more access is taken.
 #[must_use]
 pub fn if_emptied(owner: &Owner, row: &Row, world: World<'_>) -> IfEmptied {
     let after = After { row, world };
@@ -101,24 +102,24 @@ pub fn if_emptied(owner: &Owner, row: &Row, world: World<'_>) -> IfEmptied {
     IfEmptied { effect, assuming }
 }
 
-/// A row as it would be once its stale references left.
+/// A row as it would be without its stale references.
 struct After<'a> {
     row: &'a Row,
     world: World<'a>,
 }
 
-/// What a level names, and the servers that it comes to.
+/// What a level names, and the servers that this means.
 #[derive(Default)]
 struct Scope {
-    /// Whether it names anything for certain: what resolves to nothing still restricts.
+    /// Whether it names anything for certain. A reference that resolves to nothing still restricts.
     restricts: bool,
     servers: BTreeSet<String>,
-    /// Whether it may come to servers that are not seen here.
+    /// Whether it may mean servers that are not known here.
     incomplete: bool,
 }
 
 impl Scope {
-    /// Adds references: known ones by their servers; unknown ones pass through and restrict.
+    /// Adds references: a known one adds its servers, an unknown one only restricts.
     fn name<'a>(
         &mut self,
         references: impl IntoIterator<Item = &'a String>,
@@ -132,7 +133,7 @@ impl Scope {
         }
     }
 
-    /// Adds servers of which it is not certain that they restrict.
+    /// Adds servers that may not restrict.
     fn find(&mut self, servers: BTreeSet<String>) {
         self.servers.extend(servers);
     }
@@ -143,7 +144,7 @@ impl Scope {
 }
 
 impl After<'_> {
-    /// Whether the row's other grants keep its owner from being unlimited once the stale ones left.
+    /// Tells whether the row's other grants still limit its owner without the stale references.
     fn still_limits(&self, kind: OwnerKind) -> bool {
         let mut left = self.world.around.rows.get(&self.row.key).cloned();
         let left = left.get_or_insert_default();
@@ -159,8 +160,10 @@ impl After<'_> {
         self.scope(left).restricts
     }
 
-    /// Source: `_get_allowed_mcp_servers_for_org` and `_team_granted_servers`. Dead tags restrict
-    /// from 1.106.0 on only.
+    /// Adds up what a row grants.
+    ///
+    /// Source: `_get_allowed_mcp_servers_for_org` and `_team_granted_servers`. Tags without a
+    /// server restrict only from 1.106.0 on.
     fn scope(&self, grants: &Grants) -> Scope {
         let World {
             regime, catalog, ..
@@ -192,7 +195,8 @@ impl After<'_> {
         scope
     }
 
-    /// What the row of a team or organization names; nothing where it is the row that runs empty.
+    /// Adds up what the row of a team or organization grants. The row that runs empty grants
+    /// nothing.
     fn scope_of(&self, permissions: Option<&String>) -> Scope {
         permissions
             .filter(|key| **key != self.row.key)
@@ -201,8 +205,10 @@ impl After<'_> {
             .unwrap_or_default()
     }
 
+    /// Tells what a key without servers of its own would inherit.
+    ///
     /// Source: `get_allowed_mcp_servers` (its step 1) and `_apply_primary_org_ceiling`. The
-    /// organization is the key's own, else its team's (`auth/user_api_key_auth.py`,
+    /// organization is the key's own, else its team's (`proxy/auth/user_api_key_auth.py`,
     /// `_inherit_org_identity`).
     fn key_inherits(&self, key: &Owner) -> Effect {
         let team = key.parents.team.as_ref().filter(|t| *t != DASHBOARD_TEAM);
@@ -216,7 +222,7 @@ impl After<'_> {
         if let (Some(id), true) = (team, of_team.restricts) {
             return Effect::InheritsTeam(inherits(id, of_team));
         }
-        // Where the team may restrict or not, what both give is told.
+        // It is not known whether the team restricts, so the servers of both are told.
         let organization = key.parents.organization.as_ref();
         let organization = organization.or(found.and_then(|team| team.organization.as_ref()));
         if let Some(id) = organization
@@ -236,7 +242,9 @@ impl After<'_> {
         }
     }
 
-    /// Source: `_team_granted_servers`; the servers of its unified groups are ids, never names.
+    /// Adds up what a team grants, by its row and by its unified access groups.
+    ///
+    /// Source: `_team_granted_servers`. The servers of the groups are ids, never names.
     fn team_scope(&self, team: &Team) -> Scope {
         let row = team.permissions.as_ref();
         let mut scope = self.scope_of(row);
@@ -294,7 +302,7 @@ mod tests {
         for (team, expected) in [
             (granting(&["id-1"]), vec!["id-1"]),
             (granting(&["two", "id-1"]), vec!["id-1", "id-2"]),
-            // Dead entries restrict as well: there is nothing to inherit, not even from above.
+            // Stale entries restrict as well, so nothing is inherited, not even from above.
             (granting(&[GONE]), vec![]),
             (granting(&[ALL_SERVERS]), vec!["id-1", "id-2"]),
             (grants(|g| g.tool_keys = texts(&["one"])), vec!["id-1"]),

@@ -28,7 +28,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The kind's name in reports and JSON.
+    /// Returns the kind's name in reports and JSON.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -53,7 +53,7 @@ pub struct Finding {
     pub reference: Option<String>,
     /// The config server whose former id the reference is.
     pub successor: Option<Successor>,
-    /// How many rows of the database it stands for, where it is the server of whole rows.
+    /// How many rows of the database the finding stands for, where whole rows are stale.
     pub rows: Option<u64>,
     /// Whether removing the column's stale references would take the owners' last grant.
     pub last_grant: bool,
@@ -110,7 +110,7 @@ impl Audit {
         self.impacts.iter().map(|impact| &impact.owner)
     }
 
-    /// Whether a reference of the row is stale.
+    /// Tells whether a reference of the row is stale.
     #[must_use]
     pub fn is_stale(&self) -> bool {
         self.findings.iter().any(|f| f.kind == Kind::Stale)

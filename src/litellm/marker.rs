@@ -10,15 +10,15 @@ use super::row::{Cell, Row};
 use super::server::{ConfigServers, Resolution};
 use super::sites::Shape;
 
-/// Why `no-mcp-servers` in place of the last entries of a row might change somebody's access, or
-/// not be understood.
+/// A reason not to write `no-mcp-servers` in place of the last entries of a row: it might change
+/// somebody's access, or LiteLLM might not know it.
 ///
 /// On a key the marker denies more than an unknown id does: also what every key may use, what an
 /// access group adds, and what the row's other columns grant.
 ///
-/// Source: LiteLLM 1.109.1 `mcp_server/mcp_server_manager.py`, `get_allowed_mcp_servers`, and
-/// `mcp_server/auth/user_api_key_auth_mcp.py`, `get_allowed_mcp_servers`; asked of LiteLLM's own
-/// code over random grants.
+/// Source: LiteLLM 1.109.1 `proxy/mcp_server/mcp_server_manager.py`, `get_allowed_mcp_servers`, and
+/// `proxy/mcp_server/auth/user_api_key_auth_mcp.py`, `get_allowed_mcp_servers`; asked of LiteLLM's
+/// own code over random grants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Obstacle {
     /// Only tool permissions are left, and the marker belongs into the other column.
@@ -48,7 +48,7 @@ pub enum Obstacle {
 }
 
 impl Obstacle {
-    /// Whether the operator may accept it: the marker then takes access away, and gives none.
+    /// Tells whether the operator may accept it: the marker then only takes access away.
     #[must_use]
     pub fn only_narrows(self) -> bool {
         match self {
@@ -66,7 +66,7 @@ impl Obstacle {
         }
     }
 
-    /// The obstacle's name in JSON.
+    /// Returns the obstacle's name in JSON.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -106,8 +106,8 @@ impl fmt::Display for Obstacle {
     }
 }
 
-/// What speaks against `no-mcp-servers` as the only entry of `cell`, whose entries are all stale;
-/// `None` where it changes nobody's access.
+/// Finds what speaks against `no-mcp-servers` as the only entry of `cell`, whose entries are all
+/// stale. Returns `None` where it changes nobody's access.
 #[must_use]
 pub fn marker_obstacle(row: &Row, cell: &Cell, world: World<'_>) -> Option<Obstacle> {
     let World {
@@ -251,7 +251,7 @@ mod tests {
         assert_eq!(tools, Some(Obstacle::ToolPermissions));
     }
 
-    /// What speaks against the marker in cell `at` of a stale row of `owners`.
+    /// Finds what speaks against the marker in cell `at` of a stale row of `owners`.
     fn obstacle(
         owners: &[Owner],
         regime: fn(&mut Regime),

@@ -1,6 +1,8 @@
 //! What LiteLLM stores and how it reads it: plain values and functions, no I/O.
 //!
-//! Paths in comments are below `litellm/proxy/` of the LiteLLM release named.
+//! A comment that begins with "Source: LiteLLM" cites a release and a file below `litellm/` of its
+//! wheel, such as `proxy/mcp_server/db.py`, and often a function in it. Before 1.109.0 the folder
+//! `proxy/mcp_server/` was `proxy/_experimental/mcp_server/`.
 
 pub mod access;
 pub mod api_key;

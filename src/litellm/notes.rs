@@ -37,11 +37,12 @@ impl fmt::Display for Note {
     }
 }
 
-/// Finds what is worth knowing of `row`, beside a LiteLLM of `release`, in the order of its places.
+/// Finds what is worth knowing of `row` beside a LiteLLM of `release`, in the order of its places.
 ///
-/// Source: LiteLLM 1.109.1 `mcp_server/mcp_server_manager.py`, `expand_permission_list` (a name means
-/// every server of it; 1.83.14 is the first with that function), and
-/// `mcp_server/auth/user_api_key_auth_mcp.py`, where the keys of `mcp_tool_permissions` grant.
+/// Source: LiteLLM 1.109.1 `proxy/mcp_server/mcp_server_manager.py`, `expand_permission_list` (a
+/// name means every server of it; 1.83.14 is the first with that function), and
+/// `proxy/mcp_server/auth/user_api_key_auth_mcp.py`, where the keys of `mcp_tool_permissions`
+/// grant.
 #[must_use]
 pub fn notes(row: &Row, catalog: &ServerCatalog, release: Release) -> Vec<Finding> {
     let of_cell = |cell| notes_of_cell(row, cell, catalog, release);
@@ -93,7 +94,7 @@ fn notes_of_cell(
     found.into_iter().map(finding).collect()
 }
 
-/// Whether `cell` grants servers besides an array in the same row that names some.
+/// Tells whether an array in the same row names servers besides `cell`.
 fn is_beside_a_list(row: &Row, cell: &Cell) -> bool {
     let super::sites::Empty::WidensBeside(place) = cell.site.empty else {
         return false;
@@ -102,7 +103,7 @@ fn is_beside_a_list(row: &Row, cell: &Cell) -> bool {
     beside.any(|other| other.stored.as_ref().is_ok_and(|value| !value.is_empty()))
 }
 
-/// The servers that the row's arrays name.
+/// Lists the servers that the row's arrays name.
 fn listed(row: &Row, catalog: &ServerCatalog) -> BTreeSet<String> {
     let arrays = row
         .cells

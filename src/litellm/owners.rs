@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// What kind of thing holds a permission row.
+/// The kind of an owner of a permission row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum OwnerKind {
     /// A virtual key.
@@ -24,7 +24,7 @@ pub enum OwnerKind {
 }
 
 impl OwnerKind {
-    /// The kind's name in reports and JSON.
+    /// Returns the kind's name in reports and JSON.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -44,17 +44,17 @@ impl OwnerKind {
 pub struct Owner {
     /// What it is.
     pub kind: OwnerKind,
-    /// Its primary key; of a key only the first 8 characters of the token hash.
+    /// Its primary key. For a key, only the first 8 characters of the token hash.
     pub id: String,
     /// The name a person gave it.
     pub name: Option<String>,
-    /// Of a key, whom it belongs to; of others nobody.
+    /// Who a key belongs to. Empty for every other kind.
     pub parents: Parents,
     /// Whether it is a key with unified access groups.
     pub has_access_groups: bool,
 }
 
-/// Whom a key belongs to.
+/// Who a key belongs to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Parents {
     /// Its team.
@@ -68,8 +68,8 @@ pub struct Parents {
 }
 
 impl Owner {
-    /// Whether it is a key without team, organization, user and agent: nobody it could inherit
-    /// servers from.
+    /// Tells whether it is a key without team, organization, user and agent, which inherits servers
+    /// from nobody.
     #[must_use]
     pub fn stands_alone(&self) -> bool {
         self.kind == OwnerKind::Key && self.parents == Parents::default()
@@ -115,12 +115,12 @@ pub const ACCESS_GROUP_IDS: &str = "access_group_ids";
 
 /// The team that LiteLLM gives to the keys of its own user interface.
 ///
-/// Source: LiteLLM 1.109.1 `_types.py`, `UI_TEAM_ID`.
+/// Source: LiteLLM 1.109.1 `proxy/_types.py`, `UI_TEAM_ID`.
 pub const DASHBOARD_TEAM: &str = "litellm-dashboard";
 
 /// Every table that links to a permission row by [`LINK`].
 ///
-/// Keys, teams, organizations and users do since the permission table is there (migration
+/// Keys, teams, organizations and users have linked to it since the table exists (migration
 /// `20250507184818_add_mcp_key_team_permission_mgmt`).
 ///
 /// Source: `schema.prisma` of litellm-proxy-extras 0.4.110, the relations of

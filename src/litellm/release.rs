@@ -19,24 +19,25 @@ impl Release {
     pub const RESOLVES_NAMES: Self = Self(1, 83, 14);
     /// Organizations limit their keys.
     pub const ORGANIZATIONS_LIMIT: Self = Self(1, 84, 0);
-    /// Editing such a key is possible again, and takes its unknown ids away. In truth 1.88.0 is the
-    /// first, which no schema tells from 1.87.
+    /// Editing such a key works again, and removes its unknown ids. 1.88.0 is really the first, but
+    /// its schema is that of 1.87.
     pub const DROPS_ON_EDIT: Self = Self(1, 89, 0);
     /// `no-mcp-servers` on a key and `all-proxy-mcpservers` on a team have their meaning. Some
     /// patch releases from 1.86.7 on have the former, which no schema tells.
     pub const KNOWS_MARKERS: Self = Self(1, 92, 0);
-    /// Toolsets count wherever they are granted; in truth from 1.94.0 on, which no schema tells.
+    /// Toolsets count wherever they are granted. They really do from 1.94.0 on, which no schema
+    /// tells.
     pub const TOOLSETS_COUNT: Self = Self(1, 95, 0);
     /// The id of a config server can be pinned.
     pub const PINS_IDS: Self = Self(1, 101, 0);
     /// The keys of `mcp_tool_permissions` of an agent count.
     pub const AGENT_TOOL_KEYS_COUNT: Self = Self(1, 105, 0);
 
-    /// What operators should know of stale references beside a LiteLLM of this release: a sentence.
+    /// Returns a sentence for operators: what stale references do beside a LiteLLM of this release.
     ///
-    /// Source: LiteLLM 1.79.3 `_experimental/mcp_server/mcp_server_manager.py`,
+    /// Source: LiteLLM 1.79.3 `proxy/_experimental/mcp_server/mcp_server_manager.py`,
     /// `get_allowed_mcp_servers`; 1.86.7 and 1.109.1
-    /// `management_helpers/object_permission_utils.py` (validation of a key's servers).
+    /// `proxy/management_helpers/object_permission_utils.py` (validation of a key's servers).
     #[must_use]
     pub fn consequence(self) -> &'static str {
         if self < Self::FAILS_CLOSED {
@@ -127,8 +128,8 @@ const fn column(table: &'static str, column: &'static str, release: (u16, u16, u
     }
 }
 
-/// The least release whose LiteLLM has migrated a schema, of which `has` tells whether a table, or
-/// a column of it, is there.
+/// Finds the oldest release that may have migrated a schema. `has` tells whether the schema has a
+/// table, or a column of it.
 #[must_use]
 pub fn implied(has: impl Fn(&str, Option<&str>) -> bool) -> Release {
     MARKERS

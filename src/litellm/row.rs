@@ -12,8 +12,8 @@ use super::sites::{Shape, Site};
 
 /// The most entries that one value may have to be read: references, and tools beside them.
 ///
-/// Permission rows have tens of entries and a few have hundreds; at this number a row is still looked
-/// at within seconds and a few hundred megabytes.
+/// Permission rows have tens of entries and a few have hundreds; at this number a row is still
+/// looked at within seconds and a few hundred megabytes.
 pub const MOST_ENTRIES: usize = 100_000;
 
 /// The most bytes that the JSON text of one value may have to be read.
@@ -45,12 +45,12 @@ pub enum Value {
     Keys(BTreeMap<String, Vec<String>>),
     /// A `jsonb` array of tools in stored order, duplicates kept.
     Tools(Vec<Tool>),
-    /// The number of rows by server; that of a row of ours is one server, or none any more.
+    /// The number of rows by server. A [`Row`] holds one server, or none once they are deleted.
     Rows(BTreeMap<String, u64>),
 }
 
-/// A whole row as the JSON text that PostgreSQL makes of it. It holds secrets: it goes into a journal and
-/// comes out of one, and nowhere else.
+/// A whole row as the JSON text that PostgreSQL makes of it. It holds secrets, so it is only ever
+/// written to a journal and read from one.
 #[derive(Clone, PartialEq, Eq)]
 pub struct WholeRow(String);
 
@@ -61,13 +61,13 @@ impl WholeRow {
         Self(json)
     }
 
-    /// The JSON text, for the journal and the database alone.
+    /// Returns the JSON text, for the journal and the database alone.
     #[must_use]
     pub fn json(&self) -> &str {
         &self.0
     }
 
-    /// A column of type `text`; `None` where the row has none such.
+    /// Returns the value of a column of type `text`, or `None` where the row has no such column.
     #[must_use]
     pub fn text(&self, column: &str) -> Option<String> {
         let row: Json = serde_json::from_str(&self.0).ok()?;
@@ -75,7 +75,7 @@ impl WholeRow {
     }
 }
 
-/// By hand: nothing of it is ever printed.
+/// Written by hand: nothing of it is ever printed.
 impl fmt::Debug for WholeRow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("WholeRow(..)")
@@ -98,8 +98,8 @@ pub struct Tool {
 /// the restriction of a key or team and denies at other levels. So a repair of it changes access
 /// either way and is not for this tool to choose.
 ///
-/// Source: LiteLLM 1.109.1 `models/object_permission.py` (the types) and `auth/auth_checks.py`,
-/// `get_object_permission` (swallows the validation error).
+/// Source: LiteLLM 1.109.1 `models/object_permission.py` (the types) and
+/// `proxy/auth/auth_checks.py`, `get_object_permission` (swallows the validation error).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Malformed {
     /// An array with a NULL element.
@@ -174,7 +174,7 @@ impl Value {
     ///
     /// # Errors
     ///
-    /// What is wrong with a value that LiteLLM cannot read.
+    /// Says what is wrong with a value that LiteLLM cannot read.
     pub fn parse(shape: Shape, text: Option<&str>) -> Stored {
         let json = match text {
             None => Json::Null,
@@ -187,7 +187,7 @@ impl Value {
     ///
     /// # Errors
     ///
-    /// What is wrong with a value that LiteLLM cannot read.
+    /// Says what is wrong with a value that LiteLLM cannot read.
     pub fn from_json(shape: Shape, json: Json) -> Stored {
         match shape {
             Shape::TextArray => parse_array(&json),
@@ -198,8 +198,8 @@ impl Value {
         }
     }
 
-    /// The value as JSON: an array of strings, an object of such arrays, an array of tools, or an
-    /// object of numbers.
+    /// Returns the value as JSON: an array of strings, an object of such arrays, an array of tools,
+    /// or an object of numbers.
     #[must_use]
     pub fn to_json(&self) -> Json {
         match self {
@@ -210,14 +210,14 @@ impl Value {
         }
     }
 
-    /// So many rows of a server.
+    /// Makes the value of so many rows of a server.
     #[must_use]
     pub fn of_rows(server: &str, rows: u64) -> Self {
         let some = (rows > 0).then(|| (server.to_owned(), rows));
         Self::Rows(some.into_iter().collect())
     }
 
-    /// The number of rows, where that is what it is.
+    /// Returns the number of rows, where the value counts rows.
     #[must_use]
     pub fn rows(&self) -> Option<u64> {
         match self {
@@ -226,7 +226,7 @@ impl Value {
         }
     }
 
-    /// The references held, in stored order for an array and in key order for an object.
+    /// Lists the references in the value: in stored order for an array, in key order for an object.
     pub fn references(&self) -> impl Iterator<Item = &str> {
         let references: Box<dyn Iterator<Item = &String>> = match self {
             Self::Array(references) => Box::new(references.iter()),
@@ -237,13 +237,13 @@ impl Value {
         references.map(String::as_str)
     }
 
-    /// Whether no reference is held.
+    /// Tells whether the value has no reference.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.references().next().is_none()
     }
 
-    /// This value without the references that `gone` tells; what stays keeps its order.
+    /// Returns the value without the references that are `gone`, the rest in its order.
     #[must_use]
     pub fn without(&self, gone: impl Fn(&str) -> bool) -> Self {
         match self {
@@ -270,12 +270,12 @@ impl Value {
 }
 
 impl Value {
-    /// This value with references renamed as `renamed` tells; what stays keeps its order.
+    /// Returns the value with references replaced as `renamed` tells, the rest in its order.
     ///
     /// A reference that is there already is not doubled, and the tools of two that become one are
     /// united, as LiteLLM unites the tools of entries that mean one server.
     ///
-    /// Source: LiteLLM 1.109.1 `mcp_server/mcp_server_manager.py`, `expand_tool_permissions`.
+    /// Source: LiteLLM 1.109.1 `proxy/mcp_server/mcp_server_manager.py`, `expand_tool_permissions`.
     #[must_use]
     pub fn renamed<'a>(&'a self, renamed: impl Fn(&str) -> Option<&'a str>) -> Self {
         match self {
@@ -329,13 +329,13 @@ impl Value {
                 }
                 Self::Tools(left)
             }
-            // Whose rows they would become may have such rows already.
+            // The new server may have such rows already, so these are not moved.
             Self::Rows(rows) => Self::Rows(rows.clone()),
         }
     }
 }
 
-/// SQL NULL and JSON `null` are an array without elements.
+/// Reads an array from JSON. SQL NULL and JSON `null` are an array without elements.
 fn parse_json_array<T: DeserializeOwned>(
     json: Json,
     otherwise: Malformed,
@@ -349,7 +349,7 @@ fn parse_json_array<T: DeserializeOwned>(
     }
 }
 
-/// What JSON is, with its article.
+/// Names the type of a JSON value, with its article.
 fn kind_of(json: &Json) -> &'static str {
     match json {
         Json::Null => "null",
@@ -374,7 +374,7 @@ fn parse_array(json: &Json) -> Stored {
     references.map(Value::Array).ok_or(Malformed::NullElement)
 }
 
-/// SQL NULL and JSON `null` are an object without keys.
+/// Reads an object from JSON. SQL NULL and JSON `null` are an object without keys.
 fn parse_object<T: DeserializeOwned>(
     json: Json,
     otherwise: Malformed,

@@ -50,7 +50,7 @@ pub(crate) fn texts(texts: &[&str]) -> Vec<String> {
     texts.iter().map(|text| (*text).to_owned()).collect()
 }
 
-/// Two servers: one named, one tagged, neither open to all keys.
+/// Makes a catalog of two servers, one of them tagged; both or none are open to all keys.
 pub(crate) fn catalog(open: bool) -> ServerCatalog {
     let server = |id: &str, name: &str, tags: &[&str]| Server {
         server_id: id.to_owned(),
@@ -74,7 +74,7 @@ pub(crate) fn granting(servers: &[&str]) -> Grants {
     }
 }
 
-/// A team "team" of organization "org", each with a permission row of what it is given.
+/// Makes a team "team" of organization "org", each with a permission row of these grants.
 pub(crate) fn around(team: Grants, organization: Grants) -> Surroundings {
     Surroundings {
         rows: BTreeMap::from([
@@ -98,7 +98,7 @@ pub(crate) fn around(team: Grants, organization: Grants) -> Surroundings {
     }
 }
 
-/// Any value of that shape, of references and tool names like these.
+/// Makes any value of that shape, of references and tool names like these.
 pub(crate) fn value(
     shape: Shape,
     reference: impl Strategy<Value = String> + 'static,

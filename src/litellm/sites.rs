@@ -1,4 +1,4 @@
-//! Every place a reference can live. One entry a place; everything else follows from what it says.
+//! Every place where references are stored: one entry a place, and everything else follows from it.
 
 use std::collections::BTreeSet;
 
@@ -14,8 +14,8 @@ pub enum Shape {
     /// `jsonb` with an array of tools, objects of `server_id` and `tool_name`; the references are
     /// the former.
     JsonTools,
-    /// `text`: the reference is the row's own, as its server is gone all of the row is stale. All
-    /// rows of a server are one to this tool, with the server's id for its key.
+    /// `text`: the whole row belongs to the server, so it is stale once the server is gone. This
+    /// tool takes all rows of a server for one row, whose key is the server's id.
     Rows {
         /// The column that tells the rows of a server apart.
         each: &'static str,
@@ -68,7 +68,7 @@ pub struct Site {
 }
 
 impl Site {
-    /// The column's type as `format_type` of PostgreSQL spells it.
+    /// Returns the column's type as `format_type` of PostgreSQL spells it.
     #[must_use]
     pub fn sql_type(&self) -> &'static str {
         match self.shape {
@@ -78,7 +78,7 @@ impl Site {
         }
     }
 
-    /// Whether a repair may change it.
+    /// Tells whether a repair may change it.
     #[must_use]
     pub fn may_change(&self) -> bool {
         match self.names {
@@ -104,7 +104,7 @@ pub enum Group {
 }
 
 impl Group {
-    /// The group's name on the command line and in reports.
+    /// Returns the group's name on the command line and in reports.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -116,21 +116,21 @@ impl Group {
         }
     }
 
-    /// Whether a command looks at it without being told to. Credentials are not references among
-    /// others: what is stale there is a row to delete.
+    /// Tells whether a command looks at the group by default. It does not look at credentials,
+    /// because there a whole row is stale and would be deleted.
     #[must_use]
     pub fn is_default(self) -> bool {
         self != Self::Credentials
     }
 }
 
-/// The groups that a command looks at.
+/// The groups that a command looks at, and how they were chosen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Choice {
-    /// Those groups.
+    /// The groups.
     pub groups: BTreeSet<Group>,
-    /// Whether the operator named them: one that this role may not look at is then an error, and
-    /// else it is left out.
+    /// Whether the operator named them. If so, a group that this role may not read is an error;
+    /// otherwise it is left out.
     pub by_name: bool,
     /// Whether every server of a `config.yaml` is known.
     pub configs_known: bool,
@@ -153,11 +153,11 @@ impl Default for Choice {
 /// A table whose rows name servers.
 #[derive(Debug, PartialEq, Eq)]
 pub struct SiteTable {
-    /// The group it belongs to; also who holds its rows.
+    /// The group it belongs to, which also tells who owns its rows.
     pub group: Group,
     /// The table's name.
     pub table: &'static str,
-    /// The primary key, one column of type `text`; of [`Shape::Rows`] the server's id.
+    /// The primary key, one column of type `text`. For [`Shape::Rows`] it is the server's id.
     pub key: &'static str,
     /// The key of the only row that matters, where others hold something else.
     pub row: Option<&'static str>,
@@ -198,12 +198,12 @@ pub const PERMISSIONS: SiteTable = SiteTable {
 
 /// Servers under one name, for keys, teams and agents that have the group.
 ///
-/// The tools of a group only bound the servers that it grants, so the tools of a server that is gone
-/// mean nothing.
+/// The tools of a group only bound the servers that it grants, so the tools of a server that is
+/// gone mean nothing.
 ///
-/// Source: LiteLLM 1.109.1 `mcp_server/auth/user_api_key_auth_mcp.py`, `_team_granted_servers` (what
-/// a team's groups name is taken as it is, so one unknown id restricts) and
-/// `access_group_tools_for_server`.
+/// Source: LiteLLM 1.109.1 `proxy/mcp_server/auth/user_api_key_auth_mcp.py`,
+/// `_team_granted_servers` (what a team's groups name is taken as it is, so one unknown id
+/// restricts) and `access_group_tools_for_server`.
 pub const ACCESS_GROUPS: SiteTable = SiteTable {
     group: Group::AccessGroups,
     table: "LiteLLM_AccessGroupTable",
@@ -218,9 +218,10 @@ pub const ACCESS_GROUPS: SiteTable = SiteTable {
 
 /// Tools under one name, of several servers.
 ///
-/// Source: LiteLLM 1.109.1 `mcp_server/mcp_server_manager.py`, `resolve_toolset_tool_permissions`
-/// (ids alone), and `mcp_server/auth/user_api_key_auth_mcp.py` (an empty toolset denies whom it is
-/// granted, where 1.86.7 lets its route inherit).
+/// Source: LiteLLM 1.109.1 `proxy/mcp_server/mcp_server_manager.py`,
+/// `resolve_toolset_tool_permissions` (ids alone), and
+/// `proxy/mcp_server/auth/user_api_key_auth_mcp.py` (an empty toolset denies whom it is granted,
+/// where 1.86.7 lets its route inherit).
 pub const TOOLSETS: SiteTable = SiteTable {
     group: Group::Toolsets,
     table: "LiteLLM_MCPToolsetTable",
@@ -236,9 +237,10 @@ pub const TOOLSETS: SiteTable = SiteTable {
 /// What LiteLLM keeps of its settings: what every new key is given, which is where stale ids keep
 /// coming from, and the servers shown in public.
 ///
-/// Source: LiteLLM 1.109.1 `management_endpoints/key_management_endpoints.py` (merges the
+/// Source: LiteLLM 1.109.1 `proxy/management_endpoints/key_management_endpoints.py` (merges the
 /// permissions of `default_key_generate_params` into every new key) and
-/// `mcp_server/mcp_server_manager.py`, `get_public_mcp_servers` (none is public unless named).
+/// `proxy/mcp_server/mcp_server_manager.py`, `get_public_mcp_servers` (none is public unless
+/// named).
 pub const DEFAULTS: SiteTable = SiteTable {
     group: Group::Defaults,
     table: "LiteLLM_Config",
@@ -279,9 +281,9 @@ pub const DEFAULTS: SiteTable = SiteTable {
 
 /// What users keep for a server: tokens and keys.
 ///
-/// Source: `schema.prisma` of litellm-proxy-extras 0.4.110, where `(user_id, server_id)` is unique, and
-/// LiteLLM 1.109.1 `mcp_server/db.py`, `delete_mcp_server`: nothing links these rows to the server, and it
-/// takes them away as well as it can after the server is gone, as older ones do not.
+/// Source: `schema.prisma` of litellm-proxy-extras 0.4.110, where `(user_id, server_id)` is unique,
+/// and LiteLLM 1.109.1 `proxy/mcp_server/db.py`, `delete_mcp_server`: nothing links these rows to
+/// the server. This release tries to delete them after the server; older ones do not.
 pub const USER_CREDENTIALS: SiteTable = rows(
     "LiteLLM_MCPUserCredentials",
     &[server_of_rows("user_id", Names::ServerIds)],
@@ -295,14 +297,14 @@ pub const USER_VARIABLES: SiteTable = rows(
 
 /// The clients that proxies have registered for servers of a `config.yaml`.
 ///
-/// Source: LiteLLM 1.109.1 `mcp_server/db.py`, `get_mcp_server_oauth_client_credentials`: for servers
-/// that have no row.
+/// Source: LiteLLM 1.109.1 `proxy/mcp_server/db.py`, `get_mcp_server_oauth_client_credentials`: for
+/// servers that have no row.
 pub const OAUTH_CLIENTS: SiteTable = rows(
     "LiteLLM_MCPServerOAuthClient",
     &[server_of_rows("server_id", Names::ConfigServerIds)],
 );
 
-/// A table of secrets kept for servers, by their ids.
+/// Makes a table of the secrets that are kept for servers, by their ids.
 const fn rows(table: &'static str, sites: &'static [Site]) -> SiteTable {
     SiteTable {
         group: Group::Credentials,
@@ -323,7 +325,7 @@ const fn server_of_rows(each: &'static str, names: Names) -> Site {
 }
 
 impl SiteTable {
-    /// The column that tells the rows of a server apart, where a server has several.
+    /// Returns the column that tells the rows of a server apart, where a server has several.
     #[must_use]
     pub fn each(&self) -> Option<&'static str> {
         self.sites.iter().find_map(|site| match site.shape {
@@ -332,7 +334,7 @@ impl SiteTable {
         })
     }
 
-    /// What people call it: the group, and of several tables in it which one.
+    /// Names the table for people: its group, and the table where the group has several.
     #[must_use]
     pub fn place(&self) -> String {
         let group = self.group.name();
@@ -347,7 +349,7 @@ impl SiteTable {
         }
     }
 
-    /// Whether a repair may change any of it.
+    /// Tells whether a repair may change any of it.
     #[must_use]
     pub fn may_change(&self) -> bool {
         self.sites.iter().any(Site::may_change)
@@ -357,7 +359,7 @@ impl SiteTable {
 const DEFAULT_SERVERS: &str =
     "param_value.default_key_generate_params.object_permission.mcp_servers";
 
-/// A place that is a whole column, with names of servers of any kind.
+/// Makes a place that is a whole column and names servers by id, alias or name.
 const fn column(name: &'static str, shape: Shape, empty: Empty) -> Site {
     Site {
         name,
@@ -381,7 +383,7 @@ pub const TABLES: [&SiteTable; 7] = [
     &PERMISSIONS,
 ];
 
-/// The table of that name.
+/// Finds the table of that name.
 #[must_use]
 pub fn table(name: &str) -> Option<&'static SiteTable> {
     TABLES.into_iter().find(|table| table.table == name)

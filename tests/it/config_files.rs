@@ -322,9 +322,13 @@ fn a_server_that_may_have_several_new_ids_keeps_its_references() {
         let args = [&["fix", "--yes", "--format", "json"][..], &known, option].concat();
         let ran = run_on(&database, &args).exits(3);
         assert_eq!(ran.json()["held"][0]["reason"], "maybe-renewed", "{ran}");
-        let _ = ran.says("references to its old ids are held");
+        let _ = ran.says("references to its old ids are held: pin its server_id");
         assert_eq!(database.permission_rows(), before);
     }
+    let ran = run_on(&database, &[&["fix", "--yes"][..], &known].concat()).exits(3);
+    let words: Vec<&str> = ran.stdout.split_whitespace().collect();
+    let advice = "Pin its server_id, or say with --remap OLD=NEW which server it is.";
+    assert!(words.join(" ").contains(advice), "{ran}");
     // Once its transport is written down, it has one id.
     let new = folder.write(
         "new.yaml",
@@ -335,6 +339,81 @@ fn a_server_that_may_have_several_new_ids_keeps_its_references() {
     let _ = run_on(&database, &[&["fix", "--yes"][..], &known].concat()).exits(0);
     let now = hash("wiki|https://wiki.example.com/mcp|http|oauth_delegate|");
     assert!(database.permission_rows()[0].contains(&now));
+}
+
+#[test]
+fn with_several_configs_a_name_does_not_tell_what_an_old_id_became() {
+    let old_id = hash("wiki|https://a.example.com/mcp|http||");
+    let database = database(&[&old_id]);
+    let before = database.permission_rows();
+    let folder = Folder::new();
+    let config = |name: &str, url: &str| {
+        let text = format!("mcp_servers:\n  wiki: {{url: {url}, transport: http}}\n");
+        folder.write(name, &text)
+    };
+    let old = config("old.yaml", "https://a.example.com/mcp");
+    let new = config("new.yaml", "https://a2.example.com/mcp");
+    let other = config("other.yaml", "https://b.example.com/mcp");
+    let known = [
+        "--previous-litellm-config",
+        &old,
+        "--litellm-config",
+        &new,
+        "--litellm-config",
+        &other,
+    ];
+    let fix = [&["fix", "--yes", "--format", "json"][..], &known].concat();
+    let ran = run_on(&database, &fix).exits(3);
+    assert_eq!(ran.json()["held"][0]["reason"], "maybe-renewed", "{ran}");
+    assert_eq!(database.permission_rows(), before);
+    // The operator says which one it is.
+    let now = hash("wiki|https://a2.example.com/mcp|http||");
+    let remap = format!("{old_id}={now}");
+    let _ = run_on(&database, &[&fix[..], &["--remap", &remap]].concat()).exits(0);
+    assert!(database.permission_rows()[0].contains(&now));
+}
+
+#[test]
+fn an_alias_that_the_database_saves_may_be_live() {
+    let config = "mcp_servers:\n  wiki: {url: https://wiki.example.com/mcp, transport: http}\n";
+    let with_alias = hash("wiki|https://wiki.example.com/mcp|http||short");
+    let database = database(&["short", "gone", &with_alias]);
+    let folder = Folder::new();
+    let known = folder.write("config.yaml", config);
+    let save = |settings: &str| {
+        database.execute(&format!(
+            r#"INSERT INTO "LiteLLM_Config" ("param_name", "param_value")
+               VALUES ('litellm_settings', '{settings}')
+               ON CONFLICT ("param_name") DO UPDATE SET "param_value" = EXCLUDED."param_value""#
+        ));
+    };
+    let kinds = |known: &str| {
+        let args = ["scan", "--format", "json", "--litellm-config", known];
+        let ran = run_on(&database, &[&args[..], &["--prune-config-ids"]].concat()).exits(2);
+        let findings = ran.json()["findings"].as_array().cloned().unwrap();
+        let kind = |reference: &str| {
+            let finding = findings.iter().find(|f| f["reference"] == reference);
+            finding.map(|f| f["kind"].as_str().unwrap_or_default().to_owned())
+        };
+        (["short", "gone", &with_alias].map(kind), ran)
+    };
+    let some = |kinds: [&str; 3]| kinds.map(|kind| Some(kind.to_owned()));
+    save(r#"{"mcp_aliases": {"short": "elsewhere"}}"#);
+    assert_eq!(kinds(&known).0, some(["stale", "stale", "stale"]));
+    save(r#"{"mcp_aliases": {"short": "wiki"}}"#);
+    let (found, ran) = kinds(&known);
+    assert_eq!(found, some(["unverified", "stale", "unverified"]), "{ran}");
+    let _ = ran.says("short for config server wiki");
+    // Once the file maps it as well, everything is known.
+    let text = format!("{config}litellm_settings: {{mcp_aliases: {{short: wiki}}}}\n");
+    let both = folder.write("both.yaml", &text);
+    let (found, ran) = kinds(&both);
+    assert_eq!(found, [None, Some("stale".to_owned()), None], "{ran}");
+    // A value that cannot be read may hold anything.
+    save(r#""not an object""#);
+    let (found, ran) = kinds(&known);
+    assert_eq!(found, some(["unverified"; 3]), "{ran}");
+    let _ = ran.says("mcp_aliases");
 }
 
 #[test]

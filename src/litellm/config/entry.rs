@@ -7,14 +7,14 @@ use sha2::{Digest as _, Sha256};
 use super::pyyaml::{Mapping, Value};
 use super::{ConfigError, ConfigServer, Derivation, wrong};
 
-/// A field as Python prints it into the text that is hashed; every way it may be printed.
+/// Every way in which Python may print a field into the text that is hashed.
 type Texts = Vec<String>;
 
 /// One entry of `mcp_servers`.
 pub(super) struct Entry<'a> {
     /// The server's name.
     pub(super) name: &'a str,
-    /// What the file says of it.
+    /// Its fields.
     pub(super) fields: &'a Mapping,
     /// Looks up a variable of the proxy's environment.
     pub(super) env: &'a dyn Fn(&str) -> Option<String>,
@@ -25,11 +25,11 @@ enum Resolved {
     Absent,
     Null,
     Text(String),
-    /// A value that Python prints so, and takes for nothing: `false`, `0`.
+    /// A value that Python takes for false, such as `false` or `0`, as Python prints it.
     Falsy(String),
     /// A variable that is not set here.
     Unset(String),
-    /// A value that Python may print otherwise than we would.
+    /// A value that Python may print otherwise than this program.
     Unclear,
 }
 
@@ -40,7 +40,7 @@ impl From<&Value> for Resolved {
         }
         match value.printed() {
             None => Self::Unclear,
-            // Of a text it is told later whether it is empty.
+            // Callers tell an empty text from others.
             Some(text) if value.is_truthy() || value.as_text().is_some() => Self::Text(text),
             Some(text) => Self::Falsy(text),
         }
@@ -52,14 +52,14 @@ impl Entry<'_> {
     ///
     /// # Errors
     ///
-    /// Where LiteLLM would not start either, and where the id is pinned to an unset variable.
+    /// Fails where LiteLLM would not start either, and where the id is pinned to an unset variable.
     pub(super) fn server(
         &self,
         aliases: Option<&Mapping>,
         derivation: Derivation,
     ) -> Result<ConfigServer, ConfigError> {
         let alias = match self.field("alias") {
-            // An alias given as an empty text takes no mapping.
+            // An empty alias of the entry takes no mapping.
             Resolved::Absent | Resolved::Null => self.mapped_alias(aliases),
             alias @ (Resolved::Text(_)
             | Resolved::Falsy(_)
@@ -104,7 +104,7 @@ impl Entry<'_> {
         if let Some(pinned) = pinned {
             if derivation.pins {
                 former_ids.append(&mut ids);
-                // The id no longer hangs on them, but the alias is a name besides.
+                // The id no longer depends on them, but the alias is also a name.
                 unset = self.unset([&alias]);
                 current = Some(pinned.clone());
             }
@@ -136,7 +136,7 @@ impl Entry<'_> {
         tags.map(str::to_owned).collect()
     }
 
-    /// What Python takes for true.
+    /// Tells whether Python takes `allow_all_keys` for true, or may.
     fn allows_all_keys(&self) -> bool {
         match self.field("allow_all_keys") {
             Resolved::Absent | Resolved::Null | Resolved::Falsy(_) => false,
@@ -145,7 +145,7 @@ impl Entry<'_> {
         }
     }
 
-    /// What is not known of the fields.
+    /// Names the variables and values that leave the fields unknown.
     fn unset<const N: usize>(&self, fields: [&Resolved; N]) -> BTreeSet<String> {
         let unset = fields.into_iter().filter_map(|field| match field {
             Resolved::Unset(variable) => Some(variable.clone()),
@@ -162,7 +162,9 @@ impl Entry<'_> {
         }
     }
 
-    /// Source: LiteLLM 1.109.1 `proxy_server.py`, `_resolved_config_value`, and
+    /// Resolves `os.environ/` in a value.
+    ///
+    /// Source: LiteLLM 1.110.2 `proxy/proxy_server.py`, `_resolved_config_value`, and
     /// `secret_managers/main.py`, `get_secret` and `str_to_bool`.
     fn resolve(&self, value: &Value) -> Resolved {
         let variable = value
@@ -185,7 +187,11 @@ impl Entry<'_> {
 
     /// Returns the first alias that `litellm_settings.mcp_aliases` maps to this server.
     ///
-    /// The servers in it may come from the environment, the aliases not.
+    /// The servers in it may come from the environment, the aliases not. An alias of the
+    /// entry itself, even an empty one, wins over the mapping.
+    ///
+    /// Source: LiteLLM 1.110.2 `proxy/mcp_server/mcp_server_manager.py`,
+    /// `load_servers_from_config` and `_first_mapped_alias`.
     fn mapped_alias(&self, aliases: Option<&Mapping>) -> Resolved {
         for (alias, server) in aliases.into_iter().flat_map(Mapping::iter) {
             match self.resolve(server) {
@@ -202,7 +208,10 @@ impl Entry<'_> {
         Resolved::Absent
     }
 
-    /// Source: LiteLLM 1.109.1 `mcp_server/mcp_server_manager.py`, `_pinned_config_server_id`.
+    /// Returns the id that the entry pins, if it pins one.
+    ///
+    /// Source: LiteLLM 1.109.1 `proxy/mcp_server/mcp_server_manager.py`,
+    /// `_pinned_config_server_id`.
     fn pinned(&self) -> Result<Option<String>, ConfigError> {
         let name = self.name;
         match self.fields.get("server_id") {
@@ -226,9 +235,10 @@ impl Entry<'_> {
         }
     }
 
-    /// The ids that LiteLLM derives by 1.77.4 and later.
+    /// Derives the ids that LiteLLM 1.77.4 and later gives.
     ///
-    /// Source: LiteLLM 1.109.1 `mcp_server/mcp_server_manager.py`, `_generate_stable_server_id`.
+    /// Source: LiteLLM 1.109.1 `proxy/mcp_server/mcp_server_manager.py`,
+    /// `_generate_stable_server_id`.
     fn hashes(
         &self,
         url: &Texts,
@@ -241,8 +251,8 @@ impl Entry<'_> {
         hashes_of(&[&name, url, &transport, auth_type, alias])
     }
 
-    /// The ids of LiteLLM 1.72.7 to 1.77.1, which hashed the protocol's version as well, and at
-    /// first no alias.
+    /// Derives the ids that LiteLLM 1.72.7 to 1.77.1 gave, which hashed the protocol's version as
+    /// well, and no alias at first.
     ///
     /// Source: the same function of 1.74.7, 1.74.9 and 1.77.1.
     fn old_hashes(
@@ -270,7 +280,7 @@ impl Entry<'_> {
     }
 }
 
-/// A field that Python prints as nothing where it is absent, null or false.
+/// Prints a field that Python prints as nothing where it is absent, null or false.
 fn or_empty(field: &Resolved) -> Texts {
     match field {
         Resolved::Text(text) => vec![text.clone()],
@@ -279,8 +289,8 @@ fn or_empty(field: &Resolved) -> Texts {
     }
 }
 
-/// A field whose default is a member of a Python enumeration, which f-strings print by its value
-/// before Python 3.11 and by its name since.
+/// Prints a field whose default is a member of a Python enumeration. An f-string prints the value
+/// of the member before Python 3.11 and its name since.
 fn enumerated(field: &Resolved, defaults: &[&str]) -> Texts {
     match field {
         Resolved::Absent => defaults.iter().map(|text| (*text).to_owned()).collect(),
@@ -290,7 +300,8 @@ fn enumerated(field: &Resolved, defaults: &[&str]) -> Texts {
     }
 }
 
-/// Returns the hash of every combination, the newest Python's last; none where a field has no text.
+/// Returns the hash of every combination, that of the newest Python last. Returns none where a
+/// field has no text.
 fn hashes_of(fields: &[&Texts]) -> Vec<String> {
     let mut joined: Vec<String> = vec![String::new()];
     for (at, texts) in fields.iter().enumerate() {
@@ -307,12 +318,12 @@ fn hashes_of(fields: &[&Texts]) -> Vec<String> {
     joined.iter().map(|text| hash(text)).collect()
 }
 
-/// The first 32 hexadecimal digits of the SHA-256.
+/// Returns the first 32 hexadecimal digits of the SHA-256.
 pub(super) fn hash(text: &str) -> String {
     hex(&Sha256::digest(text.as_bytes())[..16])
 }
 
-/// The bytes as lower-case hexadecimal digits.
+/// Prints bytes as lower-case hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
     digits

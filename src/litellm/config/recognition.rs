@@ -29,16 +29,16 @@ const SECTIONS: [&str; 19] = [
     "worker_registry",
 ];
 
-// LiteLLM also reads `include`, `environment_variables`, `agents`, `policies` and `prompts`. Files of
-// other programs have such sections too, so none of them tells that a file is LiteLLM's.
+// LiteLLM also reads `include`, `environment_variables`, `agents`, `policies` and `prompts`. Files
+// of other programs have such sections too, so none of them tells that a file is LiteLLM's.
 
 /// The key of the servers.
 const SERVERS: &str = "mcp_servers";
 
-/// What people write where LiteLLM wants [`SERVERS`].
+/// What people write instead of [`SERVERS`].
 const MISSPELT: [&str; 4] = ["mcpServers", "mcp-servers", "mcp_server", "mcpservers"];
 
-/// How many keys deep a config is looked for inside another file.
+/// How many keys deep another file is searched for a config.
 const DEPTH: usize = 5;
 
 /// How many bytes of texts inside another file are read as YAML.
@@ -48,7 +48,7 @@ const BYTES: usize = 4_000_000;
 ///
 /// # Errors
 ///
-/// What the file is instead, and how to get the config out of it.
+/// Says what the file is instead, and how to get the config out of it.
 pub(super) fn ensure_litellm(file: &Mapping) -> Result<(), ConfigError> {
     if !has_section(file) {
         return Err(stranger(file));
@@ -82,15 +82,15 @@ fn has_section(file: &Mapping) -> bool {
 }
 
 fn misplaced(message: &str) -> ConfigError {
-    let advice = "correct the file, and the proxy's with it; if the proxy does run without these \
-                  servers, say --no-config-servers instead";
+    let advice = "correct the file that the proxy is started with; if the proxy does run without \
+                  these servers, say --no-config-servers instead";
     ConfigError {
         remedy: Some(Remedy::Advice(advice.to_owned())),
         ..wrong(message)
     }
 }
 
-/// Tells what a file is that has no section of LiteLLM's.
+/// Builds the error for a file without a section of LiteLLM's: it says what the file seems to be.
 fn stranger(file: &Mapping) -> ConfigError {
     let mut search = Search::default();
     search.look_into(file);
@@ -152,10 +152,10 @@ fn stranger(file: &Mapping) -> ConfigError {
 /// A search for configs inside another file: mappings, and texts that are YAML.
 #[derive(Default)]
 struct Search {
-    /// The keys on the way to where the search is.
+    /// The path of keys to the present place.
     keys: Vec<String>,
     found: Vec<Vec<String>>,
-    /// The bytes read as YAML.
+    /// How many bytes of texts were read as YAML.
     bytes: usize,
 }
 

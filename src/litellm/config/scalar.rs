@@ -145,7 +145,7 @@ fn is_timestamp(text: &str) -> bool {
         && (rest.is_empty() || zone == "Z" || offset)
 }
 
-/// Returns the integer that a text is; one of more than 38 digits is not told apart.
+/// Reads an integer. One of more than 38 digits becomes [`Value::Other`].
 pub(super) fn integer(text: &str) -> Option<Value> {
     let digits = text.replace('_', "");
     let is_negative = digits.starts_with('-');
@@ -184,7 +184,7 @@ pub(super) fn integer(text: &str) -> Option<Value> {
     }
 }
 
-/// Returns the floating-point number that a text is.
+/// Reads a floating-point number.
 pub(super) fn float(text: &str) -> Option<Value> {
     let digits = text.replace('_', "").to_ascii_lowercase();
     let sign = if digits.starts_with('-') { -1.0 } else { 1.0 };
