@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use super::decode;
 use super::schema::Schema;
-use super::sql::{ident, relation, statement};
+use super::sql::{ident, relation, statement, statement_in};
 use crate::failure::Failure;
 use crate::litellm::sites::SiteTable;
 
@@ -31,18 +31,20 @@ impl fmt::Display for Holder {
     }
 }
 
-// pg_locks shows the two halves of a lock's 64-bit key (PostgreSQL 17 manual, 52.12, "pg_locks").
+/// The condition that `l`, a row of `pg_locks`, is the advisory lock with the key `$1` in this database.
+///
+/// `pg_locks` shows the two halves of a lock's 64-bit key (PostgreSQL 17 manual, 52.12, "pg_locks").
+pub(super) const IS_ADVISORY_LOCK: &str = "
+l.locktype {=} 'advisory' AND l.granted AND l.objsubid {=} 1
+AND l.database {=} (SELECT d.oid FROM pg_catalog.pg_database AS d
+                    WHERE d.datname {=} pg_catalog.current_database())
+AND ((l.classid::pg_catalog.int8 {<<} 32) {|} l.objid::pg_catalog.int8) {=} $1";
+
 const ADVISORY: &str = "
 SELECT l.pid, a.application_name::pg_catalog.text
 FROM pg_catalog.pg_locks AS l
 LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid {=} l.pid
-WHERE l.locktype {=} 'advisory' AND l.granted
-      AND l.objsubid {=} 1
-      AND l.database {=} (
-          SELECT d.oid FROM pg_catalog.pg_database AS d
-          WHERE d.datname {=} pg_catalog.current_database())
-      AND ((l.classid::pg_catalog.int8 {<<} 32)
-           {|} l.objid::pg_catalog.int8) {=} $1
+WHERE {is_advisory_lock}
 LIMIT 1";
 
 const TABLES: &str = "
@@ -84,7 +86,10 @@ LIMIT 1";
 
 /// Says who holds the lock that one run at a time holds.
 pub(super) async fn of_advisory_lock(connection: &mut PgConnection, key: i64) -> String {
-    let query = sqlx::query(statement(ADVISORY)).persistent(false).bind(key);
+    let condition = [("{is_advisory_lock}", IS_ADVISORY_LOCK.to_owned())];
+    let query = sqlx::query(statement_in("pg_catalog", ADVISORY, &condition))
+        .persistent(false)
+        .bind(key);
     let row = query.fetch_optional(connection).await.ok().flatten();
     let holder = row.and_then(|row| holder(&row).ok());
     holder.map_or_else(

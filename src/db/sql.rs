@@ -216,9 +216,13 @@ pub(super) fn is_lock_not_available(error: &Error) -> bool {
     has_state(error, "55P03")
 }
 
-/// Whether a column that takes no NULL was to get one.
-pub(super) fn is_not_null_violation(error: &Error) -> bool {
-    has_state(error, "23502")
+/// Returns the column of `table` that takes no NULL and was to get one, if that is why a statement
+/// failed.
+pub(super) fn column_without_value<'e>(error: &'e Error, table: &str) -> Option<&'e str> {
+    let answer = error.as_database_error()?;
+    let answer = answer.try_downcast_ref::<PgDatabaseError>()?;
+    let is_missing = answer.code() == "23502" && answer.table() == Some(table);
+    answer.column().filter(|_| is_missing)
 }
 
 fn has_state(error: &Error, state: &str) -> bool {

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use super::decode;
+use super::lock_holders::IS_ADVISORY_LOCK;
 use super::schema::{Examined, Purpose, SERVER_TABLE, Schema};
 use super::session::Session;
 use super::side_effects::SideEffects;
-use super::sql::{failed, statement};
+use super::sql::{failed, statement_in};
 use super::write::LOCK_KEY;
 use crate::failure::Failure;
 use crate::litellm::sites::{Choice, PERMISSIONS};
@@ -34,7 +35,6 @@ pub struct Vitals {
     pub effects: SideEffects,
 }
 
-// pg_locks shows the two halves of a lock's 64-bit key (PostgreSQL 17 manual, 52.12, "pg_locks").
 // reltuples is -1 before the first ANALYZE, until PostgreSQL 13 also 0 (52.11, "pg_class").
 const VITALS: &str = r"
 SELECT pg_catalog.current_setting('server_version'),
@@ -44,11 +44,7 @@ SELECT pg_catalog.current_setting('server_version'),
        pg_catalog.inet_server_port(),
        (SELECT pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() {-} a.backend_start)
         FROM pg_catalog.pg_stat_activity AS a WHERE a.pid {=} pg_catalog.pg_backend_pid()),
-       (SELECT l.pid FROM pg_catalog.pg_locks AS l
-        WHERE l.locktype {=} 'advisory' AND l.granted AND l.objsubid {=} 1
-          AND l.database {=} (SELECT d.oid FROM pg_catalog.pg_database AS d
-                              WHERE d.datname {=} pg_catalog.current_database())
-          AND ((l.classid::pg_catalog.int8 {<<} 32) {|} l.objid::pg_catalog.int8) {=} $1 LIMIT 1),
+       (SELECT l.pid FROM pg_catalog.pg_locks AS l WHERE {is_advisory_lock} LIMIT 1),
        (SELECT c.reltuples::pg_catalog.float8
         FROM pg_catalog.pg_class AS c
         JOIN pg_catalog.pg_namespace AS n ON n.oid {=} c.relnamespace
@@ -67,7 +63,8 @@ impl Vitals {
     pub async fn read(session: &mut Session) -> Result<Self, Failure> {
         let database = session.database().clone();
         let mut transaction = session.start(Purpose::Read).await?;
-        let row = sqlx::query(statement(VITALS))
+        let condition = [("{is_advisory_lock}", IS_ADVISORY_LOCK.to_owned())];
+        let row = sqlx::query(statement_in("pg_catalog", VITALS, &condition))
             .persistent(false)
             .bind(LOCK_KEY)
             .bind(&database.schema)

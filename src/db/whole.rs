@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::schema::Schema;
-use super::sql::{failed, failed_over_secrets, ident, is_not_null_violation, relation, statement};
+use super::sql::{column_without_value, failed, failed_over_secrets, ident, relation, statement};
 use crate::failure::{Failure, Kind};
 use crate::litellm::row::{Cell, Row, Value, WholeRow};
 use crate::litellm::sites::SiteTable;
@@ -279,9 +279,21 @@ async fn delete(
         .map_err(failed_over_secrets("delete the rows of deleted servers"))
 }
 
-/// A column that came after the rows were deleted has no value in them.
-const WANTS_A_VALUE: &str = "nothing was written; the column came after the rows were deleted: have its \
-    table's owner drop its NOT NULL for the undo, then fill it and set NOT NULL again";
+/// Says what to do about a column that LiteLLM added after the rows were deleted: they have no value
+/// for it.
+fn let_be_null(schema: &Schema, table: &SiteTable, column: &str) -> String {
+    let change = format!(
+        "ALTER TABLE {}.{} ALTER COLUMN {}",
+        ident(schema.name()),
+        ident(table.table),
+        ident(column)
+    );
+    format!(
+        "nothing was written, because the column was added after the rows were deleted; have the \
+         table's owner run: {change} DROP NOT NULL; then run undo again, fill the column, and run: \
+         {change} SET NOT NULL;"
+    )
+}
 
 async fn put_back(
     connection: &mut PgConnection,
@@ -297,12 +309,12 @@ async fn put_back(
         .fetch_all(connection)
         .await
         .map_err(|error| {
-            let wants_a_value = is_not_null_violation(&error);
+            let hint = column_without_value(&error, table.table)
+                .map(|column| let_be_null(schema, table, column));
             let failure = failed_over_secrets("put the deleted rows back")(error);
-            if wants_a_value {
-                failure.hint(WANTS_A_VALUE)
-            } else {
-                failure
+            match hint {
+                Some(hint) => failure.hint(hint),
+                None => failure,
             }
         })
 }
