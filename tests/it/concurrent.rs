@@ -262,8 +262,8 @@ fn a_server_that_comes_back_keeps_its_grants() {
     assert_eq!(database.permission_rows(), before);
 }
 
-/// Two writers that lock the same rows in opposite order: `fix` gives way, so that PostgreSQL has no
-/// deadlock to break by cancelling the other one.
+/// Two writers that lock the same rows in opposite order: `fix` gives way, so that PostgreSQL has
+/// no deadlock to break by cancelling the other one.
 #[test]
 fn nobody_else_is_cancelled_for_a_deadlock() {
     if concurrent_server("a deadlock").is_none() {
@@ -308,8 +308,8 @@ fn wait_for_table(database: &TestDatabase) {
     panic!("fix waited for no table within 12 seconds");
 }
 
-/// Whoever holds a whole table may want a row next. So `fix` waits for tables while it has no row, and
-/// that for those too which only tell who has an access group.
+/// Whoever holds a whole table may want a row next. So `fix` waits for tables while it has no row,
+/// and that for those too which only tell who has an access group.
 #[test]
 fn a_table_that_is_only_read_is_waited_for_before_a_row_is_locked() {
     if concurrent_server("a table that is read").is_none() {

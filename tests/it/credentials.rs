@@ -1,4 +1,5 @@
-//! What users left with deleted servers: whole rows of secrets, deleted and put back, and never shown.
+//! What users left with deleted servers: whole rows of secrets, deleted and put back, and never
+//! shown.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -915,8 +916,8 @@ fn a_deferred_trigger_that_puts_rows_back_stops_their_deletion() {
     assert_eq!(database.credential_rows(), before);
 }
 
-/// Nothing keeps two rows apart where the table has lost its keys, and the sum of two equal rows is not
-/// that of none.
+/// Nothing keeps two rows apart where the table has lost its keys, and the sum of two equal rows is
+/// not that of none.
 #[test]
 fn a_deferred_trigger_that_puts_a_row_back_twice_stops_its_deletion() {
     let database = company();

@@ -1,5 +1,5 @@
-//! `fix` cut off at every stage: afterwards the database is wholly as before or wholly repaired, and
-//! `scan` and `undo` say which.
+//! `fix` cut off at every stage: afterwards the database is wholly as before or wholly repaired,
+//! and `scan` and `undo` say which.
 //!
 //! Nothing in the product stops at a stage. A trigger does, at a gate that the test keeps shut: an
 //! advisory lock. What no trigger can hit, a proxy does.
@@ -49,8 +49,8 @@ CREATE CONSTRAINT TRIGGER again AFTER UPDATE ON "LiteLLM_ObjectPermissionTable"
 /// What a gate does: it waits until the test opens it.
 const WAITS: &str = "PERFORM pg_advisory_xact_lock(7);";
 
-/// What a gate does that turns the first one away, and lets the next ones through. A sequence is not
-/// rolled back.
+/// What a gate does that turns the first one away, and lets the next ones through. A sequence is
+/// not rolled back.
 const FAILS_ONCE: &str = "IF nextval('public.tries') = 1 THEN
     RAISE EXCEPTION 'could not serialize access' USING ERRCODE = '40001'; END IF;";
 

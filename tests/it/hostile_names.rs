@@ -1,4 +1,5 @@
-//! Names in a database, messages of a server and words of the command line that try to forge what is shown.
+//! Names in a database, messages of a server and words of the command line that try to forge what
+//! is shown.
 
 use std::fs;
 use std::io::Write as _;

@@ -527,12 +527,11 @@ fn an_array_that_would_lose_its_bounds_is_refused_and_the_hint_runs_as_pasted() 
     assert_eq!(servers(&database)[..1], ["p-'3 {}"]);
 }
 
-/// The names of a placeholder, of an operator and of nothing, in every table that is read and in one
-/// that is read for its link alone.
+/// The names of a placeholder, of an operator and of nothing, in every table that is read and in
+/// one that is read for its link alone.
 #[test]
 fn a_brace_in_a_name_is_a_brace() {
     let database = company();
-    let mut script = String::new();
     for table in [
         "LiteLLM_ObjectPermissionTable",
         "LiteLLM_MCPUserCredentials",
@@ -540,13 +539,10 @@ fn a_brace_in_a_name_is_a_brace() {
         "LiteLLM_MCPServerTable",
         "LiteLLM_TeamTable",
     ] {
-        for name in ["{key}", "{=}", "{schema}", "{", "{columns} {rest}"] {
-            script.push_str(&format!(
-                r#"ALTER TABLE "{table}" ADD "{name}" text DEFAULT 'as it was';"#
-            ));
-        }
+        let columns = ["{key}", "{=}", "{schema}", "{", "{columns} {rest}"];
+        let columns = columns.map(|name| format!(r#"ADD "{name}" text DEFAULT 'as it was'"#));
+        database.execute(&format!(r#"ALTER TABLE "{table}" {}"#, columns.join(", ")));
     }
-    database.load(&script);
     database.load(
         r#"CREATE TABLE "{table} {all}" ("object_permission_id" text);
            INSERT INTO "LiteLLM_MCPUserCredentials" ("id", "user_id", "server_id", "credential_b64")

@@ -1,5 +1,5 @@
-//! A database in which others have planted functions, operators, types and relations, or have set whatever
-//! may be set: no command calls or heeds any of it (CVE-2018-1058).
+//! A database in which others have planted functions, operators, types and relations, or have set
+//! whatever may be set: no command calls or heeds any of it (CVE-2018-1058).
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -22,8 +22,8 @@ const REMAP: &str = "f0e1d2c3-b4a5-4687-9788-99aabbccddee=github";
 
 const ALL: &str = "permissions,access-groups,toolsets,defaults,credentials";
 
-/// Beside what `sites.sql` has: owners of every kind, what users left with deleted servers, and columns
-/// whose values a setting would have written otherwise.
+/// Beside what `sites.sql` has: owners of every kind, what users left with deleted servers, and
+/// columns whose values a setting would have written otherwise.
 const MORE: &str = r#"
 INSERT INTO "LiteLLM_ObjectPermissionTable" ("object_permission_id", "mcp_servers", "mcp_tool_permissions") VALUES
     ('p-last', ARRAY['f0e1d2c3-b4a5-4687-9788-99aabbccddee'], NULL),
@@ -153,7 +153,8 @@ impl Place {
         format!("{}?schema=proxy", url_of(&self.database, user, "s3cret"))
     }
 
-    /// Every row of LiteLLM's tables but for when and by whom it was written, whatever the session is set to.
+    /// Every row of LiteLLM's tables but for when and by whom it was written, whatever the session
+    /// is set to.
     fn rows(&self) -> Vec<String> {
         let tables = [
             "ObjectPermissionTable",
@@ -249,8 +250,8 @@ impl Place {
             .replace(folder.to_str().unwrap(), "FOLDER")
     }
 
-    /// Of a superuser and of the role; and where no option gets through to the server before the first
-    /// statement does.
+    /// Of a superuser and of the role; and where no option gets through to the server before the
+    /// first statement does.
     fn lives(&self) -> [String; 3] {
         let folder = tempfile::tempdir().unwrap();
         let role = self.role.as_str();
@@ -345,7 +346,8 @@ fn nothing_that_a_role_or_a_database_sets_is_heeded() {
     ensure_same(&before, &place.lives());
 }
 
-/// A type that is none of PostgreSQL's may have anybody's functions called: by a cast, or by a check.
+/// A type that is none of PostgreSQL's may have anybody's functions called: by a cast, or by a
+/// check.
 #[test]
 fn a_column_of_somebody_elses_type_is_refused() {
     for made in [
