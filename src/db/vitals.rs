@@ -1,4 +1,4 @@
-//! What the server tells of itself and of this connection, read and never written.
+//! Reads the state of the server, of this connection and of the schema, for `doctor`.
 
 use std::time::Duration;
 
@@ -15,21 +15,21 @@ use crate::litellm::sites::{Choice, PERMISSIONS};
 /// The state of a server, a connection and a schema.
 #[derive(Debug)]
 pub struct Vitals {
-    /// The server's version as a text, and as PostgreSQL counts it: 15.4 is 150004.
+    /// The server's version as a text, and as PostgreSQL's number: 15.4 is 150004.
     pub version: (String, i32),
-    /// The protocol, such as `TLSv1.3`, where the server's connection is encrypted.
+    /// The protocol, such as `TLSv1.3`, if the server's connection is encrypted.
     pub tls: Option<String>,
     /// The port that the server itself listens on; none behind a Unix-domain socket.
     pub server_port: Option<u16>,
-    /// How long the server's process has been there.
+    /// How long the server's process has been running.
     pub backend_age: Duration,
-    /// The process that holds the lock which one run at a time holds.
+    /// The process that holds the advisory lock that only one run at a time holds.
     pub lock_holder: Option<i32>,
     /// How many rows the permission table has, as the planner estimates it.
     pub permission_rows: Option<u64>,
     /// How many rows the server table has, as the planner estimates it.
     pub server_rows: Option<u64>,
-    /// The schema, and what stands against working on it.
+    /// The schema, and the results of the checks on it.
     pub examined: Examined,
     /// The triggers and rules that act on what `fix` writes.
     pub effects: SideEffects,
@@ -55,7 +55,7 @@ SELECT pg_catalog.current_setting('server_version'),
         WHERE n.nspname {=} $2 AND c.relname {=} $4 AND c.relkind {=} ANY ('{r,p}'))";
 
 impl Vitals {
-    /// Asks for all of it in one read-only transaction, which is rolled back.
+    /// Reads all of it in one read-only transaction, which is rolled back.
     ///
     /// # Errors
     ///
@@ -105,7 +105,7 @@ impl Vitals {
     }
 }
 
-/// What the planner knows, if it knows anything.
+/// Returns the planner's estimate as a number of rows, or `None` if the planner has none.
 #[allow(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
