@@ -1,8 +1,8 @@
 //! Finds relations that are not the tables that LiteLLM makes: views, materialized views, foreign
 //! tables, and columns whose collation takes different texts for equal.
 //!
-//! The rows of a view may be hidden or cannot be locked. If an owner were hidden, a permission row
-//! would look as if nobody had it.
+//! The rows of a view may be hidden, and cannot be locked. If an owner were hidden, a permission
+//! row would look as if nobody had it.
 
 // Appended to the statement that reads the columns.
 //

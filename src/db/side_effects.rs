@@ -132,8 +132,8 @@ impl SideEffects {
         self.generated.contains(&column)
     }
 
-    /// Names the triggers and rules of each table: `trigger "touch", rule "mirror" on
-    /// "LiteLLM_AccessGroupTable"`.
+    /// Names the triggers and rules of each table, such as
+    /// `trigger "touch", rule "mirror" on "LiteLLM_AccessGroupTable"`.
     #[must_use]
     pub fn names(&self) -> String {
         let by_table = self.acting.iter();

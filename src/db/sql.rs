@@ -30,8 +30,7 @@ pub(super) fn relation(table: &str) -> String {
 /// The placeholder of the schema in which LiteLLM's tables are.
 const SCHEMA: &str = "{schema}";
 
-/// The operators of the statements. A template writes them in braces: `{=}` is PostgreSQL's own
-/// `=`.
+/// The operators of the statements. A template writes PostgreSQL's own `=` as `{=}`.
 const OPERATORS: [&str; 19] = [
     "=", "<>", ">", "+", "-", "||", "|", "&", "<<", "&&", "->", "->>", "#>", "#-", "?|", "@?", "~",
     "~~", "*=",
@@ -115,8 +114,8 @@ pub(super) fn failed_over_secrets(doing: &'static str) -> impl FnOnce(Error) -> 
     }
 }
 
-/// Names the constraint, column and table of an answer: `, of column "kind", table
-/// "LiteLLM_MCPUserCredentials"`.
+/// Names the constraint, column and table of an answer, such as
+/// `, of column "kind", table "LiteLLM_MCPUserCredentials"`.
 fn names(answer: &(dyn DatabaseError + 'static)) -> String {
     let Some(answer) = answer.try_downcast_ref::<PgDatabaseError>() else {
         return String::new();
