@@ -877,7 +877,7 @@ mod tests {
             assert_eq!(server.options.get_username(), user, "{url} {variables:?}");
         }
         let nobody = Target::resolve_in(Some("postgres://h/d"), &|_| None, &|| None);
-        assert_has(&nobody.unwrap_err().to_string(), &["no user", "PGUSER"]);
+        assert_has(&nobody.unwrap_err().to_string(), &["no database user", "PGUSER"]);
     }
 
     #[test]
