@@ -22,6 +22,7 @@ use super::{
     Beyond, CHUNK, tell_left_out, warn_of_config_servers, warn_unknown_owners, warn_unset,
 };
 use crate::cli::FixArgs;
+use crate::db::detect::Search;
 use crate::db::schema::{Database, Schema};
 use crate::db::session::{Connection, Open};
 use crate::db::verification::Verification;
@@ -193,7 +194,7 @@ impl WriteJob for Fix<'_> {
         let mut planned = self.saved.as_ref().map(Planned::read).transpose()?;
         let found = match &planned {
             Some(planned) => planned.rows(),
-            None => detect::detect(connection, schema, &catalog, false).await?,
+            None => detect::detect(connection, schema, &catalog, Search::References).await?,
         };
         self.check_server_table(&catalog, &found)?;
         let locked = lock(found, &selection, connection, schema, patience, progress).await?;

@@ -5,6 +5,7 @@ use std::fmt;
 
 use super::CHUNK;
 use super::planning::Planner;
+use crate::db::detect::Search;
 use crate::db::session::Connection;
 use crate::db::{detect, holders, read};
 use crate::failure::Failure;
@@ -31,7 +32,8 @@ impl Naming {
         reference: &str,
     ) -> Result<Self, Failure> {
         let catalog = planner.catalog.clone().seeking(reference);
-        let found = detect::detect(connection, planner.schema, &catalog, false).await?;
+        let found =
+            detect::detect(connection, planner.schema, &catalog, Search::References).await?;
         let mut naming = Self::default();
         for (table, mut keys) in found {
             keys.retain(|key| selection.takes_key(key));

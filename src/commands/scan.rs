@@ -12,6 +12,7 @@ use super::{
     warn_unset,
 };
 use crate::cli::{Format, ScanArgs};
+use crate::db::detect::Search;
 use crate::db::schema::Purpose;
 use crate::db::session::Session;
 use crate::db::{detect, holders, read};
@@ -65,7 +66,12 @@ async fn look(
     warn_unset(&catalog);
     warn_of_config_servers(&catalog);
     let progress = Progress::begin("looking for stale references");
-    let found = detect::detect(connection, schema, &catalog, args.notes).await?;
+    let search = if args.notes {
+        Search::ReferencesAndNotes
+    } else {
+        Search::References
+    };
+    let found = detect::detect(connection, schema, &catalog, search).await?;
     if catalog.rows() == 0 && !found.is_empty() {
         warn("the MCP server table is empty: make sure that this is the right database");
     }

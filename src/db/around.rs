@@ -1,5 +1,4 @@
-//! What surrounds the rows that would run empty: whom their owners would inherit from, and what that
-//! is.
+//! Reads what the owners of rows would inherit if these rows were emptied.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,7 +20,7 @@ const TEAM_TABLE: &str = "LiteLLM_TeamTable";
 const ORGANIZATION_TABLE: &str = "LiteLLM_OrganizationTable";
 const USER_TABLE: &str = "LiteLLM_UserTable";
 
-/// Reads all that decides what would become of the owners of `rows`, were these emptied.
+/// Reads all that decides what the owners of `rows` may use if these rows are emptied.
 ///
 /// # Errors
 ///
@@ -71,7 +70,7 @@ fn unique<'a>(names: impl Iterator<Item = &'a String>) -> Vec<String> {
     names.into_iter().cloned().collect()
 }
 
-/// Reads by the primary keys of a table; what is empty is not asked for.
+/// Reads rows of a table by their primary keys; without keys it asks for nothing.
 struct Reader<'a> {
     connection: &'a mut PgConnection,
     schema: &'a Schema,
@@ -247,8 +246,8 @@ impl Reader<'_> {
         found.iter().map(group).collect()
     }
 
-    /// Counts the keys of each owner that may limit some; of an organization also those of its
-    /// teams.
+    /// Counts the keys of each team, organization, user and agent; an organization also has the
+    /// keys of its teams.
     async fn keys_under(
         &mut self,
         owners: Vec<&Owner>,
@@ -303,7 +302,7 @@ impl Reader<'_> {
     }
 }
 
-/// What a row grants; `None` where a malformed column makes LiteLLM drop the row.
+/// Reads what a row grants; `None` if a column is malformed, because LiteLLM then drops the row.
 ///
 /// Source: LiteLLM 1.109.1 `auth/auth_checks.py`, `get_object_permission`.
 fn grants(row: &PgRow) -> Result<Option<Grants>, Failure> {
@@ -327,7 +326,8 @@ fn grants(row: &PgRow) -> Result<Option<Grants>, Failure> {
     }))
 }
 
-/// The servers that a toolset's tools name; a list that is stored as a JSON string is read too.
+/// Returns the servers that the tools of a toolset name. A list that is stored as a JSON string
+/// counts as well.
 ///
 /// Source: LiteLLM 1.109.1 `mcp_server/toolset_db.py`, `_toolset_from_row`.
 fn servers_of_tools(text: Option<&str>) -> Vec<String> {
@@ -346,7 +346,7 @@ SELECT DISTINCT k."team_id", k.{link} FROM {keys} AS k JOIN {table} AS p ON p.{k
 WHERE k."team_id" {=} ANY ($1)
       AND (p."mcp_servers" {&&} $2 OR p."mcp_tool_permissions" {?|} $2)"#;
 
-/// Reads the permission rows of the keys of `teams` that name any of `references`, each with the
+/// Reads the permission rows of the keys of `teams` that name any of `references`, each with its
 /// team.
 ///
 /// # Errors

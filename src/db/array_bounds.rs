@@ -1,5 +1,5 @@
-//! Keeps the bounds of arrays. PostgreSQL's arrays need not begin at element 1, and one that
-//! LiteLLM reads as any other is given back as it was.
+//! Keeps the lower bounds of arrays. An array of PostgreSQL need not begin at element 1. LiteLLM
+//! reads such an array like any other, so a repair leaves it with the bound that it had.
 
 use sqlx::PgConnection;
 
@@ -11,7 +11,8 @@ use crate::failure::{Failure, Kind};
 use crate::litellm::sites::{Shape, Site, SiteTable};
 use crate::repair::changeset::ColumnChange;
 
-/// A new array of text with the lower bound of the one in its place. An empty array has no bounds.
+/// The SQL of a new array with the lower bound of the one that it replaces. An empty array has no
+/// bounds.
 ///
 /// Source: PostgreSQL 17 manual, section 8.15.6, "Array Input and Output Syntax".
 pub(super) const KEPT: &str = "
@@ -30,7 +31,7 @@ WHERE t.{key} {=} ANY ($1)
       AND pg_catalog.array_lower({value}, 1) {<>} 1
 LIMIT 1";
 
-/// Refuses to empty an array that does not begin at element 1: filled again, it would begin there.
+/// Refuses to empty an array that does not begin at element 1: an undo could not restore the bound.
 pub(super) async fn refuse_to_lose(
     connection: &mut PgConnection,
     schema: &Schema,
@@ -64,12 +65,12 @@ pub(super) async fn refuse_to_lose(
     Err(Failure::new(
         Kind::Refused,
         format!(
-            "{} begins at element {lower} in row {key}; emptied, undo could not give it back so",
+            "{} begins at element {lower} in row {key}; undo could not restore that if it were emptied",
             TableColumn(table.table, site.column)
         ),
     )
     .hint(format!(
-        "have it begin at 1, which is the same to LiteLLM: UPDATE {}.{} SET {column} = {column}[:] \
+        "let it begin at 1, which LiteLLM reads alike: UPDATE {}.{} SET {column} = {column}[:] \
          WHERE {} = '{}';",
         ident(schema.name()),
         ident(table.table),

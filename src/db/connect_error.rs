@@ -1,4 +1,4 @@
-//! Why a connection failed or was lost, in the words of PostgreSQL and of certificates.
+//! Explains why a connection failed or was lost, in the words of PostgreSQL and of certificates.
 
 #![expect(
     clippy::wildcard_enum_match_arm,
@@ -20,10 +20,17 @@ const CHECK_TLS: &str = "name the file of the server's CA as sslrootcert, and co
 const NO_TLS: &str = "turn on ssl in the server; sslmode=prefer does without where there is \
     none, and then nothing is encrypted";
 
-/// Returns why a connection failed, over a Unix-domain socket or not, and what to do about it.
+/// The way in which a server is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Transport {
+    Tcp,
+    UnixSocket,
+}
+
+/// Returns why a connection failed, and what to do about it.
 ///
 /// Source for SQLSTATEs: PostgreSQL 17 manual, appendix A, "PostgreSQL Error Codes".
-pub(super) fn explain(error: &sqlx::Error, is_socket: bool) -> (String, &'static str) {
+pub(super) fn explain(error: &sqlx::Error, transport: Transport) -> (String, &'static str) {
     if let Some(database) = error.as_database_error() {
         let code = database.code();
         let hint = match code.as_deref() {
@@ -42,11 +49,11 @@ pub(super) fn explain(error: &sqlx::Error, is_socket: bool) -> (String, &'static
     if let sqlx::Error::Io(error) = error {
         return match error.get_ref().and_then(|inner| inner.downcast_ref()) {
             Some(tls) => explain_handshake(tls),
-            None => explain_io(error, is_socket),
+            None => explain_io(error, transport),
         };
     }
     if let sqlx::Error::Tls(inner) = error {
-        // Before the handshake: it is about files of this machine.
+        // This error comes before the handshake, so it is about files of this machine.
         return match inner.downcast_ref() {
             Some(tls) => explain_own_files(tls),
             // As sqlx 0.9 says it, which has no kind for it.
@@ -107,7 +114,7 @@ fn is_lost(error: &io::Error) -> bool {
     .contains(&error.kind())
 }
 
-fn explain_io(error: &io::Error, is_socket: bool) -> (String, &'static str) {
+fn explain_io(error: &io::Error, transport: Transport) -> (String, &'static str) {
     let is = |kinds: &[io::ErrorKind]| kinds.contains(&error.kind());
     if is(&[io::ErrorKind::ConnectionRefused]) {
         (
@@ -115,7 +122,7 @@ fn explain_io(error: &io::Error, is_socket: bool) -> (String, &'static str) {
             "nothing listens there: check the host, the port and that the server runs",
         )
     } else if is(&[io::ErrorKind::NotFound, io::ErrorKind::PermissionDenied]) {
-        if is_socket {
+        if transport == Transport::UnixSocket {
             return (
                 format!("its socket cannot be opened: {error}"),
                 CHECK_SOCKET,

@@ -1,5 +1,5 @@
-//! Reads single values out of the rows that a server sends. No value may panic: each is refused
-//! with the name of what could not be read.
+//! Reads single values out of the rows that a server sends. A value that cannot be read is an error
+//! that names it, never a panic.
 
 use std::fmt;
 use std::str::Utf8Error;
@@ -7,7 +7,7 @@ use std::string::FromUtf8Error;
 
 use sqlx::error::{BoxDynError, Error, UnexpectedNullError};
 use sqlx::postgres::PgRow;
-use sqlx::{Column, Decode, Postgres, Row as _, Type, TypeInfo as _};
+use sqlx::{Column, ColumnIndex, Decode, Postgres, Row as _, Type, TypeInfo as _};
 
 use crate::failure::{Failure, Kind};
 
@@ -22,17 +22,23 @@ impl fmt::Display for TableColumn<'_> {
     }
 }
 
-/// Reads value `at` of a row; `what` names it in the error.
+/// Reads the value in column `at` of a row, by position or by name; `what` names it in the error.
 ///
 /// # Errors
 ///
-/// Refused where it is NULL or of another type than expected; an error where it is not UTF-8.
-pub(super) fn read<'r, T>(row: &'r PgRow, at: usize, what: impl fmt::Display) -> Result<T, Failure>
+/// Refused if it is NULL or of another type than expected; an error if it is not UTF-8.
+pub(super) fn read<'r, T>(
+    row: &'r PgRow,
+    at: impl ColumnIndex<PgRow>,
+    what: impl fmt::Display,
+) -> Result<T, Failure>
 where
     T: Decode<'r, Postgres> + Type<Postgres>,
 {
-    row.try_get(at).map_err(|error| {
-        let found = row.columns().get(at).map(Column::type_info);
+    row.try_get(&at).map_err(|error| {
+        let at = at.index(row).ok();
+        let found = at.and_then(|at| row.columns().get(at));
+        let found = found.map(Column::type_info);
         let other = found.filter(|found| !T::compatible(found));
         match other {
             Some(other) => refuse_type(&what, other.name()),
@@ -45,13 +51,13 @@ fn refuse_type(what: &impl fmt::Display, found: &str) -> Failure {
     let found = found.to_ascii_lowercase();
     Failure::new(
         Kind::Refused,
-        format!("{what} is of type {found}, which LiteLLM does not make it"),
+        format!("{what} is of type {found}, and LiteLLM gives it another one"),
     )
     .hint("compare the table with that of a fresh LiteLLM")
 }
 
-/// Makes a failure out of a value that cannot be decoded: it names the value and says what it is
-/// instead, in no words of a library.
+/// Makes the failure for a value that cannot be decoded. It names the value and says what is wrong
+/// with it, in this program's own words.
 pub(super) fn undecodable(what: &impl fmt::Display, error: &Error) -> Failure {
     let source = if let Error::ColumnDecode { source, .. } | Error::Decode(source) = error {
         Some(source)

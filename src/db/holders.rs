@@ -1,5 +1,6 @@
-//! Who is affected by a row: who links to it, or has been given it.
+//! Reads the owners of rows: those who link to a row, or to whom it is granted.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use futures_util::TryStreamExt as _;
@@ -15,21 +16,42 @@ use crate::litellm::owners::{
 };
 use crate::litellm::sites::{ACCESS_GROUPS, Group, PERMISSIONS, SiteTable};
 
-/// Whom rows affect, by primary key.
+/// The owners of rows, by primary key.
 ///
-/// They are all read at once, and there may be hundreds of thousands. So they are packed, in a third of
+/// All are read at once, and there may be hundreds of thousands. So they are packed into a third of
 /// the memory that they would take as values.
 #[derive(Debug)]
 pub struct Owners<'k> {
-    /// The rows, in byte order.
-    keys: &'k [String],
+    keys: SortedKeys<'k>,
     /// Each owner as JSON, one after the other.
     text: String,
-    /// Of which row each is, and where in the text; ordered by row.
+    /// For each owner the position of its row in `keys` and its own offset in `text`; ordered by
+    /// row.
     places: Vec<(usize, usize)>,
 }
 
-/// [`Owner`] as it is packed, without names.
+/// The primary keys of rows, in byte order, so that the row of a key is found fast.
+#[derive(Debug)]
+struct SortedKeys<'k>(Cow<'k, [String]>);
+
+impl<'k> SortedKeys<'k> {
+    /// Borrows `keys` if they are in order, as they are nearly always; else sorts a copy.
+    fn new(keys: &'k [String]) -> Self {
+        let mut keys = Cow::Borrowed(keys);
+        if !keys.is_sorted() {
+            keys.to_mut().sort_unstable();
+        }
+        Self(keys)
+    }
+
+    /// Finds the position of a key.
+    fn position(&self, key: &str) -> Option<usize> {
+        let found = self.0.binary_search_by(|known| known.as_str().cmp(key));
+        found.ok()
+    }
+}
+
+/// The fields of an [`Owner`] as they are packed, without their names.
 type Packed = (
     OwnerKind,
     String,
@@ -40,16 +62,15 @@ type Packed = (
 
 impl<'k> Owners<'k> {
     fn of_nobody(keys: &'k [String]) -> Self {
-        debug_assert!(keys.is_sorted(), "keys are in byte order");
         Self {
-            keys,
+            keys: SortedKeys::new(keys),
             text: String::new(),
             places: Vec::new(),
         }
     }
 
     fn add(&mut self, row: &str, owner: Owner) {
-        let Ok(row) = self.keys.binary_search_by(|key| key.as_str().cmp(row)) else {
+        let Some(row) = self.keys.position(row) else {
             return;
         };
         self.places.push((row, self.text.len()));
@@ -75,10 +96,10 @@ impl<'k> Owners<'k> {
         self
     }
 
-    /// Those of one row, ordered by kind.
+    /// Returns the owners of one row, ordered by kind.
     #[must_use]
     pub fn of(&self, row: &str) -> Vec<Owner> {
-        let Ok(row) = self.keys.binary_search_by(|key| key.as_str().cmp(row)) else {
+        let Some(row) = self.keys.position(row) else {
             return Vec::new();
         };
         let first = self.places.partition_point(|(of, _)| *of < row);
@@ -90,12 +111,12 @@ impl<'k> Owners<'k> {
         owners
     }
 
-    /// Those of every row.
+    /// Returns the owners of every row.
     pub fn all(&self) -> impl Iterator<Item = Owner> {
         self.places.iter().filter_map(|(_, at)| self.unpacked(*at))
     }
 
-    /// What was packed here is there to be unpacked.
+    /// Unpacks the owner at an offset in the text.
     fn unpacked(&self, at: usize) -> Option<Owner> {
         let mut packed = serde_json::Deserializer::from_str(&self.text[at..]).into_iter();
         let packed: Packed = packed.next()?.ok()?;
@@ -115,10 +136,10 @@ impl<'k> Owners<'k> {
     }
 }
 
-/// Reads whom the rows of `table` with the given keys affect: of permission rows those who link to
-/// them, of an access group those who have it, of a toolset those whose permission rows name it. What
-/// every new key is given has nobody yet, and whose credentials there are is not asked. `keys` are in
-/// byte order.
+/// Reads the owners of the rows of `table` with the given keys: those who link to a permission row,
+/// those who have an access group, and those whose permission rows name a toolset.
+///
+/// The defaults of new keys have no owner yet, and nobody asks whose the credentials are.
 ///
 /// # Errors
 ///
@@ -137,12 +158,15 @@ pub async fn holders<'k>(
     }
 }
 
-// Of virtual keys there are as many as rows, so workers look for them: by `= ANY`, which hashes its array
-// (a join with it takes one process, as the planner has no workers for what has no table). In the other
-// tables together by a join: each array more in the plan is shipped to every worker, 30 to 50 ms for
-// 14,000 rows, be the table empty or not. It is distinct, so that the planner hashes it.
+// There are as many virtual keys as rows, so parallel workers look for them, by `= ANY`, which
+// hashes its array. A join with the array would take one process: the planner has no workers for
+// what is no table.
 //
-// The prefix of a token is made of those that are found, not of all.
+// The other tables are joined together with one array. Each further array in the plan is sent to
+// every worker, which takes 30 to 50 ms for 14,000 rows, even for an empty table. The array is
+// distinct, so that the planner hashes it.
+//
+// The prefix of a token is made only for the keys that are found.
 const OWNERS: &str = r#"
 SELECT o.kind, o.link, CASE WHEN o.secret THEN {prefix} ELSE o.id END,
        o.name, o.team, o.organization, o."user", o.agent, o.has_access_groups
@@ -154,7 +178,7 @@ FROM ({keys}
       JOIN (SELECT DISTINCT pg_catalog.unnest($1::pg_catalog.text[]) AS key) AS k
            ON k.key {=} o.link) AS o"#;
 
-// It is hashed once more where a token is stored as it is, so that not even a prefix is shown.
+// A token that is stored unhashed is hashed first, so that not even a prefix of it is shown.
 pub(super) const PREFIX: &str = "
 CASE WHEN o.id {~} '^[0-9a-f]{64}$' THEN pg_catalog.left(o.id, 8)
      ELSE pg_catalog.left(
@@ -166,8 +190,9 @@ SELECT {kind} AS kind, o.{link} AS link, o.{id} AS id, {secret} AS secret, {name
        {has_access_groups} AS has_access_groups
 FROM {table} AS o"#;
 
-/// Reads who links to the permission rows with the given keys: one statement over all tables, as
-/// no table has an index on the link. So ask once for all rows: each call reads every owner.
+/// Reads who links to the permission rows with the given keys, in one statement over all tables.
+///
+/// No table has an index on the link, so each call reads every owner: ask once for all rows.
 async fn owners<'k>(
     connection: &mut PgConnection,
     schema: &Schema,
@@ -175,7 +200,7 @@ async fn owners<'k>(
 ) -> Result<Owners<'k>, Failure> {
     const DOING: &str = "read who links to the permission rows";
     let tables: Vec<&OwnerTable> = schema.owner_tables().collect();
-    // Both are in every schema that has permission rows.
+    // Every schema with permission rows has keys and other owners.
     let (of_keys, others): (Vec<_>, Vec<_>) = tables
         .iter()
         .partition(|table| table.kind == OwnerKind::Key);
@@ -264,7 +289,7 @@ WHERE m.row {=} ANY ($1)";
 const HAVING: &str = r"
 SELECT '{kind}', e.row, t.{id}, {name} FROM {table} AS t, pg_catalog.unnest(t.{groups}) AS e (row)";
 
-// LiteLLM keeps both directions, and neither by a foreign key.
+// LiteLLM stores both directions, and neither has a foreign key.
 const ASSIGNED: &str = r"
 SELECT '{kind}', g.{key}, t.{id}, {name}
 FROM {group_table} AS g, pg_catalog.unnest(g.{assigned}) AS e (id)
@@ -423,5 +448,15 @@ mod tests {
             assert_eq!(owners.of(nobodys), [], "{nobodys}");
         }
         assert_eq!(owners.all().count(), 5);
+    }
+
+    #[test]
+    fn keys_are_found_in_whatever_order_they_come() {
+        let keys = ["p-2", "P", "p", "\u{e9}"].map(str::to_owned);
+        let sorted = SortedKeys::new(&keys);
+        for (at, key) in ["P", "p", "p-2", "\u{e9}"].into_iter().enumerate() {
+            assert_eq!(sorted.position(key), Some(at), "{key}");
+        }
+        assert_eq!(sorted.position("p-1"), None);
     }
 }

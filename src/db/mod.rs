@@ -1,8 +1,8 @@
-//! The only place that knows sqlx.
+//! Everything that talks to PostgreSQL: no other module uses sqlx.
 //!
 //! A statement without parameters is sent as it is (`raw_sql`), which takes one round trip where a
-//! prepared one takes two. Every query is `persistent(false)`: a named statement would stay behind on the server connection
-//! that a pooler in transaction mode hands to somebody else next.
+//! prepared one takes two. Every query is `persistent(false)`: a pooler in transaction mode hands
+//! the server connection to another client next, and a named statement would stay behind on it.
 
 pub mod around;
 mod array_bounds;

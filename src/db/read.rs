@@ -1,4 +1,4 @@
-//! What is read of the rows that name servers.
+//! Reads and locks the rows that name servers.
 
 use sqlx::postgres::PgRow;
 use sqlx::{Connection as _, PgConnection};
@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::litellm::row::{Cell, Row, Value};
 use crate::litellm::sites::{Shape, Site, SiteTable};
 
-/// A column, or `otherwise` where this database has none such.
+/// Returns the SQL of a column, or `otherwise` if this database does not have the column.
 pub(super) fn column_or(schema: &Schema, table: &str, column: &str, otherwise: &str) -> String {
     if schema.has(table, column) {
         ident(column)
@@ -22,8 +22,8 @@ pub(super) fn column_or(schema: &Schema, table: &str, column: &str, otherwise: &
     }
 }
 
-/// The SQL that yields a `text[]` column of the table aliased `t` without NULL elements; an empty
-/// array where this database has none such.
+/// Returns the SQL that yields a `text[]` column without its NULL elements, or an empty array if
+/// this database does not have the column.
 pub(super) fn texts_or_none(schema: &Schema, table: &str, column: &str) -> String {
     let column = column_or(schema, table, column, "'{}'::pg_catalog.text[]");
     format!(
@@ -34,7 +34,7 @@ pub(super) fn texts_or_none(schema: &Schema, table: &str, column: &str) -> Strin
 
 const HAS: &str = "SELECT EXISTS (SELECT FROM {table} AS t WHERE t.{key} {=} $1)";
 
-/// Tells whether a table looked at has a row of that primary key.
+/// Tells whether a table that is looked at has a row with that primary key.
 ///
 /// # Errors
 ///
@@ -58,7 +58,7 @@ pub async fn has_row(
             .bind(&key)
             .fetch_one(&mut *connection)
             .await
-            .map_err(failed("look for what was asked about"))?;
+            .map_err(failed("look for the row that was asked about"))?;
         if there {
             return Ok(true);
         }
@@ -70,7 +70,7 @@ const ROWS: &str = r#"
 SELECT t.{key}, {cells} FROM {table} AS t
 WHERE t.{key} {=} ANY ($1) ORDER BY t.{key} COLLATE pg_catalog."C""#;
 
-// Of whole rows, their number by server.
+// The number of whole rows of each server.
 const NUMBERS: &str = r#"
 SELECT k.key,
        pg_catalog.jsonb_object_agg(k.key, k.rows) FILTER (WHERE k.rows {>} 0)::pg_catalog.text
@@ -80,26 +80,29 @@ FROM (SELECT u.key, pg_catalog.count(t.{key}) AS rows
       GROUP BY u.key) AS k
 GROUP BY k.key ORDER BY k.key COLLATE pg_catalog."C""#;
 
-// FOR UPDATE, not FOR NO KEY UPDATE: it also keeps out whoever is linking a new owner to the row,
-// as a foreign key takes FOR KEY SHARE on it. So the owners read after it are those at commit.
+// FOR UPDATE, not FOR NO KEY UPDATE: it also blocks a session that links a new owner to the row,
+// because a foreign key takes FOR KEY SHARE on it. So the owners that are read next are the owners
+// at commit.
 //
-// NOWAIT, because who never waits while holding locks is in no deadlock: PostgreSQL breaks one by
-// cancelling whichever session notices it first, and that could be the proxy's.
+// NOWAIT, because a session that never waits while it holds locks is part of no deadlock.
+// PostgreSQL breaks a deadlock by cancelling the session that notices it first, and that could be
+// the proxy's.
 const LOCK: &str = r#"
 SELECT t.{key} FROM {table} AS t
 WHERE t.{key} {=} ANY ($1) ORDER BY t.{key} COLLATE pg_catalog."C"
 FOR UPDATE OF t NOWAIT"#;
 
-// However many rows a server has, its id comes once.
+// A server's id comes once, however many rows it has.
 const LOCK_WHOLE: &str = "SELECT DISTINCT l.key FROM ({lock}) AS l (key)";
 
-/// Reads the rows with the given primary keys, ordered by key, without who links to them.
+/// Reads the rows with the given primary keys, ordered by key, without their owners.
 ///
-/// A key whose row is gone yields nothing; of whole rows, a row that says that there are none.
+/// A key whose row is gone yields nothing. In a table of whole rows it yields a row that says that
+/// there are none.
 ///
 /// # Errors
 ///
-/// What the server said, and where a row holds more than is ever read.
+/// What the server said; refused if a row holds more than is ever read.
 pub async fn cells(
     connection: &mut PgConnection,
     schema: &Schema,
@@ -148,7 +151,8 @@ pub async fn cells(
     found.iter().map(row).collect()
 }
 
-/// Reads the same, with who links to them out of `owners`.
+/// Reads the rows with the given primary keys as [`cells`] does, and takes their owners from
+/// `owners`.
 ///
 /// # Errors
 ///
@@ -167,11 +171,12 @@ pub async fn rows(
     Ok(rows)
 }
 
-/// Locks the rows with the given primary keys until the transaction ends: nobody else changes,
-/// deletes or newly links to them.
+/// Locks the rows with the given primary keys until the transaction ends: no other session can
+/// change them, delete them or link a new owner to them.
 ///
-/// Returns the keys of the rows locked, as a row may be gone by now; of whole rows every key, as there may
-/// be new ones. `None` where somebody else has locked one of them, and none is locked then.
+/// Returns the keys of the locked rows, because a row may be gone by now. In a table of whole rows
+/// it returns every key, because there may be new rows. Returns `None` if another session has
+/// locked one of the rows; then none is locked.
 ///
 /// # Errors
 ///
@@ -197,7 +202,7 @@ pub async fn lock(
     );
     // A plan or journal of another database may name rows that this one cannot have.
     let keys = storable(connection, keys).await?;
-    // A savepoint, so that only this statement is undone where it fails.
+    // A savepoint, so that only this statement is undone if it fails.
     let mut savepoint = connection.begin().await.map_err(failed(DOING))?;
     let locked = sqlx::query_scalar(sql)
         .persistent(false)
@@ -221,7 +226,7 @@ pub async fn lock(
     }
 }
 
-/// The SQL that yields a place of the table aliased `t`: the column, or what is at its path.
+/// Returns the SQL of a site of the table aliased `t`: its column, or the value at its path.
 pub(super) fn value(site: &Site) -> String {
     let column = ident(site.column);
     if site.path.is_empty() {
@@ -231,12 +236,12 @@ pub(super) fn value(site: &Site) -> String {
     }
 }
 
-/// The path of a place as an SQL literal. Its elements are names of the catalogue.
+/// Returns the path of a site as an SQL literal. Its elements are constants of this program.
 pub(super) fn path(site: &Site) -> String {
     format!("'{{{}}}'", site.path.join(","))
 }
 
-/// The SQL that yields a place of the table aliased `t` as JSON text.
+/// Returns the SQL of a site of the table aliased `t`, as JSON text.
 fn json_text(site: &Site) -> String {
     match site.shape {
         Shape::TextArray => format!("pg_catalog.to_jsonb({})::pg_catalog.text", value(site)),

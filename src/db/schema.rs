@@ -1,5 +1,5 @@
-//! Which tables and columns this database has, what the role may do with them, and which LiteLLM
-//! that implies.
+//! Reads which tables and columns this database has, what the role may do with them, and which
+//! LiteLLM release they imply.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -39,11 +39,12 @@ pub(super) const SERVER_ID: &str = "server_id";
 /// `alias` alone) and `20260319000000` (`approval_status`) of litellm-proxy-extras.
 pub(super) const SERVER_COLUMNS: [&str; 3] = ["server_name", "alias", "approval_status"];
 
-/// The table with what a proxy keeps of its config, by section. Its values hold secrets.
+/// The table in which a proxy stores its config, and the column with the name of each section. The
+/// values hold secrets.
 pub(super) const CONFIG: (&str, &str) = ("LiteLLM_Config", "param_name");
 
-/// The columns that tell what an emptied list would mean, where a schema has them. Besides the
-/// owners' own they are read only of rows around those whose last grant would go.
+/// The columns that decide what an emptied list means, if a schema has them. Except for the columns
+/// of owners, they are read only for rows that are related to a row whose last grant would go.
 ///
 /// Source: `schema.prisma` of litellm-proxy-extras 0.4.110.
 pub(super) const AROUND: [(&str, &[&str]); 8] = [
@@ -57,7 +58,7 @@ pub(super) const AROUND: [(&str, &[&str]); 8] = [
     (TOOLSETS.table, &[TOOLSETS.key, TOOLS]),
 ];
 
-/// The columns that tell who has been given an access group, besides those above.
+/// The further columns that tell who has been given an access group.
 pub(super) const ASSIGNED: [(&str, &[&str]); 2] = [
     (
         ACCESS_GROUPS.table,
@@ -103,7 +104,7 @@ pub struct Database {
 }
 
 impl Database {
-    /// Returns what a changeset keeps of it.
+    /// Returns what a changeset stores to recognize this database.
     #[must_use]
     pub fn identity(&self) -> Identity {
         Identity {
@@ -128,17 +129,17 @@ impl fmt::Display for Database {
     }
 }
 
-/// What the command is going to do, and so which privileges it needs.
+/// What a command does with the database, and so which privileges it needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
     /// Only `SELECT`.
     Read,
-    /// `SELECT`, and `UPDATE` on the columns that name servers; of whole rows also `INSERT` and
+    /// `SELECT`, and `UPDATE` on the columns that name servers; for whole rows also `INSERT` and
     /// `DELETE`.
     Write,
 }
 
-/// A table that is left out, though nobody said so.
+/// A table that is left out although the operator did not say so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeftOut {
     /// The table.
@@ -147,24 +148,25 @@ pub struct LeftOut {
     pub why: &'static str,
 }
 
-/// LiteLLM's tables in this database: those known to this tool, and those that link unseen.
+/// LiteLLM's tables in this database: those that this tool knows, and those that link to permission
+/// rows in another way.
 #[derive(Debug)]
 pub struct Schema {
     name: String,
     tables: BTreeMap<String, Table>,
-    /// What is no table, or no column as LiteLLM makes it.
+    /// Relations that are no tables, foreign keys, and columns that LiteLLM makes in another way.
     oddities: Vec<Oddity>,
     unknown_links: BTreeSet<String>,
     sites: Vec<&'static SiteTable>,
     left_out: Vec<LeftOut>,
 }
 
-/// A schema, and what stands against working on it.
+/// A schema, and the results of the checks on it.
 #[derive(Debug)]
 pub struct Examined {
-    /// The tables, be they LiteLLM's or not.
+    /// The tables, whether they are LiteLLM's or not.
     pub schema: Schema,
-    /// Whether they are.
+    /// Whether they are LiteLLM's.
     pub litellm: Result<(), Failure>,
     /// Whether the role may read what [`Purpose::Read`] needs.
     pub reading: Result<(), Failure>,
@@ -183,20 +185,45 @@ struct Table {
 #[derive(Debug)]
 struct Column {
     sql_type: String,
-    /// What this role may do with it; to delete rows is a privilege on the whole table.
+    /// What this role may do with it. `DELETE` is a privilege on the whole table.
     privileges: BTreeSet<Privilege>,
 }
 
-// One statement, as each takes two round trips: the columns of the tables, and after them, named with
-// their schema, those of foreign keys. Whatever its schema and column, a foreign key is a link.
+impl Column {
+    /// Reads a row of [`COLUMNS`].
+    fn read(row: &PgRow) -> Result<Self, Failure> {
+        let mut privileges = BTreeSet::new();
+        for (name, privilege) in [
+            ("may_select", Privilege::Select),
+            ("may_update", Privilege::Update),
+            ("may_insert", Privilege::Insert),
+            ("may_delete", Privilege::Delete),
+        ] {
+            if decode::read(row, name, CATALOG)? {
+                privileges.insert(privilege);
+            }
+        }
+        Ok(Self {
+            sql_type: decode::read(row, "detail", CATALOG)?,
+            privileges,
+        })
+    }
+}
+
+// One statement, because each takes two round trips: first the columns of the tables, then those of
+// foreign keys. A foreign key to permission rows is a link, whatever its schema and column.
+//
+// `detail` is the type of a column, the kind of a relation, or the name of a collation.
 const COLUMNS: &str = r"
-SELECT NULL, c.relname::pg_catalog.text, a.attname::pg_catalog.text,
-       pg_catalog.format_type(a.atttypid, NULL),
-       pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT'),
-       pg_catalog.has_column_privilege(c.oid, a.attnum, 'UPDATE'),
-       pg_catalog.row_security_active(c.oid), pg_catalog.has_schema_privilege(n.oid, 'USAGE'),
-       pg_catalog.has_column_privilege(c.oid, a.attnum, 'INSERT'),
-       pg_catalog.has_table_privilege(c.oid, 'DELETE')
+SELECT 'column' AS subject, n.nspname::pg_catalog.text AS schema_name,
+       c.relname::pg_catalog.text AS table_name, a.attname::pg_catalog.text AS column_name,
+       pg_catalog.format_type(a.atttypid, NULL) AS detail, NULL::pg_catalog.bool AS links,
+       pg_catalog.has_schema_privilege(n.oid, 'USAGE') AS may_use,
+       pg_catalog.row_security_active(c.oid) AS hides_rows,
+       pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT') AS may_select,
+       pg_catalog.has_column_privilege(c.oid, a.attnum, 'UPDATE') AS may_update,
+       pg_catalog.has_column_privilege(c.oid, a.attnum, 'INSERT') AS may_insert,
+       pg_catalog.has_table_privilege(c.oid, 'DELETE') AS may_delete
 FROM pg_catalog.pg_class AS c
 JOIN pg_catalog.pg_namespace AS n ON n.oid {=} c.relnamespace
 JOIN pg_catalog.pg_attribute AS a
@@ -204,8 +231,8 @@ JOIN pg_catalog.pg_attribute AS a
 WHERE n.nspname {=} $1 AND c.relkind {=} ANY ('{r,p}')
       AND (c.relname {=} ANY ($2) OR a.attname {=} $3)
 UNION ALL
-SELECT n.nspname::pg_catalog.text, c.relname::pg_catalog.text, a.attname::pg_catalog.text,
-       NULL, NULL, NULL, NULL, NULL, NULL, NULL
+SELECT 'foreign key', n.nspname::pg_catalog.text, c.relname::pg_catalog.text,
+       a.attname::pg_catalog.text, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
 FROM pg_catalog.pg_constraint AS k
 JOIN pg_catalog.pg_class AS c ON c.oid {=} k.conrelid
 JOIN pg_catalog.pg_namespace AS n ON n.oid {=} c.relnamespace
@@ -222,13 +249,13 @@ WHERE c.relname {=} $1 AND c.relkind {=} ANY ('{r,p}')
 ORDER BY 1";
 
 impl Schema {
-    /// Asks the catalog for LiteLLM's tables and checks that `purpose` can be served at the places
-    /// chosen.
+    /// Asks the system catalog for LiteLLM's tables, and checks that the role may do with the
+    /// chosen tables what `purpose` takes.
     ///
     /// # Errors
     ///
-    /// Refused where the tables are not LiteLLM's or row security hides rows from this role, and
-    /// an access failure, with the `GRANT` that would do, where a privilege is missing.
+    /// Refused if the tables are not LiteLLM's or if row security hides rows from this role. An
+    /// access failure, with the `GRANT` that is missing, if the role lacks a privilege.
     pub async fn read(
         connection: &mut PgConnection,
         database: &Database,
@@ -245,8 +272,7 @@ impl Schema {
         Ok(examined.schema)
     }
 
-    /// Asks the catalog for LiteLLM's tables, and what may be done with them at the places chosen for
-    /// `purpose`.
+    /// Asks the system catalog for LiteLLM's tables, and checks what the role may do with them.
     ///
     /// # Errors
     ///
@@ -286,32 +312,13 @@ impl Schema {
                 oddities.push(oddity);
                 continue;
             }
-            let told = |at| decode::read(&row, at, CATALOG);
-            let [table, column]: [String; 2] = [
-                decode::read(&row, 1, CATALOG)?,
-                decode::read(&row, 2, CATALOG)?,
-            ];
-            may_use = told(7)?;
-            let table = tables.entry(table).or_default();
-            table.hides_rows = told(6)?;
-            let asked = [
-                (4, Privilege::Select),
-                (5, Privilege::Update),
-                (8, Privilege::Insert),
-                (9, Privilege::Delete),
-            ];
-            let mut privileges = BTreeSet::new();
-            for (at, privilege) in asked {
-                if told(at)? {
-                    privileges.insert(privilege);
-                }
-            }
-            let sql_type = decode::read(&row, 3, CATALOG)?;
-            let of_column = Column {
-                sql_type,
-                privileges,
-            };
-            table.columns.insert(column, of_column);
+            may_use = decode::read(&row, "may_use", CATALOG)?;
+            let table = tables
+                .entry(decode::read(&row, "table_name", CATALOG)?)
+                .or_default();
+            table.hides_rows = decode::read(&row, "hides_rows", CATALOG)?;
+            let column = decode::read(&row, "column_name", CATALOG)?;
+            table.columns.insert(column, Column::read(&row)?);
         }
         let mut schema = Self {
             name: database.schema.clone(),
@@ -340,8 +347,10 @@ impl Schema {
         })
     }
 
-    /// Settles which tables are looked at: those chosen that are here. One that nobody named and
-    /// that this role may not look at is left out where its columns hold more than places.
+    /// Chooses the tables that are looked at: the chosen ones that this database has.
+    ///
+    /// A table whose columns hold secrets besides its sites is left out if this role may not read
+    /// it, unless the operator named it.
     fn choose(&mut self, choice: &Choice, purpose: Purpose) {
         for table in TABLES {
             if !choice.groups.contains(&table.group) {
@@ -355,7 +364,7 @@ impl Schema {
                 None
             } else if !self.may(table, purpose) {
                 Some(
-                    "this role may not, and they are within a column that holds secrets besides; \
+                    "this role may not read them, because their column holds secrets too; \
                      `grants --sites permissions,access-groups,toolsets,defaults` prints what it needs",
                 )
             } else {
@@ -379,7 +388,7 @@ impl Schema {
         reads(table.key) && columns.all(|column| reads(column) && writes(column))
     }
 
-    /// The name of the schema.
+    /// Returns the name of the schema.
     pub(super) fn name(&self) -> &str {
         &self.name
     }
@@ -393,19 +402,19 @@ impl Schema {
         statement_in(&self.name, template, fragments)
     }
 
-    /// The tables that are looked at.
+    /// Returns the tables that are looked at.
     #[must_use]
     pub fn site_tables(&self) -> &[&'static SiteTable] {
         &self.sites
     }
 
-    /// The tables that are left out, though nobody said so.
+    /// Returns the tables that are left out although the operator did not say so.
     #[must_use]
     pub fn left_out(&self) -> &[LeftOut] {
         &self.left_out
     }
 
-    /// The places of `table` that this database has.
+    /// Returns the sites of `table` that this database has.
     #[must_use]
     pub fn sites(&self, table: &'static SiteTable) -> Vec<&'static Site> {
         let has = |site: &&Site| {
@@ -415,7 +424,7 @@ impl Schema {
         table.sites.iter().filter(has).collect()
     }
 
-    /// The columns of `table` that tell when and by whom a row was last written.
+    /// Returns the columns of `table` that tell when and by whom a row was last written.
     pub(super) fn touched(
         &self,
         table: &'static SiteTable,
@@ -424,7 +433,7 @@ impl Schema {
         table.touched.filter(has)
     }
 
-    /// The columns of `table` that a repair does not write and that this role may read.
+    /// Returns the columns of `table` that a repair does not write and that this role may read.
     pub(super) fn columns_beside(&self, table: &'static SiteTable) -> Vec<&str> {
         let is_site = |name: &str| {
             table.sites.iter().any(|site| site.column == name)
@@ -440,18 +449,18 @@ impl Schema {
             .collect()
     }
 
-    /// Whether a column tells when, how often or by whom a row was written.
+    /// Tells whether a column says when, how often or by whom a row was written.
     pub(super) fn is_bookkeeping(&self, table: &str, column: &str) -> bool {
         self.column(table, column)
             .is_some_and(|found| is_bookkeeping(column, &found.sql_type))
     }
 
-    /// The names of all tables that are here.
+    /// Returns the names of all known tables that this database has.
     pub(super) fn table_names(&self) -> Vec<&str> {
         self.tables.keys().map(String::as_str).collect()
     }
 
-    /// The tables of which this role may read anything, and sees every row.
+    /// Returns the tables in which this role may read at least one column and sees every row.
     pub(super) fn readable_tables(&self) -> impl Iterator<Item = &str> {
         let may_read = |column: &Column| column.privileges.contains(&Privilege::Select);
         let readable = self
@@ -461,21 +470,22 @@ impl Schema {
         readable.map(|(name, _)| name.as_str())
     }
 
-    /// The owner tables that this database has and that link to permission rows.
+    /// Returns the owner tables of this database that link to permission rows.
     pub(super) fn owner_tables(&self) -> impl Iterator<Item = &'static OwnerTable> {
         OWNER_TABLES
             .iter()
             .filter(|owner| self.has(owner.table, LINK))
     }
 
-    /// Whether the table is here, has the column, and this role may read it and sees every row.
+    /// Tells whether this role may read the column and sees every row of its table; `false` if this
+    /// database does not have it.
     pub(super) fn may_read(&self, table: &str, column: &str) -> bool {
         let sees_all = self.tables.get(table).is_some_and(|t| !t.hides_rows);
         let column = self.column(table, column);
         sees_all && column.is_some_and(|column| column.privileges.contains(&Privilege::Select))
     }
 
-    /// Refuses where this role may not read a column that only what was asked for takes.
+    /// Refuses if this role may not read a column that only this question needs.
     pub(super) fn check_may_read(
         &self,
         database: &Database,
@@ -495,12 +505,12 @@ impl Schema {
         )))
     }
 
-    /// Whether the table is here and has the column.
+    /// Tells whether this database has the table with the column.
     pub(super) fn has(&self, table: &str, column: &str) -> bool {
         self.column(table, column).is_some()
     }
 
-    /// The least LiteLLM that has migrated this schema.
+    /// Returns the oldest LiteLLM release that can have made this schema.
     #[must_use]
     pub fn release(&self) -> Release {
         release::implied(|table, column| match column {
@@ -509,7 +519,7 @@ impl Schema {
         })
     }
 
-    /// What the tables tell of the LiteLLM beside them.
+    /// Returns how the LiteLLM of this schema behaves, as far as its tables tell.
     #[must_use]
     pub fn regime(&self) -> Regime {
         Regime {
@@ -518,11 +528,11 @@ impl Schema {
         }
     }
 
-    /// Which ways to derive the id of a config server are in use beside this schema.
+    /// Returns the ways in which the LiteLLM of this schema may derive the id of a config server.
     ///
-    /// Source: LiteLLM `mcp_server/mcp_server_manager.py`, `_generate_stable_server_id`: 1.77.1 has the
-    /// protocol's version in the hash and 1.77.4 has not, and no marker of the schema is closer than
-    /// 1.80.0; 1.101.0 brought pinned ids.
+    /// Source: LiteLLM `mcp_server/mcp_server_manager.py`, `_generate_stable_server_id`. The hash
+    /// of 1.77.1 has the protocol's version in it, that of 1.77.4 has not; no schema marker is
+    /// closer to them than that of 1.80.0. Pinned ids came with 1.101.0.
     #[must_use]
     pub fn derivation(&self) -> Derivation {
         Derivation {
@@ -531,7 +541,7 @@ impl Schema {
         }
     }
 
-    /// Tables that link to permission rows in a way that this tool does not know.
+    /// Returns the tables that link to permission rows in a way that this tool does not know.
     #[must_use]
     pub fn unknown_links(&self) -> &BTreeSet<String> {
         &self.unknown_links
@@ -577,8 +587,8 @@ impl Schema {
                 Oddity::Relation { name, kind, .. } if is_litellms(name) => {
                     return Err(Unlike::Made {
                         found: format!("\"{name}\" is {kind}, not a table"),
-                        hint: "point --schema at the schema that holds the table itself: rows behind \
-                               it may be hidden, and cannot be locked",
+                        hint: "point --schema at the schema that holds the table itself: the rows of \
+                               anything else may be hidden, and cannot be locked",
                     });
                 }
                 Oddity::Collation {
@@ -592,8 +602,8 @@ impl Schema {
                              for equal",
                             TableColumn(table, column)
                         ),
-                        hint: "give the column the collation that LiteLLM gives it, the database's: \
-                               LiteLLM compares texts byte by byte",
+                        hint: "give the column the default collation of the database, as LiteLLM does: \
+                               it compares texts byte by byte",
                     });
                 }
                 Oddity::Relation { .. } | Oddity::Collation { .. } | Oddity::ForeignKey(..) => {}
@@ -625,7 +635,7 @@ impl Schema {
         Ok(())
     }
 
-    /// Every column that is read of a table that is here.
+    /// Lists the tables that are read, each with the columns that `purpose` reads of it.
     fn columns_read(&self, purpose: Purpose) -> Vec<(&'static str, Vec<&str>)> {
         let mut read = vec![(
             SERVER_TABLE,
@@ -683,9 +693,11 @@ impl Schema {
         .hint(format!("have its owner run: {}", sql.join(" "))))
     }
 
-    /// The statements that give `role` what `purpose` needs and no more: the columns that are read, and
-    /// those that are written. To write, also the other columns of the rows written, which are
-    /// compared before the commit, and where this role may see them, signs of config servers.
+    /// Returns the statements that give `role` the privileges that `purpose` needs, and no more.
+    ///
+    /// They cover the columns that are read and those that are written, and signs of config
+    /// servers. To write, they also cover the other columns of the written rows, which are compared
+    /// before the commit.
     #[must_use]
     pub fn grants(&self, database: &Database, purpose: Purpose, role: &str) -> Vec<String> {
         let schema = ident(&database.schema);
@@ -725,7 +737,7 @@ impl Schema {
             let of_table = self.sites.iter().find(|site| site.table == table);
             let mut needed = vec![(Privilege::Select, read)];
             if let Some(table) = of_table.filter(|_| purpose == Purpose::Write) {
-                // To lock a whole row takes UPDATE on a column of it.
+                // `FOR UPDATE` on a whole row needs UPDATE on one of its columns.
                 needed.push((Privilege::Update, self.written(table)));
                 if writes_whole_rows(table) {
                     needed.push((Privilege::Insert, self.columns(table.table)));
@@ -746,7 +758,7 @@ impl Schema {
         grants
     }
 
-    /// Every column of a table.
+    /// Returns every column of a table.
     fn columns(&self, table: &str) -> Vec<&str> {
         let columns = self.tables.get(table).into_iter();
         columns
@@ -755,7 +767,7 @@ impl Schema {
             .collect()
     }
 
-    /// The columns of `table` that a repair may write.
+    /// Returns the columns of `table` that a repair may write.
     fn written(&self, table: &'static SiteTable) -> Vec<&'static str> {
         let sites = table.sites.iter().filter(|site| site.may_change());
         let mut written: Vec<&str> = sites.map(|site| site.column).collect();
@@ -766,7 +778,8 @@ impl Schema {
         written
     }
 
-    /// A row that row security hides is a server taken for deleted, or a grant never looked at.
+    /// Refuses if row security hides rows from this role: a hidden server would look deleted, and a
+    /// hidden grant would never be looked at.
     fn check_row_security(&self, database: &Database) -> Result<(), Failure> {
         let hidden = self
             .columns_read(Purpose::Read)
@@ -787,7 +800,7 @@ impl Schema {
     }
 }
 
-/// Whether a repair deletes rows of the table.
+/// Tells whether a repair deletes rows of the table.
 fn writes_whole_rows(table: &SiteTable) -> bool {
     table.each().is_some() && table.may_change()
 }
@@ -848,35 +861,35 @@ fn grant(
 /// What the errors call an answer of the system catalog.
 const CATALOG: &str = "the system catalog";
 
-/// Reads a row of the catalog's answer that tells of no column of a table.
+/// Reads a row of the catalog's answer that is not about a column of a table.
 fn oddity(row: &PgRow) -> Result<Option<Oddity>, Failure> {
-    let Some(schema) = decode::read(row, 0, CATALOG)? else {
-        return Ok(None);
-    };
-    let name: String = decode::read(row, 1, CATALOG)?;
-    let column: Option<String> = decode::read(row, 2, CATALOG)?;
-    let what: Option<String> = decode::read(row, 3, CATALOG)?;
-    let links: Option<bool> = decode::read(row, 4, CATALOG)?;
-    Ok(Some(match (column, what) {
-        (Some(column), None) => Oddity::ForeignKey(schema, name, column),
-        (Some(column), Some(collation)) => Oddity::Collation {
-            table: name,
-            column,
-            collation,
-        },
-        (None, kind) => Oddity::Relation {
-            name,
-            kind: kind.unwrap_or_else(|| "no table".to_owned()),
-            links: links.unwrap_or(true),
-        },
-    }))
+    let subject: &str = decode::read(row, "subject", CATALOG)?;
+    let text = |name| decode::read(row, name, CATALOG);
+    Ok(match subject {
+        "foreign key" => Some(Oddity::ForeignKey(
+            text("schema_name")?,
+            text("table_name")?,
+            text("column_name")?,
+        )),
+        "relation" => Some(Oddity::Relation {
+            name: text("table_name")?,
+            kind: text("detail")?,
+            links: decode::read(row, "links", CATALOG)?,
+        }),
+        "collation" => Some(Oddity::Collation {
+            table: text("table_name")?,
+            column: text("column_name")?,
+            collation: text("detail")?,
+        }),
+        _ => None,
+    })
 }
 
-/// How a schema is not as LiteLLM makes it.
+/// The way in which a schema differs from LiteLLM's.
 enum Unlike {
-    /// A table or a required column is not there: it may be another schema.
+    /// A table or a required column is missing, so this may be the wrong schema.
     Lacks(String),
-    /// It is there, and is something else.
+    /// A table or column has the right name and is something else.
     Made { found: String, hint: &'static str },
 }
 

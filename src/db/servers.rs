@@ -1,4 +1,4 @@
-//! What the database tells of the servers and toolsets there are.
+//! Reads the servers and toolsets that the database has.
 
 use std::collections::BTreeSet;
 
@@ -13,19 +13,20 @@ use crate::failure::Failure;
 use crate::litellm::server::{SavedAliases, Server, Signs};
 use crate::litellm::sites::{OAUTH_CLIENTS, SiteTable, TOOLSETS};
 
-/// What there is.
+/// The servers and toolsets of a database.
 #[derive(Debug, Default)]
 pub struct Told {
     /// Every row of the server table, whatever its state.
     pub servers: Vec<Server>,
-    /// The ids of the toolsets; none where this database has no such table.
+    /// The ids of the toolsets; none if this database has no such table.
     pub toolsets: BTreeSet<String>,
-    /// What points to servers without a row, as far as this role may read it.
+    /// Signs of servers without a row, as far as this role may read them.
     pub signs: Signs,
 }
 
-// The first column says what a row is of. Tags are JSON, because of an array in text the driver takes an
-// element that is empty, or the word NULL, for NULL.
+// The first column says which statement a row is from. Tags are JSON: these statements go out
+// without parameters, so arrays come back as text, and there the driver takes an empty element, or
+// the word NULL, for NULL.
 const SERVERS: &str = "
 SELECT 1, {id}, {name}, {alias}, {approval}, pg_catalog.to_jsonb({tags})::pg_catalog.text, {open}
 FROM {servers} AS t";
@@ -56,7 +57,7 @@ SELECT 5, NULL::pg_catalog.text FROM {config} AS c WHERE c.{param} {=} 'litellm_
 /// The column of the values in [`CONFIG`].
 const CONFIG_VALUE: &str = "param_value";
 
-/// Reads all of it at once: statements without parameters go together in one round trip.
+/// Reads servers, toolsets and signs in one round trip: statements without parameters go together.
 ///
 /// # Errors
 ///
@@ -107,7 +108,7 @@ pub async fn told(connection: &mut PgConnection, schema: &Schema) -> Result<Told
     }
     for row in rows {
         let id = |table: &SiteTable| decode::read(&row, 1, TableColumn(table.table, table.key));
-        match decode::read(&row, 0, "what a row is of")? {
+        match decode::read(&row, 0, "the kind of a row")? {
             1 => told.servers.push(server(&row)?),
             2 => _ = told.toolsets.insert(id(&TOOLSETS)?),
             3 => _ = told.signs.clients.insert(id(&OAUTH_CLIENTS)?),

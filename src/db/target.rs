@@ -1,4 +1,4 @@
-//! Where to connect: changes with what a database URL, or libpq's environment, may say.
+//! Reads where and how to connect from a database URL and libpq's environment, and connects.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,29 +13,31 @@ use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::{Connection as _, PgConnection};
 use url::{ParseError, Url, form_urlencoded};
 
-use super::connect_error::explain;
+use super::connect_error::{Transport, explain};
 use crate::failure::{Failure, Kind};
 
-/// What this tool calls itself in `pg_stat_activity` and the server's log, before the name of the run and
-/// whatever the URL says.
+/// The name of this tool in `pg_stat_activity` and in the server's log. The name of the run follows
+/// it; an `application_name` of the URL is ignored.
 const APPLICATION_NAME: &str = "mcp-prune";
 
-/// Said in the start-up message, it overrules what a role or a database sets. Not even the very first
-/// statement then looks into a schema where others may create functions.
+/// The option that empties the search path. In the start-up message it overrules the settings of a
+/// role or a database, so that not even the very first statement searches a schema where others may
+/// create functions.
 ///
-/// Source: PostgreSQL 17 manual, 19.1.4 "Parameter Interaction via the Shell", and `pg_dump`, which empties
-/// the path as well (CVE-2018-1058).
+/// Source: PostgreSQL 17 manual, 19.1.4 "Parameter Interaction via the Shell", and `pg_dump`, which
+/// empties the path as well (CVE-2018-1058).
 pub(super) const EMPTY_PATH: [(&str, &str); 1] = [("search_path", "")];
 
-/// Where libpq would wait for ever and Prisma 5 seconds.
+/// How long to wait for a connection by default. libpq waits for ever, Prisma 5 seconds.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Parameters that mean nothing to a single connection which asks for no stronger protection.
+/// Parameters that can be ignored in silence, because they mean nothing to a single connection.
+///
+/// Parameters that strengthen a connection (`sslcrl`, `require_auth`, ...) are left out on purpose:
+/// this program does not support them, so it warns that they have no effect.
 ///
 /// Sources: Prisma documentation, "PostgreSQL database connector", "Arguments"; PostgreSQL 17
-/// manual, 32.1.2 "Parameter Key Words". What would strengthen a connection (`sslcrl`,
-/// `require_auth`, ...) is left out on purpose: it cannot be had here, and ignoring it earns a
-/// warning.
+/// manual, 32.1.2 "Parameter Key Words".
 const IGNORED: &[&str] = &[
     "application_name",
     "client_encoding",
@@ -61,23 +63,24 @@ const IGNORED: &[&str] = &[
     "tcp_user_timeout",
 ];
 
-/// Parameters in which `+` is a space, as Prisma decodes all of a query: `schema` is known to Prisma
-/// alone, and LiteLLM writes `options` with Python's `urlencode`.
+/// Parameters in which `+` is a space, as in every parameter that Prisma reads. Only Prisma knows
+/// `schema`, and LiteLLM writes `options` with Python's `urlencode`.
 ///
 /// Source: LiteLLM 1.110.2 `proxy/db/db_url_settings.py`, `add_missing_query_params`.
 const FORM_DECODED: &[&str] = &["options", "schema"];
 
-/// The spelling of node-postgres that Prisma, as any `sslmode` that it does not know, takes for
-/// `prefer`.
+/// An `sslmode` of node-postgres. Prisma takes it for `prefer`, like every `sslmode` that it does
+/// not know.
 const NO_VERIFY: &str = "no-verify";
 
 /// The variables of libpq that say which database is meant.
 const NAMES_A_DATABASE: [&str; 5] = ["PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER"];
 
-/// Parameters that ask for nothing by default, and may ask for more than can be had here.
+/// Parameters that ask for nothing by default, but may ask for protection that this program does
+/// not have.
 const MAY_STRENGTHEN: [&str; 2] = ["channel_binding", "gssencmode"];
 
-/// Parameters that are acted upon.
+/// Parameters that have an effect.
 const HONOURED: &[&str] = &[
     "connect_timeout",
     "dbname",
@@ -95,8 +98,8 @@ const HONOURED: &[&str] = &[
     "user",
 ];
 
-/// Tells whether a parameter of a database URL may be shown to others with its value: one that is
-/// known and no secret. An unknown one may be the rest of a password with an `&` in it.
+/// Tells whether a parameter of a database URL may be shown with its value: it must be known and no
+/// secret. An unknown parameter may be the rest of a password with an `&` in it.
 pub(crate) fn may_be_shown(parameter: &str) -> bool {
     parameter != "password"
         && (parameter == "ssl" || IGNORED.contains(&parameter) || HONOURED.contains(&parameter))
@@ -120,16 +123,17 @@ pub enum Target {
 }
 
 impl Target {
-    /// Reads `url`, completed by libpq's `PG*` variables and password file; `None` is these alone.
+    /// Reads `url`, completed by libpq's `PG*` variables and password file. Without a URL it uses
+    /// these alone.
     ///
     /// A URL is LiteLLM's `DATABASE_URL` as Prisma reads it, or libpq's, or `embedded:FILE.sql`.
     ///
     /// # Errors
     ///
-    /// Usage, if the URL or a variable does not say clearly where and how safely to connect. The
-    /// text names parameters and never shows the URL, for its password may be anywhere in it.
+    /// Usage, if the URL or a variable does not say clearly where to connect and how safely. The
+    /// message names parameters and never shows the URL, because a password may be anywhere in it.
     pub fn resolve(url: Option<&str>) -> Result<Self, Failure> {
-        // As libpq, the effective user and not what USER or LOGNAME say.
+        // Like libpq, this takes the effective user, and not USER or LOGNAME.
         Self::resolve_in(url, &|name| std::env::var(name).ok(), &|| {
             whoami::username().ok()
         })
@@ -161,7 +165,7 @@ impl Target {
         Ok(Self::Server(Box::new(settings.server()?)))
     }
 
-    /// Has the server know the connection by the run it is of.
+    /// Adds the name of the run to the name by which the server knows the connection.
     #[must_use]
     pub fn of_run(self, run: &str) -> Self {
         match self {
@@ -170,7 +174,7 @@ impl Target {
                 server.options = server.options.application_name(&name);
                 Self::Server(server)
             }
-            // Nobody else is on that server, and it keeps no log.
+            // Nobody else uses that server, and it writes no log.
             Self::Embedded(file) => Self::Embedded(file),
         }
     }
@@ -186,13 +190,13 @@ pub struct ServerTarget {
 }
 
 impl ServerTarget {
-    /// Whether the URL says, with Prisma's `pgbouncer=true`, that there is a pooler in between.
+    /// Tells whether the URL announces a pooler with Prisma's `pgbouncer=true`.
     #[must_use]
     pub fn is_pooled(&self) -> bool {
         self.pooled
     }
 
-    /// Whether a server is only connected to whose certificate a known authority has signed.
+    /// Tells whether the server's certificate must be signed by a known authority.
     #[must_use]
     pub fn checks_certificate(&self) -> bool {
         matches!(
@@ -201,19 +205,19 @@ impl ServerTarget {
         )
     }
 
-    /// The schema of `?schema=`, for Prisma's URLs name one.
+    /// Returns the schema of `?schema=`, a parameter of Prisma's.
     #[must_use]
     pub fn schema(&self) -> Option<&str> {
         self.schema.as_deref()
     }
 
-    /// What of the connection parameters has no effect here, one sentence each.
+    /// Returns a sentence about each connection parameter that has no effect.
     #[must_use]
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
 
-    /// The host name or address, or the directory of a Unix-domain socket.
+    /// Returns the host name or address, or the directory of a Unix-domain socket.
     #[must_use]
     pub fn host(&self) -> String {
         let host = self.options.get_host();
@@ -221,17 +225,17 @@ impl ServerTarget {
         socket.map_or_else(|| host.to_owned(), |path| path.display().to_string())
     }
 
-    /// The port, which is part of a Unix-domain socket's name too.
+    /// Returns the port, which is also part of the name of a Unix-domain socket.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.options.get_port()
     }
 
-    /// Connects and authenticates, once.
+    /// Connects and authenticates, without another try.
     ///
     /// # Errors
     ///
-    /// Access, whatever the reason; the hint fits it. No text holds the password.
+    /// Access, with a hint that fits the reason. Neither text holds the password.
     pub async fn connect(&self) -> Result<PgConnection, Failure> {
         let connecting = self.with_empty_path();
         let outcome = match self.connect_timeout {
@@ -245,15 +249,20 @@ impl ServerTarget {
             })?,
         };
         outcome.map_err(|error| {
-            let (reason, hint) = explain(&error, self.host().starts_with('/'));
+            let transport = if self.host().starts_with('/') {
+                Transport::UnixSocket
+            } else {
+                Transport::Tcp
+            };
+            let (reason, hint) = explain(&error, transport);
             self.failed(&reason, hint)
         })
     }
 
-    /// Connects with an empty search path from the start, where that can be had.
+    /// Connects with an empty search path from the start, unless a pooler refuses that.
     ///
-    /// Poolers hand no options on: PgBouncer refuses them as a protocol violation, Amazon's RDS Proxy as
-    /// a feature that it does not support. There the path is emptied in each transaction.
+    /// Poolers do not pass options on: PgBouncer refuses them as a protocol violation, Amazon's RDS
+    /// Proxy as an unsupported feature. With a pooler the path is emptied in each transaction.
     ///
     /// Source: issues 875 and 1074 of pgbouncer/pgbouncer; psycopg/psycopg2 issue 1577.
     async fn with_empty_path(&self) -> Result<PgConnection, sqlx::Error> {
@@ -282,7 +291,7 @@ impl ServerTarget {
     }
 }
 
-/// By hand, because sqlx's options show the password.
+/// Written by hand, because sqlx's options show the password.
 impl fmt::Debug for ServerTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ServerTarget")
@@ -306,7 +315,7 @@ fn usage(message: impl fmt::Display) -> Failure {
     Failure::new(Kind::Usage, message)
 }
 
-/// Takes away the quotes that an `.env` file needs and a shell would have eaten.
+/// Removes the quotes that an `.env` file has around a value and that a shell would have removed.
 pub(crate) fn unquoted(url: &str) -> &str {
     let url = url.trim();
     ['"', '\'']
@@ -315,7 +324,7 @@ pub(crate) fn unquoted(url: &str) -> &str {
         .map_or(url, str::trim)
 }
 
-/// What a URL says, under libpq's key words; its query string wins over its front part.
+/// Reads the parameters of a URL under libpq's key words. The query string wins over the rest.
 ///
 /// Source: PostgreSQL 17 manual, 32.1.1.2 "Connection URIs".
 fn parameters(url: &str) -> Result<BTreeMap<String, String>, Failure> {
@@ -341,8 +350,8 @@ fn parameters(url: &str) -> Result<BTreeMap<String, String>, Failure> {
     }
     let path = url.path();
     let query = url.query().unwrap_or_default();
-    // A bare /, ? or # in a password ends what the url crate takes for the host, and the rest of
-    // the password, with the @ after it, lands behind. Going on would connect to half a password.
+    // A bare /, ? or # in a password ends the host for the url crate: the rest of the password, and
+    // the @ after it, lands behind the host. To go on would be to connect with half a password.
     if url.fragment().is_some() || path.contains('@') || query.contains('@') {
         return Err(usage(
             "cannot read the database URL: a bare # in it, or a bare @ behind the host",
@@ -355,7 +364,7 @@ fn parameters(url: &str) -> Result<BTreeMap<String, String>, Failure> {
         ("user", url.username()),
         ("password", url.password().unwrap_or_default()),
         ("host", url.host_str().unwrap_or_default()),
-        // Prisma does not mind a slash at the end.
+        // Prisma allows a slash at the end.
         ("dbname", path.trim_matches('/')),
     ];
     for (name, text) in front.into_iter().filter(|(_, text)| !text.is_empty()) {
@@ -365,7 +374,8 @@ fn parameters(url: &str) -> Result<BTreeMap<String, String>, Failure> {
         found.insert("port".to_owned(), port.to_string());
     }
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        // libpq refuses this as well. Not shown: it may be the rest of a password with an & in it.
+        // libpq refuses this as well. The parameter is not shown, because it may be the rest of a
+        // password with an & in it.
         let (name, value) = pair.split_once('=').ok_or_else(|| {
             usage("cannot read the database URL: a parameter without =").hint(URL_HINT)
         })?;
@@ -376,7 +386,7 @@ fn parameters(url: &str) -> Result<BTreeMap<String, String>, Failure> {
             decoded(value)?
         };
         if name == "ssl" && value == "true" {
-            // libpq does so for the sake of JDBC's URLs.
+            // libpq does this to support JDBC's URLs.
             found
                 .entry("sslmode".to_owned())
                 .or_insert("require".to_owned());
@@ -387,20 +397,20 @@ fn parameters(url: &str) -> Result<BTreeMap<String, String>, Failure> {
     Ok(found)
 }
 
-/// Returns whether there is a comma where the hosts of a URL stand.
+/// Tells whether a URL has a comma where its host is.
 fn names_several_hosts(url: &str) -> bool {
     let Some((_, rest)) = url.split_once("://") else {
         return false;
     };
     let (authority, behind) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-    // An @ behind means that this is not the end of the hosts, but within a password.
+    // With an @ behind it, this is not the end of the hosts but a part of the password.
     let hosts = authority.rsplit('@').next().unwrap_or(authority);
     hosts.contains(',') && !behind.contains('@')
 }
 
 fn more_than_one_host() -> Failure {
     usage("more than one host to connect to is not supported")
-        .hint("name the one server to work on, which for fix is the primary")
+        .hint("name one server; fix and undo need the primary")
 }
 
 /// Undoes percent-encoding. `+` stays `+`, as in libpq.
@@ -408,7 +418,7 @@ fn decoded(text: &str) -> Result<String, Failure> {
     percent_decode_str(text)
         .decode_utf8()
         .ok()
-        // PostgreSQL's start-up message ends its strings with NUL.
+        // A NUL would end the string in PostgreSQL's start-up message.
         .filter(|text| !text.contains('\0'))
         .map(std::borrow::Cow::into_owned)
         .ok_or_else(|| {
@@ -417,7 +427,7 @@ fn decoded(text: &str) -> Result<String, Failure> {
         })
 }
 
-/// The parameters of a URL, and the environment for what they leave open.
+/// The parameters of a URL, and the environment for everything that the URL does not say.
 struct Settings<'e> {
     parameters: BTreeMap<String, String>,
     environment: &'e dyn Fn(&str) -> Option<String>,
@@ -425,7 +435,7 @@ struct Settings<'e> {
     system_user: &'e dyn Fn() -> Option<String>,
 }
 
-/// How the connection is encrypted and what is verified.
+/// The encryption of a connection, and the certificates to verify it with.
 struct Tls {
     mode: PgSslMode,
     root: Option<String>,
@@ -443,8 +453,8 @@ impl Settings<'_> {
                 Duration::from_secs(seconds.into())
             });
 
-        // A URL and not the builder, because only for a URL does sqlx look into the password file
-        // under the host and the user that are connected to. It adds the PG* variables.
+        // sqlx reads the password file for the right host and user only if it is given a URL, so
+        // its builder is not used. sqlx adds the PG* variables.
         let mut url = form_urlencoded::Serializer::new("postgres:?".to_owned());
         url.append_pair("user", &self.user()?);
         for name in ["password", "dbname", "options"] {
@@ -461,7 +471,7 @@ impl Settings<'_> {
         let mut options = PgConnectOptions::from_str(&url.finish())
             .map_err(|_| usage("cannot use these connection parameters"))?
             .application_name(APPLICATION_NAME)
-            // PgBouncer cannot keep named statements in transaction mode, and refuses start-up
+            // In transaction mode PgBouncer cannot keep named statements. It also refuses start-up
             // parameters that it does not know, such as sqlx's extra_float_digits.
             .statement_cache_capacity(0)
             .extra_float_digits(None);
@@ -469,12 +479,12 @@ impl Settings<'_> {
         // libpq ignores sslmode for a Unix-domain socket (PostgreSQL 17 manual, 32.1.2, "sslmode").
         let socket = options.get_socket().is_some() || options.get_host().starts_with('/');
         options = options.ssl_mode(if socket { PgSslMode::Disable } else { tls.mode });
-        // sqlx has read the variables itself, and takes PEM in place of a file name there.
+        // sqlx has read the variables itself; it also takes PEM text there instead of a file name.
         let is_new =
             |value: &String, variable| (self.environment)(variable).as_ref() != Some(value);
         if tls.root.as_deref() == Some("system") {
-            // No root but the system's, which sqlx always trusts, in place of a file that
-            // PGSSLROOTCERT may have made it want to read.
+            // sqlx always trusts the system's roots. An empty root certificate replaces the file
+            // that PGSSLROOTCERT may name.
             options = options.ssl_root_cert_from_pem(Vec::new());
         } else if let Some(path) = tls.root.filter(|path| is_new(path, "PGSSLROOTCERT")) {
             options = options.ssl_root_cert(path);
@@ -500,16 +510,16 @@ impl Settings<'_> {
         })
     }
 
-    /// A parameter of the URL.
+    /// Returns a parameter of the URL.
     fn own(&self, name: &str) -> Result<Option<String>, Failure> {
         match self.parameters.get(name).cloned() {
-            // Left out it would mean something else, and perhaps something weaker.
+            // To ignore an empty value could mean weaker protection than was asked for.
             Some(value) if value.is_empty() => Err(invalid(&of_url(name))),
             value => Ok(value),
         }
     }
 
-    /// A variable of the environment.
+    /// Returns a variable of the environment.
     fn variable(&self, name: &str) -> Result<Option<String>, Failure> {
         match (self.environment)(name) {
             Some(value) if value.is_empty() => Err(invalid(name)),
@@ -517,7 +527,7 @@ impl Settings<'_> {
         }
     }
 
-    /// A parameter of the URL or else a variable of the environment.
+    /// Returns a parameter of the URL, or else a variable of the environment.
     fn text(&self, name: &str, variable: &str) -> Result<Option<String>, Failure> {
         match self.own(name)? {
             None => self.variable(variable),
@@ -525,7 +535,8 @@ impl Settings<'_> {
         }
     }
 
-    /// The same as a value of type `T`; sqlx would take the default for what it cannot parse.
+    /// Parses a parameter or variable as [`Self::text`] finds it. sqlx itself would silently use
+    /// the default if it could not parse one.
     fn parsed<T: FromStr>(&self, name: &str, variable: &str) -> Result<Option<T>, Failure> {
         let place = match self.own(name)? {
             None => variable.to_owned(),
@@ -536,7 +547,7 @@ impl Settings<'_> {
             .transpose()
     }
 
-    /// Refuses to connect to whatever libpq's defaults lead to: nobody named a database.
+    /// Refuses to go on if nobody named a database: libpq's defaults could lead to any.
     fn refuse_without_database(&self) -> Result<(), Failure> {
         let is_set = |name| (self.environment)(name).is_some();
         if NAMES_A_DATABASE.into_iter().any(is_set) {
@@ -553,8 +564,8 @@ impl Settings<'_> {
         ))
     }
 
-    /// The user to connect as; the operating system's where none is named, so that peer
-    /// authentication works.
+    /// Returns the user to connect as. If none is named it is the operating system's user, so that
+    /// peer authentication works.
     ///
     /// Source: PostgreSQL 17 manual, 32.1.2 "Parameter Key Words", "user".
     fn user(&self) -> Result<String, Failure> {
@@ -563,14 +574,14 @@ impl Settings<'_> {
         }
         (self.system_user)().ok_or_else(|| {
             usage(
-                "no user to connect as is named, and the user who runs this has no name on this \
+                "no database user is named, and the user who runs this program has no name on this \
                  machine",
             )
             .hint("put the user into the URL, postgresql://USER@HOST/DATABASE, or set PGUSER")
         })
     }
 
-    /// The one host. An address wins over a name, the URL over the environment.
+    /// Returns the one host. An address wins over a name, and the URL over the environment.
     fn host(&self) -> Result<Option<String>, Failure> {
         let named = self.own("host")?;
         let host = if named.is_some() && self.own("hostaddr")?.is_none() {
@@ -587,16 +598,17 @@ impl Settings<'_> {
         };
         match host {
             Some(host) if host.contains(',') => Err(more_than_one_host()),
-            // A URL has brackets around an IPv6 address, name resolution wants none.
+            // A URL has brackets around an IPv6 address; name resolution does not take them.
             Some(host) => Ok(Some(host.trim_matches(['[', ']']).to_owned())),
             None => Ok(None),
         }
     }
 
-    /// Asks for what libpq and Prisma would, or more where they differ.
+    /// Chooses the encryption that libpq and Prisma would choose, and the stronger one if they
+    /// differ.
     ///
-    /// One thing cannot be had: libpq trusts `sslrootcert` alone, sqlx the system's roots as well,
-    /// so that only `verify-full` keeps out whoever has a certificate for another name.
+    /// One thing is weaker: libpq trusts `sslrootcert` alone, but sqlx trusts the system's roots as
+    /// well. So only `verify-full` refuses a server with a certificate for another name.
     ///
     /// Sources: PostgreSQL 17 manual, 32.1.2 "Parameter Key Words" and 32.19 "SSL Support"; Prisma
     /// documentation, "PostgreSQL database connector", "Configuring an SSL connection".
@@ -616,7 +628,8 @@ impl Settings<'_> {
         let mut root = self.text("sslrootcert", "PGSSLROOTCERT")?;
         let mut certificate = self.text("sslcert", "PGSSLCERT")?;
         let key = self.text("sslkey", "PGSSLKEY")?;
-        // Prisma's sslcert is the server's root certificate, libpq's the client's, useless alone.
+        // For Prisma sslcert is the server's root certificate. For libpq it is the client's, which
+        // is useless without a key.
         if key.is_none() && self.own("sslcert")?.is_some() && self.own("sslrootcert")?.is_none() {
             root = certificate.take();
         }
@@ -635,14 +648,14 @@ impl Settings<'_> {
         let plain = self.own("sslmode")?.is_some() && matches!(asked, Some(PgSslMode::Disable));
         let system = root.as_deref() == Some("system");
         let mode = match asked {
-            // Prisma verifies only if asked to, and then everything.
+            // Prisma verifies only if it is asked to, and then verifies everything.
             _ if strict == Some(true) && !plain => PgSslMode::VerifyFull,
             None if system => PgSslMode::VerifyFull,
-            // libpq verifies as soon as it has a root certificate, sqlx only if told to.
+            // libpq verifies as soon as it has a root certificate, sqlx only if it is asked to.
             Some(PgSslMode::Require) if !system && root.is_some() && strict.is_none() => {
                 PgSslMode::VerifyCa
             }
-            // What sqlx calls Allow never uses TLS; this does whenever the server has it.
+            // sqlx never uses TLS with Allow. Prefer uses it if the server has it.
             Some(PgSslMode::Allow) | None => PgSslMode::Prefer,
             Some(mode) => mode,
         };
@@ -665,20 +678,20 @@ impl Settings<'_> {
     fn warnings(&self) -> Vec<String> {
         let unknown = self.parameters.iter().filter(|(name, value)| {
             match name.as_str() {
-                // What they ask for by default is what happens.
+                // Their defaults ask for no more than this program does.
                 name if MAY_STRENGTHEN.contains(&name) => *value == "require",
                 name => !IGNORED.contains(&name) && !HONOURED.contains(&name),
             }
         });
         let service = (self.environment)("PGSERVICE")
             .map(|_| "PGSERVICE is not supported and has no effect".to_owned());
-        // Part of a password with a bare & in it looks like a parameter.
+        // The rest of a password after a bare & looks like a parameter.
         let after_password = self.parameters.contains_key("password");
         unknown
             .map(|(name, _)| {
                 if after_password && !MAY_STRENGTHEN.contains(&name.as_str()) {
-                    return "a parameter of the database URL is unknown and has no effect; an & in its \
-                            password has to be written %26"
+                    return "a parameter of the database URL is unknown and has no effect; an & in the \
+                            password must be written %26"
                         .to_owned();
                 }
                 format!(
@@ -689,8 +702,8 @@ impl Settings<'_> {
             .chain(service)
             .chain(self.asks_no_verify().then(|| {
                 format!(
-                    "sslmode={NO_VERIFY} is taken for prefer, as Prisma does: encrypted where the \
-                     server can, and the certificate is not verified unless sslaccept=strict"
+                    "sslmode={NO_VERIFY} means prefer here, as for Prisma: the connection is encrypted \
+                     if the server can, and the certificate is not verified unless sslaccept=strict"
                 )
             }))
             .collect()
@@ -746,7 +759,7 @@ mod tests {
         }
     }
 
-    /// The whole of what sqlx was told, password included.
+    /// Shows everything that sqlx was given, with the password.
     fn options(server: &ServerTarget) -> String {
         format!("{:?}", server.options)
     }
@@ -864,7 +877,7 @@ mod tests {
             assert_eq!(server.options.get_username(), user, "{url} {variables:?}");
         }
         let nobody = Target::resolve_in(Some("postgres://h/d"), &|_| None, &|| None);
-        assert_has(&nobody.unwrap_err().to_string(), &["no user", "PGUSER"]);
+        assert_has(&nobody.unwrap_err().to_string(), &["no database user", "PGUSER"]);
     }
 
     #[test]
@@ -1094,7 +1107,8 @@ mod tests {
         assert!(!text.contains(SECRET), "{text}");
     }
 
-    /// Fails to connect to a server that says `answer` to whatever it reads.
+    /// Connects to a server that says `answer` to whatever it reads; returns its address and the
+    /// error.
     async fn failure(answer: Vec<u8>, query: &str) -> (String, String) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
@@ -1116,6 +1130,8 @@ mod tests {
         (address, text)
     }
 
+    /// Builds the message by which a server refuses a connection.
+    ///
     /// Source: PostgreSQL 17 manual, 53.7 "Message Formats", `ErrorResponse`.
     fn error_response(state: &str) -> Vec<u8> {
         let fields = format!("SFATAL\0VFATAL\0C{state}\0Mno, because\0\0");
@@ -1140,7 +1156,8 @@ mod tests {
         }
     }
 
-    /// What is said to connect to a server that answers nothing but `answer`, as often as it is tried.
+    /// Connects to a server that answers nothing but `answer`; returns the start-up message of each
+    /// try.
     async fn start_ups(answer: Vec<u8>, query: &str) -> Vec<String> {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();

@@ -1,4 +1,4 @@
-//! The whole hashes of keys' tokens. Read for one purpose alone: to have running proxies forget these
+//! Reads the whole hashes of keys, for one purpose alone: running proxies are told to forget these
 //! keys.
 
 use sqlx::PgConnection;
@@ -12,12 +12,12 @@ use crate::litellm::owners::LINK;
 /// The primary key of a key.
 const TOKEN: &str = "token";
 
-// Only what is a hash: a token that LiteLLM ever stored as it is stays where it is.
+// Only hashes are read. A token that LiteLLM once stored unhashed never leaves the database.
 const HASHES: &str = r"
 SELECT k.{token} FROM {keys} AS k
 WHERE k.{link} {=} ANY ($1) AND k.{token} {~} '^[0-9a-f]{64}$'";
 
-/// The hashes of the keys that link to the permission rows `rows`.
+/// Reads the hashes of the keys that link to the permission rows `rows`.
 ///
 /// # Errors
 ///
@@ -43,6 +43,6 @@ pub async fn hashes(
         .bind(rows)
         .fetch_all(connection)
         .await
-        .map_err(failed("read which keys to have forgotten"))?;
+        .map_err(failed("read which keys the proxies have to forget"))?;
     Ok(hashes.into_iter().filter_map(TokenHash::new).collect())
 }

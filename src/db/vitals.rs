@@ -1,12 +1,13 @@
-//! What the server tells of itself and of this connection, read and never written.
+//! Reads the state of the server, of this connection and of the schema, for `doctor`.
 
 use std::time::Duration;
 
 use super::decode;
+use super::lock_holders::IS_ADVISORY_LOCK;
 use super::schema::{Examined, Purpose, SERVER_TABLE, Schema};
 use super::session::Session;
 use super::side_effects::SideEffects;
-use super::sql::{failed, statement};
+use super::sql::{failed, statement_in};
 use super::write::LOCK_KEY;
 use crate::failure::Failure;
 use crate::litellm::sites::{Choice, PERMISSIONS};
@@ -14,27 +15,26 @@ use crate::litellm::sites::{Choice, PERMISSIONS};
 /// The state of a server, a connection and a schema.
 #[derive(Debug)]
 pub struct Vitals {
-    /// The server's version as a text, and as PostgreSQL counts it: 15.4 is 150004.
+    /// The server's version as a text, and as PostgreSQL's number: 15.4 is 150004.
     pub version: (String, i32),
-    /// The protocol, such as `TLSv1.3`, where the server's connection is encrypted.
+    /// The protocol, such as `TLSv1.3`, if the server's connection is encrypted.
     pub tls: Option<String>,
     /// The port that the server itself listens on; none behind a Unix-domain socket.
     pub server_port: Option<u16>,
-    /// How long the server's process has been there.
+    /// How long the server's process has been running.
     pub backend_age: Duration,
-    /// The process that holds the lock which one run at a time holds.
+    /// The process that holds the advisory lock that only one run at a time holds.
     pub lock_holder: Option<i32>,
     /// How many rows the permission table has, as the planner estimates it.
     pub permission_rows: Option<u64>,
     /// How many rows the server table has, as the planner estimates it.
     pub server_rows: Option<u64>,
-    /// The schema, and what stands against working on it.
+    /// The schema, and the results of the checks on it.
     pub examined: Examined,
     /// The triggers and rules that act on what `fix` writes.
     pub effects: SideEffects,
 }
 
-// pg_locks shows the two halves of a lock's 64-bit key (PostgreSQL 17 manual, 52.12, "pg_locks").
 // reltuples is -1 before the first ANALYZE, until PostgreSQL 13 also 0 (52.11, "pg_class").
 const VITALS: &str = r"
 SELECT pg_catalog.current_setting('server_version'),
@@ -44,11 +44,7 @@ SELECT pg_catalog.current_setting('server_version'),
        pg_catalog.inet_server_port(),
        (SELECT pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() {-} a.backend_start)
         FROM pg_catalog.pg_stat_activity AS a WHERE a.pid {=} pg_catalog.pg_backend_pid()),
-       (SELECT l.pid FROM pg_catalog.pg_locks AS l
-        WHERE l.locktype {=} 'advisory' AND l.granted AND l.objsubid {=} 1
-          AND l.database {=} (SELECT d.oid FROM pg_catalog.pg_database AS d
-                              WHERE d.datname {=} pg_catalog.current_database())
-          AND ((l.classid::pg_catalog.int8 {<<} 32) {|} l.objid::pg_catalog.int8) {=} $1 LIMIT 1),
+       (SELECT l.pid FROM pg_catalog.pg_locks AS l WHERE {is_advisory_lock} LIMIT 1),
        (SELECT c.reltuples::pg_catalog.float8
         FROM pg_catalog.pg_class AS c
         JOIN pg_catalog.pg_namespace AS n ON n.oid {=} c.relnamespace
@@ -59,7 +55,7 @@ SELECT pg_catalog.current_setting('server_version'),
         WHERE n.nspname {=} $2 AND c.relname {=} $4 AND c.relkind {=} ANY ('{r,p}'))";
 
 impl Vitals {
-    /// Asks for all of it in one read-only transaction, which is rolled back.
+    /// Reads all of it in one read-only transaction, which is rolled back.
     ///
     /// # Errors
     ///
@@ -67,7 +63,8 @@ impl Vitals {
     pub async fn read(session: &mut Session) -> Result<Self, Failure> {
         let database = session.database().clone();
         let mut transaction = session.start(Purpose::Read).await?;
-        let row = sqlx::query(statement(VITALS))
+        let condition = [("{is_advisory_lock}", IS_ADVISORY_LOCK.to_owned())];
+        let row = sqlx::query(statement_in("pg_catalog", VITALS, &condition))
             .persistent(false)
             .bind(LOCK_KEY)
             .bind(&database.schema)
@@ -108,7 +105,7 @@ impl Vitals {
     }
 }
 
-/// What the planner knows, if it knows anything.
+/// Returns the planner's estimate as a number of rows, or `None` if the planner has none.
 #[allow(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,

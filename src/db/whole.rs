@@ -1,27 +1,27 @@
-//! Whole rows of servers: read with everything in them, deleted, put back, and looked at again.
+//! Reads, deletes, puts back and verifies the whole rows of servers.
 //!
-//! They hold secrets. No statement but the one that puts rows back takes any, and of a failure only the
-//! server's code is told.
+//! The rows hold secrets. Only the statement that puts rows back has secrets as parameters, and a
+//! failure shows only the server's code and names.
 
 use std::collections::HashSet;
 
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::schema::Schema;
-use super::sql::{failed, failed_over_secrets, ident, is_not_null_violation, relation, statement};
+use super::sql::{column_without_value, failed, failed_over_secrets, ident, relation, statement};
 use crate::failure::{Failure, Kind};
 use crate::litellm::row::{Cell, Row, Value, WholeRow};
 use crate::litellm::sites::SiteTable;
 use crate::repair::changeset::{Change, ColumnChange};
 
-// A row as JSON, without what is NULL: so a column without a value that LiteLLM's next migration adds
-// makes no other row of it. JSON `null` is told from it by `*=` below.
+// A row as JSON, without its NULL columns: if a migration of LiteLLM adds a column and leaves it
+// NULL, the row stays the same. `*=` below tells a NULL from a JSON `null`.
 const JSON: &str = "
 (SELECT pg_catalog.jsonb_object_agg(e.key, e.value)
  FROM pg_catalog.jsonb_each(pg_catalog.to_jsonb(t)) AS e (key, value) WHERE e.value {<>} 'null')";
 
-// A row is taken apart and put together again to see that nothing is lost: `*=` compares bytes. It is
-// locked as well, as one that is new by now has not been.
+// Each row is made again from its JSON, and `*=` compares the bytes to see that nothing is lost.
+// The rows are locked here as well, because a new row has no lock yet.
 const READ: &str = "
 SELECT {json}::pg_catalog.text,
        pg_catalog.jsonb_populate_record(NULL::{table}, {json}) {*=} t
@@ -36,16 +36,16 @@ JOIN ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]),
                 pg_catalog.unnest($2::pg_catalog.text[])) AS c (key, each)
      ON t.{key} {=} c.key AND t.{each} {=} c.each";
 
-/// How many rows are read, and so in memory, at a time.
+/// How many rows are read, and so are in memory, at a time.
 const PART: u16 = 5_000;
 
-/// Takes the next rows out of `deletion`, which tells their number alone: a change of its own, whose rows
-/// are read and locked. `None` once it deletes no more.
+/// Splits the next rows off `deletion`, which only has their number: reads and locks them, and
+/// returns them as a change of their own. Returns `None` once no rows are left.
 ///
 /// # Errors
 ///
-/// What the server said; busy where somebody else has locked one of them; moved where there are fewer than
-/// it deletes; refused where JSON cannot hold one exactly.
+/// What the server said; busy if another session has locked one of the rows; moved if there are
+/// fewer rows than `deletion` says; refused if JSON cannot hold a row exactly.
 pub async fn next_part(
     connection: &mut PgConnection,
     schema: &Schema,
@@ -86,7 +86,8 @@ pub async fn next_part(
     }))
 }
 
-/// Reads and locks the rows that are in the place of those of `changes`, be they the same or not.
+/// Reads and locks the stored rows with the keys of the rows of `changes`, whether they are equal
+/// or not.
 ///
 /// # Errors
 ///
@@ -128,7 +129,8 @@ fn exact(table: &SiteTable, found: Vec<(String, bool)>) -> Result<Vec<WholeRow>,
     })
 }
 
-/// Rows of other tables that a deletion would take away or change could not be put back.
+/// Refuses a deletion that would delete or change rows of other tables, because no journal has
+/// those.
 async fn refuse_to_take_others(
     connection: &mut PgConnection,
     schema: &Schema,
@@ -140,12 +142,14 @@ async fn refuse_to_take_others(
         .bind(table.table)
         .fetch_one(connection)
         .await
-        .map_err(failed("read what goes with the rows of deleted servers"))?;
+        .map_err(failed(
+            "read which tables change with the rows of deleted servers",
+        ))?;
     other.map_or(Ok(()), |other| {
         Err(Failure::new(
             Kind::Refused,
             format!(
-                "deleting rows of \"{}\" changes table {other}, which no journal could put back",
+                "deleting rows of \"{}\" changes table {other}, which undo could not put back",
                 table.table
             ),
         )
@@ -160,7 +164,7 @@ USING ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]),
 WHERE t.{key} {=} c.key AND t.{each} {=} c.each
 RETURNING {json}::pg_catalog.text";
 
-// Where another row has taken the place of one meanwhile, that one is not among those returned.
+// A row is not returned if another row has taken its place meanwhile.
 const PUT_BACK: &str = r"
 INSERT INTO {table} AS t
 SELECT r.*
@@ -169,15 +173,18 @@ FROM pg_catalog.unnest($1::pg_catalog.text[]) AS c (row),
 ON CONFLICT DO NOTHING
 RETURNING {json}::pg_catalog.text";
 
-// What goes with a deleted row is in no journal.
+// The journal does not have the rows that a foreign key deletes or changes along with a deleted
+// row.
 const GOES_WITH_IT: &str = "
-SELECT pg_catalog.min(pg_catalog.quote_ident(cn.nspname) {||} '.' {||} pg_catalog.quote_ident(c.relname))
+SELECT pg_catalog.min(
+    pg_catalog.quote_ident(cn.nspname) {||} '.' {||} pg_catalog.quote_ident(c.relname))
 FROM pg_catalog.pg_constraint AS k
 JOIN pg_catalog.pg_class AS c ON c.oid {=} k.conrelid
 JOIN pg_catalog.pg_namespace AS cn ON cn.oid {=} c.relnamespace
 JOIN pg_catalog.pg_class AS p ON p.oid {=} k.confrelid
 JOIN pg_catalog.pg_namespace AS n ON n.oid {=} p.relnamespace
-WHERE k.contype {=} 'f' AND k.confdeltype {=} ANY ('{c,n,d}') AND n.nspname {=} $1 AND p.relname {=} $2";
+WHERE k.contype {=} 'f' AND k.confdeltype {=} ANY ('{c,n,d}')
+      AND n.nspname {=} $1 AND p.relname {=} $2";
 
 /// Takes the table locks that [`write()`] needs.
 ///
@@ -195,12 +202,12 @@ pub async fn enter(
     Ok(())
 }
 
-/// Deletes and puts back the whole rows of `changes`: exactly those, or it fails.
+/// Deletes and puts back exactly the whole rows of `changes`, or fails.
 ///
 /// # Errors
 ///
-/// What the server said; where a row deleted or put back is not the one that was meant; and refused where
-/// rows of another table would go with a deleted one.
+/// What the server said; an error if a row that was deleted or put back is another than planned;
+/// refused if a deletion would change another table.
 pub async fn write(
     connection: &mut PgConnection,
     schema: &Schema,
@@ -229,12 +236,13 @@ pub async fn write(
     }
 }
 
-/// Looks at the rows of `changes` again; `stored` is how many rows their servers have by now.
+/// Checks that the rows of `changes` are deleted or put back; `stored` has the number of rows that
+/// their servers have by now.
 ///
 /// # Errors
 ///
-/// Where one that was deleted is there, or one that was put back is not, as it was; moved where their
-/// server has another number of rows by now.
+/// An error if a deleted row is still there, or if a row that was put back is missing or another;
+/// moved if a server has another number of rows than expected.
 pub async fn verify(
     connection: &mut PgConnection,
     schema: &Schema,
@@ -279,9 +287,21 @@ async fn delete(
         .map_err(failed_over_secrets("delete the rows of deleted servers"))
 }
 
-/// A column that came after the rows were deleted has no value in them.
-const WANTS_A_VALUE: &str = "nothing was written; the column came after the rows were deleted: have its \
-    table's owner drop its NOT NULL for the undo, then fill it and set NOT NULL again";
+/// Says what to do about a column that LiteLLM added after the rows were deleted: they have no
+/// value for it.
+fn let_be_null(schema: &Schema, table: &SiteTable, column: &str) -> String {
+    let change = format!(
+        "ALTER TABLE {}.{} ALTER COLUMN {}",
+        ident(schema.name()),
+        ident(table.table),
+        ident(column)
+    );
+    format!(
+        "nothing was written, because the column was added after the rows were deleted; have the \
+         table's owner run: {change} DROP NOT NULL; then run undo again, fill the column, and run: \
+         {change} SET NOT NULL;"
+    )
+}
 
 async fn put_back(
     connection: &mut PgConnection,
@@ -297,12 +317,12 @@ async fn put_back(
         .fetch_all(connection)
         .await
         .map_err(|error| {
-            let wants_a_value = is_not_null_violation(&error);
+            let hint = column_without_value(&error, table.table)
+                .map(|column| let_be_null(schema, table, column));
             let failure = failed_over_secrets("put the deleted rows back")(error);
-            if wants_a_value {
-                failure.hint(WANTS_A_VALUE)
-            } else {
-                failure
+            match hint {
+                Some(hint) => failure.hint(hint),
+                None => failure,
             }
         })
 }
@@ -323,7 +343,7 @@ fn sql(
     schema.statement(template, &fragments)
 }
 
-/// Of each row its server, and what tells it apart from the others of that server.
+/// Returns, for each row, its server and the value that tells it from the server's other rows.
 fn places<'a>(table: &SiteTable, changes: &[&'a Change]) -> (Vec<&'a str>, Vec<Option<String>>) {
     let column = table.each().unwrap_or(table.key);
     let rows = changes
@@ -332,14 +352,14 @@ fn places<'a>(table: &SiteTable, changes: &[&'a Change]) -> (Vec<&'a str>, Vec<O
     rows.map(|(server, row)| (server, row.text(column))).unzip()
 }
 
-/// That somebody, or a trigger, has changed the rows of a server since they were looked at.
+/// Makes the failure for rows of a server that another session or a trigger changed meanwhile.
 pub(super) fn moved(table: &SiteTable, server: &str) -> Failure {
     let message = format!(
         "the rows of server {server} in \"{}\" changed meanwhile",
         table.table
     );
     Failure::new(Kind::Moved, message).hint(
-        "nothing was written; run it again, and if it stays so, look for a trigger on the table",
+        "run it again, and if that does not help, look for a trigger on the table; nothing was written",
     )
 }
 

@@ -1,4 +1,4 @@
-//! The lock that keeps other runs out, and the change of one chunk of rows, and its check.
+//! Keeps other runs out, and writes and verifies one chunk of rows.
 
 use std::collections::HashMap;
 
@@ -20,13 +20,13 @@ pub(super) const LOCK_KEY: i64 = 0x6d63_702d_7072_756e;
 
 const LOCK_OUT: &str = "SELECT pg_catalog.pg_try_advisory_xact_lock($1)";
 
-/// Takes the lock that one run at a time holds, until the transaction ends.
+/// Takes the advisory lock that only one run at a time holds, until the transaction ends.
 ///
 /// Source: PostgreSQL 17 manual, section 13.3.5, "Advisory Locks".
 ///
 /// # Errors
 ///
-/// Busy where another run holds it.
+/// Taken if another run holds it.
 pub async fn lock_out_other_runs(connection: &mut PgConnection) -> Result<(), Failure> {
     let locked: bool = sqlx::query_scalar(statement(LOCK_OUT))
         .persistent(false)
@@ -42,7 +42,7 @@ pub async fn lock_out_other_runs(connection: &mut PgConnection) -> Result<(), Fa
         Kind::Taken,
         format!("another run of mcp-prune is repairing this database: {holder}"),
     )
-    .hint("wait for it to end, then run this one again"))
+    .hint("wait until it has ended, then run this again"))
 }
 
 const UPDATE: &str = r"
@@ -58,8 +58,9 @@ ARRAY(SELECT e.reference
            WITH ORDINALITY AS e (reference, position)
       ORDER BY e.position)";
 
-// Taking keys away and putting keys in keeps what stays as it is, byte for byte. `jsonb - text[]` would
-// compare every key with every one that goes: 25 seconds for 100,000 of each, where the join takes 0.1.
+// Only keys are removed and added, so every other key stays as it is, byte for byte. The operator
+// `jsonb - text[]` would compare every key with every removed one: 25 seconds for 100,000 of each;
+// the join takes 0.1.
 const NEW_JSON_KEYS: &str = r"
 coalesce((SELECT pg_catalog.jsonb_object_agg(e.key, e.value)
           FROM pg_catalog.jsonb_each({value}) AS e (key, value)
@@ -72,25 +73,25 @@ coalesce((SELECT pg_catalog.jsonb_object_agg(e.key, e.value)
 
 const NEW_JSON: &str = "c.value::pg_catalog.jsonb";
 
-// Everything else in the column stays as it is, and is not even read.
+// Everything else in the column stays as it is and does not leave the database.
 const AT_PATH: &str = "pg_catalog.jsonb_set(t.{column}, {path}, {new}, false)";
 
-// As Prisma's client and LiteLLM set them.
+// Prisma's client and LiteLLM set them like this.
 const TOUCHED: &str = "
 , {at} = pg_catalog.timezone('UTC', pg_catalog.now()), {by} = 'mcp-prune'";
 
-/// Takes the table locks that reading owners and writing rows need, before any row is locked, so
-/// that later nobody who holds a whole table is waited for with rows in hand.
+/// Takes all table locks that reading and writing need. Call it before a row is locked, so that the
+/// run never waits for a table lock while it holds row locks.
 ///
 /// # Errors
 ///
-/// What the server said; busy where somebody else keeps a whole table locked.
+/// What the server said; busy if another session keeps a whole table locked.
 pub async fn enter(
     connection: &mut PgConnection,
     schema: &Schema,
     table: &'static SiteTable,
 ) -> Result<(), Failure> {
-    // A savepoint, so that it can be asked who keeps a table locked.
+    // A savepoint, so that the transaction can still ask who keeps a table locked.
     const DOING: &str = "lock the tables";
     let mut savepoint = connection.begin().await.map_err(failed(DOING))?;
     match enter_table(&mut savepoint, schema, table).await {
@@ -109,8 +110,8 @@ pub async fn enter(
 
 const READING: &str = "SELECT 1 FROM {table} AS t WHERE false";
 
-/// Takes the lock of a reader on every table that this role reads: whose owners, parents, groups and
-/// toolsets there are is read when rows are locked already.
+/// Takes the lock of a reader on every table that this role can read, because owners, parents,
+/// access groups and toolsets are read once rows are locked.
 async fn lock_for_reading(connection: &mut PgConnection, schema: &Schema) -> Result<(), Failure> {
     let reading = schema
         .readable_tables()
@@ -146,11 +147,11 @@ async fn enter_table(
     Ok(())
 }
 
-/// Writes `changes`, whose rows this transaction has locked; of whole rows those that they carry.
+/// Writes `changes`, whose rows this transaction has locked.
 ///
 /// # Errors
 ///
-/// What the server said, and where it wrote another number of rows.
+/// What the server said; an error if it wrote another number of rows.
 pub async fn apply(
     connection: &mut PgConnection,
     schema: &Schema,
@@ -187,17 +188,19 @@ pub async fn apply(
     Ok(())
 }
 
-/// Where the database itself undoes or adds to what was written.
+/// The hint for a database that itself changes what was written.
 const LOOK_FOR_A_TRIGGER: &str =
     "look for a trigger or rule on the table that changes or drops updates";
 
-/// Reads the rows of `changes` again and checks that they hold what was written, that their other
-/// columns that name servers hold what they held when locked (`locked`), and that all the rest of
-/// them is as before (`rest`, from [`Verification::fingerprints`]). Returns the rows.
+/// Reads the rows of `changes` again, checks them and returns them.
+///
+/// The columns that were written must hold what was written. The other columns that name servers
+/// must hold what they held when they were locked (`locked`). All other columns must be as before
+/// (`rest`, from [`Verification::fingerprints`]).
 ///
 /// # Errors
 ///
-/// Where a row does not; the transaction must then not be committed.
+/// An error if a row differs; the transaction must then not be committed.
 pub async fn verify(
     connection: &mut PgConnection,
     schema: &Schema,
@@ -239,7 +242,7 @@ pub(super) fn differs(table: &SiteTable, key: &str, column: &str) -> Failure {
     Failure::new(
         Kind::Error,
         format!(
-            "row {key} of \"{}\" does not hold in {column} what it should after the write; nothing \
+            "after the write, row {key} of \"{}\" does not hold what it should in {column}; nothing \
              was committed",
             table.table
         ),
@@ -251,7 +254,8 @@ pub(super) fn keys(changes: &[Change]) -> Vec<String> {
     changes.iter().map(|change| change.key.clone()).collect()
 }
 
-/// The SQL that yields what is in a column besides the places in it.
+/// Returns the SQL that yields a column without the sites in it, or `None` if its sites are whole
+/// columns.
 pub(super) fn beside_paths(table: &SiteTable) -> Option<String> {
     let mut within = table
         .sites
@@ -265,7 +269,7 @@ pub(super) fn beside_paths(table: &SiteTable) -> Option<String> {
     Some(format!("t.{column}{}", less.concat()))
 }
 
-/// Writes one place of several rows; returns how many.
+/// Writes one site of several rows; returns the number of rows.
 async fn update(
     connection: &mut PgConnection,
     schema: &Schema,
@@ -277,7 +281,7 @@ async fn update(
         Shape::TextArray => array_bounds::KEPT.replace("{array}", NEW_TEXT_ARRAY),
         Shape::JsonKeys => NEW_JSON_KEYS.to_owned(),
         Shape::JsonArray | Shape::JsonTools => NEW_JSON.to_owned(),
-        // Written as a whole, and nothing within it.
+        // Whole rows are deleted and put back, and never updated.
         Shape::Rows { .. } => return Ok(0),
     };
     let at_path = if site.path.is_empty() {
@@ -317,8 +321,8 @@ async fn update(
     Ok(usize::try_from(done.rows_affected()).unwrap_or(usize::MAX))
 }
 
-/// What the update of the column's shape takes as its value: the elements to be, or the keys that go
-/// and those that come.
+/// Returns the value that the update of a column takes: all new elements, or the keys to remove and
+/// the keys to add.
 fn operand(column: &ColumnChange) -> String {
     let json = match (&column.before, &column.after) {
         (Value::Keys(before), Value::Keys(after)) => {

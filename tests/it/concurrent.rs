@@ -64,7 +64,12 @@ pub(crate) fn while_open<T>(database: &TestDatabase, sql: &str, work: impl FnOnc
 
 /// Starts `fix`, which asks for locked rows for so many seconds.
 fn start_fix(database: &TestDatabase, lock_timeout: &str) -> Child {
-    mcp_prune(&["fix", "--yes", "--lock-timeout", lock_timeout])
+    start_fix_of(database, lock_timeout, &[])
+}
+
+fn start_fix_of(database: &TestDatabase, lock_timeout: &str, more: &[&str]) -> Child {
+    let fix = ["fix", "--yes", "--lock-timeout", lock_timeout];
+    mcp_prune(&[&fix[..], more].concat())
         .env("DATABASE_URL", database.url())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -284,6 +289,50 @@ fn nobody_else_is_cancelled_for_a_deadlock() {
         ));
         assert_eq!(stored, [format!("{{{LIVE},touched}}")], "{row}");
     }
+}
+
+/// Waits until `fix` waits for a table that another session has locked.
+fn wait_for_table(database: &TestDatabase) {
+    for _ in 0..600 {
+        let waiting = database.texts(
+            "SELECT l.pid::text FROM pg_locks AS l JOIN pg_stat_activity AS a ON a.pid = l.pid
+             WHERE a.datname = current_database() AND a.application_name LIKE 'mcp-prune/%'
+               AND l.locktype = 'relation' AND NOT l.granted",
+        );
+        if !waiting.is_empty() {
+            return;
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    panic!("fix waited for no table within 12 seconds");
+}
+
+/// Whoever holds a whole table may want a row next. So `fix` waits for tables while it has no row,
+/// and that for those too which only tell who has an access group.
+#[test]
+fn a_table_that_is_only_read_is_waited_for_before_a_row_is_locked() {
+    if concurrent_server("a table that is read").is_none() {
+        return;
+    }
+    let database = TestDatabase::with(&format!(
+        r#"INSERT INTO "LiteLLM_MCPServerTable" ("server_id") VALUES ('{LIVE}');
+           INSERT INTO "LiteLLM_AccessGroupTable"
+               ("access_group_id", "access_group_name", "access_mcp_server_ids")
+               VALUES ('ag-1', 'both', ARRAY['{LIVE}', '{GONE}'])"#
+    ));
+    let table = r#"LOCK TABLE "LiteLLM_AgentsTable""#;
+    let child = while_open(&database, table, || {
+        let child = start_fix_of(&database, "600", &["--sites", "access-groups"]);
+        wait_for_table(&database);
+        database.execute(
+            r#"SELECT FROM "LiteLLM_AccessGroupTable"
+               WHERE "access_group_id" = 'ag-1' FOR UPDATE NOWAIT"#,
+        );
+        child
+    });
+    ended(child).exits(0);
+    let servers = r#"SELECT "access_mcp_server_ids"::text FROM "LiteLLM_AccessGroupTable""#;
+    assert_eq!(database.texts(servers), [format!("{{{LIVE}}}")]);
 }
 
 /// Returns the statement of a writer that changes another column of a row.

@@ -410,5 +410,5 @@ fn a_plus_in_the_options_is_a_space() {
         database.url()
     );
     let ran = run_on(&url, &["scan"]).exits(2);
-    ran.says("warning: sslmode=no-verify is taken for prefer");
+    ran.says("warning: sslmode=no-verify means prefer here");
 }

@@ -741,6 +741,32 @@ fn rows_are_put_back_after_litellm_has_added_a_column() {
 }
 
 #[test]
+fn a_row_that_lacks_a_new_required_value_is_put_back_as_the_hint_says() {
+    let database = company();
+    let before = database.credential_rows();
+    let folder = Folder::new();
+    let journal = folder.file("journal");
+    delete(&database, &journal, &[]).exits(0);
+    let deleted = database.credential_rows();
+    database.execute(
+        r#"ALTER TABLE "LiteLLM_MCPUserCredentials" ADD "kind" text NOT NULL DEFAULT 'x'"#,
+    );
+    let refused = undo(&database, &journal, &folder.file("refused"), &[])
+        .exits(1)
+        .says(r#"the server says 23502, of column "kind", table "LiteLLM_MCPUserCredentials""#)
+        .says("hint: ");
+    assert!(!refused.to_string().contains("s3cret"), "{refused}");
+    let hint = "ALTER TABLE \"public\".\"LiteLLM_MCPUserCredentials\" ALTER COLUMN \"kind\" DROP NOT NULL;";
+    let refused = refused.says(hint);
+    assert!(!refused.stderr.contains("ada"), "{refused}");
+    database.execute(hint);
+    undo(&database, &journal, &folder.file("undone"), &[]).exits(0);
+    database.execute(r#"ALTER TABLE "LiteLLM_MCPUserCredentials" DROP "kind""#);
+    assert_ne!(database.credential_rows(), deleted);
+    assert_eq!(database.credential_rows(), before);
+}
+
+#[test]
 fn settings_of_the_session_do_not_change_what_is_put_back() {
     let database = company();
     database.execute(
@@ -848,13 +874,24 @@ fn what_is_put_back_stays_out_of_the_servers_log_or_the_operator_is_told() {
     let journal = files.file("least");
     delete(&database, &journal, &[]).exits(0);
     undo(&least, &journal)
-        .says("may get into the server's log, by its setting log_statement")
+        .says("may get into the server's log, by log_error_verbosity, log_statement,")
         .says("log_parameter_max_length");
     database.execute(&format!("ALTER DATABASE {name} RESET log_statement"));
-    let journal = files.file("quiet");
-    delete(&database, &journal, &[]).exits(0);
-    let told = undo(&least, &journal);
-    assert!(!told.stderr.contains("server's log"), "{told}");
+    // A row that breaks a constraint is in the detail of the error.
+    for (verbosity, is_told) in [("terse", false), ("default", true), ("verbose", true)] {
+        database.execute(&format!(
+            "ALTER DATABASE {name} SET log_error_verbosity = '{verbosity}'"
+        ));
+        let journal = files.file(verbosity);
+        delete(&database, &journal, &[]).exits(0);
+        let told = undo(&least, &journal).stderr;
+        let told = told.contains("server's log, by log_error_verbosity");
+        assert_eq!(told, is_told, "{verbosity}");
+        let journal = files.file(&format!("{verbosity} again"));
+        delete(&database, &journal, &[]).exits(0);
+        let told = undo(database.url(), &journal).stderr;
+        assert!(!told.contains("server's log"), "{verbosity}: {told}");
+    }
 }
 
 #[test]
@@ -871,6 +908,29 @@ fn a_deferred_trigger_that_puts_rows_back_stops_their_deletion() {
     delete(&database, &files.file("journal"), &[])
         .exits(5)
         .says(r#"trigger "again" on "LiteLLM_MCPUserCredentials""#)
+        .says("look for a trigger on the table");
+    assert_eq!(database.credential_rows(), before);
+}
+
+/// Nothing keeps two rows apart where the table has lost its keys, and the sum of two equal rows is
+/// not that of none.
+#[test]
+fn a_deferred_trigger_that_puts_a_row_back_twice_stops_its_deletion() {
+    let database = company();
+    database.load(
+        r#"ALTER TABLE "LiteLLM_MCPUserCredentials"
+               DROP CONSTRAINT "LiteLLM_MCPUserCredentials_pkey",
+               DROP CONSTRAINT "LiteLLM_MCPUserCredentials_user_id_server_id_key";
+           CREATE FUNCTION twice() RETURNS trigger LANGUAGE plpgsql SET search_path = public AS $$
+               BEGIN INSERT INTO "LiteLLM_MCPUserCredentials" SELECT OLD.* FROM generate_series(1, 2);
+               RETURN NULL; END $$;
+           CREATE CONSTRAINT TRIGGER twice AFTER DELETE ON "LiteLLM_MCPUserCredentials"
+               DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION twice()"#,
+    );
+    let before = database.credential_rows();
+    let files = Folder::new();
+    delete(&database, &files.file("journal"), &[])
+        .exits(5)
         .says("look for a trigger on the table");
     assert_eq!(database.credential_rows(), before);
 }

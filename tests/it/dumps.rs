@@ -106,7 +106,7 @@ fn dumps_of_a_crowded_database_say_what_the_database_says() {
         assert!(
             warning.starts_with("warning: ")
                 && warning.contains(
-                    "were left out, which hold nothing that is read here; the first at line "
+                    "were left out, and nothing of them is read here; the first at line "
                 ),
             "{options:?}: {warning}"
         );
@@ -200,7 +200,7 @@ fn a_dump_that_leaves_out_what_is_read_is_refused_with_a_command_that_does_not()
     let folder = tempfile::tempdir().unwrap();
     let refused = on_script(&dump(url, &required), &["scan"])
         .exits(4)
-        .says("table \"LiteLLM_AgentsTable\" is left out of it");
+        .says("the file lacks table \"LiteLLM_AgentsTable\"");
     paste(
         &command_in(&refused, "dump all of LiteLLM's tables: "),
         folder.path(),
@@ -288,7 +288,7 @@ fn a_dump_of_a_whole_server_loads_or_is_cut() {
     admin.execute("CREATE DATABASE staging TEMPLATE litellm");
     let _ = on_script(&dump_all(), &["scan"])
         .exits(1)
-        .says("hint: 2 of them have LiteLLM's tables; dump the one that is meant: pg_dump ");
+        .says("hint: 2 of them have LiteLLM's tables; dump the one that you mean: pg_dump ");
 }
 
 #[test]

@@ -526,3 +526,47 @@ fn an_array_that_would_lose_its_bounds_is_refused_and_the_hint_runs_as_pasted() 
     run_on(database.url(), &FIX).exits(0);
     assert_eq!(servers(&database)[..1], ["p-'3 {}"]);
 }
+
+/// The names of a placeholder, of an operator and of nothing, in every table that is read and in
+/// one that is read for its link alone.
+#[test]
+fn a_brace_in_a_name_is_a_brace() {
+    let database = company();
+    for table in [
+        "LiteLLM_ObjectPermissionTable",
+        "LiteLLM_MCPUserCredentials",
+        "LiteLLM_AccessGroupTable",
+        "LiteLLM_MCPServerTable",
+        "LiteLLM_TeamTable",
+    ] {
+        let columns = ["{key}", "{=}", "{schema}", "{", "{columns} {rest}"];
+        let columns = columns.map(|name| format!(r#"ADD "{name}" text DEFAULT 'as it was'"#));
+        database.execute(&format!(r#"ALTER TABLE "{table}" {}"#, columns.join(", ")));
+    }
+    database.load(
+        r#"CREATE TABLE "{table} {all}" ("object_permission_id" text);
+           INSERT INTO "LiteLLM_MCPUserCredentials" ("id", "user_id", "server_id", "credential_b64")
+               VALUES ('c-1', 'ada', 'gone', 'x');
+           CREATE FUNCTION idle() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+           CREATE TRIGGER idle AFTER UPDATE ON "LiteLLM_ObjectPermissionTable"
+               FOR EACH ROW EXECUTE FUNCTION idle();
+           CREATE TRIGGER idle AFTER DELETE ON "LiteLLM_MCPUserCredentials"
+               FOR EACH ROW EXECUTE FUNCTION idle()"#,
+    );
+    let sites = "permissions,access-groups,credentials";
+    run_on(
+        database.url(),
+        &["scan", "--no-config-servers", "--sites", sites],
+    )
+    .exits(2);
+    let more = ["--delete-rows", "--sites", sites];
+    run_on(database.url(), &[&FIX[..], &more].concat()).exits(0);
+    let rows = r#"SELECT array_to_string("mcp_servers", ' ') || ', ' || "{key}"
+                  FROM "LiteLLM_ObjectPermissionTable" ORDER BY "object_permission_id""#;
+    assert_eq!(
+        database.texts(rows),
+        ["live, as it was", "github, as it was"]
+    );
+    let credentials = r#"SELECT "id" FROM "LiteLLM_MCPUserCredentials""#;
+    assert_eq!(database.texts(credentials), [""; 0]);
+}
