@@ -848,9 +848,11 @@ fn what_is_put_back_stays_out_of_the_servers_log_or_the_operator_is_told() {
     let journal = files.file("least");
     delete(&database, &journal, &[]).exits(0);
     undo(&least, &journal)
-        .says("may get into the server's log, by its setting log_statement")
+        .says("may get into the server's log, by log_error_verbosity, log_statement, and")
         .says("log_parameter_max_length");
-    database.execute(&format!("ALTER DATABASE {name} RESET log_statement"));
+    for change in ["RESET log_statement", "SET log_error_verbosity = 'terse'"] {
+        database.execute(&format!("ALTER DATABASE {name} {change}"));
+    }
     let journal = files.file("quiet");
     delete(&database, &journal, &[]).exits(0);
     let told = undo(&least, &journal);
