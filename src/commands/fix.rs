@@ -182,7 +182,14 @@ impl WriteJob for Fix<'_> {
         } = attempt;
         let (connection, schema) = open.parts();
         let mut verification = begin(connection, schema, database).await?;
-        let selection = self.selection(connection, schema, database).await?;
+        let mut planned = self.saved.as_ref().map(Planned::read).transpose()?;
+        let selection = match &planned {
+            Some(planned) => planned.selection(),
+            None => {
+                let selection = self.args.places.selection(connection, schema, database);
+                selection.await?
+            }
+        };
         let catalog = self.beyond.catalog(connection, schema).await?;
         warn_unset(&catalog);
         warn_of_config_servers(&catalog);
@@ -190,17 +197,17 @@ impl WriteJob for Fix<'_> {
             out.begin(self.header(run, database, &catalog))?;
         }
         progress.stage("looking for stale references");
-        let mut planned = self.saved.as_ref().map(Planned::read).transpose()?;
         let found = match &planned {
             Some(planned) => planned.rows(),
             None => detect::detect(connection, schema, &catalog, false).await?,
         };
         self.check_server_table(&catalog, &found)?;
         let locked = lock(found, &selection, connection, schema, patience, progress).await?;
-        let judge = Planner {
+        let planner = Planner {
             schema,
             catalog: &catalog,
             policy: self.policy,
+            selection: &selection,
             notes: false,
         };
         let mut report = self.gathering(keeps);
@@ -215,7 +222,7 @@ impl WriteJob for Fix<'_> {
             for chunk in keys.chunks(CHUNK) {
                 let mut rows = read::rows(connection, schema, table, chunk, &owners).await?;
                 rows.retain(|row| selection.takes(row));
-                let mut now = judge.plan(connection, table, &rows).await?;
+                let mut now = planner.plan(connection, table, &rows).await?;
                 if let Some(planned) = &mut planned {
                     conflicts.extend(planned.hold(table, &rows, &mut now, &catalog));
                 }
@@ -246,7 +253,7 @@ impl WriteJob for Fix<'_> {
                 .into_iter()
                 .flat_map(|left| left.without_row(&catalog)),
         );
-        asked.check(connection, &judge, &selection).await?;
+        asked.check(connection, &planner, &selection).await?;
         check_size(&self.args.repair, connection, schema, report.summary()).await?;
         end_verification(connection, schema, &verification).await?;
         let now = self.beyond.catalog(connection, schema).await?;
@@ -319,20 +326,6 @@ impl Fix<'_> {
         }
         let rows = found.iter().map(|(_, keys)| keys.len()).sum();
         Err(refuse_empty_server_table(rows))
-    }
-
-    /// Finds the rows that the operator asked about. A plan names its rows itself.
-    async fn selection(
-        &self,
-        connection: &mut Connection,
-        schema: &Schema,
-        database: &Database,
-    ) -> Result<Selection, Failure> {
-        if self.saved.is_some() {
-            return Ok(Selection::default());
-        }
-        let selection = self.args.places.selection(connection, schema, database);
-        selection.await
     }
 
     /// Lists what has to be found in the rows looked at. Whether a plan still fits is another question.

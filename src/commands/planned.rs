@@ -11,6 +11,7 @@ use crate::litellm::sites::{SiteTable, TABLES};
 use crate::repair::changeset::Change;
 use crate::repair::compare::{self, Conflict};
 use crate::repair::plan::RowPlan;
+use crate::repair::selection::Selection;
 
 /// What a saved plan says and was not compared yet, by table and primary key.
 pub(super) struct Planned(BTreeMap<(&'static str, String), Change>);
@@ -33,6 +34,14 @@ impl Planned {
         };
         let found = TABLES.into_iter().map(|table| (table, keys(table)));
         found.filter(|(_, keys)| !keys.is_empty()).collect()
+    }
+
+    /// Selects those rows alone, so that a row outside the plan counts as one that stays as it is.
+    pub(super) fn selection(&self) -> Selection {
+        Selection {
+            rows: self.0.keys().map(|(_, key)| key.clone()).collect(),
+            ..Selection::default()
+        }
     }
 
     /// Holds what would be planned `now` for `rows` to what was planned: only that stays to be done.

@@ -73,6 +73,7 @@ async fn look(
         schema,
         catalog: &catalog,
         policy: Policy::default(),
+        selection: &selection,
         notes: args.notes,
     };
     let mut report = gathering(&args.output);

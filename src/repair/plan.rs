@@ -5,13 +5,14 @@ use std::fmt;
 
 use super::changeset::{Change, ColumnChange};
 use super::policy::{OnEmpty, Policy};
+use super::selection::Selection;
 use crate::litellm::access::{self, Surroundings, World};
 use crate::litellm::finding::Audit;
 use crate::litellm::marker::{Obstacle, marker_obstacle};
 use crate::litellm::owners::OwnerKind;
 use crate::litellm::row::{Cell, Row, Value};
-use crate::litellm::server::{NO_SERVERS, Resolution};
-use crate::litellm::sites::{Group, Names, Site, SiteTable};
+use crate::litellm::server::{NO_SERVERS, Resolution, ServerCatalog};
+use crate::litellm::sites::{Group, Names, PERMISSIONS, Site, SiteTable};
 
 /// The change of one column: it can only take references away, rename them as the operator said, or
 /// leave the marker in place of all.
@@ -297,7 +298,7 @@ impl RowPlan {
         }
     }
 
-    /// Decides the same of a permission row, whose owners tell what it may mean.
+    /// Decides the same for a permission row, where the owners tell what an empty list would mean.
     fn settle_grants(
         &mut self,
         row: &Row,
@@ -306,17 +307,21 @@ impl RowPlan {
         world: World<'_>,
         policy: Policy,
     ) {
-        let last = access::takes_last_grant(row, cell, |r| edit.removed.contains(r));
         if access::may_open_everything(row, world.regime) {
             self.held.extend(edit.hold_all(Reason::FailsOpen));
         }
-        let last = last && !edit.removed.is_empty();
-        let kept = if world.regime.refuses_edits() {
-            let kept = kept_by_keys(row, world.around);
-            edit.removed.intersection(&kept).cloned().collect()
-        } else {
-            BTreeSet::new()
-        };
+        let mut kept = BTreeSet::new();
+        if world.regime.refuses_edits() {
+            kept = kept_by_keys(row, world.around);
+            let (renamed, stay) = std::mem::take(&mut edit.remapped)
+                .into_iter()
+                .partition(|(old, _)| !kept.contains(old));
+            edit.remapped = renamed;
+            let stay: BTreeSet<String> = BTreeMap::into_keys(stay).collect();
+            self.held.extend(hold(edit, &stay, Reason::KeptByKey));
+            kept.retain(|reference| edit.removed.contains(reference));
+        }
+        let last = access::takes_last_grant(row, cell, |r| edit.removed.contains(r));
         if last && !access::may_run_empty(row, world.regime) {
             let ending = match ending(row, cell, world, policy) {
                 Ok(_) if !kept.is_empty() => Err(Reason::KeptByKey),
@@ -355,6 +360,55 @@ fn ending(row: &Row, cell: &Cell, world: World<'_>, policy: Policy) -> Result<Em
             Some(_) | None => Ok(Emptied::Denied),
         },
     }
+}
+
+/// Returns the references that the columns of `row` hold. Columns that cannot be read have none.
+pub fn references(row: &Row) -> impl Iterator<Item = &str> {
+    let values = row
+        .cells
+        .iter()
+        .filter_map(|cell| cell.stored.as_ref().ok());
+    values.flat_map(Value::references)
+}
+
+/// Tells whether a repair may take `reference` away from a permission row, or rename it there.
+#[must_use]
+pub fn may_be_taken(reference: &str, catalog: &ServerCatalog) -> bool {
+    match catalog.resolve(reference) {
+        Resolution::Stale | Resolution::Remapped => true,
+        Resolution::Live
+        | Resolution::Inactive
+        | Resolution::Sentinel
+        | Resolution::Kept
+        | Resolution::Unverified
+        | Resolution::MaybeEdited
+        | Resolution::MaybeRenewed
+        | Resolution::OnlyAName
+        | Resolution::Passed => false,
+    }
+}
+
+/// Returns the references that stay in `row`, the permission row of a team's key, and that its
+/// team must therefore keep too.
+///
+/// A row that this run does not select keeps everything that it names. So does a row that a team
+/// owns as well: what stays there depends on the keys of that team.
+///
+/// Source: LiteLLM 1.86.7 `management_helpers/object_permission_utils.py`,
+/// `validate_key_mcp_servers_against_team`: a request that names what the team does not is a 403.
+#[must_use]
+pub fn references_left_to_key(
+    row: &Row,
+    selection: &Selection,
+    world: World<'_>,
+    policy: Policy,
+) -> BTreeSet<String> {
+    let is_of_team = row.owners.iter().any(|owner| owner.kind == OwnerKind::Team);
+    if is_of_team || !selection.takes(row) {
+        return references(row).map(str::to_owned).collect();
+    }
+    let held = RowPlan::of(&PERMISSIONS, row, world, policy).held;
+    held.into_iter().map(|held| held.reference).collect()
 }
 
 fn kept_by_keys(row: &Row, around: &Surroundings) -> BTreeSet<String> {
@@ -711,6 +765,88 @@ mod tests {
             assert_eq!(plan.edits, []);
             assert_eq!(plan.held[0].reason, Reason::KeptByKey);
         }
+    }
+
+    #[test]
+    fn a_team_keeps_the_old_name_while_a_key_of_it_does() {
+        let mut row = clean();
+        row.cells = vec![array(&["id-1", GONE, GONE_TOO]), keys(&["one", GONE])];
+        let remaps = [GONE, GONE_TOO].map(|old| (old.to_owned(), "id-1".to_owned()));
+        let catalog = catalog(unknown()).remapping(&remaps.into()).unwrap();
+        let around = Surroundings {
+            kept_by_keys: BTreeMap::from([("owner".to_owned(), BTreeSet::from([GONE.to_owned()]))]),
+            ..Surroundings::default()
+        };
+        let world = World {
+            regime: Regime {
+                release: Release::REFUSES_EDITS,
+                ..REGIME
+            },
+            catalog: &catalog,
+            around: &around,
+            all_cleared: false,
+        };
+        let plan = RowPlan::of(&PERMISSIONS, &row, world, Policy::default());
+        let held: Vec<_> = plan.held.iter().map(|h| (h.column, h.reason)).collect();
+        let reason = Reason::KeptByKey;
+        assert_eq!(
+            held,
+            [("mcp_servers", reason), ("mcp_tool_permissions", reason)]
+        );
+        let after: Vec<Value> = plan.edits.iter().map(Edit::after).collect();
+        assert_eq!(after, [array(&["id-1", GONE]).stored.unwrap()]);
+    }
+
+    #[test]
+    fn a_key_keeps_what_is_held_and_a_row_that_is_not_selected_keeps_everything() {
+        let mut row = clean();
+        row.cells = vec![array(&["id-1", GONE, GONE_TOO]), keys(&[])];
+        row.owners = vec![owner(OwnerKind::Key, false)];
+        let remaps = BTreeMap::from([(GONE_TOO.to_owned(), "id-1".to_owned())]);
+        let catalog = catalog(unknown()).remapping(&remaps).unwrap();
+        let world = World {
+            regime: Regime {
+                release: Release::REFUSES_EDITS,
+                ..REGIME
+            },
+            catalog: &catalog,
+            around: &Surroundings::default(),
+            all_cleared: false,
+        };
+        let left = |row: &Row, selection: &Selection| -> Vec<String> {
+            let left = references_left_to_key(row, selection, world, Policy::default());
+            left.into_iter().collect()
+        };
+        let all = Selection::default();
+        let other_row = Selection {
+            rows: BTreeSet::from(["p-2".to_owned()]),
+            ..Selection::default()
+        };
+        let other_owner = Selection {
+            owners: BTreeSet::from([(OwnerKind::Team, "team".to_owned())]),
+            ..Selection::default()
+        };
+        let everything = [GONE, GONE_TOO, "id-1"];
+        assert_eq!(left(&row, &all), <[&str; 0]>::default());
+        assert_eq!(left(&row, &other_row), everything);
+        assert_eq!(left(&row, &other_owner), everything);
+        let mut last = row.clone();
+        last.cells[0] = array(&[GONE]);
+        assert_eq!(left(&last, &all), [GONE]);
+        row.owners.push(owner(OwnerKind::Team, false));
+        assert_eq!(left(&row, &all), everything);
+    }
+
+    #[test]
+    fn what_is_stale_or_remapped_may_be_taken() {
+        let remaps = BTreeMap::from([(GONE_TOO.to_owned(), "id-1".to_owned())]);
+        let catalog = catalog(unknown()).remapping(&remaps).unwrap();
+        let all = [GONE, GONE_TOO, "id-1", "two", "kept", "free", NO_SERVERS];
+        let taken: Vec<_> = all
+            .into_iter()
+            .filter(|reference| may_be_taken(reference, &catalog))
+            .collect();
+        assert_eq!(taken, [GONE, GONE_TOO]);
     }
 
     #[test]
