@@ -626,7 +626,9 @@ mod tests {
 
     use super::*;
     use crate::litellm::samples::value;
-    use crate::litellm::sites::{PERMISSIONS, Shape, TABLES, USER_CREDENTIALS};
+    use crate::litellm::sites::{
+        MCP_SERVERS, PERMISSIONS, Shape, TABLES, USER_CREDENTIAL_SERVER, USER_CREDENTIALS,
+    };
 
     fn header() -> Header {
         let database = Identity {
@@ -648,7 +650,7 @@ mod tests {
             table: &PERMISSIONS,
             key: key.to_owned(),
             columns: vec![ColumnChange {
-                site: &PERMISSIONS.sites[0],
+                site: &MCP_SERVERS,
                 before,
                 after,
             }],
@@ -810,7 +812,7 @@ mod tests {
             table: &USER_CREDENTIALS,
             key: "gone".to_owned(),
             columns: vec![ColumnChange {
-                site: &USER_CREDENTIALS.sites[0],
+                site: &USER_CREDENTIAL_SERVER,
                 before: Value::of_rows("gone", number),
                 after: Value::of_rows("gone", 0),
             }],

@@ -445,7 +445,9 @@ mod tests {
     use crate::litellm::row::Malformed;
     use crate::litellm::samples::value;
     use crate::litellm::server::{ConfigServers, IdHistory, Server, ServerCatalog, Signs};
-    use crate::litellm::sites::{Empty, OAUTH_CLIENTS, PERMISSIONS, TABLES, USER_CREDENTIALS};
+    use crate::litellm::sites::{
+        Empty, MCP_SERVERS, MCP_TOOL_PERMISSIONS, OAUTH_CLIENTS, TABLES, USER_CREDENTIALS,
+    };
 
     const GONE: &str = "0b8f8e0c-2f5d-4a51-9a35-1f4a1c9f7d10";
     const GONE_TOO: &str = "7d1c1e6e-51a5-4c6f-8f6f-5f0f5e1d2c3b";
@@ -497,7 +499,7 @@ mod tests {
 
     fn array(references: &[&str]) -> Cell {
         Cell {
-            site: &PERMISSIONS.sites[0],
+            site: &MCP_SERVERS,
             stored: Ok(Value::Array(
                 references.iter().map(|r| (*r).to_owned()).collect(),
             )),
@@ -506,7 +508,7 @@ mod tests {
 
     fn keys(references: &[&str]) -> Cell {
         Cell {
-            site: &PERMISSIONS.sites[1],
+            site: &MCP_TOOL_PERMISSIONS,
             stored: Ok(Value::Keys(
                 references
                     .iter()
@@ -880,10 +882,13 @@ mod tests {
 
     /// What users keep for a server that is gone.
     fn kept_for(table: &SiteTable, rows: u64) -> Row {
+        let [site] = table.sites else {
+            unreachable!("whole rows have one site")
+        };
         Row {
             key: GONE.to_owned(),
             cells: vec![Cell {
-                site: &table.sites[0],
+                site,
                 stored: Ok(Value::of_rows(GONE, rows)),
             }],
             owners: vec![],
