@@ -227,26 +227,53 @@ fn why_not(column: &ColumnChange, now: Option<&RowPlan>, catalog: &ServerCatalog
         .before
         .references()
         .filter(|reference| !left.contains(reference))
-        .find(|reference| {
-            let resolution = catalog.resolve_as(column.site.names, reference);
-            !matches!(resolution, Resolution::Stale | Resolution::Remapped)
-        });
+        .find(|reference| is_back(catalog.resolve_as(column.site.names, reference)));
     if let Some(reference) = back {
         return Found::ServerBack(reference.to_owned());
     }
     let held = now.into_iter().flat_map(|plan| &plan.held);
-    let mut held = held.filter(|held| held.column == column.site.name);
+    let mut held = held
+        .filter(|held| held.column == column.site.name && !left.contains(held.reference.as_str()));
     held.next().map_or_else(
         || Found::Stored(Ok(column.before.clone())),
         |held| Found::WouldHold(held.reason),
     )
 }
 
+/// Tells whether a reference that was stale when it was planned is stale no longer.
+///
+/// Exhaustive, so that a new resolution has to be judged here too.
+fn is_back(resolution: Resolution) -> bool {
+    match resolution {
+        Resolution::Live
+        | Resolution::Inactive
+        | Resolution::Sentinel
+        | Resolution::Kept
+        | Resolution::Unverified
+        | Resolution::OnlyAName
+        | Resolution::Passed => true,
+        // Held now, each for a reason of its own.
+        Resolution::Stale
+        | Resolution::Remapped
+        | Resolution::MaybeEdited
+        | Resolution::MaybeRenewed => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+    use crate::litellm::access::{Surroundings, World};
+    use crate::litellm::owners::OwnerKind;
     use crate::litellm::row::Cell;
-    use crate::litellm::sites::{PERMISSIONS, USER_CREDENTIALS};
+    use crate::litellm::samples::{REGIME, owner};
+    use crate::litellm::server::{ConfigServers, IdHistory};
+    use crate::litellm::sites::{
+        MCP_SERVERS, PERMISSIONS, USER_CREDENTIAL_SERVER, USER_CREDENTIALS,
+    };
+    use crate::repair::policy::Policy;
 
     fn array(references: &[&str]) -> Value {
         Value::Array(references.iter().map(|r| (*r).to_owned()).collect())
@@ -256,7 +283,7 @@ mod tests {
         Row {
             key: "p-1".to_owned(),
             cells: vec![Cell {
-                site: &PERMISSIONS.sites[0],
+                site: &MCP_SERVERS,
                 stored,
             }],
             owners: Vec::new(),
@@ -269,7 +296,7 @@ mod tests {
             table: &PERMISSIONS,
             key: "p-1".to_owned(),
             columns: vec![ColumnChange {
-                site: &PERMISSIONS.sites[0],
+                site: &MCP_SERVERS,
                 before: array(&["gone", "a"]),
                 after: array(&["a"]),
             }],
@@ -301,7 +328,7 @@ mod tests {
             table: &USER_CREDENTIALS,
             key: "gone".to_owned(),
             columns: vec![ColumnChange {
-                site: &USER_CREDENTIALS.sites[0],
+                site: &USER_CREDENTIAL_SERVER,
                 before: Value::of_rows("gone", 3),
                 after: Value::of_rows("gone", 0),
             }],
@@ -314,7 +341,7 @@ mod tests {
         Row {
             key: "gone".to_owned(),
             cells: vec![Cell {
-                site: &USER_CREDENTIALS.sites[0],
+                site: &USER_CREDENTIAL_SERVER,
                 stored: Ok(Value::of_rows("gone", rows)),
             }],
             owners: Vec::new(),
@@ -355,6 +382,47 @@ mod tests {
         assert_eq!(change.columns[0].after, Value::of_rows("gone", 2));
         let all = take_back_rows(&put_back, "user_id", Some(&number(3)), &deleted().rows);
         assert_eq!(all.change, Some(deleted()));
+    }
+
+    #[test]
+    fn a_reference_that_is_held_by_now_is_told_with_its_reason() {
+        const EDITED: &str = "8617b96e5cdbfd8ff49b7f89aeca1072";
+        const RENEWED: &str = "266024044f9612bf481c78f6cfef1ff0";
+        let servers = ConfigServers::Known(Vec::new());
+        let history = IdHistory {
+            unclear: BTreeSet::from([RENEWED.to_owned()]),
+            ..IdHistory::default()
+        };
+        let catalog = ServerCatalog::new(&[], BTreeSet::from(["kept".to_owned()]), servers);
+        let catalog = catalog.with_history(history);
+        let world = World {
+            regime: REGIME,
+            catalog: &catalog,
+            around: &Surroundings::default(),
+            all_cleared: false,
+        };
+        for (reference, found) in [
+            (EDITED, Found::WouldHold(Reason::MaybeEdited)),
+            (RENEWED, Found::WouldHold(Reason::MaybeRenewed)),
+            ("kept", Found::ServerBack("kept".to_owned())),
+        ] {
+            // The first entry is held for another reason, and was not to be removed.
+            let other = if reference == EDITED { RENEWED } else { EDITED };
+            let mut row = row(Ok(array(&[other, reference])));
+            row.owners = vec![owner(OwnerKind::Team, false)];
+            let now = RowPlan::of(&PERMISSIONS, &row, world, Policy::default());
+            let planned = Change {
+                columns: vec![ColumnChange {
+                    site: &MCP_SERVERS,
+                    before: array(&[other, reference]),
+                    after: array(&[other]),
+                }],
+                ..made()
+            };
+            let conflicts = with_plan(&planned, Some(&row), Some(&now), &catalog);
+            assert_eq!(conflicts.len(), 1);
+            assert_eq!(conflicts[0].found, found);
+        }
     }
 
     #[test]
