@@ -21,7 +21,7 @@ impl Planned {
     pub(super) fn read(saved: &SavedChangeset) -> Result<Self, Failure> {
         let by_row = saved.changes()?.map(|change| {
             let change = change?;
-            Ok(((change.table.table, change.key.clone()), change))
+            Ok(((change.table().table, change.key().to_owned()), change))
         });
         by_row.collect::<Result<_, Failure>>().map(Self)
     }
@@ -71,7 +71,7 @@ impl Planned {
         for plan in now.iter_mut() {
             let fit = fits.get(&plan.audit.row);
             plan.edits.retain(|edit| {
-                fit.is_some_and(|change| change.columns.iter().any(|c| c.site == edit.site()))
+                fit.is_some_and(|change| change.columns().iter().any(|c| c.site() == edit.site()))
             });
         }
         conflicts

@@ -128,7 +128,7 @@ impl WriteJob for Undo<'_> {
                 break;
             }
             for table in TABLES {
-                let of_table: Vec<&Change> = made.iter().filter(|c| c.table == table).collect();
+                let of_table: Vec<&Change> = made.iter().filter(|c| c.table() == table).collect();
                 if of_table.is_empty() {
                     continue;
                 }
@@ -138,7 +138,7 @@ impl WriteJob for Undo<'_> {
                 // Of whole rows a server may have several changes, of some of its rows each.
                 let at_once = table.each().map_or(of_table.len(), |_| 1);
                 for changes in of_table.chunks(at_once) {
-                    let by_key = changes.iter().map(|change| (change.key.as_str(), *change));
+                    let by_key = changes.iter().map(|change| (change.key(), *change));
                     let by_key: BTreeMap<&str, &Change> = by_key.collect();
                     let keys: Vec<String> = by_key.keys().map(|key| (*key).to_owned()).collect();
                     let locked = patience.lock(connection, schema, table, &keys).await?;

@@ -163,8 +163,8 @@ pub async fn apply(
     for site in schema.sites(table) {
         let columns: Vec<(&str, &ColumnChange)> = changes
             .iter()
-            .flat_map(|change| change.columns.iter().map(|c| (change.key.as_str(), c)))
-            .filter(|(_, column)| column.site == site)
+            .flat_map(|change| change.columns().iter().map(|c| (change.key(), c)))
+            .filter(|(_, column)| column.site() == site)
             .collect();
         if columns.is_empty() {
             continue;
@@ -216,15 +216,15 @@ pub async fn verify(
     let locked: HashMap<&str, &Row> = locked.iter().map(|row| (row.key.as_str(), row)).collect();
     let found: HashMap<&str, &Row> = stored.iter().map(|row| (row.key.as_str(), row)).collect();
     for change in changes {
-        let cells = locked.get(change.key.as_str()).map(|row| &row.cells);
+        let cells = locked.get(change.key()).map(|row| &row.cells);
         for cell in cells.into_iter().flatten() {
-            let column = change.columns.iter().find(|c| c.site == cell.site);
-            let expected = column.map_or_else(|| cell.stored.clone(), |c| Ok(c.after.clone()));
+            let column = change.columns().iter().find(|c| c.site() == cell.site);
+            let expected = column.map_or_else(|| cell.stored.clone(), |c| Ok(c.after().clone()));
             let found = found
-                .get(change.key.as_str())
+                .get(change.key())
                 .and_then(|row| row.cells.iter().find(|c| c.site == cell.site));
             if found.map(|cell| &cell.stored) != Some(&expected) {
-                return Err(differs(table, &change.key, cell.site.name));
+                return Err(differs(table, change.key(), cell.site.name));
             }
         }
     }
@@ -248,7 +248,10 @@ pub(super) fn differs(table: &SiteTable, key: &str, column: &str) -> Failure {
 }
 
 pub(super) fn keys(changes: &[Change]) -> Vec<String> {
-    changes.iter().map(|change| change.key.clone()).collect()
+    changes
+        .iter()
+        .map(|change| change.key().to_owned())
+        .collect()
 }
 
 /// The SQL that yields what is in a column besides the places in it.
@@ -320,7 +323,7 @@ async fn update(
 /// What the update of the column's shape takes as its value: the elements to be, or the keys that go
 /// and those that come.
 fn operand(column: &ColumnChange) -> String {
-    let json = match (&column.before, &column.after) {
+    let json = match (column.before(), column.after()) {
         (Value::Keys(before), Value::Keys(after)) => {
             let away = before.keys().filter(|key| !after.contains_key(*key));
             let put = after

@@ -13,73 +13,199 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value as Json;
 use sha2::{Digest as _, Sha256};
 
+use super::plan::Edit;
 use super::policy::{OnEmpty, Policy};
 use crate::litellm::config::hex;
-use crate::litellm::row::{Value, WholeRow};
-use crate::litellm::server::IdHistory;
+use crate::litellm::row::{Tool, Value, WholeRow};
+use crate::litellm::server::{IdHistory, NO_SERVERS};
 use crate::litellm::sites::{self, Choice as Places, Group, Site, SiteTable};
 use crate::printable::one_line;
 
 /// The version of the format.
 const FORMAT: u32 = 1;
 
-/// What one row holds before and after.
+/// What one row holds before and after a repair, or before and after the undo of one.
+///
+/// The fields are private so that nothing else can be written: a change is made of the edits of a
+/// plan, read from a changeset, or takes another one back. It removes references, renames them or
+/// leaves the deny marker in their place, or it undoes exactly that.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// The row's table.
-    pub table: &'static SiteTable,
-    /// The row's primary key.
-    pub key: String,
-    /// The columns that change, in the order of the table's sites; at least one.
-    pub columns: Vec<ColumnChange>,
-    /// The rows that are deleted or put back, where that is the change. Empty in a plan and in a report,
-    /// which tell their number alone.
-    pub rows: Vec<WholeRow>,
+    table: &'static SiteTable,
+    key: String,
+    /// At least one, in the order of the table's sites.
+    columns: Vec<ColumnChange>,
+    /// Empty in a plan and in a report, which tell the number of rows alone.
+    rows: Vec<WholeRow>,
 }
 
 /// What one column holds before and after.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ColumnChange {
-    /// The column.
-    pub site: &'static Site,
-    /// The value that is replaced.
-    pub before: Value,
-    /// The value that replaces it.
-    pub after: Value,
+    site: &'static Site,
+    before: Value,
+    after: Value,
+}
+
+impl ColumnChange {
+    /// Returns the column.
+    #[must_use]
+    pub fn site(&self) -> &'static Site {
+        self.site
+    }
+
+    /// Returns the value that is replaced.
+    #[must_use]
+    pub fn before(&self) -> &Value {
+        &self.before
+    }
+
+    /// Returns the value that replaces it.
+    #[must_use]
+    pub fn after(&self) -> &Value {
+        &self.after
+    }
+
+    /// Builds the change that takes this one back.
+    fn inverse(&self) -> Self {
+        Self {
+            site: self.site,
+            before: self.after.clone(),
+            after: self.before.clone(),
+        }
+    }
+}
+
+impl From<&Edit> for ColumnChange {
+    fn from(edit: &Edit) -> Self {
+        Self {
+            site: edit.site(),
+            before: edit.before().clone(),
+            after: edit.after(),
+        }
+    }
 }
 
 impl Change {
-    /// The change that takes this one back.
+    /// Builds the change that carries out `edits` of one row; `None` where there are none.
+    #[must_use]
+    pub fn of_edits(table: &'static SiteTable, key: &str, edits: &[Edit]) -> Option<Self> {
+        (!edits.is_empty()).then(|| Self {
+            table,
+            key: key.to_owned(),
+            columns: edits.iter().map(ColumnChange::from).collect(),
+            rows: Vec::new(),
+        })
+    }
+
+    /// Returns the row's table.
+    #[must_use]
+    pub fn table(&self) -> &'static SiteTable {
+        self.table
+    }
+
+    /// Returns the row's primary key; for whole rows their server's id.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Returns the columns that change, in the order of the table's sites; at least one.
+    #[must_use]
+    pub fn columns(&self) -> &[ColumnChange] {
+        &self.columns
+    }
+
+    /// Returns the whole rows that are deleted or put back, where that is the change. A plan and a
+    /// report have none of them: they tell the number alone.
+    #[must_use]
+    pub fn rows(&self) -> &[WholeRow] {
+        &self.rows
+    }
+
+    /// Builds the change that takes this one back.
     #[must_use]
     pub fn inverse(&self) -> Self {
-        let inverse = |column: &ColumnChange| ColumnChange {
-            site: column.site,
-            before: column.after.clone(),
-            after: column.before.clone(),
-        };
         Self {
             table: self.table,
             key: self.key.clone(),
-            columns: self.columns.iter().map(inverse).collect(),
+            columns: self.columns.iter().map(ColumnChange::inverse).collect(),
             rows: self.rows.clone(),
         }
     }
 
-    /// What may be told of it: the number of whole rows, and nothing that they hold.
+    /// Keeps the columns that `is_kept` tells; `None` where none is left.
+    pub(super) fn with_columns(mut self, is_kept: impl Fn(&ColumnChange) -> bool) -> Option<Self> {
+        self.columns.retain(is_kept);
+        (!self.columns.is_empty()).then_some(self)
+    }
+
+    /// Builds the change that takes back `rows`, which are some of the whole rows of this one,
+    /// while their server has `there` rows; `None` where there are none to take back.
+    pub(super) fn take_back_rows(&self, rows: Vec<WholeRow>, there: u64) -> Option<Self> {
+        let site = self.columns.first()?.site;
+        let number = u64::try_from(rows.len()).unwrap_or(u64::MAX);
+        let after = if self.takes_rows() {
+            there.saturating_add(number)
+        } else {
+            there.saturating_sub(number)
+        };
+        let column = ColumnChange {
+            site,
+            before: Value::of_rows(&self.key, there),
+            after: Value::of_rows(&self.key, after),
+        };
+        (!rows.is_empty()).then(|| Self {
+            table: self.table,
+            key: self.key.clone(),
+            columns: vec![column],
+            rows,
+        })
+    }
+
+    /// Returns how many rows it deletes and does not carry: those that have not been read yet.
+    #[must_use]
+    pub fn rows_to_delete(&self) -> u64 {
+        let column = self.columns.first();
+        let rows = column.and_then(|column| Some((column.before.rows()?, column.after.rows()?)));
+        rows.map_or(0, |(before, after)| before.saturating_sub(after))
+    }
+
+    /// Splits off the deletion of `rows`, some of those that it deletes.
+    #[must_use]
+    pub fn split_off(&mut self, rows: Vec<WholeRow>) -> Option<Self> {
+        let column = self.columns.first_mut()?;
+        let number = u64::try_from(rows.len()).unwrap_or(u64::MAX);
+        let left = column.before.rows()?.saturating_sub(number);
+        let after = Value::of_rows(&self.key, left);
+        let part = ColumnChange {
+            site: column.site,
+            before: std::mem::replace(&mut column.before, after.clone()),
+            after,
+        };
+        Some(Self {
+            table: self.table,
+            key: self.key.clone(),
+            columns: vec![part],
+            rows,
+        })
+    }
+
+    /// Leaves out what whole rows hold, so that their number alone is reported.
     #[must_use]
     pub fn to_report(self) -> Self {
         let rows = Vec::new();
         Self { rows, ..self }
     }
 
-    /// Whether it deletes rows.
+    /// Tells whether it deletes rows.
     #[must_use]
     pub fn takes_rows(&self) -> bool {
         let mut columns = self.columns.iter();
         columns.any(|column| column.before.rows() > column.after.rows())
     }
 
-    /// How many rows of the database it writes.
+    /// Returns how many rows of the database it writes.
     #[must_use]
     pub fn size(&self) -> usize {
         let rows = self.columns.iter().find_map(|column| {
@@ -88,6 +214,49 @@ impl Change {
         });
         rows.unwrap_or(1)
     }
+}
+
+/// Tells whether a repair may replace `before` with `after`: it removes references, renames some,
+/// or leaves the deny marker alone.
+///
+/// What stays keeps its order and its tools. A name that is new takes the place of one that went,
+/// and brings no tool but those of the ones that went.
+pub(super) fn is_repair(before: &Value, after: &Value) -> bool {
+    let old: BTreeSet<&str> = before.references().collect();
+    let left: BTreeSet<&str> = after.references().collect();
+    let gone = old.difference(&left).count();
+    let new = left.difference(&old).count();
+    let stays = match (before, after) {
+        (Value::Array(_), Value::Array(only)) if *only == [NO_SERVERS] => true,
+        (Value::Array(before), Value::Array(after)) => {
+            let stayed = before.iter().filter(|r| left.contains(r.as_str()));
+            let found = after.iter().filter(|r| old.contains(r.as_str()));
+            stayed.eq(found) && after.len() <= before.len()
+        }
+        (Value::Keys(before), Value::Keys(after)) => {
+            let of_gone = before.iter().filter(|(key, _)| !after.contains_key(*key));
+            let of_gone: BTreeSet<&String> = of_gone.flat_map(|(_, tools)| tools).collect();
+            after.iter().all(|(key, tools)| {
+                let own = before.get(key).map(Vec::as_slice).unwrap_or_default();
+                let brought = tools.strip_prefix(own);
+                brought.is_some_and(|brought| brought.iter().all(|t| of_gone.contains(t)))
+            })
+        }
+        (Value::Tools(before), Value::Tools(after)) => {
+            let pair = |tool: &'_ Tool| (tool.server_id.clone(), tool.tool_name.clone());
+            let there: BTreeSet<(String, String)> = before.iter().map(pair).collect();
+            let is_left = |tool: &&Tool| left.contains(tool.server_id.as_str());
+            let of_gone = before.iter().filter(|tool| !is_left(tool));
+            let of_gone: BTreeSet<&str> = of_gone.map(|tool| tool.tool_name.as_str()).collect();
+            let mut brought = after.iter().filter(|tool| !there.contains(&pair(tool)));
+            let found = after.iter().filter(|tool| there.contains(&pair(tool)));
+            before.iter().filter(is_left).eq(found)
+                && brought.all(|tool| of_gone.contains(tool.tool_name.as_str()))
+        }
+        (Value::Rows(_), Value::Rows(_)) => new == 0 && after.rows() <= before.rows(),
+        (Value::Array(_) | Value::Keys(_) | Value::Tools(_) | Value::Rows(_), _) => false,
+    };
+    stays && new <= gone
 }
 
 /// What a changeset is for.
@@ -369,8 +538,8 @@ impl From<&Change> for RowLine {
 }
 
 impl RowLine {
-    /// The change; `whole` where the file keeps the rows that were deleted or put back.
-    fn change(self, whole: bool) -> Result<Change, String> {
+    /// Reads the change from a line of a changeset for `purpose`.
+    fn change(self, purpose: Purpose) -> Result<Change, String> {
         let table = sites::table(&self.table)
             .ok_or_else(|| format!("this mcp-prune does not repair table \"{}\"", self.table))?;
         let mut columns = Vec::new();
@@ -394,6 +563,21 @@ impl RowLine {
                 self.table
             ));
         }
+        let repairs = columns.iter().all(|c| is_repair(&c.before, &c.after));
+        let undoes = columns.iter().all(|c| is_repair(&c.after, &c.before));
+        let is_meant = match purpose {
+            Purpose::Plan | Purpose::Fix => repairs,
+            // The undo of an undo repairs again.
+            Purpose::Undo => repairs || undoes,
+        };
+        if !is_meant {
+            return Err(format!(
+                "the change of row {} of \"{}\" is not one that mcp-prune makes: it does more than \
+                 remove, rename or mark references",
+                one_line(&self.key),
+                self.table
+            ));
+        }
         let rows = self.rows.into_iter();
         let change = Change {
             table,
@@ -401,16 +585,15 @@ impl RowLine {
             columns,
             rows: rows.map(|row| WholeRow::new(row.0)).collect(),
         };
-        let kept = if whole && table.each().is_some() {
-            change.size()
-        } else {
-            0
+        let expected = match purpose {
+            Purpose::Fix | Purpose::Undo if table.each().is_some() => change.size(),
+            Purpose::Plan | Purpose::Fix | Purpose::Undo => 0,
         };
-        if change.rows.len() == kept {
+        if change.rows.len() == expected {
             Ok(change)
         } else {
             Err(format!(
-                "it has {} rows of \"{}\" where there should be {kept}",
+                "it has {} rows of \"{}\" where there should be {expected}",
                 change.rows.len(),
                 self.table
             ))
@@ -547,11 +730,12 @@ impl Decoder {
                     header.format
                 )));
             }
-            Line::Row(row) if self.header.is_some() && !self.ended => {
+            Line::Row(row)
+                if let Some(header) = &self.header
+                    && !self.ended =>
+            {
                 self.rows += 1;
-                let header = self.header.as_ref();
-                let whole = header.is_some_and(|header| header.purpose != Purpose::Plan);
-                let change = row.change(whole).map_err(damage)?;
+                let change = row.change(header.purpose).map_err(damage)?;
                 self.groups.insert(change.table.group);
                 Some(change)
             }
@@ -621,13 +805,41 @@ impl Contents {
 }
 
 #[cfg(test)]
+impl Change {
+    /// Builds a change of one column, from the first value to the second.
+    pub(super) fn of_column(
+        table: &'static SiteTable,
+        key: &str,
+        site: &'static Site,
+        [before, after]: [Value; 2],
+    ) -> Self {
+        Self {
+            table,
+            key: key.to_owned(),
+            columns: vec![ColumnChange {
+                site,
+                before,
+                after,
+            }],
+            rows: Vec::new(),
+        }
+    }
+
+    /// Adds the whole rows that the change deletes or puts back.
+    pub(super) fn with_rows(self, rows: Vec<WholeRow>) -> Self {
+        Self { rows, ..self }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
     use crate::litellm::samples::value;
     use crate::litellm::sites::{
-        MCP_SERVERS, PERMISSIONS, Shape, TABLES, USER_CREDENTIAL_SERVER, USER_CREDENTIALS,
+        MCP_SERVERS, MCP_TOOL_PERMISSIONS, PERMISSIONS, Shape, TABLES, USER_CREDENTIAL_SERVER,
+        USER_CREDENTIALS,
     };
 
     fn header() -> Header {
@@ -646,16 +858,7 @@ mod tests {
     }
 
     fn change(key: &str, before: Value, after: Value) -> Change {
-        Change {
-            table: &PERMISSIONS,
-            key: key.to_owned(),
-            columns: vec![ColumnChange {
-                site: &MCP_SERVERS,
-                before,
-                after,
-            }],
-            rows: vec![],
-        }
+        Change::of_column(&PERMISSIONS, key, &MCP_SERVERS, [before, after])
     }
 
     fn written(changes: &[Change]) -> Vec<String> {
@@ -808,16 +1011,9 @@ mod tests {
     /// The deletion of all rows of a server.
     fn deletion(rows: &[String]) -> Change {
         let number = u64::try_from(rows.len()).unwrap();
-        Change {
-            table: &USER_CREDENTIALS,
-            key: "gone".to_owned(),
-            columns: vec![ColumnChange {
-                site: &USER_CREDENTIAL_SERVER,
-                before: Value::of_rows("gone", number),
-                after: Value::of_rows("gone", 0),
-            }],
-            rows: rows.iter().cloned().map(WholeRow::new).collect(),
-        }
+        let values = [number, 0].map(|rows| Value::of_rows("gone", rows));
+        Change::of_column(&USER_CREDENTIALS, "gone", &USER_CREDENTIAL_SERVER, values)
+            .with_rows(rows.iter().cloned().map(WholeRow::new).collect())
     }
 
     #[test]
@@ -861,11 +1057,11 @@ mod tests {
             let columns: Vec<_> = table
                 .sites
                 .iter()
-                .map(|site| (values(site), values(site)))
+                .map(|site| values(site).prop_map(|before| (repaired(&before), before)))
                 .collect();
             (".*", columns).prop_map(move |(key, columns)| {
                 let columns = table.sites.iter().zip(columns);
-                let columns = columns.map(|(site, (before, after))| ColumnChange {
+                let columns = columns.map(|(site, (after, before))| ColumnChange {
                     site,
                     before,
                     after,
@@ -880,6 +1076,95 @@ mod tests {
         })
     }
 
+    /// Removes a third of the references and renames another third.
+    fn repaired(value: &Value) -> Value {
+        let third = |r: &str| r.chars().count() % 3;
+        let left = value.without(|r| third(r) == 0);
+        left.renamed(|r| (third(r) == 1).then_some("the one that took its place"))
+    }
+
+    #[test]
+    fn only_what_a_repair_does_is_read_from_a_plan_or_a_journal() {
+        let keys = |keys: &[(&str, &[&str])]| {
+            let keys = keys.iter().map(|(key, tools)| {
+                let tools = tools.iter().map(|tool| (*tool).to_owned()).collect();
+                ((*key).to_owned(), tools)
+            });
+            Value::Keys(keys.collect())
+        };
+        let change = |before, after| change("p-1", before, after);
+        let of_keys = |before, after| {
+            let values = [keys(before), keys(after)];
+            Change::of_column(&PERMISSIONS, "p-1", &MCP_TOOL_PERMISSIONS, values)
+        };
+        for (change, is_repair) in [
+            (change(array(&["a", "gone", "a"]), array(&["a", "a"])), true),
+            (change(array(&["a", "gone"]), array(&["a", "new"])), true),
+            (change(array(&["gone", "a"]), array(&["a"])), true),
+            (change(array(&["gone"]), array(&["no-mcp-servers"])), true),
+            (change(array(&["gone"]), array(&[])), true),
+            (change(array(&["a"]), array(&["a", "b"])), false),
+            (change(array(&["gone"]), array(&["a", "b"])), false),
+            (change(array(&[]), array(&["no-mcp-servers"])), false),
+            (
+                change(array(&["a", "b", "gone"]), array(&["b", "a"])),
+                false,
+            ),
+            (change(array(&["a", "gone"]), array(&["a", "a"])), false),
+            (
+                of_keys(&[("a", &["x"]), ("gone", &["y"])], &[("a", &["x"])]),
+                true,
+            ),
+            (
+                of_keys(&[("a", &["x"]), ("gone", &["y"])], &[("a", &["x", "y"])]),
+                true,
+            ),
+            (of_keys(&[("gone", &["y"])], &[("new", &["y"])]), true),
+            (of_keys(&[("a", &["x"])], &[("a", &["x", "y"])]), false),
+            (of_keys(&[("a", &["x", "y"])], &[("a", &["x"])]), false),
+            (of_keys(&[("gone", &["y"])], &[("new", &["*"])]), false),
+        ] {
+            let there = [change];
+            for purpose in [Purpose::Plan, Purpose::Fix, Purpose::Undo] {
+                let read = read(&written_for(purpose, &there));
+                assert_eq!(read.is_ok(), is_repair, "{purpose:?} {there:?}");
+            }
+            let back = there.map(|change| change.inverse());
+            let read = read(&written_for(Purpose::Undo, &back));
+            assert_eq!(read.is_ok(), is_repair, "{back:?}");
+        }
+        // A repair does not put back; the inverse of a rename is a rename.
+        let puts_back = change(array(&["a"]), array(&["a", "gone"]));
+        let damage = read(&written(&[puts_back])).unwrap_err();
+        assert_eq!(damage.line, 2);
+        assert!(damage.what.contains("row p-1 of"), "{damage}");
+    }
+
+    /// Files that the program of 27 November 2026 wrote: a plan, the repair, its undo, and the undo of that.
+    #[test]
+    fn files_of_earlier_programs_are_read() {
+        let [plan, fix, undo, again] = [
+            include_str!("../../fixtures/changesets/plan.ndjson"),
+            include_str!("../../fixtures/changesets/fix.ndjson"),
+            include_str!("../../fixtures/changesets/undo.ndjson"),
+            include_str!("../../fixtures/changesets/undo-of-undo.ndjson"),
+        ]
+        .map(|text| {
+            let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+            read(&lines).unwrap()
+        });
+        let purposes = [&plan, &fix, &undo, &again].map(|(_, contents)| contents.header.purpose);
+        let undone = Purpose::Undo;
+        assert_eq!(purposes, [Purpose::Plan, Purpose::Fix, undone, undone]);
+        assert_eq!((fix.1.rows, fix.1.committed), (5, true));
+        let to_report = |changes: &[Change]| -> Vec<Change> {
+            changes.iter().cloned().map(Change::to_report).collect()
+        };
+        assert_eq!(to_report(&fix.0), plan.0);
+        let back: Vec<Change> = fix.0.iter().map(Change::inverse).collect();
+        assert_eq!((undo.0, &again.0), (back, &fix.0));
+    }
+
     proptest! {
         #[test]
         fn any_rows_survive_and_their_deletion_inverted_puts_them_back(
@@ -889,7 +1174,8 @@ mod tests {
             prop_assert!(deletion.takes_rows() && !deletion.inverse().takes_rows());
             prop_assert_eq!(&deletion.inverse().inverse(), &deletion);
             for change in [deletion.inverse(), deletion] {
-                let (read, _) = read(&written(std::slice::from_ref(&change))).unwrap();
+                let lines = written_for(Purpose::Undo, std::slice::from_ref(&change));
+                let (read, _) = read(&lines).unwrap();
                 prop_assert_eq!(read, vec![change]);
             }
         }

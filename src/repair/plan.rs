@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::changeset::{Change, ColumnChange};
+use super::changeset::Change;
 use super::policy::{OnEmpty, Policy};
 use super::selection::Selection;
 use crate::litellm::access::{self, Surroundings, World};
@@ -218,20 +218,11 @@ impl RowPlan {
         plan
     }
 
-    /// The change of the row; `None` where nothing is to change. Of whole rows it tells the number.
+    /// Builds the change of the row; `None` where nothing changes. For whole rows it tells their
+    /// number alone.
     #[must_use]
     pub fn change(&self) -> Option<Change> {
-        let column = |edit: &Edit| ColumnChange {
-            site: edit.site,
-            before: edit.before.clone(),
-            after: edit.after(),
-        };
-        (!self.edits.is_empty()).then(|| Change {
-            table: self.audit.table,
-            key: self.audit.row.clone(),
-            columns: self.edits.iter().map(column).collect(),
-            rows: Vec::new(),
-        })
+        Change::of_edits(self.audit.table, &self.audit.row, &self.edits)
     }
 
     /// How many rows of the database it is about.
@@ -448,6 +439,7 @@ mod tests {
     use crate::litellm::sites::{
         Empty, MCP_SERVERS, MCP_TOOL_PERMISSIONS, OAUTH_CLIENTS, TABLES, USER_CREDENTIALS,
     };
+    use crate::repair::changeset::is_repair;
 
     const GONE: &str = "0b8f8e0c-2f5d-4a51-9a35-1f4a1c9f7d10";
     const GONE_TOO: &str = "7d1c1e6e-51a5-4c6f-8f6f-5f0f5e1d2c3b";
@@ -919,7 +911,7 @@ mod tests {
         assert_eq!(deleted.held, []);
         let change = deleted.change().unwrap();
         assert_eq!((change.size(), change.takes_rows()), (12, true));
-        assert_eq!(change.columns[0].after, Value::of_rows(GONE, 0));
+        assert_eq!(change.columns()[0].after(), &Value::of_rows(GONE, 0));
     }
 
     #[test]
@@ -1128,6 +1120,17 @@ mod tests {
                 };
                 let left = |value| entries(value).into_iter().filter(stays).collect::<Vec<_>>();
                 prop_assert_eq!(left(&after), left(edit.before()));
+            }
+        }
+
+        #[test]
+        fn every_edit_is_one_that_a_journal_may_hold(
+            (table, row) in rows(),
+            on_empty in policies(),
+            remaps in remaps(),
+        ) {
+            for edit in plan_any((table, &row), on_empty, &remaps).edits {
+                prop_assert!(is_repair(edit.before(), &edit.after()), "{:?}", edit);
             }
         }
 
