@@ -36,7 +36,7 @@ use crate::repair::plan::RowPlan;
 use crate::repair::policy::Policy;
 use crate::repair::selection::Selection;
 use crate::report::command_line::CommandLine;
-use crate::report::found::Found;
+use crate::report::found::{Found, RowLines};
 use crate::report::{Ending, FollowUp, Report, Said};
 
 /// Runs `fix`.
@@ -244,7 +244,7 @@ impl WriteJob for Fix<'_> {
                 check_nothing_left(&stored, &now, &catalog)?;
                 removed.add(&now);
                 asked.see(&now);
-                report.add(now, false).map_err(cannot_put_aside)?;
+                report.add(now, RowLines::Decisions).map_err(cannot_put_aside)?;
                 progress.rows(chunk.len());
             }
         }

@@ -18,6 +18,7 @@ use crate::db::{detect, holders, read};
 use crate::exit::Outcome;
 use crate::failure::Failure;
 use crate::repair::policy::Policy;
+use crate::report::found::RowLines;
 use crate::report::{Ending, Report, Said};
 
 /// Runs `scan`.
@@ -87,7 +88,9 @@ async fn look(
             rows.retain(|row| selection.takes(row));
             let plans = planner.plan(connection, table, &rows).await?;
             asked.see(&plans);
-            report.add(plans, true).map_err(cannot_put_aside)?;
+            report
+                .add(plans, RowLines::Findings)
+                .map_err(cannot_put_aside)?;
             progress.rows(chunk.len());
         }
     }

@@ -13,6 +13,15 @@ use crate::litellm::owners::Owner;
 use crate::litellm::sites::SiteTable;
 use crate::repair::plan::RowPlan;
 
+/// What the lines of a row tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowLines {
+    /// The findings: the row was only looked at.
+    Findings,
+    /// The changes of the row, and what is held.
+    Decisions,
+}
+
 /// What was found.
 #[derive(Debug)]
 pub struct Found {
@@ -51,12 +60,12 @@ impl Found {
         }
     }
 
-    /// Takes what was found of rows, in their order; `scanned` where it was only looked for.
+    /// Takes what was found of rows, in their order; their lines tell what `row_lines` says.
     ///
     /// # Errors
     ///
     /// Where the lines cannot be put aside.
-    pub fn add(&mut self, mut plans: Vec<RowPlan>, scanned: bool) -> io::Result<()> {
+    pub fn add(&mut self, mut plans: Vec<RowPlan>, row_lines: RowLines) -> io::Result<()> {
         for plan in &plans {
             self.summary.count(plan);
             self.count_alike(plan);
@@ -67,7 +76,7 @@ impl Found {
         };
         let lines = lines.get_mut().unwrap_or_else(PoisonError::into_inner);
         let mut lines = BufWriter::with_capacity(1 << 16, lines);
-        ndjson::write_rows(&plans, scanned, &mut lines)?;
+        ndjson::write_rows(&plans, row_lines, &mut lines)?;
         lines.flush()
     }
 
@@ -117,9 +126,9 @@ impl Found {
     }
 
     /// Writes the lines of all rows.
-    pub(super) fn write_lines(&self, scanned: bool, out: &mut impl Write) -> io::Result<()> {
+    pub(super) fn write_lines(&self, row_lines: RowLines, out: &mut impl Write) -> io::Result<()> {
         let Some(lines) = &self.lines else {
-            return ndjson::write_rows(&self.plans, scanned, out);
+            return ndjson::write_rows(&self.plans, row_lines, out);
         };
         let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
         lines.write_to(out)
@@ -162,15 +171,15 @@ mod tests {
             };
             RowPlan::of(&PERMISSIONS, &row, world, Policy::default())
         };
-        for scanned in [true, false] {
+        for row_lines in [RowLines::Findings, RowLines::Decisions] {
             let lines = |mut found: Found| {
                 for at in 0..20 {
                     let chunk = (1_000 * at..1_000 * (at + 1)).map(plan).collect();
-                    found.add(chunk, scanned).unwrap();
+                    found.add(chunk, row_lines).unwrap();
                 }
                 assert_eq!(found.summary().stale, 20_000);
                 let mut lines = Vec::new();
-                found.write_lines(scanned, &mut lines).unwrap();
+                found.write_lines(row_lines, &mut lines).unwrap();
                 (lines, found.plans().len())
             };
             let (kept, rows) = lines(Found::kept());

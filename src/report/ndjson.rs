@@ -6,6 +6,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+use super::found::RowLines;
 use super::json::{
     self, AfterCareV1, ChangeV1, ConflictV1, FindingV1, FixSummaryV1, Head, HeldV1, PutBackV1,
     ScanSummaryV1, UndoHead, UndoSummaryV1,
@@ -78,7 +79,12 @@ pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
     line(&Line::Header(Box::new(header)), out)?;
     let summary = report.summary();
     let scanned = report.ending == Ending::Scanned;
-    report.found.write_lines(scanned, out)?;
+    let row_lines = if scanned {
+        RowLines::Findings
+    } else {
+        RowLines::Decisions
+    };
+    report.found.write_lines(row_lines, out)?;
     let counts = if scanned {
         CountsV1::Scan(json::scan_summary(summary))
     } else {
@@ -96,10 +102,13 @@ pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
     line(&Line::Summary(summary), out)
 }
 
-/// Writes the lines of rows: their findings where it was only `scanned`, else what changes and what is
-/// held, row by row.
-pub(super) fn write_rows(plans: &[RowPlan], scanned: bool, out: &mut impl Write) -> io::Result<()> {
-    if scanned {
+/// Writes the lines of rows: their findings, or the changes and what is held, row by row.
+pub(super) fn write_rows(
+    plans: &[RowPlan],
+    row_lines: RowLines,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    if row_lines == RowLines::Findings {
         return lines(json::findings(plans).map(Line::Finding), out);
     }
     for plan in plans.chunks(1) {
