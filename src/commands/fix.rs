@@ -43,7 +43,7 @@ use crate::report::{Ending, FollowUp, Report, Said};
 ///
 /// # Errors
 ///
-/// Why nothing was written.
+/// Fails where nothing was written, and says why.
 pub async fn run(args: &FixArgs, run: &mut Run) -> Result<Outcome, Failure> {
     let write = &args.repair.write;
     let options = WriteOptions::check("fix", write, &args.output)?;
@@ -68,7 +68,7 @@ pub async fn run(args: &FixArgs, run: &mut Run) -> Result<Outcome, Failure> {
         },
         None => args.policy(),
     };
-    // Opened before anything else is done, so that nothing is changed that could not be taken back.
+    // The journal is opened first, so that nothing is changed that could not be taken back.
     let journal = ChangesetFile::of_run(write, "fix", run)?;
     let out = match &args.repair.plan_out {
         Some(path) => Some(ChangesetFile::plan(path)?),
@@ -91,17 +91,17 @@ pub async fn run(args: &FixArgs, run: &mut Run) -> Result<Outcome, Failure> {
     options.carry_out(&fix, &args.connection, out, run).await
 }
 
-/// A repair: what is stale, or what a saved plan says, is taken away.
+/// A repair: it removes what is stale, or what a saved plan says.
 struct Fix<'a> {
     args: &'a FixArgs,
     policy: Policy,
     places: Choice,
     /// The plan to carry out, with `--plan`.
     saved: Option<SavedChangeset>,
-    /// What a plan keeps of the options, with `--plan-out`.
+    /// The options that a plan keeps, with `--plan-out`.
     planned_with: Option<PlannedWith>,
     beyond: Beyond,
-    /// What becomes of older journals.
+    /// How long older journals are kept.
     retention: Option<JournalRetention>,
 }
 
@@ -183,13 +183,8 @@ impl WriteJob for Fix<'_> {
         let (connection, schema) = open.parts();
         let mut verification = begin(connection, schema, database).await?;
         let mut planned = self.saved.as_ref().map(Planned::read).transpose()?;
-        let selection = match &planned {
-            Some(planned) => planned.selection(),
-            None => {
-                let selection = self.args.places.selection(connection, schema, database);
-                selection.await?
-            }
-        };
+        let selection = self.selection(connection, schema, database, planned.as_ref());
+        let selection = selection.await?;
         let catalog = self.beyond.catalog(connection, schema).await?;
         warn_unset(&catalog);
         warn_of_config_servers(&catalog);
@@ -203,7 +198,7 @@ impl WriteJob for Fix<'_> {
         };
         self.check_server_table(&catalog, &found)?;
         let locked = lock(found, &selection, connection, schema, patience, progress).await?;
-        let planner = Planner {
+        let judge = Planner {
             schema,
             catalog: &catalog,
             policy: self.policy,
@@ -217,12 +212,12 @@ impl WriteJob for Fix<'_> {
         let mut conflicts = Vec::new();
         progress.stage("writing and verifying rows");
         for (table, keys) in locked {
-            // After every lock, so that they are still the owners at the commit.
+            // Owners are read after all locks, so that they are still the owners at the commit.
             let owners = holders::holders(connection, schema, table, &keys).await?;
             for chunk in keys.chunks(CHUNK) {
                 let mut rows = read::rows(connection, schema, table, chunk, &owners).await?;
                 rows.retain(|row| selection.takes(row));
-                let mut now = planner.plan(connection, table, &rows).await?;
+                let mut now = judge.plan(connection, table, &rows).await?;
                 if let Some(planned) = &mut planned {
                     conflicts.extend(planned.hold(table, &rows, &mut now, &catalog));
                 }
@@ -231,29 +226,21 @@ impl WriteJob for Fix<'_> {
                     written.add(&changes);
                 }
                 let out = out.as_deref_mut();
-                let carried_out = carry_out(
-                    connection,
-                    schema,
-                    table,
-                    &rows,
-                    changes,
-                    out,
-                    &mut verification,
-                );
+                let proof = &mut verification;
+                let carried_out = carry_out(connection, schema, table, &rows, changes, out, proof);
                 let stored = carried_out.await?;
                 check_nothing_left(&stored, &now, &catalog)?;
                 removed.add(&now);
                 asked.see(&now);
-                report.add(now, RowLines::Decisions).map_err(cannot_put_aside)?;
+                report
+                    .add(now, RowLines::Decisions)
+                    .map_err(cannot_put_aside)?;
                 progress.rows(chunk.len());
             }
         }
-        conflicts.extend(
-            planned
-                .into_iter()
-                .flat_map(|left| left.without_row(&catalog)),
-        );
-        asked.check(connection, &planner, &selection).await?;
+        let left = planned.iter();
+        conflicts.extend(left.flat_map(|left| left.without_row(&catalog)));
+        asked.check(connection, &judge, &selection).await?;
         check_size(&self.args.repair, connection, schema, report.summary()).await?;
         end_verification(connection, schema, &verification).await?;
         let now = self.beyond.catalog(connection, schema).await?;
@@ -279,7 +266,7 @@ impl WriteJob for Fix<'_> {
     }
 }
 
-/// Tells what is not looked at, and takes the locks that come before those of rows.
+/// Warns of what is not looked at, and takes the locks that come before the locks of rows.
 async fn begin(
     connection: &mut Connection,
     schema: &Schema,
@@ -291,7 +278,7 @@ async fn begin(
     begin_verification(connection, schema, database).await
 }
 
-/// Locks the rows that may be changed, of all tables before the first is read.
+/// Locks the rows that may change, in all tables, before the first row is read.
 async fn lock(
     found: detect::Found,
     selection: &Selection,
@@ -314,7 +301,7 @@ async fn lock(
 }
 
 impl Fix<'_> {
-    /// Refuses an empty server table, by which everything would be stale.
+    /// Refuses an empty server table: beside it every reference would be stale.
     fn check_server_table(
         &self,
         catalog: &ServerCatalog,
@@ -328,7 +315,23 @@ impl Fix<'_> {
         Err(refuse_empty_server_table(rows))
     }
 
-    /// Lists what has to be found in the rows looked at. Whether a plan still fits is another question.
+    /// Finds the rows that the operator asked about; for a saved plan they are the rows of the plan.
+    async fn selection(
+        &self,
+        connection: &mut Connection,
+        schema: &Schema,
+        database: &Database,
+        planned: Option<&Planned>,
+    ) -> Result<Selection, Failure> {
+        if let Some(planned) = planned {
+            return Ok(planned.selection());
+        }
+        let selection = self.args.places.selection(connection, schema, database);
+        selection.await
+    }
+
+    /// Lists the references that must be found in the rows looked at; none for a saved plan, which
+    /// is compared with its rows instead.
     fn asked(&self) -> Asked {
         if self.saved.is_some() {
             return Asked::default();

@@ -1,4 +1,4 @@
-//! From rows as read to their plans: what `scan`, a dry run and `fix` have in common.
+//! Plans rows that were read, for `scan`, for a dry run and for `fix`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +16,7 @@ use crate::repair::plan::{RowPlan, may_be_taken, references, references_left_to_
 use crate::repair::policy::{OnEmpty, Policy};
 use crate::repair::selection::Selection;
 
-/// What rows are judged by.
+/// Everything that decides the plan of a row.
 pub(crate) struct Planner<'a> {
     /// The database's tables.
     pub(crate) schema: &'a Schema,
@@ -31,8 +31,9 @@ pub(crate) struct Planner<'a> {
 }
 
 impl Planner<'_> {
-    /// Plans `rows` of `table`, and reads what surrounds those whose last grant would go. Only rows
-    /// with findings get a plan.
+    /// Plans `rows` of `table`. Only rows with findings get a plan.
+    ///
+    /// For rows that would lose their last grant it also reads what their owners would inherit.
     pub(crate) async fn plan(
         &self,
         connection: &mut Connection,

@@ -1,8 +1,10 @@
-//! What a repair changes, row by row, as lines of JSON: the format of journals and saved plans.
+//! Reads and writes changesets: what a repair changes, row by row, as lines of JSON. Journals and
+//! saved plans have this format.
 //!
-//! The first line says what the file is, then comes one line a row, then one with their number, and
-//! in a journal whose repair was committed a last one that says so. Each line ends in a sum over
-//! itself and all before it, so that a file cut short or edited is known for what it is, and where.
+//! The first line says what the file is. Then comes one line for each row, then a line with their
+//! number. A journal whose repair was committed ends in a line that says so. Each line carries a
+//! checksum over itself and all lines before it, so that a file that was cut short or edited is
+//! refused, with the line.
 //! `fixtures/schema/changeset.json` describes the lines.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -259,19 +261,19 @@ pub(super) fn is_repair(before: &Value, after: &Value) -> bool {
     stays && new <= gone
 }
 
-/// What a changeset is for.
+/// The purpose of a changeset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Purpose {
-    /// What `fix --dry-run` would do.
+    /// It says what `fix --dry-run` would do.
     Plan,
-    /// What `fix` did, if it was committed.
+    /// It says what `fix` did, if that was committed.
     Fix,
-    /// What `undo` did, if it was committed.
+    /// It says what `undo` did, if that was committed.
     Undo,
 }
 
-/// The database that a changeset is of.
+/// The database that a changeset was made for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// The host that was connected to.
@@ -285,7 +287,8 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Whether `other` has the same name, as far as names tell. The names of this machine are one.
+    /// Tells whether `other` may be the same database, as far as the names tell. All names of this
+    /// machine count as one.
     #[must_use]
     pub fn may_be(&self, other: &Self) -> bool {
         let is_this_machine = |host: &str| ["localhost", "127.0.0.1", "::1"].contains(&host);
@@ -315,14 +318,14 @@ impl fmt::Display for Identity {
     }
 }
 
-/// The options that a plan was made with and that its other fields do not tell.
+/// The options that a plan was made with, besides those that the header has fields for.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PlannedWith {
-    /// The groups of places named.
+    /// The groups of places that the operator named.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub sites: BTreeSet<String>,
-    /// The owners, as `--owner` takes them; of a key never the key.
+    /// The owners asked about, as `--owner` takes them; never a key itself.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub owners: BTreeSet<String>,
     /// The references asked about.
@@ -331,13 +334,13 @@ pub struct PlannedWith {
     /// The rows asked about, by primary key.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub rows: BTreeSet<String>,
-    /// The config files with the servers of then.
+    /// The config files given with `--litellm-config`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub configs: Vec<ConfigName>,
-    /// The config files from before an edit.
+    /// The config files given with `--previous-litellm-config`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub previous_configs: Vec<ConfigName>,
-    /// Whether it was said that no config names MCP servers.
+    /// Whether `--no-config-servers` was given.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub no_config_servers: bool,
 }
@@ -347,12 +350,12 @@ pub struct PlannedWith {
 pub struct ConfigName {
     /// The file, as the operator named it.
     pub file: String,
-    /// The SHA-256 of what it held, in hexadecimal digits.
+    /// The SHA-256 of its content, in hexadecimal digits.
     pub sha256: String,
 }
 
 impl ConfigName {
-    /// Whether `files` hold the same as `others`, wherever they are.
+    /// Tells whether `files` have the same contents as `others`, wherever they are.
     #[must_use]
     pub fn are_same(files: &[Self], others: &[Self]) -> bool {
         let contents = |files: &[Self]| -> BTreeSet<String> {
@@ -362,56 +365,57 @@ impl ConfigName {
     }
 }
 
-/// The first line.
+/// The first line of a changeset.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
     /// [`FORMAT`].
     format: u32,
-    /// What the changeset is for.
+    /// The purpose of the changeset.
     pub purpose: Purpose,
     /// The version of the tool that wrote it.
     pub tool: String,
     /// The run that wrote it.
     pub run: String,
-    /// When, in UTC.
+    /// The time when it was written, in UTC.
     pub time: String,
-    /// Of which database.
+    /// The database that it was made for.
     pub database: Identity,
-    /// What the operator chose for lists that run empty; `None` in an undo.
+    /// The operator's choice for lists that run empty; `None` in an undo.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_empty: Option<Choice>,
-    /// Whether the operator let whole rows be deleted.
+    /// Whether the operator said `--delete-rows`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub delete_rows: bool,
-    /// What the operator said that deleted servers are by now.
+    /// The remaps: the new server for each deleted one.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub remaps: BTreeMap<String, String>,
-    /// What the operator told of ids that no config yields.
+    /// What the operator said about ids that no config yields.
     #[serde(default, skip_serializing_if = "IdHistory::is_empty")]
     pub id_history: IdHistory,
     /// The digest of the servers that references were resolved against; `None` in an undo.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub servers: Option<String>,
-    /// The options that a plan was made with; `None` in a journal, and in a plan of an older version.
+    /// The options that a plan was made with; `None` in a journal, and in a plan that an older
+    /// version wrote.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub planned_with: Option<PlannedWith>,
 }
 
-/// A [`Policy`] as a changeset keeps it.
+/// The choice of [`OnEmpty`] as a changeset keeps it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Choice {
     /// Leave them.
     Hold,
-    /// Mark them where that changes nobody's access.
+    /// Write the deny marker where that changes nobody's access.
     Deny,
-    /// Mark them also where that may take access away.
+    /// Write the deny marker also where that may take access away.
     DenyNarrowing,
     /// Empty them.
     Clear,
 }
 
-/// The options that choose it.
+/// Writes the options that make this choice.
 impl fmt::Display for Choice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -455,7 +459,7 @@ impl From<Choice> for Policy {
 }
 
 impl Header {
-    /// The first line of a changeset that this version writes.
+    /// Builds the first line of a changeset that this version writes.
     #[must_use]
     pub fn new(purpose: Purpose, run: String, time: String, database: Identity) -> Self {
         Self {
@@ -493,11 +497,11 @@ struct RowLine {
     rows: Vec<RowText>,
 }
 
-/// A whole row as text, for so it stays as PostgreSQL wrote it.
+/// A whole row as text, so that it stays as PostgreSQL wrote it.
 #[derive(Serialize)]
 struct RowText(String);
 
-/// By hand, as the error of a derived one shows what it found.
+/// Written by hand, because the error of a derived one would show the row.
 impl<'de> Deserialize<'de> for RowText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match Json::deserialize(deserializer)? {
@@ -572,8 +576,8 @@ impl RowLine {
         };
         if !is_meant {
             return Err(format!(
-                "the change of row {} of \"{}\" is not one that mcp-prune makes: it does more than \
-                 remove, rename or mark references",
+                "the change of row {} of \"{}\" does more than remove, rename or mark references, so \
+                 mcp-prune did not write it",
                 one_line(&self.key),
                 self.table
             ));
@@ -610,20 +614,20 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    /// The first line.
+    /// Builds the first line.
     #[must_use]
     pub fn header(&mut self, header: Header) -> String {
         self.is_plan = header.purpose == Purpose::Plan;
         self.line(&Line::Changeset(Box::new(header)))
     }
 
-    /// Whether it is a plan that is being written.
+    /// Tells whether the changeset is a plan.
     #[must_use]
     pub fn is_plan(&self) -> bool {
         self.is_plan
     }
 
-    /// The line of a row. A plan tells the number of whole rows and nothing of what they hold.
+    /// Builds the line of a row. In a plan it tells only the number of whole rows.
     #[must_use]
     pub fn row(&mut self, change: &Change) -> String {
         self.rows += 1;
@@ -634,20 +638,20 @@ impl Encoder {
         self.line(&Line::Row(line))
     }
 
-    /// The line after the last row.
+    /// Builds the line after the last row.
     #[must_use]
     pub fn end(&mut self) -> String {
         let rows = self.rows;
         self.line(&Line::End { rows })
     }
 
-    /// The line that says that the repair was committed.
+    /// Builds the line that says that the repair was committed.
     #[must_use]
     pub fn committed(&mut self, time: String) -> String {
         self.line(&Line::Committed { time })
     }
 
-    /// The line with its sum and the newline.
+    /// Encodes the line with its checksum and the newline.
     fn line(&mut self, line: &Line) -> String {
         let body = serde_json::json!(line).to_string();
         self.sum = sum(&self.sum, &body);
@@ -658,18 +662,18 @@ impl Encoder {
 
 const SUM: &str = "\"sum\":\"";
 
-/// The first 16 hexadecimal digits of the SHA-256 of the sum before and the line.
+/// Computes the first 16 hexadecimal digits of the SHA-256 of the checksum before and the line.
 fn sum(before: &str, body: &str) -> String {
     let digest = Sha256::new().chain_update(before).chain_update(body);
     hex(&digest.finalize()[..8])
 }
 
-/// What is wrong with a changeset, and at which line, from 1.
+/// The fault of a changeset, and its line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Damage {
-    /// The line.
+    /// The number of the line, from 1.
     pub line: u64,
-    /// What is wrong there.
+    /// The fault, in words.
     pub what: String,
 }
 
@@ -697,27 +701,27 @@ impl Decoder {
     ///
     /// # Errors
     ///
-    /// What is wrong with the line.
+    /// Fails where the line is damaged or out of place.
     pub fn line(&mut self, text: &str) -> Result<Option<Change>, Damage> {
         self.line += 1;
         let damage = |what: String| Damage {
             line: self.line,
             what,
         };
-        let (open, rest) = text
-            .rsplit_once(&format!(",{SUM}"))
-            .ok_or_else(|| damage("this is no line of a changeset, or it is cut short".into()))?;
+        let (open, rest) = text.rsplit_once(&format!(",{SUM}")).ok_or_else(|| {
+            damage("this is not a line of a changeset, or it was cut short".into())
+        })?;
         let body = format!("{open}}}");
         let expected = sum(&self.sum, &body);
         if rest.strip_suffix("\"}") != Some(expected.as_str()) {
             return Err(damage(
-                "the line, or one before it, was changed or taken out after it was written".into(),
+                "this line or one before it was changed or removed after it was written".into(),
             ));
         }
         let line = serde_json::from_str(&body)
-            // What the sum covers was written so, by another version: its details help nobody here.
+            // The checksum fits, so another version wrote it so: serde's details help nobody.
             .map_err(|_| {
-                damage("this mcp-prune does not know what it says; another version wrote it".into())
+                damage("this mcp-prune cannot read the line; another version wrote it".into())
             })?;
         let change = match line {
             Line::Changeset(header) if self.line == 1 && header.format == FORMAT => {
@@ -748,18 +752,18 @@ impl Decoder {
                 None
             }
             Line::Changeset(_) | Line::Row(_) | Line::End { .. } | Line::Committed { .. } => {
-                return Err(damage("the line does not belong here".into()));
+                return Err(damage("the line is out of place here".into()));
             }
         };
         self.sum = expected;
         Ok(change)
     }
 
-    /// Tells what was read, once there are no more lines.
+    /// Returns the contents, once there are no more lines.
     ///
     /// # Errors
     ///
-    /// Where the closing line is missing.
+    /// Fails where the closing line is missing.
     pub fn finish(self) -> Result<Contents, Damage> {
         match self.header {
             Some(header) if self.ended => Ok(Contents {
@@ -778,22 +782,22 @@ impl Decoder {
     }
 }
 
-/// What a whole changeset is.
+/// The contents of a whole changeset, besides its rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Contents {
-    /// Its first line.
+    /// The first line.
     pub header: Header,
-    /// How many rows it changes.
+    /// The number of changes.
     pub rows: u64,
-    /// Where they are.
+    /// The groups of places that change.
     pub groups: BTreeSet<Group>,
-    /// Whether it says that it was committed. It may have been without: the last line is written
-    /// after the commit.
+    /// Whether it says that it was committed. The line is written after the commit, so it may be
+    /// missing although the commit was made.
     pub committed: bool,
 }
 
 impl Contents {
-    /// The places that it changes.
+    /// Returns the places that the changeset changes.
     #[must_use]
     pub fn places(&self) -> Places {
         Places {
@@ -1008,7 +1012,7 @@ mod tests {
         assert!(damage.what.contains("LiteLLM_Elsewhere"), "{damage}");
     }
 
-    /// The deletion of all rows of a server.
+    /// Builds the deletion of all rows of a server.
     fn deletion(rows: &[String]) -> Change {
         let number = u64::try_from(rows.len()).unwrap();
         let values = [number, 0].map(|rows| Value::of_rows("gone", rows));
@@ -1042,7 +1046,7 @@ mod tests {
         assert!(!damage.to_string().contains("s3cret"), "{damage}");
     }
 
-    /// A change of every place of a table: of every shape that there is but whole rows.
+    /// Generates a change of every place of a table, in every shape but whole rows.
     fn changes() -> impl Strategy<Value = Change> {
         let mut tables = TABLES.to_vec();
         tables.retain(|table| {
@@ -1140,7 +1144,7 @@ mod tests {
         assert!(damage.what.contains("row p-1 of"), "{damage}");
     }
 
-    /// Files that the program of 27 November 2026 wrote: a plan, the repair, its undo, and the undo of that.
+    // mcp-prune 0.1.0 wrote the files, before a change was checked when it is read.
     #[test]
     fn files_of_earlier_programs_are_read() {
         let [plan, fix, undo, again] = [

@@ -1,4 +1,4 @@
-//! A change, and the row as it is now: whether the one still fits the other.
+//! Compares a change with the row as it is now, before it is carried out or taken back.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -9,7 +9,7 @@ use crate::litellm::row::{Row, Stored, Value, WholeRow};
 use crate::litellm::server::{Resolution, ServerCatalog};
 use crate::litellm::sites::SiteTable;
 
-/// A column that is not as a plan or journal has it.
+/// A column that is no longer as planned or journalled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conflict {
     /// The row's table.
@@ -18,22 +18,22 @@ pub struct Conflict {
     pub row: String,
     /// The column.
     pub column: &'static str,
-    /// What it should hold.
+    /// The value that it should hold.
     pub expected: Value,
-    /// What is there instead.
+    /// What is there instead, or why the plan no longer holds.
     pub found: Found,
 }
 
-/// What moved.
+/// What is there now, or why the plan no longer holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
     /// The row is gone.
     NoRow,
     /// The column holds something else.
     Stored(Stored),
-    /// So many of the rows that were deleted or put back are there with something else in them.
+    /// This many of the rows that were deleted or put back hold something else by now.
     OtherRows(usize),
-    /// A reference that was to be removed is stale no longer.
+    /// A reference that was to be removed is no longer stale.
     ServerBack(String),
     /// A reference that was to be removed would be held now.
     WouldHold(Reason),
@@ -42,7 +42,7 @@ pub enum Found {
 }
 
 impl Found {
-    /// The value that is there instead, if it is one.
+    /// Returns the value that is there instead, if there is one.
     #[must_use]
     pub fn value(&self) -> Option<&Value> {
         match self {
@@ -55,7 +55,7 @@ impl Found {
         }
     }
 
-    /// The name of what moved in JSON.
+    /// Returns the name in JSON.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -68,7 +68,7 @@ impl Found {
     }
 }
 
-/// What moved in words, where it is no value.
+/// Says in words what is there, where that is no value.
 impl fmt::Display for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -83,10 +83,10 @@ impl fmt::Display for Found {
     }
 }
 
-/// What it takes to take a change back.
+/// The reverse change, and what prevents it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TakeBack {
-    /// What to write; `None` where everything is back already or something else is there.
+    /// The change to write; `None` where everything is back already or something else is there.
     pub change: Option<Change>,
     /// How many rows of the database are back already.
     pub back: usize,
@@ -164,8 +164,8 @@ pub fn take_back_rows(
     }
 }
 
-/// Compares `planned` with its row and with what would be planned for it now; empty where the plan
-/// still holds.
+/// Compares `planned` with its row, and with the plan of now for that row. Returns the conflicts:
+/// none where the plan still holds.
 #[must_use]
 pub fn with_plan(
     planned: &Change,
@@ -215,7 +215,7 @@ fn conflict(
     }
 }
 
-/// Why a column that holds what was planned for would not be changed so now.
+/// Returns why a column that holds the planned value would not be changed as planned now.
 fn why_not(column: &ColumnChange, now: Option<&RowPlan>, catalog: &ServerCatalog) -> Found {
     let left: HashSet<&str> = column.after().references().collect();
     let back = column
@@ -286,7 +286,7 @@ mod tests {
         }
     }
 
-    /// What took "gone" away.
+    /// Builds the change that removed "gone".
     fn made() -> Change {
         let values = [array(&["gone", "a"]), array(&["a"])];
         Change::of_column(&PERMISSIONS, "p-1", &MCP_SERVERS, values)
@@ -310,7 +310,7 @@ mod tests {
         WholeRow::new(row.to_string())
     }
 
-    /// The deletion of what Ada, Ben and Cy kept for a server.
+    /// Builds the deletion of the rows that Ada, Ben and Cy had for a server.
     fn deleted() -> Change {
         let rows = ["ada", "ben", "cy"].map(|user| whole(user, "old"));
         Change::of_column(
@@ -322,7 +322,7 @@ mod tests {
         .with_rows(rows.into())
     }
 
-    /// How many rows a server has.
+    /// Builds the row of a server that has `rows` rows.
     fn number(rows: u64) -> Row {
         Row {
             key: "gone".to_owned(),

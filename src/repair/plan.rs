@@ -1,4 +1,4 @@
-//! One row, the catalog and the policy in; what to change and what to leave out.
+//! Plans the repair of one row: which references to remove or rename, and which to hold.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -14,8 +14,8 @@ use crate::litellm::row::{Cell, Row, Value};
 use crate::litellm::server::{NO_SERVERS, Resolution, ServerCatalog};
 use crate::litellm::sites::{Group, Names, PERMISSIONS, Site, SiteTable};
 
-/// The change of one column: it can only take references away, rename them as the operator said, or
-/// leave the marker in place of all.
+/// The edit of one column. It can only remove references, rename them as the operator said, or
+/// leave the deny marker in place of all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Edit {
     site: &'static Site,
@@ -25,19 +25,19 @@ pub struct Edit {
     ending: Emptied,
 }
 
-/// How a column ends that its owners had their last grants in.
+/// How an edit leaves a column that held the last grants of its owners.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Emptied {
-    /// It is no such column: references stay, or nobody gains by its being empty.
+    /// The column keeps references, or may be empty safely.
     No,
-    /// It holds LiteLLM's marker for "no server".
+    /// The column holds the deny marker alone.
     Denied,
-    /// It is empty.
+    /// The column is empty.
     Cleared,
 }
 
 impl Emptied {
-    /// The name in JSON of what was chosen for such a column.
+    /// Returns the name in JSON of the operator's choice for such a column.
     #[must_use]
     pub fn name(self) -> Option<&'static str> {
         match self {
@@ -49,20 +49,20 @@ impl Emptied {
 }
 
 impl Edit {
-    /// The column changed.
+    /// Returns the column that changes.
     #[must_use]
     pub fn site(&self) -> &'static Site {
         self.site
     }
 
-    /// The value as read.
+    /// Returns the value as it was read.
     #[must_use]
     pub fn before(&self) -> &Value {
         &self.before
     }
 
-    /// The value to be: [`before`](Self::before) less the references removed and with the others
-    /// renamed, else unchanged; or the marker alone.
+    /// Returns the new value: [`before`](Self::before) without the references removed and with the
+    /// new names of those renamed, or the deny marker alone.
     #[must_use]
     pub fn after(&self) -> Value {
         match self.ending {
@@ -74,13 +74,13 @@ impl Edit {
         }
     }
 
-    /// The references renamed, each with its new name.
+    /// Returns the references renamed, each with its new name.
     #[must_use]
     pub fn remapped(&self) -> &BTreeMap<String, String> {
         &self.remapped
     }
 
-    /// Whether a rename makes one of two entries, and one list of their tools.
+    /// Tells whether a rename makes two references one, and so unites their lists of tools.
     #[must_use]
     pub fn unites(&self) -> bool {
         let Value::Keys(before) = &self.before else {
@@ -89,46 +89,46 @@ impl Edit {
         self.remapped.values().any(|new| before.contains_key(new))
     }
 
-    /// Whether it deletes whole rows.
+    /// Tells whether the edit deletes whole rows.
     #[must_use]
     pub fn takes_rows(&self) -> bool {
-        // Only a number of rows can shrink so; to make the value to be takes as long as the value is.
+        // Checked first, because building the new value takes time and only rows can be deleted.
         self.before.rows().is_some() && self.before.rows() > self.after().rows()
     }
 
-    /// How the column ends, where its owners had their last grants in it.
+    /// Returns how the edit leaves the column, where it held the last grants of its owners.
     #[must_use]
     pub fn ending(&self) -> Emptied {
         self.ending
     }
 
-    /// The references removed, in order; each was stale when planned.
+    /// Returns the references removed, in order; each was stale when it was planned.
     #[must_use]
     pub fn removed(&self) -> &BTreeSet<String> {
         &self.removed
     }
 }
 
-/// Why a stale reference is left as it is.
+/// Why a stale reference is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reason {
-    /// Its column would run empty, and empty means "inherit" or "no ceiling".
+    /// Its column would run empty, and to LiteLLM that means "inherit" or "no ceiling".
     LastGrant,
-    /// LiteLLM is older than 1.80.0, where lists that no longer share an entry open every server.
+    /// LiteLLM is older than 1.80.0: two lists that no longer share an entry open every server.
     FailsOpen,
-    /// A key of the team keeps it, and could no longer be edited if the team did not.
+    /// A key of the team keeps the reference; if the team did not, the key could not be edited.
     KeptByKey,
-    /// Its column would run empty, and the marker in its place may change somebody's access.
+    /// Its column would run empty, and the deny marker may change somebody's access.
     Marker(Obstacle),
-    /// It is to a toolset that is gone, and denies as long as it is there.
+    /// It names a toolset that is gone, and it denies as long as it is there.
     DanglingToolset,
-    /// The operator named a successor that has no one id, where LiteLLM takes ids alone.
+    /// LiteLLM takes only ids here, and the new name given with `--remap` has not exactly one.
     NeedsId,
-    /// It is of whole rows, and the operator did not say that such may be deleted.
+    /// It is kept in whole rows, and the operator did not say `--delete-rows`.
     NeedsDeleteRows,
-    /// It is of whole rows, and the operator named a successor, whose users may have rows there already.
+    /// It is kept in whole rows and remapped, but its users may have rows of the new server.
     NotRemapped,
-    /// It is of a client that a proxy has registered, which LiteLLM looks after.
+    /// It belongs to a client that a proxy has registered and that LiteLLM manages.
     OauthClient,
     /// It looks like the id of a config server that was edited or removed.
     MaybeEdited,
@@ -137,7 +137,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// The reason's name in JSON.
+    /// Returns the reason's name in JSON.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -156,7 +156,7 @@ impl Reason {
     }
 }
 
-/// The reason in words.
+/// Says the reason in words.
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -175,7 +175,7 @@ impl fmt::Display for Reason {
     }
 }
 
-/// A stale reference that is left as it is.
+/// A stale reference that a repair leaves in place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
     /// The column.
@@ -186,10 +186,10 @@ pub struct Held {
     pub reason: Reason,
 }
 
-/// What is wrong with a row and what to do about it.
+/// The findings of a row, and what to do about them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RowPlan {
-    /// What is wrong with the row, and whose it is.
+    /// The findings of the row, and its owners.
     pub audit: Audit,
     /// The columns to change, in the order of the table's sites; empty if none.
     pub edits: Vec<Edit>,
@@ -211,7 +211,7 @@ impl RowPlan {
         for cell in &row.cells {
             plan.settle(row, cell, world, policy);
         }
-        // Many plans may be kept, and a vector that grew has room for more.
+        // Many plans may be kept in memory, and a vector that grew has spare room.
         plan.audit.findings.shrink_to_fit();
         plan.edits.shrink_to_fit();
         plan.held.shrink_to_fit();
@@ -225,14 +225,14 @@ impl RowPlan {
         Change::of_edits(self.audit.table, &self.audit.row, &self.edits)
     }
 
-    /// How many rows of the database it is about.
+    /// Returns how many rows of the database the plan is about.
     #[must_use]
     pub fn rows(&self) -> usize {
         let rows = self.audit.findings.iter().find_map(|finding| finding.rows);
         rows.map_or(1, |rows| usize::try_from(rows).unwrap_or(usize::MAX))
     }
 
-    /// Decides what becomes of the stale references of `cell`.
+    /// Decides which stale references of `cell` are removed, renamed or held.
     fn settle(&mut self, row: &Row, cell: &Cell, world: World<'_>, policy: Policy) {
         let Ok(value) = &cell.stored else {
             return;
@@ -330,7 +330,7 @@ impl RowPlan {
 }
 
 impl Edit {
-    /// Leaves every reference that was to be removed.
+    /// Holds every reference that was to be removed.
     fn hold_all(&mut self, reason: Reason) -> Vec<Held> {
         let held = hold(self, &self.removed, reason);
         self.removed.clear();
@@ -338,7 +338,7 @@ impl Edit {
     }
 }
 
-/// What becomes of a column that would run empty, or why it stays.
+/// Returns how to leave a column that would run empty, or why its references are held.
 fn ending(row: &Row, cell: &Cell, world: World<'_>, policy: Policy) -> Result<Emptied, Reason> {
     match policy.on_empty {
         OnEmpty::Hold => Err(Reason::LastGrant),
@@ -402,13 +402,14 @@ pub fn references_left_to_key(
     held.into_iter().map(|held| held.reference).collect()
 }
 
+/// Returns the references that keys of the teams that own `row` keep.
 fn kept_by_keys(row: &Row, around: &Surroundings) -> BTreeSet<String> {
     let teams = row.owners.iter().filter(|o| o.kind == OwnerKind::Team);
     let kept = teams.filter_map(|team| around.kept_by_keys.get(&team.id));
     kept.flatten().cloned().collect()
 }
 
-/// The references `kept` of the column, in the order found.
+/// Returns the references `kept` of the column as held, in the order found.
 fn hold(edit: &Edit, kept: &BTreeSet<String>, reason: Reason) -> Vec<Held> {
     if kept.is_empty() {
         return Vec::new();
@@ -467,7 +468,7 @@ mod tests {
         )
     }
 
-    /// A row of a team with nothing wrong: one server by id, and tools of it by name.
+    /// Builds a row of a team without findings: one server by id, and tools of it by name.
     fn clean() -> Row {
         Row {
             key: "p-1".to_owned(),
@@ -872,7 +873,7 @@ mod tests {
         }
     }
 
-    /// What users keep for a server that is gone.
+    /// Builds the row of a deleted server for which users keep `rows` rows.
     fn kept_for(table: &SiteTable, rows: u64) -> Row {
         let [site] = table.sites else {
             unreachable!("whole rows have one site")
@@ -985,7 +986,7 @@ mod tests {
         }
     }
 
-    /// A row of any table, so that every shape is met; one place in ten is malformed.
+    /// Generates a row of any table, so that every shape is met; one place in ten is malformed.
     fn rows() -> impl Strategy<Value = (&'static SiteTable, Row)> {
         let reference = || {
             let all = [
@@ -1034,7 +1035,7 @@ mod tests {
         prop::sample::select(vec![OnEmpty::Hold, deny[0], deny[1], OnEmpty::Clear])
     }
 
-    /// What deleted servers are by now: one that has a row, or nothing.
+    /// Generates remaps of the deleted servers to a server that has a row, or no remaps.
     fn remaps() -> impl Strategy<Value = BTreeMap<String, String>> {
         let remaps = |old: &[&str]| -> BTreeMap<String, String> {
             let old = old.iter().map(|old| (*old).to_owned());
@@ -1065,8 +1066,8 @@ mod tests {
         RowPlan::of(table, row, world, policy)
     }
 
-    /// What a value holds, in order: references, each with its tool where it has one. The key of an
-    /// object stands for itself too.
+    /// Lists the references of a value in order, each with its tool where it has one. A key of an
+    /// object also stands for itself.
     fn entries(value: &Value) -> Vec<(&str, &str)> {
         match value {
             Value::Array(references) => references.iter().map(|r| (r.as_str(), "")).collect(),
@@ -1116,7 +1117,9 @@ mod tests {
                 prop_assert!(!gone.iter().any(|r| remaps.contains_key(r)));
                 let after = edit.after();
                 let stays = |(r, _): &(&str, &str)| {
-                    !gone.contains(*r) && !renamed.contains_key(*r) && renamed.values().all(|new| new != r)
+                    !gone.contains(*r)
+                        && !renamed.contains_key(*r)
+                        && renamed.values().all(|new| new != r)
                 };
                 let left = |value| entries(value).into_iter().filter(stays).collect::<Vec<_>>();
                 prop_assert_eq!(left(&after), left(edit.before()));
@@ -1152,7 +1155,8 @@ mod tests {
                     let there = times(&before, *entry);
                     prop_assert_eq!(times(&after, *entry), there.max(1), "{:?}", entry);
                 }
-                let known = |entry: &&(&str, &str)| brought.contains(*entry) || before.contains(*entry);
+                let known =
+                    |entry: &&(&str, &str)| brought.contains(*entry) || before.contains(*entry);
                 prop_assert_eq!(after.iter().filter(known).count(), after.len());
             }
         }
