@@ -182,7 +182,7 @@ fn a_damaged_journal_is_refused_with_the_line() {
         ),
         (
             "no journal\n".to_owned(),
-            "line 1: this is no line of a changeset",
+            "line 1: this is not a line of a changeset",
         ),
     ] {
         fs::write(&journal, text).unwrap();
