@@ -25,12 +25,12 @@ impl Written {
     /// Adds the rows of `changes`.
     pub(super) fn add(&mut self, changes: &[Change]) {
         for change in changes {
-            let keys = match change.table.group {
+            let keys = match change.table().group {
                 Group::Permissions => &mut self.permissions,
                 Group::AccessGroups => &mut self.access_groups,
                 Group::Toolsets | Group::Defaults | Group::Credentials => continue,
             };
-            keys.insert(change.key.clone());
+            keys.insert(change.key().to_owned());
         }
     }
 

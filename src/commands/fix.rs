@@ -44,7 +44,7 @@ use crate::report::{Ending, FollowUp, Report, Said};
 ///
 /// # Errors
 ///
-/// Why nothing was written.
+/// Fails where nothing was written, and says why.
 pub async fn run(args: &FixArgs, run: &mut Run) -> Result<Outcome, Failure> {
     let write = &args.repair.write;
     let options = WriteOptions::check("fix", write, &args.output)?;
@@ -69,7 +69,7 @@ pub async fn run(args: &FixArgs, run: &mut Run) -> Result<Outcome, Failure> {
         },
         None => args.policy(),
     };
-    // Opened before anything else is done, so that nothing is changed that could not be taken back.
+    // The journal is opened first, so that nothing is changed that could not be taken back.
     let journal = ChangesetFile::of_run(write, "fix", run)?;
     let out = match &args.repair.plan_out {
         Some(path) => Some(ChangesetFile::plan(path)?),
@@ -92,17 +92,17 @@ pub async fn run(args: &FixArgs, run: &mut Run) -> Result<Outcome, Failure> {
     options.carry_out(&fix, &args.connection, out, run).await
 }
 
-/// A repair: what is stale, or what a saved plan says, is taken away.
+/// A repair: it removes what is stale, or what a saved plan says.
 struct Fix<'a> {
     args: &'a FixArgs,
     policy: Policy,
     places: Choice,
     /// The plan to carry out, with `--plan`.
     saved: Option<SavedChangeset>,
-    /// What a plan keeps of the options, with `--plan-out`.
+    /// The options that a plan keeps, with `--plan-out`.
     planned_with: Option<PlannedWith>,
     beyond: Beyond,
-    /// What becomes of older journals.
+    /// How long older journals are kept.
     retention: Option<JournalRetention>,
 }
 
@@ -183,7 +183,9 @@ impl WriteJob for Fix<'_> {
         } = attempt;
         let (connection, schema) = open.parts();
         let mut verification = begin(connection, schema, database).await?;
-        let selection = self.selection(connection, schema, database).await?;
+        let mut planned = self.saved.as_ref().map(Planned::read).transpose()?;
+        let selection = self.selection(connection, schema, database, planned.as_ref());
+        let selection = selection.await?;
         let catalog = self.beyond.catalog(connection, schema).await?;
         warn_unset(&catalog);
         warn_of_config_servers(&catalog);
@@ -191,7 +193,6 @@ impl WriteJob for Fix<'_> {
             out.begin(self.header(run, database, &catalog))?;
         }
         progress.stage("looking for stale references");
-        let mut planned = self.saved.as_ref().map(Planned::read).transpose()?;
         let found = match &planned {
             Some(planned) => planned.rows(),
             None => detect::detect(connection, schema, &catalog, Search::References).await?,
@@ -202,6 +203,7 @@ impl WriteJob for Fix<'_> {
             schema,
             catalog: &catalog,
             policy: self.policy,
+            selection: &selection,
             notes: false,
         };
         let mut report = self.gathering(keeps);
@@ -211,7 +213,7 @@ impl WriteJob for Fix<'_> {
         let mut conflicts = Vec::new();
         progress.stage("writing and verifying rows");
         for (table, keys) in locked {
-            // After every lock, so that they are still the owners at the commit.
+            // Owners are read after all locks, so that they are still the owners at the commit.
             let owners = holders::holders(connection, schema, table, &keys).await?;
             for chunk in keys.chunks(CHUNK) {
                 let mut rows = read::rows(connection, schema, table, chunk, &owners).await?;
@@ -225,15 +227,8 @@ impl WriteJob for Fix<'_> {
                     written.add(&changes);
                 }
                 let out = out.as_deref_mut();
-                let carried_out = carry_out(
-                    connection,
-                    schema,
-                    table,
-                    &rows,
-                    changes,
-                    out,
-                    &mut verification,
-                );
+                let proof = &mut verification;
+                let carried_out = carry_out(connection, schema, table, &rows, changes, out, proof);
                 let stored = carried_out.await?;
                 check_nothing_left(&stored, &now, &catalog)?;
                 removed.add(&now);
@@ -242,11 +237,8 @@ impl WriteJob for Fix<'_> {
                 progress.rows(chunk.len());
             }
         }
-        conflicts.extend(
-            planned
-                .into_iter()
-                .flat_map(|left| left.without_row(&catalog)),
-        );
+        let left = planned.iter();
+        conflicts.extend(left.flat_map(|left| left.without_row(&catalog)));
         asked.check(connection, &judge, &selection).await?;
         check_size(&self.args.repair, connection, schema, report.summary()).await?;
         end_verification(connection, schema, &verification).await?;
@@ -273,7 +265,7 @@ impl WriteJob for Fix<'_> {
     }
 }
 
-/// Tells what is not looked at, and takes the locks that come before those of rows.
+/// Warns of what is not looked at, and takes the locks that come before the locks of rows.
 async fn begin(
     connection: &mut Connection,
     schema: &Schema,
@@ -285,7 +277,7 @@ async fn begin(
     begin_verification(connection, schema, database).await
 }
 
-/// Locks the rows that may be changed, of all tables before the first is read.
+/// Locks the rows that may change, in all tables, before the first row is read.
 async fn lock(
     found: detect::Found,
     selection: &Selection,
@@ -308,7 +300,7 @@ async fn lock(
 }
 
 impl Fix<'_> {
-    /// Refuses an empty server table, by which everything would be stale.
+    /// Refuses an empty server table: beside it every reference would be stale.
     fn check_server_table(
         &self,
         catalog: &ServerCatalog,
@@ -322,21 +314,23 @@ impl Fix<'_> {
         Err(refuse_empty_server_table(rows))
     }
 
-    /// Finds the rows that the operator asked about. A plan names its rows itself.
+    /// Finds the rows that the operator asked about; for a saved plan they are the rows of the plan.
     async fn selection(
         &self,
         connection: &mut Connection,
         schema: &Schema,
         database: &Database,
+        planned: Option<&Planned>,
     ) -> Result<Selection, Failure> {
-        if self.saved.is_some() {
-            return Ok(Selection::default());
+        if let Some(planned) = planned {
+            return Ok(planned.selection());
         }
         let selection = self.args.places.selection(connection, schema, database);
         selection.await
     }
 
-    /// Lists what has to be found in the rows looked at. Whether a plan still fits is another question.
+    /// Lists the references that must be found in the rows looked at; none for a saved plan, which
+    /// is compared with its rows instead.
     fn asked(&self) -> Asked {
         if self.saved.is_some() {
             return Asked::default();

@@ -1,4 +1,4 @@
-//! A saved plan that is carried out: exactly what it says, or nothing.
+//! Carries out a saved plan: exactly what it says, or nothing.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -11,21 +11,22 @@ use crate::litellm::sites::{SiteTable, TABLES};
 use crate::repair::changeset::Change;
 use crate::repair::compare::{self, Conflict};
 use crate::repair::plan::RowPlan;
+use crate::repair::selection::Selection;
 
-/// What a saved plan says and was not compared yet, by table and primary key.
+/// The changes of a saved plan that were not compared yet, by table and primary key.
 pub(super) struct Planned(BTreeMap<(&'static str, String), Change>);
 
 impl Planned {
-    /// Reads all of it.
+    /// Reads the whole plan.
     pub(super) fn read(saved: &SavedChangeset) -> Result<Self, Failure> {
         let by_row = saved.changes()?.map(|change| {
             let change = change?;
-            Ok(((change.table.table, change.key.clone()), change))
+            Ok(((change.table().table, change.key().to_owned()), change))
         });
         by_row.collect::<Result<_, Failure>>().map(Self)
     }
 
-    /// The rows that it is of.
+    /// Returns the rows that the plan changes.
     pub(super) fn rows(&self) -> detect::Found {
         let keys = |table: &'static SiteTable| -> Vec<String> {
             let of_table = self.0.keys().filter(|(name, _)| *name == table.table);
@@ -35,8 +36,16 @@ impl Planned {
         found.filter(|(_, keys)| !keys.is_empty()).collect()
     }
 
-    /// Holds what would be planned `now` for `rows` to what was planned: only that stays to be done.
-    /// Returns where the plan no longer holds.
+    /// Selects the rows of the plan alone, so that every other row counts as one that stays.
+    pub(super) fn selection(&self) -> Selection {
+        Selection {
+            rows: self.0.keys().map(|(_, key)| key.clone()).collect(),
+            ..Selection::default()
+        }
+    }
+
+    /// Compares the saved plan with what would be planned `now` for `rows`, and keeps in `now` only
+    /// the edits of the saved plan. Returns the conflicts.
     pub(super) fn hold(
         &mut self,
         table: &SiteTable,
@@ -62,13 +71,13 @@ impl Planned {
         for plan in now.iter_mut() {
             let fit = fits.get(&plan.audit.row);
             plan.edits.retain(|edit| {
-                fit.is_some_and(|change| change.columns.iter().any(|c| c.site == edit.site()))
+                fit.is_some_and(|change| change.columns().iter().any(|c| c.site() == edit.site()))
             });
         }
         conflicts
     }
 
-    /// What was not compared: it has no row any more.
+    /// Returns the conflicts of the changes that were not compared: their rows are gone.
     pub(super) fn without_row(&self, catalog: &ServerCatalog) -> Vec<Conflict> {
         let left = self.0.values();
         left.flat_map(|change| compare::with_plan(change, None, None, catalog))

@@ -1,4 +1,4 @@
-//! From rows as read to their plans: what `scan`, a dry run and `fix` have in common.
+//! Plans rows that were read, for `scan`, for a dry run and for `fix`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,13 +9,14 @@ use crate::failure::Failure;
 use crate::litellm::access::{self, Surroundings, World};
 use crate::litellm::notes::notes;
 use crate::litellm::owners::OwnerKind;
-use crate::litellm::row::{Row, Value};
-use crate::litellm::server::{Resolution, ServerCatalog};
-use crate::litellm::sites::{Group, PERMISSIONS, SiteTable};
-use crate::repair::plan::RowPlan;
+use crate::litellm::row::Row;
+use crate::litellm::server::ServerCatalog;
+use crate::litellm::sites::{Group, SiteTable};
+use crate::repair::plan::{RowPlan, may_be_taken, references, references_left_to_key};
 use crate::repair::policy::{OnEmpty, Policy};
+use crate::repair::selection::Selection;
 
-/// What rows are judged by.
+/// Everything that decides the plan of a row.
 pub(crate) struct Planner<'a> {
     /// The database's tables.
     pub(crate) schema: &'a Schema,
@@ -23,13 +24,16 @@ pub(crate) struct Planner<'a> {
     pub(crate) catalog: &'a ServerCatalog,
     /// What the operator chose.
     pub(crate) policy: Policy,
+    /// The rows that the operator asked about. The others stay as they are.
+    pub(crate) selection: &'a Selection,
     /// Whether notes are wanted.
     pub(crate) notes: bool,
 }
 
 impl Planner<'_> {
-    /// Plans `rows` of `table`, and reads what surrounds those whose last grant would go. Only rows
-    /// with findings get a plan.
+    /// Plans `rows` of `table`. Only rows with findings get a plan.
+    ///
+    /// For rows that would lose their last grant it also reads what their owners would inherit.
     pub(crate) async fn plan(
         &self,
         connection: &mut Connection,
@@ -81,55 +85,41 @@ impl Planner<'_> {
         Ok(around)
     }
 
-    /// The stale references that keys of a team keep, of the teams that own one of `rows`.
+    /// Reads the references that keys of a team keep, for each team that owns one of `rows`.
     async fn kept_by_keys(
         &self,
         connection: &mut Connection,
         rows: &[Row],
     ) -> Result<BTreeMap<String, BTreeSet<String>>, Failure> {
         let mut teams = BTreeSet::new();
-        let mut stale = BTreeSet::new();
+        let mut taken = BTreeSet::new();
         for row in rows {
             let of_teams = row.owners.iter().filter(|o| o.kind == OwnerKind::Team);
             let mut of_teams = of_teams.map(|team| team.id.clone()).peekable();
             if of_teams.peek().is_some() {
-                let gone = |r: &&str| self.catalog.resolve(r) == Resolution::Stale;
-                stale.extend(references(row).filter(gone).map(str::to_owned));
+                let taken_here = references(row).filter(|r| may_be_taken(r, self.catalog));
+                taken.extend(taken_here.map(str::to_owned));
                 teams.extend(of_teams);
             }
         }
         let mut kept: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        if stale.is_empty() {
+        if taken.is_empty() {
             return Ok(kept);
         }
         let teams: Vec<String> = teams.into_iter().collect();
-        let stale: Vec<String> = stale.into_iter().collect();
-        // What a key keeps beside such a LiteLLM does not hang on what surrounds it: the marker is
-        // not known there.
+        let taken: Vec<String> = taken.into_iter().collect();
+        // What a key keeps beside such a LiteLLM does not depend on its team or organization: that
+        // LiteLLM does not know the deny marker.
         let nothing = Surroundings::default();
         let world = World {
             all_cleared: false,
             ..self.world(&nothing)
         };
-        let rows = around::rows_of_team_keys(connection, self.schema, &teams, &stale).await?;
+        let rows = around::rows_of_team_keys(connection, self.schema, &teams, &taken).await?;
         for (team, row) in rows {
-            let kept = kept.entry(team).or_default();
-            if row.owners.iter().any(|owner| owner.kind == OwnerKind::Team) {
-                // What that team keeps hangs on keys of its own, so all of it may stay.
-                kept.extend(references(&row).map(str::to_owned));
-                continue;
-            }
-            let held = RowPlan::of(&PERMISSIONS, &row, world, self.policy).held;
-            kept.extend(held.into_iter().map(|held| held.reference));
+            let left = references_left_to_key(&row, self.selection, world, self.policy);
+            kept.entry(team).or_default().extend(left);
         }
         Ok(kept)
     }
-}
-
-fn references(row: &Row) -> impl Iterator<Item = &str> {
-    let values = row
-        .cells
-        .iter()
-        .filter_map(|cell| cell.stored.as_ref().ok());
-    values.flat_map(Value::references)
 }

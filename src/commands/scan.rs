@@ -25,7 +25,7 @@ use crate::report::{Ending, Report, Said};
 ///
 /// # Errors
 ///
-/// Why the database could not be read or the report not be written.
+/// Fails where the database cannot be read or the report cannot be written.
 pub async fn run(args: &ScanArgs, run: &mut Run) -> Result<Outcome, Failure> {
     let mut beyond = Beyond::read(&args.servers)?;
     beyond.read_previous(&args.previous)?;
@@ -79,6 +79,7 @@ async fn look(
         schema,
         catalog: &catalog,
         policy: Policy::default(),
+        selection: &selection,
         notes: args.notes,
     };
     let mut report = gathering(&args.output);
@@ -97,7 +98,7 @@ async fn look(
         }
     }
     asked.check(connection, &planner, &selection).await?;
-    // Only for a person who would otherwise see nothing: it passes over the tables once more.
+    // This reads the tables once more, so it is only done for a person who would see nothing else.
     let is_for_people = matches!(args.output.format, Format::Table | Format::Markdown);
     if is_for_people && !args.output.quiet && report.summary().rows == 0 && !args.places.narrows() {
         report.tell_looked_at(detect::looked_at(connection, schema).await?);

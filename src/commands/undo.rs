@@ -1,4 +1,4 @@
-//! `undo`: puts back what a journal says was taken away, where it is still as it was written.
+//! `undo`: puts back what a journal says was taken away, where the row is still as written.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -27,7 +27,7 @@ use crate::report::{Ending, FollowUp, Undone};
 ///
 /// # Errors
 ///
-/// Why nothing was written.
+/// Fails where nothing was written, and says why.
 pub async fn run(args: &UndoArgs, run: &mut Run) -> Result<Outcome, Failure> {
     let options = WriteOptions::check("undo", &args.write, &args.output)?;
     let saved = SavedChangeset::open(&args.from)?;
@@ -40,7 +40,7 @@ pub async fn run(args: &UndoArgs, run: &mut Run) -> Result<Outcome, Failure> {
     options.carry_out(&undo, &args.connection, out, run).await
 }
 
-/// An undo: what a journal says was taken away is put back.
+/// An undo: it puts back what a journal says was taken away.
 struct Undo<'a> {
     args: &'a UndoArgs,
     saved: SavedChangeset,
@@ -87,7 +87,7 @@ impl WriteJob for Undo<'_> {
     fn outcome(&self, undone: &Undone) -> Outcome {
         match undone.ending {
             Ending::Applied | Ending::NothingToDo => Outcome::Repaired { held: false },
-            // Whatever is stale then was so before, and nobody looked.
+            // An undo does not look for stale references, so it reports none.
             Ending::Scanned
             | Ending::DryRun
             | Ending::Proposed
@@ -128,17 +128,17 @@ impl WriteJob for Undo<'_> {
                 break;
             }
             for table in TABLES {
-                let of_table: Vec<&Change> = made.iter().filter(|c| c.table == table).collect();
+                let of_table: Vec<&Change> = made.iter().filter(|c| c.table() == table).collect();
                 if of_table.is_empty() {
                     continue;
                 }
                 if !schema.site_tables().contains(&table) {
                     return Err(no_table(table));
                 }
-                // Of whole rows a server may have several changes, of some of its rows each.
+                // A server may have several changes of whole rows, each of some of its rows.
                 let at_once = table.each().map_or(of_table.len(), |_| 1);
                 for changes in of_table.chunks(at_once) {
-                    let by_key = changes.iter().map(|change| (change.key.as_str(), *change));
+                    let by_key = changes.iter().map(|change| (change.key(), *change));
                     let by_key: BTreeMap<&str, &Change> = by_key.collect();
                     let keys: Vec<String> = by_key.keys().map(|key| (*key).to_owned()).collect();
                     let locked = patience.lock(connection, schema, table, &keys).await?;
@@ -232,7 +232,7 @@ fn warn_of_log(settings: &[String]) {
     }
 }
 
-/// Makes a report of an undo that has not done anything yet.
+/// Builds the report of an undo that has not done anything yet.
 fn nothing_undone(run: &Run, database: &Database, notified: bool) -> Undone {
     Undone {
         run: run.id().to_owned(),
@@ -247,10 +247,12 @@ fn nothing_undone(run: &Run, database: &Database, notified: bool) -> Undone {
     }
 }
 
+/// Builds the error for a journal whose table this database does not have.
 fn no_table(table: &SiteTable) -> Failure {
     let message = format!(
-        "the journal is of rows of \"{}\", which are not here",
+        "the journal has rows of \"{}\", a table that this database does not have",
         table.table
     );
-    Failure::new(Kind::Moved, message).hint("undo it on the database that it is of")
+    Failure::new(Kind::Moved, message)
+        .hint("run undo on the database that the journal was written for")
 }

@@ -1,5 +1,5 @@
-//! One driver for everything that writes: begin, prepare, show, ask, compare with what was shown,
-//! commit, tell, close. What `fix` and `undo` do differently is in their [`WriteJob`].
+//! Drives everything that writes: begins, prepares, shows, asks, compares with what was shown,
+//! commits, notifies and closes. What `fix` and `undo` do differently is in their [`WriteJob`].
 
 use std::io;
 use std::path::Path;
@@ -24,35 +24,35 @@ use crate::report::{Ending, FollowUp, Render};
 
 /// What a command plans, writes and checks within one transaction.
 pub(super) trait WriteJob {
-    /// What it says of that.
+    /// The report of the job.
     type Report: WriteReport;
 
-    /// Its first stage, for who waits.
+    /// The first stage that the progress line names.
     const STAGE: &'static str;
 
-    /// What it does, at the beginning of a question: "Repair".
+    /// The verb that its question begins with: "Repair".
     const QUESTION: &'static str;
 
-    /// What it has done, in a sentence: "the repair".
+    /// The noun for what it has done: "the repair".
     const DONE: &'static str;
 
-    /// Returns where it works.
+    /// Returns the places that it works on.
     fn places(&self) -> Choice;
 
-    /// Refuses a database that it is not meant for.
+    /// Refuses a database that the job is not meant for.
     fn check_database(&self, database: &Database) -> Result<(), Failure>;
 
-    /// Does everything up to the decision: locks, plans, writes and checks.
+    /// Does everything up to the commit: locks, plans, writes and checks.
     async fn prepare(
         &self,
         open: &mut Open<'_>,
         attempt: Attempt<'_>,
     ) -> Result<Prepared<Self::Report>, Failure>;
 
-    /// Returns what may come after a dry run, which may have saved a `plan`.
+    /// Returns what to suggest after a dry run, which may have saved a `plan`.
     fn after_dry_run(&self, plan: Option<&Path>) -> FollowUp;
 
-    /// Returns what may come where rows are no longer as they should be.
+    /// Returns what to suggest where rows are no longer as planned or journalled.
     fn after_moved(&self) -> FollowUp {
         FollowUp::default()
     }
@@ -60,13 +60,13 @@ pub(super) trait WriteJob {
     /// Returns the command that puts back the old values in `journal`.
     fn take_back(&self, journal: &Path) -> CommandLine;
 
-    /// Builds the error for a report whose rows are no longer as they should be.
+    /// Builds the error for a report whose rows are no longer as planned or journalled.
     fn moved(&self, report: &Self::Report) -> Failure;
 
-    /// Does what is left to do once everything is written and told.
+    /// Finishes the job once everything is committed and reported.
     fn succeeded(&self, _: &Self::Report) {}
 
-    /// Returns the outcome of a report that was not in the way of anything.
+    /// Returns the outcome of a job whose rows were as planned or journalled.
     fn outcome(&self, report: &Self::Report) -> Outcome;
 }
 
@@ -75,19 +75,19 @@ pub(super) trait WriteReport: Render + Send + Sync + 'static {
     /// Returns how it ended.
     fn ending(&self) -> Ending;
 
-    /// Says how it ended, and what may come next.
+    /// Sets how the job ended, and what to suggest next.
     fn end(&mut self, ending: Ending, follow_up: FollowUp);
 
-    /// Says where the saved plan is.
+    /// Sets where the saved plan is.
     fn plan_is_in(&mut self, path: &Path);
 
-    /// Says where the old values are.
+    /// Sets where the journal is.
     fn journal_is_in(&mut self, path: &Path);
 
     /// Returns how many rows are written.
     fn rows_written(&self) -> usize;
 
-    /// Refuses where it is not exactly what the operator was `shown`.
+    /// Refuses a report that is not exactly what the operator was `shown`.
     fn check_as_shown(&self, shown: &Self) -> Result<(), Failure>;
 }
 
@@ -96,10 +96,10 @@ pub(super) struct Attempt<'a> {
     pub(super) run: &'a Run,
     pub(super) database: &'a Database,
     pub(super) patience: &'a mut Patience,
-    /// Where the old values, or the plan, go.
+    /// The journal, or the plan.
     pub(super) out: Option<&'a mut ChangesetFile>,
     pub(super) progress: &'a Progress,
-    /// Whether every row is kept, whatever the report needs: what a prompt shows is compared.
+    /// Whether the report keeps every row: what a prompt shows is compared before the commit.
     pub(super) keeps: bool,
     /// Whether proxies are told which rows were written.
     pub(super) tells: bool,
@@ -110,16 +110,16 @@ pub(super) struct Prepared<R> {
     pub(super) report: R,
     /// The rows that proxies are told of.
     pub(super) written: Written,
-    /// Whether rows are not as they should be, so that nothing may be committed.
+    /// Whether rows are no longer as planned or journalled, so that nothing may be committed.
     pub(super) is_moved: bool,
 }
 
-/// What one run of the transaction is to end in.
+/// How one run of the transaction ends.
 enum Finish<'a, R> {
     RollBack,
     Commit {
         consent: &'a WriteConsent,
-        /// What the operator has seen; nothing else may then be committed.
+        /// What the operator has seen: nothing else may be committed.
         shown: Option<&'a R>,
     },
 }
@@ -133,7 +133,7 @@ impl<R> Clone for Finish<'_, R> {
 
 impl<R> Copy for Finish<'_, R> {}
 
-/// Whether to write, whom to ask and whom to tell: checked before anything is done.
+/// The options of a command that writes, checked before anything is done.
 pub(super) struct WriteOptions<'a> {
     write: &'a WriteArgs,
     output: &'a OutputArgs,
@@ -156,7 +156,7 @@ impl<'a> WriteOptions<'a> {
         })
     }
 
-    /// Does the job; `out` is where the old values, or the plan, go.
+    /// Does the job; `out` is the journal, or the plan.
     pub(super) async fn carry_out<J: WriteJob>(
         self,
         job: &J,
@@ -172,7 +172,7 @@ impl<'a> WriteOptions<'a> {
         let open = connection.open(write_run.options.write.lock_timeout, write_run.run);
         let mut session = write_run.interrupt.guard(open).await?;
         job.check_database(session.database())?;
-        // After a failure of the work the connection is dropped: its server may answer no more.
+        // After a failure the connection is only dropped: the server may no longer answer.
         let ended = Box::pin(write_run.drive(job, &mut session, &mut out)).await?;
         session.close().await;
         ended
@@ -187,8 +187,9 @@ struct WriteRun<'a> {
 }
 
 impl WriteRun<'_> {
-    /// Runs the transaction once or twice, and prints the report. The outer error is one of the work,
-    /// the inner one comes after it.
+    /// Runs the transaction once or twice, and prints the report.
+    ///
+    /// The outer error is a failure of the transaction, the inner one a failure after it.
     async fn drive<J: WriteJob>(
         &mut self,
         job: &J,
@@ -203,7 +204,7 @@ impl WriteRun<'_> {
                 shown: None,
             },
         };
-        // What is only shown to be agreed to leaves nothing behind.
+        // A plan that is only shown for the question is not written to a file.
         let looked = if self.options.asks {
             &mut None
         } else {
@@ -221,7 +222,7 @@ impl WriteRun<'_> {
         Ok(self.outcome(job, &report, printed))
     }
 
-    /// Shows the plan, asks, and does exactly what was shown.
+    /// Shows the plan, asks, and then does exactly what was shown.
     async fn ask<J: WriteJob>(
         &mut self,
         job: &J,
@@ -247,7 +248,7 @@ impl WriteRun<'_> {
         };
         let report = Arc::new(report);
         let (output, interrupt) = (self.options.output, &mut self.interrupt);
-        // Of what is in the way nothing was shown yet.
+        // The conflicts were not shown yet.
         let printed = if report.ending() == Ending::Moved {
             print(&report, output, self.run, interrupt).await
         } else {
@@ -272,7 +273,7 @@ impl WriteRun<'_> {
         stands
     }
 
-    /// Runs the transaction, again where others were in the way.
+    /// Runs the transaction, and runs it again where somebody else held a lock.
     async fn transact<J: WriteJob>(
         &mut self,
         job: &J,

@@ -1,4 +1,4 @@
-//! What `fix` and `undo` have in common once it is known what to write.
+//! Writes changes and verifies them, for `fix` and `undo`.
 
 use super::journal::ChangesetFile;
 use super::warn;
@@ -13,8 +13,8 @@ use crate::litellm::sites::SiteTable;
 use crate::repair::changeset::Change;
 use crate::report::count;
 
-/// Takes the locks that come before those of rows: the one that one run at a time holds, and those of
-/// tables.
+/// Takes the locks that come before the locks of rows: the advisory lock, which one run at a time
+/// holds, and the table locks.
 pub(super) async fn lock_tables(
     connection: &mut Connection,
     schema: &Schema,
@@ -26,7 +26,7 @@ pub(super) async fn lock_tables(
     Ok(())
 }
 
-/// Writes the changes of locked rows of `table` and checks them; returns the rows as they are then.
+/// Writes the changes of locked rows of `table` and checks them. Returns the rows after that.
 pub(super) async fn write_rows(
     connection: &mut Connection,
     schema: &Schema,
@@ -55,8 +55,8 @@ pub(super) async fn write_rows(
     Ok(stored)
 }
 
-/// Begins the proof of what is going to be written, once the tables are locked, and warns of
-/// triggers and rules that act on it.
+/// Begins the verification of what will be written, once the tables are locked. Warns of triggers
+/// and rules that act on it.
 pub(super) async fn begin_verification(
     connection: &mut Connection,
     schema: &Schema,
@@ -65,16 +65,16 @@ pub(super) async fn begin_verification(
     let effects = SideEffects::read(connection, schema, &database.schema).await?;
     if !effects.is_empty() {
         warn(format_args!(
-            "the database itself acts on what is written: {}. The rows that are written are compared once that \
-             is done; what it does to others is not looked at",
+            "the database itself acts on what is written: {}. The rows that are written are compared \
+             once that is done; what it does to others is not looked at",
             effects.names()
         ));
     }
     Ok(Verification::new(effects))
 }
 
-/// Ends the proof: whatever the database has put off until the commit is done now and looked at.
-/// Tells which other columns it changed.
+/// Ends the verification: has the database do now what it put off until the commit, and compares
+/// the rows once more. Warns of the other columns that triggers changed.
 pub(super) async fn end_verification(
     connection: &mut Connection,
     schema: &Schema,
@@ -83,18 +83,18 @@ pub(super) async fn end_verification(
     verification.settle(connection, schema).await?;
     for (table, column) in verification.changed() {
         warn(format_args!(
-            "a trigger changes column \"{column}\" of the rows of \"{table}\" that are written; it names no \
-             servers, and undo does not put it back"
+            "a trigger changes column \"{column}\" of the rows of \"{table}\" that are written; it names \
+             no servers, and undo does not put it back"
         ));
     }
     Ok(())
 }
 
-/// Keeps the old values of planned changes, writes them and checks them; returns the rows as they
-/// are then.
+/// Puts the old values of `changes` into the journal, writes the changes and checks them. Returns
+/// the rows after that.
 ///
-/// Whole rows are read, kept and deleted part by part, so that memory does not grow with their
-/// number.
+/// Whole rows are read, journalled and deleted part by part, so that memory does not grow with
+/// their number.
 pub(super) async fn carry_out(
     connection: &mut Connection,
     schema: &Schema,
@@ -127,7 +127,8 @@ pub(super) async fn carry_out(
     Ok(stored)
 }
 
-/// That what was planned or is to be undone is there no longer, and what to do then.
+/// Builds the error for columns that are no longer as planned or journalled; `hint` says what to
+/// do.
 pub(super) fn moved(conflicts: usize, hint: &'static str) -> Failure {
     Failure::new(
         Kind::Moved,

@@ -41,7 +41,7 @@ pub(super) async fn refuse_to_lose(
 ) -> Result<(), Failure> {
     let emptied = columns
         .iter()
-        .filter(|(_, column)| column.after.is_empty() && !column.before.is_empty());
+        .filter(|(_, column)| column.after().is_empty() && !column.before().is_empty());
     let emptied: Vec<&str> = emptied.map(|(key, _)| *key).collect();
     if site.shape != Shape::TextArray || emptied.is_empty() {
         return Ok(());

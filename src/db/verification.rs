@@ -148,10 +148,10 @@ impl Verification {
         let (_, bookkeeping) = self.columns(schema, table);
         let mut noted = BTreeSet::new();
         for change in changes {
-            let (before, after) = match (before.get(&change.key), after.get(&change.key)) {
+            let (before, after) = match (before.get(change.key()), after.get(change.key())) {
                 (Some(before), Some(after)) if before.rest == after.rest => (before, after),
                 (None, None) => continue,
-                _ => return Err(differs(table, &change.key, "another column")),
+                _ => return Err(differs(table, change.key(), "another column")),
             };
             let pairs = before.bookkeeping.iter().zip(&after.bookkeeping);
             let moved = pairs
@@ -188,7 +188,7 @@ impl Verification {
         // The whole rows of a server are written in several parts, and the last part counts.
         if table.each().is_some() {
             for part in &mut self.parts {
-                let same = |key: &String| changes.iter().any(|change| change.key == *key);
+                let same = |key: &String| changes.iter().any(|change| change.key() == *key);
                 part.rows
                     .retain(|(key, _)| part.table != table || !same(key));
             }

@@ -10,9 +10,9 @@ use sqlx::{AssertSqlSafe, PgConnection};
 use super::schema::Schema;
 use super::sql::{column_without_value, failed, failed_over_secrets, ident, relation, statement};
 use crate::failure::{Failure, Kind};
-use crate::litellm::row::{Cell, Row, Value, WholeRow};
+use crate::litellm::row::{Cell, Row, WholeRow};
 use crate::litellm::sites::SiteTable;
-use crate::repair::changeset::{Change, ColumnChange};
+use crate::repair::changeset::Change;
 
 // A row as JSON, without its NULL columns: if a migration of LiteLLM adds a column and leaves it
 // NULL, the row stays the same. `*=` below tells a NULL from a JSON `null`.
@@ -52,38 +52,22 @@ pub async fn next_part(
     table: &'static SiteTable,
     deletion: &mut Change,
 ) -> Result<Option<Change>, Failure> {
-    let Some(column) = deletion.columns.first_mut() else {
-        return Ok(None);
-    };
-    let before = column.before.rows().unwrap_or_default();
-    let most = before.saturating_sub(column.after.rows().unwrap_or_default());
+    let most = deletion.rows_to_delete();
     if most == 0 {
         return Ok(None);
     }
     let found = sqlx::query_as(sql(schema, READ, SOME_OF_A_SERVER, table))
         .persistent(false)
-        .bind(&deletion.key)
+        .bind(deletion.key())
         .bind(i64::try_from(most.min(PART.into())).unwrap_or_default())
         .fetch_all(connection)
         .await
         .map_err(failed_over_secrets(READING))?;
     let rows = exact(table, found)?;
-    let number = u64::try_from(rows.len()).unwrap_or_default();
-    if number == 0 {
-        return Err(moved(table, &deletion.key));
+    if rows.is_empty() {
+        return Err(moved(table, deletion.key()));
     }
-    let after = Value::of_rows(&deletion.key, before.saturating_sub(number));
-    let part = ColumnChange {
-        site: column.site,
-        before: std::mem::replace(&mut column.before, after.clone()),
-        after,
-    };
-    Ok(Some(Change {
-        table: deletion.table,
-        key: deletion.key.clone(),
-        columns: vec![part],
-        rows,
-    }))
+    Ok(deletion.split_off(rows))
 }
 
 /// Reads and locks the stored rows with the keys of the rows of `changes`, whether they are equal
@@ -222,15 +206,15 @@ pub async fn write(
     let mut written = delete(connection, schema, table, &taken).await?;
     written.extend(put_back(connection, schema, table, &given).await?);
     let written: HashSet<&str> = written.iter().map(String::as_str).collect();
-    let rows = changes.iter().flat_map(|change| &change.rows);
+    let rows = changes.iter().flat_map(Change::rows);
     let meant: HashSet<&str> = rows.map(WholeRow::json).collect();
     if written.is_subset(&meant) {
         let missing = |change: &&Change| {
-            let mut rows = change.rows.iter();
+            let mut rows = change.rows().iter();
             rows.any(|row| !written.contains(row.json()))
         };
         let missing = changes.iter().find(missing);
-        missing.map_or(Ok(()), |change| Err(moved(table, &change.key)))
+        missing.map_or(Ok(()), |change| Err(moved(table, change.key())))
     } else {
         Err(differs(table))
     }
@@ -254,18 +238,18 @@ pub async fn verify(
     let there = in_the_place_of(connection, schema, table, &all).await?;
     let there: HashSet<&str> = there.iter().map(WholeRow::json).collect();
     for change in changes {
-        let mut rows = change.rows.iter();
+        let mut rows = change.rows().iter();
         if !rows.all(|row| there.contains(row.json()) != change.takes_rows()) {
             return Err(differs(table));
         }
-        let mut cells = stored.iter().filter(|row| row.key == change.key);
+        let mut cells = stored.iter().filter(|row| row.key == change.key());
         let mut cells = cells.next().into_iter().flat_map(|row| &row.cells);
         let is_as_meant = |cell: &Cell| {
-            let mut columns = change.columns.iter();
-            columns.any(|c| c.site == cell.site && cell.stored.as_ref() == Ok(&c.after))
+            let mut columns = change.columns().iter();
+            columns.any(|c| c.site() == cell.site && cell.stored.as_ref() == Ok(c.after()))
         };
         if !cells.any(is_as_meant) {
-            return Err(moved(table, &change.key));
+            return Err(moved(table, change.key()));
         }
     }
     Ok(())
@@ -309,7 +293,7 @@ async fn put_back(
     table: &'static SiteTable,
     changes: &[&Change],
 ) -> Result<Vec<String>, Failure> {
-    let rows = changes.iter().flat_map(|change| &change.rows);
+    let rows = changes.iter().flat_map(|change| change.rows());
     let rows: Vec<&str> = rows.map(WholeRow::json).collect();
     sqlx::query_scalar(sql(schema, PUT_BACK, "", table))
         .persistent(false)
@@ -348,7 +332,7 @@ fn places<'a>(table: &SiteTable, changes: &[&'a Change]) -> (Vec<&'a str>, Vec<O
     let column = table.each().unwrap_or(table.key);
     let rows = changes
         .iter()
-        .flat_map(|change| change.rows.iter().map(|row| (change.key.as_str(), row)));
+        .flat_map(|change| change.rows().iter().map(|row| (change.key(), row)));
     rows.map(|(server, row)| (server, row.text(column))).unzip()
 }
 

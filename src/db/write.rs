@@ -164,8 +164,8 @@ pub async fn apply(
     for site in schema.sites(table) {
         let columns: Vec<(&str, &ColumnChange)> = changes
             .iter()
-            .flat_map(|change| change.columns.iter().map(|c| (change.key.as_str(), c)))
-            .filter(|(_, column)| column.site == site)
+            .flat_map(|change| change.columns().iter().map(|c| (change.key(), c)))
+            .filter(|(_, column)| column.site() == site)
             .collect();
         if columns.is_empty() {
             continue;
@@ -219,15 +219,15 @@ pub async fn verify(
     let locked: HashMap<&str, &Row> = locked.iter().map(|row| (row.key.as_str(), row)).collect();
     let found: HashMap<&str, &Row> = stored.iter().map(|row| (row.key.as_str(), row)).collect();
     for change in changes {
-        let cells = locked.get(change.key.as_str()).map(|row| &row.cells);
+        let cells = locked.get(change.key()).map(|row| &row.cells);
         for cell in cells.into_iter().flatten() {
-            let column = change.columns.iter().find(|c| c.site == cell.site);
-            let expected = column.map_or_else(|| cell.stored.clone(), |c| Ok(c.after.clone()));
+            let column = change.columns().iter().find(|c| c.site() == cell.site);
+            let expected = column.map_or_else(|| cell.stored.clone(), |c| Ok(c.after().clone()));
             let found = found
-                .get(change.key.as_str())
+                .get(change.key())
                 .and_then(|row| row.cells.iter().find(|c| c.site == cell.site));
             if found.map(|cell| &cell.stored) != Some(&expected) {
-                return Err(differs(table, &change.key, cell.site.name));
+                return Err(differs(table, change.key(), cell.site.name));
             }
         }
     }
@@ -251,7 +251,10 @@ pub(super) fn differs(table: &SiteTable, key: &str, column: &str) -> Failure {
 }
 
 pub(super) fn keys(changes: &[Change]) -> Vec<String> {
-    changes.iter().map(|change| change.key.clone()).collect()
+    changes
+        .iter()
+        .map(|change| change.key().to_owned())
+        .collect()
 }
 
 /// Returns the SQL that yields a column without the sites in it, or `None` if its sites are whole
@@ -324,7 +327,7 @@ async fn update(
 /// Returns the value that the update of a column takes: all new elements, or the keys to remove and
 /// the keys to add.
 fn operand(column: &ColumnChange) -> String {
-    let json = match (&column.before, &column.after) {
+    let json = match (column.before(), column.after()) {
         (Value::Keys(before), Value::Keys(after)) => {
             let away = before.keys().filter(|key| !after.contains_key(*key));
             let put = after

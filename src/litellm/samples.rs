@@ -9,7 +9,7 @@ use super::owners::{Owner, OwnerKind, Parents};
 use super::release::Release;
 use super::row::{Cell, Row, Tool, Value};
 use super::server::{ConfigServers, Server, ServerCatalog};
-use super::sites::{PERMISSIONS, Shape};
+use super::sites::{MCP_SERVERS, MCP_TOOL_PERMISSIONS, Shape};
 
 pub(crate) const REGIME: Regime = Regime {
     release: Release::PINS_IDS,
@@ -24,8 +24,8 @@ pub(crate) fn row(mcp_servers: &str, mcp_tool_permissions: &str) -> Row {
     Row {
         key: "p-1".to_owned(),
         cells: vec![
-            cell(&PERMISSIONS.sites[0], mcp_servers),
-            cell(&PERMISSIONS.sites[1], mcp_tool_permissions),
+            cell(&MCP_SERVERS, mcp_servers),
+            cell(&MCP_TOOL_PERMISSIONS, mcp_tool_permissions),
         ],
         owners: Vec::new(),
     }

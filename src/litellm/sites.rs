@@ -179,21 +179,26 @@ pub const PERMISSIONS: SiteTable = SiteTable {
     key: "object_permission_id",
     row: None,
     touched: None,
-    sites: &[
-        Site {
-            required: true,
-            ..column("mcp_servers", Shape::TextArray, Empty::Widens)
-        },
-        column(
-            "mcp_tool_permissions",
-            Shape::JsonKeys,
-            Empty::WidensBeside("mcp_servers"),
-        ),
-        Site {
-            names: Names::Toolsets,
-            ..column("mcp_toolsets", Shape::TextArray, Empty::Widens)
-        },
-    ],
+    sites: &[MCP_SERVERS, MCP_TOOL_PERMISSIONS, MCP_TOOLSETS],
+};
+
+/// The servers that a row of [`PERMISSIONS`] grants.
+pub const MCP_SERVERS: Site = Site {
+    required: true,
+    ..column("mcp_servers", Shape::TextArray, Empty::Widens)
+};
+
+/// The servers of which a row of [`PERMISSIONS`] grants some tools.
+pub const MCP_TOOL_PERMISSIONS: Site = column(
+    "mcp_tool_permissions",
+    Shape::JsonKeys,
+    Empty::WidensBeside(MCP_SERVERS.name),
+);
+
+/// The toolsets that a row of [`PERMISSIONS`] grants.
+pub const MCP_TOOLSETS: Site = Site {
+    names: Names::Toolsets,
+    ..column("mcp_toolsets", Shape::TextArray, Empty::Widens)
 };
 
 /// Servers under one name, for keys, teams and agents that have the group.
@@ -284,10 +289,11 @@ pub const DEFAULTS: SiteTable = SiteTable {
 /// Source: `schema.prisma` of litellm-proxy-extras 0.4.110, where `(user_id, server_id)` is unique,
 /// and LiteLLM 1.109.1 `proxy/mcp_server/db.py`, `delete_mcp_server`: nothing links these rows to
 /// the server. This release tries to delete them after the server; older ones do not.
-pub const USER_CREDENTIALS: SiteTable = rows(
-    "LiteLLM_MCPUserCredentials",
-    &[server_of_rows("user_id", Names::ServerIds)],
-);
+pub const USER_CREDENTIALS: SiteTable =
+    rows("LiteLLM_MCPUserCredentials", &[USER_CREDENTIAL_SERVER]);
+
+/// The server that a row of [`USER_CREDENTIALS`] is kept for.
+pub const USER_CREDENTIAL_SERVER: Site = server_of_rows("user_id", Names::ServerIds);
 
 /// What users keep for a server: environment variables. The source is the same.
 pub const USER_VARIABLES: SiteTable = rows(

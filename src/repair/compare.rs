@@ -1,4 +1,4 @@
-//! A change, and the row as it is now: whether the one still fits the other.
+//! Compares a change with the row as it is now, before it is carried out or taken back.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -7,32 +7,33 @@ use super::changeset::{Change, ColumnChange};
 use super::plan::{Reason, RowPlan};
 use crate::litellm::row::{Row, Stored, Value, WholeRow};
 use crate::litellm::server::{Resolution, ServerCatalog};
+use crate::litellm::sites::SiteTable;
 
-/// A column that is not as a plan or journal has it.
+/// A column that is no longer as planned or journalled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conflict {
     /// The row's table.
-    pub table: &'static str,
+    pub table: &'static SiteTable,
     /// The row's primary key.
     pub row: String,
     /// The column.
     pub column: &'static str,
-    /// What it should hold.
+    /// The value that it should hold.
     pub expected: Value,
-    /// What is there instead.
+    /// What is there instead, or why the plan no longer holds.
     pub found: Found,
 }
 
-/// What moved.
+/// What is there now, or why the plan no longer holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
     /// The row is gone.
     NoRow,
     /// The column holds something else.
     Stored(Stored),
-    /// So many of the rows that were deleted or put back are there with something else in them.
+    /// This many of the rows that were deleted or put back hold something else by now.
     OtherRows(usize),
-    /// A reference that was to be removed is stale no longer.
+    /// A reference that was to be removed is no longer stale.
     ServerBack(String),
     /// A reference that was to be removed would be held now.
     WouldHold(Reason),
@@ -41,7 +42,7 @@ pub enum Found {
 }
 
 impl Found {
-    /// The value that is there instead, if it is one.
+    /// Returns the value that is there instead, if there is one.
     #[must_use]
     pub fn value(&self) -> Option<&Value> {
         match self {
@@ -54,7 +55,7 @@ impl Found {
         }
     }
 
-    /// The name of what moved in JSON.
+    /// Returns the name in JSON.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -67,7 +68,7 @@ impl Found {
     }
 }
 
-/// What moved in words, where it is no value.
+/// Says in words what is there, where that is no value.
 impl fmt::Display for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -82,10 +83,10 @@ impl fmt::Display for Found {
     }
 }
 
-/// What it takes to take a change back.
+/// The reverse change, and what prevents it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TakeBack {
-    /// What to write; `None` where everything is back already or something else is there.
+    /// The change to write; `None` where everything is back already or something else is there.
     pub change: Option<Change>,
     /// How many rows of the database are back already.
     pub back: usize,
@@ -93,31 +94,39 @@ pub struct TakeBack {
     pub conflicts: Vec<Conflict>,
 }
 
-/// Compares `made`, a change that was made, with its row; columns that are back are left out, and so
-/// is a row of which any column holds something else.
+/// Compares `made`, a change that was made, with its row as it is now.
+///
+/// Columns that are back already are left out. Nothing of the row is taken back where any of its
+/// columns holds something else.
 #[must_use]
 pub fn take_back(made: &Change, row: Option<&Row>) -> TakeBack {
-    let mut inverse = made.inverse();
-    let mut conflicts = Vec::new();
-    inverse.columns.retain(|column| match stored(row, column) {
-        Some(Ok(value)) if *value == column.before => true,
-        Some(Ok(value)) if *value == column.after => false,
-        found => {
-            conflicts.push(conflict(made, column, found));
-            false
-        }
-    });
-    let writes = conflicts.is_empty() && !inverse.columns.is_empty();
+    let is_written =
+        |column: &ColumnChange| stored(row, column) == Some(&Ok(column.after().clone()));
+    let is_back = |column: &ColumnChange| stored(row, column) == Some(&Ok(column.before().clone()));
+    let others = made.columns().iter();
+    let others = others.filter(|column| !is_written(column) && !is_back(column));
+    let conflicts: Vec<Conflict> = others
+        .map(|column| conflict(made, column, column.after(), stored(row, column)))
+        .collect();
+    if !conflicts.is_empty() {
+        return TakeBack {
+            conflicts,
+            ..TakeBack::default()
+        };
+    }
+    let change = made.clone().with_columns(is_written);
     TakeBack {
-        change: writes.then_some(inverse),
-        back: usize::from(conflicts.is_empty() && !writes),
+        back: usize::from(change.is_none()),
+        change: change.map(|change| change.inverse()),
         conflicts,
     }
 }
 
-/// Compares `made`, a deletion of whole rows or what put such back, with the rows that are `there` in their
-/// place now; `each` tells them apart, and `row` how many rows the server has. A row that holds
-/// something else by now is left as it is, and the others are not.
+/// Compares `made`, the deletion of whole rows or their return, with the rows that are `there` in
+/// their place now.
+///
+/// The column `each` tells the rows of a server apart, and `row` says how many the server has. A
+/// row that holds something else by now is left as it is; the others are taken back.
 #[must_use]
 pub fn take_back_rows(
     made: &Change,
@@ -129,53 +138,34 @@ pub fn take_back_rows(
         there.iter().map(|row| (row.text(each), row)).collect();
     let puts_back = made.takes_rows();
     let (mut rows, mut back, mut others) = (Vec::new(), 0, 0);
-    for row in &made.rows {
+    for row in made.rows() {
         match found.get(&row.text(each)) {
             Some(found) if *found != row => others += 1,
             found if found.is_some() == puts_back => back += 1,
             Some(_) | None => rows.push(row.clone()),
         }
     }
-    let Some(column) = made.columns.first() else {
+    let Some(column) = made.columns().first() else {
         return TakeBack::default();
     };
     let cell = stored(row, column);
-    let before = cell.and_then(|cell| cell.as_ref().ok()?.rows());
-    let before = before.unwrap_or_default();
-    let number = u64::try_from(rows.len()).unwrap_or(u64::MAX);
-    let after = if puts_back {
-        before.saturating_add(number)
-    } else {
-        before.saturating_sub(number)
-    };
+    let number = cell.and_then(|cell| cell.as_ref().ok()?.rows());
     let mut conflicts = Vec::new();
     if others > 0 {
         conflicts.push(Conflict {
-            table: made.table.table,
-            row: made.key.clone(),
-            column: column.site.name,
-            expected: column.after.clone(),
             found: Found::OtherRows(others),
+            ..conflict(made, column, column.after(), None)
         });
     }
     TakeBack {
-        change: (!rows.is_empty()).then(|| Change {
-            table: made.table,
-            key: made.key.clone(),
-            columns: vec![ColumnChange {
-                site: column.site,
-                before: Value::of_rows(&made.key, before),
-                after: Value::of_rows(&made.key, after),
-            }],
-            rows,
-        }),
+        change: made.take_back_rows(rows, number.unwrap_or_default()),
         back,
         conflicts,
     }
 }
 
-/// Compares `planned` with its row and with what would be planned for it now; empty where the plan
-/// still holds.
+/// Compares `planned` with its row, and with the plan of now for that row. Returns the conflicts:
+/// none where the plan still holds.
 #[must_use]
 pub fn with_plan(
     planned: &Change,
@@ -184,69 +174,102 @@ pub fn with_plan(
     catalog: &ServerCatalog,
 ) -> Vec<Conflict> {
     let mut conflicts = Vec::new();
-    for column in &planned.columns {
+    for column in planned.columns() {
         let found = stored(row, column);
-        if found != Some(&Ok(column.before.clone())) {
-            let mut moved = conflict(planned, column, found);
-            if found == Some(&Ok(column.after.clone())) {
-                moved.found = Found::Done;
-            }
-            conflicts.push(moved);
+        let is_as_planned = found == Some(&Ok(column.before().clone()));
+        let edits = now.into_iter().flat_map(|plan| &plan.edits);
+        let mut edits = edits.filter(|edit| edit.site() == column.site());
+        if is_as_planned && edits.any(|edit| edit.after() == *column.after()) {
             continue;
         }
-        let edits = now.into_iter().flat_map(|plan| &plan.edits);
-        let mut same = edits.filter(|e| e.site() == column.site && e.after() == column.after);
-        if same.next().is_none() {
-            let mut moved = conflict(planned, column, None);
+        let mut moved = conflict(planned, column, column.before(), found);
+        if is_as_planned {
             moved.found = why_not(column, now, catalog);
-            conflicts.push(moved);
+        } else if found == Some(&Ok(column.after().clone())) {
+            moved.found = Found::Done;
         }
+        conflicts.push(moved);
     }
     conflicts
 }
 
 fn stored<'a>(row: Option<&'a Row>, column: &ColumnChange) -> Option<&'a Stored> {
-    let cell = row?.cells.iter().find(|cell| cell.site == column.site)?;
+    let cells = &row?.cells;
+    let cell = cells.iter().find(|cell| cell.site == column.site())?;
     Some(&cell.stored)
 }
 
-fn conflict(change: &Change, column: &ColumnChange, found: Option<&Stored>) -> Conflict {
+/// Builds the conflict of a column that should hold `expected`.
+fn conflict(
+    change: &Change,
+    column: &ColumnChange,
+    expected: &Value,
+    found: Option<&Stored>,
+) -> Conflict {
     Conflict {
-        table: change.table.table,
-        row: change.key.clone(),
-        column: column.site.name,
-        expected: column.before.clone(),
+        table: change.table(),
+        row: change.key().to_owned(),
+        column: column.site().name,
+        expected: expected.clone(),
         found: found.map_or(Found::NoRow, |stored| Found::Stored(stored.clone())),
     }
 }
 
-/// Why a column that holds what was planned for would not be changed so now.
+/// Returns why a column that holds the planned value would not be changed as planned now.
 fn why_not(column: &ColumnChange, now: Option<&RowPlan>, catalog: &ServerCatalog) -> Found {
-    let left: HashSet<&str> = column.after.references().collect();
+    let left: HashSet<&str> = column.after().references().collect();
     let back = column
-        .before
+        .before()
         .references()
         .filter(|reference| !left.contains(reference))
-        .find(|reference| {
-            let resolution = catalog.resolve_as(column.site.names, reference);
-            !matches!(resolution, Resolution::Stale | Resolution::Remapped)
-        });
+        .find(|reference| is_back(catalog.resolve_as(column.site().names, reference)));
     if let Some(reference) = back {
         return Found::ServerBack(reference.to_owned());
     }
     let held = now.into_iter().flat_map(|plan| &plan.held);
-    let mut held = held.filter(|held| held.column == column.site.name);
+    let mut held = held.filter(|held| {
+        held.column == column.site().name && !left.contains(held.reference.as_str())
+    });
     held.next().map_or_else(
-        || Found::Stored(Ok(column.before.clone())),
+        || Found::Stored(Ok(column.before().clone())),
         |held| Found::WouldHold(held.reason),
     )
 }
 
+/// Tells whether a reference that was stale when it was planned is stale no longer.
+///
+/// Exhaustive, so that a new resolution has to be judged here too.
+fn is_back(resolution: Resolution) -> bool {
+    match resolution {
+        Resolution::Live
+        | Resolution::Inactive
+        | Resolution::Sentinel
+        | Resolution::Kept
+        | Resolution::Unverified
+        | Resolution::OnlyAName
+        | Resolution::Passed => true,
+        // Held now, each for a reason of its own.
+        Resolution::Stale
+        | Resolution::Remapped
+        | Resolution::MaybeEdited
+        | Resolution::MaybeRenewed => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+    use crate::litellm::access::{Surroundings, World};
+    use crate::litellm::owners::OwnerKind;
     use crate::litellm::row::Cell;
-    use crate::litellm::sites::{PERMISSIONS, USER_CREDENTIALS};
+    use crate::litellm::samples::{REGIME, owner};
+    use crate::litellm::server::{ConfigServers, IdHistory};
+    use crate::litellm::sites::{
+        MCP_SERVERS, PERMISSIONS, USER_CREDENTIAL_SERVER, USER_CREDENTIALS,
+    };
+    use crate::repair::policy::Policy;
 
     fn array(references: &[&str]) -> Value {
         Value::Array(references.iter().map(|r| (*r).to_owned()).collect())
@@ -256,25 +279,17 @@ mod tests {
         Row {
             key: "p-1".to_owned(),
             cells: vec![Cell {
-                site: &PERMISSIONS.sites[0],
+                site: &MCP_SERVERS,
                 stored,
             }],
             owners: Vec::new(),
         }
     }
 
-    /// What took "gone" away.
+    /// Builds the change that removed "gone".
     fn made() -> Change {
-        Change {
-            table: &PERMISSIONS,
-            key: "p-1".to_owned(),
-            columns: vec![ColumnChange {
-                site: &PERMISSIONS.sites[0],
-                before: array(&["gone", "a"]),
-                after: array(&["a"]),
-            }],
-            rows: vec![],
-        }
+        let values = [array(&["gone", "a"]), array(&["a"])];
+        Change::of_column(&PERMISSIONS, "p-1", &MCP_SERVERS, values)
     }
 
     #[test]
@@ -295,26 +310,24 @@ mod tests {
         WholeRow::new(row.to_string())
     }
 
-    /// The deletion of what Ada, Ben and Cy kept for a server.
+    /// Builds the deletion of the rows that Ada, Ben and Cy had for a server.
     fn deleted() -> Change {
-        Change {
-            table: &USER_CREDENTIALS,
-            key: "gone".to_owned(),
-            columns: vec![ColumnChange {
-                site: &USER_CREDENTIALS.sites[0],
-                before: Value::of_rows("gone", 3),
-                after: Value::of_rows("gone", 0),
-            }],
-            rows: ["ada", "ben", "cy"].map(|user| whole(user, "old")).into(),
-        }
+        let rows = ["ada", "ben", "cy"].map(|user| whole(user, "old"));
+        Change::of_column(
+            &USER_CREDENTIALS,
+            "gone",
+            &USER_CREDENTIAL_SERVER,
+            [3, 0].map(|rows| Value::of_rows("gone", rows)),
+        )
+        .with_rows(rows.into())
     }
 
-    /// How many rows a server has.
+    /// Builds the row of a server that has `rows` rows.
     fn number(rows: u64) -> Row {
         Row {
             key: "gone".to_owned(),
             cells: vec![Cell {
-                site: &USER_CREDENTIALS.sites[0],
+                site: &USER_CREDENTIAL_SERVER,
                 stored: Ok(Value::of_rows("gone", rows)),
             }],
             owners: Vec::new(),
@@ -333,9 +346,9 @@ mod tests {
         assert_eq!(todo.conflicts.len(), 1);
         assert_eq!(todo.conflicts[0].found, Found::OtherRows(1));
         let change = todo.change.unwrap();
-        assert_eq!(change.rows, [whole("cy", "old")]);
-        assert_eq!(change.columns[0].before, Value::of_rows("gone", 3));
-        assert_eq!(change.columns[0].after, Value::of_rows("gone", 4));
+        assert_eq!(change.rows(), [whole("cy", "old")]);
+        assert_eq!(change.columns()[0].before(), &Value::of_rows("gone", 3));
+        assert_eq!(change.columns()[0].after(), &Value::of_rows("gone", 4));
     }
 
     #[test]
@@ -351,10 +364,45 @@ mod tests {
         let todo = take_back_rows(&put_back, "user_id", Some(&number(3)), &there);
         assert_eq!((todo.back, todo.conflicts.len()), (1, 1));
         let change = todo.change.unwrap();
-        assert_eq!(change.rows, [whole("ada", "old")]);
-        assert_eq!(change.columns[0].after, Value::of_rows("gone", 2));
-        let all = take_back_rows(&put_back, "user_id", Some(&number(3)), &deleted().rows);
+        assert_eq!(change.rows(), [whole("ada", "old")]);
+        assert_eq!(change.columns()[0].after(), &Value::of_rows("gone", 2));
+        let all = take_back_rows(&put_back, "user_id", Some(&number(3)), deleted().rows());
         assert_eq!(all.change, Some(deleted()));
+    }
+
+    #[test]
+    fn a_reference_that_is_held_by_now_is_told_with_its_reason() {
+        const EDITED: &str = "8617b96e5cdbfd8ff49b7f89aeca1072";
+        const RENEWED: &str = "266024044f9612bf481c78f6cfef1ff0";
+        let servers = ConfigServers::Known(Vec::new());
+        let history = IdHistory {
+            unclear: BTreeSet::from([RENEWED.to_owned()]),
+            ..IdHistory::default()
+        };
+        let catalog = ServerCatalog::new(&[], BTreeSet::from(["kept".to_owned()]), servers);
+        let catalog = catalog.with_history(history);
+        let world = World {
+            regime: REGIME,
+            catalog: &catalog,
+            around: &Surroundings::default(),
+            all_cleared: false,
+        };
+        for (reference, found) in [
+            (EDITED, Found::WouldHold(Reason::MaybeEdited)),
+            (RENEWED, Found::WouldHold(Reason::MaybeRenewed)),
+            ("kept", Found::ServerBack("kept".to_owned())),
+        ] {
+            // The first entry is held for another reason, and was not to be removed.
+            let other = if reference == EDITED { RENEWED } else { EDITED };
+            let mut row = row(Ok(array(&[other, reference])));
+            row.owners = vec![owner(OwnerKind::Team, false)];
+            let now = RowPlan::of(&PERMISSIONS, &row, world, Policy::default());
+            let values = [array(&[other, reference]), array(&[other])];
+            let planned = Change::of_column(&PERMISSIONS, "p-1", &MCP_SERVERS, values);
+            let conflicts = with_plan(&planned, Some(&row), Some(&now), &catalog);
+            assert_eq!(conflicts.len(), 1);
+            assert_eq!(conflicts[0].found, found);
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What to do about the findings: plain values and functions, no I/O.
+//! Decides what to do about the findings: plain values and functions, no I/O.
 
 pub mod changeset;
 pub mod compare;

@@ -1,10 +1,12 @@
-//! The property that the whole tool stands on: a repair changes nobody's access.
+//! Tests the property that the whole tool stands on: a repair changes nobody's access.
 //!
-//! Held against a model of LiteLLM's authorisation that shares no code with the planner: whom a world
-//! lets reach which servers, before and after. It is written after LiteLLM 1.109.1
-//! `mcp_server/auth/user_api_key_auth_mcp.py` (`get_mcp_server_access` and what it calls),
-//! `mcp_server/mcp_server_manager.py`, `mcp_server/server.py` (`apply_toolset_scope`) and
-//! `mcp_server/ui_session_utils.py` (`granted_toolset_ids`), and after the same functions of 1.92.2.
+//! The tests compare which servers a caller reaches before and after a repair, by a model of
+//! LiteLLM's authorisation that shares no code with the planner.
+//!
+//! Source: LiteLLM 1.109.1 `mcp_server/auth/user_api_key_auth_mcp.py` (`get_mcp_server_access` and
+//! what it calls), `mcp_server/mcp_server_manager.py`, `mcp_server/server.py`
+//! (`apply_toolset_scope`) and `mcp_server/ui_session_utils.py` (`granted_toolset_ids`), and the
+//! same functions of 1.92.2.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,26 +27,26 @@ const GONE: [&str; 2] = [
     "7d1c1e6e-51a5-4c6f-8f6f-5f0f5e1d2c3b",
 ];
 
-/// Id, name and tag of every server.
+/// The id, name and tag of every server.
 const SERVERS: [(&str, &str, &str); 3] = [
     ("id-1", "one", "tag-1"),
     ("id-2", "two", "tag-2"),
     ("id-3", "three", "tag-2"),
 ];
 
-/// The toolsets that there are.
+/// The ids of the toolsets that exist.
 const SETS: [&str; 2] = ["set-1", "set-2"];
 
-/// The access groups that there are.
+/// The ids of the access groups that exist.
 const GROUPS: [&str; 2] = ["group-1", "group-2"];
 
-/// A key and whom it belongs to, each with a permission row by number; one row may serve several.
+/// A key and its owners, each with the number of its permission row; several may share a row.
 #[derive(Debug, Clone)]
 struct Grantees {
     rows: Vec<Grants>,
-    /// What each of [`SETS`] names, a server a tool.
+    /// The servers that each of [`SETS`] names, one for each tool.
     sets: BTreeMap<String, Vec<String>>,
-    /// What each of [`GROUPS`] names.
+    /// The servers that each of [`GROUPS`] names.
     groups: BTreeMap<String, Vec<String>>,
     open: bool,
     key: usize,
@@ -60,7 +62,7 @@ struct Grantees {
 
 type Servers = BTreeSet<String>;
 
-/// The model of this release stands for all since the last of the rules came, which are agents' groups
+/// The release that the model is for. It stands for all since the last rules came: agents' groups
 /// (1.104), agents' tool keys (1.105) and dead tags that deny (1.106).
 const NOW: Release = Release::AGENT_TOOL_KEYS_COUNT;
 
@@ -68,7 +70,7 @@ fn set(texts: &[&str]) -> Servers {
     texts.iter().map(|text| (*text).to_owned()).collect()
 }
 
-/// What the named groups or toolsets name together; those that are gone name nothing.
+/// Lists the servers that the given groups or toolsets name; those that are gone name nothing.
 fn named<'a>(
     there: &'a BTreeMap<String, Vec<String>>,
     ids: &'a [String],
@@ -76,7 +78,8 @@ fn named<'a>(
     ids.iter().filter_map(|id| there.get(id)).flatten()
 }
 
-/// LiteLLM's `expand_permission_list`: ids, then names; what is neither passes through.
+/// Expands references like LiteLLM's `expand_permission_list`: ids first, then names; what is
+/// neither passes through.
 fn expand<'a>(references: impl IntoIterator<Item = &'a String>) -> Servers {
     let ids = |reference: &String| {
         let known = SERVERS.iter().filter(|(id, _, _)| id == reference);
@@ -94,7 +97,8 @@ fn expand<'a>(references: impl IntoIterator<Item = &'a String>) -> Servers {
 }
 
 impl Grantees {
-    /// What one level names: nothing where it does not restrict, and `None` where it denies all.
+    /// Returns the servers that one level names: none where it does not restrict, and `None` where
+    /// it denies everything.
     fn scope(&self, grants: &Grants, level: OwnerKind, release: Release) -> Option<Servers> {
         // `_team_granted_servers`
         if level == OwnerKind::Team && grants.servers.iter().any(|s| s == "all-proxy-mcpservers") {
@@ -120,7 +124,7 @@ impl Grantees {
             }
             scope.extend(of_sets.cloned());
         }
-        // `_team_granted_servers`: what a team's groups name is not expanded.
+        // `_team_granted_servers`: the references of a team's groups are not expanded.
         if level == OwnerKind::Team {
             scope.extend(named(&self.groups, &self.team_groups).cloned());
         }
@@ -131,15 +135,15 @@ impl Grantees {
         Some(scope)
     }
 
-    /// The servers that the key reaches: at large, and by the route of each toolset.
+    /// Returns the servers that the key reaches: in general, and by the route of each toolset.
     fn reach(&self, release: Release) -> Vec<Servers> {
         let key = &self.rows[self.key];
         if key.servers.iter().any(|s| s == "no-mcp-servers") {
             return vec![Servers::new(); 1 + SETS.len()];
         }
         let mut reach = vec![self.reach_with(key, release)];
-        // `granted_toolset_ids` and `_own_toolset_ids`; in 1.92.2 `_apply_toolset_scope`, where no key
-        // inherits a toolset.
+        // `granted_toolset_ids` and `_own_toolset_ids`; in 1.92.2 `_apply_toolset_scope`, by which
+        // no key inherits a toolset.
         let declares_nothing = key.servers.is_empty()
             && key.toolsets.is_empty()
             && key.tool_keys.is_empty()
@@ -151,7 +155,7 @@ impl Grantees {
             Some(_) | None => &key.toolsets,
         };
         for (id, servers) in &self.sets {
-            // `apply_toolset_scope`: what the key names is replaced by what the toolset names.
+            // `apply_toolset_scope`: the servers of the toolset replace those of the key.
             let pinned = Grants {
                 servers: servers.clone(),
                 tool_keys: servers.clone(),
@@ -167,8 +171,8 @@ impl Grantees {
         reach
     }
 
-    /// What the key reaches with these grants: what its levels let through, and what is open to all
-    /// (`MCPServerManager.get_allowed_mcp_servers`).
+    /// Returns the servers that the key reaches with these grants: those that its levels let
+    /// through and those open to all (`MCPServerManager.get_allowed_mcp_servers`).
     fn reach_with(&self, key: &Grants, release: Release) -> Servers {
         let mut reach = self.let_through(key, release).unwrap_or_default();
         if self.open {
@@ -178,7 +182,7 @@ impl Grantees {
         reach
     }
 
-    /// `get_mcp_server_access`; `None` where one level denies all.
+    /// Applies every level like `get_mcp_server_access`; `None` where one level denies everything.
     fn let_through(&self, key: &Grants, release: Release) -> Option<Servers> {
         let team_row = self.team.map(|row| &self.rows[row]);
         let team = match team_row {
@@ -355,7 +359,7 @@ impl Grantees {
             }
         }
         if places.contains(&Group::Permissions) {
-            // What surrounds the rows is read when groups and toolsets are repaired already.
+            // Groups and toolsets are repaired before the surroundings of the rows are read.
             let read = repaired.clone();
             for (at, grants) in repaired.rows.iter_mut().enumerate() {
                 let plan = read.plan(at, release, on_empty);
@@ -368,7 +372,7 @@ impl Grantees {
     }
 }
 
-/// A row that holds `values` at the first places of its table.
+/// Builds a row that holds `values` at the first places of its table.
 fn row<const N: usize>(
     table: &'static SiteTable,
     key: &str,
@@ -386,7 +390,7 @@ fn row<const N: usize>(
     }
 }
 
-/// What the plan leaves of a column, if it changes it.
+/// Replaces `references` with what the plan leaves of a column, if it changes it.
 fn replace(references: &mut Vec<String>, plan: &RowPlan, column: &str) {
     if let Some(edit) = plan.edits.iter().find(|edit| edit.site().column == column) {
         *references = edit.after().references().map(str::to_owned).collect();
@@ -424,11 +428,11 @@ fn grants() -> impl Strategy<Value = Grants> {
         tags,
         toolsets,
     });
-    // Where a row grants nothing, all hangs on what else its owner has.
+    // Rows that grant nothing are frequent: then all depends on what else the owner has.
     prop_oneof![1 => Just(Grants::default()), 2 => any]
 }
 
-/// What each of these names, by id.
+/// Generates the servers that each of two groups or toolsets names, by id.
 fn contents(of: [&'static str; 2]) -> impl Strategy<Value = BTreeMap<String, Vec<String>>> {
     let one = || {
         let [one, two] = GONE;
@@ -479,7 +483,7 @@ fn grantees() -> impl Strategy<Value = Grantees> {
         })
 }
 
-/// The places that an operator chooses to repair.
+/// Generates the places that an operator chooses to repair.
 fn places() -> impl Strategy<Value = Vec<Group>> {
     let all = vec![Group::AccessGroups, Group::Toolsets, Group::Permissions];
     prop_oneof![Just(all.clone()), prop::sample::subsequence(all, 1..3)]
@@ -527,7 +531,7 @@ proptest! {
         release in releases(),
         places in places(),
     ) {
-        // What a lifted ceiling lets through of a key's own grants is announced for who limits it.
+        // The report announces what a lifted ceiling lets through at the row that is the ceiling.
         world.rows[world.key] = Grants {
             servers: vec![GONE[0].to_owned()],
             ..Grants::default()
@@ -544,7 +548,8 @@ proptest! {
             Effect::LiftsCeiling { .. } | Effect::OpensAll | Effect::Nothing => Servers::new(),
         };
         // By whatever route.
-        let all = |world: &Grantees| world.reach(release).into_iter().flatten().collect::<Servers>();
+        let all =
+            |world: &Grantees| world.reach(release).into_iter().flatten().collect::<Servers>();
         let (before, after) = (all(&world), all(&cleared));
         let gained: Servers = after.difference(&before).cloned().collect();
         prop_assert!(gained.is_subset(&said), "gained {:?}, said {:?}", gained, said);

@@ -424,16 +424,16 @@ pub(super) fn undo_summary(undone: &Undone) -> UndoSummaryV1 {
 /// Lists the rows that are put back.
 pub(super) fn put_back(undone: &Undone) -> impl Iterator<Item = PutBackV1<'_>> {
     let columns = |change: &Change, value: fn(&ColumnChange) -> &Value| {
-        let columns = change.columns.iter();
+        let columns = change.columns().iter();
         columns
-            .map(|column| (column.site.name, value(column).clone().into()))
+            .map(|column| (column.site().name, value(column).clone().into()))
             .collect()
     };
     undone.changes.iter().map(move |change| PutBackV1 {
-        table: change.table.table,
-        row: &change.key,
-        before: columns(change, |column| &column.before),
-        after: columns(change, |column| &column.after),
+        table: change.table().table,
+        row: change.key(),
+        before: columns(change, ColumnChange::before),
+        after: columns(change, ColumnChange::after),
     })
 }
 
@@ -448,7 +448,7 @@ fn conflict(conflict: &Conflict) -> ConflictV1<'_> {
     let detail = found.value().is_none().then(|| found.to_string());
     ConflictV1 {
         kind: conflict.found.name(),
-        table: conflict.table,
+        table: conflict.table.table,
         row: &conflict.row,
         column: conflict.column,
         expected: value(&conflict.expected),

@@ -14,7 +14,7 @@ use crate::litellm::finding::{Audit, Finding, Kind, OwnerImpact};
 use crate::litellm::owners::OwnerKind;
 use crate::litellm::release::Release;
 use crate::litellm::row::Value;
-use crate::litellm::sites::{self, Group, SiteTable};
+use crate::litellm::sites::{Group, SiteTable};
 use crate::notify;
 use crate::repair::compare::Conflict;
 use crate::repair::plan::{Edit, Held, Reason, RowPlan};
@@ -114,12 +114,12 @@ pub fn write_undone(undone: &Undone, look: Look, out: &mut impl Write) -> io::Re
     if !undone.changes.is_empty() {
         let mut table = Grid::new(["ROW", "COLUMN", "NOW", "AS BEFORE"], look);
         for change in &undone.changes {
-            for column in &change.columns {
+            for column in change.columns() {
                 table.row([
-                    printable(&change.key).into(),
-                    place(change.table, column.site.name).into(),
-                    shown(&column.before, look).into(),
-                    shown(&column.after, look).into(),
+                    printable(change.key()).into(),
+                    place(change.table(), column.site().name).into(),
+                    shown(column.before(), look).into(),
+                    shown(column.after(), look).into(),
                 ]);
             }
         }
@@ -146,7 +146,7 @@ pub fn write_undone_closing(undone: &Undone, look: Look, out: &mut impl Write) -
             if undone
                 .changes
                 .iter()
-                .all(|change| change.table.each().is_some())
+                .all(|change| change.table().each().is_some())
             {
                 done
             } else {
@@ -233,7 +233,7 @@ fn conflicts(conflicts: &[Conflict], look: Look) -> Grid<4> {
         );
         table.row([
             printable(&conflict.row).into(),
-            conflict_place(conflict).into(),
+            place(conflict.table, conflict.column).into(),
             shown(&conflict.expected, look).into(),
             found.into(),
         ]);
@@ -741,13 +741,6 @@ fn place(table: &SiteTable, name: &str) -> String {
         }
         Group::Credentials => table.place(),
     }
-}
-
-fn conflict_place(conflict: &Conflict) -> String {
-    sites::table(conflict.table).map_or_else(
-        || conflict.column.to_owned(),
-        |table| place(table, conflict.column),
-    )
 }
 
 /// Shows a value: one reference a line, or the number of rows.

@@ -168,15 +168,15 @@ fn a_damaged_journal_is_refused_with_the_line() {
         (cut, "line 4: the file ends here"),
         (
             text.replacen(gone, "3f6d1b52", 1),
-            "line 2: the line, or one before it, was changed",
+            "line 2: this line or one before it was changed",
         ),
         (
             format!("{text}{text}"),
-            "line 8: the line, or one before it, was changed",
+            "line 8: this line or one before it was changed",
         ),
         (
             "no journal\n".to_owned(),
-            "line 1: this is no line of a changeset",
+            "line 1: this is not a line of a changeset",
         ),
     ] {
         fs::write(&journal, text).unwrap();
