@@ -12,7 +12,7 @@ use std::path::Path;
 ///
 /// Source: POSIX.1-2017, XCU 2.2 "Quoting", 2.6.3 "Command Substitution", and `printf`.
 #[must_use]
-pub fn quoted(word: impl AsRef<OsStr>) -> String {
+pub(crate) fn quoted(word: impl AsRef<OsStr>) -> String {
     let word = word.as_ref();
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
     // What Rust escapes besides quotes: control characters, and marks that reorder or hide text.
@@ -40,7 +40,7 @@ pub fn quoted(word: impl AsRef<OsStr>) -> String {
 
 /// Quotes a path for a shell, so that no command takes it for an option.
 #[must_use]
-pub fn quoted_path(path: &Path) -> String {
+pub(crate) fn quoted_path(path: &Path) -> String {
     if path.as_os_str().as_bytes().starts_with(b"-") {
         quoted(Path::new(".").join(path))
     } else {

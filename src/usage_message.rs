@@ -13,7 +13,7 @@ use crate::printable::{lines, one_line};
 /// # Errors
 ///
 /// An I/O error if nobody reads it.
-pub fn print(message: &clap::Error) -> io::Result<()> {
+pub(crate) fn print(message: &clap::Error) -> io::Result<()> {
     let words = args_os().chain(vars_os().map(|(_, value)| value));
     let words = words.map(|word| word.to_string_lossy().into_owned());
     match shown(&message.render().ansi().to_string(), words) {

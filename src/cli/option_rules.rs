@@ -2,73 +2,39 @@
 //! option takes. All rules are here. None is left to clap, because clap drops a `requires` as soon
 //! as the required option is in conflict with another.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 
 use clap::parser::ValueSource;
-use clap::{ArgMatches, Command as Definition, CommandFactory as _, FromArgMatches as _};
+use clap::{ArgMatches, Command as Definition};
 
-use super::{Cli, Command, LITELLM_CONFIG, NOTIFY_REDIS};
-use crate::failure::{Failure, Kind};
+use crate::cli::repair::NOTIFY_REDIS;
+use crate::cli::servers::LITELLM_CONFIG;
+use crate::error::{ErrorKind, Failure};
 use crate::litellm::api_key::may_be_a_key;
-
-/// A command line that clap accepts.
-#[derive(Debug)]
-pub struct CommandLine {
-    /// What to do.
-    pub command: Command,
-    /// The rule between options that it breaks, if any.
-    pub rules: Result<(), Failure>,
-}
-
-impl CommandLine {
-    /// Parses the words of a command line, the program's name first, and checks every rule.
-    ///
-    /// # Errors
-    ///
-    /// clap's message, which may be help or the version.
-    pub fn parse<W: Into<OsString> + Clone>(
-        words: impl IntoIterator<Item = W>,
-    ) -> Result<Self, clap::Error> {
-        let mut definition = Cli::command();
-        let matches = definition.try_get_matches_from_mut(words)?;
-        let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut definition))?;
-        let given = matches.subcommand().and_then(|(name, matches)| {
-            let definition = definition.find_subcommand(name)?;
-            Some(Given {
-                definition,
-                matches,
-            })
-        });
-        Ok(Self {
-            command: cli.command,
-            rules: given.map_or(Ok(()), |given| given.check()),
-        })
-    }
-}
 
 /// An option, or an option with one of its values.
 #[derive(Debug, Clone, Copy)]
-struct Said {
+struct GivenOption {
     option: &'static str,
     value: Option<&'static str>,
 }
 
-const fn option(option: &'static str) -> Said {
-    Said {
+const fn option(option: &'static str) -> GivenOption {
+    GivenOption {
         option,
         value: None,
     }
 }
 
-const fn value(option: &'static str, value: &'static str) -> Said {
-    Said {
+const fn value(option: &'static str, value: &'static str) -> GivenOption {
+    GivenOption {
         option,
         value: Some(value),
     }
 }
 
 /// "--sites credentials".
-impl std::fmt::Display for Said {
+impl std::fmt::Display for GivenOption {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "--{}", self.option)?;
         match self.value {
@@ -80,25 +46,25 @@ impl std::fmt::Display for Said {
 
 /// Two options that cannot both be given.
 struct Exclusion {
-    first: Said,
-    second: Said,
+    first: GivenOption,
+    second: GivenOption,
     /// Why, a clause.
     why: &'static str,
 }
 
-const fn excludes(first: Said, second: Said, why: &'static str) -> Exclusion {
+const fn excludes(first: GivenOption, second: GivenOption, why: &'static str) -> Exclusion {
     Exclusion { first, second, why }
 }
 
 /// An option that can only be given together with one of some others.
 struct Need {
-    said: Said,
-    needs: &'static [Said],
+    said: GivenOption,
+    needs: &'static [GivenOption],
     /// Why, a clause.
     why: &'static str,
 }
 
-const fn needs(said: Said, needs: &'static [Said], why: &'static str) -> Need {
+const fn needs(said: GivenOption, needs: &'static [GivenOption], why: &'static str) -> Need {
     Need { said, needs, why }
 }
 
@@ -207,13 +173,13 @@ const NEEDS: [Need; 9] = [
 const NAMED_FILES: [&str; 4] = ["journal", "metrics-file", "plan", "plan-out"];
 
 /// The arguments that were given, and the definition of their command.
-struct Given<'a> {
-    definition: &'a Definition,
-    matches: &'a ArgMatches,
+pub(crate) struct Given<'a> {
+    pub(crate) definition: &'a Definition,
+    pub(crate) matches: &'a ArgMatches,
 }
 
 impl Given<'_> {
-    fn check(&self) -> Result<(), Failure> {
+    pub(crate) fn check(&self) -> Result<(), Failure> {
         for argument in self.definition.get_arguments() {
             self.check_values(argument)?;
         }
@@ -226,7 +192,7 @@ impl Given<'_> {
         for Need { said, needs, why } in &NEEDS {
             let may_be_met = needs.iter().any(|n| self.argument(n.option).is_some());
             if may_be_met && self.says(*said) && !needs.iter().any(|n| self.is_met(*n)) {
-                let needs: Vec<String> = needs.iter().map(Said::to_string).collect();
+                let needs: Vec<String> = needs.iter().map(GivenOption::to_string).collect();
                 let needs = needs.join(" or ");
                 return Err(usage(format!("{said} goes with {needs}: {why}")));
             }
@@ -252,7 +218,7 @@ impl Given<'_> {
         values.into_iter().flatten().collect()
     }
 
-    fn says(&self, said: Said) -> bool {
+    fn says(&self, said: GivenOption) -> bool {
         let Some(argument) = self.argument(said.option) else {
             return false;
         };
@@ -263,7 +229,7 @@ impl Given<'_> {
     }
 
     /// Tells whether the command line gives an option, or a variable stands for it.
-    fn is_met(&self, said: Said) -> bool {
+    fn is_met(&self, said: GivenOption) -> bool {
         let by_variable = || match said.option {
             "litellm-config" => is_set(LITELLM_CONFIG),
             "notify-redis" => is_set(NOTIFY_REDIS),
@@ -352,6 +318,6 @@ fn is_set(variable: &str) -> bool {
     std::env::split_paths(&value).any(|part| !part.as_os_str().is_empty())
 }
 
-fn usage(message: String) -> Failure {
-    Failure::new(Kind::Usage, message)
+pub(crate) fn usage(message: String) -> Failure {
+    Failure::new(ErrorKind::Usage, message)
 }

@@ -1,492 +1,383 @@
 //! The subcommands, one file each, from arguments to outcome; and in this file what they share.
 
-mod address;
-mod aftercare;
-mod asked;
-mod atomic_file;
-mod config;
-mod consent;
-mod console;
-mod csv_error;
-pub mod doctor;
-pub mod fix;
-mod follow_up;
-pub mod grants;
-mod guards;
-pub mod ids;
-mod journal;
-mod journal_retention;
-mod litellm_variables;
-mod look;
-pub mod manual;
-mod metrics;
-mod naming;
-mod output;
-mod planned;
-mod planning;
-mod progress;
-mod repeated_options;
-mod retry;
-pub mod run;
-mod same_database;
-pub mod scan;
-mod shown_url;
-pub mod undo;
-mod write_run;
-mod writing;
+pub(crate) mod completions;
+pub(crate) mod doctor;
+pub(crate) mod fix;
+pub(crate) mod grants;
+pub(crate) mod ids;
+pub(crate) mod scan;
+pub(crate) mod undo;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::process::ExitCode;
 
-use anyhow::Context as _;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use self::config::{ConfigFile, PathSource, config_paths};
-pub(crate) use self::console::{note, warn};
-use self::journal::ChangesetFile;
-use self::progress::Progress;
-use self::run::Run;
-use crate::cli::{ConnectionArgs, PreviousArgs, ServerArgs, kept_sources};
-use crate::db::schema::Schema;
-use crate::db::servers;
-use crate::db::session::{Connection, Open, Session, Timeouts};
-use crate::db::target::Target;
-use crate::failure::{Failure, Kind};
-use crate::litellm::config::{ConfigServer, Derivation, PresentConfigs, Renewals};
-use crate::litellm::server::{ConfigServers, IdHistory, Resolution, ServerCatalog};
-use crate::litellm::sites::Names;
-use crate::repair::policy::WriteConsent;
-use crate::report::command_line::CommandLine;
-use crate::report::count;
+use crate::cli::connection::ConnectionArgs;
+use crate::cli::option_rules::Given;
+use crate::cli::output::OutputArgs;
+use crate::cli::servers::{ServerArgs, kept_sources};
+use crate::commands::doctor::DoctorArgs;
+use crate::commands::fix::FixArgs;
+use crate::commands::grants::GrantsArgs;
+use crate::commands::ids::IdsArgs;
+use crate::commands::scan::ScanArgs;
+use crate::commands::undo::UndoArgs;
+use crate::error::{ErrorKind, Failure};
+use crate::exit_code::{self, Outcome};
+use crate::process::invocation::Run;
+use crate::usage_message;
 
-/// How many rows are locked, read, planned and written at a time.
-const CHUNK: usize = 2_000;
-
-/// Server knowledge from the command line: kept references, config files and remaps.
+/// A command line that clap accepts.
 #[derive(Debug)]
-pub(crate) struct Beyond {
-    kept: BTreeSet<String>,
-    /// The config files; `None` where the operator said nothing of config servers.
-    configs: Option<Vec<ConfigFile>>,
-    /// The server that replaces each deleted one.
-    pub(crate) remaps: BTreeMap<String, String>,
-    /// The configs from before an edit that gave servers new ids.
-    previous: Vec<ConfigFile>,
-    /// What options, or the plan that is carried out, say of ids that no config yields.
-    pub(crate) history: IdHistory,
-    /// The references that `--reference` names; `None` means all.
-    pub(crate) asked: Option<BTreeSet<String>>,
+pub struct Invocation {
+    /// What to do.
+    pub command: Command,
+    /// The rule between options that it breaks, if any.
+    pub rules: Result<(), Failure>,
 }
 
-impl Beyond {
-    /// Reads the files that `--keep` and `--litellm-config` name.
-    ///
-    /// Blank lines and `#` comments of a `--keep` file are skipped. `MCP_PRUNE_LITELLM_CONFIG`
-    /// names configs where the command line does not.
-    pub(crate) fn read(args: &ServerArgs) -> Result<Self, Failure> {
-        let (references, files) = kept_sources(&args.keep);
-        let mut kept: BTreeSet<String> = references.into_iter().collect();
-        for file in files {
-            let text = std::fs::read_to_string(file)
-                .with_context(|| format!("cannot read --keep @{}", file.display()))?;
-            let entries = text
-                .lines()
-                .map(str::trim)
-                .filter(|line| !line.is_empty() && !line.starts_with('#'));
-            kept.extend(entries.map(str::to_owned));
-        }
-        let paths = if args.no_config_servers {
-            Vec::new()
-        } else {
-            config_paths(&args.litellm_config)
-        };
-        let configs: Result<Vec<ConfigFile>, Failure> = paths
-            .iter()
-            .map(|(source, path)| ConfigFile::read(*source, path))
-            .collect();
-        Ok(Self {
-            kept,
-            remaps: BTreeMap::new(),
-            previous: Vec::new(),
-            history: IdHistory::default(),
-            asked: None,
-            configs: Some(configs?).filter(|c| args.no_config_servers || !c.is_empty()),
-        })
-    }
-
-    /// Builds the catalog from these and the rows of the server table.
-    pub(crate) async fn catalog(
-        &self,
-        connection: &mut Connection,
-        schema: &Schema,
-    ) -> Result<ServerCatalog, Failure> {
-        let told = servers::told(connection, schema).await?;
-        let config = match self.config_servers(schema.derivation())? {
-            None => ConfigServers::Unknown(told.signs.clone()),
-            Some((_, servers)) => ConfigServers::Known(servers),
-        };
-        let renewals = self.renewals(&config, schema)?;
-        let mut history = self.history.clone();
-        history.unclear.extend(renewals.unclear);
-        history.removed.extend(renewals.removed);
-        let catalog = ServerCatalog::new(&told.servers, self.kept.clone(), config)
-            .with_signs(told.signs)
-            .with_history(history);
-        let mut remaps = renewals.remaps;
-        remaps.retain(|old, _| {
-            matches!(
-                catalog.resolve(old),
-                Resolution::Stale | Resolution::MaybeEdited
-            )
-        });
-        remaps.extend(self.remaps.clone());
-        let catalog = catalog.remapping(&remaps).map_err(|bad| {
-            Failure::new(Kind::Refused, format!("cannot remap: {bad}"))
-                .hint("remap from a deleted server to one that is served; scan tells them apart")
-        })?;
-        let catalog = catalog.with_toolsets(told.toolsets);
-        Ok(match &self.asked {
-            None => catalog,
-            Some(references) => catalog.asked_about(references.clone()),
-        })
-    }
-
-    /// Returns whether the operator gave every config, or said that there is none.
-    pub(crate) fn knows_configs(&self) -> bool {
-        self.configs.is_some()
-    }
-
-    /// Returns the config files that the operator named.
-    fn config_paths(&self) -> Vec<&Path> {
-        let configs = self.configs.iter().flatten();
-        configs.map(ConfigFile::path).collect()
-    }
-
-    /// Returns the number of config files and their servers; `None` where the operator said nothing
-    /// of config servers.
-    fn config_servers(
-        &self,
-        derivation: Derivation,
-    ) -> Result<Option<(usize, Vec<ConfigServer>)>, Failure> {
-        let Some(configs) = &self.configs else {
-            return Ok(None);
-        };
-        let servers: Result<Vec<_>, Failure> = configs
-            .iter()
-            .map(|config| config.servers(derivation))
-            .collect();
-        Ok(Some((configs.len(), servers?.concat())))
-    }
-
-    /// Reads the configs from before an edit, and whether ids of config servers may be pruned.
+impl Invocation {
+    /// Parses the words of a command line, the program's name first, and checks every rule.
     ///
     /// # Errors
     ///
-    /// Where a file cannot be read.
-    pub(crate) fn read_previous(&mut self, args: &PreviousArgs) -> Result<(), Failure> {
-        let paths = args.previous_litellm_config.iter();
-        let configs: Result<Vec<ConfigFile>, Failure> = paths
-            .map(|path| ConfigFile::read(PathSource::Previous, path))
-            .collect();
-        self.previous = configs?;
-        self.history.prune = args.prune_config_ids;
-        Ok(())
-    }
-
-    /// Compares the previous configs with the servers of now.
-    fn renewals(&self, now: &ConfigServers, schema: &Schema) -> Result<Renewals, Failure> {
-        if self.previous.is_empty() {
-            return Ok(Renewals::default());
-        }
-        let previous: Result<Vec<_>, Failure> = self
-            .previous
-            .iter()
-            .map(|config| config.servers(schema.derivation()))
-            .collect();
-        for server in now.servers().iter().filter(|server| server.ids.len() > 1) {
-            warn(format_args!(
-                "config server {} may have any of {} ids, so references to its old ids are held: \
-                 pin its server_id",
-                server.name,
-                server.ids.len()
-            ));
-        }
-        let configs = PresentConfigs::of(self.configs.as_ref().map_or(0, Vec::len));
-        Ok(Renewals::between(
-            &previous?.concat(),
-            now.servers(),
-            configs,
-        ))
-    }
-}
-
-/// Warns if the database shows that there are config servers which the operator did not give.
-pub(crate) fn warn_of_config_servers(catalog: &ServerCatalog) {
-    match catalog.config() {
-        ConfigServers::Unknown(_) => warn_of_unknown_configs(catalog),
-        ConfigServers::Known(servers) => warn_of_contradictions(catalog, servers),
-    }
-}
-
-/// Warns if the database shows servers that are in none of the configs given.
-fn warn_of_contradictions(catalog: &ServerCatalog, servers: &[ConfigServer]) {
-    let signs = catalog.signs();
-    let is_missing = |id: &&String| {
-        matches!(
-            catalog.resolve_as(Names::ServerIds, id),
-            Resolution::Stale | Resolution::MaybeEdited | Resolution::MaybeRenewed
-        )
-    };
-    let missing: Vec<&str> = signs
-        .clients
-        .iter()
-        .filter(is_missing)
-        .map(String::as_str)
-        .collect();
-    if !missing.is_empty() {
-        let consequence = if catalog.history().prune {
-            "references to them are taken for stale, as --prune-config-ids says"
-        } else {
-            "references to them are held. Give every config that a proxy is started with"
-        };
-        warn(format_args!(
-            "proxies have OAuth clients for {} in neither the server table nor a config given \
-             ({}): {consequence}",
-            count(missing.len(), "server"),
-            missing.join(", ")
-        ));
-    }
-    if signs.saved && servers.is_empty() {
-        warn(
-            "a proxy has saved a config with a section mcp_servers, but no config given has MCP \
-             servers. Make sure that none was forgotten",
-        );
-    }
-}
-
-/// Warns if the operator said nothing of config servers and there are some. One whose pinned id is
-/// shaped like a row's id would be taken for deleted.
-fn warn_of_unknown_configs(catalog: &ServerCatalog) {
-    let signs = catalog.signs();
-    let sign = match (signs.clients.len(), signs.saved) {
-        (0, false) => return,
-        (0, true) => "a proxy has saved a config with a section mcp_servers".to_owned(),
-        (n, _) => format!(
-            "proxies have OAuth clients for {} without a row",
-            count(n, "server")
-        ),
-    };
-    warn(format_args!(
-        "there are servers in a config.yaml: {sign}. Give it with --litellm-config; without it one \
-         whose pinned server_id looks like a UUID is taken for deleted"
-    ));
-}
-
-/// Warns of config servers whose ids cannot be derived here.
-pub(crate) fn warn_unset(catalog: &ServerCatalog) {
-    for server in catalog.config().servers() {
-        if !server.unset.is_empty() {
-            let unset: Vec<&str> = server.unset.iter().map(String::as_str).collect();
-            warn(format_args!(
-                "the ids of config server {} cannot be told without {}, so references that \
-                 resolve nowhere stay unverified; set what the proxy has there",
-                server.name,
-                unset.join(", ")
-            ));
-        }
-    }
-    warn_of_saved_aliases(catalog);
-}
-
-/// Warns of aliases in the database that a config server may have besides those of its file.
-fn warn_of_saved_aliases(catalog: &ServerCatalog) {
-    if catalog.hides_aliases() {
-        warn(
-            "LiteLLM_Config may hold aliases of config servers (mcp_aliases of litellm_settings), \
-             which cannot be read, so references that resolve nowhere stay unverified. Grant SELECT \
-             on its columns param_name and param_value",
-        );
-    }
-    let untold: Vec<String> = catalog
-        .untold_aliases()
-        .map(|(alias, name)| format!("{alias} for config server {name}"))
-        .collect();
-    if !untold.is_empty() {
-        warn(format_args!(
-            "LiteLLM_Config saves other aliases than the configs given ({}), so references to them \
-             and to what looks like the id of a config server stay unverified. Write them into \
-             mcp_aliases of the config, or delete them from litellm_settings in LiteLLM",
-            untold.join(", ")
-        ));
-    }
-}
-
-/// Cancels the running future on SIGINT, SIGTERM or SIGHUP; dropping it rolls back.
-pub(crate) struct Interrupt {
-    signals: [(u8, Signal); 3],
-}
-
-impl Interrupt {
-    /// Takes over SIGINT, SIGTERM and SIGHUP. From here on they only end what [`Self::guard`] runs.
-    pub(crate) fn listen() -> Result<Self, Failure> {
-        let one = |number: u8, kind: SignalKind| -> anyhow::Result<(u8, Signal)> {
-            Ok((number, signal(kind).context("cannot listen for signals")?))
-        };
+    /// clap's message, which may be help or the version.
+    pub fn parse<W: Into<OsString> + Clone>(
+        words: impl IntoIterator<Item = W>,
+    ) -> Result<Self, clap::Error> {
+        let mut definition = Cli::command();
+        let matches = definition.try_get_matches_from_mut(words)?;
+        let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut definition))?;
+        let given = matches.subcommand().and_then(|(name, matches)| {
+            let definition = definition.find_subcommand(name)?;
+            Some(Given {
+                definition,
+                matches,
+            })
+        });
         Ok(Self {
-            signals: [
-                one(1, SignalKind::hangup())?,
-                one(2, SignalKind::interrupt())?,
-                one(15, SignalKind::terminate())?,
-            ],
+            command: cli.command,
+            rules: given.map_or(Ok(()), |given| given.check()),
         })
     }
+}
 
-    /// Runs `work` until it is done or a signal comes.
-    pub(crate) async fn guard<T>(
-        &mut self,
-        work: impl Future<Output = Result<T, Failure>>,
-    ) -> Result<T, Failure> {
-        self.race(work, "; nothing was written").await
-    }
+/// Finds and repairs stale MCP-server references in a LiteLLM proxy's PostgreSQL database.
+///
+/// When an MCP server is deleted, LiteLLM leaves its id in every grant. `scan` reports the grants
+/// that name deleted servers. `fix` removes these references in one transaction, and holds those
+/// whose removal would widen somebody's access.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true, max_term_width = 100, after_help = EXAMPLES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
 
-    async fn race<T>(
-        &mut self,
-        work: impl Future<Output = Result<T, Failure>>,
-        what: &str,
-    ) -> Result<T, Failure> {
-        tokio::select! {
-            done = work => done,
-            number = self.signal() => Err(ended(number, what)),
+const EXAMPLES: &str = "\
+Examples:
+  mcp-prune scan --db-url postgresql://readonly@db/litellm
+  mcp-prune fix --dry-run  (database from DATABASE_URL or other variables)
+  mcp-prune fix --yes --format json
+
+Exit codes:
+  0 clean or repaired, 1 error, 2 stale or unverified found,
+  3 repaired but some held, 4 refused, 5 changed meanwhile, 6 busy,
+  7 no access, 64 usage, 128+N ended by signal N";
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one, once")]
+pub enum Command {
+    /// Report stale references; never writes
+    Scan(ScanArgs),
+    /// Remove stale references in one transaction
+    Fix(FixArgs),
+    /// Take back a repair: put back what its journal holds
+    Undo(UndoArgs),
+    /// Print the ids that LiteLLM gives to the servers of a config.yaml
+    Ids(IdsArgs),
+    /// Print the GRANT statements that a role needs
+    Grants(GrantsArgs),
+    /// Check that this database, role and machine are ready for scan and fix; never writes
+    Doctor(DoctorArgs),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page of the program, or of one command
+    Man {
+        /// The command
+        command: Option<String>,
+    },
+}
+
+impl Command {
+    /// Returns the output options of a command that makes a report.
+    #[must_use]
+    pub fn output(&self) -> Option<&OutputArgs> {
+        match self {
+            Self::Scan(args) => Some(&args.output),
+            Self::Fix(args) => Some(&args.output),
+            Self::Undo(args) => Some(&args.output),
+            Self::Ids(_)
+            | Self::Grants(_)
+            | Self::Doctor(_)
+            | Self::Completions { .. }
+            | Self::Man { .. } => None,
         }
     }
 
-    /// Puts the old values on disk, commits, and then notes in the journal that it was committed.
-    /// Returns where the journal is.
-    ///
-    /// `take_back` makes the command that puts the old values back.
-    async fn commit(
-        &mut self,
-        open: Open<'_>,
-        consent: &WriteConsent,
-        mut journal: Option<&mut ChangesetFile>,
-        take_back: impl Fn(&Path) -> CommandLine,
-    ) -> Result<Option<PathBuf>, Failure> {
-        if let Some(journal) = journal.as_deref_mut() {
-            journal.seal()?;
+    /// Tells whether findings and held references count as success.
+    #[must_use]
+    pub fn exit_zero(&self) -> bool {
+        match self {
+            Self::Scan(args) => args.exit_zero,
+            Self::Fix(args) => args.exit_zero,
+            Self::Undo(_)
+            | Self::Ids(_)
+            | Self::Grants(_)
+            | Self::Doctor(_)
+            | Self::Completions { .. }
+            | Self::Man { .. } => false,
         }
-        let committed = self.guard_commit(open.commit(consent)).await;
-        let Some(journal) = journal else {
-            return committed.map(|()| None);
+    }
+
+    /// Returns the command's name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Scan(_) => "scan",
+            Self::Fix(_) => "fix",
+            Self::Undo(_) => "undo",
+            Self::Ids(_) => "ids",
+            Self::Grants(_) => "grants",
+            Self::Doctor(_) => "doctor",
+            Self::Completions { .. } => "completions",
+            Self::Man { .. } => "man",
+        }
+    }
+
+    /// Lists the files that the command writes, and the changeset that it reads, each with the name
+    /// of its option.
+    #[must_use]
+    pub fn files(&self) -> Vec<(&'static str, &Path)> {
+        let [journal, plan_out, changeset] = match self {
+            Self::Fix(args) => [
+                ("--journal", args.repair.write.journal.journal.as_deref()),
+                ("--plan-out", args.repair.plan_out.as_deref()),
+                ("--plan", args.repair.plan.as_deref()),
+            ],
+            Self::Undo(args) => [
+                ("--journal", args.write.journal.journal.as_deref()),
+                ("--plan-out", None),
+                ("JOURNAL", Some(args.from.as_path())),
+            ],
+            Self::Scan(_)
+            | Self::Ids(_)
+            | Self::Grants(_)
+            | Self::Doctor(_)
+            | Self::Completions { .. }
+            | Self::Man { .. } => [("", None); 3],
         };
-        match committed {
-            Ok(()) => {
-                if let Err(failure) = journal.committed() {
-                    warn(format_args!("everything was committed, but {failure}"));
-                }
-                Ok(Some(journal.path().to_owned()))
-            }
-            Err(failure) => {
-                warn(format_args!(
-                    "the old values are in {}. If the commit succeeded all the same, this takes it \
-                     back:\n{}",
-                    journal.path().display(),
-                    indented(&take_back(journal.path()))
-                ));
-                Err(failure)
-            }
+        let metrics = self.output().and_then(OutputArgs::metrics_file);
+        let files = [
+            ("--output", self.file()),
+            ("--metrics-file", metrics),
+            journal,
+            plan_out,
+            changeset,
+        ];
+        let named = files.into_iter();
+        named
+            .filter_map(|(name, file)| Some((name, file?)))
+            .collect()
+    }
+
+    /// Returns the connection options of a command that connects to a database.
+    #[must_use]
+    pub fn connection(&self) -> Option<&ConnectionArgs> {
+        match self {
+            Self::Scan(args) => Some(&args.connection),
+            Self::Fix(args) => Some(&args.connection),
+            Self::Undo(args) => Some(&args.connection),
+            Self::Grants(args) => Some(&args.connection),
+            Self::Doctor(args) => Some(&args.connection),
+            Self::Ids(_) | Self::Completions { .. } | Self::Man { .. } => None,
         }
     }
 
-    /// Waits for a `COMMIT` that is under way, even after a signal: without its answer nobody would
-    /// know whether it succeeded. A second signal ends the wait.
-    async fn guard_commit(
-        &mut self,
-        commit: impl Future<Output = Result<(), Failure>>,
-    ) -> Result<(), Failure> {
-        tokio::pin!(commit);
-        tokio::select! {
-            done = &mut commit => return done,
-            // Somebody is there to read this, so not even -q holds it back.
-            _ = self.signal() => console::say(
-                "warning: waiting for the COMMIT to end; a second signal ends the wait",
+    fn servers(&self) -> Option<&ServerArgs> {
+        match self {
+            Self::Scan(args) => Some(&args.servers),
+            Self::Fix(args) => Some(&args.servers),
+            Self::Doctor(args) => Some(&args.servers),
+            Self::Undo(_)
+            | Self::Ids(_)
+            | Self::Grants(_)
+            | Self::Completions { .. }
+            | Self::Man { .. } => None,
+        }
+    }
+
+    /// Returns the config.yaml files that options name, for a command that reads any.
+    #[must_use]
+    pub fn litellm_configs(&self) -> Option<&[PathBuf]> {
+        if let Self::Ids(args) = self {
+            return Some(&args.litellm_config);
+        }
+        let servers = self.servers().filter(|servers| !servers.no_config_servers);
+        servers.map(|servers| servers.litellm_config.as_slice())
+    }
+
+    /// Lists the files that options name and that are only read, each with the name of its option.
+    ///
+    /// Not those of [`Self::litellm_configs`], which may come from the environment as well.
+    #[must_use]
+    pub fn files_read(&self) -> Vec<(&'static str, &Path)> {
+        let (previous, remaps) = match self {
+            Self::Scan(args) => (Some(&args.previous), None),
+            Self::Fix(args) => (
+                Some(&args.repair.previous),
+                args.repair.remap_file.as_deref(),
             ),
-        }
-        tokio::select! {
-            done = commit => done,
-            number = self.signal() => Err(ended(
-                number,
-                " during COMMIT: all of the repair was written or none of it; scan tells which",
-            )),
-        }
-    }
-
-    async fn signal(&mut self) -> u8 {
-        let [(first, hangup), (second, interrupt), (third, terminate)] = &mut self.signals;
-        tokio::select! {
-            _ = hangup.recv() => *first,
-            _ = interrupt.recv() => *second,
-            _ = terminate.recv() => *third,
-        }
-    }
-}
-
-/// Returns a command on a line of its own, and below it the sentences on what else to give.
-fn indented(command: &CommandLine) -> String {
-    let mut lines = vec![format!("  {command}")];
-    lines.extend_from_slice(command.notes());
-    lines.join("\n")
-}
-
-/// Makes the failure of a run that a signal ended; `when` goes on with the sentence.
-fn ended(signal: u8, when: &str) -> Failure {
-    let message = format!("ended by signal {signal}{when}");
-    Failure::new(Kind::Interrupted(signal), message)
-}
-
-impl ConnectionArgs {
-    /// Connects to the database that the operator named, and prints which it is.
-    ///
-    /// `lock` is the longest wait for one row lock.
-    pub(crate) async fn open(&self, lock: Duration, run: &Run) -> Result<Session, Failure> {
-        let timeouts = Timeouts {
-            lock,
-            statement: self.statement_timeout,
+            Self::Undo(_)
+            | Self::Ids(_)
+            | Self::Grants(_)
+            | Self::Doctor(_)
+            | Self::Completions { .. }
+            | Self::Man { .. } => (None, None),
         };
-        let target = self.target()?.of_run(run.id());
-        if let Target::Server(server) = &target {
-            server.warnings().iter().for_each(warn);
+        let url = self
+            .connection()
+            .and_then(|args| args.db_url_file.as_deref());
+        let mut files = Vec::new();
+        files.extend(url.map(|file| ("--db-url-file", file)));
+        files.extend(remaps.map(|file| ("--remap-file", file)));
+        let previous = previous
+            .into_iter()
+            .flat_map(|args| &args.previous_litellm_config);
+        files.extend(previous.map(|file| ("--previous-litellm-config", file.as_path())));
+        let keep = self.servers().map(|servers| kept_sources(&servers.keep).1);
+        let keep = keep.into_iter().flatten();
+        files.extend(keep.map(|file| ("--keep", file)));
+        files
+    }
+
+    /// Returns the file of `--output`; `None` where the answer goes to stdout.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        let file = match self {
+            Self::Scan(args) => &args.output.file,
+            Self::Fix(args) => &args.output.file,
+            Self::Undo(args) => &args.output.file,
+            Self::Ids(args) => &args.answer.file,
+            Self::Doctor(args) => &args.answer.file,
+            Self::Grants(_) | Self::Completions { .. } | Self::Man { .. } => return None,
+        };
+        let file = file.output.as_deref();
+        file.filter(|file| *file != Path::new("-"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use clap::CommandFactory as _;
+
+    use super::*;
+    use crate::cli::connection::{positive_seconds, seconds};
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_is_read_at_80_columns() {
+        let definition = Cli::command();
+        for command in std::iter::once(&definition).chain(definition.get_subcommands()) {
+            let Some(help) = command.get_after_help() else {
+                continue;
+            };
+            let help = help.to_string();
+            let name = command.get_name();
+            let mut before = "";
+            for line in help.lines() {
+                // A terminal breaks a paragraph, which is one line here, and no list or example.
+                if line.starts_with("  ") {
+                    assert!(line.chars().count() <= 80, "{name}: {line}");
+                } else if !line.is_empty() {
+                    assert_eq!(before, "", "{name}: a paragraph is broken at {line}");
+                }
+                before = line;
+            }
         }
-        let progress = Progress::begin("connecting");
-        let opening = Session::open(target, self.schema.clone(), timeouts);
-        let session = Box::pin(opening).await?;
-        drop(progress);
-        session.warning().iter().for_each(warn);
-        note(session.database());
-        Ok(session)
+    }
+
+    #[test]
+    fn a_keep_entry_with_an_at_sign_is_a_file() {
+        let keep = ["gh".to_owned(), "@keep.txt".to_owned()];
+        assert_eq!(
+            kept_sources(&keep),
+            (vec!["gh".to_owned()], vec![Path::new("keep.txt")])
+        );
+    }
+
+    #[test]
+    fn timeouts_are_seconds_within_what_the_server_takes() {
+        assert_eq!(seconds("1.5"), Ok(Duration::from_millis(1500)));
+        assert_eq!(seconds("0"), Ok(Duration::ZERO));
+        for text in ["-1", "x", "NaN", "inf", "2147484", "0.0004"] {
+            assert!(seconds(text).is_err(), "{text}");
+        }
+        assert!(positive_seconds("0").is_err());
+        assert!(positive_seconds("0.001").is_err());
+        assert_eq!(positive_seconds("5"), Ok(Duration::from_secs(5)));
     }
 }
 
-/// Warns of tables that link to permission rows in a way that this program does not know.
-pub(crate) fn warn_unknown_owners(schema: &Schema) {
-    let unknown: Vec<&str> = schema.unknown_links().iter().map(String::as_str).collect();
-    if !unknown.is_empty() {
-        warn(format_args!(
-            "table {} links to permission rows in a way that this mcp-prune does not know, so no \
-             row can be taken for unused",
-            unknown.join(", ")
-        ));
-    }
+/// Parses a command line, the program's name first, runs it, and returns the exit code.
+#[must_use]
+pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let invocation = match Invocation::parse(words) {
+        Ok(invocation) => invocation,
+        Err(message) => {
+            // `--help` and `--version` come as errors too, which go to stdout.
+            let printed = usage_message::print(&message).is_ok();
+            return match (message.use_stderr(), printed) {
+                (true, _) => exit_code::code(Outcome::Failed(ErrorKind::Usage)).into(),
+                (false, _) => ExitCode::SUCCESS,
+            };
+        }
+    };
+    let Invocation { command, rules } = invocation;
+    Run::new()
+        .of(&command, rules, |run| execute(&command, run))
+        .into()
 }
 
-/// Notes which places are not looked at, though the options did not leave them out.
-pub(crate) fn tell_left_out(schema: &Schema) {
-    let mut places: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    for left_out in schema.left_out() {
-        let places = places.entry(left_out.why).or_default();
-        places.push(left_out.table.place());
-    }
-    for (why, places) in places {
-        note(format_args!("not looked at: {} ({why})", places.join(", ")));
-    }
+fn execute(command: &Command, run: &mut Run) -> Result<Outcome, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::caused(ErrorKind::Error, error))?;
+    let outcome = match command {
+        Command::Scan(args) => runtime.block_on(scan::run(args, run)),
+        Command::Fix(args) => runtime.block_on(fix::run(args, run)),
+        Command::Undo(args) => runtime.block_on(undo::run(args, run)),
+        Command::Ids(args) => runtime.block_on(ids::run(args, run)),
+        Command::Grants(args) => runtime.block_on(grants::run(args, run)),
+        Command::Doctor(args) => runtime.block_on(doctor::run(args, run)),
+        Command::Completions { shell } => completions::completions(*shell),
+        Command::Man { command } => completions::page(command.as_deref()),
+    };
+    // After a signal, a thread may still wait at the prompt for an answer.
+    runtime.shutdown_background();
+    outcome
 }

@@ -3,19 +3,20 @@
 
 use sqlx::PgConnection;
 
-use super::decode::{self, TableColumn};
-use super::read::value;
-use super::schema::Schema;
-use super::sql::{failed, ident, relation};
-use crate::failure::{Failure, Kind};
-use crate::litellm::sites::{Shape, Site, SiteTable};
+use crate::db::decode::{self, TableColumn};
+use crate::db::errors::failed;
+use crate::db::fragments::value;
+use crate::db::schema::Schema;
+use crate::db::sql::{ident, relation};
+use crate::error::{ErrorKind, Failure};
+use crate::litellm::reference_sites::{Shape, Site, SiteTable};
 use crate::repair::changeset::ColumnChange;
 
 /// The SQL of a new array with the lower bound of the one that it replaces. An empty array has no
 /// bounds.
 ///
 /// Source: PostgreSQL 17 manual, section 8.15.6, "Array Input and Output Syntax".
-pub(super) const KEPT: &str = "
+pub(crate) const KEPT: &str = "
 CASE WHEN pg_catalog.array_lower({value}, 1) {<>} 1
           AND pg_catalog.jsonb_array_length(c.value::pg_catalog.jsonb) {>} 0
      THEN pg_catalog.format('[%s:%s]=%s', pg_catalog.array_lower({value}, 1),
@@ -32,7 +33,7 @@ WHERE t.{key} {=} ANY ($1)
 LIMIT 1";
 
 /// Refuses to empty an array that does not begin at element 1: an undo could not restore the bound.
-pub(super) async fn refuse_to_lose(
+pub(crate) async fn refuse_to_lose(
     connection: &mut PgConnection,
     schema: &Schema,
     table: &'static SiteTable,
@@ -63,7 +64,7 @@ pub(super) async fn refuse_to_lose(
     let key: String = decode::read(&row, 0, TableColumn(table.table, table.key))?;
     let lower: i32 = decode::read(&row, 1, TableColumn(table.table, site.column))?;
     Err(Failure::new(
-        Kind::Refused,
+        ErrorKind::Refused,
         format!(
             "{} begins at element {lower} in row {key}; undo could not restore that if it were emptied",
             TableColumn(table.table, site.column)

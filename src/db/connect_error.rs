@@ -11,18 +11,22 @@ use rustls::{AlertDescription, CertificateError, OtherError};
 
 const CHECK_FILES: &str = "check sslrootcert, sslcert and sslkey, whose paths are relative to the \
     current directory and not to Prisma's schema";
+
 const CHECK_SOCKET: &str = "check the folder of the server's socket, that the server runs on this \
     machine, and its port, which is part of the socket's name";
+
 const CHECK_CLIENT: &str = "give the client certificate as sslcert and its key as sslkey, both in \
     PEM, and the server's CA as sslrootcert";
+
 const CHECK_TLS: &str = "name the file of the server's CA as sslrootcert, and connect to a \
     host name of its certificate; a client certificate needs both sslcert and sslkey";
+
 const NO_TLS: &str = "turn on ssl in the server; sslmode=prefer does without where there is \
     none, and then nothing is encrypted";
 
 /// The way in which a server is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Transport {
+pub(crate) enum Transport {
     Tcp,
     UnixSocket,
 }
@@ -30,7 +34,7 @@ pub(super) enum Transport {
 /// Returns why a connection failed, and what to do about it.
 ///
 /// Source for SQLSTATEs: PostgreSQL 17 manual, appendix A, "PostgreSQL Error Codes".
-pub(super) fn explain(error: &sqlx::Error, transport: Transport) -> (String, &'static str) {
+pub(crate) fn explain(error: &sqlx::Error, transport: Transport) -> (String, &'static str) {
     if let Some(database) = error.as_database_error() {
         let code = database.code();
         let hint = match code.as_deref() {
@@ -93,7 +97,7 @@ pub(super) fn explain(error: &sqlx::Error, transport: Transport) -> (String, &'s
 
 /// Returns what a driver's error means that is no answer of the server, for a message about a
 /// statement.
-pub(super) fn plain_words(error: &sqlx::Error) -> String {
+pub(crate) fn plain_words(error: &sqlx::Error) -> String {
     match error {
         sqlx::Error::Io(error) if is_lost(error) => {
             "the connection to the server was lost".to_owned()

@@ -3,18 +3,19 @@
 use futures_util::TryStreamExt as _;
 use sqlx::PgConnection;
 
-use super::decode::{self, TableColumn};
-use super::encoding::storable;
-use super::read::value;
-use super::schema::Schema;
-use super::sql::{RARE, failed, ident, part, relation};
-use crate::failure::Failure;
+use crate::db::decode::{self, TableColumn};
+use crate::db::encoding::storable;
+use crate::db::errors::failed;
+use crate::db::fragments::value;
+use crate::db::schema::Schema;
+use crate::db::sql::{RARE, ident, part, relation};
+use crate::error::Failure;
+use crate::litellm::reference_sites::{Empty, Names, Shape, Site, SiteTable};
 use crate::litellm::release::Release;
-use crate::litellm::server::ServerCatalog;
-use crate::litellm::sites::{Empty, Names, Shape, Site, SiteTable};
+use crate::litellm::server_catalog::ServerCatalog;
 
 /// Tables, each with the primary keys of rows of it, in byte order.
-pub type Found = Vec<(&'static SiteTable, Vec<String>)>;
+pub(crate) type CandidateRows = Vec<(&'static SiteTable, Vec<String>)>;
 
 // Reads each table once. The functions stand in the select list, where parallel workers evaluate
 // them without storing their rows first. They advance together: a row of `s` has the next reference
@@ -68,7 +69,7 @@ pg_catalog.jsonb_path_query_array(
 
 /// What [`detect`] looks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Search {
+pub(crate) enum Search {
     /// Rows with references that may need a repair.
     References,
     /// These, and rows with something else that is worth a note.
@@ -80,12 +81,12 @@ pub enum Search {
 /// # Errors
 ///
 /// What the server said.
-pub async fn detect(
+pub(crate) async fn detect(
     connection: &mut PgConnection,
     schema: &Schema,
     catalog: &ServerCatalog,
     search: Search,
-) -> Result<Found, Failure> {
+) -> Result<CandidateRows, Failure> {
     const DOING: &str = "look for stale references";
     let notes = search == Search::ReferencesAndNotes;
     let tables = schema.site_tables();
@@ -99,7 +100,7 @@ pub async fn detect(
     }
     let mut found: Vec<Vec<String>> = vec![Vec::new(); tables.len()];
     if selects.is_empty() {
-        return Ok(Found::new());
+        return Ok(CandidateRows::new());
     }
     // One statement, as each takes two round trips.
     let selects = selects.join("\nUNION ALL\n");
@@ -243,7 +244,7 @@ const NAMING_JSON: &str =
 /// # Errors
 ///
 /// What the server said.
-pub async fn looked_at(
+pub(crate) async fn looked_at(
     connection: &mut PgConnection,
     schema: &Schema,
 ) -> Result<Vec<(&'static SiteTable, usize)>, Failure> {

@@ -8,9 +8,10 @@ use std::borrow::Cow;
 use sqlx::error::{DatabaseError, Error};
 use sqlx::{Connection as _, PgConnection};
 
-use super::decode;
-use super::sql::{failed, statement};
-use crate::failure::Failure;
+use crate::db::decode;
+use crate::db::errors::failed;
+use crate::db::sql::statement;
+use crate::error::Failure;
 
 const DOING: &str = "ask for the database's encoding";
 
@@ -36,7 +37,7 @@ FROM pg_catalog.unnest($1::pg_catalog.bytea[]) AS u (text)";
 /// # Errors
 ///
 /// What the server said.
-pub(super) async fn storable<'t>(
+pub(crate) async fn storable<'t>(
     connection: &mut PgConnection,
     texts: &'t [String],
 ) -> Result<Cow<'t, [String]>, Failure> {

@@ -7,15 +7,15 @@ use std::fmt;
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
-use super::decode;
-use super::schema::Schema;
-use super::sql::{ident, relation, statement, statement_in};
-use crate::failure::Failure;
-use crate::litellm::sites::SiteTable;
+use crate::db::decode;
+use crate::db::schema::Schema;
+use crate::db::sql::{ident, relation, statement, statement_in};
+use crate::error::Failure;
+use crate::litellm::reference_sites::SiteTable;
 
 /// A session that holds a lock.
 #[derive(Debug)]
-pub(super) struct Holder {
+pub(crate) struct Holder {
     /// The server's process; a prepared transaction has none.
     process: Option<i32>,
     application: Option<String>,
@@ -37,7 +37,7 @@ impl fmt::Display for Holder {
 ///
 /// `pg_locks` shows the two halves of a lock's 64-bit key (PostgreSQL 17 manual, 52.12,
 /// "`pg_locks`").
-pub(super) const IS_ADVISORY_LOCK: &str = "
+pub(crate) const IS_ADVISORY_LOCK: &str = "
 l.locktype {=} 'advisory' AND l.granted AND l.objsubid {=} 1
 AND l.database {=} (SELECT d.oid FROM pg_catalog.pg_database AS d
                     WHERE d.datname {=} pg_catalog.current_database())
@@ -88,7 +88,7 @@ WHERE t.{key} {=} $1
 LIMIT 1";
 
 /// Says who holds the advisory lock that only one run at a time holds.
-pub(super) async fn of_advisory_lock(connection: &mut PgConnection, key: i64) -> String {
+pub(crate) async fn of_advisory_lock(connection: &mut PgConnection, key: i64) -> String {
     let condition = [("{is_advisory_lock}", IS_ADVISORY_LOCK.to_owned())];
     let query = sqlx::query(statement_in("pg_catalog", ADVISORY, &condition))
         .persistent(false)
@@ -103,7 +103,7 @@ pub(super) async fn of_advisory_lock(connection: &mut PgConnection, key: i64) ->
 
 /// Says who keeps `table` or another table of the schema locked as a whole; `None` if no such
 /// session can be seen.
-pub(super) async fn of_tables(
+pub(crate) async fn of_tables(
     connection: &mut PgConnection,
     schema: &Schema,
     table: &'static SiteTable,
@@ -122,7 +122,7 @@ pub(super) async fn of_tables(
 ///
 /// `NOWAIT` does not say which row is locked, nor by whom. So the rows are asked for once more; the
 /// first one that is not free names the transaction that locked it.
-pub async fn of_rows(
+pub(crate) async fn of_rows(
     connection: &mut PgConnection,
     schema: &Schema,
     table: &'static SiteTable,

@@ -5,9 +5,10 @@
 
 use sqlx::{Connection as _, PgConnection};
 
-use super::decode;
-use super::sql::{failed, statement};
-use crate::failure::Failure;
+use crate::db::decode;
+use crate::db::errors::failed;
+use crate::db::sql::statement;
+use crate::error::Failure;
 
 const DOING: &str = "keep parameters out of the server's log";
 
@@ -68,7 +69,7 @@ ORDER BY 1";
 /// # Errors
 ///
 /// What the server said.
-pub async fn limit(connection: &mut PgConnection) -> Result<Vec<String>, Failure> {
+pub(crate) async fn limit(connection: &mut PgConnection) -> Result<Vec<String>, Failure> {
     for (name, value) in SETTINGS {
         // A savepoint, so that only this statement is undone if this role may not change the
         // setting.

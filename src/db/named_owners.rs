@@ -2,11 +2,13 @@
 
 use sqlx::PgConnection;
 
-use super::encoding::storable;
-use super::holders;
-use super::schema::{Database, Schema};
-use super::sql::{failed, ident, relation};
-use crate::failure::Failure;
+use crate::database::Database;
+use crate::db::encoding::storable;
+use crate::db::errors::failed;
+use crate::db::owners;
+use crate::db::schema::Schema;
+use crate::db::sql::{ident, relation};
+use crate::error::Failure;
 use crate::litellm::api_key::is_short_form;
 use crate::litellm::owners::{OwnerKind, OwnerTable};
 
@@ -15,7 +17,7 @@ const MOST: usize = 21;
 
 /// The owners that a name may mean.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Meant {
+pub(crate) enum Meant {
     /// None.
     Nobody,
     /// One, by its id as reports show it.
@@ -37,7 +39,7 @@ SELECT DISTINCT {shown} FROM {table} AS o WHERE {matches} ORDER BY 1 LIMIT {most
 ///
 /// What the server said, and an access failure if this role may not read the column that such a
 /// name is in.
-pub async fn named(
+pub(crate) async fn named(
     connection: &mut PgConnection,
     schema: &Schema,
     database: &Database,
@@ -68,7 +70,7 @@ pub async fn named(
 fn shown(owner: &OwnerTable) -> String {
     let id = format!("o.{}", ident(owner.id));
     if owner.id_is_secret {
-        holders::PREFIX.replace("o.id", &id)
+        owners::PREFIX.replace("o.id", &id)
     } else {
         id
     }

@@ -6,9 +6,9 @@
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 
-use crate::failure::{Failure, Kind};
+use crate::error::{ErrorKind, Failure};
+use crate::litellm::reference_sites::{Site, SiteTable};
 use crate::litellm::row::{MOST_BYTES, MOST_ENTRIES, entries};
-use crate::litellm::sites::{Site, SiteTable};
 
 /// Refuses a row with too large a value, before the value is unpacked. Column 0 of `row` is its
 /// key; the columns after it are those of `sites`, as JSON text.
@@ -16,7 +16,7 @@ use crate::litellm::sites::{Site, SiteTable};
 /// # Errors
 ///
 /// Names the table, the row and the column.
-pub(super) fn refuse_oversized(
+pub(crate) fn refuse_oversized(
     table: &SiteTable,
     sites: &[&Site],
     row: &PgRow,
@@ -32,7 +32,7 @@ pub(super) fn refuse_oversized(
         if text.len() > MOST_BYTES || entries > MOST_ENTRIES {
             let key: String = row.try_get(0).unwrap_or_default();
             return Err(Failure::new(
-                Kind::Refused,
+                ErrorKind::Refused,
                 format!(
                     "row {key} of \"{}\" holds {entries} entries ({} bytes) in {}, and mcp-prune \
                      reads at most {MOST_ENTRIES} ({MOST_BYTES} bytes)",

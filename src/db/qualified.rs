@@ -8,7 +8,7 @@
 /// # Panics
 ///
 /// If it finds one. No release build calls it.
-pub(super) fn ensure(sql: &str) {
+pub(crate) fn ensure(sql: &str) {
     let found = unqualified(sql);
     assert!(found.is_none(), "{}: {sql}", found.unwrap_or_default());
 }

@@ -12,7 +12,7 @@
 // table.
 //
 // `collisdeterministic` came with PostgreSQL 12; JSON has no such key before and yields NULL.
-pub(super) const OTHER_RELATIONS: &str = r#"
+pub(crate) const OTHER_RELATIONS: &str = r#"
 UNION ALL
 SELECT 'relation', n.nspname::pg_catalog.text, c.relname::pg_catalog.text, NULL,
        CASE WHEN c.relkind {=} 'v' THEN 'a view' WHEN c.relkind {=} 'm'
@@ -58,7 +58,7 @@ WHERE n.nspname {=} $1 AND c.relname {=} ANY ($2)
 
 /// A fact of the system catalog that is not about a column of a table.
 #[derive(Debug)]
-pub(super) enum Oddity {
+pub(crate) enum Oddity {
     /// A foreign key that leads from this schema, table and column to permission rows.
     ForeignKey(String, String, String),
     /// A relation that is not a table.

@@ -2,52 +2,55 @@
 //! LiteLLM release they imply.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection};
 
-use super::column_types;
-use super::decode::{self, TableColumn};
-use super::relation_kinds::{OTHER_RELATIONS, Oddity};
-use super::sql::{failed, ident, statement, statement_in};
-use super::verification::is_bookkeeping;
-use crate::failure::{Failure, Kind};
-use crate::litellm::access::Regime;
+use crate::database::Database;
+use crate::db::column_types;
+use crate::db::columns::{Column, Privilege, Table};
+use crate::db::decode::{self, TableColumn};
+use crate::db::errors::failed;
+use crate::db::privileges::{Grant, check_usage, grant};
+use crate::db::purpose::Purpose;
+use crate::db::relation_kinds::{OTHER_RELATIONS, Oddity};
+use crate::db::sql::{ident, statement, statement_in};
+use crate::db::verification::is_bookkeeping;
+use crate::error::{ErrorKind, Failure};
+use crate::litellm::access_context::LitellmBehavior;
 use crate::litellm::config::Derivation;
 use crate::litellm::owners::{
     ACCESS_GROUP_IDS, AUDIT_COPIES, KEY_PARENTS, LINK, OWNER_TABLES, OwnerTable,
 };
-use crate::litellm::release::{self, MARKERS, Release};
-use crate::litellm::sites::{
+use crate::litellm::reference_sites::{
     ACCESS_GROUPS, Choice, Group, Names, OAUTH_CLIENTS, PERMISSIONS, Site, SiteTable, TABLES,
     TOOLSETS,
 };
+use crate::litellm::release::{self, MARKERS, Release};
 use crate::printable::one_line;
-use crate::repair::changeset::Identity;
 use crate::shell::quoted;
 
 /// The table that says which servers exist.
-pub const SERVER_TABLE: &str = "LiteLLM_MCPServerTable";
+pub(crate) const SERVER_TABLE: &str = "LiteLLM_MCPServerTable";
 
 /// Its primary key, there in every LiteLLM that has the table.
-pub(super) const SERVER_ID: &str = "server_id";
+pub(crate) const SERVER_ID: &str = "server_id";
 
 /// Its other columns that are read where they exist.
 ///
 /// Source: migrations `20250806095134_rename_alias_to_server_name_mcp_table` (before it there was
 /// `alias` alone) and `20260319000000` (`approval_status`) of litellm-proxy-extras.
-pub(super) const SERVER_COLUMNS: [&str; 3] = ["server_name", "alias", "approval_status"];
+pub(crate) const SERVER_COLUMNS: [&str; 3] = ["server_name", "alias", "approval_status"];
 
 /// The table in which a proxy stores its config, and the column with the name of each section. The
 /// values hold secrets.
-pub(super) const CONFIG: (&str, &str) = ("LiteLLM_Config", "param_name");
+pub(crate) const CONFIG: (&str, &str) = ("LiteLLM_Config", "param_name");
 
 /// The columns that decide what an emptied list means, if a schema has them. Except for the columns
 /// of owners, they are read only for rows that are related to a row whose last grant would go.
 ///
 /// Source: `schema.prisma` of litellm-proxy-extras 0.4.110.
-pub(super) const AROUND: [(&str, &[&str]); 8] = [
+pub(crate) const AROUND: [(&str, &[&str]); 8] = [
     (SERVER_TABLE, &SERVER_SCOPE),
     (PERMISSIONS.table, &[TAGS, GRANTED_TOOLSETS]),
     (KEYS, &KEY_PARENTS),
@@ -59,7 +62,7 @@ pub(super) const AROUND: [(&str, &[&str]); 8] = [
 ];
 
 /// The further columns that tell who has been given an access group.
-pub(super) const ASSIGNED: [(&str, &[&str]); 2] = [
+pub(crate) const ASSIGNED: [(&str, &[&str]); 2] = [
     (
         ACCESS_GROUPS.table,
         &["assigned_team_ids", "assigned_key_ids"],
@@ -68,76 +71,25 @@ pub(super) const ASSIGNED: [(&str, &[&str]); 2] = [
 ];
 
 /// The tags of a server, and whether every key may use it.
-pub(super) const SERVER_SCOPE: [&str; 2] = ["mcp_access_groups", "allow_all_keys"];
+pub(crate) const SERVER_SCOPE: [&str; 2] = ["mcp_access_groups", "allow_all_keys"];
 
 /// The tags that a permission row grants.
-pub(super) const TAGS: &str = "mcp_access_groups";
+pub(crate) const TAGS: &str = "mcp_access_groups";
 
 /// The toolsets that a permission row grants.
-pub(super) const GRANTED_TOOLSETS: &str = "mcp_toolsets";
+pub(crate) const GRANTED_TOOLSETS: &str = "mcp_toolsets";
 
 /// The table of keys.
-pub(super) const KEYS: &str = "LiteLLM_VerificationToken";
+pub(crate) const KEYS: &str = "LiteLLM_VerificationToken";
 
 /// The table of agents.
-pub(super) const AGENTS: &str = "LiteLLM_AgentsTable";
+pub(crate) const AGENTS: &str = "LiteLLM_AgentsTable";
 
 /// The servers of an access group.
-pub(super) const GROUP_SERVERS: &str = "access_mcp_server_ids";
+pub(crate) const GROUP_SERVERS: &str = "access_mcp_server_ids";
 
 /// The tools of a toolset.
-pub(super) const TOOLS: &str = "tools";
-
-/// The database a command works on, as the server itself names it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Database {
-    /// The host or socket folder that was connected to.
-    pub host: String,
-    /// The TCP port, or the number in the socket's name.
-    pub port: u16,
-    /// `current_database()`.
-    pub name: String,
-    /// The schema that holds LiteLLM's tables.
-    pub schema: String,
-    /// `current_user`.
-    pub user: String,
-}
-
-impl Database {
-    /// Returns what a changeset stores to recognize this database.
-    #[must_use]
-    pub fn identity(&self) -> Identity {
-        Identity {
-            host: self.host.clone(),
-            port: self.port,
-            name: self.name.clone(),
-            schema: self.schema.clone(),
-        }
-    }
-}
-
-/// `database "litellm" at db:5432, schema "public", as user "ro"`: never a password. An embedded
-/// server has no port.
-impl fmt::Display for Database {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}, as user \"{}\"",
-            self.identity(),
-            one_line(&self.user)
-        )
-    }
-}
-
-/// What a command does with the database, and so which privileges it needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
-    /// Only `SELECT`.
-    Read,
-    /// `SELECT`, and `UPDATE` on the columns that name servers; for whole rows also `INSERT` and
-    /// `DELETE`.
-    Write,
-}
+pub(crate) const TOOLS: &str = "tools";
 
 /// A table that is left out although the operator did not say so.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -176,45 +128,11 @@ pub struct Examined {
     pub row_security: Result<(), Failure>,
 }
 
-#[derive(Debug, Default)]
-struct Table {
-    columns: BTreeMap<String, Column>,
-    hides_rows: bool,
-}
-
-#[derive(Debug)]
-struct Column {
-    sql_type: String,
-    /// What this role may do with it. `DELETE` is a privilege on the whole table.
-    privileges: BTreeSet<Privilege>,
-}
-
-impl Column {
-    /// Reads a row of [`COLUMNS`].
-    fn read(row: &PgRow) -> Result<Self, Failure> {
-        let mut privileges = BTreeSet::new();
-        for (name, privilege) in [
-            ("may_select", Privilege::Select),
-            ("may_update", Privilege::Update),
-            ("may_insert", Privilege::Insert),
-            ("may_delete", Privilege::Delete),
-        ] {
-            if decode::read(row, name, CATALOG)? {
-                privileges.insert(privilege);
-            }
-        }
-        Ok(Self {
-            sql_type: decode::read(row, "detail", CATALOG)?,
-            privileges,
-        })
-    }
-}
-
 // One statement, because each takes two round trips: first the columns of the tables, then those of
 // foreign keys. A foreign key to permission rows is a link, whatever its schema and column.
 //
 // `detail` is the type of a column, the kind of a relation, or the name of a collation.
-const COLUMNS: &str = r"
+pub(crate) const COLUMNS: &str = r"
 SELECT 'column' AS subject, n.nspname::pg_catalog.text AS schema_name,
        c.relname::pg_catalog.text AS table_name, a.attname::pg_catalog.text AS column_name,
        pg_catalog.format_type(a.atttypid, NULL) AS detail, NULL::pg_catalog.bool AS links,
@@ -389,12 +307,12 @@ impl Schema {
     }
 
     /// Returns the name of the schema.
-    pub(super) fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
     /// Fills a template of a statement on the tables of this schema: see [`statement_in`].
-    pub(super) fn statement(
+    pub(crate) fn statement(
         &self,
         template: &'static str,
         fragments: &[(&'static str, String)],
@@ -425,7 +343,7 @@ impl Schema {
     }
 
     /// Returns the columns of `table` that tell when and by whom a row was last written.
-    pub(super) fn touched(
+    pub(crate) fn touched(
         &self,
         table: &'static SiteTable,
     ) -> Option<(&'static str, &'static str)> {
@@ -434,7 +352,7 @@ impl Schema {
     }
 
     /// Returns the columns of `table` that a repair does not write and that this role may read.
-    pub(super) fn columns_beside(&self, table: &'static SiteTable) -> Vec<&str> {
+    pub(crate) fn columns_beside(&self, table: &'static SiteTable) -> Vec<&str> {
         let is_site = |name: &str| {
             table.sites.iter().any(|site| site.column == name)
                 || table
@@ -450,18 +368,18 @@ impl Schema {
     }
 
     /// Tells whether a column says when, how often or by whom a row was written.
-    pub(super) fn is_bookkeeping(&self, table: &str, column: &str) -> bool {
+    pub(crate) fn is_bookkeeping(&self, table: &str, column: &str) -> bool {
         self.column(table, column)
             .is_some_and(|found| is_bookkeeping(column, &found.sql_type))
     }
 
     /// Returns the names of all known tables that this database has.
-    pub(super) fn table_names(&self) -> Vec<&str> {
+    pub(crate) fn table_names(&self) -> Vec<&str> {
         self.tables.keys().map(String::as_str).collect()
     }
 
     /// Returns the tables in which this role may read at least one column and sees every row.
-    pub(super) fn readable_tables(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn readable_tables(&self) -> impl Iterator<Item = &str> {
         let may_read = |column: &Column| column.privileges.contains(&Privilege::Select);
         let readable = self
             .tables
@@ -471,7 +389,7 @@ impl Schema {
     }
 
     /// Returns the owner tables of this database that link to permission rows.
-    pub(super) fn owner_tables(&self) -> impl Iterator<Item = &'static OwnerTable> {
+    pub(crate) fn owner_tables(&self) -> impl Iterator<Item = &'static OwnerTable> {
         OWNER_TABLES
             .iter()
             .filter(|owner| self.has(owner.table, LINK))
@@ -479,14 +397,14 @@ impl Schema {
 
     /// Tells whether this role may read the column and sees every row of its table; `false` if this
     /// database does not have it.
-    pub(super) fn may_read(&self, table: &str, column: &str) -> bool {
+    pub(crate) fn may_read(&self, table: &str, column: &str) -> bool {
         let sees_all = self.tables.get(table).is_some_and(|t| !t.hides_rows);
         let column = self.column(table, column);
         sees_all && column.is_some_and(|column| column.privileges.contains(&Privilege::Select))
     }
 
     /// Refuses if this role may not read a column that only this question needs.
-    pub(super) fn check_may_read(
+    pub(crate) fn check_may_read(
         &self,
         database: &Database,
         table: &'static str,
@@ -499,14 +417,14 @@ impl Schema {
         let columns = [ident(column)];
         let grant = grant(Privilege::Select, &columns, database, table, role);
         let message = format!("role \"{role}\" lacks SELECT on \"{column}\" of table \"{table}\"");
-        Err(Failure::new(Kind::Access, message).hint(format!(
+        Err(Failure::new(ErrorKind::Access, message).hint(format!(
             "name it by its id, or have the table's owner run: {}",
             grant.sql
         )))
     }
 
     /// Tells whether this database has the table with the column.
-    pub(super) fn has(&self, table: &str, column: &str) -> bool {
+    pub(crate) fn has(&self, table: &str, column: &str) -> bool {
         self.column(table, column).is_some()
     }
 
@@ -521,8 +439,8 @@ impl Schema {
 
     /// Returns how the LiteLLM of this schema behaves, as far as its tables tell.
     #[must_use]
-    pub fn regime(&self) -> Regime {
-        Regime {
+    pub fn regime(&self) -> LitellmBehavior {
+        LitellmBehavior {
             release: self.release(),
             owners_known: self.unknown_links.is_empty(),
         }
@@ -682,7 +600,7 @@ impl Schema {
         };
         let sql: Vec<&str> = grants.iter().map(|grant| grant.sql.as_str()).collect();
         Err(Failure::new(
-            Kind::Access,
+            ErrorKind::Access,
             format!(
                 "role \"{}\" lacks {} on table \"{}\"",
                 database.user,
@@ -790,7 +708,7 @@ impl Schema {
             return Ok(());
         };
         Err(Failure::new(
-            Kind::Refused,
+            ErrorKind::Refused,
             format!(
                 "row-level security on \"{table}\" can hide rows from role \"{}\"",
                 database.user
@@ -805,61 +723,8 @@ fn writes_whole_rows(table: &SiteTable) -> bool {
     table.each().is_some() && table.may_change()
 }
 
-/// A statement that gives a role something on a table.
-struct Grant {
-    table: &'static str,
-    privilege: Privilege,
-    sql: String,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Privilege {
-    Select,
-    Update,
-    Insert,
-    Delete,
-}
-
-impl Privilege {
-    fn sql(self) -> &'static str {
-        match self {
-            Self::Select => "SELECT",
-            Self::Update => "UPDATE",
-            Self::Insert => "INSERT",
-            Self::Delete => "DELETE",
-        }
-    }
-}
-
-fn grant(
-    privilege: Privilege,
-    columns: &[String],
-    database: &Database,
-    table: &'static str,
-    role: &str,
-) -> Grant {
-    let columns = match privilege {
-        Privilege::Select | Privilege::Update | Privilege::Insert => {
-            format!(" ({})", columns.join(", "))
-        }
-        Privilege::Delete => String::new(),
-    };
-    let sql = format!(
-        "GRANT {}{columns} ON {}.{} TO {};",
-        privilege.sql(),
-        ident(&database.schema),
-        ident(table),
-        ident(role)
-    );
-    Grant {
-        table,
-        privilege,
-        sql,
-    }
-}
-
 /// What the errors call an answer of the system catalog.
-const CATALOG: &str = "the system catalog";
+pub(crate) const CATALOG: &str = "the system catalog";
 
 /// Reads a row of the catalog's answer that is not about a column of a table.
 fn oddity(row: &PgRow) -> Result<Option<Oddity>, Failure> {
@@ -903,7 +768,7 @@ async fn not_litellm(
         Unlike::Made { found, hint } => (found, Some(hint)),
     };
     let refused = Failure::new(
-        Kind::Refused,
+        ErrorKind::Refused,
         format!(
             "schema \"{}\" of database \"{}\" is not one of LiteLLM: {why}",
             database.schema, database.name
@@ -928,22 +793,4 @@ async fn not_litellm(
              LiteLLM has these tables from version 1.68.2 on",
         ),
     }
-}
-
-fn check_usage(may_use: bool, database: &Database) -> Result<(), Failure> {
-    if may_use {
-        return Ok(());
-    }
-    Err(Failure::new(
-        Kind::Access,
-        format!(
-            "role \"{}\" lacks USAGE on schema \"{}\"",
-            database.user, database.schema
-        ),
-    )
-    .hint(format!(
-        "have its owner run: GRANT USAGE ON SCHEMA {} TO {};",
-        ident(&database.schema),
-        ident(&database.user)
-    )))
 }

@@ -5,17 +5,18 @@ use std::collections::BTreeSet;
 use sqlx::PgConnection;
 use sqlx::postgres::PgRow;
 
-use super::decode::{self, TableColumn};
-use super::read::{column_or, texts_or_none};
-use super::schema::{CONFIG, SERVER_COLUMNS, SERVER_ID, SERVER_SCOPE, SERVER_TABLE, Schema};
-use super::sql::{failed, ident, relation};
-use crate::failure::Failure;
+use crate::db::decode::{self, TableColumn};
+use crate::db::errors::failed;
+use crate::db::fragments::{column_or, texts_or_none};
+use crate::db::schema::{CONFIG, SERVER_COLUMNS, SERVER_ID, SERVER_SCOPE, SERVER_TABLE, Schema};
+use crate::db::sql::{ident, relation};
+use crate::error::Failure;
+use crate::litellm::reference_sites::{OAUTH_CLIENTS, SiteTable, TOOLSETS};
 use crate::litellm::server::{SavedAliases, Server, Signs};
-use crate::litellm::sites::{OAUTH_CLIENTS, SiteTable, TOOLSETS};
 
 /// The servers and toolsets of a database.
 #[derive(Debug, Default)]
-pub struct Told {
+pub(crate) struct KnownServers {
     /// Every row of the server table, whatever its state.
     pub servers: Vec<Server>,
     /// The ids of the toolsets; none if this database has no such table.
@@ -62,7 +63,10 @@ const CONFIG_VALUE: &str = "param_value";
 /// # Errors
 ///
 /// What the server said.
-pub async fn told(connection: &mut PgConnection, schema: &Schema) -> Result<Told, Failure> {
+pub(crate) async fn told(
+    connection: &mut PgConnection,
+    schema: &Schema,
+) -> Result<KnownServers, Failure> {
     let (config, param) = CONFIG;
     let mut statements = vec![SERVERS];
     if schema.has(TOOLSETS.table, TOOLSETS.key) {
@@ -102,7 +106,7 @@ pub async fn told(connection: &mut PgConnection, schema: &Schema) -> Result<Told
         .fetch_all(connection)
         .await
         .map_err(failed("read the MCP servers"))?;
-    let mut told = Told::default();
+    let mut told = KnownServers::default();
     if schema.has(config, param) && !schema.may_read(config, param) {
         told.signs.aliases = SavedAliases::Hidden;
     }

@@ -1,18 +1,21 @@
 //! A connection and the settings of its transactions.
 
+use crate::database::Database;
+#[cfg(feature = "embedded")]
+use crate::db::connect::EMPTY_PATH;
 use std::time::Duration;
 
 use sqlx::error::DatabaseError;
 use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
 
-use super::decode;
-use super::schema::{Database, Purpose, Schema};
-use super::sql::{failed, statement};
-#[cfg(feature = "embedded")]
-use super::target::EMPTY_PATH;
-use super::target::Target;
-use crate::failure::{Failure, Kind};
-use crate::litellm::sites::Choice;
+use crate::db::connect::Target;
+use crate::db::decode;
+use crate::db::errors::failed;
+use crate::db::purpose::Purpose;
+use crate::db::schema::Schema;
+use crate::db::sql::statement;
+use crate::error::{ErrorKind, Failure};
+use crate::litellm::reference_sites::Choice;
 use crate::repair::policy::WriteConsent;
 
 /// How long a transaction may wait and work.
@@ -79,7 +82,7 @@ WHERE (s.name {<>} 'synchronous_commit' OR s.setting {=} 'off')
       AND (s.name {<>} 'client_connection_check_interval' OR pg_catalog.version() {~~} '%linux%')";
 
 /// A connection within a transaction.
-pub type Connection = PgConnection;
+pub(crate) type Connection = PgConnection;
 
 /// A connection to one database, and the schema to work on.
 #[derive(Debug)]
@@ -90,7 +93,7 @@ pub struct Session {
     is_replica: bool,
     /// The embedded server, if there is one; it is dropped after the connection.
     #[cfg(feature = "embedded")]
-    server: Option<super::embedded::Embedded>,
+    server: Option<crate::db::embedded::Embedded>,
 }
 
 impl Session {
@@ -113,7 +116,7 @@ impl Session {
             }
             #[cfg(feature = "embedded")]
             Target::Embedded(file) => {
-                let server = super::embedded::Embedded::start(&file).await?;
+                let server = crate::db::embedded::Embedded::start(&file).await?;
                 let options = server.connect_options().options(EMPTY_PATH);
                 let connection = PgConnection::connect_with(&options)
                     .await
@@ -125,7 +128,7 @@ impl Session {
             }
             #[cfg(not(feature = "embedded"))]
             Target::Embedded(_) => Err(Failure::new(
-                Kind::Usage,
+                ErrorKind::Usage,
                 "this mcp-prune was built without the embedded PostgreSQL",
             )
             .hint("build it in: cargo install --path . --features embedded")),
@@ -194,10 +197,14 @@ impl Session {
     /// # Errors
     ///
     /// What [`Schema::read`] says; refused if a replica would have to be written.
-    pub async fn begin(&mut self, purpose: Purpose, choice: &Choice) -> Result<Open<'_>, Failure> {
+    pub async fn begin(
+        &mut self,
+        purpose: Purpose,
+        choice: &Choice,
+    ) -> Result<SchemaTransaction<'_>, Failure> {
         if purpose == Purpose::Write && self.is_replica {
             return Err(Failure::new(
-                Kind::Refused,
+                ErrorKind::Refused,
                 "this server is a replica, which cannot be written",
             )
             .hint("point --db-url at the primary server"));
@@ -205,14 +212,14 @@ impl Session {
         let database = self.database.clone();
         let mut transaction = self.start(purpose).await?;
         let schema = Schema::read(&mut transaction, &database, purpose, choice).await?;
-        Ok(Open {
+        Ok(SchemaTransaction {
             transaction,
             schema,
         })
     }
 
     /// Begins a transaction as [`Self::begin`] does, and does not look at the schema.
-    pub(super) async fn start(
+    pub(crate) async fn start(
         &mut self,
         purpose: Purpose,
     ) -> Result<Transaction<'_, Postgres>, Failure> {
@@ -258,12 +265,12 @@ impl Session {
 
 /// A transaction and the schema that it sees. Dropping it rolls it back.
 #[derive(Debug)]
-pub struct Open<'c> {
+pub struct SchemaTransaction<'c> {
     transaction: Transaction<'c, Postgres>,
     schema: Schema,
 }
 
-impl Open<'_> {
+impl SchemaTransaction<'_> {
     /// Returns the connection within the transaction, and the schema.
     pub fn parts(&mut self) -> (&mut PgConnection, &Schema) {
         (&mut self.transaction, &self.schema)

@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::PgConnection;
 
-use super::decode;
-use super::schema::Schema;
-use super::sql::{failed, statement};
-use crate::failure::Failure;
-use crate::litellm::sites::TABLES;
+use crate::db::decode;
+use crate::db::errors::failed;
+use crate::db::schema::Schema;
+use crate::db::sql::statement;
+use crate::error::Failure;
+use crate::litellm::reference_sites::TABLES;
 
 // The row triggers of a partition or child table fire too, besides those of the named table.
 // `session_replication_role` decides which triggers and rules are on at all.
@@ -66,7 +67,7 @@ ORDER BY 1, 2 DESC, 3"#;
 
 /// The triggers and rules that act on what a repair writes, and the generated columns beside it.
 #[derive(Debug, Default)]
-pub struct SideEffects {
+pub(crate) struct SideEffects {
     /// The triggers and rules of each table: `trigger "touch"`, `rule "mirror"`.
     acting: BTreeMap<String, Vec<String>>,
     /// The columns that the server itself computes, each with its table.
@@ -82,7 +83,7 @@ impl SideEffects {
     /// # Errors
     ///
     /// What the server said.
-    pub async fn read(
+    pub(crate) async fn read(
         connection: &mut PgConnection,
         schema: &Schema,
         name: &str,
@@ -122,12 +123,12 @@ impl SideEffects {
 
     /// Tells whether no trigger or rule acts on what is written.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.acting.is_empty()
     }
 
     /// Tells whether the server itself computes the column.
-    pub(super) fn is_generated(&self, table: &str, column: &str) -> bool {
+    pub(crate) fn is_generated(&self, table: &str, column: &str) -> bool {
         let column = (table.to_owned(), column.to_owned());
         self.generated.contains(&column)
     }
@@ -135,7 +136,7 @@ impl SideEffects {
     /// Names the triggers and rules of each table, such as
     /// `trigger "touch", rule "mirror" on "LiteLLM_AccessGroupTable"`.
     #[must_use]
-    pub fn names(&self) -> String {
+    pub(crate) fn names(&self) -> String {
         let by_table = self.acting.iter();
         let by_table =
             by_table.map(|(table, names)| format!("{} on \"{table}\"", names.join(", ")));

@@ -9,19 +9,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::{AssertSqlSafe, PgConnection};
 
-use super::decode;
-use super::schema::Schema;
-use super::side_effects::SideEffects;
-use super::sql::{failed, failed_over_secrets, ident, relation, statement, told};
-use super::whole;
-use super::write::{beside_paths, differs, keys};
-use crate::failure::Failure;
-use crate::litellm::sites::SiteTable;
+use crate::db::errors::{failed, failed_over_secrets};
+use crate::db::schema::Schema;
+use crate::db::side_effects::SideEffects;
+use crate::db::sql::{ident, relation, statement, told};
+use crate::db::update::{beside_paths, differs, keys};
+use crate::db::{credential_rows, decode};
+use crate::error::Failure;
+use crate::litellm::reference_sites::SiteTable;
 use crate::repair::changeset::Change;
 
 /// The rows that were written so far, as they were when they were compared.
 #[derive(Debug)]
-pub struct Verification {
+pub(crate) struct Verification {
     effects: SideEffects,
     parts: Vec<Part>,
     /// The columns that name no servers and that a trigger changed, each with its table.
@@ -37,7 +37,7 @@ struct Part {
 
 /// Digests of the columns of a row that name no servers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fingerprint {
+pub(crate) struct Fingerprint {
     /// A digest of everything that no trigger may change.
     rest: String,
     /// A digest of each column that says when, how often or by whom the row was written.
@@ -45,7 +45,7 @@ pub struct Fingerprint {
 }
 
 /// The fingerprints of rows, by key.
-pub type Fingerprints = BTreeMap<String, Fingerprint>;
+pub(crate) type Fingerprints = BTreeMap<String, Fingerprint>;
 
 const FINGERPRINTS: &str = r"
 SELECT t.{key}, {rest}, ARRAY[{bookkeeping}]::pg_catalog.text[]
@@ -68,7 +68,7 @@ pg_catalog.sum(pg_catalog.hashtextextended(ROW({columns})::pg_catalog.text, 0))"
 impl Verification {
     /// Begins a proof in a database that does `effects` by itself.
     #[must_use]
-    pub fn new(effects: SideEffects) -> Self {
+    pub(crate) fn new(effects: SideEffects) -> Self {
         Self {
             effects,
             parts: Vec::new(),
@@ -76,15 +76,9 @@ impl Verification {
         }
     }
 
-    /// Returns what the database does by itself.
-    #[must_use]
-    pub fn effects(&self) -> &SideEffects {
-        &self.effects
-    }
-
     /// Returns the columns that name no servers and that a trigger changed, each with its table.
     #[must_use]
-    pub fn changed(&self) -> &BTreeSet<(&'static str, String)> {
+    pub(crate) fn changed(&self) -> &BTreeSet<(&'static str, String)> {
         &self.changed
     }
 
@@ -97,7 +91,7 @@ impl Verification {
     /// # Errors
     ///
     /// What the server said.
-    pub async fn fingerprints(
+    pub(crate) async fn fingerprints(
         &self,
         connection: &mut PgConnection,
         schema: &Schema,
@@ -137,7 +131,7 @@ impl Verification {
     ///
     /// If a trigger changed a column that says when or by whom a row was written, the column is
     /// remembered for a warning. A change of any other column is an error.
-    pub(super) fn compare(
+    pub(crate) fn compare(
         &mut self,
         schema: &Schema,
         table: &'static SiteTable,
@@ -168,7 +162,7 @@ impl Verification {
     /// # Errors
     ///
     /// What the server said.
-    pub async fn keep(
+    pub(crate) async fn keep(
         &mut self,
         connection: &mut PgConnection,
         schema: &Schema,
@@ -203,7 +197,7 @@ impl Verification {
     ///
     /// What the server said; an error if a row has changed since it was compared; moved if the
     /// whole rows of a server have changed.
-    pub async fn settle(
+    pub(crate) async fn settle(
         &self,
         connection: &mut PgConnection,
         schema: &Schema,
@@ -219,7 +213,7 @@ impl Verification {
                 if now.get(key).copied().unwrap_or_default() != *digest {
                     return Err(match part.table.each() {
                         None => differs(part.table, key, "one of its columns"),
-                        Some(_) => whole::moved(part.table, key),
+                        Some(_) => credential_rows::moved(part.table, key),
                     });
                 }
             }
@@ -299,7 +293,7 @@ impl Verification {
 ///
 /// In the tables that a repair writes, LiteLLM has no column of such a type or name that grants
 /// anything.
-pub(super) fn is_bookkeeping(name: &str, sql_type: &str) -> bool {
+pub(crate) fn is_bookkeeping(name: &str, sql_type: &str) -> bool {
     const TIMES_AND_NUMBERS: [&str; 11] = [
         "date",
         "time without time zone",

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use sha2::{Digest as _, Sha256};
 
-use super::config::hex;
+use crate::litellm::config::entry::hex;
 
 /// How a key begins.
 ///
@@ -21,13 +21,13 @@ const SHORT: &str = "sk-...";
 
 /// Tells whether `text` may be a whole key, so that it must not be shown.
 #[must_use]
-pub fn may_be_a_key(text: &str) -> bool {
+pub(crate) fn may_be_a_key(text: &str) -> bool {
     text.starts_with(START) && !text.starts_with(SHORT)
 }
 
 /// Tells whether `text` is LiteLLM's short form of a key.
 #[must_use]
-pub fn is_short_form(text: &str) -> bool {
+pub(crate) fn is_short_form(text: &str) -> bool {
     text.starts_with(SHORT)
 }
 
@@ -44,7 +44,7 @@ pub fn hash(key: &str) -> String {
 /// A word begins at the start, after a space, or after what sets off a value: a quote, a bracket,
 /// or one of `:=@,`. A name in a path, as in `./sk-1.yaml`, is no such word.
 #[must_use]
-pub fn without_keys(text: &str) -> Cow<'_, str> {
+pub(crate) fn without_keys(text: &str) -> Cow<'_, str> {
     let mut shown = String::new();
     let mut rest = 0;
     for (at, _) in text.match_indices(START) {

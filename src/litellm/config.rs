@@ -1,20 +1,19 @@
 //! `config.yaml`: the servers that have no row, and the ids LiteLLM derives for them.
 
-mod entry;
-mod pyyaml;
-mod recognition;
-mod scalar;
+pub(crate) mod entry;
+pub(crate) mod pyyaml;
+pub(crate) mod recognition;
+pub(crate) mod scalar;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use self::entry::Entry;
-pub(crate) use self::entry::hex;
-use self::pyyaml::{Mapping, Value};
+use crate::litellm::config::entry::Entry;
+use crate::litellm::config::pyyaml::{Mapping, YamlValue};
 
 /// Why a `config.yaml` cannot be read: where, and what is wrong there.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConfigError {
+pub(crate) struct ConfigError {
     /// Line and column, from 1, where they are known.
     pub at: Option<(u64, u64)>,
     /// What is wrong, without the text of the file, which may hold secrets.
@@ -25,7 +24,7 @@ pub struct ConfigError {
 
 /// What to do about a file that cannot be read as a config.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Remedy {
+pub(crate) enum Remedy {
     /// Take the config out of the file. It is the value at this path of keys.
     Extract(Vec<String>),
     /// Do what this sentence says.
@@ -53,7 +52,7 @@ impl Derivation {
 
 /// A server of a `config.yaml`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConfigServer {
+pub(crate) struct ConfigServer {
     /// The name that the file gives it.
     pub name: String,
     /// What a grant may call it instead of an id: the name, and the alias if it has one.
@@ -76,7 +75,7 @@ pub struct ConfigServer {
 
 /// A `config.yaml`: its sections, once for each way in which releases of `PyYAML` read it.
 #[derive(Debug, Clone)]
-pub struct Config {
+pub(crate) struct Config {
     /// One, or two where the file merges mappings (`<<`).
     readings: Vec<Mapping>,
 }
@@ -89,9 +88,9 @@ impl Config {
     /// Fails where the text is not YAML, is empty, or is not a mapping.
     ///
     /// Source: LiteLLM 1.110.2 `proxy/proxy_server.py`, `_get_config_from_file`.
-    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, ConfigError> {
         let readings = pyyaml::read(text)?.into_iter().map(|root| {
-            if matches!(root, Value::Null) {
+            if matches!(root, YamlValue::Null) {
                 return Err(wrong(
                     "the file is empty, and LiteLLM does not start with it",
                 ));
@@ -110,7 +109,7 @@ impl Config {
     /// Fails where the text is not YAML or not a mapping.
     ///
     /// Source: LiteLLM 1.110.2 `proxy/proxy_server.py`, `_load_yaml_file`.
-    pub fn parse_included(text: &str) -> Result<Self, ConfigError> {
+    pub(crate) fn parse_included(text: &str) -> Result<Self, ConfigError> {
         let readings = pyyaml::read(text)?.into_iter().map(|root| {
             if root.is_truthy() {
                 sections(root)
@@ -128,13 +127,13 @@ impl Config {
     /// # Errors
     ///
     /// Fails where `include:` is no list of names.
-    pub fn includes(&self) -> Result<Vec<String>, ConfigError> {
+    pub(crate) fn includes(&self) -> Result<Vec<String>, ConfigError> {
         let mut names = Vec::new();
         for reading in &self.readings {
             let entries = match reading.get("include") {
                 None => continue,
                 Some(entries) => entries.as_list().map(|entries| {
-                    let names = entries.iter().map(Value::as_text);
+                    let names = entries.iter().map(YamlValue::as_text);
                     names.collect::<Option<Vec<&str>>>()
                 }),
             };
@@ -152,7 +151,7 @@ impl Config {
     /// replaced.
     ///
     /// Source: LiteLLM 1.110.2 `proxy/common_utils/config_includes.py`, `_merged`.
-    pub fn merge(&mut self, included: &Self) {
+    pub(crate) fn merge(&mut self, included: &Self) {
         let readings = self.readings.len().max(included.readings.len());
         let last = self.readings.last().cloned().unwrap_or_default();
         self.readings.resize(readings, last);
@@ -170,7 +169,7 @@ impl Config {
     ///
     /// Fails where the file has none of the sections that LiteLLM reads, or has MCP servers at a
     /// place where LiteLLM does not look for them.
-    pub fn ensure_litellm(&self) -> Result<(), ConfigError> {
+    pub(crate) fn ensure_litellm(&self) -> Result<(), ConfigError> {
         self.readings
             .iter()
             .try_for_each(recognition::ensure_litellm)
@@ -183,7 +182,7 @@ impl Config {
     /// # Errors
     ///
     /// Fails where LiteLLM would not start either, and where an id is pinned to an unset variable.
-    pub fn servers(
+    pub(crate) fn servers(
         &self,
         derivation: Derivation,
         env: &dyn Fn(&str) -> Option<String>,
@@ -204,7 +203,7 @@ impl Config {
 impl ConfigServer {
     /// Returns the ids, the current one first.
     #[must_use]
-    pub fn ids_in_order(&self) -> Vec<&str> {
+    pub(crate) fn ids_in_order(&self) -> Vec<&str> {
         let is_current = |id: &&String| Some(*id) == self.current.as_ref();
         let current = self.ids.iter().filter(is_current);
         let others = self.ids.iter().filter(|id| !is_current(id));
@@ -235,23 +234,23 @@ impl ConfigServer {
     }
 }
 
-fn sections(root: Value) -> Result<Mapping, ConfigError> {
+fn sections(root: YamlValue) -> Result<Mapping, ConfigError> {
     match root {
-        Value::Mapping(mapping) => Ok(mapping.as_ref().clone()),
-        Value::Null
-        | Value::Bool(_)
-        | Value::Int(_)
-        | Value::Float(_)
-        | Value::Text(_)
-        | Value::Other
-        | Value::List(_) => Err(ConfigError {
+        YamlValue::Mapping(mapping) => Ok(mapping.as_ref().clone()),
+        YamlValue::Null
+        | YamlValue::Bool(_)
+        | YamlValue::Int(_)
+        | YamlValue::Float(_)
+        | YamlValue::Text(_)
+        | YamlValue::Other
+        | YamlValue::List(_) => Err(ConfigError {
             at: Some((1, 1)),
             ..wrong("expected a mapping of sections such as model_list and mcp_servers")
         }),
     }
 }
 
-fn merge<'a>(config: &mut Mapping, included: impl Iterator<Item = (&'a Value, &'a Value)>) {
+fn merge<'a>(config: &mut Mapping, included: impl Iterator<Item = (&'a YamlValue, &'a YamlValue)>) {
     for (key, value) in included {
         let Some(name) = key.as_text() else {
             config.insert(key.clone(), value.clone());
@@ -260,8 +259,11 @@ fn merge<'a>(config: &mut Mapping, included: impl Iterator<Item = (&'a Value, &'
         if name == "include" {
             continue;
         }
-        let merged = match (config.get(name).and_then(Value::as_list), value.as_list()) {
-            (Some(base), Some(more)) => Value::List(Arc::new([base, more].concat())),
+        let merged = match (
+            config.get(name).and_then(YamlValue::as_list),
+            value.as_list(),
+        ) {
+            (Some(base), Some(more)) => YamlValue::List(Arc::new([base, more].concat())),
             (_, _) => value.clone(),
         };
         config.insert(key.clone(), merged);
@@ -287,10 +289,10 @@ fn servers_of(
     };
     let aliases = config
         .get("litellm_settings")
-        .and_then(Value::as_mapping)
+        .and_then(YamlValue::as_mapping)
         .and_then(|settings| settings.get("mcp_aliases"))
-        .and_then(Value::as_mapping);
-    let server = |(name, entry): (&Value, &Value)| {
+        .and_then(YamlValue::as_mapping);
+    let server = |(name, entry): (&YamlValue, &YamlValue)| {
         let name = name
             .printed()
             .ok_or_else(|| wrong("a name under mcp_servers must be a text"))?;
@@ -309,7 +311,7 @@ fn servers_of(
 
 /// What became of the servers of previous configs, by every id that they had.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Renewals {
+pub(crate) struct Renewals {
     /// The id that the server has now.
     pub remaps: BTreeMap<String, String>,
     /// The ids of servers that are still there by name and whose id of now the configs do not tell.
@@ -320,7 +322,7 @@ pub struct Renewals {
 
 /// How many configs of now there are. The number decides whether a name identifies a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PresentConfigs {
+pub(crate) enum PresentConfigs {
     /// One or none: a name means one server.
     One,
     /// Several: servers of one name may be different servers.
@@ -330,7 +332,7 @@ pub enum PresentConfigs {
 impl PresentConfigs {
     /// Chooses by the number of configs.
     #[must_use]
-    pub fn of(count: usize) -> Self {
+    pub(crate) fn of(count: usize) -> Self {
         if count > 1 { Self::Several } else { Self::One }
     }
 }
@@ -342,7 +344,7 @@ impl Renewals {
     /// because two proxies may call different servers by one name. There an old id is remapped only
     /// where it is the former id of exactly one present id.
     #[must_use]
-    pub fn between(
+    pub(crate) fn between(
         previous: &[ConfigServer],
         now: &[ConfigServer],
         configs: PresentConfigs,
@@ -399,7 +401,7 @@ impl Renewals {
     }
 }
 
-fn wrong(message: &str) -> ConfigError {
+pub(crate) fn wrong(message: &str) -> ConfigError {
     ConfigError {
         at: None,
         message: message.to_owned(),
@@ -409,8 +411,8 @@ fn wrong(message: &str) -> ConfigError {
 
 #[cfg(test)]
 mod tests {
-    use super::entry::hash;
     use super::*;
+    use crate::litellm::config::entry::hash;
 
     const NEW: Derivation = Derivation {
         may_be_old: false,
@@ -564,7 +566,10 @@ mod tests {
         config.merge(&Config::parse_included("# nothing\n").unwrap());
         assert_eq!(config.includes(), Ok(vec!["b.yaml".to_owned()]));
         let sections = &config.readings[0];
-        let models = sections.get("model_list").and_then(Value::as_list).unwrap();
+        let models = sections
+            .get("model_list")
+            .and_then(YamlValue::as_list)
+            .unwrap();
         assert_eq!(models.len(), 2);
         let names: Vec<String> = config
             .servers(NEW, &|_| None)

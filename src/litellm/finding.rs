@@ -1,18 +1,20 @@
 //! What is wrong with a row's references.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
-use super::access::{self, World};
-use super::emptied::{IfEmptied, if_emptied};
-use super::notes::Note;
-use super::owners::Owner;
-use super::row::{Cell, Malformed, Row, Value};
-use super::server::{Resolution, ServerCatalog, Successor};
-use super::sites::{Group, Names, SiteTable};
+use crate::litellm::access_context::AccessContext;
+use crate::litellm::empty_list_effect::{IfEmptied, if_emptied};
+use crate::litellm::last_grant;
+use crate::litellm::owners::Owner;
+use crate::litellm::reference_sites::{Group, Names, SiteTable};
+use crate::litellm::row::{Cell, Row};
+use crate::litellm::server_catalog::{Resolution, ServerCatalog, Successor};
+use crate::litellm::value::{Malformed, Value};
 
 /// What a finding says of a reference or of a whole value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
+pub(crate) enum FindingKind {
     /// The reference names a server that is gone.
     Stale,
     /// No row has it, but a server of a `config.yaml` may: never changed.
@@ -27,10 +29,10 @@ pub enum Kind {
     Note(Note),
 }
 
-impl Kind {
+impl FindingKind {
     /// Returns the kind's name in reports and JSON.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Stale => "stale",
             Self::Unverified => "unverified",
@@ -44,9 +46,9 @@ impl Kind {
 
 /// One thing wrong at one site of a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
+pub(crate) struct Finding {
     /// What is wrong.
-    pub kind: Kind,
+    pub kind: FindingKind,
     /// The site's name.
     pub column: &'static str,
     /// The reference as stored; `None` where the finding is of the whole value.
@@ -61,7 +63,7 @@ pub struct Finding {
 
 /// An owner of a row, and what an emptied list would mean for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OwnerImpact {
+pub(crate) struct OwnerImpact {
     /// Who links to the row.
     pub owner: Owner,
     /// What the owner would gain if its last grant were removed; `None` where no last grant is at
@@ -71,7 +73,7 @@ pub struct OwnerImpact {
 
 /// What is wrong with one row, and who links to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Audit {
+pub(crate) struct Audit {
     /// The row's table.
     pub table: &'static SiteTable,
     /// The row's primary key.
@@ -86,7 +88,7 @@ pub struct Audit {
 impl Audit {
     /// Finds what is wrong with `row`, a row of `table`.
     #[must_use]
-    pub fn of(table: &'static SiteTable, row: &Row, world: World<'_>) -> Self {
+    pub(crate) fn of(table: &'static SiteTable, row: &Row, world: AccessContext<'_>) -> Self {
         let findings: Vec<Finding> = row
             .cells
             .iter()
@@ -106,14 +108,14 @@ impl Audit {
     }
 
     /// Lists who links to the row.
-    pub fn owners(&self) -> impl Iterator<Item = &Owner> {
+    pub(crate) fn owners(&self) -> impl Iterator<Item = &Owner> {
         self.impacts.iter().map(|impact| &impact.owner)
     }
 
     /// Tells whether a reference of the row is stale.
     #[must_use]
-    pub fn is_stale(&self) -> bool {
-        self.findings.iter().any(|f| f.kind == Kind::Stale)
+    pub(crate) fn is_stale(&self) -> bool {
+        self.findings.iter().any(|f| f.kind == FindingKind::Stale)
     }
 }
 
@@ -128,25 +130,27 @@ fn audit_cell(table: &SiteTable, row: &Row, cell: &Cell, catalog: &ServerCatalog
     };
     let value = match &cell.stored {
         Ok(value) => value,
-        Err(malformed) => return vec![finding(Kind::Malformed(*malformed), None, false)],
+        Err(malformed) => return vec![finding(FindingKind::Malformed(*malformed), None, false)],
     };
-    let is_stale = |reference: &str| access::is_stale(cell, reference, catalog);
+    let is_stale = |reference: &str| last_grant::is_stale(cell, reference, catalog);
     // A permission row that nobody links to grants nobody anything; other rows are given by name.
     let is_held = table.group != Group::Permissions || !row.owners.is_empty();
-    let last_grant = is_held && access::takes_last_grant(row, cell, is_stale);
+    let last_grant = is_held && last_grant::takes_last_grant(row, cell, is_stale);
     let mut seen = BTreeSet::new();
     value
         .references()
         .filter(|reference| seen.insert(*reference))
         .filter_map(|reference| {
             let kind = match catalog.resolve_as(cell.site.names, reference) {
-                Resolution::Stale if cell.site.names == Names::Toolsets => Kind::DanglingToolset,
+                Resolution::Stale if cell.site.names == Names::Toolsets => {
+                    FindingKind::DanglingToolset
+                }
                 Resolution::Stale
                 | Resolution::Remapped
                 | Resolution::MaybeEdited
-                | Resolution::MaybeRenewed => Kind::Stale,
-                Resolution::Unverified => Kind::Unverified,
-                Resolution::Inactive => Kind::Inactive,
+                | Resolution::MaybeRenewed => FindingKind::Stale,
+                Resolution::Unverified => FindingKind::Unverified,
+                Resolution::Inactive => FindingKind::Inactive,
                 Resolution::Live
                 | Resolution::Sentinel
                 | Resolution::Kept
@@ -160,4 +164,32 @@ fn audit_cell(table: &SiteTable, row: &Row, cell: &Cell, catalog: &ServerCatalog
             ))
         })
         .collect()
+}
+
+/// Something worth knowing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Note {
+    /// The name is shared: it grants several servers.
+    SharedName,
+    /// A name, which the LiteLLM that this schema implies may not resolve.
+    UnresolvedName,
+    /// A name where LiteLLM takes ids alone.
+    OnlyAName,
+    /// The array holds it more than once.
+    Duplicate,
+    /// Only the tool permissions grant the server, beside a list of servers that does not name it.
+    OnlyByTools,
+}
+
+/// The note in words.
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::SharedName => "names several servers",
+            Self::UnresolvedName => "a name; before LiteLLM 1.83.14 only ids count",
+            Self::OnlyAName => "a name where only ids count",
+            Self::Duplicate => "held more than once",
+            Self::OnlyByTools => "granted by its tools alone, not by the list of servers",
+        })
+    }
 }

@@ -4,18 +4,21 @@
 //! wheel, such as `proxy/mcp_server/db.py`, and often a function in it. Before 1.109.0 the folder
 //! `proxy/mcp_server/` was `proxy/_experimental/mcp_server/`.
 
-pub mod access;
-pub mod api_key;
-pub mod caches;
-pub mod config;
-pub mod emptied;
-pub mod finding;
-pub mod marker;
-pub mod notes;
-pub mod owners;
-pub mod release;
-pub mod row;
+pub(crate) mod access_context;
+pub(crate) mod api_key;
+pub(crate) mod config;
+pub(crate) mod deny_marker;
+pub(crate) mod empty_list_effect;
+pub(crate) mod finding;
+pub(crate) mod last_grant;
+pub(crate) mod notes;
+pub(crate) mod owners;
+pub(crate) mod proxy_cache;
+pub(crate) mod reference_sites;
+pub(crate) mod release;
+pub(crate) mod row;
+pub(crate) mod server;
+pub(crate) mod server_catalog;
 #[cfg(test)]
-pub(crate) mod samples;
-pub mod server;
-pub mod sites;
+pub(crate) mod test_support;
+pub(crate) mod value;

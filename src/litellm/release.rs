@@ -63,7 +63,7 @@ impl fmt::Display for Release {
 
 /// A table, or a column of it, that came with a release.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Marker {
+pub(crate) struct Marker {
     /// The table.
     pub table: &'static str,
     /// The column; `None` where the table itself is new.
@@ -79,7 +79,7 @@ pub struct Marker {
 /// proxies beside it may be older while one is rolled out, or rolled back.
 ///
 /// Source: `schema.prisma` of the release named and of the one before, which lacks it.
-pub const MARKERS: [Marker; 21] = [
+pub(crate) const MARKERS: [Marker; 21] = [
     table("LiteLLM_AgentsTable", (1, 80, 0)),
     column("LiteLLM_MCPServerTable", "allow_all_keys", (1, 80, 16)),
     table("LiteLLM_AccessGroupTable", (1, 81, 12)),
@@ -131,7 +131,7 @@ const fn column(table: &'static str, column: &'static str, release: (u16, u16, u
 /// Finds the oldest release that may have migrated a schema. `has` tells whether the schema has a
 /// table, or a column of it.
 #[must_use]
-pub fn implied(has: impl Fn(&str, Option<&str>) -> bool) -> Release {
+pub(crate) fn implied(has: impl Fn(&str, Option<&str>) -> bool) -> Release {
     MARKERS
         .iter()
         .rev()

@@ -15,13 +15,14 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value as Json;
 use sha2::{Digest as _, Sha256};
 
-use super::plan::Edit;
-use super::policy::{OnEmpty, Policy};
-use crate::litellm::config::hex;
-use crate::litellm::row::{Tool, Value, WholeRow};
-use crate::litellm::server::{IdHistory, NO_SERVERS};
-use crate::litellm::sites::{self, Choice as Places, Group, Site, SiteTable};
+use crate::litellm::config::entry::hex;
+use crate::litellm::reference_sites::{self, Choice as Places, Group, Site, SiteTable};
+use crate::litellm::server::NO_SERVERS;
+use crate::litellm::server_catalog::IdHistory;
+use crate::litellm::value::{Tool, Value, WholeRow};
 use crate::printable::one_line;
+use crate::repair::plan::Edit;
+use crate::repair::policy::{OnEmpty, Policy};
 
 /// The version of the format.
 const FORMAT: u32 = 1;
@@ -32,7 +33,7 @@ const FORMAT: u32 = 1;
 /// plan, read from a changeset, or takes another one back. It removes references, renames them or
 /// leaves the deny marker in their place, or it undoes exactly that.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
+pub(crate) struct Change {
     table: &'static SiteTable,
     key: String,
     /// At least one, in the order of the table's sites.
@@ -43,7 +44,7 @@ pub struct Change {
 
 /// What one column holds before and after.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ColumnChange {
+pub(crate) struct ColumnChange {
     site: &'static Site,
     before: Value,
     after: Value,
@@ -52,19 +53,19 @@ pub struct ColumnChange {
 impl ColumnChange {
     /// Returns the column.
     #[must_use]
-    pub fn site(&self) -> &'static Site {
+    pub(crate) fn site(&self) -> &'static Site {
         self.site
     }
 
     /// Returns the value that is replaced.
     #[must_use]
-    pub fn before(&self) -> &Value {
+    pub(crate) fn before(&self) -> &Value {
         &self.before
     }
 
     /// Returns the value that replaces it.
     #[must_use]
-    pub fn after(&self) -> &Value {
+    pub(crate) fn after(&self) -> &Value {
         &self.after
     }
 
@@ -91,7 +92,7 @@ impl From<&Edit> for ColumnChange {
 impl Change {
     /// Builds the change that carries out `edits` of one row; `None` where there are none.
     #[must_use]
-    pub fn of_edits(table: &'static SiteTable, key: &str, edits: &[Edit]) -> Option<Self> {
+    pub(crate) fn of_edits(table: &'static SiteTable, key: &str, edits: &[Edit]) -> Option<Self> {
         (!edits.is_empty()).then(|| Self {
             table,
             key: key.to_owned(),
@@ -102,32 +103,32 @@ impl Change {
 
     /// Returns the row's table.
     #[must_use]
-    pub fn table(&self) -> &'static SiteTable {
+    pub(crate) fn table(&self) -> &'static SiteTable {
         self.table
     }
 
     /// Returns the row's primary key; for whole rows their server's id.
     #[must_use]
-    pub fn key(&self) -> &str {
+    pub(crate) fn key(&self) -> &str {
         &self.key
     }
 
     /// Returns the columns that change, in the order of the table's sites; at least one.
     #[must_use]
-    pub fn columns(&self) -> &[ColumnChange] {
+    pub(crate) fn columns(&self) -> &[ColumnChange] {
         &self.columns
     }
 
     /// Returns the whole rows that are deleted or put back, where that is the change. A plan and a
     /// report have none of them: they tell the number alone.
     #[must_use]
-    pub fn rows(&self) -> &[WholeRow] {
+    pub(crate) fn rows(&self) -> &[WholeRow] {
         &self.rows
     }
 
     /// Builds the change that takes this one back.
     #[must_use]
-    pub fn inverse(&self) -> Self {
+    pub(crate) fn inverse(&self) -> Self {
         Self {
             table: self.table,
             key: self.key.clone(),
@@ -137,14 +138,14 @@ impl Change {
     }
 
     /// Keeps the columns that `is_kept` tells; `None` where none is left.
-    pub(super) fn with_columns(mut self, is_kept: impl Fn(&ColumnChange) -> bool) -> Option<Self> {
+    pub(crate) fn with_columns(mut self, is_kept: impl Fn(&ColumnChange) -> bool) -> Option<Self> {
         self.columns.retain(is_kept);
         (!self.columns.is_empty()).then_some(self)
     }
 
     /// Builds the change that takes back `rows`, which are some of the whole rows of this one,
     /// while their server has `there` rows; `None` where there are none to take back.
-    pub(super) fn take_back_rows(&self, rows: Vec<WholeRow>, there: u64) -> Option<Self> {
+    pub(crate) fn take_back_rows(&self, rows: Vec<WholeRow>, there: u64) -> Option<Self> {
         let site = self.columns.first()?.site;
         let number = u64::try_from(rows.len()).unwrap_or(u64::MAX);
         let after = if self.takes_rows() {
@@ -167,7 +168,7 @@ impl Change {
 
     /// Returns how many rows it deletes and does not carry: those that have not been read yet.
     #[must_use]
-    pub fn rows_to_delete(&self) -> u64 {
+    pub(crate) fn rows_to_delete(&self) -> u64 {
         let column = self.columns.first();
         let rows = column.and_then(|column| Some((column.before.rows()?, column.after.rows()?)));
         rows.map_or(0, |(before, after)| before.saturating_sub(after))
@@ -175,7 +176,7 @@ impl Change {
 
     /// Splits off the deletion of `rows`, some of those that it deletes.
     #[must_use]
-    pub fn split_off(&mut self, rows: Vec<WholeRow>) -> Option<Self> {
+    pub(crate) fn split_off(&mut self, rows: Vec<WholeRow>) -> Option<Self> {
         let column = self.columns.first_mut()?;
         let number = u64::try_from(rows.len()).unwrap_or(u64::MAX);
         let left = column.before.rows()?.saturating_sub(number);
@@ -195,21 +196,21 @@ impl Change {
 
     /// Leaves out what whole rows hold, so that their number alone is reported.
     #[must_use]
-    pub fn to_report(self) -> Self {
+    pub(crate) fn to_report(self) -> Self {
         let rows = Vec::new();
         Self { rows, ..self }
     }
 
     /// Tells whether it deletes rows.
     #[must_use]
-    pub fn takes_rows(&self) -> bool {
+    pub(crate) fn takes_rows(&self) -> bool {
         let mut columns = self.columns.iter();
         columns.any(|column| column.before.rows() > column.after.rows())
     }
 
     /// Returns how many rows of the database it writes.
     #[must_use]
-    pub fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         let rows = self.columns.iter().find_map(|column| {
             let rows = column.before.rows()?.abs_diff(column.after.rows()?);
             Some(usize::try_from(rows).unwrap_or(usize::MAX))
@@ -223,7 +224,7 @@ impl Change {
 ///
 /// What stays keeps its order and its tools. A name that is new takes the place of one that went,
 /// and brings no tool but those of the ones that went.
-pub(super) fn is_repair(before: &Value, after: &Value) -> bool {
+pub(crate) fn is_repair(before: &Value, after: &Value) -> bool {
     let old: BTreeSet<&str> = before.references().collect();
     let left: BTreeSet<&str> = after.references().collect();
     let gone = old.difference(&left).count();
@@ -264,7 +265,7 @@ pub(super) fn is_repair(before: &Value, after: &Value) -> bool {
 /// The purpose of a changeset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Purpose {
+pub(crate) enum ChangesetPurpose {
     /// It says what `fix --dry-run` would do.
     Plan,
     /// It says what `fix` did, if that was committed.
@@ -321,7 +322,7 @@ impl fmt::Display for Identity {
 /// The options that a plan was made with, besides those that the header has fields for.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct PlannedWith {
+pub(crate) struct PlannedWith {
     /// The groups of places that the operator named.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub sites: BTreeSet<String>,
@@ -347,7 +348,7 @@ pub struct PlannedWith {
 
 /// A config file as it was when it was read.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct ConfigName {
+pub(crate) struct ConfigName {
     /// The file, as the operator named it.
     pub file: String,
     /// The SHA-256 of its content, in hexadecimal digits.
@@ -357,7 +358,7 @@ pub struct ConfigName {
 impl ConfigName {
     /// Tells whether `files` have the same contents as `others`, wherever they are.
     #[must_use]
-    pub fn are_same(files: &[Self], others: &[Self]) -> bool {
+    pub(crate) fn are_same(files: &[Self], others: &[Self]) -> bool {
         let contents = |files: &[Self]| -> BTreeSet<String> {
             files.iter().map(|file| file.sha256.clone()).collect()
         };
@@ -367,11 +368,11 @@ impl ConfigName {
 
 /// The first line of a changeset.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Header {
+pub(crate) struct Header {
     /// [`FORMAT`].
     format: u32,
     /// The purpose of the changeset.
-    pub purpose: Purpose,
+    pub purpose: ChangesetPurpose,
     /// The version of the tool that wrote it.
     pub tool: String,
     /// The run that wrote it.
@@ -382,7 +383,7 @@ pub struct Header {
     pub database: Identity,
     /// The operator's choice for lists that run empty; `None` in an undo.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub on_empty: Option<Choice>,
+    pub on_empty: Option<EmptyChoice>,
     /// Whether the operator said `--delete-rows`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub delete_rows: bool,
@@ -404,7 +405,7 @@ pub struct Header {
 /// The choice of [`OnEmpty`] as a changeset keeps it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Choice {
+pub(crate) enum EmptyChoice {
     /// Leave them.
     Hold,
     /// Write the deny marker where that changes nobody's access.
@@ -416,7 +417,7 @@ pub enum Choice {
 }
 
 /// Writes the options that make this choice.
-impl fmt::Display for Choice {
+impl fmt::Display for EmptyChoice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Hold => "--on-empty hold",
@@ -427,7 +428,7 @@ impl fmt::Display for Choice {
     }
 }
 
-impl From<Policy> for Choice {
+impl From<Policy> for EmptyChoice {
     fn from(policy: Policy) -> Self {
         match policy.on_empty {
             OnEmpty::Hold => Self::Hold,
@@ -442,14 +443,14 @@ impl From<Policy> for Choice {
     }
 }
 
-impl From<Choice> for Policy {
-    fn from(choice: Choice) -> Self {
+impl From<EmptyChoice> for Policy {
+    fn from(choice: EmptyChoice) -> Self {
         let on_empty = match choice {
-            Choice::Hold => OnEmpty::Hold,
-            Choice::Deny | Choice::DenyNarrowing => OnEmpty::Deny {
-                accept_narrowing: choice == Choice::DenyNarrowing,
+            EmptyChoice::Hold => OnEmpty::Hold,
+            EmptyChoice::Deny | EmptyChoice::DenyNarrowing => OnEmpty::Deny {
+                accept_narrowing: choice == EmptyChoice::DenyNarrowing,
             },
-            Choice::Clear => OnEmpty::Clear,
+            EmptyChoice::Clear => OnEmpty::Clear,
         };
         Self {
             on_empty,
@@ -461,7 +462,12 @@ impl From<Choice> for Policy {
 impl Header {
     /// Builds the first line of a changeset that this version writes.
     #[must_use]
-    pub fn new(purpose: Purpose, run: String, time: String, database: Identity) -> Self {
+    pub(crate) fn new(
+        purpose: ChangesetPurpose,
+        run: String,
+        time: String,
+        database: Identity,
+    ) -> Self {
         Self {
             format: FORMAT,
             purpose,
@@ -481,7 +487,7 @@ impl Header {
 
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
-enum Line {
+enum ChangesetLine {
     Changeset(Box<Header>),
     Row(RowLine),
     End { rows: u64 },
@@ -543,8 +549,8 @@ impl From<&Change> for RowLine {
 
 impl RowLine {
     /// Reads the change from a line of a changeset for `purpose`.
-    fn change(self, purpose: Purpose) -> Result<Change, String> {
-        let table = sites::table(&self.table)
+    fn change(self, purpose: ChangesetPurpose) -> Result<Change, String> {
+        let table = reference_sites::table(&self.table)
             .ok_or_else(|| format!("this mcp-prune does not repair table \"{}\"", self.table))?;
         let mut columns = Vec::new();
         for site in table.sites {
@@ -570,9 +576,9 @@ impl RowLine {
         let repairs = columns.iter().all(|c| is_repair(&c.before, &c.after));
         let undoes = columns.iter().all(|c| is_repair(&c.after, &c.before));
         let is_meant = match purpose {
-            Purpose::Plan | Purpose::Fix => repairs,
+            ChangesetPurpose::Plan | ChangesetPurpose::Fix => repairs,
             // The undo of an undo repairs again.
-            Purpose::Undo => repairs || undoes,
+            ChangesetPurpose::Undo => repairs || undoes,
         };
         if !is_meant {
             return Err(format!(
@@ -590,8 +596,10 @@ impl RowLine {
             rows: rows.map(|row| WholeRow::new(row.0)).collect(),
         };
         let expected = match purpose {
-            Purpose::Fix | Purpose::Undo if table.each().is_some() => change.size(),
-            Purpose::Plan | Purpose::Fix | Purpose::Undo => 0,
+            ChangesetPurpose::Fix | ChangesetPurpose::Undo if table.each().is_some() => {
+                change.size()
+            }
+            ChangesetPurpose::Plan | ChangesetPurpose::Fix | ChangesetPurpose::Undo => 0,
         };
         if change.rows.len() == expected {
             Ok(change)
@@ -607,7 +615,7 @@ impl RowLine {
 
 /// Writes the lines of a changeset.
 #[derive(Debug, Default)]
-pub struct Encoder {
+pub(crate) struct Encoder {
     sum: String,
     rows: u64,
     is_plan: bool,
@@ -616,43 +624,43 @@ pub struct Encoder {
 impl Encoder {
     /// Builds the first line.
     #[must_use]
-    pub fn header(&mut self, header: Header) -> String {
-        self.is_plan = header.purpose == Purpose::Plan;
-        self.line(&Line::Changeset(Box::new(header)))
+    pub(crate) fn header(&mut self, header: Header) -> String {
+        self.is_plan = header.purpose == ChangesetPurpose::Plan;
+        self.line(&ChangesetLine::Changeset(Box::new(header)))
     }
 
     /// Tells whether the changeset is a plan.
     #[must_use]
-    pub fn is_plan(&self) -> bool {
+    pub(crate) fn is_plan(&self) -> bool {
         self.is_plan
     }
 
     /// Builds the line of a row. In a plan it tells only the number of whole rows.
     #[must_use]
-    pub fn row(&mut self, change: &Change) -> String {
+    pub(crate) fn row(&mut self, change: &Change) -> String {
         self.rows += 1;
         let mut line = RowLine::from(change);
         if self.is_plan {
             line.rows.clear();
         }
-        self.line(&Line::Row(line))
+        self.line(&ChangesetLine::Row(line))
     }
 
     /// Builds the line after the last row.
     #[must_use]
-    pub fn end(&mut self) -> String {
+    pub(crate) fn end(&mut self) -> String {
         let rows = self.rows;
-        self.line(&Line::End { rows })
+        self.line(&ChangesetLine::End { rows })
     }
 
     /// Builds the line that says that the repair was committed.
     #[must_use]
-    pub fn committed(&mut self, time: String) -> String {
-        self.line(&Line::Committed { time })
+    pub(crate) fn committed(&mut self, time: String) -> String {
+        self.line(&ChangesetLine::Committed { time })
     }
 
     /// Encodes the line with its checksum and the newline.
-    fn line(&mut self, line: &Line) -> String {
+    fn line(&mut self, line: &ChangesetLine) -> String {
         let body = serde_json::json!(line).to_string();
         self.sum = sum(&self.sum, &body);
         let open = body.strip_suffix('}').unwrap_or(&body);
@@ -670,7 +678,7 @@ fn sum(before: &str, body: &str) -> String {
 
 /// The fault of a changeset, and its line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Damage {
+pub(crate) struct Damage {
     /// The number of the line, from 1.
     pub line: u64,
     /// The fault, in words.
@@ -686,7 +694,7 @@ impl fmt::Display for Damage {
 
 /// Reads the lines of a changeset.
 #[derive(Debug, Default)]
-pub struct Decoder {
+pub(crate) struct Decoder {
     line: u64,
     sum: String,
     rows: u64,
@@ -702,7 +710,7 @@ impl Decoder {
     /// # Errors
     ///
     /// Fails where the line is damaged or out of place.
-    pub fn line(&mut self, text: &str) -> Result<Option<Change>, Damage> {
+    pub(crate) fn line(&mut self, text: &str) -> Result<Option<Change>, Damage> {
         self.line += 1;
         let damage = |what: String| Damage {
             line: self.line,
@@ -724,17 +732,17 @@ impl Decoder {
                 damage("this mcp-prune cannot read the line; another version wrote it".into())
             })?;
         let change = match line {
-            Line::Changeset(header) if self.line == 1 && header.format == FORMAT => {
+            ChangesetLine::Changeset(header) if self.line == 1 && header.format == FORMAT => {
                 self.header = Some(*header);
                 None
             }
-            Line::Changeset(header) if self.line == 1 => {
+            ChangesetLine::Changeset(header) if self.line == 1 => {
                 return Err(damage(format!(
                     "the format is version {}, and this mcp-prune reads version {FORMAT}",
                     header.format
                 )));
             }
-            Line::Row(row)
+            ChangesetLine::Row(row)
                 if let Some(header) = &self.header
                     && !self.ended =>
             {
@@ -743,15 +751,20 @@ impl Decoder {
                 self.groups.insert(change.table.group);
                 Some(change)
             }
-            Line::End { rows } if self.header.is_some() && !self.ended && rows == self.rows => {
+            ChangesetLine::End { rows }
+                if self.header.is_some() && !self.ended && rows == self.rows =>
+            {
                 self.ended = true;
                 None
             }
-            Line::Committed { .. } if self.ended && !self.committed => {
+            ChangesetLine::Committed { .. } if self.ended && !self.committed => {
                 self.committed = true;
                 None
             }
-            Line::Changeset(_) | Line::Row(_) | Line::End { .. } | Line::Committed { .. } => {
+            ChangesetLine::Changeset(_)
+            | ChangesetLine::Row(_)
+            | ChangesetLine::End { .. }
+            | ChangesetLine::Committed { .. } => {
                 return Err(damage("the line is out of place here".into()));
             }
         };
@@ -764,7 +777,7 @@ impl Decoder {
     /// # Errors
     ///
     /// Fails where the closing line is missing.
-    pub fn finish(self) -> Result<Contents, Damage> {
+    pub(crate) fn finish(self) -> Result<Contents, Damage> {
         match self.header {
             Some(header) if self.ended => Ok(Contents {
                 header,
@@ -784,7 +797,7 @@ impl Decoder {
 
 /// The contents of a whole changeset, besides its rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Contents {
+pub(crate) struct Contents {
     /// The first line.
     pub header: Header,
     /// The number of changes.
@@ -799,7 +812,7 @@ pub struct Contents {
 impl Contents {
     /// Returns the places that the changeset changes.
     #[must_use]
-    pub fn places(&self) -> Places {
+    pub(crate) fn places(&self) -> Places {
         Places {
             groups: self.groups.clone(),
             by_name: true,
@@ -811,7 +824,7 @@ impl Contents {
 #[cfg(test)]
 impl Change {
     /// Builds a change of one column, from the first value to the second.
-    pub(super) fn of_column(
+    pub(crate) fn of_column(
         table: &'static SiteTable,
         key: &str,
         site: &'static Site,
@@ -830,7 +843,7 @@ impl Change {
     }
 
     /// Adds the whole rows that the change deletes or puts back.
-    pub(super) fn with_rows(self, rows: Vec<WholeRow>) -> Self {
+    pub(crate) fn with_rows(self, rows: Vec<WholeRow>) -> Self {
         Self { rows, ..self }
     }
 }
@@ -840,11 +853,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::litellm::samples::value;
-    use crate::litellm::sites::{
+    use crate::litellm::reference_sites::{
         MCP_SERVERS, MCP_TOOL_PERMISSIONS, PERMISSIONS, Shape, TABLES, USER_CREDENTIAL_SERVER,
         USER_CREDENTIALS,
     };
+    use crate::litellm::test_support::value;
 
     fn header() -> Header {
         let database = Identity {
@@ -854,7 +867,7 @@ mod tests {
             schema: "public".to_owned(),
         };
         let time = "2026-01-02T03:04:05Z".to_owned();
-        Header::new(Purpose::Fix, "1a2b3c4d".to_owned(), time, database)
+        Header::new(ChangesetPurpose::Fix, "1a2b3c4d".to_owned(), time, database)
     }
 
     fn array(references: &[&str]) -> Value {
@@ -866,10 +879,10 @@ mod tests {
     }
 
     fn written(changes: &[Change]) -> Vec<String> {
-        written_for(Purpose::Fix, changes)
+        written_for(ChangesetPurpose::Fix, changes)
     }
 
-    fn written_for(purpose: Purpose, changes: &[Change]) -> Vec<String> {
+    fn written_for(purpose: ChangesetPurpose, changes: &[Change]) -> Vec<String> {
         let mut encoder = Encoder::default();
         let header = Header {
             purpose,
@@ -950,13 +963,13 @@ mod tests {
             ..PlannedWith::default()
         };
         let header = Header {
-            purpose: Purpose::Plan,
+            purpose: ChangesetPurpose::Plan,
             planned_with: Some(planned_with),
             ..header()
         };
         let lines = [encoder.header(header.clone()), encoder.end()];
         assert_eq!(read(&lines).unwrap().1.header, header);
-        let older = written_for(Purpose::Plan, &two());
+        let older = written_for(ChangesetPurpose::Plan, &two());
         assert!(!older[0].contains("planned_with"));
         assert_eq!(read(&older[..4]).unwrap().1.header.planned_with, None);
     }
@@ -1006,7 +1019,7 @@ mod tests {
             table: "LiteLLM_Elsewhere".to_owned(),
             ..RowLine::from(&two()[0])
         };
-        lines.push(encoder.line(&Line::Row(elsewhere)));
+        lines.push(encoder.line(&ChangesetLine::Row(elsewhere)));
         let damage = read(&lines).unwrap_err();
         assert_eq!(damage.line, 2);
         assert!(damage.what.contains("LiteLLM_Elsewhere"), "{damage}");
@@ -1023,7 +1036,7 @@ mod tests {
     #[test]
     fn a_plan_tells_the_number_of_rows_and_a_journal_holds_them() {
         let deletion = deletion(&[r#"{"credential_b64": "s3cret"}"#.to_owned()]);
-        let plan = written_for(Purpose::Plan, std::slice::from_ref(&deletion));
+        let plan = written_for(ChangesetPurpose::Plan, std::slice::from_ref(&deletion));
         assert!(!plan.concat().contains("s3cret"), "{plan:?}");
         let (changes, _) = read(&plan).unwrap();
         assert_eq!((changes[0].size(), changes[0].rows.len()), (1, 0));
@@ -1129,14 +1142,14 @@ mod tests {
             (of_keys(&[("gone", &["y"])], &[("new", &["*"])]), false),
         ] {
             let there = [change];
-            for purpose in [Purpose::Plan, Purpose::Fix] {
+            for purpose in [ChangesetPurpose::Plan, ChangesetPurpose::Fix] {
                 let read = read(&written_for(purpose, &there));
                 assert_eq!(read.is_ok(), is_repair, "{purpose:?} {there:?}");
             }
             let back = there.clone().map(|change| change.inverse());
             // An undo puts back what a repair took, and the undo of an undo repairs again.
             for changes in [there, back] {
-                let read = read(&written_for(Purpose::Undo, &changes));
+                let read = read(&written_for(ChangesetPurpose::Undo, &changes));
                 assert!(read.is_ok() || !is_repair, "{changes:?}");
             }
         }
@@ -1161,8 +1174,16 @@ mod tests {
             read(&lines).unwrap()
         });
         let purposes = [&plan, &fix, &undo, &again].map(|(_, contents)| contents.header.purpose);
-        let undone = Purpose::Undo;
-        assert_eq!(purposes, [Purpose::Plan, Purpose::Fix, undone, undone]);
+        let undone = ChangesetPurpose::Undo;
+        assert_eq!(
+            purposes,
+            [
+                ChangesetPurpose::Plan,
+                ChangesetPurpose::Fix,
+                undone,
+                undone
+            ]
+        );
         assert_eq!((fix.1.rows, fix.1.committed), (5, true));
         let to_report = |changes: &[Change]| -> Vec<Change> {
             changes.iter().cloned().map(Change::to_report).collect()
@@ -1181,7 +1202,7 @@ mod tests {
             prop_assert!(deletion.takes_rows() && !deletion.inverse().takes_rows());
             prop_assert_eq!(&deletion.inverse().inverse(), &deletion);
             for change in [deletion.inverse(), deletion] {
-                let lines = written_for(Purpose::Undo, std::slice::from_ref(&change));
+                let lines = written_for(ChangesetPurpose::Undo, std::slice::from_ref(&change));
                 let (read, _) = read(&lines).unwrap();
                 prop_assert_eq!(read, vec![change]);
             }

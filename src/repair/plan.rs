@@ -3,31 +3,34 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::changeset::Change;
-use super::policy::{OnEmpty, Policy};
-use super::selection::Selection;
-use crate::litellm::access::{self, Surroundings, World};
+use crate::litellm::access_context::{AccessContext, RelatedGrants};
+use crate::litellm::deny_marker::{Obstacle, marker_obstacle};
 use crate::litellm::finding::Audit;
-use crate::litellm::marker::{Obstacle, marker_obstacle};
+use crate::litellm::last_grant;
 use crate::litellm::owners::OwnerKind;
-use crate::litellm::row::{Cell, Row, Value};
-use crate::litellm::server::{NO_SERVERS, Resolution, ServerCatalog};
-use crate::litellm::sites::{Group, Names, PERMISSIONS, Site, SiteTable};
+use crate::litellm::reference_sites::{Group, Names, PERMISSIONS, Site, SiteTable};
+use crate::litellm::row::{Cell, Row};
+use crate::litellm::server::NO_SERVERS;
+use crate::litellm::server_catalog::{Resolution, ServerCatalog};
+use crate::litellm::value::Value;
+use crate::repair::changeset::Change;
+use crate::repair::policy::{OnEmpty, Policy};
+use crate::repair::selection::Selection;
 
 /// The edit of one column. It can only remove references, rename them as the operator said, or
 /// leave the deny marker in place of all.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Edit {
+pub(crate) struct Edit {
     site: &'static Site,
     before: Value,
     removed: BTreeSet<String>,
     remapped: BTreeMap<String, String>,
-    ending: Emptied,
+    ending: EmptyOutcome,
 }
 
 /// How an edit leaves a column that held the last grants of its owners.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Emptied {
+pub(crate) enum EmptyOutcome {
     /// The column keeps references, or may be empty safely.
     No,
     /// The column holds the deny marker alone.
@@ -36,10 +39,10 @@ pub enum Emptied {
     Cleared,
 }
 
-impl Emptied {
+impl EmptyOutcome {
     /// Returns the name in JSON of the operator's choice for such a column.
     #[must_use]
-    pub fn name(self) -> Option<&'static str> {
+    pub(crate) fn name(self) -> Option<&'static str> {
         match self {
             Self::No => None,
             Self::Denied => Some("deny"),
@@ -51,23 +54,23 @@ impl Emptied {
 impl Edit {
     /// Returns the column that changes.
     #[must_use]
-    pub fn site(&self) -> &'static Site {
+    pub(crate) fn site(&self) -> &'static Site {
         self.site
     }
 
     /// Returns the value as it was read.
     #[must_use]
-    pub fn before(&self) -> &Value {
+    pub(crate) fn before(&self) -> &Value {
         &self.before
     }
 
     /// Returns the new value: [`before`](Self::before) without the references removed and with the
     /// new names of those renamed, or the deny marker alone.
     #[must_use]
-    pub fn after(&self) -> Value {
+    pub(crate) fn after(&self) -> Value {
         match self.ending {
-            Emptied::Denied => Value::Array(vec![NO_SERVERS.to_owned()]),
-            Emptied::No | Emptied::Cleared => self
+            EmptyOutcome::Denied => Value::Array(vec![NO_SERVERS.to_owned()]),
+            EmptyOutcome::No | EmptyOutcome::Cleared => self
                 .before
                 .without(|r| self.removed.contains(r))
                 .renamed(|r| self.remapped.get(r).map(String::as_str)),
@@ -76,13 +79,13 @@ impl Edit {
 
     /// Returns the references renamed, each with its new name.
     #[must_use]
-    pub fn remapped(&self) -> &BTreeMap<String, String> {
+    pub(crate) fn remapped(&self) -> &BTreeMap<String, String> {
         &self.remapped
     }
 
     /// Tells whether a rename makes two references one, and so unites their lists of tools.
     #[must_use]
-    pub fn unites(&self) -> bool {
+    pub(crate) fn unites(&self) -> bool {
         let Value::Keys(before) = &self.before else {
             return false;
         };
@@ -91,27 +94,27 @@ impl Edit {
 
     /// Tells whether the edit deletes whole rows.
     #[must_use]
-    pub fn takes_rows(&self) -> bool {
+    pub(crate) fn takes_rows(&self) -> bool {
         // Checked first, because building the new value takes time and only rows can be deleted.
         self.before.rows().is_some() && self.before.rows() > self.after().rows()
     }
 
     /// Returns how the edit leaves the column, where it held the last grants of its owners.
     #[must_use]
-    pub fn ending(&self) -> Emptied {
+    pub(crate) fn ending(&self) -> EmptyOutcome {
         self.ending
     }
 
     /// Returns the references removed, in order; each was stale when it was planned.
     #[must_use]
-    pub fn removed(&self) -> &BTreeSet<String> {
+    pub(crate) fn removed(&self) -> &BTreeSet<String> {
         &self.removed
     }
 }
 
 /// Why a stale reference is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Reason {
+pub(crate) enum Reason {
     /// Its column would run empty, and to LiteLLM that means "inherit" or "no ceiling".
     LastGrant,
     /// LiteLLM is older than 1.80.0: two lists that no longer share an entry open every server.
@@ -139,7 +142,7 @@ pub enum Reason {
 impl Reason {
     /// Returns the reason's name in JSON.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::LastGrant => "last-grant",
             Self::FailsOpen => "fails-open",
@@ -158,7 +161,7 @@ impl Reason {
     /// Explains to the operator why such references are held, in sentences that fit one reference
     /// and several. Reasons that have the same explanation are told together.
     #[must_use]
-    pub fn explanation(self) -> &'static str {
+    pub(crate) fn explanation(self) -> &'static str {
         match self {
             Self::LastGrant => {
                 "LiteLLM reads an empty list as \"inherit\" or \"no limit\", so removing the last \
@@ -229,7 +232,7 @@ impl fmt::Display for Reason {
 
 /// A stale reference that a repair leaves in place.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Held {
+pub(crate) struct Held {
     /// The column.
     pub column: &'static str,
     /// The reference as stored.
@@ -240,7 +243,7 @@ pub struct Held {
 
 /// The findings of a row, and what to do about them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RowPlan {
+pub(crate) struct RowPlan {
     /// The findings of the row, and its owners.
     pub audit: Audit,
     /// The columns to change, in the order of the table's sites; empty if none.
@@ -254,7 +257,12 @@ impl RowPlan {
     ///
     /// Every stale reference of the row ends in exactly one of `edits` and `held`.
     #[must_use]
-    pub fn of(table: &'static SiteTable, row: &Row, world: World<'_>, policy: Policy) -> Self {
+    pub(crate) fn of(
+        table: &'static SiteTable,
+        row: &Row,
+        world: AccessContext<'_>,
+        policy: Policy,
+    ) -> Self {
         let mut plan = Self {
             audit: Audit::of(table, row, world),
             edits: Vec::new(),
@@ -273,19 +281,19 @@ impl RowPlan {
     /// Builds the change of the row; `None` where nothing changes. For whole rows it tells their
     /// number alone.
     #[must_use]
-    pub fn change(&self) -> Option<Change> {
+    pub(crate) fn change(&self) -> Option<Change> {
         Change::of_edits(self.audit.table, &self.audit.row, &self.edits)
     }
 
     /// Returns how many rows of the database the plan is about.
     #[must_use]
-    pub fn rows(&self) -> usize {
+    pub(crate) fn rows(&self) -> usize {
         let rows = self.audit.findings.iter().find_map(|finding| finding.rows);
         rows.map_or(1, |rows| usize::try_from(rows).unwrap_or(usize::MAX))
     }
 
     /// Decides which stale references of `cell` are removed, renamed or held.
-    fn settle(&mut self, row: &Row, cell: &Cell, world: World<'_>, policy: Policy) {
+    fn settle(&mut self, row: &Row, cell: &Cell, world: AccessContext<'_>, policy: Policy) {
         let Ok(value) = &cell.stored else {
             return;
         };
@@ -299,7 +307,7 @@ impl RowPlan {
             before: value.clone(),
             removed: of(Resolution::Stale),
             remapped: BTreeMap::new(),
-            ending: Emptied::No,
+            ending: EmptyOutcome::No,
         };
         let (mut not_remapped, mut needs_id) = (BTreeSet::new(), BTreeSet::new());
         for old in of(Resolution::Remapped) {
@@ -333,7 +341,7 @@ impl RowPlan {
             self.held.extend(edit.hold_all(Reason::NeedsDeleteRows));
         } else if self.audit.table.group == Group::Permissions {
             self.settle_grants(row, cell, &mut edit, world, policy);
-        } else if access::takes_last_grant(row, cell, |r| edit.removed.contains(r)) {
+        } else if last_grant::takes_last_grant(row, cell, |r| edit.removed.contains(r)) {
             self.held.extend(edit.hold_all(Reason::LastGrant));
         }
         if !edit.removed.is_empty() || !edit.remapped.is_empty() {
@@ -347,10 +355,10 @@ impl RowPlan {
         row: &Row,
         cell: &Cell,
         edit: &mut Edit,
-        world: World<'_>,
+        world: AccessContext<'_>,
         policy: Policy,
     ) {
-        if access::may_open_everything(row, world.regime) {
+        if last_grant::may_open_everything(row, world.regime) {
             self.held.extend(edit.hold_all(Reason::FailsOpen));
         }
         let mut kept = BTreeSet::new();
@@ -364,8 +372,8 @@ impl RowPlan {
             self.held.extend(hold(edit, &stay, Reason::KeptByKey));
             kept.retain(|reference| edit.removed.contains(reference));
         }
-        let last = access::takes_last_grant(row, cell, |r| edit.removed.contains(r));
-        if last && !access::may_run_empty(row, world.regime) {
+        let last = last_grant::takes_last_grant(row, cell, |r| edit.removed.contains(r));
+        if last && !last_grant::may_run_empty(row, world.regime) {
             let ending = match ending(row, cell, world, policy) {
                 Ok(_) if !kept.is_empty() => Err(Reason::KeptByKey),
                 ending => ending,
@@ -391,22 +399,27 @@ impl Edit {
 }
 
 /// Returns how to leave a column that would run empty, or why its references are held.
-fn ending(row: &Row, cell: &Cell, world: World<'_>, policy: Policy) -> Result<Emptied, Reason> {
+fn ending(
+    row: &Row,
+    cell: &Cell,
+    world: AccessContext<'_>,
+    policy: Policy,
+) -> Result<EmptyOutcome, Reason> {
     match policy.on_empty {
         OnEmpty::Hold => Err(Reason::LastGrant),
         OnEmpty::Clear if !world.regime.fails_closed() => Err(Reason::FailsOpen),
-        OnEmpty::Clear => Ok(Emptied::Cleared),
+        OnEmpty::Clear => Ok(EmptyOutcome::Cleared),
         OnEmpty::Deny { accept_narrowing } => match marker_obstacle(row, cell, world) {
             Some(obstacle) if !(accept_narrowing && obstacle.only_narrows()) => {
                 Err(Reason::Marker(obstacle))
             }
-            Some(_) | None => Ok(Emptied::Denied),
+            Some(_) | None => Ok(EmptyOutcome::Denied),
         },
     }
 }
 
 /// Returns the references that the columns of `row` hold. Columns that cannot be read have none.
-pub fn references(row: &Row) -> impl Iterator<Item = &str> {
+pub(crate) fn references(row: &Row) -> impl Iterator<Item = &str> {
     let values = row
         .cells
         .iter()
@@ -416,7 +429,7 @@ pub fn references(row: &Row) -> impl Iterator<Item = &str> {
 
 /// Tells whether a repair may take `reference` away from a permission row, or rename it there.
 #[must_use]
-pub fn may_be_taken(reference: &str, catalog: &ServerCatalog) -> bool {
+pub(crate) fn may_be_taken(reference: &str, catalog: &ServerCatalog) -> bool {
     match catalog.resolve(reference) {
         Resolution::Stale | Resolution::Remapped => true,
         Resolution::Live
@@ -440,10 +453,10 @@ pub fn may_be_taken(reference: &str, catalog: &ServerCatalog) -> bool {
 /// Source: LiteLLM 1.86.7 `management_helpers/object_permission_utils.py`,
 /// `validate_key_mcp_servers_against_team`: a request that names what the team does not is a 403.
 #[must_use]
-pub fn references_left_to_key(
+pub(crate) fn references_left_to_key(
     row: &Row,
     selection: &Selection,
-    world: World<'_>,
+    world: AccessContext<'_>,
     policy: Policy,
 ) -> BTreeSet<String> {
     let is_of_team = row.owners.iter().any(|owner| owner.kind == OwnerKind::Team);
@@ -455,7 +468,7 @@ pub fn references_left_to_key(
 }
 
 /// Returns the references that keys of the teams that own `row` keep.
-fn kept_by_keys(row: &Row, around: &Surroundings) -> BTreeSet<String> {
+fn kept_by_keys(row: &Row, around: &RelatedGrants) -> BTreeSet<String> {
     let teams = row.owners.iter().filter(|o| o.kind == OwnerKind::Team);
     let kept = teams.filter_map(|team| around.kept_by_keys.get(&team.id));
     kept.flatten().cloned().collect()
@@ -483,20 +496,21 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::litellm::access::{Grants, Regime};
+    use crate::litellm::access_context::{Grants, LitellmBehavior};
     use crate::litellm::owners::{Owner, Parents};
-    use crate::litellm::release::Release;
-    use crate::litellm::row::Malformed;
-    use crate::litellm::samples::value;
-    use crate::litellm::server::{ConfigServers, IdHistory, Server, ServerCatalog, Signs};
-    use crate::litellm::sites::{
+    use crate::litellm::reference_sites::{
         Empty, MCP_SERVERS, MCP_TOOL_PERMISSIONS, OAUTH_CLIENTS, TABLES, USER_CREDENTIALS,
     };
+    use crate::litellm::release::Release;
+    use crate::litellm::server::{ConfigServers, Server, Signs};
+    use crate::litellm::server_catalog::{IdHistory, ServerCatalog};
+    use crate::litellm::test_support::value;
+    use crate::litellm::value::Malformed;
     use crate::repair::changeset::is_repair;
 
     const GONE: &str = "0b8f8e0c-2f5d-4a51-9a35-1f4a1c9f7d10";
     const GONE_TOO: &str = "7d1c1e6e-51a5-4c6f-8f6f-5f0f5e1d2c3b";
-    const REGIME: Regime = Regime {
+    const REGIME: LitellmBehavior = LitellmBehavior {
         release: Release::PINS_IDS,
         owners_known: true,
     };
@@ -571,7 +585,7 @@ mod tests {
         ConfigServers::Unknown(Signs::default())
     }
 
-    fn plan_with(row: &Row, regime: Regime, on_empty: OnEmpty) -> RowPlan {
+    fn plan_with(row: &Row, regime: LitellmBehavior, on_empty: OnEmpty) -> RowPlan {
         let grants = Grants {
             tool_keys: match &row.cells[1].stored {
                 Ok(value) => value.references().map(str::to_owned).collect(),
@@ -579,16 +593,16 @@ mod tests {
             },
             ..Grants::default()
         };
-        let around = Surroundings {
+        let around = RelatedGrants {
             rows: BTreeMap::from([(row.key.clone(), grants)]),
-            ..Surroundings::default()
+            ..RelatedGrants::default()
         };
         let config = if on_empty == OnEmpty::Hold {
             unknown()
         } else {
             ConfigServers::Known(Vec::new())
         };
-        let world = World {
+        let world = AccessContext {
             regime,
             catalog: &catalog(config),
             around: &around,
@@ -716,10 +730,10 @@ mod tests {
             ..IdHistory::default()
         };
         let catalog = catalog(ConfigServers::Known(Vec::new())).with_history(history);
-        let world = World {
+        let world = AccessContext {
             regime: REGIME,
             catalog: &catalog,
-            around: &Surroundings::default(),
+            around: &RelatedGrants::default(),
             all_cleared: false,
         };
         let plan = RowPlan::of(&PERMISSIONS, &row, world, Policy::default());
@@ -746,7 +760,7 @@ mod tests {
     fn before_1_80_even_one_of_several_is_held() {
         let mut row = clean();
         row.cells[0] = array(&["id-1", GONE]);
-        let regime = Regime {
+        let regime = LitellmBehavior {
             release: Release::FIRST,
             ..REGIME
         };
@@ -759,13 +773,13 @@ mod tests {
     fn a_team_keeps_what_a_key_of_it_keeps_where_edits_would_be_refused() {
         let mut row = clean();
         row.cells = vec![array(&["id-1", GONE, GONE_TOO]), keys(&["one", GONE])];
-        let around = Surroundings {
+        let around = RelatedGrants {
             kept_by_keys: BTreeMap::from([("owner".to_owned(), BTreeSet::from([GONE.to_owned()]))]),
-            ..Surroundings::default()
+            ..RelatedGrants::default()
         };
         let plan = |release| {
-            let world = World {
-                regime: Regime { release, ..REGIME },
+            let world = AccessContext {
+                regime: LitellmBehavior { release, ..REGIME },
                 catalog: &catalog(unknown()),
                 around: &around,
                 all_cleared: false,
@@ -791,16 +805,16 @@ mod tests {
     fn a_team_is_not_marked_while_a_key_of_it_keeps_the_same() {
         let mut row = clean();
         row.cells[0] = array(&[GONE]);
-        let around = Surroundings {
+        let around = RelatedGrants {
             kept_by_keys: BTreeMap::from([("owner".to_owned(), BTreeSet::from([GONE.to_owned()]))]),
-            ..Surroundings::default()
+            ..RelatedGrants::default()
         };
         let deny = OnEmpty::Deny {
             accept_narrowing: true,
         };
         for on_empty in [deny, OnEmpty::Clear] {
-            let world = World {
-                regime: Regime {
+            let world = AccessContext {
+                regime: LitellmBehavior {
                     release: Release::REFUSES_EDITS,
                     ..REGIME
                 },
@@ -820,12 +834,12 @@ mod tests {
         row.cells = vec![array(&["id-1", GONE, GONE_TOO]), keys(&["one", GONE])];
         let remaps = [GONE, GONE_TOO].map(|old| (old.to_owned(), "id-1".to_owned()));
         let catalog = catalog(unknown()).remapping(&remaps.into()).unwrap();
-        let around = Surroundings {
+        let around = RelatedGrants {
             kept_by_keys: BTreeMap::from([("owner".to_owned(), BTreeSet::from([GONE.to_owned()]))]),
-            ..Surroundings::default()
+            ..RelatedGrants::default()
         };
-        let world = World {
-            regime: Regime {
+        let world = AccessContext {
+            regime: LitellmBehavior {
                 release: Release::REFUSES_EDITS,
                 ..REGIME
             },
@@ -851,13 +865,13 @@ mod tests {
         row.owners = vec![owner(OwnerKind::Key, false)];
         let remaps = BTreeMap::from([(GONE_TOO.to_owned(), "id-1".to_owned())]);
         let catalog = catalog(unknown()).remapping(&remaps).unwrap();
-        let world = World {
-            regime: Regime {
+        let world = AccessContext {
+            regime: LitellmBehavior {
                 release: Release::REFUSES_EDITS,
                 ..REGIME
             },
             catalog: &catalog,
-            around: &Surroundings::default(),
+            around: &RelatedGrants::default(),
             all_cleared: false,
         };
         let left = |row: &Row, selection: &Selection| -> Vec<String> {
@@ -903,10 +917,10 @@ mod tests {
         let remaps = BTreeMap::from([(GONE.to_owned(), "id-1".to_owned())]);
         let catalog = catalog(unknown()).remapping(&remaps).unwrap();
         for release in [Release::FIRST, Release::PINS_IDS] {
-            let world = World {
-                regime: Regime { release, ..REGIME },
+            let world = AccessContext {
+                regime: LitellmBehavior { release, ..REGIME },
                 catalog: &catalog,
-                around: &Surroundings::default(),
+                around: &RelatedGrants::default(),
                 all_cleared: false,
             };
             let plan = RowPlan::of(&PERMISSIONS, &row, world, Policy::default());
@@ -941,10 +955,10 @@ mod tests {
     }
 
     fn plan_rows(table: &'static SiteTable, catalog: &ServerCatalog, delete_rows: bool) -> RowPlan {
-        let world = World {
+        let world = AccessContext {
             regime: REGIME,
             catalog,
-            around: &Surroundings::default(),
+            around: &RelatedGrants::default(),
             all_cleared: false,
         };
         let policy = Policy {
@@ -993,8 +1007,8 @@ mod tests {
             accept_narrowing: false,
         };
         for (on_empty, ending, left) in [
-            (deny, Emptied::Denied, vec![NO_SERVERS]),
-            (OnEmpty::Clear, Emptied::Cleared, vec![]),
+            (deny, EmptyOutcome::Denied, vec![NO_SERVERS]),
+            (OnEmpty::Clear, EmptyOutcome::Cleared, vec![]),
         ] {
             let plan = plan_with(&row, REGIME, on_empty);
             assert_eq!(plan.held, []);
@@ -1015,7 +1029,7 @@ mod tests {
         let reason = Reason::Marker(Obstacle::OtherGrants);
         assert_eq!(plan(REGIME, false).held[0].reason, reason);
         assert_eq!(plan(REGIME, true).held, []);
-        let old = Regime {
+        let old = LitellmBehavior {
             release: Release::DROPS_ON_EDIT,
             ..REGIME
         };
@@ -1027,7 +1041,7 @@ mod tests {
     fn nothing_is_cleared_where_an_emptied_key_reaches_everything() {
         let mut row = clean();
         row.cells[0] = array(&[GONE]);
-        let regime = Regime {
+        let regime = LitellmBehavior {
             release: Release::FIRST,
             ..REGIME
         };
@@ -1105,10 +1119,10 @@ mod tests {
         on_empty: OnEmpty,
         remaps: &BTreeMap<String, String>,
     ) -> RowPlan {
-        let world = World {
+        let world = AccessContext {
             regime: REGIME,
             catalog: &catalog(unknown()).remapping(remaps).unwrap(),
-            around: &Surroundings::default(),
+            around: &RelatedGrants::default(),
             all_cleared: on_empty == OnEmpty::Clear,
         };
         let policy = Policy {

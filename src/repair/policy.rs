@@ -2,7 +2,7 @@
 
 /// What to do with a column that would run empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum OnEmpty {
+pub(crate) enum OnEmpty {
     /// Leave it as it is, so that it denies as before.
     #[default]
     Hold,
@@ -17,7 +17,7 @@ pub enum OnEmpty {
 
 /// The operator's choices for a repair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Policy {
+pub(crate) struct Policy {
     /// What to do with a column that would run empty.
     pub on_empty: OnEmpty,
     /// Whether whole rows of deleted servers may be deleted.

@@ -69,7 +69,7 @@ impl NamedOwner {
 
 /// The rows that a command is limited to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Selection {
+pub(crate) struct Selection {
     /// The owners whose rows are meant, by kind and by the id of
     /// [`crate::litellm::owners::Owner`]; anybody's where empty.
     pub owners: BTreeSet<(OwnerKind, String)>,
@@ -80,7 +80,7 @@ pub struct Selection {
 impl Selection {
     /// Tells whether the command is about `row`.
     #[must_use]
-    pub fn takes(&self, row: &Row) -> bool {
+    pub(crate) fn takes(&self, row: &Row) -> bool {
         let mut owners = row.owners.iter();
         let mut is_meant =
             || owners.any(|owner| self.owners.contains(&(owner.kind, owner.id.clone())));
@@ -89,7 +89,7 @@ impl Selection {
 
     /// Tells whether the command may be about the row with this primary key.
     #[must_use]
-    pub fn takes_key(&self, key: &str) -> bool {
+    pub(crate) fn takes_key(&self, key: &str) -> bool {
         self.rows.is_empty() || self.rows.contains(key)
     }
 }

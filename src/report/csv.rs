@@ -8,9 +8,9 @@ use std::io::{self, Write};
 
 use csv::{Terminator, WriterBuilder};
 
-use super::json::{self, OwnerV1, ValueV1};
-use super::{Ending, Report, Undone};
 use crate::printable::one_line;
+use crate::report::json::{self, OwnerV1, ValueV1};
+use crate::report::{Ending, Report, UndoReport};
 
 /// The columns of `scan`.
 const FINDINGS: [&str; 11] = [
@@ -46,7 +46,7 @@ const ENTRIES: [&str; 9] = [
 /// # Errors
 ///
 /// What `out` says.
-pub fn write(report: &Report, cells: Cells, out: &mut impl Write) -> io::Result<()> {
+pub(crate) fn write(report: &Report, cells: Cells, out: &mut impl Write) -> io::Result<()> {
     let mut csv = Writer::new(out, cells);
     if report.ending == Ending::Scanned {
         findings(report, &mut csv)?;
@@ -67,7 +67,11 @@ pub fn write(report: &Report, cells: Cells, out: &mut impl Write) -> io::Result<
 /// # Errors
 ///
 /// What `out` says.
-pub fn write_undone(undone: &Undone, cells: Cells, out: &mut impl Write) -> io::Result<()> {
+pub(crate) fn write_undone(
+    undone: &UndoReport,
+    cells: Cells,
+    out: &mut impl Write,
+) -> io::Result<()> {
     let mut csv = Writer::new(out, cells);
     csv.write_record(ENTRIES)?;
     for change in json::put_back(undone) {
@@ -80,7 +84,7 @@ pub fn write_undone(undone: &Undone, cells: Cells, out: &mut impl Write) -> io::
 
 /// How to write a cell that a spreadsheet would run as a formula.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cells {
+pub(crate) enum Cells {
     /// With an apostrophe before it, which makes it text; control characters are escaped.
     Guarded,
     /// As it is, for programs.

@@ -14,7 +14,7 @@ use crate::printable::is_unseen;
 /// # Errors
 ///
 /// What `out` says.
-pub(super) fn write_compact(value: &impl Serialize, out: &mut impl Write) -> io::Result<()> {
+pub(crate) fn write_compact(value: &impl Serialize, out: &mut impl Write) -> io::Result<()> {
     let mut serializer = Serializer::with_formatter(out, Escaping(CompactFormatter));
     Ok(value.serialize(&mut serializer)?)
 }
@@ -24,7 +24,7 @@ pub(super) fn write_compact(value: &impl Serialize, out: &mut impl Write) -> io:
 /// # Errors
 ///
 /// What `out` says.
-pub(super) fn write_pretty(value: &impl Serialize, out: &mut impl Write) -> io::Result<()> {
+pub(crate) fn write_pretty(value: &impl Serialize, out: &mut impl Write) -> io::Result<()> {
     let mut serializer = Serializer::with_formatter(out, Escaping(PrettyFormatter::new()));
     Ok(value.serialize(&mut serializer)?)
 }

@@ -5,18 +5,20 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use super::advice::{self, Advised};
-use super::json::{self, DatabaseV1, OwnerV1, ValueV1};
-use super::text::{count, nobody, printable};
-use super::{Ending, Report, Summary, Undone};
-use crate::litellm::sites::TABLES;
+use crate::litellm::reference_sites::TABLES;
+use crate::printable::printable;
+use crate::report::advice::{self, Advised};
+use crate::report::json::{self, DatabaseV1, OwnerV1, ValueV1};
+use crate::report::shown_text::{count, nobody};
+use crate::report::summary::Summary;
+use crate::report::{Ending, Report, UndoReport};
 
 /// Writes `report`; `command` is the command line it is of.
 ///
 /// # Errors
 ///
 /// What `out` says.
-pub fn write(report: &Report, command: &str, out: &mut impl Write) -> io::Result<()> {
+pub(crate) fn write(report: &Report, command: &str, out: &mut impl Write) -> io::Result<()> {
     let head = json::head(report);
     title(report.ending, report.ending.command(), out)?;
     let mut facts = vec![
@@ -37,7 +39,7 @@ pub fn write(report: &Report, command: &str, out: &mut impl Write) -> io::Result
     facts.push(("LiteLLM", format!("{} or later", report.release)));
     facts.extend(counts(report, report.summary()));
     write_facts(&facts, out)?;
-    if let Some(looked_at) = super::table::looked_at(report) {
+    if let Some(looked_at) = crate::report::table::looked_at(report) {
         writeln!(out, "\n{looked_at}")?;
     }
 
@@ -55,7 +57,11 @@ pub fn write(report: &Report, command: &str, out: &mut impl Write) -> io::Result
 /// # Errors
 ///
 /// What `out` says.
-pub fn write_undone(undone: &Undone, command: &str, out: &mut impl Write) -> io::Result<()> {
+pub(crate) fn write_undone(
+    undone: &UndoReport,
+    command: &str,
+    out: &mut impl Write,
+) -> io::Result<()> {
     title(undone.ending, "undo", out)?;
     let head = json::undo_head(undone);
     write_facts(

@@ -12,15 +12,17 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::Tally;
+use crate::report::summary::Tally;
 
 const PREFIX: &str = "mcp_prune";
+
 const COMMAND: &str = "command";
+
 const LAST_SUCCESS: &str = "last_success_timestamp_seconds";
 
 /// How a run went.
 #[derive(Debug)]
-pub struct Measured<'a> {
+pub(crate) struct Measured<'a> {
     /// The command.
     pub command: &'static str,
     /// The name of the run.
@@ -44,7 +46,7 @@ pub struct Measured<'a> {
 /// # Errors
 ///
 /// None; the formatter asks for it.
-pub fn write(measured: &Measured<'_>) -> Result<String, fmt::Error> {
+pub(crate) fn write(measured: &Measured<'_>) -> Result<String, fmt::Error> {
     let command = (Cow::from(COMMAND), Cow::from(measured.command));
     let mut registry = Registry::with_prefix_and_labels(PREFIX, [command].into_iter());
     info(
@@ -144,7 +146,7 @@ fn info(registry: &mut Registry, (name, help): (&str, &str), (label, value): (&'
 
 /// Reads from the text of an earlier `.prom` file when `command` last succeeded.
 #[must_use]
-pub fn last_success(text: &str, command: &str) -> Option<i64> {
+pub(crate) fn last_success(text: &str, command: &str) -> Option<i64> {
     let series = format!("{PREFIX}_{LAST_SUCCESS}{{{COMMAND}=\"{command}\"}} ");
     let value = text.lines().find_map(|line| line.strip_prefix(&series))?;
     value.trim().parse().ok().filter(|seconds| *seconds > 0)

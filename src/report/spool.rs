@@ -6,14 +6,14 @@ use std::io::{self, Seek as _, Write};
 use std::path::PathBuf;
 
 /// How many bytes stay in memory before they go to a file.
-pub(super) const IN_MEMORY: usize = 4 << 20;
+pub(crate) const IN_MEMORY: usize = 4 << 20;
 
 /// How many bytes stay in memory if no file can be made: about 700,000 findings.
 const WITHOUT_A_FILE: usize = 256 << 20;
 
 /// The lines kept so far.
 #[derive(Debug)]
-pub(super) struct Spool {
+pub(crate) struct Spool {
     place: Place,
     folder: PathBuf,
     in_memory: usize,
@@ -30,7 +30,7 @@ enum Place {
 
 impl Spool {
     /// Makes an empty spool, whose file would be in the folder for temporary files.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             place: Place::Memory(Vec::new()),
             folder: std::env::temp_dir(),
@@ -40,7 +40,7 @@ impl Spool {
     }
 
     /// Writes all lines.
-    pub(super) fn write_to(&mut self, out: &mut impl Write) -> io::Result<()> {
+    pub(crate) fn write_to(&mut self, out: &mut impl Write) -> io::Result<()> {
         match &mut self.place {
             Place::Memory(bytes) | Place::MemoryAlone(bytes, _) => out.write_all(bytes),
             Place::File(file) => {
@@ -69,7 +69,7 @@ impl Write for Spool {
             Place::File(file) => file.write(bytes),
             Place::MemoryAlone(kept, why) if kept.len() + bytes.len() > self.without_a_file => {
                 let folder = self.folder.display();
-                let (kind, why) = (why.kind(), crate::failure::reason(why));
+                let (kind, why) = (why.kind(), crate::error::reason(why));
                 let message = format!("no file can be made in {folder}: {why}");
                 Err(io::Error::new(kind, message))
             }

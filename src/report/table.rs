@@ -3,29 +3,31 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
-use super::advice::{self, Advised};
-use super::decisions::Decisions;
-use super::grid::{Cell, Grid, Look, Tone};
-use super::text::{count, nobody, printable};
-use super::{ConfigIds, Ending, Report, Summary, Undone};
-use crate::litellm::caches::{ACCESS_GROUPS_FOR, ROWS_FOR};
-use crate::litellm::emptied::{Effect, Inherited};
-use crate::litellm::finding::{Audit, Finding, Kind, OwnerImpact};
+use crate::litellm::empty_list_effect::{Effect, Inherited};
+use crate::litellm::finding::{Audit, Finding, FindingKind, OwnerImpact};
 use crate::litellm::owners::OwnerKind;
+use crate::litellm::proxy_cache::{ACCESS_GROUPS_FOR, ROWS_FOR};
+use crate::litellm::reference_sites::{Group, SiteTable};
 use crate::litellm::release::Release;
-use crate::litellm::row::Value;
-use crate::litellm::sites::{Group, SiteTable};
-use crate::notify;
-use crate::repair::compare::Conflict;
+use crate::litellm::value::Value;
+use crate::printable::printable;
+use crate::redis;
+use crate::repair::conflict::Conflict;
 use crate::repair::plan::{Edit, Held, Reason, RowPlan};
 use crate::repair::policy::OnEmpty;
+use crate::report::advice::{self, Advised};
+use crate::report::decisions::Decisions;
+use crate::report::shown_text::{count, nobody};
+use crate::report::summary::Summary;
+use crate::report::text_table::{DisplayOptions, Grid, GridCell, Tone};
+use crate::report::{ConfigIds, Ending, Report, UndoReport};
 
 /// Writes `report` for a person to read.
 ///
 /// # Errors
 ///
 /// What `out` says.
-pub fn write(report: &Report, look: Look, out: &mut impl Write) -> io::Result<()> {
+pub(crate) fn write(report: &Report, look: DisplayOptions, out: &mut impl Write) -> io::Result<()> {
     if report.ending == Ending::Moved {
         return write_moved("planned", &report.conflicts, look, out)
             .and_then(|()| write_closing(report, look, out));
@@ -78,7 +80,7 @@ pub fn write(report: &Report, look: Look, out: &mut impl Write) -> io::Result<()
 fn write_moved(
     as_what: &str,
     moved: &[Conflict],
-    look: Look,
+    look: DisplayOptions,
     out: &mut impl Write,
 ) -> io::Result<()> {
     let columns = count(moved.len(), "column");
@@ -93,7 +95,11 @@ fn write_moved(
 /// # Errors
 ///
 /// What `out` says.
-pub fn write_undone(undone: &Undone, look: Look, out: &mut impl Write) -> io::Result<()> {
+pub(crate) fn write_undone(
+    undone: &UndoReport,
+    look: DisplayOptions,
+    out: &mut impl Write,
+) -> io::Result<()> {
     if undone.ending == Ending::Moved {
         return write_moved("the journal has it", &undone.conflicts, look, out)
             .and_then(|()| write_undone_closing(undone, look, out));
@@ -134,7 +140,11 @@ pub fn write_undone(undone: &Undone, look: Look, out: &mut impl Write) -> io::Re
 /// # Errors
 ///
 /// What `out` says.
-pub fn write_undone_closing(undone: &Undone, look: Look, out: &mut impl Write) -> io::Result<()> {
+pub(crate) fn write_undone_closing(
+    undone: &UndoReport,
+    look: DisplayOptions,
+    out: &mut impl Write,
+) -> io::Result<()> {
     let rows = count(undone.rows(), "row");
     let line = match undone.ending {
         Ending::Applied => {
@@ -167,7 +177,11 @@ pub fn write_undone_closing(undone: &Undone, look: Look, out: &mut impl Write) -
 }
 
 /// Writes commands to be pasted: each on one line of its own, however wide the terminal is.
-fn write_commands(commands: &[Advised], look: Look, out: &mut impl Write) -> io::Result<()> {
+fn write_commands(
+    commands: &[Advised],
+    look: DisplayOptions,
+    out: &mut impl Write,
+) -> io::Result<()> {
     for Advised { lead, command } in commands {
         writeln!(out, "\n{}\n  {command}", look.prose(lead))?;
         for note in command.notes() {
@@ -182,7 +196,11 @@ fn write_commands(commands: &[Advised], look: Look, out: &mut impl Write) -> io:
 /// # Errors
 ///
 /// What `out` says.
-pub fn write_ids(ids: &ConfigIds, look: Look, out: &mut impl Write) -> io::Result<()> {
+pub(crate) fn write_ids(
+    ids: &ConfigIds,
+    look: DisplayOptions,
+    out: &mut impl Write,
+) -> io::Result<()> {
     let mut table = Grid::new(["SERVER", "ID", "FORMER IDS", "NOT SET HERE"], look);
     for server in &ids.servers {
         table.row([
@@ -212,7 +230,7 @@ pub fn write_ids(ids: &ConfigIds, look: Look, out: &mut impl Write) -> io::Resul
 fn after_care(notified: bool) -> String {
     let quicker = if notified {
         "restart those that were not notified"
-    } else if notify::IS_BUILT_IN {
+    } else if redis::IS_BUILT_IN {
         "restart them, or give --notify-redis"
     } else {
         "restart them"
@@ -224,7 +242,7 @@ fn after_care(notified: bool) -> String {
 }
 
 /// Makes the table of what is not as a plan or journal has it.
-fn conflicts(conflicts: &[Conflict], look: Look) -> Grid<4> {
+fn conflicts(conflicts: &[Conflict], look: DisplayOptions) -> Grid<4> {
     let mut table = Grid::new(["ROW", "COLUMN", "EXPECTED", "FOUND"], look);
     for conflict in conflicts {
         let found = conflict.found.value().map_or_else(
@@ -271,7 +289,7 @@ fn headline(summary: Summary) -> String {
 }
 
 /// Says what was looked at, where nothing was found.
-pub(super) fn looked_at(report: &Report) -> Option<String> {
+pub(crate) fn looked_at(report: &Report) -> Option<String> {
     let tables = report.found.looked_at();
     if tables.is_empty() {
         return None;
@@ -323,7 +341,7 @@ fn whose(report: &Report) -> Option<String> {
     (!counts.is_empty()).then(|| format!("Affected: {}.", counts.join(", ")))
 }
 
-fn findings(report: &Report, look: Look) -> Grid<7> {
+fn findings(report: &Report, look: DisplayOptions) -> Grid<7> {
     let header = [
         "OWNER",
         "COLUMN",
@@ -348,29 +366,31 @@ fn findings(report: &Report, look: Look) -> Grid<7> {
             let fix = decisions.disposition(finding);
             let held = fix.starts_with("hold: ");
             table.row([
-                Cell::from(owners.as_str()).ditto(again),
+                GridCell::from(owners.as_str()).ditto(again),
                 place(plan.audit.table, finding.column).into(),
                 subject(finding).into(),
-                Cell::toned(finding.kind.name(), tone(finding.kind)),
+                GridCell::toned(finding.kind.name(), tone(finding.kind)),
                 if finding.last_grant { "yes" } else { "" }.into(),
-                Cell::toned(fix, if held { Tone::Unsure } else { Tone::Plain }),
-                Cell::from(printable(&plan.audit.row)).ditto(again),
+                GridCell::toned(fix, if held { Tone::Unsure } else { Tone::Plain }),
+                GridCell::from(printable(&plan.audit.row)).ditto(again),
             ]);
         }
     }
     table
 }
 
-fn tone(kind: Kind) -> Tone {
+fn tone(kind: FindingKind) -> Tone {
     match kind {
-        Kind::Stale => Tone::Bad,
-        Kind::Unverified | Kind::Malformed(_) | Kind::DanglingToolset => Tone::Unsure,
-        Kind::Inactive | Kind::Note(_) => Tone::Plain,
+        FindingKind::Stale => Tone::Bad,
+        FindingKind::Unverified | FindingKind::Malformed(_) | FindingKind::DanglingToolset => {
+            Tone::Unsure
+        }
+        FindingKind::Inactive | FindingKind::Note(_) => Tone::Plain,
     }
 }
 
 /// Makes the table of what each owner would gain if the last grants of its row were removed.
-fn prospects(report: &Report, look: Look) -> Grid<3> {
+fn prospects(report: &Report, look: DisplayOptions) -> Grid<3> {
     let mut table = Grid::new(["LAST GRANT OF", "IF ITS LIST WERE EMPTY", "ROW"], look);
     for plan in report.plans() {
         let audit = &plan.audit;
@@ -433,7 +453,7 @@ fn effect(owner: OwnerKind, effect: &Effect) -> String {
     }
 }
 
-fn changes(report: &Report, look: Look) -> Grid<4> {
+fn changes(report: &Report, look: DisplayOptions) -> Grid<4> {
     let mut table = Grid::new(["ROW", "COLUMN", "BEFORE", "AFTER"], look);
     for plan in report.plans() {
         for edit in &plan.edits {
@@ -457,7 +477,11 @@ fn changes(report: &Report, look: Look) -> Grid<4> {
 /// # Errors
 ///
 /// What `out` says.
-pub fn write_closing(report: &Report, look: Look, out: &mut impl Write) -> io::Result<()> {
+pub(crate) fn write_closing(
+    report: &Report,
+    look: DisplayOptions,
+    out: &mut impl Write,
+) -> io::Result<()> {
     let lines = if report.ending == Ending::Moved {
         vec!["Nothing was written. Make a new plan.".to_owned()]
     } else {
@@ -693,8 +717,8 @@ fn locked_out(report: &Report) -> String {
 /// Returns the reference, or what is wrong with the whole value.
 fn subject(finding: &Finding) -> String {
     match (finding.kind, &finding.reference) {
-        (Kind::Malformed(malformed), _) => format!("({malformed})"),
-        (Kind::Note(note), Some(reference)) => format!("{}\n({note})", printable(reference)),
+        (FindingKind::Malformed(malformed), _) => format!("({malformed})"),
+        (FindingKind::Note(note), Some(reference)) => format!("{}\n({note})", printable(reference)),
         (_, Some(reference)) => match finding.rows {
             None => printable(reference),
             Some(rows) => format!("{}\n({})", printable(reference), rows_in_words(rows)),
@@ -723,7 +747,7 @@ fn successors(report: &Report) -> Vec<String> {
 }
 
 /// Lists the owners, one a line.
-fn owners(audit: &Audit, look: Look) -> String {
+fn owners(audit: &Audit, look: DisplayOptions) -> String {
     if audit.impacts.is_empty() {
         return nobody(audit.table.group).to_owned();
     }
@@ -744,7 +768,7 @@ fn place(table: &SiteTable, name: &str) -> String {
 }
 
 /// Shows a value: one reference a line, or the number of rows.
-fn shown(value: &Value, look: Look) -> String {
+fn shown(value: &Value, look: DisplayOptions) -> String {
     value
         .rows()
         .map_or_else(|| list(value.references(), look), rows_in_words)
@@ -755,7 +779,7 @@ fn rows_in_words(rows: u64) -> String {
 }
 
 /// Lists text that others chose, one a line, and as many as a table may have rows.
-fn list<'a>(mut texts: impl Iterator<Item = &'a str>, look: Look) -> String {
+fn list<'a>(mut texts: impl Iterator<Item = &'a str>, look: DisplayOptions) -> String {
     let most = look.limit.unwrap_or(usize::MAX);
     let mut lines: Vec<String> = texts.by_ref().take(most).map(printable).collect();
     match texts.count() {

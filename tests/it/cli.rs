@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::{CommandFactory as _, ValueEnum as _};
 use clap_complete::Shell;
-use mcp_prune::cli::Cli;
+use mcp_prune::testing::Cli;
 
 use crate::program::{Ran, mcp_prune, repository, run, run_on};
 use crate::samples::{NOWHERE, case, demo};

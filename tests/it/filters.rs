@@ -1,7 +1,7 @@
 //! Filters: owners by each of their names, references, and remaps, which a row has to name. No API
 //! key is shown, wherever on the command line it was put.
 
-use mcp_prune::litellm::api_key::hash;
+use mcp_prune::testing::hash;
 use serde_json::json;
 
 use crate::program::{Ran, mcp_prune, repository, run, run_on};

@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 
-use mcp_prune::litellm::sites::{Group, TABLES};
+use mcp_prune::testing::{Group, TABLES};
 
 use crate::concurrent::{ended, wait_for_lock, while_open};
 use crate::program::{Ran, mcp_prune, run, run_on};

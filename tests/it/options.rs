@@ -5,9 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::{Arg, CommandFactory as _};
-use mcp_prune::cli::Cli;
-use mcp_prune::cli::option_rules::CommandLine;
-use mcp_prune::failure::Kind;
+use mcp_prune::testing::Cli;
+use mcp_prune::testing::ErrorKind;
+use mcp_prune::testing::Invocation;
 use serde_json::Value;
 
 use crate::program::{Ran, mcp_prune, repository, run, run_on};
@@ -187,10 +187,10 @@ impl Tried {
     fn takes(&self, options: &[String]) -> Result<(), String> {
         let words = ["mcp-prune".to_owned(), self.command.clone()];
         let words = words.iter().chain(options).chain(&self.positionals);
-        match CommandLine::parse(words.cloned()) {
+        match Invocation::parse(words.cloned()) {
             Err(error) => Err(error.to_string()),
             Ok(line) => line.rules.map_err(|failure| {
-                assert_eq!(failure.kind(), Kind::Usage);
+                assert_eq!(failure.kind(), ErrorKind::Usage);
                 failure.to_string()
             }),
         }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use clap::CommandFactory as _;
-use mcp_prune::cli::Cli;
+use mcp_prune::testing::Cli;
 use serde_json::Value;
 
 use crate::concurrent::{ended, wait_for_lock, while_open};

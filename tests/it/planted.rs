@@ -7,10 +7,10 @@ use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::time::Duration;
 
-use mcp_prune::db::schema::Purpose;
-use mcp_prune::db::session::{Session, Timeouts};
-use mcp_prune::db::target::Target;
-use mcp_prune::litellm::sites::Choice;
+use mcp_prune::testing::Choice;
+use mcp_prune::testing::Purpose;
+use mcp_prune::testing::Target;
+use mcp_prune::testing::{Session, Timeouts};
 
 use crate::connection::{role, url_of};
 use crate::program::{repository, run_on};

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use clap::ValueEnum;
-use mcp_prune::cli::Format;
+use mcp_prune::testing::Format;
 
 /// What a run left behind.
 pub(crate) struct Ran {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use clap::CommandFactory as _;
-use mcp_prune::cli::Cli;
+use mcp_prune::testing::Cli;
 use serde_json::Value;
 
 use crate::program::{mcp_prune, repository, run, run_on};

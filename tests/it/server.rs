@@ -38,7 +38,7 @@ pub(crate) struct TestDatabase {
     /// The server that stays, from which the database is dropped when the test has passed.
     maintenance: Option<String>,
     #[cfg(feature = "embedded")]
-    _embedded: Option<mcp_prune::db::embedded::Embedded>,
+    _embedded: Option<mcp_prune::testing::Embedded>,
 }
 
 static KIND: OnceLock<Kind> = OnceLock::new();
@@ -266,7 +266,7 @@ impl TestDatabase {
             Kind::Server(server) => server.create(None),
             #[cfg(feature = "embedded")]
             Kind::Embedded => {
-                let server = block_on(mcp_prune::db::embedded::Embedded::start_empty()).unwrap();
+                let server = block_on(mcp_prune::testing::Embedded::start_empty()).unwrap();
                 let options = server.connect_options();
                 let socket = options.get_socket().unwrap();
                 Self {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use crate::failure::{Failure, Kind};
+use crate::error::{ErrorKind, Failure};
 use crate::shell::quoted_path;
 
 /// Kinds of files in which people keep dumps: their first bytes, their name, and the command that
@@ -30,7 +30,7 @@ const TAR: (usize, &[u8]) = (257, b"ustar");
 /// # Errors
 ///
 /// An error that says what the file is, with the command that makes SQL text of it.
-pub(super) fn ensure_text(file: &Path, first: &[u8]) -> Result<(), Failure> {
+pub(crate) fn ensure_text(file: &Path, first: &[u8]) -> Result<(), Failure> {
     let found = ARCHIVES.iter().find(|(magic, ..)| first.starts_with(magic));
     let (what, command) = if let Some((_, what, command)) = found {
         (*what, *command)
@@ -42,7 +42,7 @@ pub(super) fn ensure_text(file: &Path, first: &[u8]) -> Result<(), Failure> {
     } else if first.starts_with(b"\xff\xfe") || first.starts_with(b"\xfe\xff") {
         // `pg_dump > FILE` in Windows PowerShell writes such a file.
         let failure = Failure::new(
-            Kind::Error,
+            ErrorKind::Error,
             "this is text in UTF-16, and only UTF-8 is read",
         );
         return Err(failure.hint(unpacking(file, "iconv -f UTF-16 -t UTF-8")));
@@ -50,7 +50,7 @@ pub(super) fn ensure_text(file: &Path, first: &[u8]) -> Result<(), Failure> {
         return Ok(());
     };
     let failure = Failure::new(
-        Kind::Error,
+        ErrorKind::Error,
         format!("this is an archive and no SQL ({what})"),
     );
     Err(failure.hint(unpacking(file, command)))
@@ -58,12 +58,12 @@ pub(super) fn ensure_text(file: &Path, first: &[u8]) -> Result<(), Failure> {
 
 /// Builds the error for a folder. If `pg_dump` wrote it, the hint is the command that makes SQL
 /// text of it.
-pub(super) fn refuse_folder(folder: &Path) -> Failure {
+pub(crate) fn refuse_folder(folder: &Path) -> Failure {
     if folder.join("toc.dat").exists() {
         let message = "this is an archive and no SQL (pg_dump --format=directory)";
-        return Failure::new(Kind::Error, message).hint(unpacking(folder, ""));
+        return Failure::new(ErrorKind::Error, message).hint(unpacking(folder, ""));
     }
-    Failure::new(Kind::Error, "is a directory").hint("name a file of SQL in it")
+    Failure::new(ErrorKind::Error, "is a directory").hint("name a file of SQL in it")
 }
 
 /// Returns the command that makes SQL text of `file`, in a new file beside it.

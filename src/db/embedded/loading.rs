@@ -10,13 +10,13 @@ use anyhow::Context as _;
 use sqlx::postgres::{PgDatabaseError, PgSeverity};
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 
-use super::psql_script::{Piece, Script};
-use super::statement::{Loss, changed_client_encoding, is_for_nobody, loss};
+use crate::db::embedded::psql_script::{Piece, Script};
+use crate::db::embedded::statement::{Loss, changed_client_encoding, is_for_nobody, loss};
 use crate::db::schema::CONFIG;
-use crate::failure::{Failure, Kind};
+use crate::error::{ErrorKind, Failure};
 use crate::litellm::owners::OWNER_TABLES;
+use crate::litellm::reference_sites::{PERMISSIONS, TABLES};
 use crate::litellm::release::{self, MARKERS, Release};
-use crate::litellm::sites::{PERMISSIONS, TABLES};
 use crate::shell::quoted_path;
 
 /// Bytes of `COPY` rows sent at a time.
@@ -42,7 +42,7 @@ WHERE c.relname::text OPERATOR(pg_catalog.~) '^LiteLLM_'
 
 /// The statements of a script that were left out because nothing of them is read.
 #[derive(Debug)]
-pub(super) struct Unloaded {
+pub(crate) struct Unloaded {
     file: PathBuf,
     statements: u64,
     line: u64,
@@ -93,7 +93,7 @@ impl Section {
 
 /// A script that is being loaded.
 #[derive(Debug)]
-pub(super) struct Loading<R> {
+pub(crate) struct Loading<R> {
     file: PathBuf,
     script: Script<R>,
     /// The sections before the one that is being read.
@@ -108,7 +108,7 @@ pub(super) struct Loading<R> {
 
 impl<R: BufRead> Loading<R> {
     /// Begins to read `source`, the text of `file`.
-    pub(super) fn begin(file: &Path, source: R) -> Self {
+    pub(crate) fn begin(file: &Path, source: R) -> Self {
         Self {
             file: file.to_owned(),
             script: Script::new(source),
@@ -126,7 +126,7 @@ impl<R: BufRead> Loading<R> {
     ///
     /// The line and the reason, if the text is not a script or if something of LiteLLM's tables
     /// would be missing.
-    pub(super) async fn run(
+    pub(crate) async fn run(
         mut self,
         connection: &mut PgConnection,
     ) -> Result<Option<Unloaded>, Failure> {
@@ -160,7 +160,7 @@ impl<R: BufRead> Loading<R> {
                 .context("cannot tell whether the script ended its transaction")?;
         if is_left_open {
             return Err(
-                Failure::new(Kind::Error, "its last transaction is never committed")
+                Failure::new(ErrorKind::Error, "its last transaction is never committed")
                     .hint("end the file with COMMIT"),
             );
         }
@@ -241,7 +241,10 @@ impl<R: BufRead> Loading<R> {
             .and_then(|answer| answer.try_downcast_ref::<PgDatabaseError>())
             .filter(|answer| answer.severity() == PgSeverity::Error);
         let Some(refused) = refused else {
-            return Err(Failure::new(Kind::Error, format!("line {line}: {error}")));
+            return Err(Failure::new(
+                ErrorKind::Error,
+                format!("line {line}: {error}"),
+            ));
         };
         let (state, reason) = (refused.code(), refused.message());
         match loss(sql, state) {
@@ -263,7 +266,7 @@ impl<R: BufRead> Loading<R> {
         let still = sqlx::raw_sql("SELECT").execute(&mut *connection).await;
         still.map(|_| ()).map_err(|_| {
             Failure::new(
-                Kind::Error,
+                ErrorKind::Error,
                 format!("line {line}: {reason}, and the transaction is aborted with it"),
             )
             .hint("take BEGIN and COMMIT out of the file, so that only this statement is left out")
@@ -271,7 +274,7 @@ impl<R: BufRead> Loading<R> {
     }
 
     fn refusal(&self, line: u64, state: &str, reason: &str) -> Failure {
-        let failure = Failure::new(Kind::Error, format!("line {line}: {reason}"));
+        let failure = Failure::new(ErrorKind::Error, format!("line {line}: {reason}"));
         match state {
             "42601" => failure.hint("the file must be SQL, such as pg_dump --format=plain writes"),
             "22021" => failure.hint(self.script.recode_hint()),
@@ -302,7 +305,7 @@ impl<R: BufRead> Loading<R> {
     /// LiteLLM's.
     fn several_databases(&mut self, line: u64) -> Failure {
         let failure = Failure::new(
-            Kind::Error,
+            ErrorKind::Error,
             format!("line {line}: another database begins here"),
         );
         // An error in the following text is about another database and does not matter.
@@ -376,7 +379,7 @@ async fn ensure_complete(connection: &mut PgConnection) -> Result<(), Failure> {
         let missing = tables_since().find(|(table, since)| release >= *since && !has(table, None));
         if let Some((table, _)) = missing {
             return Err(Failure::new(
-                Kind::Refused,
+                ErrorKind::Refused,
                 format!(
                     "the file lacks table \"{table}\", which LiteLLM {release} has; without it nobody \
                      can tell which grants are in use"

@@ -1,10 +1,10 @@
 //! Runs a PostgreSQL inside the process: starts it, loads a script into it, and discards it at the
 //! end.
 
-mod archive;
-mod loading;
-mod psql_script;
-mod statement;
+pub(crate) mod archive;
+pub(crate) mod loading;
+pub(crate) mod psql_script;
+pub(crate) mod statement;
 
 use std::fs::{File, Permissions};
 use std::io::{BufRead as _, BufReader};
@@ -17,8 +17,8 @@ use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::{Connection as _, PgConnection};
 use tempfile::TempDir;
 
-use self::loading::{Loading, Unloaded};
-use crate::failure::Failure;
+use crate::db::embedded::loading::{Loading, Unloaded};
+use crate::error::Failure;
 
 /// The number in the name of the socket.
 const PORT: u16 = 5432;
@@ -147,8 +147,9 @@ impl Drop for Embedded {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::time::{Duration, Instant};
+
+    use super::*;
 
     fn block_on<T>(future: impl Future<Output = T>) -> T {
         let runtime = tokio::runtime::Builder::new_current_thread()

@@ -6,12 +6,12 @@
 
 use std::io::{self, BufRead};
 
-use super::statement::{changed_client_encoding, is_utf8};
-use crate::failure::{Failure, Kind};
+use crate::db::embedded::statement::{changed_client_encoding, is_utf8};
+use crate::error::{ErrorKind, Failure};
 
 /// A part of a script, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Piece {
+pub(crate) enum Piece {
     /// A statement without its semicolon.
     Statement {
         /// Its text, without comments before it.
@@ -103,7 +103,7 @@ impl Nesting {
 ///
 /// Source: PostgreSQL 17 manual, section 4.1, "Lexical Structure", and the reference page of psql.
 #[derive(Debug)]
-pub(super) struct Script<R> {
+pub(crate) struct Script<R> {
     source: R,
     state: State,
     /// The line being read, from 1.
@@ -124,7 +124,7 @@ pub(super) struct Script<R> {
 
 impl<R: BufRead> Script<R> {
     /// Reads from `source`.
-    pub(super) fn new(source: R) -> Self {
+    pub(crate) fn new(source: R) -> Self {
         Self {
             source,
             state: State::Sql,
@@ -150,7 +150,7 @@ impl<R: BufRead> Script<R> {
         clippy::should_implement_trait,
         reason = "an iterator would go on after an error"
     )]
-    pub(super) fn next(&mut self) -> Result<Option<Piece>, Failure> {
+    pub(crate) fn next(&mut self) -> Result<Option<Piece>, Failure> {
         loop {
             if self.at == self.text.len() && !self.read_line()? {
                 return self.end();
@@ -228,14 +228,14 @@ impl<R: BufRead> Script<R> {
             return Ok(());
         }
         Err(Failure::new(
-            Kind::Error,
+            ErrorKind::Error,
             format!("line {line}: this is in {encoding}, and only UTF8 can be read"),
         )
         .hint(self.recode_hint()))
     }
 
     /// Returns what to do about a file that is not UTF-8.
-    pub(super) fn recode_hint(&self) -> &'static str {
+    pub(crate) fn recode_hint(&self) -> &'static str {
         if self.is_sql_ascii {
             "the database is SQL_ASCII, so pg_dump cannot convert it: convert the file from the \
              encoding that its clients write, as in: iconv -f LATIN1 -t UTF-8 FILE > FILE.utf8.sql"
@@ -352,7 +352,7 @@ impl<R: BufRead> Script<R> {
         let line = self.begins;
         let sql = String::from_utf8(std::mem::take(&mut self.sql)).map_err(|_| {
             let message = format!("line {line}: this is not UTF-8");
-            Failure::new(Kind::Error, message).hint(self.recode_hint())
+            Failure::new(ErrorKind::Error, message).hint(self.recode_hint())
         })?;
         if is_copy_from_stdin(&sql) {
             self.state = State::CopyRows;
@@ -390,11 +390,11 @@ impl<R: BufRead> Script<R> {
     }
 
     fn refuse(&self, what: &str) -> Failure {
-        Failure::new(Kind::Error, format!("line {}: {what}", self.line))
+        Failure::new(ErrorKind::Error, format!("line {}: {what}", self.line))
     }
 
     fn unreadable(&self, error: &io::Error) -> Failure {
-        Failure::new(Kind::Error, format!("line {}: {error}", self.line + 1))
+        Failure::new(ErrorKind::Error, format!("line {}: {error}", self.line + 1))
     }
 }
 

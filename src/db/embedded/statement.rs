@@ -7,8 +7,8 @@
 
 use crate::db::schema::{CONFIG, SERVER_TABLE};
 use crate::litellm::owners::{LINK, OWNER_TABLES};
+use crate::litellm::reference_sites::TABLES;
 use crate::litellm::release::MARKERS;
-use crate::litellm::sites::TABLES;
 
 /// A part of a statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +38,7 @@ impl Token<'_> {
 
 /// The loss if a statement is left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Loss {
+pub(crate) enum Loss {
     /// Nothing: the database is already as the statement wants it, or only a setting differs.
     Nothing,
     /// Something that this program does not read.
@@ -48,7 +48,7 @@ pub(super) enum Loss {
 }
 
 /// Tells whether this program reads rows of the table, or whether the table is a schema marker.
-pub(super) fn is_read(table: &str) -> bool {
+pub(crate) fn is_read(table: &str) -> bool {
     table == SERVER_TABLE
         || table == CONFIG.0
         || OWNER_TABLES.iter().any(|owner| owner.table == table)
@@ -58,7 +58,7 @@ pub(super) fn is_read(table: &str) -> bool {
 
 /// Tells whether an encoding needs no conversion: UTF-8, and SQL_ASCII, of which every byte is
 /// checked as UTF-8.
-pub(super) fn is_utf8(encoding: &str) -> bool {
+pub(crate) fn is_utf8(encoding: &str) -> bool {
     let name: String = encoding
         .chars()
         .filter(char::is_ascii_alphanumeric)
@@ -69,7 +69,7 @@ pub(super) fn is_utf8(encoding: &str) -> bool {
 }
 
 /// Returns the encoding that a statement declares for the following text.
-pub(super) fn changed_client_encoding(sql: &str) -> Option<String> {
+pub(crate) fn changed_client_encoding(sql: &str) -> Option<String> {
     let mut tokens = Tokens(sql);
     if !tokens.next()?.is("set") {
         return None;
@@ -95,7 +95,7 @@ pub(super) fn changed_client_encoding(sql: &str) -> Option<String> {
 /// Tells whether a statement is about roles, their rights and property, or about a whole server or
 /// database. Nobody needs that here: only this process connects to the embedded server, as
 /// superuser.
-pub(super) fn is_for_nobody(sql: &str) -> bool {
+pub(crate) fn is_for_nobody(sql: &str) -> bool {
     const CLUSTER: [&str; 5] = ["role", "user", "group", "tablespace", "database"];
     let first: Vec<Token> = Tokens(sql).take(4).collect();
     let is = |at: usize, words: &[&str]| {
@@ -139,7 +139,7 @@ pub(super) fn is_for_nobody(sql: &str) -> bool {
 ///
 /// Source: PostgreSQL 17, `src/bin/pg_dump/pg_dump.c`; its manual, appendix A, "PostgreSQL Error
 /// Codes".
-pub(super) fn loss(sql: &str, state: &str) -> Loss {
+pub(crate) fn loss(sql: &str, state: &str) -> Loss {
     let tokens: Vec<Token> = Tokens(sql).collect();
     let is_missing = matches!(state, "42P01" | "42704" | "42883" | "3F000");
     let Some((first, rest)) = tokens.split_first() else {

@@ -4,24 +4,24 @@ use std::collections::BTreeSet;
 
 use sha2::{Digest as _, Sha256};
 
-use super::pyyaml::{Mapping, Value};
-use super::{ConfigError, ConfigServer, Derivation, wrong};
+use crate::litellm::config::pyyaml::{Mapping, YamlValue};
+use crate::litellm::config::{ConfigError, ConfigServer, Derivation, wrong};
 
 /// Every way in which Python may print a field into the text that is hashed.
 type Texts = Vec<String>;
 
 /// One entry of `mcp_servers`.
-pub(super) struct Entry<'a> {
+pub(crate) struct Entry<'a> {
     /// The server's name.
-    pub(super) name: &'a str,
+    pub(crate) name: &'a str,
     /// Its fields.
-    pub(super) fields: &'a Mapping,
+    pub(crate) fields: &'a Mapping,
     /// Looks up a variable of the proxy's environment.
-    pub(super) env: &'a dyn Fn(&str) -> Option<String>,
+    pub(crate) env: &'a dyn Fn(&str) -> Option<String>,
 }
 
 /// A value after `os.environ/` is resolved.
-enum Resolved {
+enum Substitution {
     Absent,
     Null,
     Text(String),
@@ -33,9 +33,9 @@ enum Resolved {
     Unclear,
 }
 
-impl From<&Value> for Resolved {
-    fn from(value: &Value) -> Self {
-        if matches!(value, Value::Null) {
+impl From<&YamlValue> for Substitution {
+    fn from(value: &YamlValue) -> Self {
+        if matches!(value, YamlValue::Null) {
             return Self::Null;
         }
         match value.printed() {
@@ -53,18 +53,18 @@ impl Entry<'_> {
     /// # Errors
     ///
     /// Fails where LiteLLM would not start either, and where the id is pinned to an unset variable.
-    pub(super) fn server(
+    pub(crate) fn server(
         &self,
         aliases: Option<&Mapping>,
         derivation: Derivation,
     ) -> Result<ConfigServer, ConfigError> {
         let alias = match self.field("alias") {
             // An empty alias of the entry takes no mapping.
-            Resolved::Absent | Resolved::Null => self.mapped_alias(aliases),
-            alias @ (Resolved::Text(_)
-            | Resolved::Falsy(_)
-            | Resolved::Unset(_)
-            | Resolved::Unclear) => alias,
+            Substitution::Absent | Substitution::Null => self.mapped_alias(aliases),
+            alias @ (Substitution::Text(_)
+            | Substitution::Falsy(_)
+            | Substitution::Unset(_)
+            | Substitution::Unclear) => alias,
         };
         let url = self.field("url");
         let transport = self.field("transport");
@@ -81,9 +81,11 @@ impl Entry<'_> {
         );
         let old_url = match url {
             // Up to 1.73 an absent url was printed as None.
-            Resolved::Absent | Resolved::Null => vec![String::new(), "None".to_owned()],
-            Resolved::Falsy(ref text) => vec![String::new(), text.clone()],
-            Resolved::Text(_) | Resolved::Unset(_) | Resolved::Unclear => or_empty(&url),
+            Substitution::Absent | Substitution::Null => vec![String::new(), "None".to_owned()],
+            Substitution::Falsy(ref text) => vec![String::new(), text.clone()],
+            Substitution::Text(_) | Substitution::Unset(_) | Substitution::Unclear => {
+                or_empty(&url)
+            }
         };
         let old = self.old_hashes(
             &old_url,
@@ -131,33 +133,39 @@ impl Entry<'_> {
     }
 
     fn tags(&self) -> Vec<String> {
-        let entries = self.fields.get("access_groups").and_then(Value::as_list);
-        let tags = entries.into_iter().flatten().filter_map(Value::as_text);
+        let entries = self
+            .fields
+            .get("access_groups")
+            .and_then(YamlValue::as_list);
+        let tags = entries.into_iter().flatten().filter_map(YamlValue::as_text);
         tags.map(str::to_owned).collect()
     }
 
     /// Tells whether Python takes `allow_all_keys` for true, or may.
     fn allows_all_keys(&self) -> bool {
         match self.field("allow_all_keys") {
-            Resolved::Absent | Resolved::Null | Resolved::Falsy(_) => false,
-            Resolved::Text(text) => !text.is_empty(),
-            Resolved::Unset(_) | Resolved::Unclear => true,
+            Substitution::Absent | Substitution::Null | Substitution::Falsy(_) => false,
+            Substitution::Text(text) => !text.is_empty(),
+            Substitution::Unset(_) | Substitution::Unclear => true,
         }
     }
 
     /// Names the variables and values that leave the fields unknown.
-    fn unset<const N: usize>(&self, fields: [&Resolved; N]) -> BTreeSet<String> {
+    fn unset<const N: usize>(&self, fields: [&Substitution; N]) -> BTreeSet<String> {
         let unset = fields.into_iter().filter_map(|field| match field {
-            Resolved::Unset(variable) => Some(variable.clone()),
-            Resolved::Unclear => Some(format!("a value of mcp_servers.{}", self.name)),
-            Resolved::Absent | Resolved::Null | Resolved::Text(_) | Resolved::Falsy(_) => None,
+            Substitution::Unset(variable) => Some(variable.clone()),
+            Substitution::Unclear => Some(format!("a value of mcp_servers.{}", self.name)),
+            Substitution::Absent
+            | Substitution::Null
+            | Substitution::Text(_)
+            | Substitution::Falsy(_) => None,
         });
         unset.collect()
     }
 
-    fn field(&self, key: &str) -> Resolved {
+    fn field(&self, key: &str) -> Substitution {
         match self.fields.get(key) {
-            None => Resolved::Absent,
+            None => Substitution::Absent,
             Some(value) => self.resolve(value),
         }
     }
@@ -166,22 +174,22 @@ impl Entry<'_> {
     ///
     /// Source: LiteLLM 1.110.2 `proxy/proxy_server.py`, `_resolved_config_value`, and
     /// `secret_managers/main.py`, `get_secret` and `str_to_bool`.
-    fn resolve(&self, value: &Value) -> Resolved {
+    fn resolve(&self, value: &YamlValue) -> Substitution {
         let variable = value
             .as_text()
             .and_then(|text| text.strip_prefix("os.environ/"));
         let Some(variable) = variable else {
-            return Resolved::from(value);
+            return Substitution::from(value);
         };
         match (self.env)(variable) {
-            None => Resolved::Unset(variable.to_owned()),
+            None => Substitution::Unset(variable.to_owned()),
             Some(text) if text.trim().eq_ignore_ascii_case("true") => {
-                Resolved::Text("True".to_owned())
+                Substitution::Text("True".to_owned())
             }
             Some(text) if text.trim().eq_ignore_ascii_case("false") => {
-                Resolved::Falsy("False".to_owned())
+                Substitution::Falsy("False".to_owned())
             }
-            Some(text) => Resolved::Text(text),
+            Some(text) => Substitution::Text(text),
         }
     }
 
@@ -192,20 +200,22 @@ impl Entry<'_> {
     ///
     /// Source: LiteLLM 1.110.2 `proxy/mcp_server/mcp_server_manager.py`,
     /// `load_servers_from_config` and `_first_mapped_alias`.
-    fn mapped_alias(&self, aliases: Option<&Mapping>) -> Resolved {
+    fn mapped_alias(&self, aliases: Option<&Mapping>) -> Substitution {
         for (alias, server) in aliases.into_iter().flat_map(Mapping::iter) {
             match self.resolve(server) {
-                Resolved::Text(server) if server == self.name => return Resolved::from(alias),
+                Substitution::Text(server) if server == self.name => {
+                    return Substitution::from(alias);
+                }
                 // It may be this server, and then no later one counts.
-                unset @ Resolved::Unset(_) => return unset,
-                Resolved::Text(_)
-                | Resolved::Falsy(_)
-                | Resolved::Absent
-                | Resolved::Null
-                | Resolved::Unclear => {}
+                unset @ Substitution::Unset(_) => return unset,
+                Substitution::Text(_)
+                | Substitution::Falsy(_)
+                | Substitution::Absent
+                | Substitution::Null
+                | Substitution::Unclear => {}
             }
         }
-        Resolved::Absent
+        Substitution::Absent
     }
 
     /// Returns the id that the entry pins, if it pins one.
@@ -215,17 +225,17 @@ impl Entry<'_> {
     fn pinned(&self) -> Result<Option<String>, ConfigError> {
         let name = self.name;
         match self.fields.get("server_id") {
-            None | Some(Value::Null) => Ok(None),
-            Some(value @ Value::Text(_)) => match self.resolve(value) {
-                Resolved::Text(id) if !id.trim().is_empty() => Ok(Some(id.trim().to_owned())),
-                Resolved::Unset(variable) => Err(wrong(&format!(
+            None | Some(YamlValue::Null) => Ok(None),
+            Some(value @ YamlValue::Text(_)) => match self.resolve(value) {
+                Substitution::Text(id) if !id.trim().is_empty() => Ok(Some(id.trim().to_owned())),
+                Substitution::Unset(variable) => Err(wrong(&format!(
                     "mcp_servers.{name}.server_id is os.environ/{variable}, which is not set here"
                 ))),
-                Resolved::Absent
-                | Resolved::Null
-                | Resolved::Text(_)
-                | Resolved::Falsy(_)
-                | Resolved::Unclear => Err(wrong(&format!(
+                Substitution::Absent
+                | Substitution::Null
+                | Substitution::Text(_)
+                | Substitution::Falsy(_)
+                | Substitution::Unclear => Err(wrong(&format!(
                     "mcp_servers.{name}.server_id must not be empty"
                 ))),
             },
@@ -242,7 +252,7 @@ impl Entry<'_> {
     fn hashes(
         &self,
         url: &Texts,
-        transport: &Resolved,
+        transport: &Substitution,
         auth_type: &Texts,
         alias: &Texts,
     ) -> Vec<String> {
@@ -258,8 +268,8 @@ impl Entry<'_> {
     fn old_hashes(
         &self,
         url: &Texts,
-        transport: &Resolved,
-        spec: &Resolved,
+        transport: &Substitution,
+        spec: &Substitution,
         auth_type: &Texts,
         alias: &Texts,
     ) -> BTreeSet<String> {
@@ -281,22 +291,22 @@ impl Entry<'_> {
 }
 
 /// Prints a field that Python prints as nothing where it is absent, null or false.
-fn or_empty(field: &Resolved) -> Texts {
+fn or_empty(field: &Substitution) -> Texts {
     match field {
-        Resolved::Text(text) => vec![text.clone()],
-        Resolved::Absent | Resolved::Null | Resolved::Falsy(_) => vec![String::new()],
-        Resolved::Unset(_) | Resolved::Unclear => Vec::new(),
+        Substitution::Text(text) => vec![text.clone()],
+        Substitution::Absent | Substitution::Null | Substitution::Falsy(_) => vec![String::new()],
+        Substitution::Unset(_) | Substitution::Unclear => Vec::new(),
     }
 }
 
 /// Prints a field whose default is a member of a Python enumeration. An f-string prints the value
 /// of the member before Python 3.11 and its name since.
-fn enumerated(field: &Resolved, defaults: &[&str]) -> Texts {
+fn enumerated(field: &Substitution, defaults: &[&str]) -> Texts {
     match field {
-        Resolved::Absent => defaults.iter().map(|text| (*text).to_owned()).collect(),
-        Resolved::Null => vec!["None".to_owned()],
-        Resolved::Text(text) | Resolved::Falsy(text) => vec![text.clone()],
-        Resolved::Unset(_) | Resolved::Unclear => Vec::new(),
+        Substitution::Absent => defaults.iter().map(|text| (*text).to_owned()).collect(),
+        Substitution::Null => vec!["None".to_owned()],
+        Substitution::Text(text) | Substitution::Falsy(text) => vec![text.clone()],
+        Substitution::Unset(_) | Substitution::Unclear => Vec::new(),
     }
 }
 
@@ -319,7 +329,7 @@ fn hashes_of(fields: &[&Texts]) -> Vec<String> {
 }
 
 /// Returns the first 32 hexadecimal digits of the SHA-256.
-pub(super) fn hash(text: &str) -> String {
+pub(crate) fn hash(text: &str) -> String {
     hex(&Sha256::digest(text.as_bytes())[..16])
 }
 

@@ -11,12 +11,12 @@ use std::sync::Arc;
 
 use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span, StructureStyle, Tag};
 
-use super::ConfigError;
-use super::scalar::{float, implicit_tag, integer, printed_float};
+use crate::litellm::config::ConfigError;
+use crate::litellm::config::scalar::{float, implicit_tag, integer, printed_float};
 
 /// A value as Python holds it.
 #[derive(Debug, Clone)]
-pub(super) enum Value {
+pub(crate) enum YamlValue {
     /// `None`.
     Null,
     /// A truth value.
@@ -30,14 +30,14 @@ pub(super) enum Value {
     /// A date, bytes, a set or another type whose value is not needed.
     Other,
     /// A list.
-    List(Arc<Vec<Value>>),
+    List(Arc<Vec<YamlValue>>),
     /// A dictionary.
     Mapping(Arc<Mapping>),
 }
 
-impl Value {
+impl YamlValue {
     /// Returns the text, where it is one.
-    pub(super) fn as_text(&self) -> Option<&str> {
+    pub(crate) fn as_text(&self) -> Option<&str> {
         match self {
             Self::Text(text) => Some(text),
             Self::Null
@@ -51,7 +51,7 @@ impl Value {
     }
 
     /// Returns the list, where it is one.
-    pub(super) fn as_list(&self) -> Option<&[Value]> {
+    pub(crate) fn as_list(&self) -> Option<&[YamlValue]> {
         if let Self::List(values) = self {
             Some(values)
         } else {
@@ -60,7 +60,7 @@ impl Value {
     }
 
     /// Returns the dictionary, where it is one.
-    pub(super) fn as_mapping(&self) -> Option<&Mapping> {
+    pub(crate) fn as_mapping(&self) -> Option<&Mapping> {
         if let Self::Mapping(mapping) = self {
             Some(mapping)
         } else {
@@ -69,7 +69,7 @@ impl Value {
     }
 
     /// Tells whether Python takes the value for true.
-    pub(super) fn is_truthy(&self) -> bool {
+    pub(crate) fn is_truthy(&self) -> bool {
         match self {
             Self::Null => false,
             Self::Bool(value) => *value,
@@ -83,7 +83,7 @@ impl Value {
     }
 
     /// Prints the value as Python's `str` does. Returns `None` where that is not known.
-    pub(super) fn printed(&self) -> Option<String> {
+    pub(crate) fn printed(&self) -> Option<String> {
         match self {
             Self::Null => Some("None".to_owned()),
             Self::Bool(true) => Some("True".to_owned()),
@@ -115,26 +115,26 @@ impl Value {
 
 /// A dictionary, in the order of the file.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Mapping {
-    entries: Vec<(Value, Value)>,
+pub(crate) struct Mapping {
+    entries: Vec<(YamlValue, YamlValue)>,
     at: HashMap<(u8, String), usize>,
 }
 
 impl Mapping {
     /// Returns the value of a key that is a text.
-    pub(super) fn get(&self, key: &str) -> Option<&Value> {
+    pub(crate) fn get(&self, key: &str) -> Option<&YamlValue> {
         let at = self.at.get(&(0, key.to_owned()))?;
         self.entries.get(*at).map(|(_, value)| value)
     }
 
     /// Returns the entries in order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Value, &Value)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&YamlValue, &YamlValue)> {
         self.entries.iter().map(|(key, value)| (key, value))
     }
 
     /// Sets the value of a key, which keeps its place in the order. Returns `None` where Python
     /// does not take such a key.
-    pub(super) fn insert(&mut self, key: Value, value: Value) -> Option<()> {
+    pub(crate) fn insert(&mut self, key: YamlValue, value: YamlValue) -> Option<()> {
         let identity = key.as_key()?;
         let at = self.at.get(&identity);
         if let Some(entry) = at.and_then(|at| self.entries.get_mut(*at)) {
@@ -173,11 +173,11 @@ enum MergeOrder {
 ///
 /// Fails where `PyYAML` would not read the text either or reads it in another way, and where the
 /// text is larger than a config can be.
-pub(super) fn read(text: &str) -> Result<Vec<Value>, ConfigError> {
+pub(crate) fn read(text: &str) -> Result<Vec<YamlValue>, ConfigError> {
     ensure_known_breaks(text)?;
     let (nodes, root) = Composer::compose(text)?;
     let Some(root) = root else {
-        return Ok(vec![Value::Null]);
+        return Ok(vec![YamlValue::Null]);
     };
     let orders = if nodes.iter().any(Node::is_merge) {
         &[MergeOrder::FirstWins, MergeOrder::LastWins][..]
@@ -443,14 +443,14 @@ fn told(error: &ScanError) -> ConfigError {
 /// A value made of a node, and how much work it is for Python.
 #[derive(Clone)]
 struct Built {
-    value: Value,
+    value: YamlValue,
     /// The number of values once every alias is written out.
     values: u64,
     depth: usize,
 }
 
 impl Built {
-    fn leaf(value: Value) -> Self {
+    fn leaf(value: YamlValue) -> Self {
         Self {
             value,
             values: 1,
@@ -461,7 +461,7 @@ impl Built {
 
 /// The state of a node: untouched, being worked on, done.
 #[derive(Clone)]
-enum State<T> {
+enum ParserState<T> {
     New,
     Open,
     Done(T),
@@ -474,8 +474,8 @@ type Pairs = Arc<Vec<(NodeId, NodeId)>>;
 struct Constructor<'a> {
     nodes: &'a [Node],
     order: MergeOrder,
-    built: Vec<State<Built>>,
-    flat: Vec<State<Pairs>>,
+    built: Vec<ParserState<Built>>,
+    flat: Vec<ParserState<Pairs>>,
     merged: usize,
 }
 
@@ -484,24 +484,24 @@ impl<'a> Constructor<'a> {
         Self {
             nodes,
             order,
-            built: vec![State::New; nodes.len()],
-            flat: vec![State::New; nodes.len()],
+            built: vec![ParserState::New; nodes.len()],
+            flat: vec![ParserState::New; nodes.len()],
             merged: 0,
         }
     }
 
-    fn root(mut self, root: NodeId) -> Result<Value, ConfigError> {
+    fn root(mut self, root: NodeId) -> Result<YamlValue, ConfigError> {
         Ok(self.build(root, 0)?.value)
     }
 
     fn build(&mut self, id: NodeId, depth: usize) -> Result<Built, ConfigError> {
         let (Some(node), Some(state)) = (self.nodes.get(id), self.built.get_mut(id)) else {
-            return Ok(Built::leaf(Value::Null));
+            return Ok(Built::leaf(YamlValue::Null));
         };
         match state {
-            State::Done(built) => return Ok(built.clone()),
-            State::Open => return Err(wrong_at(node.at, "an anchor that contains itself")),
-            State::New => *state = State::Open,
+            ParserState::Done(built) => return Ok(built.clone()),
+            ParserState::Open => return Err(wrong_at(node.at, "an anchor that contains itself")),
+            ParserState::New => *state = ParserState::Open,
         }
         if depth > DEPTH {
             return Err(too_deep(node));
@@ -521,13 +521,13 @@ impl<'a> Constructor<'a> {
             return Err(too_deep(node));
         }
         if let Some(state) = self.built.get_mut(id) {
-            *state = State::Done(built.clone());
+            *state = ParserState::Done(built.clone());
         }
         Ok(built)
     }
 
     fn list(&mut self, node: &Node, items: &[NodeId], depth: usize) -> Result<Built, ConfigError> {
-        let mut list = Built::leaf(Value::Null);
+        let mut list = Built::leaf(YamlValue::Null);
         let mut values = Vec::with_capacity(items.len());
         for item in items {
             let item = self.build(*item, depth + 1)?;
@@ -535,15 +535,15 @@ impl<'a> Constructor<'a> {
             values.push(item.value);
         }
         list.value = match node.tag.as_deref() {
-            None | Some("seq" | "!") => Value::List(Arc::new(values)),
-            Some("omap" | "pairs") => Value::Other,
+            None | Some("seq" | "!") => YamlValue::List(Arc::new(values)),
+            Some("omap" | "pairs") => YamlValue::Other,
             Some(tag) => return Err(unknown_tag(node, tag)),
         };
         Ok(list)
     }
 
     fn mapping(&mut self, id: NodeId, node: &Node, depth: usize) -> Result<Built, ConfigError> {
-        let mut built = Built::leaf(Value::Null);
+        let mut built = Built::leaf(YamlValue::Null);
         let mut mapping = Mapping::default();
         for (key_node, value_node) in self.flatten(id, 0)?.iter() {
             let key = match self.nodes.get(*key_node) {
@@ -553,7 +553,9 @@ impl<'a> Constructor<'a> {
                         content: Content::Scalar { text, .. },
                         ..
                     },
-                ) if key.scalar_tag() == Some("value") => Built::leaf(Value::Text(text.clone())),
+                ) if key.scalar_tag() == Some("value") => {
+                    Built::leaf(YamlValue::Text(text.clone()))
+                }
                 Some(_) | None => self.build(*key_node, depth + 1)?,
             };
             let value = self.build(*value_node, depth + 1)?;
@@ -566,8 +568,8 @@ impl<'a> Constructor<'a> {
             }
         }
         built.value = match node.tag.as_deref() {
-            None | Some("map" | "!") => Value::Mapping(Arc::new(mapping)),
-            Some("set") => Value::Other,
+            None | Some("map" | "!") => YamlValue::Mapping(Arc::new(mapping)),
+            Some("set") => YamlValue::Other,
             Some(tag) => return Err(unknown_tag(node, tag)),
         };
         Ok(built)
@@ -582,9 +584,11 @@ impl<'a> Constructor<'a> {
             return Ok(Pairs::default());
         };
         match state {
-            State::Done(pairs) => return Ok(Arc::clone(pairs)),
-            State::Open => return Err(wrong_at(node.at, "a mapping that merges itself (<<)")),
-            State::New => *state = State::Open,
+            ParserState::Done(pairs) => return Ok(Arc::clone(pairs)),
+            ParserState::Open => {
+                return Err(wrong_at(node.at, "a mapping that merges itself (<<)"));
+            }
+            ParserState::New => *state = ParserState::Open,
         }
         if depth > DEPTH {
             return Err(too_deep(node));
@@ -620,7 +624,7 @@ impl<'a> Constructor<'a> {
         merged.extend(own.iter().filter(|(key, _)| !self.is_merge(*key)));
         let pairs = Arc::new(merged);
         if let Some(state) = self.flat.get_mut(id) {
-            *state = State::Done(Arc::clone(&pairs));
+            *state = ParserState::Done(Arc::clone(&pairs));
         }
         Ok(pairs)
     }
@@ -687,20 +691,20 @@ fn unknown_tag(node: &Node, tag: &str) -> ConfigError {
 }
 
 /// Makes the value of a scalar.
-fn scalar(node: &Node, text: &str) -> Result<Value, ConfigError> {
+fn scalar(node: &Node, text: &str) -> Result<YamlValue, ConfigError> {
     let tag = node.scalar_tag().unwrap_or("str");
     let cannot = |what: &str| wrong_at(node.at, format!("this is no {what}"));
     match tag {
-        "str" => Ok(Value::Text(text.to_owned())),
-        "null" => Ok(Value::Null),
+        "str" => Ok(YamlValue::Text(text.to_owned())),
+        "null" => Ok(YamlValue::Null),
         "bool" => match text.to_ascii_lowercase().as_str() {
-            "yes" | "true" | "on" => Ok(Value::Bool(true)),
-            "no" | "false" | "off" => Ok(Value::Bool(false)),
+            "yes" | "true" | "on" => Ok(YamlValue::Bool(true)),
+            "no" | "false" | "off" => Ok(YamlValue::Bool(false)),
             _ => Err(cannot("truth value")),
         },
         "int" => integer(text).ok_or_else(|| cannot("integer")),
         "float" => float(text).ok_or_else(|| cannot("number")),
-        "binary" | "timestamp" => Ok(Value::Other),
+        "binary" | "timestamp" => Ok(YamlValue::Other),
         tag => Err(unknown_tag(node, tag)),
     }
 }
