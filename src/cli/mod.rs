@@ -5,7 +5,6 @@ pub(crate) mod filters;
 pub(crate) mod option_rules;
 pub(crate) mod output;
 pub(crate) mod repair;
-pub(crate) mod repeat;
 pub(crate) mod servers;
 
 use crate::cli::filters::Sites;

@@ -1,23 +1,60 @@
 //! `completions` and `man`: print what packagers install beside the program.
 
+use std::future::ready;
 use std::io::{self, Write as _};
 
 use anyhow::Context as _;
-use clap::CommandFactory as _;
+use clap::{Args, CommandFactory as _};
 use clap_complete::Shell;
 
 use crate::commands::Cli;
 use crate::error::{ErrorKind, Failure};
 use crate::exit_code::Outcome;
+use crate::process::command_args::{CommandArgs, Work};
+use crate::process::invocation::Run;
 
 const NAME: &str = "mcp-prune";
+
+/// The arguments of `completions`.
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    shell: Shell,
+}
+
+impl CommandArgs for CompletionsArgs {
+    fn name(&self) -> &'static str {
+        "completions"
+    }
+
+    fn run<'a>(&'a self, _: &'a mut Run) -> Work<'a> {
+        Box::pin(ready(completions(self.shell)))
+    }
+}
+
+/// The arguments of `man`.
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// The command
+    command: Option<String>,
+}
+
+impl CommandArgs for ManArgs {
+    fn name(&self) -> &'static str {
+        "man"
+    }
+
+    fn run<'a>(&'a self, _: &'a mut Run) -> Work<'a> {
+        Box::pin(ready(page(self.command.as_deref())))
+    }
+}
 
 /// Prints the completion script of a shell.
 ///
 /// # Errors
 ///
 /// Where it could not be printed.
-pub(crate) fn completions(shell: Shell) -> Result<Outcome, Failure> {
+fn completions(shell: Shell) -> Result<Outcome, Failure> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), NAME, &mut script);
     printed(&script)
@@ -28,7 +65,7 @@ pub(crate) fn completions(shell: Shell) -> Result<Outcome, Failure> {
 /// # Errors
 ///
 /// Where there is no such command, and where it could not be printed.
-pub(crate) fn page(command: Option<&str>) -> Result<Outcome, Failure> {
+fn page(command: Option<&str>) -> Result<Outcome, Failure> {
     // `mcp-prune help` has no page of its own, so no page may refer to one.
     let mut program = Cli::command().disable_help_subcommand(true);
     program.build();

@@ -8,6 +8,7 @@ use crate::commands::completions;
 use crate::db::purpose::Purpose;
 use crate::error::Failure;
 use crate::exit_code::Outcome;
+use crate::process::command_args::{CommandArgs, Work};
 use crate::process::invocation::Run;
 use crate::process::signals::Interrupt;
 use crate::workflow::filters::places;
@@ -32,6 +33,20 @@ pub struct GrantsArgs {
     #[arg(long, value_enum, value_delimiter = ',', value_name = "LIST",
           default_values_t = [Sites::Permissions, Sites::AccessGroups, Sites::Toolsets])]
     pub sites: Vec<Sites>,
+}
+
+impl CommandArgs for GrantsArgs {
+    fn name(&self) -> &'static str {
+        "grants"
+    }
+
+    fn run<'a>(&'a self, this: &'a mut Run) -> Work<'a> {
+        Box::pin(run(self, this))
+    }
+
+    fn connection(&self) -> Option<&ConnectionArgs> {
+        Some(&self.connection)
+    }
 }
 
 /// The command that a role will run.

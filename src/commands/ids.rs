@@ -5,11 +5,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::output::{AnswerArgs, AnswerFormat};
+use crate::cli::output::{AnswerArgs, AnswerFormat, FileArgs};
 use crate::cli::servers::LITELLM_CONFIG;
 use crate::error::{ErrorKind, Failure};
 use crate::exit_code::Outcome;
 use crate::litellm::config::Derivation;
+use crate::process::command_args::{CommandArgs, Work};
 use crate::process::invocation::Run;
 use crate::process::signals::Interrupt;
 use crate::report::{ConfigIds, json, table};
@@ -33,6 +34,24 @@ pub struct IdsArgs {
     /// How to print the ids.
     #[command(flatten)]
     pub answer: AnswerArgs,
+}
+
+impl CommandArgs for IdsArgs {
+    fn name(&self) -> &'static str {
+        "ids"
+    }
+
+    fn run<'a>(&'a self, this: &'a mut Run) -> Work<'a> {
+        Box::pin(run(self, this))
+    }
+
+    fn answer_file(&self) -> Option<&FileArgs> {
+        Some(&self.answer.file)
+    }
+
+    fn litellm_configs(&self) -> Option<&[PathBuf]> {
+        Some(&self.litellm_config)
+    }
 }
 
 /// Runs `ids`.

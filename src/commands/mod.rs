@@ -1,4 +1,5 @@
-//! The subcommands, one file each, from arguments to outcome; and in this file what they share.
+//! The subcommands: a file or folder each, with its arguments, from these to the outcome. Their list is
+//! in this file.
 
 pub(crate) mod completions;
 pub(crate) mod doctor;
@@ -9,15 +10,12 @@ pub(crate) mod scan;
 pub(crate) mod undo;
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::cli::connection::ConnectionArgs;
 use crate::cli::option_rules::Given;
-use crate::cli::output::OutputArgs;
-use crate::cli::servers::{ServerArgs, kept_sources};
+use crate::commands::completions::{CompletionsArgs, ManArgs};
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::fix::FixArgs;
 use crate::commands::grants::GrantsArgs;
@@ -26,8 +24,10 @@ use crate::commands::scan::ScanArgs;
 use crate::commands::undo::UndoArgs;
 use crate::error::{ErrorKind, Failure};
 use crate::exit_code::{self, Outcome};
+use crate::process::command_args::CommandArgs;
 use crate::process::invocation::Run;
 use crate::usage_message;
+use crate::workflow::named_files::one_file_each;
 
 /// A command line that clap accepts.
 #[derive(Debug)]
@@ -105,193 +105,68 @@ pub enum Command {
     /// Check that this database, role and machine are ready for scan and fix; never writes
     Doctor(DoctorArgs),
     /// Print a completion script for a shell
-    Completions {
-        /// The shell
-        shell: clap_complete::Shell,
-    },
+    Completions(CompletionsArgs),
     /// Print the manual page of the program, or of one command
-    Man {
-        /// The command
-        command: Option<String>,
-    },
+    Man(ManArgs),
 }
 
 impl Command {
-    /// Returns the output options of a command that makes a report.
-    #[must_use]
-    pub fn output(&self) -> Option<&OutputArgs> {
+    /// Returns the arguments of the subcommand.
+    pub(crate) fn args(&self) -> &dyn CommandArgs {
         match self {
-            Self::Scan(args) => Some(&args.output),
-            Self::Fix(args) => Some(&args.output),
-            Self::Undo(args) => Some(&args.output),
-            Self::Ids(_)
-            | Self::Grants(_)
-            | Self::Doctor(_)
-            | Self::Completions { .. }
-            | Self::Man { .. } => None,
+            Self::Scan(args) => args,
+            Self::Fix(args) => args,
+            Self::Undo(args) => args,
+            Self::Ids(args) => args,
+            Self::Grants(args) => args,
+            Self::Doctor(args) => args,
+            Self::Completions(args) => args,
+            Self::Man(args) => args,
         }
     }
+}
 
-    /// Tells whether findings and held references count as success.
-    #[must_use]
-    pub fn exit_zero(&self) -> bool {
-        match self {
-            Self::Scan(args) => args.exit_zero,
-            Self::Fix(args) => args.exit_zero,
-            Self::Undo(_)
-            | Self::Ids(_)
-            | Self::Grants(_)
-            | Self::Doctor(_)
-            | Self::Completions { .. }
-            | Self::Man { .. } => false,
+/// Parses a command line, the program's name first, runs it, and returns the exit code.
+#[must_use]
+pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let Invocation { command, rules } = match Invocation::parse(words) {
+        Ok(invocation) => invocation,
+        Err(message) => {
+            // `--help` and `--version` come as errors too, which go to stdout.
+            let printed = usage_message::print(&message).is_ok();
+            return match (message.use_stderr(), printed) {
+                (true, _) => exit_code::code(Outcome::Failed(ErrorKind::Usage)).into(),
+                (false, _) => ExitCode::SUCCESS,
+            };
         }
-    }
+    };
+    let args = command.args();
+    let rules = rules.and_then(|()| one_file_each(args));
+    Run::new().of(args, rules, |run| execute(args, run)).into()
+}
 
-    /// Returns the command's name.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Scan(_) => "scan",
-            Self::Fix(_) => "fix",
-            Self::Undo(_) => "undo",
-            Self::Ids(_) => "ids",
-            Self::Grants(_) => "grants",
-            Self::Doctor(_) => "doctor",
-            Self::Completions { .. } => "completions",
-            Self::Man { .. } => "man",
-        }
-    }
-
-    /// Lists the files that the command writes, and the changeset that it reads, each with the name
-    /// of its option.
-    #[must_use]
-    pub fn files(&self) -> Vec<(&'static str, &Path)> {
-        let [journal, plan_out, changeset] = match self {
-            Self::Fix(args) => [
-                ("--journal", args.repair.write.journal.journal.as_deref()),
-                ("--plan-out", args.repair.plan_out.as_deref()),
-                ("--plan", args.repair.plan.as_deref()),
-            ],
-            Self::Undo(args) => [
-                ("--journal", args.write.journal.journal.as_deref()),
-                ("--plan-out", None),
-                ("JOURNAL", Some(args.from.as_path())),
-            ],
-            Self::Scan(_)
-            | Self::Ids(_)
-            | Self::Grants(_)
-            | Self::Doctor(_)
-            | Self::Completions { .. }
-            | Self::Man { .. } => [("", None); 3],
-        };
-        let metrics = self.output().and_then(OutputArgs::metrics_file);
-        let files = [
-            ("--output", self.file()),
-            ("--metrics-file", metrics),
-            journal,
-            plan_out,
-            changeset,
-        ];
-        let named = files.into_iter();
-        named
-            .filter_map(|(name, file)| Some((name, file?)))
-            .collect()
-    }
-
-    /// Returns the connection options of a command that connects to a database.
-    #[must_use]
-    pub fn connection(&self) -> Option<&ConnectionArgs> {
-        match self {
-            Self::Scan(args) => Some(&args.connection),
-            Self::Fix(args) => Some(&args.connection),
-            Self::Undo(args) => Some(&args.connection),
-            Self::Grants(args) => Some(&args.connection),
-            Self::Doctor(args) => Some(&args.connection),
-            Self::Ids(_) | Self::Completions { .. } | Self::Man { .. } => None,
-        }
-    }
-
-    fn servers(&self) -> Option<&ServerArgs> {
-        match self {
-            Self::Scan(args) => Some(&args.servers),
-            Self::Fix(args) => Some(&args.servers),
-            Self::Doctor(args) => Some(&args.servers),
-            Self::Undo(_)
-            | Self::Ids(_)
-            | Self::Grants(_)
-            | Self::Completions { .. }
-            | Self::Man { .. } => None,
-        }
-    }
-
-    /// Returns the config.yaml files that options name, for a command that reads any.
-    #[must_use]
-    pub fn litellm_configs(&self) -> Option<&[PathBuf]> {
-        if let Self::Ids(args) = self {
-            return Some(&args.litellm_config);
-        }
-        let servers = self.servers().filter(|servers| !servers.no_config_servers);
-        servers.map(|servers| servers.litellm_config.as_slice())
-    }
-
-    /// Lists the files that options name and that are only read, each with the name of its option.
-    ///
-    /// Not those of [`Self::litellm_configs`], which may come from the environment as well.
-    #[must_use]
-    pub fn files_read(&self) -> Vec<(&'static str, &Path)> {
-        let (previous, remaps) = match self {
-            Self::Scan(args) => (Some(&args.previous), None),
-            Self::Fix(args) => (
-                Some(&args.repair.previous),
-                args.repair.remap_file.as_deref(),
-            ),
-            Self::Undo(_)
-            | Self::Ids(_)
-            | Self::Grants(_)
-            | Self::Doctor(_)
-            | Self::Completions { .. }
-            | Self::Man { .. } => (None, None),
-        };
-        let url = self
-            .connection()
-            .and_then(|args| args.db_url_file.as_deref());
-        let mut files = Vec::new();
-        files.extend(url.map(|file| ("--db-url-file", file)));
-        files.extend(remaps.map(|file| ("--remap-file", file)));
-        let previous = previous
-            .into_iter()
-            .flat_map(|args| &args.previous_litellm_config);
-        files.extend(previous.map(|file| ("--previous-litellm-config", file.as_path())));
-        let keep = self.servers().map(|servers| kept_sources(&servers.keep).1);
-        let keep = keep.into_iter().flatten();
-        files.extend(keep.map(|file| ("--keep", file)));
-        files
-    }
-
-    /// Returns the file of `--output`; `None` where the answer goes to stdout.
-    #[must_use]
-    pub fn file(&self) -> Option<&Path> {
-        let file = match self {
-            Self::Scan(args) => &args.output.file,
-            Self::Fix(args) => &args.output.file,
-            Self::Undo(args) => &args.output.file,
-            Self::Ids(args) => &args.answer.file,
-            Self::Doctor(args) => &args.answer.file,
-            Self::Grants(_) | Self::Completions { .. } | Self::Man { .. } => return None,
-        };
-        let file = file.output.as_deref();
-        file.filter(|file| *file != Path::new("-"))
-    }
+/// Runs a command on an asynchronous runtime of this one thread.
+fn execute(args: &dyn CommandArgs, run: &mut Run) -> Result<Outcome, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::caused(ErrorKind::Error, error))?;
+    let outcome = runtime.block_on(args.run(run));
+    // After a signal, a thread may still wait at the prompt for an answer.
+    runtime.shutdown_background();
+    outcome
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
     use std::time::Duration;
 
     use clap::CommandFactory as _;
 
     use super::*;
     use crate::cli::connection::{positive_seconds, seconds};
+    use crate::cli::servers::kept_sources;
 
     #[test]
     fn the_definition_is_sound() {
@@ -340,44 +215,4 @@ mod tests {
         assert!(positive_seconds("0.001").is_err());
         assert_eq!(positive_seconds("5"), Ok(Duration::from_secs(5)));
     }
-}
-
-/// Parses a command line, the program's name first, runs it, and returns the exit code.
-#[must_use]
-pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let invocation = match Invocation::parse(words) {
-        Ok(invocation) => invocation,
-        Err(message) => {
-            // `--help` and `--version` come as errors too, which go to stdout.
-            let printed = usage_message::print(&message).is_ok();
-            return match (message.use_stderr(), printed) {
-                (true, _) => exit_code::code(Outcome::Failed(ErrorKind::Usage)).into(),
-                (false, _) => ExitCode::SUCCESS,
-            };
-        }
-    };
-    let Invocation { command, rules } = invocation;
-    Run::new()
-        .of(&command, rules, |run| execute(&command, run))
-        .into()
-}
-
-fn execute(command: &Command, run: &mut Run) -> Result<Outcome, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::caused(ErrorKind::Error, error))?;
-    let outcome = match command {
-        Command::Scan(args) => runtime.block_on(scan::run(args, run)),
-        Command::Fix(args) => runtime.block_on(fix::run(args, run)),
-        Command::Undo(args) => runtime.block_on(undo::run(args, run)),
-        Command::Ids(args) => runtime.block_on(ids::run(args, run)),
-        Command::Grants(args) => runtime.block_on(grants::run(args, run)),
-        Command::Doctor(args) => runtime.block_on(doctor::run(args, run)),
-        Command::Completions { shell } => completions::completions(*shell),
-        Command::Man { command } => completions::page(command.as_deref()),
-    };
-    // After a signal, a thread may still wait at the prompt for an answer.
-    runtime.shutdown_background();
-    outcome
 }

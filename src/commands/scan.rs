@@ -8,19 +8,21 @@ use crate::cli::connection::ConnectionArgs;
 use crate::cli::filters::PlaceArgs;
 use crate::cli::output::{Format, OUTPUT, OutputArgs};
 use crate::cli::servers::{PreviousArgs, ServerArgs};
+use crate::command_line::CommandLine;
 use crate::db::detect::{self, Search};
 use crate::db::purpose::Purpose;
 use crate::db::session::Session;
 use crate::db::{owners, rows};
 use crate::error::Failure;
 use crate::exit_code::Outcome;
+use crate::process::command_args::{CommandArgs, Work};
 use crate::process::invocation::Run;
 use crate::process::print::{cannot_put_aside, gathering, print};
 use crate::process::progress::Progress;
 use crate::process::signals::Interrupt;
 use crate::process::stderr::warn;
 use crate::repair::policy::Policy;
-use crate::report::{Announcements, Ending, Report};
+use crate::report::{Announcements, Ending, FollowUp, Report};
 use crate::workflow::CHUNK;
 use crate::workflow::filters::places;
 use crate::workflow::planner::Planner;
@@ -72,6 +74,36 @@ pub struct ScanArgs {
     /// Exit with 0 instead of 2 (found) or 3 (held)
     #[arg(long, help_heading = OUTPUT)]
     pub exit_zero: bool,
+}
+
+impl CommandArgs for ScanArgs {
+    fn name(&self) -> &'static str {
+        "scan"
+    }
+
+    fn run<'a>(&'a self, this: &'a mut Run) -> Work<'a> {
+        Box::pin(run(self, this))
+    }
+
+    fn output(&self) -> Option<&OutputArgs> {
+        Some(&self.output)
+    }
+
+    fn exit_zero(&self) -> bool {
+        self.exit_zero
+    }
+
+    fn connection(&self) -> Option<&ConnectionArgs> {
+        Some(&self.connection)
+    }
+
+    fn servers(&self) -> Option<&ServerArgs> {
+        Some(&self.servers)
+    }
+
+    fn previous(&self) -> Option<&PreviousArgs> {
+        Some(&self.previous)
+    }
 }
 
 /// Runs `scan`.
@@ -172,4 +204,29 @@ async fn look(
         journal: None,
         plan: None,
     })
+}
+
+impl ScanArgs {
+    /// Returns the dry run of the repair of what was found.
+    pub(crate) fn follow_up(&self) -> FollowUp {
+        let Self {
+            connection,
+            servers,
+            previous,
+            places,
+            notes: _,
+            output: _,
+            exit_zero: _,
+        } = self;
+        let mut dry_run = CommandLine::new("fix");
+        dry_run.flag("--dry-run");
+        connection.repeat(&mut dry_run);
+        previous.repeat(&mut dry_run);
+        servers.repeat(&mut dry_run);
+        places.repeat(&mut dry_run);
+        FollowUp {
+            dry_run: Some(dry_run),
+            ..FollowUp::default()
+        }
+    }
 }

@@ -16,6 +16,7 @@ use crate::error::{ErrorKind, Failure};
 use crate::exit_code::Outcome;
 use crate::litellm::reference_sites::{Choice, SiteTable, TABLES};
 use crate::litellm::row::Row;
+use crate::process::command_args::{CommandArgs, NamedFile, Work};
 use crate::process::invocation::Run;
 use crate::process::stderr::warn;
 use crate::repair::changeset::{self, Change};
@@ -27,6 +28,7 @@ use crate::workflow::apply_changes::{
 };
 use crate::workflow::cache_invalidation::ChangedRows;
 use crate::workflow::changeset_file::{ChangesetFile, SavedChangeset};
+use crate::workflow::repeat_options::undo;
 use crate::workflow::same_database::refuse_another;
 use crate::workflow::write_run::{Attempt, Prepared, WriteJob, WriteOptions, WriteReport};
 
@@ -63,6 +65,32 @@ pub struct UndoArgs {
     /// How to answer.
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+impl CommandArgs for UndoArgs {
+    fn name(&self) -> &'static str {
+        "undo"
+    }
+
+    fn run<'a>(&'a self, this: &'a mut Run) -> Work<'a> {
+        Box::pin(run(self, this))
+    }
+
+    fn output(&self) -> Option<&OutputArgs> {
+        Some(&self.output)
+    }
+
+    fn connection(&self) -> Option<&ConnectionArgs> {
+        Some(&self.connection)
+    }
+
+    fn own_files(&self) -> Vec<NamedFile<'_>> {
+        let journal = self.write.journal.journal.as_deref();
+        let mut files = Vec::new();
+        files.extend(journal.map(|file| ("--journal", file)));
+        files.push(("JOURNAL", self.from.as_path()));
+        files
+    }
 }
 
 /// Runs `undo`.
@@ -303,4 +331,45 @@ fn no_table(table: &SiteTable) -> Failure {
     );
     Failure::new(ErrorKind::Moved, message)
         .hint("run undo on the database that the journal was written for")
+}
+
+impl UndoArgs {
+    /// Returns the undo that this dry run showed.
+    pub(crate) fn follow_up(&self) -> FollowUp {
+        FollowUp {
+            carry_out: Some(self.repeated(self.skip_changed)),
+            ..FollowUp::default()
+        }
+    }
+
+    /// Returns the undo that leaves alone the rows that were changed since.
+    pub(crate) fn skipping(&self) -> FollowUp {
+        FollowUp {
+            carry_out: Some(self.repeated(true)),
+            ..FollowUp::default()
+        }
+    }
+
+    fn repeated(&self, skips_changed: bool) -> CommandLine {
+        let Self {
+            from,
+            connection,
+            write,
+            skip_changed: _,
+            other_database,
+            output: _,
+        } = self;
+        let mut command = CommandLine::new("undo");
+        command.path(from);
+        connection.repeat(&mut command);
+        write.repeat(&mut command);
+        command.flag_if("--other-database", *other_database);
+        command.flag_if("--skip-changed", skips_changed);
+        command
+    }
+
+    /// Returns the undo of this undo, whose old values are in `journal`.
+    pub(crate) fn take_back(&self, journal: &Path) -> CommandLine {
+        undo(journal, &self.connection, &self.write)
+    }
 }

@@ -1,21 +1,18 @@
 //! One run of a command: its id, and how it ends.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use crate::cli::connection::ConnectionArgs;
 use crate::cli::output::{Format, OutputArgs};
 use crate::command_line::CommandLine;
-use crate::commands::Command;
 use crate::error::{self, Failure};
 use crate::exit_code::{self, Outcome};
 use crate::litellm::finding::FindingKind;
-use crate::process::atomic_file::name_of;
+use crate::process::command_args::CommandArgs;
 use crate::process::metrics_file::MetricsFile;
 use crate::process::report_sink::ReportTo;
 use crate::process::stderr::{self, indented, warn};
 use crate::report::shown_text::count;
 use crate::report::summary::Tally;
-use crate::workflow::config_files::config_paths;
 
 /// One run of a command. Its id marks its reports, its journal and its lines in the server's log.
 #[derive(Debug)]
@@ -85,7 +82,7 @@ impl Run {
     /// touched: the option that names a file may be the wrong one.
     pub(crate) fn of(
         mut self,
-        command: &Command,
+        command: &dyn CommandArgs,
         rules: Result<(), Failure>,
         work: impl FnOnce(&mut Self) -> Result<Outcome, Failure>,
     ) -> u8 {
@@ -95,7 +92,7 @@ impl Run {
             stderr::hold_back();
         }
         self.exit_zero = command.exit_zero();
-        let meant = rules.and_then(|()| one_file_each(command));
+        let meant = rules;
         let metrics = output.and_then(OutputArgs::metrics_file);
         let metrics = metrics
             .filter(|_| meant.is_ok())
@@ -190,7 +187,7 @@ impl Run {
     /// Runs `work`, after opening the file that the report goes to.
     fn report(
         &mut self,
-        command: &Command,
+        command: &dyn CommandArgs,
         work: impl FnOnce(&mut Self) -> Result<Outcome, Failure>,
     ) -> Result<Outcome, Failure> {
         if let Some(file) = command.file() {
@@ -213,33 +210,4 @@ impl Run {
             }
         }
     }
-}
-
-/// Refuses two options that name one file, unless both only read it. Otherwise the file that is
-/// written last would replace the other, which may be a journal, a backup or the proxy's config.
-fn one_file_each(command: &Command) -> Result<(), Failure> {
-    let mut names: Vec<(&str, PathBuf)> = Vec::new();
-    let same = |names: &[(&str, PathBuf)], option: &str, path: &Path| {
-        let name = name_of(path);
-        let (other, _) = names.iter().find(|(_, taken)| *taken == name)?;
-        let message = format!("{other} and {option} are the same file, {}", path.display());
-        let hint = "nothing was done; give each a file of its own";
-        Some(Failure::new(error::ErrorKind::Usage, message).hint(hint))
-    };
-    for (option, path) in command.files() {
-        if let Some(failure) = same(&names, option, path) {
-            return Err(failure);
-        }
-        names.push((option, name_of(path)));
-    }
-    let files = command.files_read().into_iter();
-    let files = files.map(|(option, path)| (option.to_owned(), path.to_owned()));
-    let configs = command.litellm_configs().map(config_paths);
-    let configs = configs.into_iter().flatten();
-    let configs = configs.map(|(source, path)| (source.to_string(), path));
-    let script = command.connection().and_then(ConnectionArgs::script);
-    let script = script.map(|(source, path)| (source.to_owned(), path));
-    let mut read = files.chain(configs).chain(script);
-    read.find_map(|(option, path)| same(&names, &option, &path))
-        .map_or(Ok(()), Err)
 }

@@ -1,6 +1,7 @@
 //! This process: signals, standard error, the prompt, and where a report goes.
 
 pub(crate) mod atomic_file;
+pub(crate) mod command_args;
 pub(crate) mod database_url;
 pub(crate) mod display_options;
 pub(crate) mod invocation;

@@ -5,7 +5,6 @@ use std::path::Path;
 
 use crate::cli::filters::{PlaceArgs, Sites};
 use crate::cli::repair::{EmptyArgs, OnEmptyArg, RepairArgs};
-use crate::commands::fix::FixArgs;
 use crate::database::Database;
 use crate::db::lookup;
 use crate::db::named_owners::{self, Meant};
@@ -17,27 +16,17 @@ use crate::litellm::finding::{self, Finding};
 use crate::litellm::reference_sites::Choice;
 use crate::litellm::server_catalog::Resolution;
 use crate::repair::plan::RowPlan;
-use crate::repair::policy::{self, Policy};
+use crate::repair::policy;
 use crate::repair::selection::{NamedOwner, Selection};
 use crate::shell::quoted;
 use crate::workflow::csv_error::csv_reason;
 use crate::workflow::live_references::NamingRows;
 use crate::workflow::planner::Planner;
 
-impl FixArgs {
-    /// Returns what a repair does with emptied columns and with rows of credentials.
-    pub(crate) fn policy(&self) -> Policy {
-        Policy {
-            on_empty: self.repair.empty.on_empty(),
-            delete_rows: self.repair.delete_rows,
-        }
-    }
-}
-
 impl EmptyArgs {
     /// Returns what to do with a column that would become empty. That the options go together is
     /// checked before, in `option_rules`.
-    fn on_empty(&self) -> policy::OnEmpty {
+    pub(crate) fn on_empty(&self) -> policy::OnEmpty {
         match self.on_empty.unwrap_or_default() {
             OnEmptyArg::Hold => policy::OnEmpty::Hold,
             OnEmptyArg::Deny => policy::OnEmpty::Deny {

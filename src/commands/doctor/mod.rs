@@ -9,7 +9,7 @@ use std::time::Instant;
 use clap::Args;
 
 use crate::cli::connection::ConnectionArgs;
-use crate::cli::output::{AnswerArgs, AnswerFormat};
+use crate::cli::output::{AnswerArgs, AnswerFormat, FileArgs};
 use crate::cli::repair::JournalArgs;
 use crate::cli::servers::ServerArgs;
 use crate::command_line::CommandLine;
@@ -24,6 +24,7 @@ use crate::error::{ErrorKind, Failure};
 use crate::exit_code::Outcome;
 use crate::litellm::config::{ConfigServer, Derivation};
 use crate::litellm::reference_sites::Group;
+use crate::process::command_args::{CommandArgs, Work};
 use crate::process::invocation::Run;
 use crate::process::signals::Interrupt;
 use crate::report::shown_text::count;
@@ -65,6 +66,28 @@ pub struct DoctorArgs {
     /// How to print the answer.
     #[command(flatten)]
     pub answer: AnswerArgs,
+}
+
+impl CommandArgs for DoctorArgs {
+    fn name(&self) -> &'static str {
+        "doctor"
+    }
+
+    fn run<'a>(&'a self, this: &'a mut Run) -> Work<'a> {
+        Box::pin(run(self, this))
+    }
+
+    fn answer_file(&self) -> Option<&FileArgs> {
+        Some(&self.answer.file)
+    }
+
+    fn connection(&self) -> Option<&ConnectionArgs> {
+        Some(&self.connection)
+    }
+
+    fn servers(&self) -> Option<&ServerArgs> {
+        Some(&self.servers)
+    }
 }
 
 const CONNECTION: &str = "connection";
@@ -325,5 +348,23 @@ fn journal(args: &DoctorArgs, fix: FixProblem) -> Check {
             failure.message(),
             failure.advice().unwrap_or_default(),
         ),
+    }
+}
+
+impl DoctorArgs {
+    /// Returns the command that prints the privileges that `role` needs for `fix`.
+    pub(crate) fn grants(&self, role: &str) -> CommandLine {
+        let Self {
+            connection,
+            servers: _,
+            journal: _,
+            purpose: _,
+            answer: _,
+        } = self;
+        let mut command = CommandLine::new("grants");
+        command.option("--role", role);
+        command.option("--for", "fix");
+        connection.repeat(&mut command);
+        command
     }
 }

@@ -10,7 +10,7 @@ use crate::cli::connection::ConnectionArgs;
 use crate::cli::filters::PlaceArgs;
 use crate::cli::output::{OUTPUT, OutputArgs};
 use crate::cli::repair::RepairArgs;
-use crate::cli::servers::ServerArgs;
+use crate::cli::servers::{PreviousArgs, ServerArgs};
 use crate::command_line::CommandLine;
 use crate::database::Database;
 use crate::db::detect::{self, Search};
@@ -22,6 +22,7 @@ use crate::error::{ErrorKind, Failure};
 use crate::exit_code::Outcome;
 use crate::litellm::reference_sites::Choice;
 use crate::litellm::server_catalog::ServerCatalog;
+use crate::process::command_args::{CommandArgs, NamedFile, Work};
 use crate::process::invocation::Run;
 use crate::process::print::{cannot_put_aside, gathering};
 use crate::process::progress::Progress;
@@ -45,6 +46,7 @@ use crate::workflow::planner::Planner;
 use crate::workflow::preconditions::{
     RemovedReferences, check_as_shown, check_nothing_left, check_size, refuse_empty_server_table,
 };
+use crate::workflow::repeat_options::undo;
 use crate::workflow::same_database::refuse_another;
 use crate::workflow::saved_plan::SavedPlan;
 use crate::workflow::server_sources::{ServerSources, warn_of_config_servers, warn_unset};
@@ -84,6 +86,63 @@ pub struct FixArgs {
     /// Exit with 0 instead of 2 (found) or 3 (held)
     #[arg(long, help_heading = OUTPUT)]
     pub exit_zero: bool,
+}
+
+impl CommandArgs for FixArgs {
+    fn name(&self) -> &'static str {
+        "fix"
+    }
+
+    fn run<'a>(&'a self, this: &'a mut Run) -> Work<'a> {
+        Box::pin(run(self, this))
+    }
+
+    fn output(&self) -> Option<&OutputArgs> {
+        Some(&self.output)
+    }
+
+    fn exit_zero(&self) -> bool {
+        self.exit_zero
+    }
+
+    fn connection(&self) -> Option<&ConnectionArgs> {
+        Some(&self.connection)
+    }
+
+    fn servers(&self) -> Option<&ServerArgs> {
+        Some(&self.servers)
+    }
+
+    fn previous(&self) -> Option<&PreviousArgs> {
+        Some(&self.repair.previous)
+    }
+
+    fn remap_file(&self) -> Option<&Path> {
+        self.repair.remap_file.as_deref()
+    }
+
+    fn own_files(&self) -> Vec<NamedFile<'_>> {
+        let repair = &self.repair;
+        let files = [
+            ("--journal", repair.write.journal.journal.as_deref()),
+            ("--plan-out", repair.plan_out.as_deref()),
+            ("--plan", repair.plan.as_deref()),
+        ];
+        let files = files.into_iter();
+        files
+            .filter_map(|(name, file)| Some((name, file?)))
+            .collect()
+    }
+}
+
+impl FixArgs {
+    /// Returns what a repair does with emptied columns and with rows of credentials.
+    pub(crate) fn policy(&self) -> Policy {
+        Policy {
+            on_empty: self.repair.empty.on_empty(),
+            delete_rows: self.repair.delete_rows,
+        }
+    }
 }
 
 /// Runs `fix`.
@@ -439,5 +498,51 @@ impl WriteReport for Report {
 
     fn check_as_shown(&self, shown: &Self) -> Result<(), Failure> {
         check_as_shown(shown.plans(), self.plans())
+    }
+}
+
+impl FixArgs {
+    /// Returns the repair that this dry run showed, and the dry run itself, to be varied.
+    ///
+    /// `plan` is the file that the dry run was saved to. It holds the options of planning.
+    pub(crate) fn follow_up(&self, plan: Option<&Path>) -> FollowUp {
+        let mut carry_out = CommandLine::new("fix");
+        if let Some(plan) = plan {
+            carry_out.option("--plan", plan);
+        }
+        self.repeat(plan.is_some(), &mut carry_out);
+        let mut dry_run = CommandLine::new("fix");
+        dry_run.flag("--dry-run");
+        self.repeat(false, &mut dry_run);
+        FollowUp {
+            carry_out: Some(carry_out),
+            // A saved plan cannot be varied.
+            dry_run: Some(dry_run).filter(|_| self.repair.plan.is_none()),
+            take_back: None,
+        }
+    }
+
+    /// Adds every option that decides what is repaired; with `is_planned`, only those that the plan
+    /// does not hold.
+    fn repeat(&self, is_planned: bool, command: &mut CommandLine) {
+        let Self {
+            connection,
+            servers,
+            places,
+            repair,
+            output: _,
+            exit_zero: _,
+        } = self;
+        connection.repeat(command);
+        servers.repeat(command);
+        if !is_planned {
+            places.repeat(command);
+        }
+        repair.repeat(is_planned, command);
+    }
+
+    /// Returns the undo of this repair, whose old values are in `journal`.
+    pub(crate) fn take_back(&self, journal: &Path) -> CommandLine {
+        undo(journal, &self.connection, &self.repair.write)
     }
 }

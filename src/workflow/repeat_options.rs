@@ -20,13 +20,8 @@ use crate::cli::repair::{
 };
 use crate::cli::servers::{PreviousArgs, ServerArgs};
 use crate::command_line::CommandLine;
-use crate::commands::doctor::DoctorArgs;
-use crate::commands::fix::FixArgs;
-use crate::commands::scan::ScanArgs;
-use crate::commands::undo::UndoArgs;
 use crate::process::shown_url::ShownUrl;
 use crate::repair::selection::NamedOwner;
-use crate::report::FollowUp;
 
 /// The default of `--statement-timeout`.
 const STATEMENT_TIMEOUT: Duration = Duration::from_mins(10);
@@ -34,138 +29,8 @@ const STATEMENT_TIMEOUT: Duration = Duration::from_mins(10);
 /// The default of `--lock-timeout`.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
-impl ScanArgs {
-    /// Returns the dry run of the repair of what was found.
-    pub(crate) fn follow_up(&self) -> FollowUp {
-        let Self {
-            connection,
-            servers,
-            previous,
-            places,
-            notes: _,
-            output: _,
-            exit_zero: _,
-        } = self;
-        let mut dry_run = CommandLine::new("fix");
-        dry_run.flag("--dry-run");
-        connection.repeat(&mut dry_run);
-        previous.repeat(&mut dry_run);
-        servers.repeat(&mut dry_run);
-        places.repeat(&mut dry_run);
-        FollowUp {
-            dry_run: Some(dry_run),
-            ..FollowUp::default()
-        }
-    }
-}
-
-impl FixArgs {
-    /// Returns the repair that this dry run showed, and the dry run itself, to be varied.
-    ///
-    /// `plan` is the file that the dry run was saved to. It holds the options of planning.
-    pub(crate) fn follow_up(&self, plan: Option<&Path>) -> FollowUp {
-        let mut carry_out = CommandLine::new("fix");
-        if let Some(plan) = plan {
-            carry_out.option("--plan", plan);
-        }
-        self.repeat(plan.is_some(), &mut carry_out);
-        let mut dry_run = CommandLine::new("fix");
-        dry_run.flag("--dry-run");
-        self.repeat(false, &mut dry_run);
-        FollowUp {
-            carry_out: Some(carry_out),
-            // A saved plan cannot be varied.
-            dry_run: Some(dry_run).filter(|_| self.repair.plan.is_none()),
-            take_back: None,
-        }
-    }
-
-    /// Adds every option that decides what is repaired; with `is_planned`, only those that the plan
-    /// does not hold.
-    fn repeat(&self, is_planned: bool, command: &mut CommandLine) {
-        let Self {
-            connection,
-            servers,
-            places,
-            repair,
-            output: _,
-            exit_zero: _,
-        } = self;
-        connection.repeat(command);
-        servers.repeat(command);
-        if !is_planned {
-            places.repeat(command);
-        }
-        repair.repeat(is_planned, command);
-    }
-
-    /// Returns the undo of this repair, whose old values are in `journal`.
-    pub(crate) fn take_back(&self, journal: &Path) -> CommandLine {
-        undo(journal, &self.connection, &self.repair.write)
-    }
-}
-
-impl UndoArgs {
-    /// Returns the undo that this dry run showed.
-    pub(crate) fn follow_up(&self) -> FollowUp {
-        FollowUp {
-            carry_out: Some(self.repeated(self.skip_changed)),
-            ..FollowUp::default()
-        }
-    }
-
-    /// Returns the undo that leaves alone the rows that were changed since.
-    pub(crate) fn skipping(&self) -> FollowUp {
-        FollowUp {
-            carry_out: Some(self.repeated(true)),
-            ..FollowUp::default()
-        }
-    }
-
-    fn repeated(&self, skips_changed: bool) -> CommandLine {
-        let Self {
-            from,
-            connection,
-            write,
-            skip_changed: _,
-            other_database,
-            output: _,
-        } = self;
-        let mut command = CommandLine::new("undo");
-        command.path(from);
-        connection.repeat(&mut command);
-        write.repeat(&mut command);
-        command.flag_if("--other-database", *other_database);
-        command.flag_if("--skip-changed", skips_changed);
-        command
-    }
-
-    /// Returns the undo of this undo, whose old values are in `journal`.
-    pub(crate) fn take_back(&self, journal: &Path) -> CommandLine {
-        undo(journal, &self.connection, &self.write)
-    }
-}
-
-impl DoctorArgs {
-    /// Returns the command that prints the privileges that `role` needs for `fix`.
-    pub(crate) fn grants(&self, role: &str) -> CommandLine {
-        let Self {
-            connection,
-            servers: _,
-            journal: _,
-            purpose: _,
-            answer: _,
-        } = self;
-        let mut command = CommandLine::new("grants");
-        command.option("--role", role);
-        command.option("--for", "fix");
-        connection.repeat(&mut command);
-        command
-    }
-}
-
 /// Returns the undo of what was written with these options.
-fn undo(journal: &Path, connection: &ConnectionArgs, write: &WriteArgs) -> CommandLine {
+pub(crate) fn undo(journal: &Path, connection: &ConnectionArgs, write: &WriteArgs) -> CommandLine {
     let WriteArgs {
         dry_run: _,
         yes: _,
@@ -198,7 +63,7 @@ fn repeat_lock_timeout(lock_timeout: Duration, command: &mut CommandLine) {
 
 impl ConnectionArgs {
     /// Adds the options that say where the database is; nothing where the environment says it.
-    fn repeat(&self, command: &mut CommandLine) {
+    pub(crate) fn repeat(&self, command: &mut CommandLine) {
         let Self {
             db_url,
             db_url_file,
@@ -231,7 +96,7 @@ impl ConnectionArgs {
 }
 
 impl PreviousArgs {
-    fn repeat(&self, command: &mut CommandLine) {
+    pub(crate) fn repeat(&self, command: &mut CommandLine) {
         let Self {
             previous_litellm_config,
             prune_config_ids,
@@ -242,7 +107,7 @@ impl PreviousArgs {
 }
 
 impl ServerArgs {
-    fn repeat(&self, command: &mut CommandLine) {
+    pub(crate) fn repeat(&self, command: &mut CommandLine) {
         let Self {
             litellm_config,
             no_config_servers,
@@ -255,7 +120,7 @@ impl ServerArgs {
 }
 
 impl PlaceArgs {
-    fn repeat(&self, command: &mut CommandLine) {
+    pub(crate) fn repeat(&self, command: &mut CommandLine) {
         let Self {
             sites,
             owner,
@@ -281,7 +146,7 @@ fn named<T: ValueEnum>(value: &T) -> Option<String> {
 impl RepairArgs {
     /// Adds what is done to a row, and the guards; with `is_planned`, only what the plan does not
     /// hold.
-    fn repeat(&self, is_planned: bool, command: &mut CommandLine) {
+    pub(crate) fn repeat(&self, is_planned: bool, command: &mut CommandLine) {
         let Self {
             write,
             empty,
@@ -323,7 +188,7 @@ impl RepairArgs {
 }
 
 impl EmptyArgs {
-    fn repeat(&self, command: &mut CommandLine) {
+    pub(crate) fn repeat(&self, command: &mut CommandLine) {
         let Self {
             on_empty,
             accept_narrowing,
@@ -340,7 +205,7 @@ impl EmptyArgs {
 }
 
 impl WriteArgs {
-    fn repeat(&self, command: &mut CommandLine) {
+    pub(crate) fn repeat(&self, command: &mut CommandLine) {
         let Self {
             dry_run: _,
             yes: _,
@@ -355,7 +220,7 @@ impl WriteArgs {
 }
 
 impl JournalArgs {
-    fn repeat(&self, command: &mut CommandLine) {
+    pub(crate) fn repeat(&self, command: &mut CommandLine) {
         let Self {
             journal,
             no_journal,
@@ -367,7 +232,7 @@ impl JournalArgs {
 
 impl NotifyArgs {
     /// Adds which Redis to tell; nothing where the environment says it.
-    fn repeat(&self, command: &mut CommandLine) {
+    pub(crate) fn repeat(&self, command: &mut CommandLine) {
         let Self {
             notify_redis: _,
             notify_namespace,
