@@ -28,7 +28,7 @@ pub(crate) struct Redis {
 /// Has no value: this program was built without Redis.
 #[cfg(not(feature = "redis"))]
 #[derive(Debug)]
-pub enum Redis {}
+pub(crate) enum Redis {}
 
 #[cfg(not(feature = "redis"))]
 impl Redis {
@@ -37,7 +37,7 @@ impl Redis {
     /// # Errors
     ///
     /// Always.
-    pub fn at(_url: &str, _namespace: Option<&str>) -> Result<Self, Failure> {
+    pub(crate) fn at(_url: &str, _namespace: Option<&str>) -> Result<Self, Failure> {
         Err(
             Failure::new(ErrorKind::Usage, "this mcp-prune was built without Redis")
                 .hint("build it in: cargo install --path . --features redis"),
@@ -49,7 +49,7 @@ impl Redis {
     /// # Errors
     ///
     /// None.
-    pub fn forget(
+    pub(crate) fn forget(
         &self,
         _keys: Vec<CacheKey>,
     ) -> std::future::Ready<Result<NotifyResult, Failure>> {

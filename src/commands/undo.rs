@@ -248,7 +248,7 @@ impl WriteJob for Undo<'_> {
                         &mut verification,
                     )
                     .await?;
-                    let changes = changes.into_iter().map(Change::to_report);
+                    let changes = changes.into_iter().map(Change::into_report);
                     undone.changes.extend(changes);
                 }
             }

@@ -19,6 +19,7 @@ pub(crate) const ACCESS_GROUPS_FOR: u32 = 600;
 ///
 /// Source: LiteLLM 1.97.0 and 1.109.1 `proxy/common_utils/auth_cache_invalidation_pubsub.py`,
 /// `AUTH_CACHE_INVALIDATION_CHANNEL`.
+#[cfg(any(feature = "redis", test))]
 const CHANNEL: &str = "litellm_proxy.auth_cache_invalidation";
 
 /// The whole hash of a key's token, under which a proxy keeps that key.
@@ -113,6 +114,7 @@ impl CacheKey {
     ///
     /// Source: LiteLLM 1.109.1 `proxy/common_utils/auth_cache_invalidation_pubsub.py`,
     /// `_message_from_data`.
+    #[cfg(any(feature = "redis", test))]
     #[must_use]
     pub(crate) fn message(&self) -> String {
         serde_json::json!({ "cache_key": self.0 }).to_string()
@@ -121,6 +123,7 @@ impl CacheKey {
     /// Returns the name of the entry in Redis, where `enable_redis_auth_cache` keeps it too.
     ///
     /// Source: LiteLLM 1.109.1 `caching/redis_cache.py`, `check_and_fix_namespace`.
+    #[cfg(any(feature = "redis", test))]
     #[must_use]
     pub(crate) fn in_redis(&self, namespace: Option<&str>) -> String {
         match namespace {
@@ -133,6 +136,7 @@ impl CacheKey {
 }
 
 /// Returns the channel of the proxies with this namespace.
+#[cfg(any(feature = "redis", test))]
 #[must_use]
 pub(crate) fn channel(namespace: Option<&str>) -> String {
     namespace.map_or_else(

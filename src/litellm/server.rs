@@ -20,6 +20,10 @@ pub(crate) const ALL_SERVERS: &str = "all-proxy-mcpservers";
 
 /// One row of `"LiteLLM_MCPServerTable"`, as far as resolving goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "the fields are named as the columns"
+)]
 pub(crate) struct Server {
     /// The primary key.
     pub server_id: String,

@@ -196,7 +196,7 @@ impl Change {
 
     /// Leaves out what whole rows hold, so that their number alone is reported.
     #[must_use]
-    pub(crate) fn to_report(self) -> Self {
+    pub(crate) fn into_report(self) -> Self {
         let rows = Vec::new();
         Self { rows, ..self }
     }
@@ -1044,7 +1044,7 @@ mod tests {
         let journal = written(std::slice::from_ref(&deletion));
         let (changes, _) = read(&journal).unwrap();
         assert_eq!(changes, std::slice::from_ref(&deletion));
-        let damage = read(&written(&[deletion.to_report()])).unwrap_err();
+        let damage = read(&written(&[deletion.into_report()])).unwrap_err();
         assert!(
             damage.what.contains("0 rows of") && damage.what.contains("should be 1"),
             "{damage}"
@@ -1185,10 +1185,10 @@ mod tests {
             ]
         );
         assert_eq!((fix.1.rows, fix.1.committed), (5, true));
-        let to_report = |changes: &[Change]| -> Vec<Change> {
-            changes.iter().cloned().map(Change::to_report).collect()
+        let into_report = |changes: &[Change]| -> Vec<Change> {
+            changes.iter().cloned().map(Change::into_report).collect()
         };
-        assert_eq!(to_report(&fix.0), plan.0);
+        assert_eq!(into_report(&fix.0), plan.0);
         let back: Vec<Change> = fix.0.iter().map(Change::inverse).collect();
         assert_eq!((undo.0, &again.0), (back, &fix.0));
     }

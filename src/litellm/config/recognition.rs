@@ -173,7 +173,7 @@ impl SectionSearch {
                 YamlValue::Mapping(inside) if has_section(inside) => self.take(),
                 YamlValue::Mapping(inside) => self.look_into(inside),
                 YamlValue::Text(text) if text.contains('\n') && self.holds_config(text) => {
-                    self.take()
+                    self.take();
                 }
                 YamlValue::Text(_)
                 | YamlValue::Null
