@@ -2,6 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
+use crate::litellm::reference_sites::Group;
 use crate::repair::selection::NamedOwner;
 
 const FILTERS: &str = "Filters";
@@ -42,4 +43,16 @@ pub enum Sites {
     Defaults,
     /// Secrets that users stored for servers that are deleted
     Credentials,
+}
+
+impl From<Sites> for Group {
+    fn from(sites: Sites) -> Self {
+        match sites {
+            Sites::Permissions => Self::Permissions,
+            Sites::AccessGroups => Self::AccessGroups,
+            Sites::Toolsets => Self::Toolsets,
+            Sites::Defaults => Self::Defaults,
+            Sites::Credentials => Self::Credentials,
+        }
+    }
 }
