@@ -10,7 +10,9 @@ use crate::cli::output::OutputArgs;
 use crate::cli::repair::{REPAIR, WriteArgs};
 use crate::command_line::CommandLine;
 use crate::database::Database;
-use crate::db::session::SchemaTransaction;
+use crate::db::schema::Schema;
+use crate::db::session::{Connection, SchemaTransaction};
+use crate::db::verification::Verification;
 use crate::db::{credential_rows, log_exposure, rows};
 use crate::error::{ErrorKind, Failure};
 use crate::exit_code::Outcome;
@@ -19,15 +21,17 @@ use crate::litellm::row::Row;
 use crate::process::command_args::{CommandArgs, NamedFile, Work};
 use crate::process::invocation::Run;
 use crate::process::stderr::warn;
-use crate::repair::changeset::{self, Change};
-use crate::repair::conflict;
+use crate::repair::changeset::{self, Change, RowChange};
+use crate::repair::credentials_change::CredentialsChange;
+use crate::repair::{conflict, credentials_conflict};
 use crate::report::{Ending, FollowUp, UndoReport};
 use crate::workflow::CHUNK;
 use crate::workflow::apply_changes::{
-    begin_verification, end_verification, lock_tables, moved, write_rows,
+    begin_verification, carry_out, end_verification, lock_tables, moved, write_credentials,
 };
 use crate::workflow::cache_invalidation::ChangedRows;
 use crate::workflow::changeset_file::{ChangesetFile, SavedChangeset};
+use crate::workflow::lock_retry::Patience;
 use crate::workflow::repeat_options::undo;
 use crate::workflow::same_database::refuse_another;
 use crate::workflow::write_run::{Attempt, Prepared, WriteJob, WriteOptions, WriteReport};
@@ -186,82 +190,143 @@ impl WriteJob for Undo<'_> {
         if let Some(out) = out.as_deref_mut() {
             out.begin(run.header(changeset::ChangesetPurpose::Undo, database))?;
         }
-        let mut undone = nothing_undone(run, database, tells);
         let (connection, schema) = open.parts();
         lock_tables(connection, schema).await?;
-        let mut verification = begin_verification(connection, schema, database).await?;
+        let verification = begin_verification(connection, schema, database).await?;
         if schema.site_tables().iter().any(|t| t.each().is_some()) {
             warn_of_log(&log_exposure::limit(connection).await?);
         }
         let mut made = self.saved.changes()?;
         progress.stage("writing and verifying rows");
+        let mut put_back = PutBack {
+            schema,
+            patience,
+            out,
+            verification,
+            undone: nothing_undone(run, database, tells),
+        };
         loop {
             let made = made.take_chunk(CHUNK)?;
             if made.is_empty() {
                 break;
             }
             for table in TABLES {
-                let of_table: Vec<&Change> = made.iter().filter(|c| c.table() == table).collect();
-                if of_table.is_empty() {
+                let of_table = made.iter().filter(|change| change.table() == table);
+                let (mut of_rows, mut of_credentials) = (Vec::new(), Vec::new());
+                for change in of_table {
+                    match change {
+                        Change::Row(change) => of_rows.push(change),
+                        Change::Credentials(change) => of_credentials.push(change),
+                    }
+                }
+                if of_rows.is_empty() && of_credentials.is_empty() {
                     continue;
                 }
                 if !schema.site_tables().contains(&table) {
                     return Err(no_table(table));
                 }
-                // A server may have several changes of whole rows, each of some of its rows.
-                let at_once = table.each().map_or(of_table.len(), |_| 1);
-                for changes in of_table.chunks(at_once) {
-                    let by_key = changes.iter().map(|change| (change.key(), *change));
-                    let by_key: BTreeMap<&str, &Change> = by_key.collect();
-                    let keys: Vec<String> = by_key.keys().map(|key| (*key).to_owned()).collect();
-                    let locked = patience.lock(connection, schema, table, &keys).await?;
-                    let rows = rows::cells(connection, schema, table, &locked).await?;
-                    let stored: HashMap<&str, &Row> =
-                        rows.iter().map(|row| (row.key.as_str(), row)).collect();
-                    let there = match table.each() {
-                        None => Vec::new(),
-                        Some(_) => {
-                            credential_rows::in_the_place_of(connection, schema, table, changes)
-                                .await?
-                        }
-                    };
-                    let mut changes = Vec::new();
-                    for (key, change) in by_key {
-                        let row = stored.get(key).copied();
-                        let todo = match table.each() {
-                            None => conflict::take_back(change, row),
-                            Some(each) => conflict::take_back_rows(change, each, row, &there),
-                        };
-                        undone.back += todo.back;
-                        undone.conflicts.extend(todo.conflicts);
-                        changes.extend(todo.change);
-                    }
-                    if let Some(out) = out.as_deref_mut() {
-                        out.rows(&changes)?;
-                    }
-                    write_rows(
-                        connection,
-                        schema,
-                        table,
-                        &rows,
-                        &changes,
-                        &mut verification,
-                    )
-                    .await?;
-                    let changes = changes.into_iter().map(Change::into_report);
-                    undone.changes.extend(changes);
+                if !of_rows.is_empty() {
+                    put_back.rows(connection, table, &of_rows).await?;
+                }
+                // A server may have several changes, each of some of its rows.
+                for change in of_credentials {
+                    put_back.credentials(connection, table, change).await?;
                 }
             }
             progress.rows(made.len());
         }
+        let PutBack {
+            undone,
+            verification,
+            ..
+        } = put_back;
         end_verification(connection, schema, &verification).await?;
         let mut written = ChangedRows::default();
-        written.add(&undone.changes);
+        written.add(undone.changes.iter().filter_map(|change| match change {
+            Change::Row(change) => Some(change),
+            Change::Credentials(_) => None,
+        }));
         Ok(Prepared {
             is_moved: !undone.conflicts.is_empty() && !self.args.skip_changed,
             report: undone,
             written,
         })
+    }
+}
+
+/// What an undo puts back, and has put back so far.
+struct PutBack<'a> {
+    schema: &'a Schema,
+    patience: &'a mut Patience,
+    out: Option<&'a mut ChangesetFile>,
+    verification: Verification,
+    undone: UndoReport,
+}
+
+impl PutBack<'_> {
+    /// Takes back changes of rows of `table`, each of another row.
+    async fn rows(
+        &mut self,
+        connection: &mut Connection,
+        table: &'static SiteTable,
+        made: &[&RowChange],
+    ) -> Result<(), Failure> {
+        let by_key = made.iter().map(|change| (change.key(), *change));
+        let by_key: BTreeMap<&str, &RowChange> = by_key.collect();
+        let keys: Vec<String> = by_key.keys().map(|key| (*key).to_owned()).collect();
+        let locked = self.patience.lock(connection, self.schema, table, &keys);
+        let locked = locked.await?;
+        let rows = rows::cells(connection, self.schema, table, &locked).await?;
+        let stored: HashMap<&str, &Row> = rows.iter().map(|row| (row.key.as_str(), row)).collect();
+        let mut changes = Vec::new();
+        for (key, change) in by_key {
+            let todo = conflict::take_back(change, stored.get(key).copied());
+            self.undone.back += todo.back;
+            self.undone.conflicts.extend(todo.conflicts);
+            changes.extend(todo.change);
+        }
+        let (schema, out) = (self.schema, self.out.as_deref_mut());
+        let proof = &mut self.verification;
+        carry_out(connection, schema, table, &rows, &changes, out, proof).await?;
+        self.undone
+            .changes
+            .extend(changes.into_iter().map(Change::Row));
+        Ok(())
+    }
+
+    /// Takes back a change of the credentials of a server.
+    async fn credentials(
+        &mut self,
+        connection: &mut Connection,
+        table: &'static SiteTable,
+        made: &CredentialsChange,
+    ) -> Result<(), Failure> {
+        let server = [made.server().to_owned()];
+        let locked = self.patience.lock(connection, self.schema, table, &server);
+        let locked = locked.await?;
+        let numbers = credential_rows::numbers(connection, self.schema, table, &locked).await?;
+        let number = numbers.first().map_or(0, |number| number.rows);
+        let there =
+            credential_rows::in_the_place_of(connection, self.schema, table, &[made]).await?;
+        let todo = credentials_conflict::take_back_rows(
+            made,
+            table.each().unwrap_or(table.key),
+            number,
+            &there,
+        );
+        self.undone.back += todo.back;
+        self.undone.conflicts.extend(todo.conflicts);
+        let Some(change) = todo.change else {
+            return Ok(());
+        };
+        if let Some(out) = self.out.as_deref_mut() {
+            out.rows([&change])?;
+        }
+        let proof = &mut self.verification;
+        write_credentials(connection, self.schema, table, &change, proof).await?;
+        let change = Change::Credentials(change.into_report());
+        self.undone.changes.push(change);
+        Ok(())
     }
 }
 

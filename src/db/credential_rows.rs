@@ -7,14 +7,14 @@ use std::collections::HashSet;
 
 use sqlx::{AssertSqlSafe, PgConnection};
 
+use crate::db::decode::{self, TableColumn};
 use crate::db::errors::{failed, failed_over_secrets};
 use crate::db::schema::Schema;
 use crate::db::sql::{column_without_value, ident, relation, statement};
 use crate::error::{ErrorKind, Failure};
+use crate::litellm::credentials::{ServerRows, WholeRow};
 use crate::litellm::reference_sites::SiteTable;
-use crate::litellm::row::{Cell, Row};
-use crate::litellm::value::WholeRow;
-use crate::repair::changeset::Change;
+use crate::repair::credentials_change::CredentialsChange;
 
 // A row as JSON, without its NULL columns: if a migration of LiteLLM adds a column and leaves it
 // NULL, the row stays the same. `*=` below tells a NULL from a JSON `null`.
@@ -41,6 +41,41 @@ JOIN ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]),
 /// How many rows are read, and so are in memory, at a time.
 const PART: u16 = 5_000;
 
+// The number of rows of each server.
+const NUMBERS: &str = r#"
+SELECT u.key, pg_catalog.count(t.{key})
+FROM pg_catalog.unnest($1::pg_catalog.text[]) AS u (key)
+LEFT JOIN {table} AS t ON t.{key} {=} u.key
+GROUP BY u.key ORDER BY u.key COLLATE pg_catalog."C""#;
+
+/// Counts the rows of each of `servers`, ordered by server. A server without rows has the number 0.
+///
+/// # Errors
+///
+/// What the server said.
+pub(crate) async fn numbers(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    table: &'static SiteTable,
+    servers: &[String],
+) -> Result<Vec<ServerRows>, Failure> {
+    let found = sqlx::query(sql(schema, NUMBERS, "", table))
+        .persistent(false)
+        .bind(servers)
+        .fetch_all(connection)
+        .await
+        .map_err(failed("read the rows that name servers"))
+        .map_err(|failure| failure.context(format!("table \"{}\"", table.table)))?;
+    let numbers = found.iter().map(|row| {
+        let rows: i64 = decode::read(row, 1, "the number of a server's rows")?;
+        Ok(ServerRows {
+            server: decode::read(row, 0, TableColumn(table.table, table.key))?,
+            rows: u64::try_from(rows).unwrap_or_default(),
+        })
+    });
+    numbers.collect()
+}
+
 /// Splits the next rows off `deletion`, which only has their number: reads and locks them, and
 /// returns them as a change of their own. Returns `None` once no rows are left.
 ///
@@ -52,24 +87,24 @@ pub(crate) async fn next_part(
     connection: &mut PgConnection,
     schema: &Schema,
     table: &'static SiteTable,
-    deletion: &mut Change,
-) -> Result<Option<Change>, Failure> {
+    deletion: &mut CredentialsChange,
+) -> Result<Option<CredentialsChange>, Failure> {
     let most = deletion.rows_to_delete();
     if most == 0 {
         return Ok(None);
     }
     let found = sqlx::query_as(sql(schema, READ, SOME_OF_A_SERVER, table))
         .persistent(false)
-        .bind(deletion.key())
+        .bind(deletion.server())
         .bind(i64::try_from(most.min(PART.into())).unwrap_or_default())
         .fetch_all(connection)
         .await
         .map_err(failed_over_secrets(READING))?;
     let rows = exact(table, found)?;
     if rows.is_empty() {
-        return Err(moved(table, deletion.key()));
+        return Err(moved(table, deletion.server()));
     }
-    Ok(deletion.split_off(rows))
+    Ok(Some(deletion.split_off(rows)))
 }
 
 /// Reads and locks the stored rows with the keys of the rows of `changes`, whether they are equal
@@ -82,7 +117,7 @@ pub(crate) async fn in_the_place_of(
     connection: &mut PgConnection,
     schema: &Schema,
     table: &'static SiteTable,
-    changes: &[&Change],
+    changes: &[&CredentialsChange],
 ) -> Result<Vec<WholeRow>, Failure> {
     let (servers, each) = places(table, changes);
     let found = sqlx::query_as(sql(schema, READ, IN_THE_PLACE_OF, table))
@@ -198,32 +233,32 @@ pub(crate) async fn write(
     connection: &mut PgConnection,
     schema: &Schema,
     table: &'static SiteTable,
-    changes: &[Change],
+    changes: &[CredentialsChange],
 ) -> Result<(), Failure> {
-    let (taken, given): (Vec<&Change>, Vec<&Change>) =
-        changes.iter().partition(|change| change.takes_rows());
+    let (taken, given): (Vec<&CredentialsChange>, Vec<&CredentialsChange>) =
+        changes.iter().partition(|change| change.deletes());
     if !taken.is_empty() {
         refuse_to_take_others(connection, schema, table).await?;
     }
     let mut written = delete(connection, schema, table, &taken).await?;
     written.extend(put_back(connection, schema, table, &given).await?);
     let written: HashSet<&str> = written.iter().map(String::as_str).collect();
-    let rows = changes.iter().flat_map(Change::rows);
+    let rows = changes.iter().flat_map(CredentialsChange::rows);
     let meant: HashSet<&str> = rows.map(WholeRow::json).collect();
     if written.is_subset(&meant) {
-        let missing = |change: &&Change| {
+        let missing = |change: &&CredentialsChange| {
             let mut rows = change.rows().iter();
             rows.any(|row| !written.contains(row.json()))
         };
         let missing = changes.iter().find(missing);
-        missing.map_or(Ok(()), |change| Err(moved(table, change.key())))
+        missing.map_or(Ok(()), |change| Err(moved(table, change.server())))
     } else {
         Err(differs(table))
     }
 }
 
-/// Checks that the rows of `changes` are deleted or put back; `stored` has the number of rows that
-/// their servers have by now.
+/// Checks that the rows of `changes` are deleted or put back. Returns the number of rows that their
+/// servers have by now.
 ///
 /// # Errors
 ///
@@ -233,35 +268,30 @@ pub(crate) async fn verify(
     connection: &mut PgConnection,
     schema: &Schema,
     table: &'static SiteTable,
-    changes: &[Change],
-    stored: &[Row],
-) -> Result<(), Failure> {
-    let all: Vec<&Change> = changes.iter().collect();
+    changes: &[CredentialsChange],
+) -> Result<Vec<ServerRows>, Failure> {
+    let servers: Vec<String> = changes.iter().map(|c| c.server().to_owned()).collect();
+    let numbers = numbers(connection, schema, table, &servers).await?;
+    let all: Vec<&CredentialsChange> = changes.iter().collect();
     let there = in_the_place_of(connection, schema, table, &all).await?;
     let there: HashSet<&str> = there.iter().map(WholeRow::json).collect();
     for change in changes {
         let mut rows = change.rows().iter();
-        if !rows.all(|row| there.contains(row.json()) != change.takes_rows()) {
+        if !rows.all(|row| there.contains(row.json()) != change.deletes()) {
             return Err(differs(table));
         }
-        let mut cells = stored.iter().filter(|row| row.key == change.key());
-        let mut cells = cells.next().into_iter().flat_map(|row| &row.cells);
-        let is_as_meant = |cell: &Cell| {
-            let mut columns = change.columns().iter();
-            columns.any(|c| c.site() == cell.site && cell.stored.as_ref() == Ok(c.after()))
-        };
-        if !cells.any(is_as_meant) {
-            return Err(moved(table, change.key()));
+        if !numbers.contains(&change.after()) {
+            return Err(moved(table, change.server()));
         }
     }
-    Ok(())
+    Ok(numbers)
 }
 
 async fn delete(
     connection: &mut PgConnection,
     schema: &Schema,
     table: &'static SiteTable,
-    changes: &[&Change],
+    changes: &[&CredentialsChange],
 ) -> Result<Vec<String>, Failure> {
     let (servers, each) = places(table, changes);
     sqlx::query_scalar(sql(schema, DELETE, "", table))
@@ -293,7 +323,7 @@ async fn put_back(
     connection: &mut PgConnection,
     schema: &Schema,
     table: &'static SiteTable,
-    changes: &[&Change],
+    changes: &[&CredentialsChange],
 ) -> Result<Vec<String>, Failure> {
     let rows = changes.iter().flat_map(|change| change.rows());
     let rows: Vec<&str> = rows.map(WholeRow::json).collect();
@@ -330,11 +360,14 @@ fn sql(
 }
 
 /// Returns, for each row, its server and the value that tells it from the server's other rows.
-fn places<'a>(table: &SiteTable, changes: &[&'a Change]) -> (Vec<&'a str>, Vec<Option<String>>) {
+fn places<'a>(
+    table: &SiteTable,
+    changes: &[&'a CredentialsChange],
+) -> (Vec<&'a str>, Vec<Option<String>>) {
     let column = table.each().unwrap_or(table.key);
     let rows = changes
         .iter()
-        .flat_map(|change| change.rows().iter().map(|row| (change.key(), row)));
+        .flat_map(|change| change.rows().iter().map(|row| (change.server(), row)));
     rows.map(|(server, row)| (server, row.text(column))).unzip()
 }
 

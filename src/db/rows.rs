@@ -3,6 +3,7 @@
 use sqlx::postgres::PgRow;
 use sqlx::{Connection as _, PgConnection};
 
+use crate::db::credential_rows;
 use crate::db::decode::{self, TableColumn};
 use crate::db::encoding::storable;
 use crate::db::errors::{failed, is_lock_not_available};
@@ -12,6 +13,7 @@ use crate::db::owners::Owners;
 use crate::db::schema::Schema;
 use crate::db::sql::{ident, relation};
 use crate::error::Failure;
+use crate::litellm::credentials::ServerRows;
 use crate::litellm::reference_sites::SiteTable;
 use crate::litellm::row::{Cell, Row};
 use crate::litellm::value::Value;
@@ -19,16 +21,6 @@ use crate::litellm::value::Value;
 const ROWS: &str = r#"
 SELECT t.{key}, {cells} FROM {table} AS t
 WHERE t.{key} {=} ANY ($1) ORDER BY t.{key} COLLATE pg_catalog."C""#;
-
-// The number of whole rows of each server.
-const NUMBERS: &str = r#"
-SELECT k.key,
-       pg_catalog.jsonb_object_agg(k.key, k.rows) FILTER (WHERE k.rows {>} 0)::pg_catalog.text
-FROM (SELECT u.key, pg_catalog.count(t.{key}) AS rows
-      FROM pg_catalog.unnest($1::pg_catalog.text[]) AS u (key)
-      LEFT JOIN {table} AS t ON t.{key} {=} u.key
-      GROUP BY u.key) AS k
-GROUP BY k.key ORDER BY k.key COLLATE pg_catalog."C""#;
 
 // FOR UPDATE, not FOR NO KEY UPDATE: it also blocks a session that links a new owner to the row,
 // because a foreign key takes FOR KEY SHARE on it. So the owners that are read next are the owners
@@ -60,14 +52,21 @@ pub(crate) async fn cells(
     keys: &[String],
 ) -> Result<Vec<Row>, Failure> {
     let sites = schema.sites(table);
+    if let ([site], Some(_)) = (&sites[..], table.each()) {
+        let numbers = credential_rows::numbers(connection, schema, table, keys).await?;
+        let row = |number: ServerRows| Row {
+            cells: vec![Cell {
+                site,
+                stored: Ok(Value::of_rows(&number.server, number.rows)),
+            }],
+            key: number.server,
+            owners: Vec::new(),
+        };
+        return Ok(numbers.into_iter().map(row).collect());
+    }
     let cells: Vec<String> = sites.iter().map(|site| json_text(site)).collect();
-    let template = if table.each().is_some() {
-        NUMBERS
-    } else {
-        ROWS
-    };
     let sql = schema.statement(
-        template,
+        ROWS,
         &[
             ("{key}", ident(table.key)),
             ("{table}", relation(table.table)),

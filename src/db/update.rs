@@ -14,7 +14,7 @@ use crate::error::{ErrorKind, Failure};
 use crate::litellm::reference_sites::{Shape, Site, SiteTable};
 use crate::litellm::row::Row;
 use crate::litellm::value::Value;
-use crate::repair::changeset::{Change, ColumnChange};
+use crate::repair::changeset::{ColumnChange, RowChange};
 
 const UPDATE: &str = r"
 UPDATE {table} AS t
@@ -127,11 +127,8 @@ pub(crate) async fn apply(
     connection: &mut PgConnection,
     schema: &Schema,
     table: &'static SiteTable,
-    changes: &[Change],
+    changes: &[RowChange],
 ) -> Result<(), Failure> {
-    if table.each().is_some() {
-        return credential_rows::write(connection, schema, table, changes).await;
-    }
     for site in schema.sites(table) {
         let columns: Vec<(&str, &ColumnChange)> = changes
             .iter()
@@ -178,15 +175,11 @@ pub(crate) async fn verify(
     table: &'static SiteTable,
     locked: &[Row],
     rest: &Fingerprints,
-    changes: &[Change],
+    changes: &[RowChange],
     verification: &mut Verification,
 ) -> Result<Vec<Row>, Failure> {
     let keys = keys(changes);
     let stored = rows::cells(connection, schema, table, &keys).await?;
-    if table.each().is_some() {
-        credential_rows::verify(connection, schema, table, changes, &stored).await?;
-        return Ok(stored);
-    }
     let locked: HashMap<&str, &Row> = locked.iter().map(|row| (row.key.as_str(), row)).collect();
     let found: HashMap<&str, &Row> = stored.iter().map(|row| (row.key.as_str(), row)).collect();
     for change in changes {
@@ -221,7 +214,7 @@ pub(crate) fn differs(table: &SiteTable, key: &str, column: &str) -> Failure {
     .hint(LOOK_FOR_A_TRIGGER)
 }
 
-pub(crate) fn keys(changes: &[Change]) -> Vec<String> {
+pub(crate) fn keys(changes: &[RowChange]) -> Vec<String> {
     changes
         .iter()
         .map(|change| change.key().to_owned())

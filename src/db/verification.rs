@@ -17,7 +17,7 @@ use crate::db::update::{beside_paths, differs, keys};
 use crate::db::{credential_rows, decode};
 use crate::error::Failure;
 use crate::litellm::reference_sites::SiteTable;
-use crate::repair::changeset::Change;
+use crate::repair::changeset::RowChange;
 
 /// The rows that were written so far, as they were when they were compared.
 #[derive(Debug)]
@@ -85,9 +85,6 @@ impl Verification {
     /// Reads the fingerprints of the rows of `changes`, by key. They cover the columns that name no
     /// servers, that this role may read, and that the server does not compute itself.
     ///
-    /// Whole rows have no fingerprint: a deleted one has nothing left to compare, and all of a
-    /// restored one is compared.
-    ///
     /// # Errors
     ///
     /// What the server said.
@@ -96,15 +93,12 @@ impl Verification {
         connection: &mut PgConnection,
         schema: &Schema,
         table: &'static SiteTable,
-        changes: &[Change],
+        changes: &[RowChange],
     ) -> Result<Fingerprints, Failure> {
         let (rest, bookkeeping) = self.columns(schema, table);
         let mut rest: Vec<String> = rest.into_iter().map(column).collect();
         rest.extend(beside_paths(table));
-        if (rest.is_empty() && bookkeeping.is_empty())
-            || changes.is_empty()
-            || table.each().is_some()
-        {
+        if (rest.is_empty() && bookkeeping.is_empty()) || changes.is_empty() {
             return Ok(Fingerprints::new());
         }
         let bookkeeping = bookkeeping.into_iter().map(|name| digest(&[column(name)]));
@@ -135,7 +129,7 @@ impl Verification {
         &mut self,
         schema: &Schema,
         table: &'static SiteTable,
-        changes: &[Change],
+        changes: &[RowChange],
         before: &Fingerprints,
         after: &Fingerprints,
     ) -> Result<(), Failure> {
@@ -167,26 +161,24 @@ impl Verification {
         connection: &mut PgConnection,
         schema: &Schema,
         table: &'static SiteTable,
-        changes: &[Change],
+        keys: Vec<String>,
     ) -> Result<(), Failure> {
-        if self.effects.is_empty() || changes.is_empty() {
+        if self.effects.is_empty() || keys.is_empty() {
             return Ok(());
         }
-        let keys = keys(changes);
         let mut found = self.digests(connection, schema, table, &keys).await?;
+        // The whole rows of a server are written in several parts, and the last part counts.
+        if table.each().is_some() {
+            for part in &mut self.parts {
+                part.rows
+                    .retain(|(key, _)| part.table != table || !keys.contains(key));
+            }
+        }
         let rows = keys.into_iter().map(|key| {
             let digest = found.remove(&key).unwrap_or_default();
             (key, digest)
         });
         let rows = rows.collect();
-        // The whole rows of a server are written in several parts, and the last part counts.
-        if table.each().is_some() {
-            for part in &mut self.parts {
-                let same = |key: &String| changes.iter().any(|change| change.key() == *key);
-                part.rows
-                    .retain(|(key, _)| part.table != table || !same(key));
-            }
-        }
         self.parts.push(Part { table, rows });
         Ok(())
     }

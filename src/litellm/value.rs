@@ -22,39 +22,6 @@ pub(crate) enum Value {
     Rows(BTreeMap<String, u64>),
 }
 
-/// A whole row as the JSON text that PostgreSQL makes of it. It holds secrets, so it is only ever
-/// written to a journal and read from one.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct WholeRow(String);
-
-impl WholeRow {
-    /// Takes the JSON text of a row.
-    #[must_use]
-    pub(crate) fn new(json: String) -> Self {
-        Self(json)
-    }
-
-    /// Returns the JSON text, for the journal and the database alone.
-    #[must_use]
-    pub(crate) fn json(&self) -> &str {
-        &self.0
-    }
-
-    /// Returns the value of a column of type `text`, or `None` where the row has no such column.
-    #[must_use]
-    pub(crate) fn text(&self, column: &str) -> Option<String> {
-        let row: Json = serde_json::from_str(&self.0).ok()?;
-        Some(row.get(column)?.as_str()?.to_owned())
-    }
-}
-
-/// Written by hand: nothing of it is ever printed.
-impl fmt::Debug for WholeRow {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("WholeRow(..)")
-    }
-}
-
 /// A tool of a server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -476,14 +443,6 @@ mod tests {
         assert_eq!(value.renamed(|_| Some("new")), value);
         assert_eq!(rows("{}").unwrap().rows(), Some(0));
         assert_eq!(rows(r#"{"gone":-1}"#), Err(Malformed::NotNumbers));
-    }
-
-    #[test]
-    fn nothing_of_a_whole_row_is_printed() {
-        let row = WholeRow::new(r#"{"user_id":"ada","credential_b64":"s3cret"}"#.to_owned());
-        assert_eq!(format!("{row:?}"), "WholeRow(..)");
-        assert_eq!(row.text("user_id").as_deref(), Some("ada"));
-        assert_eq!(row.text("nothing"), None);
     }
 
     #[test]

@@ -1,13 +1,13 @@
 //! Compares a change with the row as it is now, before it is carried out or taken back.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fmt;
 
 use crate::litellm::reference_sites::SiteTable;
 use crate::litellm::row::Row;
 use crate::litellm::server_catalog::{Resolution, ServerCatalog};
-use crate::litellm::value::{Stored, Value, WholeRow};
-use crate::repair::changeset::{Change, ColumnChange};
+use crate::litellm::value::{Malformed, Stored, Value};
+use crate::repair::changeset::{ColumnChange, ColumnContent, RowChange};
 use crate::repair::plan::{Reason, RowPlan};
 
 /// A column that is no longer as planned or journalled.
@@ -19,8 +19,8 @@ pub(crate) struct Conflict {
     pub row: String,
     /// The column.
     pub column: &'static str,
-    /// The value that it should hold.
-    pub expected: Value,
+    /// What it should hold.
+    pub expected: ColumnContent,
     /// What is there instead, or why the plan no longer holds.
     pub found: ConflictKind,
 }
@@ -31,7 +31,9 @@ pub(crate) enum ConflictKind {
     /// The row is gone.
     NoRow,
     /// The column holds something else.
-    Stored(Stored),
+    Stored(ColumnContent),
+    /// The column holds what LiteLLM cannot read.
+    Malformed(Malformed),
     /// This many of the rows that were deleted or put back hold something else by now.
     OtherRows(usize),
     /// A reference that was to be removed is no longer stale.
@@ -45,10 +47,11 @@ pub(crate) enum ConflictKind {
 impl ConflictKind {
     /// Returns the value that is there instead, if there is one.
     #[must_use]
-    pub(crate) fn value(&self) -> Option<&Value> {
+    pub(crate) fn value(&self) -> Option<&ColumnContent> {
         match self {
-            Self::Stored(stored) => stored.as_ref().ok(),
+            Self::Stored(content) => Some(content),
             Self::NoRow
+            | Self::Malformed(_)
             | Self::OtherRows(_)
             | Self::ServerBack(_)
             | Self::WouldHold(_)
@@ -61,7 +64,7 @@ impl ConflictKind {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::NoRow => "row-gone",
-            Self::Stored(_) | Self::OtherRows(_) => "changed",
+            Self::Stored(_) | Self::Malformed(_) | Self::OtherRows(_) => "changed",
             Self::ServerBack(_) => "server-back",
             Self::WouldHold(_) => "would-hold",
             Self::Done => "done",
@@ -74,8 +77,8 @@ impl fmt::Display for ConflictKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoRow => f.write_str("the row is gone"),
-            Self::Stored(Ok(_)) => f.write_str("changed"),
-            Self::Stored(Err(malformed)) => malformed.fmt(f),
+            Self::Stored(_) => f.write_str("changed"),
+            Self::Malformed(malformed) => malformed.fmt(f),
             Self::OtherRows(rows) => write!(f, "{rows} of its rows hold something else by now"),
             Self::ServerBack(reference) => write!(f, "{reference} is stale no longer"),
             Self::WouldHold(reason) => write!(f, "would be held now: {reason}"),
@@ -85,10 +88,10 @@ impl fmt::Display for ConflictKind {
 }
 
 /// The reverse change, and what prevents it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct TakeBack {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TakeBack<C> {
     /// The change to write; `None` where everything is back already or something else is there.
-    pub change: Option<Change>,
+    pub change: Option<C>,
     /// How many rows of the database are back already.
     pub back: usize,
     /// The columns that hold neither what the change wrote nor what it replaced.
@@ -100,7 +103,7 @@ pub(crate) struct TakeBack {
 /// Columns that are back already are left out. Nothing of the row is taken back where any of its
 /// columns holds something else.
 #[must_use]
-pub(crate) fn take_back(made: &Change, row: Option<&Row>) -> TakeBack {
+pub(crate) fn take_back(made: &RowChange, row: Option<&Row>) -> TakeBack<RowChange> {
     let is_written =
         |column: &ColumnChange| stored(row, column) == Some(&Ok(column.after().clone()));
     let is_back = |column: &ColumnChange| stored(row, column) == Some(&Ok(column.before().clone()));
@@ -111,8 +114,9 @@ pub(crate) fn take_back(made: &Change, row: Option<&Row>) -> TakeBack {
         .collect();
     if !conflicts.is_empty() {
         return TakeBack {
+            change: None,
+            back: 0,
             conflicts,
-            ..TakeBack::default()
         };
     }
     let change = made.clone().with_columns(is_written);
@@ -123,53 +127,11 @@ pub(crate) fn take_back(made: &Change, row: Option<&Row>) -> TakeBack {
     }
 }
 
-/// Compares `made`, the deletion of whole rows or their return, with the rows that are `there` in
-/// their place now.
-///
-/// The column `each` tells the rows of a server apart, and `row` says how many the server has. A
-/// row that holds something else by now is left as it is; the others are taken back.
-#[must_use]
-pub(crate) fn take_back_rows(
-    made: &Change,
-    each: &str,
-    row: Option<&Row>,
-    there: &[WholeRow],
-) -> TakeBack {
-    let found: HashMap<Option<String>, &WholeRow> =
-        there.iter().map(|row| (row.text(each), row)).collect();
-    let puts_back = made.takes_rows();
-    let (mut rows, mut back, mut others) = (Vec::new(), 0, 0);
-    for row in made.rows() {
-        match found.get(&row.text(each)) {
-            Some(found) if *found != row => others += 1,
-            found if found.is_some() == puts_back => back += 1,
-            Some(_) | None => rows.push(row.clone()),
-        }
-    }
-    let Some(column) = made.columns().first() else {
-        return TakeBack::default();
-    };
-    let cell = stored(row, column);
-    let number = cell.and_then(|cell| cell.as_ref().ok()?.rows());
-    let mut conflicts = Vec::new();
-    if others > 0 {
-        conflicts.push(Conflict {
-            found: ConflictKind::OtherRows(others),
-            ..conflict(made, column, column.after(), None)
-        });
-    }
-    TakeBack {
-        change: made.take_back_rows(rows, number.unwrap_or_default()),
-        back,
-        conflicts,
-    }
-}
-
 /// Compares `planned` with its row, and with the plan of now for that row. Returns the conflicts:
 /// none where the plan still holds.
 #[must_use]
 pub(crate) fn with_plan(
-    planned: &Change,
+    planned: &RowChange,
     row: Option<&Row>,
     now: Option<&RowPlan>,
     catalog: &ServerCatalog,
@@ -202,7 +164,7 @@ fn stored<'a>(row: Option<&'a Row>, column: &ColumnChange) -> Option<&'a Stored>
 
 /// Builds the conflict of a column that should hold `expected`.
 fn conflict(
-    change: &Change,
+    change: &RowChange,
     column: &ColumnChange,
     expected: &Value,
     found: Option<&Stored>,
@@ -211,10 +173,12 @@ fn conflict(
         table: change.table(),
         row: change.key().to_owned(),
         column: column.site().name,
-        expected: expected.clone(),
-        found: found.map_or(ConflictKind::NoRow, |stored| {
-            ConflictKind::Stored(stored.clone())
-        }),
+        expected: ColumnContent::References(expected.clone()),
+        found: match found {
+            None => ConflictKind::NoRow,
+            Some(Ok(value)) => ConflictKind::Stored(ColumnContent::References(value.clone())),
+            Some(Err(malformed)) => ConflictKind::Malformed(*malformed),
+        },
     }
 }
 
@@ -234,7 +198,7 @@ fn why_not(column: &ColumnChange, now: Option<&RowPlan>, catalog: &ServerCatalog
         held.column == column.site().name && !left.contains(held.reference.as_str())
     });
     held.next().map_or_else(
-        || ConflictKind::Stored(Ok(column.before().clone())),
+        || ConflictKind::Stored(ColumnContent::References(column.before().clone())),
         |held| ConflictKind::WouldHold(held.reason),
     )
 }
@@ -242,7 +206,7 @@ fn why_not(column: &ColumnChange, now: Option<&RowPlan>, catalog: &ServerCatalog
 /// Tells whether a reference that was stale when it was planned is stale no longer.
 ///
 /// Exhaustive, so that a new resolution has to be judged here too.
-fn is_back(resolution: Resolution) -> bool {
+pub(super) fn is_back(resolution: Resolution) -> bool {
     match resolution {
         Resolution::Live
         | Resolution::Inactive
@@ -266,9 +230,7 @@ mod tests {
     use super::*;
     use crate::litellm::access_context::{AccessContext, RelatedGrants};
     use crate::litellm::owners::OwnerKind;
-    use crate::litellm::reference_sites::{
-        MCP_SERVERS, PERMISSIONS, USER_CREDENTIAL_SERVER, USER_CREDENTIALS,
-    };
+    use crate::litellm::reference_sites::{MCP_SERVERS, PERMISSIONS};
     use crate::litellm::row::Cell;
     use crate::litellm::server::ConfigServers;
     use crate::litellm::server_catalog::IdHistory;
@@ -291,9 +253,9 @@ mod tests {
     }
 
     /// Builds the change that removed "gone".
-    fn made() -> Change {
+    fn made() -> RowChange {
         let values = [array(&["gone", "a"]), array(&["a"])];
-        Change::of_column(&PERMISSIONS, "p-1", &MCP_SERVERS, values)
+        RowChange::of_column(&PERMISSIONS, "p-1", &MCP_SERVERS, values)
     }
 
     #[test]
@@ -303,75 +265,11 @@ mod tests {
         let todo = take_back(&made(), Some(&as_written));
         assert_eq!(todo.change, Some(made().inverse()));
         let nothing = TakeBack {
+            change: None,
             back: 1,
-            ..TakeBack::default()
+            conflicts: Vec::new(),
         };
         assert_eq!(take_back(&made(), Some(&back)), nothing);
-    }
-
-    fn whole(user: &str, secret: &str) -> WholeRow {
-        let row = serde_json::json!({"user_id": user, "credential_b64": secret});
-        WholeRow::new(row.to_string())
-    }
-
-    /// Builds the deletion of the rows that Ada, Ben and Cy had for a server.
-    fn deleted() -> Change {
-        let rows = ["ada", "ben", "cy"].map(|user| whole(user, "old"));
-        Change::of_column(
-            &USER_CREDENTIALS,
-            "gone",
-            &USER_CREDENTIAL_SERVER,
-            [3, 0].map(|rows| Value::of_rows("gone", rows)),
-        )
-        .with_rows(rows.into())
-    }
-
-    /// Builds the row of a server that has `rows` rows.
-    fn number(rows: u64) -> Row {
-        Row {
-            key: "gone".to_owned(),
-            cells: vec![Cell {
-                site: &USER_CREDENTIAL_SERVER,
-                stored: Ok(Value::of_rows("gone", rows)),
-            }],
-            owners: Vec::new(),
-        }
-    }
-
-    #[test]
-    fn each_deleted_row_is_put_back_or_back_or_another() {
-        let there = [
-            whole("ada", "old"),
-            whole("ben", "new"),
-            whole("dee", "own"),
-        ];
-        let todo = take_back_rows(&deleted(), "user_id", Some(&number(3)), &there);
-        assert_eq!(todo.back, 1);
-        assert_eq!(todo.conflicts.len(), 1);
-        assert_eq!(todo.conflicts[0].found, ConflictKind::OtherRows(1));
-        let change = todo.change.unwrap();
-        assert_eq!(change.rows(), [whole("cy", "old")]);
-        assert_eq!(change.columns()[0].before(), &Value::of_rows("gone", 3));
-        assert_eq!(change.columns()[0].after(), &Value::of_rows("gone", 4));
-    }
-
-    #[test]
-    fn what_was_put_back_is_deleted_again_unless_it_is_another_by_now() {
-        let put_back = take_back_rows(&deleted(), "user_id", Some(&number(0)), &[]);
-        let put_back = put_back.change.unwrap();
-        assert_eq!(put_back, deleted().inverse());
-        let there = [
-            whole("ada", "old"),
-            whole("ben", "new"),
-            whole("dee", "own"),
-        ];
-        let todo = take_back_rows(&put_back, "user_id", Some(&number(3)), &there);
-        assert_eq!((todo.back, todo.conflicts.len()), (1, 1));
-        let change = todo.change.unwrap();
-        assert_eq!(change.rows(), [whole("ada", "old")]);
-        assert_eq!(change.columns()[0].after(), &Value::of_rows("gone", 2));
-        let all = take_back_rows(&put_back, "user_id", Some(&number(3)), deleted().rows());
-        assert_eq!(all.change, Some(deleted()));
     }
 
     #[test]
@@ -402,7 +300,7 @@ mod tests {
             row.owners = vec![owner(OwnerKind::Team, false)];
             let now = RowPlan::of(&PERMISSIONS, &row, world, Policy::default());
             let values = [array(&[other, reference]), array(&[other])];
-            let planned = Change::of_column(&PERMISSIONS, "p-1", &MCP_SERVERS, values);
+            let planned = RowChange::of_column(&PERMISSIONS, "p-1", &MCP_SERVERS, values);
             let conflicts = with_plan(&planned, Some(&row), Some(&now), &catalog);
             assert_eq!(conflicts.len(), 1);
             assert_eq!(conflicts[0].found, found);
@@ -416,17 +314,18 @@ mod tests {
             (None, ConflictKind::NoRow),
             (
                 Some(row(Ok(array(&["a", "b"])))),
-                ConflictKind::Stored(Ok(array(&["a", "b"]))),
+                ConflictKind::Stored(ColumnContent::References(array(&["a", "b"]))),
             ),
             (
                 Some(row(Err(malformed))),
-                ConflictKind::Stored(Err(malformed)),
+                ConflictKind::Malformed(malformed),
             ),
         ] {
             let taken = take_back(&made(), row.as_ref());
             assert_eq!(taken.change, None);
             assert_eq!(taken.conflicts.len(), 1);
-            assert_eq!(taken.conflicts[0].expected, array(&["a"]));
+            let expected = ColumnContent::References(array(&["a"]));
+            assert_eq!(taken.conflicts[0].expected, expected);
             assert_eq!(taken.conflicts[0].found, found);
         }
     }

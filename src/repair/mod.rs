@@ -4,6 +4,8 @@
 pub(crate) mod access_unchanged_test;
 pub(crate) mod changeset;
 pub(crate) mod conflict;
+pub(crate) mod credentials_change;
+pub(crate) mod credentials_conflict;
 pub(crate) mod plan;
 pub(crate) mod policy;
 pub(crate) mod selection;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::litellm::access_context::{AccessContext, RelatedGrants};
+use crate::litellm::credentials::ServerRows;
 use crate::litellm::deny_marker::{Obstacle, marker_obstacle};
 use crate::litellm::finding::Audit;
 use crate::litellm::last_grant;
@@ -13,7 +14,8 @@ use crate::litellm::row::{Cell, Row};
 use crate::litellm::server::NO_SERVERS;
 use crate::litellm::server_catalog::{Resolution, ServerCatalog};
 use crate::litellm::value::Value;
-use crate::repair::changeset::Change;
+use crate::repair::changeset::{Change, RowChange};
+use crate::repair::credentials_change::CredentialsChange;
 use crate::repair::policy::{OnEmpty, Policy};
 use crate::repair::selection::Selection;
 
@@ -282,7 +284,17 @@ impl RowPlan {
     /// number alone.
     #[must_use]
     pub(crate) fn change(&self) -> Option<Change> {
-        Change::of_edits(self.audit.table, &self.audit.row, &self.edits)
+        let Audit { table, row, .. } = &self.audit;
+        match table.each() {
+            None => RowChange::of_edits(table, row, &self.edits).map(Change::Row),
+            Some(_) => self.edits.first().map(|edit| {
+                let rows = ServerRows {
+                    server: row.clone(),
+                    rows: edit.before().rows().unwrap_or_default(),
+                };
+                Change::Credentials(CredentialsChange::deletion(table, rows))
+            }),
+        }
     }
 
     /// Returns how many rows of the database the plan is about.
@@ -977,8 +989,15 @@ mod tests {
         let deleted = plan_rows(&USER_CREDENTIALS, &catalog, true);
         assert_eq!(deleted.held, []);
         let change = deleted.change().unwrap();
-        assert_eq!((change.size(), change.takes_rows()), (12, true));
-        assert_eq!(change.columns()[0].after(), &Value::of_rows(GONE, 0));
+        assert_eq!(change.size(), 12);
+        let deletion = CredentialsChange::deletion(
+            &USER_CREDENTIALS,
+            ServerRows {
+                server: GONE.to_owned(),
+                rows: 12,
+            },
+        );
+        assert_eq!(change, Change::Credentials(deletion));
     }
 
     #[test]

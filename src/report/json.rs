@@ -13,7 +13,7 @@ use crate::litellm::empty_list_effect::{Effect, IfEmptied};
 use crate::litellm::finding::{Audit, FindingKind};
 use crate::litellm::proxy_cache::{ACCESS_GROUPS_FOR, ROWS_FOR};
 use crate::litellm::value::{Tool, Value};
-use crate::repair::changeset::{Change, ColumnChange};
+use crate::repair::changeset::ColumnContent;
 use crate::repair::conflict::Conflict;
 use crate::repair::plan::{Edit, RowPlan};
 use crate::report::decisions::Decisions;
@@ -423,17 +423,21 @@ pub(crate) fn undo_summary(undone: &UndoReport) -> UndoSummaryV1 {
 
 /// Lists the rows that are put back.
 pub(crate) fn put_back(undone: &UndoReport) -> impl Iterator<Item = PutBackV1<'_>> {
-    let columns = |change: &Change, value: fn(&ColumnChange) -> &Value| {
-        let columns = change.columns().iter();
-        columns
-            .map(|column| (column.site().name, value(column).clone().into()))
-            .collect()
-    };
-    undone.changes.iter().map(move |change| PutBackV1 {
-        table: change.table().table,
-        row: change.key(),
-        before: columns(change, ColumnChange::before),
-        after: columns(change, ColumnChange::after),
+    undone.changes.iter().map(|change| {
+        let (before, after) = change
+            .contents()
+            .into_iter()
+            .map(|content| {
+                let before = (content.column, content.before.into());
+                (before, (content.column, content.after.into()))
+            })
+            .unzip();
+        PutBackV1 {
+            table: change.table().table,
+            row: change.key(),
+            before,
+            after,
+        }
     })
 }
 
@@ -443,7 +447,7 @@ pub(crate) fn conflicts(conflicts: &[Conflict]) -> impl Iterator<Item = Conflict
 }
 
 fn conflict(conflict: &Conflict) -> ConflictV1<'_> {
-    let value = |value: &Value| value.clone().into();
+    let value = |content: &ColumnContent| content.clone().into();
     let found = &conflict.found;
     let detail = found.value().is_none().then(|| found.to_string());
     ConflictV1 {
@@ -602,6 +606,15 @@ fn if_emptied(if_emptied: &IfEmptied) -> IfEmptiedV1<'_> {
         incomplete: inherited.map(|inherited| inherited.incomplete),
         keys,
         assuming: if_emptied.assuming,
+    }
+}
+
+impl From<ColumnContent> for ValueV1 {
+    fn from(content: ColumnContent) -> Self {
+        match content {
+            ColumnContent::References(value) => value.into(),
+            ColumnContent::Rows(rows) => Self::Rows(rows.by_server()),
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use crate::litellm::release::Release;
 use crate::litellm::value::Value;
 use crate::printable::printable;
 use crate::redis;
+use crate::repair::changeset::{Change, ColumnContent};
 use crate::repair::conflict::Conflict;
 use crate::repair::plan::{Edit, Held, Reason, RowPlan};
 use crate::repair::policy::OnEmpty;
@@ -120,12 +121,12 @@ pub(crate) fn write_undone(
     if !undone.changes.is_empty() {
         let mut table = Grid::new(["ROW", "COLUMN", "NOW", "AS BEFORE"], look);
         for change in &undone.changes {
-            for column in change.columns() {
+            for content in change.contents() {
                 table.row([
                     printable(change.key()).into(),
-                    place(change.table(), column.site().name).into(),
-                    shown(column.before(), look).into(),
-                    shown(column.after(), look).into(),
+                    place(change.table(), content.column).into(),
+                    shown_content(&content.before, look).into(),
+                    shown_content(&content.after, look).into(),
                 ]);
             }
         }
@@ -156,7 +157,7 @@ pub(crate) fn write_undone_closing(
             if undone
                 .changes
                 .iter()
-                .all(|change| change.table().each().is_some())
+                .all(|change| matches!(change, Change::Credentials(_)))
             {
                 done
             } else {
@@ -247,12 +248,12 @@ fn conflicts(conflicts: &[Conflict], look: DisplayOptions) -> Grid<4> {
     for conflict in conflicts {
         let found = conflict.found.value().map_or_else(
             || format!("({})", printable(&conflict.found.to_string())),
-            |value| shown(value, look),
+            |content| shown_content(content, look),
         );
         table.row([
             printable(&conflict.row).into(),
             place(conflict.table, conflict.column).into(),
-            shown(&conflict.expected, look).into(),
+            shown_content(&conflict.expected, look).into(),
             found.into(),
         ]);
     }
@@ -764,6 +765,14 @@ fn place(table: &SiteTable, name: &str) -> String {
             format!("{}: {name}", table.group.name())
         }
         Group::Credentials => table.place(),
+    }
+}
+
+/// Shows references, one a line, or the number of rows.
+fn shown_content(content: &ColumnContent, look: DisplayOptions) -> String {
+    match content {
+        ColumnContent::References(value) => shown(value, look),
+        ColumnContent::Rows(rows) => rows_in_words(rows.rows),
     }
 }
 

@@ -7,10 +7,12 @@ use crate::db::side_effects::SideEffects;
 use crate::db::verification::Verification;
 use crate::db::{advisory_lock, credential_rows, update};
 use crate::error::{ErrorKind, Failure};
+use crate::litellm::credentials::ServerRows;
 use crate::litellm::reference_sites::SiteTable;
 use crate::litellm::row::Row;
 use crate::process::stderr::warn;
-use crate::repair::changeset::Change;
+use crate::repair::changeset::RowChange;
+use crate::repair::credentials_change::CredentialsChange;
 use crate::report::shown_text::count;
 use crate::workflow::changeset_file::ChangesetFile;
 
@@ -33,7 +35,7 @@ pub(crate) async fn write_rows(
     schema: &Schema,
     table: &'static SiteTable,
     locked: &[Row],
-    changes: &[Change],
+    changes: &[RowChange],
     verification: &mut Verification,
 ) -> Result<Vec<Row>, Failure> {
     let rest = verification
@@ -50,9 +52,25 @@ pub(crate) async fn write_rows(
         verification,
     );
     let stored = verified.await?;
-    verification
-        .keep(connection, schema, table, changes)
-        .await?;
+    let keys = update::keys(changes);
+    verification.keep(connection, schema, table, keys).await?;
+    Ok(stored)
+}
+
+/// Deletes or puts back the credentials of one server and checks that. Returns the number of rows
+/// that the server has after that.
+pub(crate) async fn write_credentials(
+    connection: &mut Connection,
+    schema: &Schema,
+    table: &'static SiteTable,
+    change: &CredentialsChange,
+    verification: &mut Verification,
+) -> Result<Vec<ServerRows>, Failure> {
+    let changes = std::slice::from_ref(change);
+    credential_rows::write(connection, schema, table, changes).await?;
+    let stored = credential_rows::verify(connection, schema, table, changes).await?;
+    let server = vec![change.server().to_owned()];
+    verification.keep(connection, schema, table, server).await?;
     Ok(stored)
 }
 
@@ -93,41 +111,47 @@ pub(crate) async fn end_verification(
 
 /// Puts the old values of `changes` into the journal, writes the changes and checks them. Returns
 /// the rows after that.
-///
-/// Whole rows are read, journalled and deleted part by part, so that memory does not grow with
-/// their number.
 pub(crate) async fn carry_out(
     connection: &mut Connection,
     schema: &Schema,
     table: &'static SiteTable,
     locked: &[Row],
-    changes: Vec<Change>,
-    mut out: Option<&mut ChangesetFile>,
+    changes: &[RowChange],
+    out: Option<&mut ChangesetFile>,
     verification: &mut Verification,
 ) -> Result<Vec<Row>, Failure> {
+    if let Some(out) = out {
+        out.rows(changes)?;
+    }
+    write_rows(connection, schema, table, locked, changes, verification).await
+}
+
+/// Reads, journals and deletes the credentials of one server part by part, so that memory does not
+/// grow with their number. Returns the number of rows that the server has after that.
+///
+/// A plan tells only how many rows `deletion` deletes.
+pub(crate) async fn delete_credentials(
+    connection: &mut Connection,
+    schema: &Schema,
+    table: &'static SiteTable,
+    mut deletion: CredentialsChange,
+    mut out: Option<&mut ChangesetFile>,
+    verification: &mut Verification,
+) -> Result<Vec<ServerRows>, Failure> {
     let is_plan = out.as_deref().is_some_and(ChangesetFile::is_plan);
-    let in_parts = table.each().is_some() && !is_plan;
-    if let Some(out) = out.as_deref_mut().filter(|_| !in_parts) {
-        out.rows(&changes)?;
+    if let Some(out) = out.as_deref_mut().filter(|_| is_plan) {
+        out.rows([&deletion])?;
     }
-    if table.each().is_none() {
-        return write_rows(connection, schema, table, locked, &changes, verification).await;
-    }
-    let mut stored = Vec::new();
-    for mut change in changes {
-        let mut left = Vec::new();
-        while let Some(part) =
-            credential_rows::next_part(connection, schema, table, &mut change).await?
-        {
-            let part = [part];
-            if let Some(out) = out.as_deref_mut().filter(|_| in_parts) {
-                out.rows(&part)?;
-            }
-            left = write_rows(connection, schema, table, locked, &part, verification).await?;
+    let mut left = Vec::new();
+    while let Some(part) =
+        credential_rows::next_part(connection, schema, table, &mut deletion).await?
+    {
+        if let Some(out) = out.as_deref_mut().filter(|_| !is_plan) {
+            out.rows([&part])?;
         }
-        stored.extend(left);
+        left = write_credentials(connection, schema, table, &part, verification).await?;
     }
-    Ok(stored)
+    Ok(left)
 }
 
 /// Builds the error for columns that are no longer as planned or journalled; `hint` says what to

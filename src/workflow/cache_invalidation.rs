@@ -12,7 +12,7 @@ use crate::litellm::reference_sites::{Choice, Group, PERMISSIONS};
 use crate::process::signals::Interrupt;
 use crate::process::stderr::{note, warn};
 use crate::redis::{NotifyResult, Redis};
-use crate::repair::changeset::Change;
+use crate::repair::changeset::RowChange;
 use crate::report::shown_text::count;
 
 /// The primary keys of the written rows that proxies cache.
@@ -24,7 +24,7 @@ pub(crate) struct ChangedRows {
 
 impl ChangedRows {
     /// Adds the rows of `changes`.
-    pub(crate) fn add(&mut self, changes: &[Change]) {
+    pub(crate) fn add<'a>(&mut self, changes: impl IntoIterator<Item = &'a RowChange>) {
         for change in changes {
             let keys = match change.table().group {
                 Group::Permissions => &mut self.permissions,

@@ -15,7 +15,7 @@ use crate::process::atomic_file::folder_of;
 use crate::process::invocation::Run;
 use crate::process::stderr::warn;
 use crate::repair::changeset::{
-    Change, ChangesetPurpose, Contents, Damage, Decoder, Encoder, Header,
+    Change, ChangesetPurpose, Contents, Damage, Decoder, Encoder, Header, RowLine,
 };
 
 impl Run {
@@ -159,8 +159,11 @@ impl ChangesetFile {
         begun.map_err(|error| self.failed(error))
     }
 
-    /// Writes the lines of rows.
-    pub(crate) fn rows(&mut self, changes: &[Change]) -> Result<(), Failure> {
+    /// Writes the lines of changes.
+    pub(crate) fn rows<C>(&mut self, changes: impl IntoIterator<Item = C>) -> Result<(), Failure>
+    where
+        RowLine: From<C>,
+    {
         for change in changes {
             let line = self.encoder.row(change);
             let written = self.file.write_all(line.as_bytes());

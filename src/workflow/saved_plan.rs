@@ -9,6 +9,7 @@ use crate::litellm::row::Row;
 use crate::litellm::server_catalog::ServerCatalog;
 use crate::repair::changeset::Change;
 use crate::repair::conflict::{self, Conflict};
+use crate::repair::credentials_conflict;
 use crate::repair::plan::RowPlan;
 use crate::repair::selection::Selection;
 use crate::workflow::changeset_file::SavedChangeset;
@@ -62,7 +63,7 @@ impl SavedPlan {
                 continue;
             };
             let plan = by_key.get(row.key.as_str()).copied();
-            let moved = conflict::with_plan(&change, Some(row), plan, catalog);
+            let moved = with_plan(&change, Some(row), plan, catalog);
             if moved.is_empty() {
                 fits.insert(row.key.clone(), change);
             }
@@ -71,7 +72,10 @@ impl SavedPlan {
         for plan in now.iter_mut() {
             let fit = fits.get(&plan.audit.row);
             plan.edits.retain(|edit| {
-                fit.is_some_and(|change| change.columns().iter().any(|c| c.site() == edit.site()))
+                fit.is_some_and(|change| match change {
+                    Change::Row(change) => change.columns().iter().any(|c| c.site() == edit.site()),
+                    Change::Credentials(_) => true,
+                })
             });
         }
         conflicts
@@ -80,7 +84,23 @@ impl SavedPlan {
     /// Returns the conflicts of the changes that were not compared: their rows are gone.
     pub(crate) fn without_row(&self, catalog: &ServerCatalog) -> Vec<Conflict> {
         let left = self.0.values();
-        left.flat_map(|change| conflict::with_plan(change, None, None, catalog))
+        left.flat_map(|change| with_plan(change, None, None, catalog))
             .collect()
+    }
+}
+
+fn with_plan(
+    planned: &Change,
+    row: Option<&Row>,
+    now: Option<&RowPlan>,
+    catalog: &ServerCatalog,
+) -> Vec<Conflict> {
+    match planned {
+        Change::Row(change) => conflict::with_plan(change, row, now, catalog),
+        Change::Credentials(change) => {
+            let number = row.and_then(|row| row.cells.first()?.stored.as_ref().ok()?.rows());
+            let moved = credentials_conflict::with_plan(change, number, now, catalog);
+            moved.into_iter().collect()
+        }
     }
 }

@@ -35,7 +35,7 @@ use crate::report::collected_plans::CollectedPlans;
 use crate::report::{Announcements, Ending, FollowUp, Report};
 use crate::workflow::CHUNK;
 use crate::workflow::apply_changes::{
-    begin_verification, carry_out, end_verification, lock_tables, moved,
+    begin_verification, carry_out, delete_credentials, end_verification, lock_tables, moved,
 };
 use crate::workflow::cache_invalidation::ChangedRows;
 use crate::workflow::changeset_file::{ChangesetFile, SavedChangeset};
@@ -327,13 +327,24 @@ impl WriteJob for Fix<'_> {
                 if let Some(planned) = &mut planned {
                     conflicts.extend(planned.hold(table, &rows, &mut now, &catalog));
                 }
-                let changes: Vec<Change> = now.iter().filter_map(RowPlan::change).collect();
+                let changes = now.iter().filter_map(RowPlan::change);
+                let (mut of_rows, mut of_credentials) = (Vec::new(), Vec::new());
+                for change in changes {
+                    match change {
+                        Change::Row(change) => of_rows.push(change),
+                        Change::Credentials(change) => of_credentials.push(change),
+                    }
+                }
                 if tells {
-                    written.add(&changes);
+                    written.add(&of_rows);
+                }
+                let proof = &mut verification;
+                for change in of_credentials {
+                    let out = out.as_deref_mut();
+                    delete_credentials(connection, schema, table, change, out, proof).await?;
                 }
                 let out = out.as_deref_mut();
-                let proof = &mut verification;
-                let carried_out = carry_out(connection, schema, table, &rows, changes, out, proof);
+                let carried_out = carry_out(connection, schema, table, &rows, &of_rows, out, proof);
                 let stored = carried_out.await?;
                 check_nothing_left(&stored, &now, &catalog)?;
                 removed.add(&now);
