@@ -12,15 +12,17 @@ use crate::command_line::CommandLine;
 use crate::db::detect::{self, Search};
 use crate::db::purpose::Purpose;
 use crate::db::session::Session;
-use crate::db::{owners, rows};
+use crate::db::{credential_rows, owners, rows};
 use crate::error::Failure;
 use crate::exit_code::Outcome;
+use crate::litellm::reference_sites::ScannedTable;
 use crate::process::command_args::{CommandArgs, Work};
 use crate::process::invocation::Run;
 use crate::process::print::{cannot_put_aside, gathering, print};
 use crate::process::progress::Progress;
 use crate::process::signals::Interrupt;
 use crate::process::stderr::warn;
+use crate::repair::plan::RowPlan;
 use crate::repair::policy::Policy;
 use crate::report::{Announcements, Ending, FollowUp, Report};
 use crate::workflow::CHUNK;
@@ -172,14 +174,28 @@ async fn look(
     progress.stage("reading rows");
     for (table, mut keys) in found {
         keys.retain(|key| selection.takes_key(key));
-        let owners = owners::holders(connection, schema, table, &keys).await?;
-        for chunk in keys.chunks(CHUNK) {
-            let mut rows = rows::rows(connection, schema, table, chunk, &owners).await?;
-            rows.retain(|row| selection.takes(row));
-            let plans = planner.plan(connection, table, &rows).await?;
+        let mut add = |plans: Vec<RowPlan>, looked_at| {
             asked.see(&plans);
-            report.add_findings(plans).map_err(cannot_put_aside)?;
-            progress.rows(chunk.len());
+            progress.rows(looked_at);
+            report.add_findings(plans).map_err(cannot_put_aside)
+        };
+        match table {
+            ScannedTable::References(table) => {
+                let owners = owners::holders(connection, schema, table, &keys).await?;
+                for chunk in keys.chunks(CHUNK) {
+                    let mut rows = rows::rows(connection, schema, table, chunk, &owners).await?;
+                    rows.retain(|row| selection.takes(row));
+                    add(planner.plan(connection, table, &rows).await?, chunk.len())?;
+                }
+            }
+            ScannedTable::Credentials(table) => {
+                for chunk in keys.chunks(CHUNK) {
+                    let numbers = credential_rows::numbers(connection, schema, table, chunk);
+                    let mut rows = numbers.await?;
+                    rows.retain(|rows| selection.takes_credentials(rows));
+                    add(planner.plan_credentials(table, &rows), chunk.len())?;
+                }
+            }
         }
     }
     asked.check(connection, &planner, &selection).await?;

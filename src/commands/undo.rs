@@ -16,7 +16,7 @@ use crate::db::verification::Verification;
 use crate::db::{credential_rows, log_exposure, rows};
 use crate::error::{ErrorKind, Failure};
 use crate::exit_code::Outcome;
-use crate::litellm::reference_sites::{Choice, SiteTable, TABLES};
+use crate::litellm::reference_sites::{Choice, ScannedTable, SiteTable, TABLES};
 use crate::litellm::row::Row;
 use crate::process::command_args::{CommandArgs, NamedFile, Work};
 use crate::process::invocation::Run;
@@ -193,7 +193,11 @@ impl WriteJob for Undo<'_> {
         let (connection, schema) = open.parts();
         lock_tables(connection, schema).await?;
         let verification = begin_verification(connection, schema, database).await?;
-        if schema.site_tables().iter().any(|t| t.each().is_some()) {
+        if schema
+            .site_tables()
+            .iter()
+            .any(|table| matches!(table, ScannedTable::Credentials(_)))
+        {
             warn_of_log(&log_exposure::limit(connection).await?);
         }
         let mut made = self.saved.changes()?;
@@ -211,27 +215,14 @@ impl WriteJob for Undo<'_> {
                 break;
             }
             for table in TABLES {
-                let of_table = made.iter().filter(|change| change.table() == table);
-                let (mut of_rows, mut of_credentials) = (Vec::new(), Vec::new());
-                for change in of_table {
-                    match change {
-                        Change::Row(change) => of_rows.push(change),
-                        Change::Credentials(change) => of_credentials.push(change),
-                    }
-                }
-                if of_rows.is_empty() && of_credentials.is_empty() {
+                let of_table: Vec<&Change> = made.iter().filter(|c| c.table() == table).collect();
+                if of_table.is_empty() {
                     continue;
                 }
                 if !schema.site_tables().contains(&table) {
                     return Err(no_table(table));
                 }
-                if !of_rows.is_empty() {
-                    put_back.rows(connection, table, &of_rows).await?;
-                }
-                // A server may have several changes, each of some of its rows.
-                for change in of_credentials {
-                    put_back.credentials(connection, table, change).await?;
-                }
+                put_back.changes(connection, &of_table).await?;
             }
             progress.rows(made.len());
         }
@@ -264,6 +255,26 @@ struct PutBack<'a> {
 }
 
 impl PutBack<'_> {
+    /// Takes back changes of one table.
+    async fn changes(
+        &mut self,
+        connection: &mut Connection,
+        made: &[&Change],
+    ) -> Result<(), Failure> {
+        let mut of_rows = Vec::new();
+        for change in made {
+            match change {
+                Change::Row(change) => of_rows.push(change),
+                // A server may have several changes, each of some of its rows.
+                Change::Credentials(change) => self.credentials(connection, change).await?,
+            }
+        }
+        match of_rows.first() {
+            None => Ok(()),
+            Some(first) => self.rows(connection, first.table(), &of_rows).await,
+        }
+    }
+
     /// Takes back changes of rows of `table`, each of another row.
     async fn rows(
         &mut self,
@@ -274,7 +285,12 @@ impl PutBack<'_> {
         let by_key = made.iter().map(|change| (change.key(), *change));
         let by_key: BTreeMap<&str, &RowChange> = by_key.collect();
         let keys: Vec<String> = by_key.keys().map(|key| (*key).to_owned()).collect();
-        let locked = self.patience.lock(connection, self.schema, table, &keys);
+        let locked = self.patience.lock(
+            connection,
+            self.schema,
+            ScannedTable::References(table),
+            &keys,
+        );
         let locked = locked.await?;
         let rows = rows::cells(connection, self.schema, table, &locked).await?;
         let stored: HashMap<&str, &Row> = rows.iter().map(|row| (row.key.as_str(), row)).collect();
@@ -298,22 +314,22 @@ impl PutBack<'_> {
     async fn credentials(
         &mut self,
         connection: &mut Connection,
-        table: &'static SiteTable,
         made: &CredentialsChange,
     ) -> Result<(), Failure> {
+        let table = made.table();
         let server = [made.server().to_owned()];
-        let locked = self.patience.lock(connection, self.schema, table, &server);
+        let locked = self.patience.lock(
+            connection,
+            self.schema,
+            ScannedTable::Credentials(table),
+            &server,
+        );
         let locked = locked.await?;
         let numbers = credential_rows::numbers(connection, self.schema, table, &locked).await?;
         let number = numbers.first().map_or(0, |number| number.rows);
         let there =
             credential_rows::in_the_place_of(connection, self.schema, table, &[made]).await?;
-        let todo = credentials_conflict::take_back_rows(
-            made,
-            table.each().unwrap_or(table.key),
-            number,
-            &there,
-        );
+        let todo = credentials_conflict::take_back_rows(made, number, &there);
         self.undone.back += todo.back;
         self.undone.conflicts.extend(todo.conflicts);
         let Some(change) = todo.change else {
@@ -389,10 +405,10 @@ fn nothing_undone(run: &Run, database: &Database, notified: bool) -> UndoReport 
 }
 
 /// Builds the error for a journal whose table this database does not have.
-fn no_table(table: &SiteTable) -> Failure {
+fn no_table(table: ScannedTable) -> Failure {
     let message = format!(
         "the journal has rows of \"{}\", a table that this database does not have",
-        table.table
+        table.name()
     );
     Failure::new(ErrorKind::Moved, message)
         .hint("run undo on the database that the journal was written for")

@@ -8,7 +8,7 @@ use crate::db::schema::{
     TAGS, TOOLS,
 };
 use crate::litellm::owners::{ACCESS_GROUP_IDS, KEY_PARENTS, LINK, OWNER_TABLES, OwnerKind};
-use crate::litellm::reference_sites::{PERMISSIONS, SiteTable, TABLES};
+use crate::litellm::reference_sites::{PERMISSIONS, ScannedTable, TABLES};
 
 /// A table, a column of it, the column's type as PostgreSQL's `format_type` spells it, and whether
 /// every LiteLLM that has the table has the column.
@@ -19,24 +19,38 @@ pub(crate) type Expected = (&'static str, &'static str, &'static str, bool);
 ///
 /// Source: the migrations of litellm-proxy-extras 0.1.17 to 0.4.110: `String` is `text`, `String[]`
 /// is `text[]`, `Json` is `jsonb`, and `DateTime` is `timestamp(3) without time zone`.
-pub(crate) fn expected(sites: &[&'static SiteTable]) -> Vec<Expected> {
+pub(crate) fn expected(sites: &[ScannedTable]) -> Vec<Expected> {
     let mut expected = vec![
         (SERVER_TABLE, SERVER_ID, "text", true),
         (PERMISSIONS.table, PERMISSIONS.key, "text", true),
     ];
-    for table in sites.iter().copied().chain([&PERMISSIONS]) {
-        let columns = table.sites.iter();
-        expected.extend(columns.map(|s| (table.table, s.column, s.sql_type(), s.required)));
+    let permissions = ScannedTable::References(&PERMISSIONS);
+    for table in sites.iter().copied().chain([permissions]) {
+        match table {
+            ScannedTable::References(table) => {
+                let columns = table.sites.iter();
+                expected.extend(columns.map(|s| (table.table, s.column, s.sql_type(), s.required)));
+            }
+            ScannedTable::Credentials(table) => {
+                expected.push((table.table, table.server, "text", true));
+            }
+        }
     }
     for owner in OWNER_TABLES.iter().filter(|owner| owner.required) {
         expected.push((owner.table, LINK, "text", true));
     }
     for table in TABLES {
-        expected.push((table.table, table.key, "text", false));
-        expected.extend(table.each().map(|each| (table.table, each, "text", false)));
-        if let Some((at, by)) = table.touched {
-            expected.push((table.table, at, "timestamp without time zone", false));
-            expected.push((table.table, by, "text", false));
+        expected.push((table.name(), table.key(), "text", false));
+        match table {
+            ScannedTable::References(table) => {
+                if let Some((at, by)) = table.touched {
+                    expected.push((table.table, at, "timestamp without time zone", false));
+                    expected.push((table.table, by, "text", false));
+                }
+            }
+            ScannedTable::Credentials(table) => {
+                expected.push((table.table, table.each, "text", false));
+            }
         }
     }
     for owner in &OWNER_TABLES {

@@ -8,12 +8,14 @@ use std::collections::HashSet;
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use crate::db::decode::{self, TableColumn};
+use crate::db::encoding::storable;
 use crate::db::errors::{failed, failed_over_secrets};
+use crate::db::rows;
 use crate::db::schema::Schema;
 use crate::db::sql::{column_without_value, ident, relation, statement};
 use crate::error::{ErrorKind, Failure};
 use crate::litellm::credentials::{ServerRows, WholeRow};
-use crate::litellm::reference_sites::SiteTable;
+use crate::litellm::reference_sites::CredentialTable;
 use crate::repair::credentials_change::CredentialsChange;
 
 // A row as JSON, without its NULL columns: if a migration of LiteLLM adds a column and leaves it
@@ -56,7 +58,7 @@ GROUP BY u.key ORDER BY u.key COLLATE pg_catalog."C""#;
 pub(crate) async fn numbers(
     connection: &mut PgConnection,
     schema: &Schema,
-    table: &'static SiteTable,
+    table: &'static CredentialTable,
     servers: &[String],
 ) -> Result<Vec<ServerRows>, Failure> {
     let found = sqlx::query(sql(schema, NUMBERS, "", table))
@@ -69,11 +71,38 @@ pub(crate) async fn numbers(
     let numbers = found.iter().map(|row| {
         let rows: i64 = decode::read(row, 1, "the number of a server's rows")?;
         Ok(ServerRows {
-            server: decode::read(row, 0, TableColumn(table.table, table.key))?,
+            server: decode::read(row, 0, TableColumn(table.table, table.server))?,
             rows: u64::try_from(rows).unwrap_or_default(),
         })
     });
     numbers.collect()
+}
+
+// A server's id comes once, however many rows it has.
+const LOCK: &str = "SELECT DISTINCT l.key FROM ({lock}) AS l (key)";
+
+/// Locks the rows of `servers` until the transaction ends.
+///
+/// Returns the ids of all these servers, because there may be new rows. Returns `None` if another
+/// session has locked one of the rows; then none is locked.
+///
+/// # Errors
+///
+/// What the server said.
+pub(crate) async fn lock(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    table: &'static CredentialTable,
+    servers: &[String],
+) -> Result<Option<Vec<String>>, Failure> {
+    let fragments = [
+        ("{lock}", rows::LOCK.to_owned()),
+        ("{table}", relation(table.table)),
+        ("{key}", ident(table.server)),
+    ];
+    let servers = storable(connection, servers).await?;
+    let locked = rows::lock_now(connection, schema.statement(LOCK, &fragments), &servers).await?;
+    Ok(locked.map(|_| servers.into_owned()))
 }
 
 /// Splits the next rows off `deletion`, which only has their number: reads and locks them, and
@@ -86,7 +115,7 @@ pub(crate) async fn numbers(
 pub(crate) async fn next_part(
     connection: &mut PgConnection,
     schema: &Schema,
-    table: &'static SiteTable,
+    table: &'static CredentialTable,
     deletion: &mut CredentialsChange,
 ) -> Result<Option<CredentialsChange>, Failure> {
     let most = deletion.rows_to_delete();
@@ -116,7 +145,7 @@ pub(crate) async fn next_part(
 pub(crate) async fn in_the_place_of(
     connection: &mut PgConnection,
     schema: &Schema,
-    table: &'static SiteTable,
+    table: &'static CredentialTable,
     changes: &[&CredentialsChange],
 ) -> Result<Vec<WholeRow>, Failure> {
     let (servers, each) = places(table, changes);
@@ -132,8 +161,8 @@ pub(crate) async fn in_the_place_of(
 
 const READING: &str = "read the rows of deleted servers";
 
-fn exact(table: &SiteTable, found: Vec<(String, bool)>) -> Result<Vec<WholeRow>, Failure> {
-    let column = table.each().unwrap_or(table.key);
+fn exact(table: &CredentialTable, found: Vec<(String, bool)>) -> Result<Vec<WholeRow>, Failure> {
+    let column = table.each;
     let rows = found.into_iter().map(|(row, is_exact)| {
         let row = WholeRow::new(row);
         (is_exact && row.text(column).is_some()).then_some(row)
@@ -155,7 +184,7 @@ fn exact(table: &SiteTable, found: Vec<(String, bool)>) -> Result<Vec<WholeRow>,
 async fn refuse_to_take_others(
     connection: &mut PgConnection,
     schema: &Schema,
-    table: &'static SiteTable,
+    table: &'static CredentialTable,
 ) -> Result<(), Failure> {
     let other: Option<String> = sqlx::query_scalar(statement(GOES_WITH_IT))
         .persistent(false)
@@ -215,7 +244,7 @@ WHERE k.contype {=} 'f' AND k.confdeltype {=} ANY ('{c,n,d}')
 pub(crate) async fn enter(
     connection: &mut PgConnection,
     schema: &Schema,
-    table: &'static SiteTable,
+    table: &'static CredentialTable,
 ) -> Result<(), Failure> {
     in_the_place_of(connection, schema, table, &[]).await?;
     delete(connection, schema, table, &[]).await?;
@@ -232,7 +261,7 @@ pub(crate) async fn enter(
 pub(crate) async fn write(
     connection: &mut PgConnection,
     schema: &Schema,
-    table: &'static SiteTable,
+    table: &'static CredentialTable,
     changes: &[CredentialsChange],
 ) -> Result<(), Failure> {
     let (taken, given): (Vec<&CredentialsChange>, Vec<&CredentialsChange>) =
@@ -267,7 +296,7 @@ pub(crate) async fn write(
 pub(crate) async fn verify(
     connection: &mut PgConnection,
     schema: &Schema,
-    table: &'static SiteTable,
+    table: &'static CredentialTable,
     changes: &[CredentialsChange],
 ) -> Result<Vec<ServerRows>, Failure> {
     let servers: Vec<String> = changes.iter().map(|c| c.server().to_owned()).collect();
@@ -290,7 +319,7 @@ pub(crate) async fn verify(
 async fn delete(
     connection: &mut PgConnection,
     schema: &Schema,
-    table: &'static SiteTable,
+    table: &'static CredentialTable,
     changes: &[&CredentialsChange],
 ) -> Result<Vec<String>, Failure> {
     let (servers, each) = places(table, changes);
@@ -305,7 +334,7 @@ async fn delete(
 
 /// Says what to do about a column that LiteLLM added after the rows were deleted: they have no
 /// value for it.
-fn let_be_null(schema: &Schema, table: &SiteTable, column: &str) -> String {
+fn let_be_null(schema: &Schema, table: &CredentialTable, column: &str) -> String {
     let change = format!(
         "ALTER TABLE {}.{} ALTER COLUMN {}",
         ident(schema.name()),
@@ -322,7 +351,7 @@ fn let_be_null(schema: &Schema, table: &SiteTable, column: &str) -> String {
 async fn put_back(
     connection: &mut PgConnection,
     schema: &Schema,
-    table: &'static SiteTable,
+    table: &'static CredentialTable,
     changes: &[&CredentialsChange],
 ) -> Result<Vec<String>, Failure> {
     let rows = changes.iter().flat_map(|change| change.rows());
@@ -347,24 +376,24 @@ fn sql(
     schema: &Schema,
     template: &'static str,
     which: &'static str,
-    table: &SiteTable,
+    table: &CredentialTable,
 ) -> AssertSqlSafe<String> {
     let fragments = [
         ("{which}", which.to_owned()),
         ("{json}", JSON.to_owned()),
         ("{table}", relation(table.table)),
-        ("{key}", ident(table.key)),
-        ("{each}", ident(table.each().unwrap_or(table.key))),
+        ("{key}", ident(table.server)),
+        ("{each}", ident(table.each)),
     ];
     schema.statement(template, &fragments)
 }
 
 /// Returns, for each row, its server and the value that tells it from the server's other rows.
 fn places<'a>(
-    table: &SiteTable,
+    table: &CredentialTable,
     changes: &[&'a CredentialsChange],
 ) -> (Vec<&'a str>, Vec<Option<String>>) {
-    let column = table.each().unwrap_or(table.key);
+    let column = table.each;
     let rows = changes
         .iter()
         .flat_map(|change| change.rows().iter().map(|row| (change.server(), row)));
@@ -372,7 +401,7 @@ fn places<'a>(
 }
 
 /// Makes the failure for rows of a server that another session or a trigger changed meanwhile.
-pub(crate) fn moved(table: &SiteTable, server: &str) -> Failure {
+pub(crate) fn moved(table: &CredentialTable, server: &str) -> Failure {
     let message = format!(
         "the rows of server {server} in \"{}\" changed meanwhile",
         table.table
@@ -382,7 +411,7 @@ pub(crate) fn moved(table: &SiteTable, server: &str) -> Failure {
     )
 }
 
-fn differs(table: &SiteTable) -> Failure {
+fn differs(table: &CredentialTable) -> Failure {
     Failure::new(
         ErrorKind::Error,
         format!(

@@ -10,12 +10,15 @@ use crate::db::fragments::value;
 use crate::db::schema::Schema;
 use crate::db::sql::{RARE, ident, part, relation};
 use crate::error::Failure;
-use crate::litellm::reference_sites::{Empty, Names, Shape, Site, SiteTable};
+use crate::litellm::reference_sites::{
+    CredentialTable, Empty, Names, ScannedTable, Shape, Site, SiteTable,
+};
 use crate::litellm::release::Release;
 use crate::litellm::server_catalog::ServerCatalog;
 
-/// Tables, each with the primary keys of rows of it, in byte order.
-pub(crate) type CandidateRows = Vec<(&'static SiteTable, Vec<String>)>;
+/// Tables, each with the primary keys of rows of it, or the ids of servers with credentials in it,
+/// in byte order.
+pub(crate) type CandidateRows = Vec<(ScannedTable, Vec<String>)>;
 
 // Reads each table once. The functions stand in the select list, where parallel workers evaluate
 // them without storing their rows first. They advance together: a row of `s` has the next reference
@@ -92,10 +95,15 @@ pub(crate) async fn detect(
     let tables = schema.site_tables();
     let mut selects = Vec::new();
     for (place, table) in tables.iter().enumerate() {
-        let sites = schema.sites(table);
-        selects.push(select(place, table, &sites));
-        if notes {
-            selects.extend(sites.iter().filter_map(|site| noted(place, table, site)));
+        match table {
+            ScannedTable::References(table) => {
+                let sites = schema.sites(table);
+                selects.push(select(place, table, &sites));
+                if notes {
+                    selects.extend(sites.iter().filter_map(|site| noted(place, table, site)));
+                }
+            }
+            ScannedTable::Credentials(table) => selects.push(select_servers(place, table)),
         }
     }
     let mut found: Vec<Vec<String>> = vec![Vec::new(); tables.len()];
@@ -129,7 +137,11 @@ pub(crate) async fn detect(
         let place: i32 = decode::read(&row, 0, "the table of a row")?;
         let place = usize::try_from(place).unwrap_or(usize::MAX);
         if let (Some(table), Some(found)) = (tables.get(place), found.get_mut(place)) {
-            found.push(decode::read(&row, 1, TableColumn(table.table, table.key))?);
+            found.push(decode::read(
+                &row,
+                1,
+                TableColumn(table.name(), table.key()),
+            )?);
         }
     }
     for keys in &mut found {
@@ -141,34 +153,59 @@ pub(crate) async fn detect(
 }
 
 fn select(place: usize, table: &SiteTable, sites: &[&Site]) -> String {
-    let (mut references, mut remarkable) = (Vec::new(), Vec::new());
-    for (at, site) in sites.iter().enumerate() {
-        let names = match site.names {
+    let (mut references, mut known) = (Vec::new(), Vec::new());
+    for site in sites {
+        references.push(functions(site));
+        known.push(site.names);
+    }
+    let rows = table.row.map_or_else(String::new, |row| {
+        format!("WHERE t.{} {{=}} '{row}'", ident(table.key))
+    });
+    candidates(place, (table.table, table.key), &references, &known, rows)
+}
+
+/// Returns the SQL that finds the servers whose credentials may be stale.
+fn select_servers(place: usize, table: &CredentialTable) -> String {
+    let server = format!("t.{}", ident(table.server));
+    let rows = format!("GROUP BY {server}");
+    let names = (table.table, table.server);
+    candidates(place, names, &[server], &[table.names], rows)
+}
+
+/// Fills [`DETECT`] for a table and its key: `references` is the SQL of each site, `names` tells
+/// what its references are, and `rows` limits or groups the rows.
+fn candidates(
+    place: usize,
+    (table, key): (&str, &str),
+    references: &[String],
+    names: &[Names],
+    rows: String,
+) -> String {
+    let references = references.iter().enumerate();
+    let references = references.map(|(at, sql)| format!("{sql} AS r{at}"));
+    let remarkable = names.iter().enumerate().map(|(at, names)| {
+        let names = match names {
             Names::Servers => "1",
             Names::ServerIds | Names::ConfigServerIds => "2",
             Names::Toolsets => "3",
         };
-        let name = format!("r{at}");
-        references.push(format!("{} AS {name}", functions(site)));
-        remarkable.push(
-            REMARKABLE
-                .replace("{name}", &name)
-                .replace("{names}", names),
-        );
-    }
+        REMARKABLE
+            .replace("{name}", &format!("r{at}"))
+            .replace("{names}", names)
+    });
     let fragments = [
         ("{place}", place.to_string()),
-        ("{references}", references.join(", ")),
-        ("{rows}", rows(table)),
-        ("{remarkable}", remarkable.join(" OR ")),
+        ("{references}", references.collect::<Vec<_>>().join(", ")),
+        ("{rows}", rows),
+        ("{remarkable}", remarkable.collect::<Vec<_>>().join(" OR ")),
         // It names a column of a function too; else it would be checked before the functions are
         // called.
         (
             "{rare}",
             RARE.replace("{never}", "s.r0 IS NULL AND s.key IS NULL"),
         ),
-        ("{key}", ident(table.key)),
-        ("{table}", relation(table.table)),
+        ("{key}", ident(key)),
+        ("{table}", relation(table)),
     ];
     part(DETECT, &fragments)
 }
@@ -180,22 +217,10 @@ fn functions(site: &Site) -> String {
         Shape::JsonKeys => JSON_KEYS,
         Shape::JsonArray => JSON_ARRAY,
         Shape::JsonTools => JSON_TOOLS,
-        Shape::Rows { .. } => "{value}",
     };
     functions
         .replace("{ids}", TOOL_IDS)
         .replace("{value}", &value(site))
-}
-
-/// Returns the clause that limits `table` to the one row that matters, or that groups the rows of
-/// each server.
-fn rows(table: &SiteTable) -> String {
-    let key = ident(table.key);
-    match table.row {
-        Some(row) => format!("WHERE t.{key} {{=}} '{row}'"),
-        None if table.each().is_some() => format!("GROUP BY t.{key}"),
-        None => String::new(),
-    }
 }
 
 const DUPLICATES: &str = r"
@@ -247,12 +272,12 @@ const NAMING_JSON: &str =
 pub(crate) async fn looked_at(
     connection: &mut PgConnection,
     schema: &Schema,
-) -> Result<Vec<(&'static SiteTable, usize)>, Failure> {
+) -> Result<Vec<(ScannedTable, usize)>, Failure> {
     let tables = schema.site_tables();
     if tables.is_empty() {
         return Ok(Vec::new());
     }
-    let counts: Vec<String> = tables.iter().map(|t| naming(schema, t)).collect();
+    let counts: Vec<String> = tables.iter().map(|t| naming(schema, *t)).collect();
     let sql = schema.statement("SELECT {counts}", &[("{counts}", counts.join(", "))]);
     let row = sqlx::raw_sql(sql)
         .fetch_one(connection)
@@ -266,12 +291,11 @@ pub(crate) async fn looked_at(
     tables.map(|(at, table)| Ok((table, number(at)?))).collect()
 }
 
-fn naming(schema: &Schema, table: &'static SiteTable) -> String {
+fn naming(schema: &Schema, table: ScannedTable) -> String {
     let names = |site: &&Site| {
         let value = value(site);
         match site.shape {
             Shape::TextArray => format!("pg_catalog.cardinality({value}) {{>}} 0"),
-            Shape::Rows { .. } => format!("{value} IS NOT NULL"),
             Shape::JsonKeys => NAMING_JSON
                 .replace("{value}", &value)
                 .replace("{type}", "object")
@@ -282,10 +306,14 @@ fn naming(schema: &Schema, table: &'static SiteTable) -> String {
                 .replace("{empty}", "[]"),
         }
     };
-    let sites = schema.sites(table);
-    let names: Vec<String> = sites.iter().map(names).collect();
+    let names: Vec<String> = match table {
+        ScannedTable::References(table) => schema.sites(table).iter().map(names).collect(),
+        ScannedTable::Credentials(table) => {
+            vec![format!("t.{} IS NOT NULL", ident(table.server))]
+        }
+    };
     let fragments = [
-        ("{table}", relation(table.table)),
+        ("{table}", relation(table.name())),
         ("{names}", names.join(" OR ")),
     ];
     part(NAMING, &fragments)

@@ -42,7 +42,6 @@ pub(crate) fn path(site: &Site) -> String {
 pub(crate) fn json_text(site: &Site) -> String {
     match site.shape {
         Shape::TextArray => format!("pg_catalog.to_jsonb({})::pg_catalog.text", value(site)),
-        Shape::Rows { .. } => value(site),
         Shape::JsonArray | Shape::JsonKeys | Shape::JsonTools => {
             format!("{}::pg_catalog.text", value(site))
         }

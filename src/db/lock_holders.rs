@@ -11,7 +11,7 @@ use crate::db::decode;
 use crate::db::schema::Schema;
 use crate::db::sql::{ident, relation, statement, statement_in};
 use crate::error::Failure;
-use crate::litellm::reference_sites::SiteTable;
+use crate::litellm::reference_sites::ScannedTable;
 
 /// A session that holds a lock.
 #[derive(Debug)]
@@ -106,12 +106,12 @@ pub(crate) async fn of_advisory_lock(connection: &mut PgConnection, key: i64) ->
 pub(crate) async fn of_tables(
     connection: &mut PgConnection,
     schema: &Schema,
-    table: &'static SiteTable,
+    table: ScannedTable,
 ) -> Option<String> {
     let query = sqlx::query(statement(TABLES))
         .persistent(false)
         .bind(schema.table_names())
-        .bind(table.table);
+        .bind(table.name());
     let row = query.fetch_optional(connection).await.ok().flatten()?;
     let name: String = decode::read(&row, 2, "the name of a table").ok()?;
     let holder = holder(&row).ok()?;
@@ -125,14 +125,14 @@ pub(crate) async fn of_tables(
 pub(crate) async fn of_rows(
     connection: &mut PgConnection,
     schema: &Schema,
-    table: &'static SiteTable,
+    table: ScannedTable,
     keys: &[String],
 ) -> String {
-    let somebody = || format!("somebody else keeps a row of \"{}\" locked", table.table);
+    let somebody = || format!("somebody else keeps a row of \"{}\" locked", table.name());
     let Some(locked) = first_locked(connection, schema, table, keys).await else {
         return somebody();
     };
-    let row = format!("row {locked} of \"{}\"", table.table);
+    let row = format!("row {locked} of \"{}\"", table.name());
     let plain = [("{members}", ""), ("{transaction}", "t.xmax")];
     let group = [
         (
@@ -144,8 +144,8 @@ pub(crate) async fn of_rows(
     for of in [plain, group] {
         let of = of.map(|(name, sql)| (name, sql.to_owned()));
         let names = [
-            ("{key}", ident(table.key)),
-            ("{table}", relation(table.table)),
+            ("{key}", ident(table.key())),
+            ("{table}", relation(table.name())),
         ];
         let sql = schema.statement(OF_ROW, &[&of[..], &names].concat());
         let rows = attempt(connection, sql, std::slice::from_ref(&locked), Keys::One).await;
@@ -160,12 +160,12 @@ pub(crate) async fn of_rows(
 async fn first_locked(
     connection: &mut PgConnection,
     schema: &Schema,
-    table: &'static SiteTable,
+    table: ScannedTable,
     keys: &[String],
 ) -> Option<String> {
     let names = [
-        ("{key}", ident(table.key)),
-        ("{table}", relation(table.table)),
+        ("{key}", ident(table.key())),
+        ("{table}", relation(table.name())),
     ];
     let key = |row: &PgRow| decode::read(row, 0, "the key of a row").ok();
     let there = attempt(connection, schema.statement(THERE, &names), keys, Keys::All).await;

@@ -26,8 +26,8 @@ pub(crate) async fn has_row(
     };
     for table in schema.site_tables() {
         let fragments = [
-            ("{key}", ident(table.key)),
-            ("{table}", relation(table.table)),
+            ("{key}", ident(table.key())),
+            ("{table}", relation(table.name())),
         ];
         let there: bool = sqlx::query_scalar(schema.statement(HAS, &fragments))
             .persistent(false)

@@ -1,9 +1,8 @@
 //! Reads and locks the rows that name servers.
 
 use sqlx::postgres::PgRow;
-use sqlx::{Connection as _, PgConnection};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
-use crate::db::credential_rows;
 use crate::db::decode::{self, TableColumn};
 use crate::db::encoding::storable;
 use crate::db::errors::{failed, is_lock_not_available};
@@ -13,7 +12,6 @@ use crate::db::owners::Owners;
 use crate::db::schema::Schema;
 use crate::db::sql::{ident, relation};
 use crate::error::Failure;
-use crate::litellm::credentials::ServerRows;
 use crate::litellm::reference_sites::SiteTable;
 use crate::litellm::row::{Cell, Row};
 use crate::litellm::value::Value;
@@ -29,18 +27,14 @@ WHERE t.{key} {=} ANY ($1) ORDER BY t.{key} COLLATE pg_catalog."C""#;
 // NOWAIT, because a session that never waits while it holds locks is part of no deadlock.
 // PostgreSQL breaks a deadlock by cancelling the session that notices it first, and that could be
 // the proxy's.
-const LOCK: &str = r#"
+pub(crate) const LOCK: &str = r#"
 SELECT t.{key} FROM {table} AS t
 WHERE t.{key} {=} ANY ($1) ORDER BY t.{key} COLLATE pg_catalog."C"
 FOR UPDATE OF t NOWAIT"#;
 
-// A server's id comes once, however many rows it has.
-const LOCK_WHOLE: &str = "SELECT DISTINCT l.key FROM ({lock}) AS l (key)";
-
 /// Reads the rows with the given primary keys, ordered by key, without their owners.
 ///
-/// A key whose row is gone yields nothing. In a table of whole rows it yields a row that says that
-/// there are none.
+/// A key whose row is gone yields nothing.
 ///
 /// # Errors
 ///
@@ -52,18 +46,6 @@ pub(crate) async fn cells(
     keys: &[String],
 ) -> Result<Vec<Row>, Failure> {
     let sites = schema.sites(table);
-    if let ([site], Some(_)) = (&sites[..], table.each()) {
-        let numbers = credential_rows::numbers(connection, schema, table, keys).await?;
-        let row = |number: ServerRows| Row {
-            cells: vec![Cell {
-                site,
-                stored: Ok(Value::of_rows(&number.server, number.rows)),
-            }],
-            key: number.server,
-            owners: Vec::new(),
-        };
-        return Ok(numbers.into_iter().map(row).collect());
-    }
     let cells: Vec<String> = sites.iter().map(|site| json_text(site)).collect();
     let sql = schema.statement(
         ROWS,
@@ -123,9 +105,8 @@ pub(crate) async fn rows(
 /// Locks the rows with the given primary keys until the transaction ends: no other session can
 /// change them, delete them or link a new owner to them.
 ///
-/// Returns the keys of the locked rows, because a row may be gone by now. In a table of whole rows
-/// it returns every key, because there may be new rows. Returns `None` if another session has
-/// locked one of the rows; then none is locked.
+/// Returns the keys of the locked rows, because a row may be gone by now. Returns `None` if another
+/// session has locked one of the rows; then none is locked.
 ///
 /// # Errors
 ///
@@ -136,36 +117,34 @@ pub(crate) async fn lock(
     table: &'static SiteTable,
     keys: &[String],
 ) -> Result<Option<Vec<String>>, Failure> {
-    const DOING: &str = "lock the rows that name servers";
-    let template = match table.each() {
-        None => "{lock}",
-        Some(_) => LOCK_WHOLE,
-    };
-    let sql = schema.statement(
-        template,
-        &[
-            ("{lock}", LOCK.to_owned()),
-            ("{key}", ident(table.key)),
-            ("{table}", relation(table.table)),
-        ],
-    );
+    let fragments = [
+        ("{key}", ident(table.key)),
+        ("{table}", relation(table.table)),
+    ];
     // A plan or journal of another database may name rows that this one cannot have.
     let keys = storable(connection, keys).await?;
+    lock_now(connection, schema.statement(LOCK, &fragments), &keys).await
+}
+
+/// Runs a statement that locks rows with the given keys without waiting, and returns its keys;
+/// `None` if another session has locked one of the rows.
+pub(crate) async fn lock_now(
+    connection: &mut PgConnection,
+    sql: AssertSqlSafe<String>,
+    keys: &[String],
+) -> Result<Option<Vec<String>>, Failure> {
+    const DOING: &str = "lock the rows that name servers";
     // A savepoint, so that only this statement is undone if it fails.
     let mut savepoint = connection.begin().await.map_err(failed(DOING))?;
     let locked = sqlx::query_scalar(sql)
         .persistent(false)
-        .bind(&*keys)
+        .bind(keys)
         .fetch_all(&mut *savepoint)
         .await;
     match locked {
         Ok(locked) => {
             savepoint.commit().await.map_err(failed(DOING))?;
-            Ok(Some(if table.each().is_some() {
-                keys.into_owned()
-            } else {
-                locked
-            }))
+            Ok(Some(locked))
         }
         Err(error) if is_lock_not_available(&error) => {
             savepoint.rollback().await.map_err(failed(DOING))?;

@@ -23,8 +23,8 @@ use crate::litellm::owners::{
     ACCESS_GROUP_IDS, AUDIT_COPIES, KEY_PARENTS, LINK, OWNER_TABLES, OwnerTable,
 };
 use crate::litellm::reference_sites::{
-    ACCESS_GROUPS, Choice, Group, Names, OAUTH_CLIENTS, PERMISSIONS, Site, SiteTable, TABLES,
-    TOOLSETS,
+    ACCESS_GROUPS, Choice, Group, Names, OAUTH_CLIENTS, PERMISSIONS, ScannedTable, Site, SiteTable,
+    TABLES, TOOLSETS,
 };
 use crate::litellm::release::{self, MARKERS, Release};
 use crate::printable::one_line;
@@ -95,7 +95,7 @@ pub(crate) const TOOLS: &str = "tools";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeftOut {
     /// The table.
-    pub table: &'static SiteTable,
+    pub table: ScannedTable,
     /// Why, in words.
     pub why: &'static str,
 }
@@ -109,7 +109,7 @@ pub struct Schema {
     /// Relations that are no tables, foreign keys, and columns that LiteLLM makes in another way.
     oddities: Vec<Oddity>,
     unknown_links: BTreeSet<String>,
-    sites: Vec<&'static SiteTable>,
+    sites: Vec<ScannedTable>,
     left_out: Vec<LeftOut>,
 }
 
@@ -205,7 +205,7 @@ impl Schema {
             .iter()
             .map(|owner| owner.table)
             .chain([SERVER_TABLE])
-            .chain(TABLES.map(|table| table.table))
+            .chain(TABLES.map(ScannedTable::name))
             .chain(AROUND.iter().map(|(table, _)| *table))
             .chain(MARKERS.iter().map(|marker| marker.table))
             .collect();
@@ -271,14 +271,14 @@ impl Schema {
     /// it, unless the operator named it.
     fn choose(&mut self, choice: &Choice, purpose: Purpose) {
         for table in TABLES {
-            if !choice.groups.contains(&table.group) {
+            if !choice.groups.contains(&table.group()) {
                 continue;
             }
-            let why = if table.sites.iter().all(|s| !self.has(table.table, s.column)) {
+            let why = if table.columns().iter().all(|c| !self.has(table.name(), c)) {
                 Some("this LiteLLM has no such table")
             } else if !table.may_change() && !choice.configs_known {
                 Some("which servers a config.yaml names is not known")
-            } else if choice.by_name || table.group != Group::Defaults {
+            } else if choice.by_name || table.group() != Group::Defaults {
                 None
             } else if !self.may(table, purpose) {
                 Some(
@@ -295,15 +295,15 @@ impl Schema {
         }
     }
 
-    fn may(&self, table: &SiteTable, purpose: Purpose) -> bool {
+    fn may(&self, table: ScannedTable, purpose: Purpose) -> bool {
         let may = |column: &str, privilege: Privilege| {
-            let column = self.column(table.table, column);
+            let column = self.column(table.name(), column);
             column.is_none_or(|column| column.privileges.contains(&privilege))
         };
         let reads = |column: &str| may(column, Privilege::Select);
         let writes = |column: &str| purpose == Purpose::Read || may(column, Privilege::Update);
-        let mut columns = table.sites.iter().map(|site| site.column);
-        reads(table.key) && columns.all(|column| reads(column) && writes(column))
+        let mut columns = table.columns().into_iter();
+        reads(table.key()) && columns.all(|column| reads(column) && writes(column))
     }
 
     /// Returns the name of the schema.
@@ -322,7 +322,7 @@ impl Schema {
 
     /// Returns the tables that are looked at.
     #[must_use]
-    pub fn site_tables(&self) -> &[&'static SiteTable] {
+    pub fn site_tables(&self) -> &[ScannedTable] {
         &self.sites
     }
 
@@ -359,12 +359,16 @@ impl Schema {
                     .touched
                     .is_some_and(|(at, by)| name == at || name == by)
         };
-        let columns = self.tables.get(table.table).into_iter();
+        let mut columns = self.readable(table.table);
+        columns.retain(|name| !is_site(name));
         columns
-            .flat_map(|table| &table.columns)
-            .filter(|(name, _)| self.may_read(table.table, name) && !is_site(name))
-            .map(|(name, _)| name.as_str())
-            .collect()
+    }
+
+    /// Returns the columns of a table that this role may read.
+    pub(crate) fn readable(&self, table: &str) -> Vec<&str> {
+        let mut columns = self.columns(table);
+        columns.retain(|name| self.may_read(table, name));
+        columns
     }
 
     /// Tells whether a column says when, how often or by whom a row was written.
@@ -560,20 +564,21 @@ impl Schema {
             [SERVER_ID].into_iter().chain(SERVER_COLUMNS).collect(),
         )];
         for table in TABLES {
-            if self.sites.contains(&table) || *table == PERMISSIONS {
-                let mut columns = vec![table.key];
-                columns.extend(table.sites.iter().map(|site| site.column));
+            if self.sites.contains(&table) || table == ScannedTable::References(&PERMISSIONS) {
+                let mut columns = vec![table.key()];
+                columns.extend(table.columns());
                 columns.dedup();
                 if purpose == Purpose::Write && writes_whole_rows(table) {
-                    columns = self.columns(table.table);
+                    columns = self.columns(table.name());
                 }
-                read.push((table.table, columns));
+                read.push((table.name(), columns));
             }
         }
         for owner in self.owner_tables() {
             read.push((owner.table, vec![LINK, owner.id, owner.name]));
         }
-        let groups = self.sites.contains(&&ACCESS_GROUPS);
+        let groups = ScannedTable::References(&ACCESS_GROUPS);
+        let groups = self.sites.contains(&groups);
         let assigned = ASSIGNED.into_iter().filter(|_| groups);
         for (table, columns) in AROUND.into_iter().chain(assigned) {
             match read.iter_mut().find(|(read, _)| *read == table) {
@@ -625,12 +630,13 @@ impl Schema {
         )];
         let needed = self.grants_where(database, purpose, role, |_, _| true);
         grants.extend(needed.into_iter().map(|grant| grant.sql));
-        let clients = (OAUTH_CLIENTS.table, vec![OAUTH_CLIENTS.key]);
+        let clients = (OAUTH_CLIENTS.table, vec![OAUTH_CLIENTS.server]);
         let mut also = vec![clients, (CONFIG.0, vec![CONFIG.1])];
         if purpose == Purpose::Write {
-            let beside = |table: &&'static SiteTable| (table.table, self.columns_beside(table));
-            let lists = self.sites.iter().filter(|table| table.each().is_none());
-            also.extend(lists.map(beside));
+            also.extend(self.sites.iter().filter_map(|table| match table {
+                ScannedTable::References(table) => Some((table.table, self.columns_beside(table))),
+                ScannedTable::Credentials(_) => None,
+            }));
         }
         for (table, columns) in also {
             let columns = columns.into_iter().filter(|name| self.has(table, name));
@@ -652,14 +658,14 @@ impl Schema {
     ) -> Vec<Grant> {
         let mut grants = Vec::new();
         for (table, read) in self.columns_read(purpose) {
-            let of_table = self.sites.iter().find(|site| site.table == table);
+            let of_table = self.sites.iter().find(|site| site.name() == table).copied();
             let mut needed = vec![(Privilege::Select, read)];
             if let Some(table) = of_table.filter(|_| purpose == Purpose::Write) {
                 // `FOR UPDATE` on a whole row needs UPDATE on one of its columns.
                 needed.push((Privilege::Update, self.written(table)));
                 if writes_whole_rows(table) {
-                    needed.push((Privilege::Insert, self.columns(table.table)));
-                    needed.push((Privilege::Delete, vec![table.key]));
+                    needed.push((Privilege::Insert, self.columns(table.name())));
+                    needed.push((Privilege::Delete, vec![table.key()]));
                 }
             }
             for (privilege, columns) in needed {
@@ -685,8 +691,15 @@ impl Schema {
             .collect()
     }
 
-    /// Returns the columns of `table` that a repair may write.
-    fn written(&self, table: &'static SiteTable) -> Vec<&'static str> {
+    /// Returns the columns of `table` that a repair may write, or that the lock of a row needs.
+    fn written(&self, table: ScannedTable) -> Vec<&'static str> {
+        let table = match table {
+            ScannedTable::References(table) => table,
+            ScannedTable::Credentials(table) if table.names.may_change() => {
+                return vec![table.server];
+            }
+            ScannedTable::Credentials(_) => return Vec::new(),
+        };
         let sites = table.sites.iter().filter(|site| site.may_change());
         let mut written: Vec<&str> = sites.map(|site| site.column).collect();
         written.dedup();
@@ -719,8 +732,8 @@ impl Schema {
 }
 
 /// Tells whether a repair deletes rows of the table.
-fn writes_whole_rows(table: &SiteTable) -> bool {
-    table.each().is_some() && table.may_change()
+fn writes_whole_rows(table: ScannedTable) -> bool {
+    matches!(table, ScannedTable::Credentials(_)) && table.may_change()
 }
 
 /// What the errors call an answer of the system catalog.

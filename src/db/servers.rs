@@ -11,7 +11,7 @@ use crate::db::fragments::{column_or, texts_or_none};
 use crate::db::schema::{CONFIG, SERVER_COLUMNS, SERVER_ID, SERVER_SCOPE, SERVER_TABLE, Schema};
 use crate::db::sql::{ident, relation};
 use crate::error::Failure;
-use crate::litellm::reference_sites::{OAUTH_CLIENTS, SiteTable, TOOLSETS};
+use crate::litellm::reference_sites::{OAUTH_CLIENTS, TOOLSETS};
 use crate::litellm::server::{SavedAliases, Server, Signs};
 
 /// The servers and toolsets of a database.
@@ -72,7 +72,7 @@ pub(crate) async fn told(
     if schema.has(TOOLSETS.table, TOOLSETS.key) {
         statements.push(TOOLSET_IDS);
     }
-    if schema.may_read(OAUTH_CLIENTS.table, OAUTH_CLIENTS.key) {
+    if schema.may_read(OAUTH_CLIENTS.table, OAUTH_CLIENTS.server) {
         statements.push(CLIENTS);
     }
     if schema.may_read(config, param) {
@@ -111,11 +111,16 @@ pub(crate) async fn told(
         told.signs.aliases = SavedAliases::Hidden;
     }
     for row in rows {
-        let id = |table: &SiteTable| decode::read(&row, 1, TableColumn(table.table, table.key));
+        let id = |table, key| decode::read(&row, 1, TableColumn(table, key));
         match decode::read(&row, 0, "the kind of a row")? {
             1 => told.servers.push(server(&row)?),
-            2 => _ = told.toolsets.insert(id(&TOOLSETS)?),
-            3 => _ = told.signs.clients.insert(id(&OAUTH_CLIENTS)?),
+            2 => _ = told.toolsets.insert(id(TOOLSETS.table, TOOLSETS.key)?),
+            3 => {
+                _ = told
+                    .signs
+                    .clients
+                    .insert(id(OAUTH_CLIENTS.table, OAUTH_CLIENTS.server)?)
+            }
             5 => told.signs.aliases = aliases(decode::read(&row, 1, "the saved aliases")?),
             i32::MIN..=0 | 4 | 6..=i32::MAX => told.signs.saved = true,
         }

@@ -10,7 +10,7 @@ use crate::db::errors::failed;
 use crate::db::schema::Schema;
 use crate::db::sql::statement;
 use crate::error::Failure;
-use crate::litellm::reference_sites::TABLES;
+use crate::litellm::reference_sites::{ScannedTable, TABLES};
 
 // The row triggers of a partition or child table fire too, besides those of the named table.
 // `session_replication_role` decides which triggers and rules are on at all.
@@ -88,15 +88,19 @@ impl SideEffects {
         schema: &Schema,
         name: &str,
     ) -> Result<Self, Failure> {
-        let written = TABLES.into_iter().filter(|table| {
-            table.may_change() && (schema.site_tables().contains(table) || table.each().is_none())
-        });
         let (mut tables, mut whole, mut columns) = (Vec::new(), Vec::new(), Vec::new());
-        for table in written {
-            tables.push(table.table);
-            whole.extend(table.each().map(|_| table.table));
-            columns.extend(table.sites.iter().map(|site| site.column));
-            columns.extend(table.touched.into_iter().flat_map(|(at, by)| [at, by]));
+        for table in TABLES.into_iter().filter(|table| table.may_change()) {
+            match table {
+                ScannedTable::References(table) => {
+                    columns.extend(table.touched.into_iter().flat_map(|(at, by)| [at, by]));
+                }
+                ScannedTable::Credentials(_) if schema.site_tables().contains(&table) => {
+                    whole.push(table.name());
+                }
+                ScannedTable::Credentials(_) => continue,
+            }
+            tables.push(table.name());
+            columns.extend(table.columns());
         }
         let rows = sqlx::query(statement(SIDE_EFFECTS))
             .persistent(false)

@@ -11,7 +11,7 @@ use crate::db::sql::{ident, part, relation};
 use crate::db::verification::{Fingerprints, Verification};
 use crate::db::{array_bounds, credential_rows, lock_holders, rows};
 use crate::error::{ErrorKind, Failure};
-use crate::litellm::reference_sites::{Shape, Site, SiteTable};
+use crate::litellm::reference_sites::{ScannedTable, Shape, Site, SiteTable};
 use crate::litellm::row::Row;
 use crate::litellm::value::Value;
 use crate::repair::changeset::{ColumnChange, RowChange};
@@ -60,7 +60,7 @@ const TOUCHED: &str = "
 pub(crate) async fn enter(
     connection: &mut PgConnection,
     schema: &Schema,
-    table: &'static SiteTable,
+    table: ScannedTable,
 ) -> Result<(), Failure> {
     // A savepoint, so that the transaction can still ask who keeps a table locked.
     const DOING: &str = "lock the tables";
@@ -102,12 +102,16 @@ async fn lock_for_reading(connection: &mut PgConnection, schema: &Schema) -> Res
 async fn enter_table(
     connection: &mut PgConnection,
     schema: &Schema,
-    table: &'static SiteTable,
+    table: ScannedTable,
 ) -> Result<(), Failure> {
     lock_for_reading(connection, schema).await?;
-    if table.each().is_some() && table.may_change() {
-        return credential_rows::enter(connection, schema, table).await;
-    }
+    let table = match table {
+        ScannedTable::References(table) => table,
+        ScannedTable::Credentials(table) if table.names.may_change() => {
+            return credential_rows::enter(connection, schema, table).await;
+        }
+        ScannedTable::Credentials(_) => return Ok(()),
+    };
     for site in schema
         .sites(table)
         .into_iter()
@@ -248,8 +252,6 @@ async fn update(
         Shape::TextArray => array_bounds::KEPT.replace("{array}", NEW_TEXT_ARRAY),
         Shape::JsonKeys => NEW_JSON_KEYS.to_owned(),
         Shape::JsonArray | Shape::JsonTools => NEW_JSON.to_owned(),
-        // Whole rows are deleted and put back, and never updated.
-        Shape::Rows { .. } => return Ok(0),
     };
     let at_path = if site.path.is_empty() {
         "{new}"

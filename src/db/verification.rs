@@ -16,7 +16,7 @@ use crate::db::sql::{ident, relation, statement, told};
 use crate::db::update::{beside_paths, differs, keys};
 use crate::db::{credential_rows, decode};
 use crate::error::Failure;
-use crate::litellm::reference_sites::SiteTable;
+use crate::litellm::reference_sites::{ScannedTable, SiteTable};
 use crate::repair::changeset::RowChange;
 
 /// The rows that were written so far, as they were when they were compared.
@@ -31,7 +31,7 @@ pub(crate) struct Verification {
 /// The keys of rows of one table, each with a digest of everything that may not change any more.
 #[derive(Debug)]
 struct Part {
-    table: &'static SiteTable,
+    table: ScannedTable,
     rows: Vec<(String, u64)>,
 }
 
@@ -105,7 +105,7 @@ impl Verification {
         let sql = select(
             schema,
             FINGERPRINTS,
-            table,
+            (table.table, table.key),
             &[
                 ("{rest}", digest(&rest)),
                 ("{bookkeeping}", bookkeeping.collect::<Vec<_>>().join(", ")),
@@ -160,15 +160,15 @@ impl Verification {
         &mut self,
         connection: &mut PgConnection,
         schema: &Schema,
-        table: &'static SiteTable,
+        table: ScannedTable,
         keys: Vec<String>,
     ) -> Result<(), Failure> {
         if self.effects.is_empty() || keys.is_empty() {
             return Ok(());
         }
         let mut found = self.digests(connection, schema, table, &keys).await?;
-        // The whole rows of a server are written in several parts, and the last part counts.
-        if table.each().is_some() {
+        // The credentials of a server are written in several parts, and the last part counts.
+        if let ScannedTable::Credentials(_) = table {
             for part in &mut self.parts {
                 part.rows
                     .retain(|(key, _)| part.table != table || !keys.contains(key));
@@ -203,9 +203,11 @@ impl Verification {
             let now = self.digests(connection, schema, part.table, &keys).await?;
             for (key, digest) in &part.rows {
                 if now.get(key).copied().unwrap_or_default() != *digest {
-                    return Err(match part.table.each() {
-                        None => differs(part.table, key, "one of its columns"),
-                        Some(_) => credential_rows::moved(part.table, key),
+                    return Err(match part.table {
+                        ScannedTable::References(table) => {
+                            differs(table, key, "one of its columns")
+                        }
+                        ScannedTable::Credentials(table) => credential_rows::moved(table, key),
                     });
                 }
             }
@@ -213,35 +215,44 @@ impl Verification {
         Ok(())
     }
 
-    /// Reads a digest of each row, over all its columns except those that a trigger may change. In
-    /// a table of whole rows it is one digest of all rows of a server.
+    /// Reads a digest of each row, over all its columns except those that a trigger may change. Of
+    /// credentials it is one digest of all rows of a server.
     async fn digests(
         &self,
         connection: &mut PgConnection,
         schema: &Schema,
-        table: &'static SiteTable,
+        table: ScannedTable,
         keys: &[String],
     ) -> Result<BTreeMap<String, u64>, Failure> {
         const DOING: &str = "look at the rows that were written once more";
-        let (mut columns, _) = self.columns(schema, table);
-        columns.extend(schema.sites(table).iter().map(|site| site.column));
+        let mut columns = match table {
+            ScannedTable::References(table) => {
+                let (mut columns, _) = self.columns(schema, table);
+                columns.extend(schema.sites(table).iter().map(|site| site.column));
+                columns
+            }
+            ScannedTable::Credentials(table) => {
+                let (columns, _) = self.stored(schema, table.table, schema.readable(table.table));
+                columns
+            }
+        };
         columns.sort_unstable();
         columns.dedup();
         let columns: Vec<String> = columns.into_iter().map(column).collect();
-        let sql = match table.each() {
-            None => select(
+        let sql = match table {
+            ScannedTable::References(table) => select(
                 schema,
                 FINGERPRINTS,
-                table,
+                (table.table, table.key),
                 &[
                     ("{rest}", digest(&columns)),
                     ("{bookkeeping}", String::new()),
                 ],
             ),
-            Some(_) => select(
+            ScannedTable::Credentials(table) => select(
                 schema,
                 ROWS_OF_SERVERS,
-                table,
+                (table.table, table.server),
                 &[(
                     "{sum}",
                     digest(&[SUM.replace("{columns}", &columns.join(", "))]),
@@ -253,9 +264,9 @@ impl Verification {
             .bind(keys)
             .fetch_all(connection)
             .await;
-        let rows = match table.each() {
-            None => rows.map_err(failed(DOING))?,
-            Some(_) => rows.map_err(failed_over_secrets(DOING))?,
+        let rows = match table {
+            ScannedTable::References(_) => rows.map_err(failed(DOING))?,
+            ScannedTable::Credentials(_) => rows.map_err(failed_over_secrets(DOING))?,
         };
         let mut digests = BTreeMap::new();
         for row in &rows {
@@ -275,9 +286,20 @@ impl Verification {
         schema: &'s Schema,
         table: &'static SiteTable,
     ) -> (Vec<&'s str>, Vec<&'s str>) {
-        let beside = schema.columns_beside(table).into_iter();
-        let stored = beside.filter(|name| !self.effects.is_generated(table.table, name));
-        stored.partition(|name| !schema.is_bookkeeping(table.table, name))
+        self.stored(schema, table.table, schema.columns_beside(table))
+    }
+
+    /// Divides those of `columns` that the server does not compute itself in the same way.
+    fn stored<'s>(
+        &self,
+        schema: &Schema,
+        table: &str,
+        columns: Vec<&'s str>,
+    ) -> (Vec<&'s str>, Vec<&'s str>) {
+        let stored = columns
+            .into_iter()
+            .filter(|name| !self.effects.is_generated(table, name));
+        stored.partition(|name| !schema.is_bookkeeping(table, name))
     }
 }
 
@@ -314,13 +336,10 @@ fn digest(columns: &[String]) -> String {
 fn select(
     schema: &Schema,
     template: &'static str,
-    table: &SiteTable,
+    (table, key): (&str, &str),
     fragments: &[(&'static str, String)],
 ) -> AssertSqlSafe<String> {
-    let names = [
-        ("{key}", ident(table.key)),
-        ("{table}", relation(table.table)),
-    ];
+    let names = [("{key}", ident(key)), ("{table}", relation(table))];
     schema.statement(template, &[fragments, &names].concat())
 }
 

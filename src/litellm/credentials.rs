@@ -5,6 +5,10 @@ use std::fmt;
 
 use serde_json::Value as Json;
 
+use crate::litellm::finding::{Audit, Finding, FindingKind, Note};
+use crate::litellm::reference_sites::{CredentialTable, ScannedTable};
+use crate::litellm::server_catalog::{Resolution, ServerCatalog};
+
 /// How many rows of a table of credentials belong to a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ServerRows {
@@ -15,6 +19,15 @@ pub(crate) struct ServerRows {
 }
 
 impl ServerRows {
+    /// Returns what is left once all of these rows are deleted.
+    #[must_use]
+    pub(crate) fn none_left(&self) -> Self {
+        Self {
+            server: self.server.clone(),
+            rows: 0,
+        }
+    }
+
     /// Returns the number by the server's id, which is how reports and changesets write it. The map
     /// is empty where the server has no rows.
     #[must_use]
@@ -22,6 +35,48 @@ impl ServerRows {
         let some = (self.rows > 0).then_some((self.server, self.rows));
         some.into_iter().collect()
     }
+}
+
+/// Finds what is wrong with the credentials that a server has in `table`.
+#[must_use]
+pub(crate) fn audit(
+    table: &'static CredentialTable,
+    rows: &ServerRows,
+    catalog: &ServerCatalog,
+) -> Audit {
+    let server = rows.server.as_str();
+    let there = (rows.rows > 0).then(|| catalog.resolve_as(table.names, server));
+    let finding = there.and_then(FindingKind::of).map(|kind| Finding {
+        kind,
+        column: table.server,
+        reference: Some(server.to_owned()),
+        successor: catalog.successor(server),
+        last_grant: false,
+    });
+    Audit {
+        table: ScannedTable::Credentials(table),
+        row: server.to_owned(),
+        rows: rows.rows,
+        impacts: Vec::new(),
+        findings: finding.into_iter().collect(),
+    }
+}
+
+/// Returns what is worth knowing of credentials that are not stale.
+#[must_use]
+pub(crate) fn note(
+    table: &'static CredentialTable,
+    rows: &ServerRows,
+    catalog: &ServerCatalog,
+) -> Option<Finding> {
+    let resolution = catalog.resolve_as(table.names, &rows.server);
+    (rows.rows > 0 && resolution == Resolution::OnlyAName).then(|| Finding {
+        kind: FindingKind::Note(Note::OnlyAName),
+        column: table.server,
+        reference: Some(rows.server.clone()),
+        successor: None,
+        last_grant: false,
+    })
 }
 
 /// A whole row as the JSON text that PostgreSQL makes of it. It holds secrets, so it is only ever

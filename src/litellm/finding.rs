@@ -7,10 +7,10 @@ use crate::litellm::access_context::AccessContext;
 use crate::litellm::empty_list_effect::{IfEmptied, if_emptied};
 use crate::litellm::last_grant;
 use crate::litellm::owners::Owner;
-use crate::litellm::reference_sites::{Group, Names, SiteTable};
+use crate::litellm::reference_sites::{Group, Names, ScannedTable, SiteTable};
 use crate::litellm::row::{Cell, Row};
 use crate::litellm::server_catalog::{Resolution, ServerCatalog, Successor};
-use crate::litellm::value::{Malformed, Value};
+use crate::litellm::value::Malformed;
 
 /// What a finding says of a reference or of a whole value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,6 +30,24 @@ pub(crate) enum FindingKind {
 }
 
 impl FindingKind {
+    /// Tells what is wrong with a reference to a server; `None` where nothing is.
+    #[must_use]
+    pub(crate) fn of(resolution: Resolution) -> Option<Self> {
+        match resolution {
+            Resolution::Stale
+            | Resolution::Remapped
+            | Resolution::MaybeEdited
+            | Resolution::MaybeRenewed => Some(Self::Stale),
+            Resolution::Unverified => Some(Self::Unverified),
+            Resolution::Inactive => Some(Self::Inactive),
+            Resolution::Live
+            | Resolution::Sentinel
+            | Resolution::Kept
+            | Resolution::OnlyAName
+            | Resolution::Passed => None,
+        }
+    }
+
     /// Returns the kind's name in reports and JSON.
     #[must_use]
     pub(crate) fn name(self) -> &'static str {
@@ -55,8 +73,6 @@ pub(crate) struct Finding {
     pub reference: Option<String>,
     /// The config server whose former id the reference is.
     pub successor: Option<Successor>,
-    /// How many rows of the database the finding stands for, where whole rows are stale.
-    pub rows: Option<u64>,
     /// Whether removing the column's stale references would take the owners' last grant.
     pub last_grant: bool,
 }
@@ -75,9 +91,11 @@ pub(crate) struct OwnerImpact {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Audit {
     /// The row's table.
-    pub table: &'static SiteTable,
-    /// The row's primary key.
+    pub table: ScannedTable,
+    /// The row's primary key, or the id of the server whose credentials these are.
     pub row: String,
+    /// How many rows of the database it is about: one, or all credentials of a server.
+    pub rows: u64,
     /// Who links to it, each with what an emptied list would mean.
     pub impacts: Vec<OwnerImpact>,
     /// What was found, ordered by column, then by position in the array or by JSON key. A
@@ -100,10 +118,20 @@ impl Audit {
             if_emptied: loses.then(|| if_emptied(owner, row, world)),
         };
         Self {
-            table,
+            table: ScannedTable::References(table),
             row: row.key.clone(),
+            rows: 1,
             impacts: row.owners.iter().map(impact).collect(),
             findings,
+        }
+    }
+
+    /// Returns how many rows of credentials the server has; `None` of a row with references.
+    #[must_use]
+    pub(crate) fn credentials(&self) -> Option<u64> {
+        match self.table {
+            ScannedTable::References(_) => None,
+            ScannedTable::Credentials(_) => Some(self.rows),
         }
     }
 
@@ -125,7 +153,6 @@ fn audit_cell(table: &SiteTable, row: &Row, cell: &Cell, catalog: &ServerCatalog
         column: cell.site.name,
         reference: reference.map(str::to_owned),
         successor: reference.and_then(|reference| catalog.successor(reference)),
-        rows: cell.stored.as_ref().ok().and_then(Value::rows),
         last_grant,
     };
     let value = match &cell.stored {
@@ -145,17 +172,7 @@ fn audit_cell(table: &SiteTable, row: &Row, cell: &Cell, catalog: &ServerCatalog
                 Resolution::Stale if cell.site.names == Names::Toolsets => {
                     FindingKind::DanglingToolset
                 }
-                Resolution::Stale
-                | Resolution::Remapped
-                | Resolution::MaybeEdited
-                | Resolution::MaybeRenewed => FindingKind::Stale,
-                Resolution::Unverified => FindingKind::Unverified,
-                Resolution::Inactive => FindingKind::Inactive,
-                Resolution::Live
-                | Resolution::Sentinel
-                | Resolution::Kept
-                | Resolution::OnlyAName
-                | Resolution::Passed => return None,
+                resolution => FindingKind::of(resolution)?,
             };
             Some(finding(
                 kind,

@@ -60,7 +60,6 @@ fn notes_of_cell(
         column: cell.site.name,
         reference: Some(reference.to_owned()),
         successor: None,
-        rows: value.rows(),
         last_grant: false,
     };
     found.into_iter().map(finding).collect()

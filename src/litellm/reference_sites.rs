@@ -14,12 +14,6 @@ pub enum Shape {
     /// `jsonb` with an array of tools, objects of `server_id` and `tool_name`; the references are
     /// the former.
     JsonTools,
-    /// `text`: the whole row belongs to the server, so it is stale once the server is gone. This
-    /// tool takes all rows of a server for one row, whose key is the server's id.
-    Rows {
-        /// The column that tells the rows of a server apart.
-        each: &'static str,
-    },
 }
 
 /// What a place's references are, and how LiteLLM resolves them there.
@@ -35,6 +29,17 @@ pub enum Names {
     /// Toolsets, by id. One that is gone is only ever reported: LiteLLM denies whoever names it, so
     /// taking it away lifts that.
     Toolsets,
+}
+
+impl Names {
+    /// Tells whether a repair may change such references.
+    #[must_use]
+    pub fn may_change(self) -> bool {
+        match self {
+            Self::Servers | Self::ServerIds => true,
+            Self::ConfigServerIds | Self::Toolsets => false,
+        }
+    }
 }
 
 /// What it means to LiteLLM that a place runs empty.
@@ -73,7 +78,6 @@ impl Site {
     pub fn sql_type(&self) -> &'static str {
         match self.shape {
             Shape::TextArray => "text[]",
-            Shape::Rows { .. } => "text",
             Shape::JsonArray | Shape::JsonKeys | Shape::JsonTools => "jsonb",
         }
     }
@@ -81,10 +85,7 @@ impl Site {
     /// Tells whether a repair may change it.
     #[must_use]
     pub fn may_change(&self) -> bool {
-        match self.names {
-            Names::Servers | Names::ServerIds => true,
-            Names::ConfigServerIds | Names::Toolsets => false,
-        }
+        self.names.may_change()
     }
 }
 
@@ -140,7 +141,7 @@ impl Default for Choice {
     fn default() -> Self {
         Self {
             groups: TABLES
-                .map(|table| table.group)
+                .map(ScannedTable::group)
                 .into_iter()
                 .filter(|group| group.is_default())
                 .collect(),
@@ -150,14 +151,97 @@ impl Default for Choice {
     }
 }
 
-/// A table whose rows name servers.
+/// A table that a command looks at, by what a stale row of it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ScannedTable {
+    /// Columns of its rows hold references, and a repair edits those.
+    References(&'static SiteTable),
+    /// Each of its rows belongs to a server, and a repair deletes the row.
+    Credentials(&'static CredentialTable),
+}
+
+impl ScannedTable {
+    /// Returns the table's name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::References(table) => table.table,
+            Self::Credentials(table) => table.table,
+        }
+    }
+
+    /// Returns the group it belongs to.
+    #[must_use]
+    pub fn group(self) -> Group {
+        match self {
+            Self::References(table) => table.group,
+            Self::Credentials(_) => Group::Credentials,
+        }
+    }
+
+    /// Returns the column by which its rows are selected: the primary key, or the server's id.
+    #[must_use]
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::References(table) => table.key,
+            Self::Credentials(table) => table.server,
+        }
+    }
+
+    /// Lists the columns that name servers, one for each site.
+    #[must_use]
+    pub fn columns(self) -> Vec<&'static str> {
+        match self {
+            Self::References(table) => table.sites.iter().map(|site| site.column).collect(),
+            Self::Credentials(table) => vec![table.server],
+        }
+    }
+
+    /// Names the table for people: its group, and the table where the group has several.
+    #[must_use]
+    pub fn place(self) -> String {
+        let group = self.group().name();
+        match self {
+            Self::References(_) => group.to_owned(),
+            Self::Credentials(table) => {
+                let table = table.table.strip_prefix("LiteLLM_").unwrap_or(table.table);
+                format!("{group}: {table}")
+            }
+        }
+    }
+
+    /// Tells whether a repair may change any of it.
+    #[must_use]
+    pub fn may_change(self) -> bool {
+        match self {
+            Self::References(table) => table.sites.iter().any(Site::may_change),
+            Self::Credentials(table) => table.names.may_change(),
+        }
+    }
+}
+
+/// A table of credentials. Each row belongs to one server, so all of the row is stale once the
+/// server is gone.
+#[derive(Debug, PartialEq, Eq)]
+pub struct CredentialTable {
+    /// The table's name.
+    pub table: &'static str,
+    /// The column with the server's id, of type `text`.
+    pub server: &'static str,
+    /// The column that tells the rows of a server apart, of type `text`.
+    pub each: &'static str,
+    /// What the ids are.
+    pub names: Names,
+}
+
+/// A table whose rows hold references.
 #[derive(Debug, PartialEq, Eq)]
 pub struct SiteTable {
     /// The group it belongs to, which also tells who owns its rows.
     pub group: Group,
     /// The table's name.
     pub table: &'static str,
-    /// The primary key, one column of type `text`. For [`Shape::Rows`] it is the server's id.
+    /// The primary key, one column of type `text`.
     pub key: &'static str,
     /// The key of the only row that matters, where others hold something else.
     pub row: Option<&'static str>,
@@ -289,78 +373,29 @@ pub(crate) const DEFAULTS: SiteTable = SiteTable {
 /// Source: `schema.prisma` of litellm-proxy-extras 0.4.110, where `(user_id, server_id)` is unique,
 /// and LiteLLM 1.109.1 `proxy/mcp_server/db.py`, `delete_mcp_server`: nothing links these rows to
 /// the server. This release tries to delete them after the server; older ones do not.
-pub(crate) const USER_CREDENTIALS: SiteTable =
-    rows("LiteLLM_MCPUserCredentials", &[USER_CREDENTIAL_SERVER]);
-
-/// The server that a row of [`USER_CREDENTIALS`] is kept for.
-pub(crate) const USER_CREDENTIAL_SERVER: Site = server_of_rows("user_id", Names::ServerIds);
+pub(crate) const USER_CREDENTIALS: CredentialTable = CredentialTable {
+    table: "LiteLLM_MCPUserCredentials",
+    server: "server_id",
+    each: "user_id",
+    names: Names::ServerIds,
+};
 
 /// What users keep for a server: environment variables. The source is the same.
-pub(crate) const USER_VARIABLES: SiteTable = rows(
-    "LiteLLM_MCPUserEnvVars",
-    &[server_of_rows("user_id", Names::ServerIds)],
-);
+pub(crate) const USER_VARIABLES: CredentialTable = CredentialTable {
+    table: "LiteLLM_MCPUserEnvVars",
+    ..USER_CREDENTIALS
+};
 
 /// The clients that proxies have registered for servers of a `config.yaml`.
 ///
 /// Source: LiteLLM 1.109.1 `proxy/mcp_server/db.py`, `get_mcp_server_oauth_client_credentials`: for
 /// servers that have no row.
-pub(crate) const OAUTH_CLIENTS: SiteTable = rows(
-    "LiteLLM_MCPServerOAuthClient",
-    &[server_of_rows("server_id", Names::ConfigServerIds)],
-);
-
-/// Makes a table of the secrets that are kept for servers, by their ids.
-const fn rows(table: &'static str, sites: &'static [Site]) -> SiteTable {
-    SiteTable {
-        group: Group::Credentials,
-        table,
-        key: "server_id",
-        row: None,
-        touched: None,
-        sites,
-    }
-}
-
-const fn server_of_rows(each: &'static str, names: Names) -> Site {
-    Site {
-        names,
-        required: true,
-        ..column("server_id", Shape::Rows { each }, Empty::Harmless)
-    }
-}
-
-impl SiteTable {
-    /// Returns the column that tells the rows of a server apart, where a server has several.
-    #[must_use]
-    pub fn each(&self) -> Option<&'static str> {
-        self.sites.iter().find_map(|site| match site.shape {
-            Shape::Rows { each } => Some(each),
-            Shape::TextArray | Shape::JsonArray | Shape::JsonKeys | Shape::JsonTools => None,
-        })
-    }
-
-    /// Names the table for people: its group, and the table where the group has several.
-    #[must_use]
-    pub fn place(&self) -> String {
-        let group = self.group.name();
-        match self.group {
-            Group::Permissions | Group::AccessGroups | Group::Toolsets | Group::Defaults => {
-                group.to_owned()
-            }
-            Group::Credentials => {
-                let table = self.table.strip_prefix("LiteLLM_").unwrap_or(self.table);
-                format!("{group}: {table}")
-            }
-        }
-    }
-
-    /// Tells whether a repair may change any of it.
-    #[must_use]
-    pub fn may_change(&self) -> bool {
-        self.sites.iter().any(Site::may_change)
-    }
-}
+pub(crate) const OAUTH_CLIENTS: CredentialTable = CredentialTable {
+    table: "LiteLLM_MCPServerOAuthClient",
+    server: "server_id",
+    each: "server_id",
+    names: Names::ConfigServerIds,
+};
 
 const DEFAULT_SERVERS: &str =
     "param_value.default_key_generate_params.object_permission.mcp_servers";
@@ -379,20 +414,20 @@ const fn column(name: &'static str, shape: Shape, empty: Empty) -> Site {
 }
 
 /// Every table whose rows name servers, in order of their names, which is the order of findings.
-pub const TABLES: [&SiteTable; 7] = [
-    &ACCESS_GROUPS,
-    &DEFAULTS,
-    &OAUTH_CLIENTS,
-    &TOOLSETS,
-    &USER_CREDENTIALS,
-    &USER_VARIABLES,
-    &PERMISSIONS,
+pub const TABLES: [ScannedTable; 7] = [
+    ScannedTable::References(&ACCESS_GROUPS),
+    ScannedTable::References(&DEFAULTS),
+    ScannedTable::Credentials(&OAUTH_CLIENTS),
+    ScannedTable::References(&TOOLSETS),
+    ScannedTable::Credentials(&USER_CREDENTIALS),
+    ScannedTable::Credentials(&USER_VARIABLES),
+    ScannedTable::References(&PERMISSIONS),
 ];
 
 /// Finds the table of that name.
 #[must_use]
-pub(crate) fn table(name: &str) -> Option<&'static SiteTable> {
-    TABLES.into_iter().find(|table| table.table == name)
+pub(crate) fn table(name: &str) -> Option<ScannedTable> {
+    TABLES.into_iter().find(|table| table.name() == name)
 }
 
 #[cfg(test)]
@@ -401,9 +436,11 @@ mod tests {
 
     #[test]
     fn findings_are_in_order_of_table_and_place() {
-        assert!(TABLES.is_sorted_by_key(|table| table.table));
+        assert!(TABLES.is_sorted_by_key(|table| table.name()));
         for table in TABLES {
-            assert!(table.sites.is_sorted_by_key(|site| site.name), "{table:?}");
+            if let ScannedTable::References(table) = table {
+                assert!(table.sites.is_sorted_by_key(|site| site.name), "{table:?}");
+            }
         }
     }
 }

@@ -126,8 +126,5 @@ pub(crate) fn value(
                 .prop_map(Value::Tools)
                 .boxed()
         }
-        Shape::Rows { .. } => (reference, 0..3_u64)
-            .prop_map(|(server, rows)| Value::of_rows(&server, rows))
-            .boxed(),
     }
 }

@@ -18,8 +18,6 @@ pub(crate) enum Value {
     Keys(BTreeMap<String, Vec<String>>),
     /// A `jsonb` array of tools in stored order, duplicates kept.
     Tools(Vec<Tool>),
-    /// The number of rows by server. A [`Row`] holds one server, or none once they are deleted.
-    Rows(BTreeMap<String, u64>),
 }
 
 /// A tool of a server.
@@ -56,8 +54,6 @@ pub(crate) enum Malformed {
     NotTools,
     /// An object with a value that is no list of strings.
     NotToolLists,
-    /// An object with a value that is no number of rows.
-    NotNumbers,
     /// JSON nested too deep, or with a number too large, to be read.
     Unreadable,
 }
@@ -76,7 +72,6 @@ impl fmt::Display for Malformed {
             Self::NotToolLists => {
                 f.write_str("a value of the JSON object is not a list of tool names")
             }
-            Self::NotNumbers => f.write_str("a value of the JSON object is not a number of rows"),
             Self::Unreadable => {
                 f.write_str("the JSON cannot be read: nested too deep, or a number too large")
             }
@@ -113,36 +108,17 @@ impl Value {
             Shape::TextArray => parse_array(&json),
             Shape::JsonArray => parse_json_array(json, Malformed::NotStrings).map(Self::Array),
             Shape::JsonKeys => parse_object(json, Malformed::NotToolLists).map(Self::Keys),
-            Shape::Rows { .. } => parse_object(json, Malformed::NotNumbers).map(Self::Rows),
             Shape::JsonTools => parse_json_array(json, Malformed::NotTools).map(Self::Tools),
         }
     }
 
-    /// Returns the value as JSON: an array of strings, an object of such arrays, an array of tools,
-    /// or an object of numbers.
+    /// Returns the value as JSON: an array of strings, an object of such arrays, or an array of tools.
     #[must_use]
     pub(crate) fn to_json(&self) -> Json {
         match self {
             Self::Array(references) => Json::from(references.clone()),
             Self::Keys(tools) => serde_json::json!(tools),
             Self::Tools(tools) => serde_json::json!(tools),
-            Self::Rows(rows) => serde_json::json!(rows),
-        }
-    }
-
-    /// Makes the value of so many rows of a server.
-    #[must_use]
-    pub(crate) fn of_rows(server: &str, rows: u64) -> Self {
-        let some = (rows > 0).then(|| (server.to_owned(), rows));
-        Self::Rows(some.into_iter().collect())
-    }
-
-    /// Returns the number of rows, where the value counts rows.
-    #[must_use]
-    pub(crate) fn rows(&self) -> Option<u64> {
-        match self {
-            Self::Rows(rows) => Some(rows.values().sum()),
-            Self::Array(_) | Self::Keys(_) | Self::Tools(_) => None,
         }
     }
 
@@ -152,7 +128,6 @@ impl Value {
             Self::Array(references) => Box::new(references.iter()),
             Self::Keys(keys) => Box::new(keys.keys()),
             Self::Tools(tools) => Box::new(tools.iter().map(|tool| &tool.server_id)),
-            Self::Rows(rows) => Box::new(rows.keys()),
         };
         references.map(String::as_str)
     }
@@ -180,10 +155,6 @@ impl Value {
             Self::Tools(tools) => {
                 let left = tools.iter().filter(|tool| !gone(&tool.server_id));
                 Self::Tools(left.cloned().collect())
-            }
-            Self::Rows(rows) => {
-                let left = rows.iter().filter(|(server, _)| !gone(server));
-                Self::Rows(left.map(|(server, rows)| (server.clone(), *rows)).collect())
             }
         }
     }
@@ -249,8 +220,6 @@ impl Value {
                 }
                 Self::Tools(left)
             }
-            // The new server may have such rows already, so these are not moved.
-            Self::Rows(rows) => Self::Rows(rows.clone()),
         }
     }
 }
@@ -431,18 +400,6 @@ mod tests {
             array(r#"{"a":[]}"#),
             Err(Malformed::NotAnArray("an object"))
         );
-    }
-
-    #[test]
-    fn the_rows_of_a_server_are_one_reference() {
-        let rows = |text: &str| Value::parse(Shape::Rows { each: "user_id" }, Some(text));
-        let value = rows(r#"{"gone":12}"#).unwrap();
-        assert_eq!(value.references().collect::<Vec<_>>(), ["gone"]);
-        assert_eq!(value.rows(), Some(12));
-        assert!(value.without(|r| r == "gone").is_empty());
-        assert_eq!(value.renamed(|_| Some("new")), value);
-        assert_eq!(rows("{}").unwrap().rows(), Some(0));
-        assert_eq!(rows(r#"{"gone":-1}"#), Err(Malformed::NotNumbers));
     }
 
     #[test]

@@ -17,7 +17,9 @@ use sha2::{Digest as _, Sha256};
 
 use crate::litellm::config::entry::hex;
 use crate::litellm::credentials::{ServerRows, WholeRow};
-use crate::litellm::reference_sites::{self, Choice as Places, Group, Site, SiteTable};
+use crate::litellm::reference_sites::{
+    self, Choice as Places, CredentialTable, Group, ScannedTable, Site, SiteTable,
+};
 use crate::litellm::server::NO_SERVERS;
 use crate::litellm::server_catalog::IdHistory;
 use crate::litellm::value::{Tool, Value};
@@ -42,10 +44,10 @@ pub(crate) enum Change {
 impl Change {
     /// Returns the table.
     #[must_use]
-    pub(crate) fn table(&self) -> &'static SiteTable {
+    pub(crate) fn table(&self) -> ScannedTable {
         match self {
-            Self::Row(change) => change.table,
-            Self::Credentials(change) => change.table(),
+            Self::Row(change) => ScannedTable::References(change.table),
+            Self::Credentials(change) => ScannedTable::Credentials(change.table()),
         }
     }
 
@@ -74,7 +76,7 @@ impl Change {
         match self {
             Self::Row(change) => change.columns.iter().map(ContentChange::from).collect(),
             Self::Credentials(change) => vec![ContentChange {
-                column: change.table().key,
+                column: change.table().server,
                 before: ColumnContent::Rows(change.before()),
                 after: ColumnContent::Rows(change.after()),
             }],
@@ -255,8 +257,7 @@ pub(crate) fn is_repair(before: &Value, after: &Value) -> bool {
             before.iter().filter(is_left).eq(found)
                 && brought.all(|tool| of_gone.contains(tool.tool_name.as_str()))
         }
-        (Value::Rows(_), Value::Rows(_)) => new == 0 && after.rows() <= before.rows(),
-        (Value::Array(_) | Value::Keys(_) | Value::Tools(_) | Value::Rows(_), _) => false,
+        (Value::Array(_) | Value::Keys(_) | Value::Tools(_), _) => false,
     };
     stays && new <= gone
 }
@@ -553,7 +554,7 @@ impl From<&CredentialsChange> for RowLine {
         Self {
             table: change.table().table.to_owned(),
             key: change.server().to_owned(),
-            columns: BTreeMap::from([(change.table().key.to_owned(), line)]),
+            columns: BTreeMap::from([(change.table().server.to_owned(), line)]),
             rows: rows.map(|row| RowText(row.json().to_owned())).collect(),
         }
     }
@@ -574,9 +575,9 @@ impl RowLine {
     fn change(self, purpose: ChangesetPurpose) -> Result<Change, String> {
         let table = reference_sites::table(&self.table)
             .ok_or_else(|| format!("this mcp-prune does not repair table \"{}\"", self.table))?;
-        match table.each() {
-            None => self.row_change(table, purpose).map(Change::Row),
-            Some(_) => self
+        match table {
+            ScannedTable::References(table) => self.row_change(table, purpose).map(Change::Row),
+            ScannedTable::Credentials(table) => self
                 .credentials_change(table, purpose)
                 .map(Change::Credentials),
         }
@@ -618,19 +619,19 @@ impl RowLine {
 
     fn credentials_change(
         self,
-        table: &'static SiteTable,
+        table: &'static CredentialTable,
         purpose: ChangesetPurpose,
     ) -> Result<CredentialsChange, String> {
         let Some(line) = self
             .columns
-            .get(table.key)
+            .get(table.server)
             .filter(|_| self.columns.len() == 1)
         else {
             return Err(self.names_an_unknown_column());
         };
         let number = |json: &Json| -> Result<BTreeMap<String, u64>, String> {
             let numbers: Option<_> = serde_json::from_value(json.clone())
-                .map_err(|_| format!("\"{}\" does not hold the number of rows", table.key))?;
+                .map_err(|_| format!("\"{}\" does not hold the number of rows", table.server))?;
             Ok(numbers.unwrap_or_default())
         };
         let numbers = [number(&line.before)?, number(&line.after)?];
@@ -833,7 +834,7 @@ impl Decoder {
             {
                 self.rows += 1;
                 let change = row.change(header.purpose).map_err(damage)?;
-                self.groups.insert(change.table().group);
+                self.groups.insert(change.table().group());
                 Some(change)
             }
             ChangesetLine::End { rows }
@@ -1162,9 +1163,11 @@ mod tests {
 
     /// Generates a change of every place of a table, in every shape but whole rows.
     fn changes() -> impl Strategy<Value = RowChange> {
-        let mut tables = TABLES.to_vec();
-        tables.retain(|table| table.each().is_none());
-        let table = prop::sample::select(tables);
+        let tables = TABLES.into_iter().filter_map(|table| match table {
+            ScannedTable::References(table) => Some(table),
+            ScannedTable::Credentials(_) => None,
+        });
+        let table = prop::sample::select(tables.collect::<Vec<_>>());
         table.prop_flat_map(|table| {
             let values = |site: &Site| value(site.shape, ".*", ".*");
             let columns: Vec<_> = table

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use crate::litellm::reference_sites::SiteTable;
+use crate::litellm::reference_sites::ScannedTable;
 use crate::litellm::row::Row;
 use crate::litellm::server_catalog::{Resolution, ServerCatalog};
 use crate::litellm::value::{Malformed, Stored, Value};
@@ -14,7 +14,7 @@ use crate::repair::plan::{Reason, RowPlan};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Conflict {
     /// The row's table.
-    pub table: &'static SiteTable,
+    pub table: ScannedTable,
     /// The row's primary key.
     pub row: String,
     /// The column.
@@ -170,7 +170,7 @@ fn conflict(
     found: Option<&Stored>,
 ) -> Conflict {
     Conflict {
-        table: change.table(),
+        table: ScannedTable::References(change.table()),
         row: change.key().to_owned(),
         column: column.site().name,
         expected: ColumnContent::References(expected.clone()),

@@ -2,13 +2,13 @@
 //! them back.
 
 use crate::litellm::credentials::{ServerRows, WholeRow};
-use crate::litellm::reference_sites::SiteTable;
+use crate::litellm::reference_sites::CredentialTable;
 
 /// How many rows of credentials a server has before and after a repair, or before and after the
 /// undo of one, and the rows that are deleted or put back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CredentialsChange {
-    table: &'static SiteTable,
+    table: &'static CredentialTable,
     server: String,
     before: u64,
     after: u64,
@@ -19,13 +19,13 @@ pub(crate) struct CredentialsChange {
 impl CredentialsChange {
     /// Builds the deletion of all rows of a server, which have not been read yet.
     #[must_use]
-    pub(crate) fn deletion(table: &'static SiteTable, rows: ServerRows) -> Self {
+    pub(crate) fn deletion(table: &'static CredentialTable, rows: ServerRows) -> Self {
         Self::of_line(table, rows.server, [rows.rows, 0], Vec::new())
     }
 
     /// Builds the change that a line of a changeset tells, or that a test needs.
     pub(super) fn of_line(
-        table: &'static SiteTable,
+        table: &'static CredentialTable,
         server: String,
         [before, after]: [u64; 2],
         rows: Vec<WholeRow>,
@@ -41,7 +41,7 @@ impl CredentialsChange {
 
     /// Returns the table.
     #[must_use]
-    pub(crate) fn table(&self) -> &'static SiteTable {
+    pub(crate) fn table(&self) -> &'static CredentialTable {
         self.table
     }
 

@@ -4,9 +4,9 @@
 use std::collections::HashMap;
 
 use crate::litellm::credentials::{ServerRows, WholeRow};
-use crate::litellm::reference_sites::Names;
+use crate::litellm::reference_sites::ScannedTable;
 use crate::litellm::server_catalog::ServerCatalog;
-use crate::repair::changeset::{Change, ColumnContent};
+use crate::repair::changeset::ColumnContent;
 use crate::repair::conflict::{self, Conflict, ConflictKind, TakeBack};
 use crate::repair::credentials_change::CredentialsChange;
 use crate::repair::plan::RowPlan;
@@ -14,15 +14,15 @@ use crate::repair::plan::RowPlan;
 /// Compares `made`, the deletion of rows or their return, with the rows that are `there` in their
 /// place now.
 ///
-/// The column `each` tells the rows of a server apart, and `number` says how many the server has.
-/// A row that holds something else by now is left as it is; the others are taken back.
+/// `number` says how many rows the server has. A row that holds something else by now is left as it
+/// is; the others are taken back.
 #[must_use]
 pub(crate) fn take_back_rows(
     made: &CredentialsChange,
-    each: &str,
     number: u64,
     there: &[WholeRow],
 ) -> TakeBack<CredentialsChange> {
+    let each = made.table().each;
     let found: HashMap<Option<String>, &WholeRow> =
         there.iter().map(|row| (row.text(each), row)).collect();
     let (mut rows, mut back, mut others) = (Vec::new(), 0, 0);
@@ -52,8 +52,9 @@ pub(crate) fn with_plan(
     catalog: &ServerCatalog,
 ) -> Option<Conflict> {
     let is_as_planned = found == Some(planned.before().rows);
-    let change = now.and_then(RowPlan::change);
-    if is_as_planned && change == Some(Change::Credentials(planned.clone())) {
+    let deletion = now.and_then(|plan| plan.deletion.clone());
+    let deletion = deletion.map(|rows| CredentialsChange::deletion(planned.table(), rows));
+    if is_as_planned && deletion.as_ref() == Some(planned) {
         return None;
     }
     let found = match found {
@@ -75,16 +76,7 @@ fn why_not(
     catalog: &ServerCatalog,
 ) -> ConflictKind {
     let server = planned.server();
-    if conflict::is_back(
-        catalog.resolve_as(
-            planned
-                .table()
-                .sites
-                .first()
-                .map_or(Names::ServerIds, |site| site.names),
-            server,
-        ),
-    ) {
+    if conflict::is_back(catalog.resolve_as(planned.table().names, server)) {
         return ConflictKind::ServerBack(server.to_owned());
     }
     let held = now.and_then(|plan| plan.held.first());
@@ -97,9 +89,9 @@ fn why_not(
 /// Builds the conflict of a server that should have the `expected` number of rows.
 fn conflict(change: &CredentialsChange, expected: ServerRows, found: ConflictKind) -> Conflict {
     Conflict {
-        table: change.table(),
+        table: ScannedTable::Credentials(change.table()),
         row: change.server().to_owned(),
-        column: change.table().key,
+        column: change.table().server,
         expected: ColumnContent::Rows(expected),
         found,
     }
@@ -128,7 +120,7 @@ mod tests {
             whole("ben", "new"),
             whole("dee", "own"),
         ];
-        let todo = take_back_rows(&deleted(), "user_id", 3, &there);
+        let todo = take_back_rows(&deleted(), 3, &there);
         assert_eq!(todo.back, 1);
         assert_eq!(todo.conflicts.len(), 1);
         assert_eq!(todo.conflicts[0].found, ConflictKind::OtherRows(1));
@@ -139,7 +131,7 @@ mod tests {
 
     #[test]
     fn what_was_put_back_is_deleted_again_unless_it_is_another_by_now() {
-        let put_back = take_back_rows(&deleted(), "user_id", 0, &[]);
+        let put_back = take_back_rows(&deleted(), 0, &[]);
         let put_back = put_back.change.unwrap();
         assert_eq!(put_back, deleted().inverse());
         let there = [
@@ -147,12 +139,12 @@ mod tests {
             whole("ben", "new"),
             whole("dee", "own"),
         ];
-        let todo = take_back_rows(&put_back, "user_id", 3, &there);
+        let todo = take_back_rows(&put_back, 3, &there);
         assert_eq!((todo.back, todo.conflicts.len()), (1, 1));
         let change = todo.change.unwrap();
         assert_eq!(change.rows(), [whole("ada", "old")]);
         assert_eq!(change.after().rows, 2);
-        let all = take_back_rows(&put_back, "user_id", 3, deleted().rows());
+        let all = take_back_rows(&put_back, 3, deleted().rows());
         assert_eq!(all.change, Some(deleted()));
     }
 }

@@ -6,6 +6,7 @@ pub(crate) mod changeset;
 pub(crate) mod conflict;
 pub(crate) mod credentials_change;
 pub(crate) mod credentials_conflict;
+pub(crate) mod credentials_plan;
 pub(crate) mod plan;
 pub(crate) mod policy;
 pub(crate) mod selection;

@@ -14,8 +14,6 @@ use crate::litellm::row::{Cell, Row};
 use crate::litellm::server::NO_SERVERS;
 use crate::litellm::server_catalog::{Resolution, ServerCatalog};
 use crate::litellm::value::Value;
-use crate::repair::changeset::{Change, RowChange};
-use crate::repair::credentials_change::CredentialsChange;
 use crate::repair::policy::{OnEmpty, Policy};
 use crate::repair::selection::Selection;
 
@@ -92,13 +90,6 @@ impl Edit {
             return false;
         };
         self.remapped.values().any(|new| before.contains_key(new))
-    }
-
-    /// Tells whether the edit deletes whole rows.
-    #[must_use]
-    pub(crate) fn takes_rows(&self) -> bool {
-        // Checked first, because building the new value takes time and only rows can be deleted.
-        self.before.rows().is_some() && self.before.rows() > self.after().rows()
     }
 
     /// Returns how the edit leaves the column, where it held the last grants of its owners.
@@ -250,6 +241,8 @@ pub(crate) struct RowPlan {
     pub audit: Audit,
     /// The columns to change, in the order of the table's sites; empty if none.
     pub edits: Vec<Edit>,
+    /// The credentials to delete, where these are credentials.
+    pub deletion: Option<ServerRows>,
     /// The stale references that stay, in the order found.
     pub held: Vec<Held>,
 }
@@ -268,6 +261,7 @@ impl RowPlan {
         let mut plan = Self {
             audit: Audit::of(table, row, world),
             edits: Vec::new(),
+            deletion: None,
             held: Vec::new(),
         };
         for cell in &row.cells {
@@ -280,28 +274,16 @@ impl RowPlan {
         plan
     }
 
-    /// Builds the change of the row; `None` where nothing changes. For whole rows it tells their
-    /// number alone.
+    /// Tells whether anything is changed or deleted.
     #[must_use]
-    pub(crate) fn change(&self) -> Option<Change> {
-        let Audit { table, row, .. } = &self.audit;
-        match table.each() {
-            None => RowChange::of_edits(table, row, &self.edits).map(Change::Row),
-            Some(_) => self.edits.first().map(|edit| {
-                let rows = ServerRows {
-                    server: row.clone(),
-                    rows: edit.before().rows().unwrap_or_default(),
-                };
-                Change::Credentials(CredentialsChange::deletion(table, rows))
-            }),
-        }
+    pub(crate) fn changes_something(&self) -> bool {
+        !self.edits.is_empty() || self.deletion.is_some()
     }
 
     /// Returns how many rows of the database the plan is about.
     #[must_use]
     pub(crate) fn rows(&self) -> usize {
-        let rows = self.audit.findings.iter().find_map(|finding| finding.rows);
-        rows.map_or(1, |rows| usize::try_from(rows).unwrap_or(usize::MAX))
+        usize::try_from(self.audit.rows).unwrap_or(usize::MAX)
     }
 
     /// Decides which stale references of `cell` are removed, renamed or held.
@@ -321,37 +303,24 @@ impl RowPlan {
             remapped: BTreeMap::new(),
             ending: EmptyOutcome::No,
         };
-        let (mut not_remapped, mut needs_id) = (BTreeSet::new(), BTreeSet::new());
+        let mut needs_id = BTreeSet::new();
         for old in of(Resolution::Remapped) {
-            if value.rows().is_some() {
-                not_remapped.insert(old);
-            } else if let Some(new) = world.catalog.remap_as(cell.site.names, &old) {
+            if let Some(new) = world.catalog.remap_as(cell.site.names, &old) {
                 edit.remapped.insert(old, new);
             } else {
                 needs_id.insert(old);
             }
         }
-        self.held
-            .extend(hold(&edit, &not_remapped, Reason::NotRemapped));
         self.held.extend(hold(&edit, &needs_id, Reason::NeedsId));
         for (resolution, reason) in [
             (Resolution::MaybeEdited, Reason::MaybeEdited),
             (Resolution::MaybeRenewed, Reason::MaybeRenewed),
         ] {
-            let reason = if cell.site.names == Names::ConfigServerIds {
-                Reason::OauthClient
-            } else {
-                reason
-            };
             self.held.extend(hold(&edit, &of(resolution), reason));
         }
         if cell.site.names == Names::Toolsets {
             self.held.extend(edit.hold_all(Reason::DanglingToolset));
-        } else if cell.site.names == Names::ConfigServerIds {
-            self.held.extend(edit.hold_all(Reason::OauthClient));
-        } else if value.rows().is_some() && !policy.delete_rows {
-            self.held.extend(edit.hold_all(Reason::NeedsDeleteRows));
-        } else if self.audit.table.group == Group::Permissions {
+        } else if self.audit.table.group() == Group::Permissions {
             self.settle_grants(row, cell, &mut edit, world, policy);
         } else if last_grant::takes_last_grant(row, cell, |r| edit.removed.contains(r)) {
             self.held.extend(edit.hold_all(Reason::LastGrant));
@@ -511,7 +480,7 @@ mod tests {
     use crate::litellm::access_context::{Grants, LitellmBehavior};
     use crate::litellm::owners::{Owner, Parents};
     use crate::litellm::reference_sites::{
-        Empty, MCP_SERVERS, MCP_TOOL_PERMISSIONS, OAUTH_CLIENTS, TABLES, USER_CREDENTIALS,
+        Empty, MCP_SERVERS, MCP_TOOL_PERMISSIONS, ScannedTable, TABLES,
     };
     use crate::litellm::release::Release;
     use crate::litellm::server::{ConfigServers, Server, Signs};
@@ -951,73 +920,6 @@ mod tests {
         }
     }
 
-    /// Builds the row of a deleted server for which users keep `rows` rows.
-    fn kept_for(table: &SiteTable, rows: u64) -> Row {
-        let [site] = table.sites else {
-            unreachable!("whole rows have one site")
-        };
-        Row {
-            key: GONE.to_owned(),
-            cells: vec![Cell {
-                site,
-                stored: Ok(Value::of_rows(GONE, rows)),
-            }],
-            owners: vec![],
-        }
-    }
-
-    fn plan_rows(table: &'static SiteTable, catalog: &ServerCatalog, delete_rows: bool) -> RowPlan {
-        let world = AccessContext {
-            regime: REGIME,
-            catalog,
-            around: &RelatedGrants::default(),
-            all_cleared: false,
-        };
-        let policy = Policy {
-            delete_rows,
-            ..Policy::default()
-        };
-        RowPlan::of(table, &kept_for(table, 12), world, policy)
-    }
-
-    #[test]
-    fn whole_rows_are_deleted_only_for_who_says_so() {
-        let catalog = catalog(unknown());
-        let held = plan_rows(&USER_CREDENTIALS, &catalog, false);
-        assert_eq!((held.edits.len(), held.rows()), (0, 12));
-        assert_eq!(held.held[0].reason, Reason::NeedsDeleteRows);
-        let deleted = plan_rows(&USER_CREDENTIALS, &catalog, true);
-        assert_eq!(deleted.held, []);
-        let change = deleted.change().unwrap();
-        assert_eq!(change.size(), 12);
-        let deletion = CredentialsChange::deletion(
-            &USER_CREDENTIALS,
-            ServerRows {
-                server: GONE.to_owned(),
-                rows: 12,
-            },
-        );
-        assert_eq!(change, Change::Credentials(deletion));
-    }
-
-    #[test]
-    fn whole_rows_are_neither_remapped_nor_deleted_instead() {
-        let remaps = BTreeMap::from([(GONE.to_owned(), "id-1".to_owned())]);
-        let catalog = catalog(unknown()).remapping(&remaps).unwrap();
-        for delete_rows in [false, true] {
-            let plan = plan_rows(&USER_CREDENTIALS, &catalog, delete_rows);
-            assert_eq!(plan.edits, []);
-            assert_eq!(plan.held[0].reason, Reason::NotRemapped);
-        }
-    }
-
-    #[test]
-    fn the_clients_of_proxies_are_only_reported() {
-        let plan = plan_rows(&OAUTH_CLIENTS, &catalog(ConfigServers::Known(vec![])), true);
-        assert_eq!(plan.edits, []);
-        assert_eq!(plan.held[0].reason, Reason::OauthClient);
-    }
-
     #[test]
     fn deny_pins_a_list_shut_and_clear_empties_it() {
         let mut row = clean();
@@ -1100,7 +1002,11 @@ mod tests {
             (OwnerKind::Agent, false),
         ]);
         let owners = prop::collection::vec(kinds.prop_map(|(k, alone)| owner(k, alone)), 0..3);
-        let tables = prop::sample::select(TABLES.to_vec());
+        let tables = TABLES.into_iter().filter_map(|table| match table {
+            ScannedTable::References(table) => Some(table),
+            ScannedTable::Credentials(_) => None,
+        });
+        let tables = prop::sample::select(tables.collect::<Vec<_>>());
         let cells = tables.prop_flat_map(move |table| {
             let cells: Vec<_> = table.sites.iter().map(stored).collect();
             (Just(table), cells)
@@ -1169,7 +1075,6 @@ mod tests {
                     .map(|t| (t.server_id.as_str(), t.tool_name.as_str()));
                 entries.collect()
             }
-            Value::Rows(rows) => rows.keys().map(|server| (server.as_str(), "")).collect(),
         }
     }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::litellm::api_key;
+use crate::litellm::credentials::ServerRows;
 use crate::litellm::owners::{OWNER_TABLES, OwnerKind};
 use crate::litellm::row::Row;
 
@@ -85,6 +86,12 @@ impl Selection {
         let mut is_meant =
             || owners.any(|owner| self.owners.contains(&(owner.kind, owner.id.clone())));
         self.takes_key(&row.key) && (self.owners.is_empty() || is_meant())
+    }
+
+    /// Tells whether the command is about the credentials `rows`. They have no owners.
+    #[must_use]
+    pub(crate) fn takes_credentials(&self, rows: &ServerRows) -> bool {
+        self.takes_key(&rows.server) && self.owners.is_empty()
     }
 
     /// Tells whether the command may be about the row with this primary key.

@@ -66,10 +66,11 @@ fn keep_grants(report: &Report) -> Option<Advised> {
     let plans = report.plans().iter();
     let edits = plans.clone().flat_map(|plan| &plan.edits);
     let remapped: BTreeSet<&String> = edits.flat_map(|edit| edit.remapped().keys()).collect();
-    let findings = plans.flat_map(|plan| &plan.audit.findings);
+    let findings = plans
+        .filter(|plan| plan.audit.credentials().is_none())
+        .flat_map(|plan| &plan.audit.findings);
     let is_remapped = |reference: &String| remapped.contains(reference);
     let remaps: BTreeMap<&str, &str> = findings
-        .filter(|finding| finding.rows.is_none())
         .filter(|finding| !finding.reference.as_ref().is_some_and(is_remapped))
         .filter_map(|finding| {
             let ids = &finding.successor.as_ref()?.ids;

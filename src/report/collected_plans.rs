@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::litellm::finding::FindingKind;
 use crate::litellm::owners::Owner;
-use crate::litellm::reference_sites::SiteTable;
+use crate::litellm::reference_sites::ScannedTable;
 use crate::repair::plan::RowPlan;
 use crate::report::decisions::Decisions;
 use crate::report::ndjson;
@@ -31,7 +31,7 @@ pub(crate) struct CollectedPlans {
     alike: BTreeMap<FindingGroup, [usize; 2]>,
     plans: Vec<RowPlan>,
     /// How many rows of each table name anything; empty where that was not counted.
-    looked_at: Vec<(&'static SiteTable, usize)>,
+    looked_at: Vec<(ScannedTable, usize)>,
     /// The lines put aside; behind a lock, because another thread writes the report.
     lines: Option<Mutex<Spool>>,
 }
@@ -96,12 +96,12 @@ impl CollectedPlans {
     }
 
     /// Remembers how many rows of each table were looked at, for a report without findings.
-    pub(crate) fn tell_looked_at(&mut self, tables: Vec<(&'static SiteTable, usize)>) {
+    pub(crate) fn tell_looked_at(&mut self, tables: Vec<(ScannedTable, usize)>) {
         self.looked_at = tables;
     }
 
     /// Returns how many rows of each table name anything; empty where that was not counted.
-    pub(crate) fn looked_at(&self) -> &[(&'static SiteTable, usize)] {
+    pub(crate) fn looked_at(&self) -> &[(ScannedTable, usize)] {
         &self.looked_at
     }
 
@@ -111,7 +111,7 @@ impl CollectedPlans {
         for finding in &plan.audit.findings {
             let alike = FindingGroup {
                 kind: finding.kind.name(),
-                place: plan.audit.table.group.name(),
+                place: plan.audit.table.group().name(),
                 owner_kind,
             };
             let [found, left] = self.alike.entry(alike).or_default();

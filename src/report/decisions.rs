@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::litellm::finding::{Finding, FindingKind};
-use crate::repair::plan::{Edit, Held, RowPlan};
+use crate::repair::plan::{Held, RowPlan};
 
 /// The decisions of one plan, indexed by column and reference, because a row may have very many.
 pub(crate) struct Decisions<'a> {
@@ -34,14 +34,14 @@ impl<'a> Decisions<'a> {
         match (self.held(finding), finding.kind) {
             (Some(held), _) => format!("hold: {}", held.reason),
             (None, FindingKind::Stale) => {
+                if self.plan.deletion.is_some() {
+                    return "delete".to_owned();
+                }
                 let mut edits = self.plan.edits.iter();
                 let edit = edits.find(|edit| edit.site().name == finding.column);
                 let reference = finding.reference.as_deref().unwrap_or_default();
                 if let Some(new) = edit.and_then(|edit| edit.remapped().get(reference)) {
                     return format!("remap to {}", crate::report::shown_text::printable(new));
-                }
-                if edit.is_some_and(Edit::takes_rows) {
-                    return "delete".to_owned();
                 }
                 let chosen = edit.and_then(|edit| edit.ending().name());
                 chosen.unwrap_or("remove").to_owned()

@@ -9,6 +9,7 @@ use std::io::{self, Write};
 use serde::{Serialize, Serializer};
 
 use crate::database::Database;
+use crate::litellm::credentials::ServerRows;
 use crate::litellm::empty_list_effect::{Effect, IfEmptied};
 use crate::litellm::finding::{Audit, FindingKind};
 use crate::litellm::proxy_cache::{ACCESS_GROUPS_FOR, ROWS_FOR};
@@ -433,7 +434,7 @@ pub(crate) fn put_back(undone: &UndoReport) -> impl Iterator<Item = PutBackV1<'_
             })
             .unzip();
         PutBackV1 {
-            table: change.table().table,
+            table: change.table().name(),
             row: change.key(),
             before,
             after,
@@ -452,7 +453,7 @@ fn conflict(conflict: &Conflict) -> ConflictV1<'_> {
     let detail = found.value().is_none().then(|| found.to_string());
     ConflictV1 {
         kind: conflict.found.name(),
-        table: conflict.table.table,
+        table: conflict.table.name(),
         row: &conflict.row,
         column: conflict.column,
         expected: value(&conflict.expected),
@@ -467,7 +468,7 @@ pub(crate) fn findings(plans: &[RowPlan]) -> impl Iterator<Item = FindingV1<'_>>
         let decisions = Decisions::of(plan);
         plan.audit.findings.iter().map(move |finding| FindingV1 {
             kind: finding.kind.name(),
-            table: plan.audit.table.table,
+            table: plan.audit.table.name(),
             row: &plan.audit.row,
             column: finding.column,
             reference: finding.reference.as_deref(),
@@ -482,7 +483,7 @@ pub(crate) fn findings(plans: &[RowPlan]) -> impl Iterator<Item = FindingV1<'_>>
                 name: &successor.name,
                 ids: successor.ids.iter().map(String::as_str).collect(),
             }),
-            rows: finding.rows,
+            rows: plan.audit.credentials(),
             held: decisions.held(finding).map(|held| held.reason.name()),
             owners: owners(&plan.audit),
         })
@@ -491,7 +492,7 @@ pub(crate) fn findings(plans: &[RowPlan]) -> impl Iterator<Item = FindingV1<'_>>
 
 /// Lists the changed rows.
 pub(crate) fn changes(plans: &[RowPlan]) -> impl Iterator<Item = ChangeV1<'_>> {
-    let changed = |plan: &&RowPlan| !plan.edits.is_empty();
+    let changed = |plan: &&RowPlan| plan.changes_something();
     plans.iter().filter(changed).map(change)
 }
 
@@ -499,7 +500,7 @@ pub(crate) fn changes(plans: &[RowPlan]) -> impl Iterator<Item = ChangeV1<'_>> {
 pub(crate) fn held(plans: &[RowPlan]) -> impl Iterator<Item = HeldV1<'_>> {
     plans.iter().flat_map(|plan| {
         plan.held.iter().map(|held| HeldV1 {
-            table: plan.audit.table.table,
+            table: plan.audit.table.name(),
             row: &plan.audit.row,
             column: held.column,
             reference: &held.reference,
@@ -558,17 +559,20 @@ fn fix(report: &Report, summary: Summary) -> impl Serialize {
 }
 
 fn change(plan: &RowPlan) -> ChangeV1<'_> {
-    let columns = |value: fn(&Edit) -> Value| {
-        plan.edits
-            .iter()
-            .map(|edit| (edit.site().name, value(edit).into()))
-            .collect()
+    let columns = |value: fn(&Edit) -> Value, rows: fn(&ServerRows) -> ServerRows| {
+        let edits = plan.edits.iter();
+        let edits = edits.map(|edit| (edit.site().name, value(edit).into()));
+        let deletion = plan.deletion.iter().map(|deleted| {
+            let rows = ValueV1::Rows(rows(deleted).by_server());
+            (plan.audit.table.key(), rows)
+        });
+        edits.chain(deletion).collect()
     };
     ChangeV1 {
-        table: plan.audit.table.table,
+        table: plan.audit.table.name(),
         row: &plan.audit.row,
-        before: columns(|edit| edit.before().clone()),
-        after: columns(Edit::after),
+        before: columns(|edit| edit.before().clone(), ServerRows::clone),
+        after: columns(Edit::after, ServerRows::none_left),
         on_empty: plan
             .edits
             .iter()
@@ -630,7 +634,6 @@ impl From<Value> for ValueV1 {
                 };
                 Self::Tools(tools.into_iter().map(tool).collect())
             }
-            Value::Rows(rows) => Self::Rows(rows),
         }
     }
 }

@@ -285,8 +285,8 @@ fn database(database: &DatabaseV1<'_>) -> String {
 
 fn owners(table: &str, owners: &[OwnerV1<'_>]) -> String {
     if owners.is_empty() {
-        let table = TABLES.iter().find(|known| known.table == table);
-        return table.map_or("", |table| nobody(table.group)).to_owned();
+        let table = TABLES.iter().find(|known| known.name() == table);
+        return table.map_or("", |table| nobody(table.group())).to_owned();
     }
     let owners: Vec<String> = owners
         .iter()

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::litellm::finding::FindingKind;
-use crate::repair::plan::{Edit, RowPlan};
+use crate::repair::plan::RowPlan;
 
 /// Counts of what a run found and did; `None` for what the command does not do.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -102,12 +102,11 @@ impl Summary {
                 FindingKind::Note(_) => &mut self.notes,
             } += 1;
         }
-        self.rows_changed += rows(!plan.edits.is_empty());
-        self.rows_deleted += rows(plan.edits.iter().any(Edit::takes_rows));
+        self.rows_changed += rows(plan.changes_something());
+        self.rows_deleted += rows(plan.deletion.is_some());
         self.rows_held += rows(!plan.held.is_empty());
         self.references_held += plan.held.len();
         self.references_remapped += plan.edits.iter().map(|e| e.remapped().len()).sum::<usize>();
-        let lists = plan.edits.iter().filter(|edit| !edit.takes_rows());
-        self.references_removed += lists.map(|e| e.removed().len()).sum::<usize>();
+        self.references_removed += plan.edits.iter().map(|e| e.removed().len()).sum::<usize>();
     }
 }

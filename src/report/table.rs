@@ -7,7 +7,7 @@ use crate::litellm::empty_list_effect::{Effect, Inherited};
 use crate::litellm::finding::{Audit, Finding, FindingKind, OwnerImpact};
 use crate::litellm::owners::OwnerKind;
 use crate::litellm::proxy_cache::{ACCESS_GROUPS_FOR, ROWS_FOR};
-use crate::litellm::reference_sites::{Group, SiteTable};
+use crate::litellm::reference_sites::{Group, ScannedTable};
 use crate::litellm::release::Release;
 use crate::litellm::value::Value;
 use crate::printable::printable;
@@ -297,7 +297,7 @@ pub(crate) fn looked_at(report: &Report) -> Option<String> {
     }
     let mut groups: BTreeMap<Group, usize> = BTreeMap::new();
     for (table, rows) in tables {
-        *groups.entry(table.group).or_default() += rows;
+        *groups.entry(table.group()).or_default() += rows;
     }
     let groups = groups.into_iter().map(|(group, rows)| match group {
         Group::Permissions => count(rows, "permission row"),
@@ -334,7 +334,12 @@ fn whose(report: &Report) -> Option<String> {
         .collect();
     let without_owner = stale()
         .filter(|plan| plan.audit.impacts.is_empty())
-        .filter(|plan| !matches!(plan.audit.table.group, Group::Defaults | Group::Credentials));
+        .filter(|plan| {
+            !matches!(
+                plan.audit.table.group(),
+                Group::Defaults | Group::Credentials
+            )
+        });
     match without_owner.count() {
         0 => {}
         number => counts.push(format!("{} without an owner", count(number, "row"))),
@@ -369,7 +374,7 @@ fn findings(report: &Report, look: DisplayOptions) -> Grid<7> {
             table.row([
                 GridCell::from(owners.as_str()).ditto(again),
                 place(plan.audit.table, finding.column).into(),
-                subject(finding).into(),
+                subject(&plan.audit, finding).into(),
                 GridCell::toned(finding.kind.name(), tone(finding.kind)),
                 if finding.last_grant { "yes" } else { "" }.into(),
                 GridCell::toned(fix, if held { Tone::Unsure } else { Tone::Plain }),
@@ -469,6 +474,18 @@ fn changes(report: &Report, look: DisplayOptions) -> Grid<4> {
                 shown(&edit.after(), look).into(),
             ]);
         }
+        if let Some(deleted) = &plan.deletion {
+            if table.room() == 0 {
+                table.leave_out(1);
+                continue;
+            }
+            table.row([
+                printable(&plan.audit.row).into(),
+                place(plan.audit.table, plan.audit.table.key()).into(),
+                rows_in_words(deleted.rows).into(),
+                rows_in_words(0).into(),
+            ]);
+        }
     }
     table
 }
@@ -511,7 +528,7 @@ fn advice(report: &Report, summary: Summary) -> Vec<String> {
                 .to_owned(),
         );
     }
-    let is_in_a_list = |plan: &&RowPlan| plan.audit.table.group != Group::Credentials;
+    let is_in_a_list = |plan: &&RowPlan| plan.audit.table.group() != Group::Credentials;
     let mut lists = report.plans().iter().filter(is_in_a_list);
     if lists.any(|plan| plan.audit.is_stale()) {
         let release = report.release;
@@ -658,7 +675,7 @@ fn refused_edits(report: &Report) -> Option<String> {
     let is_last = |held: &Held| matches!(held.reason, Reason::LastGrant | Reason::Marker(_));
     let is_stuck = |plan: &&RowPlan| {
         let mut owners = plan.audit.owners();
-        plan.audit.table.group == Group::Permissions
+        plan.audit.table.group() == Group::Permissions
             && owners.any(|owner| owner.kind == OwnerKind::Key)
             && plan.held.iter().any(is_last)
     };
@@ -716,11 +733,11 @@ fn locked_out(report: &Report) -> String {
 }
 
 /// Returns the reference, or what is wrong with the whole value.
-fn subject(finding: &Finding) -> String {
+fn subject(audit: &Audit, finding: &Finding) -> String {
     match (finding.kind, &finding.reference) {
         (FindingKind::Malformed(malformed), _) => format!("({malformed})"),
         (FindingKind::Note(note), Some(reference)) => format!("{}\n({note})", printable(reference)),
-        (_, Some(reference)) => match finding.rows {
+        (_, Some(reference)) => match audit.credentials() {
             None => printable(reference),
             Some(rows) => format!("{}\n({})", printable(reference), rows_in_words(rows)),
         },
@@ -750,19 +767,19 @@ fn successors(report: &Report) -> Vec<String> {
 /// Lists the owners, one a line.
 fn owners(audit: &Audit, look: DisplayOptions) -> String {
     if audit.impacts.is_empty() {
-        return nobody(audit.table.group).to_owned();
+        return nobody(audit.table.group()).to_owned();
     }
     let owners: Vec<String> = audit.owners().map(ToString::to_string).collect();
     list(owners.iter().map(String::as_str), look)
 }
 
 /// Returns the column of a permission row; elsewhere with the group that it belongs to.
-fn place(table: &SiteTable, name: &str) -> String {
-    match table.group {
+fn place(table: ScannedTable, name: &str) -> String {
+    match table.group() {
         Group::Permissions => name.to_owned(),
         Group::AccessGroups | Group::Toolsets | Group::Defaults => {
             let name = name.strip_prefix("param_value.").unwrap_or(name);
-            format!("{}: {name}", table.group.name())
+            format!("{}: {name}", table.group().name())
         }
         Group::Credentials => table.place(),
     }
@@ -776,11 +793,9 @@ fn shown_content(content: &ColumnContent, look: DisplayOptions) -> String {
     }
 }
 
-/// Shows a value: one reference a line, or the number of rows.
+/// Shows a value: one reference a line.
 fn shown(value: &Value, look: DisplayOptions) -> String {
-    value
-        .rows()
-        .map_or_else(|| list(value.references(), look), rows_in_words)
+    list(value.references(), look)
 }
 
 fn rows_in_words(rows: u64) -> String {

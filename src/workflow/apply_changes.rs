@@ -8,7 +8,7 @@ use crate::db::verification::Verification;
 use crate::db::{advisory_lock, credential_rows, update};
 use crate::error::{ErrorKind, Failure};
 use crate::litellm::credentials::ServerRows;
-use crate::litellm::reference_sites::SiteTable;
+use crate::litellm::reference_sites::{CredentialTable, ScannedTable, SiteTable};
 use crate::litellm::row::Row;
 use crate::process::stderr::warn;
 use crate::repair::changeset::RowChange;
@@ -24,7 +24,7 @@ pub(crate) async fn lock_tables(
 ) -> Result<(), Failure> {
     advisory_lock::lock_out_other_runs(connection).await?;
     for table in schema.site_tables() {
-        update::enter(connection, schema, table).await?;
+        update::enter(connection, schema, *table).await?;
     }
     Ok(())
 }
@@ -53,6 +53,7 @@ pub(crate) async fn write_rows(
     );
     let stored = verified.await?;
     let keys = update::keys(changes);
+    let table = ScannedTable::References(table);
     verification.keep(connection, schema, table, keys).await?;
     Ok(stored)
 }
@@ -62,7 +63,7 @@ pub(crate) async fn write_rows(
 pub(crate) async fn write_credentials(
     connection: &mut Connection,
     schema: &Schema,
-    table: &'static SiteTable,
+    table: &'static CredentialTable,
     change: &CredentialsChange,
     verification: &mut Verification,
 ) -> Result<Vec<ServerRows>, Failure> {
@@ -70,6 +71,7 @@ pub(crate) async fn write_credentials(
     credential_rows::write(connection, schema, table, changes).await?;
     let stored = credential_rows::verify(connection, schema, table, changes).await?;
     let server = vec![change.server().to_owned()];
+    let table = ScannedTable::Credentials(table);
     verification.keep(connection, schema, table, server).await?;
     Ok(stored)
 }
@@ -133,7 +135,7 @@ pub(crate) async fn carry_out(
 pub(crate) async fn delete_credentials(
     connection: &mut Connection,
     schema: &Schema,
-    table: &'static SiteTable,
+    table: &'static CredentialTable,
     mut deletion: CredentialsChange,
     mut out: Option<&mut ChangesetFile>,
     verification: &mut Verification,

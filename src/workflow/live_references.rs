@@ -5,8 +5,9 @@ use std::fmt;
 
 use crate::db::detect::{self, Search};
 use crate::db::session::Connection;
-use crate::db::{owners, rows};
+use crate::db::{credential_rows, owners, rows};
 use crate::error::Failure;
+use crate::litellm::reference_sites::ScannedTable;
 use crate::litellm::row::Row;
 use crate::litellm::value::Value;
 use crate::repair::selection::Selection;
@@ -38,6 +39,17 @@ impl NamingRows {
         let mut naming = Self::default();
         for (table, mut keys) in found {
             keys.retain(|key| selection.takes_key(key));
+            let table = match table {
+                ScannedTable::References(table) => table,
+                ScannedTable::Credentials(table) => {
+                    let numbers =
+                        credential_rows::numbers(connection, planner.schema, table, &keys);
+                    let numbers = numbers.await?.into_iter();
+                    let named = numbers.filter(|n| n.rows > 0 && n.server == reference);
+                    naming.rows += named.filter(|n| selection.takes_credentials(n)).count();
+                    continue;
+                }
+            };
             let owners = owners::holders(connection, planner.schema, table, &keys).await?;
             for chunk in keys.chunks(CHUNK) {
                 let rows = rows::rows(connection, planner.schema, table, chunk, &owners).await?;

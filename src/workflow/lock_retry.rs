@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use crate::db::schema::Schema;
 use crate::db::session::Connection;
-use crate::db::{lock_holders, rows};
+use crate::db::{credential_rows, lock_holders, rows};
 use crate::error::{ErrorKind, Failure};
-use crate::litellm::reference_sites::SiteTable;
+use crate::litellm::reference_sites::ScannedTable;
 use crate::workflow::CHUNK;
 
 /// How often the whole transaction is tried when others write the same rows.
@@ -49,13 +49,21 @@ impl Patience {
         &mut self,
         connection: &mut Connection,
         schema: &Schema,
-        table: &'static SiteTable,
+        table: ScannedTable,
         keys: &[String],
     ) -> Result<Vec<String>, Failure> {
         let mut locked = Vec::with_capacity(keys.len());
         for chunk in keys.chunks(CHUNK) {
             locked.extend(loop {
-                match rows::lock(connection, schema, table, chunk).await? {
+                let locked = match table {
+                    ScannedTable::References(table) => {
+                        rows::lock(connection, schema, table, chunk).await?
+                    }
+                    ScannedTable::Credentials(table) => {
+                        credential_rows::lock(connection, schema, table, chunk).await?
+                    }
+                };
+                match locked {
                     Some(locked) => break locked,
                     None if self.is_over() => {
                         let held = lock_holders::of_rows(connection, schema, table, chunk).await;

@@ -7,12 +7,14 @@ use crate::db::schema::Schema;
 use crate::db::session::Connection;
 use crate::error::Failure;
 use crate::litellm::access_context::{AccessContext, RelatedGrants};
+use crate::litellm::credentials::{self, ServerRows};
 use crate::litellm::last_grant;
 use crate::litellm::notes::notes;
 use crate::litellm::owners::OwnerKind;
-use crate::litellm::reference_sites::{Group, SiteTable};
+use crate::litellm::reference_sites::{CredentialTable, Group, SiteTable};
 use crate::litellm::row::Row;
 use crate::litellm::server_catalog::ServerCatalog;
+use crate::repair::credentials_plan;
 use crate::repair::plan::{RowPlan, may_be_taken, references, references_left_to_key};
 use crate::repair::policy::{OnEmpty, Policy};
 use crate::repair::selection::Selection;
@@ -41,11 +43,10 @@ impl Planner<'_> {
         table: &'static SiteTable,
         rows: &[Row],
     ) -> Result<Vec<RowPlan>, Failure> {
-        let around = match table.group {
-            Group::Permissions => self.around(connection, rows).await?,
-            Group::AccessGroups | Group::Toolsets | Group::Defaults | Group::Credentials => {
-                RelatedGrants::default()
-            }
+        let around = if table.group == Group::Permissions {
+            self.around(connection, rows).await?
+        } else {
+            RelatedGrants::default()
         };
         let world = self.world(&around);
         let plans = rows.iter().map(|row| {
@@ -59,6 +60,25 @@ impl Planner<'_> {
         Ok(plans
             .filter(|plan| !plan.audit.findings.is_empty())
             .collect())
+    }
+
+    /// Plans the credentials in `table`, as [`Planner::plan`] does.
+    pub(crate) fn plan_credentials(
+        &self,
+        table: &'static CredentialTable,
+        rows: &[ServerRows],
+    ) -> Vec<RowPlan> {
+        let plans = rows.iter().map(|rows| {
+            let mut plan = credentials_plan::plan(table, rows, self.catalog, self.policy);
+            if self.notes {
+                let note = credentials::note(table, rows, self.catalog);
+                plan.audit.findings.extend(note);
+            }
+            plan
+        });
+        plans
+            .filter(|plan| !plan.audit.findings.is_empty())
+            .collect()
     }
 
     fn world<'a>(&'a self, around: &'a RelatedGrants) -> AccessContext<'a> {

@@ -8,7 +8,7 @@ use crate::db::schema::Schema;
 use crate::db::session::Connection;
 use crate::error::{ErrorKind, Failure};
 use crate::litellm::last_grant;
-use crate::litellm::reference_sites::Names;
+use crate::litellm::reference_sites::{Names, ScannedTable};
 use crate::litellm::row::Row;
 use crate::litellm::server_catalog::{Resolution, ServerCatalog};
 use crate::litellm::value::Value;
@@ -123,10 +123,17 @@ pub(crate) struct RemovedReferences(BTreeSet<(Names, String)>);
 impl RemovedReferences {
     /// Adds the references that these plans remove.
     pub(crate) fn add(&mut self, plans: &[RowPlan]) {
-        for edit in plans.iter().flat_map(|plan| &plan.edits) {
-            let names = edit.site().names;
-            self.0
-                .extend(edit.removed().iter().map(|r| (names, r.clone())));
+        for plan in plans {
+            for edit in &plan.edits {
+                let names = edit.site().names;
+                self.0
+                    .extend(edit.removed().iter().map(|r| (names, r.clone())));
+            }
+            if let (ScannedTable::Credentials(table), Some(rows)) =
+                (plan.audit.table, &plan.deletion)
+            {
+                self.0.insert((table.names, rows.server.clone()));
+            }
         }
     }
 

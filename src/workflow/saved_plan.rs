@@ -1,13 +1,14 @@
 //! Carries out a saved plan: exactly what it says, or nothing.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::db::detect;
 use crate::error::Failure;
-use crate::litellm::reference_sites::{SiteTable, TABLES};
+use crate::litellm::credentials::ServerRows;
+use crate::litellm::reference_sites::{CredentialTable, ScannedTable, SiteTable, TABLES};
 use crate::litellm::row::Row;
 use crate::litellm::server_catalog::ServerCatalog;
-use crate::repair::changeset::Change;
+use crate::repair::changeset::{Change, RowChange};
 use crate::repair::conflict::{self, Conflict};
 use crate::repair::credentials_conflict;
 use crate::repair::plan::RowPlan;
@@ -22,15 +23,15 @@ impl SavedPlan {
     pub(crate) fn read(saved: &SavedChangeset) -> Result<Self, Failure> {
         let by_row = saved.changes()?.map(|change| {
             let change = change?;
-            Ok(((change.table().table, change.key().to_owned()), change))
+            Ok(((change.table().name(), change.key().to_owned()), change))
         });
         by_row.collect::<Result<_, Failure>>().map(Self)
     }
 
     /// Returns the rows that the plan changes.
     pub(crate) fn rows(&self) -> detect::CandidateRows {
-        let keys = |table: &'static SiteTable| -> Vec<String> {
-            let of_table = self.0.keys().filter(|(name, _)| *name == table.table);
+        let keys = |table: ScannedTable| -> Vec<String> {
+            let of_table = self.0.keys().filter(|(name, _)| *name == table.name());
             of_table.map(|(_, key)| key.clone()).collect()
         };
         let found = TABLES.into_iter().map(|table| (table, keys(table)));
@@ -57,13 +58,14 @@ impl SavedPlan {
         let mut conflicts = Vec::new();
         let by_key: HashMap<&str, &RowPlan> =
             now.iter().map(|p| (p.audit.row.as_str(), p)).collect();
-        let mut fits: HashMap<String, Change> = HashMap::new();
+        let mut fits: HashMap<String, RowChange> = HashMap::new();
         for row in rows {
-            let Some(change) = self.0.remove(&(table.table, row.key.clone())) else {
+            let planned = self.0.remove(&(table.table, row.key.clone()));
+            let Some(Change::Row(change)) = planned else {
                 continue;
             };
             let plan = by_key.get(row.key.as_str()).copied();
-            let moved = with_plan(&change, Some(row), plan, catalog);
+            let moved = conflict::with_plan(&change, Some(row), plan, catalog);
             if moved.is_empty() {
                 fits.insert(row.key.clone(), change);
             }
@@ -72,35 +74,51 @@ impl SavedPlan {
         for plan in now.iter_mut() {
             let fit = fits.get(&plan.audit.row);
             plan.edits.retain(|edit| {
-                fit.is_some_and(|change| match change {
-                    Change::Row(change) => change.columns().iter().any(|c| c.site() == edit.site()),
-                    Change::Credentials(_) => true,
-                })
+                fit.is_some_and(|change| change.columns().iter().any(|c| c.site() == edit.site()))
             });
+        }
+        conflicts
+    }
+
+    /// Compares the saved plan with what would be planned `now` for the credentials of servers, and
+    /// keeps in `now` only the deletions of the saved plan. Returns the conflicts.
+    pub(crate) fn hold_credentials(
+        &mut self,
+        table: &CredentialTable,
+        rows: &[ServerRows],
+        now: &mut [RowPlan],
+        catalog: &ServerCatalog,
+    ) -> Vec<Conflict> {
+        let mut conflicts = Vec::new();
+        let by_server: HashMap<&str, &RowPlan> =
+            now.iter().map(|p| (p.audit.row.as_str(), p)).collect();
+        let mut fits = HashSet::new();
+        for rows in rows {
+            let planned = self.0.remove(&(table.table, rows.server.clone()));
+            let Some(Change::Credentials(change)) = planned else {
+                continue;
+            };
+            let plan = by_server.get(rows.server.as_str()).copied();
+            match credentials_conflict::with_plan(&change, Some(rows.rows), plan, catalog) {
+                Some(moved) => conflicts.push(moved),
+                None => _ = fits.insert(&rows.server),
+            }
+        }
+        for plan in now {
+            plan.deletion.take_if(|rows| !fits.contains(&rows.server));
         }
         conflicts
     }
 
     /// Returns the conflicts of the changes that were not compared: their rows are gone.
     pub(crate) fn without_row(&self, catalog: &ServerCatalog) -> Vec<Conflict> {
-        let left = self.0.values();
-        left.flat_map(|change| with_plan(change, None, None, catalog))
-            .collect()
-    }
-}
-
-fn with_plan(
-    planned: &Change,
-    row: Option<&Row>,
-    now: Option<&RowPlan>,
-    catalog: &ServerCatalog,
-) -> Vec<Conflict> {
-    match planned {
-        Change::Row(change) => conflict::with_plan(change, row, now, catalog),
-        Change::Credentials(change) => {
-            let number = row.and_then(|row| row.cells.first()?.stored.as_ref().ok()?.rows());
-            let moved = credentials_conflict::with_plan(change, number, now, catalog);
-            moved.into_iter().collect()
-        }
+        let conflicts = self.0.values().map(|change| match change {
+            Change::Row(change) => conflict::with_plan(change, None, None, catalog),
+            Change::Credentials(change) => {
+                let moved = credentials_conflict::with_plan(change, None, None, catalog);
+                moved.into_iter().collect()
+            }
+        });
+        conflicts.flatten().collect()
     }
 }

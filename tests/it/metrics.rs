@@ -89,8 +89,8 @@ fn a_scan_says_in_metrics_what_it_says_in_json() {
     for finding in scan["findings"].as_array().unwrap() {
         let word = |name: &str| finding[name].as_str().unwrap().to_owned();
         let name = word("table");
-        let table = TABLES.iter().find(|table| table.table == name).unwrap();
-        let place = table.group.name();
+        let table = TABLES.iter().find(|table| table.name() == name).unwrap();
+        let place = table.group().name();
         let of_row = finding["owners"].as_array().unwrap().iter();
         let mut of_row: Vec<String> = of_row
             .map(|o| o["kind"].as_str().unwrap().to_owned())
@@ -105,7 +105,7 @@ fn a_scan_says_in_metrics_what_it_says_in_json() {
         *places.entry(place).or_default() += 1;
         *owners.entry(owner).or_default() += 1;
     }
-    let groups = TABLES.iter().map(|table| table.group);
+    let groups = TABLES.iter().map(|table| table.group());
     let groups = groups.filter(|group| group.is_default());
     let groups: BTreeSet<&str> = groups.map(Group::name).collect();
     assert_eq!(places.keys().copied().collect::<BTreeSet<&str>>(), groups);

@@ -287,7 +287,7 @@ fn reads(schema: &Schema) -> String {
     let left_out = schema.left_out().iter();
     if left_out
         .clone()
-        .any(|left| left.table.group == Group::Defaults)
+        .any(|left| left.table.group() == Group::Defaults)
     {
         "all that scan needs without --sites defaults or credentials".to_owned()
     } else {

@@ -17,17 +17,18 @@ use crate::db::detect::{self, Search};
 use crate::db::schema::Schema;
 use crate::db::session::{Connection, SchemaTransaction};
 use crate::db::verification::Verification;
-use crate::db::{owners, rows};
+use crate::db::{credential_rows, owners, rows};
 use crate::error::{ErrorKind, Failure};
 use crate::exit_code::Outcome;
-use crate::litellm::reference_sites::Choice;
+use crate::litellm::reference_sites::{Choice, CredentialTable, ScannedTable, SiteTable};
 use crate::litellm::server_catalog::ServerCatalog;
 use crate::process::command_args::{CommandArgs, NamedFile, Work};
 use crate::process::invocation::Run;
 use crate::process::print::{cannot_put_aside, gathering};
 use crate::process::progress::Progress;
-use crate::repair::changeset::{self, Change, PlannedWith};
+use crate::repair::changeset::{self, PlannedWith, RowChange};
 use crate::repair::conflict;
+use crate::repair::credentials_change::CredentialsChange;
 use crate::repair::plan::RowPlan;
 use crate::repair::policy::Policy;
 use crate::repair::selection::Selection;
@@ -287,8 +288,8 @@ impl WriteJob for Fix<'_> {
             tells,
         } = attempt;
         let (connection, schema) = open.parts();
-        let mut verification = begin(connection, schema, database).await?;
-        let mut planned = self.saved.as_ref().map(SavedPlan::read).transpose()?;
+        let verification = begin(connection, schema, database).await?;
+        let planned = self.saved.as_ref().map(SavedPlan::read).transpose()?;
         let selection = self.selection(connection, schema, database, planned.as_ref());
         let selection = selection.await?;
         let catalog = self.beyond.catalog(connection, schema).await?;
@@ -312,47 +313,49 @@ impl WriteJob for Fix<'_> {
             notes: false,
         };
         let mut report = self.gathering(keeps);
-        let mut written = ChangedRows::default();
         let mut removed = RemovedReferences::default();
         let mut asked = self.asked();
-        let mut conflicts = Vec::new();
         progress.stage("writing and verifying rows");
+        let mut pass = RepairPass {
+            judge: &judge,
+            planned,
+            out,
+            verification,
+            conflicts: Vec::new(),
+            written: tells.then(ChangedRows::default),
+        };
         for (table, keys) in locked {
-            // Owners are read after all locks, so that they are still the owners at the commit.
-            let owners = owners::holders(connection, schema, table, &keys).await?;
-            for chunk in keys.chunks(CHUNK) {
-                let mut rows = rows::rows(connection, schema, table, chunk, &owners).await?;
-                rows.retain(|row| selection.takes(row));
-                let mut now = judge.plan(connection, table, &rows).await?;
-                if let Some(planned) = &mut planned {
-                    conflicts.extend(planned.hold(table, &rows, &mut now, &catalog));
-                }
-                let changes = now.iter().filter_map(RowPlan::change);
-                let (mut of_rows, mut of_credentials) = (Vec::new(), Vec::new());
-                for change in changes {
-                    match change {
-                        Change::Row(change) => of_rows.push(change),
-                        Change::Credentials(change) => of_credentials.push(change),
-                    }
-                }
-                if tells {
-                    written.add(&of_rows);
-                }
-                let proof = &mut verification;
-                for change in of_credentials {
-                    let out = out.as_deref_mut();
-                    delete_credentials(connection, schema, table, change, out, proof).await?;
-                }
-                let out = out.as_deref_mut();
-                let carried_out = carry_out(connection, schema, table, &rows, &of_rows, out, proof);
-                let stored = carried_out.await?;
-                check_nothing_left(&stored, &now, &catalog)?;
+            let mut add = |now: Vec<RowPlan>, looked_at| {
                 removed.add(&now);
                 asked.see(&now);
-                report.add_decisions(now).map_err(cannot_put_aside)?;
-                progress.rows(chunk.len());
+                progress.rows(looked_at);
+                report.add_decisions(now).map_err(cannot_put_aside)
+            };
+            match table {
+                ScannedTable::References(table) => {
+                    // Owners are read after all locks, so that they are still the owners at the
+                    // commit.
+                    let owners = owners::holders(connection, schema, table, &keys).await?;
+                    for chunk in keys.chunks(CHUNK) {
+                        let now = pass.rows(connection, table, chunk, &owners).await?;
+                        add(now, chunk.len())?;
+                    }
+                }
+                ScannedTable::Credentials(table) => {
+                    for chunk in keys.chunks(CHUNK) {
+                        let now = pass.credentials(connection, table, chunk).await?;
+                        add(now, chunk.len())?;
+                    }
+                }
             }
         }
+        let RepairPass {
+            planned,
+            verification,
+            mut conflicts,
+            written,
+            ..
+        } = pass;
         let left = planned.iter();
         conflicts.extend(left.flat_map(|left| left.without_row(&catalog)));
         asked.check(connection, &judge, &selection).await?;
@@ -376,8 +379,86 @@ impl WriteJob for Fix<'_> {
                 journal: None,
                 plan: None,
             },
-            written,
+            written: written.unwrap_or_default(),
         })
+    }
+}
+
+/// Plans the rows of one table after the other and carries the plans out.
+struct RepairPass<'a> {
+    judge: &'a Planner<'a>,
+    planned: Option<SavedPlan>,
+    out: Option<&'a mut ChangesetFile>,
+    verification: Verification,
+    conflicts: Vec<conflict::Conflict>,
+    /// The rows that proxies have to be told of, if they are to be told.
+    written: Option<ChangedRows>,
+}
+
+impl RepairPass<'_> {
+    /// Repairs the rows with the given keys. Returns their plans.
+    async fn rows(
+        &mut self,
+        connection: &mut Connection,
+        table: &'static SiteTable,
+        keys: &[String],
+        owners: &owners::Owners<'_>,
+    ) -> Result<Vec<RowPlan>, Failure> {
+        let Planner {
+            schema,
+            catalog,
+            selection,
+            ..
+        } = *self.judge;
+        let mut rows = rows::rows(connection, schema, table, keys, owners).await?;
+        rows.retain(|row| selection.takes(row));
+        let mut now = self.judge.plan(connection, table, &rows).await?;
+        if let Some(planned) = &mut self.planned {
+            let moved = planned.hold(table, &rows, &mut now, catalog);
+            self.conflicts.extend(moved);
+        }
+        let changes = now
+            .iter()
+            .filter_map(|plan| RowChange::of_edits(table, &plan.audit.row, &plan.edits));
+        let changes: Vec<RowChange> = changes.collect();
+        if let Some(written) = &mut self.written {
+            written.add(&changes);
+        }
+        let out = self.out.as_deref_mut();
+        let proof = &mut self.verification;
+        let carried_out = carry_out(connection, schema, table, &rows, &changes, out, proof);
+        let stored = carried_out.await?;
+        check_nothing_left(&stored, &now, catalog)?;
+        Ok(now)
+    }
+
+    /// Deletes the credentials of the given servers that are to be deleted. Returns the plans.
+    async fn credentials(
+        &mut self,
+        connection: &mut Connection,
+        table: &'static CredentialTable,
+        servers: &[String],
+    ) -> Result<Vec<RowPlan>, Failure> {
+        let Planner {
+            schema,
+            catalog,
+            selection,
+            ..
+        } = *self.judge;
+        let mut rows = credential_rows::numbers(connection, schema, table, servers).await?;
+        rows.retain(|rows| selection.takes_credentials(rows));
+        let mut now = self.judge.plan_credentials(table, &rows);
+        if let Some(planned) = &mut self.planned {
+            let moved = planned.hold_credentials(table, &rows, &mut now, catalog);
+            self.conflicts.extend(moved);
+        }
+        for rows in now.iter().filter_map(|plan| plan.deletion.clone()) {
+            let deletion = CredentialsChange::deletion(table, rows);
+            let out = self.out.as_deref_mut();
+            let proof = &mut self.verification;
+            delete_credentials(connection, schema, table, deletion, out, proof).await?;
+        }
+        Ok(now)
     }
 }
 

@@ -400,7 +400,7 @@ fn tables_since() -> impl Iterator<Item = (&'static str, Release)> {
         OWNER_TABLES.iter().any(|owner| owner.table == table)
             || TABLES
                 .iter()
-                .any(|site| site.table == table && site.group.is_default())
+                .any(|known| known.name() == table && known.group().is_default())
     };
     let marked = MARKERS
         .iter()

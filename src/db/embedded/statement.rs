@@ -52,7 +52,7 @@ pub(crate) fn is_read(table: &str) -> bool {
     table == SERVER_TABLE
         || table == CONFIG.0
         || OWNER_TABLES.iter().any(|owner| owner.table == table)
-        || TABLES.iter().any(|site| site.table == table)
+        || TABLES.iter().any(|known| known.name() == table)
         || MARKERS.iter().any(|marker| marker.table == table)
 }
 
