@@ -116,10 +116,8 @@ pub(crate) async fn told(
             1 => told.servers.push(server(&row)?),
             2 => _ = told.toolsets.insert(id(TOOLSETS.table, TOOLSETS.key)?),
             3 => {
-                _ = told
-                    .signs
-                    .clients
-                    .insert(id(OAUTH_CLIENTS.table, OAUTH_CLIENTS.server)?)
+                let client = id(OAUTH_CLIENTS.table, OAUTH_CLIENTS.server)?;
+                told.signs.clients.insert(client);
             }
             5 => told.signs.aliases = aliases(decode::read(&row, 1, "the saved aliases")?),
             i32::MIN..=0 | 4 | 6..=i32::MAX => told.signs.saved = true,

@@ -168,11 +168,12 @@ fn audit_cell(table: &SiteTable, row: &Row, cell: &Cell, catalog: &ServerCatalog
         .references()
         .filter(|reference| seen.insert(*reference))
         .filter_map(|reference| {
-            let kind = match catalog.resolve_as(cell.site.names, reference) {
-                Resolution::Stale if cell.site.names == Names::Toolsets => {
-                    FindingKind::DanglingToolset
-                }
-                resolution => FindingKind::of(resolution)?,
+            let resolution = catalog.resolve_as(cell.site.names, reference);
+            let is_toolset = cell.site.names == Names::Toolsets;
+            let kind = if is_toolset && resolution == Resolution::Stale {
+                FindingKind::DanglingToolset
+            } else {
+                FindingKind::of(resolution)?
             };
             Some(finding(
                 kind,

@@ -349,18 +349,10 @@ impl WriteJob for Fix<'_> {
                 }
             }
         }
-        let RepairPass {
-            planned,
-            verification,
-            mut conflicts,
-            written,
-            ..
-        } = pass;
-        let left = planned.iter();
-        conflicts.extend(left.flat_map(|left| left.without_row(&catalog)));
+        let conflicts = pass.all_conflicts();
         asked.check(connection, &judge, &selection).await?;
         check_size(&self.args.repair, connection, schema, report.summary()).await?;
-        end_verification(connection, schema, &verification).await?;
+        end_verification(connection, schema, &pass.verification).await?;
         let now = self.beyond.catalog(connection, schema).await?;
         removed.check_still_gone(&now)?;
         Ok(Prepared {
@@ -379,7 +371,7 @@ impl WriteJob for Fix<'_> {
                 journal: None,
                 plan: None,
             },
-            written: written.unwrap_or_default(),
+            written: pass.written.unwrap_or_default(),
         })
     }
 }
@@ -396,6 +388,14 @@ struct RepairPass<'a> {
 }
 
 impl RepairPass<'_> {
+    /// Returns all conflicts, also those of planned rows that are gone.
+    fn all_conflicts(&mut self) -> Vec<conflict::Conflict> {
+        let mut conflicts = std::mem::take(&mut self.conflicts);
+        let left = self.planned.iter();
+        conflicts.extend(left.flat_map(|left| left.without_row(self.judge.catalog)));
+        conflicts
+    }
+
     /// Repairs the rows with the given keys. Returns their plans.
     async fn rows(
         &mut self,
