@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::litellm::release::Release;
 use crate::litellm::sites::Group;
 use crate::repair::selection::NamedOwner;
 
@@ -59,6 +60,8 @@ pub enum Command {
     Fix(FixArgs),
     /// Put back what a repair took away
     Undo(UndoArgs),
+    /// Tell who may use which servers and tools, and why; never writes
+    Access(AccessArgs),
     /// Print the ids that LiteLLM gives to the servers of a config.yaml
     Ids(IdsArgs),
     /// Print the GRANTs that a role needs, and no more
@@ -85,12 +88,30 @@ impl Command {
             Self::Scan(args) => Some(&args.output),
             Self::Fix(args) => Some(&args.output),
             Self::Undo(args) => Some(&args.output),
-            Self::Ids(_)
+            Self::Access(_)
+            | Self::Ids(_)
             | Self::Grants(_)
             | Self::Doctor(_)
             | Self::Completions { .. }
             | Self::Man { .. } => None,
         }
+    }
+
+    /// Tells whether the answer is a stream of lines, whose last one may be an error.
+    #[must_use]
+    pub fn streams(&self) -> bool {
+        let format = match self {
+            Self::Access(args) => Some(args.format),
+            Self::Scan(_)
+            | Self::Fix(_)
+            | Self::Undo(_)
+            | Self::Ids(_)
+            | Self::Grants(_)
+            | Self::Doctor(_)
+            | Self::Completions { .. }
+            | Self::Man { .. } => self.output().map(|output| output.format),
+        };
+        format == Some(Format::Ndjson)
     }
 
     /// Whether findings and held references are to count as success.
@@ -100,6 +121,7 @@ impl Command {
             Self::Scan(args) => args.exit_zero,
             Self::Fix(args) => args.exit_zero,
             Self::Undo(_)
+            | Self::Access(_)
             | Self::Ids(_)
             | Self::Grants(_)
             | Self::Doctor(_)
@@ -115,6 +137,7 @@ impl Command {
             Self::Scan(_) => "scan",
             Self::Fix(_) => "fix",
             Self::Undo(_) => "undo",
+            Self::Access(_) => "access",
             Self::Ids(_) => "ids",
             Self::Grants(_) => "grants",
             Self::Doctor(_) => "doctor",
@@ -138,6 +161,7 @@ impl Command {
                 ("JOURNAL", Some(args.from.as_path())),
             ],
             Self::Scan(_)
+            | Self::Access(_)
             | Self::Ids(_)
             | Self::Grants(_)
             | Self::Doctor(_)
@@ -165,6 +189,7 @@ impl Command {
             Self::Scan(args) => Some(&args.connection),
             Self::Fix(args) => Some(&args.connection),
             Self::Undo(args) => Some(&args.connection),
+            Self::Access(args) => Some(&args.connection),
             Self::Grants(args) => Some(&args.connection),
             Self::Doctor(args) => Some(&args.connection),
             Self::Ids(_) | Self::Completions { .. } | Self::Man { .. } => None,
@@ -175,6 +200,7 @@ impl Command {
         match self {
             Self::Scan(args) => Some(&args.servers),
             Self::Fix(args) => Some(&args.servers),
+            Self::Access(args) => Some(&args.servers),
             Self::Doctor(args) => Some(&args.servers),
             Self::Undo(_)
             | Self::Ids(_)
@@ -206,6 +232,7 @@ impl Command {
             ),
             Self::Undo(_)
             | Self::Ids(_)
+            | Self::Access(_)
             | Self::Grants(_)
             | Self::Doctor(_)
             | Self::Completions { .. }
@@ -234,6 +261,7 @@ impl Command {
             Self::Scan(args) => &args.output.file,
             Self::Fix(args) => &args.output.file,
             Self::Undo(args) => &args.output.file,
+            Self::Access(args) => &args.file,
             Self::Ids(args) => &args.answer.file,
             Self::Doctor(args) => &args.answer.file,
             Self::Grants(_) | Self::Completions { .. } | Self::Man { .. } => return None,
@@ -353,6 +381,66 @@ pub struct UndoArgs {
     /// How to answer.
     #[command(flatten)]
     pub output: OutputArgs,
+}
+
+const ACCESS_HELP: &str = "\
+Access is computed as LiteLLM computes it, from the rows, the servers and the settings; nothing is asked of a
+proxy. Without --litellm-config the servers and the settings of a config.yaml are not known: where they may
+change an answer, the report says so.
+
+Examples:
+  mcp-prune access                       (everybody, one line a caller)
+  mcp-prune access key:ci-bot            (what a key may use, level by level)
+  mcp-prune access --server github       (who may use a server, and through what)
+  mcp-prune access --format csv --output review.csv
+  mcp-prune access --litellm-version 1.110.2 --format ndjson
+
+Runs in one read-only transaction; needs SELECT alone and works on a replica.";
+
+/// Options of `access`.
+#[derive(Debug, Args)]
+#[command(after_help = ACCESS_HELP)]
+pub struct AccessArgs {
+    /// Explain the access of this caller: a key, a user's session, or a team without a key
+    ///
+    /// KIND is key, user or team. A key may be named by alias, by its hash or the 8 characters of that in
+    /// reports, or by LiteLLM's sk-...AB12.
+    #[arg(value_name = "KIND:NAME|ID")]
+    pub caller: Option<NamedOwner>,
+    /// Where the database is.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+    /// Which servers exist besides those of the table.
+    #[command(flatten)]
+    pub servers: ServerArgs,
+    /// Only who may use this server, by id, alias or name, and through what
+    #[arg(long, value_name = "REF", help_heading = PLACES)]
+    pub server: Option<String>,
+    /// Also keys on behalf of every end user and of every human behind an agent, and on the route of
+    /// every toolset, and every team with every user who has no key
+    #[arg(long, help_heading = PLACES)]
+    pub every_caller: bool,
+    /// Ask on behalf of this end user
+    #[arg(long = "as", value_name = "end_user:ID", help_heading = PLACES)]
+    pub on_behalf: Option<NamedOwner>,
+    /// Ask on the route of this toolset
+    #[arg(long, value_name = "ID", help_heading = PLACES)]
+    pub toolset: Option<String>,
+    /// Apply the rules of this release [default: the one that the schema implies]
+    #[arg(long, value_name = "VERSION", help_heading = PLACES)]
+    pub litellm_version: Option<Release>,
+    /// How to print the report
+    #[arg(long, value_enum, default_value_t, help_heading = OUTPUT)]
+    pub format: Format,
+    /// With --format csv: write every cell as it is, for programs
+    #[arg(long, help_heading = OUTPUT)]
+    pub csv_raw: bool,
+    /// Show at most so many rows of a table; 0 shows all. The other formats are always whole
+    #[arg(long, value_name = "N", default_value = "200", help_heading = OUTPUT)]
+    pub limit: usize,
+    /// Where it goes.
+    #[command(flatten)]
+    pub file: FileArgs,
 }
 
 const IDS_HELP: &str = "\

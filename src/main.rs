@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use mcp_prune::cli::Command;
 use mcp_prune::cli::option_rules::CommandLine;
 use mcp_prune::commands::run::Run;
-use mcp_prune::commands::{doctor, fix, grants, ids, manual, scan, undo};
+use mcp_prune::commands::{access, doctor, fix, grants, ids, manual, scan, undo};
 use mcp_prune::exit::{self, Outcome};
 use mcp_prune::failure::{Failure, Kind};
 use mcp_prune::usage_message;
@@ -36,6 +36,7 @@ fn execute(command: &Command, run: &mut Run) -> Result<Outcome, Failure> {
         Command::Scan(args) => runtime.block_on(scan::run(args, run)),
         Command::Fix(args) => runtime.block_on(fix::run(args, run)),
         Command::Undo(args) => runtime.block_on(undo::run(args, run)),
+        Command::Access(args) => runtime.block_on(access::run(args, run)),
         Command::Ids(args) => runtime.block_on(ids::run(args, run)),
         Command::Grants(args) => runtime.block_on(grants::run(args, run)),
         Command::Doctor(args) => runtime.block_on(doctor::run(args, run)),

@@ -102,7 +102,7 @@ const fn needs(said: Said, needs: &'static [Said], why: &'static str) -> Need {
     Need { said, needs, why }
 }
 
-const EXCLUSIONS: [Exclusion; 10] = [
+const EXCLUSIONS: [Exclusion; 11] = [
     excludes(
         option("db-url"),
         option("db-url-file"),
@@ -118,6 +118,11 @@ const EXCLUSIONS: [Exclusion; 10] = [
         option("no-config-servers"),
         "old ids are remapped to servers of --litellm-config, and the latter says that there are \
          none",
+    ),
+    excludes(
+        option("every-caller"),
+        option("toolset"),
+        "one asks on the route of every toolset, the other on that of one",
     ),
     excludes(
         option("dry-run"),

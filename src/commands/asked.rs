@@ -162,7 +162,7 @@ impl PlaceArgs {
             match named_owners::named(connection, schema, database, *kind, name).await? {
                 Meant::Nobody => return Err(nothing("--owner", &owner.to_string())),
                 Meant::One(id) => _ = owners.insert((*kind, id)),
-                Meant::Several(ids) => return Err(ambiguous(owner, &ids)),
+                Meant::Several(ids) => return Err(ambiguous("--owner ", owner, &ids)),
             }
         }
         for row in &self.row {
@@ -188,7 +188,7 @@ impl PlaceArgs {
     }
 }
 
-fn nothing(option: &str, what: &str) -> Failure {
+pub(super) fn nothing(option: &str, what: &str) -> Failure {
     Failure::new(
         Kind::Error,
         format!("{option} matches nothing: there is no {what}"),
@@ -199,13 +199,13 @@ fn nothing(option: &str, what: &str) -> Failure {
 /// How many ids or owners an error names.
 const NAMED: usize = 20;
 
-fn ambiguous(owner: &NamedOwner, ids: &[String]) -> Failure {
+pub(super) fn ambiguous(option: &str, owner: &NamedOwner, ids: &[String]) -> Failure {
     let shown = ids[..ids.len().min(NAMED)].join(", ");
     let more = if ids.len() > NAMED { " and more" } else { "" };
     let kind = owner.kind.name();
-    let message = format!("--owner {owner} is ambiguous: it is the name of {shown}{more}");
+    let message = format!("{option}{owner} is ambiguous: it is the name of {shown}{more}");
     let hint = format!(
-        "name one by its id, as in --owner {}",
+        "name one by its id, as in {option}{}",
         quoted(format!("{kind}:{}", ids[0]))
     );
     Failure::new(Kind::Error, message).hint(hint)

@@ -98,6 +98,11 @@ impl ConfigFile {
         &self.path
     }
 
+    /// Tells whether a setting of a section is switched on.
+    pub(crate) fn is_on(&self, section: &str, setting: &str) -> bool {
+        self.config.is_on(section, setting)
+    }
+
     /// Returns the servers of the file; `os.environ/` is this process's environment.
     ///
     /// # Errors

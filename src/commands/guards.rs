@@ -7,7 +7,7 @@ use crate::db::detect;
 use crate::db::schema::Schema;
 use crate::db::session::Connection;
 use crate::failure::{Failure, Kind};
-use crate::litellm::access;
+use crate::litellm::last_grant;
 use crate::litellm::row::{Row, Value};
 use crate::litellm::server::{Resolution, ServerCatalog};
 use crate::litellm::sites::Names;
@@ -93,7 +93,7 @@ pub(super) fn check_nothing_left(
                 continue;
             }
             let references = cell.stored.iter().flat_map(Value::references);
-            let mut stale = references.filter(|r| access::is_stale(cell, r, catalog));
+            let mut stale = references.filter(|r| last_grant::is_stale(cell, r, catalog));
             let left = stale.find(|r| {
                 !held
                     .iter()

@@ -1,5 +1,7 @@
 //! One file a subcommand: the straight pipe from arguments to outcome. Here, what they share.
 
+pub mod access;
+mod access_callers;
 mod address;
 mod aftercare;
 mod asked;
@@ -155,6 +157,16 @@ impl Beyond {
     /// Whether the operator told of every config, or that there is none.
     pub(crate) fn knows_configs(&self) -> bool {
         self.configs.is_some()
+    }
+
+    /// Tells whether a setting is switched on in a config that the operator named; `None` where none
+    /// was named.
+    pub(crate) fn is_on(&self, section: &str, setting: &str) -> Option<bool> {
+        let configs = self
+            .configs
+            .as_ref()
+            .filter(|configs| !configs.is_empty())?;
+        Some(configs.iter().any(|config| config.is_on(section, setting)))
     }
 
     /// Returns the config files that the operator named.

@@ -6,7 +6,7 @@ use crate::db::around;
 use crate::db::schema::Schema;
 use crate::db::session::Connection;
 use crate::failure::Failure;
-use crate::litellm::access::{self, Surroundings, World};
+use crate::litellm::last_grant::{self, Surroundings, World};
 use crate::litellm::notes::notes;
 use crate::litellm::owners::OwnerKind;
 use crate::litellm::row::{Row, Value};
@@ -72,7 +72,7 @@ impl Planner<'_> {
     ) -> Result<Surroundings, Failure> {
         let emptied: Vec<&Row> = rows
             .iter()
-            .filter(|row| access::loses_last_grant(row, self.catalog))
+            .filter(|row| last_grant::loses_last_grant(row, self.catalog))
             .collect();
         let mut around = around::surroundings(connection, self.schema, &emptied).await?;
         if self.schema.regime().refuses_edits() {

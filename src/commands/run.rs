@@ -190,7 +190,7 @@ impl Run {
         let outcome = work(self).map_err(|failure| self.after_commit(failure));
         if let Err(failure) = &outcome
             && failure.kind() != failure::Kind::BrokenPipe
-            && command.output().is_some_and(|o| o.format == Format::Ndjson)
+            && command.streams()
         {
             let code = exit::code(Outcome::Failed(failure.kind()), false);
             self.report.end_with_error(&self.id, failure, code);

@@ -12,7 +12,7 @@ use super::read::{self, column_or, texts_or_none};
 use super::schema::{AGENTS, GRANTED_TOOLSETS, GROUP_SERVERS, KEYS, Schema, TAGS, TOOLS};
 use super::sql::{failed, ident, relation};
 use crate::failure::Failure;
-use crate::litellm::access::{Grants, Surroundings, Team};
+use crate::litellm::last_grant::{Grants, Surroundings, Team};
 use crate::litellm::owners::{ACCESS_GROUP_IDS, LINK, Owner, OwnerKind};
 use crate::litellm::row::{Row, Value};
 use crate::litellm::sites::{ACCESS_GROUPS, PERMISSIONS, Shape, TOOLSETS};

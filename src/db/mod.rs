@@ -4,6 +4,10 @@
 //! prepared one takes two. Every query is `persistent(false)`: a named statement would stay behind on the server connection
 //! that a pooler in transaction mode hands to somebody else next.
 
+pub mod access_callers;
+pub mod access_registry;
+pub mod access_rows;
+pub mod access_settings;
 pub mod around;
 mod array_bounds;
 mod column_types;

@@ -13,8 +13,8 @@ use super::relation_kinds::{OTHER_RELATIONS, Oddity};
 use super::sql::{failed, ident, statement, statement_in};
 use super::verification::is_bookkeeping;
 use crate::failure::{Failure, Kind};
-use crate::litellm::access::Regime;
 use crate::litellm::config::Derivation;
+use crate::litellm::last_grant::Regime;
 use crate::litellm::owners::{
     ACCESS_GROUP_IDS, AUDIT_COPIES, KEY_PARENTS, LINK, OWNER_TABLES, OwnerTable,
 };
@@ -64,6 +64,24 @@ pub(super) const ASSIGNED: [(&str, &[&str]); 2] = [
         &["assigned_team_ids", "assigned_key_ids"],
     ),
     (AGENTS, &[ACCESS_GROUP_IDS]),
+];
+
+/// The columns on which access hangs besides, where a schema has them; they are read by `access`
+/// alone.
+const ACCESS: [(&str, &[&str]); 6] = [
+    (SERVER_TABLE, &["submitted_by"]),
+    ("LiteLLM_TeamTable", &["members_with_roles", "blocked"]),
+    ("LiteLLM_UserTable", &["organization_id", "teams"]),
+    (AGENTS, &[ACCESS_GROUP_IDS]),
+    (
+        ACCESS_GROUPS.table,
+        &[
+            "assigned_team_ids",
+            "assigned_key_ids",
+            "mcp_tool_permissions",
+        ],
+    ),
+    (TOOLSETS.table, &[TOOLSETS.key, TOOLS]),
 ];
 
 /// The tags of a server, and whether every key may use it.
@@ -493,6 +511,31 @@ impl Schema {
             "name it by its id, or have the table's owner run: {}",
             grant.sql
         )))
+    }
+
+    /// Refuses where this role may not read a column on which access hangs.
+    ///
+    /// # Errors
+    ///
+    /// An access failure with the `GRANT`s that would do.
+    pub fn check_access_privileges(&self, database: &Database) -> Result<(), Failure> {
+        let mut grants = Vec::new();
+        for (table, columns) in ACCESS {
+            let lacks = |name: &&&str| self.has(table, name) && !self.may_read(table, name);
+            let columns: Vec<String> = columns.iter().filter(lacks).copied().map(ident).collect();
+            if !columns.is_empty() {
+                let role = &database.user;
+                grants.push(grant(Privilege::Select, &columns, database, table, role));
+            }
+        }
+        let Some(first) = grants.first() else {
+            return Ok(());
+        };
+        let sql: Vec<&str> = grants.iter().map(|grant| grant.sql.as_str()).collect();
+        let (role, table) = (&database.user, first.table);
+        let message = format!("role \"{role}\" lacks SELECT on table \"{table}\"");
+        let hint = format!("have its owner run: {}", sql.join(" "));
+        Err(Failure::new(Kind::Access, message).hint(hint))
     }
 
     /// Whether the table is here and has the column.

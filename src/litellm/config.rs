@@ -175,6 +175,15 @@ impl Config {
             .try_for_each(recognition::ensure_litellm)
     }
 
+    /// Tells whether a setting of a section is switched on, as Python takes values for true.
+    #[must_use]
+    pub fn is_on(&self, section: &str, setting: &str) -> bool {
+        let last = self.readings.last();
+        let section = last.and_then(|config| config.get(section)?.as_mapping());
+        let value = section.and_then(|section| section.get(setting));
+        value.is_some_and(Value::is_truthy)
+    }
+
     /// Returns the servers of a file that includes are merged into.
     ///
     /// `env` looks up a variable of the proxy's environment.

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use super::access::{Grants, Team, World};
+use super::last_grant::{Grants, Team, World};
 use super::owners::{DASHBOARD_TEAM, Owner, OwnerKind};
 use super::release::Release;
 use super::row::Row;
@@ -263,7 +263,7 @@ impl After<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::litellm::access::{Regime, Surroundings};
+    use crate::litellm::last_grant::{Regime, Surroundings};
     use crate::litellm::samples::{GONE, REGIME, around, catalog, granting, owner, row, texts};
     use crate::litellm::server::{ConfigServers, Signs};
 

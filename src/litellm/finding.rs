@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::access::{self, World};
 use super::emptied::{IfEmptied, if_emptied};
+use super::last_grant::{self, World};
 use super::notes::Note;
 use super::owners::Owner;
 use super::row::{Cell, Malformed, Row, Value};
@@ -120,10 +120,10 @@ fn audit_cell(table: &SiteTable, row: &Row, cell: &Cell, catalog: &ServerCatalog
         Ok(value) => value,
         Err(malformed) => return vec![finding(Kind::Malformed(*malformed), None, false)],
     };
-    let is_stale = |reference: &str| access::is_stale(cell, reference, catalog);
+    let is_stale = |reference: &str| last_grant::is_stale(cell, reference, catalog);
     // A permission row that nobody links to grants nobody anything; other rows are given by name.
     let is_held = table.group != Group::Permissions || !row.owners.is_empty();
-    let last_grant = is_held && access::takes_last_grant(row, cell, is_stale);
+    let last_grant = is_held && last_grant::takes_last_grant(row, cell, is_stale);
     let mut seen = BTreeSet::new();
     value
         .references()

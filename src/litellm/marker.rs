@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::access::World;
+use super::last_grant::World;
 use super::owners::{DASHBOARD_TEAM, Owner, OwnerKind};
 use super::release::Release;
 use super::row::{Cell, Row};
@@ -180,7 +180,7 @@ fn key_obstacle(key: &Owner, admins: &BTreeSet<String>) -> Option<Obstacle> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::litellm::access::{Grants, Regime, Surroundings};
+    use crate::litellm::last_grant::{Grants, Regime, Surroundings};
     use crate::litellm::samples::{GONE, REGIME, around, catalog, owner, row, texts};
 
     type Change = fn(&mut Regime);

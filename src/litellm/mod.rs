@@ -8,6 +8,7 @@ pub mod caches;
 pub mod config;
 pub mod emptied;
 pub mod finding;
+pub mod last_grant;
 pub mod marker;
 pub mod notes;
 pub mod owners;

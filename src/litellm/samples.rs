@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
-use super::access::{Grants, Regime, Surroundings, Team};
+use super::last_grant::{Grants, Regime, Surroundings, Team};
 use super::owners::{Owner, OwnerKind, Parents};
 use super::release::Release;
 use super::row::{Cell, Row, Tool, Value};

@@ -5,8 +5,8 @@ use std::fmt;
 
 use super::changeset::{Change, ColumnChange};
 use super::policy::{OnEmpty, Policy};
-use crate::litellm::access::{self, Surroundings, World};
 use crate::litellm::finding::Audit;
+use crate::litellm::last_grant::{self, Surroundings, World};
 use crate::litellm::marker::{Obstacle, marker_obstacle};
 use crate::litellm::owners::OwnerKind;
 use crate::litellm::row::{Cell, Row, Value};
@@ -289,7 +289,7 @@ impl RowPlan {
             self.held.extend(edit.hold_all(Reason::NeedsDeleteRows));
         } else if self.audit.table.group == Group::Permissions {
             self.settle_grants(row, cell, &mut edit, world, policy);
-        } else if access::takes_last_grant(row, cell, |r| edit.removed.contains(r)) {
+        } else if last_grant::takes_last_grant(row, cell, |r| edit.removed.contains(r)) {
             self.held.extend(edit.hold_all(Reason::LastGrant));
         }
         if !edit.removed.is_empty() || !edit.remapped.is_empty() {
@@ -306,8 +306,8 @@ impl RowPlan {
         world: World<'_>,
         policy: Policy,
     ) {
-        let last = access::takes_last_grant(row, cell, |r| edit.removed.contains(r));
-        if access::may_open_everything(row, world.regime) {
+        let last = last_grant::takes_last_grant(row, cell, |r| edit.removed.contains(r));
+        if last_grant::may_open_everything(row, world.regime) {
             self.held.extend(edit.hold_all(Reason::FailsOpen));
         }
         let last = last && !edit.removed.is_empty();
@@ -317,7 +317,7 @@ impl RowPlan {
         } else {
             BTreeSet::new()
         };
-        if last && !access::may_run_empty(row, world.regime) {
+        if last && !last_grant::may_run_empty(row, world.regime) {
             let ending = match ending(row, cell, world, policy) {
                 Ok(_) if !kept.is_empty() => Err(Reason::KeptByKey),
                 ending => ending,
@@ -385,7 +385,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::litellm::access::{Grants, Regime};
+    use crate::litellm::last_grant::{Grants, Regime};
     use crate::litellm::owners::{Owner, Parents};
     use crate::litellm::release::Release;
     use crate::litellm::row::Malformed;

@@ -12,8 +12,8 @@ use proptest::prelude::*;
 
 use super::plan::RowPlan;
 use super::policy::{OnEmpty, Policy};
-use crate::litellm::access::{Grants, Regime, Surroundings, Team, World};
 use crate::litellm::emptied::Effect;
+use crate::litellm::last_grant::{Grants, Regime, Surroundings, Team, World};
 use crate::litellm::owners::{Owner, OwnerKind, Parents};
 use crate::litellm::release::Release;
 use crate::litellm::row::{Cell, Row, Tool, Value};

@@ -100,26 +100,26 @@ impl Cells {
     }
 }
 
-struct Writer<W: Write> {
+pub(super) struct Writer<W: Write> {
     csv: csv::Writer<W>,
     cells: Cells,
 }
 
 impl<W: Write> Writer<W> {
-    fn new(out: W, cells: Cells) -> Self {
+    pub(super) fn new(out: W, cells: Cells) -> Self {
         let mut csv = WriterBuilder::new();
         let csv = csv.terminator(Terminator::CRLF).from_writer(out);
         Self { csv, cells }
     }
 
-    fn write_record<const N: usize>(&mut self, record: [&str; N]) -> io::Result<()> {
+    pub(super) fn write_record<const N: usize>(&mut self, record: [&str; N]) -> io::Result<()> {
         let guarded = record.map(|cell| self.cells.guard(cell));
         self.csv
             .write_record(guarded.iter().map(|cell| cell.as_bytes()))?;
         Ok(())
     }
 
-    fn flush(&mut self) -> io::Result<()> {
+    pub(super) fn flush(&mut self) -> io::Result<()> {
         self.csv.flush()
     }
 }

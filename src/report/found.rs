@@ -139,7 +139,7 @@ fn owner_kind(owners: &[Owner]) -> &'static str {
 mod tests {
     use super::super::spool::IN_MEMORY;
     use super::*;
-    use crate::litellm::access::{Surroundings, World};
+    use crate::litellm::last_grant::{Surroundings, World};
     use crate::litellm::owners::OwnerKind;
     use crate::litellm::row::Row;
     use crate::litellm::samples::{GONE, REGIME, catalog, owner, row};

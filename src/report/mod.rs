@@ -1,5 +1,6 @@
 //! What a command has to say, before it is written in one form or another.
 
+pub mod access;
 mod advice;
 pub mod command_line;
 pub mod csv;

@@ -1,0 +1,363 @@
+//! Which rules of access a release of LiteLLM follows.
+//!
+//! Every rule names the first release that has it and where it stands there. Paths are those of the
+//! package: `litellm/proxy/`, with `mcp_server/` under `_experimental/` until 1.108.
+
+use crate::litellm::release::Release;
+
+/// The rules of one release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AccessRules(Release);
+
+impl AccessRules {
+    /// Chooses the rules of `release`.
+    #[must_use]
+    pub fn of(release: Release) -> Self {
+        Self(release)
+    }
+
+    fn since(self, major: u16, minor: u16, patch: u16) -> bool {
+        self.0 >= Release::new(major, minor, patch)
+    }
+
+    /// Tells whether any permission row is looked at.
+    ///
+    /// Source: LiteLLM 1.72.6 `mcp_server/mcp_server_manager.py`; 1.68.2 has the columns alone.
+    #[must_use]
+    pub fn levels_count(self) -> bool {
+        self.since(1, 72, 0)
+    }
+
+    /// Tells whether a caller who may use no server gets none, instead of all.
+    ///
+    /// Source: LiteLLM 1.79.3 against 1.80.0 `mcp_server/mcp_server_manager.py`,
+    /// `get_allowed_mcp_servers`.
+    #[must_use]
+    pub fn fails_closed(self) -> bool {
+        self >= Self(Release::FAILS_CLOSED)
+    }
+
+    /// Tells whether servers may be open to all keys.
+    ///
+    /// Source: LiteLLM 1.80.16 `mcp_server/mcp_server_manager.py`,
+    /// `get_allow_all_keys_server_ids`.
+    #[must_use]
+    pub fn servers_may_be_open(self) -> bool {
+        self.since(1, 80, 11)
+    }
+
+    /// Tells whether an administrator gets the whole registry.
+    ///
+    /// Source: LiteLLM 1.80.16 `mcp_server/mcp_server_manager.py`, `get_allowed_mcp_servers`.
+    #[must_use]
+    pub fn administrators_see_all(self) -> bool {
+        self >= Self(Release::FAILS_CLOSED)
+    }
+
+    /// Tells whether a permission row of its own limits an administrator's key.
+    ///
+    /// Source: LiteLLM 1.81.14 `mcp_server/mcp_server_manager.py`, `get_allowed_mcp_servers`,
+    /// `has_explicit_object_permission`; 1.81.10 has it not.
+    #[must_use]
+    pub fn rows_limit_administrators(self) -> bool {
+        self.since(1, 81, 11)
+    }
+
+    /// Tells whether an administrator is so whatever team the key is of.
+    ///
+    /// Source: LiteLLM 1.109.0 `mcp_server/auth/user_api_key_auth_mcp.py`,
+    /// `has_team_unbound_mcp_admin_view`; 1.108.14 has it not.
+    #[must_use]
+    pub fn teams_bind_administrators(self) -> bool {
+        self.since(1, 109, 0)
+    }
+
+    /// Tells whether end users limit.
+    ///
+    /// Source: LiteLLM 1.81.14 `mcp_server/auth/user_api_key_auth_mcp.py`,
+    /// `_get_allowed_mcp_servers_for_end_user`.
+    #[must_use]
+    pub fn end_users_limit(self) -> bool {
+        self.since(1, 81, 14)
+    }
+
+    /// Tells whether agents limit.
+    ///
+    /// Source: LiteLLM 1.82.0 `mcp_server/auth/user_api_key_auth_mcp.py`,
+    /// `_get_allowed_mcp_servers_for_agent`.
+    #[must_use]
+    pub fn agents_limit(self) -> bool {
+        self.since(1, 82, 0)
+    }
+
+    /// Tells whether the keys of `mcp_tool_permissions` grant their servers.
+    ///
+    /// Source: LiteLLM 1.82.1 `mcp_server/auth/user_api_key_auth_mcp.py`, `tool_perm_servers`.
+    #[must_use]
+    pub fn tool_keys_grant(self) -> bool {
+        self >= Self(Release::TOOL_KEYS_GRANT)
+    }
+
+    /// Tells whether they do so on an agent too.
+    ///
+    /// Source: LiteLLM 1.105.0 `mcp_server/auth/user_api_key_auth_mcp.py`,
+    /// `get_allowed_mcp_servers_for_agent`, `inline_tools`.
+    #[must_use]
+    pub fn agent_tool_keys_grant(self) -> bool {
+        self >= Self(Release::AGENT_TOOL_KEYS_COUNT)
+    }
+
+    /// Tells whether a reference may be an alias or a name.
+    ///
+    /// Source: LiteLLM 1.83.14 `mcp_server/mcp_server_manager.py`, `expand_permission_list`.
+    #[must_use]
+    pub fn names_resolve(self) -> bool {
+        self >= Self(Release::RESOLVES_NAMES)
+    }
+
+    /// Tells whether organizations limit.
+    ///
+    /// Source: LiteLLM 1.84.0 `mcp_server/auth/user_api_key_auth_mcp.py`,
+    /// `_get_allowed_mcp_servers_for_org`.
+    #[must_use]
+    pub fn organizations_limit(self) -> bool {
+        self >= Self(Release::ORGANIZATIONS_LIMIT)
+    }
+
+    /// Tells whether `no-mcp-servers` on a key denies everything.
+    ///
+    /// Patch releases of 1.86 to 1.89 have it, and those of 1.90 have it not.
+    ///
+    /// Source: `_types.py`, `SpecialMCPServerNames`, of LiteLLM 1.86.7, 1.87.5, 1.88.5, 1.89.4,
+    /// 1.91.0, and its absence in 1.90.7.
+    #[must_use]
+    pub fn knows_the_deny_marker(self) -> bool {
+        let backported = |minor: u16, patch: u16| {
+            self.since(1, minor, patch) && self.0 < Release::new(1, minor + 1, 0)
+        };
+        self.since(1, 91, 0)
+            || backported(86, 7)
+            || backported(87, 5)
+            || backported(88, 5)
+            || backported(89, 4)
+    }
+
+    /// Tells whether unified access groups grant.
+    ///
+    /// Source: LiteLLM 1.88.0 `mcp_server/auth/user_api_key_auth_mcp.py`,
+    /// `_get_key_access_group_mcp_server_extras`.
+    #[must_use]
+    pub fn access_groups_grant(self) -> bool {
+        self.since(1, 88, 0)
+    }
+
+    /// Tells whether `require_key_mcp_access_defined` is read.
+    ///
+    /// Source: LiteLLM 1.91.0 `mcp_server/auth/user_api_key_auth_mcp.py`,
+    /// `get_allowed_mcp_servers`.
+    #[must_use]
+    pub fn keys_may_have_to_declare(self) -> bool {
+        self.since(1, 91, 0)
+    }
+
+    /// Tells whether `all-proxy-mcpservers` gives a team the whole registry.
+    ///
+    /// Source: LiteLLM 1.92.0 `mcp_server/auth/user_api_key_auth_mcp.py`,
+    /// `_get_allowed_mcp_servers_for_team`.
+    #[must_use]
+    pub fn knows_all_servers(self) -> bool {
+        self.since(1, 92, 0)
+    }
+
+    /// Tells whether a user may use the servers that they submitted.
+    ///
+    /// Source: LiteLLM 1.92.0 `mcp_server/mcp_server_manager.py`,
+    /// `_get_active_submitted_mcp_server_ids_for_user`.
+    #[must_use]
+    pub fn submitters_may_use(self) -> bool {
+        self.since(1, 92, 0)
+    }
+
+    /// Tells whether the toolsets of a key grant at large, and not on their routes alone.
+    ///
+    /// Source: LiteLLM 1.94.0 `mcp_server/auth/user_api_key_auth_mcp.py`, `toolset_servers`.
+    #[must_use]
+    pub fn key_toolsets_grant(self) -> bool {
+        self.since(1, 94, 0)
+    }
+
+    /// Tells whether those of teams, organizations, users and agents count, and one that grants
+    /// nothing denies.
+    ///
+    /// Source: LiteLLM 1.100.0 `mcp_server/auth/user_api_key_auth_mcp.py`,
+    /// `_toolset_tool_permissions`; 1.99.0 has it not.
+    #[must_use]
+    pub fn toolsets_count_above(self) -> bool {
+        self.since(1, 100, 0)
+    }
+
+    /// Tells whether there are toolsets, each with a route of its own.
+    ///
+    /// Source: LiteLLM 1.83.3, migration `20260321000000_add_mcp_toolsets`.
+    #[must_use]
+    pub fn has_toolset_routes(self) -> bool {
+        self.since(1, 83, 3)
+    }
+
+    /// Tells whether a session of a user at the gateway is a caller.
+    ///
+    /// Source: LiteLLM 1.95.0 `mcp_server/auth/user_api_key_auth_mcp.py`,
+    /// `is_mcp_admitted_user_subject`.
+    #[must_use]
+    pub fn has_sessions(self) -> bool {
+        self.since(1, 95, 0)
+    }
+
+    /// Tells whether a blocked team grants nothing.
+    ///
+    /// Source: LiteLLM 1.95.0 `mcp_server/auth/user_api_key_auth_mcp.py`,
+    /// `_allowed_mcp_servers_for_single_team`.
+    #[must_use]
+    pub fn blocked_teams_grant_nothing(self) -> bool {
+        self.since(1, 95, 0)
+    }
+
+    /// Tells whether users limit their keys.
+    ///
+    /// Source: LiteLLM 1.96.0 `mcp_server/auth/user_api_key_auth_mcp.py`,
+    /// `_apply_user_server_ceiling`.
+    #[must_use]
+    pub fn users_limit(self) -> bool {
+        self.since(1, 96, 0)
+    }
+
+    /// Tells whether a permission row that is linked and cannot be read denies, instead of setting
+    /// no limit, at the levels of organization, user, agent and end user.
+    ///
+    /// Source: LiteLLM 1.96.0 `mcp_server/auth/user_api_key_auth_mcp.py`,
+    /// `UnloadableEntitlementError`.
+    #[must_use]
+    pub fn unreadable_rows_deny(self) -> bool {
+        self.since(1, 96, 0)
+    }
+
+    /// Tells whether an administrator's session, and one key's limit of a user, are judged alike.
+    ///
+    /// Source: LiteLLM 1.99.0 `mcp_server/auth/user_api_key_auth_mcp.py`, `admin_view_unscoped`.
+    #[must_use]
+    pub fn sessions_of_administrators_see_all(self) -> bool {
+        self.since(1, 99, 0)
+    }
+
+    /// Tells whether a toolset of a key or a team keeps an organization from granting.
+    ///
+    /// Source: LiteLLM 1.100.0 `mcp_server/auth/user_api_key_auth_mcp.py`,
+    /// `_key_or_team_declares_toolsets`.
+    #[must_use]
+    pub fn declared_toolsets_limit(self) -> bool {
+        self.since(1, 100, 0)
+    }
+
+    /// Tells whether `mcp_allow_all_keys_respects_mcp_scope` is read.
+    ///
+    /// Source: LiteLLM 1.101.0 `mcp_server/mcp_server_manager.py`, `restrict_allow_all`.
+    #[must_use]
+    pub fn open_servers_may_be_limited(self) -> bool {
+        self.since(1, 101, 0)
+    }
+
+    /// Tells whether end users limit tools.
+    ///
+    /// Source: LiteLLM 1.102.0 `mcp_server/auth/user_api_key_auth_mcp.py`,
+    /// `_apply_end_user_tool_ceiling`.
+    #[must_use]
+    pub fn end_users_limit_tools(self) -> bool {
+        self.since(1, 102, 0)
+    }
+
+    /// Tells whether the unified access groups of an agent limit it.
+    ///
+    /// Source: LiteLLM 1.104.0 `mcp_server/auth/user_api_key_auth_mcp.py`,
+    /// `_get_agent_access_group_server_ceiling`.
+    #[must_use]
+    pub fn agent_groups_limit(self) -> bool {
+        self.since(1, 104, 0)
+    }
+
+    /// Tells whether the human whom an agent names limits its key.
+    ///
+    /// Source: LiteLLM 1.104.0 `mcp_server/auth/user_api_key_auth_mcp.py`,
+    /// `_apply_agent_caller_ceiling`.
+    #[must_use]
+    pub fn agents_echo_callers(self) -> bool {
+        self.since(1, 104, 0)
+    }
+
+    /// Tells whether `*` stands for every tool.
+    ///
+    /// Source: LiteLLM 1.104.0 `constants.py`, `MCP_ALL_TOOLS_WILDCARD`.
+    #[must_use]
+    pub fn knows_all_tools(self) -> bool {
+        self.since(1, 104, 0)
+    }
+
+    /// Tells whether a team's list without tools denies, instead of setting no limit.
+    ///
+    /// Source: LiteLLM 1.109.0 `mcp_server/auth/user_api_key_auth_mcp.py`,
+    /// `_single_credential_tools`; 1.108.0 `get_allowed_tools_for_server`.
+    #[must_use]
+    pub fn empty_tool_lists_deny(self) -> bool {
+        self.since(1, 108, 0)
+    }
+
+    /// Tells whether an agent's list without tools denies.
+    ///
+    /// Source: LiteLLM 1.105.0 `mcp_server/auth/user_api_key_auth_mcp.py`,
+    /// `get_agent_tool_permissions_for_server`.
+    #[must_use]
+    pub fn empty_agent_tool_lists_deny(self) -> bool {
+        self.since(1, 105, 0)
+    }
+
+    /// Tells whether a source of an inherited toolset is looked up beyond the key's own row.
+    ///
+    /// Source: LiteLLM 1.105.0 `mcp_server/ui_session_utils.py`, `granted_toolset_ids`.
+    #[must_use]
+    pub fn toolset_routes_inherit(self) -> bool {
+        self.since(1, 105, 0)
+    }
+
+    /// Tells whether tags that no server carries keep a level closed, and whether tags are looked
+    /// up among the servers that are served.
+    ///
+    /// Source: LiteLLM 1.106.0 `mcp_server/auth/user_api_key_auth_mcp.py`,
+    /// `_server_grants_with_group_scope` and `catalog.current`.
+    #[must_use]
+    pub fn tags_without_servers_limit(self) -> bool {
+        self.since(1, 106, 0)
+    }
+
+    /// Tells whether unified access groups limit tools.
+    ///
+    /// Source: LiteLLM 1.108.0 `mcp_server/auth/user_api_key_auth_mcp.py`,
+    /// `access_group_tools_for_server`.
+    #[must_use]
+    pub fn access_groups_limit_tools(self) -> bool {
+        self.since(1, 108, 0)
+    }
+
+    /// Tells whether a key of no team may inherit from the teams of its user.
+    ///
+    /// Source: LiteLLM 1.109.0 `mcp_server/auth/user_api_key_auth_mcp.py`,
+    /// `personal_key_team_server_grants`.
+    #[must_use]
+    pub fn personal_keys_may_inherit(self) -> bool {
+        self.since(1, 109, 0)
+    }
+}
+
+impl PartialOrd for AccessRules {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        self.0.partial_cmp(&other.0)
+    }
+}

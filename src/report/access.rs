@@ -1,0 +1,404 @@
+//! The report of `access`: one entry a caller, written as they come.
+
+use std::io::{self, BufWriter, Write};
+
+use serde::Serialize;
+
+use super::csv::{Cells, Writer};
+use super::grid::{Cell, Grid, Look, Tone};
+use super::json_text;
+use crate::printable::one_line;
+
+/// How to write the report.
+#[derive(Debug, Clone, Copy)]
+pub enum AccessFormat {
+    /// For people.
+    Table(Look),
+    /// One JSON object.
+    Json,
+    /// One JSON object a line.
+    Ndjson,
+    /// A line for each caller and server.
+    Csv(Cells),
+    /// For a change ticket.
+    Markdown,
+}
+
+/// What the report is of.
+#[derive(Debug, Clone, Serialize)]
+pub struct AccessHead {
+    /// The name of the run.
+    pub run: String,
+    /// The database, as people are told it.
+    pub database: String,
+    /// The release whose rules were applied.
+    pub release: String,
+}
+
+/// A key, as reports show it.
+#[derive(Debug, Clone, Serialize)]
+pub struct ShownKey {
+    /// The first characters of its hash.
+    pub id: String,
+    /// Its alias.
+    pub name: Option<String>,
+}
+
+/// The human whom an agent names behind its call.
+#[derive(Debug, Clone, Serialize)]
+pub struct ShownHuman {
+    /// The user.
+    pub user: Option<String>,
+    /// The team.
+    pub team: Option<String>,
+}
+
+/// A server that a caller may use.
+#[derive(Debug, Clone, Serialize)]
+pub struct ShownServer {
+    /// Its id.
+    pub id: String,
+    /// What people call it.
+    pub name: Option<String>,
+    /// Its tools that the caller may use; null for all.
+    pub tools: Option<Vec<String>>,
+}
+
+/// Why a caller may use no server.
+#[derive(Debug, Clone, Serialize)]
+pub struct ShownDenial {
+    /// The level that denied it.
+    pub level: &'static str,
+    /// A sentence.
+    pub reason: String,
+}
+
+/// One level of the check.
+#[derive(Debug, Clone, Serialize)]
+pub struct ShownStep {
+    /// The level.
+    pub level: &'static str,
+    /// The team, organization, user, agent or end user.
+    pub id: Option<String>,
+    /// `none`, `grants`, `limits`, `becomes` or `denies`.
+    pub effect: &'static str,
+    /// What the level names, each with its verdict.
+    pub names: Vec<ShownReference>,
+    /// The servers left after it.
+    pub left: Vec<String>,
+}
+
+/// A reference, and what became of it.
+#[derive(Debug, Clone, Serialize)]
+pub struct ShownReference {
+    /// The reference, expanded to an id where a server answers to it.
+    pub reference: String,
+    /// Its verdict, as in the report of `scan`; `live` for a server that is served.
+    pub verdict: &'static str,
+}
+
+/// A caller, and what it may use.
+#[derive(Debug, Clone, Serialize)]
+pub struct CallerAccess {
+    /// `key`, `keyless` or `session`.
+    pub via: &'static str,
+    /// The key.
+    pub key: Option<ShownKey>,
+    /// The team.
+    pub team: Option<String>,
+    /// The organization.
+    pub organization: Option<String>,
+    /// The user.
+    pub user: Option<String>,
+    /// The agent.
+    pub agent: Option<String>,
+    /// The end user on whose behalf it asks.
+    pub end_user: Option<String>,
+    /// The toolset on whose route it asks.
+    pub toolset: Option<String>,
+    /// The human behind the call of an agent.
+    pub on_behalf_of: Option<ShownHuman>,
+    /// The servers that it may use.
+    pub servers: Vec<ShownServer>,
+    /// Whether nothing that is not known may add servers or take some away.
+    pub complete: bool,
+    /// Why there is none, where there is none.
+    pub denied_by: Option<ShownDenial>,
+    /// How it came about; only where one owner or server was asked about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps: Option<Vec<ShownStep>>,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Line<'a> {
+    Header(HeaderV1<'a>),
+    Caller(&'a CallerAccess),
+    Summary { callers: usize },
+}
+
+#[derive(Serialize)]
+struct HeaderV1<'a> {
+    version: u32,
+    command: &'static str,
+    #[serde(flatten)]
+    head: &'a AccessHead,
+}
+
+const COLUMNS: [&str; 13] = [
+    "via",
+    "key",
+    "key_name",
+    "team",
+    "organization",
+    "user",
+    "agent",
+    "end_user",
+    "toolset",
+    "server",
+    "server_name",
+    "tools",
+    "denied_by",
+];
+
+/// Writes the entries that `next` yields until it yields no more.
+///
+/// `next` says `Err` where the command failed on the way; the report then ends there.
+///
+/// # Errors
+///
+/// What `out` says, and where the command failed on the way: no part of a report stands for the
+/// whole, but of lines each stands for itself.
+pub fn write(
+    head: &AccessHead,
+    format: AccessFormat,
+    next: impl FnMut() -> Option<Result<CallerAccess, ()>>,
+    mut out: &mut dyn Write,
+) -> io::Result<()> {
+    let mut entries = std::iter::from_fn(next);
+    let cut = || io::Error::other("the command failed before the report was whole");
+    match format {
+        AccessFormat::Table(look) => {
+            let entries: Result<Vec<CallerAccess>, ()> = entries.collect();
+            write_table(&entries.map_err(|()| cut())?, look, out)
+        }
+        AccessFormat::Markdown => {
+            writeln!(
+                out,
+                "# MCP access\n\n{} (LiteLLM {})\n",
+                head.database, head.release
+            )?;
+            writeln!(out, "| caller | servers | denied by |\n| --- | --- | --- |")?;
+            for entry in entries {
+                let entry = entry.map_err(|()| cut())?;
+                let cells = [entry.shown(), entry.servers_shown(), entry.denial_shown()];
+                let cells = cells.map(|cell| one_line(&cell).replace('|', "\\|"));
+                writeln!(out, "| {} |", cells.join(" | "))?;
+            }
+            Ok(())
+        }
+        AccessFormat::Json => {
+            let text = |value: &str| serde_json::to_string(value).map_err(io::Error::from);
+            writeln!(
+                out,
+                "{{\n\"version\": 1,\n\"command\": \"access\",\n\"run\": {},\n\"database\": {},\n\
+                 \"release\": {},\n\"callers\": [",
+                text(&head.run)?,
+                text(&head.database)?,
+                text(&head.release)?
+            )?;
+            let mut separator: &[u8] = b"";
+            for entry in entries {
+                out.write_all(separator)?;
+                json_text::write_compact(&entry.map_err(|()| cut())?, &mut out)?;
+                separator = b",\n";
+            }
+            writeln!(out, "\n]}}")
+        }
+        AccessFormat::Ndjson => {
+            let header = HeaderV1 {
+                version: 1,
+                command: "access",
+                head,
+            };
+            line(&Line::Header(header), out)?;
+            let mut callers = 0;
+            for entry in entries.by_ref() {
+                // The error is the last line then.
+                let Ok(entry) = entry else { return Ok(()) };
+                line(&Line::Caller(&entry), out)?;
+                callers += 1;
+            }
+            line(&Line::Summary { callers }, out)
+        }
+        AccessFormat::Csv(cells) => {
+            let mut csv = Writer::new(BufWriter::new(out), cells);
+            csv.write_record(COLUMNS)?;
+            for entry in entries {
+                records(&entry.map_err(|()| cut())?, &mut csv)?;
+            }
+            csv.flush()
+        }
+    }
+}
+
+fn line(line: &Line<'_>, mut out: &mut dyn Write) -> io::Result<()> {
+    json_text::write_compact(line, &mut out)?;
+    out.write_all(b"\n")
+}
+
+fn records(entry: &CallerAccess, csv: &mut Writer<impl Write>) -> io::Result<()> {
+    let text = |value: &Option<String>| value.clone().unwrap_or_default();
+    let key = entry.key.as_ref();
+    let id = key.map(|key| key.id.clone()).unwrap_or_default();
+    let name = key.and_then(|key| key.name.clone()).unwrap_or_default();
+    let denied = entry.denial_shown();
+    let mut record = |server: &str, server_name: &str, tools: &str| {
+        csv.write_record([
+            entry.via,
+            &id,
+            &name,
+            &text(&entry.team),
+            &text(&entry.organization),
+            &text(&entry.user),
+            &text(&entry.agent),
+            &text(&entry.end_user),
+            &text(&entry.toolset),
+            server,
+            server_name,
+            tools,
+            &denied,
+        ])
+    };
+    if entry.servers.is_empty() {
+        return record("", "", "");
+    }
+    for server in &entry.servers {
+        let tools = match &server.tools {
+            None => "*".to_owned(),
+            Some(tools) => tools.join(" "),
+        };
+        record(
+            &server.id,
+            server.name.as_deref().unwrap_or_default(),
+            &tools,
+        )?;
+    }
+    Ok(())
+}
+
+fn write_table(entries: &[CallerAccess], look: Look, mut out: &mut dyn Write) -> io::Result<()> {
+    let mut rows = Grid::new(["CALLER", "SERVERS", "DENIED BY"], look);
+    for entry in entries {
+        let tone = if entry.servers.is_empty() {
+            Tone::Unsure
+        } else {
+            Tone::Plain
+        };
+        rows.row([
+            one_line(&entry.shown()).into_owned().into(),
+            Cell::toned(one_line(&entry.servers_shown()), tone),
+            one_line(&entry.denial_shown()).into_owned().into(),
+        ]);
+    }
+    rows.write(&mut out)?;
+    for entry in entries {
+        let Some(steps) = &entry.steps else { continue };
+        writeln!(out, "\n{}", look.heading(&one_line(&entry.shown())))?;
+        let mut rows = Grid::new(["LEVEL", "OF", "WHAT IT DOES", "LEFT"], look);
+        for step in steps {
+            let names = step.names.iter().map(|name| match name.verdict {
+                "live" => name.reference.clone(),
+                verdict => format!("{} ({verdict})", name.reference),
+            });
+            let names = names.collect::<Vec<_>>().join(", ");
+            let does = match step.effect {
+                "none" => "names no server: no limit".to_owned(),
+                "grants" => format!("grants {names}"),
+                "limits" => format!("leaves only {names}"),
+                "becomes" => format!("nothing below it limits, so it grants {names}"),
+                _ => format!("denies: {names}"),
+            };
+            let left = match step.left.len() {
+                0 => "nothing".to_owned(),
+                _ => step.left.join(", "),
+            };
+            rows.row([
+                step.level.replace('_', " ").into(),
+                one_line(step.id.as_deref().unwrap_or_default())
+                    .into_owned()
+                    .into(),
+                one_line(&does).into_owned().into(),
+                one_line(&left).into_owned().into(),
+            ]);
+        }
+        rows.write(&mut out)?;
+    }
+    if entries.iter().any(|entry| !entry.complete) {
+        let note = "A config.yaml that is not known may add servers, and settings that are not \
+                    known may change what is granted: name it with --litellm-config.";
+        writeln!(out, "\n{}", look.prose(note))?;
+    }
+    Ok(())
+}
+
+impl CallerAccess {
+    /// Names the caller for people.
+    fn shown(&self) -> String {
+        let mut shown = match (&self.key, self.via) {
+            (Some(key), _) => match &key.name {
+                Some(name) => format!("key {name} ({})", key.id),
+                None => format!("key {}", key.id),
+            },
+            (None, "session") => format!("session of {}", self.user.as_deref().unwrap_or("?")),
+            (None, _) => "keyless caller".to_owned(),
+        };
+        let user = self.user.as_ref().filter(|_| self.via != "session");
+        let parts = [
+            ("team", self.team.as_ref()),
+            ("organization", self.organization.as_ref()),
+            ("user", user),
+            ("agent", self.agent.as_ref()),
+            ("end user", self.end_user.as_ref()),
+            ("toolset", self.toolset.as_ref()),
+        ];
+        for (kind, id) in parts {
+            if let Some(id) = id {
+                shown = format!("{shown}, {kind} {id}");
+            }
+        }
+        if let Some(human) = &self.on_behalf_of {
+            let parts = [("user", &human.user), ("team", &human.team)];
+            for (kind, id) in parts {
+                if let Some(id) = id {
+                    shown = format!("{shown}, behind it {kind} {id}");
+                }
+            }
+        }
+        shown
+    }
+
+    fn servers_shown(&self) -> String {
+        let servers = self.servers.iter().map(|server| {
+            let name = server.name.as_deref().unwrap_or(&server.id);
+            match &server.tools {
+                None => name.to_owned(),
+                Some(tools) if tools.is_empty() => format!("{name} (no tool)"),
+                Some(tools) => format!("{name} ({})", tools.join(", ")),
+            }
+        });
+        let servers: Vec<String> = servers.collect();
+        if servers.is_empty() {
+            "none".to_owned()
+        } else {
+            servers.join(", ")
+        }
+    }
+
+    fn denial_shown(&self) -> String {
+        let denial = self.denied_by.as_ref();
+        denial.map_or_else(String::new, |denial| {
+            format!("{}: {}", denial.level.replace('_', " "), denial.reason)
+        })
+    }
+}
