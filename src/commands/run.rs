@@ -7,7 +7,7 @@ use super::config::config_paths;
 use super::metrics::MetricsFile;
 use super::output::ReportTo;
 use super::{console, indented, warn};
-use crate::cli::{Command, ConnectionArgs, Format, OutputArgs};
+use crate::cli::{Command, ConnectionArgs, OutputArgs};
 use crate::exit::{self, Outcome};
 use crate::failure::{self, Failure};
 use crate::litellm::finding::Kind;

@@ -27,6 +27,8 @@ class Field:
         self.is_optional = type.endswith("?")
         relation = re.search(r"fields: \[(\w+)\], references: \[(\w+)\]", rest)
         self.link = relation and relation.groups()
+        mapped = re.search(r'@map\("(\w+)"\)', rest)
+        self.column = mapped.group(1) if mapped else name
 
     @property
     def is_column(self):
@@ -116,7 +118,7 @@ class Table:
         values = {}
         for field in self.fields.values():
             if field.is_column:
-                value = row[field.name]
+                value = row[field.column]
                 if field.is_list:
                     value = value or []
                     if None in value:
@@ -135,6 +137,9 @@ class Table:
 class Database:
     """`prisma_client.db`."""
 
+    # Counts how often Prisma's engine was started anew; LiteLLM asks since 1.110.
+    engine_generation = 0
+
     def __init__(self, url, prisma):
         self.models = models(prisma)
         self.connection = psycopg.connect(url, autocommit=True, cursor_factory=psycopg.RawCursor)
@@ -143,7 +148,7 @@ class Database:
         self.connection.execute(f'SET search_path = "{SCHEMA}"')
         for name, fields in self.models.items():
             columns = [
-                f'"{f.name}" {TYPES[f.type]}{"[]" if f.is_list else ""}{" PRIMARY KEY" if f.is_key else ""}'
+                f'"{f.column}" {TYPES[f.type]}{"[]" if f.is_list else ""}{" PRIMARY KEY" if f.is_key else ""}'
                 for f in fields.values() if f.is_column
             ]
             self.connection.execute(f'CREATE TABLE "{name}" ({", ".join(columns)})')
