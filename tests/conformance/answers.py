@@ -1,5 +1,6 @@
 """Asks LiteLLM's own code what a caller may use."""
 
+import gc
 import inspect
 import os
 from contextlib import AsyncExitStack
@@ -8,6 +9,7 @@ from contextlib import AsyncExitStack
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 
 import litellm
+from litellm.caching.in_memory_cache import InMemoryCache
 from litellm.proxy import proxy_server
 from litellm.proxy._types import LitellmUserRoles, UserAPIKeyAuth
 from litellm.proxy.auth import auth_checks
@@ -20,6 +22,8 @@ except ImportError:
     from litellm.proxy._experimental.mcp_server import mcp_server_manager, server
     from litellm.proxy._experimental.mcp_server.auth.user_api_key_auth_mcp import MCPRequestHandler
 
+# The route of a toolset says so in a context variable, until the credential itself does.
+active_toolset = getattr(server, "_mcp_active_toolset_id", None)
 manager = mcp_server_manager.global_mcp_server_manager
 
 
@@ -36,6 +40,16 @@ def connect(database):
     proxy_server.prisma_client = client
 
 
+async def load_agents():
+    """Fills the registry of agents, as the proxy does on its start and every few seconds."""
+    try:
+        from litellm.proxy.agent_endpoints.agent_registry import global_agent_registry as registry
+    except ImportError:
+        return
+    registry.load_agents_from_db_and_config(
+        agent_config=[], db_agents=await registry.get_all_agents_from_db(proxy_server.prisma_client))
+
+
 class World:
     """LiteLLM beside one world; a context, in which requests are answered."""
 
@@ -48,9 +62,11 @@ class World:
         proxy_server.general_settings.clear()
         proxy_server.general_settings.update(world.config_file()["general_settings"])
         litellm.personal_key_model_access_from_teams = settings["personal_key_model_access_from_teams"]
-        proxy_server.user_api_key_cache.in_memory_cache.cache_dict.clear()
-        proxy_server.user_api_key_cache.in_memory_cache.ttl_dict.clear()
+        # Whatever remembers rows of the world before.
+        for cache in [found for found in gc.get_objects() if isinstance(found, InMemoryCache)]:
+            cache.flush_cache()
         auth_checks.last_db_access_time.clear()
+        await load_agents()
         manager.registry.clear()
         manager.config_mcp_servers.clear()
         if world.config:
@@ -75,6 +91,8 @@ class World:
                 auth = await self.on_toolset(auth, caller["toolset"])
         except Denied:
             return {}
+        if active_toolset is not None:
+            active_toolset.set(caller["toolset"])
         servers = await manager.get_allowed_mcp_servers(auth)
         found = {}
         for id in set(servers) & set(manager.get_registry()):
@@ -85,7 +103,8 @@ class World:
     async def auth(self, caller):
         loading = {"prisma_client": proxy_server.prisma_client, "user_api_key_cache": proxy_server.user_api_key_cache}
         if caller["via"] == "session":
-            return await MCPRequestHandler.reload_admitted_user(caller["user"])
+            reload = getattr(MCPRequestHandler, "reload_admitted_user", None) or MCPRequestHandler._reload_admitted_user
+            return await reload(caller["user"])
         user = None
         if caller["user"]:
             try:

@@ -6,6 +6,7 @@ Exits with 1, and says whose access differs, where somebody's does.
 
 import argparse
 import asyncio
+import collections
 import json
 import logging
 import pathlib
@@ -43,6 +44,7 @@ async def compare(arguments):
     database = Database(arguments.url, prisma.read_text())
     answers.connect(database)
     compared, different, granted, started = 0, 0, 0, time.monotonic()
+    shapes = collections.Counter()
     for number in range(arguments.first, arguments.first + arguments.worlds):
         if time.monotonic() - started > arguments.seconds:
             print(f"stopped at world {number}: {arguments.seconds} seconds are over")
@@ -54,16 +56,29 @@ async def compare(arguments):
         async with answers.World(world) as proxy:
             for caller in callers:
                 caller["token"] = caller["key"] and tokens[caller["key"]["id"]]
-                ours = {s["id"]: s["tools"] and sorted(s["tools"]) if s["tools"] is None else sorted(s["tools"]) for s in caller["servers"]}
+                ours = {s["id"]: s["tools"] if s["tools"] is None else sorted(s["tools"]) for s in caller["servers"]}
                 theirs = await proxy.of(caller)
                 compared += 1
                 granted += bool(theirs)
                 if ours != theirs:
                     different += 1
+                    shapes[shape(caller, ours, theirs)] += 1
                     if different <= arguments.show:
                         show(number, world, caller, ours, theirs)
     print(f"{arguments.release}: {compared} callers compared, {granted} with access, {different} different")
+    for (kind, levels), count in shapes.most_common(12 if arguments.show else 0):
+        print(f"   {count} times {kind}: {levels}")
     return different
+
+
+def shape(caller, ours, theirs):
+    """How the answers differ, and which levels the caller has."""
+    levels = [k for k in ("team", "organization", "user", "agent", "end_user", "toolset", "on_behalf_of") if caller[k]]
+    if ours.keys() == theirs.keys():
+        kind = "other tools"
+    else:
+        kind = "LiteLLM grants more" if theirs.keys() - ours.keys() else "mcp-prune grants more"
+    return kind, " ".join([caller["via"], *levels])
 
 
 def show(number, world, caller, ours, theirs):

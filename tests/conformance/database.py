@@ -17,7 +17,7 @@ TYPES = {"String": "text", "Json": "jsonb", "Boolean": "boolean", "DateTime": "t
          "Int": "integer", "BigInt": "bigint", "Decimal": "numeric", "Bytes": "bytea"}
 MODELS = """ObjectPermissionTable OrganizationTable TeamTable UserTable EndUserTable AgentsTable VerificationToken
 AccessGroupTable MCPToolsetTable MCPServerTable Config ProjectTable BudgetTable ModelTable TeamMembership
-OrganizationMembership DeprecatedVerificationToken MCPServerOAuthClient MCPUserCredentials MCPUserEnvVars""".split()
+OrganizationMembership AgentIdentity DeprecatedVerificationToken MCPServerOAuthClient MCPUserCredentials MCPUserEnvVars""".split()
 
 
 class Field:

@@ -52,7 +52,7 @@ class World:
         for number in range(10):
             token = hashlib.sha256(f"key-{number}".encode()).hexdigest()
             self.tokens.append(token)
-            team = self.one([*self.teams, *(["litellm-dashboard"] if self.chance(0.3) else [])], 0.6)
+            team = self.one([*self.teams, *self.draw.choice([[], [], ["litellm-dashboard"], ["team-gone"]])], 0.6)
             self.add("LiteLLM_VerificationToken", token=token, key_alias=f"key-{number}", key_name="sk-...",
                      team_id=team, user_id=self.one([*self.users, "user-gone"], 0.6),
                      agent_id=self.one([*self.agents, "agent-gone"], 0.35),
