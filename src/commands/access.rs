@@ -159,9 +159,9 @@ async fn ask(
     warn_unset(&catalog);
     warn_of_config_servers(&catalog);
     let release = args.litellm_version.unwrap_or_else(|| schema.release());
-    let registry =
-        access_registry::registry(connection, schema, catalog.config().servers()).await?;
     let rules = AccessRules::of(release);
+    let configured = catalog.config().servers();
+    let registry = access_registry::registry(connection, schema, configured, rules).await?;
     let (settings, unknown) = settings(connection, schema, beyond).await?;
     let question = Question {
         wanted: wanted(args, &registry)?,

@@ -10,6 +10,7 @@ use super::schema::{SERVER_COLUMNS, SERVER_ID, SERVER_SCOPE, SERVER_TABLE, Schem
 use super::sql::{failed, ident, relation};
 use crate::failure::Failure;
 use crate::litellm::access::registry::{Registry, ServedServer};
+use crate::litellm::access::rules::AccessRules;
 use crate::litellm::config::ConfigServer;
 
 /// The column with the user who submitted a server for review.
@@ -18,7 +19,7 @@ pub(super) const SUBMITTED_BY: &str = "submitted_by";
 const SERVERS: &str = "
 SELECT {id}, {name}, {alias}, {approval}, {tags}, {open}, {submitted} FROM {servers} AS t";
 
-/// Reads the rows of the server table and adds the servers of the configs; a row wins over a config
+/// Reads the rows of the server table that a release serves and adds the servers of the configs; a row wins over a config
 /// server of the same id.
 ///
 /// # Errors
@@ -28,6 +29,7 @@ pub async fn registry(
     connection: &mut PgConnection,
     schema: &Schema,
     configured: &[ConfigServer],
+    rules: AccessRules,
 ) -> Result<Registry, Failure> {
     let [name, alias, approval] = SERVER_COLUMNS;
     let [tags, open] = SERVER_SCOPE;
@@ -68,7 +70,12 @@ pub async fn registry(
         let approval: Option<&str> = decode::read(row, 3, column(approval))?;
         let carried: Vec<String> = decode::read(row, 4, column(tags))?;
         let is_active = approval == Some("active");
-        if !matches!(approval, None | Some("active" | "approved")) {
+        let is_served = match approval {
+            Some("active") => true,
+            None | Some("approved") => rules.older_approvals_count(),
+            Some(_) => !rules.servers_need_approval(),
+        };
+        if !is_served {
             unserved_tags.insert(id, carried);
             continue;
         }

@@ -294,7 +294,7 @@ impl AccessModel<'_> {
             return who.permission.read().is_some_and(names);
         }
         match who.permission {
-            LinkedPermission::Unreadable => return false,
+            LinkedPermission::Gone | LinkedPermission::Malformed => return false,
             LinkedPermission::Read(row) if row.restricts() => return names(row),
             LinkedPermission::Read(_) | LinkedPermission::None => {}
         }

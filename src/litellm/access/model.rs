@@ -159,17 +159,31 @@ impl<'a> AccessModel<'a> {
         match self.rows.permission(link) {
             LinkedPermission::None => Ok(None),
             LinkedPermission::Read(permission) => Ok(Some(permission)),
-            LinkedPermission::Unreadable if self.rules.unreadable_rows_deny() => {
+            LinkedPermission::Gone | LinkedPermission::Malformed
+                if self.rules.unreadable_rows_deny() =>
+            {
                 Err(Denial::UnreadableRow)
             }
-            LinkedPermission::Unreadable => Ok(None),
+            LinkedPermission::Gone | LinkedPermission::Malformed => Ok(None),
         }
     }
 
-    /// Reads the row of an end user.
+    /// Reads the row of an end user; one that is malformed sets no limit in any release.
+    ///
+    /// LiteLLM loads an end user together with its row, and an end user that it cannot load has no
+    /// limit.
+    ///
+    /// Source: LiteLLM 1.110.2 `auth/auth_checks.py`, `get_end_user_object`, and
+    /// `mcp_server/auth/user_api_key_auth_mcp.py`, `_get_end_user_object_permission`.
     pub(super) fn of_end_user(&self, id: Option<&str>) -> Result<Option<&'a Permission>, Denial> {
         let link = id.and_then(|id| self.rows.end_users.get(id));
-        self.linked(link.and_then(Option::as_ref))
+        let link = link.and_then(Option::as_ref);
+        match self.rows.permission(link) {
+            LinkedPermission::Malformed => Ok(None),
+            LinkedPermission::None | LinkedPermission::Gone | LinkedPermission::Read(_) => {
+                self.linked(link)
+            }
+        }
     }
 
     /// Reads the row of an agent.

@@ -135,8 +135,10 @@ pub struct AccessRows {
 pub enum LinkedPermission<'a> {
     /// Nothing is linked.
     None,
-    /// What is linked is gone or cannot be read.
-    Unreadable,
+    /// The linked row is gone.
+    Gone,
+    /// The linked row is there and LiteLLM cannot read it.
+    Malformed,
     /// The row.
     Read(&'a Permission),
 }
@@ -147,7 +149,7 @@ impl<'a> LinkedPermission<'a> {
     pub fn read(self) -> Option<&'a Permission> {
         match self {
             Self::Read(permission) => Some(permission),
-            Self::None | Self::Unreadable => None,
+            Self::None | Self::Gone | Self::Malformed => None,
         }
     }
 }
@@ -160,7 +162,8 @@ impl AccessRows {
             None => LinkedPermission::None,
             Some(id) => match self.permissions.get(id) {
                 Some(Some(permission)) => LinkedPermission::Read(permission),
-                Some(None) | None => LinkedPermission::Unreadable,
+                Some(None) => LinkedPermission::Malformed,
+                None => LinkedPermission::Gone,
             },
         }
     }

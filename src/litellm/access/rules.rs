@@ -213,6 +213,43 @@ impl AccessRules {
         self.since(1, 95, 0)
     }
 
+    /// Tells whether the team of the dashboard's own keys, which has no row, is known as such.
+    ///
+    /// Source: LiteLLM 1.93.0 `mcp_server/auth/user_api_key_auth_mcp.py`,
+    /// `_get_team_object_permission`, `UI_TEAM_ID`; 1.92.2 has it not.
+    #[must_use]
+    pub fn knows_dashboard_team(self) -> bool {
+        self.since(1, 93, 0)
+    }
+
+    /// Tells whether a server that waits for approval, or was rejected, is not served.
+    ///
+    /// Source: LiteLLM 1.82.6 `mcp_server/mcp_server_manager.py`, `get_all_mcp_servers` with
+    /// `approval_status="active"`.
+    #[must_use]
+    pub fn servers_need_approval(self) -> bool {
+        self.since(1, 82, 2)
+    }
+
+    /// Tells whether a server without a status, or with the older status `approved`, is served.
+    ///
+    /// Source: LiteLLM 1.83.3 `mcp_server/mcp_server_manager.py`,
+    /// `reload_servers_from_database`; 1.82.6 asks for `active` alone.
+    #[must_use]
+    pub fn older_approvals_count(self) -> bool {
+        !self.servers_need_approval() || self.since(1, 83, 0)
+    }
+
+    /// Tells whether the route of a toolset limits every source of a session, instead of taking the
+    /// place of the user's own row alone.
+    ///
+    /// Source: LiteLLM 1.105.0 `mcp_server/auth/user_api_key_auth_mcp.py`,
+    /// `_narrow_tools_to_toolset`; 1.104.9 `mcp_server/server.py`, `_apply_toolset_scope`.
+    #[must_use]
+    pub fn toolset_routes_limit_sessions(self) -> bool {
+        self.since(1, 105, 0)
+    }
+
     /// Tells whether a blocked team grants nothing.
     ///
     /// Source: LiteLLM 1.95.0 `mcp_server/auth/user_api_key_auth_mcp.py`,

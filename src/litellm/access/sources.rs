@@ -33,12 +33,19 @@ impl AccessModel<'_> {
         else {
             return Access::denied(Level::Own, Denial::UnknownCaller);
         };
-        let own = Credential {
+        let who = Credential {
             permission: self.rows.permission(row.permission.as_ref()),
             organization: row.organization.as_deref(),
             user: Some(user),
-            is_source: true,
+            administers: row.administers,
+            toolset,
             ..nobody()
+        };
+        let own = Credential {
+            administers: false,
+            toolset: None,
+            is_source: true,
+            ..who
         };
         let mut sources = vec![own];
         for (id, team) in self.teams_of(row) {
@@ -51,26 +58,26 @@ impl AccessModel<'_> {
                 });
             }
         }
-        let who = Credential {
-            administers: row.administers,
-            toolset,
-            is_source: false,
-            ..own
-        };
         let sees_all = self.sees_all(&who, true);
-        let scope = match toolset {
-            None => None,
-            Some(toolset) => {
-                let holds = |source: &Credential<'_>| self.holds_toolset(source, toolset);
-                if self.opts_out(&who) {
-                    return Access::denied(Level::Toolset, Denial::DenyMarker);
-                }
-                if !who.administers && !sources.iter().any(holds) {
-                    return Access::denied(Level::Toolset, Denial::ToolsetNotGranted);
-                }
-                Some(self.rows.toolset_tools(&[toolset.to_owned()]))
+        let pinned;
+        let mut scope = None;
+        if let Some(toolset) = toolset {
+            if self.opts_out(&who) {
+                return Access::denied(Level::Toolset, Denial::DenyMarker);
             }
-        };
+            let holds = |source: &Credential<'_>| self.holds_toolset(source, toolset);
+            if !who.administers && !sources.iter().any(holds) {
+                return Access::denied(Level::Toolset, Denial::ToolsetNotGranted);
+            }
+            if self.rules.toolset_routes_limit_sessions() {
+                scope = Some(self.rows.toolset_tools(&[toolset.to_owned()]));
+            } else {
+                pinned = self.pinned(&who, toolset);
+                if let Some(own) = sources.first_mut() {
+                    own.permission = LinkedPermission::Read(&pinned);
+                }
+            }
+        }
         let granted = sources.iter().map(|source| {
             let mut granted = self.granted(source, trace);
             if let Some(scope) = &scope {
@@ -130,8 +137,11 @@ impl AccessModel<'_> {
             let of_another = who
                 .organization
                 .is_some_and(|own| of_team.is_some_and(|o| o != own));
-            let permission = self.rows.permission(team.permission.as_ref());
-            if !team.blocked && !of_another && permission != LinkedPermission::Unreadable {
+            let is_readable = !matches!(
+                self.rows.permission(team.permission.as_ref()),
+                LinkedPermission::Gone | LinkedPermission::Malformed
+            );
+            if !team.blocked && !of_another && is_readable {
                 sources.push(Credential {
                     team: Some(id),
                     organization: who.organization.or(of_team),

@@ -4,6 +4,7 @@ use super::model::{AccessModel, Credential};
 use super::registry::ToolNames;
 use super::rows::{AccessGroup, Permission, Toolset};
 use super::trace::Denial;
+use crate::litellm::owners::DASHBOARD_TEAM;
 
 /// The tools of one server; `None` stands for all.
 pub type Tools = Option<ToolNames>;
@@ -38,6 +39,12 @@ impl AccessModel<'_> {
     }
 
     fn narrowed_tools(&self, who: &Credential<'_>, server: &str) -> Result<Tools, Denial> {
+        // Source: LiteLLM 1.110.2 `mcp_server/auth/user_api_key_auth_mcp.py`,
+        // `get_allowed_tools_for_server`: an error that is no unreadable entitlement, such as a team
+        // that is gone, allows a key every tool.
+        if self.is_gone(who.team) {
+            return Ok(Some(ToolNames::new()).filter(|_| who.is_source));
+        }
         let own = self.tools_of_key(who, server);
         let team = self.tools_of_team(who.team, server)?;
         let mut tools = if self.rules.empty_tool_lists_deny() {
@@ -57,6 +64,11 @@ impl AccessModel<'_> {
             tools = both(tools, self.tools_of_user(who.user, server)?);
         }
         if let Some(human) = who.human.filter(|_| self.rules.agents_echo_callers()) {
+            // Source: LiteLLM 1.110.2 `mcp_server/auth/user_api_key_auth_mcp.py`,
+            // `apply_agent_caller_tool_ceiling`: a team that cannot be loaded denies.
+            if self.is_gone(human.team.as_deref()) {
+                return Ok(Some(ToolNames::new()));
+            }
             tools = both(tools, self.tools_of_team(human.team.as_deref(), server)?);
             tools = both(tools, self.tools_of_user(human.user.as_deref(), server)?);
         }
@@ -68,6 +80,13 @@ impl AccessModel<'_> {
             tools = both(tools, self.tools_above(row, server)?);
         }
         Ok(tools)
+    }
+
+    /// Tells whether a team is named and there is no such row.
+    fn is_gone(&self, team: Option<&str>) -> bool {
+        let knows_dashboard = self.rules.knows_dashboard_team();
+        let team = team.filter(|team| !knows_dashboard || *team != DASHBOARD_TEAM);
+        team.is_some_and(|team| !self.rows.teams.contains_key(team))
     }
 
     fn tools_of_key(&self, who: &Credential<'_>, server: &str) -> Tools {
@@ -143,7 +162,7 @@ impl AccessModel<'_> {
     }
 
     fn tools_of_team(&self, team: Option<&str>, server: &str) -> Result<Tools, Denial> {
-        let team = team.filter(|team| *team != crate::litellm::owners::DASHBOARD_TEAM);
+        let team = team.filter(|team| *team != DASHBOARD_TEAM);
         let Some(team) = team.and_then(|team| self.rows.teams.get(team)) else {
             return Ok(None);
         };
