@@ -13,6 +13,7 @@ import psycopg
 from psycopg import sql
 
 SCHEMA = "world"
+JSON_NULL = object()
 TYPES = {"String": "text", "Json": "jsonb", "Boolean": "boolean", "DateTime": "timestamp(3)", "Float": "float8",
          "Int": "integer", "BigInt": "bigint", "Decimal": "numeric", "Bytes": "bytea"}
 MODELS = """ObjectPermissionTable OrganizationTable TeamTable UserTable EndUserTable AgentsTable VerificationToken
@@ -165,8 +166,15 @@ class Database:
                 row = {**self.defaults(name), **{k: v for k, v in row.items() if k in fields}}
                 columns = ", ".join(f'"{column}"' for column in row)
                 places = ", ".join(f"${n + 1}" for n in range(len(row)))
-                values = [json.dumps(v) if fields[k].type == "Json" and v is not None else v for k, v in row.items()]
+                values = [self.stored(v) if fields[k].type == "Json" else v for k, v in row.items()]
                 self.connection.execute(f'INSERT INTO "{name}" ({columns}) VALUES ({places})', values)
+
+    @staticmethod
+    def stored(value):
+        """A JSON value as text; None is the NULL of SQL, and JSON_NULL that of JSON."""
+        if value is None:
+            return None
+        return "null" if value is JSON_NULL else json.dumps(value)
 
     def defaults(self, name):
         now, made = datetime.datetime(2026, 1, 1), {}

@@ -1,14 +1,18 @@
 """Random worlds: rows of every level, drawn to be as nasty as real ones get."""
 
 import hashlib
+import json
 import uuid
+
+from database import JSON_NULL
 
 ROW = "LiteLLM_ObjectPermissionTable"
 GONE = [f"{n:08d}-0000-4000-8000-000000000000" for n in range(3)]
 SENTINELS = ["no-mcp-servers", "all-proxy-mcpservers", "all-team-mcpservers"]
 TOOLS = ["read", "write", "list", "*"]
 TAGS = ["tag-1", "tag-2", "tag-of-nobody"]
-ROLES = ["internal_user", "internal_user", "internal_user", "internal_user_viewer", "proxy_admin", "proxy_admin_viewer"]
+ROLES = ["internal_user", "internal_user", "internal_user", "internal_user_viewer", "proxy_admin",
+         "proxy_admin_viewer", "team", None]
 SETTINGS = {
     "require_key_mcp_access_defined": "general_settings",
     "require_end_user_mcp_access_defined": "general_settings",
@@ -42,7 +46,8 @@ class World:
         for id in self.users:
             self.add("LiteLLM_UserTable", user_id=id, user_role=draw.choice(ROLES), object_permission_id=self.permission(0.5),
                      organization_id=self.one(self.organizations, 0.3),
-                     teams=[team for team in self.teams if id in of_teams[team]] + (["team-gone"] if self.chance(0.1) else []))
+                     teams=[team for team in self.teams if id in of_teams[team]]
+                     + [team for team in ("team-gone", "litellm-dashboard") if self.chance(0.1)])
         for id in self.agents:
             self.add("LiteLLM_AgentsTable", agent_id=id, agent_name=id, object_permission_id=self.permission(0.8),
                      access_group_ids=self.some_groups(0.4), created_by="x", updated_by="x", agent_card_params={})
@@ -59,13 +64,15 @@ class World:
                      organization_id=self.one(self.organizations, 0.2),
                      object_permission_id=self.permission(0.75), access_group_ids=self.some_groups(0.3))
         for id in self.groups[:-1]:
-            tools = self.tools() if self.chance(0.6) else None
+            tools = self.tools() if self.chance(0.6) else self.draw.choice([None, JSON_NULL])
             if self.chance(0.06):
                 tools = self.malformed()
             self.add("LiteLLM_AccessGroupTable", access_group_id=id, access_group_name=id,
                      access_mcp_server_ids=self.references(3), mcp_tool_permissions=tools,
                      assigned_team_ids=[t for t in self.teams if self.chance(0.3)],
                      assigned_key_ids=[t for t in self.tokens if self.chance(0.3)])
+            if self.chance(0.05):
+                self.rows["LiteLLM_AccessGroupTable"][-1]["access_mcp_server_ids"].append(None)
         self.settings = {name: self.chance(0.3) for name in SETTINGS}
 
     def chance(self, probability):
@@ -95,13 +102,20 @@ class World:
                 "url": "http://127.0.0.1:1/config", "transport": "http", "access_groups": ["tag-1"],
                 "allow_all_keys": self.chance(0.2), **({"alias": "conf"} if self.chance(0.5) else {}),
             }
-            self.names += ["configured", "conf"]
+            # A name may be of a row and of a configured server, and grants may name its derived id.
+            alias = self.config["configured"].get("alias", "")
+            derived = f"configured|http://127.0.0.1:1/config|http||{alias}"
+            self.names += ["configured", "conf", hashlib.sha256(derived.encode()).hexdigest()[:32]]
+        if self.chance(0.3):
+            self.config["shared"] = {"url": "http://127.0.0.1:1/shared", "transport": "sse"}
 
     def add_toolsets(self):
         self.toolsets = ["set-0", "set-1", "set-2"]
         for id in self.toolsets:
             tools = [{"server_id": self.draw.choice([*self.ids, GONE[0], "name-0"]), "tool_name": self.draw.choice(TOOLS[:3])}
                      for _ in range(self.draw.randint(0, 3))]
+            if self.chance(0.1):
+                tools = json.dumps(tools)
             self.add("LiteLLM_MCPToolsetTable", toolset_id=id, toolset_name=id, tools=tools, created_by="x", updated_by="x")
 
     def references(self, most):
@@ -137,12 +151,14 @@ class World:
             tools = self.malformed()
         row = {
             "mcp_servers": self.references(3) if self.chance(0.75) else [],
-            "mcp_tool_permissions": tools or None,
+            "mcp_tool_permissions": tools or self.draw.choice([None, JSON_NULL, {}]),
             "mcp_access_groups": [self.draw.choice(TAGS)] if self.chance(0.25) else [],
             "mcp_toolsets": [self.draw.choice([*self.toolsets, "set-gone"])] if self.chance(0.25) else [],
         }
         if self.chance(0.03):
             row["mcp_servers"] = None
+        if self.chance(0.03):
+            row[self.draw.choice(["mcp_servers", "mcp_access_groups", "mcp_toolsets"])] = [None]
         self.add(ROW, object_permission_id=id, **row)
         return id
 
