@@ -22,7 +22,8 @@ SETTINGS = {
 
 
 class World:
-    def __init__(self, draw):
+    def __init__(self, draw, null_elements=True):
+        self.null_elements = null_elements
         self.draw, self.rows, self.config = draw, {}, {}
         self.ids, self.names = [], []
         self.add_servers()
@@ -49,7 +50,7 @@ class World:
                      teams=[team for team in self.teams if id in of_teams[team]]
                      + [team for team in ("team-gone", "litellm-dashboard") if self.chance(0.1)])
         for id in self.agents:
-            self.add("LiteLLM_AgentsTable", agent_id=id, agent_name=id, object_permission_id=self.permission(0.8),
+            self.add("LiteLLM_AgentsTable", agent_id=id, agent_name=id, object_permission_id=self.permission(0.8, of_agent=True),
                      access_group_ids=self.some_groups(0.4), created_by="x", updated_by="x", agent_card_params={})
         for id in self.end_users:
             self.add("LiteLLM_EndUserTable", user_id=id, object_permission_id=self.permission(0.8))
@@ -136,11 +137,14 @@ class World:
     def some_groups(self, probability):
         return [group for group in self.groups if self.chance(0.5)] if self.chance(probability) else []
 
-    def permission(self, probability):
-        """A link to a permission row: a new one, one that others have too, one that is gone, or none."""
+    def permission(self, probability, of_agent=False):
+        """A link to a permission row: a new one, one that others have too, one that is gone, or none.
+
+        An agent's has no NULL element: one of them keeps LiteLLM from loading any agent at all.
+        """
         if not self.chance(probability):
             return None
-        if self.shared and self.chance(0.12):
+        if self.shared and not of_agent and self.chance(0.12):
             return self.draw.choice(self.shared)
         id = f"p-{len(self.shared)}"
         self.shared.append(id)
@@ -157,7 +161,7 @@ class World:
         }
         if self.chance(0.03):
             row["mcp_servers"] = None
-        if self.chance(0.03):
+        if self.chance(0.03) and self.null_elements and not of_agent:
             row[self.draw.choice(["mcp_servers", "mcp_access_groups", "mcp_toolsets"])] = [None]
         self.add(ROW, object_permission_id=id, **row)
         return id

@@ -364,6 +364,26 @@ impl AccessRules {
         self.since(1, 105, 0)
     }
 
+    /// Tells whether `no-mcp-servers` denies a key wherever its row names it, also as a key of
+    /// `mcp_tool_permissions`.
+    ///
+    /// Source: LiteLLM 1.104.9 against 1.106.0 `mcp_server/auth/user_api_key_auth_mcp.py`,
+    /// `get_allowed_mcp_servers`.
+    #[must_use]
+    pub fn deny_marker_may_be_a_tool_key(self) -> bool {
+        self.knows_the_deny_marker() && !self.tags_without_servers_limit()
+    }
+
+    /// Tells whether a malformed row of a key or its team is an error, instead of no row, where tools
+    /// are asked for.
+    ///
+    /// Source: LiteLLM 1.80.16 `auth/auth_checks.py`, `get_object_permission`, which caches a row
+    /// before it reads it; since 1.81.14 the row is loaded with its owner.
+    #[must_use]
+    pub fn malformed_rows_lift_tool_limits(self) -> bool {
+        !self.since(1, 81, 14)
+    }
+
     /// Tells whether tags that no server carries keep a level closed, and whether tags are looked
     /// up among the servers that are served.
     ///

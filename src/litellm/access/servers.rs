@@ -85,8 +85,11 @@ impl AccessModel<'_> {
         let at = |level: Level| move |denial: Denial| (level, denial);
         let own = match who.permission.read() {
             Some(row) => {
-                let opts_out = row.servers.iter().any(|s| s == NO_SERVERS);
-                if opts_out && self.rules.knows_the_deny_marker() {
+                let opts_out = row.servers.iter().any(|s| s == NO_SERVERS)
+                    && self.rules.knows_the_deny_marker();
+                let by_tool_key = self.rules.deny_marker_may_be_a_tool_key()
+                    && row.tools.contains_key(NO_SERVERS);
+                if opts_out || by_tool_key {
                     let none = ServerIds::new();
                     let effect = || LevelEffect::Denies(Denial::DenyMarker);
                     trace.add(Level::Own, None, &none, effect);

@@ -2,7 +2,7 @@
 
 use super::model::{AccessModel, Credential};
 use super::registry::ToolNames;
-use super::rows::{AccessGroup, Permission, Toolset};
+use super::rows::{AccessGroup, LinkedPermission, Permission, Toolset};
 use super::trace::Denial;
 use crate::litellm::owners::DASHBOARD_TEAM;
 
@@ -44,6 +44,9 @@ impl AccessModel<'_> {
         // that is gone, allows a key every tool.
         if self.is_gone(who.team) {
             return Ok(Some(ToolNames::new()).filter(|_| who.is_source));
+        }
+        if self.rules.malformed_rows_lift_tool_limits() && self.has_malformed_row(who) {
+            return Ok(None);
         }
         let own = self.tools_of_key(who, server);
         let team = self.tools_of_team(who.team, server)?;
@@ -87,6 +90,12 @@ impl AccessModel<'_> {
         let knows_dashboard = self.rules.knows_dashboard_team();
         let team = team.filter(|team| !knows_dashboard || *team != DASHBOARD_TEAM);
         team.is_some_and(|team| !self.rows.teams.contains_key(team))
+    }
+
+    fn has_malformed_row(&self, who: &Credential<'_>) -> bool {
+        let team = who.team.and_then(|team| self.rows.teams.get(team));
+        let of_team = self.rows.permission(team.and_then(|team| team.permission.as_ref()));
+        [who.permission, of_team].contains(&LinkedPermission::Malformed)
     }
 
     fn tools_of_key(&self, who: &Credential<'_>, server: &str) -> Tools {
