@@ -294,7 +294,7 @@ fn a_remap_of_what_nobody_names_is_an_error_and_nothing_is_written() {
     assert_eq!(fix["summary"]["references_remapped"], json!(7));
     run(&mut mcp_prune(&["fix", "--help"]))
         .exits(0)
-        .prints("Other stale references are removed");
+        .prints("Other stale references are still removed");
 }
 
 /// Keys of two teams beside a LiteLLM that compares what a key names with what its team names.
