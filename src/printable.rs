@@ -1,13 +1,13 @@
-//! Text that others chose, made safe to show to a person: names in a database, a server's messages, words of
+//! Makes text that others chose safe to show: names in a database, a server's messages, words of
 //! the command line. A terminal obeys some characters instead of showing them, and others hide or
-//! reorder what is beside them; with them a name could forge a line of this program.
+//! reorder the text beside them: with these, a name could forge a line of this program.
 //!
-//! What is for machines has its own escapes, and keeps such text exactly.
+//! Formats for programs have escapes of their own, and keep such text exactly.
 
 use std::borrow::Cow;
 
-/// Returns a name as it is, or quoted and escaped where it would not be seen for what it is: empty, with
-/// space around it, or with characters that are not shown.
+/// Returns a name as it is, or quoted and escaped if a reader could mistake it: if it is empty, has
+/// space around it, or has characters that are not shown.
 pub(crate) fn printable(text: &str) -> String {
     let odd = text.is_empty() || text.trim() != text || text.chars().any(is_unseen);
     if odd {
@@ -17,12 +17,12 @@ pub(crate) fn printable(text: &str) -> String {
     }
 }
 
-/// Returns text with everything escaped that is not shown, line breaks too.
+/// Escapes every character that is not shown, line breaks too.
 pub(crate) fn one_line(text: &str) -> Cow<'_, str> {
     escaped(text, |c| is_unseen(c) && !is_a_space(c))
 }
 
-/// Returns text of this program, of one line or several, with everything else escaped that is not shown.
+/// Escapes every character that is not shown, except line breaks: for text of this program.
 pub(crate) fn lines(text: &str) -> Cow<'_, str> {
     escaped(text, |c| c != '\n' && is_unseen(c) && !is_a_space(c))
 }
@@ -42,10 +42,10 @@ fn escaped(text: &str, is_meant: impl Fn(char) -> bool) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// Whether Rust escapes it besides quotes: control characters, marks that reorder or hide text, what no
-/// character is assigned to.
+/// Tells whether a character is not shown: control characters, marks that reorder or hide text,
+/// unassigned code points. These are what Rust escapes, except quotes and backslashes.
 pub(crate) fn is_unseen(c: char) -> bool {
-    // Beside a letter, because alone a combining mark is escaped too.
+    // Looks at it beside a letter, because alone a combining mark is escaped too.
     let beside = |c: char| {
         let mut text = String::from("a");
         text.push(c);
@@ -54,7 +54,7 @@ pub(crate) fn is_unseen(c: char) -> bool {
     !c.is_ascii_graphic() && c != ' ' && c.escape_debug().count() > 1 && beside(c)
 }
 
-/// Whether it is seen as the space that it is: French puts such before a colon.
+/// Tells whether it is a space that is seen as one: in French such a space stands before a colon.
 fn is_a_space(c: char) -> bool {
     matches!(c, '\u{a0}' | '\u{2007}' | '\u{202f}' | '\u{3000}')
 }

@@ -1,7 +1,7 @@
-//! Sentences at the width of a terminal. They break between words, and a command in them never does: it
-//! is there to be pasted.
+//! Wraps sentences to the width of a terminal. They break between words, but never within a
+//! command, so that it can be pasted.
 
-/// Breaks the lines of `text` that are longer than so many columns; `None` leaves all as they are. A line
+/// Breaks the lines of `text` that are longer than `columns`; `None` leaves all as they are. A line
 /// that is indented by two spaces holds a command, and stays whole.
 pub(crate) fn wrapped(text: &str, columns: Option<usize>) -> String {
     let Some(columns) = columns else {
@@ -31,8 +31,8 @@ fn broken(line: &str, columns: usize) -> String {
     text
 }
 
-/// The parts of a line that may not be broken: words, what stands between backticks, and a command that
-/// follows a colon to the end of the line.
+/// Splits a line into the parts that may not be broken: words, text between backticks, and a
+/// command that follows a colon and goes to the end of the line.
 fn words(line: &str) -> Vec<&str> {
     let mut words = Vec::new();
     let mut rest = line;

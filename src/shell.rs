@@ -1,18 +1,18 @@
-//! Words as a shell has to be given them.
+//! Quotes words for a shell.
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-/// Returns a word as a POSIX shell has to be given it, so that it takes the word as it is.
+/// Quotes a word so that a POSIX shell takes it as it is.
 ///
-/// What a terminal would obey or hide, and what is not UTF-8, is written as octal numbers for
-/// `printf`: the result is one printable line. Line breaks at the very end are lost then.
+/// A word that a terminal would obey or hide, or that is not UTF-8, is written in octal numbers for
+/// `printf`, so that the result is one printable line. Line breaks at the very end are lost then.
 ///
 /// Source: POSIX.1-2017, XCU 2.2 "Quoting", 2.6.3 "Command Substitution", and `printf`.
 #[must_use]
-pub fn quoted(word: impl AsRef<OsStr>) -> String {
+pub(crate) fn quoted(word: impl AsRef<OsStr>) -> String {
     let word = word.as_ref();
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
     // What Rust escapes besides quotes: control characters, and marks that reorder or hide text.
@@ -32,15 +32,15 @@ pub fn quoted(word: impl AsRef<OsStr>) -> String {
                     let _ = write!(octal, "\\{byte:03o}");
                 }
             }
-            // `--`, since the text may begin with a dash.
+            // `--`, because the text may begin with a dash.
             format!("\"$(printf -- '{octal}')\"")
         }
     }
 }
 
-/// Returns a path as a shell has to be given it, so that no command takes it for an option.
+/// Quotes a path for a shell, so that no command takes it for an option.
 #[must_use]
-pub fn quoted_path(path: &Path) -> String {
+pub(crate) fn quoted_path(path: &Path) -> String {
     if path.as_os_str().as_bytes().starts_with(b"-") {
         quoted(Path::new(".").join(path))
     } else {

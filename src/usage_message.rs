@@ -1,4 +1,4 @@
-//! What clap says of a command line, with the words that it repeats made safe to show.
+//! Prints the messages of clap, and makes the words safe to show that they repeat.
 
 use std::env::{args_os, vars_os};
 use std::io::{self, Write as _};
@@ -8,23 +8,23 @@ use clap::builder::StyledStr;
 use crate::litellm::api_key::without_keys;
 use crate::printable::{lines, one_line};
 
-/// Prints help to stdout, or a usage error to stderr; in place of a key that it would repeat, `sk-...`.
+/// Prints help to stdout, or a usage error to stderr. Shows `sk-...` instead of a key.
 ///
 /// # Errors
 ///
-/// Where nobody reads it.
-pub fn print(message: &clap::Error) -> io::Result<()> {
+/// An I/O error if nobody reads it.
+pub(crate) fn print(message: &clap::Error) -> io::Result<()> {
     let words = args_os().chain(vars_os().map(|(_, value)| value));
     let words = words.map(|word| word.to_string_lossy().into_owned());
     match shown(&message.render().ansi().to_string(), words) {
-        // In colours, where they are wanted.
+        // clap prints it in colours where they are wanted.
         None => message.print(),
         Some(text) => io::stderr().write_all(text.as_bytes()),
     }
 }
 
-/// Returns `message` without colours, with all of the `words` that it repeats on one line and fit to be
-/// shown, and without keys; `None` where it repeats nothing of the kind.
+/// Makes `message` safe to show: without colours, without keys, and with each of the `words` that
+/// it repeats on one line and escaped. `None` if it is safe as it is.
 fn shown(message: &str, words: impl Iterator<Item = String>) -> Option<String> {
     let mut text = message.to_owned();
     for word in words {

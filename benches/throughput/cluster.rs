@@ -1,6 +1,6 @@
 //! The private PostgreSQL that everything is measured on.
 //!
-//! Never `DATABASE_URL`: a bench has no business in a database that somebody uses.
+//! It is never that of `DATABASE_URL`: a bench must not touch a database that somebody uses.
 
 use std::io::{BufRead as _, BufReader};
 use std::net::{Ipv4Addr, TcpListener};
@@ -33,7 +33,7 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// Starts one from this machine's binaries.
+    /// Starts a server from this machine's binaries.
     pub(crate) fn start() -> Result<Self> {
         let binaries = binaries().context("no PostgreSQL: install one to measure on")?;
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
@@ -74,17 +74,17 @@ impl Cluster {
         bail!("the private cluster did not come up within 30 seconds")
     }
 
-    /// The TCP port it listens on.
+    /// Returns the TCP port it listens on.
     pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
-    /// The URL of one of its databases.
+    /// Returns the URL of one of its databases.
     pub(crate) fn url(&self, database: &str) -> String {
         format!("postgresql://postgres@127.0.0.1:{}/{database}", self.port)
     }
 
-    /// A `psql` that reads no start-up file and stops at an error.
+    /// Returns a `psql` that reads no start-up file and stops at an error.
     pub(crate) fn psql(&self, database: &str) -> Command {
         let mut command = Command::new(&self.psql);
         command
@@ -155,7 +155,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// A sum over everything that the permission rows hold.
+    /// Returns a sum over everything that the permission rows hold.
     pub(crate) fn fingerprint(&self, database: &str) -> Result<String> {
         self.run(
             database,

@@ -1,4 +1,4 @@
-//! What `mcp-prune` costs, beside what people would use instead: `cargo bench`, or
+//! Measures `mcp-prune` beside what people would use instead: `cargo bench`, or
 //! `cargo bench -- --rows 1000000`.
 //!
 //! Prints a table in Markdown and draws a plot. There are no assertions: a time is a fact about a
@@ -325,7 +325,7 @@ impl<'a> Bench<'a> {
         self.cluster.drop_database("broken")
     }
 
-    /// `undo` of a repair, on a database that is repaired anew each time.
+    /// Measures `undo` of a repair, on a database that is repaired again each time.
     fn undo(&self) -> Result<Work<'a>> {
         let cluster = self.cluster;
         let journal = Path::new(SCRATCH).join(format!("journal-{}", std::process::id()));
@@ -412,7 +412,8 @@ impl<'a> Bench<'a> {
         self.cluster.drop_database("tenfold")
     }
 
-    /// The most memory that is resident: of all rows at once, and of ten times the rows as lines.
+    /// Measures the peak of resident memory: of all rows at once, and of ten times the rows as
+    /// lines.
     fn memory(&mut self) -> Result<()> {
         const SCAN: [&[&str]; 2] = [
             &["scan", "--format", "json"],
@@ -435,7 +436,7 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
-    /// `mcp-prune` on a database that it leaves as it is.
+    /// Returns `mcp-prune` on a database that it leaves as it is.
     fn reader(
         &self,
         database: &str,
@@ -449,7 +450,7 @@ impl<'a> Bench<'a> {
         )
     }
 
-    /// `mcp-prune` on a database that is broken anew each time.
+    /// Returns `mcp-prune` on a database that gets its stale references again each time.
     fn writer(&self, arguments: &'static [&'static str], succeeds: &'static [i32]) -> Work<'a> {
         let cluster = self.cluster;
         Work {
@@ -458,7 +459,7 @@ impl<'a> Bench<'a> {
         }
     }
 
-    /// A script in `psql`.
+    /// Returns a script in `psql`.
     fn script(&self, database: &'static str, name: &str, sql: &str) -> Result<Work<'a>> {
         let cluster = self.cluster;
         let name: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
@@ -521,8 +522,8 @@ fn data(rows: u32) -> Data {
     }
 }
 
-/// `mcp-prune` without this machine's environment, so that no `DATABASE_URL` is in sight, and with
-/// journals in the bench's own folder.
+/// Returns `mcp-prune` without this machine's environment, so that it sees no `DATABASE_URL`, and
+/// with journals in the bench's own folder.
 fn ours(arguments: &[&str]) -> Command {
     let mut command = with_arguments(Command::new(PROGRAM), arguments);
     command.env_clear().env("XDG_STATE_HOME", SCRATCH);
@@ -534,7 +535,7 @@ fn with_arguments(mut command: Command, arguments: &[&str]) -> Command {
     command
 }
 
-/// A Python with psycopg 3, in an environment of the bench's own.
+/// Returns a Python with psycopg 3, in an environment of the bench's own.
 fn python() -> Result<PathBuf> {
     let folder = Path::new(SCRATCH).join("venv");
     let python = folder.join("bin").join("python");
@@ -571,7 +572,7 @@ fn time(runs: &Runs) -> String {
     }
 }
 
-/// Nothing is known of a process that ends before it can be asked.
+/// Formats the peak of memory; a process that ends before it can be asked has none.
 fn memory(runs: &Runs) -> String {
     match runs.peak() {
         ..1.0 => "-".to_owned(),

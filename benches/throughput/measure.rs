@@ -1,4 +1,4 @@
-//! Whole processes, timed in alternating pairs: what slows the machine down slows both.
+//! Times whole processes in alternating pairs: what slows the machine down slows both.
 
 use std::fs::File;
 use std::process::{Command, Stdio};
@@ -21,7 +21,7 @@ pub(crate) struct Work<'a> {
 }
 
 impl<'a> Work<'a> {
-    /// A process that changes nothing.
+    /// Returns a process that changes nothing.
     pub(crate) fn reading(command: impl Fn() -> Command + 'a, succeeds: &'static [i32]) -> Self {
         Self {
             prepare: Box::new(|| Ok(())),
@@ -39,20 +39,20 @@ pub(crate) struct Runs {
 }
 
 impl Runs {
-    /// The median time in seconds.
+    /// Returns the median time in seconds.
     pub(crate) fn median(&self) -> f64 {
         let mut seconds = self.seconds.clone();
         seconds.sort_by(f64::total_cmp);
         seconds.get(seconds.len() / 2).copied().unwrap_or(f64::NAN)
     }
 
-    /// The fastest and the slowest run, in seconds.
+    /// Returns the fastest and the slowest run, in seconds.
     pub(crate) fn spread(&self) -> (f64, f64) {
         let fold = |by: fn(f64, f64) -> f64| self.seconds.iter().copied().fold(f64::NAN, by);
         (fold(f64::min), fold(f64::max))
     }
 
-    /// The most memory that any run had resident, in MiB.
+    /// Returns the most memory that any run had resident, in MiB.
     pub(crate) fn peak(&self) -> f64 {
         f64::from(self.peaks.iter().copied().max().unwrap_or_default()) / 1024.0
     }
@@ -88,8 +88,8 @@ pub(crate) fn pairs(a: &Work<'_>, b: &Work<'_>, pairs: u32) -> Result<(Runs, Run
     Ok((of_a, of_b))
 }
 
-/// Runs a process to its end: seconds and peak memory in KiB. What it prints goes to a file, as it
-/// would in a script.
+/// Runs a process to its end; returns the seconds and the peak of memory in KiB. Its output goes to
+/// a file, as it would in a script.
 fn run(work: &Work<'_>) -> Result<(f64, u32)> {
     let mut command = (work.command)();
     let printed = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("printed");
@@ -132,8 +132,8 @@ fn run(work: &Work<'_>) -> Result<(f64, u32)> {
     Ok((seconds, peak))
 }
 
-/// The most memory that a process has had resident so far, in KiB. The kernel keeps the peak, so
-/// asking every few milliseconds misses little; 0 where there is no `/proc`.
+/// Returns the most memory that a process has had resident so far, in KiB; 0 without `/proc`. The
+/// kernel keeps the peak, so asking every few milliseconds misses little.
 fn resident(process: u32) -> u32 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status"));
     status

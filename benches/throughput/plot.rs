@@ -1,4 +1,4 @@
-//! What was measured against what it should be linear in, as a picture.
+//! Draws what was measured against what it should be linear in.
 
 use std::fmt::Write as _;
 
@@ -107,7 +107,7 @@ fn draw(out: &mut String, panel: &Panel, left: f64) {
     element(format_args!("</g>"));
 }
 
-/// The next number of one significant digit, even or five, so that the ticks are short.
+/// Returns the next number of one significant digit, even or five, so that the ticks are short.
 fn round_up(most: f64) -> f64 {
     let unit = 10.0_f64.powf(most.max(1e-9).log10().floor());
     let steps = [1.0, 2.0, 4.0, 6.0, 8.0, 10.0];

@@ -23,7 +23,7 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    /// Starts one in front of `port` that takes half of `round_trip` in each direction.
+    /// Starts a proxy in front of `port` that takes half of `round_trip` in each direction.
     pub(crate) fn start(port: u16, round_trip: Duration) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         Ok(Self {
@@ -32,12 +32,12 @@ impl Proxy {
         })
     }
 
-    /// Where to connect to.
+    /// Returns where to connect to.
     pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
-    /// Waits until the connection has closed; how often the client waited for the server.
+    /// Waits until the connection has closed; returns how often the client waited for the server.
     pub(crate) fn round_trips(self) -> Result<u32> {
         self.served.join().ok().context("the proxy panicked")?
     }

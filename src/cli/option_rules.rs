@@ -1,74 +1,40 @@
-//! The rules between options: which exclude each other, which need another, and which values none
-//! takes. They are all here, and no rule is left to clap, which drops a `requires` as soon as the
-//! option that is required is in conflict with another.
+//! The rules between options: which exclude each other, which need another, and which values no
+//! option takes. All rules are here. None is left to clap, because clap drops a `requires` as soon
+//! as the required option is in conflict with another.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 
 use clap::parser::ValueSource;
-use clap::{ArgMatches, Command as Definition, CommandFactory as _, FromArgMatches as _};
+use clap::{ArgMatches, Command as Definition};
 
-use super::{Cli, Command, LITELLM_CONFIG, NOTIFY_REDIS};
-use crate::failure::{Failure, Kind};
+use crate::cli::repair::NOTIFY_REDIS;
+use crate::cli::servers::LITELLM_CONFIG;
+use crate::error::{ErrorKind, Failure};
 use crate::litellm::api_key::may_be_a_key;
-
-/// A command line that clap takes.
-#[derive(Debug)]
-pub struct CommandLine {
-    /// What to do.
-    pub command: Command,
-    /// The rule between options that it breaks, if any.
-    pub rules: Result<(), Failure>,
-}
-
-impl CommandLine {
-    /// Parses the words of a command line, the program's name first, and checks every rule.
-    ///
-    /// # Errors
-    ///
-    /// What clap says, to help and a version included.
-    pub fn parse<W: Into<OsString> + Clone>(
-        words: impl IntoIterator<Item = W>,
-    ) -> Result<Self, clap::Error> {
-        let mut definition = Cli::command();
-        let matches = definition.try_get_matches_from_mut(words)?;
-        let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut definition))?;
-        let given = matches.subcommand().and_then(|(name, matches)| {
-            let definition = definition.find_subcommand(name)?;
-            Some(Given {
-                definition,
-                matches,
-            })
-        });
-        Ok(Self {
-            command: cli.command,
-            rules: given.map_or(Ok(()), |given| given.check()),
-        })
-    }
-}
 
 /// An option, or an option with one of its values.
 #[derive(Debug, Clone, Copy)]
-struct Said {
+struct GivenOption {
     option: &'static str,
     value: Option<&'static str>,
 }
 
-const fn option(option: &'static str) -> Said {
-    Said {
+const fn option(option: &'static str) -> GivenOption {
+    GivenOption {
         option,
         value: None,
     }
 }
 
-const fn value(option: &'static str, value: &'static str) -> Said {
-    Said {
+const fn value(option: &'static str, value: &'static str) -> GivenOption {
+    GivenOption {
         option,
         value: Some(value),
     }
 }
 
 /// "--sites credentials".
-impl std::fmt::Display for Said {
+impl std::fmt::Display for GivenOption {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "--{}", self.option)?;
         match self.value {
@@ -78,27 +44,27 @@ impl std::fmt::Display for Said {
     }
 }
 
-/// Two things that cannot both be said.
+/// Two options that cannot both be given.
 struct Exclusion {
-    first: Said,
-    second: Said,
+    first: GivenOption,
+    second: GivenOption,
     /// Why, a clause.
     why: &'static str,
 }
 
-const fn excludes(first: Said, second: Said, why: &'static str) -> Exclusion {
+const fn excludes(first: GivenOption, second: GivenOption, why: &'static str) -> Exclusion {
     Exclusion { first, second, why }
 }
 
-/// Something that can only be said together with one of some others.
+/// An option that can only be given together with one of some others.
 struct Need {
-    said: Said,
-    needs: &'static [Said],
+    said: GivenOption,
+    needs: &'static [GivenOption],
     /// Why, a clause.
     why: &'static str,
 }
 
-const fn needs(said: Said, needs: &'static [Said], why: &'static str) -> Need {
+const fn needs(said: GivenOption, needs: &'static [GivenOption], why: &'static str) -> Need {
     Need { said, needs, why }
 }
 
@@ -116,8 +82,7 @@ const EXCLUSIONS: [Exclusion; 11] = [
     excludes(
         option("previous-litellm-config"),
         option("no-config-servers"),
-        "old ids are remapped to servers of --litellm-config, and the latter says that there are \
-         none",
+        "the first remaps old ids to servers of config files, the second says that there are none",
     ),
     excludes(
         option("every-caller"),
@@ -132,32 +97,32 @@ const EXCLUSIONS: [Exclusion; 11] = [
     excludes(
         option("plan-out"),
         option("yes"),
-        "a plan is what a dry run saves; what a repair saves is its journal, with --journal",
+        "only a dry run saves a plan; to name the journal of a repair, give --journal",
     ),
     excludes(
         option("plan"),
         option("plan-out"),
-        "one carries out a plan that is there, the other makes a new one",
+        "one carries out a saved plan, the other saves a new one",
     ),
     excludes(
         option("journal"),
         option("no-journal"),
-        "one says where the old values go, the other keeps none",
+        "one names the journal, the other writes none",
     ),
     excludes(
         option("journal-retention"),
         option("no-journal"),
-        "one deletes the older journals beside the new one, the other keeps no new one",
+        "one deletes journals beside the new one, the other writes no new one",
     ),
     excludes(
         option("owner"),
         value("sites", "credentials"),
-        "whose they are is not read",
+        "the owners of credentials are not read",
     ),
     excludes(
         option("owner"),
         value("sites", "defaults"),
-        "what every new key is given has no owner yet",
+        "the defaults of new keys have no owner yet",
     ),
 ];
 
@@ -165,17 +130,17 @@ const NEEDS: [Need; 9] = [
     needs(
         option("plan-out"),
         &[option("dry-run")],
-        "a plan is what a dry run saves",
+        "only a dry run saves a plan",
     ),
     needs(
         option("other-database"),
         &[option("plan")],
-        "a plan alone may be of another database",
+        "only a plan can be of another database",
     ),
     needs(
         option("previous-litellm-config"),
         &[option("litellm-config")],
-        "that tells what the old servers are by now",
+        "it tells the new ids of the old servers",
     ),
     needs(
         option("prune-config-ids"),
@@ -190,37 +155,36 @@ const NEEDS: [Need; 9] = [
     needs(
         option("delete-rows"),
         &[value("sites", "credentials")],
-        "there alone does a deleted server leave whole rows behind",
+        "only there are whole rows left of deleted servers",
     ),
     needs(
         option("accept-narrowing"),
         &[value("on-empty", "deny")],
-        "the marker that it writes alone can take access away",
+        "only no-mcp-servers, which it writes, can take access away",
     ),
     needs(
         option("accept-widening"),
         &[value("on-empty", "clear")],
-        "an emptied list alone can give access",
+        "only an emptied list can give access",
     ),
     needs(
         value("on-empty", "clear"),
         &[option("accept-widening")],
-        "it lets owners inherit servers or lifts their ceilings; scan shows what each would gain, \
-         so say --accept-widening if that is wanted",
+        "owners may gain servers, and scan shows which; add --accept-widening if that is wanted",
     ),
 ];
 
-/// The options that name a file to write or to read back, where `-` would be a file of that name.
+/// The options that name a file, for which `-` does not mean stdin or stdout.
 const NAMED_FILES: [&str; 4] = ["journal", "metrics-file", "plan", "plan-out"];
 
-/// What was said on a command line, beside the definition of its command.
-struct Given<'a> {
-    definition: &'a Definition,
-    matches: &'a ArgMatches,
+/// The arguments that were given, and the definition of their command.
+pub(crate) struct Given<'a> {
+    pub(crate) definition: &'a Definition,
+    pub(crate) matches: &'a ArgMatches,
 }
 
 impl Given<'_> {
-    fn check(&self) -> Result<(), Failure> {
+    pub(crate) fn check(&self) -> Result<(), Failure> {
         for argument in self.definition.get_arguments() {
             self.check_values(argument)?;
         }
@@ -233,7 +197,7 @@ impl Given<'_> {
         for Need { said, needs, why } in &NEEDS {
             let may_be_met = needs.iter().any(|n| self.argument(n.option).is_some());
             if may_be_met && self.says(*said) && !needs.iter().any(|n| self.is_met(*n)) {
-                let needs: Vec<String> = needs.iter().map(Said::to_string).collect();
+                let needs: Vec<String> = needs.iter().map(GivenOption::to_string).collect();
                 let needs = needs.join(" or ");
                 return Err(usage(format!("{said} goes with {needs}: {why}")));
             }
@@ -251,7 +215,7 @@ impl Given<'_> {
         self.matches.value_source(argument.get_id().as_str())
     }
 
-    /// The values of an option that was given on the command line.
+    /// Returns the values that the command line gives an option.
     fn values(&self, argument: &clap::Arg) -> Vec<&OsStr> {
         let id = argument.get_id().as_str();
         let given = self.matches.value_source(id) == Some(ValueSource::CommandLine);
@@ -259,7 +223,7 @@ impl Given<'_> {
         values.into_iter().flatten().collect()
     }
 
-    fn says(&self, said: Said) -> bool {
+    fn says(&self, said: GivenOption) -> bool {
         let Some(argument) = self.argument(said.option) else {
             return false;
         };
@@ -269,8 +233,8 @@ impl Given<'_> {
         }
     }
 
-    /// Whether the command line says it, or a variable does in its place.
-    fn is_met(&self, said: Said) -> bool {
+    /// Tells whether the command line gives an option, or a variable stands for it.
+    fn is_met(&self, said: GivenOption) -> bool {
         let by_variable = || match said.option {
             "litellm-config" => is_set(LITELLM_CONFIG),
             "notify-redis" => is_set(NOTIFY_REDIS),
@@ -279,8 +243,8 @@ impl Given<'_> {
         self.says(said) || by_variable()
     }
 
-    /// Refuses values that nobody can mean: an empty one is a variable of a shell that is not set, and
-    /// a key in a wrong place would be shown in reports, journals and commands.
+    /// Refuses values that nobody can mean: an empty one comes from a shell variable that is not
+    /// set, and a key in the wrong option would be shown in reports, journals and commands.
     fn check_values(&self, argument: &clap::Arg) -> Result<(), Failure> {
         if !argument.get_action().takes_values() {
             return Ok(());
@@ -294,7 +258,7 @@ impl Given<'_> {
             let text = text.as_ref();
             if matches!(text, "" | "@") {
                 return Err(usage(format!("the value of {name} is empty"))
-                    .hint("make sure that the shell's variable in its place is set"));
+                    .hint("make sure that the shell variable that it comes from is set"));
             }
             if text == "-"
                 && argument
@@ -309,15 +273,15 @@ impl Given<'_> {
                     "the value of {name} looks like a key, and is not shown"
                 ))
                 .hint(
-                    "name a key as --owner key:KEY, where it is hashed at once; a server has an \
-                         id, alias or name, and a file that is called so is named ./sk-...",
+                    "name a key as --owner key:KEY, where it is hashed at once; name a server by \
+                         id, alias or name, and a file of such a name as ./sk-...",
                 ));
             }
         }
         Ok(())
     }
 
-    /// Refuses a remap that `--reference` would pass over in silence.
+    /// Refuses a remap that `--reference` would silently leave out.
     fn check_remaps(&self) -> Result<(), Failure> {
         let values = |option| {
             let argument = self.argument(option);
@@ -331,17 +295,19 @@ impl Given<'_> {
             Some(old) if !references.is_empty() => Err(usage(format!(
                 "--remap {old}=... does not go with these --reference: they leave {old} out"
             ))
-            .hint(format_args!("say --reference {old} too, or no --reference"))),
+            .hint(format_args!(
+                "add --reference {old}, or leave --reference out"
+            ))),
             Some(_) | None => Ok(()),
         }
     }
 }
 
-/// Whether a value that is not to be a key has one in it. A URL may hold one as its password, and is
-/// never shown with that.
+/// Tells whether a key is given where none belongs. The password of a URL may look like one, and is
+/// never shown.
 fn names_a_key(argument: &clap::Arg, text: &str) -> bool {
     match argument.get_long() {
-        // Of a key the parser keeps the hash alone.
+        // The parser keeps only the hash of a key.
         Some("owner") => text
             .split_once(':')
             .is_none_or(|(kind, name)| kind != "key" && may_be_a_key(name)),
@@ -351,12 +317,12 @@ fn names_a_key(argument: &clap::Arg, text: &str) -> bool {
     }
 }
 
-/// Whether a variable names anything: colons alone, as in `PATH`, name nothing.
+/// Tells whether a variable names a file: one with only colons, as in `PATH`, names none.
 fn is_set(variable: &str) -> bool {
     let value = std::env::var_os(variable).unwrap_or_default();
     std::env::split_paths(&value).any(|part| !part.as_os_str().is_empty())
 }
 
-fn usage(message: String) -> Failure {
-    Failure::new(Kind::Usage, message)
+pub(crate) fn usage(message: String) -> Failure {
+    Failure::new(ErrorKind::Usage, message)
 }

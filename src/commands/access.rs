@@ -2,32 +2,141 @@
 
 use std::io;
 
+use clap::Args;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
-use super::access_callers::{Company, is_closed_route, shown};
-use super::asked::{ambiguous, nothing};
-use super::run::Run;
-use super::{Beyond, CHUNK, Interrupt, warn_of_config_servers, warn_unset};
-use crate::cli::{AccessArgs, Format};
+use crate::cli::connection::ConnectionArgs;
+use crate::cli::output::{FileArgs, Format, OUTPUT};
+use crate::cli::servers::ServerArgs;
+use crate::commands::access_callers::{Company, is_closed_route, shown};
+use crate::database::Database;
+use crate::db::access_callers::KeysOf;
 use crate::db::access_rows::{self, Callers};
 use crate::db::named_owners::{self, Meant};
-use crate::db::schema::{Database, Purpose, Schema};
+use crate::db::purpose::Purpose;
+use crate::db::schema::Schema;
 use crate::db::session::{Connection, Session};
 use crate::db::{access_callers, access_registry, access_settings};
-use crate::exit::Outcome;
-use crate::failure::{Failure, Kind};
+use crate::error::{ErrorKind, Failure};
+use crate::exit_code::Outcome;
 use crate::litellm::access::AccessModel;
 use crate::litellm::access::caller::{AccessSetting, AccessSettings, Caller, Human, SETTINGS};
 use crate::litellm::access::registry::{Registry, ServerIds};
 use crate::litellm::access::rows::AccessRows;
 use crate::litellm::access::rules::AccessRules;
 use crate::litellm::owners::{DASHBOARD_TEAM, OwnerKind};
+use crate::litellm::reference_sites::Choice;
 use crate::litellm::release::Release;
-use crate::litellm::server::ServerCatalog;
-use crate::litellm::sites::Choice;
+use crate::litellm::server_catalog::ServerCatalog;
+use crate::process::command_args::{CommandArgs, Work};
+use crate::process::invocation::Run;
+use crate::process::signals::Interrupt;
+use crate::repair::selection::NamedOwner;
 use crate::report::access::{self, AccessFormat, AccessHead, CallerAccess};
 use crate::report::csv::Cells;
-use crate::report::grid::Look;
+use crate::report::text_table::DisplayOptions;
+use crate::workflow::CHUNK;
+use crate::workflow::filters::{ambiguous, nothing};
+use crate::workflow::server_sources::{ServerSources, warn_of_config_servers, warn_unset};
+
+const CALLERS: &str = "Callers";
+
+const ACCESS_HELP: &str = "\
+Access is computed as LiteLLM computes it, from the rows, the servers and the settings; no proxy is asked. \
+Without --litellm-config, the servers and settings of a config.yaml are not known: where they may change an \
+answer, the report says so.
+
+Examples:
+  mcp-prune access key:ci-bot            (what a key may use, level by level)
+  mcp-prune access --server github       (who may use a server, through what)
+  mcp-prune access --format csv          (everybody, for an access review)
+  mcp-prune access --litellm-version 1.110.2 --format ndjson
+
+It runs in one read-only transaction, needs only SELECT, and works on a replica.";
+
+/// Options of `access`.
+#[derive(Debug, Args)]
+#[command(after_help = ACCESS_HELP)]
+pub struct AccessArgs {
+    /// Explain the access of this owner's callers; repeatable [default: everybody, briefly]
+    ///
+    /// KIND is one of: key, team, user, agent, organization, end_user. A team stands for its caller
+    /// without a key, a user for the session at the gateway, an agent or an organization for its
+    /// keys, an end user for every key that asks on its behalf. Name a key by its alias, its hash,
+    /// the 8 characters of the hash that reports show, or LiteLLM's sk-...AB12.
+    #[arg(value_name = "KIND:NAME|ID")]
+    pub owner: Vec<NamedOwner>,
+    /// Where the database is.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+    /// Which servers exist besides those of the table.
+    #[command(flatten)]
+    pub servers: ServerArgs,
+    /// Only callers who may use this server, by id, alias or name, and through what; repeatable
+    #[arg(long, value_name = "REF", help_heading = CALLERS)]
+    pub server: Vec<String>,
+    /// List every caller: also keys on behalf of every end user and of every human behind an agent,
+    /// everybody on the route of every toolset, and every team with every user who has no key
+    #[arg(long, help_heading = CALLERS)]
+    pub every_caller: bool,
+    /// Ask on behalf of this end user
+    #[arg(long = "as", value_name = "end_user:ID", help_heading = CALLERS)]
+    pub on_behalf: Option<NamedOwner>,
+    /// Ask on the route of this toolset
+    #[arg(long, value_name = "ID", help_heading = CALLERS)]
+    pub toolset: Option<String>,
+    /// Apply the rules of this release of LiteLLM [default: the one that the schema implies]
+    #[arg(long, value_name = "VERSION", help_heading = CALLERS)]
+    pub litellm_version: Option<Release>,
+    /// How to print the report
+    #[arg(long, value_enum, default_value_t, help_heading = OUTPUT)]
+    pub format: Format,
+    /// With --format csv: write every cell as it is, for programs
+    #[arg(long, help_heading = OUTPUT)]
+    pub csv_raw: bool,
+    /// Show at most N rows of each table; 0 shows all. Other formats always show all
+    #[arg(long, value_name = "N", default_value = "200", help_heading = OUTPUT)]
+    pub limit: usize,
+    /// Where it goes.
+    #[command(flatten)]
+    pub file: FileArgs,
+}
+
+impl CommandArgs for AccessArgs {
+    fn name(&self) -> &'static str {
+        "access"
+    }
+
+    fn run<'a>(&'a self, this: &'a mut Run) -> Work<'a> {
+        Box::pin(run(self, this))
+    }
+
+    fn answer_file(&self) -> Option<&FileArgs> {
+        Some(&self.file)
+    }
+
+    fn streams(&self) -> bool {
+        self.format == Format::Ndjson
+    }
+
+    fn connection(&self) -> Option<&ConnectionArgs> {
+        Some(&self.connection)
+    }
+
+    fn servers(&self) -> Option<&ServerArgs> {
+        Some(&self.servers)
+    }
+}
+
+/// Whose access is told.
+enum Subject {
+    /// Every key, session and team.
+    Everybody,
+    /// The callers of these owners.
+    Owners(OwnerKind, Vec<String>),
+    /// The keys of an owner.
+    Keys(KeysOf),
+}
 
 /// Entries that wait to be printed.
 const WAITING: usize = 256;
@@ -40,9 +149,9 @@ type Entry = Result<CallerAccess, ()>;
 /// # Errors
 ///
 /// Why the database could not be read or the report not be written.
-pub async fn run(args: &AccessArgs, run: &mut Run) -> Result<Outcome, Failure> {
+pub(crate) async fn run(args: &AccessArgs, run: &mut Run) -> Result<Outcome, Failure> {
     check(args)?;
-    let beyond = Beyond::read(&args.servers)?;
+    let beyond = ServerSources::read(&args.servers)?;
     let mut interrupt = Interrupt::listen()?;
     let timeout = args.connection.statement_timeout;
     let opening = Box::pin(args.connection.open(timeout, run));
@@ -71,7 +180,7 @@ pub async fn run(args: &AccessArgs, run: &mut Run) -> Result<Outcome, Failure> {
     session.close().await;
     // The report is cut short because the question failed, not the other way round.
     match (asked, printed) {
-        (Err(failure), _) if failure.kind() != Kind::BrokenPipe => Err(failure),
+        (Err(failure), _) if failure.kind() != ErrorKind::BrokenPipe => Err(failure),
         (_, printed) => printed.map(|()| Outcome::Looked { found: false }),
     }
 }
@@ -91,7 +200,7 @@ fn print(
 
 fn format(args: &AccessArgs, run: &Run) -> AccessFormat {
     match args.format {
-        Format::Table => AccessFormat::Table(Look {
+        Format::Table => AccessFormat::Table(DisplayOptions {
             limit: Some(args.limit).filter(|limit| *limit > 0),
             ..args.file.look(run, &io::stdout())
         }),
@@ -106,7 +215,7 @@ fn format(args: &AccessArgs, run: &Run) -> AccessFormat {
 /// Refuses what no caller can be.
 fn check(args: &AccessArgs) -> Result<(), Failure> {
     let usage = |message: &str, hint: &'static str| {
-        Err(Failure::new(Kind::Usage, message.to_owned()).hint(hint))
+        Err(Failure::new(ErrorKind::Usage, message.to_owned()).hint(hint))
     };
     if args
         .on_behalf
@@ -118,13 +227,24 @@ fn check(args: &AccessArgs) -> Result<(), Failure> {
             "say --as end_user:ID",
         );
     }
-    match args.caller.as_ref().map(|caller| caller.kind) {
-        None | Some(OwnerKind::Key | OwnerKind::Team | OwnerKind::User) => Ok(()),
-        Some(_) => usage(
-            "only keys, teams and users ask for tools",
-            "name a key of it; an end user goes with a key: access key:NAME --as end_user:ID",
-        ),
+    if args
+        .owner
+        .iter()
+        .any(|owner| owner.kind == OwnerKind::Project)
+    {
+        return usage(
+            "LiteLLM does not look at projects when it decides who may use an MCP server",
+            "name a key of the project",
+        );
     }
+    let is_end_user = |owner: &NamedOwner| owner.kind == OwnerKind::EndUser;
+    if args.on_behalf.is_some() && args.owner.iter().any(is_end_user) {
+        return usage(
+            "--as and end_user: both name an end user",
+            "name a key, and the end user with --as",
+        );
+    }
+    Ok(())
 }
 
 /// What every answer hangs on besides the rows.
@@ -146,7 +266,7 @@ struct Question<'a> {
 async fn ask(
     args: &AccessArgs,
     session: &mut Session,
-    beyond: &Beyond,
+    beyond: &ServerSources,
     head: AccessHead,
     head_sender: tokio::sync::oneshot::Sender<AccessHead>,
     sender: &Sender<Entry>,
@@ -175,43 +295,59 @@ async fn ask(
         company: company(args, connection, schema).await?,
         sender,
     };
-    let named = named(args, connection, schema, &database).await?;
+    let subjects = subjects(args, connection, schema, &database).await?;
     // Only a printer that is gone does not take it, and that says why itself.
     let _ = head_sender.send(AccessHead {
         release: release.to_string(),
         ..head
     });
-    match named {
-        Some((kind, id)) => question.answer(connection, schema, kind, vec![id]).await?,
-        None => question.answer_all(connection, schema).await?,
+    for (subject, end_user) in subjects {
+        let end_user = end_user.as_deref();
+        match subject {
+            Subject::Everybody => question.answer_all(connection, schema).await?,
+            Subject::Owners(kind, ids) => {
+                let ids = ids.as_slice();
+                question
+                    .answer(connection, schema, kind, ids, end_user)
+                    .await?;
+            }
+            Subject::Keys(of) => {
+                question
+                    .answer_keys(connection, schema, &of, end_user)
+                    .await?
+            }
+        }
     }
     open.rollback().await
 }
 
-/// Returns the servers that `--server` means.
+/// Returns the servers that `--server` names; `None` where it names none.
 fn wanted(args: &AccessArgs, registry: &Registry) -> Result<Option<ServerIds>, Failure> {
-    let Some(reference) = &args.server else {
+    if args.server.is_empty() {
         return Ok(None);
-    };
-    let newest = AccessRules::of(Release::AGENT_TOOL_KEYS_COUNT);
-    let mut ids = registry.expand([reference], newest);
-    ids.retain(|id| registry.get(id).is_some());
-    if ids.is_empty() {
-        let message =
-            format!("--server {reference}: no server that is served has this id, alias or name");
-        return Err(Failure::new(Kind::Error, message).hint(
-            "nobody may use it; scan --reference tells who names it. A server of a config.yaml is \
-             known with --litellm-config",
-        ));
     }
-    Ok(Some(ids))
+    let newest = AccessRules::of(Release::AGENT_TOOL_KEYS_COUNT);
+    let mut wanted = ServerIds::new();
+    for reference in &args.server {
+        let mut ids = registry.expand([reference], newest);
+        ids.retain(|id| registry.get(id).is_some());
+        if ids.is_empty() {
+            let message = format!("--server {reference}: no server that is served is named so");
+            return Err(Failure::new(ErrorKind::Error, message).hint(
+                "nobody may use it; scan --reference tells who names it. A server of a \
+                 config.yaml is known with --litellm-config",
+            ));
+        }
+        wanted.extend(ids);
+    }
+    Ok(Some(wanted))
 }
 
 /// Reads the settings; those that neither a config nor the database tells are not known.
 async fn settings(
     connection: &mut Connection,
     schema: &Schema,
-    beyond: &Beyond,
+    beyond: &ServerSources,
 ) -> Result<(AccessSettings, Vec<AccessSetting>), Failure> {
     let (mut settings, mut unknown) = (AccessSettings::default(), Vec::new());
     for setting in SETTINGS {
@@ -225,29 +361,64 @@ async fn settings(
     Ok((settings, unknown))
 }
 
-/// Finds the caller that the operator named.
-async fn named(
+/// Finds whose access is told, and the end user on whose behalf they ask.
+async fn subjects(
     args: &AccessArgs,
     connection: &mut Connection,
     schema: &Schema,
     database: &Database,
-) -> Result<Option<(OwnerKind, String)>, Failure> {
-    let Some(owner) = &args.caller else {
-        return Ok(None);
+) -> Result<Vec<(Subject, Option<String>)>, Failure> {
+    let end_user = match &args.on_behalf {
+        Some(owner) => Some(named(owner, "--as ", connection, schema, database).await?),
+        None => None,
     };
+    if let Some(toolset) = &args.toolset
+        && !access_callers::toolsets(connection, schema)
+            .await?
+            .contains(toolset)
+    {
+        return Err(nothing("--toolset", &format!("toolset {toolset}")));
+    }
+    if args.owner.is_empty() {
+        return Ok(vec![(Subject::Everybody, end_user)]);
+    }
+    let mut subjects = Vec::new();
+    for owner in &args.owner {
+        let id = named(owner, "", connection, schema, database).await?;
+        let on_behalf = end_user.clone();
+        subjects.push(match owner.kind {
+            OwnerKind::Agent => (Subject::Keys(KeysOf::Agent(id)), on_behalf),
+            OwnerKind::Organization => (Subject::Keys(KeysOf::Organization(id)), on_behalf),
+            OwnerKind::EndUser => (Subject::Keys(KeysOf::Anybody), Some(id)),
+            OwnerKind::Key | OwnerKind::Team | OwnerKind::User | OwnerKind::Project => {
+                (Subject::Owners(owner.kind, vec![id]), on_behalf)
+            }
+        });
+    }
+    Ok(subjects)
+}
+
+/// Finds the id of an owner, and of a key its whole hash.
+async fn named(
+    owner: &NamedOwner,
+    option: &str,
+    connection: &mut Connection,
+    schema: &Schema,
+    database: &Database,
+) -> Result<String, Failure> {
     let meant = named_owners::named(connection, schema, database, owner.kind, &owner.name).await?;
     let id = match meant {
         Meant::Nobody => return Err(nothing("access", &owner.to_string())),
-        Meant::Several(ids) => return Err(ambiguous("", owner, &ids)),
+        Meant::Several(ids) => return Err(ambiguous(option, owner, &ids)),
         Meant::One(id) => id,
     };
     if owner.kind != OwnerKind::Key {
-        return Ok(Some((owner.kind, id)));
+        return Ok(id);
     }
     let mut tokens = access_callers::tokens(connection, schema, &id).await?;
     match (tokens.pop(), tokens.is_empty()) {
-        (Some(token), true) => Ok(Some((owner.kind, token))),
-        (_, false) => Err(ambiguous("", owner, &[id])),
+        (Some(token), true) => Ok(token),
+        (_, false) => Err(ambiguous(option, owner, &[id])),
         (None, true) => Err(nothing("access", &owner.to_string())),
     }
 }
@@ -300,23 +471,50 @@ impl Question<'_> {
         connection: &mut Connection,
         schema: &Schema,
     ) -> Result<(), Failure> {
-        let kinds = [OwnerKind::Key, OwnerKind::User, OwnerKind::Team];
-        let asks = |kind: &OwnerKind| match kind {
-            OwnerKind::User => self.rules.has_sessions() && self.args.on_behalf.is_none(),
-            OwnerKind::Team => self.args.on_behalf.is_none() && self.args.toolset.is_none(),
-            _ => true,
-        };
-        for kind in kinds.into_iter().filter(asks) {
+        let end_user = self.args.on_behalf.as_ref();
+        let end_user = end_user.map(|owner| owner.name.as_str());
+        self.answer_keys(connection, schema, &KeysOf::Anybody, end_user)
+            .await?;
+        let mut kinds = Vec::new();
+        if self.rules.has_sessions() && end_user.is_none() {
+            kinds.push(OwnerKind::User);
+        }
+        if end_user.is_none() && self.args.toolset.is_none() {
+            kinds.push(OwnerKind::Team);
+        }
+        for kind in kinds {
             let mut after: Option<String> = None;
             loop {
                 let last = after.as_deref();
                 let ids = access_callers::page(connection, schema, kind, last, CHUNK).await?;
                 let Some(last) = ids.last() else { break };
                 after = Some(last.clone());
-                self.answer(connection, schema, kind, ids).await?;
+                self.answer(connection, schema, kind, &ids, None).await?;
             }
         }
         Ok(())
+    }
+
+    /// Answers for the keys of somebody.
+    async fn answer_keys(
+        &self,
+        connection: &mut Connection,
+        schema: &Schema,
+        of: &KeysOf,
+        end_user: Option<&str>,
+    ) -> Result<(), Failure> {
+        let mut after: Option<String> = None;
+        loop {
+            let last = after.as_deref();
+            let ids = access_callers::keys(connection, schema, of, last, CHUNK).await?;
+            let Some(last) = ids.last() else {
+                return Ok(());
+            };
+            after = Some(last.clone());
+            let kind = OwnerKind::Key;
+            self.answer(connection, schema, kind, &ids, end_user)
+                .await?;
+        }
     }
 
     /// Answers for owners of one kind, in their order.
@@ -325,7 +523,8 @@ impl Question<'_> {
         connection: &mut Connection,
         schema: &Schema,
         kind: OwnerKind,
-        ids: Vec<String>,
+        ids: &[String],
+        end_user: Option<&str>,
     ) -> Result<(), Failure> {
         let mut callers = Callers {
             end_users: self.company.end_users.clone(),
@@ -334,10 +533,7 @@ impl Question<'_> {
             ..Callers::default()
         };
         callers.toolsets.extend(self.args.toolset.clone());
-        let on_behalf = self.args.on_behalf.as_ref();
-        callers
-            .end_users
-            .extend(on_behalf.map(|owner| owner.name.clone()));
+        callers.end_users.extend(end_user.map(str::to_owned));
         let asking = match kind {
             OwnerKind::Key => &mut callers.keys,
             OwnerKind::User => &mut callers.users,
@@ -345,10 +541,13 @@ impl Question<'_> {
         };
         asking.extend(ids.iter().cloned());
         let rows = access_rows::rows(connection, schema, &callers).await?;
-        for id in &ids {
+        for id in ids {
             let callers = match kind {
                 OwnerKind::Key => match rows.keys.get(id) {
-                    Some(key) => self.company.of_key(key, self.args, &rows, self.rules),
+                    Some(key) => {
+                        let company = &self.company;
+                        company.of_key(key, self.args, end_user, &rows, self.rules)
+                    }
                     None => Vec::new(),
                 },
                 OwnerKind::User => self.company.of_user(id, self.args),
@@ -358,7 +557,7 @@ impl Question<'_> {
             for caller in &callers {
                 if let Some(entry) = self.entry(caller, &rows) {
                     self.sender.send(Ok(entry)).await.map_err(|_| {
-                        Failure::new(Kind::BrokenPipe, "the report is no longer read")
+                        Failure::new(ErrorKind::BrokenPipe, "the report is no longer read")
                     })?;
                 }
             }
@@ -375,7 +574,7 @@ impl Question<'_> {
             settings,
         };
         let asked = model(self.settings);
-        let explains = self.args.caller.is_some() || self.wanted.is_some();
+        let explains = !self.args.owner.is_empty() || self.wanted.is_some();
         let access = if explains {
             asked.explained(caller)
         } else {

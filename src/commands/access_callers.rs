@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::cli::AccessArgs;
+use crate::commands::access::AccessArgs;
 use crate::litellm::access::caller::{Caller, Human};
 use crate::litellm::access::registry::Registry;
 use crate::litellm::access::rows::{AccessRows, Key};
@@ -10,7 +10,7 @@ use crate::litellm::access::rules::AccessRules;
 use crate::litellm::access::trace::{AccessStep, Denial, Level, LevelEffect};
 use crate::litellm::access::{Access, AccessModel};
 use crate::litellm::api_key;
-use crate::litellm::server::{Resolution, ServerCatalog};
+use crate::litellm::server_catalog::{Resolution, ServerCatalog};
 use crate::report::access::{
     CallerAccess, ShownDenial, ShownHuman, ShownKey, ShownReference, ShownServer, ShownStep,
 };
@@ -34,6 +34,7 @@ impl Company {
         &self,
         key: &Key,
         args: &AccessArgs,
+        end_user: Option<&str>,
         rows: &AccessRows,
         rules: AccessRules,
     ) -> Vec<Caller> {
@@ -43,8 +44,8 @@ impl Company {
             on_behalf_of,
             toolset,
         };
-        if args.toolset.is_some() || args.on_behalf.is_some() {
-            let end_user = args.on_behalf.as_ref().map(|owner| owner.name.clone());
+        if args.toolset.is_some() || end_user.is_some() {
+            let end_user = end_user.map(str::to_owned);
             return vec![asking(end_user, None, args.toolset.clone())];
         }
         let mut callers = vec![asking(None, None, None)];

@@ -2,31 +2,117 @@
 
 use std::sync::Arc;
 
-use super::asked::places;
-use super::output::{cannot_put_aside, gathering, print};
-use super::planning::Planner;
-use super::progress::Progress;
-use super::run::Run;
-use super::{
-    Beyond, CHUNK, Interrupt, tell_left_out, warn, warn_of_config_servers, warn_unknown_owners,
-    warn_unset,
-};
-use crate::cli::{Format, ScanArgs};
-use crate::db::schema::Purpose;
+use clap::Args;
+
+use crate::cli::connection::ConnectionArgs;
+use crate::cli::filters::PlaceArgs;
+use crate::cli::output::{Format, OUTPUT, OutputArgs};
+use crate::cli::servers::{PreviousArgs, ServerArgs};
+use crate::command_line::CommandLine;
+use crate::db::detect::{self, Search};
+use crate::db::purpose::Purpose;
 use crate::db::session::Session;
-use crate::db::{detect, holders, read};
-use crate::exit::Outcome;
-use crate::failure::Failure;
+use crate::db::{owners, rows};
+use crate::error::Failure;
+use crate::exit_code::Outcome;
+use crate::process::command_args::{CommandArgs, Work};
+use crate::process::invocation::Run;
+use crate::process::print::{cannot_put_aside, gathering, print};
+use crate::process::progress::Progress;
+use crate::process::signals::Interrupt;
+use crate::process::stderr::warn;
 use crate::repair::policy::Policy;
-use crate::report::{Ending, Report, Said};
+use crate::report::{Announcements, Ending, FollowUp, Report};
+use crate::workflow::CHUNK;
+use crate::workflow::filters::places;
+use crate::workflow::planner::Planner;
+use crate::workflow::server_sources::{ServerSources, warn_of_config_servers, warn_unset};
+use crate::workflow::survey::{tell_left_out, warn_unknown_owners};
+
+const SCAN_HELP: &str = "\
+Verdicts:
+  stale             no server has this id, alias or name
+  unverified        no row has it, but a server of a config.yaml may
+  inactive          its server exists, but is pending, rejected or a draft
+  malformed         LiteLLM cannot read the value
+  dangling-toolset  the row is granted a toolset that is gone
+  note              with --notes: not stale, but worth knowing
+
+Only stale references are ever changed.
+
+Examples:
+  mcp-prune scan --db-url 'postgresql://readonly@db/litellm?schema=public'
+  mcp-prune scan --no-config-servers --format json | jq .summary
+  mcp-prune scan --db-url embedded:backup.sql
+
+It runs in one read-only transaction, needs only SELECT, and works on a replica.";
+
+/// Options of `scan`.
+#[derive(Debug, Args)]
+#[command(after_help = SCAN_HELP)]
+pub struct ScanArgs {
+    /// Where the database is.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+    /// Which servers exist besides those of the table.
+    #[command(flatten)]
+    pub servers: ServerArgs,
+    /// The configs from before an edit.
+    #[command(flatten)]
+    pub previous: PreviousArgs,
+    /// Where to look.
+    #[command(flatten)]
+    pub places: PlaceArgs,
+    /// Also report what is not stale, but worth knowing: names that several servers share, names
+    /// that this release of LiteLLM does not resolve, duplicates, servers granted by their tools
+    /// alone
+    #[arg(long, help_heading = OUTPUT)]
+    pub notes: bool,
+    /// How to answer.
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// Exit with 0 instead of 2 (found) or 3 (held)
+    #[arg(long, help_heading = OUTPUT)]
+    pub exit_zero: bool,
+}
+
+impl CommandArgs for ScanArgs {
+    fn name(&self) -> &'static str {
+        "scan"
+    }
+
+    fn run<'a>(&'a self, this: &'a mut Run) -> Work<'a> {
+        Box::pin(run(self, this))
+    }
+
+    fn output(&self) -> Option<&OutputArgs> {
+        Some(&self.output)
+    }
+
+    fn exit_zero(&self) -> bool {
+        self.exit_zero
+    }
+
+    fn connection(&self) -> Option<&ConnectionArgs> {
+        Some(&self.connection)
+    }
+
+    fn servers(&self) -> Option<&ServerArgs> {
+        Some(&self.servers)
+    }
+
+    fn previous(&self) -> Option<&PreviousArgs> {
+        Some(&self.previous)
+    }
+}
 
 /// Runs `scan`.
 ///
 /// # Errors
 ///
-/// Why the database could not be read or the report not be written.
-pub async fn run(args: &ScanArgs, run: &mut Run) -> Result<Outcome, Failure> {
-    let mut beyond = Beyond::read(&args.servers)?;
+/// Fails where the database cannot be read or the report cannot be written.
+pub(crate) async fn run(args: &ScanArgs, run: &mut Run) -> Result<Outcome, Failure> {
+    let mut beyond = ServerSources::read(&args.servers)?;
     beyond.read_previous(&args.previous)?;
     beyond.asked = args.places.references();
     let mut interrupt = Interrupt::listen()?;
@@ -39,7 +125,7 @@ pub async fn run(args: &ScanArgs, run: &mut Run) -> Result<Outcome, Failure> {
     })
 }
 
-async fn scan(args: &ScanArgs, run: &Run, beyond: &Beyond) -> Result<Report, Failure> {
+async fn scan(args: &ScanArgs, run: &Run, beyond: &ServerSources) -> Result<Report, Failure> {
     let timeout = args.connection.statement_timeout;
     let mut session = args.connection.open(timeout, run).await?;
     let report = look(args, run, &mut session, beyond).await?;
@@ -51,7 +137,7 @@ async fn look(
     args: &ScanArgs,
     run: &Run,
     session: &mut Session,
-    beyond: &Beyond,
+    beyond: &ServerSources,
 ) -> Result<Report, Failure> {
     let database = session.database().clone();
     let places = places(&args.places.sites, beyond.knows_configs());
@@ -65,7 +151,12 @@ async fn look(
     warn_unset(&catalog);
     warn_of_config_servers(&catalog);
     let progress = Progress::begin("looking for stale references");
-    let found = detect::detect(connection, schema, &catalog, args.notes).await?;
+    let search = if args.notes {
+        Search::ReferencesAndNotes
+    } else {
+        Search::References
+    };
+    let found = detect::detect(connection, schema, &catalog, search).await?;
     if catalog.rows() == 0 && !found.is_empty() {
         warn("the MCP server table is empty: make sure that this is the right database");
     }
@@ -73,6 +164,7 @@ async fn look(
         schema,
         catalog: &catalog,
         policy: Policy::default(),
+        selection: &selection,
         notes: args.notes,
     };
     let mut report = gathering(&args.output);
@@ -80,18 +172,18 @@ async fn look(
     progress.stage("reading rows");
     for (table, mut keys) in found {
         keys.retain(|key| selection.takes_key(key));
-        let owners = holders::holders(connection, schema, table, &keys).await?;
+        let owners = owners::holders(connection, schema, table, &keys).await?;
         for chunk in keys.chunks(CHUNK) {
-            let mut rows = read::rows(connection, schema, table, chunk, &owners).await?;
+            let mut rows = rows::rows(connection, schema, table, chunk, &owners).await?;
             rows.retain(|row| selection.takes(row));
             let plans = planner.plan(connection, table, &rows).await?;
             asked.see(&plans);
-            report.add(plans, true).map_err(cannot_put_aside)?;
+            report.add_findings(plans).map_err(cannot_put_aside)?;
             progress.rows(chunk.len());
         }
     }
     asked.check(connection, &planner, &selection).await?;
-    // Only for a person who would otherwise see nothing: it passes over the tables once more.
+    // This reads the tables once more, so it is only done for a person who would see nothing else.
     let is_for_people = matches!(args.output.format, Format::Table | Format::Markdown);
     if is_for_people && !args.output.quiet && report.summary().rows == 0 && !args.places.narrows() {
         report.tell_looked_at(detect::looked_at(connection, schema).await?);
@@ -108,8 +200,33 @@ async fn look(
         conflicts: Vec::new(),
         follow_up: args.follow_up(),
         notified: false,
-        said: Said::default(),
+        said: Announcements::default(),
         journal: None,
         plan: None,
     })
+}
+
+impl ScanArgs {
+    /// Returns the dry run of the repair of what was found.
+    pub(crate) fn follow_up(&self) -> FollowUp {
+        let Self {
+            connection,
+            servers,
+            previous,
+            places,
+            notes: _,
+            output: _,
+            exit_zero: _,
+        } = self;
+        let mut dry_run = CommandLine::new("fix");
+        dry_run.flag("--dry-run");
+        connection.repeat(&mut dry_run);
+        previous.repeat(&mut dry_run);
+        servers.repeat(&mut dry_run);
+        places.repeat(&mut dry_run);
+        FollowUp {
+            dry_run: Some(dry_run),
+            ..FollowUp::default()
+        }
+    }
 }

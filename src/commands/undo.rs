@@ -1,38 +1,111 @@
-//! `undo`: puts back what a journal says was taken away, where it is still as it was written.
+//! `undo`: puts back what a journal says was taken away, where the row is still as written.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::aftercare::Written;
-use super::journal::{ChangesetFile, SavedChangeset};
-use super::run::Run;
-use super::same_database::refuse_another;
-use super::write_run::{Attempt, Prepared, WriteJob, WriteOptions, WriteReport};
-use super::writing::{begin_verification, end_verification, lock_tables, moved, write_rows};
-use super::{CHUNK, warn};
-use crate::cli::UndoArgs;
-use crate::db::schema::Database;
-use crate::db::session::Open;
-use crate::db::{log_exposure, read, whole};
-use crate::exit::Outcome;
-use crate::failure::{Failure, Kind};
+use clap::Args;
+
+use crate::cli::connection::ConnectionArgs;
+use crate::cli::output::OutputArgs;
+use crate::cli::repair::{REPAIR, WriteArgs};
+use crate::command_line::CommandLine;
+use crate::database::Database;
+use crate::db::session::SchemaTransaction;
+use crate::db::{credential_rows, log_exposure, rows};
+use crate::error::{ErrorKind, Failure};
+use crate::exit_code::Outcome;
+use crate::litellm::reference_sites::{Choice, SiteTable, TABLES};
 use crate::litellm::row::Row;
-use crate::litellm::sites::{Choice, SiteTable, TABLES};
+use crate::process::command_args::{CommandArgs, NamedFile, Work};
+use crate::process::invocation::Run;
+use crate::process::stderr::warn;
 use crate::repair::changeset::{self, Change};
-use crate::repair::compare;
-use crate::report::command_line::CommandLine;
-use crate::report::{Ending, FollowUp, Undone};
+use crate::repair::conflict;
+use crate::report::{Ending, FollowUp, UndoReport};
+use crate::workflow::CHUNK;
+use crate::workflow::apply_changes::{
+    begin_verification, end_verification, lock_tables, moved, write_rows,
+};
+use crate::workflow::cache_invalidation::ChangedRows;
+use crate::workflow::changeset_file::{ChangesetFile, SavedChangeset};
+use crate::workflow::repeat_options::undo;
+use crate::workflow::same_database::refuse_another;
+use crate::workflow::write_run::{Attempt, Prepared, WriteJob, WriteOptions, WriteReport};
+
+const UNDO_HELP: &str = "\
+A row is put back if it still holds what the repair wrote. If it is as before the repair already, \
+it counts as back. If it holds anything else, nothing at all is written (exit code 5); \
+--skip-changed leaves such rows as they are, and puts back the others.
+
+Examples:
+  mcp-prune undo --dry-run fix-20260102T030405Z-1a2b3c4d.ndjson
+  mcp-prune undo --yes fix-20260102T030405Z-1a2b3c4d.ndjson
+
+An undo writes a journal too: to repair again, undo that journal.";
+
+/// Options of `undo`.
+#[derive(Debug, Args)]
+#[command(after_help = UNDO_HELP)]
+pub struct UndoArgs {
+    /// The journal of the fix or undo to take back
+    #[arg(value_name = "JOURNAL")]
+    pub from: PathBuf,
+    /// Where the database is.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+    /// Whether to write, and what to keep of it.
+    #[command(flatten)]
+    pub write: WriteArgs,
+    /// Leave rows that were changed since then as they are, and put back the others
+    #[arg(long, help_heading = REPAIR)]
+    pub skip_changed: bool,
+    /// Accept a journal of another database, such as a copy, or of this one under another name
+    #[arg(long, help_heading = REPAIR)]
+    pub other_database: bool,
+    /// How to answer.
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+impl CommandArgs for UndoArgs {
+    fn name(&self) -> &'static str {
+        "undo"
+    }
+
+    fn run<'a>(&'a self, this: &'a mut Run) -> Work<'a> {
+        Box::pin(run(self, this))
+    }
+
+    fn output(&self) -> Option<&OutputArgs> {
+        Some(&self.output)
+    }
+
+    fn connection(&self) -> Option<&ConnectionArgs> {
+        Some(&self.connection)
+    }
+
+    fn own_files(&self) -> Vec<NamedFile<'_>> {
+        let journal = self.write.journal.journal.as_deref();
+        let mut files = Vec::new();
+        files.extend(journal.map(|file| ("--journal", file)));
+        files.push(("JOURNAL", self.from.as_path()));
+        files
+    }
+}
 
 /// Runs `undo`.
 ///
 /// # Errors
 ///
-/// Why nothing was written.
-pub async fn run(args: &UndoArgs, run: &mut Run) -> Result<Outcome, Failure> {
+/// Fails where nothing was written, and says why.
+pub(crate) async fn run(args: &UndoArgs, run: &mut Run) -> Result<Outcome, Failure> {
     let options = WriteOptions::check("undo", &args.write, &args.output)?;
     let saved = SavedChangeset::open(&args.from)?;
     saved.check_purpose(
-        &[changeset::Purpose::Fix, changeset::Purpose::Undo],
+        &[
+            changeset::ChangesetPurpose::Fix,
+            changeset::ChangesetPurpose::Undo,
+        ],
         "undo takes the journal that fix or undo has kept; a plan is for fix --plan",
     )?;
     let out = ChangesetFile::of_run(&args.write, "undo", run)?;
@@ -40,14 +113,14 @@ pub async fn run(args: &UndoArgs, run: &mut Run) -> Result<Outcome, Failure> {
     options.carry_out(&undo, &args.connection, out, run).await
 }
 
-/// An undo: what a journal says was taken away is put back.
+/// An undo: it puts back what a journal says was taken away.
 struct Undo<'a> {
     args: &'a UndoArgs,
     saved: SavedChangeset,
 }
 
 impl WriteJob for Undo<'_> {
-    type Report = Undone;
+    type Report = UndoReport;
 
     const STAGE: &'static str = "writing and verifying rows";
     const QUESTION: &'static str = "Put back";
@@ -77,17 +150,17 @@ impl WriteJob for Undo<'_> {
         self.args.take_back(journal)
     }
 
-    fn moved(&self, undone: &Undone) -> Failure {
+    fn moved(&self, undone: &UndoReport) -> Failure {
         moved(
             undone.conflicts.len(),
             "the report tells which; look into who changed them, or say --skip-changed",
         )
     }
 
-    fn outcome(&self, undone: &Undone) -> Outcome {
+    fn outcome(&self, undone: &UndoReport) -> Outcome {
         match undone.ending {
             Ending::Applied | Ending::NothingToDo => Outcome::Repaired { held: false },
-            // Whatever is stale then was so before, and nobody looked.
+            // An undo does not look for stale references, so it reports none.
             Ending::Scanned
             | Ending::DryRun
             | Ending::Proposed
@@ -98,9 +171,9 @@ impl WriteJob for Undo<'_> {
 
     async fn prepare(
         &self,
-        open: &mut Open<'_>,
+        open: &mut SchemaTransaction<'_>,
         attempt: Attempt<'_>,
-    ) -> Result<Prepared<Undone>, Failure> {
+    ) -> Result<Prepared<UndoReport>, Failure> {
         let Attempt {
             run,
             database,
@@ -111,7 +184,7 @@ impl WriteJob for Undo<'_> {
             tells,
         } = attempt;
         if let Some(out) = out.as_deref_mut() {
-            out.begin(run.header(changeset::Purpose::Undo, database))?;
+            out.begin(run.header(changeset::ChangesetPurpose::Undo, database))?;
         }
         let mut undone = nothing_undone(run, database, tells);
         let (connection, schema) = open.parts();
@@ -128,35 +201,36 @@ impl WriteJob for Undo<'_> {
                 break;
             }
             for table in TABLES {
-                let of_table: Vec<&Change> = made.iter().filter(|c| c.table == table).collect();
+                let of_table: Vec<&Change> = made.iter().filter(|c| c.table() == table).collect();
                 if of_table.is_empty() {
                     continue;
                 }
                 if !schema.site_tables().contains(&table) {
                     return Err(no_table(table));
                 }
-                // Of whole rows a server may have several changes, of some of its rows each.
+                // A server may have several changes of whole rows, each of some of its rows.
                 let at_once = table.each().map_or(of_table.len(), |_| 1);
                 for changes in of_table.chunks(at_once) {
-                    let by_key = changes.iter().map(|change| (change.key.as_str(), *change));
+                    let by_key = changes.iter().map(|change| (change.key(), *change));
                     let by_key: BTreeMap<&str, &Change> = by_key.collect();
                     let keys: Vec<String> = by_key.keys().map(|key| (*key).to_owned()).collect();
                     let locked = patience.lock(connection, schema, table, &keys).await?;
-                    let rows = read::cells(connection, schema, table, &locked).await?;
+                    let rows = rows::cells(connection, schema, table, &locked).await?;
                     let stored: HashMap<&str, &Row> =
                         rows.iter().map(|row| (row.key.as_str(), row)).collect();
                     let there = match table.each() {
                         None => Vec::new(),
                         Some(_) => {
-                            whole::in_the_place_of(connection, schema, table, changes).await?
+                            credential_rows::in_the_place_of(connection, schema, table, changes)
+                                .await?
                         }
                     };
                     let mut changes = Vec::new();
                     for (key, change) in by_key {
                         let row = stored.get(key).copied();
                         let todo = match table.each() {
-                            None => compare::take_back(change, row),
-                            Some(each) => compare::take_back_rows(change, each, row, &there),
+                            None => conflict::take_back(change, row),
+                            Some(each) => conflict::take_back_rows(change, each, row, &there),
                         };
                         undone.back += todo.back;
                         undone.conflicts.extend(todo.conflicts);
@@ -174,14 +248,14 @@ impl WriteJob for Undo<'_> {
                         &mut verification,
                     )
                     .await?;
-                    let changes = changes.into_iter().map(Change::to_report);
+                    let changes = changes.into_iter().map(Change::into_report);
                     undone.changes.extend(changes);
                 }
             }
             progress.rows(made.len());
         }
         end_verification(connection, schema, &verification).await?;
-        let mut written = Written::default();
+        let mut written = ChangedRows::default();
         written.add(&undone.changes);
         Ok(Prepared {
             is_moved: !undone.conflicts.is_empty() && !self.args.skip_changed,
@@ -191,7 +265,7 @@ impl WriteJob for Undo<'_> {
     }
 }
 
-impl WriteReport for Undone {
+impl WriteReport for UndoReport {
     fn ending(&self) -> Ending {
         self.ending
     }
@@ -215,8 +289,10 @@ impl WriteReport for Undone {
         if shown.changes == self.changes {
             return Ok(());
         }
-        Err(Failure::new(Kind::Moved, "the rows are no longer as shown")
-            .hint("nothing was written; run it again to see them as they are now"))
+        Err(
+            Failure::new(ErrorKind::Moved, "the rows are no longer as shown")
+                .hint("nothing was written; run it again to see them as they are now"),
+        )
     }
 }
 
@@ -232,9 +308,9 @@ fn warn_of_log(settings: &[String]) {
     }
 }
 
-/// Makes a report of an undo that has not done anything yet.
-fn nothing_undone(run: &Run, database: &Database, notified: bool) -> Undone {
-    Undone {
+/// Builds the report of an undo that has not done anything yet.
+fn nothing_undone(run: &Run, database: &Database, notified: bool) -> UndoReport {
+    UndoReport {
         run: run.id().to_owned(),
         database: database.clone(),
         ending: Ending::DryRun,
@@ -247,10 +323,53 @@ fn nothing_undone(run: &Run, database: &Database, notified: bool) -> Undone {
     }
 }
 
+/// Builds the error for a journal whose table this database does not have.
 fn no_table(table: &SiteTable) -> Failure {
     let message = format!(
-        "the journal is of rows of \"{}\", which are not here",
+        "the journal has rows of \"{}\", a table that this database does not have",
         table.table
     );
-    Failure::new(Kind::Moved, message).hint("undo it on the database that it is of")
+    Failure::new(ErrorKind::Moved, message)
+        .hint("run undo on the database that the journal was written for")
+}
+
+impl UndoArgs {
+    /// Returns the undo that this dry run showed.
+    pub(crate) fn follow_up(&self) -> FollowUp {
+        FollowUp {
+            carry_out: Some(self.repeated(self.skip_changed)),
+            ..FollowUp::default()
+        }
+    }
+
+    /// Returns the undo that leaves alone the rows that were changed since.
+    pub(crate) fn skipping(&self) -> FollowUp {
+        FollowUp {
+            carry_out: Some(self.repeated(true)),
+            ..FollowUp::default()
+        }
+    }
+
+    fn repeated(&self, skips_changed: bool) -> CommandLine {
+        let Self {
+            from,
+            connection,
+            write,
+            skip_changed: _,
+            other_database,
+            output: _,
+        } = self;
+        let mut command = CommandLine::new("undo");
+        command.path(from);
+        connection.repeat(&mut command);
+        write.repeat(&mut command);
+        command.flag_if("--other-database", *other_database);
+        command.flag_if("--skip-changed", skips_changed);
+        command
+    }
+
+    /// Returns the undo of this undo, whose old values are in `journal`.
+    pub(crate) fn take_back(&self, journal: &Path) -> CommandLine {
+        undo(journal, &self.connection, &self.write)
+    }
 }

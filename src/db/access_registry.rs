@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use sqlx::PgConnection;
 
-use super::decode::{self, TableColumn};
-use super::read::{column_or, texts_or_none};
-use super::schema::{SERVER_COLUMNS, SERVER_ID, SERVER_SCOPE, SERVER_TABLE, Schema};
-use super::sql::{failed, ident, relation};
-use crate::failure::Failure;
+use crate::db::decode::{self, TableColumn};
+use crate::db::errors::failed;
+use crate::db::fragments::{column_or, texts_or_none};
+use crate::db::schema::{SERVER_COLUMNS, SERVER_ID, SERVER_SCOPE, SERVER_TABLE, Schema};
+use crate::db::sql::{ident, relation};
+use crate::error::Failure;
 use crate::litellm::access::registry::{Registry, ServedServer};
 use crate::litellm::access::rules::AccessRules;
 use crate::litellm::config::ConfigServer;
@@ -25,7 +26,7 @@ SELECT {id}, {name}, {alias}, {approval}, {tags}, {open}, {submitted} FROM {serv
 /// # Errors
 ///
 /// What the server said.
-pub async fn registry(
+pub(crate) async fn registry(
     connection: &mut PgConnection,
     schema: &Schema,
     configured: &[ConfigServer],

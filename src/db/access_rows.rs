@@ -6,16 +6,17 @@ use serde_json::Value as Json;
 use sqlx::PgConnection;
 use sqlx::postgres::PgRow;
 
-use super::decode::{self, TableColumn};
-use super::read::column_or;
-use super::schema::{AGENTS, GRANTED_TOOLSETS, GROUP_SERVERS, KEYS, Schema, TAGS, TOOLS};
-use super::sql::{failed, ident, relation};
-use crate::failure::Failure;
+use crate::db::decode::{self, TableColumn};
+use crate::db::errors::failed;
+use crate::db::fragments::column_or;
+use crate::db::schema::{AGENTS, GRANTED_TOOLSETS, GROUP_SERVERS, KEYS, Schema, TAGS, TOOLS};
+use crate::db::sql::{ident, relation};
+use crate::error::Failure;
 use crate::litellm::access::rows::{
     AccessGroup, AccessRows, AccessTeam, Agent, Key, NamedTools, Permission, Toolset, User,
 };
 use crate::litellm::owners::{ACCESS_GROUP_IDS, LINK};
-use crate::litellm::sites::{ACCESS_GROUPS, PERMISSIONS, TOOLSETS};
+use crate::litellm::reference_sites::{ACCESS_GROUPS, PERMISSIONS, TOOLSETS};
 
 const TEAMS: &str = "LiteLLM_TeamTable";
 const USERS: &str = "LiteLLM_UserTable";
@@ -29,7 +30,7 @@ const ADMINISTRATORS: [&str; 2] = ["proxy_admin", "proxy_admin_viewer"];
 
 /// Whose rows are to be read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Callers {
+pub(crate) struct Callers {
     /// The hashes of keys.
     pub keys: BTreeSet<String>,
     /// Teams that ask without a key, or behind an agent.
@@ -47,7 +48,7 @@ pub struct Callers {
 /// # Errors
 ///
 /// What the server said.
-pub async fn rows(
+pub(crate) async fn rows(
     connection: &mut PgConnection,
     schema: &Schema,
     callers: &Callers,

@@ -2,10 +2,11 @@
 
 use sqlx::PgConnection;
 
-use super::decode;
-use super::schema::{CONFIG, Schema};
-use super::sql::{failed, ident, relation};
-use crate::failure::Failure;
+use crate::db::decode;
+use crate::db::errors::failed;
+use crate::db::schema::{CONFIG, Schema};
+use crate::db::sql::{ident, relation};
+use crate::error::Failure;
 use crate::litellm::access::caller::AccessSetting;
 
 /// The column with the settings of a section, which holds secrets besides: only one path is read.
@@ -18,7 +19,7 @@ const SAVED: &str = "SELECT c.{value} {->>} $2 FROM {config} AS c WHERE c.{param
 /// # Errors
 ///
 /// What the server said.
-pub async fn saved(
+pub(crate) async fn saved(
     connection: &mut PgConnection,
     schema: &Schema,
     setting: AccessSetting,

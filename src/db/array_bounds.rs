@@ -1,20 +1,22 @@
-//! Keeps the bounds of arrays. PostgreSQL's arrays need not begin at element 1, and one that
-//! LiteLLM reads as any other is given back as it was.
+//! Keeps the lower bounds of arrays. An array of PostgreSQL need not begin at element 1. LiteLLM
+//! reads such an array like any other, so a repair leaves it with the bound that it had.
 
 use sqlx::PgConnection;
 
-use super::decode::{self, TableColumn};
-use super::read::value;
-use super::schema::Schema;
-use super::sql::{failed, ident, relation};
-use crate::failure::{Failure, Kind};
-use crate::litellm::sites::{Shape, Site, SiteTable};
+use crate::db::decode::{self, TableColumn};
+use crate::db::errors::failed;
+use crate::db::fragments::value;
+use crate::db::schema::Schema;
+use crate::db::sql::{ident, relation};
+use crate::error::{ErrorKind, Failure};
+use crate::litellm::reference_sites::{Shape, Site, SiteTable};
 use crate::repair::changeset::ColumnChange;
 
-/// A new array of text with the lower bound of the one in its place. An empty array has no bounds.
+/// The SQL of a new array with the lower bound of the one that it replaces. An empty array has no
+/// bounds.
 ///
 /// Source: PostgreSQL 17 manual, section 8.15.6, "Array Input and Output Syntax".
-pub(super) const KEPT: &str = "
+pub(crate) const KEPT: &str = "
 CASE WHEN pg_catalog.array_lower({value}, 1) {<>} 1
           AND pg_catalog.jsonb_array_length(c.value::pg_catalog.jsonb) {>} 0
      THEN pg_catalog.format('[%s:%s]=%s', pg_catalog.array_lower({value}, 1),
@@ -30,8 +32,8 @@ WHERE t.{key} {=} ANY ($1)
       AND pg_catalog.array_lower({value}, 1) {<>} 1
 LIMIT 1";
 
-/// Refuses to empty an array that does not begin at element 1: filled again, it would begin there.
-pub(super) async fn refuse_to_lose(
+/// Refuses to empty an array that does not begin at element 1: an undo could not restore the bound.
+pub(crate) async fn refuse_to_lose(
     connection: &mut PgConnection,
     schema: &Schema,
     table: &'static SiteTable,
@@ -40,7 +42,7 @@ pub(super) async fn refuse_to_lose(
 ) -> Result<(), Failure> {
     let emptied = columns
         .iter()
-        .filter(|(_, column)| column.after.is_empty() && !column.before.is_empty());
+        .filter(|(_, column)| column.after().is_empty() && !column.before().is_empty());
     let emptied: Vec<&str> = emptied.map(|(key, _)| *key).collect();
     if site.shape != Shape::TextArray || emptied.is_empty() {
         return Ok(());
@@ -62,14 +64,14 @@ pub(super) async fn refuse_to_lose(
     let key: String = decode::read(&row, 0, TableColumn(table.table, table.key))?;
     let lower: i32 = decode::read(&row, 1, TableColumn(table.table, site.column))?;
     Err(Failure::new(
-        Kind::Refused,
+        ErrorKind::Refused,
         format!(
-            "{} begins at element {lower} in row {key}; emptied, undo could not give it back so",
+            "{} begins at element {lower} in row {key}; undo could not restore that if it were emptied",
             TableColumn(table.table, site.column)
         ),
     )
     .hint(format!(
-        "have it begin at 1, which is the same to LiteLLM: UPDATE {}.{} SET {column} = {column}[:] \
+        "let it begin at 1, which LiteLLM reads alike: UPDATE {}.{} SET {column} = {column}[:] \
          WHERE {} = '{}';",
         ident(schema.name()),
         ident(table.table),

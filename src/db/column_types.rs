@@ -1,26 +1,25 @@
 //! The types that LiteLLM's migrations give to the columns that are read or written.
 //!
-//! Whatever else a column may be (`varchar`, `citext`, a domain, `integer`, `json`), it compares,
-//! prints or sorts in another way in some statement, so it is refused by its name rather than
-//! trusted.
+//! A column of any other type (`varchar`, `citext`, a domain, `integer`, `json`) compares, prints
+//! or sorts in another way in some statement. So it is refused, and the error names it.
 
-use super::schema::{
+use crate::db::schema::{
     AROUND, ASSIGNED, CONFIG, GROUP_SERVERS, SERVER_COLUMNS, SERVER_ID, SERVER_SCOPE, SERVER_TABLE,
     TAGS, TOOLS,
 };
 use crate::litellm::owners::{ACCESS_GROUP_IDS, KEY_PARENTS, LINK, OWNER_TABLES, OwnerKind};
-use crate::litellm::sites::{PERMISSIONS, SiteTable, TABLES};
+use crate::litellm::reference_sites::{PERMISSIONS, SiteTable, TABLES};
 
-/// A column, the type it has as `format_type` of PostgreSQL spells it, and whether every LiteLLM
-/// that has the table has it.
-pub(super) type Expected = (&'static str, &'static str, &'static str, bool);
+/// A table, a column of it, the column's type as PostgreSQL's `format_type` spells it, and whether
+/// every LiteLLM that has the table has the column.
+pub(crate) type Expected = (&'static str, &'static str, &'static str, bool);
 
-/// Lists every column that is read or written, of the tables that are looked at (`sites`) and of
-/// those that tell of owners and servers.
+/// Lists every column that is read or written: those of the tables that are looked at (`sites`),
+/// and those that describe owners and servers.
 ///
 /// Source: the migrations of litellm-proxy-extras 0.1.17 to 0.4.110: `String` is `text`, `String[]`
 /// is `text[]`, `Json` is `jsonb`, and `DateTime` is `timestamp(3) without time zone`.
-pub(super) fn expected(sites: &[&'static SiteTable]) -> Vec<Expected> {
+pub(crate) fn expected(sites: &[&'static SiteTable]) -> Vec<Expected> {
     let mut expected = vec![
         (SERVER_TABLE, SERVER_ID, "text", true),
         (PERMISSIONS.table, PERMISSIONS.key, "text", true),
@@ -57,7 +56,7 @@ pub(super) fn expected(sites: &[&'static SiteTable]) -> Vec<Expected> {
     expected
 }
 
-/// The type of a column that tells what an emptied list would mean.
+/// Returns the type of a column that decides what an emptied list means.
 fn type_around(column: &str) -> &'static str {
     let [tags, open] = SERVER_SCOPE;
     if column == open {
@@ -66,7 +65,7 @@ fn type_around(column: &str) -> &'static str {
         "jsonb"
     } else if [tags, TAGS, GROUP_SERVERS, ACCESS_GROUP_IDS].contains(&column)
         || column.starts_with("assigned_")
-        || column == super::schema::GRANTED_TOOLSETS
+        || column == crate::db::schema::GRANTED_TOOLSETS
     {
         "text[]"
     } else {

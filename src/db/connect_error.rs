@@ -1,4 +1,4 @@
-//! Why a connection failed or was lost, in the words of PostgreSQL and of certificates.
+//! Explains why a connection failed or was lost, in the words of PostgreSQL and of certificates.
 
 #![expect(
     clippy::wildcard_enum_match_arm,
@@ -11,19 +11,30 @@ use rustls::{AlertDescription, CertificateError, OtherError};
 
 const CHECK_FILES: &str = "check sslrootcert, sslcert and sslkey, whose paths are relative to the \
     current directory and not to Prisma's schema";
+
 const CHECK_SOCKET: &str = "check the folder of the server's socket, that the server runs on this \
     machine, and its port, which is part of the socket's name";
+
 const CHECK_CLIENT: &str = "give the client certificate as sslcert and its key as sslkey, both in \
     PEM, and the server's CA as sslrootcert";
+
 const CHECK_TLS: &str = "name the file of the server's CA as sslrootcert, and connect to a \
     host name of its certificate; a client certificate needs both sslcert and sslkey";
+
 const NO_TLS: &str = "turn on ssl in the server; sslmode=prefer does without where there is \
     none, and then nothing is encrypted";
 
-/// Returns why a connection failed, over a Unix-domain socket or not, and what to do about it.
+/// The way in which a server is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Transport {
+    Tcp,
+    UnixSocket,
+}
+
+/// Returns why a connection failed, and what to do about it.
 ///
 /// Source for SQLSTATEs: PostgreSQL 17 manual, appendix A, "PostgreSQL Error Codes".
-pub(super) fn explain(error: &sqlx::Error, is_socket: bool) -> (String, &'static str) {
+pub(crate) fn explain(error: &sqlx::Error, transport: Transport) -> (String, &'static str) {
     if let Some(database) = error.as_database_error() {
         let code = database.code();
         let hint = match code.as_deref() {
@@ -42,11 +53,11 @@ pub(super) fn explain(error: &sqlx::Error, is_socket: bool) -> (String, &'static
     if let sqlx::Error::Io(error) = error {
         return match error.get_ref().and_then(|inner| inner.downcast_ref()) {
             Some(tls) => explain_handshake(tls),
-            None => explain_io(error, is_socket),
+            None => explain_io(error, transport),
         };
     }
     if let sqlx::Error::Tls(inner) = error {
-        // Before the handshake: it is about files of this machine.
+        // This error comes before the handshake, so it is about files of this machine.
         return match inner.downcast_ref() {
             Some(tls) => explain_own_files(tls),
             // As sqlx 0.9 says it, which has no kind for it.
@@ -86,7 +97,7 @@ pub(super) fn explain(error: &sqlx::Error, is_socket: bool) -> (String, &'static
 
 /// Returns what a driver's error means that is no answer of the server, for a message about a
 /// statement.
-pub(super) fn plain_words(error: &sqlx::Error) -> String {
+pub(crate) fn plain_words(error: &sqlx::Error) -> String {
     match error {
         sqlx::Error::Io(error) if is_lost(error) => {
             "the connection to the server was lost".to_owned()
@@ -107,7 +118,7 @@ fn is_lost(error: &io::Error) -> bool {
     .contains(&error.kind())
 }
 
-fn explain_io(error: &io::Error, is_socket: bool) -> (String, &'static str) {
+fn explain_io(error: &io::Error, transport: Transport) -> (String, &'static str) {
     let is = |kinds: &[io::ErrorKind]| kinds.contains(&error.kind());
     if is(&[io::ErrorKind::ConnectionRefused]) {
         (
@@ -115,7 +126,7 @@ fn explain_io(error: &io::Error, is_socket: bool) -> (String, &'static str) {
             "nothing listens there: check the host, the port and that the server runs",
         )
     } else if is(&[io::ErrorKind::NotFound, io::ErrorKind::PermissionDenied]) {
-        if is_socket {
+        if transport == Transport::UnixSocket {
             return (
                 format!("its socket cannot be opened: {error}"),
                 CHECK_SOCKET,

@@ -1,24 +1,26 @@
-//! Finding the rows worth a look, within PostgreSQL: only they travel.
+//! Finds the rows worth a look. PostgreSQL does the search, so that no other row is sent.
 
 use futures_util::TryStreamExt as _;
 use sqlx::PgConnection;
 
-use super::decode::{self, TableColumn};
-use super::encoding::storable;
-use super::read::value;
-use super::schema::Schema;
-use super::sql::{RARE, failed, ident, part, relation};
-use crate::failure::Failure;
+use crate::db::decode::{self, TableColumn};
+use crate::db::encoding::storable;
+use crate::db::errors::failed;
+use crate::db::fragments::value;
+use crate::db::schema::Schema;
+use crate::db::sql::{RARE, ident, part, relation};
+use crate::error::Failure;
+use crate::litellm::reference_sites::{Empty, Names, Shape, Site, SiteTable};
 use crate::litellm::release::Release;
-use crate::litellm::server::ServerCatalog;
-use crate::litellm::sites::{Empty, Names, Shape, Site, SiteTable};
+use crate::litellm::server_catalog::ServerCatalog;
 
-/// A table, and the primary keys of rows of it, in byte order.
-pub type Found = Vec<(&'static SiteTable, Vec<String>)>;
+/// Tables, each with the primary keys of rows of it, in byte order.
+pub(crate) type CandidateRows = Vec<(&'static SiteTable, Vec<String>)>;
 
-// One pass a table. The functions stand in the select list, where parallel workers evaluate them
-// without storing their rows first, in step: a row of `s` has the next reference of each place, or NULL
-// where a place has no more. `= ANY` hashes its array from PostgreSQL 14 on, where `<> ALL` takes 15.
+// Reads each table once. The functions stand in the select list, where parallel workers evaluate
+// them without storing their rows first. They advance together: a row of `s` has the next reference
+// of each site, or NULL where a site has no more. `= ANY` hashes its array from PostgreSQL 14 on;
+// `<> ALL` does so only from 15 on.
 const DETECT: &str = r"
 SELECT {place}, s.key
 FROM (SELECT t.{key} AS key, {references} FROM {table} AS t {rows}) AS s
@@ -27,10 +29,10 @@ WHERE CASE WHEN {remarkable} THEN 1 ELSE 0 END {=} 1 AND {rare}";
 const REMARKABLE: &str = "
 s.{name} IS NOT NULL AND (s.{name} {=} ANY (${names}::pg_catalog.text[])) IS NOT TRUE";
 
-// A value that cannot be read becomes one empty reference, and that is always remarkable. What has NULL
-// elements cannot be read, nor what has more than one dimension; asked for each element, its dimensions
-// would unpack a large array once an element. What is empty becomes NULL, for which `unnest` is not
-// even called.
+// A value that cannot be read becomes one empty reference, which is always remarkable. An array
+// with NULL elements or with several dimensions cannot be read. An empty array becomes NULL, for
+// which `unnest` is not even called. The dimensions are asked for once a row: asked for each
+// element, they would unpack a large array each time.
 const TEXT_ARRAY: &str = "
 pg_catalog.unnest(
     CASE WHEN pg_catalog.array_ndims({value}) {=} 1
@@ -38,8 +40,9 @@ pg_catalog.unnest(
                    THEN {value} ELSE ARRAY[''] END
          WHEN pg_catalog.array_ndims({value}) {>} 1 THEN ARRAY[''] END)";
 
-// Whether anything is no string: to ask its type takes longer. The path is strict because lax mode
-// would unwrap a nested list before looking at it; where it cannot be followed at all the answer is NULL.
+// The path finds anything that is no string, faster than `type()` does. It is strict because lax
+// mode would unwrap a nested list before it looks at it. If it cannot be followed at all, the
+// answer is NULL.
 const JSON_KEYS: &str = r#"
 pg_catalog.jsonb_object_keys(
     CASE WHEN ({value} {@?} 'strict $.*[*] ? ((@ starts with "") is unknown)') IS FALSE THEN {value}
@@ -50,8 +53,8 @@ pg_catalog.jsonb_array_elements_text(
     CASE WHEN ({value} {@?} 'strict $[*] ? ((@ starts with "") is unknown)') IS FALSE THEN {value}
          WHEN pg_catalog.jsonb_typeof({value}) {<>} 'null' THEN '[""]' END)"#;
 
-// Every element an object with a string: as many strings as elements. Whether the objects hold anything
-// besides is told once they are read.
+// Every element must be an object with a string: there are as many strings as elements. What else
+// the objects hold is judged once they are read.
 const JSON_TOOLS: &str = r#"
 pg_catalog.jsonb_array_elements_text(
     CASE WHEN pg_catalog.jsonb_typeof({value}) {=} 'null' THEN NULL
@@ -64,19 +67,28 @@ const TOOL_IDS: &str = r#"
 pg_catalog.jsonb_path_query_array(
     {value}, 'strict $[*] ? (@.type() == "object").server_id ? (@.type() == "string")', '{}', true)"#;
 
-/// Finds the rows of every table looked at that hold anything but unremarkable references; with
-/// `notes` also those of which something else may be worth a note.
+/// What [`detect`] looks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Search {
+    /// Rows with references that may need a repair.
+    References,
+    /// These, and rows with something else that is worth a note.
+    ReferencesAndNotes,
+}
+
+/// Finds the rows that hold anything but unremarkable references, in every table that is looked at.
 ///
 /// # Errors
 ///
 /// What the server said.
-pub async fn detect(
+pub(crate) async fn detect(
     connection: &mut PgConnection,
     schema: &Schema,
     catalog: &ServerCatalog,
-    notes: bool,
-) -> Result<Found, Failure> {
+    search: Search,
+) -> Result<CandidateRows, Failure> {
     const DOING: &str = "look for stale references";
+    let notes = search == Search::ReferencesAndNotes;
     let tables = schema.site_tables();
     let mut selects = Vec::new();
     for (place, table) in tables.iter().enumerate() {
@@ -88,7 +100,7 @@ pub async fn detect(
     }
     let mut found: Vec<Vec<String>> = vec![Vec::new(); tables.len()];
     if selects.is_empty() {
-        return Ok(Found::new());
+        return Ok(CandidateRows::new());
     }
     // One statement, as each takes two round trips.
     let selects = selects.join("\nUNION ALL\n");
@@ -104,7 +116,7 @@ pub async fn detect(
     };
     let mut known = Vec::new();
     for names in [Names::Servers, Names::ServerIds, Names::Toolsets] {
-        // What no row can hold need not be told from what is remarkable.
+        // A text that no row can hold need not be known as unremarkable.
         let texts = unremarkable(names);
         known.push(storable(connection, &texts).await?.into_owned());
     }
@@ -114,7 +126,7 @@ pub async fn detect(
     }
     let mut rows = query.fetch(connection);
     while let Some(row) = rows.try_next().await.map_err(failed(DOING))? {
-        let place: i32 = decode::read(&row, 0, "the place of a row")?;
+        let place: i32 = decode::read(&row, 0, "the table of a row")?;
         let place = usize::try_from(place).unwrap_or(usize::MAX);
         if let (Some(table), Some(found)) = (tables.get(place), found.get_mut(place)) {
             found.push(decode::read(&row, 1, TableColumn(table.table, table.key))?);
@@ -149,7 +161,8 @@ fn select(place: usize, table: &SiteTable, sites: &[&Site]) -> String {
         ("{references}", references.join(", ")),
         ("{rows}", rows(table)),
         ("{remarkable}", remarkable.join(" OR ")),
-        // Of a function's column too, or it would be checked before the functions are called.
+        // It names a column of a function too; else it would be checked before the functions are
+        // called.
         (
             "{rare}",
             RARE.replace("{never}", "s.r0 IS NULL AND s.key IS NULL"),
@@ -160,7 +173,7 @@ fn select(place: usize, table: &SiteTable, sites: &[&Site]) -> String {
     part(DETECT, &fragments)
 }
 
-/// The SQL that yields the references of a place, a row each.
+/// Returns the SQL that yields the references of a site, one a row.
 fn functions(site: &Site) -> String {
     let functions = match site.shape {
         Shape::TextArray => TEXT_ARRAY,
@@ -174,7 +187,8 @@ fn functions(site: &Site) -> String {
         .replace("{value}", &value(site))
 }
 
-/// The clause that limits `table` to the row that matters, or takes all whole rows of a server for one.
+/// Returns the clause that limits `table` to the one row that matters, or that groups the rows of
+/// each server.
 fn rows(table: &SiteTable) -> String {
     let key = ident(table.key);
     match table.row {
@@ -199,7 +213,8 @@ WHERE pg_catalog.cardinality(t.{beside}) {>} 0
                   ) AS k (key)
                   EXCEPT SELECT b.key FROM pg_catalog.unnest(t.{beside}) AS b (key))";
 
-/// What finds rows with something to note, where that is more than a name.
+/// Returns the SQL that finds rows with a note that does not come from a name: a duplicate, or a
+/// server that only tool permissions name.
 fn noted(place: usize, table: &SiteTable, site: &Site) -> Option<String> {
     let (template, beside) = match (site.shape, site.empty) {
         (Shape::TextArray, _) => (DUPLICATES, ""),
@@ -218,18 +233,18 @@ fn noted(place: usize, table: &SiteTable, site: &Site) -> Option<String> {
     Some(part(template, &fragments))
 }
 
-// JSON `null` and JSON of another type name nothing.
+// JSON `null`, and JSON of a type other than the site's, name nothing.
 const NAMING: &str = "(SELECT pg_catalog.count(*) FROM {table} AS t WHERE {names})";
 
 const NAMING_JSON: &str =
     "(pg_catalog.jsonb_typeof({value}) {=} '{type}' AND {value} {<>} '{empty}')";
 
-/// Counts, for every table looked at, the rows that name anything.
+/// Counts the rows that name anything, for every table that is looked at.
 ///
 /// # Errors
 ///
 /// What the server said.
-pub async fn looked_at(
+pub(crate) async fn looked_at(
     connection: &mut PgConnection,
     schema: &Schema,
 ) -> Result<Vec<(&'static SiteTable, usize)>, Failure> {

@@ -1,20 +1,23 @@
-//! Which texts a database can hold at all. What it cannot hold is in none of its rows, so nothing
-//! has to be asked about it, and nothing may fail over it.
+//! Finds the texts that a database can hold at all.
+//!
+//! A text that it cannot hold is in none of its rows: no query has to look for it, and no query may
+//! fail because of it.
 
 use std::borrow::Cow;
 
 use sqlx::error::{DatabaseError, Error};
 use sqlx::{Connection as _, PgConnection};
 
-use super::decode;
-use super::sql::{failed, statement};
-use crate::failure::Failure;
+use crate::db::decode;
+use crate::db::errors::failed;
+use crate::db::sql::statement;
+use crate::error::Failure;
 
 const DOING: &str = "ask for the database's encoding";
 
 const ENCODING: &str = "SELECT pg_catalog.getdatabaseencoding()::pg_catalog.text";
 
-/// The encodings that take every text as it is sent.
+/// The encodings that store every text as it is sent.
 const HOLD_ALL: [&str; 2] = ["UTF8", "SQL_ASCII"];
 
 // As bytes, because a text that cannot be converted would fail before any statement sees it.
@@ -25,15 +28,16 @@ FROM pg_catalog.unnest($1::pg_catalog.bytea[]) AS u (text)";
 
 /// Keeps those of `texts` that a row of the database can hold.
 ///
-/// No text of PostgreSQL holds the character 0. Of the others an encoding other than UTF-8 may lack
-/// some, and the server itself is asked which: ASCII is in all of them, so it is asked seldom.
+/// No text of PostgreSQL holds the character 0. An encoding other than UTF-8 may lack more
+/// characters, and only the server knows which. It is asked seldom, because every encoding has
+/// ASCII.
 ///
 /// Source: PostgreSQL 17 manual, section 23.3, "Character Set Support".
 ///
 /// # Errors
 ///
 /// What the server said.
-pub(super) async fn storable<'t>(
+pub(crate) async fn storable<'t>(
     connection: &mut PgConnection,
     texts: &'t [String],
 ) -> Result<Cow<'t, [String]>, Failure> {
@@ -61,7 +65,8 @@ pub(super) async fn storable<'t>(
     Ok(Cow::Owned(storable))
 }
 
-/// Keeps those of `texts` that the server converts: all at once, and where that fails half by half.
+/// Keeps those of `texts` that the server converts. Asks for all at once; if that fails, for each
+/// half.
 async fn convertible(
     connection: &mut PgConnection,
     texts: Vec<String>,
@@ -72,7 +77,7 @@ async fn convertible(
         if batch.is_empty() {
             continue;
         }
-        // A savepoint, so that only this statement is undone where it fails.
+        // A savepoint, so that only this statement is undone if it fails.
         let mut savepoint = connection.begin().await.map_err(failed(DOING))?;
         let bytes: Vec<&[u8]> = batch.iter().map(String::as_bytes).collect();
         let converted = sqlx::query(statement(CONVERT))
@@ -98,7 +103,7 @@ async fn convertible(
     Ok(convertible)
 }
 
-/// Whether the encoding has no such character.
+/// Tells whether a conversion failed because the encoding lacks a character.
 ///
 /// Source: PostgreSQL 17 manual, appendix A: `character_not_in_repertoire` and
 /// `untranslatable_character`.

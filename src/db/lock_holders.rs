@@ -1,21 +1,22 @@
-//! Tells who holds a lock that is in the way, as far as the server lets this role see it. Only ever
-//! said beside a failure, so what cannot be told is left out.
+//! Finds who holds a lock that is in the way, as far as the server lets this role see it.
+//!
+//! The answer only ever completes the message of a failure, so what cannot be found is left out.
 
 use std::fmt;
 
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
-use super::decode;
-use super::schema::Schema;
-use super::sql::{ident, relation, statement};
-use crate::failure::Failure;
-use crate::litellm::sites::SiteTable;
+use crate::db::decode;
+use crate::db::schema::Schema;
+use crate::db::sql::{ident, relation, statement, statement_in};
+use crate::error::Failure;
+use crate::litellm::reference_sites::SiteTable;
 
 /// A session that holds a lock.
 #[derive(Debug)]
-pub(super) struct Holder {
-    /// The server's process; none of a prepared transaction.
+pub(crate) struct Holder {
+    /// The server's process; a prepared transaction has none.
     process: Option<i32>,
     application: Option<String>,
 }
@@ -31,18 +32,22 @@ impl fmt::Display for Holder {
     }
 }
 
-// pg_locks shows the two halves of a lock's 64-bit key (PostgreSQL 17 manual, 52.12, "pg_locks").
+/// The condition that `l`, a row of `pg_locks`, is the advisory lock with the key `$1` in this
+/// database.
+///
+/// `pg_locks` shows the two halves of a lock's 64-bit key (PostgreSQL 17 manual, 52.12,
+/// "`pg_locks`").
+pub(crate) const IS_ADVISORY_LOCK: &str = "
+l.locktype {=} 'advisory' AND l.granted AND l.objsubid {=} 1
+AND l.database {=} (SELECT d.oid FROM pg_catalog.pg_database AS d
+                    WHERE d.datname {=} pg_catalog.current_database())
+AND ((l.classid::pg_catalog.int8 {<<} 32) {|} l.objid::pg_catalog.int8) {=} $1";
+
 const ADVISORY: &str = "
 SELECT l.pid, a.application_name::pg_catalog.text
 FROM pg_catalog.pg_locks AS l
 LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid {=} l.pid
-WHERE l.locktype {=} 'advisory' AND l.granted
-      AND l.objsubid {=} 1
-      AND l.database {=} (
-          SELECT d.oid FROM pg_catalog.pg_database AS d
-          WHERE d.datname {=} pg_catalog.current_database())
-      AND ((l.classid::pg_catalog.int8 {<<} 32)
-           {|} l.objid::pg_catalog.int8) {=} $1
+WHERE {is_advisory_lock}
 LIMIT 1";
 
 const TABLES: &str = "
@@ -71,7 +76,7 @@ const FREE: &str = r"
 SELECT t.{key} FROM {table} AS t WHERE t.{key} {=} ANY ($1)
 FOR UPDATE OF t SKIP LOCKED";
 
-// A row that is locked names the transaction that locked it, or a group of several.
+// A locked row names the transaction that locked it, or a group of transactions.
 const OF_ROW: &str = r"
 SELECT l.pid, a.application_name::pg_catalog.text
 FROM {table} AS t {members}
@@ -82,9 +87,12 @@ LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid {=} l.pid
 WHERE t.{key} {=} $1
 LIMIT 1";
 
-/// Says who holds the lock that one run at a time holds.
-pub(super) async fn of_advisory_lock(connection: &mut PgConnection, key: i64) -> String {
-    let query = sqlx::query(statement(ADVISORY)).persistent(false).bind(key);
+/// Says who holds the advisory lock that only one run at a time holds.
+pub(crate) async fn of_advisory_lock(connection: &mut PgConnection, key: i64) -> String {
+    let condition = [("{is_advisory_lock}", IS_ADVISORY_LOCK.to_owned())];
+    let query = sqlx::query(statement_in("pg_catalog", ADVISORY, &condition))
+        .persistent(false)
+        .bind(key);
     let row = query.fetch_optional(connection).await.ok().flatten();
     let holder = row.and_then(|row| holder(&row).ok());
     holder.map_or_else(
@@ -93,9 +101,9 @@ pub(super) async fn of_advisory_lock(connection: &mut PgConnection, key: i64) ->
     )
 }
 
-/// Says who keeps `table`, or one of those that are read with it, locked as a whole; `None` where
-/// nobody is seen to.
-pub(super) async fn of_tables(
+/// Says who keeps `table` or another table of the schema locked as a whole; `None` if no such
+/// session can be seen.
+pub(crate) async fn of_tables(
     connection: &mut PgConnection,
     schema: &Schema,
     table: &'static SiteTable,
@@ -112,9 +120,9 @@ pub(super) async fn of_tables(
 
 /// Says which of the rows with the given keys somebody else keeps locked, and who.
 ///
-/// A lock that is not waited for leaves no trace of who holds it, so the rows are asked for once
-/// more, and the first that is not to be had tells by the transaction in it.
-pub async fn of_rows(
+/// `NOWAIT` does not say which row is locked, nor by whom. So the rows are asked for once more; the
+/// first one that is not free names the transaction that locked it.
+pub(crate) async fn of_rows(
     connection: &mut PgConnection,
     schema: &Schema,
     table: &'static SiteTable,
@@ -167,14 +175,16 @@ async fn first_locked(
     there.find(|key: &String| !free.contains(key))
 }
 
-/// How the keys are bound.
+/// How the keys are bound to a query.
 #[derive(Clone, Copy)]
 enum Keys {
+    /// All of them, as an array.
     All,
+    /// The first one, as a text.
     One,
 }
 
-/// Runs a query under a savepoint that is undone; nothing where it fails.
+/// Runs a query under a savepoint, which is rolled back; returns no rows if it fails.
 async fn attempt(
     connection: &mut PgConnection,
     sql: AssertSqlSafe<String>,
@@ -190,7 +200,7 @@ async fn attempt(
         Keys::One => query.bind(keys.first()),
     };
     let rows = query.fetch_all(&mut *savepoint).await;
-    // Where even that fails the transaction ends, and with it the run.
+    // If even that fails, the transaction is over, and so is the run.
     let _ = savepoint.rollback().await;
     rows.unwrap_or_default()
 }

@@ -1,17 +1,22 @@
-//! Keeps the parameters of statements, and the rows that they fail over, out of the server's log,
-//! where PostgreSQL allows it: rows that are put back hold secrets.
+//! Keeps secrets out of the server's log, as far as PostgreSQL allows it.
+//!
+//! Rows that are put back hold secrets. They are parameters of a statement, and the detail of its
+//! error if they break a constraint.
 
 use sqlx::{Connection as _, PgConnection};
 
-use super::decode;
-use super::sql::{failed, statement};
-use crate::failure::Failure;
+use crate::db::decode;
+use crate::db::errors::failed;
+use crate::db::sql::statement;
+use crate::error::Failure;
 
 const DOING: &str = "keep parameters out of the server's log";
 
-/// Settings by which a server logs parameters, or the row that a statement failed over, and the
-/// value that it does not with. Only a superuser may set most of them, or from PostgreSQL 15 on
-/// whoever has been granted it; a server has those that it or an extension of it knows.
+/// Settings that make a server log parameters, or the row over which a statement failed, each with
+/// the value that turns this off.
+///
+/// Only a superuser may change most of them, and from PostgreSQL 15 on a role that has been granted
+/// it. A server has those that it or one of its extensions knows.
 ///
 /// Source: PostgreSQL 17 manual, sections 19.8, "Error Reporting and Logging", and F.3
 /// (`auto_explain`); pgAudit's README.
@@ -27,7 +32,7 @@ const SET: &str = "
 SELECT pg_catalog.set_config(s.name, $2, true) FROM pg_catalog.pg_settings AS s
 WHERE s.name {=} $1 AND s.setting {<>} $2";
 
-// Until PostgreSQL 12 nothing limits parameters in the log, and until 15 auto_explain logs none.
+// Up to PostgreSQL 12 nothing limits parameters in the log. Up to 15 auto_explain logs none.
 const LOGGING: &str = "
 WITH s (name, setting) AS (SELECT s.name, s.setting FROM pg_catalog.pg_settings AS s)
 SELECT s.name FROM s
@@ -57,15 +62,17 @@ WHERE s.name {=} 'log_error_verbosity'
       AND s.setting {<>} 'terse'
 ORDER BY 1";
 
-/// Has the server log no parameters, and no row that a statement failed over, until the transaction
-/// ends, as far as this role may say so; returns the settings by which it may log them all the same.
+/// Turns off, until the transaction ends, all logging of parameters and of rows over which a
+/// statement failed, as far as this role may. Returns the settings by which the server may still
+/// log them.
 ///
 /// # Errors
 ///
 /// What the server said.
-pub async fn limit(connection: &mut PgConnection) -> Result<Vec<String>, Failure> {
+pub(crate) async fn limit(connection: &mut PgConnection) -> Result<Vec<String>, Failure> {
     for (name, value) in SETTINGS {
-        // A savepoint, so that only this statement is undone where this role may not.
+        // A savepoint, so that only this statement is undone if this role may not change the
+        // setting.
         let mut savepoint = connection.begin().await.map_err(failed(DOING))?;
         let set = sqlx::query(statement(SET))
             .persistent(false)

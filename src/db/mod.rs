@@ -1,39 +1,47 @@
-//! The only place that knows sqlx.
+//! Everything that talks to PostgreSQL: no other module uses sqlx.
 //!
 //! A statement without parameters is sent as it is (`raw_sql`), which takes one round trip where a
-//! prepared one takes two. Every query is `persistent(false)`: a named statement would stay behind on the server connection
-//! that a pooler in transaction mode hands to somebody else next.
+//! prepared one takes two. Every query is `persistent(false)`: a pooler in transaction mode hands
+//! the server connection to another client next, and a named statement would stay behind on it.
 
-pub mod access_callers;
-pub mod access_registry;
-pub mod access_rows;
-pub mod access_settings;
-pub mod around;
-mod array_bounds;
-mod column_types;
-mod connect_error;
-mod decode;
-pub mod detect;
+pub(crate) mod access_callers;
+pub(crate) mod access_context;
+pub(crate) mod access_registry;
+pub(crate) mod access_rows;
+pub(crate) mod access_settings;
+pub(crate) mod advisory_lock;
+pub(crate) mod array_bounds;
+pub(crate) mod column_types;
+pub(crate) mod columns;
+pub(crate) mod connect;
+pub(crate) mod connect_error;
+pub(crate) mod connection_url;
+pub(crate) mod credential_rows;
+pub(crate) mod decode;
+pub(crate) mod detect;
 #[cfg(feature = "embedded")]
-pub mod embedded;
-mod encoding;
-pub mod holders;
-pub mod lock_holders;
-pub mod log_exposure;
-pub mod named_owners;
-mod oversized;
+pub(crate) mod embedded;
+pub(crate) mod encoding;
+pub(crate) mod errors;
+pub(crate) mod fragments;
+pub(crate) mod key_hashes;
+pub(crate) mod lock_holders;
+pub(crate) mod log_exposure;
+pub(crate) mod lookup;
+pub(crate) mod named_owners;
+pub(crate) mod oversized;
+pub(crate) mod owners;
+pub(crate) mod privileges;
+pub(crate) mod purpose;
 #[cfg(debug_assertions)]
-mod qualified;
-pub mod read;
-mod relation_kinds;
-pub mod schema;
-pub mod servers;
-pub mod session;
-pub mod side_effects;
-mod sql;
-pub mod target;
-pub mod tokens;
-pub mod verification;
-pub mod vitals;
-pub mod whole;
-pub mod write;
+pub(crate) mod qualified;
+pub(crate) mod relation_kinds;
+pub(crate) mod rows;
+pub(crate) mod schema;
+pub(crate) mod server_status;
+pub(crate) mod servers;
+pub(crate) mod session;
+pub(crate) mod side_effects;
+pub(crate) mod sql;
+pub(crate) mod update;
+pub(crate) mod verification;

@@ -1,21 +1,23 @@
-//! Finding owners by what an operator calls them.
+//! Finds owners by the names that an operator uses for them.
 
 use sqlx::PgConnection;
 
-use super::encoding::storable;
-use super::holders;
-use super::schema::{Database, Schema};
-use super::sql::{failed, ident, relation};
-use crate::failure::Failure;
+use crate::database::Database;
+use crate::db::encoding::storable;
+use crate::db::errors::failed;
+use crate::db::owners;
+use crate::db::schema::Schema;
+use crate::db::sql::{ident, relation};
+use crate::error::Failure;
 use crate::litellm::api_key::is_short_form;
 use crate::litellm::owners::{OwnerKind, OwnerTable};
 
-/// The most owners of one name that are looked at: more than anybody reads.
+/// How many owners of one name are returned at most: more than anybody reads.
 const MOST: usize = 21;
 
 /// The owners that a name may mean.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Meant {
+pub(crate) enum Meant {
     /// None.
     Nobody,
     /// One, by its id as reports show it.
@@ -29,14 +31,15 @@ SELECT DISTINCT {shown} FROM {table} AS o WHERE {matches} ORDER BY 1 LIMIT {most
 
 /// Finds the owners of a kind that have this id, else those that have this name.
 ///
-/// A key's name is its alias, or the short form that LiteLLM keeps of the key itself; a user's also
-/// the e-mail address. These last two are read only if that is what `name` looks like.
+/// A key's name is its alias, or the short form of the key that LiteLLM stores. A user's name may
+/// also be an e-mail address. The short form and the address are read only if `name` looks like
+/// one.
 ///
 /// # Errors
 ///
-/// What the server said, and an access failure where the role may not read the column that such a name
-/// is in.
-pub async fn named(
+/// What the server said, and an access failure if this role may not read the column that such a
+/// name is in.
+pub(crate) async fn named(
     connection: &mut PgConnection,
     schema: &Schema,
     database: &Database,
@@ -62,17 +65,18 @@ pub async fn named(
     })
 }
 
-/// The id as reports show it, of the table aliased `o`: of a token's hash a part.
+/// Returns the SQL of the id as reports show it, for the table aliased `o`; a token's hash is
+/// shortened.
 fn shown(owner: &OwnerTable) -> String {
     let id = format!("o.{}", ident(owner.id));
     if owner.id_is_secret {
-        holders::PREFIX.replace("o.id", &id)
+        owners::PREFIX.replace("o.id", &id)
     } else {
         id
     }
 }
 
-/// The columns that `name` may be in.
+/// Returns the columns that `name` may be in.
 fn names(
     schema: &Schema,
     database: &Database,
@@ -125,5 +129,5 @@ async fn matching(
         .bind(name)
         .fetch_all(connection)
         .await
-        .map_err(failed("look for what was asked about"))
+        .map_err(failed("look for the owner that was asked about"))
 }

@@ -1,26 +1,28 @@
-//! The limit on what one row may hold. It bounds the time that a row takes and what it unpacks to; the
-//! text of the rows of one chunk is in memory by then.
+//! Limits what one row may hold.
+//!
+//! The limit bounds the time that a row takes, and the memory that it takes when it is unpacked. It
+//! does not bound the text itself: the text of all rows of a chunk is in memory by then.
 
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 
-use crate::failure::{Failure, Kind};
+use crate::error::{ErrorKind, Failure};
+use crate::litellm::reference_sites::{Site, SiteTable};
 use crate::litellm::row::{MOST_BYTES, MOST_ENTRIES, entries};
-use crate::litellm::sites::{Site, SiteTable};
 
-/// Refuses a row with a value that is too large to be looked at, before it is unpacked. Column 0 of
-/// `row` is its key, and the columns after it are those of `sites`, as JSON text.
+/// Refuses a row with too large a value, before the value is unpacked. Column 0 of `row` is its
+/// key; the columns after it are those of `sites`, as JSON text.
 ///
 /// # Errors
 ///
 /// Names the table, the row and the column.
-pub(super) fn refuse_oversized(
+pub(crate) fn refuse_oversized(
     table: &SiteTable,
     sites: &[&Site],
     row: &PgRow,
 ) -> Result<(), Failure> {
     for (at, site) in sites.iter().enumerate() {
-        // What is no text is told where the value is read.
+        // A value that is no text is refused where it is read.
         let text: Option<&str> = row.try_get(at + 1).unwrap_or_default();
         let text = text.unwrap_or_default();
         if text.len() <= MOST_ENTRIES {
@@ -30,7 +32,7 @@ pub(super) fn refuse_oversized(
         if text.len() > MOST_BYTES || entries > MOST_ENTRIES {
             let key: String = row.try_get(0).unwrap_or_default();
             return Err(Failure::new(
-                Kind::Refused,
+                ErrorKind::Refused,
                 format!(
                     "row {key} of \"{}\" holds {entries} entries ({} bytes) in {}, and mcp-prune \
                      reads at most {MOST_ENTRIES} ({MOST_BYTES} bytes)",
@@ -40,8 +42,8 @@ pub(super) fn refuse_oversized(
                 ),
             )
             .hint(
-                "nothing was written; shorten the list in LiteLLM, or name the rows to look at \
-                 with --row",
+                "shorten the list in LiteLLM, or name the rows to look at with --row; nothing was \
+                 written",
             ));
         }
     }

@@ -1,26 +1,26 @@
 //! Looks for names without a schema in statements, in debug builds alone.
 //!
-//! No parser: it knows the SQL that is written in this program, and refuses what it does not know.
+//! This is not a parser: it knows the SQL of this program and refuses anything else.
 
-/// Ends the program where a statement has a name that PostgreSQL would look up in the search path, or
-/// syntax that stands for one.
+/// Ends the program if a statement has a name that PostgreSQL would look up in the search path, or
+/// syntax that stands for such a name.
 ///
 /// # Panics
 ///
-/// Where it finds one. It is in no release build.
-pub(super) fn ensure(sql: &str) {
+/// If it finds one. No release build calls it.
+pub(crate) fn ensure(sql: &str) {
     let found = unqualified(sql);
     assert!(found.is_none(), "{}: {sql}", found.unwrap_or_default());
 }
 
-/// Syntax that calls an operator or a function which PostgreSQL looks up by its name. Of
-/// `JOIN ... USING` the keyword: before the tables of a `DELETE`, `ROWS` follows it.
+/// Syntax that calls an operator or a function which PostgreSQL looks up by its name. `USING` is
+/// not here, because a `DELETE` has it as well: see `unqualified`.
 const STAND_FOR_NAMES: [&str; 13] = [
     "IN", "LIKE", "ILIKE", "SIMILAR", "BETWEEN", "OVERLAPS", "NULLIF", "CAST", "EXTRACT", "AT",
     "NATURAL", "VALUES", "TABLE",
 ];
 
-/// What an opening parenthesis may follow that is no function.
+/// Words before an opening parenthesis that are no functions.
 const BEFORE_PARENTHESIS: [&str; 23] = [
     "ALL",
     "AND",
@@ -47,10 +47,10 @@ const BEFORE_PARENTHESIS: [&str; 23] = [
     "WHERE",
 ];
 
-/// What comes before the name of a table.
+/// Words that come before the name of a table.
 const BEFORE_TABLE: [&str; 5] = ["FROM", "INTO", "JOIN", "UPDATE", "USING"];
 
-/// What ends a list of tables, or begins one.
+/// Words that end a list of tables, or begin one.
 const CLAUSES: [&str; 13] = [
     "BEGIN",
     "BY",
@@ -162,7 +162,8 @@ fn is_operator(token: &str) -> bool {
     token.starts_with(|c: char| "+-*/<>=~!@#%^&|`?".contains(c))
 }
 
-/// Cuts a statement into words, quoted names, texts, operators and single characters. It has no comments.
+/// Cuts a statement without comments into words, quoted names, texts, operators and single
+/// characters.
 fn tokens(sql: &str) -> Vec<&str> {
     let mut tokens = Vec::new();
     let mut rest = sql.trim_start();
@@ -267,7 +268,8 @@ mod tests {
         }
     }
 
-    /// All text that goes to sqlx goes through `statement_in`, which looks at it.
+    /// Finds calls of sqlx with a statement that did not go through `statement_in`, which checks
+    /// it.
     #[test]
     fn no_statement_goes_past_the_check() {
         let mut looked_at = 0;

@@ -1,19 +1,20 @@
-//! Finds what stands where a table is expected: views, materialized views and foreign tables, and
-//! columns that compare other texts as equal.
+//! Finds relations that are not the tables that LiteLLM makes: views, materialized views, foreign
+//! tables, and columns whose collation takes different texts for equal.
 //!
-//! Rows behind a view may be hidden or have no lock, and an owner that is not seen would make a
-//! permission row look as if nobody had it.
+//! The rows of a view may be hidden, and cannot be locked. If an owner were hidden, a permission
+//! row would look as if nobody had it.
 
-// Appended to the statement that reads the columns. A view with the link is one of LiteLLM's own
-// (`LiteLLM_VerificationTokenView` selects all of the keys) where every link that it reads is of a
-// relation in the same schema, which is judged itself. Any other holds links that are seen nowhere
-// else, as a foreign table does.
+// Appended to the statement that reads the columns.
 //
-// A collation that is not deterministic came with PostgreSQL 12, so the column is asked for by
-// JSON.
-pub(super) const OTHER_RELATIONS: &str = r#"
+// A view that selects the link column is one of LiteLLM's own (`LiteLLM_VerificationTokenView`
+// selects all of the keys) if every link that it reads is from a relation in the same schema, which
+// is checked itself. Any other view may hold links that are seen nowhere else, and so may a foreign
+// table.
+//
+// `collisdeterministic` came with PostgreSQL 12; JSON has no such key before and yields NULL.
+pub(crate) const OTHER_RELATIONS: &str = r#"
 UNION ALL
-SELECT n.nspname::pg_catalog.text, c.relname::pg_catalog.text, NULL,
+SELECT 'relation', n.nspname::pg_catalog.text, c.relname::pg_catalog.text, NULL,
        CASE WHEN c.relkind {=} 'v' THEN 'a view' WHEN c.relkind {=} 'm'
             THEN 'a materialized view' ELSE 'a foreign table' END,
        l.has_link AND (c.relkind {=} 'f' OR coalesce((
@@ -30,7 +31,7 @@ SELECT n.nspname::pg_catalog.text, c.relname::pg_catalog.text, NULL,
            WHERE r.ev_class {=} c.oid
                  AND b.oid {<>} c.oid
                  AND ba.attname {=} $3), true)),
-       NULL, NULL, NULL, NULL, NULL
+       NULL, NULL, NULL, NULL, NULL, NULL
 FROM pg_catalog.pg_class AS c
 JOIN pg_catalog.pg_namespace AS n ON n.oid {=} c.relnamespace
 CROSS JOIN LATERAL (
@@ -41,8 +42,9 @@ WHERE n.nspname {=} $1
       AND c.relkind {=} ANY (ARRAY['v', 'm', 'f']::pg_catalog."char"[])
       AND (c.relname {=} ANY ($2) OR l.has_link)
 UNION ALL
-SELECT n.nspname::pg_catalog.text, c.relname::pg_catalog.text, a.attname::pg_catalog.text,
-       co.collname::pg_catalog.text, NULL, NULL, NULL, NULL, NULL, NULL
+SELECT 'collation', n.nspname::pg_catalog.text, c.relname::pg_catalog.text,
+       a.attname::pg_catalog.text, co.collname::pg_catalog.text,
+       NULL, NULL, NULL, NULL, NULL, NULL, NULL
 FROM pg_catalog.pg_class AS c
 JOIN pg_catalog.pg_namespace AS n ON n.oid {=} c.relnamespace
 JOIN pg_catalog.pg_attribute AS a
@@ -54,18 +56,18 @@ WHERE n.nspname {=} $1 AND c.relname {=} ANY ($2)
       AND (pg_catalog.to_jsonb(co) {->>} 'collisdeterministic')
           {=} 'false'"#;
 
-/// What the catalog tells beside the columns of tables.
+/// A fact of the system catalog that is not about a column of a table.
 #[derive(Debug)]
-pub(super) enum Oddity {
+pub(crate) enum Oddity {
     /// A foreign key that leads from this schema, table and column to permission rows.
     ForeignKey(String, String, String),
-    /// A relation that is no table.
+    /// A relation that is not a table.
     Relation {
         /// Its name.
         name: String,
         /// What it is, with its article.
         kind: String,
-        /// Whether it may link to permission rows that nothing else here links to.
+        /// Whether it may link to permission rows without anything else showing that.
         links: bool,
     },
     /// A column whose collation takes different texts for equal.

@@ -1,52 +1,56 @@
-//! Which tables and columns this database has, what the role may do with them, and which LiteLLM
-//! that implies.
+//! Reads which tables and columns this database has, what the role may do with them, and which
+//! LiteLLM release they imply.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection};
 
-use super::column_types;
-use super::decode::{self, TableColumn};
-use super::relation_kinds::{OTHER_RELATIONS, Oddity};
-use super::sql::{failed, ident, statement, statement_in};
-use super::verification::is_bookkeeping;
-use crate::failure::{Failure, Kind};
+use crate::database::Database;
+use crate::db::column_types;
+use crate::db::columns::{Column, Privilege, Table};
+use crate::db::decode::{self, TableColumn};
+use crate::db::errors::failed;
+use crate::db::privileges::{Grant, check_usage, grant};
+use crate::db::purpose::Purpose;
+use crate::db::relation_kinds::{OTHER_RELATIONS, Oddity};
+use crate::db::sql::{ident, statement, statement_in};
+use crate::db::verification::is_bookkeeping;
+use crate::error::{ErrorKind, Failure};
+use crate::litellm::access_context::LitellmBehavior;
 use crate::litellm::config::Derivation;
-use crate::litellm::last_grant::Regime;
 use crate::litellm::owners::{
     ACCESS_GROUP_IDS, AUDIT_COPIES, KEY_PARENTS, LINK, OWNER_TABLES, OwnerTable,
 };
-use crate::litellm::release::{self, MARKERS, Release};
-use crate::litellm::sites::{
+use crate::litellm::reference_sites::{
     ACCESS_GROUPS, Choice, Group, Names, OAUTH_CLIENTS, PERMISSIONS, Site, SiteTable, TABLES,
     TOOLSETS,
 };
+use crate::litellm::release::{self, MARKERS, Release};
 use crate::printable::one_line;
-use crate::repair::changeset::Identity;
 use crate::shell::quoted;
 
 /// The table that says which servers exist.
-pub const SERVER_TABLE: &str = "LiteLLM_MCPServerTable";
+pub(crate) const SERVER_TABLE: &str = "LiteLLM_MCPServerTable";
 
 /// Its primary key, there in every LiteLLM that has the table.
-pub(super) const SERVER_ID: &str = "server_id";
+pub(crate) const SERVER_ID: &str = "server_id";
 
 /// Its other columns that are read where they exist.
 ///
 /// Source: migrations `20250806095134_rename_alias_to_server_name_mcp_table` (before it there was
 /// `alias` alone) and `20260319000000` (`approval_status`) of litellm-proxy-extras.
-pub(super) const SERVER_COLUMNS: [&str; 3] = ["server_name", "alias", "approval_status"];
+pub(crate) const SERVER_COLUMNS: [&str; 3] = ["server_name", "alias", "approval_status"];
 
-/// The table with what a proxy keeps of its config, by section. Its values hold secrets.
-pub(super) const CONFIG: (&str, &str) = ("LiteLLM_Config", "param_name");
+/// The table in which a proxy stores its config, and the column with the name of each section. The
+/// values hold secrets.
+pub(crate) const CONFIG: (&str, &str) = ("LiteLLM_Config", "param_name");
 
-/// The columns that tell what an emptied list would mean, where a schema has them. Besides the
-/// owners' own they are read only of rows around those whose last grant would go.
+/// The columns that decide what an emptied list means, if a schema has them. Except for the columns
+/// of owners, they are read only for rows that are related to a row whose last grant would go.
 ///
 /// Source: `schema.prisma` of litellm-proxy-extras 0.4.110.
-pub(super) const AROUND: [(&str, &[&str]); 8] = [
+pub(crate) const AROUND: [(&str, &[&str]); 8] = [
     (SERVER_TABLE, &SERVER_SCOPE),
     (PERMISSIONS.table, &[TAGS, GRANTED_TOOLSETS]),
     (KEYS, &KEY_PARENTS),
@@ -57,8 +61,8 @@ pub(super) const AROUND: [(&str, &[&str]); 8] = [
     (TOOLSETS.table, &[TOOLSETS.key, TOOLS]),
 ];
 
-/// The columns that tell who has been given an access group, besides those above.
-pub(super) const ASSIGNED: [(&str, &[&str]); 2] = [
+/// The further columns that tell who has been given an access group.
+pub(crate) const ASSIGNED: [(&str, &[&str]); 2] = [
     (
         ACCESS_GROUPS.table,
         &["assigned_team_ids", "assigned_key_ids"],
@@ -85,78 +89,27 @@ const ACCESS: [(&str, &[&str]); 6] = [
 ];
 
 /// The tags of a server, and whether every key may use it.
-pub(super) const SERVER_SCOPE: [&str; 2] = ["mcp_access_groups", "allow_all_keys"];
+pub(crate) const SERVER_SCOPE: [&str; 2] = ["mcp_access_groups", "allow_all_keys"];
 
 /// The tags that a permission row grants.
-pub(super) const TAGS: &str = "mcp_access_groups";
+pub(crate) const TAGS: &str = "mcp_access_groups";
 
 /// The toolsets that a permission row grants.
-pub(super) const GRANTED_TOOLSETS: &str = "mcp_toolsets";
+pub(crate) const GRANTED_TOOLSETS: &str = "mcp_toolsets";
 
 /// The table of keys.
-pub(super) const KEYS: &str = "LiteLLM_VerificationToken";
+pub(crate) const KEYS: &str = "LiteLLM_VerificationToken";
 
 /// The table of agents.
-pub(super) const AGENTS: &str = "LiteLLM_AgentsTable";
+pub(crate) const AGENTS: &str = "LiteLLM_AgentsTable";
 
 /// The servers of an access group.
-pub(super) const GROUP_SERVERS: &str = "access_mcp_server_ids";
+pub(crate) const GROUP_SERVERS: &str = "access_mcp_server_ids";
 
 /// The tools of a toolset.
-pub(super) const TOOLS: &str = "tools";
+pub(crate) const TOOLS: &str = "tools";
 
-/// The database a command works on, as the server itself names it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Database {
-    /// The host or socket folder that was connected to.
-    pub host: String,
-    /// The TCP port, or the number in the socket's name.
-    pub port: u16,
-    /// `current_database()`.
-    pub name: String,
-    /// The schema that holds LiteLLM's tables.
-    pub schema: String,
-    /// `current_user`.
-    pub user: String,
-}
-
-impl Database {
-    /// Returns what a changeset keeps of it.
-    #[must_use]
-    pub fn identity(&self) -> Identity {
-        Identity {
-            host: self.host.clone(),
-            port: self.port,
-            name: self.name.clone(),
-            schema: self.schema.clone(),
-        }
-    }
-}
-
-/// `database "litellm" at db:5432, schema "public", as user "ro"`: never a password. An embedded
-/// server has no port.
-impl fmt::Display for Database {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}, as user \"{}\"",
-            self.identity(),
-            one_line(&self.user)
-        )
-    }
-}
-
-/// What the command is going to do, and so which privileges it needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
-    /// Only `SELECT`.
-    Read,
-    /// `SELECT`, and `UPDATE` on the columns that name servers; of whole rows also `INSERT` and
-    /// `DELETE`.
-    Write,
-}
-
-/// A table that is left out, though nobody said so.
+/// A table that is left out although the operator did not say so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeftOut {
     /// The table.
@@ -165,24 +118,25 @@ pub struct LeftOut {
     pub why: &'static str,
 }
 
-/// LiteLLM's tables in this database: those known to this tool, and those that link unseen.
+/// LiteLLM's tables in this database: those that this tool knows, and those that link to permission
+/// rows in another way.
 #[derive(Debug)]
 pub struct Schema {
     name: String,
     tables: BTreeMap<String, Table>,
-    /// What is no table, or no column as LiteLLM makes it.
+    /// Relations that are no tables, foreign keys, and columns that LiteLLM makes in another way.
     oddities: Vec<Oddity>,
     unknown_links: BTreeSet<String>,
     sites: Vec<&'static SiteTable>,
     left_out: Vec<LeftOut>,
 }
 
-/// A schema, and what stands against working on it.
+/// A schema, and the results of the checks on it.
 #[derive(Debug)]
 pub struct Examined {
-    /// The tables, be they LiteLLM's or not.
+    /// The tables, whether they are LiteLLM's or not.
     pub schema: Schema,
-    /// Whether they are.
+    /// Whether they are LiteLLM's.
     pub litellm: Result<(), Failure>,
     /// Whether the role may read what [`Purpose::Read`] needs.
     pub reading: Result<(), Failure>,
@@ -192,29 +146,20 @@ pub struct Examined {
     pub row_security: Result<(), Failure>,
 }
 
-#[derive(Debug, Default)]
-struct Table {
-    columns: BTreeMap<String, Column>,
-    hides_rows: bool,
-}
-
-#[derive(Debug)]
-struct Column {
-    sql_type: String,
-    /// What this role may do with it; to delete rows is a privilege on the whole table.
-    privileges: BTreeSet<Privilege>,
-}
-
-// One statement, as each takes two round trips: the columns of the tables, and after them, named with
-// their schema, those of foreign keys. Whatever its schema and column, a foreign key is a link.
-const COLUMNS: &str = r"
-SELECT NULL, c.relname::pg_catalog.text, a.attname::pg_catalog.text,
-       pg_catalog.format_type(a.atttypid, NULL),
-       pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT'),
-       pg_catalog.has_column_privilege(c.oid, a.attnum, 'UPDATE'),
-       pg_catalog.row_security_active(c.oid), pg_catalog.has_schema_privilege(n.oid, 'USAGE'),
-       pg_catalog.has_column_privilege(c.oid, a.attnum, 'INSERT'),
-       pg_catalog.has_table_privilege(c.oid, 'DELETE')
+// One statement, because each takes two round trips: first the columns of the tables, then those of
+// foreign keys. A foreign key to permission rows is a link, whatever its schema and column.
+//
+// `detail` is the type of a column, the kind of a relation, or the name of a collation.
+pub(crate) const COLUMNS: &str = r"
+SELECT 'column' AS subject, n.nspname::pg_catalog.text AS schema_name,
+       c.relname::pg_catalog.text AS table_name, a.attname::pg_catalog.text AS column_name,
+       pg_catalog.format_type(a.atttypid, NULL) AS detail, NULL::pg_catalog.bool AS links,
+       pg_catalog.has_schema_privilege(n.oid, 'USAGE') AS may_use,
+       pg_catalog.row_security_active(c.oid) AS hides_rows,
+       pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT') AS may_select,
+       pg_catalog.has_column_privilege(c.oid, a.attnum, 'UPDATE') AS may_update,
+       pg_catalog.has_column_privilege(c.oid, a.attnum, 'INSERT') AS may_insert,
+       pg_catalog.has_table_privilege(c.oid, 'DELETE') AS may_delete
 FROM pg_catalog.pg_class AS c
 JOIN pg_catalog.pg_namespace AS n ON n.oid {=} c.relnamespace
 JOIN pg_catalog.pg_attribute AS a
@@ -222,8 +167,8 @@ JOIN pg_catalog.pg_attribute AS a
 WHERE n.nspname {=} $1 AND c.relkind {=} ANY ('{r,p}')
       AND (c.relname {=} ANY ($2) OR a.attname {=} $3)
 UNION ALL
-SELECT n.nspname::pg_catalog.text, c.relname::pg_catalog.text, a.attname::pg_catalog.text,
-       NULL, NULL, NULL, NULL, NULL, NULL, NULL
+SELECT 'foreign key', n.nspname::pg_catalog.text, c.relname::pg_catalog.text,
+       a.attname::pg_catalog.text, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
 FROM pg_catalog.pg_constraint AS k
 JOIN pg_catalog.pg_class AS c ON c.oid {=} k.conrelid
 JOIN pg_catalog.pg_namespace AS n ON n.oid {=} c.relnamespace
@@ -240,13 +185,38 @@ WHERE c.relname {=} $1 AND c.relkind {=} ANY ('{r,p}')
 ORDER BY 1";
 
 impl Schema {
-    /// Asks the catalog for LiteLLM's tables and checks that `purpose` can be served at the places
-    /// chosen.
+    /// Refuses where this role may not read a column on which access hangs.
     ///
     /// # Errors
     ///
-    /// Refused where the tables are not LiteLLM's or row security hides rows from this role, and
-    /// an access failure, with the `GRANT` that would do, where a privilege is missing.
+    /// An access failure with the `GRANT`s that would do.
+    pub(crate) fn check_access_privileges(&self, database: &Database) -> Result<(), Failure> {
+        let mut grants = Vec::new();
+        for (table, columns) in ACCESS {
+            let lacks = |name: &&&str| self.has(table, name) && !self.may_read(table, name);
+            let columns: Vec<String> = columns.iter().filter(lacks).copied().map(ident).collect();
+            if !columns.is_empty() {
+                let role = &database.user;
+                grants.push(grant(Privilege::Select, &columns, database, table, role));
+            }
+        }
+        let Some(first) = grants.first() else {
+            return Ok(());
+        };
+        let sql: Vec<&str> = grants.iter().map(|grant| grant.sql.as_str()).collect();
+        let (role, table) = (&database.user, first.table);
+        let message = format!("role \"{role}\" lacks SELECT on table \"{table}\"");
+        let hint = format!("have its owner run: {}", sql.join(" "));
+        Err(Failure::new(ErrorKind::Access, message).hint(hint))
+    }
+
+    /// Asks the system catalog for LiteLLM's tables, and checks that the role may do with the
+    /// chosen tables what `purpose` takes.
+    ///
+    /// # Errors
+    ///
+    /// Refused if the tables are not LiteLLM's or if row security hides rows from this role. An
+    /// access failure, with the `GRANT` that is missing, if the role lacks a privilege.
     pub async fn read(
         connection: &mut PgConnection,
         database: &Database,
@@ -263,8 +233,7 @@ impl Schema {
         Ok(examined.schema)
     }
 
-    /// Asks the catalog for LiteLLM's tables, and what may be done with them at the places chosen for
-    /// `purpose`.
+    /// Asks the system catalog for LiteLLM's tables, and checks what the role may do with them.
     ///
     /// # Errors
     ///
@@ -304,32 +273,13 @@ impl Schema {
                 oddities.push(oddity);
                 continue;
             }
-            let told = |at| decode::read(&row, at, CATALOG);
-            let [table, column]: [String; 2] = [
-                decode::read(&row, 1, CATALOG)?,
-                decode::read(&row, 2, CATALOG)?,
-            ];
-            may_use = told(7)?;
-            let table = tables.entry(table).or_default();
-            table.hides_rows = told(6)?;
-            let asked = [
-                (4, Privilege::Select),
-                (5, Privilege::Update),
-                (8, Privilege::Insert),
-                (9, Privilege::Delete),
-            ];
-            let mut privileges = BTreeSet::new();
-            for (at, privilege) in asked {
-                if told(at)? {
-                    privileges.insert(privilege);
-                }
-            }
-            let sql_type = decode::read(&row, 3, CATALOG)?;
-            let of_column = Column {
-                sql_type,
-                privileges,
-            };
-            table.columns.insert(column, of_column);
+            may_use = decode::read(&row, "may_use", CATALOG)?;
+            let table = tables
+                .entry(decode::read(&row, "table_name", CATALOG)?)
+                .or_default();
+            table.hides_rows = decode::read(&row, "hides_rows", CATALOG)?;
+            let column = decode::read(&row, "column_name", CATALOG)?;
+            table.columns.insert(column, Column::read(&row)?);
         }
         let mut schema = Self {
             name: database.schema.clone(),
@@ -358,8 +308,10 @@ impl Schema {
         })
     }
 
-    /// Settles which tables are looked at: those chosen that are here. One that nobody named and
-    /// that this role may not look at is left out where its columns hold more than places.
+    /// Chooses the tables that are looked at: the chosen ones that this database has.
+    ///
+    /// A table whose columns hold secrets besides its sites is left out if this role may not read
+    /// it, unless the operator named it.
     fn choose(&mut self, choice: &Choice, purpose: Purpose) {
         for table in TABLES {
             if !choice.groups.contains(&table.group) {
@@ -373,7 +325,7 @@ impl Schema {
                 None
             } else if !self.may(table, purpose) {
                 Some(
-                    "this role may not, and they are within a column that holds secrets besides; \
+                    "this role may not read them, because their column holds secrets too; \
                      `grants --sites permissions,access-groups,toolsets,defaults` prints what it needs",
                 )
             } else {
@@ -397,13 +349,13 @@ impl Schema {
         reads(table.key) && columns.all(|column| reads(column) && writes(column))
     }
 
-    /// The name of the schema.
-    pub(super) fn name(&self) -> &str {
+    /// Returns the name of the schema.
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
     /// Fills a template of a statement on the tables of this schema: see [`statement_in`].
-    pub(super) fn statement(
+    pub(crate) fn statement(
         &self,
         template: &'static str,
         fragments: &[(&'static str, String)],
@@ -411,19 +363,19 @@ impl Schema {
         statement_in(&self.name, template, fragments)
     }
 
-    /// The tables that are looked at.
+    /// Returns the tables that are looked at.
     #[must_use]
     pub fn site_tables(&self) -> &[&'static SiteTable] {
         &self.sites
     }
 
-    /// The tables that are left out, though nobody said so.
+    /// Returns the tables that are left out although the operator did not say so.
     #[must_use]
     pub fn left_out(&self) -> &[LeftOut] {
         &self.left_out
     }
 
-    /// The places of `table` that this database has.
+    /// Returns the sites of `table` that this database has.
     #[must_use]
     pub fn sites(&self, table: &'static SiteTable) -> Vec<&'static Site> {
         let has = |site: &&Site| {
@@ -433,8 +385,8 @@ impl Schema {
         table.sites.iter().filter(has).collect()
     }
 
-    /// The columns of `table` that tell when and by whom a row was last written.
-    pub(super) fn touched(
+    /// Returns the columns of `table` that tell when and by whom a row was last written.
+    pub(crate) fn touched(
         &self,
         table: &'static SiteTable,
     ) -> Option<(&'static str, &'static str)> {
@@ -442,8 +394,8 @@ impl Schema {
         table.touched.filter(has)
     }
 
-    /// The columns of `table` that a repair does not write and that this role may read.
-    pub(super) fn columns_beside(&self, table: &'static SiteTable) -> Vec<&str> {
+    /// Returns the columns of `table` that a repair does not write and that this role may read.
+    pub(crate) fn columns_beside(&self, table: &'static SiteTable) -> Vec<&str> {
         let is_site = |name: &str| {
             table.sites.iter().any(|site| site.column == name)
                 || table
@@ -458,19 +410,19 @@ impl Schema {
             .collect()
     }
 
-    /// Whether a column tells when, how often or by whom a row was written.
-    pub(super) fn is_bookkeeping(&self, table: &str, column: &str) -> bool {
+    /// Tells whether a column says when, how often or by whom a row was written.
+    pub(crate) fn is_bookkeeping(&self, table: &str, column: &str) -> bool {
         self.column(table, column)
             .is_some_and(|found| is_bookkeeping(column, &found.sql_type))
     }
 
-    /// The names of all tables that are here.
-    pub(super) fn table_names(&self) -> Vec<&str> {
+    /// Returns the names of all known tables that this database has.
+    pub(crate) fn table_names(&self) -> Vec<&str> {
         self.tables.keys().map(String::as_str).collect()
     }
 
-    /// The tables of which this role may read anything, and sees every row.
-    pub(super) fn readable_tables(&self) -> impl Iterator<Item = &str> {
+    /// Returns the tables in which this role may read at least one column and sees every row.
+    pub(crate) fn readable_tables(&self) -> impl Iterator<Item = &str> {
         let may_read = |column: &Column| column.privileges.contains(&Privilege::Select);
         let readable = self
             .tables
@@ -479,22 +431,23 @@ impl Schema {
         readable.map(|(name, _)| name.as_str())
     }
 
-    /// The owner tables that this database has and that link to permission rows.
-    pub(super) fn owner_tables(&self) -> impl Iterator<Item = &'static OwnerTable> {
+    /// Returns the owner tables of this database that link to permission rows.
+    pub(crate) fn owner_tables(&self) -> impl Iterator<Item = &'static OwnerTable> {
         OWNER_TABLES
             .iter()
             .filter(|owner| self.has(owner.table, LINK))
     }
 
-    /// Whether the table is here, has the column, and this role may read it and sees every row.
-    pub(super) fn may_read(&self, table: &str, column: &str) -> bool {
+    /// Tells whether this role may read the column and sees every row of its table; `false` if this
+    /// database does not have it.
+    pub(crate) fn may_read(&self, table: &str, column: &str) -> bool {
         let sees_all = self.tables.get(table).is_some_and(|t| !t.hides_rows);
         let column = self.column(table, column);
         sees_all && column.is_some_and(|column| column.privileges.contains(&Privilege::Select))
     }
 
-    /// Refuses where this role may not read a column that only what was asked for takes.
-    pub(super) fn check_may_read(
+    /// Refuses if this role may not read a column that only this question needs.
+    pub(crate) fn check_may_read(
         &self,
         database: &Database,
         table: &'static str,
@@ -507,43 +460,18 @@ impl Schema {
         let columns = [ident(column)];
         let grant = grant(Privilege::Select, &columns, database, table, role);
         let message = format!("role \"{role}\" lacks SELECT on \"{column}\" of table \"{table}\"");
-        Err(Failure::new(Kind::Access, message).hint(format!(
+        Err(Failure::new(ErrorKind::Access, message).hint(format!(
             "name it by its id, or have the table's owner run: {}",
             grant.sql
         )))
     }
 
-    /// Refuses where this role may not read a column on which access hangs.
-    ///
-    /// # Errors
-    ///
-    /// An access failure with the `GRANT`s that would do.
-    pub fn check_access_privileges(&self, database: &Database) -> Result<(), Failure> {
-        let mut grants = Vec::new();
-        for (table, columns) in ACCESS {
-            let lacks = |name: &&&str| self.has(table, name) && !self.may_read(table, name);
-            let columns: Vec<String> = columns.iter().filter(lacks).copied().map(ident).collect();
-            if !columns.is_empty() {
-                let role = &database.user;
-                grants.push(grant(Privilege::Select, &columns, database, table, role));
-            }
-        }
-        let Some(first) = grants.first() else {
-            return Ok(());
-        };
-        let sql: Vec<&str> = grants.iter().map(|grant| grant.sql.as_str()).collect();
-        let (role, table) = (&database.user, first.table);
-        let message = format!("role \"{role}\" lacks SELECT on table \"{table}\"");
-        let hint = format!("have its owner run: {}", sql.join(" "));
-        Err(Failure::new(Kind::Access, message).hint(hint))
-    }
-
-    /// Whether the table is here and has the column.
-    pub(super) fn has(&self, table: &str, column: &str) -> bool {
+    /// Tells whether this database has the table with the column.
+    pub(crate) fn has(&self, table: &str, column: &str) -> bool {
         self.column(table, column).is_some()
     }
 
-    /// The least LiteLLM that has migrated this schema.
+    /// Returns the oldest LiteLLM release that can have made this schema.
     #[must_use]
     pub fn release(&self) -> Release {
         release::implied(|table, column| match column {
@@ -552,20 +480,20 @@ impl Schema {
         })
     }
 
-    /// What the tables tell of the LiteLLM beside them.
+    /// Returns how the LiteLLM of this schema behaves, as far as its tables tell.
     #[must_use]
-    pub fn regime(&self) -> Regime {
-        Regime {
+    pub fn regime(&self) -> LitellmBehavior {
+        LitellmBehavior {
             release: self.release(),
             owners_known: self.unknown_links.is_empty(),
         }
     }
 
-    /// Which ways to derive the id of a config server are in use beside this schema.
+    /// Returns the ways in which the LiteLLM of this schema may derive the id of a config server.
     ///
-    /// Source: LiteLLM `mcp_server/mcp_server_manager.py`, `_generate_stable_server_id`: 1.77.1 has the
-    /// protocol's version in the hash and 1.77.4 has not, and no marker of the schema is closer than
-    /// 1.80.0; 1.101.0 brought pinned ids.
+    /// Source: LiteLLM `mcp_server/mcp_server_manager.py`, `_generate_stable_server_id`. The hash
+    /// of 1.77.1 has the protocol's version in it, that of 1.77.4 has not; no schema marker is
+    /// closer to them than that of 1.80.0. Pinned ids came with 1.101.0.
     #[must_use]
     pub fn derivation(&self) -> Derivation {
         Derivation {
@@ -574,7 +502,7 @@ impl Schema {
         }
     }
 
-    /// Tables that link to permission rows in a way that this tool does not know.
+    /// Returns the tables that link to permission rows in a way that this tool does not know.
     #[must_use]
     pub fn unknown_links(&self) -> &BTreeSet<String> {
         &self.unknown_links
@@ -620,8 +548,8 @@ impl Schema {
                 Oddity::Relation { name, kind, .. } if is_litellms(name) => {
                     return Err(Unlike::Made {
                         found: format!("\"{name}\" is {kind}, not a table"),
-                        hint: "point --schema at the schema that holds the table itself: rows behind \
-                               it may be hidden, and cannot be locked",
+                        hint: "point --schema at the schema that holds the table itself: the rows of \
+                               anything else may be hidden, and cannot be locked",
                     });
                 }
                 Oddity::Collation {
@@ -635,8 +563,8 @@ impl Schema {
                              for equal",
                             TableColumn(table, column)
                         ),
-                        hint: "give the column the collation that LiteLLM gives it, the database's: \
-                               LiteLLM compares texts byte by byte",
+                        hint: "give the column the default collation of the database, as LiteLLM does: \
+                               it compares texts byte by byte",
                     });
                 }
                 Oddity::Relation { .. } | Oddity::Collation { .. } | Oddity::ForeignKey(..) => {}
@@ -668,7 +596,7 @@ impl Schema {
         Ok(())
     }
 
-    /// Every column that is read of a table that is here.
+    /// Lists the tables that are read, each with the columns that `purpose` reads of it.
     fn columns_read(&self, purpose: Purpose) -> Vec<(&'static str, Vec<&str>)> {
         let mut read = vec![(
             SERVER_TABLE,
@@ -715,7 +643,7 @@ impl Schema {
         };
         let sql: Vec<&str> = grants.iter().map(|grant| grant.sql.as_str()).collect();
         Err(Failure::new(
-            Kind::Access,
+            ErrorKind::Access,
             format!(
                 "role \"{}\" lacks {} on table \"{}\"",
                 database.user,
@@ -726,9 +654,11 @@ impl Schema {
         .hint(format!("have its owner run: {}", sql.join(" "))))
     }
 
-    /// The statements that give `role` what `purpose` needs and no more: the columns that are read, and
-    /// those that are written. To write, also the other columns of the rows written, which are
-    /// compared before the commit, and where this role may see them, signs of config servers.
+    /// Returns the statements that give `role` the privileges that `purpose` needs, and no more.
+    ///
+    /// They cover the columns that are read and those that are written, and signs of config
+    /// servers. To write, they also cover the other columns of the written rows, which are compared
+    /// before the commit.
     #[must_use]
     pub fn grants(&self, database: &Database, purpose: Purpose, role: &str) -> Vec<String> {
         let schema = ident(&database.schema);
@@ -768,7 +698,7 @@ impl Schema {
             let of_table = self.sites.iter().find(|site| site.table == table);
             let mut needed = vec![(Privilege::Select, read)];
             if let Some(table) = of_table.filter(|_| purpose == Purpose::Write) {
-                // To lock a whole row takes UPDATE on a column of it.
+                // `FOR UPDATE` on a whole row needs UPDATE on one of its columns.
                 needed.push((Privilege::Update, self.written(table)));
                 if writes_whole_rows(table) {
                     needed.push((Privilege::Insert, self.columns(table.table)));
@@ -789,7 +719,7 @@ impl Schema {
         grants
     }
 
-    /// Every column of a table.
+    /// Returns every column of a table.
     fn columns(&self, table: &str) -> Vec<&str> {
         let columns = self.tables.get(table).into_iter();
         columns
@@ -798,7 +728,7 @@ impl Schema {
             .collect()
     }
 
-    /// The columns of `table` that a repair may write.
+    /// Returns the columns of `table` that a repair may write.
     fn written(&self, table: &'static SiteTable) -> Vec<&'static str> {
         let sites = table.sites.iter().filter(|site| site.may_change());
         let mut written: Vec<&str> = sites.map(|site| site.column).collect();
@@ -809,7 +739,8 @@ impl Schema {
         written
     }
 
-    /// A row that row security hides is a server taken for deleted, or a grant never looked at.
+    /// Refuses if row security hides rows from this role: a hidden server would look deleted, and a
+    /// hidden grant would never be looked at.
     fn check_row_security(&self, database: &Database) -> Result<(), Failure> {
         let hidden = self
             .columns_read(Purpose::Read)
@@ -820,7 +751,7 @@ impl Schema {
             return Ok(());
         };
         Err(Failure::new(
-            Kind::Refused,
+            ErrorKind::Refused,
             format!(
                 "row-level security on \"{table}\" can hide rows from role \"{}\"",
                 database.user
@@ -830,96 +761,43 @@ impl Schema {
     }
 }
 
-/// Whether a repair deletes rows of the table.
+/// Tells whether a repair deletes rows of the table.
 fn writes_whole_rows(table: &SiteTable) -> bool {
     table.each().is_some() && table.may_change()
 }
 
-/// A statement that gives a role something on a table.
-struct Grant {
-    table: &'static str,
-    privilege: Privilege,
-    sql: String,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Privilege {
-    Select,
-    Update,
-    Insert,
-    Delete,
-}
-
-impl Privilege {
-    fn sql(self) -> &'static str {
-        match self {
-            Self::Select => "SELECT",
-            Self::Update => "UPDATE",
-            Self::Insert => "INSERT",
-            Self::Delete => "DELETE",
-        }
-    }
-}
-
-fn grant(
-    privilege: Privilege,
-    columns: &[String],
-    database: &Database,
-    table: &'static str,
-    role: &str,
-) -> Grant {
-    let columns = match privilege {
-        Privilege::Select | Privilege::Update | Privilege::Insert => {
-            format!(" ({})", columns.join(", "))
-        }
-        Privilege::Delete => String::new(),
-    };
-    let sql = format!(
-        "GRANT {}{columns} ON {}.{} TO {};",
-        privilege.sql(),
-        ident(&database.schema),
-        ident(table),
-        ident(role)
-    );
-    Grant {
-        table,
-        privilege,
-        sql,
-    }
-}
-
 /// What the errors call an answer of the system catalog.
-const CATALOG: &str = "the system catalog";
+pub(crate) const CATALOG: &str = "the system catalog";
 
-/// Reads a row of the catalog's answer that tells of no column of a table.
+/// Reads a row of the catalog's answer that is not about a column of a table.
 fn oddity(row: &PgRow) -> Result<Option<Oddity>, Failure> {
-    let Some(schema) = decode::read(row, 0, CATALOG)? else {
-        return Ok(None);
-    };
-    let name: String = decode::read(row, 1, CATALOG)?;
-    let column: Option<String> = decode::read(row, 2, CATALOG)?;
-    let what: Option<String> = decode::read(row, 3, CATALOG)?;
-    let links: Option<bool> = decode::read(row, 4, CATALOG)?;
-    Ok(Some(match (column, what) {
-        (Some(column), None) => Oddity::ForeignKey(schema, name, column),
-        (Some(column), Some(collation)) => Oddity::Collation {
-            table: name,
-            column,
-            collation,
-        },
-        (None, kind) => Oddity::Relation {
-            name,
-            kind: kind.unwrap_or_else(|| "no table".to_owned()),
-            links: links.unwrap_or(true),
-        },
-    }))
+    let subject: &str = decode::read(row, "subject", CATALOG)?;
+    let text = |name| decode::read(row, name, CATALOG);
+    Ok(match subject {
+        "foreign key" => Some(Oddity::ForeignKey(
+            text("schema_name")?,
+            text("table_name")?,
+            text("column_name")?,
+        )),
+        "relation" => Some(Oddity::Relation {
+            name: text("table_name")?,
+            kind: text("detail")?,
+            links: decode::read(row, "links", CATALOG)?,
+        }),
+        "collation" => Some(Oddity::Collation {
+            table: text("table_name")?,
+            column: text("column_name")?,
+            collation: text("detail")?,
+        }),
+        _ => None,
+    })
 }
 
-/// How a schema is not as LiteLLM makes it.
+/// The way in which a schema differs from LiteLLM's.
 enum Unlike {
-    /// A table or a required column is not there: it may be another schema.
+    /// A table or a required column is missing, so this may be the wrong schema.
     Lacks(String),
-    /// It is there, and is something else.
+    /// A table or column has the right name and is something else.
     Made { found: String, hint: &'static str },
 }
 
@@ -933,7 +811,7 @@ async fn not_litellm(
         Unlike::Made { found, hint } => (found, Some(hint)),
     };
     let refused = Failure::new(
-        Kind::Refused,
+        ErrorKind::Refused,
         format!(
             "schema \"{}\" of database \"{}\" is not one of LiteLLM: {why}",
             database.schema, database.name
@@ -958,22 +836,4 @@ async fn not_litellm(
              LiteLLM has these tables from version 1.68.2 on",
         ),
     }
-}
-
-fn check_usage(may_use: bool, database: &Database) -> Result<(), Failure> {
-    if may_use {
-        return Ok(());
-    }
-    Err(Failure::new(
-        Kind::Access,
-        format!(
-            "role \"{}\" lacks USAGE on schema \"{}\"",
-            database.user, database.schema
-        ),
-    )
-    .hint(format!(
-        "have its owner run: GRANT USAGE ON SCHEMA {} TO {};",
-        ident(&database.schema),
-        ident(&database.user)
-    )))
 }

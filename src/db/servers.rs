@@ -1,31 +1,33 @@
-//! What the database tells of the servers and toolsets there are.
+//! Reads the servers and toolsets that the database has.
 
 use std::collections::BTreeSet;
 
 use sqlx::PgConnection;
 use sqlx::postgres::PgRow;
 
-use super::decode::{self, TableColumn};
-use super::read::{column_or, texts_or_none};
-use super::schema::{CONFIG, SERVER_COLUMNS, SERVER_ID, SERVER_SCOPE, SERVER_TABLE, Schema};
-use super::sql::{failed, ident, relation};
-use crate::failure::Failure;
-use crate::litellm::server::{Server, Signs};
-use crate::litellm::sites::{OAUTH_CLIENTS, SiteTable, TOOLSETS};
+use crate::db::decode::{self, TableColumn};
+use crate::db::errors::failed;
+use crate::db::fragments::{column_or, texts_or_none};
+use crate::db::schema::{CONFIG, SERVER_COLUMNS, SERVER_ID, SERVER_SCOPE, SERVER_TABLE, Schema};
+use crate::db::sql::{ident, relation};
+use crate::error::Failure;
+use crate::litellm::reference_sites::{OAUTH_CLIENTS, SiteTable, TOOLSETS};
+use crate::litellm::server::{SavedAliases, Server, Signs};
 
-/// What there is.
+/// The servers and toolsets of a database.
 #[derive(Debug, Default)]
-pub struct Told {
+pub(crate) struct KnownServers {
     /// Every row of the server table, whatever its state.
     pub servers: Vec<Server>,
-    /// The ids of the toolsets; none where this database has no such table.
+    /// The ids of the toolsets; none if this database has no such table.
     pub toolsets: BTreeSet<String>,
-    /// What points to servers without a row, as far as this role may read it.
+    /// Signs of servers without a row, as far as this role may read them.
     pub signs: Signs,
 }
 
-// The first column says what a row is of. Tags are JSON, because of an array in text the driver takes an
-// element that is empty, or the word NULL, for NULL.
+// The first column says which statement a row is from. Tags are JSON: these statements go out
+// without parameters, so arrays come back as text, and there the driver takes an empty element, or
+// the word NULL, for NULL.
 const SERVERS: &str = "
 SELECT 1, {id}, {name}, {alias}, {approval}, pg_catalog.to_jsonb({tags})::pg_catalog.text, {open}
 FROM {servers} AS t";
@@ -39,12 +41,32 @@ WHERE NOT EXISTS (SELECT FROM {servers} AS s WHERE s.{id} {=} o.{id})";
 // Its values hold secrets and are not read.
 const SAVED: &str = "SELECT 4 FROM {config} AS c WHERE c.{param} {=} 'mcp_servers'";
 
-/// Reads all of it at once: statements without parameters go together in one round trip.
+// Of the settings only the aliases are read. NULL stands for a value of an unexpected shape.
+const ALIASES: &str = "
+SELECT 5, CASE WHEN pg_catalog.jsonb_typeof(c.settings) {=} 'object'
+               THEN coalesce(c.settings {->} 'mcp_aliases', 'null')::pg_catalog.text
+               WHEN pg_catalog.jsonb_typeof(c.settings) {=} 'null' THEN 'null'
+          END
+FROM (SELECT pg_catalog.to_jsonb(c.{value}) AS settings
+      FROM {config} AS c
+      WHERE c.{param} {=} 'litellm_settings' AND c.{value} IS NOT NULL) AS c";
+
+// Where the values may not be read, the name alone tells that there may be aliases.
+const SETTINGS: &str = "
+SELECT 5, NULL::pg_catalog.text FROM {config} AS c WHERE c.{param} {=} 'litellm_settings'";
+
+/// The column of the values in [`CONFIG`].
+const CONFIG_VALUE: &str = "param_value";
+
+/// Reads servers, toolsets and signs in one round trip: statements without parameters go together.
 ///
 /// # Errors
 ///
 /// What the server said.
-pub async fn told(connection: &mut PgConnection, schema: &Schema) -> Result<Told, Failure> {
+pub(crate) async fn told(
+    connection: &mut PgConnection,
+    schema: &Schema,
+) -> Result<KnownServers, Failure> {
     let (config, param) = CONFIG;
     let mut statements = vec![SERVERS];
     if schema.has(TOOLSETS.table, TOOLSETS.key) {
@@ -55,6 +77,11 @@ pub async fn told(connection: &mut PgConnection, schema: &Schema) -> Result<Told
     }
     if schema.may_read(config, param) {
         statements.push(SAVED);
+        statements.push(if schema.may_read(config, CONFIG_VALUE) {
+            ALIASES
+        } else {
+            SETTINGS
+        });
     }
     let [name, alias, approval] = SERVER_COLUMNS
         .map(|column| column_or(schema, SERVER_TABLE, column, "NULL::pg_catalog.text"));
@@ -73,22 +100,38 @@ pub async fn told(connection: &mut PgConnection, schema: &Schema) -> Result<Told
         ("{clients}", relation(OAUTH_CLIENTS.table)),
         ("{config}", relation(config)),
         ("{param}", ident(param)),
+        ("{value}", ident(CONFIG_VALUE)),
     ];
     let rows = sqlx::raw_sql(schema.statement("{statements}", &fragments))
         .fetch_all(connection)
         .await
         .map_err(failed("read the MCP servers"))?;
-    let mut told = Told::default();
+    let mut told = KnownServers::default();
+    if schema.has(config, param) && !schema.may_read(config, param) {
+        told.signs.aliases = SavedAliases::Hidden;
+    }
     for row in rows {
         let id = |table: &SiteTable| decode::read(&row, 1, TableColumn(table.table, table.key));
-        match decode::read(&row, 0, "what a row is of")? {
+        match decode::read(&row, 0, "the kind of a row")? {
             1 => told.servers.push(server(&row)?),
             2 => _ = told.toolsets.insert(id(&TOOLSETS)?),
             3 => _ = told.signs.clients.insert(id(&OAUTH_CLIENTS)?),
-            i32::MIN..=0 | 4..=i32::MAX => told.signs.saved = true,
+            5 => told.signs.aliases = aliases(decode::read(&row, 1, "the saved aliases")?),
+            i32::MIN..=0 | 4 | 6..=i32::MAX => told.signs.saved = true,
         }
     }
     Ok(told)
+}
+
+/// Reads the aliases that LiteLLM saved, of which only texts mean a server.
+fn aliases(saved: Option<&str>) -> SavedAliases {
+    let Some(Ok(saved)) = saved.map(serde_json::from_str::<serde_json::Value>) else {
+        return SavedAliases::Hidden;
+    };
+    let entries = saved.as_object().into_iter().flatten();
+    let texts =
+        entries.filter_map(|(alias, name)| Some((alias.clone(), name.as_str()?.to_owned())));
+    SavedAliases::Known(texts.collect())
 }
 
 fn server(row: &PgRow) -> Result<Server, Failure> {

@@ -1,18 +1,21 @@
 //! A connection and the settings of its transactions.
 
+use crate::database::Database;
+#[cfg(feature = "embedded")]
+use crate::db::connect::EMPTY_PATH;
 use std::time::Duration;
 
 use sqlx::error::DatabaseError;
 use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
 
-use super::decode;
-use super::schema::{Database, Purpose, Schema};
-use super::sql::{failed, statement};
-#[cfg(feature = "embedded")]
-use super::target::EMPTY_PATH;
-use super::target::Target;
-use crate::failure::{Failure, Kind};
-use crate::litellm::sites::Choice;
+use crate::db::connect::Target;
+use crate::db::decode;
+use crate::db::errors::failed;
+use crate::db::purpose::Purpose;
+use crate::db::schema::Schema;
+use crate::db::sql::statement;
+use crate::error::{ErrorKind, Failure};
+use crate::litellm::reference_sites::Choice;
 use crate::repair::policy::WriteConsent;
 
 /// How long a transaction may wait and work.
@@ -24,47 +27,50 @@ pub struct Timeouts {
     pub statement: Duration,
 }
 
-/// How long the server keeps an open transaction of ours whose client fell silent, locks and all.
+/// How long the server keeps an open transaction, and its locks, after this program fell silent.
 const IDLE: Duration = Duration::from_mins(1);
 
-// In a transaction of its own, because a role whose transactions are serializable by default could ask a
-// replica nothing.
+// In a transaction of its own: if a role's transactions are serializable by default, a replica
+// refuses them.
 const WHO: &str = "
 BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY;
 SELECT pg_catalog.current_database()::pg_catalog.text, current_user::pg_catalog.text,
        pg_catalog.pg_is_in_recovery();
 COMMIT";
 
-/// The settings of every transaction, and what PostgreSQL has in place of each may be a role's or a
-/// database's own. One that a server does not have is passed over.
+/// The settings of every transaction. A role or a database may have other defaults for each of
+/// them. A setting that a server does not know is skipped.
 const SETTINGS: [(&str, &str); 13] = [
     // Belt and braces: every name in every statement has its schema.
     ("search_path", ""),
-    // A row that a policy hides is an error, and nobody's policy is called.
+    // A query is an error if a policy would hide rows, and no policy is evaluated.
     ("row_security", "off"),
-    // How the server writes types and values as text, which is compared with what was written before.
+    // The form in which the server writes types and values as text, which journals and digests
+    // compare.
     ("quote_all_identifiers", "off"),
     ("DateStyle", "ISO, MDY"),
     ("IntervalStyle", "postgres"),
     ("TimeZone", "UTC"),
     ("bytea_output", "hex"),
     ("extra_float_digits", "1"),
-    // Anything else leaves out rows that an index of type GIN finds.
+    // Any other value leaves out rows that a GIN index finds.
     ("gin_fuzzy_search_limit", "0"),
-    // A repair that is called committed is on the server's disk.
+    // A repair that is reported as committed is on the server's disk.
     ("synchronous_commit", "local"),
-    // Ends a statement soon after Ctrl-C took its client away, and with it the locks. PostgreSQL 14 and
-    // later have it, on Linux for certain.
+    // Ends a statement, and with it the locks, soon after Ctrl-C ended this program. PostgreSQL 14
+    // and later have it, and on Linux it works for certain.
     ("client_connection_check_interval", "1000"),
-    // What few rows pass is for the workers to filter (see `RARE`), and to compile it takes longer than
-    // to run it.
+    // Makes parallel workers apply filters that few rows pass (see `RARE`). Compiling such a
+    // statement takes longer than running it.
     ("parallel_tuple_cost", "10"),
     ("jit", "off"),
 ];
 
-/// Set besides where nothing is written: who owns a table could put a view in its place once it was looked
-/// at, whose functions would be called (CVE-2024-7348). Where rows are written, who owns a table has
-/// triggers, and these may read views.
+/// A further setting of transactions that write nothing. After the schema is read, the owner of a
+/// table could replace it by a view, whose functions would then be called (CVE-2024-7348).
+///
+/// A transaction that writes goes without it: the owner of a table may have triggers, which act on
+/// what is written and may well read views.
 const NO_VIEWS: (&str, &str) = ("restrict_nonsystem_relation_kind", "view, foreign-table");
 
 const SET: &str = "
@@ -76,7 +82,7 @@ WHERE (s.name {<>} 'synchronous_commit' OR s.setting {=} 'off')
       AND (s.name {<>} 'client_connection_check_interval' OR pg_catalog.version() {~~} '%linux%')";
 
 /// A connection within a transaction.
-pub type Connection = PgConnection;
+pub(crate) type Connection = PgConnection;
 
 /// A connection to one database, and the schema to work on.
 #[derive(Debug)]
@@ -85,17 +91,18 @@ pub struct Session {
     database: Database,
     timeouts: Timeouts,
     is_replica: bool,
-    /// The server, where it is our own; dropped after the connection.
+    /// The embedded server, if there is one; it is dropped after the connection.
     #[cfg(feature = "embedded")]
-    server: Option<super::embedded::Embedded>,
+    server: Option<crate::db::embedded::Embedded>,
 }
 
 impl Session {
-    /// Connects to `target` to work on `schema`, else on the one the URL names, else on `public`.
+    /// Connects to `target`, to work on `schema`, else on the schema that the URL names, else on
+    /// `public`.
     ///
     /// # Errors
     ///
-    /// Why it cannot be connected to, or the embedded server not be loaded.
+    /// Why the connection failed, or why the embedded server could not be loaded.
     pub async fn open(
         target: Target,
         schema: Option<String>,
@@ -109,7 +116,7 @@ impl Session {
             }
             #[cfg(feature = "embedded")]
             Target::Embedded(file) => {
-                let server = super::embedded::Embedded::start(&file).await?;
+                let server = crate::db::embedded::Embedded::start(&file).await?;
                 let options = server.connect_options().options(EMPTY_PATH);
                 let connection = PgConnection::connect_with(&options)
                     .await
@@ -121,7 +128,7 @@ impl Session {
             }
             #[cfg(not(feature = "embedded"))]
             Target::Embedded(_) => Err(Failure::new(
-                Kind::Usage,
+                ErrorKind::Usage,
                 "this mcp-prune was built without the embedded PostgreSQL",
             )
             .hint("build it in: cargo install --path . --features embedded")),
@@ -156,13 +163,14 @@ impl Session {
         })
     }
 
-    /// The database, as the server itself names it.
+    /// Returns the database, as the server itself names it.
     #[must_use]
     pub fn database(&self) -> &Database {
         &self.database
     }
 
-    /// Returns the sentence that tells what of an embedded script was left out, if anything was.
+    /// Returns a sentence about the statements of an embedded script that were left out, if any
+    /// were.
     #[must_use]
     pub fn warning(&self) -> Option<String> {
         #[cfg(feature = "embedded")]
@@ -171,28 +179,32 @@ impl Session {
         None
     }
 
-    /// Whether the server is a replica, which cannot be written.
+    /// Tells whether the server is a replica, which cannot be written.
     #[must_use]
     pub fn is_replica(&self) -> bool {
         self.is_replica
     }
 
-    /// Begins a transaction for `purpose` and reads which tables and columns there are, at the places
-    /// chosen.
+    /// Begins a transaction for `purpose`, and reads and checks the tables of `choice`.
     ///
-    /// To read is `REPEATABLE READ, READ ONLY`: one snapshot, and the server itself refuses every
-    /// write. To write is `READ COMMITTED`: a row is judged as it is once locked.
+    /// A reading transaction is `REPEATABLE READ, READ ONLY`: it has one snapshot, and the server
+    /// itself refuses every write. A writing one is `READ COMMITTED`: it sees a row as it is once
+    /// it is locked.
     ///
-    /// Everything is set for this transaction alone, so that a pooler may hand the server
-    /// connection to somebody else afterwards.
+    /// All settings are for this transaction alone, because a pooler may hand the server connection
+    /// to another client afterwards.
     ///
     /// # Errors
     ///
-    /// What [`Schema::read`] says, and refused where a replica would have to be written.
-    pub async fn begin(&mut self, purpose: Purpose, choice: &Choice) -> Result<Open<'_>, Failure> {
+    /// What [`Schema::read`] says; refused if a replica would have to be written.
+    pub async fn begin(
+        &mut self,
+        purpose: Purpose,
+        choice: &Choice,
+    ) -> Result<SchemaTransaction<'_>, Failure> {
         if purpose == Purpose::Write && self.is_replica {
             return Err(Failure::new(
-                Kind::Refused,
+                ErrorKind::Refused,
                 "this server is a replica, which cannot be written",
             )
             .hint("point --db-url at the primary server"));
@@ -200,14 +212,14 @@ impl Session {
         let database = self.database.clone();
         let mut transaction = self.start(purpose).await?;
         let schema = Schema::read(&mut transaction, &database, purpose, choice).await?;
-        Ok(Open {
+        Ok(SchemaTransaction {
             transaction,
             schema,
         })
     }
 
-    /// Begins a transaction as [`Self::begin`] does, whatever there is to work on.
-    pub(super) async fn start(
+    /// Begins a transaction as [`Self::begin`] does, and does not look at the schema.
+    pub(crate) async fn start(
         &mut self,
         purpose: Purpose,
     ) -> Result<Transaction<'_, Postgres>, Failure> {
@@ -244,31 +256,31 @@ impl Session {
 
     /// Says goodbye to the server.
     pub async fn close(self) {
-        // The work is done or rolled back by now: a failure here changes nothing for anybody.
+        // The work is done or rolled back by now, so a failure here changes nothing.
         let _ = self.connection.close().await;
         #[cfg(feature = "embedded")]
         drop(self.server);
     }
 }
 
-/// A transaction, and the schema it sees. Dropped, it is rolled back.
+/// A transaction and the schema that it sees. Dropping it rolls it back.
 #[derive(Debug)]
-pub struct Open<'c> {
+pub struct SchemaTransaction<'c> {
     transaction: Transaction<'c, Postgres>,
     schema: Schema,
 }
 
-impl Open<'_> {
-    /// The connection within the transaction, and the schema.
+impl SchemaTransaction<'_> {
+    /// Returns the connection within the transaction, and the schema.
     pub fn parts(&mut self) -> (&mut PgConnection, &Schema) {
         (&mut self.transaction, &self.schema)
     }
 
-    /// Leaves the database as it was.
+    /// Rolls the transaction back.
     ///
     /// # Errors
     ///
-    /// What the server said; nothing was written all the same.
+    /// What the server said; even then nothing was written.
     pub async fn rollback(self) -> Result<(), Failure> {
         self.transaction
             .rollback()
@@ -276,12 +288,12 @@ impl Open<'_> {
             .map_err(failed("roll back"))
     }
 
-    /// Makes the changes permanent.
+    /// Commits the transaction.
     ///
     /// # Errors
     ///
-    /// Whether anything was written is then unknown if the connection was lost, and the message
-    /// says so.
+    /// What the server said. If the connection was lost, nobody knows whether the changes were
+    /// written, and the message says so.
     pub async fn commit(self, _consent: &WriteConsent) -> Result<(), Failure> {
         self.transaction.commit().await.map_err(|error| {
             let unknown = may_have_reached_the_server(&error);
@@ -289,7 +301,7 @@ impl Open<'_> {
             if unknown {
                 failure
                     .context("the connection was lost during COMMIT, so the outcome is unknown")
-                    .hint("all of the repair was written or none of it; scan tells which")
+                    .hint("run scan to see which: all of the repair was written, or none of it")
             } else {
                 failure
             }
@@ -297,14 +309,16 @@ impl Open<'_> {
     }
 }
 
-/// Whether a failed `COMMIT` may have been carried out: the connection was lost, be it that a pooler
-/// says so (class 08) or that the server ended the session (57P0x).
+/// Tells whether a failed `COMMIT` may have been carried out, because the connection was lost.
+/// Without an answer it may have been; so it may if a pooler reports the loss (class 08) or if the
+/// server ended the session (57P0x).
 fn may_have_reached_the_server(error: &sqlx::Error) -> bool {
     let state = error.as_database_error().and_then(DatabaseError::code);
     state.is_none_or(|state| state.starts_with("08") || state.starts_with("57P"))
 }
 
-/// PostgreSQL reads a bare number of these settings as milliseconds.
+/// Formats a duration for the timeout settings, in which PostgreSQL takes a bare number for
+/// milliseconds.
 fn milliseconds(duration: Duration) -> String {
     duration.as_millis().to_string()
 }

@@ -1,20 +1,22 @@
-//! What a database does by itself when rows are written: triggers, rules and generated columns.
+//! Reads what a database does by itself when rows are written: triggers, rules and generated
+//! columns.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::PgConnection;
 
-use super::decode;
-use super::schema::Schema;
-use super::sql::{failed, statement};
-use crate::failure::Failure;
-use crate::litellm::sites::TABLES;
+use crate::db::decode;
+use crate::db::errors::failed;
+use crate::db::schema::Schema;
+use crate::db::sql::statement;
+use crate::error::Failure;
+use crate::litellm::reference_sites::TABLES;
 
-// Row triggers of a partition or child table fire as well as those of the table that is named.
-// Which triggers and rules are on at all depends on the session's role of replication.
+// The row triggers of a partition or child table fire too, besides those of the named table.
+// `session_replication_role` decides which triggers and rules are on at all.
 //
 // Bits of tgtype: 4 INSERT, 8 DELETE, 16 UPDATE. Types of a rule: 2 UPDATE, 3 INSERT, 4 DELETE.
-// That a column is generated came with PostgreSQL 12, so the column is asked for by JSON.
+// `attgenerated` came with PostgreSQL 12; JSON has no such key before and yields NULL.
 //
 // Source: PostgreSQL 17 manual, "System Catalogs", "pg_trigger" and "pg_rewrite"; `pg_trigger.h`.
 const SIDE_EFFECTS: &str = r#"
@@ -65,21 +67,23 @@ ORDER BY 1, 2 DESC, 3"#;
 
 /// The triggers and rules that act on what a repair writes, and the generated columns beside it.
 #[derive(Debug, Default)]
-pub struct SideEffects {
-    /// `trigger "touch"`, `rule "mirror"`, by table.
+pub(crate) struct SideEffects {
+    /// The triggers and rules of each table: `trigger "touch"`, `rule "mirror"`.
     acting: BTreeMap<String, Vec<String>>,
-    /// Tables, and their columns that the server itself computes.
+    /// The columns that the server itself computes, each with its table.
     generated: BTreeSet<(String, String)>,
 }
 
 impl SideEffects {
-    /// Looks up what acts on the tables that a repair writes. Once they are locked for writing,
-    /// nobody adds to it: that takes a stronger lock.
+    /// Looks up what acts on the tables that a repair writes.
+    ///
+    /// Call it once these tables are locked for writing: nobody can add a trigger then, because
+    /// that takes a stronger lock.
     ///
     /// # Errors
     ///
     /// What the server said.
-    pub async fn read(
+    pub(crate) async fn read(
         connection: &mut PgConnection,
         schema: &Schema,
         name: &str,
@@ -117,21 +121,22 @@ impl SideEffects {
         Ok(found)
     }
 
-    /// Whether anything acts on what is written.
+    /// Tells whether no trigger or rule acts on what is written.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.acting.is_empty()
     }
 
-    /// Whether the server itself computes the column.
-    pub(super) fn is_generated(&self, table: &str, column: &str) -> bool {
+    /// Tells whether the server itself computes the column.
+    pub(crate) fn is_generated(&self, table: &str, column: &str) -> bool {
         let column = (table.to_owned(), column.to_owned());
         self.generated.contains(&column)
     }
 
-    /// Names what acts, by table: `trigger "touch", rule "mirror" on "LiteLLM_AccessGroupTable"`.
+    /// Names the triggers and rules of each table, such as
+    /// `trigger "touch", rule "mirror" on "LiteLLM_AccessGroupTable"`.
     #[must_use]
-    pub fn names(&self) -> String {
+    pub(crate) fn names(&self) -> String {
         let by_table = self.acting.iter();
         let by_table =
             by_table.map(|(table, names)| format!("{} on \"{table}\"", names.join(", ")));

@@ -1,43 +1,39 @@
-//! How names of the catalogue get into SQL text, and what becomes of SQL errors.
+//! Puts names of tables and columns into SQL text, and turns SQL errors into failures.
 
 use sqlx::AssertSqlSafe;
-use sqlx::error::{DatabaseError, Error};
+use sqlx::error::Error;
 use sqlx::postgres::PgDatabaseError;
 
-use super::connect_error::plain_words;
-use super::decode;
-use crate::failure::{Failure, Kind};
-
 /// Quotes an identifier, so that mixed case survives and nothing in it is read as SQL.
-pub(super) fn ident(name: &str) -> String {
+pub(crate) fn ident(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// Stands for an opening brace in a name: one that PostgreSQL has in no name.
+/// Stands for an opening brace in a name. No name of PostgreSQL holds this character.
 const BRACE: &str = "\0";
 
-/// Quotes an identifier that the database itself tells of, for [`statement_in`]: a brace in it opens no
-/// placeholder.
-pub(super) fn told(name: &str) -> String {
+/// Quotes an identifier that was read from the database, for [`statement_in`]. A brace in it does
+/// not open a placeholder.
+pub(crate) fn told(name: &str) -> String {
     ident(name).replace('{', BRACE)
 }
 
 /// Returns the name of a table beside LiteLLM's with its schema, which [`statement_in`] fills in.
-pub(super) fn relation(table: &str) -> String {
+pub(crate) fn relation(table: &str) -> String {
     format!("{SCHEMA}.{}", told(table))
 }
 
 /// The placeholder of the schema in which LiteLLM's tables are.
 const SCHEMA: &str = "{schema}";
 
-/// The operators of the statements. A template writes one in braces, `{=}`, and means PostgreSQL's own.
+/// The operators of the statements. A template writes PostgreSQL's own `=` as `{=}`.
 const OPERATORS: [&str; 19] = [
     "=", "<>", ">", "+", "-", "||", "|", "&", "<<", "&&", "->", "->>", "#>", "#-", "?|", "@?", "~",
     "~~", "*=",
 ];
 
-/// Fills the `{placeholders}` of a part of a statement with SQL made of catalogue names.
-pub(super) fn part(template: &'static str, fragments: &[(&'static str, String)]) -> String {
+/// Fills the `{placeholders}` of a part of a statement with SQL that is made of names.
+pub(crate) fn part(template: &'static str, fragments: &[(&'static str, String)]) -> String {
     let mut sql = template.to_owned();
     for (placeholder, fragment) in fragments {
         sql = sql.replace(placeholder, fragment);
@@ -47,18 +43,19 @@ pub(super) fn part(template: &'static str, fragments: &[(&'static str, String)])
 
 /// Fills the `{placeholders}` of a statement on LiteLLM's tables in `schema`.
 ///
-/// The only door by which text gets into a statement: everything else is a bound parameter. The
-/// fragments are SQL made of names of the catalogue, which are written in this program or come through
-/// [`told`]. The schema is named by the operator, so it comes last: nothing in it is taken for a
+/// Text gets into a statement only here: everything else is a bound parameter. The fragments are
+/// SQL that is made of names. These names are constants of this program or come through [`told`].
+/// The operator names the schema, so it is filled in last: nothing in it is taken for a
 /// placeholder.
 ///
-/// Every name in a statement has its schema. Whoever may create a function, an operator or a type in a
-/// schema that is searched could otherwise have it called with the rights of whoever runs this program
-/// (CVE-2018-1058). Debug builds, and so all tests, refuse a statement with a name that has none.
+/// Every name in a statement has its schema. Otherwise PostgreSQL would search for it, and anybody
+/// who may create a function, an operator or a type in a searched schema could have it called with
+/// the rights of whoever runs this program (CVE-2018-1058). Debug builds, and so all tests, refuse
+/// a statement with a name that has no schema.
 ///
-/// Inside `OPERATOR()` every operator binds alike, and tighter than a bare comparison (PostgreSQL 17
-/// manual, 4.1.6): an operand that is an operation itself needs parentheses.
-pub(super) fn statement_in(
+/// Inside `OPERATOR()` every operator binds alike, and tighter than a bare comparison (PostgreSQL
+/// 17 manual, 4.1.6): an operand that is an operation itself needs parentheses.
+pub(crate) fn statement_in(
     schema: &str,
     template: &'static str,
     fragments: &[(&'static str, String)],
@@ -72,163 +69,38 @@ pub(super) fn statement_in(
     }
     sql = sql.replace(SCHEMA, &ident(schema)).replace(BRACE, "{");
     #[cfg(debug_assertions)]
-    super::qualified::ensure(&sql);
+    crate::db::qualified::ensure(&sql);
     AssertSqlSafe(sql)
 }
 
 /// Fills the `{placeholders}` of a statement on the system catalog alone.
-pub(super) fn statement(template: &'static str) -> AssertSqlSafe<String> {
+pub(crate) fn statement(template: &'static str) -> AssertSqlSafe<String> {
     statement_in("pg_catalog", template, &[])
 }
 
-/// A condition that always holds and that the planner takes to hold for one row in 200, as it does an
-/// equality that it knows nothing of.
+/// A condition that always holds. The planner expects it to hold for one row in 200, because that
+/// is its estimate for an equality of which it knows nothing.
 ///
-/// It would have every row of a large table pass from the parallel workers to the one process that
-/// filters them, where it expects that few of them are filtered out. So a filter that few rows pass
-/// says so with this and with `CASE WHEN ... THEN 1 ELSE 0 END = 1`; that, and a high price for each
-/// row that workers pass on (`Session::begin`), have the workers filter.
-pub(super) const RARE: &str = "CASE WHEN {never} THEN 1 ELSE 0 END {=} 0";
+/// If the planner expects that most rows pass a filter, the parallel workers send every row of a
+/// large table to the one process that filters them. So a filter that few rows pass is written as
+/// `CASE WHEN ... THEN 1 ELSE 0 END = 1` together with this condition. With the high price of each
+/// row that a worker passes on (`SETTINGS` in `session.rs`), the planner makes the workers filter.
+pub(crate) const RARE: &str = "CASE WHEN {never} THEN 1 ELSE 0 END {=} 0";
 
-/// Makes a [`Failure`] out of a driver's error, its kind chosen by SQLSTATE.
-///
-/// `doing` completes the sentence "cannot ...".
-pub(super) fn failed(doing: &'static str) -> impl FnOnce(Error) -> Failure {
-    move |error| match error.as_database_error() {
-        Some(answer) => failure(doing, answer, answer.message()),
-        None => undelivered(doing, &error),
-    }
-}
-
-/// The same of a statement over secrets, which the server's words may quote: only its code is told,
-/// and the names of what it is about.
-pub(super) fn failed_over_secrets(doing: &'static str) -> impl FnOnce(Error) -> Failure {
-    move |error| match error.as_database_error() {
-        Some(answer) => {
-            let code = answer.code().unwrap_or_default();
-            let names = names(answer);
-            failure(doing, answer, &format!("the server says {code}{names}"))
-        }
-        None => undelivered(doing, &error),
-    }
-}
-
-/// Names what an answer is about: `, of column "kind", table "LiteLLM_MCPUserCredentials"`.
-fn names(answer: &(dyn DatabaseError + 'static)) -> String {
-    let Some(answer) = answer.try_downcast_ref::<PgDatabaseError>() else {
-        return String::new();
-    };
-    let names = [
-        ("constraint", answer.constraint()),
-        ("column", answer.column()),
-        ("table", answer.table()),
-    ];
-    let names = names.map(|(what, name)| Some(format!("{what} \"{}\"", name?)));
-    let names: Vec<String> = names.into_iter().flatten().collect();
-    if names.is_empty() {
-        return String::new();
-    }
-    format!(", of {}", names.join(", "))
-}
-
-/// Makes a failure of an answer that did not come, or that cannot be read.
-fn undelivered(doing: &str, error: &Error) -> Failure {
-    if matches!(error, Error::ColumnDecode { .. } | Error::Decode(_)) {
-        return decode::undecodable(&format_args!("cannot {doing}: a value"), error);
-    }
-    Failure::new(
-        Kind::Error,
-        format!("cannot {doing}: {}", plain_words(error)),
-    )
-}
-
-fn failure(doing: &str, answer: &(dyn DatabaseError + 'static), message: &str) -> Failure {
-    let answered = answer.try_downcast_ref::<PgDatabaseError>();
-    let code = answer.code();
-    let state = code.as_deref().unwrap_or_default();
-    let (kind, hint) = meant(state, answered.and_then(PgDatabaseError::file));
-    // No statement of this program looks for a name: a function does that a trigger calls.
-    let is_of_a_trigger = ["42P01", "42704", "42883"].contains(&state)
-        && answered.is_some_and(|answer| answer.r#where().is_some());
-    let hint = hint.or(is_of_a_trigger.then_some(SEARCHING_TRIGGER));
-    let failure = Failure::new(kind, format!("cannot {doing}: {message}"));
-    match hint {
-        Some(hint) => failure.hint(hint),
-        None => failure,
-    }
-}
-
-/// A trigger whose function relies on a search path finds nothing in the empty one.
-const SEARCHING_TRIGGER: &str = "the function of a trigger names something without its schema, which \
-    mcp-prune looks up in no schema; have its owner run: ALTER FUNCTION ... SET search_path = ..., with \
-    the schemas that it needs";
-
-/// What an SQLSTATE means to the operator, and what to do about it.
-///
-/// A replica that ends a query to go on with replay says 40001 as a conflict of writers does, and only
-/// where the error was raised tells the two apart in every language that a server may speak.
-///
-/// Source: PostgreSQL 17 manual, appendix A, "PostgreSQL Error Codes"; `tcop/postgres.c` of PostgreSQL
-/// 12 to 18, which raises the conflicts with recovery and none of the others.
-fn meant(state: &str, raised_in: Option<&str>) -> (Kind, Option<&'static str>) {
-    let (kind, hint) = match (state, raised_in) {
-        ("40001" | "40P01", Some("postgres.c")) => (
-            Kind::Busy,
-            "the replica ended the query because of a conflict with recovery; run it again, on the \
-             primary, or with hot_standby_feedback or a longer max_standby_streaming_delay",
-        ),
-        ("55P03" | "40P01" | "40001", _) => (
-            Kind::Busy,
-            "somebody else is writing the same rows; run it again, or raise --lock-timeout",
-        ),
-        ("42501", _) => (
-            Kind::Access,
-            "grant this role what the statement needs, or use another role",
-        ),
-        ("25006", _) => (
-            Kind::Refused,
-            "a replica cannot be written; point --db-url at the primary server",
-        ),
-        ("22021", _) => (
-            Kind::Error,
-            "some text is not UTF-8, as LiteLLM writes it; look for its row in psql, with \
-             SET client_encoding = 'SQL_ASCII'",
-        ),
-        ("22P05", _) => (
-            Kind::Refused,
-            "the database's encoding has no such character; name the server by its id",
-        ),
-        ("57014", _) => (
-            Kind::Error,
-            "raise --statement-timeout, unless somebody cancelled the statement",
-        ),
-        ("57P01" | "57P02" | "57P03", _) => (
-            Kind::Error,
-            "the server ended the session and nothing was written; run it again",
-        ),
-        _ => return (Kind::Error, None),
-    };
-    (kind, Some(hint))
-}
-
-/// Whether a `NOWAIT` found a row locked by somebody else.
-pub(super) fn is_lock_not_available(error: &Error) -> bool {
-    has_state(error, "55P03")
-}
-
-/// Whether a column that takes no NULL was to get one.
-pub(super) fn is_not_null_violation(error: &Error) -> bool {
-    has_state(error, "23502")
-}
-
-fn has_state(error: &Error, state: &str) -> bool {
-    let told = error.as_database_error().and_then(DatabaseError::code);
-    told.as_deref() == Some(state)
+/// Returns the column of `table` that takes no NULL and was to get one, if that is why a statement
+/// failed.
+pub(crate) fn column_without_value<'e>(error: &'e Error, table: &str) -> Option<&'e str> {
+    let answer = error.as_database_error()?;
+    let answer = answer.try_downcast_ref::<PgDatabaseError>()?;
+    let is_missing = answer.code() == "23502" && answer.table() == Some(table);
+    answer.column().filter(|_| is_missing)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::db::errors::meant;
+    use crate::error::ErrorKind;
 
     #[test]
     fn identifiers_are_quoted() {
@@ -254,9 +126,9 @@ mod tests {
                 hint.unwrap().contains(told),
                 "{state} {raised_in:?}: {hint:?}"
             );
-            assert_eq!(kind == Kind::Busy, state != "57014");
+            assert_eq!(kind == ErrorKind::Busy, state != "57014");
         }
-        assert_eq!(meant("22P02", Some("uuid.c")), (Kind::Error, None));
+        assert_eq!(meant("22P02", Some("uuid.c")), (ErrorKind::Error, None));
     }
 
     #[test]

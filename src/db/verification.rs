@@ -1,63 +1,63 @@
-//! The proof that what was written is what is committed, whatever the database does by itself.
+//! Proves that what was written is what is committed, whatever the database does by itself.
 //!
-//! Each chunk of rows is compared when it has been written. A trigger may change its rows later:
-//! with another chunk, or at the commit where it is deferred. So the deferred ones are fired before
-//! the commit, where they also have `statement_timeout` over them as a `COMMIT` has not, and every
-//! row is looked at once more.
+//! Each chunk of rows is compared once it is written. A trigger may still change its rows later:
+//! when another chunk is written, or at the commit if the trigger is deferred. So deferred triggers
+//! are fired before the commit, and then every row is compared once more. That also puts them under
+//! `statement_timeout`, which a `COMMIT` is not.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::{AssertSqlSafe, PgConnection};
 
-use super::decode;
-use super::schema::Schema;
-use super::side_effects::SideEffects;
-use super::sql::{failed, failed_over_secrets, ident, relation, statement, told};
-use super::whole;
-use super::write::{beside_paths, differs, keys};
-use crate::failure::Failure;
-use crate::litellm::sites::SiteTable;
+use crate::db::errors::{failed, failed_over_secrets};
+use crate::db::schema::Schema;
+use crate::db::side_effects::SideEffects;
+use crate::db::sql::{ident, relation, statement, told};
+use crate::db::update::{beside_paths, differs, keys};
+use crate::db::{credential_rows, decode};
+use crate::error::Failure;
+use crate::litellm::reference_sites::SiteTable;
 use crate::repair::changeset::Change;
 
-/// The rows written so far, as they were when they were compared.
+/// The rows that were written so far, as they were when they were compared.
 #[derive(Debug)]
-pub struct Verification {
+pub(crate) struct Verification {
     effects: SideEffects,
     parts: Vec<Part>,
-    /// Tables, and columns that name no servers and that a trigger changed.
+    /// The columns that name no servers and that a trigger changed, each with its table.
     changed: BTreeSet<(&'static str, String)>,
 }
 
-/// Rows of one table by key, each with a digest of all that may not change any more.
+/// The keys of rows of one table, each with a digest of everything that may not change any more.
 #[derive(Debug)]
 struct Part {
     table: &'static SiteTable,
     rows: Vec<(String, u64)>,
 }
 
-/// What a row holds beside what names servers.
+/// Digests of the columns of a row that name no servers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fingerprint {
+pub(crate) struct Fingerprint {
     /// A digest of everything that no trigger may change.
     rest: String,
-    /// A digest of each column that tells when, how often or by whom the row was written.
+    /// A digest of each column that says when, how often or by whom the row was written.
     bookkeeping: Vec<String>,
 }
 
 /// The fingerprints of rows, by key.
-pub type Fingerprints = BTreeMap<String, Fingerprint>;
+pub(crate) type Fingerprints = BTreeMap<String, Fingerprint>;
 
 const FINGERPRINTS: &str = r"
 SELECT t.{key}, {rest}, ARRAY[{bookkeeping}]::pg_catalog.text[]
 FROM {table} AS t WHERE t.{key} {=} ANY ($1)";
 
-// Of columns, as one text.
+// One digest of several columns.
 const DIGEST: &str = "
 pg_catalog.encode(pg_catalog.sha256(
     pg_catalog.convert_to(ROW({columns})::pg_catalog.text, 'UTF8')), 'hex')";
 
-// Of all rows of a server, whatever their order: their hashes are added, as PostgreSQL has `bit_xor`
-// only from 14 on.
+// One digest of all rows of a server, whatever their order: a digest of the sum of their hashes.
+// PostgreSQL has `bit_xor` only from 14 on, and in it two equal rows would cancel each other out.
 const ROWS_OF_SERVERS: &str = "
 SELECT t.{key}, {sum}
 FROM {table} AS t WHERE t.{key} {=} ANY ($1) GROUP BY t.{key}";
@@ -68,7 +68,7 @@ pg_catalog.sum(pg_catalog.hashtextextended(ROW({columns})::pg_catalog.text, 0))"
 impl Verification {
     /// Begins a proof in a database that does `effects` by itself.
     #[must_use]
-    pub fn new(effects: SideEffects) -> Self {
+    pub(crate) fn new(effects: SideEffects) -> Self {
         Self {
             effects,
             parts: Vec::new(),
@@ -76,26 +76,22 @@ impl Verification {
         }
     }
 
-    /// What the database does by itself.
+    /// Returns the columns that name no servers and that a trigger changed, each with its table.
     #[must_use]
-    pub fn effects(&self) -> &SideEffects {
-        &self.effects
-    }
-
-    /// Tables, and their columns that name no servers and that a trigger changed.
-    #[must_use]
-    pub fn changed(&self) -> &BTreeSet<(&'static str, String)> {
+    pub(crate) fn changed(&self) -> &BTreeSet<(&'static str, String)> {
         &self.changed
     }
 
-    /// Reads the fingerprint, by key, of the rows of `changes`: of all columns that name no
-    /// servers, as far as this role may read them, and that the server does not compute itself. Of
-    /// whole rows there is none: nothing of them is left, or all is compared.
+    /// Reads the fingerprints of the rows of `changes`, by key. They cover the columns that name no
+    /// servers, that this role may read, and that the server does not compute itself.
+    ///
+    /// Whole rows have no fingerprint: a deleted one has nothing left to compare, and all of a
+    /// restored one is compared.
     ///
     /// # Errors
     ///
     /// What the server said.
-    pub async fn fingerprints(
+    pub(crate) async fn fingerprints(
         &self,
         connection: &mut PgConnection,
         schema: &Schema,
@@ -131,10 +127,11 @@ impl Verification {
         Ok(rows.into_iter().map(fingerprint).collect())
     }
 
-    /// Compares the fingerprints of the rows of `changes` before and after they were written. What
-    /// a trigger has noted of when or by whom a row was written is kept to be told; anything else
-    /// differs.
-    pub(super) fn compare(
+    /// Compares the fingerprints of the rows of `changes` before and after they were written.
+    ///
+    /// If a trigger changed a column that says when or by whom a row was written, the column is
+    /// remembered for a warning. A change of any other column is an error.
+    pub(crate) fn compare(
         &mut self,
         schema: &Schema,
         table: &'static SiteTable,
@@ -145,10 +142,10 @@ impl Verification {
         let (_, bookkeeping) = self.columns(schema, table);
         let mut noted = BTreeSet::new();
         for change in changes {
-            let (before, after) = match (before.get(&change.key), after.get(&change.key)) {
+            let (before, after) = match (before.get(change.key()), after.get(change.key())) {
                 (Some(before), Some(after)) if before.rest == after.rest => (before, after),
                 (None, None) => continue,
-                _ => return Err(differs(table, &change.key, "another column")),
+                _ => return Err(differs(table, change.key(), "another column")),
             };
             let pairs = before.bookkeeping.iter().zip(&after.bookkeeping);
             let moved = pairs
@@ -160,12 +157,12 @@ impl Verification {
         Ok(())
     }
 
-    /// Keeps how rows are that were compared, where anything could change them later.
+    /// Remembers rows as they were compared, if a trigger or rule could still change them.
     ///
     /// # Errors
     ///
     /// What the server said.
-    pub async fn keep(
+    pub(crate) async fn keep(
         &mut self,
         connection: &mut PgConnection,
         schema: &Schema,
@@ -182,10 +179,10 @@ impl Verification {
             (key, digest)
         });
         let rows = rows.collect();
-        // Of whole rows a server is written in several parts, of which the last one counts.
+        // The whole rows of a server are written in several parts, and the last part counts.
         if table.each().is_some() {
             for part in &mut self.parts {
-                let same = |key: &String| changes.iter().any(|change| change.key == *key);
+                let same = |key: &String| changes.iter().any(|change| change.key() == *key);
                 part.rows
                     .retain(|(key, _)| part.table != table || !same(key));
             }
@@ -194,13 +191,13 @@ impl Verification {
         Ok(())
     }
 
-    /// Fires what is deferred to the commit, and looks at every row once more.
+    /// Fires the deferred triggers, and compares every row once more.
     ///
     /// # Errors
     ///
-    /// What the server said; an error where a row is no longer as it was compared; moved where
-    /// somebody else has put whole rows there meanwhile.
-    pub async fn settle(
+    /// What the server said; an error if a row has changed since it was compared; moved if the
+    /// whole rows of a server have changed.
+    pub(crate) async fn settle(
         &self,
         connection: &mut PgConnection,
         schema: &Schema,
@@ -208,7 +205,7 @@ impl Verification {
         sqlx::raw_sql(statement("SET CONSTRAINTS ALL IMMEDIATE"))
             .execute(&mut *connection)
             .await
-            .map_err(failed("do what triggers have deferred to the commit"))?;
+            .map_err(failed("fire the deferred triggers"))?;
         for part in &self.parts {
             let keys: Vec<String> = part.rows.iter().map(|(key, _)| key.clone()).collect();
             let now = self.digests(connection, schema, part.table, &keys).await?;
@@ -216,7 +213,7 @@ impl Verification {
                 if now.get(key).copied().unwrap_or_default() != *digest {
                     return Err(match part.table.each() {
                         None => differs(part.table, key, "one of its columns"),
-                        Some(_) => whole::moved(part.table, key),
+                        Some(_) => credential_rows::moved(part.table, key),
                     });
                 }
             }
@@ -224,8 +221,8 @@ impl Verification {
         Ok(())
     }
 
-    /// Reads a digest of each row, of all its columns but those that a trigger may change; of whole
-    /// rows one of all rows of a server.
+    /// Reads a digest of each row, over all its columns except those that a trigger may change. In
+    /// a table of whole rows it is one digest of all rows of a server.
     async fn digests(
         &self,
         connection: &mut PgConnection,
@@ -271,7 +268,7 @@ impl Verification {
         let mut digests = BTreeMap::new();
         for row in &rows {
             let digest: &str = decode::read(row, 1, "the digest of a row")?;
-            // As much of it as tells one row from another.
+            // 64 bits are enough to tell one row from another.
             let digest = digest.get(..16).unwrap_or(digest);
             let digest = u64::from_str_radix(digest, 16).map_err(anyhow::Error::from)?;
             digests.insert(decode::read(row, 0, "the key of a row")?, digest);
@@ -279,8 +276,8 @@ impl Verification {
         Ok(digests)
     }
 
-    /// The columns that name no servers: those that no trigger may change, and those that tell
-    /// when, how often or by whom a row was written.
+    /// Returns the columns that name no servers: first those that no trigger may change, then those
+    /// that say when, how often or by whom a row was written.
     fn columns<'s>(
         &self,
         schema: &'s Schema,
@@ -292,10 +289,11 @@ impl Verification {
     }
 }
 
-/// Whether a column of that name and type tells when, how often or by whom a row was written.
-/// LiteLLM has no column that grants anything of such a type or name in the tables that a repair
-/// writes.
-pub(super) fn is_bookkeeping(name: &str, sql_type: &str) -> bool {
+/// Tells whether a column of that name and type says when, how often or by whom a row was written.
+///
+/// In the tables that a repair writes, LiteLLM has no column of such a type or name that grants
+/// anything.
+pub(crate) fn is_bookkeeping(name: &str, sql_type: &str) -> bool {
     const TIMES_AND_NUMBERS: [&str; 11] = [
         "date",
         "time without time zone",

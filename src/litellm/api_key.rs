@@ -1,11 +1,11 @@
-//! The keys that callers of LiteLLM hold: how one looks, what LiteLLM stores of it, and how to
-//! keep it out of a text.
+//! The keys of callers of LiteLLM: what one looks like, what LiteLLM stores of it, and how to keep
+//! it out of a text.
 
 use std::borrow::Cow;
 
 use sha2::{Digest as _, Sha256};
 
-use super::config::hex;
+use crate::litellm::config::entry::hex;
 
 /// How a key begins.
 ///
@@ -21,13 +21,13 @@ const SHORT: &str = "sk-...";
 
 /// Tells whether `text` may be a whole key, so that it must not be shown.
 #[must_use]
-pub fn may_be_a_key(text: &str) -> bool {
+pub(crate) fn may_be_a_key(text: &str) -> bool {
     text.starts_with(START) && !text.starts_with(SHORT)
 }
 
 /// Tells whether `text` is LiteLLM's short form of a key.
 #[must_use]
-pub fn is_short_form(text: &str) -> bool {
+pub(crate) fn is_short_form(text: &str) -> bool {
     text.starts_with(SHORT)
 }
 
@@ -44,16 +44,20 @@ pub fn hash(key: &str) -> String {
 /// A word begins at the start, after a space, or after what sets off a value: a quote, a bracket,
 /// or one of `:=@,`. A name in a path, as in `./sk-1.yaml`, is no such word.
 #[must_use]
-pub fn without_keys(text: &str) -> Cow<'_, str> {
+pub(crate) fn without_keys(text: &str) -> Cow<'_, str> {
     let mut shown = String::new();
     let mut rest = 0;
     for (at, _) in text.match_indices(START) {
         let before = text[..at].chars().next_back();
         let begins = before.is_none_or(|c| c.is_whitespace() || "'\"`([{<:=@,".contains(c));
         let word = &text[at..];
+        // Only a key that is replaced has its end searched, so no part of the text is read twice.
+        if at < rest || !begins || is_short_form(word) {
+            continue;
+        }
         let length = word.find(|c: char| c.is_whitespace() || "'\"`)]}>,".contains(c));
         let word = &word[..length.unwrap_or(word.len())];
-        if at >= rest && begins && may_be_a_key(word) && word != START {
+        if word != START {
             shown.push_str(&text[rest..at]);
             shown.push_str(SHORT);
             rest = at + word.len();
@@ -72,7 +76,7 @@ mod tests {
 
     #[test]
     fn a_hash_is_as_litellm_makes_it() {
-        // Of Python's hashlib.sha256(b"sk-1234").hexdigest().
+        // Python: hashlib.sha256(b"sk-1234").hexdigest()
         assert_eq!(
             hash("sk-1234"),
             "88dc28d0f030c55ed4ab77ed8faf098196cb1c05df778539800c9f1243fe6b4b"
@@ -90,9 +94,19 @@ mod tests {
             ("key sk-...ab12, sk-...", "key sk-...ab12, sk-..."),
             ("task-list ./sk-prod.yaml", "task-list ./sk-prod.yaml"),
             ("begins with sk- here", "begins with sk- here"),
+            ("a=sk-...=sk-b", "a=sk-...=sk-..."),
             ("", ""),
         ] {
             assert_eq!(without_keys(text), expected, "{text}");
+        }
+    }
+
+    /// Guards against a search of the whole rest at every match: that would take hours here.
+    #[test]
+    fn a_long_text_is_read_once() {
+        for (part, shown) in [("xsk-", None), ("=sk-...", None), ("=sk-", Some("=sk-..."))] {
+            let text = part.repeat(1_000_000);
+            assert_eq!(without_keys(&text), shown.unwrap_or(&text), "{part}");
         }
     }
 

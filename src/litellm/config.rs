@@ -1,50 +1,49 @@
 //! `config.yaml`: the servers that have no row, and the ids LiteLLM derives for them.
 
-mod entry;
-mod pyyaml;
-mod recognition;
-mod scalar;
+pub(crate) mod entry;
+pub(crate) mod pyyaml;
+pub(crate) mod recognition;
+pub(crate) mod scalar;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use self::entry::Entry;
-pub(crate) use self::entry::hex;
-use self::pyyaml::{Mapping, Value};
+use crate::litellm::config::entry::Entry;
+use crate::litellm::config::pyyaml::{Mapping, YamlValue};
 
 /// Why a `config.yaml` cannot be read: where, and what is wrong there.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConfigError {
+pub(crate) struct ConfigError {
     /// Line and column, from 1, where they are known.
     pub at: Option<(u64, u64)>,
     /// What is wrong, without the text of the file, which may hold secrets.
     pub message: String,
-    /// What to do about it, where that is not to give another file.
+    /// What to do about it. `None` where the operator must give another file.
     pub remedy: Option<Remedy>,
 }
 
 /// What to do about a file that cannot be read as a config.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Remedy {
-    /// Take the config out of the file, where it is the value of these keys inside each other.
+pub(crate) enum Remedy {
+    /// Take the config out of the file. It is the value at this path of keys.
     Extract(Vec<String>),
     /// Do what this sentence says.
     Advice(String),
 }
 
-/// Which of the ways to derive an id are in use.
+/// Which ways to derive an id the proxy may use.
 ///
 /// The hash changed its fields until LiteLLM 1.77.4, and ids can be pinned since 1.101.0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Derivation {
-    /// The proxy may be older than 1.77.4: every formula is in use.
+    /// The proxy may be older than 1.77.4, so every formula may be in use.
     pub may_be_old: bool,
     /// The proxy knows pinned ids, so that a server with one has no hash.
     pub pins: bool,
 }
 
 impl Derivation {
-    /// How LiteLLM 1.101.0 and later derive it.
+    /// How LiteLLM 1.101.0 and later derive an id.
     pub const NEWEST: Self = Self {
         may_be_old: false,
         pins: true,
@@ -53,14 +52,14 @@ impl Derivation {
 
 /// A server of a `config.yaml`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConfigServer {
+pub(crate) struct ConfigServer {
     /// The name that the file gives it.
     pub name: String,
-    /// What a grant may call it besides its id: the name, and the alias if it has one.
+    /// What a grant may call it instead of an id: the name, and the alias if it has one.
     pub names: BTreeSet<String>,
-    /// The ids that LiteLLM gives it; several where the file alone does not tell which.
+    /// The ids that LiteLLM may give it. Several where the file alone does not tell which.
     pub ids: BTreeSet<String>,
-    /// Of its ids, the one that it has beside the newest Python and `PyYAML`, if that is known.
+    /// The one of its ids that the newest Python and `PyYAML` give it, if that is known.
     pub current: Option<String>,
     /// Whether the file pins the id, for a proxy that knows pinned ids.
     pub is_pinned: bool,
@@ -70,28 +69,37 @@ pub struct ConfigServer {
     pub unset: BTreeSet<String>,
     /// The tags by which a grant may mean it: `access_groups`.
     pub tags: Vec<String>,
-    /// Whether every key may use it, or may for all that can be told here.
+    /// Whether every key may use it. Also true where the file alone does not tell.
     pub allow_all_keys: bool,
 }
 
-/// A `config.yaml`: its sections, once for each way that releases of `PyYAML` read it.
+/// A `config.yaml`: its sections, once for each way in which releases of `PyYAML` read it.
 #[derive(Debug, Clone)]
-pub struct Config {
+pub(crate) struct Config {
     /// One, or two where the file merges mappings (`<<`).
     readings: Vec<Mapping>,
 }
 
 impl Config {
+    /// Tells whether a setting of a section is switched on, as Python takes values for true.
+    #[must_use]
+    pub(crate) fn is_on(&self, section: &str, setting: &str) -> bool {
+        let last = self.readings.last();
+        let section = last.and_then(|config| config.get(section)?.as_mapping());
+        let value = section.and_then(|section| section.get(setting));
+        value.is_some_and(YamlValue::is_truthy)
+    }
+
     /// Reads the text of the file that the proxy is started with.
     ///
     /// # Errors
     ///
-    /// Where the text is not YAML, is empty, or is not a mapping.
+    /// Fails where the text is not YAML, is empty, or is not a mapping.
     ///
     /// Source: LiteLLM 1.110.2 `proxy/proxy_server.py`, `_get_config_from_file`.
-    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, ConfigError> {
         let readings = pyyaml::read(text)?.into_iter().map(|root| {
-            if matches!(root, Value::Null) {
+            if matches!(root, YamlValue::Null) {
                 return Err(wrong(
                     "the file is empty, and LiteLLM does not start with it",
                 ));
@@ -107,10 +115,10 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// Where the text is not YAML or not a mapping.
+    /// Fails where the text is not YAML or not a mapping.
     ///
     /// Source: LiteLLM 1.110.2 `proxy/proxy_server.py`, `_load_yaml_file`.
-    pub fn parse_included(text: &str) -> Result<Self, ConfigError> {
+    pub(crate) fn parse_included(text: &str) -> Result<Self, ConfigError> {
         let readings = pyyaml::read(text)?.into_iter().map(|root| {
             if root.is_truthy() {
                 sections(root)
@@ -127,14 +135,14 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// Where it is no list of names.
-    pub fn includes(&self) -> Result<Vec<String>, ConfigError> {
+    /// Fails where `include:` is no list of names.
+    pub(crate) fn includes(&self) -> Result<Vec<String>, ConfigError> {
         let mut names = Vec::new();
         for reading in &self.readings {
             let entries = match reading.get("include") {
                 None => continue,
                 Some(entries) => entries.as_list().map(|entries| {
-                    let names = entries.iter().map(Value::as_text);
+                    let names = entries.iter().map(YamlValue::as_text);
                     names.collect::<Option<Vec<&str>>>()
                 }),
             };
@@ -148,10 +156,11 @@ impl Config {
         Ok(names)
     }
 
-    /// Adds an included file to the file that includes it: lists grow, every other value is replaced.
+    /// Adds an included file to the file that includes it. Lists grow; every other value is
+    /// replaced.
     ///
-    /// Source: LiteLLM 1.110.2 `common_utils/config_includes.py`, `_merged`.
-    pub fn merge(&mut self, included: &Self) {
+    /// Source: LiteLLM 1.110.2 `proxy/common_utils/config_includes.py`, `_merged`.
+    pub(crate) fn merge(&mut self, included: &Self) {
         let readings = self.readings.len().max(included.readings.len());
         let last = self.readings.last().cloned().unwrap_or_default();
         self.readings.resize(readings, last);
@@ -161,37 +170,28 @@ impl Config {
         }
     }
 
-    /// Refuses a file that is not LiteLLM's, with what it seems to be instead.
+    /// Refuses a file that is not LiteLLM's, and says what it seems to be instead.
     ///
-    /// Includes are to be merged before.
+    /// Call it after [`Self::merge`], because an included file may have the sections.
     ///
     /// # Errors
     ///
-    /// Where the file has none of the sections that LiteLLM reads, or MCP servers at a place where
-    /// LiteLLM does not look for them.
-    pub fn ensure_litellm(&self) -> Result<(), ConfigError> {
+    /// Fails where the file has none of the sections that LiteLLM reads, or has MCP servers at a
+    /// place where LiteLLM does not look for them.
+    pub(crate) fn ensure_litellm(&self) -> Result<(), ConfigError> {
         self.readings
             .iter()
             .try_for_each(recognition::ensure_litellm)
     }
 
-    /// Tells whether a setting of a section is switched on, as Python takes values for true.
-    #[must_use]
-    pub fn is_on(&self, section: &str, setting: &str) -> bool {
-        let last = self.readings.last();
-        let section = last.and_then(|config| config.get(section)?.as_mapping());
-        let value = section.and_then(|section| section.get(setting));
-        value.is_some_and(Value::is_truthy)
-    }
-
-    /// Returns the servers of a file that includes are merged into.
+    /// Returns the servers of a file. Call it after [`Self::merge`].
     ///
     /// `env` looks up a variable of the proxy's environment.
     ///
     /// # Errors
     ///
-    /// Where LiteLLM would not start either, and where an id is pinned to an unset variable.
-    pub fn servers(
+    /// Fails where LiteLLM would not start either, and where an id is pinned to an unset variable.
+    pub(crate) fn servers(
         &self,
         derivation: Derivation,
         env: &dyn Fn(&str) -> Option<String>,
@@ -212,18 +212,23 @@ impl Config {
 impl ConfigServer {
     /// Returns the ids, the current one first.
     #[must_use]
-    pub fn ids_in_order(&self) -> Vec<&str> {
+    pub(crate) fn ids_in_order(&self) -> Vec<&str> {
         let is_current = |id: &&String| Some(*id) == self.current.as_ref();
         let current = self.ids.iter().filter(is_current);
         let others = self.ids.iter().filter(|id| !is_current(id));
         current.chain(others).map(String::as_str).collect()
     }
 
+    /// Returns every id that the server has or had.
+    fn every_id(&self) -> impl Iterator<Item = &String> {
+        self.ids.iter().chain(&self.former_ids)
+    }
+
     /// Adds what the server is by another reading of the same file.
     fn or(&mut self, other: Self) {
         self.names.extend(other.names);
         self.ids.extend(other.ids);
-        // Of two readings the later one is the newer PyYAML's.
+        // The later of two readings is the newer PyYAML's.
         self.current = other.current.or(self.current.take());
         self.is_pinned &= other.is_pinned;
         self.former_ids.extend(other.former_ids);
@@ -238,23 +243,23 @@ impl ConfigServer {
     }
 }
 
-fn sections(root: Value) -> Result<Mapping, ConfigError> {
+fn sections(root: YamlValue) -> Result<Mapping, ConfigError> {
     match root {
-        Value::Mapping(mapping) => Ok(mapping.as_ref().clone()),
-        Value::Null
-        | Value::Bool(_)
-        | Value::Int(_)
-        | Value::Float(_)
-        | Value::Text(_)
-        | Value::Other
-        | Value::List(_) => Err(ConfigError {
+        YamlValue::Mapping(mapping) => Ok(mapping.as_ref().clone()),
+        YamlValue::Null
+        | YamlValue::Bool(_)
+        | YamlValue::Int(_)
+        | YamlValue::Float(_)
+        | YamlValue::Text(_)
+        | YamlValue::Other
+        | YamlValue::List(_) => Err(ConfigError {
             at: Some((1, 1)),
             ..wrong("expected a mapping of sections such as model_list and mcp_servers")
         }),
     }
 }
 
-fn merge<'a>(config: &mut Mapping, included: impl Iterator<Item = (&'a Value, &'a Value)>) {
+fn merge<'a>(config: &mut Mapping, included: impl Iterator<Item = (&'a YamlValue, &'a YamlValue)>) {
     for (key, value) in included {
         let Some(name) = key.as_text() else {
             config.insert(key.clone(), value.clone());
@@ -263,18 +268,23 @@ fn merge<'a>(config: &mut Mapping, included: impl Iterator<Item = (&'a Value, &'
         if name == "include" {
             continue;
         }
-        let merged = match (config.get(name).and_then(Value::as_list), value.as_list()) {
-            (Some(base), Some(more)) => Value::List(Arc::new([base, more].concat())),
+        let merged = match (
+            config.get(name).and_then(YamlValue::as_list),
+            value.as_list(),
+        ) {
+            (Some(base), Some(more)) => YamlValue::List(Arc::new([base, more].concat())),
             (_, _) => value.clone(),
         };
         config.insert(key.clone(), merged);
     }
 }
 
-/// Returns the servers by one reading.
+/// Returns the servers of one reading.
 ///
-/// Source: LiteLLM 1.110.2 `proxy/proxy_server.py`, `_init_non_llm_configs`, which takes whatever is
-/// empty for no servers, and `mcp_server/mcp_server_manager.py`, `load_servers_from_config`.
+/// An empty value of any type means no servers.
+///
+/// Source: LiteLLM 1.110.2 `proxy/proxy_server.py`, `_init_non_llm_configs`, and
+/// `proxy/mcp_server/mcp_server_manager.py`, `load_servers_from_config`.
 fn servers_of(
     config: &Mapping,
     derivation: Derivation,
@@ -288,10 +298,10 @@ fn servers_of(
     };
     let aliases = config
         .get("litellm_settings")
-        .and_then(Value::as_mapping)
+        .and_then(YamlValue::as_mapping)
         .and_then(|settings| settings.get("mcp_aliases"))
-        .and_then(Value::as_mapping);
-    let server = |(name, entry): (&Value, &Value)| {
+        .and_then(YamlValue::as_mapping);
+    let server = |(name, entry): (&YamlValue, &YamlValue)| {
         let name = name
             .printed()
             .ok_or_else(|| wrong("a name under mcp_servers must be a text"))?;
@@ -308,44 +318,99 @@ fn servers_of(
     entries.iter().map(server).collect()
 }
 
-/// What became of the servers of a previous config, by every id that they had.
+/// What became of the servers of previous configs, by every id that they had.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Renewals {
-    /// The id that the server of the same name has now.
+pub(crate) struct Renewals {
+    /// The id that the server has now.
     pub remaps: BTreeMap<String, String>,
-    /// The ids of servers that are there by name and whose id now the file alone does not tell.
+    /// The ids of servers that are still there by name and whose id of now the configs do not tell.
     pub unclear: BTreeSet<String>,
-    /// The ids of servers that are there no longer.
+    /// The ids of servers that are gone.
     pub removed: BTreeSet<String>,
 }
 
-impl Renewals {
-    /// Compares a previous config with the one of now.
+/// How many configs of now there are. The number decides whether a name identifies a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PresentConfigs {
+    /// One or none: a name means one server.
+    One,
+    /// Several: servers of one name may be different servers.
+    Several,
+}
+
+impl PresentConfigs {
+    /// Chooses by the number of configs.
     #[must_use]
-    pub fn between(previous: &[ConfigServer], now: &[ConfigServer]) -> Self {
+    pub(crate) fn of(count: usize) -> Self {
+        if count > 1 { Self::Several } else { Self::One }
+    }
+}
+
+impl Renewals {
+    /// Compares the servers of previous configs with those of the configs of now.
+    ///
+    /// In one config the name tells which server became which. In several configs it does not,
+    /// because two proxies may call different servers by one name. There an old id is remapped only
+    /// where it is the former id of exactly one present id.
+    #[must_use]
+    pub(crate) fn between(
+        previous: &[ConfigServer],
+        now: &[ConfigServer],
+        configs: PresentConfigs,
+    ) -> Self {
         let mut renewals = Self::default();
+        let is_there = |before: &&ConfigServer| now.iter().any(|now| now.name == before.name);
+        let (there, gone): (Vec<_>, Vec<_>) = previous.iter().partition(is_there);
+        match configs {
+            PresentConfigs::One => renewals.pair_by_name(&there, now),
+            PresentConfigs::Several => renewals.pair_by_id(&there, now),
+        }
+        let gone = gone.into_iter().flat_map(ConfigServer::every_id);
+        renewals.removed.extend(gone.cloned());
+        renewals
+    }
+
+    /// Remaps every id of a previous server to the present server of its name.
+    fn pair_by_name(&mut self, previous: &[&ConfigServer], now: &[ConfigServer]) {
         for server in now {
             let before = previous.iter().filter(|before| before.name == server.name);
-            let before = before.flat_map(|before| before.ids.iter().chain(&before.former_ids));
+            let before = before.flat_map(|before| before.every_id());
             let old = before
                 .chain(&server.former_ids)
                 .filter(|old| !server.ids.contains(*old));
             match server.ids.iter().collect::<Vec<_>>()[..] {
-                [id] => renewals
-                    .remaps
-                    .extend(old.map(|old| (old.clone(), id.clone()))),
-                _ => renewals.unclear.extend(old.cloned()),
+                [id] => self.remaps.extend(old.map(|old| (old.clone(), id.clone()))),
+                _ => self.unclear.extend(old.cloned()),
             }
         }
-        let is_gone = |before: &&ConfigServer| now.iter().all(|now| now.name != before.name);
-        let gone = previous.iter().filter(is_gone);
-        let gone = gone.flat_map(|before| before.ids.iter().chain(&before.former_ids));
-        renewals.removed.extend(gone.cloned());
-        renewals
+    }
+
+    /// Remaps the former ids of present servers, and leaves every other id of a previous server
+    /// unclear.
+    fn pair_by_id(&mut self, previous: &[&ConfigServer], now: &[ConfigServer]) {
+        let present: BTreeSet<&String> = now.iter().flat_map(|server| &server.ids).collect();
+        let mut became: BTreeMap<&String, BTreeSet<&String>> = BTreeMap::new();
+        for id in previous.iter().flat_map(|before| before.every_id()) {
+            became.entry(id).or_default();
+        }
+        for server in now {
+            for old in &server.former_ids {
+                became.entry(old).or_default().extend(&server.ids);
+            }
+        }
+        for (old, ids) in became {
+            if present.contains(old) {
+                continue;
+            }
+            match ids.into_iter().collect::<Vec<_>>()[..] {
+                [id] => _ = self.remaps.insert(old.clone(), id.clone()),
+                _ => _ = self.unclear.insert(old.clone()),
+            }
+        }
     }
 }
 
-fn wrong(message: &str) -> ConfigError {
+pub(crate) fn wrong(message: &str) -> ConfigError {
     ConfigError {
         at: None,
         message: message.to_owned(),
@@ -355,8 +420,8 @@ fn wrong(message: &str) -> ConfigError {
 
 #[cfg(test)]
 mod tests {
-    use super::entry::hash;
     use super::*;
+    use crate::litellm::config::entry::hash;
 
     const NEW: Derivation = Derivation {
         may_be_old: false,
@@ -383,8 +448,8 @@ mod tests {
         texts.iter().map(|text| (*text).to_owned()).collect()
     }
 
-    /// Ids that real installations have logged (LiteLLM issue 13547, PR 32012) or that LiteLLM
-    /// 1.109.1 itself derived.
+    /// Checks ids that real installations have logged (LiteLLM issue 13547, PR 32012) or that
+    /// LiteLLM 1.109.1 itself derived.
     #[test]
     fn real_ids_are_derived() {
         let issue = "mcp_servers:\n  test:\n    url: http://127.0.0.1:8000/mcp\n    transport: http\n    auth_type: none\n";
@@ -510,7 +575,10 @@ mod tests {
         config.merge(&Config::parse_included("# nothing\n").unwrap());
         assert_eq!(config.includes(), Ok(vec!["b.yaml".to_owned()]));
         let sections = &config.readings[0];
-        let models = sections.get("model_list").and_then(Value::as_list).unwrap();
+        let models = sections
+            .get("model_list")
+            .and_then(YamlValue::as_list)
+            .unwrap();
         assert_eq!(models.len(), 2);
         let names: Vec<String> = config
             .servers(NEW, &|_| None)
@@ -597,7 +665,7 @@ mod tests {
         let server = servers("NAME");
         assert_eq!(server.ids, set(&[&hash("a|http://a/mcp|http||short")]));
         assert_eq!(server.names, set(&["a", "short"]));
-        // It may be this server that the variable names.
+        // The variable may name this server.
         let server = servers("OTHER");
         assert_eq!((server.ids, server.unset), (set(&[]), set(&["OTHER"])));
     }
@@ -612,10 +680,90 @@ mod tests {
         let last = hash("a|http://two/mcp|sse|bearer_token|");
         assert_eq!(server.ids, set(&[&first, &last]));
         assert_eq!(server.current, Some(last));
-        // Two merges beside each other are read the same by both.
+        // Both releases read two merges beside each other in the same way.
         let twice = yaml.replace("<<: [*d1, *d2]", "<<: *d1\n    <<: *d2");
         let last = hash("a|http://two/mcp|sse|bearer_token|");
         assert_eq!(one(&twice).ids, set(&[&last]));
+    }
+
+    /// Expects what `PyYAML` 6.0.3 and 6.0.4 answered.
+    #[test]
+    fn a_tag_decides_whether_a_key_merges() {
+        let merged = |key: &str, sources: &str| {
+            let yaml = format!(
+                "d1: &d1 {{url: one, transport: sse}}\nd2: &d2 {{url: two, transport: sse}}\n\
+                 mcp_servers:\n  a:\n    {key}: {sources}\n"
+            );
+            one(&yaml).ids
+        };
+        let ids = |urls: &[&str]| -> BTreeSet<String> {
+            let ids = urls.iter().map(|url| hash(&format!("a|{url}|sse||")));
+            ids.collect()
+        };
+        for key in ["<<", "! <<", "! '<<'", "!!merge x", "!!merge '<<'"] {
+            assert_eq!(merged(key, "*d1"), ids(&["one"]), "{key}");
+            assert_eq!(merged(key, "[*d1, *d2]"), ids(&["one", "two"]), "{key}");
+        }
+        // A text of that name is a field like others.
+        for key in ["'<<'", "!!str <<"] {
+            assert_eq!(merged(key, "*d1").len(), 2, "{key}");
+            assert!(merged(key, "*d1").is_disjoint(&ids(&["one"])), "{key}");
+        }
+    }
+
+    /// Expects what `PyYAML` 6.0.3 answered.
+    #[test]
+    fn a_value_key_is_a_text() {
+        for key in ["=", "! =", "!!value =", "'='"] {
+            let yaml = format!("mcp_servers:\n  {key}: {{url: u, transport: sse}}\n");
+            assert_eq!(one(&yaml).ids, set(&[&hash("=|u|sse||")]), "{key}");
+        }
+        let yaml = "mcp_servers:\n  !!value a: {url: u, transport: sse}\n";
+        assert_eq!(one(yaml).ids, set(&[&hash("a|u|sse||")]));
+    }
+
+    #[test]
+    fn what_pyyaml_would_read_otherwise_is_refused() {
+        for line_break in ['\u{85}', '\u{2028}', '\u{2029}'] {
+            // To PyYAML 6.0.3 the url is another key, also where it stands in a comment.
+            for before in ["transport: sse", "transport: sse # s3cret"] {
+                let yaml = format!("mcp_servers:\n  a:\n    {before}{line_break}    url: u\n");
+                let error = Config::parse(&yaml).unwrap_err();
+                let column = u64::try_from(before.len()).unwrap() + 5;
+                assert_eq!(error.at, Some((3, column)));
+                let code = format!("U+{:04X}", u32::from(line_break));
+                assert!(error.message.contains(&code), "{}", error.message);
+            }
+        }
+        // PyYAML 6.0.3 reads the key `b`, or fails.
+        for yaml in [
+            "a: [?b]\n",
+            "a: {?b: c}\n",
+            "a: {b: ?c}\n",
+            "a: [x, ?]\n",
+            "a: [x?b]\n",
+            "a: [[], ?b]\n",
+            "a: {url: http://x/?y}\n",
+            "a: [\n  {x: y}, ?b]\n",
+        ] {
+            let error = Config::parse(yaml).unwrap_err();
+            let is_told = error.message.contains("a ? inside [ ] or { }");
+            // The parser itself refuses some.
+            assert!(
+                is_told || error.message.contains("this is not YAML"),
+                "{yaml}: {error:?}"
+            );
+        }
+        for yaml in [
+            "a: ?b\n",
+            "?b: c\n",
+            "a: [\"?b\", '?']\n",
+            "a: {? b : c}\n",
+            "a: []\nb: x?\n",
+            "a: \"\\L\\P\\N\"\n",
+        ] {
+            assert!(Config::parse(yaml).is_ok(), "{yaml}");
+        }
     }
 
     #[test]
@@ -644,7 +792,7 @@ mod tests {
             let expected = hash(&format!("a|{printed}|sse||"));
             assert_eq!(one(&yaml).ids, set(&[&expected]), "{written}");
         }
-        // What Python prints of these is not told, so the id is not either.
+        // It is not known how Python prints these, so the id is not known either.
         for written in [
             "2024-01-02",
             "!!binary aGk=",
@@ -790,7 +938,7 @@ mod tests {
         let explicit = "    transport: http\n";
         let before = read(&yaml("http://old", ""), NEW);
         let now = read(&yaml("http://new", explicit), NEW);
-        let remaps = Renewals::between(&before, &now).remaps;
+        let remaps = Renewals::between(&before, &now, PresentConfigs::One).remaps;
         let id = now[0].ids.first().unwrap();
         assert_eq!(before[0].ids.len(), 2);
         for old in before[0].ids.iter().chain(&now[0].former_ids) {
@@ -798,19 +946,61 @@ mod tests {
         }
         let other = now[1].ids.first().unwrap();
         assert!(!remaps.contains_key(other));
-        // Which of two ids the server has now hangs on the proxy's Python.
+        // The proxy's Python decides which of two ids the server has now.
         let unclear = read(&yaml("http://new", ""), NEW);
-        let renewals = Renewals::between(&before, &unclear);
+        let renewals = Renewals::between(&before, &unclear, PresentConfigs::One);
         assert!(!renewals.remaps.values().any(|new| new == id));
         for old in &before[0].ids {
             assert!(renewals.unclear.contains(old), "{old}");
             assert!(!renewals.removed.contains(old), "{old}");
         }
-        // And one that is there no longer was removed.
-        let renewals = Renewals::between(&before, &now[1..]);
+        // A server that is gone was removed.
+        let renewals = Renewals::between(&before, &now[1..], PresentConfigs::One);
         assert_eq!(renewals.unclear, set(&[]));
         for old in &before[0].ids {
             assert!(renewals.removed.contains(old), "{old}");
         }
+    }
+
+    #[test]
+    fn in_several_configs_a_name_does_not_tell_which_server_an_old_id_is() {
+        let yaml = |url: &str, pin: &str| {
+            format!("mcp_servers:\n  gh: {{url: {url}, transport: http{pin}}}\n")
+        };
+        let config = |url: &str| read(&yaml(url, ""), NEW);
+        let pinned = |url: &str, id: &str| read(&yaml(url, &format!(", server_id: {id}")), NEW);
+        let id = |url: &str| hash(&format!("gh|{url}|http||"));
+        let between = |previous: &[ConfigServer], now: &[ConfigServer]| {
+            Renewals::between(previous, now, PresentConfigs::Several)
+        };
+        // Two proxies have a gh each; one of them was edited.
+        let previous = [config("http://a"), config("http://b")].concat();
+        let now = [config("http://a2"), config("http://b")].concat();
+        let renewals = between(&previous, &now);
+        assert!(!renewals.remaps.contains_key(&id("http://a")));
+        assert!(renewals.unclear.contains(&id("http://a")));
+        // An id that a present server has is left out.
+        let b = id("http://b");
+        assert!(!renewals.remaps.contains_key(&b) && !renewals.unclear.contains(&b));
+        assert_eq!(renewals.removed, set(&[]));
+        // The former ids of an entry are its own for sure.
+        let now = [pinned("http://a", "pin-a"), config("http://b")].concat();
+        let renewals = between(&previous, &now);
+        assert_eq!(
+            renewals.remaps.get(&id("http://a")),
+            Some(&"pin-a".to_owned())
+        );
+        let former = config("http://b")[0].former_ids.first().cloned().unwrap();
+        assert_eq!(renewals.remaps.get(&former), Some(&b));
+        // Both proxies have the same entry and pin it differently.
+        let now = [pinned("http://a", "pin-1"), pinned("http://a", "pin-2")].concat();
+        let renewals = between(&previous, &now);
+        assert!(renewals.unclear.contains(&id("http://a")));
+        assert_eq!(renewals.remaps, BTreeMap::new());
+        // A name that no config has any more is a server that was removed.
+        let others = read("mcp_servers: {other: {url: u, transport: http}}\n", NEW);
+        let renewals = between(&previous, &others);
+        assert!(renewals.removed.contains(&id("http://a")));
+        assert_eq!(renewals.unclear, set(&[]));
     }
 }

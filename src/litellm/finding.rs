@@ -1,18 +1,20 @@
 //! What is wrong with a row's references.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
-use super::emptied::{IfEmptied, if_emptied};
-use super::last_grant::{self, World};
-use super::notes::Note;
-use super::owners::Owner;
-use super::row::{Cell, Malformed, Row, Value};
-use super::server::{Resolution, ServerCatalog, Successor};
-use super::sites::{Group, Names, SiteTable};
+use crate::litellm::access_context::AccessContext;
+use crate::litellm::empty_list_effect::{IfEmptied, if_emptied};
+use crate::litellm::last_grant;
+use crate::litellm::owners::Owner;
+use crate::litellm::reference_sites::{Group, Names, SiteTable};
+use crate::litellm::row::{Cell, Row};
+use crate::litellm::server_catalog::{Resolution, ServerCatalog, Successor};
+use crate::litellm::value::{Malformed, Value};
 
 /// What a finding says of a reference or of a whole value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
+pub(crate) enum FindingKind {
     /// The reference names a server that is gone.
     Stale,
     /// No row has it, but a server of a `config.yaml` may: never changed.
@@ -27,10 +29,10 @@ pub enum Kind {
     Note(Note),
 }
 
-impl Kind {
-    /// The kind's name in reports and JSON.
+impl FindingKind {
+    /// Returns the kind's name in reports and JSON.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Stale => "stale",
             Self::Unverified => "unverified",
@@ -42,68 +44,78 @@ impl Kind {
     }
 }
 
-/// One thing wrong in one place of a row.
+/// One thing wrong at one site of a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
+pub(crate) struct Finding {
     /// What is wrong.
-    pub kind: Kind,
-    /// The place.
+    pub kind: FindingKind,
+    /// The site's name.
     pub column: &'static str,
     /// The reference as stored; `None` where the finding is of the whole value.
     pub reference: Option<String>,
     /// The config server whose former id the reference is.
     pub successor: Option<Successor>,
-    /// How many rows of the database it stands for, where it is the server of whole rows.
+    /// How many rows of the database the finding stands for, where whole rows are stale.
     pub rows: Option<u64>,
     /// Whether removing the column's stale references would take the owners' last grant.
     pub last_grant: bool,
 }
 
+/// An owner of a row, and what an emptied list would mean for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OwnerImpact {
+    /// Who links to the row.
+    pub owner: Owner,
+    /// What the owner would gain if its last grant were removed; `None` where no last grant is at
+    /// stake.
+    pub if_emptied: Option<IfEmptied>,
+}
+
 /// What is wrong with one row, and who links to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Audit {
+pub(crate) struct Audit {
     /// The row's table.
     pub table: &'static SiteTable,
     /// The row's primary key.
     pub row: String,
-    /// Who links to it.
-    pub owners: Vec<Owner>,
+    /// Who links to it, each with what an emptied list would mean.
+    pub impacts: Vec<OwnerImpact>,
     /// What was found, ordered by column, then by position in the array or by JSON key. A
     /// reference that a column holds twice is found once.
     pub findings: Vec<Finding>,
-    /// Where a last grant would go: what that would make of each owner, in their order. Else empty.
-    pub if_emptied: Vec<IfEmptied>,
 }
 
 impl Audit {
     /// Finds what is wrong with `row`, a row of `table`.
     #[must_use]
-    pub fn of(table: &'static SiteTable, row: &Row, world: World<'_>) -> Self {
+    pub(crate) fn of(table: &'static SiteTable, row: &Row, world: AccessContext<'_>) -> Self {
         let findings: Vec<Finding> = row
             .cells
             .iter()
             .flat_map(|cell| audit_cell(table, row, cell, world.catalog))
             .collect();
-        let loses = findings.iter().any(|finding| finding.last_grant);
-        let if_emptied = if loses && table.group == Group::Permissions {
-            let owners = row.owners.iter();
-            owners.map(|owner| if_emptied(owner, row, world)).collect()
-        } else {
-            Vec::new()
+        let loses = table.group == Group::Permissions && findings.iter().any(|f| f.last_grant);
+        let impact = |owner: &Owner| OwnerImpact {
+            owner: owner.clone(),
+            if_emptied: loses.then(|| if_emptied(owner, row, world)),
         };
         Self {
-            if_emptied,
             table,
             row: row.key.clone(),
-            owners: row.owners.clone(),
+            impacts: row.owners.iter().map(impact).collect(),
             findings,
         }
     }
 
-    /// Whether a reference of the row is stale.
+    /// Lists who links to the row.
+    pub(crate) fn owners(&self) -> impl Iterator<Item = &Owner> {
+        self.impacts.iter().map(|impact| &impact.owner)
+    }
+
+    /// Tells whether a reference of the row is stale.
     #[must_use]
-    pub fn is_stale(&self) -> bool {
-        self.findings.iter().any(|f| f.kind == Kind::Stale)
+    pub(crate) fn is_stale(&self) -> bool {
+        self.findings.iter().any(|f| f.kind == FindingKind::Stale)
     }
 }
 
@@ -118,7 +130,7 @@ fn audit_cell(table: &SiteTable, row: &Row, cell: &Cell, catalog: &ServerCatalog
     };
     let value = match &cell.stored {
         Ok(value) => value,
-        Err(malformed) => return vec![finding(Kind::Malformed(*malformed), None, false)],
+        Err(malformed) => return vec![finding(FindingKind::Malformed(*malformed), None, false)],
     };
     let is_stale = |reference: &str| last_grant::is_stale(cell, reference, catalog);
     // A permission row that nobody links to grants nobody anything; other rows are given by name.
@@ -130,13 +142,15 @@ fn audit_cell(table: &SiteTable, row: &Row, cell: &Cell, catalog: &ServerCatalog
         .filter(|reference| seen.insert(*reference))
         .filter_map(|reference| {
             let kind = match catalog.resolve_as(cell.site.names, reference) {
-                Resolution::Stale if cell.site.names == Names::Toolsets => Kind::DanglingToolset,
+                Resolution::Stale if cell.site.names == Names::Toolsets => {
+                    FindingKind::DanglingToolset
+                }
                 Resolution::Stale
                 | Resolution::Remapped
                 | Resolution::MaybeEdited
-                | Resolution::MaybeRenewed => Kind::Stale,
-                Resolution::Unverified => Kind::Unverified,
-                Resolution::Inactive => Kind::Inactive,
+                | Resolution::MaybeRenewed => FindingKind::Stale,
+                Resolution::Unverified => FindingKind::Unverified,
+                Resolution::Inactive => FindingKind::Inactive,
                 Resolution::Live
                 | Resolution::Sentinel
                 | Resolution::Kept
@@ -150,4 +164,32 @@ fn audit_cell(table: &SiteTable, row: &Row, cell: &Cell, catalog: &ServerCatalog
             ))
         })
         .collect()
+}
+
+/// Something worth knowing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Note {
+    /// The name is shared: it grants several servers.
+    SharedName,
+    /// A name, which the LiteLLM that this schema implies may not resolve.
+    UnresolvedName,
+    /// A name where LiteLLM takes ids alone.
+    OnlyAName,
+    /// The array holds it more than once.
+    Duplicate,
+    /// Only the tool permissions grant the server, beside a list of servers that does not name it.
+    OnlyByTools,
+}
+
+/// The note in words.
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::SharedName => "names several servers",
+            Self::UnresolvedName => "a name; before LiteLLM 1.83.14 only ids count",
+            Self::OnlyAName => "a name where only ids count",
+            Self::Duplicate => "held more than once",
+            Self::OnlyByTools => "granted by its tools alone, not by the list of servers",
+        })
+    }
 }

@@ -1,108 +1,19 @@
-//! When a removal takes a last grant, and when that may be.
+//! Which removal takes a last grant, and when that is allowed.
 //!
 //! To LiteLLM an empty list is no denial. A key or team without servers inherits, an organization,
 //! user, end user or agent without servers sets no ceiling, so a row whose only entries are stale
 //! denies today and would allow once emptied.
 //!
-//! Source: LiteLLM 1.109.1 `mcp_server/auth/user_api_key_auth_mcp.py`: `team_set` and `key_set`
-//! (an empty set "does not restrict"), `_agent_capped_servers`, and `_apply_primary_org_ceiling`.
+//! Source: LiteLLM 1.109.1 `proxy/mcp_server/auth/user_api_key_auth_mcp.py`: `team_set` and
+//! `key_set` (an empty set "does not restrict"), `_agent_capped_servers`, and
+//! `_apply_primary_org_ceiling`.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use super::owners::{Owner, OwnerKind};
-use super::release::Release;
-use super::row::{Cell, Row, Value};
-use super::server::{Resolution, ServerCatalog};
-use super::sites::{Empty, Names};
-
-/// What the schema tells about the LiteLLM beside it, as far as emptied rows go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Regime {
-    /// The least release whose LiteLLM has migrated the schema.
-    pub release: Release,
-    /// Every table that can link to a permission row is one this tool knows.
-    pub owners_known: bool,
-}
-
-impl Regime {
-    /// Whether a key that may use no server gets none. Before 1.80.0 an empty result meant the
-    /// whole registry.
-    ///
-    /// Source: LiteLLM 1.79.3 `_experimental/mcp_server/mcp_server_manager.py`,
-    /// `get_allowed_mcp_servers`, against the same function of 1.80.0.
-    #[must_use]
-    pub fn fails_closed(self) -> bool {
-        self.release >= Release::FAILS_CLOSED
-    }
-
-    /// Whether a key can no longer be edited once its team lost a stale reference that it keeps.
-    ///
-    /// Source: LiteLLM 1.86.7 `management_helpers/object_permission_utils.py`: what a key names has
-    /// to be among what its team names, compared as text.
-    #[must_use]
-    pub fn refuses_edits(self) -> bool {
-        (Release::REFUSES_EDITS..Release::DROPS_ON_EDIT).contains(&self.release)
-    }
-}
-
-/// What one permission row grants, as stored; nothing where LiteLLM cannot read the row.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Grants {
-    /// `mcp_servers`.
-    pub servers: Vec<String>,
-    /// The keys of `mcp_tool_permissions`.
-    pub tool_keys: Vec<String>,
-    /// `mcp_access_groups`: tags of servers.
-    pub tags: Vec<String>,
-    /// `mcp_toolsets`: ids of toolsets.
-    pub toolsets: Vec<String>,
-}
-
-/// A team, as far as its keys inherit from it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Team {
-    /// Its permission row.
-    pub permissions: Option<String>,
-    /// Its organization.
-    pub organization: Option<String>,
-    /// Its unified access groups.
-    pub access_groups: Vec<String>,
-}
-
-/// What surrounds the rows that would run empty: all that decides what that would mean.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Surroundings {
-    /// Those rows themselves and those of the teams and organizations above, by key.
-    pub rows: BTreeMap<String, Grants>,
-    /// The teams of their keys.
-    pub teams: BTreeMap<String, Team>,
-    /// The permission rows of the organizations above, by organization.
-    pub organizations: BTreeMap<String, Option<String>>,
-    /// The users among their keys' who administer the proxy.
-    pub admins: BTreeSet<String>,
-    /// The servers of a toolset.
-    pub toolsets: BTreeMap<String, Vec<String>>,
-    /// The servers of a unified access group.
-    pub access_groups: BTreeMap<String, Vec<String>>,
-    /// How many keys stand under an owner.
-    pub keys_under: BTreeMap<(OwnerKind, String), u64>,
-    /// The stale references that keys of a team keep, by team. Filled for teams with a stale
-    /// reference, where [`Regime::refuses_edits`].
-    pub kept_by_keys: BTreeMap<String, BTreeSet<String>>,
-}
-
-/// What a row is judged by.
-#[derive(Debug, Clone, Copy)]
-pub struct World<'a> {
-    /// The LiteLLM beside the schema.
-    pub regime: Regime,
-    /// The servers.
-    pub catalog: &'a ServerCatalog,
-    /// Everything else that the row's owners may use.
-    pub around: &'a Surroundings,
-    /// Whether every other list loses its stale references too, even where it runs empty.
-    pub all_cleared: bool,
-}
+use crate::litellm::access_context::LitellmBehavior;
+use crate::litellm::owners::Owner;
+use crate::litellm::reference_sites::{Empty, Names};
+use crate::litellm::row::{Cell, Row};
+use crate::litellm::server_catalog::{Resolution, ServerCatalog};
+use crate::litellm::value::Value;
 
 /// Tells whether taking the references `gone` from `cell` takes a last grant of `row`.
 ///
@@ -111,7 +22,7 @@ pub struct World<'a> {
 /// object is a last grant only where the row's array grants nothing; an array that cannot be read
 /// counts as granting nothing.
 #[must_use]
-pub fn takes_last_grant(row: &Row, cell: &Cell, gone: impl Fn(&str) -> bool) -> bool {
+pub(crate) fn takes_last_grant(row: &Row, cell: &Cell, gone: impl Fn(&str) -> bool) -> bool {
     let Ok(value) = &cell.stored else {
         return false;
     };
@@ -130,27 +41,26 @@ fn grants_nothing(row: &Row, place: &str) -> bool {
         .all(|cell| cell.stored.as_ref().map_or(true, Value::is_empty))
 }
 
-/// Tells whether `row` would lose a last grant that somebody has by it, were its stale references
-/// removed.
+/// Tells whether an owner of `row` would lose a last grant if its stale references were removed.
 #[must_use]
-pub fn loses_last_grant(row: &Row, catalog: &ServerCatalog) -> bool {
+pub(crate) fn loses_last_grant(row: &Row, catalog: &ServerCatalog) -> bool {
     let loses = |cell: &Cell| takes_last_grant(row, cell, |r| is_stale(cell, r, catalog));
     !row.owners.is_empty() && row.cells.iter().any(loses)
 }
 
-/// Tells whether `reference`, of `cell`, is stale and may be taken away. One to a toolset never may.
+/// Tells whether a reference of `cell` is stale and may be removed. One to a toolset never may.
 #[must_use]
-pub fn is_stale(cell: &Cell, reference: &str, catalog: &ServerCatalog) -> bool {
+pub(crate) fn is_stale(cell: &Cell, reference: &str, catalog: &ServerCatalog) -> bool {
     let names = cell.site.names;
     names != Names::Toolsets && catalog.resolve_as(names, reference) == Resolution::Stale
 }
 
 /// Tells whether an emptied `row` provably grants nobody anything.
 ///
-/// So it is where nobody links to the row, and where only keys do that have nobody to inherit
-/// from. A row that several owners share is judged by the strictest.
+/// That holds where nobody links to the row, and where only keys that inherit from nobody link to
+/// it. If several owners share a row, all of them must be such keys.
 #[must_use]
-pub fn may_run_empty(row: &Row, regime: Regime) -> bool {
+pub(crate) fn may_run_empty(row: &Row, regime: LitellmBehavior) -> bool {
     if row.owners.is_empty() {
         return regime.owners_known;
     }
@@ -162,20 +72,22 @@ pub fn may_run_empty(row: &Row, regime: Regime) -> bool {
 /// Before LiteLLM 1.80.0 a key's list and its team's are intersected, and an empty intersection
 /// means every server. A stale reference that both hold keeps it from being empty.
 ///
-/// Source: LiteLLM 1.79.3 `_experimental/mcp_server/auth/user_api_key_auth_mcp.py`,
-/// `get_allowed_mcp_servers` (intersects), and `_experimental/mcp_server/mcp_server_manager.py`,
-/// the function of the same name (opens).
+/// Source: LiteLLM 1.79.3 `proxy/_experimental/mcp_server/auth/user_api_key_auth_mcp.py`,
+/// `get_allowed_mcp_servers` (intersects), and
+/// `proxy/_experimental/mcp_server/mcp_server_manager.py`, the function of the same name (opens).
 #[must_use]
-pub fn may_open_everything(row: &Row, regime: Regime) -> bool {
+pub(crate) fn may_open_everything(row: &Row, regime: LitellmBehavior) -> bool {
     !regime.fails_closed() && !row.owners.iter().all(Owner::stands_alone)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::litellm::row::Stored;
-    use crate::litellm::samples::{REGIME, owner, row};
-    use crate::litellm::sites::Shape;
+    use crate::litellm::owners::OwnerKind;
+    use crate::litellm::reference_sites::Shape;
+    use crate::litellm::release::Release;
+    use crate::litellm::test_support::{REGIME, owner, row};
+    use crate::litellm::value::Stored;
 
     #[test]
     fn a_last_grant_is_judged_per_column() {
@@ -232,7 +144,7 @@ mod tests {
 
     #[test]
     fn before_1_80_a_key_on_its_own_would_reach_every_server() {
-        let regime = Regime {
+        let regime = LitellmBehavior {
             release: Release::FIRST,
             ..REGIME
         };
@@ -247,7 +159,7 @@ mod tests {
 
     #[test]
     fn before_1_80_a_list_that_is_intersected_is_not_touched() {
-        let open = Regime {
+        let open = LitellmBehavior {
             release: Release::FIRST,
             ..REGIME
         };
@@ -273,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_table_that_may_link_unseen_rules_out_both_exceptions() {
-        let regime = Regime {
+        let regime = LitellmBehavior {
             owners_known: false,
             ..REGIME
         };

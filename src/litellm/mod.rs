@@ -1,20 +1,25 @@
 //! What LiteLLM stores and how it reads it: plain values and functions, no I/O.
 //!
-//! Paths in comments are below `litellm/proxy/` of the LiteLLM release named.
+//! A comment that begins with "Source: LiteLLM" cites a release and a file below `litellm/` of its
+//! wheel, such as `proxy/mcp_server/db.py`, and often a function in it. Before 1.109.0 the folder
+//! `proxy/mcp_server/` was `proxy/_experimental/mcp_server/`.
 
-pub mod access;
-pub mod api_key;
-pub mod caches;
-pub mod config;
-pub mod emptied;
-pub mod finding;
-pub mod last_grant;
-pub mod marker;
-pub mod notes;
-pub mod owners;
-pub mod release;
-pub mod row;
+pub(crate) mod access;
+pub(crate) mod access_context;
+pub(crate) mod api_key;
+pub(crate) mod config;
+pub(crate) mod deny_marker;
+pub(crate) mod empty_list_effect;
+pub(crate) mod finding;
+pub(crate) mod last_grant;
+pub(crate) mod notes;
+pub(crate) mod owners;
+pub(crate) mod proxy_cache;
+pub(crate) mod reference_sites;
+pub(crate) mod release;
+pub(crate) mod row;
+pub(crate) mod server;
+pub(crate) mod server_catalog;
 #[cfg(test)]
-pub(crate) mod samples;
-pub mod server;
-pub mod sites;
+pub(crate) mod test_support;
+pub(crate) mod value;

@@ -1,49 +1,22 @@
 //! What is worth knowing of references that are not stale.
 
 use std::collections::BTreeSet;
-use std::fmt;
 
-use super::finding::{Finding, Kind};
-use super::release::Release;
-use super::row::{Cell, Row, Value};
-use super::server::{Resolution, ServerCatalog};
-use super::sites::{Names, Shape};
+use crate::litellm::finding::{Finding, FindingKind, Note};
+use crate::litellm::reference_sites::{Names, Shape};
+use crate::litellm::release::Release;
+use crate::litellm::row::{Cell, Row};
+use crate::litellm::server_catalog::{Resolution, ServerCatalog};
+use crate::litellm::value::Value;
 
-/// Something worth knowing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Note {
-    /// The name is shared: it grants several servers.
-    SharedName,
-    /// A name, which the LiteLLM that this schema implies may not resolve.
-    UnresolvedName,
-    /// A name where LiteLLM takes ids alone.
-    OnlyAName,
-    /// The array holds it more than once.
-    Duplicate,
-    /// Only the tool permissions grant the server, beside a list of servers that does not name it.
-    OnlyByTools,
-}
-
-/// The note in words.
-impl fmt::Display for Note {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::SharedName => "names several servers",
-            Self::UnresolvedName => "a name; before LiteLLM 1.83.14 only ids count",
-            Self::OnlyAName => "a name where only ids count",
-            Self::Duplicate => "held more than once",
-            Self::OnlyByTools => "granted by its tools alone, not by the list of servers",
-        })
-    }
-}
-
-/// Finds what is worth knowing of `row`, beside a LiteLLM of `release`, in the order of its places.
+/// Finds what is worth knowing of `row` beside a LiteLLM of `release`, in the order of its places.
 ///
-/// Source: LiteLLM 1.109.1 `mcp_server/mcp_server_manager.py`, `expand_permission_list` (a name means
-/// every server of it; 1.83.14 is the first with that function), and
-/// `mcp_server/auth/user_api_key_auth_mcp.py`, where the keys of `mcp_tool_permissions` grant.
+/// Source: LiteLLM 1.109.1 `proxy/mcp_server/mcp_server_manager.py`, `expand_permission_list` (a
+/// name means every server of it; 1.83.14 is the first with that function), and
+/// `proxy/mcp_server/auth/user_api_key_auth_mcp.py`, where the keys of `mcp_tool_permissions`
+/// grant.
 #[must_use]
-pub fn notes(row: &Row, catalog: &ServerCatalog, release: Release) -> Vec<Finding> {
+pub(crate) fn notes(row: &Row, catalog: &ServerCatalog, release: Release) -> Vec<Finding> {
     let of_cell = |cell| notes_of_cell(row, cell, catalog, release);
     row.cells.iter().flat_map(of_cell).collect()
 }
@@ -83,7 +56,7 @@ fn notes_of_cell(
         }
     }
     let finding = |(note, reference): (Note, &str)| Finding {
-        kind: Kind::Note(note),
+        kind: FindingKind::Note(note),
         column: cell.site.name,
         reference: Some(reference.to_owned()),
         successor: None,
@@ -93,16 +66,16 @@ fn notes_of_cell(
     found.into_iter().map(finding).collect()
 }
 
-/// Whether `cell` grants servers besides an array in the same row that names some.
+/// Tells whether an array in the same row names servers besides `cell`.
 fn is_beside_a_list(row: &Row, cell: &Cell) -> bool {
-    let super::sites::Empty::WidensBeside(place) = cell.site.empty else {
+    let crate::litellm::reference_sites::Empty::WidensBeside(place) = cell.site.empty else {
         return false;
     };
     let mut beside = row.cells.iter().filter(|other| other.site.name == place);
     beside.any(|other| other.stored.as_ref().is_ok_and(|value| !value.is_empty()))
 }
 
-/// The servers that the row's arrays name.
+/// Lists the servers that the row's arrays name.
 fn listed(row: &Row, catalog: &ServerCatalog) -> BTreeSet<String> {
     let arrays = row
         .cells
@@ -116,12 +89,12 @@ fn listed(row: &Row, catalog: &ServerCatalog) -> BTreeSet<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::litellm::samples::{GONE, catalog, row};
+    use crate::litellm::test_support::{GONE, catalog, row};
 
     fn found(array: &str, keys: &str, release: Release) -> Vec<(Note, String)> {
         let found = notes(&row(array, keys), &catalog(false), release);
         let note = |finding: Finding| match (finding.kind, finding.reference) {
-            (Kind::Note(note), Some(reference)) => (note, reference),
+            (FindingKind::Note(note), Some(reference)) => (note, reference),
             other => panic!("{other:?}"),
         };
         found.into_iter().map(note).collect()

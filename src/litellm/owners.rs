@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// What kind of thing holds a permission row.
+/// The kind of an owner of a permission row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum OwnerKind {
     /// A virtual key.
@@ -24,7 +24,7 @@ pub enum OwnerKind {
 }
 
 impl OwnerKind {
-    /// The kind's name in reports and JSON.
+    /// Returns the kind's name in reports and JSON.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -41,22 +41,22 @@ impl OwnerKind {
 
 /// A row that links to a permission row.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Owner {
+pub(crate) struct Owner {
     /// What it is.
     pub kind: OwnerKind,
-    /// Its primary key; of a key only the first 8 characters of the token hash.
+    /// Its primary key. For a key, only the first 8 characters of the token hash.
     pub id: String,
     /// The name a person gave it.
     pub name: Option<String>,
-    /// Of a key, whom it belongs to; of others nobody.
+    /// Who a key belongs to. Empty for every other kind.
     pub parents: Parents,
     /// Whether it is a key with unified access groups.
     pub has_access_groups: bool,
 }
 
-/// Whom a key belongs to.
+/// Who a key belongs to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Parents {
+pub(crate) struct Parents {
     /// Its team.
     pub team: Option<String>,
     /// Its organization.
@@ -68,10 +68,10 @@ pub struct Parents {
 }
 
 impl Owner {
-    /// Whether it is a key without team, organization, user and agent: nobody it could inherit
-    /// servers from.
+    /// Tells whether it is a key without team, organization, user and agent, which inherits servers
+    /// from nobody.
     #[must_use]
-    pub fn stands_alone(&self) -> bool {
+    pub(crate) fn stands_alone(&self) -> bool {
         self.kind == OwnerKind::Key && self.parents == Parents::default()
     }
 }
@@ -89,7 +89,7 @@ impl fmt::Display for Owner {
 
 /// A table with a column [`LINK`], and what may be selected of it.
 #[derive(Debug, PartialEq, Eq)]
-pub struct OwnerTable {
+pub(crate) struct OwnerTable {
     /// What its rows are.
     pub kind: OwnerKind,
     /// The table's name.
@@ -105,28 +105,28 @@ pub struct OwnerTable {
 }
 
 /// The column by which an owner links to its permission row.
-pub const LINK: &str = "object_permission_id";
+pub(crate) const LINK: &str = "object_permission_id";
 
 /// The columns of a key that name its [`Parents`], in the order of that type.
-pub const KEY_PARENTS: [&str; 4] = ["team_id", "organization_id", "user_id", "agent_id"];
+pub(crate) const KEY_PARENTS: [&str; 4] = ["team_id", "organization_id", "user_id", "agent_id"];
 
 /// The column of keys, teams and agents with their unified access groups.
-pub const ACCESS_GROUP_IDS: &str = "access_group_ids";
+pub(crate) const ACCESS_GROUP_IDS: &str = "access_group_ids";
 
 /// The team that LiteLLM gives to the keys of its own user interface.
 ///
-/// Source: LiteLLM 1.109.1 `_types.py`, `UI_TEAM_ID`.
-pub const DASHBOARD_TEAM: &str = "litellm-dashboard";
+/// Source: LiteLLM 1.109.1 `proxy/_types.py`, `UI_TEAM_ID`.
+pub(crate) const DASHBOARD_TEAM: &str = "litellm-dashboard";
 
 /// Every table that links to a permission row by [`LINK`].
 ///
-/// Keys, teams, organizations and users do since the permission table is there (migration
+/// Keys, teams, organizations and users have linked to it since the table exists (migration
 /// `20250507184818_add_mcp_key_team_permission_mgmt`).
 ///
 /// Source: `schema.prisma` of litellm-proxy-extras 0.4.110, the relations of
 /// `LiteLLM_ObjectPermissionTable`. Columns that hold credentials (`password`, `litellm_params`,
 /// `metadata`) or personal data (`user_email`) are left out on purpose.
-pub const OWNER_TABLES: [OwnerTable; 7] = [
+pub(crate) const OWNER_TABLES: [OwnerTable; 7] = [
     OwnerTable {
         kind: OwnerKind::Key,
         table: "LiteLLM_VerificationToken",
@@ -176,7 +176,7 @@ pub const OWNER_TABLES: [OwnerTable; 7] = [
 /// Tables with a column [`LINK`] whose rows own nothing: copies kept for audit.
 ///
 /// Source: the same schema; neither has a foreign key to the permission table.
-pub const AUDIT_COPIES: [&str; 2] = [
+pub(crate) const AUDIT_COPIES: [&str; 2] = [
     "LiteLLM_DeletedVerificationToken",
     "LiteLLM_DeletedTeamTable",
 ];

@@ -26,24 +26,25 @@ impl Release {
     pub const RESOLVES_NAMES: Self = Self(1, 83, 14);
     /// Organizations limit their keys.
     pub const ORGANIZATIONS_LIMIT: Self = Self(1, 84, 0);
-    /// Editing such a key is possible again, and takes its unknown ids away. In truth 1.88.0 is the
-    /// first, which no schema tells from 1.87.
+    /// Editing such a key works again, and removes its unknown ids. 1.88.0 is really the first, but
+    /// its schema is that of 1.87.
     pub const DROPS_ON_EDIT: Self = Self(1, 89, 0);
     /// `no-mcp-servers` on a key and `all-proxy-mcpservers` on a team have their meaning. Some
     /// patch releases from 1.86.7 on have the former, which no schema tells.
     pub const KNOWS_MARKERS: Self = Self(1, 92, 0);
-    /// Toolsets count wherever they are granted; in truth from 1.94.0 on, which no schema tells.
+    /// Toolsets count wherever they are granted. They really do from 1.94.0 on, which no schema
+    /// tells.
     pub const TOOLSETS_COUNT: Self = Self(1, 95, 0);
     /// The id of a config server can be pinned.
     pub const PINS_IDS: Self = Self(1, 101, 0);
     /// The keys of `mcp_tool_permissions` of an agent count.
     pub const AGENT_TOOL_KEYS_COUNT: Self = Self(1, 105, 0);
 
-    /// What operators should know of stale references beside a LiteLLM of this release: a sentence.
+    /// Returns a sentence for operators: what stale references do beside a LiteLLM of this release.
     ///
-    /// Source: LiteLLM 1.79.3 `_experimental/mcp_server/mcp_server_manager.py`,
+    /// Source: LiteLLM 1.79.3 `proxy/_experimental/mcp_server/mcp_server_manager.py`,
     /// `get_allowed_mcp_servers`; 1.86.7 and 1.109.1
-    /// `management_helpers/object_permission_utils.py` (validation of a key's servers).
+    /// `proxy/management_helpers/object_permission_utils.py` (validation of a key's servers).
     #[must_use]
     pub fn consequence(self) -> &'static str {
         if self < Self::FAILS_CLOSED {
@@ -82,7 +83,7 @@ impl fmt::Display for Release {
 
 /// A table, or a column of it, that came with a release.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Marker {
+pub(crate) struct Marker {
     /// The table.
     pub table: &'static str,
     /// The column; `None` where the table itself is new.
@@ -98,7 +99,7 @@ pub struct Marker {
 /// proxies beside it may be older while one is rolled out, or rolled back.
 ///
 /// Source: `schema.prisma` of the release named and of the one before, which lacks it.
-pub const MARKERS: [Marker; 21] = [
+pub(crate) const MARKERS: [Marker; 21] = [
     table("LiteLLM_AgentsTable", (1, 80, 0)),
     column("LiteLLM_MCPServerTable", "allow_all_keys", (1, 80, 16)),
     table("LiteLLM_AccessGroupTable", (1, 81, 12)),
@@ -147,10 +148,10 @@ const fn column(table: &'static str, column: &'static str, release: (u16, u16, u
     }
 }
 
-/// The least release whose LiteLLM has migrated a schema, of which `has` tells whether a table, or
-/// a column of it, is there.
+/// Finds the oldest release that may have migrated a schema. `has` tells whether the schema has a
+/// table, or a column of it.
 #[must_use]
-pub fn implied(has: impl Fn(&str, Option<&str>) -> bool) -> Release {
+pub(crate) fn implied(has: impl Fn(&str, Option<&str>) -> bool) -> Release {
     MARKERS
         .iter()
         .rev()
@@ -179,18 +180,22 @@ mod tests {
 
     #[test]
     fn every_change_of_behaviour_has_a_marker() {
-        for release in [
-            Release::FAILS_CLOSED,
-            Release::TOOL_KEYS_GRANT,
-            Release::REFUSES_EDITS,
-            Release::ORGANIZATIONS_LIMIT,
-            Release::DROPS_ON_EDIT,
-            Release::KNOWS_MARKERS,
-            Release::TOOLSETS_COUNT,
-            Release::PINS_IDS,
-            Release::AGENT_TOOL_KEYS_COUNT,
-        ] {
-            assert!(MARKERS.iter().any(|m| m.release == release), "{release}");
+        // The constants of `Release` are read from this file, so that a new one is not forgotten.
+        let mut names = Vec::new();
+        for line in include_str!("release.rs").lines() {
+            let constant = line.trim().strip_prefix("pub const ");
+            let constant = constant.and_then(|rest| rest.split_once(": Self = Self("));
+            let Some((name, numbers)) = constant else {
+                continue;
+            };
+            let numbers = numbers.trim_end_matches(");").split(", ");
+            let numbers: Vec<u16> = numbers.map(|number| number.parse().unwrap()).collect();
+            let release = Release(numbers[0], numbers[1], numbers[2]);
+            // A schema without any marker implies the first release.
+            let has_marker = MARKERS.iter().any(|marker| marker.release == release);
+            assert!(has_marker || release == Release::FIRST, "{name}");
+            names.push(name);
         }
+        assert!(names.contains(&"RESOLVES_NAMES"), "{names:?}");
     }
 }

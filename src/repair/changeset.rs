@@ -1,8 +1,10 @@
-//! What a repair changes, row by row, as lines of JSON: the format of journals and saved plans.
+//! Reads and writes changesets: what a repair changes, row by row, as lines of JSON. Journals and
+//! saved plans have this format.
 //!
-//! The first line says what the file is, then comes one line a row, then one with their number, and
-//! in a journal whose repair was committed a last one that says so. Each line ends in a sum over
-//! itself and all before it, so that a file cut short or edited is known for what it is, and where.
+//! The first line says what the file is. Then comes one line for each row, then a line with their
+//! number. A journal whose repair was committed ends in a line that says so. Each line carries a
+//! checksum over itself and all lines before it, so that a file that was cut short or edited is
+//! refused, with the line.
 //! `fixtures/schema/changeset.json` describes the lines.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,75 +15,202 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value as Json;
 use sha2::{Digest as _, Sha256};
 
-use super::policy::{OnEmpty, Policy};
-use crate::litellm::config::hex;
-use crate::litellm::row::{Value, WholeRow};
-use crate::litellm::server::IdHistory;
-use crate::litellm::sites::{self, Choice as Places, Group, Site, SiteTable};
+use crate::litellm::config::entry::hex;
+use crate::litellm::reference_sites::{self, Choice as Places, Group, Site, SiteTable};
+use crate::litellm::server::NO_SERVERS;
+use crate::litellm::server_catalog::IdHistory;
+use crate::litellm::value::{Tool, Value, WholeRow};
 use crate::printable::one_line;
+use crate::repair::plan::Edit;
+use crate::repair::policy::{OnEmpty, Policy};
 
 /// The version of the format.
 const FORMAT: u32 = 1;
 
-/// What one row holds before and after.
+/// What one row holds before and after a repair, or before and after the undo of one.
+///
+/// The fields are private so that nothing else can be written: a change is made of the edits of a
+/// plan, read from a changeset, or takes another one back. It removes references, renames them or
+/// leaves the deny marker in their place, or it undoes exactly that.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
-    /// The row's table.
-    pub table: &'static SiteTable,
-    /// The row's primary key.
-    pub key: String,
-    /// The columns that change, in the order of the table's sites; at least one.
-    pub columns: Vec<ColumnChange>,
-    /// The rows that are deleted or put back, where that is the change. Empty in a plan and in a report,
-    /// which tell their number alone.
-    pub rows: Vec<WholeRow>,
+pub(crate) struct Change {
+    table: &'static SiteTable,
+    key: String,
+    /// At least one, in the order of the table's sites.
+    columns: Vec<ColumnChange>,
+    /// Empty in a plan and in a report, which tell the number of rows alone.
+    rows: Vec<WholeRow>,
 }
 
 /// What one column holds before and after.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ColumnChange {
-    /// The column.
-    pub site: &'static Site,
-    /// The value that is replaced.
-    pub before: Value,
-    /// The value that replaces it.
-    pub after: Value,
+pub(crate) struct ColumnChange {
+    site: &'static Site,
+    before: Value,
+    after: Value,
+}
+
+impl ColumnChange {
+    /// Returns the column.
+    #[must_use]
+    pub(crate) fn site(&self) -> &'static Site {
+        self.site
+    }
+
+    /// Returns the value that is replaced.
+    #[must_use]
+    pub(crate) fn before(&self) -> &Value {
+        &self.before
+    }
+
+    /// Returns the value that replaces it.
+    #[must_use]
+    pub(crate) fn after(&self) -> &Value {
+        &self.after
+    }
+
+    /// Builds the change that takes this one back.
+    fn inverse(&self) -> Self {
+        Self {
+            site: self.site,
+            before: self.after.clone(),
+            after: self.before.clone(),
+        }
+    }
+}
+
+impl From<&Edit> for ColumnChange {
+    fn from(edit: &Edit) -> Self {
+        Self {
+            site: edit.site(),
+            before: edit.before().clone(),
+            after: edit.after(),
+        }
+    }
 }
 
 impl Change {
-    /// The change that takes this one back.
+    /// Builds the change that carries out `edits` of one row; `None` where there are none.
     #[must_use]
-    pub fn inverse(&self) -> Self {
-        let inverse = |column: &ColumnChange| ColumnChange {
-            site: column.site,
-            before: column.after.clone(),
-            after: column.before.clone(),
-        };
+    pub(crate) fn of_edits(table: &'static SiteTable, key: &str, edits: &[Edit]) -> Option<Self> {
+        (!edits.is_empty()).then(|| Self {
+            table,
+            key: key.to_owned(),
+            columns: edits.iter().map(ColumnChange::from).collect(),
+            rows: Vec::new(),
+        })
+    }
+
+    /// Returns the row's table.
+    #[must_use]
+    pub(crate) fn table(&self) -> &'static SiteTable {
+        self.table
+    }
+
+    /// Returns the row's primary key; for whole rows their server's id.
+    #[must_use]
+    pub(crate) fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Returns the columns that change, in the order of the table's sites; at least one.
+    #[must_use]
+    pub(crate) fn columns(&self) -> &[ColumnChange] {
+        &self.columns
+    }
+
+    /// Returns the whole rows that are deleted or put back, where that is the change. A plan and a
+    /// report have none of them: they tell the number alone.
+    #[must_use]
+    pub(crate) fn rows(&self) -> &[WholeRow] {
+        &self.rows
+    }
+
+    /// Builds the change that takes this one back.
+    #[must_use]
+    pub(crate) fn inverse(&self) -> Self {
         Self {
             table: self.table,
             key: self.key.clone(),
-            columns: self.columns.iter().map(inverse).collect(),
+            columns: self.columns.iter().map(ColumnChange::inverse).collect(),
             rows: self.rows.clone(),
         }
     }
 
-    /// What may be told of it: the number of whole rows, and nothing that they hold.
+    /// Keeps the columns that `is_kept` tells; `None` where none is left.
+    pub(crate) fn with_columns(mut self, is_kept: impl Fn(&ColumnChange) -> bool) -> Option<Self> {
+        self.columns.retain(is_kept);
+        (!self.columns.is_empty()).then_some(self)
+    }
+
+    /// Builds the change that takes back `rows`, which are some of the whole rows of this one,
+    /// while their server has `there` rows; `None` where there are none to take back.
+    pub(crate) fn take_back_rows(&self, rows: Vec<WholeRow>, there: u64) -> Option<Self> {
+        let site = self.columns.first()?.site;
+        let number = u64::try_from(rows.len()).unwrap_or(u64::MAX);
+        let after = if self.takes_rows() {
+            there.saturating_add(number)
+        } else {
+            there.saturating_sub(number)
+        };
+        let column = ColumnChange {
+            site,
+            before: Value::of_rows(&self.key, there),
+            after: Value::of_rows(&self.key, after),
+        };
+        (!rows.is_empty()).then(|| Self {
+            table: self.table,
+            key: self.key.clone(),
+            columns: vec![column],
+            rows,
+        })
+    }
+
+    /// Returns how many rows it deletes and does not carry: those that have not been read yet.
     #[must_use]
-    pub fn to_report(self) -> Self {
+    pub(crate) fn rows_to_delete(&self) -> u64 {
+        let column = self.columns.first();
+        let rows = column.and_then(|column| Some((column.before.rows()?, column.after.rows()?)));
+        rows.map_or(0, |(before, after)| before.saturating_sub(after))
+    }
+
+    /// Splits off the deletion of `rows`, some of those that it deletes.
+    #[must_use]
+    pub(crate) fn split_off(&mut self, rows: Vec<WholeRow>) -> Option<Self> {
+        let column = self.columns.first_mut()?;
+        let number = u64::try_from(rows.len()).unwrap_or(u64::MAX);
+        let left = column.before.rows()?.saturating_sub(number);
+        let after = Value::of_rows(&self.key, left);
+        let part = ColumnChange {
+            site: column.site,
+            before: std::mem::replace(&mut column.before, after.clone()),
+            after,
+        };
+        Some(Self {
+            table: self.table,
+            key: self.key.clone(),
+            columns: vec![part],
+            rows,
+        })
+    }
+
+    /// Leaves out what whole rows hold, so that their number alone is reported.
+    #[must_use]
+    pub(crate) fn into_report(self) -> Self {
         let rows = Vec::new();
         Self { rows, ..self }
     }
 
-    /// Whether it deletes rows.
+    /// Tells whether it deletes rows.
     #[must_use]
-    pub fn takes_rows(&self) -> bool {
+    pub(crate) fn takes_rows(&self) -> bool {
         let mut columns = self.columns.iter();
         columns.any(|column| column.before.rows() > column.after.rows())
     }
 
-    /// How many rows of the database it writes.
+    /// Returns how many rows of the database it writes.
     #[must_use]
-    pub fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         let rows = self.columns.iter().find_map(|column| {
             let rows = column.before.rows()?.abs_diff(column.after.rows()?);
             Some(usize::try_from(rows).unwrap_or(usize::MAX))
@@ -90,19 +219,62 @@ impl Change {
     }
 }
 
-/// What a changeset is for.
+/// Tells whether a repair may replace `before` with `after`: it removes references, renames some,
+/// or leaves the deny marker alone.
+///
+/// What stays keeps its order and its tools. A name that is new takes the place of one that went,
+/// and brings no tool but those of the ones that went.
+pub(crate) fn is_repair(before: &Value, after: &Value) -> bool {
+    let old: BTreeSet<&str> = before.references().collect();
+    let left: BTreeSet<&str> = after.references().collect();
+    let gone = old.difference(&left).count();
+    let new = left.difference(&old).count();
+    let stays = match (before, after) {
+        (Value::Array(_), Value::Array(only)) if *only == [NO_SERVERS] => true,
+        (Value::Array(before), Value::Array(after)) => {
+            let stayed = before.iter().filter(|r| left.contains(r.as_str()));
+            let found = after.iter().filter(|r| old.contains(r.as_str()));
+            stayed.eq(found) && after.len() <= before.len()
+        }
+        (Value::Keys(before), Value::Keys(after)) => {
+            let of_gone = before.iter().filter(|(key, _)| !after.contains_key(*key));
+            let of_gone: BTreeSet<&String> = of_gone.flat_map(|(_, tools)| tools).collect();
+            after.iter().all(|(key, tools)| {
+                let own = before.get(key).map(Vec::as_slice).unwrap_or_default();
+                let brought = tools.strip_prefix(own);
+                brought.is_some_and(|brought| brought.iter().all(|t| of_gone.contains(t)))
+            })
+        }
+        (Value::Tools(before), Value::Tools(after)) => {
+            let pair = |tool: &'_ Tool| (tool.server_id.clone(), tool.tool_name.clone());
+            let there: BTreeSet<(String, String)> = before.iter().map(pair).collect();
+            let is_left = |tool: &&Tool| left.contains(tool.server_id.as_str());
+            let of_gone = before.iter().filter(|tool| !is_left(tool));
+            let of_gone: BTreeSet<&str> = of_gone.map(|tool| tool.tool_name.as_str()).collect();
+            let mut brought = after.iter().filter(|tool| !there.contains(&pair(tool)));
+            let found = after.iter().filter(|tool| there.contains(&pair(tool)));
+            before.iter().filter(is_left).eq(found)
+                && brought.all(|tool| of_gone.contains(tool.tool_name.as_str()))
+        }
+        (Value::Rows(_), Value::Rows(_)) => new == 0 && after.rows() <= before.rows(),
+        (Value::Array(_) | Value::Keys(_) | Value::Tools(_) | Value::Rows(_), _) => false,
+    };
+    stays && new <= gone
+}
+
+/// The purpose of a changeset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Purpose {
-    /// What `fix --dry-run` would do.
+pub(crate) enum ChangesetPurpose {
+    /// It says what `fix --dry-run` would do.
     Plan,
-    /// What `fix` did, if it was committed.
+    /// It says what `fix` did, if that was committed.
     Fix,
-    /// What `undo` did, if it was committed.
+    /// It says what `undo` did, if that was committed.
     Undo,
 }
 
-/// The database that a changeset is of.
+/// The database that a changeset was made for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// The host that was connected to.
@@ -116,7 +288,8 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Whether `other` has the same name, as far as names tell. The names of this machine are one.
+    /// Tells whether `other` may be the same database, as far as the names tell. All names of this
+    /// machine count as one.
     #[must_use]
     pub fn may_be(&self, other: &Self) -> bool {
         let is_this_machine = |host: &str| ["localhost", "127.0.0.1", "::1"].contains(&host);
@@ -146,14 +319,14 @@ impl fmt::Display for Identity {
     }
 }
 
-/// The options that a plan was made with and that its other fields do not tell.
+/// The options that a plan was made with, besides those that the header has fields for.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct PlannedWith {
-    /// The groups of places named.
+pub(crate) struct PlannedWith {
+    /// The groups of places that the operator named.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub sites: BTreeSet<String>,
-    /// The owners, as `--owner` takes them; of a key never the key.
+    /// The owners asked about, as `--owner` takes them; never a key itself.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub owners: BTreeSet<String>,
     /// The references asked about.
@@ -162,30 +335,30 @@ pub struct PlannedWith {
     /// The rows asked about, by primary key.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub rows: BTreeSet<String>,
-    /// The config files with the servers of then.
+    /// The config files given with `--litellm-config`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub configs: Vec<ConfigName>,
-    /// The config files from before an edit.
+    /// The config files given with `--previous-litellm-config`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub previous_configs: Vec<ConfigName>,
-    /// Whether it was said that no config names MCP servers.
+    /// Whether `--no-config-servers` was given.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub no_config_servers: bool,
 }
 
 /// A config file as it was when it was read.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct ConfigName {
+pub(crate) struct ConfigName {
     /// The file, as the operator named it.
     pub file: String,
-    /// The SHA-256 of what it held, in hexadecimal digits.
+    /// The SHA-256 of its content, in hexadecimal digits.
     pub sha256: String,
 }
 
 impl ConfigName {
-    /// Whether `files` hold the same as `others`, wherever they are.
+    /// Tells whether `files` have the same contents as `others`, wherever they are.
     #[must_use]
-    pub fn are_same(files: &[Self], others: &[Self]) -> bool {
+    pub(crate) fn are_same(files: &[Self], others: &[Self]) -> bool {
         let contents = |files: &[Self]| -> BTreeSet<String> {
             files.iter().map(|file| file.sha256.clone()).collect()
         };
@@ -193,57 +366,58 @@ impl ConfigName {
     }
 }
 
-/// The first line.
+/// The first line of a changeset.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Header {
+pub(crate) struct Header {
     /// [`FORMAT`].
     format: u32,
-    /// What the changeset is for.
-    pub purpose: Purpose,
+    /// The purpose of the changeset.
+    pub purpose: ChangesetPurpose,
     /// The version of the tool that wrote it.
     pub tool: String,
     /// The run that wrote it.
     pub run: String,
-    /// When, in UTC.
+    /// The time when it was written, in UTC.
     pub time: String,
-    /// Of which database.
+    /// The database that it was made for.
     pub database: Identity,
-    /// What the operator chose for lists that run empty; `None` in an undo.
+    /// The operator's choice for lists that run empty; `None` in an undo.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub on_empty: Option<Choice>,
-    /// Whether the operator let whole rows be deleted.
+    pub on_empty: Option<EmptyChoice>,
+    /// Whether the operator said `--delete-rows`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub delete_rows: bool,
-    /// What the operator said that deleted servers are by now.
+    /// The remaps: the new server for each deleted one.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub remaps: BTreeMap<String, String>,
-    /// What the operator told of ids that no config yields.
+    /// What the operator said about ids that no config yields.
     #[serde(default, skip_serializing_if = "IdHistory::is_empty")]
     pub id_history: IdHistory,
     /// The digest of the servers that references were resolved against; `None` in an undo.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub servers: Option<String>,
-    /// The options that a plan was made with; `None` in a journal, and in a plan of an older version.
+    /// The options that a plan was made with; `None` in a journal, and in a plan that an older
+    /// version wrote.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub planned_with: Option<PlannedWith>,
 }
 
-/// A [`Policy`] as a changeset keeps it.
+/// The choice of [`OnEmpty`] as a changeset keeps it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Choice {
+pub(crate) enum EmptyChoice {
     /// Leave them.
     Hold,
-    /// Mark them where that changes nobody's access.
+    /// Write the deny marker where that changes nobody's access.
     Deny,
-    /// Mark them also where that may take access away.
+    /// Write the deny marker also where that may take access away.
     DenyNarrowing,
     /// Empty them.
     Clear,
 }
 
-/// The options that choose it.
-impl fmt::Display for Choice {
+/// Writes the options that make this choice.
+impl fmt::Display for EmptyChoice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Hold => "--on-empty hold",
@@ -254,7 +428,7 @@ impl fmt::Display for Choice {
     }
 }
 
-impl From<Policy> for Choice {
+impl From<Policy> for EmptyChoice {
     fn from(policy: Policy) -> Self {
         match policy.on_empty {
             OnEmpty::Hold => Self::Hold,
@@ -269,14 +443,14 @@ impl From<Policy> for Choice {
     }
 }
 
-impl From<Choice> for Policy {
-    fn from(choice: Choice) -> Self {
+impl From<EmptyChoice> for Policy {
+    fn from(choice: EmptyChoice) -> Self {
         let on_empty = match choice {
-            Choice::Hold => OnEmpty::Hold,
-            Choice::Deny | Choice::DenyNarrowing => OnEmpty::Deny {
-                accept_narrowing: choice == Choice::DenyNarrowing,
+            EmptyChoice::Hold => OnEmpty::Hold,
+            EmptyChoice::Deny | EmptyChoice::DenyNarrowing => OnEmpty::Deny {
+                accept_narrowing: choice == EmptyChoice::DenyNarrowing,
             },
-            Choice::Clear => OnEmpty::Clear,
+            EmptyChoice::Clear => OnEmpty::Clear,
         };
         Self {
             on_empty,
@@ -286,9 +460,14 @@ impl From<Choice> for Policy {
 }
 
 impl Header {
-    /// The first line of a changeset that this version writes.
+    /// Builds the first line of a changeset that this version writes.
     #[must_use]
-    pub fn new(purpose: Purpose, run: String, time: String, database: Identity) -> Self {
+    pub(crate) fn new(
+        purpose: ChangesetPurpose,
+        run: String,
+        time: String,
+        database: Identity,
+    ) -> Self {
         Self {
             format: FORMAT,
             purpose,
@@ -308,7 +487,7 @@ impl Header {
 
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
-enum Line {
+enum ChangesetLine {
     Changeset(Box<Header>),
     Row(RowLine),
     End { rows: u64 },
@@ -324,11 +503,11 @@ struct RowLine {
     rows: Vec<RowText>,
 }
 
-/// A whole row as text, for so it stays as PostgreSQL wrote it.
+/// A whole row as text, so that it stays as PostgreSQL wrote it.
 #[derive(Serialize)]
 struct RowText(String);
 
-/// By hand, as the error of a derived one shows what it found.
+/// Written by hand, because the error of a derived one would show the row.
 impl<'de> Deserialize<'de> for RowText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match Json::deserialize(deserializer)? {
@@ -369,9 +548,9 @@ impl From<&Change> for RowLine {
 }
 
 impl RowLine {
-    /// The change; `whole` where the file keeps the rows that were deleted or put back.
-    fn change(self, whole: bool) -> Result<Change, String> {
-        let table = sites::table(&self.table)
+    /// Reads the change from a line of a changeset for `purpose`.
+    fn change(self, purpose: ChangesetPurpose) -> Result<Change, String> {
+        let table = reference_sites::table(&self.table)
             .ok_or_else(|| format!("this mcp-prune does not repair table \"{}\"", self.table))?;
         let mut columns = Vec::new();
         for site in table.sites {
@@ -394,6 +573,21 @@ impl RowLine {
                 self.table
             ));
         }
+        let repairs = columns.iter().all(|c| is_repair(&c.before, &c.after));
+        let undoes = columns.iter().all(|c| is_repair(&c.after, &c.before));
+        let is_meant = match purpose {
+            ChangesetPurpose::Plan | ChangesetPurpose::Fix => repairs,
+            // The undo of an undo repairs again.
+            ChangesetPurpose::Undo => repairs || undoes,
+        };
+        if !is_meant {
+            return Err(format!(
+                "the change of row {} of \"{}\" does more than remove, rename or mark references, so \
+                 mcp-prune did not write it",
+                one_line(&self.key),
+                self.table
+            ));
+        }
         let rows = self.rows.into_iter();
         let change = Change {
             table,
@@ -401,16 +595,17 @@ impl RowLine {
             columns,
             rows: rows.map(|row| WholeRow::new(row.0)).collect(),
         };
-        let kept = if whole && table.each().is_some() {
-            change.size()
-        } else {
-            0
+        let expected = match purpose {
+            ChangesetPurpose::Fix | ChangesetPurpose::Undo if table.each().is_some() => {
+                change.size()
+            }
+            ChangesetPurpose::Plan | ChangesetPurpose::Fix | ChangesetPurpose::Undo => 0,
         };
-        if change.rows.len() == kept {
+        if change.rows.len() == expected {
             Ok(change)
         } else {
             Err(format!(
-                "it has {} rows of \"{}\" where there should be {kept}",
+                "it has {} rows of \"{}\" where there should be {expected}",
                 change.rows.len(),
                 self.table
             ))
@@ -420,52 +615,52 @@ impl RowLine {
 
 /// Writes the lines of a changeset.
 #[derive(Debug, Default)]
-pub struct Encoder {
+pub(crate) struct Encoder {
     sum: String,
     rows: u64,
     is_plan: bool,
 }
 
 impl Encoder {
-    /// The first line.
+    /// Builds the first line.
     #[must_use]
-    pub fn header(&mut self, header: Header) -> String {
-        self.is_plan = header.purpose == Purpose::Plan;
-        self.line(&Line::Changeset(Box::new(header)))
+    pub(crate) fn header(&mut self, header: Header) -> String {
+        self.is_plan = header.purpose == ChangesetPurpose::Plan;
+        self.line(&ChangesetLine::Changeset(Box::new(header)))
     }
 
-    /// Whether it is a plan that is being written.
+    /// Tells whether the changeset is a plan.
     #[must_use]
-    pub fn is_plan(&self) -> bool {
+    pub(crate) fn is_plan(&self) -> bool {
         self.is_plan
     }
 
-    /// The line of a row. A plan tells the number of whole rows and nothing of what they hold.
+    /// Builds the line of a row. In a plan it tells only the number of whole rows.
     #[must_use]
-    pub fn row(&mut self, change: &Change) -> String {
+    pub(crate) fn row(&mut self, change: &Change) -> String {
         self.rows += 1;
         let mut line = RowLine::from(change);
         if self.is_plan {
             line.rows.clear();
         }
-        self.line(&Line::Row(line))
+        self.line(&ChangesetLine::Row(line))
     }
 
-    /// The line after the last row.
+    /// Builds the line after the last row.
     #[must_use]
-    pub fn end(&mut self) -> String {
+    pub(crate) fn end(&mut self) -> String {
         let rows = self.rows;
-        self.line(&Line::End { rows })
+        self.line(&ChangesetLine::End { rows })
     }
 
-    /// The line that says that the repair was committed.
+    /// Builds the line that says that the repair was committed.
     #[must_use]
-    pub fn committed(&mut self, time: String) -> String {
-        self.line(&Line::Committed { time })
+    pub(crate) fn committed(&mut self, time: String) -> String {
+        self.line(&ChangesetLine::Committed { time })
     }
 
-    /// The line with its sum and the newline.
-    fn line(&mut self, line: &Line) -> String {
+    /// Encodes the line with its checksum and the newline.
+    fn line(&mut self, line: &ChangesetLine) -> String {
         let body = serde_json::json!(line).to_string();
         self.sum = sum(&self.sum, &body);
         let open = body.strip_suffix('}').unwrap_or(&body);
@@ -475,18 +670,18 @@ impl Encoder {
 
 const SUM: &str = "\"sum\":\"";
 
-/// The first 16 hexadecimal digits of the SHA-256 of the sum before and the line.
+/// Computes the first 16 hexadecimal digits of the SHA-256 of the checksum before and the line.
 fn sum(before: &str, body: &str) -> String {
     let digest = Sha256::new().chain_update(before).chain_update(body);
     hex(&digest.finalize()[..8])
 }
 
-/// What is wrong with a changeset, and at which line, from 1.
+/// The fault of a changeset, and its line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Damage {
-    /// The line.
+pub(crate) struct Damage {
+    /// The number of the line, from 1.
     pub line: u64,
-    /// What is wrong there.
+    /// The fault, in words.
     pub what: String,
 }
 
@@ -499,7 +694,7 @@ impl fmt::Display for Damage {
 
 /// Reads the lines of a changeset.
 #[derive(Debug, Default)]
-pub struct Decoder {
+pub(crate) struct Decoder {
     line: u64,
     sum: String,
     rows: u64,
@@ -514,69 +709,75 @@ impl Decoder {
     ///
     /// # Errors
     ///
-    /// What is wrong with the line.
-    pub fn line(&mut self, text: &str) -> Result<Option<Change>, Damage> {
+    /// Fails where the line is damaged or out of place.
+    pub(crate) fn line(&mut self, text: &str) -> Result<Option<Change>, Damage> {
         self.line += 1;
         let damage = |what: String| Damage {
             line: self.line,
             what,
         };
-        let (open, rest) = text
-            .rsplit_once(&format!(",{SUM}"))
-            .ok_or_else(|| damage("this is no line of a changeset, or it is cut short".into()))?;
+        let (open, rest) = text.rsplit_once(&format!(",{SUM}")).ok_or_else(|| {
+            damage("this is not a line of a changeset, or it was cut short".into())
+        })?;
         let body = format!("{open}}}");
         let expected = sum(&self.sum, &body);
         if rest.strip_suffix("\"}") != Some(expected.as_str()) {
             return Err(damage(
-                "the line, or one before it, was changed or taken out after it was written".into(),
+                "this line or one before it was changed or removed after it was written".into(),
             ));
         }
         let line = serde_json::from_str(&body)
-            // What the sum covers was written so, by another version: its details help nobody here.
+            // The checksum fits, so another version wrote it so: serde's details help nobody.
             .map_err(|_| {
-                damage("this mcp-prune does not know what it says; another version wrote it".into())
+                damage("this mcp-prune cannot read the line; another version wrote it".into())
             })?;
         let change = match line {
-            Line::Changeset(header) if self.line == 1 && header.format == FORMAT => {
+            ChangesetLine::Changeset(header) if self.line == 1 && header.format == FORMAT => {
                 self.header = Some(*header);
                 None
             }
-            Line::Changeset(header) if self.line == 1 => {
+            ChangesetLine::Changeset(header) if self.line == 1 => {
                 return Err(damage(format!(
                     "the format is version {}, and this mcp-prune reads version {FORMAT}",
                     header.format
                 )));
             }
-            Line::Row(row) if self.header.is_some() && !self.ended => {
+            ChangesetLine::Row(row)
+                if let Some(header) = &self.header
+                    && !self.ended =>
+            {
                 self.rows += 1;
-                let header = self.header.as_ref();
-                let whole = header.is_some_and(|header| header.purpose != Purpose::Plan);
-                let change = row.change(whole).map_err(damage)?;
+                let change = row.change(header.purpose).map_err(damage)?;
                 self.groups.insert(change.table.group);
                 Some(change)
             }
-            Line::End { rows } if self.header.is_some() && !self.ended && rows == self.rows => {
+            ChangesetLine::End { rows }
+                if self.header.is_some() && !self.ended && rows == self.rows =>
+            {
                 self.ended = true;
                 None
             }
-            Line::Committed { .. } if self.ended && !self.committed => {
+            ChangesetLine::Committed { .. } if self.ended && !self.committed => {
                 self.committed = true;
                 None
             }
-            Line::Changeset(_) | Line::Row(_) | Line::End { .. } | Line::Committed { .. } => {
-                return Err(damage("the line does not belong here".into()));
+            ChangesetLine::Changeset(_)
+            | ChangesetLine::Row(_)
+            | ChangesetLine::End { .. }
+            | ChangesetLine::Committed { .. } => {
+                return Err(damage("the line is out of place here".into()));
             }
         };
         self.sum = expected;
         Ok(change)
     }
 
-    /// Tells what was read, once there are no more lines.
+    /// Returns the contents, once there are no more lines.
     ///
     /// # Errors
     ///
-    /// Where the closing line is missing.
-    pub fn finish(self) -> Result<Contents, Damage> {
+    /// Fails where the closing line is missing.
+    pub(crate) fn finish(self) -> Result<Contents, Damage> {
         match self.header {
             Some(header) if self.ended => Ok(Contents {
                 header,
@@ -594,24 +795,24 @@ impl Decoder {
     }
 }
 
-/// What a whole changeset is.
+/// The contents of a whole changeset, besides its rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Contents {
-    /// Its first line.
+pub(crate) struct Contents {
+    /// The first line.
     pub header: Header,
-    /// How many rows it changes.
+    /// The number of changes.
     pub rows: u64,
-    /// Where they are.
+    /// The groups of places that change.
     pub groups: BTreeSet<Group>,
-    /// Whether it says that it was committed. It may have been without: the last line is written
-    /// after the commit.
+    /// Whether it says that it was committed. The line is written after the commit, so it may be
+    /// missing although the commit was made.
     pub committed: bool,
 }
 
 impl Contents {
-    /// The places that it changes.
+    /// Returns the places that the changeset changes.
     #[must_use]
-    pub fn places(&self) -> Places {
+    pub(crate) fn places(&self) -> Places {
         Places {
             groups: self.groups.clone(),
             by_name: true,
@@ -621,12 +822,42 @@ impl Contents {
 }
 
 #[cfg(test)]
+impl Change {
+    /// Builds a change of one column, from the first value to the second.
+    pub(crate) fn of_column(
+        table: &'static SiteTable,
+        key: &str,
+        site: &'static Site,
+        [before, after]: [Value; 2],
+    ) -> Self {
+        Self {
+            table,
+            key: key.to_owned(),
+            columns: vec![ColumnChange {
+                site,
+                before,
+                after,
+            }],
+            rows: Vec::new(),
+        }
+    }
+
+    /// Adds the whole rows that the change deletes or puts back.
+    pub(crate) fn with_rows(self, rows: Vec<WholeRow>) -> Self {
+        Self { rows, ..self }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::litellm::samples::value;
-    use crate::litellm::sites::{PERMISSIONS, Shape, TABLES, USER_CREDENTIALS};
+    use crate::litellm::reference_sites::{
+        MCP_SERVERS, MCP_TOOL_PERMISSIONS, PERMISSIONS, Shape, TABLES, USER_CREDENTIAL_SERVER,
+        USER_CREDENTIALS,
+    };
+    use crate::litellm::test_support::value;
 
     fn header() -> Header {
         let database = Identity {
@@ -636,7 +867,7 @@ mod tests {
             schema: "public".to_owned(),
         };
         let time = "2026-01-02T03:04:05Z".to_owned();
-        Header::new(Purpose::Fix, "1a2b3c4d".to_owned(), time, database)
+        Header::new(ChangesetPurpose::Fix, "1a2b3c4d".to_owned(), time, database)
     }
 
     fn array(references: &[&str]) -> Value {
@@ -644,23 +875,14 @@ mod tests {
     }
 
     fn change(key: &str, before: Value, after: Value) -> Change {
-        Change {
-            table: &PERMISSIONS,
-            key: key.to_owned(),
-            columns: vec![ColumnChange {
-                site: &PERMISSIONS.sites[0],
-                before,
-                after,
-            }],
-            rows: vec![],
-        }
+        Change::of_column(&PERMISSIONS, key, &MCP_SERVERS, [before, after])
     }
 
     fn written(changes: &[Change]) -> Vec<String> {
-        written_for(Purpose::Fix, changes)
+        written_for(ChangesetPurpose::Fix, changes)
     }
 
-    fn written_for(purpose: Purpose, changes: &[Change]) -> Vec<String> {
+    fn written_for(purpose: ChangesetPurpose, changes: &[Change]) -> Vec<String> {
         let mut encoder = Encoder::default();
         let header = Header {
             purpose,
@@ -741,13 +963,13 @@ mod tests {
             ..PlannedWith::default()
         };
         let header = Header {
-            purpose: Purpose::Plan,
+            purpose: ChangesetPurpose::Plan,
             planned_with: Some(planned_with),
             ..header()
         };
         let lines = [encoder.header(header.clone()), encoder.end()];
         assert_eq!(read(&lines).unwrap().1.header, header);
-        let older = written_for(Purpose::Plan, &two());
+        let older = written_for(ChangesetPurpose::Plan, &two());
         assert!(!older[0].contains("planned_with"));
         assert_eq!(read(&older[..4]).unwrap().1.header.planned_with, None);
     }
@@ -797,31 +1019,24 @@ mod tests {
             table: "LiteLLM_Elsewhere".to_owned(),
             ..RowLine::from(&two()[0])
         };
-        lines.push(encoder.line(&Line::Row(elsewhere)));
+        lines.push(encoder.line(&ChangesetLine::Row(elsewhere)));
         let damage = read(&lines).unwrap_err();
         assert_eq!(damage.line, 2);
         assert!(damage.what.contains("LiteLLM_Elsewhere"), "{damage}");
     }
 
-    /// The deletion of all rows of a server.
+    /// Builds the deletion of all rows of a server.
     fn deletion(rows: &[String]) -> Change {
         let number = u64::try_from(rows.len()).unwrap();
-        Change {
-            table: &USER_CREDENTIALS,
-            key: "gone".to_owned(),
-            columns: vec![ColumnChange {
-                site: &USER_CREDENTIALS.sites[0],
-                before: Value::of_rows("gone", number),
-                after: Value::of_rows("gone", 0),
-            }],
-            rows: rows.iter().cloned().map(WholeRow::new).collect(),
-        }
+        let values = [number, 0].map(|rows| Value::of_rows("gone", rows));
+        Change::of_column(&USER_CREDENTIALS, "gone", &USER_CREDENTIAL_SERVER, values)
+            .with_rows(rows.iter().cloned().map(WholeRow::new).collect())
     }
 
     #[test]
     fn a_plan_tells_the_number_of_rows_and_a_journal_holds_them() {
         let deletion = deletion(&[r#"{"credential_b64": "s3cret"}"#.to_owned()]);
-        let plan = written_for(Purpose::Plan, std::slice::from_ref(&deletion));
+        let plan = written_for(ChangesetPurpose::Plan, std::slice::from_ref(&deletion));
         assert!(!plan.concat().contains("s3cret"), "{plan:?}");
         let (changes, _) = read(&plan).unwrap();
         assert_eq!((changes[0].size(), changes[0].rows.len()), (1, 0));
@@ -829,7 +1044,7 @@ mod tests {
         let journal = written(std::slice::from_ref(&deletion));
         let (changes, _) = read(&journal).unwrap();
         assert_eq!(changes, std::slice::from_ref(&deletion));
-        let damage = read(&written(&[deletion.to_report()])).unwrap_err();
+        let damage = read(&written(&[deletion.into_report()])).unwrap_err();
         assert!(
             damage.what.contains("0 rows of") && damage.what.contains("should be 1"),
             "{damage}"
@@ -844,7 +1059,7 @@ mod tests {
         assert!(!damage.to_string().contains("s3cret"), "{damage}");
     }
 
-    /// A change of every place of a table: of every shape that there is but whole rows.
+    /// Generates a change of every place of a table, in every shape but whole rows.
     fn changes() -> impl Strategy<Value = Change> {
         let mut tables = TABLES.to_vec();
         tables.retain(|table| {
@@ -859,11 +1074,11 @@ mod tests {
             let columns: Vec<_> = table
                 .sites
                 .iter()
-                .map(|site| (values(site), values(site)))
+                .map(|site| values(site).prop_map(|before| (repaired(&before), before)))
                 .collect();
             (".*", columns).prop_map(move |(key, columns)| {
                 let columns = table.sites.iter().zip(columns);
-                let columns = columns.map(|(site, (before, after))| ColumnChange {
+                let columns = columns.map(|(site, (after, before))| ColumnChange {
                     site,
                     before,
                     after,
@@ -878,6 +1093,106 @@ mod tests {
         })
     }
 
+    /// Removes a third of the references and renames another third.
+    fn repaired(value: &Value) -> Value {
+        let third = |r: &str| r.chars().count() % 3;
+        let left = value.without(|r| third(r) == 0);
+        left.renamed(|r| (third(r) == 1).then_some("the one that took its place"))
+    }
+
+    #[test]
+    fn only_what_a_repair_does_is_read_from_a_plan_or_a_journal() {
+        let keys = |keys: &[(&str, &[&str])]| {
+            let keys = keys.iter().map(|(key, tools)| {
+                let tools = tools.iter().map(|tool| (*tool).to_owned()).collect();
+                ((*key).to_owned(), tools)
+            });
+            Value::Keys(keys.collect())
+        };
+        let change = |before, after| change("p-1", before, after);
+        let of_keys = |before, after| {
+            let values = [keys(before), keys(after)];
+            Change::of_column(&PERMISSIONS, "p-1", &MCP_TOOL_PERMISSIONS, values)
+        };
+        for (change, is_repair) in [
+            (change(array(&["a", "gone", "a"]), array(&["a", "a"])), true),
+            (change(array(&["a", "gone"]), array(&["a", "new"])), true),
+            (change(array(&["gone", "a"]), array(&["a"])), true),
+            (change(array(&["gone"]), array(&["no-mcp-servers"])), true),
+            (change(array(&["gone"]), array(&[])), true),
+            (change(array(&["a"]), array(&["a", "b"])), false),
+            (change(array(&["gone"]), array(&["a", "b"])), false),
+            (change(array(&[]), array(&["no-mcp-servers"])), false),
+            (
+                change(array(&["a", "b", "gone"]), array(&["b", "a"])),
+                false,
+            ),
+            (change(array(&["a", "gone"]), array(&["a", "a"])), false),
+            (
+                of_keys(&[("a", &["x"]), ("gone", &["y"])], &[("a", &["x"])]),
+                true,
+            ),
+            (
+                of_keys(&[("a", &["x"]), ("gone", &["y"])], &[("a", &["x", "y"])]),
+                true,
+            ),
+            (of_keys(&[("gone", &["y"])], &[("new", &["y"])]), true),
+            (of_keys(&[("a", &["x"])], &[("a", &["x", "y"])]), false),
+            (of_keys(&[("a", &["x", "y"])], &[("a", &["x"])]), false),
+            (of_keys(&[("gone", &["y"])], &[("new", &["*"])]), false),
+        ] {
+            let there = [change];
+            for purpose in [ChangesetPurpose::Plan, ChangesetPurpose::Fix] {
+                let read = read(&written_for(purpose, &there));
+                assert_eq!(read.is_ok(), is_repair, "{purpose:?} {there:?}");
+            }
+            let back = there.clone().map(|change| change.inverse());
+            // An undo puts back what a repair took, and the undo of an undo repairs again.
+            for changes in [there, back] {
+                let read = read(&written_for(ChangesetPurpose::Undo, &changes));
+                assert!(read.is_ok() || !is_repair, "{changes:?}");
+            }
+        }
+        // A repair does not put back; the inverse of a rename is a rename.
+        let puts_back = change(array(&["a"]), array(&["a", "gone"]));
+        let damage = read(&written(&[puts_back])).unwrap_err();
+        assert_eq!(damage.line, 2);
+        assert!(damage.what.contains("row p-1 of"), "{damage}");
+    }
+
+    // mcp-prune 0.1.0 wrote the files, before a change was checked when it is read.
+    #[test]
+    fn files_of_earlier_programs_are_read() {
+        let [plan, fix, undo, again] = [
+            include_str!("../../fixtures/changesets/plan.ndjson"),
+            include_str!("../../fixtures/changesets/fix.ndjson"),
+            include_str!("../../fixtures/changesets/undo.ndjson"),
+            include_str!("../../fixtures/changesets/undo-of-undo.ndjson"),
+        ]
+        .map(|text| {
+            let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+            read(&lines).unwrap()
+        });
+        let purposes = [&plan, &fix, &undo, &again].map(|(_, contents)| contents.header.purpose);
+        let undone = ChangesetPurpose::Undo;
+        assert_eq!(
+            purposes,
+            [
+                ChangesetPurpose::Plan,
+                ChangesetPurpose::Fix,
+                undone,
+                undone
+            ]
+        );
+        assert_eq!((fix.1.rows, fix.1.committed), (5, true));
+        let into_report = |changes: &[Change]| -> Vec<Change> {
+            changes.iter().cloned().map(Change::into_report).collect()
+        };
+        assert_eq!(into_report(&fix.0), plan.0);
+        let back: Vec<Change> = fix.0.iter().map(Change::inverse).collect();
+        assert_eq!((undo.0, &again.0), (back, &fix.0));
+    }
+
     proptest! {
         #[test]
         fn any_rows_survive_and_their_deletion_inverted_puts_them_back(
@@ -887,7 +1202,8 @@ mod tests {
             prop_assert!(deletion.takes_rows() && !deletion.inverse().takes_rows());
             prop_assert_eq!(&deletion.inverse().inverse(), &deletion);
             for change in [deletion.inverse(), deletion] {
-                let (read, _) = read(&written(std::slice::from_ref(&change))).unwrap();
+                let lines = written_for(ChangesetPurpose::Undo, std::slice::from_ref(&change));
+                let (read, _) = read(&lines).unwrap();
                 prop_assert_eq!(read, vec![change]);
             }
         }

@@ -1,9 +1,9 @@
-//! What to do about the findings: plain values and functions, no I/O.
+//! Decides what to do about the findings: plain values and functions, no I/O.
 
-pub mod changeset;
-pub mod compare;
-pub mod plan;
-pub mod policy;
-pub mod selection;
 #[cfg(test)]
-mod unchanged;
+pub(crate) mod access_unchanged_test;
+pub(crate) mod changeset;
+pub(crate) mod conflict;
+pub(crate) mod plan;
+pub(crate) mod policy;
+pub(crate) mod selection;

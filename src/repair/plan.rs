@@ -1,44 +1,48 @@
-//! One row, the catalog and the policy in; what to change and what to leave out.
+//! Plans the repair of one row: which references to remove or rename, and which to hold.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::changeset::{Change, ColumnChange};
-use super::policy::{OnEmpty, Policy};
+use crate::litellm::access_context::{AccessContext, RelatedGrants};
+use crate::litellm::deny_marker::{Obstacle, marker_obstacle};
 use crate::litellm::finding::Audit;
-use crate::litellm::last_grant::{self, Surroundings, World};
-use crate::litellm::marker::{Obstacle, marker_obstacle};
+use crate::litellm::last_grant;
 use crate::litellm::owners::OwnerKind;
-use crate::litellm::row::{Cell, Row, Value};
-use crate::litellm::server::{NO_SERVERS, Resolution};
-use crate::litellm::sites::{Group, Names, Site, SiteTable};
+use crate::litellm::reference_sites::{Group, Names, PERMISSIONS, Site, SiteTable};
+use crate::litellm::row::{Cell, Row};
+use crate::litellm::server::NO_SERVERS;
+use crate::litellm::server_catalog::{Resolution, ServerCatalog};
+use crate::litellm::value::Value;
+use crate::repair::changeset::Change;
+use crate::repair::policy::{OnEmpty, Policy};
+use crate::repair::selection::Selection;
 
-/// The change of one column: it can only take references away, rename them as the operator said, or
-/// leave the marker in place of all.
+/// The edit of one column. It can only remove references, rename them as the operator said, or
+/// leave the deny marker in place of all.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Edit {
+pub(crate) struct Edit {
     site: &'static Site,
     before: Value,
     removed: BTreeSet<String>,
     remapped: BTreeMap<String, String>,
-    ending: Emptied,
+    ending: EmptyOutcome,
 }
 
-/// How a column ends that its owners had their last grants in.
+/// How an edit leaves a column that held the last grants of its owners.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Emptied {
-    /// It is no such column: references stay, or nobody gains by its being empty.
+pub(crate) enum EmptyOutcome {
+    /// The column keeps references, or may be empty safely.
     No,
-    /// It holds LiteLLM's marker for "no server".
+    /// The column holds the deny marker alone.
     Denied,
-    /// It is empty.
+    /// The column is empty.
     Cleared,
 }
 
-impl Emptied {
-    /// The name in JSON of what was chosen for such a column.
+impl EmptyOutcome {
+    /// Returns the name in JSON of the operator's choice for such a column.
     #[must_use]
-    pub fn name(self) -> Option<&'static str> {
+    pub(crate) fn name(self) -> Option<&'static str> {
         match self {
             Self::No => None,
             Self::Denied => Some("deny"),
@@ -48,86 +52,86 @@ impl Emptied {
 }
 
 impl Edit {
-    /// The column changed.
+    /// Returns the column that changes.
     #[must_use]
-    pub fn site(&self) -> &'static Site {
+    pub(crate) fn site(&self) -> &'static Site {
         self.site
     }
 
-    /// The value as read.
+    /// Returns the value as it was read.
     #[must_use]
-    pub fn before(&self) -> &Value {
+    pub(crate) fn before(&self) -> &Value {
         &self.before
     }
 
-    /// The value to be: [`before`](Self::before) less the references removed and with the others
-    /// renamed, else unchanged; or the marker alone.
+    /// Returns the new value: [`before`](Self::before) without the references removed and with the
+    /// new names of those renamed, or the deny marker alone.
     #[must_use]
-    pub fn after(&self) -> Value {
+    pub(crate) fn after(&self) -> Value {
         match self.ending {
-            Emptied::Denied => Value::Array(vec![NO_SERVERS.to_owned()]),
-            Emptied::No | Emptied::Cleared => self
+            EmptyOutcome::Denied => Value::Array(vec![NO_SERVERS.to_owned()]),
+            EmptyOutcome::No | EmptyOutcome::Cleared => self
                 .before
                 .without(|r| self.removed.contains(r))
                 .renamed(|r| self.remapped.get(r).map(String::as_str)),
         }
     }
 
-    /// The references renamed, each with its new name.
+    /// Returns the references renamed, each with its new name.
     #[must_use]
-    pub fn remapped(&self) -> &BTreeMap<String, String> {
+    pub(crate) fn remapped(&self) -> &BTreeMap<String, String> {
         &self.remapped
     }
 
-    /// Whether a rename makes one of two entries, and one list of their tools.
+    /// Tells whether a rename makes two references one, and so unites their lists of tools.
     #[must_use]
-    pub fn unites(&self) -> bool {
+    pub(crate) fn unites(&self) -> bool {
         let Value::Keys(before) = &self.before else {
             return false;
         };
         self.remapped.values().any(|new| before.contains_key(new))
     }
 
-    /// Whether it deletes whole rows.
+    /// Tells whether the edit deletes whole rows.
     #[must_use]
-    pub fn takes_rows(&self) -> bool {
-        // Only a number of rows can shrink so; to make the value to be takes as long as the value is.
+    pub(crate) fn takes_rows(&self) -> bool {
+        // Checked first, because building the new value takes time and only rows can be deleted.
         self.before.rows().is_some() && self.before.rows() > self.after().rows()
     }
 
-    /// How the column ends, where its owners had their last grants in it.
+    /// Returns how the edit leaves the column, where it held the last grants of its owners.
     #[must_use]
-    pub fn ending(&self) -> Emptied {
+    pub(crate) fn ending(&self) -> EmptyOutcome {
         self.ending
     }
 
-    /// The references removed, in order; each was stale when planned.
+    /// Returns the references removed, in order; each was stale when it was planned.
     #[must_use]
-    pub fn removed(&self) -> &BTreeSet<String> {
+    pub(crate) fn removed(&self) -> &BTreeSet<String> {
         &self.removed
     }
 }
 
-/// Why a stale reference is left as it is.
+/// Why a stale reference is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Reason {
-    /// Its column would run empty, and empty means "inherit" or "no ceiling".
+pub(crate) enum Reason {
+    /// Its column would run empty, and to LiteLLM that means "inherit" or "no ceiling".
     LastGrant,
-    /// LiteLLM is older than 1.80.0, where lists that no longer share an entry open every server.
+    /// LiteLLM is older than 1.80.0: two lists that no longer share an entry open every server.
     FailsOpen,
-    /// A key of the team keeps it, and could no longer be edited if the team did not.
+    /// A key of the team keeps the reference; if the team did not, the key could not be edited.
     KeptByKey,
-    /// Its column would run empty, and the marker in its place may change somebody's access.
+    /// Its column would run empty, and the deny marker may change somebody's access.
     Marker(Obstacle),
-    /// It is to a toolset that is gone, and denies as long as it is there.
+    /// It names a toolset that is gone, and it denies as long as it is there.
     DanglingToolset,
-    /// The operator named a successor that has no one id, where LiteLLM takes ids alone.
+    /// LiteLLM takes only ids here, and the new name given with `--remap` has not exactly one.
     NeedsId,
-    /// It is of whole rows, and the operator did not say that such may be deleted.
+    /// It is kept in whole rows, and the operator did not say `--delete-rows`.
     NeedsDeleteRows,
-    /// It is of whole rows, and the operator named a successor, whose users may have rows there already.
+    /// It is kept in whole rows and remapped, but its users may have rows of the new server.
     NotRemapped,
-    /// It is of a client that a proxy has registered, which LiteLLM looks after.
+    /// It belongs to a client that a proxy has registered and that LiteLLM manages.
     OauthClient,
     /// It looks like the id of a config server that was edited or removed.
     MaybeEdited,
@@ -136,9 +140,9 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// The reason's name in JSON.
+    /// Returns the reason's name in JSON.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::LastGrant => "last-grant",
             Self::FailsOpen => "fails-open",
@@ -153,9 +157,61 @@ impl Reason {
             Self::MaybeRenewed => "maybe-renewed",
         }
     }
+
+    /// Explains to the operator why such references are held, in sentences that fit one reference
+    /// and several. Reasons that have the same explanation are told together.
+    #[must_use]
+    pub(crate) fn explanation(self) -> &'static str {
+        match self {
+            Self::LastGrant => {
+                "LiteLLM reads an empty list as \"inherit\" or \"no limit\", so removing the last \
+                 entry would widen access. Left as it is, the list denies as before."
+            }
+            Self::FailsOpen => {
+                "Before LiteLLM 1.80, a key and a team whose lists share no entry reach every \
+                 server, and a stale entry may be all that they share. Upgrade LiteLLM first."
+            }
+            Self::KeptByKey => {
+                "A key of the team has the same reference, and this LiteLLM refuses to edit a key \
+                 that names what its team does not."
+            }
+            Self::Marker(_) => {
+                "Writing no-mcp-servers instead may change somebody's access, for the reason shown. \
+                 Left as it is, the list denies as before."
+            }
+            Self::DanglingToolset => {
+                "Edit each row in LiteLLM, because it names a toolset that is gone. fix leaves it: \
+                 removing such an entry may open what it denies."
+            }
+            Self::NeedsId => {
+                "LiteLLM takes only ids here: remap to the id of the new server, not to a name."
+            }
+            Self::NeedsDeleteRows => {
+                "Users stored such rows for deleted servers, secrets among them. Add --delete-rows \
+                 to delete them; the journal then holds them."
+            }
+            Self::NotRemapped => {
+                "Rows that users stored for a server are not remapped, because the users may have \
+                 stored the same for the new server. To delete them, leave the remap out."
+            }
+            Self::OauthClient => {
+                "A proxy has registered itself with these servers as an OAuth client, which is only \
+                 ever reported. Make sure that no config.yaml was forgotten."
+            }
+            Self::MaybeEdited => {
+                "A config server with such an id may have been edited or removed. Give the file from \
+                 before with --previous-litellm-config, and the current one with \
+                 --litellm-config; or add --prune-config-ids to treat the id as stale."
+            }
+            Self::MaybeRenewed => {
+                "The id is an old one of a config server, and the config files do not tell the new \
+                 one. Pin its server_id there, or name the server with --remap OLD=NEW."
+            }
+        }
+    }
 }
 
-/// The reason in words.
+/// Says the reason in words.
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -174,9 +230,9 @@ impl fmt::Display for Reason {
     }
 }
 
-/// A stale reference that is left as it is.
+/// A stale reference that a repair leaves in place.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Held {
+pub(crate) struct Held {
     /// The column.
     pub column: &'static str,
     /// The reference as stored.
@@ -185,10 +241,10 @@ pub struct Held {
     pub reason: Reason,
 }
 
-/// What is wrong with a row and what to do about it.
+/// The findings of a row, and what to do about them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RowPlan {
-    /// What is wrong with the row, and whose it is.
+pub(crate) struct RowPlan {
+    /// The findings of the row, and its owners.
     pub audit: Audit,
     /// The columns to change, in the order of the table's sites; empty if none.
     pub edits: Vec<Edit>,
@@ -201,7 +257,12 @@ impl RowPlan {
     ///
     /// Every stale reference of the row ends in exactly one of `edits` and `held`.
     #[must_use]
-    pub fn of(table: &'static SiteTable, row: &Row, world: World<'_>, policy: Policy) -> Self {
+    pub(crate) fn of(
+        table: &'static SiteTable,
+        row: &Row,
+        world: AccessContext<'_>,
+        policy: Policy,
+    ) -> Self {
         let mut plan = Self {
             audit: Audit::of(table, row, world),
             edits: Vec::new(),
@@ -210,38 +271,29 @@ impl RowPlan {
         for cell in &row.cells {
             plan.settle(row, cell, world, policy);
         }
-        // Many plans may be kept, and a vector that grew has room for more.
+        // Many plans may be kept in memory, and a vector that grew has spare room.
         plan.audit.findings.shrink_to_fit();
         plan.edits.shrink_to_fit();
         plan.held.shrink_to_fit();
         plan
     }
 
-    /// The change of the row; `None` where nothing is to change. Of whole rows it tells the number.
+    /// Builds the change of the row; `None` where nothing changes. For whole rows it tells their
+    /// number alone.
     #[must_use]
-    pub fn change(&self) -> Option<Change> {
-        let column = |edit: &Edit| ColumnChange {
-            site: edit.site,
-            before: edit.before.clone(),
-            after: edit.after(),
-        };
-        (!self.edits.is_empty()).then(|| Change {
-            table: self.audit.table,
-            key: self.audit.row.clone(),
-            columns: self.edits.iter().map(column).collect(),
-            rows: Vec::new(),
-        })
+    pub(crate) fn change(&self) -> Option<Change> {
+        Change::of_edits(self.audit.table, &self.audit.row, &self.edits)
     }
 
-    /// How many rows of the database it is about.
+    /// Returns how many rows of the database the plan is about.
     #[must_use]
-    pub fn rows(&self) -> usize {
+    pub(crate) fn rows(&self) -> usize {
         let rows = self.audit.findings.iter().find_map(|finding| finding.rows);
         rows.map_or(1, |rows| usize::try_from(rows).unwrap_or(usize::MAX))
     }
 
-    /// Decides what becomes of the stale references of `cell`.
-    fn settle(&mut self, row: &Row, cell: &Cell, world: World<'_>, policy: Policy) {
+    /// Decides which stale references of `cell` are removed, renamed or held.
+    fn settle(&mut self, row: &Row, cell: &Cell, world: AccessContext<'_>, policy: Policy) {
         let Ok(value) = &cell.stored else {
             return;
         };
@@ -255,7 +307,7 @@ impl RowPlan {
             before: value.clone(),
             removed: of(Resolution::Stale),
             remapped: BTreeMap::new(),
-            ending: Emptied::No,
+            ending: EmptyOutcome::No,
         };
         let (mut not_remapped, mut needs_id) = (BTreeSet::new(), BTreeSet::new());
         for old in of(Resolution::Remapped) {
@@ -297,26 +349,30 @@ impl RowPlan {
         }
     }
 
-    /// Decides the same of a permission row, whose owners tell what it may mean.
+    /// Decides the same for a permission row, where the owners tell what an empty list would mean.
     fn settle_grants(
         &mut self,
         row: &Row,
         cell: &Cell,
         edit: &mut Edit,
-        world: World<'_>,
+        world: AccessContext<'_>,
         policy: Policy,
     ) {
-        let last = last_grant::takes_last_grant(row, cell, |r| edit.removed.contains(r));
         if last_grant::may_open_everything(row, world.regime) {
             self.held.extend(edit.hold_all(Reason::FailsOpen));
         }
-        let last = last && !edit.removed.is_empty();
-        let kept = if world.regime.refuses_edits() {
-            let kept = kept_by_keys(row, world.around);
-            edit.removed.intersection(&kept).cloned().collect()
-        } else {
-            BTreeSet::new()
-        };
+        let mut kept = BTreeSet::new();
+        if world.regime.refuses_edits() {
+            kept = kept_by_keys(row, world.around);
+            let (renamed, stay) = std::mem::take(&mut edit.remapped)
+                .into_iter()
+                .partition(|(old, _)| !kept.contains(old));
+            edit.remapped = renamed;
+            let stay: BTreeSet<String> = BTreeMap::into_keys(stay).collect();
+            self.held.extend(hold(edit, &stay, Reason::KeptByKey));
+            kept.retain(|reference| edit.removed.contains(reference));
+        }
+        let last = last_grant::takes_last_grant(row, cell, |r| edit.removed.contains(r));
         if last && !last_grant::may_run_empty(row, world.regime) {
             let ending = match ending(row, cell, world, policy) {
                 Ok(_) if !kept.is_empty() => Err(Reason::KeptByKey),
@@ -334,7 +390,7 @@ impl RowPlan {
 }
 
 impl Edit {
-    /// Leaves every reference that was to be removed.
+    /// Holds every reference that was to be removed.
     fn hold_all(&mut self, reason: Reason) -> Vec<Held> {
         let held = hold(self, &self.removed, reason);
         self.removed.clear();
@@ -342,28 +398,83 @@ impl Edit {
     }
 }
 
-/// What becomes of a column that would run empty, or why it stays.
-fn ending(row: &Row, cell: &Cell, world: World<'_>, policy: Policy) -> Result<Emptied, Reason> {
+/// Returns how to leave a column that would run empty, or why its references are held.
+fn ending(
+    row: &Row,
+    cell: &Cell,
+    world: AccessContext<'_>,
+    policy: Policy,
+) -> Result<EmptyOutcome, Reason> {
     match policy.on_empty {
         OnEmpty::Hold => Err(Reason::LastGrant),
         OnEmpty::Clear if !world.regime.fails_closed() => Err(Reason::FailsOpen),
-        OnEmpty::Clear => Ok(Emptied::Cleared),
+        OnEmpty::Clear => Ok(EmptyOutcome::Cleared),
         OnEmpty::Deny { accept_narrowing } => match marker_obstacle(row, cell, world) {
             Some(obstacle) if !(accept_narrowing && obstacle.only_narrows()) => {
                 Err(Reason::Marker(obstacle))
             }
-            Some(_) | None => Ok(Emptied::Denied),
+            Some(_) | None => Ok(EmptyOutcome::Denied),
         },
     }
 }
 
-fn kept_by_keys(row: &Row, around: &Surroundings) -> BTreeSet<String> {
+/// Returns the references that the columns of `row` hold. Columns that cannot be read have none.
+pub(crate) fn references(row: &Row) -> impl Iterator<Item = &str> {
+    let values = row
+        .cells
+        .iter()
+        .filter_map(|cell| cell.stored.as_ref().ok());
+    values.flat_map(Value::references)
+}
+
+/// Tells whether a repair may take `reference` away from a permission row, or rename it there.
+#[must_use]
+pub(crate) fn may_be_taken(reference: &str, catalog: &ServerCatalog) -> bool {
+    match catalog.resolve(reference) {
+        Resolution::Stale | Resolution::Remapped => true,
+        Resolution::Live
+        | Resolution::Inactive
+        | Resolution::Sentinel
+        | Resolution::Kept
+        | Resolution::Unverified
+        | Resolution::MaybeEdited
+        | Resolution::MaybeRenewed
+        | Resolution::OnlyAName
+        | Resolution::Passed => false,
+    }
+}
+
+/// Returns the references that stay in `row`, the permission row of a team's key, and that its
+/// team must therefore keep too.
+///
+/// A row that this run does not select keeps everything that it names. So does a row that a team
+/// owns as well: what stays there depends on the keys of that team.
+///
+/// Source: LiteLLM 1.86.7 `management_helpers/object_permission_utils.py`,
+/// `validate_key_mcp_servers_against_team`: a request that names what the team does not is a 403.
+#[must_use]
+pub(crate) fn references_left_to_key(
+    row: &Row,
+    selection: &Selection,
+    world: AccessContext<'_>,
+    policy: Policy,
+) -> BTreeSet<String> {
+    let is_of_team = row.owners.iter().any(|owner| owner.kind == OwnerKind::Team);
+    if is_of_team || !selection.takes(row) {
+        return references(row).map(str::to_owned).collect();
+    }
+    let held = RowPlan::of(&PERMISSIONS, row, world, policy).held;
+    held.into_iter().map(|held| held.reference).collect()
+}
+
+/// Returns the references that keys of the teams that own `row` keep.
+fn kept_by_keys(row: &Row, around: &RelatedGrants) -> BTreeSet<String> {
     let teams = row.owners.iter().filter(|o| o.kind == OwnerKind::Team);
     let kept = teams.filter_map(|team| around.kept_by_keys.get(&team.id));
     kept.flatten().cloned().collect()
 }
 
-/// The references `kept` of the column, in the order found.
+/// Returns the references `kept` of the column as held, in the order found.
 fn hold(edit: &Edit, kept: &BTreeSet<String>, reason: Reason) -> Vec<Held> {
     if kept.is_empty() {
         return Vec::new();
@@ -385,17 +496,21 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::litellm::last_grant::{Grants, Regime};
+    use crate::litellm::access_context::{Grants, LitellmBehavior};
     use crate::litellm::owners::{Owner, Parents};
+    use crate::litellm::reference_sites::{
+        Empty, MCP_SERVERS, MCP_TOOL_PERMISSIONS, OAUTH_CLIENTS, TABLES, USER_CREDENTIALS,
+    };
     use crate::litellm::release::Release;
-    use crate::litellm::row::Malformed;
-    use crate::litellm::samples::value;
-    use crate::litellm::server::{ConfigServers, IdHistory, Server, ServerCatalog, Signs};
-    use crate::litellm::sites::{Empty, OAUTH_CLIENTS, PERMISSIONS, TABLES, USER_CREDENTIALS};
+    use crate::litellm::server::{ConfigServers, Server, Signs};
+    use crate::litellm::server_catalog::{IdHistory, ServerCatalog};
+    use crate::litellm::test_support::value;
+    use crate::litellm::value::Malformed;
+    use crate::repair::changeset::is_repair;
 
     const GONE: &str = "0b8f8e0c-2f5d-4a51-9a35-1f4a1c9f7d10";
     const GONE_TOO: &str = "7d1c1e6e-51a5-4c6f-8f6f-5f0f5e1d2c3b";
-    const REGIME: Regime = Regime {
+    const REGIME: LitellmBehavior = LitellmBehavior {
         release: Release::PINS_IDS,
         owners_known: true,
     };
@@ -419,7 +534,7 @@ mod tests {
         )
     }
 
-    /// A row of a team with nothing wrong: one server by id, and tools of it by name.
+    /// Builds a row of a team without findings: one server by id, and tools of it by name.
     fn clean() -> Row {
         Row {
             key: "p-1".to_owned(),
@@ -443,7 +558,7 @@ mod tests {
 
     fn array(references: &[&str]) -> Cell {
         Cell {
-            site: &PERMISSIONS.sites[0],
+            site: &MCP_SERVERS,
             stored: Ok(Value::Array(
                 references.iter().map(|r| (*r).to_owned()).collect(),
             )),
@@ -452,7 +567,7 @@ mod tests {
 
     fn keys(references: &[&str]) -> Cell {
         Cell {
-            site: &PERMISSIONS.sites[1],
+            site: &MCP_TOOL_PERMISSIONS,
             stored: Ok(Value::Keys(
                 references
                     .iter()
@@ -470,7 +585,7 @@ mod tests {
         ConfigServers::Unknown(Signs::default())
     }
 
-    fn plan_with(row: &Row, regime: Regime, on_empty: OnEmpty) -> RowPlan {
+    fn plan_with(row: &Row, regime: LitellmBehavior, on_empty: OnEmpty) -> RowPlan {
         let grants = Grants {
             tool_keys: match &row.cells[1].stored {
                 Ok(value) => value.references().map(str::to_owned).collect(),
@@ -478,16 +593,16 @@ mod tests {
             },
             ..Grants::default()
         };
-        let around = Surroundings {
+        let around = RelatedGrants {
             rows: BTreeMap::from([(row.key.clone(), grants)]),
-            ..Surroundings::default()
+            ..RelatedGrants::default()
         };
         let config = if on_empty == OnEmpty::Hold {
             unknown()
         } else {
             ConfigServers::Known(Vec::new())
         };
-        let world = World {
+        let world = AccessContext {
             regime,
             catalog: &catalog(config),
             around: &around,
@@ -615,10 +730,10 @@ mod tests {
             ..IdHistory::default()
         };
         let catalog = catalog(ConfigServers::Known(Vec::new())).with_history(history);
-        let world = World {
+        let world = AccessContext {
             regime: REGIME,
             catalog: &catalog,
-            around: &Surroundings::default(),
+            around: &RelatedGrants::default(),
             all_cleared: false,
         };
         let plan = RowPlan::of(&PERMISSIONS, &row, world, Policy::default());
@@ -645,7 +760,7 @@ mod tests {
     fn before_1_80_even_one_of_several_is_held() {
         let mut row = clean();
         row.cells[0] = array(&["id-1", GONE]);
-        let regime = Regime {
+        let regime = LitellmBehavior {
             release: Release::FIRST,
             ..REGIME
         };
@@ -658,13 +773,13 @@ mod tests {
     fn a_team_keeps_what_a_key_of_it_keeps_where_edits_would_be_refused() {
         let mut row = clean();
         row.cells = vec![array(&["id-1", GONE, GONE_TOO]), keys(&["one", GONE])];
-        let around = Surroundings {
+        let around = RelatedGrants {
             kept_by_keys: BTreeMap::from([("owner".to_owned(), BTreeSet::from([GONE.to_owned()]))]),
-            ..Surroundings::default()
+            ..RelatedGrants::default()
         };
         let plan = |release| {
-            let world = World {
-                regime: Regime { release, ..REGIME },
+            let world = AccessContext {
+                regime: LitellmBehavior { release, ..REGIME },
                 catalog: &catalog(unknown()),
                 around: &around,
                 all_cleared: false,
@@ -690,16 +805,16 @@ mod tests {
     fn a_team_is_not_marked_while_a_key_of_it_keeps_the_same() {
         let mut row = clean();
         row.cells[0] = array(&[GONE]);
-        let around = Surroundings {
+        let around = RelatedGrants {
             kept_by_keys: BTreeMap::from([("owner".to_owned(), BTreeSet::from([GONE.to_owned()]))]),
-            ..Surroundings::default()
+            ..RelatedGrants::default()
         };
         let deny = OnEmpty::Deny {
             accept_narrowing: true,
         };
         for on_empty in [deny, OnEmpty::Clear] {
-            let world = World {
-                regime: Regime {
+            let world = AccessContext {
+                regime: LitellmBehavior {
                     release: Release::REFUSES_EDITS,
                     ..REGIME
                 },
@@ -714,16 +829,98 @@ mod tests {
     }
 
     #[test]
+    fn a_team_keeps_the_old_name_while_a_key_of_it_does() {
+        let mut row = clean();
+        row.cells = vec![array(&["id-1", GONE, GONE_TOO]), keys(&["one", GONE])];
+        let remaps = [GONE, GONE_TOO].map(|old| (old.to_owned(), "id-1".to_owned()));
+        let catalog = catalog(unknown()).remapping(&remaps.into()).unwrap();
+        let around = RelatedGrants {
+            kept_by_keys: BTreeMap::from([("owner".to_owned(), BTreeSet::from([GONE.to_owned()]))]),
+            ..RelatedGrants::default()
+        };
+        let world = AccessContext {
+            regime: LitellmBehavior {
+                release: Release::REFUSES_EDITS,
+                ..REGIME
+            },
+            catalog: &catalog,
+            around: &around,
+            all_cleared: false,
+        };
+        let plan = RowPlan::of(&PERMISSIONS, &row, world, Policy::default());
+        let held: Vec<_> = plan.held.iter().map(|h| (h.column, h.reason)).collect();
+        let reason = Reason::KeptByKey;
+        assert_eq!(
+            held,
+            [("mcp_servers", reason), ("mcp_tool_permissions", reason)]
+        );
+        let after: Vec<Value> = plan.edits.iter().map(Edit::after).collect();
+        assert_eq!(after, [array(&["id-1", GONE]).stored.unwrap()]);
+    }
+
+    #[test]
+    fn a_key_keeps_what_is_held_and_a_row_that_is_not_selected_keeps_everything() {
+        let mut row = clean();
+        row.cells = vec![array(&["id-1", GONE, GONE_TOO]), keys(&[])];
+        row.owners = vec![owner(OwnerKind::Key, false)];
+        let remaps = BTreeMap::from([(GONE_TOO.to_owned(), "id-1".to_owned())]);
+        let catalog = catalog(unknown()).remapping(&remaps).unwrap();
+        let world = AccessContext {
+            regime: LitellmBehavior {
+                release: Release::REFUSES_EDITS,
+                ..REGIME
+            },
+            catalog: &catalog,
+            around: &RelatedGrants::default(),
+            all_cleared: false,
+        };
+        let left = |row: &Row, selection: &Selection| -> Vec<String> {
+            let left = references_left_to_key(row, selection, world, Policy::default());
+            left.into_iter().collect()
+        };
+        let all = Selection::default();
+        let other_row = Selection {
+            rows: BTreeSet::from(["p-2".to_owned()]),
+            ..Selection::default()
+        };
+        let other_owner = Selection {
+            owners: BTreeSet::from([(OwnerKind::Team, "team".to_owned())]),
+            ..Selection::default()
+        };
+        let everything = [GONE, GONE_TOO, "id-1"];
+        assert_eq!(left(&row, &all), <[&str; 0]>::default());
+        assert_eq!(left(&row, &other_row), everything);
+        assert_eq!(left(&row, &other_owner), everything);
+        let mut last = row.clone();
+        last.cells[0] = array(&[GONE]);
+        assert_eq!(left(&last, &all), [GONE]);
+        row.owners.push(owner(OwnerKind::Team, false));
+        assert_eq!(left(&row, &all), everything);
+    }
+
+    #[test]
+    fn what_is_stale_or_remapped_may_be_taken() {
+        let remaps = BTreeMap::from([(GONE_TOO.to_owned(), "id-1".to_owned())]);
+        let catalog = catalog(unknown()).remapping(&remaps).unwrap();
+        let all = [GONE, GONE_TOO, "id-1", "two", "kept", "free", NO_SERVERS];
+        let taken: Vec<_> = all
+            .into_iter()
+            .filter(|reference| may_be_taken(reference, &catalog))
+            .collect();
+        assert_eq!(taken, [GONE, GONE_TOO]);
+    }
+
+    #[test]
     fn a_remapped_reference_is_no_last_grant_and_goes_with_its_tools() {
         let mut row = clean();
         row.cells = vec![array(&[GONE, GONE_TOO]), keys(&[GONE])];
         let remaps = BTreeMap::from([(GONE.to_owned(), "id-1".to_owned())]);
         let catalog = catalog(unknown()).remapping(&remaps).unwrap();
         for release in [Release::FIRST, Release::PINS_IDS] {
-            let world = World {
-                regime: Regime { release, ..REGIME },
+            let world = AccessContext {
+                regime: LitellmBehavior { release, ..REGIME },
                 catalog: &catalog,
-                around: &Surroundings::default(),
+                around: &RelatedGrants::default(),
                 all_cleared: false,
             };
             let plan = RowPlan::of(&PERMISSIONS, &row, world, Policy::default());
@@ -742,12 +939,15 @@ mod tests {
         }
     }
 
-    /// What users keep for a server that is gone.
+    /// Builds the row of a deleted server for which users keep `rows` rows.
     fn kept_for(table: &SiteTable, rows: u64) -> Row {
+        let [site] = table.sites else {
+            unreachable!("whole rows have one site")
+        };
         Row {
             key: GONE.to_owned(),
             cells: vec![Cell {
-                site: &table.sites[0],
+                site,
                 stored: Ok(Value::of_rows(GONE, rows)),
             }],
             owners: vec![],
@@ -755,10 +955,10 @@ mod tests {
     }
 
     fn plan_rows(table: &'static SiteTable, catalog: &ServerCatalog, delete_rows: bool) -> RowPlan {
-        let world = World {
+        let world = AccessContext {
             regime: REGIME,
             catalog,
-            around: &Surroundings::default(),
+            around: &RelatedGrants::default(),
             all_cleared: false,
         };
         let policy = Policy {
@@ -778,7 +978,7 @@ mod tests {
         assert_eq!(deleted.held, []);
         let change = deleted.change().unwrap();
         assert_eq!((change.size(), change.takes_rows()), (12, true));
-        assert_eq!(change.columns[0].after, Value::of_rows(GONE, 0));
+        assert_eq!(change.columns()[0].after(), &Value::of_rows(GONE, 0));
     }
 
     #[test]
@@ -807,8 +1007,8 @@ mod tests {
             accept_narrowing: false,
         };
         for (on_empty, ending, left) in [
-            (deny, Emptied::Denied, vec![NO_SERVERS]),
-            (OnEmpty::Clear, Emptied::Cleared, vec![]),
+            (deny, EmptyOutcome::Denied, vec![NO_SERVERS]),
+            (OnEmpty::Clear, EmptyOutcome::Cleared, vec![]),
         ] {
             let plan = plan_with(&row, REGIME, on_empty);
             assert_eq!(plan.held, []);
@@ -829,7 +1029,7 @@ mod tests {
         let reason = Reason::Marker(Obstacle::OtherGrants);
         assert_eq!(plan(REGIME, false).held[0].reason, reason);
         assert_eq!(plan(REGIME, true).held, []);
-        let old = Regime {
+        let old = LitellmBehavior {
             release: Release::DROPS_ON_EDIT,
             ..REGIME
         };
@@ -841,7 +1041,7 @@ mod tests {
     fn nothing_is_cleared_where_an_emptied_key_reaches_everything() {
         let mut row = clean();
         row.cells[0] = array(&[GONE]);
-        let regime = Regime {
+        let regime = LitellmBehavior {
             release: Release::FIRST,
             ..REGIME
         };
@@ -852,7 +1052,7 @@ mod tests {
         }
     }
 
-    /// A row of any table, so that every shape is met; one place in ten is malformed.
+    /// Generates a row of any table, so that every shape is met; one place in ten is malformed.
     fn rows() -> impl Strategy<Value = (&'static SiteTable, Row)> {
         let reference = || {
             let all = [
@@ -901,7 +1101,7 @@ mod tests {
         prop::sample::select(vec![OnEmpty::Hold, deny[0], deny[1], OnEmpty::Clear])
     }
 
-    /// What deleted servers are by now: one that has a row, or nothing.
+    /// Generates remaps of the deleted servers to a server that has a row, or no remaps.
     fn remaps() -> impl Strategy<Value = BTreeMap<String, String>> {
         let remaps = |old: &[&str]| -> BTreeMap<String, String> {
             let old = old.iter().map(|old| (*old).to_owned());
@@ -919,10 +1119,10 @@ mod tests {
         on_empty: OnEmpty,
         remaps: &BTreeMap<String, String>,
     ) -> RowPlan {
-        let world = World {
+        let world = AccessContext {
             regime: REGIME,
             catalog: &catalog(unknown()).remapping(remaps).unwrap(),
-            around: &Surroundings::default(),
+            around: &RelatedGrants::default(),
             all_cleared: on_empty == OnEmpty::Clear,
         };
         let policy = Policy {
@@ -932,8 +1132,8 @@ mod tests {
         RowPlan::of(table, row, world, policy)
     }
 
-    /// What a value holds, in order: references, each with its tool where it has one. The key of an
-    /// object stands for itself too.
+    /// Lists the references of a value in order, each with its tool where it has one. A key of an
+    /// object also stands for itself.
     fn entries(value: &Value) -> Vec<(&str, &str)> {
         match value {
             Value::Array(references) => references.iter().map(|r| (r.as_str(), "")).collect(),
@@ -983,10 +1183,23 @@ mod tests {
                 prop_assert!(!gone.iter().any(|r| remaps.contains_key(r)));
                 let after = edit.after();
                 let stays = |(r, _): &(&str, &str)| {
-                    !gone.contains(*r) && !renamed.contains_key(*r) && renamed.values().all(|new| new != r)
+                    !gone.contains(*r)
+                        && !renamed.contains_key(*r)
+                        && renamed.values().all(|new| new != r)
                 };
                 let left = |value| entries(value).into_iter().filter(stays).collect::<Vec<_>>();
                 prop_assert_eq!(left(&after), left(edit.before()));
+            }
+        }
+
+        #[test]
+        fn every_edit_is_one_that_a_journal_may_hold(
+            (table, row) in rows(),
+            on_empty in policies(),
+            remaps in remaps(),
+        ) {
+            for edit in plan_any((table, &row), on_empty, &remaps).edits {
+                prop_assert!(is_repair(edit.before(), &edit.after()), "{:?}", edit);
             }
         }
 
@@ -1008,7 +1221,8 @@ mod tests {
                     let there = times(&before, *entry);
                     prop_assert_eq!(times(&after, *entry), there.max(1), "{:?}", entry);
                 }
-                let known = |entry: &&(&str, &str)| brought.contains(*entry) || before.contains(*entry);
+                let known =
+                    |entry: &&(&str, &str)| brought.contains(*entry) || before.contains(*entry);
                 prop_assert_eq!(after.iter().filter(known).count(), after.len());
             }
         }

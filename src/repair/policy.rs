@@ -1,44 +1,44 @@
-//! What the operator asked for, and the right to write.
+//! The operator's choices for a repair, and the consent to write.
 
 /// What to do with a column that would run empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum OnEmpty {
-    /// Leave it as it is: it denies as before.
+pub(crate) enum OnEmpty {
+    /// Leave it as it is, so that it denies as before.
     #[default]
     Hold,
-    /// Write LiteLLM's marker for "no server" where that changes nobody's access; else hold.
+    /// Write the deny marker where that changes nobody's access; else hold.
     Deny {
-        /// Write it also where it may take access away.
+        /// Whether to write it also where it may take access away.
         accept_narrowing: bool,
     },
-    /// Empty it, whatever its owners then inherit.
+    /// Empty it, whatever its owners inherit then.
     Clear,
 }
 
-/// How a repair is to be done.
+/// The operator's choices for a repair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Policy {
+pub(crate) struct Policy {
     /// What to do with a column that would run empty.
     pub on_empty: OnEmpty,
     /// Whether whole rows of deleted servers may be deleted.
     pub delete_rows: bool,
 }
 
-/// The operator's word that a repair may be committed.
+/// The operator's consent to commit a repair.
 ///
-/// Only `--yes` or an answered prompt makes one, and nothing is committed without it.
+/// Only `--yes` or the answer to a prompt makes one, and nothing is committed without it.
 #[must_use]
 #[derive(Debug)]
 pub struct WriteConsent(());
 
 impl WriteConsent {
-    /// Consent by `--yes`.
+    /// Takes `--yes` for consent.
     #[must_use]
     pub fn from_flag(yes: bool) -> Option<Self> {
         yes.then_some(Self(()))
     }
 
-    /// Consent by the answer typed at the prompt: `y` or `yes`, in any case.
+    /// Takes the answer typed at the prompt for consent, if it is `y` or `yes` in any case.
     #[must_use]
     pub fn from_answer(answer: &str) -> Option<Self> {
         let answer = answer.trim();

@@ -1,4 +1,4 @@
-//! The rows that the operator asked about.
+//! Selects the rows that the operator asked about.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -11,14 +11,14 @@ use crate::litellm::row::Row;
 /// An owner as the operator names it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct NamedOwner {
-    /// What it is.
+    /// The kind of owner.
     pub kind: OwnerKind,
-    /// Its id or its name; of a key, the whole token hash or the part of it that reports show. Never a key
-    /// itself.
+    /// The owner's id or name. For a key it is the token hash, or the part of it that reports
+    /// show; it is never the key itself.
     pub name: String,
 }
 
-/// `KIND:NAME` or `KIND:ID`. A key in the place of its name is hashed.
+/// Reads `KIND:NAME` or `KIND:ID`. A key in the place of its name is hashed.
 impl FromStr for NamedOwner {
     type Err = String;
 
@@ -51,13 +51,14 @@ impl fmt::Display for NamedOwner {
 }
 
 impl NamedOwner {
-    /// Returns the value of `--owner` that names it, and that may be shown: `key:784395b4`.
+    /// Returns the value of `--owner` that names this owner and may be shown: `key:784395b4`.
     #[must_use]
     pub fn argument(&self) -> String {
         format!("{}:{}", self.kind.name(), self.shown())
     }
 
-    /// Its name; of a hash, as LiteLLM takes it for the key itself in places, the part that reports show.
+    /// Returns the name; of a token hash only the part that reports show, because LiteLLM accepts
+    /// the whole hash in place of the key in some requests.
     fn shown(&self) -> &str {
         let is_hash = self.kind == OwnerKind::Key
             && self.name.len() == 64
@@ -66,29 +67,29 @@ impl NamedOwner {
     }
 }
 
-/// Which rows a command is limited to.
+/// The rows that a command is limited to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Selection {
-    /// Rows of these owners, by kind and id as [`crate::litellm::owners::Owner`] has it; of anybody where
-    /// empty.
+pub(crate) struct Selection {
+    /// The owners whose rows are meant, by kind and by the id of
+    /// [`crate::litellm::owners::Owner`]; anybody's where empty.
     pub owners: BTreeSet<(OwnerKind, String)>,
-    /// Rows of these primary keys; any where empty.
+    /// The primary keys of the rows that are meant; any where empty.
     pub rows: BTreeSet<String>,
 }
 
 impl Selection {
-    /// Whether the command is about `row`.
+    /// Tells whether the command is about `row`.
     #[must_use]
-    pub fn takes(&self, row: &Row) -> bool {
+    pub(crate) fn takes(&self, row: &Row) -> bool {
         let mut owners = row.owners.iter();
         let mut is_meant =
             || owners.any(|owner| self.owners.contains(&(owner.kind, owner.id.clone())));
         self.takes_key(&row.key) && (self.owners.is_empty() || is_meant())
     }
 
-    /// Whether the command may be about the row of this primary key.
+    /// Tells whether the command may be about the row with this primary key.
     #[must_use]
-    pub fn takes_key(&self, key: &str) -> bool {
+    pub(crate) fn takes_key(&self, key: &str) -> bool {
         self.rows.is_empty() || self.rows.contains(key)
     }
 }
@@ -147,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn without_filters_every_row_is_taken() {
+    fn every_row_is_taken_without_filters_and_no_other_row_with_one() {
         let team = row("p", OwnerKind::Team, "t");
         assert!(Selection::default().takes(&team));
         let rows = BTreeSet::from(["q".to_owned()]);

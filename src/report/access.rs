@@ -4,16 +4,16 @@ use std::io::{self, BufWriter, Write};
 
 use serde::Serialize;
 
-use super::csv::{Cells, Writer};
-use super::grid::{Cell, Grid, Look, Tone};
-use super::json_text;
 use crate::printable::one_line;
+use crate::report::csv::{Cells, Writer};
+use crate::report::json_text;
+use crate::report::text_table::{DisplayOptions, Grid, GridCell, Tone};
 
 /// How to write the report.
 #[derive(Debug, Clone, Copy)]
-pub enum AccessFormat {
+pub(crate) enum AccessFormat {
     /// For people.
-    Table(Look),
+    Table(DisplayOptions),
     /// One JSON object.
     Json,
     /// One JSON object a line.
@@ -26,7 +26,7 @@ pub enum AccessFormat {
 
 /// What the report is of.
 #[derive(Debug, Clone, Serialize)]
-pub struct AccessHead {
+pub(crate) struct AccessHead {
     /// The name of the run.
     pub run: String,
     /// The database, as people are told it.
@@ -37,7 +37,7 @@ pub struct AccessHead {
 
 /// A key, as reports show it.
 #[derive(Debug, Clone, Serialize)]
-pub struct ShownKey {
+pub(crate) struct ShownKey {
     /// The first characters of its hash.
     pub id: String,
     /// Its alias.
@@ -46,7 +46,7 @@ pub struct ShownKey {
 
 /// The human whom an agent names behind its call.
 #[derive(Debug, Clone, Serialize)]
-pub struct ShownHuman {
+pub(crate) struct ShownHuman {
     /// The user.
     pub user: Option<String>,
     /// The team.
@@ -55,7 +55,7 @@ pub struct ShownHuman {
 
 /// A server that a caller may use.
 #[derive(Debug, Clone, Serialize)]
-pub struct ShownServer {
+pub(crate) struct ShownServer {
     /// Its id.
     pub id: String,
     /// What people call it.
@@ -66,7 +66,7 @@ pub struct ShownServer {
 
 /// Why a caller may use no server.
 #[derive(Debug, Clone, Serialize)]
-pub struct ShownDenial {
+pub(crate) struct ShownDenial {
     /// The level that denied it.
     pub level: &'static str,
     /// A sentence.
@@ -75,7 +75,7 @@ pub struct ShownDenial {
 
 /// One level of the check.
 #[derive(Debug, Clone, Serialize)]
-pub struct ShownStep {
+pub(crate) struct ShownStep {
     /// The level.
     pub level: &'static str,
     /// The team, organization, user, agent or end user.
@@ -90,7 +90,7 @@ pub struct ShownStep {
 
 /// A reference, and what became of it.
 #[derive(Debug, Clone, Serialize)]
-pub struct ShownReference {
+pub(crate) struct ShownReference {
     /// The reference, expanded to an id where a server answers to it.
     pub reference: String,
     /// Its verdict, as in the report of `scan`; `live` for a server that is served.
@@ -99,7 +99,7 @@ pub struct ShownReference {
 
 /// A caller, and what it may use.
 #[derive(Debug, Clone, Serialize)]
-pub struct CallerAccess {
+pub(crate) struct CallerAccess {
     /// `key`, `keyless` or `session`.
     pub via: &'static str,
     /// The key.
@@ -169,7 +169,7 @@ const COLUMNS: [&str; 13] = [
 ///
 /// What `out` says, and where the command failed on the way: no part of a report stands for the
 /// whole, but of lines each stands for itself.
-pub fn write(
+pub(crate) fn write(
     head: &AccessHead,
     format: AccessFormat,
     next: impl FnMut() -> Option<Result<CallerAccess, ()>>,
@@ -287,7 +287,11 @@ fn records(entry: &CallerAccess, csv: &mut Writer<impl Write>) -> io::Result<()>
     Ok(())
 }
 
-fn write_table(entries: &[CallerAccess], look: Look, mut out: &mut dyn Write) -> io::Result<()> {
+fn write_table(
+    entries: &[CallerAccess],
+    look: DisplayOptions,
+    mut out: &mut dyn Write,
+) -> io::Result<()> {
     let mut rows = Grid::new(["CALLER", "SERVERS", "DENIED BY"], look);
     for entry in entries {
         let tone = if entry.servers.is_empty() {
@@ -297,7 +301,7 @@ fn write_table(entries: &[CallerAccess], look: Look, mut out: &mut dyn Write) ->
         };
         rows.row([
             one_line(&entry.shown()).into_owned().into(),
-            Cell::toned(one_line(&entry.servers_shown()), tone),
+            GridCell::toned(one_line(&entry.servers_shown()), tone),
             one_line(&entry.denial_shown()).into_owned().into(),
         ]);
     }

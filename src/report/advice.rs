@@ -2,17 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::command_line::CommandLine;
-use super::text::printable;
-use super::{Ending, Report, Undone};
+use crate::command_line::CommandLine;
+use crate::printable::printable;
+use crate::report::{Ending, Report, UndoReport};
 
 /// A command, and what it is for.
 #[derive(Debug)]
-pub(super) struct Advised {
+pub(crate) struct Advised {
     /// What it is for, with a colon at the end.
-    pub(super) lead: String,
+    pub(crate) lead: String,
     /// The command, as it is pasted.
-    pub(super) command: CommandLine,
+    pub(crate) command: CommandLine,
 }
 
 impl Advised {
@@ -25,7 +25,7 @@ impl Advised {
 }
 
 /// Returns the commands that may follow a scan or a repair.
-pub(super) fn commands(report: &Report) -> Vec<Advised> {
+pub(crate) fn commands(report: &Report) -> Vec<Advised> {
     let summary = report.summary();
     let changes = summary.rows_changed > 0;
     let follow_up = &report.follow_up;
@@ -60,8 +60,8 @@ pub(super) fn commands(report: &Report) -> Vec<Advised> {
     commands
 }
 
-/// Returns the dry run that remaps old ids of config servers, where it is certain to what: all of
-/// them at once, for a repair removes those that it does not remap.
+/// Returns the dry run that remaps every old id of a config server whose new id is certain: all of
+/// them at once, because a repair removes those that it does not remap.
 fn keep_grants(report: &Report) -> Option<Advised> {
     let plans = report.plans().iter();
     let edits = plans.clone().flat_map(|plan| &plan.edits);
@@ -88,7 +88,7 @@ fn keep_grants(report: &Report) -> Option<Advised> {
 }
 
 /// Returns the commands that may follow an undo.
-pub(super) fn undone_commands(undone: &Undone) -> Vec<Advised> {
+pub(crate) fn undone_commands(undone: &UndoReport) -> Vec<Advised> {
     let follow_up = &undone.follow_up;
     let (lead, command) = match undone.ending {
         Ending::DryRun => ("To carry it out:", &follow_up.carry_out),

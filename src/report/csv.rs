@@ -1,5 +1,5 @@
 //! The report as CSV (RFC 4180): a line for each finding, or for each column of a row that was
-//! changed, held or is not as expected.
+//! changed, held or not as expected.
 //!
 //! Made of the types of [`super::json`]. Columns may be added at the end; none change.
 
@@ -8,9 +8,9 @@ use std::io::{self, Write};
 
 use csv::{Terminator, WriterBuilder};
 
-use super::json::{self, OwnerV1, ValueV1};
-use super::{Ending, Report, Undone};
 use crate::printable::one_line;
+use crate::report::json::{self, OwnerV1, ValueV1};
+use crate::report::{Ending, Report, UndoReport};
 
 /// The columns of `scan`.
 const FINDINGS: [&str; 11] = [
@@ -27,8 +27,8 @@ const FINDINGS: [&str; 11] = [
     "held",
 ];
 
-/// The columns of `fix` and `undo`. Of a conflict, `before` is what was expected and `after` what
-/// was found.
+/// The columns of `fix` and `undo`. For a conflict, `before` is what was expected, `after` what was
+/// found.
 const ENTRIES: [&str; 9] = [
     "type",
     "table",
@@ -46,7 +46,7 @@ const ENTRIES: [&str; 9] = [
 /// # Errors
 ///
 /// What `out` says.
-pub fn write(report: &Report, cells: Cells, out: &mut impl Write) -> io::Result<()> {
+pub(crate) fn write(report: &Report, cells: Cells, out: &mut impl Write) -> io::Result<()> {
     let mut csv = Writer::new(out, cells);
     if report.ending == Ending::Scanned {
         findings(report, &mut csv)?;
@@ -67,7 +67,11 @@ pub fn write(report: &Report, cells: Cells, out: &mut impl Write) -> io::Result<
 /// # Errors
 ///
 /// What `out` says.
-pub fn write_undone(undone: &Undone, cells: Cells, out: &mut impl Write) -> io::Result<()> {
+pub(crate) fn write_undone(
+    undone: &UndoReport,
+    cells: Cells,
+    out: &mut impl Write,
+) -> io::Result<()> {
     let mut csv = Writer::new(out, cells);
     csv.write_record(ENTRIES)?;
     for change in json::put_back(undone) {
@@ -78,17 +82,18 @@ pub fn write_undone(undone: &Undone, cells: Cells, out: &mut impl Write) -> io::
     csv.flush()
 }
 
-/// What becomes of a cell that a spreadsheet would take for a formula.
+/// How to write a cell that a spreadsheet would run as a formula.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cells {
-    /// An apostrophe before it has the spreadsheet take it for text, and what a terminal would obey is
-    /// escaped.
+pub(crate) enum Cells {
+    /// With an apostrophe before it, which makes it text; control characters are escaped.
     Guarded,
-    /// It is written as it is, for programs.
+    /// As it is, for programs.
     Raw,
 }
 
 impl Cells {
+    /// Makes a cell safe for a spreadsheet, unless cells are raw.
+    ///
     /// Source: OWASP, "CSV Injection".
     fn guard(self, cell: &str) -> Cow<'_, str> {
         let is_formula = cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']);
@@ -209,14 +214,14 @@ fn conflicts<'a>(
     Ok(())
 }
 
-/// A value as JSON, for it is a list or an object.
+/// Returns a value as JSON, because it is a list or an object.
 fn value(value: Option<&ValueV1>) -> String {
     let text = value.map(serde_json::to_string);
-    // Strings and numbers alone, in lists and objects: that has a JSON text always.
+    // It holds only strings and numbers, in lists and objects, so this cannot fail.
     text.and_then(Result::ok).unwrap_or_default()
 }
 
-/// Owners in one cell: `key 784395b4 release-bot; team core`.
+/// Writes the owners into one cell: `key 784395b4 release-bot; team core`.
 fn owners(owners: &[OwnerV1<'_>]) -> String {
     let owners: Vec<String> = owners
         .iter()

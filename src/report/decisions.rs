@@ -1,11 +1,11 @@
-//! What a plan decides about each finding of its row, in words.
+//! Looks up what a plan decides about each finding of its row.
 
 use std::collections::HashMap;
 
-use crate::litellm::finding::{Finding, Kind};
+use crate::litellm::finding::{Finding, FindingKind};
 use crate::repair::plan::{Edit, Held, RowPlan};
 
-/// The decisions of one plan, found by column and reference: a row may have very many.
+/// The decisions of one plan, indexed by column and reference, because a row may have very many.
 pub(crate) struct Decisions<'a> {
     plan: &'a RowPlan,
     held: HashMap<(&'static str, &'a str), &'a Held>,
@@ -23,8 +23,8 @@ impl<'a> Decisions<'a> {
         }
     }
 
-    /// Returns what is held because of `finding`, a finding of the row.
-    pub(super) fn held(&self, finding: &Finding) -> Option<&'a Held> {
+    /// Returns the held reference of `finding`, a finding of the row.
+    pub(crate) fn held(&self, finding: &Finding) -> Option<&'a Held> {
         let reference = finding.reference.as_deref()?;
         self.held.get(&(finding.column, reference)).copied()
     }
@@ -33,12 +33,12 @@ impl<'a> Decisions<'a> {
     pub(crate) fn disposition(&self, finding: &Finding) -> String {
         match (self.held(finding), finding.kind) {
             (Some(held), _) => format!("hold: {}", held.reason),
-            (None, Kind::Stale) => {
+            (None, FindingKind::Stale) => {
                 let mut edits = self.plan.edits.iter();
                 let edit = edits.find(|edit| edit.site().name == finding.column);
                 let reference = finding.reference.as_deref().unwrap_or_default();
                 if let Some(new) = edit.and_then(|edit| edit.remapped().get(reference)) {
-                    return format!("remap to {}", super::text::printable(new));
+                    return format!("remap to {}", crate::report::shown_text::printable(new));
                 }
                 if edit.is_some_and(Edit::takes_rows) {
                     return "delete".to_owned();
@@ -48,11 +48,11 @@ impl<'a> Decisions<'a> {
             }
             (
                 None,
-                Kind::Unverified
-                | Kind::Inactive
-                | Kind::Malformed(_)
-                | Kind::DanglingToolset
-                | Kind::Note(_),
+                FindingKind::Unverified
+                | FindingKind::Inactive
+                | FindingKind::Malformed(_)
+                | FindingKind::DanglingToolset
+                | FindingKind::Note(_),
             ) => "leave".to_owned(),
         }
     }

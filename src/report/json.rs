@@ -1,5 +1,5 @@
-//! The JSON report: a promise of its own, apart from the types inside. The other forms for
-//! machines are made of the same types.
+//! The JSON report, with types of its own, so that the program's types can change and the report
+//! does not. The other formats for programs are made of the same types.
 //!
 //! Version 1. Fields and kinds may be added; none change their meaning.
 
@@ -8,57 +8,57 @@ use std::io::{self, Write};
 
 use serde::{Serialize, Serializer};
 
-use super::decisions::Decisions;
-use super::json_text;
-use super::{ConfigIds, Ending, Report, Summary, Undone};
-use crate::db::schema::Database;
-use crate::litellm::caches::{ACCESS_GROUPS_FOR, ROWS_FOR};
-use crate::litellm::emptied::{Effect, IfEmptied};
-use crate::litellm::finding::{Audit, Kind};
-use crate::litellm::row::{Tool, Value};
+use crate::database::Database;
+use crate::litellm::empty_list_effect::{Effect, IfEmptied};
+use crate::litellm::finding::{Audit, FindingKind};
+use crate::litellm::proxy_cache::{ACCESS_GROUPS_FOR, ROWS_FOR};
+use crate::litellm::value::{Tool, Value};
 use crate::repair::changeset::{Change, ColumnChange};
-use crate::repair::compare::Conflict;
+use crate::repair::conflict::Conflict;
 use crate::repair::plan::{Edit, RowPlan};
+use crate::report::decisions::Decisions;
+use crate::report::summary::Summary;
+use crate::report::{ConfigIds, Ending, Report, UndoReport, json_text};
 
 const VERSION: u32 = 1;
 
-/// What a toolset that is gone does to the owners of the row.
+/// What a toolset that is gone means for the owners of the row.
 const DANGLING: &str =
     "denies every MCP server to a team, organization, user or agent, and grants a key nothing";
 
 #[derive(Serialize)]
-pub(super) struct Head<'a> {
+pub(crate) struct Head<'a> {
     version: u32,
     command: &'static str,
-    pub(super) run: &'a str,
-    pub(super) database: DatabaseV1<'a>,
-    pub(super) servers: ServersV1,
+    pub(crate) run: &'a str,
+    pub(crate) database: DatabaseV1<'a>,
+    pub(crate) servers: ServersV1,
     litellm: LitellmV1,
 }
 
 #[derive(Serialize)]
-pub(super) struct LitellmV1 {
-    /// The least release whose schema this is.
+pub(crate) struct LitellmV1 {
+    /// The oldest release that has this schema.
     schema_of: String,
-    /// What stale references do beside it.
+    /// What stale references do in that release.
     consequence: &'static str,
 }
 
 #[derive(Serialize)]
-pub(super) struct DatabaseV1<'a> {
-    pub(super) host: &'a str,
-    pub(super) port: u16,
-    pub(super) name: &'a str,
-    pub(super) schema: &'a str,
-    pub(super) user: &'a str,
+pub(crate) struct DatabaseV1<'a> {
+    pub(crate) host: &'a str,
+    pub(crate) port: u16,
+    pub(crate) name: &'a str,
+    pub(crate) schema: &'a str,
+    pub(crate) user: &'a str,
 }
 
 #[derive(Serialize)]
-pub(super) struct ServersV1 {
-    pub(super) database: usize,
-    pub(super) inactive: usize,
-    /// Null where nothing is known of config servers.
-    pub(super) config: Option<usize>,
+pub(crate) struct ServersV1 {
+    pub(crate) database: usize,
+    pub(crate) inactive: usize,
+    /// Null if config servers are not known.
+    pub(crate) config: Option<usize>,
 }
 
 /// A list that is made while it is written, so that it is never in memory as a whole.
@@ -79,7 +79,7 @@ struct ScanV1<'a, F> {
 }
 
 #[derive(Serialize)]
-pub(super) struct ScanSummaryV1 {
+pub(crate) struct ScanSummaryV1 {
     rows: usize,
     stale: usize,
     unverified: usize,
@@ -91,47 +91,47 @@ pub(super) struct ScanSummaryV1 {
 }
 
 #[derive(Serialize)]
-pub(super) struct FindingV1<'a> {
-    pub(super) kind: &'static str,
-    pub(super) table: &'static str,
-    pub(super) row: &'a str,
-    pub(super) column: &'static str,
+pub(crate) struct FindingV1<'a> {
+    pub(crate) kind: &'static str,
+    pub(crate) table: &'static str,
+    pub(crate) row: &'a str,
+    pub(crate) column: &'static str,
     /// Null where the whole value is malformed.
-    pub(super) reference: Option<&'a str>,
-    pub(super) last_grant: bool,
-    /// What is wrong with a malformed value, what a note is about, or what a toolset that is gone does.
+    pub(crate) reference: Option<&'a str>,
+    pub(crate) last_grant: bool,
+    /// What is wrong with a malformed value, what a note is about, or what a deleted toolset does.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) detail: Option<String>,
+    pub(crate) detail: Option<String>,
     /// The config server whose former id a stale reference is.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) successor: Option<SuccessorV1<'a>>,
-    /// How many rows it stands for, where it is the server of whole rows.
+    pub(crate) successor: Option<SuccessorV1<'a>>,
+    /// How many rows of credentials belong to the server.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) rows: Option<u64>,
-    /// Why a repair with the same options leaves a stale reference.
+    pub(crate) rows: Option<u64>,
+    /// Why a repair with the same options would hold a stale reference.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) held: Option<&'static str>,
-    pub(super) owners: Vec<OwnerV1<'a>>,
+    pub(crate) held: Option<&'static str>,
+    pub(crate) owners: Vec<OwnerV1<'a>>,
 }
 
 #[derive(Serialize)]
-pub(super) struct SuccessorV1<'a> {
-    pub(super) name: &'a str,
-    pub(super) ids: Vec<&'a str>,
+pub(crate) struct SuccessorV1<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) ids: Vec<&'a str>,
 }
 
 #[derive(Serialize)]
-pub(super) struct OwnerV1<'a> {
-    pub(super) kind: &'static str,
-    pub(super) id: &'a str,
-    pub(super) name: Option<&'a str>,
-    /// Where a last grant would go: what that would make of this owner.
+pub(crate) struct OwnerV1<'a> {
+    pub(crate) kind: &'static str,
+    pub(crate) id: &'a str,
+    pub(crate) name: Option<&'a str>,
+    /// What this owner would gain if its last grant were removed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) if_emptied: Option<IfEmptiedV1<'a>>,
+    pub(crate) if_emptied: Option<IfEmptiedV1<'a>>,
 }
 
 #[derive(Serialize)]
-pub(super) struct IfEmptiedV1<'a> {
+pub(crate) struct IfEmptiedV1<'a> {
     effect: &'static str,
     /// The team or organization inherited from.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -139,7 +139,7 @@ pub(super) struct IfEmptiedV1<'a> {
     /// The ids of the servers that would be gained.
     #[serde(skip_serializing_if = "Option::is_none")]
     servers: Option<Vec<&'a str>>,
-    /// Whether servers of a config.yaml that is not known may be gained besides.
+    /// Whether servers of an unknown config.yaml may be gained as well.
     #[serde(skip_serializing_if = "Option::is_none")]
     incomplete: Option<bool>,
     /// The keys under the ceiling; absent where any key may be.
@@ -171,12 +171,12 @@ struct FixV1<'a, C, H> {
 
 /// For how many seconds running proxies may serve what was there before.
 #[derive(Serialize)]
-pub(super) struct AfterCareV1 {
+pub(crate) struct AfterCareV1 {
     rows_for: u32,
     access_groups_for: u32,
 }
 
-pub(super) fn after_care(ending: Ending) -> Option<AfterCareV1> {
+pub(crate) fn after_care(ending: Ending) -> Option<AfterCareV1> {
     (ending == Ending::Applied).then_some(AfterCareV1 {
         rows_for: ROWS_FOR,
         access_groups_for: ACCESS_GROUPS_FOR,
@@ -184,16 +184,16 @@ pub(super) fn after_care(ending: Ending) -> Option<AfterCareV1> {
 }
 
 #[derive(Serialize)]
-pub(super) struct ConflictV1<'a> {
-    pub(super) kind: &'static str,
-    pub(super) table: &'static str,
-    pub(super) row: &'a str,
-    pub(super) column: &'static str,
-    pub(super) expected: ValueV1,
-    /// Null where it is no value that was found.
-    pub(super) found: Option<ValueV1>,
+pub(crate) struct ConflictV1<'a> {
+    pub(crate) kind: &'static str,
+    pub(crate) table: &'static str,
+    pub(crate) row: &'a str,
+    pub(crate) column: &'static str,
+    pub(crate) expected: ValueV1,
+    /// Null if something else than a value was found.
+    pub(crate) found: Option<ValueV1>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) detail: Option<String>,
+    pub(crate) detail: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -206,12 +206,12 @@ struct IdsV1<'a> {
 #[derive(Serialize)]
 struct ConfigServerV1<'a> {
     name: &'a str,
-    /// Several where the file alone does not tell which, the newest Python's first.
+    /// Several if the file alone does not tell which, that of the newest Python first.
     ids: Vec<&'a str>,
     /// Whether the file pins the id.
     pinned: bool,
     former_ids: Vec<&'a str>,
-    /// Variables that its id hangs on and that are not set here.
+    /// Variables that its id depends on, and that are not set here.
     unset: Vec<&'a str>,
 }
 
@@ -229,43 +229,43 @@ struct UndoV1<'a> {
 }
 
 #[derive(Serialize)]
-pub(super) struct UndoHead<'a> {
+pub(crate) struct UndoHead<'a> {
     version: u32,
     command: &'static str,
-    pub(super) run: &'a str,
-    pub(super) database: DatabaseV1<'a>,
+    pub(crate) run: &'a str,
+    pub(crate) database: DatabaseV1<'a>,
 }
 
 #[derive(Serialize)]
-pub(super) struct PutBackV1<'a> {
-    pub(super) table: &'static str,
-    pub(super) row: &'a str,
-    pub(super) before: BTreeMap<&'static str, ValueV1>,
-    pub(super) after: BTreeMap<&'static str, ValueV1>,
+pub(crate) struct PutBackV1<'a> {
+    pub(crate) table: &'static str,
+    pub(crate) row: &'a str,
+    pub(crate) before: BTreeMap<&'static str, ValueV1>,
+    pub(crate) after: BTreeMap<&'static str, ValueV1>,
 }
 
 #[derive(Serialize)]
-pub(super) struct UndoSummaryV1 {
+pub(crate) struct UndoSummaryV1 {
     rows_put_back: usize,
     rows_back_already: usize,
     conflicts: usize,
 }
 
 #[derive(Serialize)]
-pub(super) struct ChangeV1<'a> {
-    pub(super) table: &'static str,
-    pub(super) row: &'a str,
-    pub(super) before: BTreeMap<&'static str, ValueV1>,
-    pub(super) after: BTreeMap<&'static str, ValueV1>,
+pub(crate) struct ChangeV1<'a> {
+    pub(crate) table: &'static str,
+    pub(crate) row: &'a str,
+    pub(crate) before: BTreeMap<&'static str, ValueV1>,
+    pub(crate) after: BTreeMap<&'static str, ValueV1>,
     /// What was chosen for columns that would run empty.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub(super) on_empty: BTreeMap<&'static str, &'static str>,
-    pub(super) owners: Vec<OwnerV1<'a>>,
+    pub(crate) on_empty: BTreeMap<&'static str, &'static str>,
+    pub(crate) owners: Vec<OwnerV1<'a>>,
 }
 
 #[derive(Serialize)]
 #[serde(untagged)]
-pub(super) enum ValueV1 {
+pub(crate) enum ValueV1 {
     Array(Vec<String>),
     Keys(BTreeMap<String, Vec<String>>),
     Tools(Vec<ToolV1>),
@@ -274,25 +274,25 @@ pub(super) enum ValueV1 {
 }
 
 #[derive(Serialize)]
-pub(super) struct ToolV1 {
-    pub(super) server_id: String,
-    pub(super) tool_name: String,
+pub(crate) struct ToolV1 {
+    pub(crate) server_id: String,
+    pub(crate) tool_name: String,
 }
 
 #[derive(Serialize)]
-pub(super) struct HeldV1<'a> {
-    pub(super) table: &'static str,
-    pub(super) row: &'a str,
-    pub(super) column: &'static str,
-    pub(super) reference: &'a str,
-    pub(super) reason: &'static str,
-    pub(super) owners: Vec<OwnerV1<'a>>,
+pub(crate) struct HeldV1<'a> {
+    pub(crate) table: &'static str,
+    pub(crate) row: &'a str,
+    pub(crate) column: &'static str,
+    pub(crate) reference: &'a str,
+    pub(crate) reason: &'static str,
+    pub(crate) owners: Vec<OwnerV1<'a>>,
 }
 
 #[derive(Serialize)]
-pub(super) struct FixSummaryV1 {
+pub(crate) struct FixSummaryV1 {
     rows_changed: usize,
-    /// Of them, those with what deleted servers left behind.
+    /// How many of them are deleted, because they are credentials of deleted servers.
     #[serde(skip_serializing_if = "is_zero")]
     rows_deleted: usize,
     references_removed: usize,
@@ -317,7 +317,7 @@ fn is_zero(number: &usize) -> bool {
 /// # Errors
 ///
 /// What `out` says.
-pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
+pub(crate) fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
     let summary = report.summary();
     match report.ending {
         Ending::Scanned => write_object(&scan(report, summary), out),
@@ -335,7 +335,7 @@ pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
 /// # Errors
 ///
 /// What `out` says.
-pub fn write_undone(undone: &Undone, out: &mut impl Write) -> io::Result<()> {
+pub(crate) fn write_undone(undone: &UndoReport, out: &mut impl Write) -> io::Result<()> {
     let object = UndoV1 {
         head: undo_head(undone),
         outcome: undone.ending.name(),
@@ -353,7 +353,7 @@ pub fn write_undone(undone: &Undone, out: &mut impl Write) -> io::Result<()> {
 /// # Errors
 ///
 /// What `out` says.
-pub fn write_ids(ids: &ConfigIds, out: &mut impl Write) -> io::Result<()> {
+pub(crate) fn write_ids(ids: &ConfigIds, out: &mut impl Write) -> io::Result<()> {
     let servers = ids.servers.iter().map(|server| ConfigServerV1 {
         name: &server.name,
         ids: server.ids_in_order(),
@@ -374,8 +374,8 @@ fn write_object(object: &impl Serialize, out: &mut impl Write) -> io::Result<()>
     out.write_all(b"\n")
 }
 
-/// What every report of `scan` and `fix` begins with.
-pub(super) fn head(report: &Report) -> Head<'_> {
+/// Makes the beginning of every report of `scan` and `fix`.
+pub(crate) fn head(report: &Report) -> Head<'_> {
     Head {
         version: VERSION,
         command: report.ending.command(),
@@ -403,8 +403,8 @@ fn database(database: &Database) -> DatabaseV1<'_> {
     }
 }
 
-/// What the report of an undo begins with.
-pub(super) fn undo_head(undone: &Undone) -> UndoHead<'_> {
+/// Makes the beginning of the report of an undo.
+pub(crate) fn undo_head(undone: &UndoReport) -> UndoHead<'_> {
     UndoHead {
         version: VERSION,
         command: "undo",
@@ -413,7 +413,7 @@ pub(super) fn undo_head(undone: &Undone) -> UndoHead<'_> {
     }
 }
 
-pub(super) fn undo_summary(undone: &Undone) -> UndoSummaryV1 {
+pub(crate) fn undo_summary(undone: &UndoReport) -> UndoSummaryV1 {
     UndoSummaryV1 {
         rows_put_back: undone.rows(),
         rows_back_already: undone.back,
@@ -421,24 +421,24 @@ pub(super) fn undo_summary(undone: &Undone) -> UndoSummaryV1 {
     }
 }
 
-/// The rows put back.
-pub(super) fn put_back(undone: &Undone) -> impl Iterator<Item = PutBackV1<'_>> {
+/// Lists the rows that are put back.
+pub(crate) fn put_back(undone: &UndoReport) -> impl Iterator<Item = PutBackV1<'_>> {
     let columns = |change: &Change, value: fn(&ColumnChange) -> &Value| {
-        let columns = change.columns.iter();
+        let columns = change.columns().iter();
         columns
-            .map(|column| (column.site.name, value(column).clone().into()))
+            .map(|column| (column.site().name, value(column).clone().into()))
             .collect()
     };
     undone.changes.iter().map(move |change| PutBackV1 {
-        table: change.table.table,
-        row: &change.key,
-        before: columns(change, |column| &column.before),
-        after: columns(change, |column| &column.after),
+        table: change.table().table,
+        row: change.key(),
+        before: columns(change, ColumnChange::before),
+        after: columns(change, ColumnChange::after),
     })
 }
 
-/// What is not as a plan or journal has it.
-pub(super) fn conflicts(conflicts: &[Conflict]) -> impl Iterator<Item = ConflictV1<'_>> {
+/// Lists what is not as a plan or journal has it.
+pub(crate) fn conflicts(conflicts: &[Conflict]) -> impl Iterator<Item = ConflictV1<'_>> {
     conflicts.iter().map(conflict)
 }
 
@@ -448,7 +448,7 @@ fn conflict(conflict: &Conflict) -> ConflictV1<'_> {
     let detail = found.value().is_none().then(|| found.to_string());
     ConflictV1 {
         kind: conflict.found.name(),
-        table: conflict.table,
+        table: conflict.table.table,
         row: &conflict.row,
         column: conflict.column,
         expected: value(&conflict.expected),
@@ -457,8 +457,8 @@ fn conflict(conflict: &Conflict) -> ConflictV1<'_> {
     }
 }
 
-/// The findings, ordered by table, primary key, column and position.
-pub(super) fn findings(plans: &[RowPlan]) -> impl Iterator<Item = FindingV1<'_>> {
+/// Lists the findings by table, primary key, column and position.
+pub(crate) fn findings(plans: &[RowPlan]) -> impl Iterator<Item = FindingV1<'_>> {
     plans.iter().flat_map(|plan| {
         let decisions = Decisions::of(plan);
         plan.audit.findings.iter().map(move |finding| FindingV1 {
@@ -469,10 +469,10 @@ pub(super) fn findings(plans: &[RowPlan]) -> impl Iterator<Item = FindingV1<'_>>
             reference: finding.reference.as_deref(),
             last_grant: finding.last_grant,
             detail: match finding.kind {
-                Kind::Malformed(malformed) => Some(malformed.to_string()),
-                Kind::Note(note) => Some(note.to_string()),
-                Kind::DanglingToolset => Some(DANGLING.to_owned()),
-                Kind::Stale | Kind::Unverified | Kind::Inactive => None,
+                FindingKind::Malformed(malformed) => Some(malformed.to_string()),
+                FindingKind::Note(note) => Some(note.to_string()),
+                FindingKind::DanglingToolset => Some(DANGLING.to_owned()),
+                FindingKind::Stale | FindingKind::Unverified | FindingKind::Inactive => None,
             },
             successor: finding.successor.as_ref().map(|successor| SuccessorV1 {
                 name: &successor.name,
@@ -485,14 +485,14 @@ pub(super) fn findings(plans: &[RowPlan]) -> impl Iterator<Item = FindingV1<'_>>
     })
 }
 
-/// The rows changed.
-pub(super) fn changes(plans: &[RowPlan]) -> impl Iterator<Item = ChangeV1<'_>> {
+/// Lists the changed rows.
+pub(crate) fn changes(plans: &[RowPlan]) -> impl Iterator<Item = ChangeV1<'_>> {
     let changed = |plan: &&RowPlan| !plan.edits.is_empty();
     plans.iter().filter(changed).map(change)
 }
 
-/// The references held.
-pub(super) fn held(plans: &[RowPlan]) -> impl Iterator<Item = HeldV1<'_>> {
+/// Lists the held references.
+pub(crate) fn held(plans: &[RowPlan]) -> impl Iterator<Item = HeldV1<'_>> {
     plans.iter().flat_map(|plan| {
         plan.held.iter().map(|held| HeldV1 {
             table: plan.audit.table.table,
@@ -505,7 +505,7 @@ pub(super) fn held(plans: &[RowPlan]) -> impl Iterator<Item = HeldV1<'_>> {
     })
 }
 
-pub(super) fn scan_summary(summary: Summary) -> ScanSummaryV1 {
+pub(crate) fn scan_summary(summary: Summary) -> ScanSummaryV1 {
     ScanSummaryV1 {
         rows: summary.rows,
         stale: summary.stale,
@@ -518,7 +518,7 @@ pub(super) fn scan_summary(summary: Summary) -> ScanSummaryV1 {
     }
 }
 
-pub(super) fn fix_summary(summary: Summary) -> FixSummaryV1 {
+pub(crate) fn fix_summary(summary: Summary) -> FixSummaryV1 {
     FixSummaryV1 {
         rows_changed: summary.rows_changed,
         rows_deleted: summary.rows_deleted,
@@ -575,13 +575,13 @@ fn change(plan: &RowPlan) -> ChangeV1<'_> {
 }
 
 fn owners(audit: &Audit) -> Vec<OwnerV1<'_>> {
-    let owners = audit.owners.iter().enumerate();
-    owners
-        .map(|(at, owner)| OwnerV1 {
-            kind: owner.kind.name(),
-            id: &owner.id,
-            name: owner.name.as_deref(),
-            if_emptied: audit.if_emptied.get(at).map(if_emptied),
+    let impacts = audit.impacts.iter();
+    impacts
+        .map(|impact| OwnerV1 {
+            kind: impact.owner.kind.name(),
+            id: &impact.owner.id,
+            name: impact.owner.name.as_deref(),
+            if_emptied: impact.if_emptied.as_ref().map(if_emptied),
         })
         .collect()
 }

@@ -1,5 +1,5 @@
-//! JSON text that a terminal may be shown: every character that it would obey or not show is escaped, which
-//! to a program is the same text.
+//! JSON text that is safe on a terminal: every character that a terminal would obey or hide is
+//! escaped. To a program it is the same text.
 
 use std::io::{self, Write};
 
@@ -14,7 +14,7 @@ use crate::printable::is_unseen;
 /// # Errors
 ///
 /// What `out` says.
-pub(super) fn write_compact(value: &impl Serialize, out: &mut impl Write) -> io::Result<()> {
+pub(crate) fn write_compact(value: &impl Serialize, out: &mut impl Write) -> io::Result<()> {
     let mut serializer = Serializer::with_formatter(out, Escaping(CompactFormatter));
     Ok(value.serialize(&mut serializer)?)
 }
@@ -24,12 +24,12 @@ pub(super) fn write_compact(value: &impl Serialize, out: &mut impl Write) -> io:
 /// # Errors
 ///
 /// What `out` says.
-pub(super) fn write_pretty(value: &impl Serialize, out: &mut impl Write) -> io::Result<()> {
+pub(crate) fn write_pretty(value: &impl Serialize, out: &mut impl Write) -> io::Result<()> {
     let mut serializer = Serializer::with_formatter(out, Escaping(PrettyFormatter::new()));
     Ok(value.serialize(&mut serializer)?)
 }
 
-/// Lays JSON out as another formatter does, and escapes more.
+/// A formatter that escapes more characters than the one inside.
 struct Escaping<F>(F);
 
 impl<F: Formatter> Formatter for Escaping<F> {

@@ -5,18 +5,20 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use super::advice::{self, Advised};
-use super::json::{self, DatabaseV1, OwnerV1, ValueV1};
-use super::text::{count, nobody, printable};
-use super::{Ending, Report, Summary, Undone};
-use crate::litellm::sites::TABLES;
+use crate::litellm::reference_sites::TABLES;
+use crate::printable::printable;
+use crate::report::advice::{self, Advised};
+use crate::report::json::{self, DatabaseV1, OwnerV1, ValueV1};
+use crate::report::shown_text::{count, nobody};
+use crate::report::summary::Summary;
+use crate::report::{Ending, Report, UndoReport};
 
 /// Writes `report`; `command` is the command line it is of.
 ///
 /// # Errors
 ///
 /// What `out` says.
-pub fn write(report: &Report, command: &str, out: &mut impl Write) -> io::Result<()> {
+pub(crate) fn write(report: &Report, command: &str, out: &mut impl Write) -> io::Result<()> {
     let head = json::head(report);
     title(report.ending, report.ending.command(), out)?;
     let mut facts = vec![
@@ -37,7 +39,7 @@ pub fn write(report: &Report, command: &str, out: &mut impl Write) -> io::Result
     facts.push(("LiteLLM", format!("{} or later", report.release)));
     facts.extend(counts(report, report.summary()));
     write_facts(&facts, out)?;
-    if let Some(looked_at) = super::table::looked_at(report) {
+    if let Some(looked_at) = crate::report::table::looked_at(report) {
         writeln!(out, "\n{looked_at}")?;
     }
 
@@ -55,7 +57,11 @@ pub fn write(report: &Report, command: &str, out: &mut impl Write) -> io::Result
 /// # Errors
 ///
 /// What `out` says.
-pub fn write_undone(undone: &Undone, command: &str, out: &mut impl Write) -> io::Result<()> {
+pub(crate) fn write_undone(
+    undone: &UndoReport,
+    command: &str,
+    out: &mut impl Write,
+) -> io::Result<()> {
     title(undone.ending, "undo", out)?;
     let head = json::undo_head(undone);
     write_facts(
@@ -87,7 +93,7 @@ pub fn write_undone(undone: &Undone, command: &str, out: &mut impl Write) -> io:
 
 fn title(ending: Ending, command: &str, out: &mut impl Write) -> io::Result<()> {
     let ending = match ending {
-        Ending::Scanned => "what was found",
+        Ending::Scanned => "findings",
         Ending::DryRun | Ending::Proposed => "dry run, nothing was written",
         Ending::Applied => "verified and committed",
         Ending::NothingToDo => "there was nothing to do",
@@ -180,7 +186,7 @@ fn changes(report: &Report, out: &mut impl Write) -> io::Result<()> {
     table(title, &header, rows, out)
 }
 
-/// A line for each column of a row that changes: table, row, owners, column, before, after.
+/// Makes a line for each column of a changed row: table, row, owners, column, before, after.
 fn columns(
     (table, row): (&str, &str),
     of: &[OwnerV1<'_>],
@@ -250,7 +256,7 @@ fn commands(command: &str, next: &[Advised], out: &mut impl Write) -> io::Result
     Ok(())
 }
 
-/// Writes a section with a table, or nothing where there are no rows.
+/// Writes a section with a table, or nothing if there are no rows.
 fn table<const N: usize>(
     title: &str,
     header: &[&str; N],
@@ -297,7 +303,7 @@ fn owners(table: &str, owners: &[OwnerV1<'_>]) -> String {
     owners.join("<br>")
 }
 
-/// A value, one reference a line; of tool permissions with the tools.
+/// Writes a value into one cell, a reference a line, tool permissions with their tools.
 fn value(value: Option<&ValueV1>) -> String {
     let lines: Vec<String> = match value {
         None => return "(nothing)".to_owned(),
@@ -328,8 +334,8 @@ fn value(value: Option<&ValueV1>) -> String {
     }
 }
 
-/// Text that others chose, in a cell of a table: between more backticks than it has in a row, and
-/// with its bars escaped.
+/// Quotes text that others chose for the cell of a table: between more backticks than it has in a
+/// row, and with its bars escaped.
 fn code(text: &str) -> String {
     let mut text = printable(text);
     if text.contains("\\|") {
@@ -339,7 +345,7 @@ fn code(text: &str) -> String {
     let text = text.replace('|', "\\|");
     let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
     let fence = "`".repeat(longest + 1);
-    // Beside a backtick of its own the fence would not be seen as such.
+    // A backtick at the edge of the text would be read as part of the fence.
     let pad = if text.starts_with('`') || text.ends_with('`') {
         " "
     } else {

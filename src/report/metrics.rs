@@ -1,6 +1,6 @@
-//! A run as numbers, in the text that Prometheus and node_exporter's textfile collector read.
+//! The metrics of a run, in the text format of Prometheus and node_exporter's textfile collector.
 //!
-//! Names and labels are a promise as the JSON report is: some may be added, none change.
+//! Names and labels may be added; none change, as in the JSON report.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,15 +12,17 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::Tally;
+use crate::report::summary::Tally;
 
 const PREFIX: &str = "mcp_prune";
+
 const COMMAND: &str = "command";
+
 const LAST_SUCCESS: &str = "last_success_timestamp_seconds";
 
 /// How a run went.
 #[derive(Debug)]
-pub struct Measured<'a> {
+pub(crate) struct Measured<'a> {
     /// The command.
     pub command: &'static str,
     /// The name of the run.
@@ -31,20 +33,20 @@ pub struct Measured<'a> {
     pub duration: Duration,
     /// When it ended, in Unix seconds.
     pub ended: i64,
-    /// When this command last did its work, in Unix seconds; `None` where that is not known.
+    /// When this command last succeeded, in Unix seconds; `None` if that is not known.
     pub last_success: Option<i64>,
-    /// What it found and did; `None` where it did not get that far.
+    /// What it found and did; `None` if it did not get that far.
     pub tally: Option<&'a Tally>,
 }
 
 /// Writes a run as the text of a `.prom` file.
 ///
-/// Everything is a gauge: each run says anew how things are, and adds to nothing.
+/// Every metric is a gauge: each run replaces the numbers of the last.
 ///
 /// # Errors
 ///
 /// None; the formatter asks for it.
-pub fn write(measured: &Measured<'_>) -> Result<String, fmt::Error> {
+pub(crate) fn write(measured: &Measured<'_>) -> Result<String, fmt::Error> {
     let command = (Cow::from(COMMAND), Cow::from(measured.command));
     let mut registry = Registry::with_prefix_and_labels(PREFIX, [command].into_iter());
     info(
@@ -135,16 +137,16 @@ pub fn write(measured: &Measured<'_>) -> Result<String, fmt::Error> {
     Ok(out)
 }
 
-/// What is told by a label; its value is always 1.
+/// Registers a metric whose label tells something, and whose value is always 1.
 fn info(registry: &mut Registry, (name, help): (&str, &str), (label, value): (&'static str, &str)) {
     let family = Family::<[(&str, String); 1], Gauge>::default();
     family.get_or_create(&[(label, value.to_owned())]).set(1);
     registry.register(name, help, family);
 }
 
-/// When `command` last did its work, as the text of a `.prom` file says that was written before.
+/// Reads from the text of an earlier `.prom` file when `command` last succeeded.
 #[must_use]
-pub fn last_success(text: &str, command: &str) -> Option<i64> {
+pub(crate) fn last_success(text: &str, command: &str) -> Option<i64> {
     let series = format!("{PREFIX}_{LAST_SUCCESS}{{{COMMAND}=\"{command}\"}} ");
     let value = text.lines().find_map(|line| line.strip_prefix(&series))?;
     value.trim().parse().ok().filter(|seconds| *seconds > 0)

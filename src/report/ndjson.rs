@@ -1,24 +1,24 @@
 //! The report as a stream: one JSON object a line, each with its `type`, and the summary last.
 //!
-//! Made of the types of [`super::json`], and so part of the same promise.
+//! Made of the types of [`super::json`], so the same promise holds.
 
 use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::json::{
+use crate::error::Failure;
+use crate::repair::plan::RowPlan;
+use crate::report::collected_plans::Entries;
+use crate::report::json::{
     self, AfterCareV1, ChangeV1, ConflictV1, FindingV1, FixSummaryV1, Head, HeldV1, PutBackV1,
     ScanSummaryV1, UndoHead, UndoSummaryV1,
 };
-use super::json_text;
-use super::{Ending, Report, Undone};
-use crate::failure::Failure;
-use crate::repair::plan::RowPlan;
+use crate::report::{Ending, Report, UndoReport, json_text};
 
-/// What a line says.
+/// One line, by its type.
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-enum Line<'a> {
+enum NdjsonLine<'a> {
     Header(Box<HeaderV1<'a>>),
     Finding(FindingV1<'a>),
     Change(ChangeV1<'a>),
@@ -73,17 +73,17 @@ struct ErrorV1<'a> {
 /// # Errors
 ///
 /// What `out` says.
-pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
+pub(crate) fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
     let header = HeaderV1::Report(json::head(report));
-    line(&Line::Header(Box::new(header)), out)?;
+    line(&NdjsonLine::Header(Box::new(header)), out)?;
     let summary = report.summary();
-    let scanned = report.ending == Ending::Scanned;
-    report.found.write_lines(scanned, out)?;
-    let counts = if scanned {
+    let counts = if report.ending == Ending::Scanned {
+        report.found.write_lines(Entries::Findings, out)?;
         CountsV1::Scan(json::scan_summary(summary))
     } else {
+        report.found.write_lines(Entries::Decisions, out)?;
         let conflicts = json::conflicts(&report.conflicts);
-        lines(conflicts.map(Line::Conflict), out)?;
+        lines(conflicts.map(NdjsonLine::Conflict), out)?;
         CountsV1::Fix(json::fix_summary(summary))
     };
     let summary = SummaryV1 {
@@ -93,20 +93,22 @@ pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
         plan: report.plan.as_deref(),
         after_care: json::after_care(report.ending),
     };
-    line(&Line::Summary(summary), out)
+    line(&NdjsonLine::Summary(summary), out)
 }
 
-/// Writes the lines of rows: their findings where it was only `scanned`, else what changes and what is
-/// held, row by row.
-pub(super) fn write_rows(plans: &[RowPlan], scanned: bool, out: &mut impl Write) -> io::Result<()> {
-    if scanned {
-        return lines(json::findings(plans).map(Line::Finding), out);
+/// Writes the lines of rows, row by row.
+pub(crate) fn write_rows(
+    plans: &[RowPlan],
+    entries: Entries,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    match entries {
+        Entries::Findings => lines(json::findings(plans).map(NdjsonLine::Finding), out),
+        Entries::Decisions => plans.chunks(1).try_for_each(|plan| {
+            lines(json::changes(plan).map(NdjsonLine::Change), out)?;
+            lines(json::held(plan).map(NdjsonLine::Held), out)
+        }),
     }
-    for plan in plans.chunks(1) {
-        lines(json::changes(plan).map(Line::Change), out)?;
-        lines(json::held(plan).map(Line::Held), out)?;
-    }
-    Ok(())
 }
 
 /// Writes what `undo` did line by line.
@@ -114,12 +116,12 @@ pub(super) fn write_rows(plans: &[RowPlan], scanned: bool, out: &mut impl Write)
 /// # Errors
 ///
 /// What `out` says.
-pub fn write_undone(undone: &Undone, out: &mut impl Write) -> io::Result<()> {
+pub(crate) fn write_undone(undone: &UndoReport, out: &mut impl Write) -> io::Result<()> {
     let header = HeaderV1::Undo(json::undo_head(undone));
-    line(&Line::Header(Box::new(header)), out)?;
-    lines(json::put_back(undone).map(Line::PutBack), out)?;
+    line(&NdjsonLine::Header(Box::new(header)), out)?;
+    lines(json::put_back(undone).map(NdjsonLine::PutBack), out)?;
     let conflicts = json::conflicts(&undone.conflicts);
-    lines(conflicts.map(Line::Conflict), out)?;
+    lines(conflicts.map(NdjsonLine::Conflict), out)?;
     let summary = SummaryV1 {
         outcome: undone.ending.name(),
         counts: CountsV1::Undo(json::undo_summary(undone)),
@@ -127,29 +129,37 @@ pub fn write_undone(undone: &Undone, out: &mut impl Write) -> io::Result<()> {
         plan: None,
         after_care: json::after_care(undone.ending),
     };
-    line(&Line::Summary(summary), out)
+    line(&NdjsonLine::Summary(summary), out)
 }
 
-/// Writes why a command failed, the last line of all.
+/// Writes why a command failed, as the last line.
 ///
 /// # Errors
 ///
 /// What `out` says.
-pub fn write_error(run: &str, failure: &Failure, code: u8, out: &mut impl Write) -> io::Result<()> {
+pub(crate) fn write_error(
+    run: &str,
+    failure: &Failure,
+    code: u8,
+    out: &mut impl Write,
+) -> io::Result<()> {
     let error = ErrorV1 {
         run,
         code,
         message: failure.message(),
         hint: failure.advice(),
     };
-    line(&Line::Error(error), out)
+    line(&NdjsonLine::Error(error), out)
 }
 
-fn lines<'a>(mut lines: impl Iterator<Item = Line<'a>>, out: &mut impl Write) -> io::Result<()> {
+fn lines<'a>(
+    mut lines: impl Iterator<Item = NdjsonLine<'a>>,
+    out: &mut impl Write,
+) -> io::Result<()> {
     lines.try_for_each(|entry| line(&entry, out))
 }
 
-fn line(line: &Line<'_>, out: &mut impl Write) -> io::Result<()> {
+fn line(line: &NdjsonLine<'_>, out: &mut impl Write) -> io::Result<()> {
     json_text::write_compact(line, out)?;
     out.write_all(b"\n")
 }

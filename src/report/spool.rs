@@ -1,19 +1,19 @@
-//! Lines that are put aside until they can be printed: in memory while they are few, then in a file without
-//! a name; in memory up to a bound where there is no folder for one, as in an image without /tmp.
+//! Keeps lines until they can be printed: a few in memory, more in an unnamed file. Where no file
+//! can be made, as in an image without /tmp, they stay in memory up to a bound.
 
 use std::fs::File;
 use std::io::{self, Seek as _, Write};
 use std::path::PathBuf;
 
-/// How many bytes are kept in memory before they go to a file.
-pub(super) const IN_MEMORY: usize = 4 << 20;
+/// How many bytes stay in memory before they go to a file.
+pub(crate) const IN_MEMORY: usize = 4 << 20;
 
-/// How many bytes are kept in memory where no file can be made: about 700,000 findings.
+/// How many bytes stay in memory if no file can be made: about 700,000 findings.
 const WITHOUT_A_FILE: usize = 256 << 20;
 
-/// What was put aside.
+/// The lines kept so far.
 #[derive(Debug)]
-pub(super) struct Spool {
+pub(crate) struct Spool {
     place: Place,
     folder: PathBuf,
     in_memory: usize,
@@ -29,8 +29,8 @@ enum Place {
 }
 
 impl Spool {
-    /// Begins with nothing; a file would go to the folder for temporary files.
-    pub(super) fn new() -> Self {
+    /// Makes an empty spool, whose file would be in the folder for temporary files.
+    pub(crate) fn new() -> Self {
         Self {
             place: Place::Memory(Vec::new()),
             folder: std::env::temp_dir(),
@@ -39,8 +39,8 @@ impl Spool {
         }
     }
 
-    /// Writes all that was put aside.
-    pub(super) fn write_to(&mut self, out: &mut impl Write) -> io::Result<()> {
+    /// Writes all lines.
+    pub(crate) fn write_to(&mut self, out: &mut impl Write) -> io::Result<()> {
         match &mut self.place {
             Place::Memory(bytes) | Place::MemoryAlone(bytes, _) => out.write_all(bytes),
             Place::File(file) => {
@@ -69,7 +69,7 @@ impl Write for Spool {
             Place::File(file) => file.write(bytes),
             Place::MemoryAlone(kept, why) if kept.len() + bytes.len() > self.without_a_file => {
                 let folder = self.folder.display();
-                let (kind, why) = (why.kind(), crate::failure::reason(why));
+                let (kind, why) = (why.kind(), crate::error::reason(why));
                 let message = format!("no file can be made in {folder}: {why}");
                 Err(io::Error::new(kind, message))
             }

@@ -3,29 +3,31 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
-use super::advice::{self, Advised};
-use super::decisions::Decisions;
-use super::grid::{Cell, Grid, Look, Tone};
-use super::text::{count, nobody, printable};
-use super::{ConfigIds, Ending, Report, Summary, Undone};
-use crate::litellm::caches::{ACCESS_GROUPS_FOR, ROWS_FOR};
-use crate::litellm::emptied::{Effect, Inherited};
-use crate::litellm::finding::{Audit, Finding, Kind};
+use crate::litellm::empty_list_effect::{Effect, Inherited};
+use crate::litellm::finding::{Audit, Finding, FindingKind, OwnerImpact};
 use crate::litellm::owners::OwnerKind;
+use crate::litellm::proxy_cache::{ACCESS_GROUPS_FOR, ROWS_FOR};
+use crate::litellm::reference_sites::{Group, SiteTable};
 use crate::litellm::release::Release;
-use crate::litellm::row::Value;
-use crate::litellm::sites::{self, Group, SiteTable};
-use crate::notify;
-use crate::repair::compare::Conflict;
+use crate::litellm::value::Value;
+use crate::printable::printable;
+use crate::redis;
+use crate::repair::conflict::Conflict;
 use crate::repair::plan::{Edit, Held, Reason, RowPlan};
 use crate::repair::policy::OnEmpty;
+use crate::report::advice::{self, Advised};
+use crate::report::decisions::Decisions;
+use crate::report::shown_text::{count, nobody};
+use crate::report::summary::Summary;
+use crate::report::text_table::{DisplayOptions, Grid, GridCell, Tone};
+use crate::report::{ConfigIds, Ending, Report, UndoReport};
 
 /// Writes `report` for a person to read.
 ///
 /// # Errors
 ///
 /// What `out` says.
-pub fn write(report: &Report, look: Look, out: &mut impl Write) -> io::Result<()> {
+pub(crate) fn write(report: &Report, look: DisplayOptions, out: &mut impl Write) -> io::Result<()> {
     if report.ending == Ending::Moved {
         return write_moved("planned", &report.conflicts, look, out)
             .and_then(|()| write_closing(report, look, out));
@@ -62,11 +64,8 @@ pub fn write(report: &Report, look: Look, out: &mut impl Write) -> io::Result<()
     }
     writeln!(out)?;
     findings(report, look).write(out)?;
-    if report
-        .plans()
-        .iter()
-        .any(|plan| !plan.audit.if_emptied.is_empty())
-    {
+    let mut impacts = report.plans().iter().flat_map(|plan| &plan.audit.impacts);
+    if impacts.any(|impact| impact.if_emptied.is_some()) {
         writeln!(out)?;
         prospects(report, look).write(out)?;
     }
@@ -77,11 +76,11 @@ pub fn write(report: &Report, look: Look, out: &mut impl Write) -> io::Result<()
     write_closing(report, look, out)
 }
 
-/// Writes what stood in the way, and nothing else: of the rest nothing was written.
+/// Writes only the conflicts: nothing of the rest was written.
 fn write_moved(
     as_what: &str,
     moved: &[Conflict],
-    look: Look,
+    look: DisplayOptions,
     out: &mut impl Write,
 ) -> io::Result<()> {
     let columns = count(moved.len(), "column");
@@ -96,30 +95,37 @@ fn write_moved(
 /// # Errors
 ///
 /// What `out` says.
-pub fn write_undone(undone: &Undone, look: Look, out: &mut impl Write) -> io::Result<()> {
+pub(crate) fn write_undone(
+    undone: &UndoReport,
+    look: DisplayOptions,
+    out: &mut impl Write,
+) -> io::Result<()> {
     if undone.ending == Ending::Moved {
         return write_moved("the journal has it", &undone.conflicts, look, out)
             .and_then(|()| write_undone_closing(undone, look, out));
     }
     let back = match undone.back {
         0 => String::new(),
-        back => format!(", {back} back already"),
+        back => format!(", {back} already back"),
     };
     let headline = format!("{} to put back{back}.", count(undone.rows(), "row"));
     writeln!(out, "{}", look.heading(&headline))?;
     if !undone.conflicts.is_empty() {
-        writeln!(out, "\nLeft as it is, for it was changed since:\n")?;
+        writeln!(
+            out,
+            "\nLeft as they are, because they were changed since then:\n"
+        )?;
         conflicts(&undone.conflicts, look).write(out)?;
     }
     if !undone.changes.is_empty() {
         let mut table = Grid::new(["ROW", "COLUMN", "NOW", "AS BEFORE"], look);
         for change in &undone.changes {
-            for column in &change.columns {
+            for column in change.columns() {
                 table.row([
-                    printable(&change.key).into(),
-                    place(change.table, column.site.name).into(),
-                    shown(&column.before, look).into(),
-                    shown(&column.after, look).into(),
+                    printable(change.key()).into(),
+                    place(change.table(), column.site().name).into(),
+                    shown(column.before(), look).into(),
+                    shown(column.after(), look).into(),
                 ]);
             }
         }
@@ -134,7 +140,11 @@ pub fn write_undone(undone: &Undone, look: Look, out: &mut impl Write) -> io::Re
 /// # Errors
 ///
 /// What `out` says.
-pub fn write_undone_closing(undone: &Undone, look: Look, out: &mut impl Write) -> io::Result<()> {
+pub(crate) fn write_undone_closing(
+    undone: &UndoReport,
+    look: DisplayOptions,
+    out: &mut impl Write,
+) -> io::Result<()> {
     let rows = count(undone.rows(), "row");
     let line = match undone.ending {
         Ending::Applied => {
@@ -142,11 +152,11 @@ pub fn write_undone_closing(undone: &Undone, look: Look, out: &mut impl Write) -
                 "Put back {rows}; verified and committed (run {}).",
                 undone.run
             );
-            // Of whole rows no proxy keeps anything.
+            // No proxy caches whole rows.
             if undone
                 .changes
                 .iter()
-                .all(|change| change.table.each().is_some())
+                .all(|change| change.table().each().is_some())
             {
                 done
             } else {
@@ -167,7 +177,11 @@ pub fn write_undone_closing(undone: &Undone, look: Look, out: &mut impl Write) -
 }
 
 /// Writes commands to be pasted: each on one line of its own, however wide the terminal is.
-fn write_commands(commands: &[Advised], look: Look, out: &mut impl Write) -> io::Result<()> {
+fn write_commands(
+    commands: &[Advised],
+    look: DisplayOptions,
+    out: &mut impl Write,
+) -> io::Result<()> {
     for Advised { lead, command } in commands {
         writeln!(out, "\n{}\n  {command}", look.prose(lead))?;
         for note in command.notes() {
@@ -182,7 +196,11 @@ fn write_commands(commands: &[Advised], look: Look, out: &mut impl Write) -> io:
 /// # Errors
 ///
 /// What `out` says.
-pub fn write_ids(ids: &ConfigIds, look: Look, out: &mut impl Write) -> io::Result<()> {
+pub(crate) fn write_ids(
+    ids: &ConfigIds,
+    look: DisplayOptions,
+    out: &mut impl Write,
+) -> io::Result<()> {
     let mut table = Grid::new(["SERVER", "ID", "FORMER IDS", "NOT SET HERE"], look);
     for server in &ids.servers {
         table.row([
@@ -208,23 +226,23 @@ pub fn write_ids(ids: &ConfigIds, look: Look, out: &mut impl Write) -> io::Resul
     Ok(())
 }
 
-/// What is left to do once everything is committed; `notified` where the proxies' Redis was given.
+/// Returns what is left to do after the commit; `notified` if the proxies were told by Redis.
 fn after_care(notified: bool) -> String {
     let quicker = if notified {
-        "restart those that were not told"
-    } else if notify::IS_BUILT_IN {
-        "restart them, or say --notify-redis,"
+        "restart those that were not notified"
+    } else if redis::IS_BUILT_IN {
+        "restart them, or give --notify-redis"
     } else {
         "restart them"
     };
     format!(
         "Running proxies may serve the old rows for {ROWS_FOR} seconds (unified access groups for \
-         {ACCESS_GROUPS_FOR}): {quicker} to be quicker."
+         {ACCESS_GROUPS_FOR}). To be quicker, {quicker}."
     )
 }
 
-/// What is not as a plan or journal has it.
-fn conflicts(conflicts: &[Conflict], look: Look) -> Grid<4> {
+/// Makes the table of what is not as a plan or journal has it.
+fn conflicts(conflicts: &[Conflict], look: DisplayOptions) -> Grid<4> {
     let mut table = Grid::new(["ROW", "COLUMN", "EXPECTED", "FOUND"], look);
     for conflict in conflicts {
         let found = conflict.found.value().map_or_else(
@@ -233,7 +251,7 @@ fn conflicts(conflicts: &[Conflict], look: Look) -> Grid<4> {
         );
         table.row([
             printable(&conflict.row).into(),
-            conflict_place(conflict).into(),
+            place(conflict.table, conflict.column).into(),
             shown(&conflict.expected, look).into(),
             found.into(),
         ]);
@@ -271,7 +289,7 @@ fn headline(summary: Summary) -> String {
 }
 
 /// Says what was looked at, where nothing was found.
-pub(super) fn looked_at(report: &Report) -> Option<String> {
+pub(crate) fn looked_at(report: &Report) -> Option<String> {
     let tables = report.found.looked_at();
     if tables.is_empty() {
         return None;
@@ -300,10 +318,10 @@ pub(super) fn looked_at(report: &Report) -> Option<String> {
     ))
 }
 
-/// How many owners of each kind have rows with stale references.
+/// Counts the owners, by kind, of rows with stale references.
 fn whose(report: &Report) -> Option<String> {
     let stale = || report.plans().iter().filter(|plan| plan.audit.is_stale());
-    let owners = stale().flat_map(|plan| &plan.audit.owners);
+    let owners = stale().flat_map(|plan| plan.audit.owners());
     let owners: BTreeSet<(OwnerKind, &str)> = owners.map(|o| (o.kind, o.id.as_str())).collect();
     let mut kinds: BTreeMap<OwnerKind, usize> = BTreeMap::new();
     for (kind, _) in owners {
@@ -313,17 +331,17 @@ fn whose(report: &Report) -> Option<String> {
     let mut counts: Vec<String> = kinds
         .map(|(kind, number)| count(number, &kind.name().replace('_', " ")))
         .collect();
-    let nobodys = stale()
-        .filter(|plan| plan.audit.owners.is_empty())
+    let without_owner = stale()
+        .filter(|plan| plan.audit.impacts.is_empty())
         .filter(|plan| !matches!(plan.audit.table.group, Group::Defaults | Group::Credentials));
-    match nobodys.count() {
+    match without_owner.count() {
         0 => {}
-        number => counts.push(format!("{} of nobody", count(number, "row"))),
+        number => counts.push(format!("{} without an owner", count(number, "row"))),
     }
-    (!counts.is_empty()).then(|| format!("Concerned: {}.", counts.join(", ")))
+    (!counts.is_empty()).then(|| format!("Affected: {}.", counts.join(", ")))
 }
 
-fn findings(report: &Report, look: Look) -> Grid<7> {
+fn findings(report: &Report, look: DisplayOptions) -> Grid<7> {
     let header = [
         "OWNER",
         "COLUMN",
@@ -348,36 +366,41 @@ fn findings(report: &Report, look: Look) -> Grid<7> {
             let fix = decisions.disposition(finding);
             let held = fix.starts_with("hold: ");
             table.row([
-                Cell::from(owners.as_str()).ditto(again),
+                GridCell::from(owners.as_str()).ditto(again),
                 place(plan.audit.table, finding.column).into(),
                 subject(finding).into(),
-                Cell::toned(finding.kind.name(), tone(finding.kind)),
+                GridCell::toned(finding.kind.name(), tone(finding.kind)),
                 if finding.last_grant { "yes" } else { "" }.into(),
-                Cell::toned(fix, if held { Tone::Unsure } else { Tone::Plain }),
-                Cell::from(printable(&plan.audit.row)).ditto(again),
+                GridCell::toned(fix, if held { Tone::Unsure } else { Tone::Plain }),
+                GridCell::from(printable(&plan.audit.row)).ditto(again),
             ]);
         }
     }
     table
 }
 
-fn tone(kind: Kind) -> Tone {
+fn tone(kind: FindingKind) -> Tone {
     match kind {
-        Kind::Stale => Tone::Bad,
-        Kind::Unverified | Kind::Malformed(_) | Kind::DanglingToolset => Tone::Unsure,
-        Kind::Inactive | Kind::Note(_) => Tone::Plain,
+        FindingKind::Stale => Tone::Bad,
+        FindingKind::Unverified | FindingKind::Malformed(_) | FindingKind::DanglingToolset => {
+            Tone::Unsure
+        }
+        FindingKind::Inactive | FindingKind::Note(_) => Tone::Plain,
     }
 }
 
-/// What it would make of each owner, were the last grants of its row taken.
-fn prospects(report: &Report, look: Look) -> Grid<3> {
+/// Makes the table of what each owner would gain if the last grants of its row were removed.
+fn prospects(report: &Report, look: DisplayOptions) -> Grid<3> {
     let mut table = Grid::new(["LAST GRANT OF", "IF ITS LIST WERE EMPTY", "ROW"], look);
     for plan in report.plans() {
         let audit = &plan.audit;
-        for (owner, if_emptied) in audit.owners.iter().zip(&audit.if_emptied) {
+        for OwnerImpact { owner, if_emptied } in &audit.impacts {
+            let Some(if_emptied) = if_emptied else {
+                continue;
+            };
             table.row([
                 printable(&owner.to_string()).into(),
-                effect(&if_emptied.effect).into(),
+                effect(owner.kind, &if_emptied.effect).into(),
                 printable(&audit.row).into(),
             ]);
         }
@@ -388,18 +411,19 @@ fn prospects(report: &Report, look: Look) -> Grid<3> {
 /// How many of the servers that an owner would gain are named; JSON has them all.
 const GAINED: usize = 5;
 
-fn effect(effect: &Effect) -> String {
+/// Says what an owner would gain.
+fn effect(owner: OwnerKind, effect: &Effect) -> String {
     let inherits = |inherited: &Inherited, of: &str| {
         let from = printable(&inherited.from);
         let servers: Vec<String> = inherited.servers.iter().map(|id| printable(id)).collect();
         let more = if inherited.incomplete {
-            ", and what a config.yaml names besides"
+            ", and those that a config.yaml names"
         } else {
             ""
         };
         match servers.len() {
             0 if inherited.incomplete => {
-                format!("gains what {of} {from} names of a config.yaml")
+                format!("gains the servers of {of} {from} that a config.yaml names")
             }
             0 => format!("inherits from {of} {from}, which has no server now"),
             n => {
@@ -416,20 +440,20 @@ fn effect(effect: &Effect) -> String {
     match effect {
         Effect::InheritsTeam(inherited) => inherits(inherited, "team"),
         Effect::InheritsOrganization(inherited) => inherits(inherited, "organization"),
-        Effect::LiftsCeiling { keys: Some(0) } => {
-            "no longer limits who comes without a key (no keys today)".to_owned()
-        }
         Effect::LiftsCeiling { keys: Some(keys) } => {
+            let owner = owner.name().replace('_', " ");
             let keys = count(usize::try_from(*keys).unwrap_or(usize::MAX), "key");
-            format!("no longer limits the {keys} under it, nor who comes without one")
+            format!("lifts the limit for every caller of this {owner} ({keys} today)")
         }
-        Effect::LiftsCeiling { keys: None } => "no longer limits keys that name it".to_owned(),
+        Effect::LiftsCeiling { keys: None } => {
+            "lifts the limit for every key that names it".to_owned()
+        }
         Effect::OpensAll => "reaches every server".to_owned(),
         Effect::Nothing => "gains nothing now".to_owned(),
     }
 }
 
-fn changes(report: &Report, look: Look) -> Grid<4> {
+fn changes(report: &Report, look: DisplayOptions) -> Grid<4> {
     let mut table = Grid::new(["ROW", "COLUMN", "BEFORE", "AFTER"], look);
     for plan in report.plans() {
         for edit in &plan.edits {
@@ -453,9 +477,13 @@ fn changes(report: &Report, look: Look) -> Grid<4> {
 /// # Errors
 ///
 /// What `out` says.
-pub fn write_closing(report: &Report, look: Look, out: &mut impl Write) -> io::Result<()> {
+pub(crate) fn write_closing(
+    report: &Report,
+    look: DisplayOptions,
+    out: &mut impl Write,
+) -> io::Result<()> {
     let lines = if report.ending == Ending::Moved {
-        vec!["Nothing was written. Plan anew.".to_owned()]
+        vec!["Nothing was written. Make a new plan.".to_owned()]
     } else {
         advice(report, report.summary())
     };
@@ -467,19 +495,18 @@ pub fn write_closing(report: &Report, look: Look, out: &mut impl Write) -> io::R
 
 fn advice(report: &Report, summary: Summary) -> Vec<String> {
     let mut lines = successors(report);
-    let prospects = report
-        .plans()
-        .iter()
-        .flat_map(|plan| &plan.audit.if_emptied);
-    let assumed: BTreeSet<&str> = prospects.filter_map(|p| p.assuming).collect();
+    let impacts = report.plans().iter().flat_map(|plan| &plan.audit.impacts);
+    let effects = impacts.filter_map(|impact| impact.if_emptied.as_ref());
+    let assumed: BTreeSet<&str> = effects.filter_map(|effect| effect.assuming).collect();
     if !assumed.is_empty() {
         let assumed: Vec<&str> = assumed.into_iter().collect();
-        lines.push(format!("Assuming that {}.", assumed.join(", and that ")));
+        let assumed = assumed.join(", and that ");
+        lines.push(format!("This assumes that {assumed}."));
     }
     if summary.unverified > 0 && report.servers.config.is_none() {
         lines.push(
             "Unverified references may name servers of a config.yaml, which have no row. Give it \
-             with --litellm-config FILE, or say --no-config-servers if there is none."
+             with --litellm-config FILE, or --no-config-servers if there is none."
                 .to_owned(),
         );
     }
@@ -495,9 +522,9 @@ fn advice(report: &Report, summary: Summary) -> Vec<String> {
     lines.extend(held(report));
     let repair = repair(summary);
     let last = match report.ending {
-        Ending::Scanned if summary.rows_changed > 0 && report.servers.database == 0 => format!(
-            "A repair would {repair}, but fix refuses to repair beside an empty server table."
-        ),
+        Ending::Scanned if summary.rows_changed > 0 && report.servers.database == 0 => {
+            format!("A repair would {repair}, but fix refuses to while the server table is empty.")
+        }
         Ending::Scanned if summary.rows_changed > 0 => format!("A repair would {repair}."),
         Ending::Scanned if summary.rows == 0 => return lines,
         Ending::Scanned | Ending::NothingToDo => "There is nothing that fix may change.".to_owned(),
@@ -529,14 +556,14 @@ fn advice(report: &Report, summary: Summary) -> Vec<String> {
     let united: Vec<String> = united.map(|plan| printable(&plan.audit.row)).collect();
     if !united.is_empty() {
         lines.push(format!(
-            "Where the new server had tools of its own, both lists are united: row {}.",
+            "Where the new server already had tools, both lists are merged: row {}.",
             united.join(", ")
         ));
     }
     lines
 }
 
-/// What a repair does, in words.
+/// Says in words what a repair does.
 fn repair(summary: Summary) -> String {
     let edited = summary.rows_changed - summary.rows_deleted;
     let rows = count(edited, "row");
@@ -556,110 +583,68 @@ fn repair(summary: Summary) -> String {
     }
 }
 
-/// Why references are held, a line for each kind of reason.
+/// Explains why references are held: a paragraph for each explanation, and what helps.
 fn held(report: &Report) -> Vec<String> {
-    let mut lines = Vec::new();
-    let held = |is_meant: fn(Reason) -> bool| {
-        let of_row = |plan: &RowPlan| plan.held.iter().filter(|h| is_meant(h.reason)).count();
-        let plans = report
-            .plans()
-            .iter()
-            .map(|plan| (of_row(plan), plan.rows()));
-        let plans = plans.filter(|(references, _)| *references > 0);
-        let (references, rows) = plans.fold((0, 0), |(r, n), (held, rows)| (r + held, n + rows));
-        let held = count(references, "reference");
-        (references > 0).then(|| format!("{held} in {}", count(rows, "row")))
-    };
-    let policy = report.said.policy;
-    if let Some(held) = held(|reason| reason == Reason::LastGrant) {
-        let mut line = format!(
-            "Held: {held}. To LiteLLM an empty list means \"inherit\" or \"no ceiling\", so removing the \
-             last entry would widen access; left as it is, it denies as before."
-        );
-        if policy.on_empty == OnEmpty::Hold {
-            line.push_str(
-                " --on-empty deny pins permission rows shut where that is proven to change nothing.",
-            );
-        }
-        lines.push(line);
-    }
-    if let Some(held) = held(|reason| matches!(reason, Reason::Marker(_))) {
-        let mut line = format!(
-            "Held: {held}. no-mcp-servers in their place may change what somebody reaches, for the \
-             reason shown; left as they are, they deny as before."
-        );
-        let accepts = matches!(
-            policy.on_empty,
-            OnEmpty::Deny {
-                accept_narrowing: true
-            }
-        );
-        let narrows = |h: &Held| matches!(h.reason, Reason::Marker(o) if o.only_narrows());
-        if !accepts && report.plans().iter().flat_map(|p| &p.held).any(narrows) {
-            line.push_str(" --accept-narrowing writes it where it can only take access away.");
-        }
-        lines.push(line);
-    }
-    lines.extend(refused_edits(report));
-    if let Some(held) = held(|reason| reason == Reason::KeptByKey) {
-        lines.push(format!(
-            "Held: {held}. A key of the team keeps the same reference, and this LiteLLM refuses \
-             to edit a key that names what its team does not."
-        ));
-    }
-    if let Some(held) = held(|reason| reason == Reason::DanglingToolset) {
-        lines.push(format!(
-            "Held: {held}. They name toolsets that are gone.{} Edit the rows in LiteLLM; fix leaves them, \
-             because taking such an entry away may open what it denies.",
-            locked_out(report)
-        ));
-    }
-    if let Some(held) = held(|reason| reason == Reason::NeedsId) {
-        lines.push(format!(
-            "Held: {held}. Here LiteLLM takes ids alone: remap to the id of the new server."
-        ));
-    }
-    if let Some(held) = held(|reason| reason == Reason::NeedsDeleteRows) {
-        lines.push(format!(
-            "Held: {held}. They are all that users left with the deleted servers, secrets among it. \
-             --delete-rows deletes them; the journal then holds them."
-        ));
-    }
-    if let Some(held) = held(|reason| reason == Reason::NotRemapped) {
-        lines.push(format!(
-            "Held: {held}. What users keep for a server is not remapped, as they may keep the same for the \
-             new one: leave the remap out to delete it."
-        ));
-    }
-    if let Some(held) = held(|reason| reason == Reason::OauthClient) {
-        lines.push(format!(
-            "Held: {held}. A proxy has registered itself with these servers as an OAuth client. That is \
-             only ever reported: make sure that no config.yaml was forgotten."
-        ));
-    }
-    if let Some(held) = held(|reason| reason == Reason::MaybeEdited) {
-        lines.push(format!(
-            "Held: {held}. What is named looks like the id of a config server that was edited or removed. Give \
-             the file from before with --previous-litellm-config, beside that of now with \
-             --litellm-config, or say --prune-config-ids to have it taken for stale."
-        ));
-    }
-    if let Some(held) = held(|reason| reason == Reason::MaybeRenewed) {
-        lines.push(format!(
-            "Held: {held}. They name a config server by an old id, and its id of now cannot be told from \
-             the file. Write its transport into the file, or pin its server_id."
-        ));
-    }
-    if let Some(held) = held(|reason| reason == Reason::FailsOpen) {
-        lines.push(format!(
-            "Held: {held}. In LiteLLM before 1.80 a key and a team whose lists share no entry reach \
-             every server, and a stale entry may be all that they share. Upgrade LiteLLM first."
-        ));
-    }
-    lines
+    let plans = || report.plans().iter();
+    let mut reasons: Vec<Reason> = plans().flat_map(|p| &p.held).map(|h| h.reason).collect();
+    reasons.sort_unstable();
+    reasons.dedup_by_key(|reason| reason.explanation());
+    let paragraphs = reasons.into_iter().map(|reason| {
+        let explanation = reason.explanation();
+        let of_row = |plan: &RowPlan| {
+            let held = plan.held.iter();
+            held.filter(|h| h.reason.explanation() == explanation)
+                .count()
+        };
+        let rows = plans().map(|plan| (of_row(plan), plan.rows()));
+        let rows = rows.filter(|(references, _)| *references > 0);
+        let (references, rows) = rows.fold((0, 0), |(r, n), (held, rows)| (r + held, n + rows));
+        format!(
+            "Held: {} in {}. {explanation}{}",
+            count(references, "reference"),
+            count(rows, "row"),
+            what_helps(reason, report)
+        )
+    });
+    paragraphs.chain(refused_edits(report)).collect()
 }
 
-/// What helps keys that cannot be edited as long as their last references are held.
+/// Returns what the operator can do about what `reason` holds, or whom it harms; empty, or with a
+/// space before it. Never proposes an option that was given.
+fn what_helps(reason: Reason, report: &Report) -> String {
+    let on_empty = report.said.policy.on_empty;
+    let accepts_narrowing = matches!(
+        on_empty,
+        OnEmpty::Deny {
+            accept_narrowing: true
+        }
+    );
+    let narrows = |held: &Held| matches!(held.reason, Reason::Marker(o) if o.only_narrows());
+    match reason {
+        Reason::LastGrant if on_empty == OnEmpty::Hold => {
+            " Add --on-empty deny to write no-mcp-servers where that changes nobody's access."
+                .to_owned()
+        }
+        Reason::Marker(_)
+            if !accepts_narrowing && report.plans().iter().flat_map(|p| &p.held).any(narrows) =>
+        {
+            " Add --accept-narrowing to write it where it can only take access away.".to_owned()
+        }
+        Reason::DanglingToolset => locked_out(report),
+        Reason::LastGrant
+        | Reason::Marker(_)
+        | Reason::FailsOpen
+        | Reason::KeptByKey
+        | Reason::NeedsId
+        | Reason::NeedsDeleteRows
+        | Reason::NotRemapped
+        | Reason::OauthClient
+        | Reason::MaybeEdited
+        | Reason::MaybeRenewed => String::new(),
+    }
+}
+
+/// Says how to edit keys that LiteLLM refuses to edit while their last references are held.
 ///
 /// Source: LiteLLM 1.86.7 `management_helpers/object_permission_utils.py`,
 /// `validate_key_mcp_servers_against_team`, looks at the servers that a request names, not at those
@@ -671,28 +656,33 @@ fn refused_edits(report: &Report) -> Option<String> {
     }
     let is_last = |held: &Held| matches!(held.reason, Reason::LastGrant | Reason::Marker(_));
     let is_stuck = |plan: &&RowPlan| {
-        let mut owners = plan.audit.owners.iter();
+        let mut owners = plan.audit.owners();
         plan.audit.table.group == Group::Permissions
             && owners.any(|owner| owner.kind == OwnerKind::Key)
             && plan.held.iter().any(is_last)
     };
     let rows = report.plans().iter().filter(is_stuck).count();
     (rows > 0).then(|| {
-        let whose = if rows == 1 { "is a key's" } else { "are keys'" };
+        let whose = if rows == 1 {
+            "belongs to a key"
+        } else {
+            "belong to keys"
+        };
         format!(
-            "{} {whose}: LiteLLM answers 403 to an edit of such a key that still names what is held. To get \
-             it out of that, set its MCP servers anew in LiteLLM: to servers that its team has, or, once \
-             LiteLLM is upgraded to 1.86.7 or 1.87.5, to no-mcp-servers for none. Or fix with --on-empty \
-             clear --accept-widening, if what the key would then gain, as shown, is wanted.",
+            "{} {whose}: LiteLLM answers 403 to an edit of such a key that still names a held \
+             reference. To edit it, set its MCP servers anew in LiteLLM: to servers that its team \
+             has, or, once LiteLLM is upgraded to 1.86.7 or 1.87.5, to no-mcp-servers for none. Or \
+             run fix with --on-empty clear --accept-widening, if the key may gain what is shown.",
             count(rows, "row")
         )
     })
 }
 
-/// Says whom toolsets that are gone lock out.
+/// Says to whom toolsets that are gone deny access.
 ///
-/// Source: LiteLLM 1.109.1 `mcp_server/auth/user_api_key_auth_mcp.py`, `UnloadableEntitlementError`: a
-/// team, an organization, a user and an agent are denied everything; for a key the toolset is empty.
+/// Source: LiteLLM 1.109.1 `mcp_server/auth/user_api_key_auth_mcp.py`,
+/// `UnloadableEntitlementError`: a team, an organization, a user and an agent are denied
+/// everything; for a key the toolset is empty.
 fn locked_out(report: &Report) -> String {
     let dangles = |plan: &&RowPlan| {
         let mut held = plan.held.iter();
@@ -700,7 +690,7 @@ fn locked_out(report: &Report) -> String {
     };
     let owners = || {
         let plans = report.plans().iter().filter(dangles);
-        plans.flat_map(|plan| &plan.audit.owners)
+        plans.flat_map(|plan| plan.audit.owners())
     };
     let named = |is_meant: fn(OwnerKind) -> bool| {
         let meant = owners().filter(|owner| is_meant(owner.kind));
@@ -717,20 +707,18 @@ fn locked_out(report: &Report) -> String {
         OwnerKind::Key | OwnerKind::EndUser | OwnerKind::Project => false,
     });
     let denied = denied.map(|names| {
-        format!(
-            " That is an outage: LiteLLM denies every MCP server to whoever comes through {names}."
-        )
+        format!(" This is an outage: LiteLLM denies every MCP server to all callers of {names}.")
     });
     let keys = named(|kind| kind == OwnerKind::Key)
-        .map(|names| format!(" Nothing is granted by such a toolset to {names}."));
+        .map(|names| format!(" Such a toolset grants nothing to {names}."));
     [denied, keys].into_iter().flatten().collect()
 }
 
-/// The reference, or what is wrong with the whole value.
+/// Returns the reference, or what is wrong with the whole value.
 fn subject(finding: &Finding) -> String {
     match (finding.kind, &finding.reference) {
-        (Kind::Malformed(malformed), _) => format!("({malformed})"),
-        (Kind::Note(note), Some(reference)) => format!("{}\n({note})", printable(reference)),
+        (FindingKind::Malformed(malformed), _) => format!("({malformed})"),
+        (FindingKind::Note(note), Some(reference)) => format!("{}\n({note})", printable(reference)),
         (_, Some(reference)) => match finding.rows {
             None => printable(reference),
             Some(rows) => format!("{}\n({})", printable(reference), rows_in_words(rows)),
@@ -739,7 +727,7 @@ fn subject(finding: &Finding) -> String {
     }
 }
 
-/// What stale ids of config servers became, a line each.
+/// Lists what stale ids of config servers became, a line each.
 fn successors(report: &Report) -> Vec<String> {
     let plans = report.plans().iter();
     let findings = plans.flat_map(|plan| &plan.audit.findings);
@@ -759,15 +747,15 @@ fn successors(report: &Report) -> Vec<String> {
 }
 
 /// Lists the owners, one a line.
-fn owners(audit: &Audit, look: Look) -> String {
-    if audit.owners.is_empty() {
+fn owners(audit: &Audit, look: DisplayOptions) -> String {
+    if audit.impacts.is_empty() {
         return nobody(audit.table.group).to_owned();
     }
-    let owners: Vec<String> = audit.owners.iter().map(ToString::to_string).collect();
+    let owners: Vec<String> = audit.owners().map(ToString::to_string).collect();
     list(owners.iter().map(String::as_str), look)
 }
 
-/// The column of a permission row; elsewhere with the group that it belongs to.
+/// Returns the column of a permission row; elsewhere with the group that it belongs to.
 fn place(table: &SiteTable, name: &str) -> String {
     match table.group {
         Group::Permissions => name.to_owned(),
@@ -779,15 +767,8 @@ fn place(table: &SiteTable, name: &str) -> String {
     }
 }
 
-fn conflict_place(conflict: &Conflict) -> String {
-    sites::table(conflict.table).map_or_else(
-        || conflict.column.to_owned(),
-        |table| place(table, conflict.column),
-    )
-}
-
-/// A value: one reference a line, or the number of rows.
-fn shown(value: &Value, look: Look) -> String {
+/// Shows a value: one reference a line, or the number of rows.
+fn shown(value: &Value, look: DisplayOptions) -> String {
     value
         .rows()
         .map_or_else(|| list(value.references(), look), rows_in_words)
@@ -798,7 +779,7 @@ fn rows_in_words(rows: u64) -> String {
 }
 
 /// Lists text that others chose, one a line, and as many as a table may have rows.
-fn list<'a>(mut texts: impl Iterator<Item = &'a str>, look: Look) -> String {
+fn list<'a>(mut texts: impl Iterator<Item = &'a str>, look: DisplayOptions) -> String {
     let most = look.limit.unwrap_or(usize::MAX);
     let mut lines: Vec<String> = texts.by_ref().take(most).map(printable).collect();
     match texts.count() {
@@ -816,11 +797,12 @@ mod tests {
     #[test]
     fn of_many_servers_gained_the_first_are_named() {
         let gains = |servers: usize| {
-            effect(&Effect::InheritsTeam(Inherited {
+            let inherited = Inherited {
                 from: "platform".to_owned(),
                 servers: (1..=servers).map(|n| format!("{n:02}")).collect(),
                 incomplete: false,
-            }))
+            };
+            effect(OwnerKind::Key, &Effect::InheritsTeam(inherited))
         };
         assert_eq!(
             gains(5),
@@ -830,5 +812,26 @@ mod tests {
             gains(30),
             "gains 30 servers of team platform: 01, 02, 03, 04, 05 and 25 more"
         );
+    }
+
+    #[test]
+    fn a_lifted_limit_tells_the_number_of_keys() {
+        for (keys, shown) in [
+            (
+                0,
+                "lifts the limit for every caller of this end user (no keys today)",
+            ),
+            (
+                1,
+                "lifts the limit for every caller of this end user (1 key today)",
+            ),
+            (
+                12,
+                "lifts the limit for every caller of this end user (12 keys today)",
+            ),
+        ] {
+            let lifts = Effect::LiftsCeiling { keys: Some(keys) };
+            assert_eq!(effect(OwnerKind::EndUser, &lifts), shown);
+        }
     }
 }

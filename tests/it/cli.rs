@@ -1,4 +1,4 @@
-//! What the binary says to wrong words, to readers that go away, and to a person at a terminal.
+//! The binary with wrong words, with readers that go away, and with a person at a terminal.
 
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
@@ -6,19 +6,23 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use clap::CommandFactory as _;
-use mcp_prune::cli::Cli;
+use clap::{CommandFactory as _, ValueEnum as _};
+use clap_complete::Shell;
+use mcp_prune::testing::Cli;
 
 use crate::program::{Ran, mcp_prune, repository, run, run_on};
+use crate::samples::{NOWHERE, case, demo};
 use crate::server::{TestDatabase, concurrent_server, skip};
 
-/// A URL at which nothing listens.
-const NOWHERE: &str = "postgresql://u:s3cret@127.0.0.1:1/litellm";
-
-fn demo() -> TestDatabase {
-    let database = TestDatabase::empty();
-    database.load(&std::fs::read_to_string(repository("fixtures/demo.sql")).unwrap());
-    database
+#[test]
+fn help_names_every_command() {
+    let ran = run(&mut mcp_prune(&["--help"])).exits(0);
+    for command in Cli::command().get_subcommands() {
+        let about = command.get_about().unwrap().to_string();
+        let name = format!("\n  {} ", command.get_name());
+        let (_, line) = ran.stdout.split_once(&name).unwrap();
+        assert!(line.trim_start().starts_with(&about), "{about} in {ran}");
+    }
 }
 
 #[test]
@@ -26,13 +30,14 @@ fn help_names_the_options_the_environment_and_the_exit_codes() {
     for (args, expected) in [
         (
             &["--help"][..],
-            &["scan", "fix", "DATABASE_URL", "Exit codes"][..],
+            &["DATABASE_URL", "Examples:", "Exit codes"][..],
         ),
         (
             &["scan", "--help"],
             &[
                 "Connection:",
                 "Servers:",
+                "Filters:",
                 "Output:",
                 "DATABASE_URL",
                 "PGHOST",
@@ -60,26 +65,41 @@ fn help_names_the_options_the_environment_and_the_exit_codes() {
 }
 
 #[test]
-fn wrong_words_are_a_usage_error() {
-    for args in [
-        &["--no-such-option"][..],
-        &[],
-        &["scna"],
-        &["scan", "--format", "yaml"],
-        &["scan", "--yes"],
-        &["fix", "--yes", "--dry-run"],
-        &["fix", "--yes", "--lock-timeout", "0"],
-        &["fix", "--yes", "--on-empty", "perhaps"],
+fn an_unknown_word_or_value_is_a_usage_error_that_names_it() {
+    for (args, told) in [
+        (&["--no-such-option"][..], &["'--no-such-option'"][..]),
+        (&[], &["Usage: mcp-prune", "scan", "fix"]),
+        (&["scna"], &["'scna'", "similar", "'scan'"]),
+        (
+            &["scan", "--format", "yaml"],
+            &["'yaml'", "--format", "ndjson", "markdown"],
+        ),
+        (&["scan", "--yes"], &["'--yes'", "Usage: mcp-prune scan"]),
+        (
+            &["fix", "--yes", "--dry-run"],
+            &["--dry-run does not go with --yes"],
+        ),
+        (
+            &["fix", "--yes", "--lock-timeout", "0"],
+            &["'0'", "--lock-timeout", "at least 0.01 seconds"],
+        ),
+        (
+            &["fix", "--yes", "--on-empty", "perhaps"],
+            &["'perhaps'", "--on-empty", "hold", "deny", "clear"],
+        ),
     ] {
         let ran = run(&mut mcp_prune(args)).exits(64);
         assert_eq!(ran.stdout, "", "{args:?}");
+        for text in told {
+            assert!(ran.stderr.contains(text), "{text} in {ran}");
+        }
     }
 }
 
 #[test]
-fn access_changes_only_for_who_says_so() {
+fn access_changes_only_with_the_option_that_accepts_it() {
     for (args, told) in [
-        (&["--on-empty", "clear"][..], "say --accept-widening"),
+        (&["--on-empty", "clear"][..], "add --accept-widening"),
         (&["--on-empty", "clear", "--accept-narrowing"], "deny"),
         (&["--on-empty", "deny", "--accept-widening"], "clear"),
         (&["--accept-widening"], "--on-empty clear"),
@@ -190,8 +210,7 @@ fn json_is_one_object_as_the_readme_promises() {
 
 #[test]
 fn no_secret_is_printed() {
-    let script = std::fs::read_to_string(repository("fixtures/cases/last_grant.sql")).unwrap();
-    let database = TestDatabase::with(&script);
+    let database = case("last_grant");
     for format in ["table", "json"] {
         let ran = run_on(database.url(), &["scan", "--format", format]).exits(2);
         for secret in ["hunter2", "sk-secret", "sk-deleted", "ann@example.com"] {
@@ -338,24 +357,44 @@ fn a_write_that_a_trigger_tampers_with_is_not_committed() {
         ));
         run_on(database.url(), &["fix", "--yes"])
             .exits(1)
-            .says("what it should after the write; nothing was committed")
+            .says("does not hold what it should in mcp_")
+            .says("; nothing was committed")
             .says("hint: look for a trigger");
         assert_eq!(database.permission_rows(), before, "{when} {body}");
     }
 }
 
 #[test]
-fn packagers_get_completions_and_manual_pages() {
-    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
-        run(&mut mcp_prune(&["completions", shell]))
-            .exits(0)
-            .prints("mcp-prune");
+fn each_shell_gets_its_own_completions_of_every_command() {
+    let definition = Cli::command();
+    for shell in Shell::value_variants() {
+        let registers = match shell {
+            Shell::Bash => "complete -F _mcp",
+            Shell::Elvish => "set edit:completion:arg-completer[mcp-prune]",
+            Shell::Fish => "complete -c mcp-prune",
+            Shell::PowerShell => "Register-ArgumentCompleter -Native -CommandName 'mcp-prune'",
+            Shell::Zsh => "#compdef mcp-prune",
+            other => panic!("say how {other} is told of a completion"),
+        };
+        let ran = run(&mut mcp_prune(&["completions", &shell.to_string()])).exits(0);
+        let ran = ran.prints(registers);
+        for command in definition.get_subcommands() {
+            assert!(ran.stdout.contains(command.get_name()), "{shell}: {ran}");
+        }
+        assert_eq!(ran.stderr, "");
     }
-    run(&mut mcp_prune(&["man", "scna"])).exits(64);
-    run(&mut mcp_prune(&["man", "help"])).exits(64);
 }
 
-/// The manual pages that a page of its own refers to, in its section SUBCOMMANDS.
+#[test]
+fn what_is_no_command_has_no_manual_page() {
+    for word in ["scna", "help"] {
+        run(&mut mcp_prune(&["man", word]))
+            .exits(64)
+            .says("there is no such command");
+    }
+}
+
+/// Returns the manual pages that a page refers to.
 fn pages_named_in(page: &str) -> BTreeSet<String> {
     let words = page.split_whitespace();
     let pages = words.filter_map(|word| word.strip_suffix("(1)"));

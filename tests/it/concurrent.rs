@@ -9,12 +9,11 @@ use sqlx::{AssertSqlSafe, PgConnection};
 use tokio::runtime::Runtime;
 
 use crate::program::{Ran, mcp_prune, run, run_on};
+use crate::samples::GONE;
 use crate::server::{TestDatabase, block_on, concurrent_server, runtime};
 
 const LIVE: &str = "0b8f8e0c-2f5d-4a51-9a35-1f4a1c9f7d10";
-const GONE: &str = "c1e2a7d4-93b6-4d0e-b8a5-6a2f9e4d7c33";
-
-/// Rows `p-1` to `p-N`, each with a live and a gone server, all of one team each.
+/// Makes rows `p-1` to `p-N`, each with a live and a deleted server, and each of a team of its own.
 fn rows(number: usize) -> TestDatabase {
     TestDatabase::with(&format!(
         r#"INSERT INTO "LiteLLM_MCPServerTable" ("server_id") VALUES ('{LIVE}');
@@ -65,7 +64,12 @@ pub(crate) fn while_open<T>(database: &TestDatabase, sql: &str, work: impl FnOnc
 
 /// Starts `fix`, which asks for locked rows for so many seconds.
 fn start_fix(database: &TestDatabase, lock_timeout: &str) -> Child {
-    mcp_prune(&["fix", "--yes", "--lock-timeout", lock_timeout])
+    start_fix_of(database, lock_timeout, &[])
+}
+
+fn start_fix_of(database: &TestDatabase, lock_timeout: &str, more: &[&str]) -> Child {
+    let fix = ["fix", "--yes", "--lock-timeout", lock_timeout];
+    mcp_prune(&[&fix[..], more].concat())
         .env("DATABASE_URL", database.url())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -73,7 +77,7 @@ fn start_fix(database: &TestDatabase, lock_timeout: &str) -> Child {
         .unwrap()
 }
 
-/// What a run left behind that has ended, or is about to.
+/// Waits until a run has ended, and returns what it left behind.
 pub(crate) fn ended(child: Child) -> Ran {
     child.wait_with_output().unwrap().into()
 }
@@ -101,7 +105,7 @@ fn a_locked_row_makes_it_busy_within_the_lock_timeout() {
 }
 
 #[test]
-fn who_keeps_a_lock_is_told_as_far_as_it_can_be_seen() {
+fn the_holder_of_a_lock_is_named_as_far_as_the_role_may_see_it() {
     if concurrent_server("who keeps a lock").is_none() {
         return;
     }
@@ -199,7 +203,7 @@ pub(crate) fn wait_for_lock(database: &TestDatabase) {
     panic!("fix asked for no locked row within 12 seconds");
 }
 
-/// A row nobody links to is emptied only because nobody can link to it before the commit.
+/// A row that nobody links to may be emptied, because nobody can link to it before the commit.
 #[test]
 fn nobody_links_to_a_row_that_is_being_emptied() {
     if concurrent_server("a new owner").is_none() {
@@ -257,8 +261,8 @@ fn a_server_that_comes_back_keeps_its_grants() {
     assert_eq!(database.permission_rows(), before);
 }
 
-/// Two writers that lock the same rows in opposite order: `fix` gives way, so that PostgreSQL has no
-/// deadlock to break by cancelling the other one.
+/// Two writers lock the same rows in opposite order: `fix` gives way, so PostgreSQL has no deadlock
+/// to break by cancelling the other one.
 #[test]
 fn nobody_else_is_cancelled_for_a_deadlock() {
     if concurrent_server("a deadlock").is_none() {
@@ -287,7 +291,51 @@ fn nobody_else_is_cancelled_for_a_deadlock() {
     }
 }
 
-/// A writer's change of another column of a row.
+/// Waits until `fix` waits for a table that another session has locked.
+fn wait_for_table(database: &TestDatabase) {
+    for _ in 0..600 {
+        let waiting = database.texts(
+            "SELECT l.pid::text FROM pg_locks AS l JOIN pg_stat_activity AS a ON a.pid = l.pid
+             WHERE a.datname = current_database() AND a.application_name LIKE 'mcp-prune/%'
+               AND l.locktype = 'relation' AND NOT l.granted",
+        );
+        if !waiting.is_empty() {
+            return;
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    panic!("fix waited for no table within 12 seconds");
+}
+
+/// Whoever holds a whole table may want a row next. So `fix` waits for tables while it has no row,
+/// and that for those too which only tell who has an access group.
+#[test]
+fn a_table_that_is_only_read_is_waited_for_before_a_row_is_locked() {
+    if concurrent_server("a table that is read").is_none() {
+        return;
+    }
+    let database = TestDatabase::with(&format!(
+        r#"INSERT INTO "LiteLLM_MCPServerTable" ("server_id") VALUES ('{LIVE}');
+           INSERT INTO "LiteLLM_AccessGroupTable"
+               ("access_group_id", "access_group_name", "access_mcp_server_ids")
+               VALUES ('ag-1', 'both', ARRAY['{LIVE}', '{GONE}'])"#
+    ));
+    let table = r#"LOCK TABLE "LiteLLM_AgentsTable""#;
+    let child = while_open(&database, table, || {
+        let child = start_fix_of(&database, "600", &["--sites", "access-groups"]);
+        wait_for_table(&database);
+        database.execute(
+            r#"SELECT FROM "LiteLLM_AccessGroupTable"
+               WHERE "access_group_id" = 'ag-1' FOR UPDATE NOWAIT"#,
+        );
+        child
+    });
+    ended(child).exits(0);
+    let servers = r#"SELECT "access_mcp_server_ids"::text FROM "LiteLLM_AccessGroupTable""#;
+    assert_eq!(database.texts(servers), [format!("{{{LIVE}}}")]);
+}
+
+/// Returns the statement of a writer that changes another column of a row.
 fn touch(row: &str) -> String {
     format!(
         r#"UPDATE "LiteLLM_ObjectPermissionTable" SET "vector_stores" = ARRAY['touched']
@@ -298,8 +346,8 @@ fn touch(row: &str) -> String {
 /// Rows that the writers work on.
 const ROWS: usize = 60;
 
-/// Writers as LiteLLM has them edit and delete rows, and delete and re-create servers, while `fix`
-/// runs over and over. Whatever they granted last must be there in the end.
+/// Writers edit and delete rows, and delete and re-create servers, as LiteLLM does, while `fix`
+/// runs over and over. What they granted last must be there in the end.
 #[test]
 fn beside_writers_nothing_is_lost_and_nothing_wrongly_removed() {
     if concurrent_server("concurrent writers").is_none() {

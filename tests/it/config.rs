@@ -1,18 +1,21 @@
 //! `--litellm-config`: servers that live in a `config.yaml` and have no row.
 
-use crate::program::{Ran, mcp_prune, repository, run};
+use crate::program::{Ran, mcp_prune, run};
+use crate::samples::demo;
 use crate::server::TestDatabase;
 
-/// The hash of `deepwiki|https://mcp.deepwiki.com/mcp|http||wiki`: the id of `fixtures/config/proxy.yaml`'s first server.
+/// The id of the first server of `fixtures/config/proxy.yaml`: the hash of
+/// `deepwiki|https://mcp.deepwiki.com/mcp|http||wiki`.
 const DEEPWIKI: &str = "4bc465b9ca050c3824dcec10c919e5ca";
-/// What LiteLLM 1.75 called its second (LiteLLM issue 13547), and what it is called since 1.77.2.
+/// The ids of its second server: in LiteLLM 1.75 (LiteLLM issue 13547), and since 1.77.2.
 const TEST_FORMER: &str = "8617b96e5cdbfd8ff49b7f89aeca1072";
 
 fn database() -> TestDatabase {
     TestDatabase::with(&format!(
         r#"INSERT INTO "LiteLLM_MCPServerTable" ("server_id") VALUES ('row');
            INSERT INTO "LiteLLM_ObjectPermissionTable" ("object_permission_id", "mcp_servers")
-           VALUES ('p-1', ARRAY['row', 'deepwiki', 'wiki', '{DEEPWIKI}', 'test', 'from_environment']),
+           VALUES ('p-1', ARRAY['row', 'deepwiki', 'wiki', '{DEEPWIKI}', 'test',
+                                'from_environment']),
                   ('p-2', ARRAY['row', '{TEST_FORMER}', 'replaced', '{}']);"#,
         "0".repeat(32)
     ))
@@ -27,7 +30,7 @@ fn scan(database: &TestDatabase, args: &[&str], environment: &[(&str, &str)]) ->
     run(&mut command)
 }
 
-/// The findings of a run, `kind reference` each.
+/// Returns the findings of a run, each as `kind reference`.
 fn findings(ran: &Ran) -> Vec<String> {
     let scan = ran.json();
     let findings = scan["findings"].as_array().unwrap().iter();
@@ -123,14 +126,15 @@ fn a_config_that_cannot_be_read_is_named_with_the_place() {
     scan(&database, &both, &[]).exits(64);
 }
 
-/// A config from before and after its only server moved, by their paths.
+/// The paths of a config from before and after its only server moved.
 struct Edit {
     _folder: tempfile::TempDir,
     old: String,
     new: String,
 }
 
-/// The hash of `deepwiki|https://deepwiki.internal/mcp|http||wiki`: what [`DEEPWIKI`] is after the edit.
+/// The id of that server after the edit: the hash of
+/// `deepwiki|https://deepwiki.internal/mcp|http||wiki`.
 const MOVED: &str = "80f5e3c4d87e1231ffef9a2accc9fe42";
 
 fn edit() -> Edit {
@@ -211,23 +215,16 @@ fn beside_an_empty_server_table_a_scan_does_not_promise_what_fix_refuses() {
     let told = format!("was deleted, next:\n  mcp-prune {}\n", next.join(" "));
     run_with(&["scan"])
         .exits(2)
-        .prints("fix refuses to repair beside an empty server table")
+        .prints("fix refuses to while the server table is empty")
         .prints(&told);
     run_with(&["fix", "--dry-run"]).exits(4);
     run_with(&next).exits(2);
 }
 
-/// A small company's database, in which two servers were deleted.
-fn demo() -> TestDatabase {
-    let database = TestDatabase::empty();
-    database.load(&std::fs::read_to_string(repository("fixtures/demo.sql")).unwrap());
-    database
-}
-
-/// One of the two, which rows of nobody name as well.
+/// A deleted server of the demo, which rows without owners name as well.
 const NOTION: &str = "a15e9c3d-84f2-4d7b-92c6-5e0b8f3a7d05";
 
-/// A word as a shell needs it.
+/// Quotes a word for a shell.
 fn shell(word: &str) -> String {
     if word.contains(' ') {
         format!("'{word}'")

@@ -1,9 +1,12 @@
-//! Files that are not LiteLLM's config, and references to config servers that were edited or removed.
+//! Files that are not LiteLLM's config, and references to config servers that were edited or
+//! removed.
 
 use std::path::PathBuf;
 
 use crate::program::{Ran, mcp_prune, run};
+use crate::samples::NOWHERE;
 use crate::server::TestDatabase;
+use crate::terminal::{on_a_terminal, shown};
 
 /// The hash of `gh|https://gh.example.com/mcp|http||`.
 const GITHUB: &str = "5d7f11dfb734f58003505ed198788f8d";
@@ -13,7 +16,7 @@ const EDITED: &str = "0123456789abcdef0123456789abcdef";
 
 const ROW: &str = "0f5b9a52-0001-4000-8000-000000000001";
 
-/// A database with one row, whose list holds the row's id and `references`.
+/// Makes a database with one row, whose list holds the row's id and `references`.
 fn database(references: &[&str]) -> TestDatabase {
     let references = references.join("', '");
     TestDatabase::with(&format!(
@@ -133,7 +136,7 @@ fn a_file_that_is_not_litellms_is_no_word_that_there_are_no_servers() {
     assert_eq!(database.permission_rows(), before);
 }
 
-/// A stand-in for `PyYAML`, which need not be there: of JSON they read the same.
+/// A stand-in for `PyYAML`, which may not be installed: both read JSON in the same way.
 const YAML: &str = "import json\nsafe_load = json.load\nsafe_dump = json.dumps\n";
 
 #[test]
@@ -157,17 +160,28 @@ fn the_command_that_takes_a_config_out_runs_as_pasted() {
     ] {
         let file = folder.write(name, &text);
         let ran = run(&mut mcp_prune(&["ids", "--litellm-config", &file])).exits(1);
-        let command = ran.stderr.lines().last().unwrap();
-        let done = std::process::Command::new("sh")
-            .args(["-c", command])
-            .current_dir(folder.0.path())
-            .env("PYTHONPATH", folder.0.path())
-            .output()
-            .unwrap();
-        assert!(done.status.success(), "{command}\n{done:?}");
-        let extracted = folder.path("extracted-litellm-config.yaml");
-        let args = ["ids", "--litellm-config", extracted.to_str().unwrap()];
-        let _ = run(&mut mcp_prune(&args)).exits(0).prints(GITHUB);
+        let printed = ran.stderr.lines().last().unwrap().to_owned();
+        // On a narrow terminal it is one line as well, or it could not be pasted.
+        let args = format!("ids --litellm-config '{file}'");
+        let nowhere = TestDatabase::at(NOWHERE.to_owned());
+        let narrow = on_a_terminal(&nowhere, 80, &args, "").map(|told| {
+            let lines = shown(&told);
+            let mut commands = lines.iter().filter(|line| line.contains("python3 "));
+            commands.next().unwrap().clone()
+        });
+        for command in [Some(printed), narrow].into_iter().flatten() {
+            let done = std::process::Command::new("sh")
+                .args(["-c", &command])
+                .current_dir(folder.0.path())
+                .env("PYTHONPATH", folder.0.path())
+                .output()
+                .unwrap();
+            assert!(done.status.success(), "{command}\n{done:?}");
+            let extracted = folder.path("extracted-litellm-config.yaml");
+            let args = ["ids", "--litellm-config", extracted.to_str().unwrap()];
+            let _ = run(&mut mcp_prune(&args)).exits(0).prints(GITHUB);
+            std::fs::remove_file(extracted).unwrap();
+        }
     }
 }
 
@@ -223,7 +237,7 @@ fn what_looks_like_an_edited_config_server_is_held_until_it_is_said_to_be_gone()
         assert!(edited.contains(EDITED), "{scan}");
         let _ = scan
             .prints("hold: config server edited?")
-            .prints("say --prune-config-ids");
+            .prints("add --prune-config-ids");
 
         // A scan says what the repair would do, and hands the option on to it.
         let prune = [&["scan", "--prune-config-ids"][..], known].concat();
@@ -279,7 +293,7 @@ fn the_option_needs_to_know_of_config_servers() {
     .exits(2);
 }
 
-/// What the id of `wiki` hashes.
+/// The text whose hash is the id of `wiki`.
 const WIKI: &str = "wiki|https://wiki.example.com/mcp|MCPTransport.http||";
 
 fn hash(text: &str) -> String {
@@ -308,9 +322,13 @@ fn a_server_that_may_have_several_new_ids_keeps_its_references() {
         let args = [&["fix", "--yes", "--format", "json"][..], &known, option].concat();
         let ran = run_on(&database, &args).exits(3);
         assert_eq!(ran.json()["held"][0]["reason"], "maybe-renewed", "{ran}");
-        let _ = ran.says("references to its old ids are held");
+        let _ = ran.says("references to its old ids are held: pin its server_id");
         assert_eq!(database.permission_rows(), before);
     }
+    let ran = run_on(&database, &[&["fix", "--yes"][..], &known].concat()).exits(3);
+    let words: Vec<&str> = ran.stdout.split_whitespace().collect();
+    let advice = "Pin its server_id there, or name the server with --remap OLD=NEW.";
+    assert!(words.join(" ").contains(advice), "{ran}");
     // Once its transport is written down, it has one id.
     let new = folder.write(
         "new.yaml",
@@ -321,6 +339,81 @@ fn a_server_that_may_have_several_new_ids_keeps_its_references() {
     let _ = run_on(&database, &[&["fix", "--yes"][..], &known].concat()).exits(0);
     let now = hash("wiki|https://wiki.example.com/mcp|http|oauth_delegate|");
     assert!(database.permission_rows()[0].contains(&now));
+}
+
+#[test]
+fn with_several_configs_a_name_does_not_tell_what_an_old_id_became() {
+    let old_id = hash("wiki|https://a.example.com/mcp|http||");
+    let database = database(&[&old_id]);
+    let before = database.permission_rows();
+    let folder = Folder::new();
+    let config = |name: &str, url: &str| {
+        let text = format!("mcp_servers:\n  wiki: {{url: {url}, transport: http}}\n");
+        folder.write(name, &text)
+    };
+    let old = config("old.yaml", "https://a.example.com/mcp");
+    let new = config("new.yaml", "https://a2.example.com/mcp");
+    let other = config("other.yaml", "https://b.example.com/mcp");
+    let known = [
+        "--previous-litellm-config",
+        &old,
+        "--litellm-config",
+        &new,
+        "--litellm-config",
+        &other,
+    ];
+    let fix = [&["fix", "--yes", "--format", "json"][..], &known].concat();
+    let ran = run_on(&database, &fix).exits(3);
+    assert_eq!(ran.json()["held"][0]["reason"], "maybe-renewed", "{ran}");
+    assert_eq!(database.permission_rows(), before);
+    // The operator says which one it is.
+    let now = hash("wiki|https://a2.example.com/mcp|http||");
+    let remap = format!("{old_id}={now}");
+    let _ = run_on(&database, &[&fix[..], &["--remap", &remap]].concat()).exits(0);
+    assert!(database.permission_rows()[0].contains(&now));
+}
+
+#[test]
+fn an_alias_that_the_database_saves_may_be_live() {
+    let config = "mcp_servers:\n  wiki: {url: https://wiki.example.com/mcp, transport: http}\n";
+    let with_alias = hash("wiki|https://wiki.example.com/mcp|http||short");
+    let database = database(&["short", "gone", &with_alias]);
+    let folder = Folder::new();
+    let known = folder.write("config.yaml", config);
+    let save = |settings: &str| {
+        database.execute(&format!(
+            r#"INSERT INTO "LiteLLM_Config" ("param_name", "param_value")
+               VALUES ('litellm_settings', '{settings}')
+               ON CONFLICT ("param_name") DO UPDATE SET "param_value" = EXCLUDED."param_value""#
+        ));
+    };
+    let kinds = |known: &str| {
+        let args = ["scan", "--format", "json", "--litellm-config", known];
+        let ran = run_on(&database, &[&args[..], &["--prune-config-ids"]].concat()).exits(2);
+        let findings = ran.json()["findings"].as_array().cloned().unwrap();
+        let kind = |reference: &str| {
+            let finding = findings.iter().find(|f| f["reference"] == reference);
+            finding.map(|f| f["kind"].as_str().unwrap_or_default().to_owned())
+        };
+        (["short", "gone", &with_alias].map(kind), ran)
+    };
+    let some = |kinds: [&str; 3]| kinds.map(|kind| Some(kind.to_owned()));
+    save(r#"{"mcp_aliases": {"short": "elsewhere"}}"#);
+    assert_eq!(kinds(&known).0, some(["stale", "stale", "stale"]));
+    save(r#"{"mcp_aliases": {"short": "wiki"}}"#);
+    let (found, ran) = kinds(&known);
+    assert_eq!(found, some(["unverified", "stale", "unverified"]), "{ran}");
+    let _ = ran.says("short for config server wiki");
+    // Once the file maps it as well, everything is known.
+    let text = format!("{config}litellm_settings: {{mcp_aliases: {{short: wiki}}}}\n");
+    let both = folder.write("both.yaml", &text);
+    let (found, ran) = kinds(&both);
+    assert_eq!(found, [None, Some("stale".to_owned()), None], "{ran}");
+    // A value that cannot be read may hold anything.
+    save(r#""not an object""#);
+    let (found, ran) = kinds(&known);
+    assert_eq!(found, some(["unverified"; 3]), "{ran}");
+    let _ = ran.says("mcp_aliases");
 }
 
 #[test]
@@ -358,7 +451,7 @@ fn what_the_database_itself_tells_is_not_contradicted_in_silence() {
     let before = database.permission_rows();
     let ran = run_on(&database, &["fix", "--yes", "--no-config-servers"])
         .exits(3)
-        .says("proxies have OAuth clients for 2 servers, of neither the server table nor a config")
+        .says("proxies have OAuth clients for 2 servers in neither the server table nor a config")
         .says("no config given has MCP servers");
     assert!(ran.stdout.contains("Held: 2 references"), "{ran}");
     assert_eq!(database.permission_rows(), before);

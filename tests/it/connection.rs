@@ -1,4 +1,4 @@
-//! How the binary gets to its database, what it says where it cannot, and what it may do there.
+//! How the binary connects to its database, its errors where it cannot, and its privileges there.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener};
@@ -6,16 +6,11 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::program::{mcp_prune, repository, run, run_on};
+use crate::samples::demo;
 use crate::server::{TestDatabase, concurrent_server, server_to_crash, skip};
 
-fn demo() -> TestDatabase {
-    let database = TestDatabase::empty();
-    database.load(&std::fs::read_to_string(repository("fixtures/demo.sql")).unwrap());
-    database
-}
-
-/// Makes a role that may log in with a password and nothing else; roles are the server's, so its
-/// name is the database's.
+/// Makes a role that may only log in, with a password. All databases share the server's roles, so
+/// its name begins with that of the database.
 pub(crate) fn role(database: &TestDatabase, suffix: &str) -> String {
     let role = format!("{}_{suffix}", database.name());
     database.execute(&format!("CREATE ROLE {role} LOGIN PASSWORD 's3cret'"));
@@ -66,7 +61,7 @@ fn what_cannot_be_reached_is_an_access_failure() {
 }
 
 #[test]
-fn a_url_that_is_none_is_a_usage_error() {
+fn a_malformed_url_is_a_usage_error() {
     for (url, told) in [
         ("", "DATABASE_URL is set, and empty"),
         ("mysql://u:s3cret@db/litellm", "is not a PostgreSQL URL"),
@@ -169,7 +164,7 @@ fn tables_in_another_schema_are_found_by_its_name_only() {
 }
 
 #[test]
-fn what_is_no_litellm_database_is_refused_with_the_reason() {
+fn a_database_that_is_not_litellms_is_refused_with_the_reason() {
     let database = TestDatabase::empty();
     run_on(database.url(), &["scan"])
         .exits(4)
@@ -215,7 +210,7 @@ fn a_role_with_select_alone_scans_and_is_told_what_fix_needs() {
     run_on(&url, &["fix", "--yes"]).exits(3);
 }
 
-/// Runs, as the owner, the `GRANT`s that the hint prints; no more than these must be needed.
+/// Runs the `GRANT`s of the hint as the owner. They must be enough.
 pub(crate) fn grant_what_is_asked(database: &TestDatabase, url: &str, args: &[&str]) {
     let ran = run_on(url, args).exits(7);
     let (_, grants) = ran.stderr.split_once("have its owner run: ").unwrap();
@@ -304,8 +299,7 @@ fn a_role_made_from_the_grants_scans_fixes_and_undoes() {
     if concurrent_server("grants").is_none() {
         return;
     }
-    let database = TestDatabase::empty();
-    database.load(&std::fs::read_to_string(repository("fixtures/demo.sql")).unwrap());
+    let database = demo();
     let before = database.permission_rows();
     let folder = tempfile::tempdir().unwrap();
     let journal = folder.path().join("journal");
@@ -416,5 +410,5 @@ fn a_plus_in_the_options_is_a_space() {
         database.url()
     );
     let ran = run_on(&url, &["scan"]).exits(2);
-    ran.says("warning: sslmode=no-verify is taken for prefer");
+    ran.says("warning: sslmode=no-verify means prefer here");
 }

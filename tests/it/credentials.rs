@@ -1,4 +1,4 @@
-//! What users left with deleted servers: whole rows of secrets, deleted and put back, and never shown.
+//! The credentials of users at deleted servers: whole rows, deleted and put back, and never shown.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -12,16 +12,13 @@ use serde_json::{Value, json};
 use crate::concurrent::{Other, ended, wait_for_lock};
 use crate::connection::{grant_what_is_asked, role, url_of};
 use crate::program::{Ran, mcp_prune, repository, run_on};
+use crate::samples::{GONE, case};
 use crate::server::{TestDatabase, concurrent_server};
-
-/// With rows in both tables.
-const GONE: &str = "f0e1d2c3-b4a5-4687-9788-99aabbccddee";
 
 const SITES: [&str; 2] = ["--sites", "credentials"];
 
 fn company() -> TestDatabase {
-    let case = fs::read_to_string(repository("fixtures/cases/credentials.sql")).unwrap();
-    TestDatabase::with(&case)
+    case("credentials")
 }
 
 /// A folder for journals and plans.
@@ -62,7 +59,7 @@ fn lines(file: &str) -> Vec<Value> {
 }
 
 #[test]
-fn nobody_looks_at_credentials_unless_told_to() {
+fn credentials_are_read_only_with_the_option() {
     let database = company();
     let before = database.credential_rows();
     let scan = run_on(database.url(), &["scan"]).exits(0);
@@ -78,7 +75,7 @@ fn nobody_looks_at_credentials_unless_told_to() {
     let args = [&["scan", "--owner", "user:ada"], &SITES[..]].concat();
     run_on(database.url(), &args)
         .exits(64)
-        .says("whose they are is not read");
+        .says("the owners of credentials are not read");
 }
 
 #[test]
@@ -409,13 +406,13 @@ fn guards_count_the_rows_that_would_go() {
     assert_eq!(database.credential_rows(), before);
 }
 
-/// Every run, in every form, with secrets wherever LiteLLM keeps some, and failures whose words the
-/// server makes of them.
+/// Secrets are wherever LiteLLM keeps some. Every run is tried in every format, and with failures
+/// whose messages the server makes of the rows.
 #[test]
 fn no_secret_and_no_user_is_told_to_anybody_but_the_journal() {
     let folder = Folder::new();
     let mut told = String::new();
-    for format in ["table", "json", "ndjson", "csv", "markdown"] {
+    for format in crate::program::formats() {
         let database = company();
         for table in ["LiteLLM_MCPUserCredentials", "LiteLLM_MCPUserEnvVars"] {
             database.execute(&format!(
@@ -497,7 +494,7 @@ fn a_row_that_would_not_come_back_as_it_was_is_not_deleted() {
     assert_eq!(database.credential_rows(), before);
 }
 
-/// Starts a deletion, which waits for `GATE` if that stands.
+/// Starts a deletion, which waits at `GATE` if there is one.
 fn start(database: &TestDatabase, journal: &str, sites: &str) -> Child {
     let fix = [
         "fix",
@@ -516,7 +513,7 @@ fn start(database: &TestDatabase, journal: &str, sites: &str) -> Child {
         .unwrap()
 }
 
-/// Stops whoever deletes a row, until the test opens it.
+/// Stops every deletion of a row until the test opens it.
 const GATE: &str = r#"
 CREATE FUNCTION gate() RETURNS trigger LANGUAGE plpgsql AS
     $$ BEGIN PERFORM pg_advisory_xact_lock(7); RETURN OLD; END $$;
@@ -527,7 +524,7 @@ const NEW_ROW: &str = r#"
 INSERT INTO "LiteLLM_MCPUserEnvVars" ("id", "user_id", "server_id", "values_b64")
 VALUES ('new', 'dee', 'f0e1d2c3-b4a5-4687-9788-99aabbccddee', 's3cret-new')"#;
 
-/// Runs a deletion, and `meanwhile` while it deletes its last rows.
+/// Runs a deletion, and runs `meanwhile` while it deletes its last rows.
 fn delete_while(
     database: &TestDatabase,
     journal: &str,
@@ -744,7 +741,33 @@ fn rows_are_put_back_after_litellm_has_added_a_column() {
 }
 
 #[test]
-fn whose_session_it_is_changes_nothing_of_what_is_put_back() {
+fn a_row_that_lacks_a_new_required_value_is_put_back_as_the_hint_says() {
+    let database = company();
+    let before = database.credential_rows();
+    let folder = Folder::new();
+    let journal = folder.file("journal");
+    delete(&database, &journal, &[]).exits(0);
+    let deleted = database.credential_rows();
+    database.execute(
+        r#"ALTER TABLE "LiteLLM_MCPUserCredentials" ADD "kind" text NOT NULL DEFAULT 'x'"#,
+    );
+    let refused = undo(&database, &journal, &folder.file("refused"), &[])
+        .exits(1)
+        .says(r#"the server says 23502, of column "kind", table "LiteLLM_MCPUserCredentials""#)
+        .says("hint: ");
+    assert!(!refused.to_string().contains("s3cret"), "{refused}");
+    let hint = "ALTER TABLE \"public\".\"LiteLLM_MCPUserCredentials\" ALTER COLUMN \"kind\" DROP NOT NULL;";
+    let refused = refused.says(hint);
+    assert!(!refused.stderr.contains("ada"), "{refused}");
+    database.execute(hint);
+    undo(&database, &journal, &folder.file("undone"), &[]).exits(0);
+    database.execute(r#"ALTER TABLE "LiteLLM_MCPUserCredentials" DROP "kind""#);
+    assert_ne!(database.credential_rows(), deleted);
+    assert_eq!(database.credential_rows(), before);
+}
+
+#[test]
+fn settings_of_the_session_do_not_change_what_is_put_back() {
     let database = company();
     database.execute(
         r#"ALTER TABLE "LiteLLM_MCPUserCredentials"
@@ -851,13 +874,24 @@ fn what_is_put_back_stays_out_of_the_servers_log_or_the_operator_is_told() {
     let journal = files.file("least");
     delete(&database, &journal, &[]).exits(0);
     undo(&least, &journal)
-        .says("may get into the server's log, by its setting log_statement")
+        .says("may get into the server's log, by log_error_verbosity, log_statement,")
         .says("log_parameter_max_length");
     database.execute(&format!("ALTER DATABASE {name} RESET log_statement"));
-    let journal = files.file("quiet");
-    delete(&database, &journal, &[]).exits(0);
-    let told = undo(&least, &journal);
-    assert!(!told.stderr.contains("server's log"), "{told}");
+    // A row that breaks a constraint is in the detail of the error.
+    for (verbosity, is_told) in [("terse", false), ("default", true), ("verbose", true)] {
+        database.execute(&format!(
+            "ALTER DATABASE {name} SET log_error_verbosity = '{verbosity}'"
+        ));
+        let journal = files.file(verbosity);
+        delete(&database, &journal, &[]).exits(0);
+        let told = undo(&least, &journal).stderr;
+        let told = told.contains("server's log, by log_error_verbosity");
+        assert_eq!(told, is_told, "{verbosity}");
+        let journal = files.file(&format!("{verbosity} again"));
+        delete(&database, &journal, &[]).exits(0);
+        let told = undo(database.url(), &journal).stderr;
+        assert!(!told.contains("server's log"), "{verbosity}: {told}");
+    }
 }
 
 #[test]
@@ -874,6 +908,29 @@ fn a_deferred_trigger_that_puts_rows_back_stops_their_deletion() {
     delete(&database, &files.file("journal"), &[])
         .exits(5)
         .says(r#"trigger "again" on "LiteLLM_MCPUserCredentials""#)
+        .says("look for a trigger on the table");
+    assert_eq!(database.credential_rows(), before);
+}
+
+/// Nothing keeps two rows apart where the table has lost its keys, and the sum of two equal rows is
+/// not that of none.
+#[test]
+fn a_deferred_trigger_that_puts_a_row_back_twice_stops_its_deletion() {
+    let database = company();
+    database.load(
+        r#"ALTER TABLE "LiteLLM_MCPUserCredentials"
+               DROP CONSTRAINT "LiteLLM_MCPUserCredentials_pkey",
+               DROP CONSTRAINT "LiteLLM_MCPUserCredentials_user_id_server_id_key";
+           CREATE FUNCTION twice() RETURNS trigger LANGUAGE plpgsql SET search_path = public AS $$
+               BEGIN INSERT INTO "LiteLLM_MCPUserCredentials" SELECT OLD.* FROM generate_series(1, 2);
+               RETURN NULL; END $$;
+           CREATE CONSTRAINT TRIGGER twice AFTER DELETE ON "LiteLLM_MCPUserCredentials"
+               DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION twice()"#,
+    );
+    let before = database.credential_rows();
+    let files = Folder::new();
+    delete(&database, &files.file("journal"), &[])
+        .exits(5)
         .says("look for a trigger on the table");
     assert_eq!(database.credential_rows(), before);
 }

@@ -1,15 +1,10 @@
-//! What `doctor` says of servers, roles and machines, fit and unfit.
+//! The checks of `doctor` on servers, roles and machines that are fit, and on others.
 
 use serde_json::Value;
 
-use crate::program::{Ran, mcp_prune, repository, run, run_on};
+use crate::program::{Ran, mcp_prune, run, run_on};
+use crate::samples::demo;
 use crate::server::{TestDatabase, block_on, concurrent_server};
-
-fn demo() -> TestDatabase {
-    let database = TestDatabase::empty();
-    database.load(&std::fs::read_to_string(repository("fixtures/demo.sql")).unwrap());
-    database
-}
 
 /// Makes a role that may log in and nothing else; returns its name and its URL.
 fn role(database: &TestDatabase, suffix: &str) -> (String, String) {
@@ -27,7 +22,7 @@ fn doctor(url: &str, args: &[&str]) -> Ran {
     ran
 }
 
-/// The check of that name.
+/// Returns the check with that name.
 #[track_caller]
 fn check(ran: &Ran, name: &str) -> Value {
     let report = ran.json();
@@ -231,7 +226,7 @@ fn without_a_connection_the_rest_is_said_to_be_unchecked() {
 }
 
 #[test]
-fn the_files_of_this_machine_are_tried() {
+fn config_files_and_the_journal_folder_are_checked() {
     let database = demo();
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();

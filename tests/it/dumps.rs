@@ -1,5 +1,5 @@
-//! `embedded:` on dumps as they are met: what loads says the same as the live database, and what
-//! does not says which command makes one that does.
+//! `embedded:` on dumps as they are met. One that loads gives the same report as the live database.
+//! One that does not load is refused with the command that makes a better one.
 
 use std::path::Path;
 use std::process::Command;
@@ -11,7 +11,7 @@ use crate::litellm_schema::{migrate, populate, releases};
 use crate::program::{Ran, repository, run, run_on};
 use crate::server::{TestDatabase, concurrent_server, server_to_crash, skip};
 
-/// What else lives in such a database, and needs what the embedded PostgreSQL does not have.
+/// Tables of other applications, which need what the embedded PostgreSQL does not have.
 const OTHER_APPLICATIONS: &str = r#"
 CREATE EXTENSION citext;
 CREATE EXTENSION "uuid-ossp";
@@ -34,7 +34,8 @@ INSERT INTO log (b) VALUES ('x');
 CREATE RULE two AS ON DELETE TO log DO ALSO (UPDATE log SET b = 'x;'; NOTIFY log);
 COMMENT ON FUNCTION total(int) IS 'a; b''; $$'"#;
 
-/// A database with LiteLLM's newest schema, some stale references, and other applications' tables.
+/// Makes a database with LiteLLM's newest schema, some stale references, and other applications'
+/// tables.
 fn crowded(test: &str) -> Option<TestDatabase> {
     let server = concurrent_server(test)?;
     if run(Command::new("sh").args(["-c", "command -v pg_dump pg_restore"])).status != 0 {
@@ -48,7 +49,7 @@ fn crowded(test: &str) -> Option<TestDatabase> {
     Some(database)
 }
 
-/// What a scan says of the servers and the references.
+/// Returns the servers and the references of a scan.
 fn told(scan: &Ran) -> [Value; 3] {
     let report = scan.json();
     ["servers", "summary", "findings"].map(|part| report[part].clone())
@@ -59,7 +60,7 @@ fn dump(database: &str, options: &[&str]) -> String {
     run(command.args(options).arg(database)).exits(0).stdout
 }
 
-/// The command in the hint that `ran` ends with, after `label`.
+/// Returns the command in the hint that `ran` ends with, after `label`.
 #[track_caller]
 fn command_in(ran: &Ran, label: &str) -> String {
     let (_, hint) = ran.stderr.split_once("hint: ").unwrap();
@@ -70,7 +71,7 @@ fn command_in(ran: &Ran, label: &str) -> String {
     command.trim_end().to_owned()
 }
 
-/// Runs a command as pasted into a shell of somebody who runs LiteLLM on that database.
+/// Runs a command as an operator of that database would paste it into a shell.
 #[track_caller]
 fn paste(command: &str, folder: &Path, database_url: &str) {
     let mut shell = Command::new("sh");
@@ -105,13 +106,13 @@ fn dumps_of_a_crowded_database_say_what_the_database_says() {
         assert!(
             warning.starts_with("warning: ")
                 && warning.contains(
-                    "were left out, which hold nothing that is read here; the first at line "
+                    "were left out, and nothing of them is read here; the first at line "
                 ),
             "{options:?}: {warning}"
         );
     }
     let script = dump(database.url(), &[]);
-    let _ = on_script(&script, &["doctor"]).prints("left out, which hold nothing");
+    let _ = on_script(&script, &["doctor"]).prints("were left out, and nothing of them");
 }
 
 #[test]
@@ -199,7 +200,7 @@ fn a_dump_that_leaves_out_what_is_read_is_refused_with_a_command_that_does_not()
     let folder = tempfile::tempdir().unwrap();
     let refused = on_script(&dump(url, &required), &["scan"])
         .exits(4)
-        .says("table \"LiteLLM_AgentsTable\" is left out of it");
+        .says("the file lacks table \"LiteLLM_AgentsTable\"");
     paste(
         &command_in(&refused, "dump all of LiteLLM's tables: "),
         folder.path(),
@@ -238,7 +239,7 @@ fn a_dump_that_leaves_out_what_is_read_is_refused_with_a_command_that_does_not()
     let _ = on_script(&dump(url, &[]), &["scan"])
         .exits(1)
         .says("app_grants\" does not exist")
-        .says("hint: mcp-prune reads this table");
+        .says("mcp-prune reads this table");
 }
 
 #[test]
@@ -287,7 +288,7 @@ fn a_dump_of_a_whole_server_loads_or_is_cut() {
     admin.execute("CREATE DATABASE staging TEMPLATE litellm");
     let _ = on_script(&dump_all(), &["scan"])
         .exits(1)
-        .says("hint: 2 of them have LiteLLM's tables; dump the one that is meant: pg_dump ");
+        .says("hint: 2 of them have LiteLLM's tables; dump the one that you mean: pg_dump ");
 }
 
 #[test]

@@ -46,7 +46,7 @@ fn a_repair_can_be_rehearsed_and_leaves_the_file_as_it_was() {
 }
 
 #[test]
-fn the_environment_has_no_word_in_it() {
+fn an_embedded_database_ignores_the_environment() {
     let ran = run(
         mcp_prune(&["scan", "--db-url", "embedded:fixtures/demo.sql"])
             .env("PGSSLMODE", "verify-full")

@@ -78,7 +78,7 @@ fn text_in_a_database_without_encoding_is_read_as_utf_8() {
     assert_eq!(found["summary"]["stale"], 1);
 }
 
-/// A database in which LATIN1 text is in every place, with one reference that is stale.
+/// Makes a database in which LATIN1 text is in every place, with one reference that is stale.
 fn latin1(test: &str) -> Option<TestDatabase> {
     let database = concurrent_server(test)?.create_encoded("LATIN1");
     database.load(

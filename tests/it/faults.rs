@@ -1,8 +1,8 @@
-//! `fix` cut off at every stage: afterwards the database is wholly as before or wholly repaired, and
-//! `scan` and `undo` say which.
+//! `fix` cut off at every stage: afterwards the database is wholly as before or wholly repaired,
+//! and `scan` and `undo` say which.
 //!
-//! Nothing in the product stops at a stage. A trigger does, at a gate that the test keeps shut: an
-//! advisory lock. What no trigger can hit, a proxy does.
+//! The program itself has no code for this. A trigger stops it at a gate, an advisory lock that the
+//! test holds. A proxy stops it at the stages that no trigger reaches.
 
 use std::io::{BufRead as _, BufReader};
 use std::net::{Ipv4Addr, TcpListener};
@@ -16,12 +16,11 @@ use serde_json::{Value, json};
 use crate::concurrent::{Other, ended, wait_for_lock};
 use crate::program::{Ran, mcp_prune, run, run_on};
 use crate::proxy::{AtCommit, Proxy};
+use crate::samples::GONE;
 use crate::server::{Server, TestDatabase, concurrent_server, server_to_crash, skip};
 
 const LIVE: &str = "0b8f8e0c-2f5d-4a51-9a35-1f4a1c9f7d10";
-const GONE: &str = "c1e2a7d4-93b6-4d0e-b8a5-6a2f9e4d7c33";
-
-/// More than are written at a time.
+/// More rows than are written at a time.
 const ROWS: usize = 2_500;
 
 /// Stops `fix` when it writes a row of the second chunk, with the first one written.
@@ -29,13 +28,14 @@ const MIDWAY: &str = r#"
 CREATE TRIGGER gate AFTER UPDATE ON "LiteLLM_ObjectPermissionTable" FOR EACH ROW
     WHEN (NEW."object_permission_id" = 'p-999') EXECUTE FUNCTION gate()"#;
 
-/// Stops `fix` once all is written, where it does what is deferred to the commit.
+/// Stops `fix` once all rows are written, when it runs the triggers that are deferred to the
+/// commit.
 const DEFERRED: &str = r#"
 CREATE CONSTRAINT TRIGGER gate AFTER UPDATE ON "LiteLLM_ObjectPermissionTable"
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
     WHEN (NEW."object_permission_id" = 'p-999') EXECUTE FUNCTION gate()"#;
 
-/// Stops `fix` within its `COMMIT`: what is deferred defers something once more.
+/// Stops `fix` within its `COMMIT`: a deferred trigger fires another deferred one.
 const AT_COMMIT: &str = r#"
 CREATE TABLE late ();
 CREATE FUNCTION again() RETURNS trigger LANGUAGE plpgsql SET search_path = public AS
@@ -46,20 +46,20 @@ CREATE CONSTRAINT TRIGGER again AFTER UPDATE ON "LiteLLM_ObjectPermissionTable"
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
     WHEN (NEW."object_permission_id" = 'p-999') EXECUTE FUNCTION again()"#;
 
-/// What a gate does: it waits until the test opens it.
+/// The code of a gate that waits until the test opens it.
 const WAITS: &str = "PERFORM pg_advisory_xact_lock(7);";
 
-/// What a gate does that turns the first one away, and lets the next ones through. A sequence is not
-/// rolled back.
+/// The code of a gate that refuses the first transaction and lets the next ones through. It counts
+/// with a sequence, as that is not rolled back.
 const FAILS_ONCE: &str = "IF nextval('public.tries') = 1 THEN
     RAISE EXCEPTION 'could not serialize access' USING ERRCODE = '40001'; END IF;";
 
-/// What is left of a journal.
+/// The journal that a run leaves behind.
 #[derive(Clone, Copy)]
 enum Journal {
     Removed,
     CutShort,
-    /// Whole, of a repair that was not committed.
+    /// A whole journal of a repair that was not committed.
     Sealed,
 }
 
@@ -73,7 +73,7 @@ struct Company {
 }
 
 impl Company {
-    /// On the server that all tests share; `None` where the test is skipped.
+    /// Makes one on the server that all tests share; `None` if the test is skipped.
     fn new(test: &str) -> Option<Self> {
         let server = concurrent_server(test)?;
         Some(Self::on(server, ROWS))
@@ -110,7 +110,7 @@ impl Company {
         self.folder.path().join("journal")
     }
 
-    /// Builds a gate that does `what` where the trigger stands.
+    /// Builds a gate that does `what` when its trigger fires.
     fn build_gate(&self, what: &str, trigger: &str) {
         self.database.execute(&format!(
             "CREATE SEQUENCE tries;
@@ -120,7 +120,7 @@ impl Company {
         ));
     }
 
-    /// Builds a gate and keeps it shut until what it returns is dropped.
+    /// Builds a gate and keeps it shut until the returned value is dropped.
     fn shut_gate(&self, trigger: &str) -> Other {
         self.build_gate(WAITS, trigger);
         let mut keeper = Other::connect(&self.database);
@@ -172,7 +172,7 @@ impl Company {
         panic!("within 30 seconds a session of fix where {like} should be there: {there}");
     }
 
-    /// Has the administrator end the session of `fix`.
+    /// Ends the session of `fix` as an administrator does.
     fn terminate(&self) {
         let ended = self.database.texts(
             "SELECT pg_terminate_backend(pid)::text FROM pg_stat_activity
@@ -208,7 +208,8 @@ impl Company {
         assert!(self.database.permission_rows() == rows, "rows are lost");
     }
 
-    /// Nothing was written; `scan` and `undo` say so, and the next `fix` repairs everything.
+    /// Checks that nothing was written, that `scan` and `undo` say so, and that the next `fix`
+    /// repairs everything.
     #[track_caller]
     fn is_as_before(&self, journal: Journal) {
         self.holds(&self.before);
@@ -227,7 +228,7 @@ impl Company {
         self.holds(&self.after);
     }
 
-    /// Everything was written; `scan` says so, and `undo` takes it back.
+    /// Checks that everything was written, that `scan` says so, and that `undo` takes it back.
     #[track_caller]
     fn is_repaired(&self) {
         self.holds(&self.after);
@@ -241,7 +242,7 @@ impl Company {
     }
 }
 
-/// What `fix` says where it cannot know what became of its `COMMIT`.
+/// The message of `fix` if it cannot know whether its `COMMIT` succeeded.
 const UNKNOWN: &str = "the connection was lost during COMMIT, so the outcome is unknown";
 
 fn kill(mut fix: Child) {

@@ -1,16 +1,17 @@
-//! What a command is limited to: owners by whatever they are called, references, and remaps that have to
-//! be named by a row. No key is shown, wherever it was put.
+//! Filters: owners by each of their names, references, and remaps, which a row has to name. No API
+//! key is shown, wherever on the command line it was put.
 
-use mcp_prune::litellm::api_key::hash;
+use mcp_prune::testing::hash;
 use serde_json::json;
 
-use crate::program::{Ran, mcp_prune, run, run_on};
+use crate::program::{Ran, mcp_prune, repository, run, run_on};
+use crate::samples::GONE;
 use crate::server::{TestDatabase, concurrent_server};
 
-const GONE: &str = "f0e1d2c3-b4a5-4687-9788-99aabbccddee";
 const KEY: &str = "sk-Zq7Secret0key1AB12";
 
-/// Two keys with one alias, two users with one address, and a team whose name is another one's id.
+/// Makes two keys with one alias, two users with one address, and a team whose name is another
+/// one's id.
 fn company() -> TestDatabase {
     let [one, other] = [hash(KEY), hash("sk-another")];
     TestDatabase::with(&format!(
@@ -82,7 +83,7 @@ fn an_ambiguous_name_is_an_error_that_lists_the_ids() {
 }
 
 #[test]
-fn columns_with_addresses_are_read_only_for_who_asks_by_one() {
+fn columns_with_addresses_are_read_only_to_find_an_owner_by_one() {
     if concurrent_server("a role of its own").is_none() {
         return;
     }
@@ -174,7 +175,7 @@ fn no_key_is_shown_wherever_it_was_put() {
     shows_no_key(&run_on(database.url(), &file).exits(1));
 
     // What it names is found, and nothing that is kept of it has it.
-    for format in ["table", "json", "ndjson", "csv", "markdown"] {
+    for format in crate::program::formats() {
         let scan = ["scan", "--format", format, "--owner", &named];
         shows_no_key(&run_on(database.url(), &scan).exits(2));
         let joined = format!("--owner={named}");
@@ -263,7 +264,7 @@ fn a_remap_of_what_nobody_names_is_an_error_and_nothing_is_written() {
             let args = [&["fix", mode], remaps].concat();
             run_on(database.url(), &args)
                 .exits(1)
-                .says(&format!("--remap {typo}=... matches nothing"));
+                .says(&format!("the remap of {typo} matches nothing"));
         }
         // Nor is it named by the rows of this one.
         database.execute(
@@ -293,5 +294,67 @@ fn a_remap_of_what_nobody_names_is_an_error_and_nothing_is_written() {
     assert_eq!(fix["summary"]["references_remapped"], json!(7));
     run(&mut mcp_prune(&["fix", "--help"]))
         .exits(0)
-        .prints("Other stale references are removed");
+        .prints("Other stale references are still removed");
+}
+
+/// Keys of two teams beside a LiteLLM that compares what a key names with what its team names.
+fn refusing() -> TestDatabase {
+    let case = repository("fixtures/cases/kept_by_key.sql");
+    TestDatabase::with(&std::fs::read_to_string(case).unwrap())
+}
+
+/// The references that a dry run with `options` would leave for the sake of a team's keys, by row.
+fn kept_by_key(database: &TestDatabase, options: &[&str]) -> Vec<(String, String)> {
+    let args = [&["fix", "--dry-run", "--format", "json"], options].concat();
+    let report = run_on(database.url(), &args).exits(2).json();
+    let held = report["held"].as_array().unwrap().iter();
+    let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+    held.filter(|held| held["reason"] == "kept-by-key")
+        .map(|held| (text(&held["row"]), text(&held["reference"])))
+        .collect()
+}
+
+/// LiteLLM 1.82.2 to 1.87.5 answer 403 to an edit of a key that names what its team does not.
+#[test]
+fn a_team_keeps_what_keys_outside_the_filters_name() {
+    const HELD: &str = "c1e2a7d4-93b6-4d0e-b8a5-6a2f9e4d7c33";
+    const FREE: &str = "d2b8c9a0-4c59-4f0e-9f3b-7a6f5e4d3c2b";
+    let database = refusing();
+    let remap = format!("{FREE}=0b8f8e0c-2f5d-4a51-9a35-1f4a1c9f7d10");
+    for (options, kept) in [
+        (&[][..], &[HELD][..]),
+        (&["--owner", "team:core"], &[HELD, FREE]),
+        (&["--row", "p-team"], &[HELD, FREE]),
+        (&["--row", "p-team", "--row", "p-key-held"], &[HELD, FREE]),
+        (&["--row", "p-team", "--row", "p-key-free"], &[HELD]),
+        (&["--owner", "team:core", "--owner", "key:free"], &[HELD]),
+        (&["--remap", &remap], &[HELD]),
+        (&["--row", "p-team", "--remap", &remap], &[FREE, HELD]),
+    ] {
+        let kept: Vec<_> = kept
+            .iter()
+            .map(|reference| ("p-team".to_owned(), (*reference).to_owned()))
+            .collect();
+        assert_eq!(kept_by_key(&database, options), kept, "{options:?}");
+    }
+
+    // A plan is carried out as if its rows had been asked about.
+    let other = "0f6f5b5e-3a0e-4a53-8d6f-2d3a6c1b9e77";
+    database.execute(&format!(
+        r#"UPDATE "LiteLLM_ObjectPermissionTable" SET "mcp_servers" = array_append("mcp_servers", '{other}')
+           WHERE "object_permission_id" = 'p-team'"#
+    ));
+    let folder = tempfile::tempdir().unwrap();
+    let plan = folder.path().join("plan");
+    let plan = plan.to_str().unwrap();
+    let dry = ["fix", "--dry-run", "--row", "p-team", "--plan-out", plan];
+    let _ = run_on(database.url(), &dry).exits(2);
+    let fix = ["fix", "--yes", "--no-journal", "--plan", plan];
+    let fix = [&fix[..], &["--format", "json"]].concat();
+    let report = run_on(database.url(), &fix).exits(3).json();
+    let live = "0b8f8e0c-2f5d-4a51-9a35-1f4a1c9f7d10";
+    assert_eq!(
+        report["changes"][0]["after"]["mcp_servers"],
+        json!([live, HELD, FREE])
+    );
 }

@@ -28,7 +28,7 @@ fn load(case: &str) -> TestDatabase {
     }
 }
 
-/// What is stored wherever servers are named; most cases only have permission rows.
+/// Returns the rows of every table that names servers; most cases only have permission rows.
 fn rows(database: &TestDatabase, case: &str) -> Vec<String> {
     let mut rows = database.permission_rows();
     if case == "sites" {
@@ -45,7 +45,7 @@ fn rows(database: &TestDatabase, case: &str) -> Vec<String> {
     rows
 }
 
-/// `more` goes to every command, and `fix` to those that repair.
+/// Runs the life of a case. `more` is added to every command, and `fix` to those that repair.
 fn live_through(case: &str, more: &[&str], fix: &[&str]) -> String {
     let database = load(case);
     let mut told = String::new();
@@ -66,7 +66,8 @@ fn live_through(case: &str, more: &[&str], fix: &[&str]) -> String {
     redact(&told)
 }
 
-/// The same life and then an undo, in both forms for machines, each line and object as its schema says.
+/// Runs the same life and then an undo, in both formats for machines. Each line and object must fit
+/// its schema.
 fn live_by_the_schema(case: &str, more: &[&str], fix: &[&str]) {
     for format in Format::BOTH {
         let database = load(case);
@@ -93,12 +94,12 @@ fn live_by_the_schema(case: &str, more: &[&str], fix: &[&str]) {
     }
 }
 
-/// Replaces what differs from run to run: where the database is, the name of the run, and the journal;
-/// and from build to build: whether Redis is advised.
+/// Replaces what differs from run to run (the database, the id of the run and the journal) and from
+/// build to build (the advice about Redis).
 fn redact(told: &str) -> String {
     let mut lines = Vec::new();
-    let with_redis = "restart them, or say --notify-redis, to be quicker";
-    let told = told.replace("restart them to be quicker", with_redis);
+    let with_redis = "restart them, or give --notify-redis.";
+    let told = told.replace("restart them.", with_redis);
     for line in told.lines() {
         if let Some((_, rest)) = line.split_once(", schema ")
             && line.starts_with("database ")
@@ -131,7 +132,7 @@ macro_rules! cases {
             settings.bind(|| insta::assert_snapshot!(stringify!($test), told));
         })*
 
-        /// The same cases, as machines see them.
+        /// The same cases, in the formats for machines.
         mod as_the_schema_says {
             $(#[test]
             fn $test() {
@@ -175,7 +176,7 @@ cases! {
 }
 
 #[test]
-fn notes_are_for_who_asks() {
+fn notes_are_printed_only_with_the_option() {
     let database = load("notes");
     run_on(database.url(), &["scan"]).exits(0);
     let noted = run_on(database.url(), &["scan", "--notes"]).exits(0);

@@ -1,4 +1,4 @@
-//! What is printed to be run next, pasted into a shell, does what it promised.
+//! The commands that reports suggest next: pasted into a shell, they do what the report promises.
 
 use std::fs;
 use std::io::Write as _;
@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::program::{Ran, mcp_prune, repository, run};
+use crate::samples::{case, demo};
 use crate::server::{TestDatabase, skip};
 use crate::terminal::{on_a_terminal, shown};
 
@@ -15,20 +16,12 @@ const NEXT: &str = "Next:";
 const CARRY_OUT: &str = "To carry it out:";
 const TAKE_BACK: &str = "To take it back:";
 
-/// Three stale references in two rows, of which nothing is held.
+/// Makes a database with three stale references in two rows, of which none is held.
 fn small() -> TestDatabase {
-    let case = fs::read_to_string(repository("fixtures/cases/beside_live.sql"));
-    TestDatabase::with(&case.unwrap())
+    case("beside_live")
 }
 
-/// A small company's database, in which two servers were deleted.
-fn demo() -> TestDatabase {
-    let database = TestDatabase::empty();
-    database.load(&fs::read_to_string(repository("fixtures/demo.sql")).unwrap());
-    database
-}
-
-/// The one line below `lead`, which is a command.
+/// Returns the command on the line below `lead`.
 #[track_caller]
 fn command<'a>(text: &'a str, lead: &str) -> &'a str {
     let mut lines = text.lines();
@@ -40,7 +33,7 @@ fn command<'a>(text: &'a str, lead: &str) -> &'a str {
     command.unwrap_or_else(|| panic!("no command below {lead:?}: {line:?}"))
 }
 
-/// A place to work at: the folder that commands run in, and what the environment says.
+/// A place to work at: the folder that commands run in, and their environment.
 struct Desk {
     folder: tempfile::TempDir,
     environment: Vec<(&'static str, String)>,
@@ -85,8 +78,8 @@ impl Desk {
         run(&mut self.prepared(command))
     }
 
-    /// Pastes a command into a shell on a terminal, and answers its question; returns its exit code and
-    /// what was shown. `None` where the test is skipped.
+    /// Pastes a command into a shell on a terminal, and answers its question. Returns its exit code
+    /// and what was shown; `None` if the test is skipped.
     fn paste_and_answer(&self, pasted: &str, answer: &str) -> Option<(i32, String)> {
         let log = self.folder.path().join("typescript");
         let _ = fs::remove_file(&log);
@@ -118,14 +111,14 @@ impl Desk {
         Some((status.code().unwrap(), shown(&told()).join("\n")))
     }
 
-    /// The number of stale references that a scan finds with these arguments.
+    /// Returns the number of stale references that a scan finds with these arguments.
     fn stale(&self, args: &[&str]) -> u64 {
         let ran = self.run(&[&["scan", "--format", "json"], args].concat());
         ran.json()["summary"]["stale"].as_u64().unwrap()
     }
 }
 
-/// From a scan on, only by what is printed: dry run, repair, undo, undo of that.
+/// Follows the printed commands from a scan on: dry run, repair, undo, undo of the undo.
 fn lives_by_what_is_printed(desk: &Desk, args: &[&str]) {
     let scanned = desk.run(&[&["scan"], args].concat()).exits(2);
     let dry_run = desk.paste(command(&scanned.stdout, NEXT)).exits(2);
@@ -450,7 +443,7 @@ fn beside_an_empty_server_table_what_is_printed_works() {
     assert!([0, 3].contains(&fixed.status), "{fixed}");
 }
 
-/// The commands of the fences: that of the run itself, then what comes next.
+/// Returns the commands in code fences: that of the run itself, then the next ones.
 fn fenced(ticket: &str) -> Vec<String> {
     let fences = ticket.split("```sh\n").skip(1);
     let commands: Vec<String> = fences
@@ -537,7 +530,7 @@ fn redis_is_advised_only_by_a_build_that_has_it_and_where_it_was_not_given() {
 }
 
 #[test]
-fn it_says_once_what_it_says_of_the_database() {
+fn warnings_about_the_database_are_printed_once() {
     let database = small();
     let desk = Desk::new(&[("DATABASE_URL", database.url())]);
     let other = desk.folder.path().join("j");
@@ -560,24 +553,24 @@ fn it_says_once_what_it_says_of_the_database() {
     );
 }
 
-/// A database with so many rows to repair that no pipe holds the report.
+/// Makes a database with so many rows to repair that no pipe holds the report.
 fn large() -> TestDatabase {
     TestDatabase::with(
-        r#"INSERT INTO "LiteLLM_MCPServerTable" ("server_id") VALUES ('0b8f8e0c-2f5d-4a51-9a35-1f4a1c9f7d10');
+        r#"INSERT INTO "LiteLLM_MCPServerTable" ("server_id") VALUES ('live');
            INSERT INTO "LiteLLM_ObjectPermissionTable" ("object_permission_id", "mcp_servers")
-               SELECT 'p-' || n, ARRAY['0b8f8e0c-2f5d-4a51-9a35-1f4a1c9f7d10', 'c1e2a7d4-93b6-4d0e-b8a5-6a2f9e4d7c33']
+               SELECT 'p-' || n, ARRAY['live', 'c1e2a7d4-93b6-4d0e-b8a5-6a2f9e4d7c33']
                FROM generate_series(1, 3000) AS n"#,
     )
 }
 
-/// Whether the rows of [`large`] are repaired.
+/// Returns whether the rows of [`large`] are repaired.
 fn is_repaired(database: &TestDatabase) -> bool {
     let stale = r#"SELECT 'stale' FROM "LiteLLM_ObjectPermissionTable"
                    WHERE "mcp_servers" && ARRAY['c1e2a7d4-93b6-4d0e-b8a5-6a2f9e4d7c33']"#;
     database.texts(stale).is_empty()
 }
 
-/// How a run says on stderr that `what` was committed, with the command that takes it back.
+/// Checks that stderr says that `what` was committed, and returns the command that takes it back.
 #[track_caller]
 fn told_of_commit(stderr: &str, what: &str) -> String {
     assert!(

@@ -1,21 +1,13 @@
-//! The forms a report can have: each says what the JSON report says.
+//! The formats of a report: each says what the JSON report says.
 
 use std::fs;
 
 use serde_json::{Value, json};
 
 use crate::pooler::NOTES_WHO_WRITES;
-use crate::program::{Ran, mcp_prune, repository, run, run_on};
+use crate::program::{Ran, mcp_prune, run, run_on};
+use crate::samples::{NOWHERE, demo};
 use crate::server::TestDatabase;
-
-/// A URL at which nothing listens.
-const NOWHERE: &str = "postgresql://u:s3cret@127.0.0.1:1/litellm";
-
-fn demo() -> TestDatabase {
-    let database = TestDatabase::empty();
-    database.load(&fs::read_to_string(repository("fixtures/demo.sql")).unwrap());
-    database
-}
 
 fn lines(ran: &Ran) -> Vec<Value> {
     let lines = ran.stdout.lines();
@@ -24,7 +16,7 @@ fn lines(ran: &Ran) -> Vec<Value> {
         .collect()
 }
 
-/// The entries of one type, without it.
+/// Returns the entries of one type, without the field `type`.
 fn of_type(lines: &[Value], wanted: &str) -> Vec<Value> {
     let mut entries = lines.to_vec();
     entries.retain(|line| line["type"] == wanted);
@@ -194,7 +186,7 @@ fn csv_has_a_line_for_each_column_written_or_held() {
 }
 
 #[test]
-fn what_others_named_oddly_survives_csv() {
+fn odd_names_survive_csv() {
     let odd = "a,\"b\"\r\n|`c`";
     let database = TestDatabase::with(&format!(
         r#"INSERT INTO "LiteLLM_ObjectPermissionTable" ("object_permission_id", "mcp_servers")
@@ -275,7 +267,7 @@ fn no_form_shows_a_password() {
     // Any password does where the server asks for none.
     let url = database.url().replace("postgres@", "postgres:s3cret@");
     assert!(url.contains("s3cret"), "{url}");
-    for format in ["table", "json", "ndjson", "csv", "markdown"] {
+    for format in crate::program::formats() {
         let url = format!("--db-url={url}");
         let ran = run(&mut mcp_prune(&["scan", &url, "--format", format])).exits(2);
         assert!(!ran.to_string().contains("s3cret"), "{ran}");

@@ -1,4 +1,5 @@
-//! Names in a database, messages of a server and words of the command line that try to forge what is shown.
+//! Names in a database, messages of a server and words of the command line that try to forge what
+//! is shown.
 
 use std::fs;
 use std::io::Write as _;
@@ -13,12 +14,13 @@ use crate::terminal::terminal;
 /// A line break and a forged line, a screen cleared in two ways, text turned around.
 const HOSTILE: &str = "=x\nerror: forged\r\x1b[2J\u{9b}2J\u{202e}z";
 
-/// As an SQL literal.
+/// Quotes a text as an SQL literal.
 fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-/// A database whose name, schema, servers, rows and owners are all hostile; its URL.
+/// Makes a database whose name, schema, servers, rows and owners are all hostile; returns its URL
+/// too.
 fn hostile() -> (TestDatabase, String) {
     let database = TestDatabase::with("");
     let gone = format!("{HOSTILE} gone");
@@ -83,7 +85,7 @@ fn no_command_lets_a_name_forge_what_is_shown() {
         forges_nothing(&ran.stderr, &format!("stderr of {args:?}"));
         ran
     };
-    for format in ["table", "json", "ndjson", "csv", "markdown"] {
+    for format in crate::program::formats() {
         let args = ["--no-config-servers", "--format", format];
         let _ = told(&[&["scan", "--notes"], &args[..]].concat()).exits(2);
         let _ = told(&[&["fix", "--dry-run"], &args[..]].concat()).exits(2);

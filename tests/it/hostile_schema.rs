@@ -1,10 +1,10 @@
-//! Schemas that are LiteLLM's by their names alone: other types, other kinds of relations, rows
-//! without keys, and triggers and rules that change what is written.
+//! Schemas that are LiteLLM's by their names alone. They have other types, other kinds of
+//! relations, rows without keys, or triggers and rules that change what is written.
 
 use crate::program::{Ran, run_on};
 use crate::server::TestDatabase;
 
-/// A database with two stale references of one row, and every owner of it.
+/// Makes a database with two stale references in rows of a team and a key.
 fn company() -> TestDatabase {
     TestDatabase::with(
         r#"INSERT INTO "LiteLLM_MCPServerTable" ("server_id", "alias") VALUES ('live', 'github');
@@ -179,7 +179,7 @@ fn a_row_without_a_key_is_refused_by_its_name() {
     }
 }
 
-/// Puts another relation in the place of a table, which is kept under another name.
+/// Replaces a table with another relation; the table itself gets another name.
 fn replaced(table: &str, by: &str) -> String {
     format!(r#"ALTER TABLE "{table}" RENAME TO "kept"; CREATE {by} AS SELECT * FROM "kept";"#)
 }
@@ -280,7 +280,7 @@ fn a_relation_that_may_link_unseen_is_an_unknown_link() {
     }
 }
 
-/// A function for triggers, and a trigger of the permission rows that calls it.
+/// Returns the SQL of a trigger function, and of a trigger of permission rows that calls it.
 fn trigger(when: &str, body: &str) -> String {
     format!(
         r#"CREATE FUNCTION act() RETURNS trigger LANGUAGE plpgsql SET search_path = public
@@ -521,8 +521,55 @@ fn an_array_that_would_lose_its_bounds_is_refused_and_the_hint_runs_as_pasted() 
         r#"column "mcp_servers" of "LiteLLM_ObjectPermissionTable" begins at element 0 in row p-'3"#,
     );
     assert_eq!(servers(&database), before);
-    let (_, command) = ran.stderr.split_once("the same to LiteLLM: ").unwrap();
+    let (_, command) = ran
+        .stderr
+        .split_once("which LiteLLM reads alike: ")
+        .unwrap();
     database.execute(command.trim());
     run_on(database.url(), &FIX).exits(0);
     assert_eq!(servers(&database)[..1], ["p-'3 {}"]);
+}
+
+/// The names of a placeholder, of an operator and of nothing, in every table that is read and in
+/// one that is read for its link alone.
+#[test]
+fn a_brace_in_a_name_is_a_brace() {
+    let database = company();
+    for table in [
+        "LiteLLM_ObjectPermissionTable",
+        "LiteLLM_MCPUserCredentials",
+        "LiteLLM_AccessGroupTable",
+        "LiteLLM_MCPServerTable",
+        "LiteLLM_TeamTable",
+    ] {
+        let columns = ["{key}", "{=}", "{schema}", "{", "{columns} {rest}"];
+        let columns = columns.map(|name| format!(r#"ADD "{name}" text DEFAULT 'as it was'"#));
+        database.execute(&format!(r#"ALTER TABLE "{table}" {}"#, columns.join(", ")));
+    }
+    database.load(
+        r#"CREATE TABLE "{table} {all}" ("object_permission_id" text);
+           INSERT INTO "LiteLLM_MCPUserCredentials" ("id", "user_id", "server_id", "credential_b64")
+               VALUES ('c-1', 'ada', 'gone', 'x');
+           CREATE FUNCTION idle() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+           CREATE TRIGGER idle AFTER UPDATE ON "LiteLLM_ObjectPermissionTable"
+               FOR EACH ROW EXECUTE FUNCTION idle();
+           CREATE TRIGGER idle AFTER DELETE ON "LiteLLM_MCPUserCredentials"
+               FOR EACH ROW EXECUTE FUNCTION idle()"#,
+    );
+    let sites = "permissions,access-groups,credentials";
+    run_on(
+        database.url(),
+        &["scan", "--no-config-servers", "--sites", sites],
+    )
+    .exits(2);
+    let more = ["--delete-rows", "--sites", sites];
+    run_on(database.url(), &[&FIX[..], &more].concat()).exits(0);
+    let rows = r#"SELECT array_to_string("mcp_servers", ' ') || ', ' || "{key}"
+                  FROM "LiteLLM_ObjectPermissionTable" ORDER BY "object_permission_id""#;
+    assert_eq!(
+        database.texts(rows),
+        ["live, as it was", "github, as it was"]
+    );
+    let credentials = r#"SELECT "id" FROM "LiteLLM_MCPUserCredentials""#;
+    assert_eq!(database.texts(credentials), [""; 0]);
 }

@@ -1,4 +1,4 @@
-//! `fix --journal-retention`: which journals go, and that nothing else does.
+//! `fix --journal-retention`: which journals it deletes, and that it deletes nothing else.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -6,13 +6,13 @@ use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::program::{Ran, repository, run_on};
+use crate::program::{Ran, run_on};
+use crate::samples::case;
 use crate::server::TestDatabase;
 
-/// A database with something to repair, and nothing of it held.
+/// Makes a database with something to repair, and nothing that is held.
 fn repairable() -> TestDatabase {
-    let case = fs::read_to_string(repository("fixtures/cases/beside_live.sql")).unwrap();
-    TestDatabase::with(&case)
+    case("beside_live")
 }
 
 fn fix(database: &TestDatabase, folder: &Path, more: &[&str]) -> Ran {
@@ -21,7 +21,7 @@ fn fix(database: &TestDatabase, folder: &Path, more: &[&str]) -> Ran {
     run_on(database.url(), &[&args[..], more].concat())
 }
 
-/// The same journal as if it had been written in 2020: its time is another, and each line's sum is right.
+/// Returns the journal as if it had been written in 2020, with the right sum on each line.
 fn aged(journal: &str) -> String {
     const SUM: &str = ",\"sum\":\"";
     let mut before = String::new();
@@ -51,7 +51,7 @@ fn names(folder: &Path) -> BTreeSet<String> {
 }
 
 #[test]
-fn old_journals_of_this_database_go_after_a_repair_and_nothing_else_does() {
+fn old_committed_journals_of_this_database_are_deleted_and_nothing_else_is() {
     let (database, other) = (repairable(), repairable());
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
@@ -68,13 +68,18 @@ fn old_journals_of_this_database_go_after_a_repair_and_nothing_else_does() {
     put("fix-20200102T030405Z-00000001.ndjson", &old);
     let damaged = old.replacen("\"rows\"", "\"Rows\"", 1);
     let cut_short = old.lines().next().unwrap();
-    let staying: [(&str, &str); 6] = [
+    // Whole, and without the line that its repair was committed: perhaps it never was.
+    let (uncommitted, last) = old.trim_end().rsplit_once('\n').unwrap();
+    assert!(last.contains("committed"), "{last}");
+    let uncommitted = format!("{uncommitted}\n");
+    let staying: [(&str, &str); 7] = [
         // Another database's; one that somebody named; none that is whole; no journal at all.
         ("fix-20200102T030405Z-00000002.ndjson", &aged(&others)),
         ("before-the-migration.ndjson", &old),
         ("fix-20200102T030405Z-00000003.ndjson", &damaged),
         ("fix-20200102T030405Z-00000004.ndjson", cut_short),
         ("fix-20200102T030405Z-00000005.ndjson", "somebody else's\n"),
+        ("fix-20200102T030405Z-00000007.ndjson", &uncommitted),
         ("notes.txt", "x"),
     ];
     for (name, text) in staying {
@@ -86,7 +91,7 @@ fn old_journals_of_this_database_go_after_a_repair_and_nothing_else_does() {
     std::os::unix::fs::symlink(&target, folder.join(link)).unwrap();
     let before = names(folder);
 
-    // No repair, nothing deleted: refused, not reached, rehearsed.
+    // A run that does not get to its end deletes nothing.
     let retention = ["--journal-retention", "30"];
     fix(&database, folder, &["--journal-retention", "0"]).exits(64);
     fix(
@@ -99,7 +104,9 @@ fn old_journals_of_this_database_go_after_a_repair_and_nothing_else_does() {
     fix(&nowhere, folder, &retention).exits(7);
     assert_eq!(names(folder), before);
 
+    // One that finds nothing to repair does, and keeps no journal of its own.
     let ran = fix(&database, folder, &retention).exits(0);
+    let ran = ran.prints("nothing that fix may change");
     let ran = ran.says("deleted 1 journal older than 30 days from ");
     let mut left = before;
     left.remove("fix-20200102T030405Z-00000001.ndjson");
@@ -108,4 +115,17 @@ fn old_journals_of_this_database_go_after_a_repair_and_nothing_else_does() {
     // The next night there is nothing to delete, and nothing to say.
     let ran = fix(&database, folder, &retention).exits(0);
     assert!(!ran.stderr.contains("deleted"), "{ran}");
+
+    // After a repair the journals from before it go, and its own stays.
+    put("undo-20200102T030405Z-00000008.ndjson", &old);
+    database.execute(
+        r#"INSERT INTO "LiteLLM_ObjectPermissionTable" ("object_permission_id", "mcp_servers")
+           SELECT 'p-new', ARRAY["server_id", 'f0e1d2c3-b4a5-4687-9788-99aabbccddee']
+           FROM "LiteLLM_MCPServerTable" LIMIT 1"#,
+    );
+    let ran = fix(&database, folder, &retention).exits(0);
+    let ran = ran.says("deleted 1 journal older than 30 days from ");
+    let after = names(folder);
+    let new: Vec<&String> = after.difference(&left).collect();
+    assert!(after.is_superset(&left) && new.len() == 1, "{new:?} {ran}");
 }

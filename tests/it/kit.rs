@@ -1,4 +1,5 @@
-//! The crontab line, the systemd units and the Kubernetes job as they are shipped, run on a real database.
+//! The crontab line, the systemd units and the Kubernetes job as they are shipped, run on a real
+//! database.
 
 use std::path::Path;
 use std::process::Command;
@@ -6,6 +7,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::program::{Ran, mcp_prune, repository, run};
+use crate::samples::case;
 use crate::server::{TestDatabase, skip};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_mcp-prune");
@@ -17,11 +19,10 @@ fn shipped(path: &str) -> String {
     std::fs::read_to_string(repository(path)).unwrap()
 }
 
-/// A database with three stale references in two rows, of which nothing is held; and the folder of a machine
-/// that knows its URL by a file.
+/// Makes a database with three stale references in two rows, of which none is held, and a folder
+/// with its URL in a file.
 fn installed() -> (TestDatabase, tempfile::TempDir) {
-    let case = shipped("fixtures/cases/beside_live.sql");
-    let database = TestDatabase::with(&case);
+    let database = case("beside_live");
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(
         folder.path().join("db-url"),
@@ -36,14 +37,15 @@ fn is_clean(database: &TestDatabase) {
     let _ = ran.exits(0);
 }
 
-/// The journals of repairs in a folder.
+/// Counts the journals of repairs in a folder.
 fn journals(folder: &Path) -> usize {
     let names = std::fs::read_dir(folder).unwrap();
     let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     names.filter(|name| name.starts_with("fix-")).count()
 }
 
-/// As cron runs it: by `/bin/sh`, with next to no environment, from the home of the user.
+/// Runs a line of a crontab as cron does: by `/bin/sh`, with almost no environment, in the home of
+/// the user.
 fn by_cron(line: &str, home: &Path) -> Ran {
     let fields: Vec<&str> = line.split_whitespace().take(5).collect();
     assert!(
@@ -53,7 +55,7 @@ fn by_cron(line: &str, home: &Path) -> Ran {
         "{line}"
     );
     let (_, command) = line.split_once("*  ").unwrap();
-    // What follows a percent sign cron would feed to the command as its input.
+    // Cron would feed the text after a percent sign to the command as its input.
     assert!(!command.contains('%'), "{command}");
     let url = home.join("db-url");
     let command = command
@@ -70,7 +72,7 @@ fn the_crontab_line_says_what_it_repaired_and_why_it_could_not_and_else_nothing(
     let (_, block) = readme.split_once("```crontab\n").unwrap();
     let line = block.lines().next().unwrap();
     let (database, home) = installed();
-    // The rows that it is about are all that there are: more than the five in a hundred it may change.
+    // All rows would change, which is more than the 5 percent that it may change.
     let ran = by_cron(line, home.path()).exits(4);
     let _ = ran.says("error: ").says("more than --max-percent 5");
     let line = line.replace("--max-percent 5", "--max-percent 100");
@@ -98,8 +100,8 @@ fn the_crontab_line_says_what_it_repaired_and_why_it_could_not_and_else_nothing(
     assert!(!ran.to_string().contains("s3cret"), "{ran}");
 }
 
-/// Runs the command of a unit as systemd would, with its folders in `folder` and `options` in the variables
-/// that are not set by it.
+/// Runs the command of a unit as systemd would, with its folders in `folder` and `options` in
+/// `MCP_PRUNE_OPTIONS`.
 fn by_systemd(unit: &str, folder: &Path, options: &str) -> Ran {
     let unit = shipped(unit);
     let command = unit
@@ -191,8 +193,8 @@ fn the_user_and_the_folders_of_the_units_are_made() {
     }
 }
 
-/// Runs what the pushing container runs, in `folder` instead of the volume, with a curl that keeps what it was
-/// given.
+/// Runs the command of the pushing container in `folder` instead of the volume, with a curl that
+/// prints what it was given.
 fn pushed(folder: &Path, container: &Value) -> Ran {
     let curl = folder.join("curl");
     std::fs::write(

@@ -7,11 +7,10 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use crate::program::run_on;
+use crate::samples::GONE;
 use crate::server::{Server, TestDatabase, concurrent_server, skip};
 
 const LIVE: &str = "0b8f8e0c-2f5d-4a51-9a35-1f4a1c9f7d10";
-const GONE: &str = "c1e2a7d4-93b6-4d0e-b8a5-6a2f9e4d7c33";
-
 pub(crate) fn releases() -> Vec<PathBuf> {
     let Some(folder) = std::env::var_os("MCP_PRUNE_TEST_LITELLM_MIGRATIONS") else {
         skip(
@@ -52,7 +51,7 @@ fn has(database: &TestDatabase, table: &str, column: &str) -> bool {
     !found.is_empty()
 }
 
-/// Two servers, one of them deleted as LiteLLM does it, and grants to both at every level.
+/// Adds two servers, one of them deleted as LiteLLM does it, and grants to both at every level.
 pub(crate) fn populate(database: &TestDatabase) {
     let mut sql = String::new();
     let tools = has(

@@ -46,6 +46,7 @@ mod proxy;
 mod quiet;
 mod readme;
 mod recording;
+mod samples;
 mod schemas;
 mod server;
 mod soak;

@@ -1,25 +1,19 @@
-//! `--metrics-file`: how a run went, for Prometheus; and the alerts on it that are shipped.
+//! `--metrics-file`: how a run went, for Prometheus; and the alerts that are shipped for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 
+use mcp_prune::testing::{Group, TABLES};
+
 use crate::concurrent::{ended, wait_for_lock, while_open};
-use crate::program::{Ran, mcp_prune, repository, run, run_on};
-use crate::server::{TestDatabase, concurrent_server, skip};
+use crate::program::{Ran, mcp_prune, run, run_on};
+use crate::samples::{NOWHERE, case, demo};
+use crate::server::{concurrent_server, skip};
 
-/// A URL at which nothing listens.
-const NOWHERE: &str = "postgresql://u:s3cret@127.0.0.1:1/litellm";
-
-fn demo() -> TestDatabase {
-    let database = TestDatabase::empty();
-    database.load(&fs::read_to_string(repository("fixtures/demo.sql")).unwrap());
-    database
-}
-
-/// Runs promtool; `None` where there is none, and the test is skipped.
+/// Runs promtool; without one, skips the test and returns `None`.
 fn promtool(args: &[&str], input: &str) -> Option<Ran> {
     let spawned = Command::new("promtool")
         .args(args)
@@ -52,14 +46,14 @@ impl Samples {
         Self(samples.collect())
     }
 
-    /// The value of `mcp_prune_NAME`, which only has the label of the command.
+    /// Returns the value of `mcp_prune_NAME`, which only has the label of the command.
     #[track_caller]
     fn of(&self, command: &str, name: &str) -> Option<i64> {
         let series = format!("mcp_prune_{name}{{command=\"{command}\"}}");
         self.0.get(&series).map(|value| value.parse().unwrap())
     }
 
-    /// The sum of all findings whose labels have `label`.
+    /// Returns the sum of all findings whose labels have `label`.
     fn findings(&self, label: &str) -> i64 {
         let findings = self.0.iter();
         let findings = findings.filter(|(series, _)| series.starts_with("mcp_prune_findings{"));
@@ -76,8 +70,7 @@ fn file_in(folder: &tempfile::TempDir) -> String {
 
 #[test]
 fn a_scan_says_in_metrics_what_it_says_in_json() {
-    let case = fs::read_to_string(repository("fixtures/cases/sites.sql")).unwrap();
-    let database = TestDatabase::with(&case);
+    let database = case("sites");
     let folder = tempfile::tempdir().unwrap();
     let file = file_in(&folder);
     let args = [
@@ -95,13 +88,9 @@ fn a_scan_says_in_metrics_what_it_says_in_json() {
     let mut owners: BTreeMap<String, i64> = BTreeMap::new();
     for finding in scan["findings"].as_array().unwrap() {
         let word = |name: &str| finding[name].as_str().unwrap().to_owned();
-        let place = match word("table").as_str() {
-            "LiteLLM_ObjectPermissionTable" => "permissions",
-            "LiteLLM_AccessGroupTable" => "access-groups",
-            "LiteLLM_MCPToolsetTable" => "toolsets",
-            "LiteLLM_Config" => "defaults",
-            other => panic!("no place for {other}"),
-        };
+        let name = word("table");
+        let table = TABLES.iter().find(|table| table.table == name).unwrap();
+        let place = table.group.name();
         let of_row = finding["owners"].as_array().unwrap().iter();
         let mut of_row: Vec<String> = of_row
             .map(|o| o["kind"].as_str().unwrap().to_owned())
@@ -116,7 +105,10 @@ fn a_scan_says_in_metrics_what_it_says_in_json() {
         *places.entry(place).or_default() += 1;
         *owners.entry(owner).or_default() += 1;
     }
-    assert_eq!(places.len(), 4);
+    let groups = TABLES.iter().map(|table| table.group);
+    let groups = groups.filter(|group| group.is_default());
+    let groups: BTreeSet<&str> = groups.map(Group::name).collect();
+    assert_eq!(places.keys().copied().collect::<BTreeSet<&str>>(), groups);
     assert!(kinds.len() > 1 && owners.len() > 1, "{kinds:?} {owners:?}");
     for (kind, count) in &kinds {
         assert_eq!(

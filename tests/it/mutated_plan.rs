@@ -1,5 +1,5 @@
-//! A saved plan that somebody has edited, sums and all: what is carried out is what would be planned now, or
-//! nothing.
+//! A saved plan that somebody has edited, with the right sums: `fix` carries out what it would plan
+//! now, or nothing.
 
 use std::fs;
 use std::path::Path;
@@ -7,15 +7,15 @@ use std::path::Path;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::program::{Ran, repository, run_on};
+use crate::program::{Ran, run_on};
+use crate::samples::case;
 use crate::server::TestDatabase;
 
 /// A server that is there.
 const LIVE: &str = "0b8f8e0c-2f5d-4a51-9a35-1f4a1c9f7d10";
 
 fn company() -> TestDatabase {
-    let case = fs::read_to_string(repository("fixtures/cases/beside_live.sql")).unwrap();
-    TestDatabase::with(&case)
+    case("beside_live")
 }
 
 fn plan(database: &TestDatabase, file: &Path) -> Vec<Value> {
@@ -33,7 +33,7 @@ fn carry_out(database: &TestDatabase, file: &Path) -> Ran {
     run_on(database.url(), &fix)
 }
 
-/// Writes the lines with the sums that they would have had.
+/// Writes the lines with the right sums.
 fn write(file: &Path, lines: &[Value]) {
     let mut text = String::new();
     let mut sum = String::new();
@@ -56,7 +56,7 @@ fn write(file: &Path, lines: &[Value]) {
     fs::write(file, text).unwrap();
 }
 
-/// An edit of the lines of a plan, of which the second is of a row.
+/// An edit of the lines of a plan; the second line is that of a row.
 type Edit = fn(&mut Vec<Value>);
 
 #[test]

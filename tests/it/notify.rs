@@ -1,4 +1,5 @@
-//! What running proxies hear of a repair by their Redis, and that a repair does not hang on it.
+//! What running proxies are told of a repair through their Redis, and that a repair does not need
+//! it.
 
 use std::io::Read as _;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -7,13 +8,15 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::program::{mcp_prune, repository, run, run_on};
+use crate::program::{mcp_prune, run, run_on};
+use crate::samples::case;
 use crate::server::{TestDatabase, concurrent_server, skip};
 
 const CHANNEL: &str = "litellm_proxy.auth_cache_invalidation";
 const HASH: &str = "dcf1f059cedd01b2d9347bd1010bbabdbc54616cf25e2d6c5d103e63b64f0def";
 
-/// What a repair of [`database`] makes proxies forget: two rows, the team of one, the key of the other.
+/// The cache entries that a repair of [`database`] makes proxies forget: those of two rows, of the
+/// team of one and of the key of the other.
 const FORGOTTEN: [&str; 5] = [
     HASH,
     "object_permission_id:p-1",
@@ -30,7 +33,7 @@ struct Server {
 }
 
 impl Server {
-    /// Starts it with its port said by `port_option`; `None`, and the test is skipped, without one.
+    /// Starts Redis with its port in `port_option`; without one, skips the test and returns `None`.
     fn start(test: &str, port_option: &str, options: &[&str]) -> Option<Self> {
         let port = free_port();
         let folder = tempfile::tempdir().unwrap();
@@ -74,7 +77,7 @@ impl Server {
         client.get_connection().unwrap()
     }
 
-    /// Listens as a proxy does; ready once this returns. Ends when nothing is said for a second.
+    /// Listens as a proxy does, and returns once it is ready.
     fn listen(&self, channel: &str) -> mpsc::Receiver<String> {
         let (ready, is_ready) = mpsc::channel();
         let (tell, told) = mpsc::channel();
@@ -105,11 +108,10 @@ fn free_port() -> u16 {
 }
 
 fn database() -> TestDatabase {
-    let case = repository("fixtures/cases/beside_live.sql");
-    TestDatabase::with(&std::fs::read_to_string(case).unwrap())
+    case("beside_live")
 }
 
-/// The entries that so many messages name, in order.
+/// Returns the cache entries that messages named, in order, once a second passes without one.
 fn heard(told: &mpsc::Receiver<String>) -> Vec<String> {
     let mut keys = Vec::new();
     while let Ok(message) = told.recv_timeout(Duration::from_secs(1)) {
@@ -257,7 +259,7 @@ fn an_entry_that_may_not_be_taken_out_of_redis_is_warned_of_and_workers_are_told
 }
 
 #[test]
-fn a_url_that_is_none_is_refused_before_anything_is_written() {
+fn a_malformed_url_is_refused_before_anything_is_written() {
     let database = database();
     let before = database.permission_rows();
     for url in ["", "s3cret", "http://u:s3cret@redis"] {

@@ -1,20 +1,18 @@
-//! Rules between options: every two options of a command together, and the values that none takes.
+//! Rules between options: every two options of a command together, and values that are refused.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::{Arg, CommandFactory as _};
-use mcp_prune::cli::Cli;
-use mcp_prune::cli::option_rules::CommandLine;
-use mcp_prune::failure::Kind;
+use mcp_prune::testing::Cli;
+use mcp_prune::testing::ErrorKind;
+use mcp_prune::testing::Invocation;
 use serde_json::Value;
 
-use crate::program::{Ran, repository, run_on};
+use crate::program::{Ran, mcp_prune, repository, run, run_on};
+use crate::samples::{NOWHERE, demo};
 use crate::server::TestDatabase;
-
-/// A URL at which nothing listens.
-const NOWHERE: &str = "postgresql://u:s3cret@127.0.0.1:1/litellm";
 
 /// The value that an option is tried with; a new option that takes one needs an entry here.
 const SAMPLES: [(&str, &str); 30] = [
@@ -50,8 +48,9 @@ const SAMPLES: [(&str, &str); 30] = [
     ("statement-timeout", "0"),
 ];
 
-/// Every two options that cannot be said together. All others combine: a filter narrows what another
-/// one leaves, a guard is one more guard, and what has no effect beside another option is harmless.
+/// Every two options that cannot be given together. All others combine: a filter narrows what
+/// another one leaves, a guard is one more guard, and an option without effect beside another is
+/// harmless.
 const EXCLUDED: [(&str, &str); 10] = [
     ("accept-narrowing", "accept-widening"),
     ("db-url", "db-url-file"),
@@ -65,25 +64,35 @@ const EXCLUDED: [(&str, &str); 10] = [
     ("plan-out", "yes"),
 ];
 
-/// A command, an option of it, and what that needs beside it.
-const NEEDED: [(&str, &str, &str); 9] = [
-    ("fix", "accept-narrowing", "--on-empty=deny"),
-    ("fix", "accept-widening", "--on-empty=clear"),
-    ("fix", "delete-rows", "--sites=credentials"),
-    ("fix", "notify-namespace", "--notify-redis=redis://h/0"),
-    ("fix", "other-database", "--plan=plan"),
-    ("fix", "plan-out", "--dry-run"),
+/// A command, an option of it, and the options of which it needs one.
+const NEEDED: [(&str, &str, &[&str]); 11] = [
+    ("fix", "accept-narrowing", &["--on-empty=deny"]),
+    ("fix", "accept-widening", &["--on-empty=clear"]),
+    ("fix", "delete-rows", &["--sites=credentials"]),
+    ("fix", "notify-namespace", &["--notify-redis=redis://h/0"]),
+    ("fix", "other-database", &["--plan=plan"]),
+    ("fix", "plan-out", &["--dry-run"]),
     (
         "fix",
         "previous-litellm-config",
-        "--litellm-config=config.yaml",
+        &["--litellm-config=config.yaml"],
+    ),
+    (
+        "fix",
+        "prune-config-ids",
+        &["--litellm-config=config.yaml", "--no-config-servers"],
     ),
     (
         "scan",
         "previous-litellm-config",
-        "--litellm-config=config.yaml",
+        &["--litellm-config=config.yaml"],
     ),
-    ("undo", "notify-namespace", "--notify-redis=redis://h/0"),
+    (
+        "scan",
+        "prune-config-ids",
+        &["--litellm-config=config.yaml", "--no-config-servers"],
+    ),
+    ("undo", "notify-namespace", &["--notify-redis=redis://h/0"]),
 ];
 
 fn is_excluded(one: &str, other: &str) -> bool {
@@ -93,11 +102,11 @@ fn is_excluded(one: &str, other: &str) -> bool {
 struct Tried {
     command: String,
     options: Vec<Arg>,
-    /// What its command line has in any case.
+    /// The words that its command line always has.
     positionals: Vec<String>,
 }
 
-/// The options of each command, as clap has them.
+/// Returns the options of each command, as clap has them.
 fn commands() -> Vec<Tried> {
     let mut program = Cli::command();
     program.build();
@@ -122,7 +131,7 @@ fn commands() -> Vec<Tried> {
     tried.collect()
 }
 
-/// An option as it is tried: one word.
+/// Returns the word with which an option is tried.
 fn word(option: &Arg) -> String {
     let name = option.get_long().unwrap();
     if !option.get_action().takes_values() {
@@ -139,7 +148,7 @@ fn name_of(word: &str) -> &str {
 }
 
 impl Tried {
-    /// These words, and after them what they need and what the command asks for in any case.
+    /// Returns these words, the options that they need, and those that the command requires.
     fn complete(&self, words: &[&str]) -> Vec<String> {
         let mut line: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
         let required = self
@@ -154,15 +163,19 @@ impl Tried {
         let mut at = 0;
         while let Some(word) = line.get(at) {
             let name = name_of(word).to_owned();
-            for (_, _, need) in NEEDED
+            for (_, _, needs) in NEEDED
                 .iter()
                 .filter(|(command, option, _)| *command == self.command && *option == name)
             {
+                if line.iter().any(|word| needs.contains(&word.as_str())) {
+                    continue;
+                }
+                let need = needs[0];
                 let same = line.iter_mut().find(|word| name_of(word) == name_of(need));
                 match same {
                     // What is needed wins over the value that is tried.
-                    Some(word) => (*need).clone_into(word),
-                    None => line.push((*need).to_owned()),
+                    Some(word) => need.clone_into(word),
+                    None => line.push(need.to_owned()),
                 }
             }
             at += 1;
@@ -170,14 +183,14 @@ impl Tried {
         line
     }
 
-    /// Refused is what clap refuses, and what the rules do: both end in exit code 64.
+    /// Parses a command line. Clap and the rules between options both refuse with exit code 64.
     fn takes(&self, options: &[String]) -> Result<(), String> {
         let words = ["mcp-prune".to_owned(), self.command.clone()];
         let words = words.iter().chain(options).chain(&self.positionals);
-        match CommandLine::parse(words.cloned()) {
+        match Invocation::parse(words.cloned()) {
             Err(error) => Err(error.to_string()),
             Ok(line) => line.rules.map_err(|failure| {
-                assert_eq!(failure.kind(), Kind::Usage);
+                assert_eq!(failure.kind(), ErrorKind::Usage);
                 failure.to_string()
             }),
         }
@@ -215,7 +228,7 @@ fn every_two_options_combine_or_are_a_usage_error() {
 
 #[test]
 fn an_option_without_what_it_needs_is_a_usage_error_whatever_else_is_said() {
-    for (command, option, need) in NEEDED {
+    for (command, option, needs) in NEEDED {
         let mut commands = commands().into_iter();
         let command = commands.find(|tried| tried.command == command).unwrap();
         let find = |name: &str| {
@@ -224,13 +237,17 @@ fn an_option_without_what_it_needs_is_a_usage_error_whatever_else_is_said() {
         };
         let mut line = command.complete(&[&word(find(option))]);
         command.takes(&line).unwrap();
-        line.retain(|word| word != need);
+        line.retain(|word| !needs.contains(&word.as_str()));
         let told = command.takes(&line).unwrap_err();
-        assert!(told.contains(name_of(need)), "{told}");
+        for need in needs {
+            assert!(told.contains(name_of(need)), "{told}");
+            let line = [&line[..], &[(*need).to_owned()]].concat();
+            command.takes(&line).unwrap();
+        }
         // Of what is needed another value is not enough either.
         for other in &command.options {
             let other = word(other);
-            if other != need && !line.contains(&other) {
+            if !needs.contains(&other.as_str()) && !line.contains(&other) {
                 let line = [&line[..], &[other]].concat();
                 assert!(command.takes(&line).is_err(), "{line:?}");
             }
@@ -388,7 +405,7 @@ impl Files {
         self.folder.path().join(name)
     }
 
-    /// The options with these names, each with a file of that name.
+    /// Returns the options with these names, each with a file of that name.
     fn options(&self, names: &[&str]) -> Vec<String> {
         let option = |name: &&str| match *name {
             "no-journal" => "--no-journal".to_owned(),
@@ -396,12 +413,6 @@ impl Files {
         };
         names.iter().map(option).collect()
     }
-}
-
-fn demo() -> TestDatabase {
-    let database = TestDatabase::empty();
-    database.load(&fs::read_to_string(repository("fixtures/demo.sql")).unwrap());
-    database
 }
 
 fn ran(database: &TestDatabase, args: &[&str], options: &[String]) -> Ran {
@@ -416,8 +427,8 @@ fn purpose(file: &Path) -> Value {
     first["purpose"].clone()
 }
 
-/// Every two options that write a file, in a dry run and in a real one: each file is what it is to be, and
-/// what was committed can be taken back.
+/// Tries every two options that write a file, in a dry run and in a real one: each file has the
+/// right content, and what was committed can be taken back.
 #[test]
 fn every_two_files_are_written_as_they_are_named() {
     const WRITTEN: [&str; 5] = [
@@ -485,6 +496,25 @@ fn a_dry_run_makes_sure_that_the_journal_could_be_made() {
     )
     .exits(1)
     .says("cannot make the journal");
+    // A link that leads nowhere is a file that is there: no journal is written through it.
+    let dangling = files.of("dangling");
+    std::os::unix::fs::symlink(files.of("nowhere"), &dangling).unwrap();
+    let option = ["--journal", dangling.to_str().unwrap()];
+    let before = database.permission_rows();
+    for mode in ["--dry-run", "--yes"] {
+        run_on(database.url(), &[&["fix", mode][..], &option].concat())
+            .exits(1)
+            .says(&format!("cannot make the journal {}", dangling.display()))
+            .says("no file is written over");
+    }
+    let doctor = run_on(database.url(), &[&["doctor"][..], &option].concat());
+    assert!(
+        doctor.stdout.contains("cannot make the journal"),
+        "{doctor}"
+    );
+    assert!(!files.of("nowhere").exists());
+    assert_eq!(database.permission_rows(), before);
+
     let kept = files.of("kept");
     run_on(
         database.url(),
@@ -497,7 +527,7 @@ fn a_dry_run_makes_sure_that_the_journal_could_be_made() {
         .says("cannot make the journal");
 }
 
-/// What is written last would take the place of what is read.
+/// The file that is written last would replace the one that is read.
 #[test]
 fn no_file_that_is_read_is_written_over() {
     let folder = tempfile::tempdir().unwrap();
@@ -532,4 +562,133 @@ fn no_file_that_is_read_is_written_over() {
     // Two that are read may be one.
     let twice = ["ids", "--litellm-config", file, "--litellm-config", file];
     run_on(NOWHERE, &twice).exits(0);
+}
+
+#[test]
+fn a_config_that_the_variable_names_is_not_written_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let [one, other, link] = ["one", "other", "link"].map(path);
+    let config = "mcp_servers: {}\n";
+    for file in [&one, &other] {
+        fs::write(file, config).unwrap();
+    }
+    std::os::unix::fs::symlink(&other, &link).unwrap();
+    let both = format!("{one}:{other}");
+    let ran = |args: &[&str]| {
+        let mut command = mcp_prune(args);
+        command.env("MCP_PRUNE_LITELLM_CONFIG", &both);
+        run(command.env("DATABASE_URL", NOWHERE))
+    };
+    let told = "--output and MCP_PRUNE_LITELLM_CONFIG are the same file";
+    for file in [&one, &other, &link] {
+        ran(&["scan", "--output", file]).exits(64).says(told);
+        ran(&["ids", "--output", file]).exits(64).says(told);
+    }
+    ran(&["fix", "--yes", "--metrics-file", &one])
+        .exits(64)
+        .says("--metrics-file and MCP_PRUNE_LITELLM_CONFIG are the same file");
+    // Where another option takes its place, the variable is not read.
+    ran(&["scan", "--no-config-servers", "--output", &one]).exits(7);
+    ran(&["scan", "--litellm-config", &other, "--output", &one]).exits(7);
+    for file in [&one, &other] {
+        assert_eq!(fs::read_to_string(file).unwrap(), config);
+    }
+}
+
+#[test]
+fn a_script_of_an_embedded_database_is_not_written_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("dump.sql");
+    fs::write(&script, "SELECT 1;\n").unwrap();
+    let file = script.to_str().unwrap();
+    let url = format!("embedded:{file}");
+    run_on(NOWHERE, &["scan", "--db-url", &url, "--output", file])
+        .exits(64)
+        .says("--output and --db-url are the same file");
+    run_on(&url, &["fix", "--yes", "--metrics-file", file])
+        .exits(64)
+        .says("--metrics-file and DATABASE_URL are the same file");
+    assert_eq!(fs::read_to_string(&script).unwrap(), "SELECT 1;\n");
+}
+
+#[test]
+fn an_empty_variable_says_nothing() {
+    const EMPTY: [&str; 3] = [
+        "MCP_PRUNE_METRICS_FILE",
+        "MCP_PRUNE_NOTIFY_REDIS",
+        "MCP_PRUNE_LITELLM_CONFIG",
+    ];
+    let database = demo();
+    for (args, status) in [(&["scan"][..], 2), (&["fix", "--yes", "--no-journal"], 3)] {
+        let mut command = mcp_prune(args);
+        command.env("DATABASE_URL", database.url());
+        command.envs(EMPTY.map(|variable| (variable, "")));
+        let ran = run(&mut command).exits(status);
+        for word in [
+            "metrics",
+            "redis",
+            "Redis",
+            "proxies were told",
+            "warning: cannot",
+        ] {
+            assert!(!ran.stderr.contains(word), "{word}: {ran}");
+        }
+    }
+    // Nor is one the Redis that another option needs.
+    let mut command = mcp_prune(&["fix", "--yes", "--notify-namespace", "litellm"]);
+    command.env("MCP_PRUNE_NOTIFY_REDIS", "");
+    run(command.env("DATABASE_URL", NOWHERE))
+        .exits(64)
+        .says("--notify-namespace goes with --notify-redis");
+}
+
+#[test]
+fn a_wrong_remap_file_is_named_with_its_option_and_the_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("remaps.csv");
+    let name = format!("--remap-file {}", file.display());
+    let fix = ["fix", "--yes", "--remap-file", file.to_str().unwrap()];
+    run_on(NOWHERE, &fix).exits(1).says(&format!(
+        "error: cannot read {name}: No such file or directory"
+    ));
+    for (text, told) in [
+        (
+            &b"from,to\na,b\n"[..],
+            "cannot read FILE\nhint: its first line must be the header: old,new",
+        ),
+        (
+            b"old,new\na,b\nc,d,e\n",
+            "cannot read FILE: line 3: it has 3 values where there should be 2\nhint: ",
+        ),
+        (
+            b"old,new\na,b\n\xff,d\n",
+            "cannot read FILE: line 3: it is not UTF-8 text\nhint: ",
+        ),
+        (
+            b"old,new\na,\n",
+            "line 2 of FILE does not name two different servers\nhint: ",
+        ),
+        (
+            b"old,new\na,b\nc,c\n",
+            "line 3 of FILE does not name two different servers\nhint: ",
+        ),
+        (
+            b"old,new\na,b\nsk-Zq7Secret0key1AB12,c\n",
+            "line 3 of FILE names a key, which is not shown\nhint: ",
+        ),
+    ] {
+        fs::write(&file, text).unwrap();
+        let ran = run_on(NOWHERE, &fix).exits(1);
+        let _ = ran.says(&format!("error: {}", told.replace("FILE", &name)));
+    }
+    fs::write(&file, "old,new\na,b\na,c\n").unwrap();
+    run_on(NOWHERE, &fix).exits(64).says(&format!(
+        "line 2 of {name} and line 3 of {name} remap a to different servers, b and c"
+    ));
+    let with_option = [&fix[..], &["--remap", "a=d"]].concat();
+    fs::write(&file, "old,new\na,b\n").unwrap();
+    run_on(NOWHERE, &with_option).exits(64).says(&format!(
+        "--remap and line 2 of {name} remap a to different servers, d and b"
+    ));
 }

@@ -1,26 +1,21 @@
-//! `--output FILE`: the report as a file that is there as a whole or not at all.
+//! `--output FILE`: the report as a file, which is whole or not there at all.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use clap::CommandFactory as _;
+use mcp_prune::testing::Cli;
 use serde_json::Value;
 
 use crate::concurrent::{ended, wait_for_lock, while_open};
-use crate::program::{Ran, mcp_prune, repository, run, run_on};
-use crate::server::{TestDatabase, concurrent_server};
+use crate::program::{Ran, mcp_prune, run, run_on};
+use crate::samples::{NOWHERE, demo};
+use crate::server::concurrent_server;
 
-/// A URL at which nothing listens.
-const NOWHERE: &str = "postgresql://u:s3cret@127.0.0.1:1/litellm";
-
-fn demo() -> TestDatabase {
-    let database = TestDatabase::empty();
-    database.load(&fs::read_to_string(repository("fixtures/demo.sql")).unwrap());
-    database
-}
-
-/// A folder with a report of yesterday.
+/// Makes a folder with a report of yesterday; returns its path too.
 fn reports() -> (tempfile::TempDir, String) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("report");
@@ -45,6 +40,7 @@ fn every_report_can_be_a_file() {
     let journal = folder.path().join("journal");
     let journal = journal.to_str().unwrap();
     let json = ["--format", "json"];
+    let mut tried = BTreeSet::from(["ids".to_owned()]);
     for (args, status, command) in [
         (&["scan"][..], 2, "scan"),
         (&["fix", "--yes", "--journal", journal], 3, "fix"),
@@ -59,7 +55,15 @@ fn every_report_can_be_a_file() {
         assert_eq!(ran.stdout, "", "{ran}");
         let written: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
         assert_eq!(written["command"], command);
+        tried.insert(command.to_owned());
     }
+    let definition = Cli::command();
+    let may_write = definition.get_subcommands().filter(|command| {
+        let mut options = command.get_arguments();
+        options.any(|option| option.get_long() == Some("output"))
+    });
+    let may_write: BTreeSet<String> = may_write.map(|c| c.get_name().to_owned()).collect();
+    assert_eq!(tried, may_write, "every command that has --output");
     let config = "fixtures/config/proxy.yaml";
     let args = ["ids", "--litellm-config", config];
     let on_stdout = run(&mut mcp_prune(&[&args[..], &["--output", "-"]].concat())).exits(0);
@@ -91,7 +95,7 @@ fn the_umask_decides_who_may_read_a_new_one() {
 #[test]
 fn a_run_that_fails_leaves_the_old_file() {
     let (folder, path) = reports();
-    for format in ["table", "json", "csv", "markdown"] {
+    for format in crate::program::formats().filter(|format| *format != "ndjson") {
         let args = ["scan", "--output", &path, "--format", format];
         let _ = run_on(NOWHERE, &args).exits(7);
         assert_eq!(fs::read_to_string(&path).unwrap(), "yesterday's");
@@ -111,7 +115,7 @@ fn a_stream_ends_with_the_error_in_the_file_too() {
 }
 
 #[test]
-fn what_stood_in_the_way_is_in_the_file() {
+fn conflicts_are_in_the_file() {
     let database = demo();
     let (folder, path) = reports();
     let plan = folder.path().join("plan");

@@ -1,15 +1,13 @@
-//! Places besides permission rows: repaired, planned, taken back; and commands limited to some.
+//! Places besides permission rows, repaired, planned and taken back; and commands limited to some.
 
 use serde_json::json;
 
 use crate::program::{repository, run_on};
+use crate::samples::{GONE, case};
 use crate::server::{TestDatabase, concurrent_server};
 
-const GONE: &str = "f0e1d2c3-b4a5-4687-9788-99aabbccddee";
-
 fn company() -> TestDatabase {
-    let case = std::fs::read_to_string(repository("fixtures/cases/sites.sql"));
-    TestDatabase::with(&case.unwrap())
+    case("sites")
 }
 
 #[test]
@@ -176,7 +174,7 @@ fn tags_of_servers_may_hold_anything() {
 
 /// A server orders by bytes of its own encoding, and this one has U+0451 before U+0430.
 #[test]
-fn whose_a_row_is_is_known_in_every_encoding() {
+fn owners_of_rows_are_known_in_every_encoding() {
     if concurrent_server("a second database").is_none() {
         return;
     }
@@ -218,8 +216,8 @@ fn a_toolset_that_is_gone_is_told_as_the_outage_that_it_is() {
     );
     let _ = run_on(database.url(), &["scan", "--no-config-servers"])
         .exits(2)
-        .prints("LiteLLM denies every MCP server to whoever comes through team core (t-1).")
-        .prints("Nothing is granted by such a toolset to key ci (dcf1f059).");
+        .prints("LiteLLM denies every MCP server to all callers of team core (t-1).")
+        .prints("Such a toolset grants nothing to key ci (dcf1f059).");
     let args = ["scan", "--no-config-servers", "--format", "json"];
     let report = run_on(database.url(), &args).exits(2).json();
     let detail = report["findings"][0]["detail"].as_str().unwrap();

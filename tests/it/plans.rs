@@ -1,18 +1,13 @@
-//! Plans and journals on the database that they are of, with the options that they were made with.
+//! Plans and journals: the database that they are for, and the options that they were made with.
 
 use serde_json::json;
 
-use crate::program::{mcp_prune, repository, run, run_on};
+use crate::program::{mcp_prune, run, run_on};
+use crate::samples::demo;
 use crate::server::{TestDatabase, concurrent_server};
 
 const SLACK: &str = "d7c3f1a8-0e6b-4a92-85d4-1b7e3c9f6a04";
 const NOTION: &str = "a15e9c3d-84f2-4d7b-92c6-5e0b8f3a7d05";
-
-fn demo() -> TestDatabase {
-    let database = TestDatabase::empty();
-    database.load(&std::fs::read_to_string(repository("fixtures/demo.sql")).unwrap());
-    database
-}
 
 struct Folder(tempfile::TempDir);
 
@@ -192,7 +187,39 @@ fn options_of_planning_may_be_repeated_and_not_contradicted() {
     }
 }
 
-/// What the plan leaves alone in a row it changes is none of its business.
+#[test]
+fn a_plan_that_prunes_config_ids_is_made_so_and_not_turned_into_one() {
+    let database = demo();
+    let folder = Folder::new();
+    let [plan, pruning] = ["plan", "pruning"].map(|name| folder.file(name));
+    let prune = ["--no-config-servers", "--prune-config-ids"];
+    let dry = [
+        "fix",
+        "--dry-run",
+        "--no-config-servers",
+        "--plan-out",
+        &plan,
+    ];
+    run_on(database.url(), &dry).exits(2);
+    let dry = [&["fix", "--dry-run", "--plan-out", &pruning][..], &prune].concat();
+    run_on(database.url(), &dry).exits(2);
+    let carry_out = |plan: &str| {
+        let fix = [&["fix", "--dry-run", "--plan", plan][..], &prune].concat();
+        run_on(database.url(), &fix)
+    };
+    carry_out(&plan)
+        .exits(64)
+        .says("--prune-config-ids says otherwise than the plan, which was made without it")
+        .says("hint: leave --prune-config-ids out, or plan anew");
+    carry_out(&pruning).exits(2);
+    // Beside a plan, too, the option needs to know which config servers there are.
+    let fix = ["fix", "--dry-run", "--plan", &plan, "--prune-config-ids"];
+    run_on(database.url(), &fix)
+        .exits(64)
+        .says("--prune-config-ids goes with --litellm-config or --no-config-servers");
+}
+
+/// Other stale references of a row that the plan changes do not stop it.
 #[test]
 fn a_plan_of_one_reference_is_carried_out_beside_others() {
     let database = TestDatabase::with(&format!(

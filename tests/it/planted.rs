@@ -1,5 +1,5 @@
-//! A database in which others have planted functions, operators, types and relations, or have set whatever
-//! may be set: no command calls or heeds any of it (CVE-2018-1058).
+//! A database in which others have planted functions, operators, types and relations, or have
+//! changed every setting that they may: no command calls or heeds any of it (CVE-2018-1058).
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -7,23 +7,22 @@ use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::time::Duration;
 
-use mcp_prune::db::schema::Purpose;
-use mcp_prune::db::session::{Session, Timeouts};
-use mcp_prune::db::target::Target;
-use mcp_prune::litellm::sites::Choice;
+use mcp_prune::testing::Choice;
+use mcp_prune::testing::Purpose;
+use mcp_prune::testing::Target;
+use mcp_prune::testing::{Session, Timeouts};
 
 use crate::connection::{role, url_of};
 use crate::program::{repository, run_on};
+use crate::samples::{GONE, case};
 use crate::server::{TestDatabase, block_on, concurrent_server};
-
-const GONE: &str = "f0e1d2c3-b4a5-4687-9788-99aabbccddee";
 
 const REMAP: &str = "f0e1d2c3-b4a5-4687-9788-99aabbccddee=github";
 
 const ALL: &str = "permissions,access-groups,toolsets,defaults,credentials";
 
-/// Beside what `sites.sql` has: owners of every kind, what users left with deleted servers, and columns
-/// whose values a setting would have written otherwise.
+/// Rows besides those of `sites.sql`: owners of every kind, credentials of users at deleted
+/// servers, and columns whose text depends on settings.
 const MORE: &str = r#"
 INSERT INTO "LiteLLM_ObjectPermissionTable" ("object_permission_id", "mcp_servers", "mcp_tool_permissions") VALUES
     ('p-last', ARRAY['f0e1d2c3-b4a5-4687-9788-99aabbccddee'], NULL),
@@ -36,7 +35,8 @@ INSERT INTO "LiteLLM_UserTable" ("user_id", "user_alias", "object_permission_id"
     ('u-1', 'Ada', 'p-user', 'internal_user'), ('u-2', 'Ben', NULL, 'proxy_admin');
 UPDATE "LiteLLM_TeamTable" SET "organization_id" = 'o-1', "object_permission_id" = 'p-team';
 INSERT INTO "LiteLLM_VerificationToken" ("token", "key_alias", "user_id", "team_id", "object_permission_id") VALUES
-    ('cd34ab12cd34ab12cd34ab12cd34ab12cd34ab12cd34ab12cd34ab12cd34ab12', 'last', 'u-1', 't-1', 'p-last'),
+    ('cd34ab12cd34ab12cd34ab12cd34ab12cd34ab12cd34ab12cd34ab12cd34ab12',
+        'last', 'u-1', 't-1', 'p-last'),
     ('sk-as-it-is', 'plain', 'u-2', 't-1', NULL);
 ALTER TABLE "LiteLLM_MCPUserCredentials"
     ADD "bytes" bytea DEFAULT '\x00ff5c', ADD "number" float8 DEFAULT 0.1::float8 + 0.2::float8,
@@ -48,7 +48,7 @@ INSERT INTO "LiteLLM_MCPUserCredentials" ("id", "user_id", "server_id", "credent
 INSERT INTO "LiteLLM_MCPServerOAuthClient" VALUES
     ('9e8d7c6b5a493827160f1e2d3c4b5a69', '{"client_secret": "s3cret-o-1"}');"#;
 
-/// What the statements of the sources name in the system catalog.
+/// The names in the system catalog that the SQL of the sources uses.
 struct Names {
     functions: BTreeSet<String>,
     operators: BTreeSet<String>,
@@ -106,7 +106,7 @@ impl Names {
         format!("ARRAY[{}]", quoted.join(", "))
     }
 
-    /// The script that plants all of them.
+    /// Returns the script that plants all of them.
     fn planted(&self, role: &str) -> String {
         let script = std::fs::read_to_string(repository("tests/it/planted.sql")).unwrap();
         script
@@ -153,7 +153,8 @@ impl Place {
         format!("{}?schema=proxy", url_of(&self.database, user, "s3cret"))
     }
 
-    /// Every row of LiteLLM's tables but for when and by whom it was written, whatever the session is set to.
+    /// Returns every row of LiteLLM's tables, whatever the settings of the session, without the
+    /// columns that say when and by whom it was written.
     fn rows(&self) -> Vec<String> {
         let tables = [
             "ObjectPermissionTable",
@@ -183,7 +184,7 @@ impl Place {
         tables.into_iter().flat_map(rows).collect()
     }
 
-    /// All that every command tells as `user`, and what is in the tables after each.
+    /// Returns the output of every command as `user`, and the rows after each.
     fn life(&self, user: &str, how: &str, folder: &Path) -> String {
         let url = format!("{}{how}", self.url(user));
         let journal = folder.join(format!("{user}{how}"));
@@ -249,8 +250,8 @@ impl Place {
             .replace(folder.to_str().unwrap(), "FOLDER")
     }
 
-    /// Of a superuser and of the role; and where no option gets through to the server before the first
-    /// statement does.
+    /// Returns the lives of a superuser and of the role, and that of the role where no connection
+    /// option reaches the server.
     fn lives(&self) -> [String; 3] {
         let folder = tempfile::tempdir().unwrap();
         let role = self.role.as_str();
@@ -263,7 +264,7 @@ impl Place {
     }
 }
 
-/// Compares line by line, as all of it is too much to read.
+/// Compares the lives line by line, as the whole text is too long to read.
 fn ensure_same(lives: &[String; 3], others: &[String; 3]) {
     for (life, other) in lives.iter().zip(others) {
         for (line, other) in life.lines().zip(other.lines()) {
@@ -345,7 +346,7 @@ fn nothing_that_a_role_or_a_database_sets_is_heeded() {
     ensure_same(&before, &place.lives());
 }
 
-/// A type that is none of PostgreSQL's may have anybody's functions called: by a cast, or by a check.
+/// A type that is not PostgreSQL's own may call anybody's functions, by a cast or by a check.
 #[test]
 fn a_column_of_somebody_elses_type_is_refused() {
     for made in [
@@ -383,8 +384,7 @@ fn a_policy_is_not_called_and_hides_nothing_unnoticed() {
     if concurrent_server("policies").is_none() {
         return;
     }
-    let case = std::fs::read_to_string(repository("fixtures/cases/beside_live.sql")).unwrap();
-    let database = TestDatabase::with(&case);
+    let database = case("beside_live");
     let role = role(&database, "watched");
     let url = url_of(&database, &role, "s3cret");
     let grants = ["grants", "--role", &role, "--for", "scan"];
@@ -405,8 +405,7 @@ fn a_policy_is_not_called_and_hides_nothing_unnoticed() {
 
 #[test]
 fn a_trigger_that_searches_for_names_is_told_what_it_lacks() {
-    let case = std::fs::read_to_string(repository("fixtures/cases/beside_live.sql")).unwrap();
-    let database = TestDatabase::with(&case);
+    let database = case("beside_live");
     database.load(
         r#"CREATE TABLE audit (at timestamptz);
            CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS
@@ -426,7 +425,7 @@ fn a_trigger_that_searches_for_names_is_told_what_it_lacks() {
     assert_ne!(database.texts("SELECT count(*)::text FROM audit"), ["0"]);
 }
 
-/// What a transaction of the program is set to.
+/// Returns the settings of a transaction of the program.
 async fn settings(database: &TestDatabase, purpose: Purpose) -> Vec<(String, String)> {
     let target = Target::resolve(Some(database.url())).unwrap();
     let timeouts = Timeouts {

@@ -5,8 +5,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::program::{repository, run_on};
-use crate::server::{TestDatabase, concurrent_server, skip};
+use crate::program::run_on;
+use crate::samples::demo;
+use crate::server::{concurrent_server, skip};
 
 /// A pooler of this test's own; ends with it.
 struct PgBouncer {
@@ -72,11 +73,14 @@ impl Drop for PgBouncer {
     }
 }
 
-/// As the server's log does, with `application_name` in `log_line_prefix`.
+/// Notes who writes a row, as the server's log does with `application_name` in `log_line_prefix`.
 pub(crate) const NOTES_WHO_WRITES: &str = r#"
 CREATE TABLE writer (name text, at timestamptz);
 CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$
-    BEGIN INSERT INTO public.writer VALUES (current_setting('application_name'), clock_timestamp()); RETURN NEW; END $$;
+    BEGIN
+        INSERT INTO public.writer VALUES (current_setting('application_name'), clock_timestamp());
+        RETURN NEW;
+    END $$;
 CREATE TRIGGER note AFTER UPDATE ON "LiteLLM_ObjectPermissionTable" FOR EACH ROW EXECUTE FUNCTION note();"#;
 
 #[test]
@@ -88,8 +92,7 @@ fn every_command_works_through_a_pooler_in_transaction_mode() {
         skip("a pooler", "needs pgbouncer");
         return;
     };
-    let database = TestDatabase::empty();
-    database.load(&std::fs::read_to_string(repository("fixtures/demo.sql")).unwrap());
+    let database = demo();
     database.load(NOTES_WHO_WRITES);
     let before = database.permission_rows();
     let folder = tempfile::tempdir().unwrap();

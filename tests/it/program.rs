@@ -4,6 +4,9 @@ use std::fmt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use clap::ValueEnum;
+use mcp_prune::testing::Format;
+
 /// What a run left behind.
 pub(crate) struct Ran {
     pub(crate) status: i32,
@@ -11,7 +14,8 @@ pub(crate) struct Ran {
     pub(crate) stderr: String,
 }
 
-/// The binary, with nothing of this machine's environment, and journals in the build's own folder.
+/// Returns a command for the binary, with nothing of this machine's environment, and with journals
+/// in the build's own folder.
 pub(crate) fn mcp_prune(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-prune"));
     command
@@ -22,6 +26,14 @@ pub(crate) fn mcp_prune(args: &[&str]) -> Command {
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .stdin(Stdio::null());
     command
+}
+
+/// Lists the formats of a report, by their names on the command line.
+pub(crate) fn formats() -> impl Iterator<Item = &'static str> {
+    let values = Format::value_variants().iter();
+    let values = values.filter_map(ValueEnum::to_possible_value);
+    // A name is borrowed from its value; the few of a test program may stay.
+    values.map(|value| &*value.get_name().to_owned().leak())
 }
 
 /// Runs the binary on the database at `url`.
@@ -50,12 +62,12 @@ impl From<Output> for Ran {
 }
 
 impl Ran {
-    /// The run's stdout as JSON.
+    /// Parses the run's stdout as JSON.
     pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self}"))
     }
 
-    /// Checks the exit status, and shows everything where it is another.
+    /// Checks the exit status, and shows everything if it is another one.
     #[track_caller]
     pub(crate) fn exits(self, status: i32) -> Self {
         assert_eq!(self.status, status, "{self}");
@@ -90,7 +102,7 @@ impl fmt::Display for Ran {
     }
 }
 
-/// A file below the repository.
+/// Returns the path of a file of the repository.
 pub(crate) fn repository(path: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }

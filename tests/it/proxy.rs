@@ -1,5 +1,5 @@
-//! A proxy between `fix` and the server that does something to the `COMMIT`, which no signal and no
-//! lock can hit as exactly.
+//! A proxy between `fix` and the server that interferes with the `COMMIT`. No signal and no lock
+//! could be timed as exactly.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-/// What becomes of the `COMMIT`.
+/// What happens to the `COMMIT`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AtCommit {
     /// The connection is cut before the server hears of it.
@@ -49,7 +49,7 @@ impl Proxy {
         }
     }
 
-    /// The URL of a database through it; without TLS, as it must be able to read along.
+    /// Returns the URL of a database through it; without TLS, as it has to read the messages.
     pub(crate) fn url(&self, database: &str) -> String {
         let port = self.port;
         format!("postgresql://postgres@127.0.0.1:{port}/{database}?sslmode=disable")
@@ -67,7 +67,7 @@ impl Proxy {
     }
 }
 
-/// Hands on what the client says.
+/// Forwards the messages of the client.
 fn forward(
     mut client: &TcpStream,
     mut server: &TcpStream,
@@ -90,7 +90,7 @@ fn forward(
     cut(client, server);
 }
 
-/// Hands back what the server answers.
+/// Forwards the answers of the server.
 fn hand_back(
     mut server: &TcpStream,
     mut client: &TcpStream,

@@ -1,23 +1,9 @@
-//! `-q`, as somebody sees it whom cron mails what is printed; and the last line, which says why.
+//! `-q`, for those who get the output by mail from cron; and the last line, which says why.
 
 use std::fs;
 
-use crate::program::{Ran, repository, run_on};
-use crate::server::TestDatabase;
-
-/// A URL at which nothing listens.
-const NOWHERE: &str = "postgresql://u:s3cret@127.0.0.1:1/litellm";
-
-fn with_case(case: &str) -> TestDatabase {
-    let case = fs::read_to_string(repository(&format!("fixtures/cases/{case}.sql"))).unwrap();
-    TestDatabase::with(&case)
-}
-
-fn demo() -> TestDatabase {
-    let database = TestDatabase::empty();
-    database.load(&fs::read_to_string(repository("fixtures/demo.sql")).unwrap());
-    database
-}
+use crate::program::{Ran, run_on};
+use crate::samples::{NOWHERE, case, demo};
 
 #[track_caller]
 fn is_silent(ran: Ran) {
@@ -29,24 +15,25 @@ fn is_silent(ran: Ran) {
     );
 }
 
-/// The last line on stderr, less the name of the run.
+/// Returns the last line on stderr, without the id of the run.
 fn last_word(ran: &Ran) -> &str {
     let last = ran.stderr.lines().last().unwrap();
     last.rsplit_once(" (run ").unwrap().0
 }
 
 #[test]
-fn where_there_is_nothing_to_say_nothing_is_said() {
-    let database = with_case("clean");
-    for format in ["table", "json", "ndjson", "csv", "markdown"] {
+fn without_findings_and_changes_nothing_is_printed() {
+    let database = case("clean");
+    for format in crate::program::formats() {
         is_silent(run_on(database.url(), &["scan", "-q", "--format", format]));
         is_silent(run_on(
             database.url(),
             &["fix", "--yes", "--quiet", "--format", format],
         ));
     }
-    // A server that exists and is not served is nobody's fault; nor is what --exit-zero accepts as held.
-    let inactive = with_case("inactive");
+    // A server that exists and is not served is no finding, and --exit-zero accepts held
+    // references.
+    let inactive = case("inactive");
     let _ = run_on(inactive.url(), &["fix", "--yes"]).exits(0);
     let _ = run_on(inactive.url(), &["scan"])
         .exits(0)
@@ -58,7 +45,7 @@ fn where_there_is_nothing_to_say_nothing_is_said() {
 }
 
 #[test]
-fn what_was_found_is_said_with_all_that_goes_with_it() {
+fn findings_are_printed_with_the_warnings_before_them() {
     let database = demo();
     let loud = run_on(database.url(), &["scan"]).exits(2);
     let quiet = run_on(database.url(), &["scan", "-q"]).exits(2);
@@ -76,7 +63,7 @@ fn what_was_found_is_said_with_all_that_goes_with_it() {
 }
 
 #[test]
-fn what_was_changed_or_is_held_is_said() {
+fn changes_and_held_references_are_printed() {
     let database = demo();
     let folder = tempfile::tempdir().unwrap();
     let journal = folder.path().join("journal");
@@ -94,7 +81,7 @@ fn what_was_changed_or_is_held_is_said() {
 }
 
 #[test]
-fn a_failure_is_said_and_with_q_in_the_last_line_too() {
+fn a_failure_is_printed_and_quiet_repeats_it_in_the_last_line() {
     let ran = run_on(NOWHERE, &["fix", "--yes", "-q"])
         .exits(7)
         .says("error: cannot connect");
@@ -110,7 +97,7 @@ fn a_failure_is_said_and_with_q_in_the_last_line_too() {
 }
 
 #[test]
-fn where_the_report_is_not_seen_the_last_line_says_why() {
+fn without_a_visible_report_the_last_line_says_why() {
     let database = demo();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("report");
@@ -124,7 +111,7 @@ fn where_the_report_is_not_seen_the_last_line_says_why() {
     assert!(!ran.stderr.contains("exit 2"), "{ran}");
     // The file is written whether or not there is anything to say.
     is_silent(run_on(
-        with_case("clean").url(),
+        case("clean").url(),
         &["scan", "-q", "--output", file],
     ));
     assert!(
@@ -135,8 +122,8 @@ fn where_the_report_is_not_seen_the_last_line_says_why() {
 }
 
 #[test]
-fn metrics_that_cannot_be_written_are_told_all_the_same() {
-    let database = with_case("clean");
+fn quiet_still_warns_of_metrics_that_cannot_be_written() {
+    let database = case("clean");
     let scan = ["scan", "-q", "--metrics-file", "/nonexistent/run.prom"];
     run_on(database.url(), &scan)
         .exits(0)

@@ -1,7 +1,7 @@
-//! `fixtures/demo.svg`, which the README shows: what the commands print about `fixtures/demo.sql`,
+//! `fixtures/demo.svg`, which the README shows: the output of the commands on `fixtures/demo.sql`,
 //! in a terminal's frame.
 //!
-//! Made anew, where the output has changed, with `INSTA_UPDATE=always cargo test recording`.
+//! `INSTA_UPDATE=always cargo test recording` draws it again if the output has changed.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::program::{mcp_prune, repository, run};
-use crate::server::TestDatabase;
+use crate::samples::demo;
 
 /// The width of the terminal, in characters.
 const COLUMNS: usize = 138;
@@ -34,8 +34,7 @@ enum Shown {
 
 /// Scans, repairs and undoes.
 fn session() -> Vec<Shown> {
-    let database = TestDatabase::empty();
-    database.load(&fs::read_to_string(repository("fixtures/demo.sql")).unwrap());
+    let database = demo();
     let home = tempfile::tempdir().unwrap();
     let mut shown = Vec::new();
     let mut before = BTreeSet::new();
@@ -60,8 +59,8 @@ fn session() -> Vec<Shown> {
         .exits(status);
         let lines = format!("{}{}", ran.stderr, ran.stdout);
         // Only a build with Redis advises it.
-        let with_redis = "restart them, or say --notify-redis, to be quicker";
-        let lines = lines.replace("restart them to be quicker", with_redis);
+        let with_redis = "restart them, or give --notify-redis.";
+        let lines = lines.replace("restart them.", with_redis);
         let lines = lines.lines().map(|line| redacted(line, &journals));
         let lines: Vec<String> = lines.collect();
         shown.extend(folded(&lines, &before));
@@ -86,7 +85,7 @@ fn redacted(line: &str, journals: &Path) -> String {
     format!("{told}~/{JOURNALS}{command}-{JOURNAL}")
 }
 
-/// The lines, less long runs of those that were there `before`.
+/// Leaves out long runs of lines that were printed `before`.
 fn folded(lines: &[String], before: &BTreeSet<String>) -> Vec<Shown> {
     let runs = lines.chunk_by(|one, next| before.contains(one) == before.contains(next));
     let shown = runs.flat_map(|run| {
@@ -103,7 +102,8 @@ fn folded(lines: &[String], before: &BTreeSet<String>) -> Vec<Shown> {
     shown.collect()
 }
 
-/// A line as it fits: one of a table ends at the edge, as with `less -S`, and a sentence goes on below.
+/// Fits a line into the frame: a line of a table ends at the edge, as with `less -S`, and a
+/// sentence goes on below.
 fn fitted(line: &str) -> Vec<String> {
     if line.chars().count() <= COLUMNS {
         return vec![line.to_owned()];

@@ -1,9 +1,9 @@
-//! The PostgreSQL that the tests work on, and a database of it for each test.
+//! The PostgreSQL that the tests work on, with a database of its own for each test.
 //!
-//! The server is the one `MCP_PRUNE_TEST_DATABASE_URL` names (a superuser on loopback), else a
-//! private cluster started from this machine's `postgres` binaries, else, or where
-//! `MCP_PRUNE_TEST_SERVER=embedded` asks for it, the one inside the process. Never
-//! `DATABASE_URL`: that is where a user's production lives.
+//! The server is the one that `MCP_PRUNE_TEST_DATABASE_URL` names (a superuser on loopback), else a
+//! private cluster started from this machine's `postgres` binaries. Without these, or with
+//! `MCP_PRUNE_TEST_SERVER=embedded`, it is the one inside the process. It is never that of
+//! `DATABASE_URL`, which may be a production database.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, TcpListener};
@@ -16,7 +16,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 use tokio::runtime::Runtime;
 
-/// A server with connections side by side.
+/// A server that serves several connections at once.
 pub(crate) struct Server {
     /// Its address without a database: `postgresql://postgres@127.0.0.1:5433`.
     address: String,
@@ -35,10 +35,10 @@ enum Kind {
 /// A database of one test's own.
 pub(crate) struct TestDatabase {
     url: String,
-    /// Where to drop it from when the test has passed: a server that stays.
+    /// The server that stays, from which the database is dropped when the test has passed.
     maintenance: Option<String>,
     #[cfg(feature = "embedded")]
-    _embedded: Option<mcp_prune::db::embedded::Embedded>,
+    _embedded: Option<mcp_prune::testing::Embedded>,
 }
 
 static KIND: OnceLock<Kind> = OnceLock::new();
@@ -65,7 +65,8 @@ fn kind() -> &'static Kind {
     })
 }
 
-/// The server, where it serves connections side by side; else `None`, and the test is skipped.
+/// Returns the server if it serves several connections at once; else skips the test and returns
+/// `None`.
 #[cfg_attr(
     not(feature = "embedded"),
     expect(
@@ -85,7 +86,7 @@ pub(crate) fn concurrent_server(test: &str) -> Option<&'static Server> {
     }
 }
 
-/// Says that a test is skipped; a failure where `MCP_PRUNE_TEST_NO_SKIP` is set.
+/// Prints that a test is skipped; fails if `MCP_PRUNE_TEST_NO_SKIP` is set.
 pub(crate) fn skip(test: &str, why: &str) {
     assert!(
         std::env::var_os("MCP_PRUNE_TEST_NO_SKIP").is_none(),
@@ -94,7 +95,7 @@ pub(crate) fn skip(test: &str, why: &str) {
     println!("SKIPPED {test}: {why}");
 }
 
-/// A server of one test's own, which that test may kill; else `None`, and the test is skipped.
+/// Starts a server that this test may kill; without one, skips the test and returns `None`.
 pub(crate) fn server_to_crash(test: &str) -> Option<Server> {
     concurrent_server(test)?;
     let binaries = postgres_binaries();
@@ -159,19 +160,19 @@ impl Server {
         server
     }
 
-    /// Starts a hot standby of it. For [`server_to_crash`] alone, which nobody else writes.
+    /// Starts a hot standby of it. Only for a [`server_to_crash`], which no other test writes to.
     pub(crate) fn standby(&self) -> Self {
         Self::start(&postgres_binaries().unwrap(), Some(self))
     }
 
-    /// The folder and the port of the socket of a private cluster.
+    /// Returns the folder and the port of the socket of a private cluster.
     pub(crate) fn socket(&self) -> [&str; 2] {
         let (_, port) = self.address.rsplit_once(':').unwrap();
         [self.tls.as_ref().unwrap().to_str().unwrap(), port]
     }
 
     /// Kills the postmaster and all its processes at once, as a crash of the machine would, and
-    /// starts the server again. For [`server_to_crash`] alone.
+    /// starts the server again. Only for a [`server_to_crash`].
     pub(crate) fn crash_and_restart(&mut self) {
         let folder = self.tls.as_ref().unwrap();
         let lock = std::fs::read_to_string(folder.join("data/postmaster.pid")).unwrap();
@@ -204,7 +205,7 @@ impl Server {
         panic!("the private cluster did not come up within 30 seconds");
     }
 
-    /// The URL of one of its databases.
+    /// Returns the URL of one of its databases.
     pub(crate) fn url(&self, database: &str) -> String {
         format!("{}/{database}", self.address)
     }
@@ -218,7 +219,7 @@ impl Server {
         database
     }
 
-    /// Makes a database, of a template where one is named.
+    /// Makes a database, from the template if one is named.
     pub(crate) fn create(&self, template: Option<&str>) -> TestDatabase {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("mcp_prune_{}_{number}", std::process::id());
@@ -237,7 +238,7 @@ pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     runtime().block_on(future)
 }
 
-/// A runtime to drive a connection with.
+/// Returns a runtime to drive a connection with.
 pub(crate) fn runtime() -> Runtime {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -245,7 +246,7 @@ pub(crate) fn runtime() -> Runtime {
         .unwrap()
 }
 
-/// Drops the database of a test that has passed; what a failed one saw stays.
+/// Drops the database of a test that has passed; that of a failed test stays to be looked at.
 impl Drop for TestDatabase {
     fn drop(&mut self) {
         if let Some(url) = self
@@ -265,7 +266,7 @@ impl TestDatabase {
             Kind::Server(server) => server.create(None),
             #[cfg(feature = "embedded")]
             Kind::Embedded => {
-                let server = block_on(mcp_prune::db::embedded::Embedded::start_empty()).unwrap();
+                let server = block_on(mcp_prune::testing::Embedded::start_empty()).unwrap();
                 let options = server.connect_options();
                 let socket = options.get_socket().unwrap();
                 Self {
@@ -292,7 +293,7 @@ impl TestDatabase {
         database
     }
 
-    /// The database at `url`, which somebody else has made.
+    /// Returns the database at `url`, which this does not create.
     pub(crate) fn at(url: String) -> Self {
         Self {
             url,
@@ -302,12 +303,12 @@ impl TestDatabase {
         }
     }
 
-    /// Its URL, for the binary.
+    /// Returns its URL, for the binary.
     pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
-    /// The name of the database.
+    /// Returns the name of the database.
     pub(crate) fn name(&self) -> &str {
         self.url.rsplit('/').next().unwrap()
     }
@@ -351,7 +352,7 @@ impl TestDatabase {
         })
     }
 
-    /// Every permission row as text, every column of it, ordered by key.
+    /// Returns every permission row as text, with every column, ordered by key.
     pub(crate) fn permission_rows(&self) -> Vec<String> {
         self.texts(
             r#"SELECT p::text FROM "LiteLLM_ObjectPermissionTable" AS p
@@ -359,7 +360,7 @@ impl TestDatabase {
         )
     }
 
-    /// Every row of what users keep for servers, whole, as text and in order.
+    /// Returns every row of the users' credentials, whole, as text and in order.
     pub(crate) fn credential_rows(&self) -> Vec<String> {
         self.texts(
             r#"SELECT r.row FROM (
@@ -370,8 +371,8 @@ impl TestDatabase {
         )
     }
 
-    /// Every row of the other tables that name servers, but for when it was written, as text and in
-    /// order; of a database with LiteLLM's newest tables.
+    /// Returns every row of the other tables that name servers, without its times, as text and in
+    /// order. The database must have LiteLLM's newest tables.
     pub(crate) fn other_rows(&self) -> Vec<String> {
         self.texts(
             r#"SELECT r.row FROM (

@@ -1,4 +1,5 @@
-//! Repairs of permission rows and access groups in a loop beside writers as LiteLLM has them, for `MCP_PRUNE_TEST_SOAK_SECONDS` (5).
+//! Repairs of permission rows and access groups in a loop, beside writers like LiteLLM's, for as
+//! many seconds as `MCP_PRUNE_TEST_SOAK_SECONDS` says (5).
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -9,8 +10,8 @@ use crate::server::{TestDatabase, concurrent_server};
 
 const ROWS: u32 = 40;
 
-/// A server lives from before it is granted until its grants are forgotten; so what is in `granted`
-/// has to be in the row.
+/// A server lives from before it is granted until its grants are forgotten. So every grant in
+/// `granted` has to be in its row.
 const LOST: &str = r#"
 SELECT g."row" || ' ' || g."server" FROM granted AS g
 LEFT JOIN (SELECT "object_permission_id" AS "row", "mcp_servers" AS "servers"

@@ -1,4 +1,4 @@
-//! What the binary shows on a terminal, which `script` makes, and not off one.
+//! What the binary shows on a terminal, which `script` makes, and only there.
 
 use std::fs;
 use std::io::Write as _;
@@ -8,17 +8,12 @@ use std::thread;
 use std::time::Duration;
 
 use crate::concurrent::while_open;
-use crate::program::{mcp_prune, repository, run, run_on};
+use crate::program::{mcp_prune, run, run_on};
+use crate::samples::demo;
 use crate::server::{TestDatabase, concurrent_server, skip};
 
-fn demo() -> TestDatabase {
-    let database = TestDatabase::empty();
-    database.load(&fs::read_to_string(repository("fixtures/demo.sql")).unwrap());
-    database
-}
-
-/// The binary on a terminal so many columns wide, with variables `set`; all that the terminal is sent goes to
-/// `log`.
+/// Returns a command that runs the binary on a terminal so many columns wide, with variables `set`.
+/// All that the terminal is sent goes to `log`.
 pub(crate) fn terminal(
     database: &TestDatabase,
     columns: u16,
@@ -44,7 +39,8 @@ pub(crate) fn terminal(
     command
 }
 
-/// Runs the binary on a terminal and returns all that it was sent; `None` where the test is skipped.
+/// Runs the binary on a terminal and returns all that the terminal was sent; `None` if the test is
+/// skipped.
 pub(crate) fn on_a_terminal(
     database: &TestDatabase,
     columns: u16,
@@ -63,7 +59,8 @@ pub(crate) fn on_a_terminal(
     Some(fs::read_to_string(&log).unwrap())
 }
 
-/// The lines as they stand on the terminal in the end: without colours, and without what was cleared.
+/// Returns the lines that are on the terminal in the end: without colours, and without what was
+/// cleared.
 pub(crate) fn shown(told: &str) -> Vec<String> {
     let mut text = String::new();
     let mut rest = told;
@@ -178,7 +175,7 @@ fn a_long_table_ends_with_what_was_left_out() {
 }
 
 #[test]
-fn who_waits_at_a_terminal_sees_what_it_is_at_until_it_is_done() {
+fn a_terminal_shows_each_stage_until_the_run_is_done() {
     let database = demo();
     for (args, stages) in [
         (

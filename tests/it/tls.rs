@@ -1,4 +1,4 @@
-//! Certificates that this program's TLS does not take: the error says which property is the reason.
+//! Certificates that this program's TLS refuses: the error says which property is the reason.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::program::{Ran, repository, run, run_on};
 use crate::server::{Server, TestDatabase, server_to_crash, skip};
 
-/// What the libraries beneath say, and no operator wants to read.
+/// Words of the TLS libraries that no operator wants to read.
 const INTERNALS: [&str; 7] = [
     "UnsupportedCertVersion",
     "CaUsedAsEndEntity",
@@ -51,7 +51,7 @@ impl Certified {
         .exits(0)
     }
 
-    /// Has the server use what is in `data/server.crt` by now.
+    /// Makes the server use the certificate that is in `data/server.crt` now.
     fn reload(&self) {
         let admin = TestDatabase::at(self.server.url("postgres"));
         admin.texts("SELECT pg_reload_conf()::text");
@@ -73,7 +73,7 @@ impl Certified {
         panic!("the server did not take its new certificate within 30 seconds");
     }
 
-    /// Whether this openssl makes certificates of version 1 where no extension is asked for.
+    /// Returns whether this openssl makes certificates of version 1 if no extension is asked for.
     fn made_version_1(&self, file: &str) -> bool {
         let text = self.openssl(&format!("x509 -noout -text -in {file}"));
         text.stdout.contains("Version: 1 ")
@@ -84,7 +84,7 @@ impl Certified {
         run_on(&url, &["scan"])
     }
 
-    /// Checks that a scan cannot connect, for the reason told.
+    /// Checks that a scan cannot connect, and that it tells this reason.
     #[track_caller]
     fn refuses(&self, parameters: &str, told: &str) {
         let ran = self.scan(parameters).exits(7).says(told).says("\nhint: ");

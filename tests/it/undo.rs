@@ -1,4 +1,4 @@
-//! Journals and saved plans: what is kept of a repair, and how it is taken back or carried out.
+//! Journals and saved plans: what they keep, and how a repair is taken back or carried out.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -6,15 +6,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::program::{Ran, mcp_prune, repository, run, run_on};
+use crate::program::{Ran, mcp_prune, run, run_on};
+use crate::samples::demo;
 use crate::server::TestDatabase;
-
-fn demo() -> TestDatabase {
-    let database = TestDatabase::empty();
-    let script = fs::read_to_string(repository("fixtures/demo.sql")).unwrap();
-    database.load(&script);
-    database
-}
 
 /// Runs `args` with a path in place of `FILE`.
 fn with(database: &TestDatabase, file: &Path, args: &[&str]) -> Ran {
@@ -174,15 +168,15 @@ fn a_damaged_journal_is_refused_with_the_line() {
         (cut, "line 4: the file ends here"),
         (
             text.replacen(gone, "3f6d1b52", 1),
-            "line 2: the line, or one before it, was changed",
+            "line 2: this line or one before it was changed",
         ),
         (
             format!("{text}{text}"),
-            "line 8: the line, or one before it, was changed",
+            "line 8: this line or one before it was changed",
         ),
         (
             "no journal\n".to_owned(),
-            "line 1: this is no line of a changeset",
+            "line 1: this is not a line of a changeset",
         ),
     ] {
         fs::write(&journal, text).unwrap();
@@ -458,7 +452,11 @@ fn a_remap_that_cannot_be_meant_is_refused() {
     for (text, status, told) in [
         ("a,b\nc,d\n", 1, "header: old,new"),
         ("old,new\na,b,c\n", 1, "remaps.csv"),
-        ("old,new\na,b\na,c\n", 64, "a is remapped twice"),
+        (
+            "old,new\na,b\na,c\n",
+            64,
+            "remap a to different servers, b and c",
+        ),
     ] {
         fs::write(&csv, text).unwrap();
         let args = ["fix", "--yes", "--remap-file", "FILE"];

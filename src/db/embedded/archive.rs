@@ -1,13 +1,13 @@
-//! Tells files that are no SQL text, and how to make SQL text of them.
+//! Recognizes files that are not SQL text, and says how to make SQL text of them.
 
 use std::fmt::Write as _;
 use std::path::Path;
 
-use crate::failure::{Failure, Kind};
+use crate::error::{ErrorKind, Failure};
 use crate::shell::quoted_path;
 
-/// Kinds of files that people keep dumps in, by their first bytes, with the program that prints
-/// what is inside. An empty command means `pg_restore`.
+/// Kinds of files in which people keep dumps: their first bytes, their name, and the command that
+/// prints what is inside. An empty command means `pg_restore`.
 ///
 /// Sources: `pg_backup_archiver.h` and `pg_backup_tar.c` of PostgreSQL 17; RFC 1952 (gzip), RFC
 /// 8878 (zstd), the format descriptions of xz, bzip2, lz4 and zip.
@@ -22,15 +22,15 @@ const ARCHIVES: [(&[u8], &str, &str); 8] = [
     (b"PK\x03\x04", "zip", "unzip -p"),
 ];
 
-/// Where a tar file says that it is one, and how.
+/// The offset at which a tar file has a mark, and the mark.
 const TAR: (usize, &[u8]) = (257, b"ustar");
 
 /// Refuses a file whose first bytes are those of an archive, or of text in UTF-16.
 ///
 /// # Errors
 ///
-/// Says what the file is, with the command that makes SQL text of it.
-pub(super) fn ensure_text(file: &Path, first: &[u8]) -> Result<(), Failure> {
+/// An error that says what the file is, with the command that makes SQL text of it.
+pub(crate) fn ensure_text(file: &Path, first: &[u8]) -> Result<(), Failure> {
     let found = ARCHIVES.iter().find(|(magic, ..)| first.starts_with(magic));
     let (what, command) = if let Some((_, what, command)) = found {
         (*what, *command)
@@ -40,9 +40,9 @@ pub(super) fn ensure_text(file: &Path, first: &[u8]) -> Result<(), Failure> {
     {
         ("tar", "tar --extract --to-stdout --file")
     } else if first.starts_with(b"\xff\xfe") || first.starts_with(b"\xfe\xff") {
-        // As `pg_dump > FILE` in Windows PowerShell writes it.
+        // `pg_dump > FILE` in Windows PowerShell writes such a file.
         let failure = Failure::new(
-            Kind::Error,
+            ErrorKind::Error,
             "this is text in UTF-16, and only UTF-8 is read",
         );
         return Err(failure.hint(unpacking(file, "iconv -f UTF-16 -t UTF-8")));
@@ -50,22 +50,23 @@ pub(super) fn ensure_text(file: &Path, first: &[u8]) -> Result<(), Failure> {
         return Ok(());
     };
     let failure = Failure::new(
-        Kind::Error,
+        ErrorKind::Error,
         format!("this is an archive and no SQL ({what})"),
     );
     Err(failure.hint(unpacking(file, command)))
 }
 
-/// Builds the error for a folder, with the command that makes SQL text of one of `pg_dump`.
-pub(super) fn refuse_folder(folder: &Path) -> Failure {
+/// Builds the error for a folder. If `pg_dump` wrote it, the hint is the command that makes SQL
+/// text of it.
+pub(crate) fn refuse_folder(folder: &Path) -> Failure {
     if folder.join("toc.dat").exists() {
         let message = "this is an archive and no SQL (pg_dump --format=directory)";
-        return Failure::new(Kind::Error, message).hint(unpacking(folder, ""));
+        return Failure::new(ErrorKind::Error, message).hint(unpacking(folder, ""));
     }
-    Failure::new(Kind::Error, "is a directory").hint("name a file of SQL in it")
+    Failure::new(ErrorKind::Error, "is a directory").hint("name a file of SQL in it")
 }
 
-/// Returns the command that makes SQL text of `file` beside it, and overwrites nothing.
+/// Returns the command that makes SQL text of `file`, in a new file beside it.
 fn unpacking(file: &Path, command: &str) -> String {
     let mut text = file.with_extension("");
     if text.extension().is_none_or(|extension| extension != "sql") {

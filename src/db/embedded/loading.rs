@@ -1,4 +1,5 @@
-//! Loads a script: carries its statements out, leaves out what is not read, refuses what else fails.
+//! Loads a script: runs its statements. If one fails, it is left out if nothing of it is read;
+//! otherwise the script is refused.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -9,22 +10,22 @@ use anyhow::Context as _;
 use sqlx::postgres::{PgDatabaseError, PgSeverity};
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 
-use super::psql_script::{Piece, Script};
-use super::statement::{Loss, changed_client_encoding, is_for_nobody, loss};
+use crate::db::embedded::psql_script::{Piece, Script};
+use crate::db::embedded::statement::{Loss, changed_client_encoding, is_for_nobody, loss};
 use crate::db::schema::CONFIG;
-use crate::failure::{Failure, Kind};
+use crate::error::{ErrorKind, Failure};
 use crate::litellm::owners::OWNER_TABLES;
+use crate::litellm::reference_sites::{PERMISSIONS, TABLES};
 use crate::litellm::release::{self, MARKERS, Release};
-use crate::litellm::sites::{PERMISSIONS, TABLES};
 use crate::shell::quoted_path;
 
 /// Bytes of `COPY` rows sent at a time.
 const CHUNK: usize = 64 * 1024;
 
-/// Tables that no marker dates, and the release from which on they are there for sure.
+/// Tables that are no schema markers, each with the release from which on every schema has it.
 ///
 /// Source: migrations `20250326162113_baseline` and `20251113000000_add_project_table` of
-/// litellm-proxy-extras; the latter is older by its name than by its first release.
+/// litellm-proxy-extras; the second one was released later than its name says.
 const UNMARKED: [(&str, Release); 3] = [
     ("LiteLLM_EndUserTable", Release::FIRST),
     (CONFIG.0, Release::FIRST),
@@ -39,9 +40,9 @@ JOIN pg_catalog.pg_attribute AS a ON a.attrelid OPERATOR(pg_catalog.=) c.oid
 WHERE c.relname::text OPERATOR(pg_catalog.~) '^LiteLLM_'
   AND a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped";
 
-/// The statements of a script that were not carried out and that hold nothing that is read.
+/// The statements of a script that were left out because nothing of them is read.
 #[derive(Debug)]
-pub(super) struct Unloaded {
+pub(crate) struct Unloaded {
     file: PathBuf,
     statements: u64,
     line: u64,
@@ -54,23 +55,23 @@ impl fmt::Display for Unloaded {
         match self.statements {
             1 => write!(
                 f,
-                "1 statement of {file} was left out, which holds nothing that is read here: at \
-                 line {line}, {reason}"
+                "1 statement of {file} was left out, and nothing of it is read here: at line \
+                 {line}, {reason}"
             ),
             statements => write!(
                 f,
-                "{statements} statements of {file} were left out, which hold nothing that is read \
-                 here; the first at line {line}: {reason}"
+                "{statements} statements of {file} were left out, and nothing of them is read here; \
+                 the first at line {line}: {reason}"
             ),
         }
     }
 }
 
-/// The lines of a script that are of one database.
+/// The lines of a script that belong to one database.
 #[derive(Debug, Clone, Copy)]
 struct Section {
     first: u64,
-    /// `None` where it goes on to the end.
+    /// The last line; `None` if the section goes on to the end.
     last: Option<u64>,
     has_permissions: bool,
 }
@@ -92,22 +93,22 @@ impl Section {
 
 /// A script that is being loaded.
 #[derive(Debug)]
-pub(super) struct Loading<R> {
+pub(crate) struct Loading<R> {
     file: PathBuf,
     script: Script<R>,
-    /// Those before the section that is being read.
+    /// The sections before the one that is being read.
     sections: Vec<Section>,
     section: Section,
-    /// Whether anything was made.
+    /// Whether a statement has made anything.
     is_begun: bool,
-    /// The line on which the database ends of which anything was made.
+    /// The line on which the first database ends that holds anything.
     end: Option<u64>,
     unloaded: Option<Unloaded>,
 }
 
 impl<R: BufRead> Loading<R> {
     /// Begins to read `source`, the text of `file`.
-    pub(super) fn begin(file: &Path, source: R) -> Self {
+    pub(crate) fn begin(file: &Path, source: R) -> Self {
         Self {
             file: file.to_owned(),
             script: Script::new(source),
@@ -119,12 +120,13 @@ impl<R: BufRead> Loading<R> {
         }
     }
 
-    /// Carries the statements out; returns what was left out.
+    /// Runs the statements; returns those that were left out.
     ///
     /// # Errors
     ///
-    /// Why the script is none, or what of LiteLLM's tables would be missing, with its line.
-    pub(super) async fn run(
+    /// The line and the reason, if the text is not a script or if something of LiteLLM's tables
+    /// would be missing.
+    pub(crate) async fn run(
         mut self,
         connection: &mut PgConnection,
     ) -> Result<Option<Unloaded>, Failure> {
@@ -140,16 +142,16 @@ impl<R: BufRead> Loading<R> {
                         self.leave_out(connection, &sql, line, &error).await?;
                     }
                 }
-                // Of a COPY that failed; one that goes on reads them itself.
+                // These are rows of a COPY that failed; `copy` reads the others itself.
                 Piece::CopyRow(_) | Piece::CopyEnd => {}
                 Piece::Connect { line } => {
-                    // The dump of a whole server goes on with databases that hold nothing.
+                    // In the dump of a whole server, databases that hold nothing may follow.
                     self.end = self.end.or(self.is_begun.then_some(line));
                     self.enter(line);
                 }
             }
         }
-        // The server would roll it back, as psql would, and rows would be missing.
+        // With psql too the server would roll back an open transaction, and rows would be missing.
         let is_left_open =
             sqlx::raw_sql("SELECT pg_catalog.pg_current_xact_id_if_assigned() IS NOT NULL")
                 .fetch_one(&mut *connection)
@@ -158,7 +160,7 @@ impl<R: BufRead> Loading<R> {
                 .context("cannot tell whether the script ended its transaction")?;
         if is_left_open {
             return Err(
-                Failure::new(Kind::Error, "its last transaction is never committed")
+                Failure::new(ErrorKind::Error, "its last transaction is never committed")
                     .hint("end the file with COMMIT"),
             );
         }
@@ -173,8 +175,8 @@ impl<R: BufRead> Loading<R> {
         line: u64,
     ) -> Result<(), Failure> {
         if is_for_nobody(sql) || changed_client_encoding(sql).is_some() {
-            // The encoding stays UTF8, so that the server checks every byte. It checks none where
-            // a client says SQL_ASCII.
+            // The encoding stays UTF8, so that the server checks every byte. It checks none if the
+            // client's encoding is SQL_ASCII.
             return Ok(());
         }
         self.section.see(sql);
@@ -184,8 +186,8 @@ impl<R: BufRead> Loading<R> {
             }
             return Ok(());
         }
-        // The operator's own file, on a server that holds nothing else and is thrown away: here
-        // running text as SQL is the purpose.
+        // Running this text as SQL is the purpose: it is the operator's own file, and the server
+        // holds nothing else and is discarded.
         let done = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
             .execute(&mut *connection)
             .await;
@@ -198,7 +200,8 @@ impl<R: BufRead> Loading<R> {
         }
     }
 
-    /// Feeds the rows that follow a `COPY`. The outer error is the script's, the inner the server's.
+    /// Sends the rows that follow a `COPY`. The outer error is the script's, the inner the
+    /// server's.
     async fn copy(
         &mut self,
         connection: &mut PgConnection,
@@ -224,7 +227,8 @@ impl<R: BufRead> Loading<R> {
         Ok(rows.finish().await.map(|_| ()))
     }
 
-    /// Leaves a statement out that the server refused, where nothing that is read is lost by it.
+    /// Leaves out a statement that the server refused, or refuses the script if something that is
+    /// read would be lost.
     async fn leave_out(
         &mut self,
         connection: &mut PgConnection,
@@ -237,7 +241,10 @@ impl<R: BufRead> Loading<R> {
             .and_then(|answer| answer.try_downcast_ref::<PgDatabaseError>())
             .filter(|answer| answer.severity() == PgSeverity::Error);
         let Some(refused) = refused else {
-            return Err(Failure::new(Kind::Error, format!("line {line}: {error}")));
+            return Err(Failure::new(
+                ErrorKind::Error,
+                format!("line {line}: {error}"),
+            ));
         };
         let (state, reason) = (refused.code(), refused.message());
         match loss(sql, state) {
@@ -255,11 +262,11 @@ impl<R: BufRead> Loading<R> {
                 }
             },
         }
-        // Within a transaction of the script everything is lost with one statement.
+        // If the script has begun a transaction, one failed statement aborts all of it.
         let still = sqlx::raw_sql("SELECT").execute(&mut *connection).await;
         still.map(|_| ()).map_err(|_| {
             Failure::new(
-                Kind::Error,
+                ErrorKind::Error,
                 format!("line {line}: {reason}, and the transaction is aborted with it"),
             )
             .hint("take BEGIN and COMMIT out of the file, so that only this statement is left out")
@@ -267,25 +274,25 @@ impl<R: BufRead> Loading<R> {
     }
 
     fn refusal(&self, line: u64, state: &str, reason: &str) -> Failure {
-        let failure = Failure::new(Kind::Error, format!("line {line}: {reason}"));
+        let failure = Failure::new(ErrorKind::Error, format!("line {line}: {reason}"));
         match state {
             "42601" => failure.hint("the file must be SQL, such as pg_dump --format=plain writes"),
             "22021" => failure.hint(self.script.recode_hint()),
-            // undefined_*, feature_not_supported, a library or a setting that is not here.
+            // undefined_*, feature_not_supported, a missing library or an unknown setting.
             "42P01" | "42704" | "42883" | "3F000" | "0A000" | "58P01" | "22023" => {
                 failure.hint(format_args!(
-                    "mcp-prune reads this table, which needs something that the file leaves out or \
-                     that this PostgreSQL does not have: dump all of the database: {}; or load the \
-                     file into a server of your own and scan that",
+                    "dump all of the database: {}; or load the file into a server of your own and \
+                     scan that: mcp-prune reads this table, and it needs something that is not in \
+                     the file or that this PostgreSQL does not have",
                     dump_command("")
                 ))
             }
             _ => failure
-                .hint("mcp-prune reads what fails here: mend it in the file or in the database"),
+                .hint("correct it in the file or in the database: mcp-prune reads what fails here"),
         }
     }
 
-    /// Goes on to the section after a `\connect`.
+    /// Begins the section after a `\connect`.
     fn enter(&mut self, line: u64) {
         let section = std::mem::replace(&mut self.section, Section::begin(line + 1));
         self.sections.push(Section {
@@ -294,13 +301,14 @@ impl<R: BufRead> Loading<R> {
         });
     }
 
-    /// Builds the error for a dump of more than one database, after a look at where LiteLLM's is.
+    /// Builds the error for a dump of several databases, after it has looked which one is
+    /// LiteLLM's.
     fn several_databases(&mut self, line: u64) -> Failure {
         let failure = Failure::new(
-            Kind::Error,
+            ErrorKind::Error,
             format!("line {line}: another database begins here"),
         );
-        // An error in what follows is of another database.
+        // An error in the following text is about another database and does not matter.
         while let Ok(Some(piece)) = self.script.next() {
             match piece {
                 Piece::Statement { sql, .. } => self.section.see(&sql),
@@ -323,7 +331,7 @@ impl<R: BufRead> Loading<R> {
                 ))
             }
             _ => failure.hint(format_args!(
-                "{} of them have LiteLLM's tables; dump the one that is meant: {}",
+                "{} of them have LiteLLM's tables; dump the one that you mean: {}",
                 match of_litellm.len() {
                     0 => "none".to_owned(),
                     many => many.to_string(),
@@ -334,8 +342,8 @@ impl<R: BufRead> Loading<R> {
     }
 }
 
-/// Returns the command that makes a dump which can be loaded, as pasted into a shell that has
-/// LiteLLM's `DATABASE_URL`; what follows its `?` are Prisma's words, which `pg_dump` does not know.
+/// Returns the command that makes a dump which can be loaded. It runs in a shell that has LiteLLM's
+/// `DATABASE_URL`; it cuts the URL at the `?`, because `pg_dump` does not know Prisma's parameters.
 fn dump_command(options: &str) -> String {
     format!(
         "pg_dump --no-owner --no-privileges --encoding=UTF8 {options}--file=litellm.sql \
@@ -343,8 +351,8 @@ fn dump_command(options: &str) -> String {
     )
 }
 
-/// Refuses a dump of LiteLLM's tables that leaves some of them out: whose permission rows they own,
-/// or who has their servers, could not be told.
+/// Refuses a dump that leaves out some of LiteLLM's tables. Without an owner table, for one, a
+/// permission row would seem to have no owner.
 async fn ensure_complete(connection: &mut PgConnection) -> Result<(), Failure> {
     let rows = sqlx::raw_sql(COLUMNS)
         .fetch_all(connection)
@@ -371,10 +379,10 @@ async fn ensure_complete(connection: &mut PgConnection) -> Result<(), Failure> {
         let missing = tables_since().find(|(table, since)| release >= *since && !has(table, None));
         if let Some((table, _)) = missing {
             return Err(Failure::new(
-                Kind::Refused,
+                ErrorKind::Refused,
                 format!(
-                    "table \"{table}\" is left out of it, which LiteLLM {release} has, and which \
-                     grants are in use cannot be told without it"
+                    "the file lacks table \"{table}\", which LiteLLM {release} has; without it nobody \
+                     can tell which grants are in use"
                 ),
             )
             .hint(format_args!(
@@ -386,7 +394,7 @@ async fn ensure_complete(connection: &mut PgConnection) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Returns the tables that a verdict rests on, with the releases that brought them.
+/// Returns the tables on which a verdict depends, each with the release that brought it.
 fn tables_since() -> impl Iterator<Item = (&'static str, Release)> {
     let decides = |table: &str| {
         OWNER_TABLES.iter().any(|owner| owner.table == table)
@@ -401,7 +409,7 @@ fn tables_since() -> impl Iterator<Item = (&'static str, Release)> {
     UNMARKED.into_iter().chain(marked)
 }
 
-/// Reports whether a statement makes anything that not every database has.
+/// Tells whether a statement makes anything that an empty database does not have.
 fn makes_something(sql: &str) -> bool {
     let is_everywhere = begins_with(sql, "CREATE SCHEMA ") || begins_with(sql, "CREATE EXTENSION ");
     begins_with(sql, "INSERT ") || (begins_with(sql, "CREATE ") && !is_everywhere)

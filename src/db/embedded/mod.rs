@@ -1,9 +1,10 @@
-//! The PostgreSQL inside the process: started, filled from a script, thrown away at the end.
+//! Runs a PostgreSQL inside the process: starts it, loads a script into it, and discards it at the
+//! end.
 
-mod archive;
-mod loading;
-mod psql_script;
-mod statement;
+pub(crate) mod archive;
+pub(crate) mod loading;
+pub(crate) mod psql_script;
+pub(crate) mod statement;
 
 use std::fs::{File, Permissions};
 use std::io::{BufRead as _, BufReader};
@@ -16,20 +17,20 @@ use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::{Connection as _, PgConnection};
 use tempfile::TempDir;
 
-use self::loading::{Loading, Unloaded};
-use crate::failure::Failure;
+use crate::db::embedded::loading::{Loading, Unloaded};
+use crate::error::Failure;
 
 /// The number in the name of the socket.
 const PORT: u16 = 5432;
 
-/// A server of this process's own, for one connection at a time.
+/// A server inside this process, which serves one connection at a time.
 #[derive(Debug)]
 pub struct Embedded {
-    /// Taken when dropped.
+    /// `None` only while it is dropped.
     server: Option<PgliteServer>,
     options: PgConnectOptions,
     unloaded: Option<Unloaded>,
-    /// The folder of its socket, removed when dropped.
+    /// The folder of its socket, which is removed when it is dropped.
     _folder: TempDir,
 }
 
@@ -40,24 +41,24 @@ impl Embedded {
     ///
     /// Why it does not start.
     pub async fn start_empty() -> Result<Self, Failure> {
-        // The server asks for no password and holds a copy of somebody's database: nobody else may
-        // get at its socket.
+        // The server asks for no password and holds a copy of a database: nobody else may reach its
+        // socket.
         let folder = tempfile::Builder::new()
             .prefix("mcp-prune-")
             .permissions(Permissions::from_mode(0o700))
             .tempdir()
             .context("cannot make a folder for the embedded PostgreSQL")?;
         let socket = folder.path().join(format!(".s.PGSQL.{PORT}"));
-        // The runtime of the server blocks, which an async thread must not.
+        // The runtime of the server blocks, and an async thread must not block.
         let builder = PgliteServer::builder().temporary().unix(&socket);
         let started = tokio::task::spawn_blocking(|| builder.start()).await;
         let server = started
             .map_err(anyhow::Error::from)
             .and_then(|server| server)
             .context("cannot start the embedded PostgreSQL")?;
-        // Everything is said, so that no PG* variable of the environment gets a word in. Only
-        // PGOPTIONS cannot be left out: what of it could keep a script from loading is said after
-        // it, and the last word counts.
+        // Every parameter is given, so that no PG* variable of the environment has an effect. Only
+        // PGOPTIONS cannot be left out. The options below come after it and win; they set
+        // everything of it that could keep a script from loading.
         let options = PgConnectOptions::new_without_pgpass()
             .socket(folder.path())
             .port(PORT)
@@ -102,7 +103,8 @@ impl Embedded {
             .context("cannot connect to the embedded PostgreSQL")?;
         let loaded = Loading::begin(file, script).run(&mut connection).await;
         server.unloaded = loaded.map_err(unloadable)?;
-        // A new session comes next: `pg_dump` empties the search path of the one it is loaded in.
+        // Everything else happens in a new session, because a script of `pg_dump` empties the
+        // search path of its own.
         connection
             .close()
             .await
@@ -110,13 +112,13 @@ impl Embedded {
         Ok(server)
     }
 
-    /// Returns the sentence that tells what of the script was left out, if anything was.
+    /// Returns a sentence about the statements of the script that were left out, if any were.
     #[must_use]
     pub fn warning(&self) -> Option<String> {
         self.unloaded.as_ref().map(ToString::to_string)
     }
 
-    /// How to connect, whatever the environment says.
+    /// Returns how to connect to it, independent of the environment.
     #[must_use]
     pub fn connect_options(&self) -> PgConnectOptions {
         self.options.clone()
@@ -124,8 +126,8 @@ impl Embedded {
 }
 
 impl Drop for Embedded {
-    /// Stops the server on a thread of its own, because it waits for a client that is still
-    /// connected and for a statement that still runs. It does not outlive the process anyway.
+    /// Stops the server on a thread of its own, because stopping waits for a connected client and
+    /// for a running statement. The server does not outlive the process in any case.
     fn drop(&mut self) {
         let Some(server) = self.server.take() else {
             return;
@@ -138,15 +140,16 @@ impl Drop for Embedded {
             }
             std::thread::sleep(std::time::Duration::from_millis(20));
         }
-        // What it did not get to: a copy of somebody's database must not stay behind.
+        // The thread did not get to it, and a copy of a database must not stay behind.
         std::fs::remove_dir_all(files).ok();
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::time::{Duration, Instant};
+
+    use super::*;
 
     fn block_on<T>(future: impl Future<Output = T>) -> T {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -155,7 +158,7 @@ mod tests {
         runtime.unwrap().block_on(future)
     }
 
-    /// What a script loads into, or why it does not.
+    /// Loads a script into a server, or returns why it cannot be loaded.
     async fn loaded(script: &str) -> Result<Embedded, String> {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("script.sql");
@@ -187,7 +190,8 @@ mod tests {
             let mut connection = PgConnection::connect_with(&server.connect_options())
                 .await
                 .unwrap();
-            // Found without its schema: the search path is a fresh session's.
+            // The table is found without its schema, because a fresh session has its own search
+            // path.
             let rows: Vec<Option<String>> = sqlx::query_scalar("SELECT a FROM t")
                 .fetch_all(&mut connection)
                 .await

@@ -1,17 +1,17 @@
 //! Reads a psql script, as `pg_dump` writes it, statement by statement.
 //!
-//! psql is what such a script is written for: it, not the server, ends a statement at the right
+//! Such a script is written for psql. Not the server but psql ends a statement at the right
 //! semicolon, reads the rows of `COPY ... FROM stdin` out of the script, and obeys lines that begin
 //! with a backslash.
 
 use std::io::{self, BufRead};
 
-use super::statement::{changed_client_encoding, is_utf8};
-use crate::failure::{Failure, Kind};
+use crate::db::embedded::statement::{changed_client_encoding, is_utf8};
+use crate::error::{ErrorKind, Failure};
 
 /// A part of a script, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Piece {
+pub(crate) enum Piece {
     /// A statement without its semicolon.
     Statement {
         /// Its text, without comments before it.
@@ -30,9 +30,9 @@ pub(super) enum Piece {
     CopyRow(Vec<u8>),
     /// The end of the rows of a `COPY`.
     CopyEnd,
-    /// A `\connect`: what follows is of another database.
+    /// A `\connect`: the rest belongs to another database.
     Connect {
-        /// The line of the script that it is, from 1.
+        /// Its line in the script, from 1.
         line: u64,
     },
 }
@@ -41,24 +41,24 @@ pub(super) enum Piece {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum State {
     Sql,
-    /// A string constant; `true` where backslashes escape.
+    /// A string constant; `true` if backslashes escape.
     Quoted(bool),
     Identifier,
-    /// A string constant between `$tag$`, the delimiter kept with both dollars.
+    /// A string constant between `$tag$`; the delimiter has both dollar signs.
     Dollars(Vec<u8>),
-    /// A block comment within so many others; they nest.
+    /// A block comment, and how many others it is nested in.
     Comment(u32),
     CopyRows,
 }
 
-/// Where in a statement the reader is: a semicolon within parentheses, as in a rule of several
-/// commands, or within the body of a routine in SQL ends nothing.
+/// The reader's position in a statement. A semicolon ends no statement within parentheses, as in a
+/// rule of several commands, or within the body of an SQL routine.
 ///
 /// Source: PostgreSQL 17, `src/fe_utils/psqlscan.l`, the rules of `"("`, `";"` and `{identifier}`.
 #[derive(Debug, Default)]
 struct Nesting {
     parentheses: u32,
-    /// Each `BEGIN`, and within one each `CASE`, that has no `END` yet.
+    /// How many `BEGIN`, and within them `CASE`, have no `END` yet.
     blocks: u32,
     /// The first words of the statement, in lower case.
     words: Vec<String>,
@@ -103,7 +103,7 @@ impl Nesting {
 ///
 /// Source: PostgreSQL 17 manual, section 4.1, "Lexical Structure", and the reference page of psql.
 #[derive(Debug)]
-pub(super) struct Script<R> {
+pub(crate) struct Script<R> {
     source: R,
     state: State,
     /// The line being read, from 1.
@@ -112,19 +112,19 @@ pub(super) struct Script<R> {
     /// The offset in `text` of the next byte.
     at: usize,
     sql: Vec<u8>,
-    /// The line that the statement, or what is open within it, begins on.
+    /// The line on which the statement, or an open quote or comment within it, begins.
     begins: u64,
     opened: u64,
     nesting: Nesting,
     /// Whether backslashes escape in every string: `standard_conforming_strings` is off.
     backslashes: bool,
-    /// Whether the script says that its text is of no encoding.
+    /// Whether the script declares that its text has no encoding.
     is_sql_ascii: bool,
 }
 
 impl<R: BufRead> Script<R> {
     /// Reads from `source`.
-    pub(super) fn new(source: R) -> Self {
+    pub(crate) fn new(source: R) -> Self {
         Self {
             source,
             state: State::Sql,
@@ -144,13 +144,13 @@ impl<R: BufRead> Script<R> {
     ///
     /// # Errors
     ///
-    /// Where the source cannot be read, or is no script: text that is not UTF-8, a quote or a
-    /// `COPY` without end, or a command of psql that has it read something else.
+    /// An error if the source cannot be read or is not a script: if it has text that is not UTF-8,
+    /// a quote or a `COPY` without end, or a command that makes psql read another file.
     #[allow(
         clippy::should_implement_trait,
         reason = "an iterator would go on after an error"
     )]
-    pub(super) fn next(&mut self) -> Result<Option<Piece>, Failure> {
+    pub(crate) fn next(&mut self) -> Result<Option<Piece>, Failure> {
         loop {
             if self.at == self.text.len() && !self.read_line()? {
                 return self.end();
@@ -195,7 +195,7 @@ impl<R: BufRead> Script<R> {
         Ok(true)
     }
 
-    /// Does one backslash command, most of which mean nothing here.
+    /// Obeys one backslash command; most of them mean nothing here.
     fn obey(&self) -> Result<Option<Piece>, Failure> {
         let mut words = self.text[1..]
             .split(u8::is_ascii_whitespace)
@@ -221,21 +221,21 @@ impl<R: BufRead> Script<R> {
         Ok(None)
     }
 
-    /// Refuses a script in an encoding that the embedded server cannot convert: it has no
-    /// conversions, and bytes taken for UTF-8 would be other names.
+    /// Refuses a script in an encoding other than UTF-8: the embedded server has no conversions,
+    /// and the bytes would be other names in UTF-8.
     fn ensure_utf8(&self, encoding: &str, line: u64) -> Result<(), Failure> {
         if is_utf8(encoding) {
             return Ok(());
         }
         Err(Failure::new(
-            Kind::Error,
+            ErrorKind::Error,
             format!("line {line}: this is in {encoding}, and only UTF8 can be read"),
         )
         .hint(self.recode_hint()))
     }
 
     /// Returns what to do about a file that is not UTF-8.
-    pub(super) fn recode_hint(&self) -> &'static str {
+    pub(crate) fn recode_hint(&self) -> &'static str {
         if self.is_sql_ascii {
             "the database is SQL_ASCII, so pg_dump cannot convert it: convert the file from the \
              encoding that its clients write, as in: iconv -f LATIN1 -t UTF-8 FILE > FILE.utf8.sql"
@@ -244,8 +244,8 @@ impl<R: BufRead> Script<R> {
         }
     }
 
-    /// Takes the next byte, or token where more than one byte decides; tells whether a statement
-    /// has ended with it.
+    /// Takes the next byte, or the next token if one byte does not decide. Tells whether it ended a
+    /// statement.
     fn step(&mut self) -> bool {
         let rest = &self.text[self.at..];
         let first = rest[0];
@@ -270,7 +270,7 @@ impl<R: BufRead> Script<R> {
                     }
                 }
                 b'-' if rest.starts_with(b"--") => {
-                    // The newline stays: it may be all that is between two words.
+                    // The newline stays, because nothing else may separate two words.
                     length = rest.trim_ascii_end().len().max(2);
                     is_comment = true;
                 }
@@ -289,7 +289,7 @@ impl<R: BufRead> Script<R> {
             State::Quoted(true) if first == b'\\' => length = rest.len().min(2),
             State::Quoted(_) if rest.starts_with(b"''") => length = 2,
             State::Quoted(_) if first == b'\'' => next = Some(State::Sql),
-            // A doubled quote closes and opens again, to the same effect.
+            // A doubled quote closes the string and opens it again, which has the same effect.
             State::Identifier if first == b'"' => next = Some(State::Sql),
             State::Dollars(delimiter) if rest.starts_with(delimiter) => {
                 length = delimiter.len();
@@ -331,12 +331,13 @@ impl<R: BufRead> Script<R> {
         false
     }
 
-    /// Whether the statement so far ends within a word, where a dollar sign is part of it.
+    /// Tells whether the statement so far ends within a word; a dollar sign there belongs to the
+    /// word.
     fn in_word(&self) -> bool {
         self.sql.last().is_some_and(|byte| is_word(*byte))
     }
 
-    /// Whether a quote here opens a string with backslash escapes: `E'...'`.
+    /// Tells whether a quote here opens a string with backslash escapes: `E'...'`.
     fn escapes(&self) -> bool {
         if self.backslashes {
             return true;
@@ -351,12 +352,12 @@ impl<R: BufRead> Script<R> {
         let line = self.begins;
         let sql = String::from_utf8(std::mem::take(&mut self.sql)).map_err(|_| {
             let message = format!("line {line}: this is not UTF-8");
-            Failure::new(Kind::Error, message).hint(self.recode_hint())
+            Failure::new(ErrorKind::Error, message).hint(self.recode_hint())
         })?;
         if is_copy_from_stdin(&sql) {
             self.state = State::CopyRows;
             self.opened = line;
-            // What follows on the same line is no row.
+            // The rest of the same line is not a row.
             self.at = self.text.len();
             return Ok(Piece::Copy { sql, line });
         }
@@ -389,11 +390,11 @@ impl<R: BufRead> Script<R> {
     }
 
     fn refuse(&self, what: &str) -> Failure {
-        Failure::new(Kind::Error, format!("line {}: {what}", self.line))
+        Failure::new(ErrorKind::Error, format!("line {}: {what}", self.line))
     }
 
     fn unreadable(&self, error: &io::Error) -> Failure {
-        Failure::new(Kind::Error, format!("line {}: {error}", self.line + 1))
+        Failure::new(ErrorKind::Error, format!("line {}: {error}", self.line + 1))
     }
 }
 
@@ -401,7 +402,7 @@ fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$') || !byte.is_ascii()
 }
 
-/// The `$tag$` that `text` begins with.
+/// Returns the `$tag$` with which `text` begins.
 fn dollar_delimiter(text: &[u8]) -> Option<&[u8]> {
     let length = text[1..].iter().position(|byte| *byte == b'$')? + 2;
     let tag = &text[1..length - 1];
@@ -433,7 +434,7 @@ mod tests {
         Ok(pieces)
     }
 
-    /// The statements of a script without `COPY`, with their lines.
+    /// Returns the statements of a script without `COPY`, each with its line.
     fn statements(script: &str) -> Vec<(u64, String)> {
         let pieces = pieces(script.as_bytes()).unwrap();
         let statements = pieces.into_iter().map(|piece| match piece {
@@ -502,7 +503,7 @@ mod tests {
                 }],
             );
         }
-        // These words mean something else elsewhere, and a parenthesis too many ends nothing.
+        // Elsewhere these words mean something else, and an extra parenthesis ends nothing.
         assert_eq!(
             statements("BEGIN;SELECT 1);SELECT begin, 'function';END;CREATE TABLE begin(); (")
                 .len(),

@@ -1,13 +1,14 @@
-//! Tells what a statement of a dump is about, and what is lost where it cannot be carried out.
+//! Judges what a statement of a dump is about, and what is lost if it fails.
 //!
-//! A dump of a whole database holds other applications' tables beside LiteLLM's, and this server
-//! lacks what they need: extensions, ICU, languages. Those are left out. What this program reads of
-//! LiteLLM's tables is never left out, because a missing row, column or link is a wrong verdict.
+//! A dump of a whole database has other applications' tables besides LiteLLM's. They may need
+//! extensions, ICU or languages, which this server lacks; such statements are left out. Nothing
+//! that this program reads is ever left out, because a missing row, column or link would make a
+//! wrong verdict.
 
 use crate::db::schema::{CONFIG, SERVER_TABLE};
 use crate::litellm::owners::{LINK, OWNER_TABLES};
+use crate::litellm::reference_sites::TABLES;
 use crate::litellm::release::MARKERS;
-use crate::litellm::sites::TABLES;
 
 /// A part of a statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,19 +36,19 @@ impl Token<'_> {
     }
 }
 
-/// What is missing where a statement was not carried out.
+/// The loss if a statement is left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Loss {
-    /// Nothing: the database is as the statement wants it, or only a setting is another.
+pub(crate) enum Loss {
+    /// Nothing: the database is already as the statement wants it, or only a setting differs.
     Nothing,
     /// Something that this program does not read.
     Unread,
-    /// Something that this program reads, or nobody knows what.
+    /// Something that this program reads, or something unknown.
     Read,
 }
 
-/// Reports whether this program reads rows of the table, or takes its presence for a sign.
-pub(super) fn is_read(table: &str) -> bool {
+/// Tells whether this program reads rows of the table, or whether the table is a schema marker.
+pub(crate) fn is_read(table: &str) -> bool {
     table == SERVER_TABLE
         || table == CONFIG.0
         || OWNER_TABLES.iter().any(|owner| owner.table == table)
@@ -55,9 +56,9 @@ pub(super) fn is_read(table: &str) -> bool {
         || MARKERS.iter().any(|marker| marker.table == table)
 }
 
-/// Reports whether an encoding needs no conversion: UTF-8, and that of a server which knows none,
-/// whose bytes are checked as UTF-8.
-pub(super) fn is_utf8(encoding: &str) -> bool {
+/// Tells whether an encoding needs no conversion: UTF-8, and SQL_ASCII, of which every byte is
+/// checked as UTF-8.
+pub(crate) fn is_utf8(encoding: &str) -> bool {
     let name: String = encoding
         .chars()
         .filter(char::is_ascii_alphanumeric)
@@ -67,8 +68,8 @@ pub(super) fn is_utf8(encoding: &str) -> bool {
         .any(|known| name.eq_ignore_ascii_case(known))
 }
 
-/// Returns the encoding that a statement declares for what follows it.
-pub(super) fn changed_client_encoding(sql: &str) -> Option<String> {
+/// Returns the encoding that a statement declares for the following text.
+pub(crate) fn changed_client_encoding(sql: &str) -> Option<String> {
     let mut tokens = Tokens(sql);
     if !tokens.next()?.is("set") {
         return None;
@@ -91,9 +92,10 @@ pub(super) fn changed_client_encoding(sql: &str) -> Option<String> {
     }
 }
 
-/// Reports whether a statement is about roles, what they own and may do, or about a server or a
-/// database as a whole. Nobody but this process connects to the embedded server, as its superuser.
-pub(super) fn is_for_nobody(sql: &str) -> bool {
+/// Tells whether a statement is about roles, their rights and property, or about a whole server or
+/// database. Nobody needs that here: only this process connects to the embedded server, as
+/// superuser.
+pub(crate) fn is_for_nobody(sql: &str) -> bool {
     const CLUSTER: [&str; 5] = ["role", "user", "group", "tablespace", "database"];
     let first: Vec<Token> = Tokens(sql).take(4).collect();
     let is = |at: usize, words: &[&str]| {
@@ -124,21 +126,20 @@ pub(super) fn is_for_nobody(sql: &str) -> bool {
         return true;
     }
     let tokens: Vec<Token> = Tokens(sql).collect();
-    // Another action beside it may be a column.
+    // Another action of the same statement may add a column.
     is_single(&tokens)
         && tokens
             .windows(2)
             .any(|pair| pair[0].is("owner") && pair[1].is("to"))
 }
 
-/// Judges what is missing after the server refused a statement with an SQLSTATE.
+/// Judges what is lost when the server refuses a statement with an SQLSTATE.
 ///
-/// The kinds of statements are those that `pg_dump` writes. Of any other it is not known what it
-/// would have done.
+/// It knows the statements that `pg_dump` writes. The effect of any other is unknown.
 ///
 /// Source: PostgreSQL 17, `src/bin/pg_dump/pg_dump.c`; its manual, appendix A, "PostgreSQL Error
 /// Codes".
-pub(super) fn loss(sql: &str, state: &str) -> Loss {
+pub(crate) fn loss(sql: &str, state: &str) -> Loss {
     let tokens: Vec<Token> = Tokens(sql).collect();
     let is_missing = matches!(state, "42P01" | "42704" | "42883" | "3F000");
     let Some((first, rest)) = tokens.split_first() else {
@@ -148,10 +149,10 @@ pub(super) fn loss(sql: &str, state: &str) -> Loss {
         return Loss::Read;
     };
     match first.as_str() {
-        // As `pg_dump --clean` does it to a database that is to be empty afterwards.
+        // `pg_dump --clean` drops everything first, and here the database is empty already.
         "drop" if is_missing => Loss::Nothing,
         "set" => match (state, rest.first()) {
-            // A setting of another release, or a place and kind of storage that is not here.
+            // A setting of another release, or a tablespace or access method that is not here.
             ("42704", _) => Loss::Nothing,
             (_, Some(setting))
                 if setting.is("default_tablespace")
@@ -216,9 +217,9 @@ fn loss_of_creation(rest: &[Token], state: &str) -> Loss {
     }
     let named = name(after(rest, &["if", "not", "exists"]));
     match kind {
-        // The schema `public` is there already.
+        // The schema `public` exists already.
         "schema" if state == "42P06" => Loss::Nothing,
-        // There are none here. A table that needs one fails by itself.
+        // This server has no extensions. A table that needs one fails by itself.
         "extension" => Loss::Nothing,
         "table" => {
             let is_new_of_litellm = named.is_some_and(|name| name.starts_with("LiteLLM_"));
@@ -234,7 +235,7 @@ fn loss_of_creation(rest: &[Token], state: &str) -> Loss {
         }
         "view" | "sequence" => loss_of(named),
         "rule" => loss_of_mentioned(rest),
-        // None of them holds rows, and whatever needs one fails by itself.
+        // None of them holds rows, and anything that needs one fails by itself.
         "access" | "aggregate" | "cast" | "collation" | "conversion" | "domain" | "event"
         | "foreign" | "function" | "index" | "language" | "operator" | "policy" | "procedure"
         | "publication" | "schema" | "server" | "statistics" | "subscription" | "text"
@@ -259,7 +260,7 @@ fn loss_of_change(rest: &[Token], is_missing: bool) -> Loss {
     }
 }
 
-/// Judges an `ALTER TABLE` from the name on.
+/// Judges an `ALTER TABLE`, of which `rest` begins with the table's name.
 fn loss_of_table_change(rest: &[Token], is_missing: bool) -> Loss {
     let table = name(rest);
     let Some(action) = rest.get(name_length(rest)..).filter(|_| is_single(rest)) else {
@@ -277,7 +278,7 @@ fn loss_of_table_change(rest: &[Token], is_missing: bool) -> Loss {
         return loss_of_mentioned(rest);
     }
     match words.as_slice() {
-        // How rows are kept and which triggers fire, but not what is in them.
+        // These change how rows are stored and which triggers fire, but not what rows hold.
         ["cluster" | "replica" | "enable" | "disable" | "force", ..]
         | [
             "alter",
@@ -298,8 +299,8 @@ fn loss_of_table_change(rest: &[Token], is_missing: bool) -> Loss {
     }
 }
 
-/// Judges what is added to a table that is read. A foreign key to a table that is not read tells
-/// nothing; a missing one to a permission row would hide who owns it.
+/// Judges what is added to a table that is read. Without a foreign key to a permission row its
+/// owner would be hidden; a foreign key to a table that is not read does not matter.
 fn loss_of_constraint(action: &[Token]) -> Loss {
     let is_foreign_key = action
         .windows(2)
@@ -311,7 +312,7 @@ fn loss_of_constraint(action: &[Token]) -> Loss {
     }
 }
 
-/// Judges by the name of the table alone; without one, nobody knows.
+/// Judges by the name of the table alone; without a name the loss is unknown.
 fn loss_of(table: Option<&str>) -> Loss {
     match table {
         Some(table) if !is_read(table) => Loss::Unread,
@@ -319,7 +320,7 @@ fn loss_of(table: Option<&str>) -> Loss {
     }
 }
 
-/// Judges by everything that is named: a link to permission rows from any table is read.
+/// Judges by all names in a statement, because a link to permission rows is read from any table.
 fn loss_of_mentioned(tokens: &[Token]) -> Loss {
     let mut names = tokens.iter().filter_map(Token::name);
     if names.any(|name| name == LINK || is_read(name)) {
@@ -355,7 +356,7 @@ fn name<'t>(tokens: &'t [Token]) -> Option<&'t str> {
     tokens[..name_length(tokens)].last()?.name()
 }
 
-/// Reports whether there is no comma outside of parentheses.
+/// Tells whether there is no comma outside of parentheses.
 fn is_single(tokens: &[Token]) -> bool {
     let mut depth = 0_usize;
     for token in tokens {
@@ -369,7 +370,7 @@ fn is_single(tokens: &[Token]) -> bool {
     true
 }
 
-/// The tokens of a statement whose comments are gone already.
+/// The tokens of a statement without comments.
 struct Tokens<'a>(&'a str);
 
 impl<'a> Iterator for Tokens<'a> {
@@ -405,7 +406,7 @@ fn is_word(c: char) -> bool {
 }
 
 impl<'a> Tokens<'a> {
-    /// Takes a string constant, which ends with the statement at the latest.
+    /// Takes a string constant; if it has no end, it ends with the statement.
     fn text(&mut self, escapes: bool) -> Token<'a> {
         let body = &self.0[1..];
         let mut end = body.len();

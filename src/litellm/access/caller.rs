@@ -2,7 +2,7 @@
 
 /// A caller, by the ids of its rows.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Caller {
+pub(crate) enum Caller {
     /// A virtual key.
     Key {
         /// The hash of the key.
@@ -32,7 +32,7 @@ pub enum Caller {
 
 /// The human behind a call of an agent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Human {
+pub(crate) struct Human {
     /// The user.
     pub user: Option<String>,
     /// The team.
@@ -41,7 +41,7 @@ pub struct Human {
 
 /// Settings of the proxy that stand in no row.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct AccessSettings {
+pub(crate) struct AccessSettings {
     /// `general_settings.require_key_mcp_access_defined`.
     pub keys_must_declare: bool,
     /// `general_settings.require_end_user_mcp_access_defined`.
@@ -54,7 +54,7 @@ pub struct AccessSettings {
 
 /// A setting of the proxy on which access hangs.
 #[derive(Debug, Clone, Copy)]
-pub struct AccessSetting {
+pub(crate) struct AccessSetting {
     /// The section of `config.yaml`, and the row of `"LiteLLM_Config"`.
     pub section: &'static str,
     /// The name.
@@ -67,7 +67,7 @@ pub struct AccessSetting {
 /// Source: LiteLLM 1.109.1 `mcp_server/auth/user_api_key_auth_mcp.py` and
 /// `mcp_server/mcp_server_manager.py`, which ask `general_settings`, and `auth/auth_checks.py`,
 /// `personal_key_inherits_team_grants`, which asks what `litellm_settings` sets.
-pub const SETTINGS: [AccessSetting; 4] = [
+pub(crate) const SETTINGS: [AccessSetting; 4] = [
     AccessSetting {
         section: "general_settings",
         name: "require_key_mcp_access_defined",
@@ -92,7 +92,7 @@ pub const SETTINGS: [AccessSetting; 4] = [
 
 impl AccessSetting {
     /// Switches it on or off.
-    pub fn set(&self, settings: &mut AccessSettings, on: bool) {
+    pub(crate) fn set(&self, settings: &mut AccessSettings, on: bool) {
         (self.set)(settings, on);
     }
 }

@@ -5,31 +5,32 @@
 //! answer with LiteLLM's code. Not modelled are budgets that are used up, sessions limited to one
 //! server, callers without any credential, and agents that the proxy manages itself.
 
-pub mod caller;
+pub(crate) mod caller;
 mod model;
-pub mod registry;
-pub mod rows;
-pub mod rules;
+pub(crate) mod registry;
+pub(crate) mod rows;
+pub(crate) mod rules;
 mod servers;
 mod sources;
-pub mod tools;
-pub mod trace;
+pub(crate) mod tools;
+pub(crate) mod trace;
 
 use std::collections::BTreeMap;
 
 use self::caller::{Caller, Human};
-pub use self::model::AccessModel;
+pub(crate) use self::model::AccessModel;
 use self::model::Credential;
 use self::registry::ServerIds;
 use self::rows::{Key, LinkedPermission, Permission};
 use self::servers::{AccessScope, GrantedServers};
 use self::tools::Tools;
 use self::trace::{AccessStep, Denial, Level, LevelEffect, Trace};
+use super::owners::DASHBOARD_TEAM;
 use super::server::NO_SERVERS;
 
 /// What a caller may use.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Access {
+pub(crate) struct Access {
     /// The servers that are served and that it may use, each with its tools; `None` stands for all.
     pub servers: BTreeMap<String, Tools>,
     /// Why there is none, where there is none.
@@ -50,13 +51,13 @@ impl Access {
 impl AccessModel<'_> {
     /// Computes what `caller` may use.
     #[must_use]
-    pub fn access(&self, caller: &Caller) -> Access {
+    pub(crate) fn access(&self, caller: &Caller) -> Access {
         self.answer(caller, &mut Trace::none())
     }
 
     /// Computes what `caller` may use, and keeps every step on the way.
     #[must_use]
-    pub fn explained(&self, caller: &Caller) -> Access {
+    pub(crate) fn explained(&self, caller: &Caller) -> Access {
         let mut trace = Trace::kept();
         let access = self.answer(caller, &mut trace);
         Access {
@@ -137,6 +138,16 @@ impl AccessModel<'_> {
         let Some(toolset) = toolset else {
             return self.of_credential(&who, trace);
         };
+        // Source: LiteLLM 1.110.2 `mcp_server/ui_session_utils.py`, `acting_user_auth`: a session of
+        // the dashboard acts as its user there.
+        if let Some(user) = who.user.filter(|user| self.rows.users.contains_key(*user))
+            && who.team == Some(DASHBOARD_TEAM)
+            && !who.administers
+            && !self.opts_out(&who)
+            && self.rules.toolset_routes_limit_sessions()
+        {
+            return self.of_session(user, Some(toolset), trace);
+        }
         if let Err(denial) = self.check_toolset(&who, toolset) {
             return Access::denied(Level::Toolset, denial);
         }

@@ -11,7 +11,7 @@ use crate::litellm::server::{ALL_SERVERS, NO_SERVERS};
 
 /// Everything that an answer depends on.
 #[derive(Debug, Clone, Copy)]
-pub struct AccessModel<'a> {
+pub(crate) struct AccessModel<'a> {
     /// The rows.
     pub rows: &'a AccessRows,
     /// The servers that are served.

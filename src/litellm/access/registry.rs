@@ -6,14 +6,14 @@ use super::rows::NamedTools;
 use super::rules::AccessRules;
 
 /// Ids of servers, or references that no server answers to, which deny.
-pub type ServerIds = BTreeSet<String>;
+pub(crate) type ServerIds = BTreeSet<String>;
 
 /// Names of tools on one server.
-pub type ToolNames = BTreeSet<String>;
+pub(crate) type ToolNames = BTreeSet<String>;
 
 /// A server that a proxy serves: an approved row, or an entry of a `config.yaml`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ServedServer {
+pub(crate) struct ServedServer {
     /// Its alias.
     pub alias: Option<String>,
     /// Its name.
@@ -28,7 +28,7 @@ pub struct ServedServer {
 
 /// Everything that a proxy serves.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Registry {
+pub(crate) struct Registry {
     servers: BTreeMap<String, ServedServer>,
     by_name: BTreeMap<String, ServerIds>,
     /// The tags of rows that are there and not served, by server id.
@@ -38,7 +38,7 @@ pub struct Registry {
 impl Registry {
     /// Indexes the servers served, by id, and the tags of rows that are not.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         servers: BTreeMap<String, ServedServer>,
         unserved_tags: BTreeMap<String, Vec<String>>,
     ) -> Self {
@@ -56,24 +56,24 @@ impl Registry {
     }
 
     /// Returns the ids of all servers.
-    pub fn ids(&self) -> impl Iterator<Item = &String> {
+    pub(crate) fn ids(&self) -> impl Iterator<Item = &String> {
         self.servers.keys()
     }
 
     /// Returns the server with this id.
     #[must_use]
-    pub fn get(&self, id: &str) -> Option<&ServedServer> {
+    pub(crate) fn get(&self, id: &str) -> Option<&ServedServer> {
         self.servers.get(id)
     }
 
     /// Returns the ids of the servers that every key may use.
-    pub fn open(&self) -> impl Iterator<Item = &String> {
+    pub(crate) fn open(&self) -> impl Iterator<Item = &String> {
         let open = self.servers.iter().filter(|(_, s)| s.allow_all_keys);
         open.map(|(id, _)| id)
     }
 
     /// Returns the ids of the servers that `user` submitted.
-    pub fn submitted_by<'a>(&'a self, user: &'a str) -> impl Iterator<Item = &'a String> {
+    pub(crate) fn submitted_by<'a>(&'a self, user: &'a str) -> impl Iterator<Item = &'a String> {
         let theirs = move |server: &ServedServer| server.submitted_by.as_deref() == Some(user);
         let servers = self.servers.iter().filter(move |(_, s)| theirs(s));
         servers.map(|(id, _)| id)
@@ -84,7 +84,7 @@ impl Registry {
     ///
     /// Source: LiteLLM 1.109.1 `mcp_server/mcp_server_manager.py`, `expand_permission_list`.
     #[must_use]
-    pub fn expand<'a>(
+    pub(crate) fn expand<'a>(
         &self,
         references: impl IntoIterator<Item = &'a String>,
         rules: AccessRules,
@@ -106,7 +106,7 @@ impl Registry {
     ///
     /// Source: LiteLLM 1.109.1 `mcp_server/mcp_server_manager.py`, `expand_tool_permissions`.
     #[must_use]
-    pub fn expand_tools(
+    pub(crate) fn expand_tools(
         &self,
         tools: &NamedTools,
         rules: AccessRules,
@@ -128,7 +128,7 @@ impl Registry {
     /// Source: LiteLLM 1.109.1 `mcp_server/auth/user_api_key_auth_mcp.py`,
     /// `get_mcp_servers_from_access_groups`.
     #[must_use]
-    pub fn tagged(&self, tags: &[String], rules: AccessRules) -> ServerIds {
+    pub(crate) fn tagged(&self, tags: &[String], rules: AccessRules) -> ServerIds {
         let carries = |carried: &[String]| carried.iter().any(|tag| tags.contains(tag));
         let served = self.servers.iter().filter(|(_, s)| carries(&s.tags));
         let mut ids: ServerIds = served.map(|(id, _)| id.clone()).collect();

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The tools that permission rows and groups name, by reference to a server.
-pub type NamedTools = BTreeMap<String, Vec<String>>;
+pub(crate) type NamedTools = BTreeMap<String, Vec<String>>;
 
 /// A permission row that LiteLLM can read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Permission {
+pub(crate) struct Permission {
     /// `mcp_servers`; a NULL column reads as an empty list.
     pub servers: Vec<String>,
     /// `mcp_tool_permissions`.
@@ -23,7 +23,7 @@ impl Permission {
     ///
     /// Source: LiteLLM 1.109.1 `mcp_server/ui_session_utils.py`, `_restricts_mcp`.
     #[must_use]
-    pub fn restricts(&self) -> bool {
+    pub(crate) fn restricts(&self) -> bool {
         !(self.servers.is_empty()
             && self.toolsets.is_empty()
             && self.tools.is_empty()
@@ -33,7 +33,7 @@ impl Permission {
 
 /// A key.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Key {
+pub(crate) struct Key {
     /// The hash of the key, by which access groups name it.
     pub token: String,
     /// Its permission row.
@@ -54,7 +54,7 @@ pub struct Key {
 
 /// A team.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct AccessTeam {
+pub(crate) struct AccessTeam {
     /// Its permission row.
     pub permission: Option<String>,
     /// Its organization.
@@ -69,7 +69,7 @@ pub struct AccessTeam {
 
 /// A user.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct User {
+pub(crate) struct User {
     /// Its permission row.
     pub permission: Option<String>,
     /// Its organization.
@@ -84,7 +84,7 @@ pub struct User {
 
 /// An agent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Agent {
+pub(crate) struct Agent {
     /// Its permission row.
     pub permission: Option<String>,
     /// Its unified access groups.
@@ -93,7 +93,7 @@ pub struct Agent {
 
 /// A unified access group.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct AccessGroup {
+pub(crate) struct AccessGroup {
     /// `access_mcp_server_ids`.
     pub servers: Vec<String>,
     /// `mcp_tool_permissions`.
@@ -105,11 +105,11 @@ pub struct AccessGroup {
 }
 
 /// The tools that a toolset grants, by server id.
-pub type Toolset = BTreeMap<String, BTreeSet<String>>;
+pub(crate) type Toolset = BTreeMap<String, BTreeSet<String>>;
 
 /// All rows that the callers asked about depend on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct AccessRows {
+pub(crate) struct AccessRows {
     /// The keys by hash.
     pub keys: BTreeMap<String, Key>,
     /// The permission rows by id; `None` where LiteLLM cannot read the row.
@@ -132,7 +132,7 @@ pub struct AccessRows {
 
 /// A permission row, seen from whoever links to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LinkedPermission<'a> {
+pub(crate) enum LinkedPermission<'a> {
     /// Nothing is linked.
     None,
     /// The linked row is gone.
@@ -146,7 +146,7 @@ pub enum LinkedPermission<'a> {
 impl<'a> LinkedPermission<'a> {
     /// Returns the row where it can be read.
     #[must_use]
-    pub fn read(self) -> Option<&'a Permission> {
+    pub(crate) fn read(self) -> Option<&'a Permission> {
         match self {
             Self::Read(permission) => Some(permission),
             Self::None | Self::Gone | Self::Malformed => None,
@@ -157,7 +157,7 @@ impl<'a> LinkedPermission<'a> {
 impl AccessRows {
     /// Looks up the permission row that `link` names.
     #[must_use]
-    pub fn permission(&self, link: Option<&String>) -> LinkedPermission<'_> {
+    pub(crate) fn permission(&self, link: Option<&String>) -> LinkedPermission<'_> {
         match link {
             None => LinkedPermission::None,
             Some(id) => match self.permissions.get(id) {
@@ -173,7 +173,7 @@ impl AccessRows {
     /// Source: LiteLLM 1.109.1 `mcp_server/mcp_server_manager.py`,
     /// `resolve_toolset_tool_permissions`: servers by id alone.
     #[must_use]
-    pub fn toolset_tools(&self, ids: &[String]) -> Toolset {
+    pub(crate) fn toolset_tools(&self, ids: &[String]) -> Toolset {
         let mut tools = Toolset::new();
         for toolset in ids.iter().filter_map(|id| self.toolsets.get(id)) {
             for (server, names) in toolset {
@@ -185,7 +185,7 @@ impl AccessRows {
     }
 
     /// Returns the access groups with these ids that can be read.
-    pub fn groups<'a>(&'a self, ids: &'a [String]) -> impl Iterator<Item = &'a AccessGroup> {
+    pub(crate) fn groups<'a>(&'a self, ids: &'a [String]) -> impl Iterator<Item = &'a AccessGroup> {
         ids.iter()
             .filter_map(|id| self.access_groups.get(id)?.as_ref())
     }

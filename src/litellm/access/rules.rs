@@ -7,12 +7,12 @@ use crate::litellm::release::Release;
 
 /// The rules of one release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AccessRules(Release);
+pub(crate) struct AccessRules(Release);
 
 impl AccessRules {
     /// Chooses the rules of `release`.
     #[must_use]
-    pub fn of(release: Release) -> Self {
+    pub(crate) fn of(release: Release) -> Self {
         Self(release)
     }
 
@@ -24,7 +24,7 @@ impl AccessRules {
     ///
     /// Source: LiteLLM 1.72.6 `mcp_server/mcp_server_manager.py`; 1.68.2 has the columns alone.
     #[must_use]
-    pub fn levels_count(self) -> bool {
+    pub(crate) fn levels_count(self) -> bool {
         self.since(1, 72, 0)
     }
 
@@ -33,7 +33,7 @@ impl AccessRules {
     /// Source: LiteLLM 1.79.3 against 1.80.0 `mcp_server/mcp_server_manager.py`,
     /// `get_allowed_mcp_servers`.
     #[must_use]
-    pub fn fails_closed(self) -> bool {
+    pub(crate) fn fails_closed(self) -> bool {
         self >= Self(Release::FAILS_CLOSED)
     }
 
@@ -42,7 +42,7 @@ impl AccessRules {
     /// Source: LiteLLM 1.80.16 `mcp_server/mcp_server_manager.py`,
     /// `get_allow_all_keys_server_ids`.
     #[must_use]
-    pub fn servers_may_be_open(self) -> bool {
+    pub(crate) fn servers_may_be_open(self) -> bool {
         self.since(1, 80, 11)
     }
 
@@ -50,7 +50,7 @@ impl AccessRules {
     ///
     /// Source: LiteLLM 1.80.16 `mcp_server/mcp_server_manager.py`, `get_allowed_mcp_servers`.
     #[must_use]
-    pub fn administrators_see_all(self) -> bool {
+    pub(crate) fn administrators_see_all(self) -> bool {
         self >= Self(Release::FAILS_CLOSED)
     }
 
@@ -59,7 +59,7 @@ impl AccessRules {
     /// Source: LiteLLM 1.81.14 `mcp_server/mcp_server_manager.py`, `get_allowed_mcp_servers`,
     /// `has_explicit_object_permission`; 1.81.10 has it not.
     #[must_use]
-    pub fn rows_limit_administrators(self) -> bool {
+    pub(crate) fn rows_limit_administrators(self) -> bool {
         self.since(1, 81, 11)
     }
 
@@ -68,7 +68,7 @@ impl AccessRules {
     /// Source: LiteLLM 1.109.0 `mcp_server/auth/user_api_key_auth_mcp.py`,
     /// `has_team_unbound_mcp_admin_view`; 1.108.14 has it not.
     #[must_use]
-    pub fn teams_bind_administrators(self) -> bool {
+    pub(crate) fn teams_bind_administrators(self) -> bool {
         self.since(1, 109, 0)
     }
 
@@ -77,7 +77,7 @@ impl AccessRules {
     /// Source: LiteLLM 1.81.14 `mcp_server/auth/user_api_key_auth_mcp.py`,
     /// `_get_allowed_mcp_servers_for_end_user`.
     #[must_use]
-    pub fn end_users_limit(self) -> bool {
+    pub(crate) fn end_users_limit(self) -> bool {
         self.since(1, 81, 14)
     }
 
@@ -86,7 +86,7 @@ impl AccessRules {
     /// Source: LiteLLM 1.82.0 `mcp_server/auth/user_api_key_auth_mcp.py`,
     /// `_get_allowed_mcp_servers_for_agent`.
     #[must_use]
-    pub fn agents_limit(self) -> bool {
+    pub(crate) fn agents_limit(self) -> bool {
         self.since(1, 82, 0)
     }
 
@@ -94,7 +94,7 @@ impl AccessRules {
     ///
     /// Source: LiteLLM 1.82.1 `mcp_server/auth/user_api_key_auth_mcp.py`, `tool_perm_servers`.
     #[must_use]
-    pub fn tool_keys_grant(self) -> bool {
+    pub(crate) fn tool_keys_grant(self) -> bool {
         self >= Self(Release::TOOL_KEYS_GRANT)
     }
 
@@ -103,7 +103,7 @@ impl AccessRules {
     /// Source: LiteLLM 1.105.0 `mcp_server/auth/user_api_key_auth_mcp.py`,
     /// `get_allowed_mcp_servers_for_agent`, `inline_tools`.
     #[must_use]
-    pub fn agent_tool_keys_grant(self) -> bool {
+    pub(crate) fn agent_tool_keys_grant(self) -> bool {
         self >= Self(Release::AGENT_TOOL_KEYS_COUNT)
     }
 
@@ -111,7 +111,7 @@ impl AccessRules {
     ///
     /// Source: LiteLLM 1.83.14 `mcp_server/mcp_server_manager.py`, `expand_permission_list`.
     #[must_use]
-    pub fn names_resolve(self) -> bool {
+    pub(crate) fn names_resolve(self) -> bool {
         self >= Self(Release::RESOLVES_NAMES)
     }
 
@@ -120,7 +120,7 @@ impl AccessRules {
     /// Source: LiteLLM 1.84.0 `mcp_server/auth/user_api_key_auth_mcp.py`,
     /// `_get_allowed_mcp_servers_for_org`.
     #[must_use]
-    pub fn organizations_limit(self) -> bool {
+    pub(crate) fn organizations_limit(self) -> bool {
         self >= Self(Release::ORGANIZATIONS_LIMIT)
     }
 
@@ -131,7 +131,7 @@ impl AccessRules {
     /// Source: `_types.py`, `SpecialMCPServerNames`, of LiteLLM 1.86.7, 1.87.5, 1.88.5, 1.89.4,
     /// 1.91.0, and its absence in 1.90.7.
     #[must_use]
-    pub fn knows_the_deny_marker(self) -> bool {
+    pub(crate) fn knows_the_deny_marker(self) -> bool {
         let backported = |minor: u16, patch: u16| {
             self.since(1, minor, patch) && self.0 < Release::new(1, minor + 1, 0)
         };
@@ -147,7 +147,7 @@ impl AccessRules {
     /// Source: LiteLLM 1.88.0 `mcp_server/auth/user_api_key_auth_mcp.py`,
     /// `_get_key_access_group_mcp_server_extras`.
     #[must_use]
-    pub fn access_groups_grant(self) -> bool {
+    pub(crate) fn access_groups_grant(self) -> bool {
         self.since(1, 88, 0)
     }
 
@@ -156,7 +156,7 @@ impl AccessRules {
     /// Source: LiteLLM 1.91.0 `mcp_server/auth/user_api_key_auth_mcp.py`,
     /// `get_allowed_mcp_servers`.
     #[must_use]
-    pub fn keys_may_have_to_declare(self) -> bool {
+    pub(crate) fn keys_may_have_to_declare(self) -> bool {
         self.since(1, 91, 0)
     }
 
@@ -165,7 +165,7 @@ impl AccessRules {
     /// Source: LiteLLM 1.92.0 `mcp_server/auth/user_api_key_auth_mcp.py`,
     /// `_get_allowed_mcp_servers_for_team`.
     #[must_use]
-    pub fn knows_all_servers(self) -> bool {
+    pub(crate) fn knows_all_servers(self) -> bool {
         self.since(1, 92, 0)
     }
 
@@ -174,7 +174,7 @@ impl AccessRules {
     /// Source: LiteLLM 1.92.0 `mcp_server/mcp_server_manager.py`,
     /// `_get_active_submitted_mcp_server_ids_for_user`.
     #[must_use]
-    pub fn submitters_may_use(self) -> bool {
+    pub(crate) fn submitters_may_use(self) -> bool {
         self.since(1, 92, 0)
     }
 
@@ -182,7 +182,7 @@ impl AccessRules {
     ///
     /// Source: LiteLLM 1.94.0 `mcp_server/auth/user_api_key_auth_mcp.py`, `toolset_servers`.
     #[must_use]
-    pub fn key_toolsets_grant(self) -> bool {
+    pub(crate) fn key_toolsets_grant(self) -> bool {
         self.since(1, 94, 0)
     }
 
@@ -192,7 +192,7 @@ impl AccessRules {
     /// Source: LiteLLM 1.100.0 `mcp_server/auth/user_api_key_auth_mcp.py`,
     /// `_toolset_tool_permissions`; 1.99.0 has it not.
     #[must_use]
-    pub fn toolsets_count_above(self) -> bool {
+    pub(crate) fn toolsets_count_above(self) -> bool {
         self.since(1, 100, 0)
     }
 
@@ -200,7 +200,7 @@ impl AccessRules {
     ///
     /// Source: LiteLLM 1.83.3, migration `20260321000000_add_mcp_toolsets`.
     #[must_use]
-    pub fn has_toolset_routes(self) -> bool {
+    pub(crate) fn has_toolset_routes(self) -> bool {
         self.since(1, 83, 3)
     }
 
@@ -209,7 +209,7 @@ impl AccessRules {
     /// Source: LiteLLM 1.95.0 `mcp_server/auth/user_api_key_auth_mcp.py`,
     /// `is_mcp_admitted_user_subject`.
     #[must_use]
-    pub fn has_sessions(self) -> bool {
+    pub(crate) fn has_sessions(self) -> bool {
         self.since(1, 95, 0)
     }
 
@@ -218,7 +218,7 @@ impl AccessRules {
     /// Source: LiteLLM 1.93.0 `mcp_server/auth/user_api_key_auth_mcp.py`,
     /// `_get_team_object_permission`, `UI_TEAM_ID`; 1.92.2 has it not.
     #[must_use]
-    pub fn knows_dashboard_team(self) -> bool {
+    pub(crate) fn knows_dashboard_team(self) -> bool {
         self.since(1, 93, 0)
     }
 
@@ -227,7 +227,7 @@ impl AccessRules {
     /// Source: LiteLLM 1.82.6 `mcp_server/mcp_server_manager.py`, `get_all_mcp_servers` with
     /// `approval_status="active"`.
     #[must_use]
-    pub fn servers_need_approval(self) -> bool {
+    pub(crate) fn servers_need_approval(self) -> bool {
         self.since(1, 82, 2)
     }
 
@@ -236,7 +236,7 @@ impl AccessRules {
     /// Source: LiteLLM 1.83.3 `mcp_server/mcp_server_manager.py`,
     /// `reload_servers_from_database`; 1.82.6 asks for `active` alone.
     #[must_use]
-    pub fn older_approvals_count(self) -> bool {
+    pub(crate) fn older_approvals_count(self) -> bool {
         !self.servers_need_approval() || self.since(1, 83, 0)
     }
 
@@ -246,7 +246,7 @@ impl AccessRules {
     /// Source: LiteLLM 1.105.0 `mcp_server/auth/user_api_key_auth_mcp.py`,
     /// `_narrow_tools_to_toolset`; 1.104.9 `mcp_server/server.py`, `_apply_toolset_scope`.
     #[must_use]
-    pub fn toolset_routes_limit_sessions(self) -> bool {
+    pub(crate) fn toolset_routes_limit_sessions(self) -> bool {
         self.since(1, 105, 0)
     }
 
@@ -255,7 +255,7 @@ impl AccessRules {
     /// Source: LiteLLM 1.95.0 `mcp_server/auth/user_api_key_auth_mcp.py`,
     /// `_allowed_mcp_servers_for_single_team`.
     #[must_use]
-    pub fn blocked_teams_grant_nothing(self) -> bool {
+    pub(crate) fn blocked_teams_grant_nothing(self) -> bool {
         self.since(1, 95, 0)
     }
 
@@ -264,7 +264,7 @@ impl AccessRules {
     /// Source: LiteLLM 1.96.0 `mcp_server/auth/user_api_key_auth_mcp.py`,
     /// `_apply_user_server_ceiling`.
     #[must_use]
-    pub fn users_limit(self) -> bool {
+    pub(crate) fn users_limit(self) -> bool {
         self.since(1, 96, 0)
     }
 
@@ -274,7 +274,7 @@ impl AccessRules {
     /// Source: LiteLLM 1.96.0 `mcp_server/auth/user_api_key_auth_mcp.py`,
     /// `UnloadableEntitlementError`.
     #[must_use]
-    pub fn unreadable_rows_deny(self) -> bool {
+    pub(crate) fn unreadable_rows_deny(self) -> bool {
         self.since(1, 96, 0)
     }
 
@@ -282,7 +282,7 @@ impl AccessRules {
     ///
     /// Source: LiteLLM 1.99.0 `mcp_server/auth/user_api_key_auth_mcp.py`, `admin_view_unscoped`.
     #[must_use]
-    pub fn sessions_of_administrators_see_all(self) -> bool {
+    pub(crate) fn sessions_of_administrators_see_all(self) -> bool {
         self.since(1, 99, 0)
     }
 
@@ -291,7 +291,7 @@ impl AccessRules {
     /// Source: LiteLLM 1.100.0 `mcp_server/auth/user_api_key_auth_mcp.py`,
     /// `_key_or_team_declares_toolsets`.
     #[must_use]
-    pub fn declared_toolsets_limit(self) -> bool {
+    pub(crate) fn declared_toolsets_limit(self) -> bool {
         self.since(1, 100, 0)
     }
 
@@ -299,7 +299,7 @@ impl AccessRules {
     ///
     /// Source: LiteLLM 1.101.0 `mcp_server/mcp_server_manager.py`, `restrict_allow_all`.
     #[must_use]
-    pub fn open_servers_may_be_limited(self) -> bool {
+    pub(crate) fn open_servers_may_be_limited(self) -> bool {
         self.since(1, 101, 0)
     }
 
@@ -308,7 +308,7 @@ impl AccessRules {
     /// Source: LiteLLM 1.102.0 `mcp_server/auth/user_api_key_auth_mcp.py`,
     /// `_apply_end_user_tool_ceiling`.
     #[must_use]
-    pub fn end_users_limit_tools(self) -> bool {
+    pub(crate) fn end_users_limit_tools(self) -> bool {
         self.since(1, 102, 0)
     }
 
@@ -317,7 +317,7 @@ impl AccessRules {
     /// Source: LiteLLM 1.104.0 `mcp_server/auth/user_api_key_auth_mcp.py`,
     /// `_get_agent_access_group_server_ceiling`.
     #[must_use]
-    pub fn agent_groups_limit(self) -> bool {
+    pub(crate) fn agent_groups_limit(self) -> bool {
         self.since(1, 104, 0)
     }
 
@@ -326,7 +326,7 @@ impl AccessRules {
     /// Source: LiteLLM 1.104.0 `mcp_server/auth/user_api_key_auth_mcp.py`,
     /// `_apply_agent_caller_ceiling`.
     #[must_use]
-    pub fn agents_echo_callers(self) -> bool {
+    pub(crate) fn agents_echo_callers(self) -> bool {
         self.since(1, 104, 0)
     }
 
@@ -334,7 +334,7 @@ impl AccessRules {
     ///
     /// Source: LiteLLM 1.104.0 `constants.py`, `MCP_ALL_TOOLS_WILDCARD`.
     #[must_use]
-    pub fn knows_all_tools(self) -> bool {
+    pub(crate) fn knows_all_tools(self) -> bool {
         self.since(1, 104, 0)
     }
 
@@ -343,7 +343,7 @@ impl AccessRules {
     /// Source: LiteLLM 1.109.0 `mcp_server/auth/user_api_key_auth_mcp.py`,
     /// `_single_credential_tools`; 1.108.0 `get_allowed_tools_for_server`.
     #[must_use]
-    pub fn empty_tool_lists_deny(self) -> bool {
+    pub(crate) fn empty_tool_lists_deny(self) -> bool {
         self.since(1, 108, 0)
     }
 
@@ -352,7 +352,7 @@ impl AccessRules {
     /// Source: LiteLLM 1.105.0 `mcp_server/auth/user_api_key_auth_mcp.py`,
     /// `get_agent_tool_permissions_for_server`.
     #[must_use]
-    pub fn empty_agent_tool_lists_deny(self) -> bool {
+    pub(crate) fn empty_agent_tool_lists_deny(self) -> bool {
         self.since(1, 105, 0)
     }
 
@@ -360,7 +360,7 @@ impl AccessRules {
     ///
     /// Source: LiteLLM 1.105.0 `mcp_server/ui_session_utils.py`, `granted_toolset_ids`.
     #[must_use]
-    pub fn toolset_routes_inherit(self) -> bool {
+    pub(crate) fn toolset_routes_inherit(self) -> bool {
         self.since(1, 105, 0)
     }
 
@@ -370,7 +370,7 @@ impl AccessRules {
     /// Source: LiteLLM 1.104.9 against 1.106.0 `mcp_server/auth/user_api_key_auth_mcp.py`,
     /// `get_allowed_mcp_servers`.
     #[must_use]
-    pub fn deny_marker_may_be_a_tool_key(self) -> bool {
+    pub(crate) fn deny_marker_may_be_a_tool_key(self) -> bool {
         self.knows_the_deny_marker() && !self.tags_without_servers_limit()
     }
 
@@ -380,7 +380,7 @@ impl AccessRules {
     /// Source: LiteLLM 1.80.16 `auth/auth_checks.py`, `get_object_permission`, which caches a row
     /// before it reads it; since 1.81.14 the row is loaded with its owner.
     #[must_use]
-    pub fn malformed_rows_lift_tool_limits(self) -> bool {
+    pub(crate) fn malformed_rows_lift_tool_limits(self) -> bool {
         !self.since(1, 81, 14)
     }
 
@@ -390,7 +390,7 @@ impl AccessRules {
     /// Source: LiteLLM 1.106.0 `mcp_server/auth/user_api_key_auth_mcp.py`,
     /// `_server_grants_with_group_scope` and `catalog.current`.
     #[must_use]
-    pub fn tags_without_servers_limit(self) -> bool {
+    pub(crate) fn tags_without_servers_limit(self) -> bool {
         self.since(1, 106, 0)
     }
 
@@ -399,7 +399,7 @@ impl AccessRules {
     /// Source: LiteLLM 1.108.0 `mcp_server/auth/user_api_key_auth_mcp.py`,
     /// `access_group_tools_for_server`.
     #[must_use]
-    pub fn access_groups_limit_tools(self) -> bool {
+    pub(crate) fn access_groups_limit_tools(self) -> bool {
         self.since(1, 108, 0)
     }
 
@@ -408,7 +408,7 @@ impl AccessRules {
     /// Source: LiteLLM 1.109.0 `mcp_server/auth/user_api_key_auth_mcp.py`,
     /// `personal_key_team_server_grants`.
     #[must_use]
-    pub fn personal_keys_may_inherit(self) -> bool {
+    pub(crate) fn personal_keys_may_inherit(self) -> bool {
         self.since(1, 109, 0)
     }
 }

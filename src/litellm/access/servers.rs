@@ -40,10 +40,17 @@ struct Narrowing<'t> {
     servers: ServerIds,
     /// Whether a level so far names servers.
     limited: bool,
+    /// The level that left nothing of what there was.
+    emptied_by: Option<Level>,
     trace: &'t mut Trace,
 }
 
 impl Narrowing<'_> {
+    /// Tells whether anything is left besides the word that stands for no server.
+    fn has_servers(&self) -> bool {
+        self.servers.iter().any(|server| server != NO_SERVERS)
+    }
+
     /// Leaves only what `limit` names, if it is one.
     fn limit(&mut self, level: Level, id: Option<&str>, limit: Option<ServerIds>) {
         match limit {
@@ -51,8 +58,12 @@ impl Narrowing<'_> {
                 .trace
                 .add(level, id, &self.servers, || LevelEffect::NoLimit),
             Some(limit) => {
+                let had_some = self.has_servers();
                 self.servers.retain(|server| limit.contains(server));
                 self.limited = true;
+                if had_some && !self.has_servers() {
+                    self.emptied_by = Some(level);
+                }
                 let effect = || LevelEffect::Limits(limit);
                 self.trace.add(level, id, &self.servers, effect);
             }
@@ -115,7 +126,9 @@ impl AccessModel<'_> {
         };
         let limited = !(own.is_empty() && team.is_empty() && groups.is_empty())
             || self.declares_toolsets(who);
+        let both_limit = !own.is_empty() && !team.is_empty();
         let base = self.inherited(who, own, &team);
+        let emptied_by = Some(Level::Team).filter(|_| both_limit && base.is_empty());
         trace.add(Level::Team, who.team, &base, || named(&team));
         let mut servers = base;
         servers.extend(groups.iter().cloned());
@@ -123,6 +136,7 @@ impl AccessModel<'_> {
         let mut left = Narrowing {
             servers,
             limited,
+            emptied_by,
             trace,
         };
 
@@ -184,7 +198,7 @@ impl AccessModel<'_> {
         Ok(GrantedServers {
             servers: left.servers,
             scope,
-            denied_by: None,
+            denied_by: left.emptied_by.map(|level| (level, Denial::LeavesNothing)),
         })
     }
 

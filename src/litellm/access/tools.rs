@@ -7,7 +7,7 @@ use super::trace::Denial;
 use crate::litellm::owners::DASHBOARD_TEAM;
 
 /// The tools of one server; `None` stands for all.
-pub type Tools = Option<ToolNames>;
+pub(crate) type Tools = Option<ToolNames>;
 
 /// The word that grants every tool.
 ///
@@ -94,7 +94,9 @@ impl AccessModel<'_> {
 
     fn has_malformed_row(&self, who: &Credential<'_>) -> bool {
         let team = who.team.and_then(|team| self.rows.teams.get(team));
-        let of_team = self.rows.permission(team.and_then(|team| team.permission.as_ref()));
+        let of_team = self
+            .rows
+            .permission(team.and_then(|team| team.permission.as_ref()));
         [who.permission, of_team].contains(&LinkedPermission::Malformed)
     }
 

@@ -4,7 +4,7 @@ use super::registry::ServerIds;
 
 /// A level of LiteLLM's check, in its order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
+pub(crate) enum Level {
     /// The permission row of the key, or of the user behind a session.
     Own,
     /// The team.
@@ -32,7 +32,7 @@ pub enum Level {
 impl Level {
     /// Names the level as reports do.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Own => "own",
             Self::Team => "team",
@@ -51,7 +51,7 @@ impl Level {
 
 /// What a level did.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LevelEffect {
+pub(crate) enum LevelEffect {
     /// It names no server, and so neither grants nor limits.
     NoLimit,
     /// It grants these.
@@ -66,7 +66,7 @@ pub enum LevelEffect {
 
 /// Why a caller may use no server.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Denial {
+pub(crate) enum Denial {
     /// The row holds `no-mcp-servers`.
     DenyMarker,
     /// A permission row is linked and cannot be read, or is gone.
@@ -87,7 +87,7 @@ pub enum Denial {
 
 /// One level, what it did, and what is left after it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AccessStep {
+pub(crate) struct AccessStep {
     /// The level.
     pub level: Level,
     /// The id of the team, organization, user, agent or end user; `None` of the caller itself.

@@ -4,43 +4,43 @@ use std::collections::BTreeSet;
 
 use sha2::{Digest as _, Sha256};
 
-use super::pyyaml::{Mapping, Value};
-use super::{ConfigError, ConfigServer, Derivation, wrong};
+use crate::litellm::config::pyyaml::{Mapping, YamlValue};
+use crate::litellm::config::{ConfigError, ConfigServer, Derivation, wrong};
 
-/// A field as Python prints it into the text that is hashed; every way it may be printed.
+/// Every way in which Python may print a field into the text that is hashed.
 type Texts = Vec<String>;
 
 /// One entry of `mcp_servers`.
-pub(super) struct Entry<'a> {
+pub(crate) struct Entry<'a> {
     /// The server's name.
-    pub(super) name: &'a str,
-    /// What the file says of it.
-    pub(super) fields: &'a Mapping,
+    pub(crate) name: &'a str,
+    /// Its fields.
+    pub(crate) fields: &'a Mapping,
     /// Looks up a variable of the proxy's environment.
-    pub(super) env: &'a dyn Fn(&str) -> Option<String>,
+    pub(crate) env: &'a dyn Fn(&str) -> Option<String>,
 }
 
 /// A value after `os.environ/` is resolved.
-enum Resolved {
+enum Substitution {
     Absent,
     Null,
     Text(String),
-    /// A value that Python prints so, and takes for nothing: `false`, `0`.
+    /// A value that Python takes for false, such as `false` or `0`, as Python prints it.
     Falsy(String),
     /// A variable that is not set here.
     Unset(String),
-    /// A value that Python may print otherwise than we would.
+    /// A value that Python may print otherwise than this program.
     Unclear,
 }
 
-impl From<&Value> for Resolved {
-    fn from(value: &Value) -> Self {
-        if matches!(value, Value::Null) {
+impl From<&YamlValue> for Substitution {
+    fn from(value: &YamlValue) -> Self {
+        if matches!(value, YamlValue::Null) {
             return Self::Null;
         }
         match value.printed() {
             None => Self::Unclear,
-            // Of a text it is told later whether it is empty.
+            // Callers tell an empty text from others.
             Some(text) if value.is_truthy() || value.as_text().is_some() => Self::Text(text),
             Some(text) => Self::Falsy(text),
         }
@@ -52,19 +52,19 @@ impl Entry<'_> {
     ///
     /// # Errors
     ///
-    /// Where LiteLLM would not start either, and where the id is pinned to an unset variable.
-    pub(super) fn server(
+    /// Fails where LiteLLM would not start either, and where the id is pinned to an unset variable.
+    pub(crate) fn server(
         &self,
         aliases: Option<&Mapping>,
         derivation: Derivation,
     ) -> Result<ConfigServer, ConfigError> {
         let alias = match self.field("alias") {
-            // An alias given as an empty text takes no mapping.
-            Resolved::Absent | Resolved::Null => self.mapped_alias(aliases),
-            alias @ (Resolved::Text(_)
-            | Resolved::Falsy(_)
-            | Resolved::Unset(_)
-            | Resolved::Unclear) => alias,
+            // An empty alias of the entry takes no mapping.
+            Substitution::Absent | Substitution::Null => self.mapped_alias(aliases),
+            alias @ (Substitution::Text(_)
+            | Substitution::Falsy(_)
+            | Substitution::Unset(_)
+            | Substitution::Unclear) => alias,
         };
         let url = self.field("url");
         let transport = self.field("transport");
@@ -81,9 +81,11 @@ impl Entry<'_> {
         );
         let old_url = match url {
             // Up to 1.73 an absent url was printed as None.
-            Resolved::Absent | Resolved::Null => vec![String::new(), "None".to_owned()],
-            Resolved::Falsy(ref text) => vec![String::new(), text.clone()],
-            Resolved::Text(_) | Resolved::Unset(_) | Resolved::Unclear => or_empty(&url),
+            Substitution::Absent | Substitution::Null => vec![String::new(), "None".to_owned()],
+            Substitution::Falsy(ref text) => vec![String::new(), text.clone()],
+            Substitution::Text(_) | Substitution::Unset(_) | Substitution::Unclear => {
+                or_empty(&url)
+            }
         };
         let old = self.old_hashes(
             &old_url,
@@ -104,7 +106,7 @@ impl Entry<'_> {
         if let Some(pinned) = pinned {
             if derivation.pins {
                 former_ids.append(&mut ids);
-                // The id no longer hangs on them, but the alias is a name besides.
+                // The id no longer depends on them, but the alias is also a name.
                 unset = self.unset([&alias]);
                 current = Some(pinned.clone());
             }
@@ -131,92 +133,109 @@ impl Entry<'_> {
     }
 
     fn tags(&self) -> Vec<String> {
-        let entries = self.fields.get("access_groups").and_then(Value::as_list);
-        let tags = entries.into_iter().flatten().filter_map(Value::as_text);
+        let entries = self
+            .fields
+            .get("access_groups")
+            .and_then(YamlValue::as_list);
+        let tags = entries.into_iter().flatten().filter_map(YamlValue::as_text);
         tags.map(str::to_owned).collect()
     }
 
-    /// What Python takes for true.
+    /// Tells whether Python takes `allow_all_keys` for true, or may.
     fn allows_all_keys(&self) -> bool {
         match self.field("allow_all_keys") {
-            Resolved::Absent | Resolved::Null | Resolved::Falsy(_) => false,
-            Resolved::Text(text) => !text.is_empty(),
-            Resolved::Unset(_) | Resolved::Unclear => true,
+            Substitution::Absent | Substitution::Null | Substitution::Falsy(_) => false,
+            Substitution::Text(text) => !text.is_empty(),
+            Substitution::Unset(_) | Substitution::Unclear => true,
         }
     }
 
-    /// What is not known of the fields.
-    fn unset<const N: usize>(&self, fields: [&Resolved; N]) -> BTreeSet<String> {
+    /// Names the variables and values that leave the fields unknown.
+    fn unset<const N: usize>(&self, fields: [&Substitution; N]) -> BTreeSet<String> {
         let unset = fields.into_iter().filter_map(|field| match field {
-            Resolved::Unset(variable) => Some(variable.clone()),
-            Resolved::Unclear => Some(format!("a value of mcp_servers.{}", self.name)),
-            Resolved::Absent | Resolved::Null | Resolved::Text(_) | Resolved::Falsy(_) => None,
+            Substitution::Unset(variable) => Some(variable.clone()),
+            Substitution::Unclear => Some(format!("a value of mcp_servers.{}", self.name)),
+            Substitution::Absent
+            | Substitution::Null
+            | Substitution::Text(_)
+            | Substitution::Falsy(_) => None,
         });
         unset.collect()
     }
 
-    fn field(&self, key: &str) -> Resolved {
+    fn field(&self, key: &str) -> Substitution {
         match self.fields.get(key) {
-            None => Resolved::Absent,
+            None => Substitution::Absent,
             Some(value) => self.resolve(value),
         }
     }
 
-    /// Source: LiteLLM 1.109.1 `proxy_server.py`, `_resolved_config_value`, and
+    /// Resolves `os.environ/` in a value.
+    ///
+    /// Source: LiteLLM 1.110.2 `proxy/proxy_server.py`, `_resolved_config_value`, and
     /// `secret_managers/main.py`, `get_secret` and `str_to_bool`.
-    fn resolve(&self, value: &Value) -> Resolved {
+    fn resolve(&self, value: &YamlValue) -> Substitution {
         let variable = value
             .as_text()
             .and_then(|text| text.strip_prefix("os.environ/"));
         let Some(variable) = variable else {
-            return Resolved::from(value);
+            return Substitution::from(value);
         };
         match (self.env)(variable) {
-            None => Resolved::Unset(variable.to_owned()),
+            None => Substitution::Unset(variable.to_owned()),
             Some(text) if text.trim().eq_ignore_ascii_case("true") => {
-                Resolved::Text("True".to_owned())
+                Substitution::Text("True".to_owned())
             }
             Some(text) if text.trim().eq_ignore_ascii_case("false") => {
-                Resolved::Falsy("False".to_owned())
+                Substitution::Falsy("False".to_owned())
             }
-            Some(text) => Resolved::Text(text),
+            Some(text) => Substitution::Text(text),
         }
     }
 
     /// Returns the first alias that `litellm_settings.mcp_aliases` maps to this server.
     ///
-    /// The servers in it may come from the environment, the aliases not.
-    fn mapped_alias(&self, aliases: Option<&Mapping>) -> Resolved {
+    /// The servers in it may come from the environment, the aliases not. An alias of the
+    /// entry itself, even an empty one, wins over the mapping.
+    ///
+    /// Source: LiteLLM 1.110.2 `proxy/mcp_server/mcp_server_manager.py`,
+    /// `load_servers_from_config` and `_first_mapped_alias`.
+    fn mapped_alias(&self, aliases: Option<&Mapping>) -> Substitution {
         for (alias, server) in aliases.into_iter().flat_map(Mapping::iter) {
             match self.resolve(server) {
-                Resolved::Text(server) if server == self.name => return Resolved::from(alias),
+                Substitution::Text(server) if server == self.name => {
+                    return Substitution::from(alias);
+                }
                 // It may be this server, and then no later one counts.
-                unset @ Resolved::Unset(_) => return unset,
-                Resolved::Text(_)
-                | Resolved::Falsy(_)
-                | Resolved::Absent
-                | Resolved::Null
-                | Resolved::Unclear => {}
+                unset @ Substitution::Unset(_) => return unset,
+                Substitution::Text(_)
+                | Substitution::Falsy(_)
+                | Substitution::Absent
+                | Substitution::Null
+                | Substitution::Unclear => {}
             }
         }
-        Resolved::Absent
+        Substitution::Absent
     }
 
-    /// Source: LiteLLM 1.109.1 `mcp_server/mcp_server_manager.py`, `_pinned_config_server_id`.
+    /// Returns the id that the entry pins, if it pins one.
+    ///
+    /// Source: LiteLLM 1.109.1 `proxy/mcp_server/mcp_server_manager.py`,
+    /// `_pinned_config_server_id`.
     fn pinned(&self) -> Result<Option<String>, ConfigError> {
         let name = self.name;
         match self.fields.get("server_id") {
-            None | Some(Value::Null) => Ok(None),
-            Some(value @ Value::Text(_)) => match self.resolve(value) {
-                Resolved::Text(id) if !id.trim().is_empty() => Ok(Some(id.trim().to_owned())),
-                Resolved::Unset(variable) => Err(wrong(&format!(
+            None | Some(YamlValue::Null) => Ok(None),
+            Some(value @ YamlValue::Text(_)) => match self.resolve(value) {
+                Substitution::Text(id) if !id.trim().is_empty() => Ok(Some(id.trim().to_owned())),
+                Substitution::Unset(variable) => Err(wrong(&format!(
                     "mcp_servers.{name}.server_id is os.environ/{variable}, which is not set here"
                 ))),
-                Resolved::Absent
-                | Resolved::Null
-                | Resolved::Text(_)
-                | Resolved::Falsy(_)
-                | Resolved::Unclear => Err(wrong(&format!(
+                Substitution::Absent
+                | Substitution::Null
+                | Substitution::Text(_)
+                | Substitution::Falsy(_)
+                | Substitution::Unclear => Err(wrong(&format!(
                     "mcp_servers.{name}.server_id must not be empty"
                 ))),
             },
@@ -226,13 +245,14 @@ impl Entry<'_> {
         }
     }
 
-    /// The ids that LiteLLM derives by 1.77.4 and later.
+    /// Derives the ids that LiteLLM 1.77.4 and later gives.
     ///
-    /// Source: LiteLLM 1.109.1 `mcp_server/mcp_server_manager.py`, `_generate_stable_server_id`.
+    /// Source: LiteLLM 1.109.1 `proxy/mcp_server/mcp_server_manager.py`,
+    /// `_generate_stable_server_id`.
     fn hashes(
         &self,
         url: &Texts,
-        transport: &Resolved,
+        transport: &Substitution,
         auth_type: &Texts,
         alias: &Texts,
     ) -> Vec<String> {
@@ -241,15 +261,15 @@ impl Entry<'_> {
         hashes_of(&[&name, url, &transport, auth_type, alias])
     }
 
-    /// The ids of LiteLLM 1.72.7 to 1.77.1, which hashed the protocol's version as well, and at
-    /// first no alias.
+    /// Derives the ids that LiteLLM 1.72.7 to 1.77.1 gave, which hashed the protocol's version as
+    /// well, and no alias at first.
     ///
     /// Source: the same function of 1.74.7, 1.74.9 and 1.77.1.
     fn old_hashes(
         &self,
         url: &Texts,
-        transport: &Resolved,
-        spec: &Resolved,
+        transport: &Substitution,
+        spec: &Substitution,
         auth_type: &Texts,
         alias: &Texts,
     ) -> BTreeSet<String> {
@@ -270,27 +290,28 @@ impl Entry<'_> {
     }
 }
 
-/// A field that Python prints as nothing where it is absent, null or false.
-fn or_empty(field: &Resolved) -> Texts {
+/// Prints a field that Python prints as nothing where it is absent, null or false.
+fn or_empty(field: &Substitution) -> Texts {
     match field {
-        Resolved::Text(text) => vec![text.clone()],
-        Resolved::Absent | Resolved::Null | Resolved::Falsy(_) => vec![String::new()],
-        Resolved::Unset(_) | Resolved::Unclear => Vec::new(),
+        Substitution::Text(text) => vec![text.clone()],
+        Substitution::Absent | Substitution::Null | Substitution::Falsy(_) => vec![String::new()],
+        Substitution::Unset(_) | Substitution::Unclear => Vec::new(),
     }
 }
 
-/// A field whose default is a member of a Python enumeration, which f-strings print by its value
-/// before Python 3.11 and by its name since.
-fn enumerated(field: &Resolved, defaults: &[&str]) -> Texts {
+/// Prints a field whose default is a member of a Python enumeration. An f-string prints the value
+/// of the member before Python 3.11 and its name since.
+fn enumerated(field: &Substitution, defaults: &[&str]) -> Texts {
     match field {
-        Resolved::Absent => defaults.iter().map(|text| (*text).to_owned()).collect(),
-        Resolved::Null => vec!["None".to_owned()],
-        Resolved::Text(text) | Resolved::Falsy(text) => vec![text.clone()],
-        Resolved::Unset(_) | Resolved::Unclear => Vec::new(),
+        Substitution::Absent => defaults.iter().map(|text| (*text).to_owned()).collect(),
+        Substitution::Null => vec!["None".to_owned()],
+        Substitution::Text(text) | Substitution::Falsy(text) => vec![text.clone()],
+        Substitution::Unset(_) | Substitution::Unclear => Vec::new(),
     }
 }
 
-/// Returns the hash of every combination, the newest Python's last; none where a field has no text.
+/// Returns the hash of every combination, that of the newest Python last. Returns none where a
+/// field has no text.
 fn hashes_of(fields: &[&Texts]) -> Vec<String> {
     let mut joined: Vec<String> = vec![String::new()];
     for (at, texts) in fields.iter().enumerate() {
@@ -307,12 +328,12 @@ fn hashes_of(fields: &[&Texts]) -> Vec<String> {
     joined.iter().map(|text| hash(text)).collect()
 }
 
-/// The first 32 hexadecimal digits of the SHA-256.
-pub(super) fn hash(text: &str) -> String {
+/// Returns the first 32 hexadecimal digits of the SHA-256.
+pub(crate) fn hash(text: &str) -> String {
     hex(&Sha256::digest(text.as_bytes())[..16])
 }
 
-/// The bytes as lower-case hexadecimal digits.
+/// Prints bytes as lower-case hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
     digits

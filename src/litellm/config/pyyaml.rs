@@ -1,22 +1,22 @@
 //! YAML as `PyYAML`'s `safe_load` reads it, which is what LiteLLM reads its config with.
 //!
 //! `PyYAML` follows YAML 1.1: `yes` is a truth value, `1:30` is 90, `<<` merges. An id of a config
-//! server hashes what Python prints, so all of this can change who has a grant.
+//! server hashes what Python prints, so a value read otherwise gives another id.
 //!
-//! Source: `PyYAML` 6.0.3 and 6.0.4 `yaml/resolver.py` and `yaml/constructor.py`, and LiteLLM 1.110.2
-//! `proxy/proxy_server.py`, `_get_config_from_file`.
+//! Source: `PyYAML` 6.0.3 and 6.0.4 `yaml/resolver.py` and `yaml/constructor.py`, and LiteLLM
+//! 1.110.2 `proxy/proxy_server.py`, `_get_config_from_file`.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span, Tag};
+use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span, StructureStyle, Tag};
 
-use super::ConfigError;
-use super::scalar::{float, implicit_tag, integer, printed_float};
+use crate::litellm::config::ConfigError;
+use crate::litellm::config::scalar::{float, implicit_tag, integer, printed_float};
 
 /// A value as Python holds it.
 #[derive(Debug, Clone)]
-pub(super) enum Value {
+pub(crate) enum YamlValue {
     /// `None`.
     Null,
     /// A truth value.
@@ -27,17 +27,17 @@ pub(super) enum Value {
     Float(f64),
     /// A text.
     Text(String),
-    /// A date, bytes, a set or another type of which nothing more is asked.
+    /// A date, bytes, a set or another type whose value is not needed.
     Other,
     /// A list.
-    List(Arc<Vec<Value>>),
+    List(Arc<Vec<YamlValue>>),
     /// A dictionary.
     Mapping(Arc<Mapping>),
 }
 
-impl Value {
+impl YamlValue {
     /// Returns the text, where it is one.
-    pub(super) fn as_text(&self) -> Option<&str> {
+    pub(crate) fn as_text(&self) -> Option<&str> {
         match self {
             Self::Text(text) => Some(text),
             Self::Null
@@ -51,7 +51,7 @@ impl Value {
     }
 
     /// Returns the list, where it is one.
-    pub(super) fn as_list(&self) -> Option<&[Value]> {
+    pub(crate) fn as_list(&self) -> Option<&[YamlValue]> {
         if let Self::List(values) = self {
             Some(values)
         } else {
@@ -60,7 +60,7 @@ impl Value {
     }
 
     /// Returns the dictionary, where it is one.
-    pub(super) fn as_mapping(&self) -> Option<&Mapping> {
+    pub(crate) fn as_mapping(&self) -> Option<&Mapping> {
         if let Self::Mapping(mapping) = self {
             Some(mapping)
         } else {
@@ -69,7 +69,7 @@ impl Value {
     }
 
     /// Tells whether Python takes the value for true.
-    pub(super) fn is_truthy(&self) -> bool {
+    pub(crate) fn is_truthy(&self) -> bool {
         match self {
             Self::Null => false,
             Self::Bool(value) => *value,
@@ -82,8 +82,8 @@ impl Value {
         }
     }
 
-    /// Prints the value as Python's `str` does; `None` where that is not known.
-    pub(super) fn printed(&self) -> Option<String> {
+    /// Prints the value as Python's `str` does. Returns `None` where that is not known.
+    pub(crate) fn printed(&self) -> Option<String> {
         match self {
             Self::Null => Some("None".to_owned()),
             Self::Bool(true) => Some("True".to_owned()),
@@ -95,8 +95,7 @@ impl Value {
         }
     }
 
-    /// Returns what tells one key of a dictionary from another: in Python `1`, `1.0` and `True` are
-    /// one key.
+    /// Returns the identity of the value as a key. In Python `1`, `1.0` and `True` are one key.
     fn as_key(&self) -> Option<(u8, String)> {
         match self {
             Self::Text(text) => Some((0, text.clone())),
@@ -116,26 +115,26 @@ impl Value {
 
 /// A dictionary, in the order of the file.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Mapping {
-    entries: Vec<(Value, Value)>,
+pub(crate) struct Mapping {
+    entries: Vec<(YamlValue, YamlValue)>,
     at: HashMap<(u8, String), usize>,
 }
 
 impl Mapping {
     /// Returns the value of a key that is a text.
-    pub(super) fn get(&self, key: &str) -> Option<&Value> {
+    pub(crate) fn get(&self, key: &str) -> Option<&YamlValue> {
         let at = self.at.get(&(0, key.to_owned()))?;
         self.entries.get(*at).map(|(_, value)| value)
     }
 
     /// Returns the entries in order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Value, &Value)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&YamlValue, &YamlValue)> {
         self.entries.iter().map(|(key, value)| (key, value))
     }
 
-    /// Sets the value of a key, which keeps the place that it has; returns `None` where no key can be
-    /// such a value.
-    pub(super) fn insert(&mut self, key: Value, value: Value) -> Option<()> {
+    /// Sets the value of a key, which keeps its place in the order. Returns `None` where Python
+    /// does not take such a key.
+    pub(crate) fn insert(&mut self, key: YamlValue, value: YamlValue) -> Option<()> {
         let identity = key.as_key()?;
         let at = self.at.get(&identity);
         if let Some(entry) = at.and_then(|at| self.entries.get_mut(*at)) {
@@ -148,13 +147,13 @@ impl Mapping {
     }
 }
 
-/// How deep lists and dictionaries may nest, aliases and merges included: Python gives up there too.
+/// How deep lists and dictionaries may nest, aliases and merges included. Python gives up as well.
 const DEPTH: usize = 500;
 
 /// How many values a file may have once every alias is written out. LiteLLM walks all of them.
 const VALUES: u64 = 5_000_000;
 
-/// How many entries all merges of a file may bring about.
+/// How many entries all merges of a file may add.
 const MERGED: usize = 1_000_000;
 
 /// The order in which merged dictionaries override each other, by release of `PyYAML`.
@@ -162,23 +161,25 @@ const MERGED: usize = 1_000_000;
 /// LiteLLM 1.110.2 takes either (`pyproject.toml`: `pyyaml>=6.0.3,<7`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum MergeOrder {
-    /// 6.0.3: of `<<: [*a, *b]` the first wins.
+    /// 6.0.3: in `<<: [*a, *b]` the first wins.
     FirstWins,
-    /// 6.0.4: the last wins, but entries that came before are not merged again.
+    /// 6.0.4: the last wins, but an entry that was merged before is not merged again.
     LastWins,
 }
 
-/// Reads the one document of a text: once, or once by each release of `PyYAML` where they may differ.
+/// Reads the one document of a text. Where releases of `PyYAML` may differ, reads it once for each.
 ///
 /// # Errors
 ///
-/// Where `PyYAML` would not read it either, or it is larger than a config can be.
-pub(super) fn read(text: &str) -> Result<Vec<Value>, ConfigError> {
-    let (nodes, root, merges) = Composer::compose(text)?;
+/// Fails where `PyYAML` would not read the text either or reads it in another way, and where the
+/// text is larger than a config can be.
+pub(crate) fn read(text: &str) -> Result<Vec<YamlValue>, ConfigError> {
+    ensure_known_breaks(text)?;
+    let (nodes, root) = Composer::compose(text)?;
     let Some(root) = root else {
-        return Ok(vec![Value::Null]);
+        return Ok(vec![YamlValue::Null]);
     };
-    let orders = if merges {
+    let orders = if nodes.iter().any(Node::is_merge) {
         &[MergeOrder::FirstWins, MergeOrder::LastWins][..]
     } else {
         &[MergeOrder::FirstWins]
@@ -187,13 +188,35 @@ pub(super) fn read(text: &str) -> Result<Vec<Value>, ConfigError> {
     orders.iter().map(construct).collect()
 }
 
+/// Refuses the line breaks of Unicode. YAML 1.1 and `PyYAML` end a line there, YAML 1.2 and the
+/// parser used here do not.
+///
+/// Source: `PyYAML` 6.0.3 `yaml/scanner.py`, `scan_line_break`.
+fn ensure_known_breaks(text: &str) -> Result<(), ConfigError> {
+    for (line, content) in (1..).zip(text.split('\n')) {
+        let found = content.find(['\u{85}', '\u{2028}', '\u{2029}']);
+        let Some((before, rest)) = found.and_then(|at| content.split_at_checked(at)) else {
+            continue;
+        };
+        let code = rest.chars().next().map_or(0, u32::from);
+        return Err(wrong_at(
+            place_at(line, before.chars().count()),
+            format!(
+                "the character U+{code:04X} ends a line for LiteLLM's YAML reader, which few editors \
+                 show: take it out, or write it as an escape between double quotes"
+            ),
+        ));
+    }
+    Ok(())
+}
+
 /// The place of a node among all nodes.
 type NodeId = usize;
 
 #[derive(Debug)]
 struct Node {
     at: (u64, u64),
-    /// The tag, less the namespace of YAML's own tags; none where the value tells its type.
+    /// The tag, without the namespace of YAML's own tags. `None` where the file writes no tag.
     tag: Option<String>,
     content: Content,
 }
@@ -205,25 +228,50 @@ enum Content {
     Mapping(Vec<(NodeId, NodeId)>),
 }
 
+impl Node {
+    /// Returns the tag that `PyYAML` gives a scalar, or `None` where the node is no scalar.
+    ///
+    /// A lone `!` has even a quoted text resolved by its value.
+    ///
+    /// Source: `PyYAML` 6.0.3 `yaml/composer.py`, `compose_scalar_node`.
+    fn scalar_tag(&self) -> Option<&str> {
+        let Content::Scalar { text, is_plain } = &self.content else {
+            return None;
+        };
+        Some(match self.tag.as_deref() {
+            Some("!") => implicit_tag(text),
+            None if *is_plain => implicit_tag(text),
+            None => "str",
+            Some(tag) => tag,
+        })
+    }
+
+    /// Tells whether a key of a dictionary merges its value.
+    fn is_merge(&self) -> bool {
+        self.scalar_tag() == Some("merge")
+    }
+}
+
 /// The namespace of `!!int` and the like.
 const YAML_TAGS: &str = "tag:yaml.org,2002:";
 
-/// Makes nodes of a text. An alias is the node of its anchor again, so that its size does not count.
+/// Makes nodes of a text. An alias is the node of its anchor, so a large anchor is stored once.
 #[derive(Default)]
 struct Composer {
     nodes: Vec<Node>,
     anchors: HashMap<usize, NodeId>,
     /// The collections that are not closed yet, each with the key that waits for its value.
     open: Vec<(NodeId, Option<NodeId>)>,
+    /// How many of them are written with brackets or braces.
+    flows: usize,
     root: Option<NodeId>,
-    merges: bool,
 }
 
 impl Composer {
-    /// Returns all nodes, the root, and whether any dictionary merges others.
-    fn compose(text: &str) -> Result<(Vec<Node>, Option<NodeId>, bool), ConfigError> {
+    /// Returns all nodes, and which of them is the root.
+    fn compose(text: &str) -> Result<(Vec<Node>, Option<NodeId>), ConfigError> {
         let mut composer = Self::default();
-        // Comments are no content, and of those there may be any number.
+        // Comments are not needed, and there may be any number of them.
         let options = granit_parser::options! { emit_comments: false };
         let mut documents = 0;
         for next in Parser::new_from_str_with_options(text, options) {
@@ -234,19 +282,21 @@ impl Composer {
             if documents > 1 {
                 return Err(wrong_at(
                     place(&span),
-                    "a second document begins here (---), and a config is one",
+                    "a second document begins here (---), and a config must be one document",
                 ));
             }
             composer.take(event, &span)?;
         }
-        Ok((composer.nodes, composer.root, composer.merges))
+        Ok((composer.nodes, composer.root))
     }
 
     fn take(&mut self, event: Event<'_>, span: &Span) -> Result<(), ConfigError> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let is_plain = style == ScalarStyle::Plain;
-                self.merges |= is_plain && text == "<<";
+                if is_plain && self.flows > 0 && text.contains('?') {
+                    return Err(wrong_at(place(span), QUESTION_MARK));
+                }
                 let text = text.into_owned();
                 self.add(
                     span,
@@ -255,18 +305,20 @@ impl Composer {
                     Content::Scalar { text, is_plain },
                 );
             }
-            Event::SequenceStart(_, anchor, tag) => {
+            Event::SequenceStart(style, anchor, tag) => {
                 let content = Content::Sequence(Vec::new());
                 let node = self.add(span, anchor, tag.as_deref(), content);
-                self.open.push((node, None));
+                self.open(node, style);
             }
-            Event::MappingStart(_, anchor, tag) => {
+            Event::MappingStart(style, anchor, tag) => {
                 let content = Content::Mapping(Vec::new());
                 let node = self.add(span, anchor, tag.as_deref(), content);
-                self.open.push((node, None));
+                self.open(node, style);
             }
             Event::SequenceEnd | Event::MappingEnd => {
                 self.open.pop();
+                // Whatever is inside brackets is written with brackets as well.
+                self.flows = self.flows.saturating_sub(1);
             }
             Event::Alias(anchor) => match self.anchors.get(&anchor) {
                 Some(node) => self.put(*node),
@@ -281,6 +333,13 @@ impl Composer {
             | _ => {}
         }
         Ok(())
+    }
+
+    fn open(&mut self, node: NodeId, style: StructureStyle) {
+        self.open.push((node, None));
+        if self.flows > 0 || style == StructureStyle::Flow {
+            self.flows += 1;
+        }
     }
 
     fn add(&mut self, span: &Span, anchor: usize, tag: Option<&Tag>, content: Content) -> NodeId {
@@ -319,6 +378,10 @@ impl Composer {
     }
 }
 
+/// Source: `PyYAML` 6.0.3 `yaml/scanner.py`, `scan_plain`.
+const QUESTION_MARK: &str = "a ? inside [ ] or { } begins a key for LiteLLM's YAML reader, also in the \
+                             middle of a word: put the text between quotes";
+
 const UNKNOWN_ANCHOR: &str = "an alias (*name) whose anchor (&name) does not come before it";
 
 fn place(span: &Span) -> (u64, u64) {
@@ -339,7 +402,7 @@ fn wrong_at(at: (u64, u64), message: impl Into<String>) -> ConfigError {
     }
 }
 
-/// Tells what is wrong with the text, without anything that it holds.
+/// Tells what is wrong with the text, and quotes none of it, because it may hold secrets.
 fn told(error: &ScanError) -> ConfigError {
     let kind = error.kind();
     let is_tab = matches!(
@@ -377,17 +440,17 @@ fn told(error: &ScanError) -> ConfigError {
     wrong_at(place_at(marker.line(), marker.col()), message)
 }
 
-/// A value made of a node, with how much of Python's work it is.
+/// A value made of a node, and how much work it is for Python.
 #[derive(Clone)]
 struct Built {
-    value: Value,
-    /// The number of values, were every alias written out.
+    value: YamlValue,
+    /// The number of values once every alias is written out.
     values: u64,
     depth: usize,
 }
 
 impl Built {
-    fn leaf(value: Value) -> Self {
+    fn leaf(value: YamlValue) -> Self {
         Self {
             value,
             values: 1,
@@ -398,7 +461,7 @@ impl Built {
 
 /// The state of a node: untouched, being worked on, done.
 #[derive(Clone)]
-enum State<T> {
+enum ParserState<T> {
     New,
     Open,
     Done(T),
@@ -411,8 +474,8 @@ type Pairs = Arc<Vec<(NodeId, NodeId)>>;
 struct Constructor<'a> {
     nodes: &'a [Node],
     order: MergeOrder,
-    built: Vec<State<Built>>,
-    flat: Vec<State<Pairs>>,
+    built: Vec<ParserState<Built>>,
+    flat: Vec<ParserState<Pairs>>,
     merged: usize,
 }
 
@@ -421,30 +484,30 @@ impl<'a> Constructor<'a> {
         Self {
             nodes,
             order,
-            built: vec![State::New; nodes.len()],
-            flat: vec![State::New; nodes.len()],
+            built: vec![ParserState::New; nodes.len()],
+            flat: vec![ParserState::New; nodes.len()],
             merged: 0,
         }
     }
 
-    fn root(mut self, root: NodeId) -> Result<Value, ConfigError> {
+    fn root(mut self, root: NodeId) -> Result<YamlValue, ConfigError> {
         Ok(self.build(root, 0)?.value)
     }
 
     fn build(&mut self, id: NodeId, depth: usize) -> Result<Built, ConfigError> {
         let (Some(node), Some(state)) = (self.nodes.get(id), self.built.get_mut(id)) else {
-            return Ok(Built::leaf(Value::Null));
+            return Ok(Built::leaf(YamlValue::Null));
         };
         match state {
-            State::Done(built) => return Ok(built.clone()),
-            State::Open => return Err(wrong_at(node.at, "an anchor that contains itself")),
-            State::New => *state = State::Open,
+            ParserState::Done(built) => return Ok(built.clone()),
+            ParserState::Open => return Err(wrong_at(node.at, "an anchor that contains itself")),
+            ParserState::New => *state = ParserState::Open,
         }
         if depth > DEPTH {
             return Err(too_deep(node));
         }
         let built = match &node.content {
-            Content::Scalar { text, is_plain } => Built::leaf(scalar(node, text, *is_plain)?),
+            Content::Scalar { text, .. } => Built::leaf(scalar(node, text)?),
             Content::Sequence(items) => self.list(node, items, depth)?,
             Content::Mapping(_) => self.mapping(id, node, depth)?,
         };
@@ -458,13 +521,13 @@ impl<'a> Constructor<'a> {
             return Err(too_deep(node));
         }
         if let Some(state) = self.built.get_mut(id) {
-            *state = State::Done(built.clone());
+            *state = ParserState::Done(built.clone());
         }
         Ok(built)
     }
 
     fn list(&mut self, node: &Node, items: &[NodeId], depth: usize) -> Result<Built, ConfigError> {
-        let mut list = Built::leaf(Value::Null);
+        let mut list = Built::leaf(YamlValue::Null);
         let mut values = Vec::with_capacity(items.len());
         for item in items {
             let item = self.build(*item, depth + 1)?;
@@ -472,23 +535,27 @@ impl<'a> Constructor<'a> {
             values.push(item.value);
         }
         list.value = match node.tag.as_deref() {
-            None | Some("seq" | "!") => Value::List(Arc::new(values)),
-            Some("omap" | "pairs") => Value::Other,
+            None | Some("seq" | "!") => YamlValue::List(Arc::new(values)),
+            Some("omap" | "pairs") => YamlValue::Other,
             Some(tag) => return Err(unknown_tag(node, tag)),
         };
         Ok(list)
     }
 
     fn mapping(&mut self, id: NodeId, node: &Node, depth: usize) -> Result<Built, ConfigError> {
-        let mut built = Built::leaf(Value::Null);
+        let mut built = Built::leaf(YamlValue::Null);
         let mut mapping = Mapping::default();
         for (key_node, value_node) in self.flatten(id, 0)?.iter() {
-            let key = match self.nodes.get(*key_node).map(|key| &key.content) {
-                // As a key it is a text of its own.
-                Some(Content::Scalar {
-                    text,
-                    is_plain: true,
-                }) if text == "=" => Built::leaf(Value::Text(text.clone())),
+            let key = match self.nodes.get(*key_node) {
+                // As a key it is a text.
+                Some(
+                    key @ Node {
+                        content: Content::Scalar { text, .. },
+                        ..
+                    },
+                ) if key.scalar_tag() == Some("value") => {
+                    Built::leaf(YamlValue::Text(text.clone()))
+                }
                 Some(_) | None => self.build(*key_node, depth + 1)?,
             };
             let value = self.build(*value_node, depth + 1)?;
@@ -501,14 +568,15 @@ impl<'a> Constructor<'a> {
             }
         }
         built.value = match node.tag.as_deref() {
-            None | Some("map" | "!") => Value::Mapping(Arc::new(mapping)),
-            Some("set") => Value::Other,
+            None | Some("map" | "!") => YamlValue::Mapping(Arc::new(mapping)),
+            Some("set") => YamlValue::Other,
             Some(tag) => return Err(unknown_tag(node, tag)),
         };
         Ok(built)
     }
 
-    /// Returns the entries of a dictionary, those that it merges first; a later one overrides.
+    /// Returns the entries of a dictionary: first those that it merges, then its own. A later entry
+    /// overrides an earlier one of the same key.
     ///
     /// Source: `PyYAML`'s `SafeConstructor.flatten_mapping`.
     fn flatten(&mut self, id: NodeId, depth: usize) -> Result<Pairs, ConfigError> {
@@ -516,9 +584,11 @@ impl<'a> Constructor<'a> {
             return Ok(Pairs::default());
         };
         match state {
-            State::Done(pairs) => return Ok(Arc::clone(pairs)),
-            State::Open => return Err(wrong_at(node.at, "a mapping that merges itself (<<)")),
-            State::New => *state = State::Open,
+            ParserState::Done(pairs) => return Ok(Arc::clone(pairs)),
+            ParserState::Open => {
+                return Err(wrong_at(node.at, "a mapping that merges itself (<<)"));
+            }
+            ParserState::New => *state = ParserState::Open,
         }
         if depth > DEPTH {
             return Err(too_deep(node));
@@ -554,19 +624,13 @@ impl<'a> Constructor<'a> {
         merged.extend(own.iter().filter(|(key, _)| !self.is_merge(*key)));
         let pairs = Arc::new(merged);
         if let Some(state) = self.flat.get_mut(id) {
-            *state = State::Done(Arc::clone(&pairs));
+            *state = ParserState::Done(Arc::clone(&pairs));
         }
         Ok(pairs)
     }
 
     fn is_merge(&self, key: NodeId) -> bool {
-        self.nodes.get(key).is_some_and(|key| match &key.content {
-            Content::Scalar { text, is_plain } => match key.tag.as_deref() {
-                None => *is_plain && text == "<<",
-                Some(tag) => tag == "merge",
-            },
-            Content::Sequence(_) | Content::Mapping(_) => false,
-        })
+        self.nodes.get(key).is_some_and(Node::is_merge)
     }
 
     /// Returns the dictionaries that a `<<` names, in the order of the file.
@@ -593,8 +657,8 @@ impl<'a> Constructor<'a> {
         ))
     }
 
-    /// Returns what 6.0.4 tells a merged key by: `id` of its text, and of texts of at most one
-    /// character `CPython` keeps one object each.
+    /// Returns the identity by which 6.0.4 recognizes a merged key: Python's `id` of its text.
+    /// `CPython` has one object for each text of at most one character.
     fn identity(&self, key: NodeId) -> (NodeId, Option<&'a str>) {
         match self.nodes.get(key).map(|key| &key.content) {
             Some(Content::Scalar { text, .. })
@@ -622,31 +686,25 @@ fn too_deep(node: &Node) -> ConfigError {
 }
 
 fn unknown_tag(node: &Node, tag: &str) -> ConfigError {
-    let message = format!("the tag {tag} is none that LiteLLM's YAML reader takes here");
+    let message = format!("LiteLLM's YAML reader does not take the tag {tag} here");
     wrong_at(node.at, message)
 }
 
 /// Makes the value of a scalar.
-fn scalar(node: &Node, text: &str, is_plain: bool) -> Result<Value, ConfigError> {
-    let tag = match node.tag.as_deref() {
-        // A lone ! has even a quoted text resolved.
-        Some("!") => implicit_tag(text),
-        None if is_plain => implicit_tag(text),
-        None => "str",
-        Some(tag) => tag,
-    };
+fn scalar(node: &Node, text: &str) -> Result<YamlValue, ConfigError> {
+    let tag = node.scalar_tag().unwrap_or("str");
     let cannot = |what: &str| wrong_at(node.at, format!("this is no {what}"));
     match tag {
-        "str" => Ok(Value::Text(text.to_owned())),
-        "null" => Ok(Value::Null),
+        "str" => Ok(YamlValue::Text(text.to_owned())),
+        "null" => Ok(YamlValue::Null),
         "bool" => match text.to_ascii_lowercase().as_str() {
-            "yes" | "true" | "on" => Ok(Value::Bool(true)),
-            "no" | "false" | "off" => Ok(Value::Bool(false)),
+            "yes" | "true" | "on" => Ok(YamlValue::Bool(true)),
+            "no" | "false" | "off" => Ok(YamlValue::Bool(false)),
             _ => Err(cannot("truth value")),
         },
         "int" => integer(text).ok_or_else(|| cannot("integer")),
         "float" => float(text).ok_or_else(|| cannot("number")),
-        "binary" | "timestamp" => Ok(Value::Other),
+        "binary" | "timestamp" => Ok(YamlValue::Other),
         tag => Err(unknown_tag(node, tag)),
     }
 }

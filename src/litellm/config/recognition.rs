@@ -1,7 +1,7 @@
 //! Tells LiteLLM's config from other files, which would be taken for a config without servers.
 
-use super::pyyaml::{self, Mapping, Value};
-use super::{ConfigError, Remedy, wrong};
+use crate::litellm::config::pyyaml::{self, Mapping, YamlValue};
+use crate::litellm::config::{ConfigError, Remedy, wrong};
 
 /// The sections by which a file is known to be LiteLLM's config.
 ///
@@ -29,16 +29,16 @@ const SECTIONS: [&str; 19] = [
     "worker_registry",
 ];
 
-// LiteLLM also reads `include`, `environment_variables`, `agents`, `policies` and `prompts`. Files of
-// other programs have such sections too, so none of them tells that a file is LiteLLM's.
+// LiteLLM also reads `include`, `environment_variables`, `agents`, `policies` and `prompts`. Files
+// of other programs have such sections too, so none of them tells that a file is LiteLLM's.
 
 /// The key of the servers.
 const SERVERS: &str = "mcp_servers";
 
-/// What people write where LiteLLM wants [`SERVERS`].
+/// What people write instead of [`SERVERS`].
 const MISSPELT: [&str; 4] = ["mcpServers", "mcp-servers", "mcp_server", "mcpservers"];
 
-/// How many keys deep a config is looked for inside another file.
+/// How many keys deep another file is searched for a config.
 const DEPTH: usize = 5;
 
 /// How many bytes of texts inside another file are read as YAML.
@@ -48,8 +48,8 @@ const BYTES: usize = 4_000_000;
 ///
 /// # Errors
 ///
-/// What the file is instead, and how to get the config out of it.
-pub(super) fn ensure_litellm(file: &Mapping) -> Result<(), ConfigError> {
+/// Says what the file is instead, and how to get the config out of it.
+pub(crate) fn ensure_litellm(file: &Mapping) -> Result<(), ConfigError> {
     if !has_section(file) {
         return Err(stranger(file));
     }
@@ -61,9 +61,9 @@ pub(super) fn ensure_litellm(file: &Mapping) -> Result<(), ConfigError> {
             "{name} is no section that LiteLLM reads: it is {SERVERS}"
         )));
     }
-    let is_inside = |section: &Value| {
+    let is_inside = |section: &YamlValue| {
         let servers = section.as_mapping().and_then(|inside| inside.get(SERVERS));
-        servers.is_some_and(Value::is_truthy)
+        servers.is_some_and(YamlValue::is_truthy)
     };
     let mut sections = file.iter();
     match sections.find(|(_, section)| is_inside(section)) {
@@ -82,20 +82,20 @@ fn has_section(file: &Mapping) -> bool {
 }
 
 fn misplaced(message: &str) -> ConfigError {
-    let advice = "correct the file, and the proxy's with it; if the proxy does run without these \
-                  servers, say --no-config-servers instead";
+    let advice = "correct the file that the proxy is started with; if the proxy does run without \
+                  these servers, say --no-config-servers instead";
     ConfigError {
         remedy: Some(Remedy::Advice(advice.to_owned())),
         ..wrong(message)
     }
 }
 
-/// Tells what a file is that has no section of LiteLLM's.
+/// Builds the error for a file without a section of LiteLLM's: it says what the file seems to be.
 fn stranger(file: &Mapping) -> ConfigError {
-    let mut search = Search::default();
+    let mut search = SectionSearch::default();
     search.look_into(file);
     let found = search.found;
-    let kind = file.get("kind").and_then(Value::as_text);
+    let kind = file.get("kind").and_then(YamlValue::as_text);
     let is_manifest = file.get("apiVersion").is_some();
     let what = match kind {
         Some(kind @ ("ConfigMap" | "Secret" | "HelmRelease" | "Application")) if is_manifest => {
@@ -151,15 +151,15 @@ fn stranger(file: &Mapping) -> ConfigError {
 
 /// A search for configs inside another file: mappings, and texts that are YAML.
 #[derive(Default)]
-struct Search {
-    /// The keys on the way to where the search is.
+struct SectionSearch {
+    /// The path of keys to the present place.
     keys: Vec<String>,
     found: Vec<Vec<String>>,
-    /// The bytes read as YAML.
+    /// How many bytes of texts were read as YAML.
     bytes: usize,
 }
 
-impl Search {
+impl SectionSearch {
     fn look_into(&mut self, file: &Mapping) {
         if self.keys.len() >= DEPTH {
             return;
@@ -170,16 +170,18 @@ impl Search {
             };
             self.keys.push(key.to_owned());
             match value {
-                Value::Mapping(inside) if has_section(inside) => self.take(),
-                Value::Mapping(inside) => self.look_into(inside),
-                Value::Text(text) if text.contains('\n') && self.holds_config(text) => self.take(),
-                Value::Text(_)
-                | Value::Null
-                | Value::Bool(_)
-                | Value::Int(_)
-                | Value::Float(_)
-                | Value::Other
-                | Value::List(_) => {}
+                YamlValue::Mapping(inside) if has_section(inside) => self.take(),
+                YamlValue::Mapping(inside) => self.look_into(inside),
+                YamlValue::Text(text) if text.contains('\n') && self.holds_config(text) => {
+                    self.take();
+                }
+                YamlValue::Text(_)
+                | YamlValue::Null
+                | YamlValue::Bool(_)
+                | YamlValue::Int(_)
+                | YamlValue::Float(_)
+                | YamlValue::Other
+                | YamlValue::List(_) => {}
             }
             self.keys.pop();
         }
@@ -195,7 +197,7 @@ impl Search {
             return false;
         }
         let roots = pyyaml::read(text).unwrap_or_default();
-        let mut mappings = roots.iter().filter_map(Value::as_mapping);
+        let mut mappings = roots.iter().filter_map(YamlValue::as_mapping);
         mappings.any(has_section)
     }
 }

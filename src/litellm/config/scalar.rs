@@ -2,12 +2,12 @@
 
 use std::num::IntErrorKind;
 
-use super::pyyaml::Value;
+use crate::litellm::config::pyyaml::YamlValue;
 
 /// Tells the type of a plain scalar by its text.
 ///
 /// Source: `PyYAML` 6.0.3 `yaml/resolver.py`; the types are tried in its order.
-pub(super) fn implicit_tag(text: &str) -> &'static str {
+pub(crate) fn implicit_tag(text: &str) -> &'static str {
     const BOOLS: [&str; 18] = [
         "yes", "Yes", "YES", "no", "No", "NO", "true", "True", "TRUE", "false", "False", "FALSE",
         "on", "On", "ON", "off", "Off", "OFF",
@@ -145,8 +145,8 @@ fn is_timestamp(text: &str) -> bool {
         && (rest.is_empty() || zone == "Z" || offset)
 }
 
-/// Returns the integer that a text is; one of more than 38 digits is not told apart.
-pub(super) fn integer(text: &str) -> Option<Value> {
+/// Reads an integer. One of more than 38 digits becomes [`YamlValue::Other`].
+pub(crate) fn integer(text: &str) -> Option<YamlValue> {
     let digits = text.replace('_', "");
     let is_negative = digits.starts_with('-');
     let digits = unsigned(&digits);
@@ -165,7 +165,7 @@ pub(super) fn integer(text: &str) -> Option<Value> {
             number = match (number, part) {
                 (Ok(number), Ok(part)) => {
                     let Some(sum) = number.checked_mul(60).and_then(|n| n.checked_add(part)) else {
-                        return Some(Value::Other);
+                        return Some(YamlValue::Other);
                     };
                     Ok(sum)
                 }
@@ -175,23 +175,23 @@ pub(super) fn integer(text: &str) -> Option<Value> {
         number
     };
     match number {
-        Ok(number) if is_negative => Some(Value::Int((-number).to_string())),
-        Ok(number) => Some(Value::Int(number.to_string())),
+        Ok(number) if is_negative => Some(YamlValue::Int((-number).to_string())),
+        Ok(number) => Some(YamlValue::Int(number.to_string())),
         Err(error) => match error.kind() {
-            IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => Some(Value::Other),
+            IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => Some(YamlValue::Other),
             IntErrorKind::Empty | IntErrorKind::InvalidDigit | IntErrorKind::Zero | _ => None,
         },
     }
 }
 
-/// Returns the floating-point number that a text is.
-pub(super) fn float(text: &str) -> Option<Value> {
+/// Reads a floating-point number.
+pub(crate) fn float(text: &str) -> Option<YamlValue> {
     let digits = text.replace('_', "").to_ascii_lowercase();
     let sign = if digits.starts_with('-') { -1.0 } else { 1.0 };
     let digits = unsigned(&digits);
     let number = match digits {
         ".inf" => f64::INFINITY,
-        ".nan" => return Some(Value::Float(f64::NAN)),
+        ".nan" => return Some(YamlValue::Float(f64::NAN)),
         digits => {
             let mut number = 0.0;
             for part in digits.split(':') {
@@ -200,11 +200,11 @@ pub(super) fn float(text: &str) -> Option<Value> {
             number
         }
     };
-    Some(Value::Float(sign * number))
+    Some(YamlValue::Float(sign * number))
 }
 
 /// Prints a number as Python's `repr` does: the shortest digits, and an exponent from 16 digits on.
-pub(super) fn printed_float(number: f64) -> String {
+pub(crate) fn printed_float(number: f64) -> String {
     if number.is_nan() {
         return "nan".to_owned();
     }

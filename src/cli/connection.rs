@@ -1,0 +1,60 @@
+//! Options that name the database.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+/// The variable with the database's URL.
+pub(crate) const DATABASE_URL: &str = "DATABASE_URL";
+
+pub(crate) const CONNECTION: &str = "Connection";
+
+/// Where the database is.
+#[derive(Debug, Args)]
+pub struct ConnectionArgs {
+    /// The database, as in LiteLLM's DATABASE_URL; or embedded:FILE.sql [env: DATABASE_URL]
+    ///
+    /// Without a URL, LiteLLM's own variables name the database (DATABASE_HOST, DATABASE_USERNAME,
+    /// DATABASE_PASSWORD, DATABASE_NAME, DATABASE_SCHEMA), else those of libpq (PGHOST, PGPORT,
+    /// PGUSER, PGPASSWORD, PGDATABASE, PGSSLMODE) and its password file. Without a user name, yours
+    /// on this machine is taken. Prisma's parameters (schema, connection_limit, pgbouncer, ...) are
+    /// understood or ignored. embedded:FILE.sql starts a throwaway PostgreSQL inside this process
+    /// and loads FILE.sql, a script or a plain pg_dump, into it.
+    // Not read by clap: there a variable that is set would conflict with --db-url-file.
+    #[arg(long, value_name = "URL", help_heading = CONNECTION)]
+    pub db_url: Option<String>,
+    /// Read the database's URL from this file, such as a mounted secret; wins over DATABASE_URL
+    #[arg(long, value_name = "FILE", help_heading = CONNECTION)]
+    pub db_url_file: Option<PathBuf>,
+    /// The schema with LiteLLM's tables [default: ?schema= of the URL, else public]
+    #[arg(long, value_name = "NAME", help_heading = CONNECTION)]
+    pub schema: Option<String>,
+    /// How long one statement may take, in seconds; 0 for no limit
+    #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = seconds,
+          help_heading = CONNECTION)]
+    pub statement_timeout: Duration,
+}
+
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds")?;
+    // PostgreSQL keeps these settings as a 32-bit number of milliseconds.
+    if !(0.0..=2_147_483.0).contains(&seconds) {
+        return Err("must be from 0 to 2147483 seconds".to_owned());
+    }
+    if seconds > 0.0 && seconds < 0.001 {
+        // The server would round it to 0.
+        return Err("must be 0 or at least 0.001 seconds".to_owned());
+    }
+    Ok(Duration::from_secs_f64(seconds))
+}
+
+pub(crate) fn positive_seconds(text: &str) -> Result<Duration, String> {
+    match seconds(text)? {
+        // 0 would mean "wait for ever" to the server.
+        duration if duration < Duration::from_millis(10) => {
+            Err("must be at least 0.01 seconds".to_owned())
+        }
+        duration => Ok(duration),
+    }
+}

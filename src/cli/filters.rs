@@ -1,0 +1,58 @@
+//! Options that limit a run to some sites, owners, rows or references.
+
+use clap::{Args, ValueEnum};
+
+use crate::litellm::reference_sites::Group;
+use crate::repair::selection::NamedOwner;
+
+const FILTERS: &str = "Filters";
+
+/// Where to look, and for whom.
+#[derive(Debug, Args)]
+pub struct PlaceArgs {
+    /// The sites to look at, separated by commas [default: all but credentials]
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "LIST", help_heading = FILTERS)]
+    pub sites: Vec<Sites>,
+    /// Only rows of this owner; repeatable
+    ///
+    /// KIND is one of: key, team, organization, project, user, end_user, agent. Name a key by its
+    /// alias, its hash, the 8 characters of the hash that reports show, LiteLLM's sk-...AB12, or
+    /// the key itself, which is hashed and never shown. Name a user by id, alias or e-mail address.
+    /// The owners of an access group are those who have it, the owners of a toolset those who are
+    /// granted it. With --row, both must match.
+    #[arg(long, value_name = "KIND:NAME|ID", help_heading = FILTERS)]
+    pub owner: Vec<NamedOwner>,
+    /// Only this reference; repeatable
+    #[arg(long, value_name = "REF", help_heading = FILTERS)]
+    pub reference: Vec<String>,
+    /// Only the row with this primary key; repeatable
+    #[arg(long, value_name = "ID", help_heading = FILTERS)]
+    pub row: Vec<String>,
+}
+
+/// A group of sites.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Sites {
+    /// Permission rows of keys, teams, organizations, projects, users, end users and agents
+    Permissions,
+    /// Unified access groups
+    AccessGroups,
+    /// Toolsets
+    Toolsets,
+    /// LiteLLM's saved settings: what every new key is given, and the public servers
+    Defaults,
+    /// Secrets that users stored for servers that are deleted
+    Credentials,
+}
+
+impl From<Sites> for Group {
+    fn from(sites: Sites) -> Self {
+        match sites {
+            Sites::Permissions => Self::Permissions,
+            Sites::AccessGroups => Self::AccessGroups,
+            Sites::Toolsets => Self::Toolsets,
+            Sites::Defaults => Self::Defaults,
+            Sites::Credentials => Self::Credentials,
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! The command line: what the user may say, nothing about how it is done.
+
+pub(crate) mod connection;
+pub(crate) mod filters;
+pub(crate) mod option_rules;
+pub(crate) mod output;
+pub(crate) mod repair;
+pub(crate) mod servers;

@@ -1,0 +1,119 @@
+//! Options that say how to answer, and where.
+
+use std::path::{Path, PathBuf};
+
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
+use clap::{Args, ValueEnum};
+
+pub(crate) const OUTPUT: &str = "Output";
+
+/// How to print an answer that is no report.
+#[derive(Debug, Args)]
+pub struct AnswerArgs {
+    /// How to print the answer
+    #[arg(long, value_enum, default_value_t, help_heading = OUTPUT)]
+    pub format: AnswerFormat,
+    /// Where it goes.
+    #[command(flatten)]
+    pub file: FileArgs,
+}
+
+/// How to print an answer that is no report.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum AnswerFormat {
+    /// For people
+    #[default]
+    Table,
+    /// One JSON object, "version": 1
+    Json,
+}
+
+/// How to answer.
+#[derive(Debug, Args)]
+pub struct OutputArgs {
+    /// How to print the report
+    #[arg(long, value_enum, default_value_t, help_heading = OUTPUT)]
+    pub format: Format,
+    /// With --format csv: write every cell as it is, for programs
+    ///
+    /// Without this option, cells are safe for a spreadsheet: one that begins with =, +, - or @
+    /// gets an apostrophe before it, so that it is not run as a formula, and control characters are
+    /// escaped.
+    #[arg(long, help_heading = OUTPUT)]
+    pub csv_raw: bool,
+    /// Where it goes.
+    #[command(flatten)]
+    pub file: FileArgs,
+    /// Show at most N rows of each table; 0 shows all. Other formats always show all
+    #[arg(long, value_name = "N", default_value = "200", help_heading = OUTPUT)]
+    pub limit: usize,
+    /// Print nothing unless something was found (scan), changed (fix, undo), held, or failed
+    ///
+    /// With --exit-zero, held references are not printed either. If the exit code is not 0, the
+    /// last line on stderr says why. The file of --output is written in any case.
+    #[arg(long, short, help_heading = OUTPUT)]
+    pub quiet: bool,
+    /// Write how the run went to this file, even if it fails, for node_exporter's textfile
+    /// collector
+    ///
+    /// Use one file for each command, FILE.prom in the collector's folder: each run replaces the
+    /// whole file. Only the time when the same command last succeeded is kept from the old file.
+    // The parser of paths refuses an empty one, but a variable that is set to nothing asks for
+    // nothing.
+    #[arg(long, env = "MCP_PRUNE_METRICS_FILE", value_name = "FILE",
+          value_hint = clap::ValueHint::FilePath,
+          value_parser = OsStringValueParser::new().map(PathBuf::from), help_heading = OUTPUT)]
+    metrics_file: Option<PathBuf>,
+}
+
+impl OutputArgs {
+    /// Returns the metrics file, if one is named.
+    #[must_use]
+    pub fn metrics_file(&self) -> Option<&Path> {
+        let file = self.metrics_file.as_deref();
+        file.filter(|file| !file.as_os_str().is_empty())
+    }
+}
+
+/// Where a report goes.
+#[derive(Debug, Args)]
+pub struct FileArgs {
+    /// Write the report to this file; - is stdout
+    ///
+    /// The file is replaced once the report is complete. If the run fails before that, the old file
+    /// stays. With --format ndjson it is replaced in any case, and its last line is the error.
+    #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
+    pub output: Option<PathBuf>,
+    /// When to colour tables; auto does on a terminal, unless NO_COLOR is set or TERM is dumb
+    #[arg(long, value_enum, default_value_t, value_name = "WHEN", help_heading = OUTPUT)]
+    pub color: Color,
+}
+
+/// When to colour tables.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless NO_COLOR is set or TERM is dumb
+    #[default]
+    Auto,
+    /// Everywhere, in files and pipes too
+    Always,
+    /// Nowhere
+    Never,
+}
+
+/// How to print the report.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    #[default]
+    Table,
+    /// One JSON object, "version": 1
+    Json,
+    /// One JSON object per line: a header, each entry, a summary; after a failure the error comes
+    /// last
+    Ndjson,
+    /// One line for each finding, change or held reference, after a header (RFC 4180)
+    Csv,
+    /// For a change ticket
+    Markdown,
+}

@@ -1,0 +1,179 @@
+//! Options that say how far a repair may go, and what is kept of it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use crate::cli::connection::positive_seconds;
+use crate::cli::servers::PreviousArgs;
+
+/// The variable that names the proxies' Redis without showing it in the process list.
+pub(crate) const NOTIFY_REDIS: &str = "MCP_PRUNE_NOTIFY_REDIS";
+
+pub(crate) const REPAIR: &str = "Repair";
+
+/// How far a repair goes.
+#[derive(Debug, Args)]
+pub struct RepairArgs {
+    /// Whether to write, and what to keep of it.
+    #[command(flatten)]
+    pub write: WriteArgs,
+    /// What to do with lists that would run empty.
+    #[command(flatten)]
+    pub empty: EmptyArgs,
+    /// With --sites credentials: delete the rows that users stored for deleted servers
+    ///
+    /// The journal then holds these rows whole, secrets included, so that undo can put them back.
+    #[arg(long, help_heading = REPAIR)]
+    pub delete_rows: bool,
+    /// Rewrite a deleted server's references to another server's; repeatable
+    ///
+    /// A row that is looked at must hold OLD. Other stale references are still removed: to leave
+    /// them alone, add --reference OLD.
+    #[arg(long, value_name = "OLD=NEW", value_parser = remap, help_heading = REPAIR)]
+    pub remap: Vec<(String, String)>,
+    /// Remap every line of a CSV file with the header old,new
+    ///
+    /// As with --remap, a row that is looked at must hold each old reference, and other stale
+    /// references are still removed.
+    #[arg(long, value_name = "FILE", help_heading = REPAIR)]
+    pub remap_file: Option<PathBuf>,
+    /// The configs from before an edit.
+    #[command(flatten)]
+    pub previous: PreviousArgs,
+    /// Afterwards, delete this database's journals older than DAYS from the new journal's folder
+    ///
+    /// Only complete journals of committed repairs are deleted, under the names that fix and undo
+    /// give them, by the time that is written in them. A run that finds nothing to change deletes
+    /// them too; a run that fails deletes none.
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..),
+          help_heading = REPAIR)]
+    pub journal_retention: Option<u32>,
+    /// Repair even if the server table has no rows
+    #[arg(long, help_heading = REPAIR)]
+    pub allow_empty_server_table: bool,
+    /// Refuse to change more rows than this
+    #[arg(long, value_name = "N", help_heading = REPAIR)]
+    pub max_rows: Option<usize>,
+    /// Refuse to change more than this percentage of the rows that name servers
+    #[arg(long, value_name = "PERCENT", value_parser = percent, help_heading = REPAIR)]
+    pub max_percent: Option<f64>,
+    /// With --dry-run: save the plan, for --plan
+    #[arg(long, value_name = "FILE", help_heading = REPAIR)]
+    pub plan_out: Option<PathBuf>,
+    /// Do exactly what a plan of --plan-out says, or nothing
+    ///
+    /// Give --litellm-config, --no-config-servers and --keep as for the plan: it does not hold the
+    /// servers of a config.yaml. Other options of the plan may be repeated, but not changed.
+    #[arg(long, value_name = "FILE", help_heading = REPAIR)]
+    pub plan: Option<PathBuf>,
+    /// With --plan: accept a plan of another database, such as a copy, or of this one under another
+    /// name
+    #[arg(long, help_heading = REPAIR)]
+    pub other_database: bool,
+}
+
+/// Whether to write, and what to keep of it.
+#[derive(Debug, Args)]
+pub struct WriteArgs {
+    /// Do everything, then roll it back
+    #[arg(long, help_heading = REPAIR)]
+    pub dry_run: bool,
+    /// Write without asking
+    #[arg(long, short, help_heading = REPAIR)]
+    pub yes: bool,
+    /// Where the old values go.
+    #[command(flatten)]
+    pub journal: JournalArgs,
+    /// How long to wait for rows that somebody else has locked, in seconds
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = positive_seconds,
+          help_heading = REPAIR)]
+    pub lock_timeout: Duration,
+    /// Which proxies to notify.
+    #[command(flatten)]
+    pub notify: NotifyArgs,
+}
+
+/// Which proxies to notify of a repair.
+#[derive(Debug, Args)]
+pub struct NotifyArgs {
+    /// After the commit, have proxies drop the changed rows from their caches, by way of the Redis
+    /// that they share (LiteLLM 1.97 or later)
+    ///
+    /// Give the URL of LiteLLM's REDIS_URL, or of the cache_params in its config:
+    /// redis://HOST:PORT/DATABASE, or rediss:// for TLS. A failure here is only a warning: the
+    /// repair is already committed. Needs a build with the feature `redis`.
+    #[arg(long, env = NOTIFY_REDIS, hide_env_values = true, value_name = "URL",
+          help_heading = REPAIR)]
+    pub notify_redis: Option<String>,
+    /// The namespace of LiteLLM's cache_params, if it has one
+    #[arg(long, value_name = "NAME", help_heading = REPAIR)]
+    pub notify_namespace: Option<String>,
+}
+
+impl NotifyArgs {
+    /// Returns the proxies' Redis, if one is named: a variable that is set to nothing names none.
+    #[must_use]
+    pub fn redis(&self) -> Option<&str> {
+        self.notify_redis.as_deref().filter(|url| !url.is_empty())
+    }
+}
+
+/// Where the old values go.
+#[derive(Debug, Args)]
+pub struct JournalArgs {
+    /// Where to write the journal: the old values, which undo puts back [default: a new file in
+    /// $XDG_STATE_HOME/mcp-prune, else in ~/.local/state/mcp-prune]
+    ///
+    /// A dry run and doctor write no journal: they only make sure that it could be made.
+    #[arg(long, value_name = "FILE|DIR", help_heading = REPAIR)]
+    pub journal: Option<PathBuf>,
+    /// Write no journal: the repair cannot be undone
+    #[arg(long, help_heading = REPAIR)]
+    pub no_journal: bool,
+}
+
+/// What to do with lists that would run empty.
+#[derive(Debug, Args)]
+pub struct EmptyArgs {
+    /// What to do with a list that would run empty [default: hold]
+    #[arg(long, value_enum, value_name = "CHOICE", help_heading = REPAIR)]
+    pub on_empty: Option<OnEmptyArg>,
+    /// With --on-empty deny: also write no-mcp-servers where it may take access away
+    #[arg(long, help_heading = REPAIR)]
+    pub accept_narrowing: bool,
+    /// With --on-empty clear: accept that owners gain the servers that the report lists
+    #[arg(long, help_heading = REPAIR)]
+    pub accept_widening: bool,
+}
+
+/// What to do with a list that would run empty.
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+pub enum OnEmptyArg {
+    /// Leave the list as it is: it denies as before
+    #[default]
+    Hold,
+    /// Write no-mcp-servers where that changes nobody's access, and hold the rest
+    Deny,
+    /// Empty the list: its owner inherits servers, or it no longer limits anybody
+    Clear,
+}
+
+pub(crate) fn remap(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((old, new)) if !old.is_empty() && !new.is_empty() && old != new => {
+            Ok((old.to_owned(), new.to_owned()))
+        }
+        Some(_) | None => Err("must be OLD=NEW, two different references".to_owned()),
+    }
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let percent: f64 = text.parse().map_err(|_| "not a number")?;
+    if (0.0..=100.0).contains(&percent) {
+        Ok(percent)
+    } else {
+        Err("must be from 0 to 100".to_owned())
+    }
+}

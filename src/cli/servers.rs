@@ -1,0 +1,60 @@
+//! Options that tell of servers without a row.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+/// The variable with the configs, separated as in `PATH`.
+pub(crate) const LITELLM_CONFIG: &str = "MCP_PRUNE_LITELLM_CONFIG";
+
+const SERVERS: &str = "Servers";
+
+/// Which servers exist besides those of the table.
+#[derive(Debug, Args)]
+pub struct ServerArgs {
+    /// Read the MCP servers of LiteLLM's config.yaml; repeatable, one per region or environment
+    ///
+    /// Server ids are derived as LiteLLM derives them. `include:` is followed, and
+    /// `os.environ/NAME` is read from this environment. Without this option,
+    /// MCP_PRUNE_LITELLM_CONFIG may name files, separated by colons.
+    #[arg(long, value_name = "FILE", help_heading = SERVERS)]
+    pub litellm_config: Vec<PathBuf>,
+    /// Declare that no config.yaml names MCP servers
+    ///
+    /// Servers of a config.yaml have no row in the database. So without this option or
+    /// --litellm-config, a name or a 32-digit id that no row has is only reported as `unverified`.
+    #[arg(long, help_heading = SERVERS)]
+    pub no_config_servers: bool,
+    /// Treat REF as a live server; repeatable, @FILE reads one REF per line
+    #[arg(long, value_name = "REF|@FILE", help_heading = SERVERS)]
+    pub keep: Vec<String>,
+}
+
+/// What became of config servers that were edited or removed.
+#[derive(Debug, Args)]
+pub struct PreviousArgs {
+    /// LiteLLM's config.yaml from before an edit; repeatable. References to its servers are
+    /// remapped to the ids that the same servers have in --litellm-config
+    #[arg(long, value_name = "FILE", help_heading = SERVERS)]
+    pub previous_litellm_config: Vec<PathBuf>,
+    /// Treat ids that look like a config server's, but are in no given config, as stale
+    ///
+    /// Without this option they are held: the server may have been edited, which gave it a new id,
+    /// and if the edit is rolled back the old id is good again.
+    #[arg(long, help_heading = SERVERS)]
+    pub prune_config_ids: bool,
+}
+
+/// Splits the values of `--keep` into references and files of references.
+#[must_use]
+pub(crate) fn kept_sources(keep: &[String]) -> (Vec<String>, Vec<&Path>) {
+    let mut references = Vec::new();
+    let mut files = Vec::new();
+    for entry in keep {
+        match entry.strip_prefix('@') {
+            Some(file) => files.push(Path::new(file)),
+            None => references.push(entry.clone()),
+        }
+    }
+    (references, files)
+}

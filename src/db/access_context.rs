@@ -1,0 +1,387 @@
+//! Reads what the owners of rows would inherit if these rows were emptied.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sqlx::PgConnection;
+use sqlx::postgres::PgRow;
+
+use crate::db::decode::{self, TableColumn};
+use crate::db::errors::failed;
+use crate::db::fragments::{column_or, texts_or_none};
+use crate::db::schema::{AGENTS, GRANTED_TOOLSETS, GROUP_SERVERS, KEYS, Schema, TAGS, TOOLS};
+use crate::db::sql::{ident, relation};
+use crate::db::{owners, rows};
+use crate::error::Failure;
+use crate::litellm::access_context::{Grants, RelatedGrants, Team};
+use crate::litellm::owners::{ACCESS_GROUP_IDS, LINK, Owner, OwnerKind};
+use crate::litellm::reference_sites::{ACCESS_GROUPS, PERMISSIONS, Shape, TOOLSETS};
+use crate::litellm::row::Row;
+use crate::litellm::value::Value;
+
+const TEAM_TABLE: &str = "LiteLLM_TeamTable";
+
+const ORGANIZATION_TABLE: &str = "LiteLLM_OrganizationTable";
+
+const USER_TABLE: &str = "LiteLLM_UserTable";
+
+/// Reads all that decides what the owners of `rows` may use if these rows are emptied.
+///
+/// # Errors
+///
+/// What the server said.
+pub(crate) async fn surroundings(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    rows: &[&Row],
+) -> Result<RelatedGrants, Failure> {
+    let mut around = RelatedGrants::default();
+    if rows.is_empty() {
+        return Ok(around);
+    }
+    let owners = || rows.iter().flat_map(|row| &row.owners);
+    let mut reader = Reader { connection, schema };
+    let of_keys = |parent: fn(&Owner) -> Option<&String>| unique(owners().filter_map(parent));
+
+    let teams = of_keys(|owner| owner.parents.team.as_ref());
+    around.teams = reader.teams(&teams).await?;
+    let above = around
+        .teams
+        .values()
+        .filter_map(|t| t.organization.as_ref());
+    let own = of_keys(|owner| owner.parents.organization.as_ref());
+    let organizations = unique(own.iter().chain(above));
+    around.organizations = reader.organizations(&organizations).await?;
+    around.admins = reader
+        .admins(&of_keys(|owner| owner.parents.user.as_ref()))
+        .await?;
+
+    let own = rows.iter().map(|row| &row.key);
+    let of_teams = around.teams.values().filter_map(|t| t.permissions.as_ref());
+    let of_organizations = around.organizations.values().flatten();
+    let keys = unique(own.chain(of_teams).chain(of_organizations));
+    around.rows = reader.grants(&keys).await?;
+
+    let toolsets = unique(around.rows.values().flat_map(|grants| &grants.toolsets));
+    around.toolsets = reader.toolsets(&toolsets).await?;
+    let groups = unique(around.teams.values().flat_map(|team| &team.access_groups));
+    around.access_groups = reader.access_groups(&groups).await?;
+    around.keys_under = reader.keys_under(owners().collect()).await?;
+    Ok(around)
+}
+
+fn unique<'a>(names: impl Iterator<Item = &'a String>) -> Vec<String> {
+    let names: BTreeSet<&String> = names.collect();
+    names.into_iter().cloned().collect()
+}
+
+/// Reads rows of a table by their primary keys; without keys it asks for nothing.
+struct Reader<'a> {
+    connection: &'a mut PgConnection,
+    schema: &'a Schema,
+}
+
+const TEAMS: &str = r#"
+SELECT t."team_id", t.{link}, {organization}, {groups} FROM {table} AS t
+WHERE t."team_id" {=} ANY ($1)"#;
+
+const ORGANIZATIONS: &str = r#"
+SELECT t."organization_id", t.{link} FROM {table} AS t WHERE t."organization_id" {=} ANY ($1)"#;
+
+// Source: LiteLLM 1.109.1 `_types.py`, `LitellmUserRoles`: both see every server.
+const ADMINS: &str = r#"
+SELECT t."user_id" FROM {table} AS t
+WHERE t."user_id" {=} ANY ($1)
+      AND t."user_role" {=} ANY ('{proxy_admin,proxy_admin_viewer}'::pg_catalog.text[])"#;
+
+const GRANTS: &str = r"
+SELECT t.{key}, pg_catalog.to_jsonb({servers})::pg_catalog.text, {tools}::pg_catalog.text,
+       {tags}, {toolsets}
+FROM {table} AS t WHERE t.{key} {=} ANY ($1)";
+
+const TOOLSET_TOOLS: &str =
+    "SELECT t.{key}, t.{tools}::pg_catalog.text FROM {table} AS t WHERE t.{key} {=} ANY ($1)";
+
+const SERVERS_OF_GROUPS: &str =
+    "SELECT t.{key}, {servers} FROM {table} AS t WHERE t.{key} {=} ANY ($1)";
+
+const KEYS_UNDER: &str = r"
+SELECT {kind}, {parent}, pg_catalog.count(*) FROM {keys} AS k {join}
+WHERE {parent} {=} ANY ($1) GROUP BY {parent}";
+
+impl Reader<'_> {
+    async fn ask(
+        &mut self,
+        template: &'static str,
+        fragments: &[(&'static str, String)],
+        keys: &[String],
+    ) -> Result<Vec<PgRow>, Failure> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        sqlx::query(self.schema.statement(template, fragments))
+            .persistent(false)
+            .bind(keys)
+            .fetch_all(&mut *self.connection)
+            .await
+            .map_err(failed("read what the owners would inherit"))
+    }
+
+    async fn teams(&mut self, teams: &[String]) -> Result<BTreeMap<String, Team>, Failure> {
+        let organization = column_or(
+            self.schema,
+            TEAM_TABLE,
+            "organization_id",
+            "NULL::pg_catalog.text",
+        );
+        let fragments = [
+            ("{link}", ident(LINK)),
+            ("{organization}", organization),
+            (
+                "{groups}",
+                texts_or_none(self.schema, TEAM_TABLE, ACCESS_GROUP_IDS),
+            ),
+            ("{table}", relation(TEAM_TABLE)),
+        ];
+        let found = self.ask(TEAMS, &fragments, teams).await?;
+        let column = |name| TableColumn(TEAM_TABLE, name);
+        let team = |row: &PgRow| {
+            let team = Team {
+                permissions: decode::read(row, 1, column(LINK))?,
+                organization: decode::read(row, 2, column("organization_id"))?,
+                access_groups: decode::read(row, 3, column(ACCESS_GROUP_IDS))?,
+            };
+            Ok((decode::read(row, 0, column("team_id"))?, team))
+        };
+        found.iter().map(team).collect()
+    }
+
+    async fn organizations(
+        &mut self,
+        organizations: &[String],
+    ) -> Result<BTreeMap<String, Option<String>>, Failure> {
+        let fragments = [
+            ("{link}", ident(LINK)),
+            ("{table}", relation(ORGANIZATION_TABLE)),
+        ];
+        let found = self.ask(ORGANIZATIONS, &fragments, organizations).await?;
+        let column = |name| TableColumn(ORGANIZATION_TABLE, name);
+        let organization = |row: &PgRow| {
+            let id = decode::read(row, 0, column("organization_id"))?;
+            Ok((id, decode::read(row, 1, column(LINK))?))
+        };
+        found.iter().map(organization).collect()
+    }
+
+    async fn admins(&mut self, users: &[String]) -> Result<BTreeSet<String>, Failure> {
+        let fragments = [("{table}", relation(USER_TABLE))];
+        if !self.schema.has(USER_TABLE, "user_role") {
+            return Ok(BTreeSet::new());
+        }
+        let found = self.ask(ADMINS, &fragments, users).await?;
+        let id = TableColumn(USER_TABLE, "user_id");
+        found.iter().map(|row| decode::read(row, 0, id)).collect()
+    }
+
+    async fn grants(&mut self, keys: &[String]) -> Result<BTreeMap<String, Grants>, Failure> {
+        let texts = |column| texts_or_none(self.schema, PERMISSIONS.table, column);
+        let tools = column_or(
+            self.schema,
+            PERMISSIONS.table,
+            "mcp_tool_permissions",
+            "NULL::pg_catalog.jsonb",
+        );
+        let fragments = [
+            ("{key}", ident(PERMISSIONS.key)),
+            ("{servers}", ident("mcp_servers")),
+            ("{tools}", tools),
+            ("{tags}", texts(TAGS)),
+            ("{toolsets}", texts(GRANTED_TOOLSETS)),
+            ("{table}", relation(PERMISSIONS.table)),
+        ];
+        let found = self.ask(GRANTS, &fragments, keys).await?;
+        let key = TableColumn(PERMISSIONS.table, PERMISSIONS.key);
+        let of_row = |row: &PgRow| {
+            let grants = grants(row)?.unwrap_or_default();
+            Ok((decode::read(row, 0, key)?, grants))
+        };
+        found.iter().map(of_row).collect()
+    }
+
+    async fn toolsets(&mut self, ids: &[String]) -> Result<BTreeMap<String, Vec<String>>, Failure> {
+        let (table, key) = (TOOLSETS.table, TOOLSETS.key);
+        if !self.schema.has(table, TOOLS) {
+            return Ok(BTreeMap::new());
+        }
+        let fragments = [
+            ("{key}", ident(key)),
+            ("{tools}", ident(TOOLS)),
+            ("{table}", relation(table)),
+        ];
+        let found = self.ask(TOOLSET_TOOLS, &fragments, ids).await?;
+        let toolset = |row: &PgRow| {
+            let tools = decode::read(row, 1, TableColumn(table, TOOLS))?;
+            let id = decode::read(row, 0, TableColumn(table, key))?;
+            Ok((id, servers_of_tools(tools)))
+        };
+        found.iter().map(toolset).collect()
+    }
+
+    async fn access_groups(
+        &mut self,
+        ids: &[String],
+    ) -> Result<BTreeMap<String, Vec<String>>, Failure> {
+        let (table, key) = (ACCESS_GROUPS.table, ACCESS_GROUPS.key);
+        if !self.schema.has(table, GROUP_SERVERS) {
+            return Ok(BTreeMap::new());
+        }
+        let fragments = [
+            ("{key}", ident(key)),
+            (
+                "{servers}",
+                texts_or_none(self.schema, table, GROUP_SERVERS),
+            ),
+            ("{table}", relation(table)),
+        ];
+        let found = self.ask(SERVERS_OF_GROUPS, &fragments, ids).await?;
+        let group = |row: &PgRow| {
+            let id = decode::read(row, 0, TableColumn(table, key))?;
+            Ok((id, decode::read(row, 1, TableColumn(table, GROUP_SERVERS))?))
+        };
+        found.iter().map(group).collect()
+    }
+
+    /// Counts the keys of each team, organization, user and agent; an organization also has the
+    /// keys of its teams.
+    async fn keys_under(
+        &mut self,
+        owners: Vec<&Owner>,
+    ) -> Result<BTreeMap<(OwnerKind, String), u64>, Failure> {
+        let team = self.schema.has(TEAM_TABLE, "organization_id");
+        let mut under = BTreeMap::new();
+        for (kind, table, column) in [
+            (OwnerKind::Team, TEAM_TABLE, "team_id"),
+            (
+                OwnerKind::Organization,
+                ORGANIZATION_TABLE,
+                "organization_id",
+            ),
+            (OwnerKind::User, USER_TABLE, "user_id"),
+            (OwnerKind::Agent, AGENTS, "agent_id"),
+        ] {
+            let of_kind = owners.iter().filter(|owner| owner.kind == kind);
+            let ids = unique(of_kind.map(|owner| &owner.id));
+            let has = self.schema.has(KEYS, column) && self.schema.has(table, column);
+            let joins = kind == OwnerKind::Organization && team;
+            if !has && !joins {
+                continue;
+            }
+            let own = format!("k.{}", ident(column));
+            let (parent, join) = match (has, joins) {
+                (true, true) => (format!("coalesce({own}, t.{})", ident(column)), true),
+                (false, true) => (format!("t.{}", ident(column)), true),
+                (_, false) => (own, false),
+            };
+            let join = if join {
+                format!(
+                    "LEFT JOIN {} AS t ON t.{team} {{=}} k.{team}",
+                    relation(TEAM_TABLE),
+                    team = ident("team_id")
+                )
+            } else {
+                String::new()
+            };
+            let fragments = [
+                ("{kind}", format!("'{}'", kind.name())),
+                ("{parent}", parent),
+                ("{keys}", relation(KEYS)),
+                ("{join}", join),
+            ];
+            for row in self.ask(KEYS_UNDER, &fragments, &ids).await? {
+                let id = decode::read(&row, 1, TableColumn(KEYS, column))?;
+                let keys: i64 = decode::read(&row, 2, "the number of keys under an owner")?;
+                under.insert((kind, id), keys.unsigned_abs());
+            }
+        }
+        Ok(under)
+    }
+}
+
+/// Reads what a row grants; `None` if a column is malformed, because LiteLLM then drops the row.
+///
+/// Source: LiteLLM 1.109.1 `auth/auth_checks.py`, `get_object_permission`.
+fn grants(row: &PgRow) -> Result<Option<Grants>, Failure> {
+    let references = |shape: Shape, text: Option<&str>| -> Option<Vec<String>> {
+        let value = Value::parse(shape, text).ok()?;
+        Some(value.references().map(str::to_owned).collect())
+    };
+    let column = |name| TableColumn(PERMISSIONS.table, name);
+    let servers = decode::read(row, 1, column("mcp_servers"))?;
+    let tools = decode::read(row, 2, column("mcp_tool_permissions"))?;
+    let (tags, toolsets) = (
+        decode::read(row, 3, column(TAGS))?,
+        decode::read(row, 4, column(GRANTED_TOOLSETS))?,
+    );
+    let readable = references(Shape::TextArray, servers).zip(references(Shape::JsonKeys, tools));
+    Ok(readable.map(|(servers, tool_keys)| Grants {
+        servers,
+        tool_keys,
+        tags,
+        toolsets,
+    }))
+}
+
+/// Returns the servers that the tools of a toolset name. A list that is stored as a JSON string
+/// counts as well.
+///
+/// Source: LiteLLM 1.109.1 `mcp_server/toolset_db.py`, `_toolset_from_row`.
+fn servers_of_tools(text: Option<&str>) -> Vec<String> {
+    let json = |text: &str| serde_json::from_str(text).unwrap_or_default();
+    let mut tools: serde_json::Value = text.map(json).unwrap_or_default();
+    if let Some(text) = tools.as_str() {
+        tools = json(text);
+    }
+    let tools = tools.as_array().into_iter().flatten();
+    let servers = tools.filter_map(|tool| tool.get("server_id")?.as_str());
+    servers.map(str::to_owned).collect()
+}
+
+const ROWS_OF_TEAM_KEYS: &str = r#"
+SELECT DISTINCT k."team_id", k.{link} FROM {keys} AS k JOIN {table} AS p ON p.{key} {=} k.{link}
+WHERE k."team_id" {=} ANY ($1)
+      AND (p."mcp_servers" {&&} $2 OR p."mcp_tool_permissions" {?|} $2)"#;
+
+/// Reads the permission rows of the keys of `teams` that name any of `references`, each with its
+/// team.
+///
+/// # Errors
+///
+/// What the server said.
+pub(crate) async fn rows_of_team_keys(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    teams: &[String],
+    references: &[String],
+) -> Result<Vec<(String, Row)>, Failure> {
+    let sql = schema.statement(
+        ROWS_OF_TEAM_KEYS,
+        &[
+            ("{link}", ident(LINK)),
+            ("{keys}", relation(KEYS)),
+            ("{table}", relation(PERMISSIONS.table)),
+            ("{key}", ident(PERMISSIONS.key)),
+        ],
+    );
+    let found: Vec<(String, String)> = sqlx::query_as(sql)
+        .persistent(false)
+        .bind(teams)
+        .bind(references)
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(failed("read the keys of a team"))?;
+    let keys = unique(found.iter().map(|(_, key)| key));
+    let owners = owners::holders(connection, schema, &PERMISSIONS, &keys).await?;
+    let rows = rows::rows(connection, schema, &PERMISSIONS, &keys, &owners).await?;
+    let rows: BTreeMap<String, Row> = rows.into_iter().map(|row| (row.key.clone(), row)).collect();
+    let of_team = |(team, key): (String, String)| Some((team, rows.get(&key)?.clone()));
+    Ok(found.into_iter().filter_map(of_team).collect())
+}

@@ -1,0 +1,50 @@
+//! Pieces of SQL that several statements are made of: a site as a value, as a path, as JSON text.
+
+use crate::db::schema::Schema;
+use crate::db::sql::ident;
+use crate::litellm::reference_sites::{Shape, Site};
+
+/// Returns the SQL of a column, or `otherwise` if this database does not have the column.
+pub(crate) fn column_or(schema: &Schema, table: &str, column: &str, otherwise: &str) -> String {
+    if schema.has(table, column) {
+        ident(column)
+    } else {
+        otherwise.to_owned()
+    }
+}
+
+/// Returns the SQL that yields a `text[]` column without its NULL elements, or an empty array if
+/// this database does not have the column.
+pub(crate) fn texts_or_none(schema: &Schema, table: &str, column: &str) -> String {
+    let column = column_or(schema, table, column, "'{}'::pg_catalog.text[]");
+    format!(
+        "ARRAY(SELECT e.element FROM pg_catalog.unnest({column}) AS e (element)
+               WHERE e.element IS NOT NULL)"
+    )
+}
+
+/// Returns the SQL of a site of the table aliased `t`: its column, or the value at its path.
+pub(crate) fn value(site: &Site) -> String {
+    let column = ident(site.column);
+    if site.path.is_empty() {
+        format!("t.{column}")
+    } else {
+        format!("(t.{column} {{#>}} {})", path(site))
+    }
+}
+
+/// Returns the path of a site as an SQL literal. Its elements are constants of this program.
+pub(crate) fn path(site: &Site) -> String {
+    format!("'{{{}}}'", site.path.join(","))
+}
+
+/// Returns the SQL of a site of the table aliased `t`, as JSON text.
+pub(crate) fn json_text(site: &Site) -> String {
+    match site.shape {
+        Shape::TextArray => format!("pg_catalog.to_jsonb({})::pg_catalog.text", value(site)),
+        Shape::Rows { .. } => value(site),
+        Shape::JsonArray | Shape::JsonKeys | Shape::JsonTools => {
+            format!("{}::pg_catalog.text", value(site))
+        }
+    }
+}

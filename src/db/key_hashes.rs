@@ -1,0 +1,49 @@
+//! Reads the whole hashes of keys, for one purpose alone: running proxies are told to forget these
+//! keys.
+
+use sqlx::PgConnection;
+
+use crate::db::errors::failed;
+use crate::db::schema::{KEYS, Schema};
+use crate::db::sql::{ident, relation};
+use crate::error::Failure;
+use crate::litellm::owners::LINK;
+use crate::litellm::proxy_cache::TokenHash;
+
+/// The primary key of a key.
+const TOKEN: &str = "token";
+
+// Only hashes are read. A token that LiteLLM once stored unhashed never leaves the database.
+const HASHES: &str = r"
+SELECT k.{token} FROM {keys} AS k
+WHERE k.{link} {=} ANY ($1) AND k.{token} {~} '^[0-9a-f]{64}$'";
+
+/// Reads the hashes of the keys that link to the permission rows `rows`.
+///
+/// # Errors
+///
+/// What the server said.
+pub(crate) async fn hashes(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    rows: &[String],
+) -> Result<Vec<TokenHash>, Failure> {
+    if !schema.has(KEYS, LINK) {
+        return Ok(Vec::new());
+    }
+    let sql = schema.statement(
+        HASHES,
+        &[
+            ("{token}", ident(TOKEN)),
+            ("{keys}", relation(KEYS)),
+            ("{link}", ident(LINK)),
+        ],
+    );
+    let hashes: Vec<String> = sqlx::query_scalar(sql)
+        .persistent(false)
+        .bind(rows)
+        .fetch_all(connection)
+        .await
+        .map_err(failed("read which keys the proxies have to forget"))?;
+    Ok(hashes.into_iter().filter_map(TokenHash::new).collect())
+}

@@ -1,0 +1,463 @@
+//! Reads the owners of rows: those who link to a row, or to whom it is granted.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+use futures_util::TryStreamExt as _;
+use sqlx::PgConnection;
+
+use crate::db::decode::{self, TableColumn};
+use crate::db::errors::failed;
+use crate::db::fragments::column_or;
+use crate::db::schema::{AGENTS, GRANTED_TOOLSETS, KEYS, Schema};
+use crate::db::sql::{RARE, ident, part, relation};
+use crate::error::Failure;
+use crate::litellm::owners::{
+    ACCESS_GROUP_IDS, KEY_PARENTS, LINK, OWNER_TABLES, Owner, OwnerKind, OwnerTable, Parents,
+};
+use crate::litellm::reference_sites::{ACCESS_GROUPS, Group, PERMISSIONS, SiteTable};
+
+/// The owners of rows, by primary key.
+///
+/// All are read at once, and there may be hundreds of thousands. So they are packed into a third of
+/// the memory that they would take as values.
+#[derive(Debug)]
+pub(crate) struct Owners<'k> {
+    keys: SortedKeys<'k>,
+    /// Each owner as JSON, one after the other.
+    text: String,
+    /// For each owner the position of its row in `keys` and its own offset in `text`; ordered by
+    /// row.
+    places: Vec<(usize, usize)>,
+}
+
+/// The primary keys of rows, in byte order, so that the row of a key is found fast.
+#[derive(Debug)]
+struct SortedKeys<'k>(Cow<'k, [String]>);
+
+impl<'k> SortedKeys<'k> {
+    /// Borrows `keys` if they are in order, as they are nearly always; else sorts a copy.
+    fn new(keys: &'k [String]) -> Self {
+        let mut keys = Cow::Borrowed(keys);
+        if !keys.is_sorted() {
+            keys.to_mut().sort_unstable();
+        }
+        Self(keys)
+    }
+
+    /// Finds the position of a key.
+    fn position(&self, key: &str) -> Option<usize> {
+        let found = self.0.binary_search_by(|known| known.as_str().cmp(key));
+        found.ok()
+    }
+}
+
+/// The fields of an [`Owner`] as they are packed, without their names.
+type Packed = (
+    OwnerKind,
+    String,
+    Option<String>,
+    [Option<String>; KEY_PARENTS.len()],
+    bool,
+);
+
+impl<'k> Owners<'k> {
+    fn of_nobody(keys: &'k [String]) -> Self {
+        Self {
+            keys: SortedKeys::new(keys),
+            text: String::new(),
+            places: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, row: &str, owner: Owner) {
+        let Some(row) = self.keys.position(row) else {
+            return;
+        };
+        self.places.push((row, self.text.len()));
+        let Parents {
+            team,
+            organization,
+            user,
+            agent,
+        } = owner.parents;
+        let parents = [team, organization, user, agent];
+        let fields: Packed = (
+            owner.kind,
+            owner.id,
+            owner.name,
+            parents,
+            owner.has_access_groups,
+        );
+        self.text.push_str(&serde_json::json!(fields).to_string());
+    }
+
+    fn sorted(mut self) -> Self {
+        self.places.sort_unstable();
+        self
+    }
+
+    /// Returns the owners of one row, ordered by kind.
+    #[must_use]
+    pub(crate) fn of(&self, row: &str) -> Vec<Owner> {
+        let Some(row) = self.keys.position(row) else {
+            return Vec::new();
+        };
+        let first = self.places.partition_point(|(of, _)| *of < row);
+        let of_row = self.places[first..].iter().take_while(|(of, _)| *of == row);
+        let mut owners: Vec<Owner> = of_row.filter_map(|(_, at)| self.unpacked(*at)).collect();
+        owners.sort_unstable();
+        owners.dedup();
+        owners.shrink_to_fit();
+        owners
+    }
+
+    /// Returns the owners of every row.
+    pub(crate) fn all(&self) -> impl Iterator<Item = Owner> {
+        self.places.iter().filter_map(|(_, at)| self.unpacked(*at))
+    }
+
+    /// Unpacks the owner at an offset in the text.
+    fn unpacked(&self, at: usize) -> Option<Owner> {
+        let mut packed = serde_json::Deserializer::from_str(&self.text[at..]).into_iter();
+        let packed: Packed = packed.next()?.ok()?;
+        let (kind, id, name, [team, organization, user, agent], has_access_groups) = packed;
+        Some(Owner {
+            kind,
+            id,
+            name,
+            parents: Parents {
+                team,
+                organization,
+                user,
+                agent,
+            },
+            has_access_groups,
+        })
+    }
+}
+
+/// Reads the owners of the rows of `table` with the given keys: those who link to a permission row,
+/// those who have an access group, and those whose permission rows name a toolset.
+///
+/// The defaults of new keys have no owner yet, and nobody asks whose the credentials are.
+///
+/// # Errors
+///
+/// What the server said.
+pub(crate) async fn holders<'k>(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    table: &'static SiteTable,
+    keys: &'k [String],
+) -> Result<Owners<'k>, Failure> {
+    match table.group {
+        Group::Permissions => owners(connection, schema, keys).await,
+        Group::AccessGroups => members(connection, schema, keys).await,
+        Group::Toolsets => users(connection, schema, keys).await,
+        Group::Defaults | Group::Credentials => Ok(Owners::of_nobody(keys)),
+    }
+}
+
+// There are as many virtual keys as rows, so parallel workers look for them, by `= ANY`, which
+// hashes its array. A join with the array would take one process: the planner has no workers for
+// what is no table.
+//
+// The other tables are joined together with one array. Each further array in the plan is sent to
+// every worker, which takes 30 to 50 ms for 14,000 rows, even for an empty table. The array is
+// distinct, so that the planner hashes it.
+//
+// The prefix of a token is made only for the keys that are found.
+const OWNERS: &str = r#"
+SELECT o.kind, o.link, CASE WHEN o.secret THEN {prefix} ELSE o.id END,
+       o.name, o.team, o.organization, o."user", o.agent, o.has_access_groups
+FROM ({keys}
+      WHERE CASE WHEN o.{link} {=} ANY ($1::pg_catalog.text[]) THEN 1 ELSE 0 END {=} 1 AND {rare}
+      UNION ALL
+      SELECT o.*
+      FROM ({others}) AS o
+      JOIN (SELECT DISTINCT pg_catalog.unnest($1::pg_catalog.text[]) AS key) AS k
+           ON k.key {=} o.link) AS o"#;
+
+// A token that is stored unhashed is hashed first, so that not even a prefix of it is shown.
+pub(crate) const PREFIX: &str = "
+CASE WHEN o.id {~} '^[0-9a-f]{64}$' THEN pg_catalog.left(o.id, 8)
+     ELSE pg_catalog.left(
+         pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(o.id, 'UTF8')), 'hex'), 8) END";
+
+const OWNERS_OF_TABLE: &str = r#"
+SELECT {kind} AS kind, o.{link} AS link, o.{id} AS id, {secret} AS secret, {name} AS name,
+       {team} AS team, {organization} AS organization, {user} AS "user", {agent} AS agent,
+       {has_access_groups} AS has_access_groups
+FROM {table} AS o"#;
+
+/// Reads who links to the permission rows with the given keys, in one statement over all tables.
+///
+/// No table has an index on the link, so each call reads every owner: ask once for all rows.
+async fn owners<'k>(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    keys: &'k [String],
+) -> Result<Owners<'k>, Failure> {
+    const DOING: &str = "read who links to the permission rows";
+    let tables: Vec<&OwnerTable> = schema.owner_tables().collect();
+    // Every schema with permission rows has keys and other owners.
+    let (of_keys, others): (Vec<_>, Vec<_>) = tables
+        .iter()
+        .partition(|table| table.kind == OwnerKind::Key);
+    let select = |owner: &&OwnerTable| part(OWNERS_OF_TABLE, &owner_fragments(schema, owner));
+    let all = |tables: Vec<&OwnerTable>| -> Vec<String> { tables.iter().map(select).collect() };
+    let fragments = [
+        ("{prefix}", PREFIX.to_owned()),
+        ("{keys}", all(of_keys).join("\nUNION ALL\n")),
+        ("{others}", all(others).join("\nUNION ALL\n")),
+        (
+            "{rare}",
+            RARE.replace("{never}", &format!("o.{} IS NULL", ident(LINK))),
+        ),
+        ("{link}", ident(LINK)),
+    ];
+    let sql = schema.statement(OWNERS, &fragments);
+    let mut rows = sqlx::query(sql)
+        .persistent(false)
+        .bind(keys)
+        .fetch(connection);
+    let mut owners = Owners::of_nobody(keys);
+    while let Some(row) = rows.try_next().await.map_err(failed(DOING))? {
+        let kind: &str = decode::read(&row, 0, "the kind of an owner")?;
+        let Some(table) = tables.iter().find(|table| table.kind.name() == kind) else {
+            continue;
+        };
+        let column = |name| TableColumn(table.table, name);
+        let [team, organization, user, agent] = KEY_PARENTS.map(column);
+        let owner = Owner {
+            kind: table.kind,
+            id: decode::read(&row, 2, column(table.id))?,
+            name: decode::read(&row, 3, column(table.name))?,
+            parents: Parents {
+                team: decode::read(&row, 4, team)?,
+                organization: decode::read(&row, 5, organization)?,
+                user: decode::read(&row, 6, user)?,
+                agent: decode::read(&row, 7, agent)?,
+            },
+            has_access_groups: decode::read(&row, 8, column(ACCESS_GROUP_IDS))?,
+        };
+        owners.add(decode::read(&row, 1, column(LINK))?, owner);
+    }
+    Ok(owners.sorted())
+}
+
+fn owner_fragments(schema: &Schema, owner: &OwnerTable) -> [(&'static str, String); 11] {
+    let is_key = owner.kind == OwnerKind::Key;
+    let [team, organization, user, agent] = KEY_PARENTS.map(|column| {
+        if is_key {
+            column_or(schema, owner.table, column, "NULL::pg_catalog.text")
+        } else {
+            "NULL::pg_catalog.text".to_owned()
+        }
+    });
+    let has_access_groups = if is_key && schema.has(owner.table, ACCESS_GROUP_IDS) {
+        format!(
+            "coalesce(pg_catalog.cardinality({}), 0) {{>}} 0",
+            ident(ACCESS_GROUP_IDS)
+        )
+    } else {
+        "false".to_owned()
+    };
+    [
+        ("{kind}", format!("'{}'", owner.kind.name())),
+        ("{link}", ident(LINK)),
+        ("{id}", ident(owner.id)),
+        ("{secret}", owner.id_is_secret.to_string()),
+        (
+            "{name}",
+            column_or(schema, owner.table, owner.name, "NULL::pg_catalog.text"),
+        ),
+        ("{team}", team),
+        ("{organization}", organization),
+        ("{user}", user),
+        ("{agent}", agent),
+        ("{has_access_groups}", has_access_groups),
+        ("{table}", relation(owner.table)),
+    ]
+}
+
+const MEMBERS: &str = r"
+SELECT DISTINCT m.kind, m.row, CASE WHEN m.kind {=} 'key' THEN {prefix} ELSE o.id END, m.name
+FROM ({selects}) AS m (kind, row, id, name), LATERAL (SELECT m.id) AS o (id)
+WHERE m.row {=} ANY ($1)";
+
+const HAVING: &str = r"
+SELECT '{kind}', e.row, t.{id}, {name} FROM {table} AS t, pg_catalog.unnest(t.{groups}) AS e (row)";
+
+// LiteLLM stores both directions, and neither has a foreign key.
+const ASSIGNED: &str = r"
+SELECT '{kind}', g.{key}, t.{id}, {name}
+FROM {group_table} AS g, pg_catalog.unnest(g.{assigned}) AS e (id)
+JOIN {table} AS t ON t.{id} {=} e.id";
+
+/// Reads who has access groups: keys, teams and agents.
+///
+/// Source: LiteLLM 1.109.1 `management_endpoints/access_group_endpoints.py` writes the groups of a
+/// team or key and their members, each in its own table.
+async fn members<'k>(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    keys: &'k [String],
+) -> Result<Owners<'k>, Failure> {
+    let mut selects = Vec::new();
+    for owner in &OWNER_TABLES {
+        let assigned = match owner.kind {
+            OwnerKind::Key => "assigned_key_ids",
+            OwnerKind::Team => "assigned_team_ids",
+            OwnerKind::Organization
+            | OwnerKind::Project
+            | OwnerKind::User
+            | OwnerKind::EndUser
+            | OwnerKind::Agent => "",
+        };
+        let fragments = [
+            ("{kind}", owner.kind.name().to_owned()),
+            ("{key}", ident(ACCESS_GROUPS.key)),
+            ("{id}", ident(owner.id)),
+            ("{name}", qualified_or_null(schema, owner)),
+            ("{group_table}", relation(ACCESS_GROUPS.table)),
+            ("{assigned}", ident(assigned)),
+            ("{groups}", ident(ACCESS_GROUP_IDS)),
+            ("{table}", relation(owner.table)),
+        ];
+        if [KEYS, AGENTS, "LiteLLM_TeamTable"].contains(&owner.table)
+            && schema.has(owner.table, ACCESS_GROUP_IDS)
+        {
+            selects.push(part(HAVING, &fragments));
+        }
+        if schema.has(ACCESS_GROUPS.table, assigned) {
+            selects.push(part(ASSIGNED, &fragments));
+        }
+    }
+    if selects.is_empty() || keys.is_empty() {
+        return Ok(Owners::of_nobody(keys));
+    }
+    let fragments = [
+        ("{prefix}", PREFIX.to_owned()),
+        ("{selects}", selects.join("\nUNION ALL\n")),
+    ];
+    let rows = sqlx::query(schema.statement(MEMBERS, &fragments))
+        .persistent(false)
+        .bind(keys)
+        .fetch_all(connection)
+        .await
+        .map_err(failed("read who has the access groups"))?;
+    let mut members = Owners::of_nobody(keys);
+    for row in rows {
+        let kind: &str = decode::read(&row, 0, "the kind of a member")?;
+        let Some(table) = OWNER_TABLES.iter().find(|table| table.kind.name() == kind) else {
+            continue;
+        };
+        let column = |name| TableColumn(table.table, name);
+        let member = Owner {
+            kind: table.kind,
+            id: decode::read(&row, 2, column(table.id))?,
+            name: decode::read(&row, 3, column(table.name))?,
+            parents: Parents::default(),
+            has_access_groups: true,
+        };
+        let group = TableColumn(ACCESS_GROUPS.table, ACCESS_GROUPS.key);
+        members.add(decode::read(&row, 1, group)?, member);
+    }
+    Ok(members.sorted())
+}
+
+fn qualified_or_null(schema: &Schema, owner: &OwnerTable) -> String {
+    match column_or(schema, owner.table, owner.name, "") {
+        name if name.is_empty() => "NULL::pg_catalog.text".to_owned(),
+        name => format!("t.{name}"),
+    }
+}
+
+const NAMING_TOOLSETS: &str = r"
+SELECT DISTINCT e.toolset, t.{key}
+FROM {table} AS t, pg_catalog.unnest(t.{toolsets}) AS e (toolset)
+WHERE t.{toolsets} {&&} $1 AND e.toolset {=} ANY ($1)";
+
+/// Reads who has been granted toolsets.
+async fn users<'k>(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    keys: &'k [String],
+) -> Result<Owners<'k>, Failure> {
+    if !schema.has(PERMISSIONS.table, GRANTED_TOOLSETS) || keys.is_empty() {
+        return Ok(Owners::of_nobody(keys));
+    }
+    let fragments = [
+        ("{key}", ident(PERMISSIONS.key)),
+        ("{table}", relation(PERMISSIONS.table)),
+        ("{toolsets}", ident(GRANTED_TOOLSETS)),
+    ];
+    let naming: Vec<(String, String)> =
+        sqlx::query_as(schema.statement(NAMING_TOOLSETS, &fragments))
+            .persistent(false)
+            .bind(keys)
+            .fetch_all(&mut *connection)
+            .await
+            .map_err(failed("read who is granted the toolsets"))?;
+    let rows: BTreeSet<&String> = naming.iter().map(|(_, row)| row).collect();
+    let rows: Vec<String> = rows.into_iter().cloned().collect();
+    let owners = owners(connection, schema, &rows).await?;
+    let mut users = Owners::of_nobody(keys);
+    for (toolset, row) in naming {
+        for owner in owners.of(&row) {
+            users.add(&toolset, owner);
+        }
+    }
+    Ok(users.sorted())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn owners_are_unpacked_as_they_were_packed() {
+        let owner = |kind, id: &str, name: Option<&str>, team: Option<&str>| Owner {
+            kind,
+            id: id.to_owned(),
+            name: name.map(str::to_owned),
+            parents: Parents {
+                team: team.map(str::to_owned),
+                agent: team.map(|team| format!("{team}\"\n\u{e9}")),
+                ..Parents::default()
+            },
+            has_access_groups: team.is_some(),
+        };
+        let of_row = [
+            owner(OwnerKind::Key, "ab12cd34", Some("ci [\"]"), Some("t")),
+            owner(OwnerKind::Key, "ab12cd35", None, None),
+            owner(OwnerKind::Team, "", Some(""), None),
+        ];
+        let rows = ["p", "p-1", "p-3"].map(str::to_owned);
+        let mut owners = Owners::of_nobody(&rows);
+        for (row, owner) in [("p", &of_row[2]), ("p-1", &of_row[1]), ("p", &of_row[0])] {
+            owners.add(row, owner.clone());
+        }
+        owners.add("p", of_row[1].clone());
+        owners.add("p", of_row[0].clone());
+        let owners = owners.sorted();
+        assert_eq!(owners.of("p"), of_row);
+        assert_eq!(owners.of("p-1"), of_row[1..2]);
+        for nobodys in ["", "o", "p-", "p-2", "p-3"] {
+            assert_eq!(owners.of(nobodys), [], "{nobodys}");
+        }
+        assert_eq!(owners.all().count(), 5);
+    }
+
+    #[test]
+    fn keys_are_found_in_whatever_order_they_come() {
+        let keys = ["p-2", "P", "p", "\u{e9}"].map(str::to_owned);
+        let sorted = SortedKeys::new(&keys);
+        for (at, key) in ["P", "p", "p-2", "\u{e9}"].into_iter().enumerate() {
+            assert_eq!(sorted.position(key), Some(at), "{key}");
+        }
+        assert_eq!(sorted.position("p-1"), None);
+    }
+}

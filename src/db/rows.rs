@@ -1,0 +1,177 @@
+//! Reads and locks the rows that name servers.
+
+use sqlx::postgres::PgRow;
+use sqlx::{Connection as _, PgConnection};
+
+use crate::db::decode::{self, TableColumn};
+use crate::db::encoding::storable;
+use crate::db::errors::{failed, is_lock_not_available};
+use crate::db::fragments::json_text;
+use crate::db::oversized::refuse_oversized;
+use crate::db::owners::Owners;
+use crate::db::schema::Schema;
+use crate::db::sql::{ident, relation};
+use crate::error::Failure;
+use crate::litellm::reference_sites::SiteTable;
+use crate::litellm::row::{Cell, Row};
+use crate::litellm::value::Value;
+
+const ROWS: &str = r#"
+SELECT t.{key}, {cells} FROM {table} AS t
+WHERE t.{key} {=} ANY ($1) ORDER BY t.{key} COLLATE pg_catalog."C""#;
+
+// The number of whole rows of each server.
+const NUMBERS: &str = r#"
+SELECT k.key,
+       pg_catalog.jsonb_object_agg(k.key, k.rows) FILTER (WHERE k.rows {>} 0)::pg_catalog.text
+FROM (SELECT u.key, pg_catalog.count(t.{key}) AS rows
+      FROM pg_catalog.unnest($1::pg_catalog.text[]) AS u (key)
+      LEFT JOIN {table} AS t ON t.{key} {=} u.key
+      GROUP BY u.key) AS k
+GROUP BY k.key ORDER BY k.key COLLATE pg_catalog."C""#;
+
+// FOR UPDATE, not FOR NO KEY UPDATE: it also blocks a session that links a new owner to the row,
+// because a foreign key takes FOR KEY SHARE on it. So the owners that are read next are the owners
+// at commit.
+//
+// NOWAIT, because a session that never waits while it holds locks is part of no deadlock.
+// PostgreSQL breaks a deadlock by cancelling the session that notices it first, and that could be
+// the proxy's.
+const LOCK: &str = r#"
+SELECT t.{key} FROM {table} AS t
+WHERE t.{key} {=} ANY ($1) ORDER BY t.{key} COLLATE pg_catalog."C"
+FOR UPDATE OF t NOWAIT"#;
+
+// A server's id comes once, however many rows it has.
+const LOCK_WHOLE: &str = "SELECT DISTINCT l.key FROM ({lock}) AS l (key)";
+
+/// Reads the rows with the given primary keys, ordered by key, without their owners.
+///
+/// A key whose row is gone yields nothing. In a table of whole rows it yields a row that says that
+/// there are none.
+///
+/// # Errors
+///
+/// What the server said; refused if a row holds more than is ever read.
+pub(crate) async fn cells(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    table: &'static SiteTable,
+    keys: &[String],
+) -> Result<Vec<Row>, Failure> {
+    let sites = schema.sites(table);
+    let cells: Vec<String> = sites.iter().map(|site| json_text(site)).collect();
+    let template = if table.each().is_some() {
+        NUMBERS
+    } else {
+        ROWS
+    };
+    let sql = schema.statement(
+        template,
+        &[
+            ("{key}", ident(table.key)),
+            ("{table}", relation(table.table)),
+            ("{cells}", cells.join(", ")),
+        ],
+    );
+    let found = sqlx::query(sql)
+        .persistent(false)
+        .bind(keys)
+        .fetch_all(connection)
+        .await
+        .map_err(failed("read the rows that name servers"))
+        .map_err(|failure| failure.context(format!("table \"{}\"", table.table)))?;
+    for row in &found {
+        refuse_oversized(table, &sites, row)?;
+    }
+    let row = |row: &PgRow| {
+        let cells = sites.iter().enumerate().map(|(at, site)| {
+            let text = decode::read(row, at + 1, TableColumn(table.table, site.column))?;
+            Ok(Cell {
+                site,
+                stored: Value::parse(site.shape, text),
+            })
+        });
+        Ok(Row {
+            key: decode::read(row, 0, TableColumn(table.table, table.key))?,
+            cells: cells.collect::<Result<_, Failure>>()?,
+            owners: Vec::new(),
+        })
+    };
+    found.iter().map(row).collect()
+}
+
+/// Reads the rows with the given primary keys as [`cells`] does, and takes their owners from
+/// `owners`.
+///
+/// # Errors
+///
+/// What the server said.
+pub(crate) async fn rows(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    table: &'static SiteTable,
+    keys: &[String],
+    owners: &Owners<'_>,
+) -> Result<Vec<Row>, Failure> {
+    let mut rows = cells(connection, schema, table, keys).await?;
+    for row in &mut rows {
+        row.owners = owners.of(&row.key);
+    }
+    Ok(rows)
+}
+
+/// Locks the rows with the given primary keys until the transaction ends: no other session can
+/// change them, delete them or link a new owner to them.
+///
+/// Returns the keys of the locked rows, because a row may be gone by now. In a table of whole rows
+/// it returns every key, because there may be new rows. Returns `None` if another session has
+/// locked one of the rows; then none is locked.
+///
+/// # Errors
+///
+/// What the server said.
+pub(crate) async fn lock(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    table: &'static SiteTable,
+    keys: &[String],
+) -> Result<Option<Vec<String>>, Failure> {
+    const DOING: &str = "lock the rows that name servers";
+    let template = match table.each() {
+        None => "{lock}",
+        Some(_) => LOCK_WHOLE,
+    };
+    let sql = schema.statement(
+        template,
+        &[
+            ("{lock}", LOCK.to_owned()),
+            ("{key}", ident(table.key)),
+            ("{table}", relation(table.table)),
+        ],
+    );
+    // A plan or journal of another database may name rows that this one cannot have.
+    let keys = storable(connection, keys).await?;
+    // A savepoint, so that only this statement is undone if it fails.
+    let mut savepoint = connection.begin().await.map_err(failed(DOING))?;
+    let locked = sqlx::query_scalar(sql)
+        .persistent(false)
+        .bind(&*keys)
+        .fetch_all(&mut *savepoint)
+        .await;
+    match locked {
+        Ok(locked) => {
+            savepoint.commit().await.map_err(failed(DOING))?;
+            Ok(Some(if table.each().is_some() {
+                keys.into_owned()
+            } else {
+                locked
+            }))
+        }
+        Err(error) if is_lock_not_available(&error) => {
+            savepoint.rollback().await.map_err(failed(DOING))?;
+            Ok(None)
+        }
+        Err(error) => Err(failed(DOING)(error)),
+    }
+}

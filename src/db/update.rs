@@ -1,0 +1,318 @@
+//! Keeps other runs out, and writes and verifies one chunk of rows.
+
+use std::collections::HashMap;
+
+use sqlx::{Connection as _, PgConnection};
+
+use crate::db::errors::failed;
+use crate::db::fragments::{path, value};
+use crate::db::schema::Schema;
+use crate::db::sql::{ident, part, relation};
+use crate::db::verification::{Fingerprints, Verification};
+use crate::db::{array_bounds, credential_rows, lock_holders, rows};
+use crate::error::{ErrorKind, Failure};
+use crate::litellm::reference_sites::{Shape, Site, SiteTable};
+use crate::litellm::row::Row;
+use crate::litellm::value::Value;
+use crate::repair::changeset::{Change, ColumnChange};
+
+const UPDATE: &str = r"
+UPDATE {table} AS t
+SET {column} = {new}{touched}
+FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]),
+                pg_catalog.unnest($2::pg_catalog.text[])) AS c (key, value)
+WHERE t.{key} {=} c.key";
+
+const NEW_TEXT_ARRAY: &str = r"
+ARRAY(SELECT e.reference
+      FROM pg_catalog.jsonb_array_elements_text(c.value::pg_catalog.jsonb)
+           WITH ORDINALITY AS e (reference, position)
+      ORDER BY e.position)";
+
+// Only keys are removed and added, so every other key stays as it is, byte for byte. The operator
+// `jsonb - text[]` would compare every key with every removed one: 25 seconds for 100,000 of each;
+// the join takes 0.1.
+const NEW_JSON_KEYS: &str = r"
+coalesce((SELECT pg_catalog.jsonb_object_agg(e.key, e.value)
+          FROM pg_catalog.jsonb_each({value}) AS e (key, value)
+          WHERE NOT EXISTS (
+              SELECT FROM pg_catalog.jsonb_array_elements_text(
+                  c.value::pg_catalog.jsonb {->} 'away') AS a (key)
+              WHERE a.key {=} e.key)),
+         '{}'::pg_catalog.jsonb)
+{||} (c.value::pg_catalog.jsonb {->} 'in')";
+
+const NEW_JSON: &str = "c.value::pg_catalog.jsonb";
+
+// Everything else in the column stays as it is and does not leave the database.
+const AT_PATH: &str = "pg_catalog.jsonb_set(t.{column}, {path}, {new}, false)";
+
+// Prisma's client and LiteLLM set them like this.
+const TOUCHED: &str = "
+, {at} = pg_catalog.timezone('UTC', pg_catalog.now()), {by} = 'mcp-prune'";
+
+/// Takes all table locks that reading and writing need. Call it before a row is locked, so that the
+/// run never waits for a table lock while it holds row locks.
+///
+/// # Errors
+///
+/// What the server said; busy if another session keeps a whole table locked.
+pub(crate) async fn enter(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    table: &'static SiteTable,
+) -> Result<(), Failure> {
+    // A savepoint, so that the transaction can still ask who keeps a table locked.
+    const DOING: &str = "lock the tables";
+    let mut savepoint = connection.begin().await.map_err(failed(DOING))?;
+    match enter_table(&mut savepoint, schema, table).await {
+        Ok(()) => savepoint.commit().await.map_err(failed(DOING)),
+        Err(failure) if failure.kind() == ErrorKind::Busy => {
+            savepoint.rollback().await.map_err(failed(DOING))?;
+            let holder = lock_holders::of_tables(connection, schema, table).await;
+            Err(match holder {
+                Some(holder) => failure.context(holder),
+                None => failure,
+            })
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+const READING: &str = "SELECT 1 FROM {table} AS t WHERE false";
+
+/// Takes the lock of a reader on every table that this role can read, because owners, parents,
+/// access groups and toolsets are read once rows are locked.
+async fn lock_for_reading(connection: &mut PgConnection, schema: &Schema) -> Result<(), Failure> {
+    let reading = schema
+        .readable_tables()
+        .map(|table| part(READING, &[("{table}", relation(table))]));
+    let reading: Vec<String> = reading.collect();
+    if reading.is_empty() {
+        return Ok(());
+    }
+    let all = [("{all}", reading.join("\nUNION ALL\n"))];
+    sqlx::raw_sql(schema.statement("{all}", &all))
+        .execute(connection)
+        .await
+        .map_err(failed("lock the tables"))?;
+    Ok(())
+}
+
+async fn enter_table(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    table: &'static SiteTable,
+) -> Result<(), Failure> {
+    lock_for_reading(connection, schema).await?;
+    if table.each().is_some() && table.may_change() {
+        return credential_rows::enter(connection, schema, table).await;
+    }
+    for site in schema
+        .sites(table)
+        .into_iter()
+        .filter(|site| site.may_change())
+    {
+        update(connection, schema, table, site, &[]).await?;
+    }
+    Ok(())
+}
+
+/// Writes `changes`, whose rows this transaction has locked.
+///
+/// # Errors
+///
+/// What the server said; an error if it wrote another number of rows.
+pub(crate) async fn apply(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    table: &'static SiteTable,
+    changes: &[Change],
+) -> Result<(), Failure> {
+    if table.each().is_some() {
+        return credential_rows::write(connection, schema, table, changes).await;
+    }
+    for site in schema.sites(table) {
+        let columns: Vec<(&str, &ColumnChange)> = changes
+            .iter()
+            .flat_map(|change| change.columns().iter().map(|c| (change.key(), c)))
+            .filter(|(_, column)| column.site() == site)
+            .collect();
+        if columns.is_empty() {
+            continue;
+        }
+        array_bounds::refuse_to_lose(connection, schema, table, site, &columns).await?;
+        let written = update(connection, schema, table, site, &columns).await?;
+        if written != columns.len() {
+            return Err(Failure::new(
+                ErrorKind::Error,
+                format!(
+                    "{written} rows of \"{}\" were written where {} should have been; nothing was \
+                     committed",
+                    table.table,
+                    columns.len()
+                ),
+            )
+            .hint(LOOK_FOR_A_TRIGGER));
+        }
+    }
+    Ok(())
+}
+
+/// The hint for a database that itself changes what was written.
+const LOOK_FOR_A_TRIGGER: &str =
+    "look for a trigger or rule on the table that changes or drops updates";
+
+/// Reads the rows of `changes` again, checks them and returns them.
+///
+/// The columns that were written must hold what was written. The other columns that name servers
+/// must hold what they held when they were locked (`locked`). All other columns must be as before
+/// (`rest`, from [`Verification::fingerprints`]).
+///
+/// # Errors
+///
+/// An error if a row differs; the transaction must then not be committed.
+pub(crate) async fn verify(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    table: &'static SiteTable,
+    locked: &[Row],
+    rest: &Fingerprints,
+    changes: &[Change],
+    verification: &mut Verification,
+) -> Result<Vec<Row>, Failure> {
+    let keys = keys(changes);
+    let stored = rows::cells(connection, schema, table, &keys).await?;
+    if table.each().is_some() {
+        credential_rows::verify(connection, schema, table, changes, &stored).await?;
+        return Ok(stored);
+    }
+    let locked: HashMap<&str, &Row> = locked.iter().map(|row| (row.key.as_str(), row)).collect();
+    let found: HashMap<&str, &Row> = stored.iter().map(|row| (row.key.as_str(), row)).collect();
+    for change in changes {
+        let cells = locked.get(change.key()).map(|row| &row.cells);
+        for cell in cells.into_iter().flatten() {
+            let column = change.columns().iter().find(|c| c.site() == cell.site);
+            let expected = column.map_or_else(|| cell.stored.clone(), |c| Ok(c.after().clone()));
+            let found = found
+                .get(change.key())
+                .and_then(|row| row.cells.iter().find(|c| c.site == cell.site));
+            if found.map(|cell| &cell.stored) != Some(&expected) {
+                return Err(differs(table, change.key(), cell.site.name));
+            }
+        }
+    }
+    let rest_now = verification
+        .fingerprints(connection, schema, table, changes)
+        .await?;
+    verification.compare(schema, table, changes, rest, &rest_now)?;
+    Ok(stored)
+}
+
+pub(crate) fn differs(table: &SiteTable, key: &str, column: &str) -> Failure {
+    Failure::new(
+        ErrorKind::Error,
+        format!(
+            "after the write, row {key} of \"{}\" does not hold what it should in {column}; nothing \
+             was committed",
+            table.table
+        ),
+    )
+    .hint(LOOK_FOR_A_TRIGGER)
+}
+
+pub(crate) fn keys(changes: &[Change]) -> Vec<String> {
+    changes
+        .iter()
+        .map(|change| change.key().to_owned())
+        .collect()
+}
+
+/// Returns the SQL that yields a column without the sites in it, or `None` if its sites are whole
+/// columns.
+pub(crate) fn beside_paths(table: &SiteTable) -> Option<String> {
+    let mut within = table
+        .sites
+        .iter()
+        .filter(|site| !site.path.is_empty())
+        .peekable();
+    let column = ident(within.peek()?.column);
+    let less: Vec<String> = within
+        .map(|site| format!(" {{#-}} {}", path(site)))
+        .collect();
+    Some(format!("t.{column}{}", less.concat()))
+}
+
+/// Writes one site of several rows; returns the number of rows.
+async fn update(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    table: &'static SiteTable,
+    site: &Site,
+    columns: &[(&str, &ColumnChange)],
+) -> Result<usize, Failure> {
+    let new = match site.shape {
+        Shape::TextArray => array_bounds::KEPT.replace("{array}", NEW_TEXT_ARRAY),
+        Shape::JsonKeys => NEW_JSON_KEYS.to_owned(),
+        Shape::JsonArray | Shape::JsonTools => NEW_JSON.to_owned(),
+        // Whole rows are deleted and put back, and never updated.
+        Shape::Rows { .. } => return Ok(0),
+    };
+    let at_path = if site.path.is_empty() {
+        "{new}"
+    } else {
+        AT_PATH
+    };
+    let touched = match schema.touched(table) {
+        Some((at, by)) => TOUCHED
+            .replace("{at}", &ident(at))
+            .replace("{by}", &ident(by)),
+        None => String::new(),
+    };
+    let sql = schema.statement(
+        UPDATE,
+        &[
+            (
+                "{new}",
+                at_path.replace("{new}", &new.replace("{value}", &value(site))),
+            ),
+            ("{touched}", touched),
+            ("{path}", path(site)),
+            ("{table}", relation(table.table)),
+            ("{key}", ident(table.key)),
+            ("{column}", ident(site.column)),
+        ],
+    );
+    let keys: Vec<&str> = columns.iter().map(|(key, _)| *key).collect();
+    let values: Vec<String> = columns.iter().map(|(_, column)| operand(column)).collect();
+    let done = sqlx::query(sql)
+        .persistent(false)
+        .bind(keys)
+        .bind(values)
+        .execute(connection)
+        .await
+        .map_err(failed("write the rows that name servers"))?;
+    Ok(usize::try_from(done.rows_affected()).unwrap_or(usize::MAX))
+}
+
+/// Returns the value that the update of a column takes: all new elements, or the keys to remove and
+/// the keys to add.
+fn operand(column: &ColumnChange) -> String {
+    let json = match (column.before(), column.after()) {
+        (Value::Keys(before), Value::Keys(after)) => {
+            let away = before.keys().filter(|key| !after.contains_key(*key));
+            let put = after
+                .iter()
+                .filter(|(key, tools)| before.get(*key) != Some(tools));
+            let put = put
+                .map(|(key, tools)| (key.clone(), tools.clone()))
+                .collect();
+            serde_json::json!({
+                "away": away.collect::<Vec<_>>(),
+                "in": Value::Keys(put).to_json(),
+            })
+        }
+        (_, after) => after.to_json(),
+    };
+    json.to_string()
+}

@@ -1,0 +1,97 @@
+//! Grants of the levels above and beside a permission row, by which its emptiness is judged.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::litellm::owners::OwnerKind;
+use crate::litellm::release::Release;
+use crate::litellm::server_catalog::ServerCatalog;
+
+/// What the schema tells about its LiteLLM that matters for emptied rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LitellmBehavior {
+    /// The oldest release that may have migrated the schema.
+    pub release: Release,
+    /// Every table that can link to a permission row is one this tool knows.
+    pub owners_known: bool,
+}
+
+impl LitellmBehavior {
+    /// Tells whether a key that may use no server gets none. Before 1.80.0 an empty result meant
+    /// the whole registry.
+    ///
+    /// Source: LiteLLM 1.79.3 `proxy/_experimental/mcp_server/mcp_server_manager.py`,
+    /// `get_allowed_mcp_servers`, against the same function of 1.80.0.
+    #[must_use]
+    pub fn fails_closed(self) -> bool {
+        self.release >= Release::FAILS_CLOSED
+    }
+
+    /// Tells whether a key can no longer be edited once its team lost a stale reference that the
+    /// key still has.
+    ///
+    /// Source: LiteLLM 1.86.7 `proxy/management_helpers/object_permission_utils.py`: what a key
+    /// names has to be among what its team names, compared as text.
+    #[must_use]
+    pub fn refuses_edits(self) -> bool {
+        (Release::REFUSES_EDITS..Release::DROPS_ON_EDIT).contains(&self.release)
+    }
+}
+
+/// What one permission row grants, as stored; nothing where LiteLLM cannot read the row.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Grants {
+    /// `mcp_servers`.
+    pub servers: Vec<String>,
+    /// The keys of `mcp_tool_permissions`.
+    pub tool_keys: Vec<String>,
+    /// `mcp_access_groups`: tags of servers.
+    pub tags: Vec<String>,
+    /// `mcp_toolsets`: ids of toolsets.
+    pub toolsets: Vec<String>,
+}
+
+/// A team, as far as its keys inherit from it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Team {
+    /// Its permission row.
+    pub permissions: Option<String>,
+    /// Its organization.
+    pub organization: Option<String>,
+    /// Its unified access groups.
+    pub access_groups: Vec<String>,
+}
+
+/// The grants around the rows that would run empty, which decide what an emptied row means.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct RelatedGrants {
+    /// The rows themselves and those of the teams and organizations above them, by key.
+    pub rows: BTreeMap<String, Grants>,
+    /// The teams of their keys.
+    pub teams: BTreeMap<String, Team>,
+    /// The permission rows of the organizations above, by organization.
+    pub organizations: BTreeMap<String, Option<String>>,
+    /// The users of their keys who administer the proxy.
+    pub admins: BTreeSet<String>,
+    /// The servers of a toolset.
+    pub toolsets: BTreeMap<String, Vec<String>>,
+    /// The servers of a unified access group.
+    pub access_groups: BTreeMap<String, Vec<String>>,
+    /// How many keys stand under an owner.
+    pub keys_under: BTreeMap<(OwnerKind, String), u64>,
+    /// The stale references that keys of a team keep, by team. Filled for teams with a stale
+    /// reference, where [`LitellmBehavior::refuses_edits`].
+    pub kept_by_keys: BTreeMap<String, BTreeSet<String>>,
+}
+
+/// What a row is judged by.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AccessContext<'a> {
+    /// The LiteLLM beside the schema.
+    pub regime: LitellmBehavior,
+    /// The servers.
+    pub catalog: &'a ServerCatalog,
+    /// Everything else that the row's owners may use.
+    pub around: &'a RelatedGrants,
+    /// Whether every other list loses its stale references too, even where it runs empty.
+    pub all_cleared: bool,
+}

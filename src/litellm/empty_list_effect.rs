@@ -1,0 +1,480 @@
+//! What an emptied list would mean for each owner of its row.
+//!
+//! Source: LiteLLM 1.109.1 `proxy/mcp_server/auth/user_api_key_auth_mcp.py`, the functions named
+//! below.
+
+use std::collections::BTreeSet;
+
+use crate::litellm::access_context::{AccessContext, Grants, Team};
+use crate::litellm::owners::{DASHBOARD_TEAM, Owner, OwnerKind};
+use crate::litellm::release::Release;
+use crate::litellm::row::Row;
+use crate::litellm::server::ALL_SERVERS;
+use crate::litellm::server_catalog::{Resolution, ServerCatalog};
+
+/// What an emptied list would mean for one owner.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct IfEmptied {
+    /// What would happen.
+    pub effect: Effect,
+    /// The setting outside the database that is assumed, in words; another may narrow the effect.
+    pub assuming: Option<&'static str>,
+}
+
+/// What happens to an owner whose list runs empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// A key gets what its team has.
+    InheritsTeam(Inherited),
+    /// A key gets what its organization has.
+    InheritsOrganization(Inherited),
+    /// The owner no longer limits the callers under it.
+    LiftsCeiling {
+        /// The keys that stand under it; `None` for an end user, whom any key may name.
+        keys: Option<u64>,
+    },
+    /// A key reaches every server there is, as it does before LiteLLM 1.80.
+    OpensAll,
+    /// Nothing today.
+    Nothing,
+}
+
+/// What a key would inherit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Inherited {
+    /// The team or organization.
+    pub from: String,
+    /// The servers gained, by id, in order. Other ceilings of the key may cap them.
+    pub servers: BTreeSet<String>,
+    /// Whether more servers may be gained: those of a config.yaml that is not known.
+    pub incomplete: bool,
+}
+
+impl Effect {
+    /// Returns the effect's name in JSON.
+    #[must_use]
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::InheritsTeam(_) => "inherits-team",
+            Self::InheritsOrganization(_) => "inherits-organization",
+            Self::LiftsCeiling { .. } => "lifts-ceiling",
+            Self::OpensAll => "opens-all",
+            Self::Nothing => "none",
+        }
+    }
+}
+
+const KEYS_MUST_DECLARE: &str = "general_settings.require_key_mcp_access_defined is off";
+
+const END_USERS_MUST_DECLARE: &str = "general_settings.require_end_user_mcp_access_defined is off";
+
+const NO_PERSONAL_FAN_OUT: &str = "personal_key_model_access_from_teams is off";
+
+/// Tells what an emptied list in `row` would mean for `owner`.
+///
+/// Where it is not known whether a release reads a column, the answer with more access is taken.
+#[must_use]
+pub(crate) fn if_emptied(owner: &Owner, row: &Row, world: AccessContext<'_>) -> IfEmptied {
+    let after = RowAfterRemoval { row, world };
+    let effect = if after.still_limits(owner.kind) {
+        Effect::Nothing
+    } else {
+        match owner.kind {
+            OwnerKind::Key | OwnerKind::Team if !world.regime.fails_closed() => Effect::OpensAll,
+            OwnerKind::Key => after.key_inherits(owner),
+            OwnerKind::Team | OwnerKind::Organization | OwnerKind::User | OwnerKind::Agent => {
+                let under = &world.around.keys_under;
+                let keys = under.get(&(owner.kind, owner.id.clone()));
+                Effect::LiftsCeiling {
+                    keys: Some(keys.copied().unwrap_or_default()),
+                }
+            }
+            OwnerKind::EndUser => Effect::LiftsCeiling { keys: None },
+            // No release evaluates a project's row for MCP.
+            OwnerKind::Project => Effect::Nothing,
+        }
+    };
+    let assuming = match (&effect, owner.kind) {
+        (Effect::InheritsTeam(_), _) => Some(KEYS_MUST_DECLARE),
+        (Effect::LiftsCeiling { .. }, OwnerKind::EndUser) => Some(END_USERS_MUST_DECLARE),
+        (Effect::Nothing, OwnerKind::Key) if owner.parents.user.is_some() => {
+            Some(NO_PERSONAL_FAN_OUT)
+        }
+        _ => None,
+    };
+    IfEmptied { effect, assuming }
+}
+
+/// A row as it would be without its stale references.
+struct RowAfterRemoval<'a> {
+    row: &'a Row,
+    world: AccessContext<'a>,
+}
+
+/// What a level names, and the servers that this means.
+#[derive(Default)]
+struct Scope {
+    /// Whether it names anything for certain. A reference that resolves to nothing still restricts.
+    restricts: bool,
+    servers: BTreeSet<String>,
+    /// Whether it may mean servers that are not known here.
+    incomplete: bool,
+}
+
+impl Scope {
+    /// Adds references: a known one adds its servers, an unknown one only restricts.
+    fn name<'a>(
+        &mut self,
+        references: impl IntoIterator<Item = &'a String>,
+        catalog: &ServerCatalog,
+    ) {
+        for reference in references {
+            self.restricts = true;
+            self.servers.extend(catalog.expand(reference));
+            let resolution = catalog.resolve(reference);
+            self.incomplete |= matches!(resolution, Resolution::Unverified | Resolution::Kept);
+        }
+    }
+
+    /// Adds servers that may not restrict.
+    fn find(&mut self, servers: BTreeSet<String>) {
+        self.servers.extend(servers);
+    }
+
+    fn is_nothing(&self) -> bool {
+        !self.restricts && !self.incomplete && self.servers.is_empty()
+    }
+}
+
+impl RowAfterRemoval<'_> {
+    /// Tells whether the row's other grants still limit its owner without the stale references.
+    fn still_limits(&self, kind: OwnerKind) -> bool {
+        let mut left = self.world.around.rows.get(&self.row.key).cloned();
+        let left = left.get_or_insert_default();
+        left.servers.clear();
+        left.tool_keys
+            .retain(|reference| self.world.catalog.resolve(reference) != Resolution::Stale);
+        if kind == OwnerKind::Agent && self.world.regime.release < Release::AGENT_TOOL_KEYS_COUNT {
+            left.tool_keys.clear();
+        }
+        if kind == OwnerKind::EndUser {
+            left.toolsets.clear();
+        }
+        self.scope(left).restricts
+    }
+
+    /// Adds up what a row grants.
+    ///
+    /// Source: `_get_allowed_mcp_servers_for_org` and `_team_granted_servers`. Tags without a
+    /// server restrict only from 1.106.0 on.
+    fn scope(&self, grants: &Grants) -> Scope {
+        let AccessContext {
+            regime, catalog, ..
+        } = self.world;
+        let stays = |reference: &&String| {
+            !self.world.all_cleared || catalog.resolve(reference) != Resolution::Stale
+        };
+        let mut scope = Scope::default();
+        scope.name(grants.servers.iter().filter(stays), catalog);
+        if regime.release >= Release::TOOL_KEYS_GRANT {
+            scope.name(grants.tool_keys.iter().filter(stays), catalog);
+        }
+        let tagged = catalog.tagged(&grants.tags);
+        scope.restricts |= !tagged.is_empty();
+        scope.find(tagged);
+        scope.incomplete |= !grants.tags.is_empty() && !catalog.config_is_complete();
+        let toolsets = grants.toolsets.iter();
+        let of_toolsets = toolsets.filter_map(|id| self.world.around.toolsets.get(id));
+        let of_toolsets = of_toolsets.flatten();
+        if regime.release >= Release::TOOLSETS_COUNT {
+            scope.name(of_toolsets, catalog);
+        } else {
+            scope.find(
+                of_toolsets
+                    .flat_map(|server| catalog.with_id(server))
+                    .collect(),
+            );
+        }
+        scope
+    }
+
+    /// Adds up what the row of a team or organization grants. The row that runs empty grants
+    /// nothing.
+    fn scope_of(&self, permissions: Option<&String>) -> Scope {
+        permissions
+            .filter(|key| **key != self.row.key)
+            .and_then(|key| self.world.around.rows.get(key))
+            .map(|grants| self.scope(grants))
+            .unwrap_or_default()
+    }
+
+    /// Tells what a key without servers of its own would inherit.
+    ///
+    /// Source: `get_allowed_mcp_servers` (its step 1) and `_apply_primary_org_ceiling`. The
+    /// organization is the key's own, else its team's (`proxy/auth/user_api_key_auth.py`,
+    /// `_inherit_org_identity`).
+    fn key_inherits(&self, key: &Owner) -> Effect {
+        let team = key.parents.team.as_ref().filter(|t| *t != DASHBOARD_TEAM);
+        let found = team.and_then(|id| self.world.around.teams.get(id));
+        let of_team = found.map(|team| self.team_scope(team)).unwrap_or_default();
+        let inherits = |from: &String, scope: Scope| Inherited {
+            from: from.clone(),
+            servers: scope.servers,
+            incomplete: scope.incomplete,
+        };
+        if let (Some(id), true) = (team, of_team.restricts) {
+            return Effect::InheritsTeam(inherits(id, of_team));
+        }
+        // It is not known whether the team restricts, so the servers of both are told.
+        let organization = key.parents.organization.as_ref();
+        let organization = organization.or(found.and_then(|team| team.organization.as_ref()));
+        if let Some(id) = organization
+            && self.world.regime.release >= Release::ORGANIZATIONS_LIMIT
+        {
+            let organizations = &self.world.around.organizations;
+            let mut scope = self.scope_of(organizations.get(id).and_then(Option::as_ref));
+            if !scope.is_nothing() {
+                scope.incomplete |= of_team.incomplete;
+                scope.find(of_team.servers);
+                return Effect::InheritsOrganization(inherits(id, scope));
+            }
+        }
+        match team {
+            Some(id) if !of_team.is_nothing() => Effect::InheritsTeam(inherits(id, of_team)),
+            Some(_) | None => Effect::Nothing,
+        }
+    }
+
+    /// Adds up what a team grants, by its row and by its unified access groups.
+    ///
+    /// Source: `_team_granted_servers`. The servers of the groups are ids, never names.
+    fn team_scope(&self, team: &Team) -> Scope {
+        let row = team.permissions.as_ref();
+        let mut scope = self.scope_of(row);
+        let names_all = row
+            .and_then(|key| self.world.around.rows.get(key))
+            .is_some_and(|grants| grants.servers.iter().any(|entry| entry == ALL_SERVERS));
+        if names_all && self.world.regime.release >= Release::KNOWS_MARKERS {
+            scope.find(self.world.catalog.registry());
+            scope.incomplete |= !self.world.catalog.config_is_complete();
+        }
+        let groups = team.access_groups.iter();
+        let of_groups = groups.filter_map(|id| self.world.around.access_groups.get(id));
+        for server in of_groups.flatten() {
+            // Read from 1.88.0 on.
+            scope.restricts |= self.world.regime.release >= Release::DROPS_ON_EDIT;
+            let catalog = self.world.catalog;
+            scope.find(catalog.with_id(server));
+            scope.incomplete |= catalog.resolve(server) == Resolution::Unverified;
+        }
+        scope
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::litellm::access_context::{LitellmBehavior, RelatedGrants};
+    use crate::litellm::server::{ConfigServers, Signs};
+    use crate::litellm::test_support::{
+        GONE, REGIME, around, catalog, granting, owner, row, texts,
+    };
+
+    fn effect_on(owner: &Owner, release: Release, around: &RelatedGrants) -> Effect {
+        let stale = format!("[\"{GONE}\"]");
+        let row = Row {
+            owners: vec![owner.clone()],
+            ..row(&stale, "null")
+        };
+        let catalog = catalog(false);
+        let world = AccessContext {
+            regime: LitellmBehavior { release, ..REGIME },
+            catalog: &catalog,
+            around,
+            all_cleared: false,
+        };
+        if_emptied(owner, &row, world).effect
+    }
+
+    #[test]
+    fn a_key_inherits_all_that_its_team_names() {
+        let key = owner(OwnerKind::Key, false);
+        let grants = |change: fn(&mut Grants)| {
+            let mut grants = Grants::default();
+            change(&mut grants);
+            grants
+        };
+        for (team, expected) in [
+            (granting(&["id-1"]), vec!["id-1"]),
+            (granting(&["two", "id-1"]), vec!["id-1", "id-2"]),
+            // Stale entries restrict as well, so nothing is inherited, not even from above.
+            (granting(&[GONE]), vec![]),
+            (granting(&[ALL_SERVERS]), vec!["id-1", "id-2"]),
+            (grants(|g| g.tool_keys = texts(&["one"])), vec!["id-1"]),
+            (grants(|g| g.tags = texts(&["tag"])), vec!["id-2"]),
+            (grants(|g| g.toolsets = texts(&["set"])), vec!["id-2"]),
+        ] {
+            let around = around(team.clone(), granting(&["id-1"]));
+            let effect = effect_on(&key, Release::TOOLSETS_COUNT, &around);
+            let inherited = Inherited {
+                from: "team".to_owned(),
+                servers: expected.into_iter().map(str::to_owned).collect(),
+                incomplete: false,
+            };
+            assert_eq!(effect, Effect::InheritsTeam(inherited), "{team:?}");
+        }
+    }
+
+    #[test]
+    fn the_groups_of_a_team_name_servers_by_id_alone() {
+        let mut around = around(Grants::default(), Grants::default());
+        let groups = around
+            .teams
+            .get_mut("team")
+            .map(|team| &mut team.access_groups);
+        *groups.unwrap() = texts(&["group"]);
+        let effect = effect_on(
+            &owner(OwnerKind::Key, false),
+            Release::KNOWS_MARKERS,
+            &around,
+        );
+        let inherited = Inherited {
+            from: "team".to_owned(),
+            servers: BTreeSet::from(["id-1".to_owned()]),
+            incomplete: false,
+        };
+        assert_eq!(effect, Effect::InheritsTeam(inherited));
+    }
+
+    #[test]
+    fn where_the_team_names_nothing_the_organization_gives() {
+        let around = around(Grants::default(), granting(&["one"]));
+        let key = owner(OwnerKind::Key, false);
+        let inherited = Inherited {
+            from: "org".to_owned(),
+            servers: BTreeSet::from(["id-1".to_owned()]),
+            incomplete: false,
+        };
+        for (release, expected) in [
+            (Release::FIRST, Effect::OpensAll),
+            (Release::FAILS_CLOSED, Effect::Nothing),
+            (
+                Release::ORGANIZATIONS_LIMIT,
+                Effect::InheritsOrganization(inherited),
+            ),
+        ] {
+            assert_eq!(effect_on(&key, release, &around), expected, "{release}");
+        }
+        let mut dashboard = key;
+        dashboard.parents.team = Some(DASHBOARD_TEAM.to_owned());
+        let effect = effect_on(&dashboard, Release::KNOWS_MARKERS, &around);
+        assert_eq!(effect, Effect::Nothing);
+    }
+
+    #[test]
+    fn ceilings_are_lifted_unless_something_else_in_the_row_still_limits() {
+        let lifted = |keys| Effect::LiftsCeiling { keys };
+        let with = |change: fn(&mut Grants)| {
+            let mut around = around(Grants::default(), Grants::default());
+            change(around.rows.entry("p-1".to_owned()).or_default());
+            around
+        };
+        let plain = with(|_| ());
+        let tools = with(|g| g.tool_keys = texts(&["one", GONE]));
+        let toolset = with(|g| g.toolsets = texts(&["set"]));
+        let tag = with(|g| g.tags = texts(&["tag"]));
+        let dead_tag = with(|g| g.tags = texts(&["dead"]));
+        let agent_tools = Release::AGENT_TOOL_KEYS_COUNT;
+        for (kind, release, around, expected) in [
+            (OwnerKind::Team, agent_tools, &plain, lifted(Some(7))),
+            (
+                OwnerKind::Organization,
+                agent_tools,
+                &plain,
+                lifted(Some(0)),
+            ),
+            (OwnerKind::User, agent_tools, &plain, lifted(Some(0))),
+            (OwnerKind::EndUser, agent_tools, &plain, lifted(None)),
+            (OwnerKind::Project, agent_tools, &plain, Effect::Nothing),
+            (OwnerKind::Team, agent_tools, &tools, Effect::Nothing),
+            (OwnerKind::Agent, agent_tools, &tools, Effect::Nothing),
+            (
+                OwnerKind::Agent,
+                Release::KNOWS_MARKERS,
+                &tools,
+                lifted(Some(0)),
+            ),
+            (OwnerKind::Team, agent_tools, &toolset, Effect::Nothing),
+            (OwnerKind::EndUser, agent_tools, &toolset, lifted(None)),
+            (OwnerKind::Team, agent_tools, &tag, Effect::Nothing),
+            (OwnerKind::Team, agent_tools, &dead_tag, lifted(Some(7))),
+        ] {
+            let found = effect_on(&owner(kind, false), release, around);
+            assert_eq!(found, expected, "{kind:?} {release} {around:?}");
+        }
+    }
+
+    #[test]
+    fn what_may_restrict_or_not_hides_nothing() {
+        let key = owner(OwnerKind::Key, false);
+        let both = Inherited {
+            from: "org".to_owned(),
+            servers: BTreeSet::from(["id-1".to_owned(), "id-2".to_owned()]),
+            incomplete: false,
+        };
+        let toolset = Grants {
+            toolsets: texts(&["set"]),
+            ..Grants::default()
+        };
+        let around_toolset = around(toolset, granting(&["one"]));
+        let effect = effect_on(&key, Release::KNOWS_MARKERS, &around_toolset);
+        assert_eq!(effect, Effect::InheritsOrganization(both));
+
+        let mut around_group = around(Grants::default(), granting(&["two"]));
+        if let Some(team) = around_group.teams.get_mut("team") {
+            team.access_groups = texts(&["group"]);
+        }
+        let effect = effect_on(&key, Release::ORGANIZATIONS_LIMIT, &around_group);
+        assert!(matches!(effect, Effect::InheritsOrganization(i) if i.servers.len() == 2));
+    }
+
+    #[test]
+    fn servers_of_a_config_that_is_not_known_are_not_ruled_out() {
+        let row = Row {
+            owners: vec![owner(OwnerKind::Key, false)],
+            ..row(&format!("[\"{GONE}\"]"), "null")
+        };
+        let unknown = ConfigServers::Unknown(Signs::default());
+        let catalog = ServerCatalog::new(&[], BTreeSet::new(), unknown);
+        let tagged = Grants {
+            tags: texts(&["of-a-config"]),
+            ..Grants::default()
+        };
+        for team in [granting(&["of-a-config"]), granting(&[ALL_SERVERS]), tagged] {
+            let around = around(team.clone(), Grants::default());
+            let world = AccessContext {
+                regime: LitellmBehavior {
+                    release: Release::KNOWS_MARKERS,
+                    ..REGIME
+                },
+                catalog: &catalog,
+                around: &around,
+                all_cleared: false,
+            };
+            let effect = if_emptied(&row.owners[0], &row, world).effect;
+            assert!(
+                matches!(&effect, Effect::InheritsTeam(inherited) if inherited.incomplete),
+                "{team:?}: {effect:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn before_1_80_whoever_loses_the_list_reaches_everything() {
+        let around = around(granting(&["id-1"]), Grants::default());
+        for kind in [OwnerKind::Key, OwnerKind::Team] {
+            let effect = effect_on(&owner(kind, false), Release::FIRST, &around);
+            assert_eq!(effect, Effect::OpensAll);
+        }
+    }
+}

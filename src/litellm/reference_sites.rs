@@ -1,0 +1,409 @@
+//! Every place where references are stored: one entry a place, and everything else follows from it.
+
+use std::collections::BTreeSet;
+
+/// How the references of a place are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Shape {
+    /// `text[]` with a reference an element.
+    TextArray,
+    /// `jsonb` with an array of references.
+    JsonArray,
+    /// `jsonb` with an object of string lists; the references are its keys.
+    JsonKeys,
+    /// `jsonb` with an array of tools, objects of `server_id` and `tool_name`; the references are
+    /// the former.
+    JsonTools,
+    /// `text`: the whole row belongs to the server, so it is stale once the server is gone. This
+    /// tool takes all rows of a server for one row, whose key is the server's id.
+    Rows {
+        /// The column that tells the rows of a server apart.
+        each: &'static str,
+    },
+}
+
+/// What a place's references are, and how LiteLLM resolves them there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Names {
+    /// Servers, by id, alias or name.
+    Servers,
+    /// Servers, by id alone.
+    ServerIds,
+    /// Servers of a `config.yaml`, by id alone. They have no row by design, so they are only looked
+    /// at where the configs are known, and only ever reported.
+    ConfigServerIds,
+    /// Toolsets, by id. One that is gone is only ever reported: LiteLLM denies whoever names it, so
+    /// taking it away lifts that.
+    Toolsets,
+}
+
+/// What it means to LiteLLM that a place runs empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Empty {
+    /// Something restricts no longer, or denies no longer: the last entry is a last grant.
+    Widens,
+    /// The same, but only where the place of this name in the same row grants nothing either.
+    WidensBeside(&'static str),
+    /// Nothing: entries that resolve nowhere mean as little.
+    Harmless,
+}
+
+/// One place within a row.
+#[derive(Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Site {
+    /// What reports call it: the column, and the path within it.
+    pub name: &'static str,
+    /// The column's name.
+    pub column: &'static str,
+    /// Where in the column's JSON it is; the whole column where empty.
+    pub path: &'static [&'static str],
+    /// How it stores references.
+    pub shape: Shape,
+    /// What they are.
+    pub names: Names,
+    /// What it means that it runs empty.
+    pub empty: Empty,
+    /// Whether every LiteLLM that has the table has the column.
+    pub required: bool,
+}
+
+impl Site {
+    /// Returns the column's type as `format_type` of PostgreSQL spells it.
+    #[must_use]
+    pub fn sql_type(&self) -> &'static str {
+        match self.shape {
+            Shape::TextArray => "text[]",
+            Shape::Rows { .. } => "text",
+            Shape::JsonArray | Shape::JsonKeys | Shape::JsonTools => "jsonb",
+        }
+    }
+
+    /// Tells whether a repair may change it.
+    #[must_use]
+    pub fn may_change(&self) -> bool {
+        match self.names {
+            Names::Servers | Names::ServerIds => true,
+            Names::ConfigServerIds | Names::Toolsets => false,
+        }
+    }
+}
+
+/// A group of places that an operator may choose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Group {
+    /// What keys, teams, organizations and so on are granted.
+    Permissions,
+    /// Unified access groups.
+    AccessGroups,
+    /// Toolsets.
+    Toolsets,
+    /// What every new key is given, and which servers are public.
+    Defaults,
+    /// The secrets that users keep for a server, and proxies for one of a `config.yaml`.
+    Credentials,
+}
+
+impl Group {
+    /// Returns the group's name on the command line and in reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Permissions => "permissions",
+            Self::AccessGroups => "access-groups",
+            Self::Toolsets => "toolsets",
+            Self::Defaults => "defaults",
+            Self::Credentials => "credentials",
+        }
+    }
+
+    /// Tells whether a command looks at the group by default. It does not look at credentials,
+    /// because there a whole row is stale and would be deleted.
+    #[must_use]
+    pub fn is_default(self) -> bool {
+        self != Self::Credentials
+    }
+}
+
+/// The groups that a command looks at, and how they were chosen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choice {
+    /// The groups.
+    pub groups: BTreeSet<Group>,
+    /// Whether the operator named them. If so, a group that this role may not read is an error;
+    /// otherwise it is left out.
+    pub by_name: bool,
+    /// Whether every server of a `config.yaml` is known.
+    pub configs_known: bool,
+}
+
+impl Default for Choice {
+    fn default() -> Self {
+        Self {
+            groups: TABLES
+                .map(|table| table.group)
+                .into_iter()
+                .filter(|group| group.is_default())
+                .collect(),
+            by_name: false,
+            configs_known: false,
+        }
+    }
+}
+
+/// A table whose rows name servers.
+#[derive(Debug, PartialEq, Eq)]
+pub struct SiteTable {
+    /// The group it belongs to, which also tells who owns its rows.
+    pub group: Group,
+    /// The table's name.
+    pub table: &'static str,
+    /// The primary key, one column of type `text`. For [`Shape::Rows`] it is the server's id.
+    pub key: &'static str,
+    /// The key of the only row that matters, where others hold something else.
+    pub row: Option<&'static str>,
+    /// The columns that say when and by whom a row was last written, which Prisma's client and
+    /// LiteLLM set and PostgreSQL does not; UTC without a time zone, and a name.
+    pub touched: Option<(&'static str, &'static str)>,
+    /// Its places, in order of their names, which is the order of findings.
+    pub sites: &'static [Site],
+}
+
+/// What a key, team, organization, project, user, end user or agent may use.
+///
+/// Source: `LiteLLM_ObjectPermissionTable` in `schema.prisma`; `mcp_servers` came with LiteLLM
+/// 1.68.2, `mcp_tool_permissions` with 1.78.0 (migration
+/// `20251006143948_add_mcp_tool_permissions`) and `mcp_toolsets` with 1.83.3.
+pub(crate) const PERMISSIONS: SiteTable = SiteTable {
+    group: Group::Permissions,
+    table: "LiteLLM_ObjectPermissionTable",
+    key: "object_permission_id",
+    row: None,
+    touched: None,
+    sites: &[MCP_SERVERS, MCP_TOOL_PERMISSIONS, MCP_TOOLSETS],
+};
+
+/// The servers that a row of [`PERMISSIONS`] grants.
+pub(crate) const MCP_SERVERS: Site = Site {
+    required: true,
+    ..column("mcp_servers", Shape::TextArray, Empty::Widens)
+};
+
+/// The servers of which a row of [`PERMISSIONS`] grants some tools.
+pub(crate) const MCP_TOOL_PERMISSIONS: Site = column(
+    "mcp_tool_permissions",
+    Shape::JsonKeys,
+    Empty::WidensBeside(MCP_SERVERS.name),
+);
+
+/// The toolsets that a row of [`PERMISSIONS`] grants.
+pub(crate) const MCP_TOOLSETS: Site = Site {
+    names: Names::Toolsets,
+    ..column("mcp_toolsets", Shape::TextArray, Empty::Widens)
+};
+
+/// Servers under one name, for keys, teams and agents that have the group.
+///
+/// The tools of a group only bound the servers that it grants, so the tools of a server that is
+/// gone mean nothing.
+///
+/// Source: LiteLLM 1.109.1 `proxy/mcp_server/auth/user_api_key_auth_mcp.py`,
+/// `_team_granted_servers` (what a team's groups name is taken as it is, so one unknown id
+/// restricts) and `access_group_tools_for_server`.
+pub(crate) const ACCESS_GROUPS: SiteTable = SiteTable {
+    group: Group::AccessGroups,
+    table: "LiteLLM_AccessGroupTable",
+    key: "access_group_id",
+    row: None,
+    touched: Some(("updated_at", "updated_by")),
+    sites: &[
+        column("access_mcp_server_ids", Shape::TextArray, Empty::Widens),
+        column("mcp_tool_permissions", Shape::JsonKeys, Empty::Harmless),
+    ],
+};
+
+/// Tools under one name, of several servers.
+///
+/// Source: LiteLLM 1.109.1 `proxy/mcp_server/mcp_server_manager.py`,
+/// `resolve_toolset_tool_permissions` (ids alone), and
+/// `proxy/mcp_server/auth/user_api_key_auth_mcp.py` (an empty toolset denies whom it is granted,
+/// where 1.86.7 lets its route inherit).
+pub(crate) const TOOLSETS: SiteTable = SiteTable {
+    group: Group::Toolsets,
+    table: "LiteLLM_MCPToolsetTable",
+    key: "toolset_id",
+    row: None,
+    touched: Some(("updated_at", "updated_by")),
+    sites: &[Site {
+        names: Names::ServerIds,
+        ..column("tools", Shape::JsonTools, Empty::Widens)
+    }],
+};
+
+/// What LiteLLM keeps of its settings: what every new key is given, which is where stale ids keep
+/// coming from, and the servers shown in public.
+///
+/// Source: LiteLLM 1.109.1 `proxy/management_endpoints/key_management_endpoints.py` (merges the
+/// permissions of `default_key_generate_params` into every new key) and
+/// `proxy/mcp_server/mcp_server_manager.py`, `get_public_mcp_servers` (none is public unless
+/// named).
+pub(crate) const DEFAULTS: SiteTable = SiteTable {
+    group: Group::Defaults,
+    table: "LiteLLM_Config",
+    key: "param_name",
+    row: Some("litellm_settings"),
+    touched: None,
+    sites: &[
+        Site {
+            name: DEFAULT_SERVERS,
+            path: &[
+                "default_key_generate_params",
+                "object_permission",
+                "mcp_servers",
+            ],
+            ..column("param_value", Shape::JsonArray, Empty::Widens)
+        },
+        Site {
+            name: "param_value.default_key_generate_params.object_permission.mcp_tool_permissions",
+            path: &[
+                "default_key_generate_params",
+                "object_permission",
+                "mcp_tool_permissions",
+            ],
+            ..column(
+                "param_value",
+                Shape::JsonKeys,
+                Empty::WidensBeside(DEFAULT_SERVERS),
+            )
+        },
+        Site {
+            name: "param_value.public_mcp_servers",
+            path: &["public_mcp_servers"],
+            names: Names::ServerIds,
+            ..column("param_value", Shape::JsonArray, Empty::Harmless)
+        },
+    ],
+};
+
+/// What users keep for a server: tokens and keys.
+///
+/// Source: `schema.prisma` of litellm-proxy-extras 0.4.110, where `(user_id, server_id)` is unique,
+/// and LiteLLM 1.109.1 `proxy/mcp_server/db.py`, `delete_mcp_server`: nothing links these rows to
+/// the server. This release tries to delete them after the server; older ones do not.
+pub(crate) const USER_CREDENTIALS: SiteTable =
+    rows("LiteLLM_MCPUserCredentials", &[USER_CREDENTIAL_SERVER]);
+
+/// The server that a row of [`USER_CREDENTIALS`] is kept for.
+pub(crate) const USER_CREDENTIAL_SERVER: Site = server_of_rows("user_id", Names::ServerIds);
+
+/// What users keep for a server: environment variables. The source is the same.
+pub(crate) const USER_VARIABLES: SiteTable = rows(
+    "LiteLLM_MCPUserEnvVars",
+    &[server_of_rows("user_id", Names::ServerIds)],
+);
+
+/// The clients that proxies have registered for servers of a `config.yaml`.
+///
+/// Source: LiteLLM 1.109.1 `proxy/mcp_server/db.py`, `get_mcp_server_oauth_client_credentials`: for
+/// servers that have no row.
+pub(crate) const OAUTH_CLIENTS: SiteTable = rows(
+    "LiteLLM_MCPServerOAuthClient",
+    &[server_of_rows("server_id", Names::ConfigServerIds)],
+);
+
+/// Makes a table of the secrets that are kept for servers, by their ids.
+const fn rows(table: &'static str, sites: &'static [Site]) -> SiteTable {
+    SiteTable {
+        group: Group::Credentials,
+        table,
+        key: "server_id",
+        row: None,
+        touched: None,
+        sites,
+    }
+}
+
+const fn server_of_rows(each: &'static str, names: Names) -> Site {
+    Site {
+        names,
+        required: true,
+        ..column("server_id", Shape::Rows { each }, Empty::Harmless)
+    }
+}
+
+impl SiteTable {
+    /// Returns the column that tells the rows of a server apart, where a server has several.
+    #[must_use]
+    pub fn each(&self) -> Option<&'static str> {
+        self.sites.iter().find_map(|site| match site.shape {
+            Shape::Rows { each } => Some(each),
+            Shape::TextArray | Shape::JsonArray | Shape::JsonKeys | Shape::JsonTools => None,
+        })
+    }
+
+    /// Names the table for people: its group, and the table where the group has several.
+    #[must_use]
+    pub fn place(&self) -> String {
+        let group = self.group.name();
+        match self.group {
+            Group::Permissions | Group::AccessGroups | Group::Toolsets | Group::Defaults => {
+                group.to_owned()
+            }
+            Group::Credentials => {
+                let table = self.table.strip_prefix("LiteLLM_").unwrap_or(self.table);
+                format!("{group}: {table}")
+            }
+        }
+    }
+
+    /// Tells whether a repair may change any of it.
+    #[must_use]
+    pub fn may_change(&self) -> bool {
+        self.sites.iter().any(Site::may_change)
+    }
+}
+
+const DEFAULT_SERVERS: &str =
+    "param_value.default_key_generate_params.object_permission.mcp_servers";
+
+/// Makes a place that is a whole column and names servers by id, alias or name.
+const fn column(name: &'static str, shape: Shape, empty: Empty) -> Site {
+    Site {
+        name,
+        column: name,
+        path: &[],
+        shape,
+        names: Names::Servers,
+        empty,
+        required: false,
+    }
+}
+
+/// Every table whose rows name servers, in order of their names, which is the order of findings.
+pub const TABLES: [&SiteTable; 7] = [
+    &ACCESS_GROUPS,
+    &DEFAULTS,
+    &OAUTH_CLIENTS,
+    &TOOLSETS,
+    &USER_CREDENTIALS,
+    &USER_VARIABLES,
+    &PERMISSIONS,
+];
+
+/// Finds the table of that name.
+#[must_use]
+pub(crate) fn table(name: &str) -> Option<&'static SiteTable> {
+    TABLES.into_iter().find(|table| table.table == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn findings_are_in_order_of_table_and_place() {
+        assert!(TABLES.is_sorted_by_key(|table| table.table));
+        for table in TABLES {
+            assert!(table.sites.is_sorted_by_key(|site| site.name), "{table:?}");
+        }
+    }
+}

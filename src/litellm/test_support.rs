@@ -1,0 +1,133 @@
+//! Rows and worlds that the tests of this module start from.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use crate::litellm::access_context::{Grants, LitellmBehavior, RelatedGrants, Team};
+use crate::litellm::owners::{Owner, OwnerKind, Parents};
+use crate::litellm::reference_sites::{MCP_SERVERS, MCP_TOOL_PERMISSIONS, Shape};
+use crate::litellm::release::Release;
+use crate::litellm::row::{Cell, Row};
+use crate::litellm::server::{ConfigServers, Server};
+use crate::litellm::server_catalog::ServerCatalog;
+use crate::litellm::value::{Tool, Value};
+
+pub(crate) const REGIME: LitellmBehavior = LitellmBehavior {
+    release: Release::PINS_IDS,
+    owners_known: true,
+};
+
+pub(crate) fn row(mcp_servers: &str, mcp_tool_permissions: &str) -> Row {
+    let cell = |site: &'static crate::litellm::reference_sites::Site, text: &str| Cell {
+        site,
+        stored: Value::parse(site.shape, Some(text)),
+    };
+    Row {
+        key: "p-1".to_owned(),
+        cells: vec![
+            cell(&MCP_SERVERS, mcp_servers),
+            cell(&MCP_TOOL_PERMISSIONS, mcp_tool_permissions),
+        ],
+        owners: Vec::new(),
+    }
+}
+
+pub(crate) fn owner(kind: OwnerKind, stands_alone: bool) -> Owner {
+    Owner {
+        kind,
+        id: "id".to_owned(),
+        name: None,
+        parents: Parents {
+            team: (kind == OwnerKind::Key && !stands_alone).then(|| "team".to_owned()),
+            ..Parents::default()
+        },
+        has_access_groups: false,
+    }
+}
+
+pub(crate) const GONE: &str = "0b8f8e0c-2f5d-4a51-9a35-1f4a1c9f7d10";
+
+pub(crate) fn texts(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(|text| (*text).to_owned()).collect()
+}
+
+/// Makes a catalog of two servers, one of them tagged; both or none are open to all keys.
+pub(crate) fn catalog(open: bool) -> ServerCatalog {
+    let server = |id: &str, name: &str, tags: &[&str]| Server {
+        server_id: id.to_owned(),
+        server_name: Some(name.to_owned()),
+        alias: None,
+        approval_status: None,
+        tags: texts(tags),
+        allow_all_keys: open,
+    };
+    ServerCatalog::new(
+        &[server("id-1", "one", &[]), server("id-2", "two", &["tag"])],
+        BTreeSet::new(),
+        ConfigServers::Known(Vec::new()),
+    )
+}
+
+pub(crate) fn granting(servers: &[&str]) -> Grants {
+    Grants {
+        servers: texts(servers),
+        ..Grants::default()
+    }
+}
+
+/// Makes a team "team" of organization "org", each with a permission row of these grants.
+pub(crate) fn around(team: Grants, organization: Grants) -> RelatedGrants {
+    RelatedGrants {
+        rows: BTreeMap::from([
+            ("p-1".to_owned(), granting(&[GONE])),
+            ("p-team".to_owned(), team),
+            ("p-org".to_owned(), organization),
+        ]),
+        teams: BTreeMap::from([(
+            "team".to_owned(),
+            Team {
+                permissions: Some("p-team".to_owned()),
+                organization: Some("org".to_owned()),
+                access_groups: Vec::new(),
+            },
+        )]),
+        organizations: BTreeMap::from([("org".to_owned(), Some("p-org".to_owned()))]),
+        toolsets: BTreeMap::from([("set".to_owned(), texts(&["id-2"]))]),
+        access_groups: BTreeMap::from([("group".to_owned(), texts(&["id-1", "two"]))]),
+        keys_under: BTreeMap::from([((OwnerKind::Team, "id".to_owned()), 7)]),
+        ..RelatedGrants::default()
+    }
+}
+
+/// Makes any value of that shape, of references and tool names like these.
+pub(crate) fn value(
+    shape: Shape,
+    reference: impl Strategy<Value = String> + 'static,
+    tool: impl Strategy<Value = String> + 'static,
+) -> BoxedStrategy<Value> {
+    match shape {
+        Shape::TextArray | Shape::JsonArray => prop::collection::vec(reference, 0..6)
+            .prop_map(Value::Array)
+            .boxed(),
+        Shape::JsonKeys => {
+            let tools = prop::collection::btree_set(tool, 0..3);
+            let tools = tools.prop_map(Vec::from_iter);
+            prop::collection::btree_map(reference, tools, 0..5)
+                .prop_map(Value::Keys)
+                .boxed()
+        }
+        Shape::JsonTools => {
+            let tool = (reference, tool).prop_map(|(server_id, tool_name)| Tool {
+                server_id,
+                tool_name,
+            });
+            prop::collection::vec(tool, 0..6)
+                .prop_map(Value::Tools)
+                .boxed()
+        }
+        Shape::Rows { .. } => (reference, 0..3_u64)
+            .prop_map(|(server, rows)| Value::of_rows(&server, rows))
+            .boxed(),
+    }
+}

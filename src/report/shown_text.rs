@@ -1,0 +1,51 @@
+//! Text of reports that people read: names that others chose, numbers with nouns, rows without
+//! owners.
+
+use crate::litellm::reference_sites::Group;
+pub(crate) use crate::printable::printable;
+
+/// Returns the text for a row without owners.
+pub(crate) fn nobody(group: Group) -> &'static str {
+    match group {
+        Group::Defaults => "every new key",
+        Group::Credentials => "not shown",
+        Group::Permissions | Group::AccessGroups | Group::Toolsets => "no owner",
+    }
+}
+
+/// Returns a number with its noun: "no rows", "1 row", "2 rows", "2 entries".
+pub(crate) fn count(number: usize, noun: &str) -> String {
+    match (number, noun.strip_suffix('y')) {
+        (0, None) => format!("no {noun}s"),
+        (1, _) => format!("1 {noun}"),
+        (_, None) => format!("{number} {noun}s"),
+        // "key" has a vowel before it.
+        (_, Some(stem)) if stem.ends_with(['a', 'e', 'o', 'u']) => {
+            count(number, stem).replacen(stem, noun, 1)
+        }
+        (0, Some(stem)) => format!("no {stem}ies"),
+        (_, Some(stem)) => format!("{number} {stem}ies"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_agree_with_nouns() {
+        for (number, noun, shown) in [
+            (0, "row", "no rows"),
+            (1, "row", "1 row"),
+            (2, "stale reference", "2 stale references"),
+            (0, "entry", "no entries"),
+            (1, "entry", "1 entry"),
+            (3, "entry", "3 entries"),
+            (0, "key", "no keys"),
+            (1, "key", "1 key"),
+            (2, "key", "2 keys"),
+        ] {
+            assert_eq!(count(number, noun), shown);
+        }
+    }
+}

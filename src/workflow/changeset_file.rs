@@ -1,0 +1,380 @@
+//! The files that hold changesets: journals, which `undo` takes, and saved plans.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{BufRead as _, BufReader, BufWriter, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use jiff::{Timestamp, Unit};
+
+use crate::cli::repair::{JournalArgs, WriteArgs};
+use crate::database::Database;
+use crate::error::{ErrorKind, Failure};
+use crate::process::atomic_file::folder_of;
+use crate::process::invocation::Run;
+use crate::process::stderr::warn;
+use crate::repair::changeset::{
+    Change, ChangesetPurpose, Contents, Damage, Decoder, Encoder, Header,
+};
+
+impl Run {
+    /// Builds the first line of a changeset of this run.
+    pub(crate) fn header(&self, purpose: ChangesetPurpose, database: &Database) -> Header {
+        Header::new(purpose, self.id().to_owned(), now(), database.identity())
+    }
+}
+
+/// Returns the time in UTC, to the second.
+fn now() -> String {
+    let now = Timestamp::now();
+    now.round(Unit::Second).unwrap_or(now).to_string()
+}
+
+/// A changeset being written. Dropped before it is sealed, it deletes its file.
+#[derive(Debug)]
+pub(crate) struct ChangesetFile {
+    path: PathBuf,
+    file: BufWriter<File>,
+    encoder: Encoder,
+    sealed: bool,
+}
+
+impl ChangesetFile {
+    /// Opens the journal of a run. A dry run has none; if it names one, this only makes sure that
+    /// the journal could be created.
+    pub(crate) fn of_run(
+        write: &WriteArgs,
+        command: &str,
+        run: &Run,
+    ) -> Result<Option<Self>, Failure> {
+        if !write.dry_run {
+            return Self::journal(&write.journal, command, run);
+        }
+        if write.journal.journal.is_some() {
+            Self::rehearse(&write.journal)?;
+        }
+        Ok(None)
+    }
+
+    /// Opens the journal of a run: where `--journal` says, else in a folder of the user's own.
+    ///
+    /// `None` with `--no-journal`.
+    fn journal(args: &JournalArgs, command: &str, run: &Run) -> Result<Option<Self>, Failure> {
+        if args.no_journal {
+            return Ok(None);
+        }
+        let time = now().replace([':', '-'], "");
+        let name = format!("{command}-{time}-{}.ndjson", run.id());
+        let path = match &args.journal {
+            Some(path) if path.is_dir() => path.join(name),
+            Some(path) => path.clone(),
+            None => {
+                let folder = state_folder()?;
+                let made = DirBuilder::new()
+                    .recursive(true)
+                    .mode(0o700)
+                    .create(&folder);
+                made.map_err(|error| cannot_make("journal's folder", &folder, error))?;
+                folder.join(name)
+            }
+        };
+        Self::create("journal", path).map(Some)
+    }
+
+    /// Returns where the journal of a `fix` would go. Fails if it could not be created there.
+    ///
+    /// The file that is created to find that out is deleted at once.
+    ///
+    /// `None` with `--no-journal`.
+    pub(crate) fn rehearse(args: &JournalArgs) -> Result<Option<PathBuf>, Failure> {
+        if args.no_journal {
+            return Ok(None);
+        }
+        let (place, folder) = match &args.journal {
+            Some(path) if path.is_dir() => (path.clone(), path.clone()),
+            Some(path) if path.symlink_metadata().is_ok() => {
+                let exists = std::io::ErrorKind::AlreadyExists.into();
+                return Err(cannot_make("journal", path, exists));
+            }
+            Some(path) => (path.clone(), folder_of(path).to_owned()),
+            None => {
+                let folder = state_folder()?;
+                // The first repair creates the folders that are missing.
+                let existing = folder.ancestors().find(|folder| folder.exists());
+                let existing = existing.unwrap_or(&folder).to_owned();
+                (folder, existing)
+            }
+        };
+        let probe = folder.join(format!(".mcp-prune-doctor-{}", Run::new().id()));
+        new_file(&probe)
+            .and_then(|_| std::fs::remove_file(&probe))
+            .map_err(|error| cannot_make("journal", &place, error))?;
+        Ok(Some(place))
+    }
+
+    /// Opens the file of a plan.
+    pub(crate) fn plan(path: &Path) -> Result<Self, Failure> {
+        Self::create("plan", path.to_owned())
+    }
+
+    fn create(what: &str, path: PathBuf) -> Result<Self, Failure> {
+        let file = new_file(&path).map_err(|error| cannot_make(what, &path, error))?;
+        if is_open_to_others(folder_of(&path), &file) {
+            warn(format_args!(
+                "others may write to the folder of the {what} {}: keep it where only you may, for \
+                 what is in it gets into the database",
+                path.display()
+            ));
+        }
+        Ok(Self {
+            path,
+            file: BufWriter::new(file),
+            encoder: Encoder::default(),
+            sealed: false,
+        })
+    }
+
+    /// Returns the path of the file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns whether it is a plan, once it has begun.
+    pub(crate) fn is_plan(&self) -> bool {
+        self.encoder.is_plan()
+    }
+
+    /// Empties the file and writes the first line, when a transaction begins or starts over.
+    pub(crate) fn begin(&mut self, header: Header) -> Result<(), Failure> {
+        self.sealed = false;
+        self.encoder = Encoder::default();
+        let line = self.encoder.header(header);
+        let begun = self
+            .file
+            .flush()
+            .and_then(|()| self.file.get_ref().set_len(0))
+            .and_then(|()| self.file.seek(SeekFrom::Start(0)).map(drop))
+            .and_then(|()| self.file.write_all(line.as_bytes()));
+        begun.map_err(|error| self.failed(error))
+    }
+
+    /// Writes the lines of rows.
+    pub(crate) fn rows(&mut self, changes: &[Change]) -> Result<(), Failure> {
+        for change in changes {
+            let line = self.encoder.row(change);
+            let written = self.file.write_all(line.as_bytes());
+            written.map_err(|error| self.failed(error))?;
+        }
+        Ok(())
+    }
+
+    /// Writes the closing line and waits until the file, and its name in its folder, are on disk.
+    pub(crate) fn seal(&mut self) -> Result<(), Failure> {
+        let line = self.encoder.end();
+        let folder = folder_of(&self.path);
+        let sealed = self
+            .file
+            .write_all(line.as_bytes())
+            .and_then(|()| self.file.flush())
+            .and_then(|()| self.file.get_ref().sync_all())
+            .and_then(|()| File::open(folder)?.sync_all());
+        sealed.map_err(|error| self.failed(error))?;
+        self.sealed = true;
+        Ok(())
+    }
+
+    /// Adds that the repair was committed.
+    pub(crate) fn committed(&mut self) -> Result<(), Failure> {
+        let line = self.encoder.committed(now());
+        let written = self
+            .file
+            .write_all(line.as_bytes())
+            .and_then(|()| self.file.flush())
+            .and_then(|()| self.file.get_ref().sync_all());
+        written.map_err(|error| cannot("finish", &self.path, error))
+    }
+
+    fn failed(&self, error: std::io::Error) -> Failure {
+        cannot("write", &self.path, error)
+            .hint("nothing was written to the database; make room, or name a file elsewhere")
+    }
+}
+
+impl Drop for ChangesetFile {
+    fn drop(&mut self) {
+        if !self.sealed {
+            // If that fails, the file lacks its closing line, and so no undo takes it.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Creates a file that was not there. Only its owner may read it: it says who may use what.
+fn new_file(path: &Path) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600).open(path)
+}
+
+/// Returns whether another user may replace `file`, which this user has just created in `folder`.
+///
+/// The group of `file` does not count as somebody else: many systems give each user a group.
+fn is_open_to_others(folder: &Path, file: &File) -> bool {
+    let (Ok(folder), Ok(file)) = (folder.metadata(), file.metadata()) else {
+        return false;
+    };
+    let mode = folder.mode();
+    mode & 0o002 != 0 || (mode & 0o020 != 0 && folder.gid() != file.gid())
+}
+
+/// Builds the error for a new file that cannot be created, with a hint where it can be.
+fn cannot_make(what: &str, path: &Path, error: std::io::Error) -> Failure {
+    let hint = if error.kind() == std::io::ErrorKind::AlreadyExists {
+        "no file is written over; name one that is not there yet"
+    } else {
+        "name a file in a folder you may write"
+    };
+    let option = if what == "plan" {
+        "--plan-out"
+    } else {
+        "--journal"
+    };
+    cannot(&format!("make the {what}"), path, error)
+        .hint(format_args!("nothing was done; {hint}, with {option}"))
+}
+
+fn cannot(doing: &str, path: &Path, error: std::io::Error) -> Failure {
+    let failure = Failure::caused(ErrorKind::Error, error);
+    failure.context(format!("cannot {doing} {}", path.display()))
+}
+
+/// Returns the folder where programs keep data between runs.
+///
+/// Source: XDG Base Directory Specification 0.8, `$XDG_STATE_HOME`.
+fn state_folder() -> Result<PathBuf, Failure> {
+    let absolute = |variable| {
+        let folder = std::env::var_os(variable).map(PathBuf::from);
+        folder.filter(|folder| folder.is_absolute())
+    };
+    let state = absolute("XDG_STATE_HOME");
+    let state = state.or_else(|| Some(absolute("HOME")?.join(".local/state")));
+    let folder = state.map(|state| state.join("mcp-prune"));
+    folder.ok_or_else(|| {
+        Failure::new(
+            ErrorKind::Error,
+            "there is no folder for the journal: neither XDG_STATE_HOME nor HOME is set",
+        )
+        .hint("say --journal FILE, or --no-journal to do without undo")
+    })
+}
+
+/// A changeset on disk, whole and unedited.
+#[derive(Debug)]
+pub(crate) struct SavedChangeset {
+    path: PathBuf,
+    /// What it is.
+    pub(crate) contents: Contents,
+}
+
+impl SavedChangeset {
+    /// Reads and checks the whole file.
+    pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
+        let mut lines = Lines::open(path)?;
+        for change in &mut lines {
+            change?;
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            contents: lines.finish()?,
+        })
+    }
+
+    /// Opens the file again and returns its changes.
+    pub(crate) fn changes(&self) -> Result<Lines, Failure> {
+        Lines::open(&self.path)
+    }
+
+    /// Fails if the changeset is for another purpose than those that fit.
+    pub(crate) fn check_purpose(
+        &self,
+        fits: &[ChangesetPurpose],
+        hint: &str,
+    ) -> Result<(), Failure> {
+        if fits.contains(&self.contents.header.purpose) {
+            return Ok(());
+        }
+        let message = format!("{} is for something else", self.path.display());
+        Err(Failure::new(ErrorKind::Usage, message).hint(hint))
+    }
+}
+
+/// The changes of a changeset file, one after the other.
+#[derive(Debug)]
+pub(crate) struct Lines {
+    path: PathBuf,
+    reader: BufReader<File>,
+    decoder: Decoder,
+}
+
+impl Lines {
+    fn open(path: &Path) -> Result<Self, Failure> {
+        let file = File::open(path).map_err(|error| cannot("read", path, error))?;
+        Ok(Self {
+            path: path.to_owned(),
+            reader: BufReader::new(file),
+            decoder: Decoder::default(),
+        })
+    }
+
+    /// Reads the next changes, until they have `most` rows or more; none at the end.
+    pub(crate) fn take_chunk(&mut self, most: usize) -> Result<Vec<Change>, Failure> {
+        let mut changes = Vec::new();
+        let mut rows = 0;
+        while rows < most
+            && let Some(change) = self.read()?
+        {
+            rows += change.size();
+            changes.push(change);
+        }
+        Ok(changes)
+    }
+
+    fn finish(self) -> Result<Contents, Failure> {
+        self.decoder
+            .finish()
+            .map_err(|damage| damaged(&self.path, &damage))
+    }
+
+    fn read(&mut self) -> Result<Option<Change>, Failure> {
+        loop {
+            let mut line = String::new();
+            let read = self
+                .reader
+                .read_line(&mut line)
+                .with_context(|| format!("cannot read {}", self.path.display()))?;
+            if read == 0 {
+                return Ok(None);
+            }
+            let line = line.strip_suffix('\n').unwrap_or(&line);
+            let change = self.decoder.line(line);
+            if let Some(change) = change.map_err(|damage| damaged(&self.path, &damage))? {
+                return Ok(Some(change));
+            }
+        }
+    }
+}
+
+impl Iterator for Lines {
+    type Item = Result<Change, Failure>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.read().transpose()
+    }
+}
+
+fn damaged(path: &Path, damage: &Damage) -> Failure {
+    Failure::new(ErrorKind::Error, format!("{}, {damage}", path.display())).hint(
+        "nothing was done; use the file as it was written. A run that ended before its commit has \
+         nothing to take back",
+    )
+}

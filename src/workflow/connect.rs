@@ -1,0 +1,34 @@
+//! Connects to the database that the operator named.
+
+use std::time::Duration;
+
+use crate::cli::connection::ConnectionArgs;
+use crate::db::connect::Target;
+use crate::db::session::{Session, Timeouts};
+use crate::error::Failure;
+use crate::process::invocation::Run;
+use crate::process::progress::Progress;
+use crate::process::stderr::{note, warn};
+
+impl ConnectionArgs {
+    /// Connects to the database that the operator named, and prints which it is.
+    ///
+    /// `lock` is the longest wait for one row lock.
+    pub(crate) async fn open(&self, lock: Duration, run: &Run) -> Result<Session, Failure> {
+        let timeouts = Timeouts {
+            lock,
+            statement: self.statement_timeout,
+        };
+        let target = self.target()?.of_run(run.id());
+        if let Target::Server(server) = &target {
+            server.warnings().iter().for_each(warn);
+        }
+        let progress = Progress::begin("connecting");
+        let opening = Session::open(target, self.schema.clone(), timeouts);
+        let session = Box::pin(opening).await?;
+        drop(progress);
+        session.warning().iter().for_each(warn);
+        note(session.database());
+        Ok(session)
+    }
+}

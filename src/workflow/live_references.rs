@@ -1,0 +1,106 @@
+//! Says which rows and owners name a reference that has nothing wrong with it.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use crate::db::detect::{self, Search};
+use crate::db::session::Connection;
+use crate::db::{owners, rows};
+use crate::error::Failure;
+use crate::litellm::row::Row;
+use crate::litellm::value::Value;
+use crate::repair::selection::Selection;
+use crate::report::shown_text::count;
+use crate::workflow::CHUNK;
+use crate::workflow::planner::Planner;
+
+/// How many owners are named at most.
+const SHOWN: usize = 3;
+
+/// The rows that name a reference, and their owners.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct NamingRows {
+    rows: usize,
+    owners: BTreeSet<String>,
+}
+
+impl NamingRows {
+    /// Finds the rows that name `reference`, which may be live.
+    pub(crate) async fn of(
+        connection: &mut Connection,
+        planner: &Planner<'_>,
+        selection: &Selection,
+        reference: &str,
+    ) -> Result<Self, Failure> {
+        let catalog = planner.catalog.clone().seeking(reference);
+        let found =
+            detect::detect(connection, planner.schema, &catalog, Search::References).await?;
+        let mut naming = Self::default();
+        for (table, mut keys) in found {
+            keys.retain(|key| selection.takes_key(key));
+            let owners = owners::holders(connection, planner.schema, table, &keys).await?;
+            for chunk in keys.chunks(CHUNK) {
+                let rows = rows::rows(connection, planner.schema, table, chunk, &owners).await?;
+                let rows = rows.into_iter().filter(|row| selection.takes(row));
+                for row in rows.filter(|row| names(row, reference)) {
+                    naming.rows += 1;
+                    let owners = row.owners.iter();
+                    naming.owners.extend(owners.map(ToString::to_string));
+                }
+            }
+        }
+        Ok(naming)
+    }
+}
+
+fn names(row: &Row, reference: &str) -> bool {
+    let values = row
+        .cells
+        .iter()
+        .filter_map(|cell| cell.stored.as_ref().ok());
+    let mut references = values.flat_map(Value::references);
+    references.any(|named| named == reference)
+}
+
+/// "named by 2 rows of 4 owners: key ci (ab12cd34), key ci-2 (ab12cd35), team a and 1 more".
+impl fmt::Display for NamingRows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.rows == 0 {
+            return f.write_str("and no row looked at names it");
+        }
+        write!(f, "named by {}", count(self.rows, "row"))?;
+        let first: Vec<&str> = self.owners.iter().take(SHOWN).map(String::as_str).collect();
+        if first.is_empty() {
+            return Ok(());
+        }
+        let owners = count(self.owners.len(), "owner");
+        write!(f, " of {owners}: {}", first.join(", "))?;
+        match self.owners.len().saturating_sub(SHOWN) {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_owners_are_named_and_the_others_counted() {
+        for (rows, owners, expected) in [
+            (0, 0, "and no row looked at names it"),
+            (2, 0, "named by 2 rows"),
+            (1, 1, "named by 1 row of 1 owner: team 1"),
+            (3, 3, "named by 3 rows of 3 owners: team 1, team 2, team 3"),
+            (
+                3,
+                5,
+                "named by 3 rows of 5 owners: team 1, team 2, team 3 and 2 more",
+            ),
+        ] {
+            let owners = (1..=owners).map(|n| format!("team {n}")).collect();
+            assert_eq!(NamingRows { rows, owners }.to_string(), expected);
+        }
+    }
+}

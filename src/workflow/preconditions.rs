@@ -1,0 +1,161 @@
+//! The checks before a repair is committed, and their errors.
+
+use std::collections::{BTreeSet, HashMap};
+
+use crate::cli::repair::RepairArgs;
+use crate::db::detect;
+use crate::db::schema::Schema;
+use crate::db::session::Connection;
+use crate::error::{ErrorKind, Failure};
+use crate::litellm::last_grant;
+use crate::litellm::reference_sites::Names;
+use crate::litellm::row::Row;
+use crate::litellm::server_catalog::{Resolution, ServerCatalog};
+use crate::litellm::value::Value;
+use crate::repair::plan::RowPlan;
+use crate::report::shown_text::count;
+use crate::report::summary::Summary;
+
+/// Builds the error for an empty server table, which suggests the wrong database.
+pub(crate) fn refuse_empty_server_table(rows: usize) -> Failure {
+    Failure::new(
+        ErrorKind::Refused,
+        format!(
+            "the MCP server table is empty, yet servers are named in {}",
+            count(rows, "row")
+        ),
+    )
+    .hint(
+        "make sure that this is the right database; if every server really was deleted, \
+         say --allow-empty-server-table",
+    )
+}
+
+/// Refuses a repair that changes more than `--max-rows` or `--max-percent` allow.
+pub(crate) async fn check_size(
+    repair: &RepairArgs,
+    connection: &mut Connection,
+    schema: &Schema,
+    summary: Summary,
+) -> Result<(), Failure> {
+    let rows = summary.rows_changed;
+    if let Some(most) = repair.max_rows.filter(|most| rows > *most) {
+        return Err(Failure::new(
+            ErrorKind::Refused,
+            format!(
+                "{} would change, more than --max-rows {most}",
+                count(rows, "row")
+            ),
+        )
+        .hint("scan shows them; raise --max-rows if that is right"));
+    }
+    let Some(most) = repair.max_percent.filter(|_| rows > 0) else {
+        return Ok(());
+    };
+    // The rows that the repair deletes are gone already, so they are added.
+    let looked_at = detect::looked_at(connection, schema).await?;
+    let naming: usize = looked_at.iter().map(|(_, rows)| rows).sum();
+    let all = summary.rows_deleted + naming;
+    let part = percent(rows, all);
+    if part > most {
+        return Err(Failure::new(
+            ErrorKind::Refused,
+            format!(
+                "{rows} of the {all} rows that name servers would change, {part:.1}%, more \
+                 than --max-percent {most}"
+            ),
+        )
+        .hint("scan shows them; raise --max-percent if that is right"));
+    }
+    Ok(())
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a part in percent needs no more than 52 bits"
+)]
+fn percent(part: usize, all: usize) -> f64 {
+    part as f64 / all.max(1) as f64 * 100.0
+}
+
+/// Fails if a written row still has a stale reference that was not held.
+pub(crate) fn check_nothing_left(
+    stored: &[Row],
+    plans: &[RowPlan],
+    catalog: &ServerCatalog,
+) -> Result<(), Failure> {
+    let plans: HashMap<&str, &RowPlan> = plans.iter().map(|p| (p.audit.row.as_str(), p)).collect();
+    for row in stored {
+        let plan = plans.get(row.key.as_str());
+        let edits = plan.map(|plan| plan.edits.as_slice()).unwrap_or_default();
+        let held = plan.map(|plan| plan.held.as_slice()).unwrap_or_default();
+        for cell in &row.cells {
+            let column = cell.site.name;
+            if !edits.iter().any(|edit| edit.site() == cell.site) {
+                continue;
+            }
+            let references = cell.stored.iter().flat_map(Value::references);
+            let mut stale = references.filter(|r| last_grant::is_stale(cell, r, catalog));
+            let left = stale.find(|r| {
+                !held
+                    .iter()
+                    .any(|held| held.column == column && held.reference == **r)
+            });
+            if let Some(reference) = left {
+                return Err(Failure::new(
+                    ErrorKind::Error,
+                    format!(
+                        "row {} still names {reference} in {column} after the write; nothing was \
+                         committed",
+                        row.key
+                    ),
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The references that a repair removes, each with how its column names servers.
+#[derive(Debug, Default)]
+pub(crate) struct RemovedReferences(BTreeSet<(Names, String)>);
+
+impl RemovedReferences {
+    /// Adds the references that these plans remove.
+    pub(crate) fn add(&mut self, plans: &[RowPlan]) {
+        for edit in plans.iter().flat_map(|plan| &plan.edits) {
+            let names = edit.site().names;
+            self.0
+                .extend(edit.removed().iter().map(|r| (names, r.clone())));
+        }
+    }
+
+    /// Fails if a removed reference names a server `now`: the server may have been created since
+    /// the table was read, and its grants must not be lost.
+    pub(crate) fn check_still_gone(&self, now: &ServerCatalog) -> Result<(), Failure> {
+        let mut removed = self.0.iter();
+        let back = removed.find(|(names, r)| now.resolve_as(*names, r) != Resolution::Stale);
+        let Some((_, reference)) = back else {
+            return Ok(());
+        };
+        let message =
+            format!("server {reference} came back while its references were being removed");
+        Err(Failure::new(ErrorKind::Moved, message).hint("nothing was written; run it again"))
+    }
+}
+
+/// Fails if the plans are not those that the operator was shown.
+pub(crate) fn check_as_shown(shown: &[RowPlan], planned: &[RowPlan]) -> Result<(), Failure> {
+    if shown == planned {
+        return Ok(());
+    }
+    let moved = planned
+        .iter()
+        .find(|plan| !shown.contains(plan))
+        .or_else(|| shown.iter().find(|plan| !planned.contains(plan)));
+    let row = moved.map_or("", |plan| plan.audit.row.as_str());
+    Err(
+        Failure::new(ErrorKind::Moved, format!("row {row} is no longer as shown"))
+            .hint("nothing was written; run it again to see the plan as it is now"),
+    )
+}
