@@ -159,8 +159,9 @@ pub(crate) async fn run(args: &AccessArgs, run: &mut Run) -> Result<Outcome, Fai
     let (sender, entries) = channel(WAITING);
     let head = AccessHead {
         run: run.id().to_owned(),
-        database: session.database().to_string(),
+        database: session.database().clone(),
         release: String::new(),
+        wanted: Vec::new(),
     };
     let (head_sender, head_receiver) = tokio::sync::oneshot::channel();
     let format = format(args, run);
@@ -299,6 +300,7 @@ async fn ask(
     // Only a printer that is gone does not take it, and that says why itself.
     let _ = head_sender.send(AccessHead {
         release: release.to_string(),
+        wanted: question.wanted.iter().flatten().cloned().collect(),
         ..head
     });
     for (subject, end_user) in subjects {

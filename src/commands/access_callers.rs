@@ -214,10 +214,12 @@ fn shown_step(step: &AccessStep, registry: &Registry, catalog: &ServerCatalog) -
         LevelEffect::Grants(names) => ("grants", Some(names), None),
         LevelEffect::Limits(names) => ("limits", Some(names), None),
         LevelEffect::Becomes(names) => ("becomes", Some(names), None),
+        LevelEffect::NotInherited(names) => ("not-inherited", Some(names), None),
         LevelEffect::Denies(denial) => ("denies", None, Some(reason(denial))),
     };
     let names = names.into_iter().flatten().map(|reference| ShownReference {
         reference: reference.clone(),
+        name: name(registry, reference),
         verdict: if registry.get(reference).is_some() {
             "live"
         } else {
@@ -227,6 +229,7 @@ fn shown_step(step: &AccessStep, registry: &Registry, catalog: &ServerCatalog) -
     let denial = denial.map(|reference| ShownReference {
         reference,
         verdict: "live",
+        name: None,
     });
     ShownStep {
         level: step.level.name(),
@@ -240,7 +243,7 @@ fn shown_step(step: &AccessStep, registry: &Registry, catalog: &ServerCatalog) -
 fn verdict(resolution: Resolution) -> &'static str {
     match resolution {
         // An alias or a name at a place where LiteLLM takes ids alone.
-        Resolution::Live | Resolution::OnlyAName => "no id",
+        Resolution::Live | Resolution::OnlyAName => "no-id",
         Resolution::Inactive => "inactive",
         Resolution::Sentinel => "reserved",
         Resolution::Kept => "kept",

@@ -4,8 +4,10 @@ use std::io::{self, BufWriter, Write};
 
 use serde::Serialize;
 
+use crate::database::Database;
 use crate::printable::one_line;
 use crate::report::csv::{Cells, Writer};
+use crate::report::json::DatabaseV1;
 use crate::report::json_text;
 use crate::report::text_table::{DisplayOptions, Grid, GridCell, Tone};
 
@@ -25,14 +27,16 @@ pub(crate) enum AccessFormat {
 }
 
 /// What the report is of.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub(crate) struct AccessHead {
     /// The name of the run.
     pub run: String,
-    /// The database, as people are told it.
-    pub database: String,
+    /// The database.
+    pub database: Database,
     /// The release whose rules were applied.
     pub release: String,
+    /// The ids of the servers asked about; empty stands for all.
+    pub wanted: Vec<String>,
 }
 
 /// A key, as reports show it.
@@ -80,7 +84,7 @@ pub(crate) struct ShownStep {
     pub level: &'static str,
     /// The team, organization, user, agent or end user.
     pub id: Option<String>,
-    /// `none`, `grants`, `limits`, `becomes` or `denies`.
+    /// `none`, `grants`, `limits`, `becomes`, `not-inherited` or `denies`.
     pub effect: &'static str,
     /// What the level names, each with its verdict.
     pub names: Vec<ShownReference>,
@@ -95,6 +99,8 @@ pub(crate) struct ShownReference {
     pub reference: String,
     /// Its verdict, as in the report of `scan`; `live` for a server that is served.
     pub verdict: &'static str,
+    /// The alias or name of the server.
+    pub name: Option<String>,
 }
 
 /// A caller, and what it may use.
@@ -141,8 +147,9 @@ enum Line<'a> {
 struct HeaderV1<'a> {
     version: u32,
     command: &'static str,
-    #[serde(flatten)]
-    head: &'a AccessHead,
+    run: &'a str,
+    database: DatabaseV1<'a>,
+    release: &'a str,
 }
 
 const COLUMNS: [&str; 13] = [
@@ -180,7 +187,7 @@ pub(crate) fn write(
     match format {
         AccessFormat::Table(look) => {
             let entries: Result<Vec<CallerAccess>, ()> = entries.collect();
-            write_table(&entries.map_err(|()| cut())?, look, out)
+            write_table(&entries.map_err(|()| cut())?, head, look, out)
         }
         AccessFormat::Markdown => {
             writeln!(
@@ -199,12 +206,13 @@ pub(crate) fn write(
         }
         AccessFormat::Json => {
             let text = |value: &str| serde_json::to_string(value).map_err(io::Error::from);
+            let database = DatabaseV1::from(&head.database);
+            let database = serde_json::to_string(&database).map_err(io::Error::from)?;
             writeln!(
                 out,
-                "{{\n\"version\": 1,\n\"command\": \"access\",\n\"run\": {},\n\"database\": {},\n\
+                "{{\n\"version\": 1,\n\"command\": \"access\",\n\"run\": {},\n\"database\": {database},\n\
                  \"release\": {},\n\"callers\": [",
                 text(&head.run)?,
-                text(&head.database)?,
                 text(&head.release)?
             )?;
             let mut separator: &[u8] = b"";
@@ -219,7 +227,9 @@ pub(crate) fn write(
             let header = HeaderV1 {
                 version: 1,
                 command: "access",
-                head,
+                run: &head.run,
+                database: (&head.database).into(),
+                release: &head.release,
             };
             line(&Line::Header(header), out)?;
             let mut callers = 0;
@@ -287,63 +297,133 @@ fn records(entry: &CallerAccess, csv: &mut Writer<impl Write>) -> io::Result<()>
     Ok(())
 }
 
+/// Writes a line for each caller or, where an owner is asked about, how each answer came about.
 fn write_table(
     entries: &[CallerAccess],
+    head: &AccessHead,
     look: DisplayOptions,
     mut out: &mut dyn Write,
 ) -> io::Result<()> {
-    let mut rows = Grid::new(["CALLER", "SERVERS", "DENIED BY"], look);
-    for entry in entries {
-        let tone = if entry.servers.is_empty() {
-            Tone::Unsure
-        } else {
-            Tone::Plain
-        };
-        rows.row([
-            one_line(&entry.shown()).into_owned().into(),
-            GridCell::toned(one_line(&entry.servers_shown()), tone),
-            one_line(&entry.denial_shown()).into_owned().into(),
-        ]);
-    }
-    rows.write(&mut out)?;
-    for entry in entries {
-        let Some(steps) = &entry.steps else { continue };
-        writeln!(out, "\n{}", look.heading(&one_line(&entry.shown())))?;
-        let mut rows = Grid::new(["LEVEL", "OF", "WHAT IT DOES", "LEFT"], look);
-        for step in steps {
-            let names = step.names.iter().map(|name| match name.verdict {
-                "live" => name.reference.clone(),
-                verdict => format!("{} ({verdict})", name.reference),
-            });
-            let names = names.collect::<Vec<_>>().join(", ");
-            let does = match step.effect {
-                "none" => "names no server: no limit".to_owned(),
-                "grants" => format!("grants {names}"),
-                "limits" => format!("leaves only {names}"),
-                "becomes" => format!("nothing below it limits, so it grants {names}"),
-                _ => format!("denies: {names}"),
-            };
-            let left = match step.left.len() {
-                0 => "nothing".to_owned(),
-                _ => step.left.join(", "),
+    if entries.is_empty() {
+        writeln!(out, "Nobody.")?;
+    } else if !head.wanted.is_empty() {
+        let mut rows = Grid::new(["CALLER", "TOOLS", "THROUGH"], look);
+        for entry in entries {
+            rows.row([
+                one_line(&entry.shown()).into_owned().into(),
+                one_line(&entry.tools_of(&head.wanted)).into_owned().into(),
+                entry.through(&head.wanted).into(),
+            ]);
+        }
+        rows.write(&mut out)?;
+    } else if entries.iter().any(|entry| entry.steps.is_some()) {
+        for (number, entry) in entries.iter().enumerate() {
+            if number > 0 {
+                writeln!(out)?;
+            }
+            write_trace(entry, look, out)?;
+        }
+    } else {
+        let mut rows = Grid::new(["CALLER", "SERVERS", "DENIED BY"], look);
+        for entry in entries {
+            let tone = if entry.servers.is_empty() {
+                Tone::Unsure
+            } else {
+                Tone::Plain
             };
             rows.row([
-                step.level.replace('_', " ").into(),
-                one_line(step.id.as_deref().unwrap_or_default())
-                    .into_owned()
-                    .into(),
-                one_line(&does).into_owned().into(),
-                one_line(&left).into_owned().into(),
+                one_line(&entry.shown()).into_owned().into(),
+                GridCell::toned(one_line(&entry.servers_shown()), tone),
+                one_line(&entry.denial_shown()).into_owned().into(),
             ]);
         }
         rows.write(&mut out)?;
     }
+    let release = format!("By the rules of LiteLLM {}.", head.release);
+    writeln!(out, "\n{}", look.prose(&release))?;
     if entries.iter().any(|entry| !entry.complete) {
-        let note = "A config.yaml that is not known may add servers, and settings that are not \
-                    known may change what is granted: name it with --litellm-config.";
-        writeln!(out, "\n{}", look.prose(note))?;
+        let note = "Name the proxy's config with --litellm-config: servers and settings that it may \
+                    hold are not known, and may change this answer.";
+        writeln!(out, "{}", look.prose(note))?;
     }
     Ok(())
+}
+
+/// Writes what each level does, one after the other, and what is left in the end.
+fn write_trace(entry: &CallerAccess, look: DisplayOptions, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "{}", look.heading(&one_line(&entry.shown())))?;
+    for (number, step) in entry.steps.iter().flatten().enumerate() {
+        let number = number + 1;
+        let id = step.id.as_deref().map(|id| format!(" {}", one_line(id)));
+        let level = format!("{}{}", level_name(step.level), id.unwrap_or_default());
+        writeln!(out, "{number:>3}. {level}: {}", step.effect_shown())?;
+        for name in &step.names {
+            let known = match (&name.name, name.verdict) {
+                (Some(known), "live") => format!("  {}", one_line(known)),
+                (_, "live") => String::new(),
+                (_, verdict) => format!("  ({verdict})"),
+            };
+            writeln!(out, "       {}{known}", one_line(&name.reference))?;
+        }
+        if step.effect != "none" {
+            let left = match step.left.len() {
+                0 => "no server".to_owned(),
+                1 => "1 entry".to_owned(),
+                count => format!("{count} entries"),
+            };
+            writeln!(out, "     leaves {left}")?;
+        }
+    }
+    if entry.servers.is_empty() {
+        return writeln!(out, "  => no server; {}", one_line(&entry.denial_shown()));
+    }
+    writeln!(out, "  => may use:")?;
+    for server in &entry.servers {
+        let name = server.name.as_deref().unwrap_or("(no name)");
+        writeln!(out, "       {}  {}", one_line(&server.id), one_line(name))?;
+        writeln!(out, "         {}", one_line(&tools_shown(server)))?;
+    }
+    Ok(())
+}
+
+/// Names a level for people.
+fn level_name(level: &str) -> &'static str {
+    match level {
+        "own" => "its own permission row",
+        "team" => "team",
+        "access-groups" => "its unified access groups",
+        "end_user" => "end user",
+        "agent" => "agent",
+        "human" => "the caller behind the agent",
+        "user" => "user",
+        "organization" => "organization",
+        "open-servers" => "servers open to every key, and those that its user submitted",
+        "administrator" => "the role of an administrator, user",
+        _ => "the route of the toolset",
+    }
+}
+
+fn tools_shown(server: &ShownServer) -> String {
+    match &server.tools {
+        None => "all tools".to_owned(),
+        Some(tools) if tools.is_empty() => "no tool".to_owned(),
+        Some(tools) => format!("tools: {}", tools.join(", ")),
+    }
+}
+
+impl ShownStep {
+    fn effect_shown(&self) -> &'static str {
+        match self.effect {
+            "none" => "names no server, so it sets no limit",
+            "grants" => "grants",
+            "limits" => "leaves only",
+            "becomes" => "nothing below it limits, so its own list is granted",
+            "not-inherited" => {
+                "grants, but a key has to declare its access (require_key_mcp_access_defined)"
+            }
+            _ => "denies everything",
+        }
+    }
 }
 
 impl CallerAccess {
@@ -399,10 +479,44 @@ impl CallerAccess {
         }
     }
 
+    /// Shows the tools that the caller may use of the servers asked about.
+    fn tools_of(&self, wanted: &[String]) -> String {
+        let servers = self.servers.iter().filter(|s| wanted.contains(&s.id));
+        let shown = servers.map(|server| match wanted.len() {
+            1 => tools_shown(server),
+            _ => {
+                let name = server.name.as_deref().unwrap_or(&server.id);
+                format!("{name}: {}", tools_shown(server))
+            }
+        });
+        shown.collect::<Vec<_>>().join("; ")
+    }
+
+    /// Names the levels that grant one of the servers asked about.
+    fn through(&self, wanted: &[String]) -> String {
+        let grants = |step: &&ShownStep| {
+            matches!(step.effect, "grants" | "becomes")
+                && step
+                    .names
+                    .iter()
+                    .any(|name| wanted.contains(&name.reference))
+        };
+        let steps = self.steps.iter().flatten().filter(grants);
+        let mut levels: Vec<String> = steps
+            .map(|step| step.level.replace(['_', '-'], " "))
+            .collect();
+        levels.dedup();
+        levels.join(", ")
+    }
+
     fn denial_shown(&self) -> String {
         let denial = self.denied_by.as_ref();
         denial.map_or_else(String::new, |denial| {
-            format!("{}: {}", denial.level.replace('_', " "), denial.reason)
+            format!(
+                "{}: {}",
+                denial.level.replace(['_', '-'], " "),
+                denial.reason
+            )
         })
     }
 }

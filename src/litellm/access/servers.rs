@@ -127,12 +127,23 @@ impl AccessModel<'_> {
         let limited = !(own.is_empty() && team.is_empty() && groups.is_empty())
             || self.declares_toolsets(who);
         let both_limit = !own.is_empty() && !team.is_empty();
+        let inherits = own.is_empty();
         let base = self.inherited(who, own, &team);
         let emptied_by = Some(Level::Team).filter(|_| both_limit && base.is_empty());
-        trace.add(Level::Team, who.team, &base, || named(&team));
+        if who.team.is_some() {
+            trace.add(Level::Team, who.team, &base, || match named(&team) {
+                LevelEffect::Grants(team) if both_limit => LevelEffect::Limits(team),
+                LevelEffect::Grants(team) if inherits && base.is_empty() => {
+                    LevelEffect::NotInherited(team)
+                }
+                effect => effect,
+            });
+        }
         let mut servers = base;
         servers.extend(groups.iter().cloned());
-        trace.add(Level::AccessGroups, None, &servers, || named(&groups));
+        if !who.access_groups.is_empty() {
+            trace.add(Level::AccessGroups, None, &servers, || named(&groups));
+        }
         let mut left = Narrowing {
             servers,
             limited,

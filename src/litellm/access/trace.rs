@@ -36,13 +36,13 @@ impl Level {
         match self {
             Self::Own => "own",
             Self::Team => "team",
-            Self::AccessGroups => "access_groups",
+            Self::AccessGroups => "access-groups",
             Self::EndUser => "end_user",
             Self::Agent => "agent",
             Self::Human => "human",
             Self::User => "user",
             Self::Organization => "organization",
-            Self::OpenServers => "open_servers",
+            Self::OpenServers => "open-servers",
             Self::Administrator => "administrator",
             Self::Toolset => "toolset",
         }
@@ -60,6 +60,9 @@ pub(crate) enum LevelEffect {
     Limits(ServerIds),
     /// Nothing below it limits, so that its own list becomes the grant.
     Becomes(ServerIds),
+    /// It grants these, which a key without servers of its own would inherit, were it not for a
+    /// setting.
+    NotInherited(ServerIds),
     /// It denies everything.
     Denies(Denial),
 }
