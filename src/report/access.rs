@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::database::Database;
 use crate::printable::one_line;
 use crate::report::csv::{Cells, Writer};
-use crate::report::json::DatabaseV1;
+use crate::report::json::{self, DatabaseV1};
 use crate::report::json_text;
 use crate::report::text_table::{DisplayOptions, Grid, GridCell, Tone};
 
@@ -206,7 +206,7 @@ pub(crate) fn write(
         }
         AccessFormat::Json => {
             let text = |value: &str| serde_json::to_string(value).map_err(io::Error::from);
-            let database = DatabaseV1::from(&head.database);
+            let database = json::database(&head.database);
             let database = serde_json::to_string(&database).map_err(io::Error::from)?;
             writeln!(
                 out,
@@ -228,7 +228,7 @@ pub(crate) fn write(
                 version: 1,
                 command: "access",
                 run: &head.run,
-                database: (&head.database).into(),
+                database: json::database(&head.database),
                 release: &head.release,
             };
             line(&Line::Header(header), out)?;

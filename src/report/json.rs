@@ -393,7 +393,7 @@ pub(crate) fn head(report: &Report) -> Head<'_> {
     }
 }
 
-fn database(database: &Database) -> DatabaseV1<'_> {
+pub(crate) fn database(database: &Database) -> DatabaseV1<'_> {
     DatabaseV1 {
         host: &database.host,
         port: database.port,

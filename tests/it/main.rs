@@ -7,6 +7,7 @@
     reason = "a test that panics has failed, and one that is skipped says so"
 )]
 
+mod access;
 mod cli;
 mod concurrent;
 mod config;

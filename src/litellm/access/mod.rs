@@ -12,6 +12,8 @@ pub(crate) mod rows;
 pub(crate) mod rules;
 mod servers;
 mod sources;
+#[cfg(test)]
+mod tests;
 pub(crate) mod tools;
 pub(crate) mod trace;
 
