@@ -36,7 +36,7 @@ use crate::report::access::{self, AccessFormat, AccessHead, CallerAccess};
 use crate::report::csv::Cells;
 use crate::report::text_table::DisplayOptions;
 use crate::workflow::CHUNK;
-use crate::workflow::filters::{ambiguous, nothing};
+use crate::workflow::filters::ambiguous;
 use crate::workflow::server_sources::{ServerSources, warn_of_config_servers, warn_unset};
 
 const CALLERS: &str = "Callers";
@@ -224,7 +224,7 @@ fn check(args: &AccessArgs) -> Result<(), Failure> {
         .is_some_and(|owner| owner.kind != OwnerKind::EndUser)
     {
         return usage(
-            "only an end user has others ask on its behalf",
+            "--as takes an end user: keys ask on behalf of nobody else",
             "say --as end_user:ID",
         );
     }
@@ -379,7 +379,7 @@ async fn subjects(
             .await?
             .contains(toolset)
     {
-        return Err(nothing("--toolset", &format!("toolset {toolset}")));
+        return Err(missing(&format!("toolset {toolset}")));
     }
     if args.owner.is_empty() {
         return Ok(vec![(Subject::Everybody, end_user)]);
@@ -400,6 +400,13 @@ async fn subjects(
     Ok(subjects)
 }
 
+/// Builds the error for something that is not in the database.
+fn missing(what: &str) -> Failure {
+    let message = format!("there is no {what} in this database");
+    let hint = "check how it is spelled; access without a name lists everybody";
+    Failure::new(ErrorKind::Error, message).hint(hint)
+}
+
 /// Finds the id of an owner, and of a key its whole hash.
 async fn named(
     owner: &NamedOwner,
@@ -410,7 +417,7 @@ async fn named(
 ) -> Result<String, Failure> {
     let meant = named_owners::named(connection, schema, database, owner.kind, &owner.name).await?;
     let id = match meant {
-        Meant::Nobody => return Err(nothing("access", &owner.to_string())),
+        Meant::Nobody => return Err(missing(&owner.to_string())),
         Meant::Several(ids) => return Err(ambiguous(option, owner, &ids)),
         Meant::One(id) => id,
     };
@@ -421,7 +428,7 @@ async fn named(
     match (tokens.pop(), tokens.is_empty()) {
         (Some(token), true) => Ok(token),
         (_, false) => Err(ambiguous(option, owner, &[id])),
-        (None, true) => Err(nothing("access", &owner.to_string())),
+        (None, true) => Err(missing(&owner.to_string())),
     }
 }
 

@@ -88,7 +88,7 @@ pub(crate) async fn keys(
     };
     if column == "organization_id" {
         owned = format!(
-            "({owned} OR t.{} IN (SELECT o.{} FROM {} AS o WHERE o.{} {{=}} $2))",
+            "({owned} OR t.{} {{=}} ANY (SELECT o.{} FROM {} AS o WHERE o.{} {{=}} $2))",
             ident("team_id"),
             ident("team_id"),
             relation("LiteLLM_TeamTable"),

@@ -194,7 +194,7 @@ impl PlaceArgs {
     }
 }
 
-pub(crate) fn nothing(option: &str, what: &str) -> Failure {
+fn nothing(option: &str, what: &str) -> Failure {
     Failure::new(
         ErrorKind::Error,
         format!("{option} matches nothing: there is no {what}"),

@@ -263,7 +263,11 @@ fn bad_input_is_refused_and_says_what_to_do() {
         (&["project:p"], 64, "LiteLLM does not look at projects"),
         (&["somebody"], 64, "somebody"),
         (&["--as", "team:t-1"], 64, "say --as end_user:ID"),
-        (&["--as", "end_user:nobody"], 1, "there is no end_user"),
+        (
+            &["--as", "end_user:nobody"],
+            1,
+            "there is no end user nobody",
+        ),
         (&["end_user:e-1", "--as", "end_user:e-1"], 64, "name a key"),
         (&["--server", "nothing"], 1, "no server that is served"),
         // It is there, and not served.
