@@ -56,7 +56,7 @@ pub(crate) fn is_read(table: &str) -> bool {
         || MARKERS.iter().any(|marker| marker.table == table)
 }
 
-/// Tells whether an encoding needs no conversion: UTF-8, and SQL_ASCII, of which every byte is
+/// Tells whether an encoding needs no conversion: UTF-8, and `SQL_ASCII`, of which every byte is
 /// checked as UTF-8.
 pub(crate) fn is_utf8(encoding: &str) -> bool {
     let name: String = encoding
