@@ -42,9 +42,9 @@ use crate::workflow::server_sources::{ServerSources, warn_of_config_servers, war
 const CALLERS: &str = "Callers";
 
 const ACCESS_HELP: &str = "\
-Access is computed as LiteLLM computes it, from the rows, the servers and the settings; no proxy is asked. \
-Without --litellm-config, the servers and settings of a config.yaml are not known: where they may change an \
-answer, the report says so.
+Access is computed as LiteLLM computes it, from the rows, the servers and the settings; no proxy \
+is asked. Without --litellm-config, the servers and settings of a config.yaml are not known: where \
+they may change an answer, the report says so.
 
 Examples:
   mcp-prune access key:ci-bot            (what a key may use, level by level)
@@ -142,7 +142,7 @@ enum Subject {
 const WAITING: usize = 256;
 
 /// Whose turn it is to be printed; `Err` where the command failed.
-type Entry = Result<CallerAccess, ()>;
+type AccessEntry = Result<CallerAccess, ()>;
 
 /// Runs `access`.
 ///
@@ -189,7 +189,7 @@ pub(crate) async fn run(args: &AccessArgs, run: &mut Run) -> Result<Outcome, Fai
 fn print(
     format: AccessFormat,
     head: tokio::sync::oneshot::Receiver<AccessHead>,
-    mut entries: Receiver<Entry>,
+    mut entries: Receiver<AccessEntry>,
     out: &mut dyn io::Write,
 ) -> io::Result<()> {
     match head.blocking_recv() {
@@ -261,7 +261,7 @@ struct Question<'a> {
     company: Company,
     /// The servers asked about.
     wanted: Option<ServerIds>,
-    sender: &'a Sender<Entry>,
+    sender: &'a Sender<AccessEntry>,
 }
 
 async fn ask(
@@ -270,7 +270,7 @@ async fn ask(
     beyond: &ServerSources,
     head: AccessHead,
     head_sender: tokio::sync::oneshot::Sender<AccessHead>,
-    sender: &Sender<Entry>,
+    sender: &Sender<AccessEntry>,
 ) -> Result<(), Failure> {
     let database = session.database().clone();
     let mut open = session.begin(Purpose::Read, &Choice::default()).await?;
@@ -316,7 +316,7 @@ async fn ask(
             Subject::Keys(of) => {
                 question
                     .answer_keys(connection, schema, &of, end_user)
-                    .await?
+                    .await?;
             }
         }
     }
@@ -546,7 +546,11 @@ impl Question<'_> {
         let asking = match kind {
             OwnerKind::Key => &mut callers.keys,
             OwnerKind::User => &mut callers.users,
-            _ => &mut callers.teams,
+            OwnerKind::Team
+            | OwnerKind::Organization
+            | OwnerKind::Project
+            | OwnerKind::EndUser
+            | OwnerKind::Agent => &mut callers.teams,
         };
         asking.extend(ids.iter().cloned());
         let rows = access_rows::rows(connection, schema, &callers).await?;
@@ -560,8 +564,12 @@ impl Question<'_> {
                     None => Vec::new(),
                 },
                 OwnerKind::User => self.company.of_user(id, self.args),
-                _ if id == DASHBOARD_TEAM => Vec::new(),
-                _ => self.company.of_team(id),
+                OwnerKind::Team if id == DASHBOARD_TEAM => Vec::new(),
+                OwnerKind::Team
+                | OwnerKind::Organization
+                | OwnerKind::Project
+                | OwnerKind::EndUser
+                | OwnerKind::Agent => self.company.of_team(id),
             };
             for caller in &callers {
                 if let Some(entry) = self.entry(caller, &rows) {

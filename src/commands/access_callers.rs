@@ -192,7 +192,7 @@ pub(super) fn shown(
     }
 }
 
-/// The part of a key's hash that reports show; what is no hash is hashed first.
+/// Returns the part of a key's hash that reports show; what is no hash is hashed first.
 fn prefix(token: &str) -> String {
     let is_hash = token.len() == 64 && token.bytes().all(|b| b.is_ascii_hexdigit());
     let hash = if is_hash {

@@ -20,8 +20,8 @@ pub(super) const SUBMITTED_BY: &str = "submitted_by";
 const SERVERS: &str = "
 SELECT {id}, {name}, {alias}, {approval}, {tags}, {open}, {submitted} FROM {servers} AS t";
 
-/// Reads the rows of the server table that a release serves and adds the servers of the configs; a row wins over a config
-/// server of the same id.
+/// Reads the rows of the server table that a release serves and adds the servers of the configs;
+/// a row wins over a config server of the same id.
 ///
 /// # Errors
 ///

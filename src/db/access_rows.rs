@@ -53,7 +53,7 @@ pub(crate) async fn rows(
     schema: &Schema,
     callers: &Callers,
 ) -> Result<AccessRows, Failure> {
-    let mut reader = Reader { connection, schema };
+    let mut reader = RowReader { connection, schema };
     let mut rows = AccessRows {
         keys: reader.keys(&callers.keys).await?,
         ..AccessRows::default()
@@ -103,34 +103,34 @@ pub(crate) async fn rows(
 
 /// A column to read, and what it is of.
 #[derive(Clone, Copy)]
-struct Column {
+struct RowColumn {
     name: &'static str,
     sql_type: &'static str,
 }
 
-const fn text(name: &'static str) -> Column {
+const fn text(name: &'static str) -> RowColumn {
     let sql_type = "text";
-    Column { name, sql_type }
+    RowColumn { name, sql_type }
 }
 
-const fn texts(name: &'static str) -> Column {
+const fn texts(name: &'static str) -> RowColumn {
     let sql_type = "text[]";
-    Column { name, sql_type }
+    RowColumn { name, sql_type }
 }
 
-const fn flag(name: &'static str) -> Column {
+const fn flag(name: &'static str) -> RowColumn {
     let sql_type = "bool";
-    Column { name, sql_type }
+    RowColumn { name, sql_type }
 }
 
-/// A JSON column, which is read as text.
-const fn json(name: &'static str) -> Column {
+/// Names a JSON column, which is read as text.
+const fn json(name: &'static str) -> RowColumn {
     let sql_type = "jsonb";
-    Column { name, sql_type }
+    RowColumn { name, sql_type }
 }
 
 /// Reads by the primary keys of a table; what is empty is not asked for.
-struct Reader<'a> {
+struct RowReader<'a> {
     connection: &'a mut PgConnection,
     schema: &'a Schema,
 }
@@ -141,7 +141,7 @@ const SELECT: &str = "SELECT {columns} FROM {table} AS t WHERE t.{key} {=} ANY (
 struct Read<'r> {
     row: &'r PgRow,
     table: &'static str,
-    columns: &'r [Column],
+    columns: &'r [RowColumn],
 }
 
 impl Read<'_> {
@@ -182,13 +182,13 @@ impl Read<'_> {
     }
 }
 
-impl Reader<'_> {
-    /// Reads the rows with these keys; the first of `columns` is the primary key. A column that this
-    /// database does not have reads as NULL, and a table as one without rows.
+impl RowReader<'_> {
+    /// Reads the rows with these keys; the first of `columns` is the primary key. A column that
+    /// this database does not have reads as NULL, and a table as one without rows.
     async fn read<T>(
         &mut self,
         table: &'static str,
-        columns: &[Column],
+        columns: &[RowColumn],
         keys: &BTreeSet<String>,
         read: impl Fn(&Read<'_>) -> Result<(String, T), Failure>,
     ) -> Result<BTreeMap<String, T>, Failure> {
@@ -427,8 +427,8 @@ fn toolset(mut tools: Json) -> Toolset {
     for tool in tools.as_array().into_iter().flatten() {
         let named = |field| tool.get(field).and_then(Json::as_str);
         if let (Some(server), Some(name)) = (named("server_id"), named("tool_name")) {
-            let names = toolset.entry(server.to_owned()).or_default();
-            names.insert(name.to_owned());
+            let granted = toolset.entry(server.to_owned()).or_default();
+            granted.insert(name.to_owned());
         }
     }
     toolset

@@ -138,13 +138,13 @@ pub(crate) struct CallerAccess {
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Line<'a> {
-    Header(HeaderV1<'a>),
+    Header(AccessHeaderV1<'a>),
     Caller(&'a CallerAccess),
     Summary { callers: usize },
 }
 
 #[derive(Serialize)]
-struct HeaderV1<'a> {
+struct AccessHeaderV1<'a> {
     version: u32,
     command: &'static str,
     run: &'a str,
@@ -224,7 +224,7 @@ pub(crate) fn write(
             writeln!(out, "\n]}}")
         }
         AccessFormat::Ndjson => {
-            let header = HeaderV1 {
+            let header = AccessHeaderV1 {
                 version: 1,
                 command: "access",
                 run: &head.run,
@@ -482,12 +482,13 @@ impl CallerAccess {
     /// Shows the tools that the caller may use of the servers asked about.
     fn tools_of(&self, wanted: &[String]) -> String {
         let servers = self.servers.iter().filter(|s| wanted.contains(&s.id));
-        let shown = servers.map(|server| match wanted.len() {
-            1 => tools_shown(server),
-            _ => {
-                let name = server.name.as_deref().unwrap_or(&server.id);
-                format!("{name}: {}", tools_shown(server))
+        let shown = servers.map(|server| {
+            let tools = tools_shown(server);
+            if wanted.len() == 1 {
+                return tools;
             }
+            let name = server.name.as_deref().unwrap_or(&server.id);
+            format!("{name}: {tools}")
         });
         shown.collect::<Vec<_>>().join("; ")
     }

@@ -41,6 +41,7 @@ pub(crate) struct Human {
 
 /// Settings of the proxy that stand in no row.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(clippy::struct_excessive_bools, reason = "LiteLLM has four switches")]
 pub(crate) struct AccessSettings {
     /// `general_settings.require_key_mcp_access_defined`.
     pub keys_must_declare: bool,

@@ -1,9 +1,9 @@
 //! Who may use which server, which tools of it, and which level said so: LiteLLM's own check, as
 //! plain functions over rows.
 //!
-//! A release differs from another by its [`rules::AccessRules`]; `tests/conformance/` compares every
-//! answer with LiteLLM's code. Not modelled are budgets that are used up, sessions limited to one
-//! server, callers without any credential, and agents that the proxy manages itself.
+//! A release differs from another by its [`rules::AccessRules`]; `tests/conformance/` compares
+//! every answer with LiteLLM's code. Not modelled are budgets that are used up, sessions limited
+//! to one server, callers without any credential, and agents that the proxy manages itself.
 
 pub(crate) mod caller;
 mod model;
@@ -140,8 +140,8 @@ impl AccessModel<'_> {
         let Some(toolset) = toolset else {
             return self.of_credential(&who, trace);
         };
-        // Source: LiteLLM 1.110.2 `mcp_server/ui_session_utils.py`, `acting_user_auth`: a session of
-        // the dashboard acts as its user there.
+        // Source: LiteLLM 1.110.2 `mcp_server/ui_session_utils.py`, `acting_user_auth`: a session
+        // of the dashboard acts as its user there.
         if let Some(user) = who.user.filter(|user| self.rows.users.contains_key(*user))
             && who.team == Some(DASHBOARD_TEAM)
             && !who.administers
@@ -299,8 +299,8 @@ impl AccessModel<'_> {
         }
     }
 
-    /// Tells whether a credential holds a toolset by its own row or, where that names nothing, by its
-    /// team's.
+    /// Tells whether a credential holds a toolset by its own row or, where that names nothing, by
+    /// its team's.
     fn holds_toolset(&self, who: &Credential<'_>, toolset: &str) -> bool {
         let names = |row: &Permission| row.toolsets.iter().any(|id| id == toolset);
         if !self.rules.toolset_routes_inherit() {

@@ -98,8 +98,8 @@ impl<'a> AccessModel<'a> {
         Ok(servers)
     }
 
-    /// Returns the tools of the toolsets that a row above the key declares; denies where it declares
-    /// some and none of them grants anything.
+    /// Returns the tools of the toolsets that a row above the key declares; denies where it
+    /// declares some and none of them grants anything.
     ///
     /// Source: LiteLLM 1.109.1 `mcp_server/auth/user_api_key_auth_mcp.py`,
     /// `_toolset_tool_permissions`.
@@ -157,14 +157,15 @@ impl<'a> AccessModel<'a> {
     /// `_load_named_object_permission`.
     pub(super) fn linked(&self, link: Option<&String>) -> Result<Option<&'a Permission>, Denial> {
         match self.rows.permission(link) {
-            LinkedPermission::None => Ok(None),
             LinkedPermission::Read(permission) => Ok(Some(permission)),
             LinkedPermission::Gone | LinkedPermission::Malformed
                 if self.rules.unreadable_rows_deny() =>
             {
                 Err(Denial::UnreadableRow)
             }
-            LinkedPermission::Gone | LinkedPermission::Malformed => Ok(None),
+            LinkedPermission::None | LinkedPermission::Gone | LinkedPermission::Malformed => {
+                Ok(None)
+            }
         }
     }
 

@@ -374,8 +374,8 @@ impl AccessRules {
         self.knows_the_deny_marker() && !self.tags_without_servers_limit()
     }
 
-    /// Tells whether a malformed row of a key or its team is an error, instead of no row, where tools
-    /// are asked for.
+    /// Tells whether a malformed row of a key or its team is an error, instead of no row, where
+    /// tools are asked for.
     ///
     /// Source: LiteLLM 1.80.16 `auth/auth_checks.py`, `get_object_permission`, which caches a row
     /// before it reads it; since 1.81.14 the row is loaded with its owner.

@@ -35,6 +35,13 @@ impl GrantedServers {
     }
 }
 
+/// Whether a level lets the check go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LevelVerdict {
+    Goes,
+    Denied,
+}
+
 /// Servers on their way through the levels.
 struct Narrowing<'t> {
     servers: ServerIds,
@@ -131,12 +138,16 @@ impl AccessModel<'_> {
         let base = self.inherited(who, own, &team);
         let emptied_by = Some(Level::Team).filter(|_| both_limit && base.is_empty());
         if who.team.is_some() {
-            trace.add(Level::Team, who.team, &base, || match named(&team) {
-                LevelEffect::Grants(team) if both_limit => LevelEffect::Limits(team),
-                LevelEffect::Grants(team) if inherits && base.is_empty() => {
-                    LevelEffect::NotInherited(team)
+            trace.add(Level::Team, who.team, &base, || {
+                if team.is_empty() {
+                    LevelEffect::NoLimit
+                } else if both_limit {
+                    LevelEffect::Limits(team.clone())
+                } else if inherits && base.is_empty() {
+                    LevelEffect::NotInherited(team.clone())
+                } else {
+                    LevelEffect::Grants(team.clone())
                 }
-                effect => effect,
             });
         }
         let mut servers = base;
@@ -151,49 +162,15 @@ impl AccessModel<'_> {
             trace,
         };
 
-        if let Some(end_user) = who.end_user.filter(|_| self.rules.end_users_limit()) {
-            let at = at(Level::EndUser);
-            let servers = match self.of_end_user(Some(end_user)).map_err(at)? {
-                Some(row) => self.named(row, RowOf::EndUser).map_err(at)?,
-                None => ServerIds::new(),
-            };
-            if servers.is_empty() && self.settings.end_users_must_declare {
-                let none = ServerIds::new();
-                let effect = || LevelEffect::Denies(Denial::MustDeclare);
-                left.trace
-                    .add(Level::EndUser, Some(end_user), &none, effect);
-                return Ok(GrantedServers::denied(
-                    AccessScope::Scoped,
-                    Level::EndUser,
-                    Denial::MustDeclare,
-                ));
-            }
-            let limit = Some(servers).filter(|servers| !servers.is_empty());
-            left.limit(Level::EndUser, Some(end_user), limit);
+        if self.limit_by_end_user(who, &mut left)? == LevelVerdict::Denied {
+            return Ok(GrantedServers::denied(
+                AccessScope::Scoped,
+                Level::EndUser,
+                Denial::MustDeclare,
+            ));
         }
-        if let Some(agent) = who.agent.filter(|_| self.rules.agents_limit()) {
-            let at = at(Level::Agent);
-            let servers = match self.of_agent(Some(agent)).map_err(at)? {
-                Some(row) => self.named(row, RowOf::Agent).map_err(at)?,
-                None => ServerIds::new(),
-            };
-            let groups = self.limit_of_agent_groups(agent);
-            let limit = match (servers.is_empty(), groups) {
-                (true, None) => None,
-                (true, Some(groups)) => Some(groups),
-                (false, None) => Some(servers),
-                (false, Some(groups)) => Some(&servers & &groups),
-            };
-            left.limit(Level::Agent, Some(agent), limit);
-        }
-        if let Some(human) = who.human.filter(|_| self.rules.agents_echo_callers()) {
-            let at = at(Level::Human);
-            let team = self.granted_by_team(human.team.as_deref()).map_err(at)?;
-            let limit = Some(team).filter(|servers| !servers.is_empty());
-            left.limit(Level::Human, human.team.as_deref(), limit);
-            let limit = self.limit_of_user(human.user.as_deref()).map_err(at)?;
-            left.limit(Level::Human, human.user.as_deref(), limit);
-        }
+        self.limit_by_agent(who, &mut left)?;
+        self.limit_by_human(who, &mut left)?;
         if let Some(user) = who.user.filter(|_| !who.is_source) {
             let limit = self.limit_of_user(Some(user)).map_err(at(Level::User))?;
             left.limit(Level::User, Some(user), limit);
@@ -211,6 +188,75 @@ impl AccessModel<'_> {
             scope,
             denied_by: left.emptied_by.map(|level| (level, Denial::LeavesNothing)),
         })
+    }
+
+    /// Applies the row of the end user; denies where a setting asks for servers that it lacks.
+    fn limit_by_end_user(
+        &self,
+        who: &Credential<'_>,
+        left: &mut Narrowing<'_>,
+    ) -> Result<LevelVerdict, (Level, Denial)> {
+        let Some(end_user) = who.end_user.filter(|_| self.rules.end_users_limit()) else {
+            return Ok(LevelVerdict::Goes);
+        };
+        let at = |denial: Denial| (Level::EndUser, denial);
+        let servers = match self.of_end_user(Some(end_user)).map_err(at)? {
+            Some(row) => self.named(row, RowOf::EndUser).map_err(at)?,
+            None => ServerIds::new(),
+        };
+        if servers.is_empty() && self.settings.end_users_must_declare {
+            let none = ServerIds::new();
+            let effect = || LevelEffect::Denies(Denial::MustDeclare);
+            left.trace
+                .add(Level::EndUser, Some(end_user), &none, effect);
+            return Ok(LevelVerdict::Denied);
+        }
+        let limit = Some(servers).filter(|servers| !servers.is_empty());
+        left.limit(Level::EndUser, Some(end_user), limit);
+        Ok(LevelVerdict::Goes)
+    }
+
+    /// Applies the row of the agent and its unified access groups.
+    fn limit_by_agent(
+        &self,
+        who: &Credential<'_>,
+        left: &mut Narrowing<'_>,
+    ) -> Result<(), (Level, Denial)> {
+        let Some(agent) = who.agent.filter(|_| self.rules.agents_limit()) else {
+            return Ok(());
+        };
+        let at = |denial: Denial| (Level::Agent, denial);
+        let servers = match self.of_agent(Some(agent)).map_err(at)? {
+            Some(row) => self.named(row, RowOf::Agent).map_err(at)?,
+            None => ServerIds::new(),
+        };
+        let groups = self.limit_of_agent_groups(agent);
+        let limit = match (servers.is_empty(), groups) {
+            (true, None) => None,
+            (true, Some(groups)) => Some(groups),
+            (false, None) => Some(servers),
+            (false, Some(groups)) => Some(&servers & &groups),
+        };
+        left.limit(Level::Agent, Some(agent), limit);
+        Ok(())
+    }
+
+    /// Applies the team and the user whom an agent names behind its call.
+    fn limit_by_human(
+        &self,
+        who: &Credential<'_>,
+        left: &mut Narrowing<'_>,
+    ) -> Result<(), (Level, Denial)> {
+        let Some(human) = who.human.filter(|_| self.rules.agents_echo_callers()) else {
+            return Ok(());
+        };
+        let at = |denial: Denial| (Level::Human, denial);
+        let team = self.granted_by_team(human.team.as_deref()).map_err(at)?;
+        let limit = Some(team).filter(|servers| !servers.is_empty());
+        left.limit(Level::Human, human.team.as_deref(), limit);
+        let limit = self.limit_of_user(human.user.as_deref()).map_err(at)?;
+        left.limit(Level::Human, human.user.as_deref(), limit);
+        Ok(())
     }
 
     /// Combines a key's own servers with its team's: both limit, or one is inherited.

@@ -11,7 +11,9 @@ use super::trace::{Denial, Level};
 use super::{Access, AccessModel};
 use crate::litellm::release::Release;
 
-const NEWEST: (u16, u16, u16) = (1, 110, 2);
+type Version = (u16, u16, u16);
+
+const NEWEST: Version = (1, 110, 2);
 const GONE: &str = "00000000-0000-4000-8000-000000000000";
 
 /// A key with every level above it, whose rows are all there and all empty.
@@ -27,6 +29,7 @@ fn texts(texts: &[&str]) -> Vec<String> {
     texts.iter().map(|&text| text.to_owned()).collect()
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "links of rows are optional")]
 fn link(id: &str) -> Option<String> {
     Some(id.to_owned())
 }
@@ -164,12 +167,13 @@ fn tools_of(tools: &[(&str, &[&str])]) -> NamedTools {
         .collect()
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "no list stands for every tool")]
 fn some(names: &[&str]) -> Tools {
     Some(names.iter().map(|&name| name.to_owned()).collect())
 }
 
 /// The levels above a key, and the first release in which each limits, with the one before.
-const LEVELS: [(&str, (u16, u16, u16), (u16, u16, u16)); 5] = [
+const LEVELS: [(&str, Version, Version); 5] = [
     ("team", (1, 80, 0), (1, 68, 2)),
     ("end_user", (1, 81, 14), (1, 81, 13)),
     ("agent", (1, 82, 0), (1, 81, 14)),

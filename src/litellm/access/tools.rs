@@ -40,8 +40,8 @@ impl AccessModel<'_> {
 
     fn narrowed_tools(&self, who: &Credential<'_>, server: &str) -> Result<Tools, Denial> {
         // Source: LiteLLM 1.110.2 `mcp_server/auth/user_api_key_auth_mcp.py`,
-        // `get_allowed_tools_for_server`: an error that is no unreadable entitlement, such as a team
-        // that is gone, allows a key every tool.
+        // `get_allowed_tools_for_server`: an error that is no unreadable entitlement, such as a
+        // team that is gone, allows a key every tool.
         if self.is_gone(who.team) {
             return Ok(Some(ToolNames::new()).filter(|_| who.is_source));
         }
