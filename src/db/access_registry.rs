@@ -71,12 +71,7 @@ pub(crate) async fn registry(
         let approval: Option<&str> = decode::read(row, 3, column(approval))?;
         let carried: Vec<String> = decode::read(row, 4, column(tags))?;
         let is_active = approval == Some("active");
-        let is_served = match approval {
-            Some("active") => true,
-            None | Some("approved") => rules.older_approvals_count(),
-            Some(_) => !rules.servers_need_approval(),
-        };
-        if !is_served {
+        if !rules.serves(approval) {
             unserved_tags.insert(id, carried);
             continue;
         }

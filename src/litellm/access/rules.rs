@@ -16,8 +16,18 @@ impl AccessRules {
         Self(release)
     }
 
+    /// Tells whether the release is this one or a later one.
+    #[cfg_attr(test, track_caller)]
     fn since(self, major: u16, minor: u16, patch: u16) -> bool {
-        self.0 >= Release::new(major, minor, patch)
+        self.reaches(Release::new(major, minor, patch))
+    }
+
+    #[cfg_attr(test, track_caller)]
+    fn reaches(self, first: Release) -> bool {
+        let reaches = self.0 >= first;
+        #[cfg(test)]
+        let reaches = reaches != super::tests::is_broken(std::panic::Location::caller().line());
+        reaches
     }
 
     /// Tells whether any permission row is looked at.
@@ -34,7 +44,7 @@ impl AccessRules {
     /// `get_allowed_mcp_servers`.
     #[must_use]
     pub(crate) fn fails_closed(self) -> bool {
-        self >= Self(Release::FAILS_CLOSED)
+        self.reaches(Release::FAILS_CLOSED)
     }
 
     /// Tells whether servers may be open to all keys.
@@ -51,7 +61,7 @@ impl AccessRules {
     /// Source: LiteLLM 1.80.16 `mcp_server/mcp_server_manager.py`, `get_allowed_mcp_servers`.
     #[must_use]
     pub(crate) fn administrators_see_all(self) -> bool {
-        self >= Self(Release::FAILS_CLOSED)
+        self.reaches(Release::FAILS_CLOSED)
     }
 
     /// Tells whether a permission row of its own limits an administrator's key.
@@ -95,7 +105,7 @@ impl AccessRules {
     /// Source: LiteLLM 1.82.1 `mcp_server/auth/user_api_key_auth_mcp.py`, `tool_perm_servers`.
     #[must_use]
     pub(crate) fn tool_keys_grant(self) -> bool {
-        self >= Self(Release::TOOL_KEYS_GRANT)
+        self.reaches(Release::TOOL_KEYS_GRANT)
     }
 
     /// Tells whether they do so on an agent too.
@@ -104,7 +114,7 @@ impl AccessRules {
     /// `get_allowed_mcp_servers_for_agent`, `inline_tools`.
     #[must_use]
     pub(crate) fn agent_tool_keys_grant(self) -> bool {
-        self >= Self(Release::AGENT_TOOL_KEYS_COUNT)
+        self.reaches(Release::AGENT_TOOL_KEYS_COUNT)
     }
 
     /// Tells whether a reference may be an alias or a name.
@@ -112,7 +122,7 @@ impl AccessRules {
     /// Source: LiteLLM 1.83.14 `mcp_server/mcp_server_manager.py`, `expand_permission_list`.
     #[must_use]
     pub(crate) fn names_resolve(self) -> bool {
-        self >= Self(Release::RESOLVES_NAMES)
+        self.reaches(Release::RESOLVES_NAMES)
     }
 
     /// Tells whether organizations limit.
@@ -121,7 +131,7 @@ impl AccessRules {
     /// `_get_allowed_mcp_servers_for_org`.
     #[must_use]
     pub(crate) fn organizations_limit(self) -> bool {
-        self >= Self(Release::ORGANIZATIONS_LIMIT)
+        self.reaches(Release::ORGANIZATIONS_LIMIT)
     }
 
     /// Tells whether `no-mcp-servers` on a key denies everything.
@@ -222,22 +232,18 @@ impl AccessRules {
         self.since(1, 93, 0)
     }
 
-    /// Tells whether a server that waits for approval, or was rejected, is not served.
+    /// Tells whether a row of the server table is served, by its `approval_status`.
     ///
-    /// Source: LiteLLM 1.82.6 `mcp_server/mcp_server_manager.py`, `get_all_mcp_servers` with
-    /// `approval_status="active"`.
+    /// Source: LiteLLM 1.82.6 and 1.83.3 `mcp_server/mcp_server_manager.py`,
+    /// `reload_servers_from_database`: `active` alone in the former, and since the latter also
+    /// `approved` and none. Before 1.82.2 there is no status.
     #[must_use]
-    pub(crate) fn servers_need_approval(self) -> bool {
-        self.since(1, 82, 2)
-    }
-
-    /// Tells whether a server without a status, or with the older status `approved`, is served.
-    ///
-    /// Source: LiteLLM 1.83.3 `mcp_server/mcp_server_manager.py`,
-    /// `reload_servers_from_database`; 1.82.6 asks for `active` alone.
-    #[must_use]
-    pub(crate) fn older_approvals_count(self) -> bool {
-        !self.servers_need_approval() || self.since(1, 83, 0)
+    pub(crate) fn serves(self, approval: Option<&str>) -> bool {
+        match approval {
+            Some("active") => true,
+            None | Some("approved") => self.since(1, 83, 0) || !self.since(1, 82, 2),
+            Some(_) => !self.since(1, 82, 2),
+        }
     }
 
     /// Tells whether the route of a toolset limits every source of a session, instead of taking the
@@ -410,11 +416,5 @@ impl AccessRules {
     #[must_use]
     pub(crate) fn personal_keys_may_inherit(self) -> bool {
         self.since(1, 109, 0)
-    }
-}
-
-impl PartialOrd for AccessRules {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        self.0.partial_cmp(&other.0)
     }
 }

@@ -1,6 +1,8 @@
 //! The model, rule by rule: each test changes one thing of a world in which nothing limits.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::panic::catch_unwind;
 
 use super::caller::{AccessSettings, Caller, Human};
 use super::registry::{Registry, ServedServer};
@@ -581,4 +583,155 @@ fn a_caller_without_a_key_has_what_its_team_has() {
     assert_eq!(world.servers(), "id-3");
     world.names("team", &[]);
     assert_eq!(world.servers(), "");
+}
+
+#[test]
+fn a_server_needs_approval_from_1_82_2_on() {
+    let serves = |(major, minor, patch): Version, approval: Option<&str>| {
+        AccessRules::of(Release::new(major, minor, patch)).serves(approval)
+    };
+    for (approval, in_1_82_1, in_1_82_6, in_1_83_3) in [
+        (Some("active"), true, true, true),
+        (Some("approved"), true, false, true),
+        (None, true, false, true),
+        (Some("rejected"), true, false, false),
+    ] {
+        assert_eq!(serves((1, 82, 1), approval), in_1_82_1, "{approval:?}");
+        assert_eq!(serves((1, 82, 6), approval), in_1_82_6, "{approval:?}");
+        assert_eq!(serves((1, 83, 3), approval), in_1_83_3, "{approval:?}");
+    }
+}
+
+#[test]
+fn toolsets_have_routes_from_1_83_3_on() {
+    let has_routes = |(major, minor, patch): Version| {
+        AccessRules::of(Release::new(major, minor, patch)).has_toolset_routes()
+    };
+    assert!(has_routes((1, 83, 3)) && !has_routes((1, 83, 2)));
+}
+
+#[test]
+fn the_team_of_the_dashboard_is_no_team_that_is_gone() {
+    let mut world = World::new();
+    world.row("key").tools = tools_of(&[("id-1", &["read"])]);
+    world.key().team = link("litellm-dashboard");
+    assert_eq!(world.tools("id-1"), some(&["read"]));
+    world.release = (1, 92, 2);
+    assert_eq!(world.tools("id-1"), None);
+}
+
+#[test]
+fn a_session_on_the_route_of_a_toolset_is_limited_to_it_from_1_105_on() {
+    let mut world = World::new();
+    world.toolset("s", "id-3", "read");
+    world.row("user").toolsets = texts(&["s"]);
+    world.names("team", &["id-1"]);
+    world.caller = Caller::Session {
+        user: "u".to_owned(),
+        toolset: link("s"),
+    };
+    assert_eq!(world.servers(), "id-3");
+    assert_eq!(world.servers_in((1, 104, 9)), "id-1 id-3");
+    // A session of the dashboard acts as its user there.
+    world.release = NEWEST;
+    world.caller = World::new().caller;
+    world.on_toolset("s");
+    world.names("key", &["id-2"]);
+    assert_eq!(world.servers(), "");
+    world.key().team = link("litellm-dashboard");
+    assert_eq!(world.servers(), "id-3");
+}
+
+#[test]
+fn a_session_of_an_administrator_sees_all_from_1_99_on() {
+    let mut world = World::new();
+    world.rows.users.get_mut("u").unwrap().administers = true;
+    world.caller = Caller::Session {
+        user: "u".to_owned(),
+        toolset: None,
+    };
+    assert_eq!(world.servers(), "id-1 id-2 id-3");
+    assert_eq!(world.servers_in((1, 98, 1)), "");
+    world.names("user", &["id-1"]);
+    assert_eq!(world.servers_in(NEWEST), "id-1");
+}
+
+#[test]
+fn a_malformed_row_lifted_the_limits_of_tools_until_1_81_13() {
+    let mut world = World::new();
+    world.names("team", &["id-1"]);
+    world.row("team").tools = tools_of(&[("id-1", &["read"])]);
+    world.rows.permissions.insert("p-key".to_owned(), None);
+    world.release = (1, 81, 14);
+    assert_eq!(world.tools("id-1"), some(&["read"]));
+    world.release = (1, 81, 10);
+    assert_eq!(world.tools("id-1"), None);
+}
+
+thread_local! {
+    /// The line of `rules.rs` whose rule is turned round; 0 is none.
+    static BROKEN: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Tells whether the rule on this line of `rules.rs` is to say the opposite.
+pub(super) fn is_broken(line: u32) -> bool {
+    BROKEN.get() == line
+}
+
+/// The tests above.
+const TESTS: [fn(); 32] = [
+    rows_that_name_nothing_set_no_limit,
+    each_level_limits_from_its_first_release_on,
+    a_list_of_stale_entries_alone_denies_at_each_level,
+    before_1_72_no_row_counts_and_before_1_80_nothing_is_everything,
+    a_key_that_names_nothing_inherits_unless_it_has_to_declare,
+    an_organization_becomes_the_grant_where_nothing_below_it_limits,
+    names_resolve_from_1_83_14_and_a_shared_name_means_every_server,
+    keys_of_tool_permissions_grant_from_1_82_1_and_on_agents_from_1_105,
+    the_deny_marker_denies_a_key_even_open_servers,
+    all_servers_is_a_word_for_teams_from_1_92_on,
+    access_groups_add_to_a_key_and_limit_a_team_and_an_agent,
+    a_row_that_cannot_be_read_denies_above_the_key_and_sets_no_limit_elsewhere,
+    toolsets_grant_a_key_and_limit_above_it_where_an_empty_one_denies,
+    tags_without_servers_limit_from_1_106_on,
+    an_end_user_may_have_to_declare,
+    open_servers_are_everybodys_unless_the_scope_limits_them,
+    who_submitted_a_server_may_use_it_with_a_key_that_has_no_row,
+    an_administrator_sees_all_unless_a_row_or_a_team_binds_the_key,
+    tools_are_those_that_every_level_leaves,
+    access_groups_limit_tools_unless_the_key_has_a_grant_of_its_own,
+    the_human_behind_an_agent_limits_from_1_104_on,
+    a_team_that_is_gone_limits_neither_servers_nor_tools,
+    a_route_of_a_toolset_takes_a_grant_and_is_all_there_is,
+    a_session_unites_the_user_and_the_teams_whose_member_it_is,
+    a_key_of_no_team_may_inherit_from_the_teams_of_its_user,
+    a_caller_without_a_key_has_what_its_team_has,
+    a_server_needs_approval_from_1_82_2_on,
+    toolsets_have_routes_from_1_83_3_on,
+    the_team_of_the_dashboard_is_no_team_that_is_gone,
+    a_session_on_the_route_of_a_toolset_is_limited_to_it_from_1_105_on,
+    a_session_of_an_administrator_sees_all_from_1_99_on,
+    a_malformed_row_lifted_the_limits_of_tools_until_1_81_13,
+];
+
+#[test]
+fn each_rule_that_is_turned_round_fails_a_test() {
+    let mut rules = 0;
+    let mut unnoticed = Vec::new();
+    for (number, line) in (1..).zip(include_str!("rules.rs").lines()) {
+        let asks = [".since(", ".reaches("]
+            .iter()
+            .any(|call| line.contains(call));
+        if !asks || line.contains("self.reaches(Release::new(") {
+            continue;
+        }
+        rules += 1;
+        BROKEN.set(number);
+        if TESTS.iter().all(|test| catch_unwind(test).is_ok()) {
+            unnoticed.push(format!("line {number}: {}", line.trim()));
+        }
+        BROKEN.set(0);
+    }
+    assert!(rules > 40, "{rules}");
+    assert_eq!(unnoticed, Vec::<String>::new());
 }
