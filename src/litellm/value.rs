@@ -18,7 +18,7 @@ pub(crate) enum Value {
     Keys(BTreeMap<String, Vec<String>>),
     /// A `jsonb` array of tools in stored order, duplicates kept.
     Tools(Vec<Tool>),
-    /// The number of rows by server. A [`Row`] holds one server, or none once they are deleted.
+    /// The number of rows by server. A row holds one server, or none once they are deleted.
     Rows(BTreeMap<String, u64>),
 }
 
