@@ -88,7 +88,14 @@ impl AccessModel<'_> {
         let granted: Vec<GrantedServers> = granted.collect();
         let united = united(&granted, AccessScope::Unscoped);
         let servers = self.with_open_servers(&who, &united, sees_all, trace);
-        let open = &self.open(&who) | &self.submitted(&who);
+        // A row of its own keeps a session from servers that its user submitted, and not from all
+        // tools of one that a team grants.
+        //
+        // Source: LiteLLM 1.110.2 `mcp_server/mcp_server_manager.py`, `operator_open_server_ids`.
+        let mut open = self.open(&who);
+        if toolset.is_none() {
+            open.extend(self.registry.submitted_by(user).cloned());
+        }
         let tools = servers.into_iter().map(|server| {
             let is_open = sees_all || open.contains(&server);
             let reached = sources.iter().zip(&granted).filter(|(source, granted)| {

@@ -668,6 +668,21 @@ fn a_malformed_row_lifted_the_limits_of_tools_until_1_81_13() {
     assert_eq!(world.tools("id-1"), None);
 }
 
+#[test]
+fn a_session_has_all_tools_of_a_server_that_it_submitted_and_a_team_grants() {
+    let mut world = World::new();
+    world.row("team").tools = tools_of(&[("id-3", &["read"])]);
+    world.caller = Caller::Session {
+        user: "u".to_owned(),
+        toolset: None,
+    };
+    assert_eq!(world.tools("id-3"), some(&["read"]));
+    world.servers.get_mut("id-3").unwrap().submitted_by = link("u");
+    assert_eq!(world.tools("id-3"), None);
+    world.servers.get_mut("id-2").unwrap().submitted_by = link("u");
+    assert_eq!(world.servers(), "id-3");
+}
+
 thread_local! {
     /// The line of `rules.rs` whose rule is turned round; 0 is none.
     static BROKEN: Cell<u32> = const { Cell::new(0) };
@@ -679,7 +694,8 @@ pub(super) fn is_broken(line: u32) -> bool {
 }
 
 /// The tests above.
-const TESTS: [fn(); 32] = [
+const TESTS: [fn(); 33] = [
+    a_session_has_all_tools_of_a_server_that_it_submitted_and_a_team_grants,
     rows_that_name_nothing_set_no_limit,
     each_level_limits_from_its_first_release_on,
     a_list_of_stale_entries_alone_denies_at_each_level,
