@@ -69,9 +69,9 @@ impl Invocation {
 
 /// Finds and repairs stale MCP-server references in a LiteLLM proxy's PostgreSQL database.
 ///
-/// When an MCP server is deleted, LiteLLM leaves its id in every grant. `scan` reports the grants
-/// that name deleted servers. `fix` removes these references in one transaction, and holds those
-/// whose removal would widen somebody's access.
+/// When an MCP server is deleted, LiteLLM leaves its id in every key, team and organization that
+/// was granted it. `scan` reports these stale references. `fix` removes them in one transaction,
+/// and holds those whose removal would widen somebody's access.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true, max_term_width = 100, after_help = EXAMPLES)]
 pub struct Cli {
@@ -87,8 +87,8 @@ Examples:
   mcp-prune fix --yes --format json
 
 Exit codes:
-  0 clean or repaired, 1 error, 2 stale or unverified found,
-  3 repaired but some held, 4 refused, 5 changed meanwhile, 6 busy,
+  0 clean or repaired, 1 error, 2 stale, unverified or dangling-toolset
+  found, 3 repaired but some held, 4 refused, 5 changed meanwhile, 6 busy,
   7 no access, 64 usage, 128+N ended by signal N";
 
 /// The subcommands.

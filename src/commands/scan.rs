@@ -45,7 +45,7 @@ Examples:
   mcp-prune scan --no-config-servers --format json | jq .summary
   mcp-prune scan --db-url embedded:backup.sql
 
-It runs in one read-only transaction, needs only SELECT, and works on a replica.";
+scan runs in one read-only transaction, needs only SELECT, and works on a replica.";
 
 /// Options of `scan`.
 #[derive(Debug, Args)]
@@ -71,7 +71,7 @@ pub struct ScanArgs {
     /// How to answer.
     #[command(flatten)]
     pub output: OutputArgs,
-    /// Exit with 0 instead of 2 (found) or 3 (held)
+    /// Exit with 0 instead of 2 (found)
     #[arg(long, help_heading = OUTPUT)]
     pub exit_zero: bool,
 }

@@ -54,9 +54,9 @@ use crate::workflow::survey::{tell_left_out, warn_unknown_owners};
 use crate::workflow::write_run::{Attempt, Prepared, WriteJob, WriteOptions, WriteReport};
 
 const FIX_HELP: &str = "\
-Only stale references are ever changed. Some of them are held: unless --on-empty says otherwise, \
-the last entry of a list whose owner would then inherit servers, or which would no longer limit \
-anybody.
+Only stale references are ever changed, and some of them are held. Unless --on-empty says \
+otherwise, fix holds the last reference of a list if its owner would then inherit servers, or if \
+the list would no longer limit anybody.
 
 Examples:
   mcp-prune fix --dry-run          (the same statements, then ROLLBACK)
