@@ -43,6 +43,16 @@ pub(crate) struct Callers {
     pub toolsets: BTreeSet<String>,
 }
 
+/// A permission row, as far as LiteLLM can read it.
+enum StoredRow {
+    /// All of it.
+    Read(Permission),
+    /// All but its tools, which are malformed.
+    WithoutTools(Permission),
+    /// Nothing: an element of a list is NULL.
+    Unreadable,
+}
+
 /// Reads the rows of `callers`, and those of every level above them.
 ///
 /// # Errors
@@ -87,7 +97,17 @@ pub(crate) async fn rows(
     let links = links.chain(rows.organizations.values());
     let links = links.chain(rows.end_users.values());
     let links = links.flatten().cloned().collect();
-    rows.permissions = reader.permissions(&links).await?;
+    for (id, row) in reader.permissions(&links).await? {
+        let row = match row {
+            StoredRow::Read(row) => Some(row),
+            StoredRow::WithoutTools(row) => {
+                rows.without_tools.insert(id.clone(), row);
+                None
+            }
+            StoredRow::Unreadable => None,
+        };
+        rows.permissions.insert(id, row);
+    }
 
     let groups = rows.keys.values().map(|key| &key.access_groups);
     let groups = groups.chain(rows.teams.values().map(|team| &team.access_groups));
@@ -340,7 +360,7 @@ impl RowReader<'_> {
     async fn permissions(
         &mut self,
         ids: &BTreeSet<String>,
-    ) -> Result<BTreeMap<String, Option<Permission>>, Failure> {
+    ) -> Result<BTreeMap<String, StoredRow>, Failure> {
         let columns = [
             text(PERMISSIONS.key),
             texts("mcp_servers"),
@@ -350,14 +370,21 @@ impl RowReader<'_> {
         ];
         let permission = |row: &Read<'_>| {
             let lists = (row.texts(1)?, row.texts(3)?, row.texts(4)?);
-            let permission = match (lists, named_tools(&row.json(2)?)) {
-                ((Some(servers), Some(tags), Some(toolsets)), Some(tools)) => Some(Permission {
-                    servers,
-                    tools,
-                    tags,
-                    toolsets,
-                }),
-                _ => None,
+            let (Some(servers), Some(tags), Some(toolsets)) = lists else {
+                return Ok((row.id()?, StoredRow::Unreadable));
+            };
+            let tools = named_tools(&row.json(2)?);
+            let is_read = tools.is_some();
+            let permission = Permission {
+                servers,
+                tools: tools.unwrap_or_default(),
+                tags,
+                toolsets,
+            };
+            let permission = if is_read {
+                StoredRow::Read(permission)
+            } else {
+                StoredRow::WithoutTools(permission)
             };
             Ok((row.id()?, permission))
         };

@@ -190,7 +190,12 @@ impl<'a> AccessModel<'a> {
     /// Reads the row of an agent.
     pub(super) fn of_agent(&self, id: Option<&str>) -> Result<Option<&'a Permission>, Denial> {
         let agent = id.and_then(|id| self.rows.agents.get(id));
-        self.linked(agent.and_then(|agent| agent.permission.as_ref()))
+        let link = agent.and_then(|agent| agent.permission.as_ref());
+        let without_tools = link.and_then(|link| self.rows.without_tools.get(link));
+        if let Some(row) = without_tools.filter(|_| self.rules.agents_need_no_readable_tools()) {
+            return Ok(Some(row));
+        }
+        self.linked(link)
     }
 
     /// Reads the row of a user.

@@ -114,6 +114,8 @@ pub(crate) struct AccessRows {
     pub keys: BTreeMap<String, Key>,
     /// The permission rows by id; `None` where LiteLLM cannot read the row.
     pub permissions: BTreeMap<String, Option<Permission>>,
+    /// The permission rows whose `mcp_tool_permissions` alone LiteLLM cannot read, without these.
+    pub without_tools: BTreeMap<String, Permission>,
     /// The teams by id.
     pub teams: BTreeMap<String, AccessTeam>,
     /// The permission rows of the organizations, by organization.

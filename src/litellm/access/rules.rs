@@ -100,6 +100,16 @@ impl AccessRules {
         self.since(1, 82, 0)
     }
 
+    /// Tells whether an agent's row is read as the database has it, so that malformed tools do not
+    /// make the row unreadable.
+    ///
+    /// Source: LiteLLM 1.88.6 against 1.91.0 `mcp_server/auth/user_api_key_auth_mcp.py`,
+    /// `_get_agent_object_permission`.
+    #[must_use]
+    pub(crate) fn agents_need_no_readable_tools(self) -> bool {
+        !self.since(1, 89, 0)
+    }
+
     /// Tells whether the keys of `mcp_tool_permissions` grant their servers.
     ///
     /// Source: LiteLLM 1.82.1 `mcp_server/auth/user_api_key_auth_mcp.py`, `tool_perm_servers`.

@@ -683,6 +683,19 @@ fn a_session_has_all_tools_of_a_server_that_it_submitted_and_a_team_grants() {
     assert_eq!(world.servers(), "id-3");
 }
 
+#[test]
+fn an_agents_row_with_malformed_tools_was_read_in_part_until_1_88() {
+    let mut world = World::new();
+    let row = Permission {
+        servers: texts(&["id-1"]),
+        ..Permission::default()
+    };
+    world.rows.permissions.insert("p-agent".to_owned(), None);
+    world.rows.without_tools.insert("p-agent".to_owned(), row);
+    assert_eq!(world.servers_in((1, 88, 6)), "id-1");
+    assert_eq!(world.servers_in((1, 92, 0)), "id-1 id-2");
+}
+
 thread_local! {
     /// The line of `rules.rs` whose rule is turned round; 0 is none.
     static BROKEN: Cell<u32> = const { Cell::new(0) };
@@ -694,7 +707,8 @@ pub(super) fn is_broken(line: u32) -> bool {
 }
 
 /// The tests above.
-const TESTS: [fn(); 33] = [
+const TESTS: [fn(); 34] = [
+    an_agents_row_with_malformed_tools_was_read_in_part_until_1_88,
     a_session_has_all_tools_of_a_server_that_it_submitted_and_a_team_grants,
     rows_that_name_nothing_set_no_limit,
     each_level_limits_from_its_first_release_on,
