@@ -169,23 +169,22 @@ impl WriteJob for Undo<'_> {
         }
     }
 
-    async fn prepare(
+    async fn prepare<'a>(
         &self,
         open: &mut SchemaTransaction<'_>,
-        attempt: Attempt<'_>,
-    ) -> Result<Prepared<UndoReport>, Failure> {
+        attempt: Attempt<'a>,
+    ) -> Result<Prepared<'a, UndoReport>, Failure> {
         let Attempt {
             run,
             database,
             patience,
-            mut out,
+            out,
             progress,
             keeps: _,
             tells,
         } = attempt;
-        if let Some(out) = out.as_deref_mut() {
-            out.begin(run.header(changeset::ChangesetPurpose::Undo, database))?;
-        }
+        let header = run.header(changeset::ChangesetPurpose::Undo, database);
+        let mut draft = out.map(|out| out.begin(header)).transpose()?;
         let mut undone = nothing_undone(run, database, tells);
         let (connection, schema) = open.parts();
         lock_tables(connection, schema).await?;
@@ -236,8 +235,8 @@ impl WriteJob for Undo<'_> {
                         undone.conflicts.extend(todo.conflicts);
                         changes.extend(todo.change);
                     }
-                    if let Some(out) = out.as_deref_mut() {
-                        out.rows(&changes)?;
+                    if let Some(draft) = &mut draft {
+                        draft.rows(&changes)?;
                     }
                     write_rows(
                         connection,
@@ -260,6 +259,7 @@ impl WriteJob for Undo<'_> {
         Ok(Prepared {
             is_moved: !undone.conflicts.is_empty() && !self.args.skip_changed,
             report: undone,
+            draft,
             written,
         })
     }

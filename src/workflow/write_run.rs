@@ -24,7 +24,7 @@ use crate::repair::policy::WriteConsent;
 use crate::report::render::Render;
 use crate::report::{Ending, FollowUp};
 use crate::workflow::cache_invalidation::{AfterCare, ChangedRows};
-use crate::workflow::changeset_file::ChangesetFile;
+use crate::workflow::changeset_file::{ChangesetDraft, ChangesetFile, SealedChangeset};
 use crate::workflow::lock_retry::{Patience, retried};
 
 /// What a command plans, writes and checks within one transaction.
@@ -48,11 +48,11 @@ pub(crate) trait WriteJob {
     fn check_database(&self, database: &Database) -> Result<(), Failure>;
 
     /// Does everything up to the commit: locks, plans, writes and checks.
-    async fn prepare(
+    async fn prepare<'a>(
         &self,
         open: &mut SchemaTransaction<'_>,
-        attempt: Attempt<'_>,
-    ) -> Result<Prepared<Self::Report>, Failure>;
+        attempt: Attempt<'a>,
+    ) -> Result<Prepared<'a, Self::Report>, Failure>;
 
     /// Returns what to suggest after a dry run, which may have saved a `plan`.
     fn after_dry_run(&self, plan: Option<&Path>) -> FollowUp;
@@ -101,7 +101,7 @@ pub(crate) struct Attempt<'a> {
     pub(crate) run: &'a Run,
     pub(crate) database: &'a Database,
     pub(crate) patience: &'a mut Patience,
-    /// The journal, or the plan.
+    /// The file of the journal, or of the plan.
     pub(crate) out: Option<&'a mut ChangesetFile>,
     pub(crate) progress: &'a Progress,
     /// Whether the report keeps every row: what a prompt shows is compared before the commit.
@@ -111,8 +111,10 @@ pub(crate) struct Attempt<'a> {
 }
 
 /// What one run of the transaction planned, wrote and checked.
-pub(crate) struct Prepared<R> {
+pub(crate) struct Prepared<'a, R> {
     pub(crate) report: R,
+    /// The journal, or the plan, with all its rows.
+    pub(crate) draft: Option<ChangesetDraft<'a>>,
     /// The rows that proxies are told of.
     pub(crate) written: ChangedRows,
     /// Whether rows are no longer as planned or journalled, so that nothing may be committed.
@@ -302,7 +304,7 @@ impl WriteRun<'_> {
         session: &mut Session,
         finish: Finish<'_, J::Report>,
         patience: &mut Patience,
-        mut out: Option<&mut ChangesetFile>,
+        out: Option<&mut ChangesetFile>,
         progress: &Progress,
     ) -> Result<J::Report, Failure> {
         let database = session.database().clone();
@@ -313,37 +315,42 @@ impl WriteRun<'_> {
             run: self.run,
             database: &database,
             patience,
-            out: out.as_deref_mut(),
+            out,
             progress,
             keeps: self.options.asks,
             tells: self.options.after_care.tells(),
         };
         let work = job.prepare(&mut open, attempt);
-        let prepared = self.interrupt.guard(work).await?;
-        let mut report = prepared.report;
-        if prepared.is_moved {
+        let Prepared {
+            mut report,
+            draft,
+            written,
+            is_moved,
+        } = self.interrupt.guard(work).await?;
+        if is_moved {
             self.interrupt.guard(open.rollback()).await?;
             report.end(Ending::Moved, job.after_moved());
             return Ok(report);
         }
         let Finish::Commit { consent, shown } = finish else {
             self.interrupt.guard(open.rollback()).await?;
-            if let Some(plan) = out.as_deref_mut() {
-                plan.seal()?;
-                report.plan_is_in(plan.path());
+            let plan = draft.map(ChangesetDraft::seal).transpose()?;
+            let plan = plan.as_ref().map(SealedChangeset::path);
+            if let Some(path) = plan {
+                report.plan_is_in(path);
             }
-            let plan = out.as_deref().map(ChangesetFile::path);
             report.end(Ending::DryRun, job.after_dry_run(plan));
             return Ok(report);
         };
         if let Some(shown) = shown {
             report.check_as_shown(shown)?;
         }
-        let out = out.filter(|_| report.rows_written() > 0);
+        let draft = draft.filter(|_| report.rows_written() > 0);
         progress.stage("committing");
+        let journal = draft.map(ChangesetDraft::seal).transpose()?;
         let journal = self
             .interrupt
-            .commit(open, consent, out, |path| job.take_back(path))
+            .commit(open, consent, journal, |path| job.take_back(path))
             .await?;
         if report.rows_written() == 0 {
             report.end(Ending::NothingToDo, FollowUp::default());
@@ -356,7 +363,7 @@ impl WriteRun<'_> {
         });
         self.options
             .after_care
-            .tell(session, &prepared.written, &mut self.interrupt)
+            .tell(session, &written, &mut self.interrupt)
             .await;
         if let Some(path) = &journal {
             report.journal_is_in(path);

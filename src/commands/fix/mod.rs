@@ -272,16 +272,16 @@ impl WriteJob for Fix<'_> {
         }
     }
 
-    async fn prepare(
+    async fn prepare<'a>(
         &self,
         open: &mut SchemaTransaction<'_>,
-        attempt: Attempt<'_>,
-    ) -> Result<Prepared<Report>, Failure> {
+        attempt: Attempt<'a>,
+    ) -> Result<Prepared<'a, Report>, Failure> {
         let Attempt {
             run,
             database,
             patience,
-            mut out,
+            out,
             progress,
             keeps,
             tells,
@@ -294,9 +294,8 @@ impl WriteJob for Fix<'_> {
         let catalog = self.beyond.catalog(connection, schema).await?;
         warn_unset(&catalog);
         warn_of_config_servers(&catalog);
-        if let Some(out) = out.as_deref_mut() {
-            out.begin(self.header(run, database, &catalog))?;
-        }
+        let draft = out.map(|out| out.begin(self.header(run, database, &catalog)));
+        let mut draft = draft.transpose()?;
         progress.stage("looking for stale references");
         let found = match &planned {
             Some(planned) => planned.rows(),
@@ -331,7 +330,7 @@ impl WriteJob for Fix<'_> {
                 if tells {
                     written.add(&changes);
                 }
-                let out = out.as_deref_mut();
+                let out = draft.as_mut();
                 let proof = &mut verification;
                 let carried_out = carry_out(connection, schema, table, &rows, changes, out, proof);
                 let stored = carried_out.await?;
@@ -365,6 +364,7 @@ impl WriteJob for Fix<'_> {
                 journal: None,
                 plan: None,
             },
+            draft,
             written,
         })
     }
