@@ -21,7 +21,7 @@ use crate::process::invocation::Run;
 use crate::process::stderr::warn;
 use crate::repair::changeset::{self, Change};
 use crate::repair::conflict;
-use crate::report::{Ending, FollowUp, UndoReport};
+use crate::report::{Ending, FollowUp, UndoFacts, UndoReport};
 use crate::workflow::CHUNK;
 use crate::workflow::apply_changes::{
     begin_verification, end_verification, lock_tables, moved, write_rows,
@@ -30,7 +30,7 @@ use crate::workflow::cache_invalidation::ChangedRows;
 use crate::workflow::changeset_file::{ChangesetFile, SavedChangeset};
 use crate::workflow::repeat_options::undo;
 use crate::workflow::same_database::refuse_another;
-use crate::workflow::write_run::{Attempt, Prepared, WriteJob, WriteOptions, WriteReport};
+use crate::workflow::write_run::{Attempt, Prepared, WriteFacts, WriteJob, WriteOptions};
 
 const UNDO_HELP: &str = "\
 A row is put back if it still holds what the repair wrote. If it is as before the repair already, \
@@ -120,7 +120,7 @@ struct Undo<'a> {
 }
 
 impl WriteJob for Undo<'_> {
-    type Report = UndoReport;
+    type Facts = UndoFacts;
 
     const STAGE: &'static str = "writing and verifying rows";
     const QUESTION: &'static str = "Put back";
@@ -139,18 +139,21 @@ impl WriteJob for Undo<'_> {
     }
 
     fn after_dry_run(&self, _: Option<&Path>) -> FollowUp {
-        self.args.follow_up()
+        FollowUp {
+            carry_out: self.args.follow_up(),
+            dry_run: None,
+        }
     }
 
-    fn after_moved(&self) -> FollowUp {
-        self.args.skipping()
+    fn after_moved(&self) -> Option<CommandLine> {
+        Some(self.args.skipping())
     }
 
     fn take_back(&self, journal: &Path) -> CommandLine {
         self.args.take_back(journal)
     }
 
-    fn moved(&self, undone: &UndoReport) -> Failure {
+    fn moved(&self, undone: &UndoFacts) -> Failure {
         moved(
             undone.conflicts.len(),
             "the report tells which; look into who changed them, or say --skip-changed",
@@ -158,14 +161,14 @@ impl WriteJob for Undo<'_> {
     }
 
     fn outcome(&self, undone: &UndoReport) -> Outcome {
-        match undone.ending {
-            Ending::Applied | Ending::NothingToDo => Outcome::Repaired { held: false },
+        match undone.ending() {
+            Ending::Applied { .. } | Ending::NothingToDo => Outcome::Repaired { held: false },
             // An undo does not look for stale references, so it reports none.
-            Ending::Scanned
-            | Ending::DryRun
+            Ending::Scanned { .. }
+            | Ending::DryRun { .. }
             | Ending::Proposed
             | Ending::Declined
-            | Ending::Moved => Outcome::Looked { found: false },
+            | Ending::Moved { .. } => Outcome::Looked { found: false },
         }
     }
 
@@ -173,7 +176,7 @@ impl WriteJob for Undo<'_> {
         &self,
         open: &mut SchemaTransaction<'_>,
         attempt: Attempt<'a>,
-    ) -> Result<Prepared<'a, UndoReport>, Failure> {
+    ) -> Result<Prepared<'a, UndoFacts>, Failure> {
         let Attempt {
             run,
             database,
@@ -181,11 +184,11 @@ impl WriteJob for Undo<'_> {
             out,
             progress,
             keeps: _,
-            tells,
+            tells: _,
         } = attempt;
         let header = run.header(changeset::ChangesetPurpose::Undo, database);
         let mut draft = out.map(|out| out.begin(header)).transpose()?;
-        let mut undone = nothing_undone(run, database, tells);
+        let mut undone = nothing_undone(run, database);
         let (connection, schema) = open.parts();
         lock_tables(connection, schema).await?;
         let mut verification = begin_verification(connection, schema, database).await?;
@@ -258,29 +261,14 @@ impl WriteJob for Undo<'_> {
         written.add(&undone.changes);
         Ok(Prepared {
             is_moved: !undone.conflicts.is_empty() && !self.args.skip_changed,
-            report: undone,
+            facts: undone,
             draft,
             written,
         })
     }
 }
 
-impl WriteReport for UndoReport {
-    fn ending(&self) -> Ending {
-        self.ending
-    }
-
-    fn end(&mut self, ending: Ending, follow_up: FollowUp) {
-        self.ending = ending;
-        self.follow_up = follow_up;
-    }
-
-    fn plan_is_in(&mut self, _: &Path) {}
-
-    fn journal_is_in(&mut self, path: &Path) {
-        self.journal = Some(path.display().to_string());
-    }
-
+impl WriteFacts for UndoFacts {
     fn rows_written(&self) -> usize {
         self.rows()
     }
@@ -308,18 +296,14 @@ fn warn_of_log(settings: &[String]) {
     }
 }
 
-/// Builds the report of an undo that has not done anything yet.
-fn nothing_undone(run: &Run, database: &Database, notified: bool) -> UndoReport {
-    UndoReport {
+/// Makes the facts of an undo that has not done anything yet.
+fn nothing_undone(run: &Run, database: &Database) -> UndoFacts {
+    UndoFacts {
         run: run.id().to_owned(),
         database: database.clone(),
-        ending: Ending::DryRun,
         changes: Vec::new(),
         back: 0,
         conflicts: Vec::new(),
-        journal: None,
-        follow_up: FollowUp::default(),
-        notified,
     }
 }
 
@@ -335,19 +319,13 @@ fn no_table(table: &SiteTable) -> Failure {
 
 impl UndoArgs {
     /// Returns the undo that this dry run showed.
-    pub(crate) fn follow_up(&self) -> FollowUp {
-        FollowUp {
-            carry_out: Some(self.repeated(self.skip_changed)),
-            ..FollowUp::default()
-        }
+    pub(crate) fn follow_up(&self) -> CommandLine {
+        self.repeated(self.skip_changed)
     }
 
     /// Returns the undo that leaves alone the rows that were changed since.
-    pub(crate) fn skipping(&self) -> FollowUp {
-        FollowUp {
-            carry_out: Some(self.repeated(true)),
-            ..FollowUp::default()
-        }
+    pub(crate) fn skipping(&self) -> CommandLine {
+        self.repeated(true)
     }
 
     fn repeated(&self, skips_changed: bool) -> CommandLine {

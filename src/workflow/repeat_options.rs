@@ -387,15 +387,15 @@ mod tests {
     #[test]
     fn every_option_is_repeated_or_is_known_not_to_be() {
         let scan = followed("scan", |command| match command {
-            Command::Scan(args) => args.follow_up().dry_run.unwrap(),
+            Command::Scan(args) => args.follow_up(),
             other => panic!("{other:?}"),
         });
         let fix = followed("fix", |command| match command {
-            Command::Fix(args) => args.follow_up(None).carry_out.unwrap(),
+            Command::Fix(args) => args.follow_up(None).carry_out,
             other => panic!("{other:?}"),
         });
         let undo = followed("undo", |command| match command {
-            Command::Undo(args) => args.follow_up().carry_out.unwrap(),
+            Command::Undo(args) => args.follow_up(),
             other => panic!("{other:?}"),
         });
         assert!(scan.len() >= 11 && fix.len() >= 24 && undo.len() >= 9);
@@ -410,7 +410,7 @@ mod tests {
     #[test]
     fn what_a_plan_holds_is_not_said_again_and_the_rest_is() {
         let fixed = followed("fix", |command| match command {
-            Command::Fix(args) => args.follow_up(Some(Path::new("P"))).carry_out.unwrap(),
+            Command::Fix(args) => args.follow_up(Some(Path::new("P"))).carry_out,
             other => panic!("{other:?}"),
         });
         let mut left_out = BTreeSet::new();
@@ -449,12 +449,12 @@ mod tests {
         ] {
             let words: Vec<&str> = ["mcp-prune"].into_iter().chain(run.split(' ')).collect();
             let next = match parsed(&words) {
-                Command::Scan(args) => args.follow_up().dry_run,
+                Command::Scan(args) => args.follow_up(),
                 Command::Fix(args) => args.follow_up(None).carry_out,
-                Command::Undo(args) => args.follow_up().carry_out,
+                Command::Undo(args) => args.follow_up(),
                 other => panic!("{other:?}"),
             };
-            assert_eq!(next.unwrap().to_string(), follow_up);
+            assert_eq!(next.to_string(), follow_up);
         }
     }
 

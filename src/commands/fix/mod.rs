@@ -32,7 +32,7 @@ use crate::repair::plan::RowPlan;
 use crate::repair::policy::Policy;
 use crate::repair::selection::Selection;
 use crate::report::collected_plans::CollectedPlans;
-use crate::report::{Announcements, Ending, FollowUp, Report};
+use crate::report::{Announcements, Ending, FollowUp, RepairFacts, Report};
 use crate::workflow::CHUNK;
 use crate::workflow::apply_changes::{
     begin_verification, carry_out, end_verification, lock_tables, moved,
@@ -51,7 +51,7 @@ use crate::workflow::same_database::refuse_another;
 use crate::workflow::saved_plan::SavedPlan;
 use crate::workflow::server_sources::{ServerSources, warn_of_config_servers, warn_unset};
 use crate::workflow::survey::{tell_left_out, warn_unknown_owners};
-use crate::workflow::write_run::{Attempt, Prepared, WriteJob, WriteOptions, WriteReport};
+use crate::workflow::write_run::{Attempt, Prepared, WriteFacts, WriteJob, WriteOptions};
 
 const FIX_HELP: &str = "\
 Only stale references are ever changed. Some of them are held: unless --on-empty says otherwise, \
@@ -212,7 +212,7 @@ struct Fix<'a> {
 }
 
 impl WriteJob for Fix<'_> {
-    type Report = Report;
+    type Facts = RepairFacts;
 
     const STAGE: &'static str = "looking for stale references";
     const QUESTION: &'static str = "Repair";
@@ -232,9 +232,9 @@ impl WriteJob for Fix<'_> {
         }
     }
 
-    fn succeeded(&self, report: &Report) {
+    fn succeeded(&self, facts: &RepairFacts) {
         if let Some(retention) = &self.retention {
-            retention.apply(&report.database);
+            retention.apply(&facts.database);
         }
     }
 
@@ -246,14 +246,14 @@ impl WriteJob for Fix<'_> {
         self.args.take_back(journal)
     }
 
-    fn moved(&self, report: &Report) -> Failure {
-        let mut conflicts = report.conflicts.iter();
+    fn moved(&self, facts: &RepairFacts) -> Failure {
+        let mut conflicts = facts.conflicts.iter();
         if conflicts.all(|conflict| conflict.found == conflict::ConflictKind::Done) {
             let message = "this plan was carried out already; nothing was written";
             return Failure::new(ErrorKind::Moved, message).hint("scan tells what there is now");
         }
         moved(
-            report.conflicts.len(),
+            facts.conflicts.len(),
             "the report tells which; plan anew, or look into who changed them; config files and \
              --keep have to be as when it was planned",
         )
@@ -261,12 +261,12 @@ impl WriteJob for Fix<'_> {
 
     fn outcome(&self, report: &Report) -> Outcome {
         let summary = report.summary();
-        match report.ending {
-            Ending::DryRun | Ending::Scanned | Ending::Proposed => Outcome::Looked {
+        match report.ending() {
+            Ending::DryRun { .. } | Ending::Scanned { .. } | Ending::Proposed => Outcome::Looked {
                 found: summary.needs_attention(),
             },
-            Ending::Declined | Ending::Moved => Outcome::Looked { found: true },
-            Ending::Applied | Ending::NothingToDo => Outcome::Repaired {
+            Ending::Declined | Ending::Moved { .. } => Outcome::Looked { found: true },
+            Ending::Applied { .. } | Ending::NothingToDo => Outcome::Repaired {
                 held: summary.rows_held > 0,
             },
         }
@@ -276,7 +276,7 @@ impl WriteJob for Fix<'_> {
         &self,
         open: &mut SchemaTransaction<'_>,
         attempt: Attempt<'a>,
-    ) -> Result<Prepared<'a, Report>, Failure> {
+    ) -> Result<Prepared<'a, RepairFacts>, Failure> {
         let Attempt {
             run,
             database,
@@ -350,19 +350,14 @@ impl WriteJob for Fix<'_> {
         removed.check_still_gone(&now)?;
         Ok(Prepared {
             is_moved: !conflicts.is_empty(),
-            report: Report {
+            facts: RepairFacts {
                 run: run.id().to_owned(),
                 database: database.clone(),
                 said: self.said(),
                 release: schema.release(),
                 servers: (&catalog).into(),
-                ending: Ending::DryRun,
                 found: report,
                 conflicts,
-                follow_up: FollowUp::default(),
-                notified: tells,
-                journal: None,
-                plan: None,
             },
             draft,
             written,
@@ -474,30 +469,13 @@ impl Fix<'_> {
     }
 }
 
-impl WriteReport for Report {
-    fn ending(&self) -> Ending {
-        self.ending
-    }
-
-    fn end(&mut self, ending: Ending, follow_up: FollowUp) {
-        self.ending = ending;
-        self.follow_up = follow_up;
-    }
-
-    fn plan_is_in(&mut self, path: &Path) {
-        self.plan = Some(path.display().to_string());
-    }
-
-    fn journal_is_in(&mut self, path: &Path) {
-        self.journal = Some(path.display().to_string());
-    }
-
+impl WriteFacts for RepairFacts {
     fn rows_written(&self) -> usize {
-        self.summary().rows_changed
+        self.found.summary().rows_changed
     }
 
     fn check_as_shown(&self, shown: &Self) -> Result<(), Failure> {
-        check_as_shown(shown.plans(), self.plans())
+        check_as_shown(shown.found.plans(), self.found.plans())
     }
 }
 
@@ -515,10 +493,9 @@ impl FixArgs {
         dry_run.flag("--dry-run");
         self.repeat(false, &mut dry_run);
         FollowUp {
-            carry_out: Some(carry_out),
+            carry_out,
             // A saved plan cannot be varied.
             dry_run: Some(dry_run).filter(|_| self.repair.plan.is_none()),
-            take_back: None,
         }
     }
 
