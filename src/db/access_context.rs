@@ -13,7 +13,7 @@ use crate::db::sql::{ident, relation};
 use crate::db::{owners, rows};
 use crate::error::Failure;
 use crate::litellm::access_context::{Grants, RelatedGrants, Team};
-use crate::litellm::owners::{ACCESS_GROUP_IDS, LINK, Owner, OwnerKind};
+use crate::litellm::owners::{ACCESS_GROUP_IDS, LINK, Owner, OwnerKind, Parents};
 use crate::litellm::reference_sites::{ACCESS_GROUPS, PERMISSIONS, Shape, TOOLSETS};
 use crate::litellm::row::Row;
 use crate::litellm::value::Value;
@@ -40,19 +40,24 @@ pub(crate) async fn surroundings(
     }
     let owners = || rows.iter().flat_map(|row| &row.owners);
     let mut reader = Reader { connection, schema };
-    let of_keys = |parent: fn(&Owner) -> Option<&String>| unique(owners().filter_map(parent));
+    let parents = || {
+        owners()
+            .filter_map(Owner::as_key)
+            .map(|key| &key.ties.parents)
+    };
+    let of_keys = |parent: fn(&Parents) -> Option<&String>| unique(parents().filter_map(parent));
 
-    let teams = of_keys(|owner| owner.parents.team.as_ref());
+    let teams = of_keys(|parents| parents.team.as_ref());
     around.teams = reader.teams(&teams).await?;
     let above = around
         .teams
         .values()
         .filter_map(|t| t.organization.as_ref());
-    let own = of_keys(|owner| owner.parents.organization.as_ref());
+    let own = of_keys(|parents| parents.organization.as_ref());
     let organizations = unique(own.iter().chain(above));
     around.organizations = reader.organizations(&organizations).await?;
     around.admins = reader
-        .admins(&of_keys(|owner| owner.parents.user.as_ref()))
+        .admins(&of_keys(|parents| parents.user.as_ref()))
         .await?;
 
     let own = rows.iter().map(|row| &row.key);
@@ -69,9 +74,9 @@ pub(crate) async fn surroundings(
     Ok(around)
 }
 
-fn unique<'a>(names: impl Iterator<Item = &'a String>) -> Vec<String> {
-    let names: BTreeSet<&String> = names.collect();
-    names.into_iter().cloned().collect()
+fn unique<'a, S: AsRef<str> + ?Sized + 'a>(names: impl Iterator<Item = &'a S>) -> Vec<String> {
+    let names: BTreeSet<&str> = names.map(AsRef::as_ref).collect();
+    names.into_iter().map(str::to_owned).collect()
 }
 
 /// Reads rows of a table by their primary keys; without keys it asks for nothing.
@@ -268,8 +273,8 @@ impl Reader<'_> {
             (OwnerKind::User, USER_TABLE, "user_id"),
             (OwnerKind::Agent, AGENTS, "agent_id"),
         ] {
-            let of_kind = owners.iter().filter(|owner| owner.kind == kind);
-            let ids = unique(of_kind.map(|owner| &owner.id));
+            let of_kind = owners.iter().filter(|owner| owner.kind() == kind);
+            let ids = unique(of_kind.map(|owner| owner.id()));
             let has = self.schema.has(KEYS, column) && self.schema.has(table, column);
             let joins = kind == OwnerKind::Organization && team;
             if !has && !joins {

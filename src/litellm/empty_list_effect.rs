@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use crate::litellm::access_context::{AccessContext, Grants, Team};
-use crate::litellm::owners::{DASHBOARD_TEAM, Owner, OwnerKind};
+use crate::litellm::owners::{DASHBOARD_TEAM, Owner, OwnerKind, Parents};
 use crate::litellm::release::Release;
 use crate::litellm::row::Row;
 use crate::litellm::server::ALL_SERVERS;
@@ -76,28 +76,39 @@ const NO_PERSONAL_FAN_OUT: &str = "personal_key_model_access_from_teams is off";
 #[must_use]
 pub(crate) fn if_emptied(owner: &Owner, row: &Row, world: AccessContext<'_>) -> IfEmptied {
     let after = RowAfterRemoval { row, world };
-    let effect = if after.still_limits(owner.kind) {
+    let effect = if after.still_limits(owner.kind()) {
         Effect::Nothing
     } else {
-        match owner.kind {
-            OwnerKind::Key | OwnerKind::Team if !world.regime.fails_closed() => Effect::OpensAll,
-            OwnerKind::Key => after.key_inherits(owner),
-            OwnerKind::Team | OwnerKind::Organization | OwnerKind::User | OwnerKind::Agent => {
+        match (owner, owner.kind()) {
+            (_, OwnerKind::Key | OwnerKind::Team) if !world.regime.fails_closed() => {
+                Effect::OpensAll
+            }
+            (Owner::Key(key), _) => after.key_inherits(&key.ties.parents),
+            (Owner::Other(_), OwnerKind::EndUser) => Effect::LiftsCeiling { keys: None },
+            // No release evaluates a project's row for MCP.
+            (Owner::Other(_), OwnerKind::Project) => Effect::Nothing,
+            (
+                Owner::Other(_),
+                OwnerKind::Key
+                | OwnerKind::Team
+                | OwnerKind::Organization
+                | OwnerKind::User
+                | OwnerKind::Agent,
+            ) => {
                 let under = &world.around.keys_under;
-                let keys = under.get(&(owner.kind, owner.id.clone()));
+                let keys = under.get(&(owner.kind(), owner.id().to_owned()));
                 Effect::LiftsCeiling {
                     keys: Some(keys.copied().unwrap_or_default()),
                 }
             }
-            OwnerKind::EndUser => Effect::LiftsCeiling { keys: None },
-            // No release evaluates a project's row for MCP.
-            OwnerKind::Project => Effect::Nothing,
         }
     };
-    let assuming = match (&effect, owner.kind) {
+    let assuming = match (&effect, owner) {
         (Effect::InheritsTeam(_), _) => Some(KEYS_MUST_DECLARE),
-        (Effect::LiftsCeiling { .. }, OwnerKind::EndUser) => Some(END_USERS_MUST_DECLARE),
-        (Effect::Nothing, OwnerKind::Key) if owner.parents.user.is_some() => {
+        (Effect::LiftsCeiling { .. }, _) if owner.kind() == OwnerKind::EndUser => {
+            Some(END_USERS_MUST_DECLARE)
+        }
+        (Effect::Nothing, Owner::Key(key)) if key.ties.parents.user.is_some() => {
             Some(NO_PERSONAL_FAN_OUT)
         }
         _ => None,
@@ -208,13 +219,13 @@ impl RowAfterRemoval<'_> {
             .unwrap_or_default()
     }
 
-    /// Tells what a key without servers of its own would inherit.
+    /// Tells what a key without servers of its own would inherit from its `parents`.
     ///
     /// Source: `get_allowed_mcp_servers` (its step 1) and `_apply_primary_org_ceiling`. The
     /// organization is the key's own, else its team's (`proxy/auth/user_api_key_auth.py`,
     /// `_inherit_org_identity`).
-    fn key_inherits(&self, key: &Owner) -> Effect {
-        let team = key.parents.team.as_ref().filter(|t| *t != DASHBOARD_TEAM);
+    fn key_inherits(&self, parents: &Parents) -> Effect {
+        let team = parents.team.as_ref().filter(|t| *t != DASHBOARD_TEAM);
         let found = team.and_then(|id| self.world.around.teams.get(id));
         let of_team = found.map(|team| self.team_scope(team)).unwrap_or_default();
         let inherits = |from: &String, scope: Scope| Inherited {
@@ -226,7 +237,7 @@ impl RowAfterRemoval<'_> {
             return Effect::InheritsTeam(inherits(id, of_team));
         }
         // It is not known whether the team restricts, so the servers of both are told.
-        let organization = key.parents.organization.as_ref();
+        let organization = parents.organization.as_ref();
         let organization = organization.or(found.and_then(|team| team.organization.as_ref()));
         if let Some(id) = organization
             && self.world.regime.release >= Release::ORGANIZATIONS_LIMIT
@@ -277,7 +288,7 @@ mod tests {
     use crate::litellm::access_context::{LitellmBehavior, RelatedGrants};
     use crate::litellm::server::{ConfigServers, Signs};
     use crate::litellm::test_support::{
-        GONE, REGIME, around, catalog, granting, owner, row, texts,
+        GONE, REGIME, around, catalog, granting, key_of, owner, row, texts,
     };
 
     fn effect_on(owner: &Owner, release: Release, around: &RelatedGrants) -> Effect {
@@ -365,8 +376,10 @@ mod tests {
         ] {
             assert_eq!(effect_on(&key, release, &around), expected, "{release}");
         }
-        let mut dashboard = key;
-        dashboard.parents.team = Some(DASHBOARD_TEAM.to_owned());
+        let dashboard = key_of(Parents {
+            team: Some(DASHBOARD_TEAM.to_owned()),
+            ..Parents::default()
+        });
         let effect = effect_on(&dashboard, Release::KNOWS_MARKERS, &around);
         assert_eq!(effect, Effect::Nothing);
     }

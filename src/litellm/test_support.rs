@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use crate::litellm::access_context::{Grants, LitellmBehavior, RelatedGrants, Team};
-use crate::litellm::owners::{Owner, OwnerKind, Parents};
+use crate::litellm::owners::{KeyTies, Owner, OwnerKind, Parents};
 use crate::litellm::reference_sites::{MCP_SERVERS, MCP_TOOL_PERMISSIONS, Shape};
 use crate::litellm::release::Release;
 use crate::litellm::row::{Cell, Row};
@@ -34,16 +34,26 @@ pub(crate) fn row(mcp_servers: &str, mcp_tool_permissions: &str) -> Row {
 }
 
 pub(crate) fn owner(kind: OwnerKind, stands_alone: bool) -> Owner {
-    Owner {
-        kind,
-        id: "id".to_owned(),
-        name: None,
-        parents: Parents {
-            team: (kind == OwnerKind::Key && !stands_alone).then(|| "team".to_owned()),
-            ..Parents::default()
-        },
+    let parents = Parents {
+        team: (!stands_alone).then(|| "team".to_owned()),
+        ..Parents::default()
+    };
+    let ties = KeyTies {
+        parents,
         has_access_groups: false,
-    }
+    };
+    Owner::new(kind, "id".to_owned(), None, ties)
+}
+
+pub(crate) fn key_with(ties: KeyTies) -> Owner {
+    Owner::new(OwnerKind::Key, "id".to_owned(), None, ties)
+}
+
+pub(crate) fn key_of(parents: Parents) -> Owner {
+    key_with(KeyTies {
+        parents,
+        has_access_groups: false,
+    })
 }
 
 pub(crate) const GONE: &str = "0b8f8e0c-2f5d-4a51-9a35-1f4a1c9f7d10";

@@ -14,7 +14,7 @@ use proptest::prelude::*;
 
 use crate::litellm::access_context::{AccessContext, Grants, LitellmBehavior, RelatedGrants, Team};
 use crate::litellm::empty_list_effect::Effect;
-use crate::litellm::owners::{Owner, OwnerKind, Parents};
+use crate::litellm::owners::{KeyTies, Owner, OwnerKind, Parents};
 use crate::litellm::reference_sites::{ACCESS_GROUPS, Group, PERMISSIONS, SiteTable, TOOLSETS};
 use crate::litellm::release::Release;
 use crate::litellm::row::{Cell, Row};
@@ -237,12 +237,12 @@ impl Grantees {
     }
 
     fn owners(&self, row: usize) -> Vec<Owner> {
-        let owner = |kind: OwnerKind, parents: Parents| Owner {
-            kind,
-            id: kind.name().to_owned(),
-            name: None,
-            parents,
-            has_access_groups: kind == OwnerKind::Key && !self.key_groups.is_empty(),
+        let owner = |kind: OwnerKind, parents: Parents| {
+            let ties = KeyTies {
+                parents,
+                has_access_groups: !self.key_groups.is_empty(),
+            };
+            Owner::new(kind, kind.name().to_owned(), None, ties)
         };
         let named = |kind: OwnerKind, row: Option<usize>| row.map(|_| kind.name().to_owned());
         let parents = Parents {

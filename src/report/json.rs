@@ -573,9 +573,9 @@ fn owners(audit: &Audit) -> Vec<OwnerV1<'_>> {
     let impacts = audit.impacts.iter();
     impacts
         .map(|impact| OwnerV1 {
-            kind: impact.owner.kind.name(),
-            id: &impact.owner.id,
-            name: impact.owner.name.as_deref(),
+            kind: impact.owner.kind().name(),
+            id: impact.owner.id(),
+            name: impact.owner.name(),
             if_emptied: impact.if_emptied.as_ref().map(if_emptied),
         })
         .collect()

@@ -325,7 +325,7 @@ pub(crate) fn looked_at(report: &Report) -> Option<String> {
 fn whose(report: &Report) -> Option<String> {
     let stale = || report.plans().iter().filter(|plan| plan.audit.is_stale());
     let owners = stale().flat_map(|plan| plan.audit.owners());
-    let owners: BTreeSet<(OwnerKind, &str)> = owners.map(|o| (o.kind, o.id.as_str())).collect();
+    let owners: BTreeSet<(OwnerKind, &str)> = owners.map(|o| (o.kind(), o.id())).collect();
     let mut kinds: BTreeMap<OwnerKind, usize> = BTreeMap::new();
     for (kind, _) in owners {
         *kinds.entry(kind).or_default() += 1;
@@ -403,7 +403,7 @@ fn prospects(report: &Report, look: DisplayOptions) -> Grid<3> {
             };
             table.row([
                 printable(&owner.to_string()).into(),
-                effect(owner.kind, &if_emptied.effect).into(),
+                effect(owner.kind(), &if_emptied.effect).into(),
                 printable(&audit.row).into(),
             ]);
         }
@@ -665,7 +665,7 @@ fn refused_edits(report: &Report) -> Option<String> {
     let is_stuck = |plan: &&RowPlan| {
         let mut owners = plan.audit.owners();
         plan.audit.table.group == Group::Permissions
-            && owners.any(|owner| owner.kind == OwnerKind::Key)
+            && owners.any(|owner| owner.kind() == OwnerKind::Key)
             && plan.held.iter().any(is_last)
     };
     let rows = report.plans().iter().filter(is_stuck).count();
@@ -700,7 +700,7 @@ fn locked_out(report: &Report) -> String {
         plans.flat_map(|plan| plan.audit.owners())
     };
     let named = |is_meant: fn(OwnerKind) -> bool| {
-        let meant = owners().filter(|owner| is_meant(owner.kind));
+        let meant = owners().filter(|owner| is_meant(owner.kind()));
         let names: BTreeSet<String> = meant.map(ToString::to_string).collect();
         let first: Vec<String> = names.iter().take(GAINED).map(|n| printable(n)).collect();
         let others = match names.len().saturating_sub(GAINED) {
