@@ -317,18 +317,31 @@ fn no_table(table: &SiteTable) -> Failure {
         .hint("run undo on the database that the journal was written for")
 }
 
+/// What an undo does where rows were changed since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum OnChanged {
+    /// It writes nothing at all.
+    Refuse,
+    /// It leaves these rows alone.
+    Skip,
+}
+
 impl UndoArgs {
     /// Returns the undo that this dry run showed.
     pub(crate) fn follow_up(&self) -> CommandLine {
-        self.repeated(self.skip_changed)
+        self.repeated(if self.skip_changed {
+            OnChanged::Skip
+        } else {
+            OnChanged::Refuse
+        })
     }
 
     /// Returns the undo that leaves alone the rows that were changed since.
     pub(crate) fn skipping(&self) -> CommandLine {
-        self.repeated(true)
+        self.repeated(OnChanged::Skip)
     }
 
-    fn repeated(&self, skips_changed: bool) -> CommandLine {
+    fn repeated(&self, on_changed: OnChanged) -> CommandLine {
         let Self {
             from,
             connection,
@@ -342,7 +355,7 @@ impl UndoArgs {
         connection.repeat(&mut command);
         write.repeat(&mut command);
         command.flag_if("--other-database", *other_database);
-        command.flag_if("--skip-changed", skips_changed);
+        command.flag_if("--skip-changed", on_changed == OnChanged::Skip);
         command
     }
 

@@ -143,10 +143,18 @@ fn named<T: ValueEnum>(value: &T) -> Option<String> {
     Some(value.get_name().to_owned())
 }
 
+/// The options of `fix` that a command which follows it repeats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RepeatedOptions {
+    /// Every option that decides what is repaired.
+    All,
+    /// Only those that a saved plan does not hold.
+    NotInThePlan,
+}
+
 impl RepairArgs {
-    /// Adds what is done to a row, and the guards; with `is_planned`, only what the plan does not
-    /// hold.
-    pub(crate) fn repeat(&self, is_planned: bool, command: &mut CommandLine) {
+    /// Adds what is done to a row, and the guards.
+    pub(crate) fn repeat(&self, options: RepeatedOptions, command: &mut CommandLine) {
         let Self {
             write,
             empty,
@@ -167,7 +175,7 @@ impl RepairArgs {
             "--journal-retention",
             journal_retention.map(|days| days.to_string()),
         );
-        if !is_planned {
+        if options == RepeatedOptions::All {
             command.options("--plan", plan);
             previous.repeat(command);
             empty.repeat(command);

@@ -25,7 +25,7 @@ use crate::report::render::Render;
 use crate::report::{Ending, FollowUp, Report, WrittenJournal};
 use crate::workflow::cache_invalidation::{AfterCare, ChangedRows};
 use crate::workflow::changeset_file::{ChangesetDraft, ChangesetFile, SealedChangeset};
-use crate::workflow::lock_retry::{Patience, retried};
+use crate::workflow::lock_retry::{OnMovedRows, Patience, retried};
 
 /// What a command plans, writes and checks within one transaction.
 pub(crate) trait WriteJob {
@@ -286,13 +286,16 @@ impl WriteRun<'_> {
         out: &mut Option<ChangesetFile>,
     ) -> Result<Report<J::Facts>, Failure> {
         let lock_timeout = self.options.write.lock_timeout;
-        let was_shown = matches!(finish, Finish::Commit { shown: Some(_), .. });
+        let on_moved = match finish {
+            Finish::Commit { shown: Some(_), .. } => OnMovedRows::Fail,
+            Finish::Commit { shown: None, .. } | Finish::RollBack => OnMovedRows::StartOver,
+        };
         let progress = Progress::begin(J::STAGE);
         let attempt = async |patience: &mut Patience| {
             let attempt = self.attempt(job, session, finish, patience, out.as_mut(), &progress);
             attempt.await
         };
-        retried(lock_timeout, was_shown, attempt).await
+        retried(lock_timeout, on_moved, attempt).await
     }
 
     async fn attempt<J: WriteJob>(

@@ -46,7 +46,7 @@ use crate::workflow::planner::Planner;
 use crate::workflow::preconditions::{
     RemovedReferences, check_as_shown, check_nothing_left, check_size, refuse_empty_server_table,
 };
-use crate::workflow::repeat_options::undo;
+use crate::workflow::repeat_options::{RepeatedOptions, undo};
 use crate::workflow::same_database::refuse_another;
 use crate::workflow::saved_plan::SavedPlan;
 use crate::workflow::server_sources::{ServerSources, warn_of_config_servers, warn_unset};
@@ -485,13 +485,15 @@ impl FixArgs {
     /// `plan` is the file that the dry run was saved to. It holds the options of planning.
     pub(crate) fn follow_up(&self, plan: Option<&Path>) -> FollowUp {
         let mut carry_out = CommandLine::new("fix");
+        let mut options = RepeatedOptions::All;
         if let Some(plan) = plan {
             carry_out.option("--plan", plan);
+            options = RepeatedOptions::NotInThePlan;
         }
-        self.repeat(plan.is_some(), &mut carry_out);
+        self.repeat(options, &mut carry_out);
         let mut dry_run = CommandLine::new("fix");
         dry_run.flag("--dry-run");
-        self.repeat(false, &mut dry_run);
+        self.repeat(RepeatedOptions::All, &mut dry_run);
         FollowUp {
             carry_out,
             // A saved plan cannot be varied.
@@ -499,9 +501,8 @@ impl FixArgs {
         }
     }
 
-    /// Adds every option that decides what is repaired; with `is_planned`, only those that the plan
-    /// does not hold.
-    fn repeat(&self, is_planned: bool, command: &mut CommandLine) {
+    /// Adds the options that decide what is repaired.
+    fn repeat(&self, options: RepeatedOptions, command: &mut CommandLine) {
         let Self {
             connection,
             servers,
@@ -512,10 +513,10 @@ impl FixArgs {
         } = self;
         connection.repeat(command);
         servers.repeat(command);
-        if !is_planned {
+        if options == RepeatedOptions::All {
             places.repeat(command);
         }
-        repair.repeat(is_planned, command);
+        repair.repeat(options, command);
     }
 
     /// Returns the undo of this repair, whose old values are in `journal`.
