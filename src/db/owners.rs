@@ -13,8 +13,8 @@ use crate::db::schema::{AGENTS, GRANTED_TOOLSETS, KEYS, Schema};
 use crate::db::sql::{RARE, ident, part, relation};
 use crate::error::Failure;
 use crate::litellm::owners::{
-    ACCESS_GROUP_IDS, KEY_PARENTS, KeyTies, LINK, OWNER_TABLES, Owner, OwnerKind, OwnerTable,
-    Parents,
+    ACCESS_GROUP_IDS, KEY_PARENTS, KeyTies, LINK, OWNER_TABLES, OrganizationId, Owner, OwnerKind,
+    OwnerTable, Parents, TeamId,
 };
 use crate::litellm::reference_sites::{ACCESS_GROUPS, Group, PERMISSIONS, SiteTable};
 
@@ -91,7 +91,12 @@ impl<'k> Owners<'k> {
             owner.kind(),
             owner.id().to_owned(),
             owner.name().map(str::to_owned),
-            [team, organization, user, agent],
+            [
+                team.map(|TeamId(id)| id),
+                organization.map(|OrganizationId(id)| id),
+                user,
+                agent,
+            ],
             has_access_groups,
         );
         self.text.push_str(&serde_json::json!(fields).to_string());
@@ -128,8 +133,8 @@ impl<'k> Owners<'k> {
         let packed: Packed = packed.next()?.ok()?;
         let (kind, id, name, [team, organization, user, agent], has_access_groups) = packed;
         let parents = Parents {
-            team,
-            organization,
+            team: team.map(TeamId),
+            organization: organization.map(OrganizationId),
             user,
             agent,
         };
@@ -236,10 +241,12 @@ async fn owners<'k>(
         let [team, organization, user, agent] = KEY_PARENTS.map(column);
         let id = decode::read(&row, 2, column(table.id))?;
         let name = decode::read(&row, 3, column(table.name))?;
+        let team: Option<String> = decode::read(&row, 4, team)?;
+        let organization: Option<String> = decode::read(&row, 5, organization)?;
         let ties = KeyTies {
             parents: Parents {
-                team: decode::read(&row, 4, team)?,
-                organization: decode::read(&row, 5, organization)?,
+                team: team.map(TeamId),
+                organization: organization.map(OrganizationId),
                 user: decode::read(&row, 6, user)?,
                 agent: decode::read(&row, 7, agent)?,
             },
@@ -425,7 +432,7 @@ mod tests {
     fn owners_are_unpacked_as_they_were_packed() {
         let owner = |kind, id: &str, name: Option<&str>, team: Option<&str>| {
             let parents = Parents {
-                team: team.map(str::to_owned),
+                team: team.map(|team| TeamId(team.to_owned())),
                 agent: team.map(|team| format!("{team}\"\n\u{e9}")),
                 ..Parents::default()
             };

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::litellm::access_context::AccessContext;
-use crate::litellm::owners::{DASHBOARD_TEAM, KeyOwner, Owner, OwnerKind};
+use crate::litellm::owners::{DASHBOARD_TEAM, KeyOwner, Owner, OwnerKind, TeamId};
 use crate::litellm::reference_sites::Shape;
 use crate::litellm::release::Release;
 use crate::litellm::row::{Cell, Row};
@@ -150,7 +150,7 @@ pub(crate) fn marker_obstacle(
     if matches!(catalog.config(), ConfigServers::Unknown(_)) {
         return Some(Obstacle::UnknownConfig);
     }
-    let grants = around.rows.get(&row.key);
+    let grants = around.of_row(row);
     let grants_otherwise = grants.is_none_or(|grants| {
         let mut tool_keys = grants.tool_keys.iter();
         !grants.tags.is_empty()
@@ -170,7 +170,11 @@ fn key_obstacle(key: &KeyOwner, admins: &BTreeSet<String>) -> Option<Obstacle> {
     let parents = &key.ties.parents;
     if key.ties.has_access_groups {
         Some(Obstacle::AccessGroups)
-    } else if parents.team.as_deref() == Some(DASHBOARD_TEAM) {
+    } else if parents
+        .team
+        .as_ref()
+        .is_some_and(|TeamId(id)| id == DASHBOARD_TEAM)
+    {
         Some(Obstacle::Dashboard)
     } else if parents
         .user
@@ -186,7 +190,7 @@ fn key_obstacle(key: &KeyOwner, admins: &BTreeSet<String>) -> Option<Obstacle> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::litellm::access_context::{Grants, LitellmBehavior, RelatedGrants};
+    use crate::litellm::access_context::{Grants, LitellmBehavior, PermissionKey, RelatedGrants};
     use crate::litellm::owners::{KeyTies, Parents};
     use crate::litellm::test_support::{
         GONE, REGIME, around, catalog, key_of, key_with, owner, row, texts,
@@ -203,7 +207,7 @@ mod tests {
             ..KeyTies::default()
         });
         let dashboard = key_of(Parents {
-            team: Some(DASHBOARD_TEAM.to_owned()),
+            team: Some(TeamId(DASHBOARD_TEAM.to_owned())),
             ..Parents::default()
         });
         let admin = key_of(Parents {
@@ -275,7 +279,12 @@ mod tests {
         at: usize,
     ) -> Option<Obstacle> {
         let mut around = around(Grants::default(), Grants::default());
-        grants(around.rows.entry("p-1".to_owned()).or_default());
+        grants(
+            around
+                .rows
+                .entry(PermissionKey("p-1".to_owned()))
+                .or_default(),
+        );
         around.admins = BTreeSet::from(["root".to_owned()]);
         let mut world = AccessContext {
             regime: REGIME,

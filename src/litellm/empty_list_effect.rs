@@ -5,8 +5,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::litellm::access_context::{AccessContext, Grants, Team};
-use crate::litellm::owners::{DASHBOARD_TEAM, Owner, OwnerKind, Parents};
+use crate::litellm::access_context::{AccessContext, Grants, PermissionKey, Team};
+use crate::litellm::owners::{DASHBOARD_TEAM, Owner, OwnerKind, Parents, TeamId};
 use crate::litellm::release::Release;
 use crate::litellm::row::Row;
 use crate::litellm::server::ALL_SERVERS;
@@ -160,7 +160,7 @@ impl Scope {
 impl RowAfterRemoval<'_> {
     /// Tells whether the row's other grants still limit its owner without the stale references.
     fn still_limits(&self, kind: OwnerKind) -> bool {
-        let mut left = self.world.around.rows.get(&self.row.key).cloned();
+        let mut left = self.world.around.of_row(self.row).cloned();
         let left = left.get_or_insert_default();
         left.servers.clear();
         left.tool_keys
@@ -211,9 +211,9 @@ impl RowAfterRemoval<'_> {
 
     /// Adds up what the row of a team or organization grants. The row that runs empty grants
     /// nothing.
-    fn scope_of(&self, permissions: Option<&String>) -> Scope {
+    fn scope_of(&self, permissions: Option<&PermissionKey>) -> Scope {
         permissions
-            .filter(|key| **key != self.row.key)
+            .filter(|PermissionKey(key)| *key != self.row.key)
             .and_then(|key| self.world.around.rows.get(key))
             .map(|grants| self.scope(grants))
             .unwrap_or_default()
@@ -225,16 +225,19 @@ impl RowAfterRemoval<'_> {
     /// organization is the key's own, else its team's (`proxy/auth/user_api_key_auth.py`,
     /// `_inherit_org_identity`).
     fn key_inherits(&self, parents: &Parents) -> Effect {
-        let team = parents.team.as_ref().filter(|t| *t != DASHBOARD_TEAM);
+        let team = parents
+            .team
+            .as_ref()
+            .filter(|TeamId(id)| id != DASHBOARD_TEAM);
         let found = team.and_then(|id| self.world.around.teams.get(id));
         let of_team = found.map(|team| self.team_scope(team)).unwrap_or_default();
-        let inherits = |from: &String, scope: Scope| Inherited {
-            from: from.clone(),
+        let inherits = |from: &str, scope: Scope| Inherited {
+            from: from.to_owned(),
             servers: scope.servers,
             incomplete: scope.incomplete,
         };
         if let (Some(id), true) = (team, of_team.restricts) {
-            return Effect::InheritsTeam(inherits(id, of_team));
+            return Effect::InheritsTeam(inherits(&id.0, of_team));
         }
         // It is not known whether the team restricts, so the servers of both are told.
         let organization = parents.organization.as_ref();
@@ -247,11 +250,11 @@ impl RowAfterRemoval<'_> {
             if !scope.is_nothing() {
                 scope.incomplete |= of_team.incomplete;
                 scope.find(of_team.servers);
-                return Effect::InheritsOrganization(inherits(id, scope));
+                return Effect::InheritsOrganization(inherits(&id.0, scope));
             }
         }
         match team {
-            Some(id) if !of_team.is_nothing() => Effect::InheritsTeam(inherits(id, of_team)),
+            Some(id) if !of_team.is_nothing() => Effect::InheritsTeam(inherits(&id.0, of_team)),
             Some(_) | None => Effect::Nothing,
         }
     }
@@ -341,7 +344,7 @@ mod tests {
         let mut around = around(Grants::default(), Grants::default());
         let groups = around
             .teams
-            .get_mut("team")
+            .get_mut(&TeamId("team".to_owned()))
             .map(|team| &mut team.access_groups);
         *groups.unwrap() = texts(&["group"]);
         let effect = effect_on(
@@ -377,7 +380,7 @@ mod tests {
             assert_eq!(effect_on(&key, release, &around), expected, "{release}");
         }
         let dashboard = key_of(Parents {
-            team: Some(DASHBOARD_TEAM.to_owned()),
+            team: Some(TeamId(DASHBOARD_TEAM.to_owned())),
             ..Parents::default()
         });
         let effect = effect_on(&dashboard, Release::KNOWS_MARKERS, &around);
@@ -389,7 +392,12 @@ mod tests {
         let lifted = |keys| Effect::LiftsCeiling { keys };
         let with = |change: fn(&mut Grants)| {
             let mut around = around(Grants::default(), Grants::default());
-            change(around.rows.entry("p-1".to_owned()).or_default());
+            change(
+                around
+                    .rows
+                    .entry(PermissionKey("p-1".to_owned()))
+                    .or_default(),
+            );
             around
         };
         let plain = with(|_| ());
@@ -444,7 +452,7 @@ mod tests {
         assert_eq!(effect, Effect::InheritsOrganization(both));
 
         let mut around_group = around(Grants::default(), granting(&["two"]));
-        if let Some(team) = around_group.teams.get_mut("team") {
+        if let Some(team) = around_group.teams.get_mut(&TeamId("team".to_owned())) {
             team.access_groups = texts(&["group"]);
         }
         let effect = effect_on(&key, Release::ORGANIZATIONS_LIMIT, &around_group);

@@ -88,13 +88,21 @@ pub(crate) struct KeyTies {
     pub has_access_groups: bool,
 }
 
+/// The id of a team.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct TeamId(pub String);
+
+/// The id of an organization.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct OrganizationId(pub String);
+
 /// Who a key belongs to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Parents {
     /// Its team.
-    pub team: Option<String>,
+    pub team: Option<TeamId>,
     /// Its organization.
-    pub organization: Option<String>,
+    pub organization: Option<OrganizationId>,
     /// Its user.
     pub user: Option<String>,
     /// Its agent.
@@ -291,7 +299,7 @@ mod tests {
     fn only_a_key_has_ties_and_only_the_prefix_of_its_hash() {
         let ties = KeyTies {
             parents: Parents {
-                team: Some("red".to_owned()),
+                team: Some(TeamId("red".to_owned())),
                 ..Parents::default()
             },
             has_access_groups: true,

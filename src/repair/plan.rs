@@ -499,8 +499,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::litellm::access_context::PermissionKey;
     use crate::litellm::access_context::{Grants, LitellmBehavior};
-    use crate::litellm::owners::{KeyTies, Owner, Parents};
+    use crate::litellm::owners::{KeyTies, Owner, Parents, TeamId};
     use crate::litellm::reference_sites::{
         Empty, MCP_SERVERS, MCP_TOOL_PERMISSIONS, OAUTH_CLIENTS, TABLES, USER_CREDENTIALS,
     };
@@ -548,7 +549,7 @@ mod tests {
 
     fn owner(kind: OwnerKind, stands_alone: bool) -> Owner {
         let parents = Parents {
-            team: (!stands_alone).then(|| "team".to_owned()),
+            team: (!stands_alone).then(|| TeamId("team".to_owned())),
             ..Parents::default()
         };
         let ties = KeyTies {
@@ -596,7 +597,7 @@ mod tests {
             ..Grants::default()
         };
         let around = RelatedGrants {
-            rows: BTreeMap::from([(row.key.clone(), grants)]),
+            rows: BTreeMap::from([(PermissionKey(row.key.clone()), grants)]),
             ..RelatedGrants::default()
         };
         let config = if on_empty == OnEmpty::Hold {
