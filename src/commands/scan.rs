@@ -22,7 +22,7 @@ use crate::process::progress::Progress;
 use crate::process::signals::Interrupt;
 use crate::process::stderr::warn;
 use crate::repair::policy::Policy;
-use crate::report::{Announcements, Ending, FollowUp, Report};
+use crate::report::{Announcements, Ending, RepairFacts, Report};
 use crate::workflow::CHUNK;
 use crate::workflow::filters::places;
 use crate::workflow::planner::Planner;
@@ -190,25 +190,22 @@ async fn look(
     }
     let release = schema.release();
     open.rollback().await?;
-    Ok(Report {
+    let facts = RepairFacts {
         run: run.id().to_owned(),
         database,
         release,
         servers: (&catalog).into(),
-        ending: Ending::Scanned,
         found: report,
         conflicts: Vec::new(),
-        follow_up: args.follow_up(),
-        notified: false,
         said: Announcements::default(),
-        journal: None,
-        plan: None,
-    })
+    };
+    let dry_run = args.follow_up();
+    Ok(Report::new(facts, Ending::Scanned { dry_run }))
 }
 
 impl ScanArgs {
     /// Returns the dry run of the repair of what was found.
-    pub(crate) fn follow_up(&self) -> FollowUp {
+    pub(crate) fn follow_up(&self) -> CommandLine {
         let Self {
             connection,
             servers,
@@ -224,9 +221,6 @@ impl ScanArgs {
         previous.repeat(&mut dry_run);
         servers.repeat(&mut dry_run);
         places.repeat(&mut dry_run);
-        FollowUp {
-            dry_run: Some(dry_run),
-            ..FollowUp::default()
-        }
+        dry_run
     }
 }

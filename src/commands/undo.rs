@@ -21,7 +21,7 @@ use crate::process::invocation::Run;
 use crate::process::stderr::warn;
 use crate::repair::changeset::{self, Change};
 use crate::repair::conflict;
-use crate::report::{Ending, FollowUp, UndoReport};
+use crate::report::{Ending, FollowUp, UndoFacts, UndoReport};
 use crate::workflow::CHUNK;
 use crate::workflow::apply_changes::{
     begin_verification, end_verification, lock_tables, moved, write_rows,
@@ -30,7 +30,7 @@ use crate::workflow::cache_invalidation::ChangedRows;
 use crate::workflow::changeset_file::{ChangesetFile, SavedChangeset};
 use crate::workflow::repeat_options::undo;
 use crate::workflow::same_database::refuse_another;
-use crate::workflow::write_run::{Attempt, Prepared, WriteJob, WriteOptions, WriteReport};
+use crate::workflow::write_run::{Attempt, Prepared, WriteFacts, WriteJob, WriteOptions};
 
 const UNDO_HELP: &str = "\
 A row is put back if it still holds what the repair wrote. If it is as before the repair already, \
@@ -120,7 +120,7 @@ struct Undo<'a> {
 }
 
 impl WriteJob for Undo<'_> {
-    type Report = UndoReport;
+    type Facts = UndoFacts;
 
     const STAGE: &'static str = "writing and verifying rows";
     const QUESTION: &'static str = "Put back";
@@ -139,18 +139,21 @@ impl WriteJob for Undo<'_> {
     }
 
     fn after_dry_run(&self, _: Option<&Path>) -> FollowUp {
-        self.args.follow_up()
+        FollowUp {
+            carry_out: self.args.follow_up(),
+            dry_run: None,
+        }
     }
 
-    fn after_moved(&self) -> FollowUp {
-        self.args.skipping()
+    fn after_moved(&self) -> Option<CommandLine> {
+        Some(self.args.skipping())
     }
 
     fn take_back(&self, journal: &Path) -> CommandLine {
         self.args.take_back(journal)
     }
 
-    fn moved(&self, undone: &UndoReport) -> Failure {
+    fn moved(&self, undone: &UndoFacts) -> Failure {
         moved(
             undone.conflicts.len(),
             "the report tells which; look into who changed them, or say --skip-changed",
@@ -158,35 +161,34 @@ impl WriteJob for Undo<'_> {
     }
 
     fn outcome(&self, undone: &UndoReport) -> Outcome {
-        match undone.ending {
-            Ending::Applied | Ending::NothingToDo => Outcome::Repaired { held: false },
+        match undone.ending() {
+            Ending::Applied { .. } | Ending::NothingToDo => Outcome::Repaired { held: false },
             // An undo does not look for stale references, so it reports none.
-            Ending::Scanned
-            | Ending::DryRun
+            Ending::Scanned { .. }
+            | Ending::DryRun { .. }
             | Ending::Proposed
             | Ending::Declined
-            | Ending::Moved => Outcome::Looked { found: false },
+            | Ending::Moved { .. } => Outcome::Looked { found: false },
         }
     }
 
-    async fn prepare(
+    async fn prepare<'a>(
         &self,
         open: &mut SchemaTransaction<'_>,
-        attempt: Attempt<'_>,
-    ) -> Result<Prepared<UndoReport>, Failure> {
+        attempt: Attempt<'a>,
+    ) -> Result<Prepared<'a, UndoFacts>, Failure> {
         let Attempt {
             run,
             database,
             patience,
-            mut out,
+            out,
             progress,
             keeps: _,
-            tells,
+            tells: _,
         } = attempt;
-        if let Some(out) = out.as_deref_mut() {
-            out.begin(run.header(changeset::ChangesetPurpose::Undo, database))?;
-        }
-        let mut undone = nothing_undone(run, database, tells);
+        let header = run.header(changeset::ChangesetPurpose::Undo, database);
+        let mut draft = out.map(|out| out.begin(header)).transpose()?;
+        let mut undone = nothing_undone(run, database);
         let (connection, schema) = open.parts();
         lock_tables(connection, schema).await?;
         let mut verification = begin_verification(connection, schema, database).await?;
@@ -236,8 +238,8 @@ impl WriteJob for Undo<'_> {
                         undone.conflicts.extend(todo.conflicts);
                         changes.extend(todo.change);
                     }
-                    if let Some(out) = out.as_deref_mut() {
-                        out.rows(&changes)?;
+                    if let Some(draft) = &mut draft {
+                        draft.rows(&changes)?;
                     }
                     write_rows(
                         connection,
@@ -259,28 +261,14 @@ impl WriteJob for Undo<'_> {
         written.add(&undone.changes);
         Ok(Prepared {
             is_moved: !undone.conflicts.is_empty() && !self.args.skip_changed,
-            report: undone,
+            facts: undone,
+            draft,
             written,
         })
     }
 }
 
-impl WriteReport for UndoReport {
-    fn ending(&self) -> Ending {
-        self.ending
-    }
-
-    fn end(&mut self, ending: Ending, follow_up: FollowUp) {
-        self.ending = ending;
-        self.follow_up = follow_up;
-    }
-
-    fn plan_is_in(&mut self, _: &Path) {}
-
-    fn journal_is_in(&mut self, path: &Path) {
-        self.journal = Some(path.display().to_string());
-    }
-
+impl WriteFacts for UndoFacts {
     fn rows_written(&self) -> usize {
         self.rows()
     }
@@ -308,18 +296,14 @@ fn warn_of_log(settings: &[String]) {
     }
 }
 
-/// Builds the report of an undo that has not done anything yet.
-fn nothing_undone(run: &Run, database: &Database, notified: bool) -> UndoReport {
-    UndoReport {
+/// Makes the facts of an undo that has not done anything yet.
+fn nothing_undone(run: &Run, database: &Database) -> UndoFacts {
+    UndoFacts {
         run: run.id().to_owned(),
         database: database.clone(),
-        ending: Ending::DryRun,
         changes: Vec::new(),
         back: 0,
         conflicts: Vec::new(),
-        journal: None,
-        follow_up: FollowUp::default(),
-        notified,
     }
 }
 
@@ -333,24 +317,31 @@ fn no_table(table: &SiteTable) -> Failure {
         .hint("run undo on the database that the journal was written for")
 }
 
+/// What an undo does where rows were changed since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum OnChanged {
+    /// It writes nothing at all.
+    Refuse,
+    /// It leaves these rows alone.
+    Skip,
+}
+
 impl UndoArgs {
     /// Returns the undo that this dry run showed.
-    pub(crate) fn follow_up(&self) -> FollowUp {
-        FollowUp {
-            carry_out: Some(self.repeated(self.skip_changed)),
-            ..FollowUp::default()
-        }
+    pub(crate) fn follow_up(&self) -> CommandLine {
+        self.repeated(if self.skip_changed {
+            OnChanged::Skip
+        } else {
+            OnChanged::Refuse
+        })
     }
 
     /// Returns the undo that leaves alone the rows that were changed since.
-    pub(crate) fn skipping(&self) -> FollowUp {
-        FollowUp {
-            carry_out: Some(self.repeated(true)),
-            ..FollowUp::default()
-        }
+    pub(crate) fn skipping(&self) -> CommandLine {
+        self.repeated(OnChanged::Skip)
     }
 
-    fn repeated(&self, skips_changed: bool) -> CommandLine {
+    fn repeated(&self, on_changed: OnChanged) -> CommandLine {
         let Self {
             from,
             connection,
@@ -364,7 +355,7 @@ impl UndoArgs {
         connection.repeat(&mut command);
         write.repeat(&mut command);
         command.flag_if("--other-database", *other_database);
-        command.flag_if("--skip-changed", skips_changed);
+        command.flag_if("--skip-changed", on_changed == OnChanged::Skip);
         command
     }
 

@@ -10,7 +10,7 @@ use csv::{Terminator, WriterBuilder};
 
 use crate::printable::one_line;
 use crate::report::json::{self, OwnerV1, ValueV1};
-use crate::report::{Ending, Report, UndoReport};
+use crate::report::{Report, UndoReport};
 
 /// The columns of `scan`.
 const FINDINGS: [&str; 11] = [
@@ -48,7 +48,7 @@ const ENTRIES: [&str; 9] = [
 /// What `out` says.
 pub(crate) fn write(report: &Report, cells: Cells, out: &mut impl Write) -> io::Result<()> {
     let mut csv = Writer::new(out, cells);
-    if report.ending == Ending::Scanned {
+    if report.ending.is_of_scan() {
         findings(report, &mut csv)?;
     } else {
         csv.write_record(ENTRIES)?;
@@ -57,7 +57,7 @@ pub(crate) fn write(report: &Report, cells: Cells, out: &mut impl Write) -> io::
             columns(&mut csv, at, &change.before, &change.after, &change.owners)?;
         }
         held(report, &mut csv)?;
-        conflicts(json::conflicts(&report.conflicts), &mut csv)?;
+        conflicts(json::conflicts(&report.facts.conflicts), &mut csv)?;
     }
     csv.flush()
 }
@@ -78,7 +78,7 @@ pub(crate) fn write_undone(
         let at = (change.table, change.row);
         columns(&mut csv, at, &change.before, &change.after, &[])?;
     }
-    conflicts(json::conflicts(&undone.conflicts), &mut csv)?;
+    conflicts(json::conflicts(&undone.facts.conflicts), &mut csv)?;
     csv.flush()
 }
 

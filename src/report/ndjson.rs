@@ -13,7 +13,7 @@ use crate::report::json::{
     self, AfterCareV1, ChangeV1, ConflictV1, FindingV1, FixSummaryV1, Head, HeldV1, PutBackV1,
     ScanSummaryV1, UndoHead, UndoSummaryV1,
 };
-use crate::report::{Ending, Report, UndoReport, json_text};
+use crate::report::{Report, UndoReport, json_text};
 
 /// One line, by its type.
 #[derive(Serialize)]
@@ -77,21 +77,21 @@ pub(crate) fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
     let header = HeaderV1::Report(json::head(report));
     line(&NdjsonLine::Header(Box::new(header)), out)?;
     let summary = report.summary();
-    let counts = if report.ending == Ending::Scanned {
-        report.found.write_lines(Entries::Findings, out)?;
+    let counts = if report.ending.is_of_scan() {
+        report.facts.found.write_lines(Entries::Findings, out)?;
         CountsV1::Scan(json::scan_summary(summary))
     } else {
-        report.found.write_lines(Entries::Decisions, out)?;
-        let conflicts = json::conflicts(&report.conflicts);
+        report.facts.found.write_lines(Entries::Decisions, out)?;
+        let conflicts = json::conflicts(&report.facts.conflicts);
         lines(conflicts.map(NdjsonLine::Conflict), out)?;
         CountsV1::Fix(json::fix_summary(summary))
     };
     let summary = SummaryV1 {
         outcome: report.ending.name(),
         counts,
-        journal: report.journal.as_deref(),
-        plan: report.plan.as_deref(),
-        after_care: json::after_care(report.ending),
+        journal: report.ending.journal(),
+        plan: report.ending.plan(),
+        after_care: json::after_care(&report.ending),
     };
     line(&NdjsonLine::Summary(summary), out)
 }
@@ -120,14 +120,14 @@ pub(crate) fn write_undone(undone: &UndoReport, out: &mut impl Write) -> io::Res
     let header = HeaderV1::Undo(json::undo_head(undone));
     line(&NdjsonLine::Header(Box::new(header)), out)?;
     lines(json::put_back(undone).map(NdjsonLine::PutBack), out)?;
-    let conflicts = json::conflicts(&undone.conflicts);
+    let conflicts = json::conflicts(&undone.facts.conflicts);
     lines(conflicts.map(NdjsonLine::Conflict), out)?;
     let summary = SummaryV1 {
         outcome: undone.ending.name(),
         counts: CountsV1::Undo(json::undo_summary(undone)),
-        journal: undone.journal.as_deref(),
+        journal: undone.ending.journal(),
         plan: None,
-        after_care: json::after_care(undone.ending),
+        after_care: json::after_care(&undone.ending),
     };
     line(&NdjsonLine::Summary(summary), out)
 }

@@ -12,7 +12,7 @@ use crate::litellm::row::Row;
 use crate::process::stderr::warn;
 use crate::repair::changeset::Change;
 use crate::report::shown_text::count;
-use crate::workflow::changeset_file::ChangesetFile;
+use crate::workflow::changeset_file::ChangesetDraft;
 
 /// Takes the locks that come before the locks of rows: the advisory lock, which one run at a time
 /// holds, and the table locks.
@@ -102,10 +102,10 @@ pub(crate) async fn carry_out(
     table: &'static SiteTable,
     locked: &[Row],
     changes: Vec<Change>,
-    mut out: Option<&mut ChangesetFile>,
+    mut out: Option<&mut ChangesetDraft<'_>>,
     verification: &mut Verification,
 ) -> Result<Vec<Row>, Failure> {
-    let is_plan = out.as_deref().is_some_and(ChangesetFile::is_plan);
+    let is_plan = out.as_deref().is_some_and(ChangesetDraft::is_plan);
     let in_parts = table.each().is_some() && !is_plan;
     if let Some(out) = out.as_deref_mut().filter(|_| !in_parts) {
         out.rows(&changes)?;

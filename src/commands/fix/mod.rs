@@ -32,7 +32,7 @@ use crate::repair::plan::RowPlan;
 use crate::repair::policy::Policy;
 use crate::repair::selection::Selection;
 use crate::report::collected_plans::CollectedPlans;
-use crate::report::{Announcements, Ending, FollowUp, Report};
+use crate::report::{Announcements, Ending, FollowUp, RepairFacts, Report};
 use crate::workflow::CHUNK;
 use crate::workflow::apply_changes::{
     begin_verification, carry_out, end_verification, lock_tables, moved,
@@ -46,12 +46,12 @@ use crate::workflow::planner::Planner;
 use crate::workflow::preconditions::{
     RemovedReferences, check_as_shown, check_nothing_left, check_size, refuse_empty_server_table,
 };
-use crate::workflow::repeat_options::undo;
+use crate::workflow::repeat_options::{RepeatedOptions, undo};
 use crate::workflow::same_database::refuse_another;
 use crate::workflow::saved_plan::SavedPlan;
 use crate::workflow::server_sources::{ServerSources, warn_of_config_servers, warn_unset};
 use crate::workflow::survey::{tell_left_out, warn_unknown_owners};
-use crate::workflow::write_run::{Attempt, Prepared, WriteJob, WriteOptions, WriteReport};
+use crate::workflow::write_run::{Attempt, Prepared, WriteFacts, WriteJob, WriteOptions};
 
 const FIX_HELP: &str = "\
 Only stale references are ever changed, and some of them are held. Unless --on-empty says \
@@ -212,7 +212,7 @@ struct Fix<'a> {
 }
 
 impl WriteJob for Fix<'_> {
-    type Report = Report;
+    type Facts = RepairFacts;
 
     const STAGE: &'static str = "looking for stale references";
     const QUESTION: &'static str = "Repair";
@@ -232,9 +232,9 @@ impl WriteJob for Fix<'_> {
         }
     }
 
-    fn succeeded(&self, report: &Report) {
+    fn succeeded(&self, facts: &RepairFacts) {
         if let Some(retention) = &self.retention {
-            retention.apply(&report.database);
+            retention.apply(&facts.database);
         }
     }
 
@@ -246,14 +246,14 @@ impl WriteJob for Fix<'_> {
         self.args.take_back(journal)
     }
 
-    fn moved(&self, report: &Report) -> Failure {
-        let mut conflicts = report.conflicts.iter();
+    fn moved(&self, facts: &RepairFacts) -> Failure {
+        let mut conflicts = facts.conflicts.iter();
         if conflicts.all(|conflict| conflict.found == conflict::ConflictKind::Done) {
             let message = "this plan was carried out already; nothing was written";
             return Failure::new(ErrorKind::Moved, message).hint("scan tells what there is now");
         }
         moved(
-            report.conflicts.len(),
+            facts.conflicts.len(),
             "the report tells which; plan anew, or look into who changed them; config files and \
              --keep have to be as when it was planned",
         )
@@ -261,27 +261,27 @@ impl WriteJob for Fix<'_> {
 
     fn outcome(&self, report: &Report) -> Outcome {
         let summary = report.summary();
-        match report.ending {
-            Ending::DryRun | Ending::Scanned | Ending::Proposed => Outcome::Looked {
+        match report.ending() {
+            Ending::DryRun { .. } | Ending::Scanned { .. } | Ending::Proposed => Outcome::Looked {
                 found: summary.needs_attention(),
             },
-            Ending::Declined | Ending::Moved => Outcome::Looked { found: true },
-            Ending::Applied | Ending::NothingToDo => Outcome::Repaired {
+            Ending::Declined | Ending::Moved { .. } => Outcome::Looked { found: true },
+            Ending::Applied { .. } | Ending::NothingToDo => Outcome::Repaired {
                 held: summary.rows_held > 0,
             },
         }
     }
 
-    async fn prepare(
+    async fn prepare<'a>(
         &self,
         open: &mut SchemaTransaction<'_>,
-        attempt: Attempt<'_>,
-    ) -> Result<Prepared<Report>, Failure> {
+        attempt: Attempt<'a>,
+    ) -> Result<Prepared<'a, RepairFacts>, Failure> {
         let Attempt {
             run,
             database,
             patience,
-            mut out,
+            out,
             progress,
             keeps,
             tells,
@@ -294,9 +294,8 @@ impl WriteJob for Fix<'_> {
         let catalog = self.beyond.catalog(connection, schema).await?;
         warn_unset(&catalog);
         warn_of_config_servers(&catalog);
-        if let Some(out) = out.as_deref_mut() {
-            out.begin(self.header(run, database, &catalog))?;
-        }
+        let draft = out.map(|out| out.begin(self.header(run, database, &catalog)));
+        let mut draft = draft.transpose()?;
         progress.stage("looking for stale references");
         let found = match &planned {
             Some(planned) => planned.rows(),
@@ -331,7 +330,7 @@ impl WriteJob for Fix<'_> {
                 if tells {
                     written.add(&changes);
                 }
-                let out = out.as_deref_mut();
+                let out = draft.as_mut();
                 let proof = &mut verification;
                 let carried_out = carry_out(connection, schema, table, &rows, changes, out, proof);
                 let stored = carried_out.await?;
@@ -351,20 +350,16 @@ impl WriteJob for Fix<'_> {
         removed.check_still_gone(&now)?;
         Ok(Prepared {
             is_moved: !conflicts.is_empty(),
-            report: Report {
+            facts: RepairFacts {
                 run: run.id().to_owned(),
                 database: database.clone(),
                 said: self.said(),
                 release: schema.release(),
                 servers: (&catalog).into(),
-                ending: Ending::DryRun,
                 found: report,
                 conflicts,
-                follow_up: FollowUp::default(),
-                notified: tells,
-                journal: None,
-                plan: None,
             },
+            draft,
             written,
         })
     }
@@ -474,30 +469,13 @@ impl Fix<'_> {
     }
 }
 
-impl WriteReport for Report {
-    fn ending(&self) -> Ending {
-        self.ending
-    }
-
-    fn end(&mut self, ending: Ending, follow_up: FollowUp) {
-        self.ending = ending;
-        self.follow_up = follow_up;
-    }
-
-    fn plan_is_in(&mut self, path: &Path) {
-        self.plan = Some(path.display().to_string());
-    }
-
-    fn journal_is_in(&mut self, path: &Path) {
-        self.journal = Some(path.display().to_string());
-    }
-
+impl WriteFacts for RepairFacts {
     fn rows_written(&self) -> usize {
-        self.summary().rows_changed
+        self.found.summary().rows_changed
     }
 
     fn check_as_shown(&self, shown: &Self) -> Result<(), Failure> {
-        check_as_shown(shown.plans(), self.plans())
+        check_as_shown(shown.found.plans(), self.found.plans())
     }
 }
 
@@ -507,24 +485,24 @@ impl FixArgs {
     /// `plan` is the file that the dry run was saved to. It holds the options of planning.
     pub(crate) fn follow_up(&self, plan: Option<&Path>) -> FollowUp {
         let mut carry_out = CommandLine::new("fix");
+        let mut options = RepeatedOptions::All;
         if let Some(plan) = plan {
             carry_out.option("--plan", plan);
+            options = RepeatedOptions::NotInThePlan;
         }
-        self.repeat(plan.is_some(), &mut carry_out);
+        self.repeat(options, &mut carry_out);
         let mut dry_run = CommandLine::new("fix");
         dry_run.flag("--dry-run");
-        self.repeat(false, &mut dry_run);
+        self.repeat(RepeatedOptions::All, &mut dry_run);
         FollowUp {
-            carry_out: Some(carry_out),
+            carry_out,
             // A saved plan cannot be varied.
             dry_run: Some(dry_run).filter(|_| self.repair.plan.is_none()),
-            take_back: None,
         }
     }
 
-    /// Adds every option that decides what is repaired; with `is_planned`, only those that the plan
-    /// does not hold.
-    fn repeat(&self, is_planned: bool, command: &mut CommandLine) {
+    /// Adds the options that decide what is repaired.
+    fn repeat(&self, options: RepeatedOptions, command: &mut CommandLine) {
         let Self {
             connection,
             servers,
@@ -535,10 +513,10 @@ impl FixArgs {
         } = self;
         connection.repeat(command);
         servers.repeat(command);
-        if !is_planned {
+        if options == RepeatedOptions::All {
             places.repeat(command);
         }
-        repair.repeat(is_planned, command);
+        repair.repeat(options, command);
     }
 
     /// Returns the undo of this repair, whose old values are in `journal`.
