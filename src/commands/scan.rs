@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::cli::connection::ConnectionArgs;
 use crate::cli::filters::PlaceArgs;
-use crate::cli::output::{Format, OUTPUT, OutputArgs};
+use crate::cli::output::{OUTPUT, OutputArgs};
 use crate::cli::servers::{PreviousArgs, ServerArgs};
 use crate::command_line::CommandLine;
 use crate::db::detect::{self, Search};
@@ -17,7 +17,7 @@ use crate::error::Failure;
 use crate::exit_code::Outcome;
 use crate::process::command_args::{CommandArgs, Work};
 use crate::process::invocation::Run;
-use crate::process::print::{cannot_put_aside, gathering, print};
+use crate::process::print::{cannot_put_aside, print};
 use crate::process::progress::Progress;
 use crate::process::signals::Interrupt;
 use crate::process::stderr::warn;
@@ -167,7 +167,8 @@ async fn look(
         selection: &selection,
         notes: args.notes,
     };
-    let mut report = gathering(&args.output);
+    let format = args.output.format.writer();
+    let mut report = format.collection();
     let mut asked = args.places.asked(std::iter::empty());
     progress.stage("reading rows");
     for (table, mut keys) in found {
@@ -184,8 +185,11 @@ async fn look(
     }
     asked.check(connection, &planner, &selection).await?;
     // This reads the tables once more, so it is only done for a person who would see nothing else.
-    let is_for_people = matches!(args.output.format, Format::Table | Format::Markdown);
-    if is_for_people && !args.output.quiet && report.summary().rows == 0 && !args.places.narrows() {
+    if format.is_for_people()
+        && !args.output.quiet
+        && report.summary().rows == 0
+        && !args.places.narrows()
+    {
         report.tell_looked_at(detect::looked_at(connection, schema).await?);
     }
     let release = schema.release();

@@ -24,7 +24,7 @@ use crate::litellm::reference_sites::Choice;
 use crate::litellm::server_catalog::ServerCatalog;
 use crate::process::command_args::{CommandArgs, NamedFile, Work};
 use crate::process::invocation::Run;
-use crate::process::print::{cannot_put_aside, gathering};
+use crate::process::print::cannot_put_aside;
 use crate::process::progress::Progress;
 use crate::repair::changeset::{self, Change, PlannedWith};
 use crate::repair::conflict;
@@ -453,7 +453,7 @@ impl Fix<'_> {
         if keeps {
             CollectedPlans::kept()
         } else {
-            gathering(&self.args.output)
+            self.args.output.format.writer().collection()
         }
     }
 
