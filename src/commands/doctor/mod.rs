@@ -29,7 +29,7 @@ use crate::process::invocation::Run;
 use crate::process::signals::Interrupt;
 use crate::report::shown_text::count;
 use crate::workflow::changeset_file::ChangesetFile;
-use crate::workflow::server_sources::ServerSources;
+use crate::workflow::given_servers::GivenServers;
 
 const DOCTOR_HELP: &str = "\
 Status:
@@ -297,8 +297,7 @@ fn reads(schema: &Schema) -> String {
 
 /// Checks that the config files can be read, and counts their servers.
 fn config(args: &DoctorArgs, derivation: Derivation) -> Check {
-    let read =
-        ServerSources::read(&args.servers).and_then(|beyond| beyond.config_servers(derivation));
+    let read = GivenServers::read(&args.servers).and_then(|given| given.config_servers(derivation));
     match read {
         Err(failure) => Check::failed(CONFIG, &failure),
         Ok(None) => Check::warn(
