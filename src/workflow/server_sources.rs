@@ -1,4 +1,4 @@
-//! Server knowledge from the command line and from a saved plan, and the catalog that is made of it.
+//! Server knowledge from the command line and from a saved plan, and the catalog made of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
