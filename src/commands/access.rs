@@ -37,7 +37,8 @@ use crate::report::csv::Cells;
 use crate::report::text_table::DisplayOptions;
 use crate::workflow::CHUNK;
 use crate::workflow::filters::ambiguous;
-use crate::workflow::server_sources::{ServerSources, warn_of_config_servers, warn_unset};
+use crate::workflow::catalog_warnings::warn_of_catalog;
+use crate::workflow::server_sources::ServerSources;
 
 const CALLERS: &str = "Callers";
 
@@ -115,8 +116,8 @@ impl CommandArgs for AccessArgs {
         Some(&self.file)
     }
 
-    fn streams(&self) -> bool {
-        self.format == Format::Ndjson
+    fn format(&self) -> Option<Format> {
+        Some(self.format)
     }
 
     fn connection(&self) -> Option<&ConnectionArgs> {
@@ -151,7 +152,7 @@ type AccessEntry = Result<CallerAccess, ()>;
 /// Why the database could not be read or the report not be written.
 pub(crate) async fn run(args: &AccessArgs, run: &mut Run) -> Result<Outcome, Failure> {
     check(args)?;
-    let beyond = ServerSources::read(&args.servers)?;
+    let sources = ServerSources::of_servers(&args.servers)?;
     let mut interrupt = Interrupt::listen()?;
     let timeout = args.connection.statement_timeout;
     let opening = Box::pin(args.connection.open(timeout, run));
@@ -166,7 +167,7 @@ pub(crate) async fn run(args: &AccessArgs, run: &mut Run) -> Result<Outcome, Fai
     let (head_sender, head_receiver) = tokio::sync::oneshot::channel();
     let format = format(args, run);
     let asking = async {
-        let asked = Box::pin(ask(args, &mut session, &beyond, head, head_sender, &sender)).await;
+        let asked = Box::pin(ask(args, &mut session, &sources, head, head_sender, &sender)).await;
         if asked.is_err() {
             // Where nobody prints any more, its own failure says why.
             let _ = sender.send(Err(())).await;
@@ -267,7 +268,7 @@ struct Question<'a> {
 async fn ask(
     args: &AccessArgs,
     session: &mut Session,
-    beyond: &ServerSources,
+    sources: &ServerSources,
     head: AccessHead,
     head_sender: tokio::sync::oneshot::Sender<AccessHead>,
     sender: &Sender<AccessEntry>,
@@ -276,14 +277,13 @@ async fn ask(
     let mut open = session.begin(Purpose::Read, &Choice::default()).await?;
     let (connection, schema) = open.parts();
     schema.check_access_privileges(&database)?;
-    let catalog = beyond.catalog(connection, schema).await?;
-    warn_unset(&catalog);
-    warn_of_config_servers(&catalog);
+    let catalog = sources.catalog(connection, schema).await?;
+    warn_of_catalog(&catalog);
     let release = args.litellm_version.unwrap_or_else(|| schema.release());
     let rules = AccessRules::of(release);
     let configured = catalog.config().servers();
     let registry = access_registry::registry(connection, schema, configured, rules).await?;
-    let (settings, unknown) = settings(connection, schema, beyond).await?;
+    let (settings, unknown) = settings(connection, schema, sources).await?;
     let question = Question {
         wanted: wanted(args, &registry)?,
         args,
@@ -292,7 +292,7 @@ async fn ask(
         rules,
         settings,
         unknown,
-        configs_known: beyond.knows_configs(),
+        configs_known: sources.knows_configs(),
         company: company(args, connection, schema).await?,
         sender,
     };
@@ -349,11 +349,11 @@ fn wanted(args: &AccessArgs, registry: &Registry) -> Result<Option<ServerIds>, F
 async fn settings(
     connection: &mut Connection,
     schema: &Schema,
-    beyond: &ServerSources,
+    sources: &ServerSources,
 ) -> Result<(AccessSettings, Vec<AccessSetting>), Failure> {
     let (mut settings, mut unknown) = (AccessSettings::default(), Vec::new());
     for setting in SETTINGS {
-        let configured = beyond.is_on(setting.section, setting.name);
+        let configured = sources.is_on(setting.section, setting.name);
         let saved = access_settings::saved(connection, schema, setting).await?;
         match saved.or(configured) {
             Some(on) => setting.set(&mut settings, on),

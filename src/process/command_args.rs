@@ -34,10 +34,9 @@ pub(crate) trait CommandArgs {
         self.output().map(|output| &output.file)
     }
 
-    /// Tells whether the answer is a stream of lines, whose last one may be an error.
-    fn streams(&self) -> bool {
-        self.output()
-            .is_some_and(|output| output.format == Format::Ndjson)
+    /// Returns the format of the report, in which an error may be the last line.
+    fn format(&self) -> Option<Format> {
+        self.output().map(|output| output.format)
     }
 
     /// Tells whether findings and held references count as success.

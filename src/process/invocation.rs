@@ -196,10 +196,11 @@ impl Run {
         let outcome = work(self).map_err(|failure| self.after_commit(failure));
         if let Err(failure) = &outcome
             && failure.kind() != error::ErrorKind::BrokenPipe
-            && command.streams()
+            && let Some(format) = command.format()
         {
             let code = exit_code::code(Outcome::Failed(failure.kind()));
-            self.report.end_with_error(&self.id, failure, code);
+            self.report
+                .end_with_error(format.writer(), &self.id, failure, code);
         }
         match (self.report.place(), outcome) {
             (Ok(()), outcome) => outcome,

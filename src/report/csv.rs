@@ -10,6 +10,7 @@ use csv::{Terminator, WriterBuilder};
 
 use crate::printable::one_line;
 use crate::report::json::{self, OwnerV1, ValueV1};
+use crate::report::render::{AnyReport, RenderOptions, ReportFormat};
 use crate::report::{Report, UndoReport};
 
 /// The columns of `scan`.
@@ -40,6 +41,24 @@ const ENTRIES: [&str; 9] = [
     "reason",
     "owners",
 ];
+
+/// The format for spreadsheets.
+#[derive(Debug)]
+pub(crate) struct CsvFormat;
+
+impl ReportFormat for CsvFormat {
+    fn write(
+        &self,
+        report: AnyReport<'_>,
+        options: &RenderOptions,
+        mut out: &mut dyn Write,
+    ) -> io::Result<()> {
+        match report {
+            AnyReport::Repair(report) => write(report, options.cells, &mut out),
+            AnyReport::Undo(undone) => write_undone(undone, options.cells, &mut out),
+        }
+    }
+}
 
 /// Writes `report` line by line.
 ///

@@ -17,6 +17,7 @@ use crate::repair::changeset::{Change, ColumnChange};
 use crate::repair::conflict::Conflict;
 use crate::repair::plan::{Edit, RowPlan};
 use crate::report::decisions::Decisions;
+use crate::report::render::{AnyReport, RenderOptions, ReportFormat};
 use crate::report::summary::Summary;
 use crate::report::{ConfigIds, Ending, Report, UndoReport, json_text};
 
@@ -310,6 +311,24 @@ pub(crate) struct FixSummaryV1 {
 )]
 fn is_zero(number: &usize) -> bool {
     *number == 0
+}
+
+/// The format of one JSON object.
+#[derive(Debug)]
+pub(crate) struct JsonFormat;
+
+impl ReportFormat for JsonFormat {
+    fn write(
+        &self,
+        report: AnyReport<'_>,
+        _: &RenderOptions,
+        mut out: &mut dyn Write,
+    ) -> io::Result<()> {
+        match report {
+            AnyReport::Repair(report) => write(report, &mut out),
+            AnyReport::Undo(undone) => write_undone(undone, &mut out),
+        }
+    }
 }
 
 /// Writes `report` as one JSON object and a newline.

@@ -9,9 +9,32 @@ use crate::litellm::reference_sites::TABLES;
 use crate::printable::printable;
 use crate::report::advice::{self, Advised};
 use crate::report::json::{self, DatabaseV1, OwnerV1, ValueV1};
+use crate::report::render::{AnyReport, RenderOptions, ReportFormat};
 use crate::report::shown_text::{count, nobody};
 use crate::report::summary::Summary;
 use crate::report::{Ending, Report, UndoReport};
+
+/// The format for a change ticket.
+#[derive(Debug)]
+pub(crate) struct MarkdownFormat;
+
+impl ReportFormat for MarkdownFormat {
+    fn write(
+        &self,
+        report: AnyReport<'_>,
+        options: &RenderOptions,
+        mut out: &mut dyn Write,
+    ) -> io::Result<()> {
+        match report {
+            AnyReport::Repair(report) => write(report, &options.command, &mut out),
+            AnyReport::Undo(undone) => write_undone(undone, &options.command, &mut out),
+        }
+    }
+
+    fn is_for_people(&self) -> bool {
+        true
+    }
+}
 
 /// Writes `report`; `command` is the command line it is of.
 ///

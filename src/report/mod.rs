@@ -18,7 +18,6 @@ pub(crate) mod table;
 pub(crate) mod text_table;
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
 
 use crate::command_line::CommandLine;
 use crate::database::Database;
@@ -32,12 +31,10 @@ use crate::repair::conflict::Conflict;
 use crate::repair::plan::{Reason, RowPlan};
 use crate::repair::policy::Policy;
 use crate::report::collected_plans::CollectedPlans;
-use crate::report::csv::Cells;
 use crate::report::decisions::Decisions;
-use crate::report::render::Render;
+use crate::report::render::{AnyReport, Render};
 pub(crate) use crate::report::shown_text::count;
 use crate::report::summary::{Summary, Tally};
-use crate::report::text_table::DisplayOptions;
 
 /// How a command ended, which decides how its report reads.
 #[derive(Debug)]
@@ -220,28 +217,8 @@ impl Render for Report {
         }
     }
 
-    fn table(&self, look: DisplayOptions, mut out: &mut dyn Write) -> io::Result<()> {
-        table::write(self, look, &mut out)
-    }
-
-    fn closing(&self, look: DisplayOptions, mut out: &mut dyn Write) -> io::Result<()> {
-        table::write_closing(self, look, &mut out)
-    }
-
-    fn json(&self, mut out: &mut dyn Write) -> io::Result<()> {
-        json::write(self, &mut out)
-    }
-
-    fn ndjson(&self, mut out: &mut dyn Write) -> io::Result<()> {
-        ndjson::write(self, &mut out)
-    }
-
-    fn csv(&self, cells: Cells, mut out: &mut dyn Write) -> io::Result<()> {
-        csv::write(self, cells, &mut out)
-    }
-
-    fn markdown(&self, command: &str, mut out: &mut dyn Write) -> io::Result<()> {
-        markdown::write(self, command, &mut out)
+    fn as_any(&self) -> AnyReport<'_> {
+        AnyReport::Repair(self)
     }
 }
 
@@ -258,28 +235,8 @@ impl Render for UndoReport {
         }
     }
 
-    fn table(&self, look: DisplayOptions, mut out: &mut dyn Write) -> io::Result<()> {
-        table::write_undone(self, look, &mut out)
-    }
-
-    fn closing(&self, look: DisplayOptions, mut out: &mut dyn Write) -> io::Result<()> {
-        table::write_undone_closing(self, look, &mut out)
-    }
-
-    fn json(&self, mut out: &mut dyn Write) -> io::Result<()> {
-        json::write_undone(self, &mut out)
-    }
-
-    fn ndjson(&self, mut out: &mut dyn Write) -> io::Result<()> {
-        ndjson::write_undone(self, &mut out)
-    }
-
-    fn csv(&self, cells: Cells, mut out: &mut dyn Write) -> io::Result<()> {
-        csv::write_undone(self, cells, &mut out)
-    }
-
-    fn markdown(&self, command: &str, mut out: &mut dyn Write) -> io::Result<()> {
-        markdown::write_undone(self, command, &mut out)
+    fn as_any(&self) -> AnyReport<'_> {
+        AnyReport::Undo(self)
     }
 }
 

@@ -8,11 +8,12 @@ use serde::Serialize;
 
 use crate::error::Failure;
 use crate::repair::plan::RowPlan;
-use crate::report::collected_plans::Entries;
+use crate::report::collected_plans::{CollectedPlans, Entries};
 use crate::report::json::{
     self, AfterCareV1, ChangeV1, ConflictV1, FindingV1, FixSummaryV1, Head, HeldV1, PutBackV1,
     ScanSummaryV1, UndoHead, UndoSummaryV1,
 };
+use crate::report::render::{AnyReport, RenderOptions, ReportFormat};
 use crate::report::{Report, UndoReport, json_text};
 
 /// One line, by its type.
@@ -66,6 +67,38 @@ struct ErrorV1<'a> {
     code: u8,
     message: String,
     hint: Option<&'a str>,
+}
+
+/// The format of a stream: lines of JSON, and after a failure the error.
+#[derive(Debug)]
+pub(crate) struct NdjsonFormat;
+
+impl ReportFormat for NdjsonFormat {
+    fn write(
+        &self,
+        report: AnyReport<'_>,
+        _: &RenderOptions,
+        mut out: &mut dyn Write,
+    ) -> io::Result<()> {
+        match report {
+            AnyReport::Repair(report) => write(report, &mut out),
+            AnyReport::Undo(undone) => write_undone(undone, &mut out),
+        }
+    }
+
+    fn write_error(
+        &self,
+        run: &str,
+        failure: &Failure,
+        code: u8,
+        mut out: &mut dyn Write,
+    ) -> io::Result<bool> {
+        write_error(run, failure, code, &mut out).map(|()| true)
+    }
+
+    fn collection(&self) -> CollectedPlans {
+        CollectedPlans::put_aside()
+    }
 }
 
 /// Writes `report` line by line.
@@ -137,12 +170,7 @@ pub(crate) fn write_undone(undone: &UndoReport, out: &mut impl Write) -> io::Res
 /// # Errors
 ///
 /// What `out` says.
-pub(crate) fn write_error(
-    run: &str,
-    failure: &Failure,
-    code: u8,
-    out: &mut impl Write,
-) -> io::Result<()> {
+fn write_error(run: &str, failure: &Failure, code: u8, out: &mut impl Write) -> io::Result<()> {
     let error = ErrorV1 {
         run,
         code,

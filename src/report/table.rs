@@ -17,10 +17,45 @@ use crate::repair::plan::{Edit, Held, Reason, RowPlan};
 use crate::repair::policy::OnEmpty;
 use crate::report::advice::{self, Advised};
 use crate::report::decisions::Decisions;
+use crate::report::render::{AnyReport, RenderOptions, ReportFormat};
 use crate::report::shown_text::{count, nobody};
 use crate::report::summary::Summary;
 use crate::report::text_table::{DisplayOptions, Grid, GridCell, Tone};
 use crate::report::{ConfigIds, Ending, Report, UndoReport};
+
+/// The format for people at a terminal.
+#[derive(Debug)]
+pub(crate) struct TableFormat;
+
+impl ReportFormat for TableFormat {
+    fn write(
+        &self,
+        report: AnyReport<'_>,
+        options: &RenderOptions,
+        mut out: &mut dyn Write,
+    ) -> io::Result<()> {
+        match report {
+            AnyReport::Repair(report) => write(report, options.look, &mut out),
+            AnyReport::Undo(undone) => write_undone(undone, options.look, &mut out),
+        }
+    }
+
+    fn write_ending(
+        &self,
+        report: AnyReport<'_>,
+        options: &RenderOptions,
+        mut out: &mut dyn Write,
+    ) -> io::Result<()> {
+        match report {
+            AnyReport::Repair(report) => write_closing(report, options.look, &mut out),
+            AnyReport::Undo(undone) => write_undone_closing(undone, options.look, &mut out),
+        }
+    }
+
+    fn is_for_people(&self) -> bool {
+        true
+    }
+}
 
 /// Writes `report` for a person to read.
 ///

@@ -1,7 +1,6 @@
 //! Drives everything that writes: begins, prepares, shows, asks, compares with what was shown,
 //! commits, notifies and closes. What `fix` and `undo` do differently is in their [`WriteJob`].
 
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,10 +15,10 @@ use crate::error::Failure;
 use crate::exit_code::Outcome;
 use crate::litellm::reference_sites::Choice;
 use crate::process::invocation::{Committed, Run};
-use crate::process::print::{print, print_end};
+use crate::process::print::{print, print_end, show_plan};
 use crate::process::progress::Progress;
+use crate::process::prompt;
 use crate::process::signals::Interrupt;
-use crate::process::{prompt, stderr};
 use crate::repair::policy::WriteConsent;
 use crate::report::render::Render;
 use crate::report::{Ending, FollowUp, Report, WrittenJournal};
@@ -237,8 +236,7 @@ impl WriteRun<'_> {
     {
         let rows = crate::report::count(facts.rows_written(), "row");
         let shown = Report::new(facts, Ending::Proposed);
-        let look = self.options.output.look(self.run, &io::stderr());
-        stderr::show(|out| shown.table(look, out)).map_err(anyhow::Error::from)?;
+        show_plan(&shown, self.options.output, self.run)?;
         let question = format!("{} {rows} of {}?", J::QUESTION, session.database());
         let answer = self.interrupt.guard(prompt::ask(&question)).await?;
         let report = if let Some(consent) = answer {

@@ -1,5 +1,6 @@
 //! `fix`: plans, writes and checks every change in one transaction, and then commits or not.
 
+pub(crate) mod options;
 pub(crate) mod plan_options;
 
 use std::path::Path;
@@ -12,24 +13,22 @@ use crate::cli::output::{OUTPUT, OutputArgs};
 use crate::cli::repair::RepairArgs;
 use crate::cli::servers::{PreviousArgs, ServerArgs};
 use crate::command_line::CommandLine;
+use crate::commands::fix::options::FixOptions;
 use crate::database::Database;
-use crate::db::detect::{self, Search};
+use crate::db::detect;
 use crate::db::schema::Schema;
 use crate::db::session::{Connection, SchemaTransaction};
-use crate::db::verification::Verification;
 use crate::db::{owners, rows};
 use crate::error::{ErrorKind, Failure};
 use crate::exit_code::Outcome;
 use crate::litellm::reference_sites::Choice;
-use crate::litellm::server_catalog::ServerCatalog;
 use crate::process::command_args::{CommandArgs, NamedFile, Work};
 use crate::process::invocation::Run;
-use crate::process::print::{cannot_put_aside, gathering};
+use crate::process::print::cannot_put_aside;
 use crate::process::progress::Progress;
-use crate::repair::changeset::{self, Change, PlannedWith};
-use crate::repair::conflict;
+use crate::repair::changeset::Change;
+use crate::repair::conflict::{self, Conflict};
 use crate::repair::plan::RowPlan;
-use crate::repair::policy::Policy;
 use crate::repair::selection::Selection;
 use crate::report::collected_plans::CollectedPlans;
 use crate::report::{Announcements, Ending, FollowUp, RepairFacts, Report};
@@ -38,19 +37,15 @@ use crate::workflow::apply_changes::{
     begin_verification, carry_out, end_verification, lock_tables, moved,
 };
 use crate::workflow::cache_invalidation::ChangedRows;
-use crate::workflow::changeset_file::{ChangesetFile, SavedChangeset};
-use crate::workflow::filters::{UnmatchedReferences, places};
 use crate::workflow::journal_retention::JournalRetention;
 use crate::workflow::lock_retry::Patience;
 use crate::workflow::planner::Planner;
 use crate::workflow::preconditions::{
-    RemovedReferences, check_as_shown, check_nothing_left, check_size, refuse_empty_server_table,
+    RemovedReferences, check_as_shown, check_nothing_left, check_size,
 };
 use crate::workflow::repeat_options::{RepeatedOptions, undo};
-use crate::workflow::same_database::refuse_another;
-use crate::workflow::saved_plan::SavedPlan;
-use crate::workflow::server_sources::{ServerSources, warn_of_config_servers, warn_unset};
-use crate::workflow::survey::{tell_left_out, warn_unknown_owners};
+use crate::workflow::survey::{SURVEY_STAGE, Survey, warn_of_schema};
+use crate::workflow::unmatched_references::UnmatchedReferences;
 use crate::workflow::write_run::{Attempt, Prepared, WriteFacts, WriteJob, WriteOptions};
 
 const FIX_HELP: &str = "\
@@ -135,78 +130,28 @@ impl CommandArgs for FixArgs {
     }
 }
 
-impl FixArgs {
-    /// Returns what a repair does with emptied columns and with rows of credentials.
-    pub(crate) fn policy(&self) -> Policy {
-        Policy {
-            on_empty: self.repair.empty.on_empty(),
-            delete_rows: self.repair.delete_rows,
-        }
-    }
-}
-
 /// Runs `fix`.
 ///
 /// # Errors
 ///
 /// Fails where nothing was written, and says why.
 pub(crate) async fn run(args: &FixArgs, run: &mut Run) -> Result<Outcome, Failure> {
-    let write = &args.repair.write;
-    let options = WriteOptions::check("fix", write, &args.output)?;
-    let saved = match &args.repair.plan {
-        None => None,
-        Some(path) => {
-            let saved = SavedChangeset::open(path)?;
-            saved.check_purpose(
-                &[changeset::ChangesetPurpose::Plan],
-                "--plan takes what fix --dry-run --plan-out saved; a journal is for undo",
-            )?;
-            Some(saved)
-        }
-    };
-    let header = saved.as_ref().map(|saved| &saved.contents.header);
-    let beyond = args.beyond(header)?;
-    let planned_with = args.planned_with(&beyond)?;
-    let policy = match header.and_then(|header| Some((header.on_empty?, header.delete_rows))) {
-        Some((on_empty, delete_rows)) => Policy {
-            delete_rows,
-            ..on_empty.into()
-        },
-        None => args.policy(),
-    };
+    let writing = WriteOptions::check("fix", &args.repair.write, &args.output)?;
+    let options = FixOptions::resolve(args)?;
     // The journal is opened first, so that nothing is changed that could not be taken back.
-    let journal = ChangesetFile::of_run(write, "fix", run)?;
-    let out = match &args.repair.plan_out {
-        Some(path) => Some(ChangesetFile::plan(path)?),
-        None => journal,
-    };
-    let retention = JournalRetention::read(args.repair.journal_retention, out.as_ref());
-    let places = match &saved {
-        Some(saved) => saved.contents.places(),
-        None => places(&args.places.sites, beyond.knows_configs()),
-    };
+    let out = options.open_file(run)?;
     let fix = Fix {
         args,
-        policy,
-        places,
-        saved,
-        planned_with,
-        beyond,
-        retention,
+        retention: options.retention(out.as_ref()),
+        options,
     };
-    options.carry_out(&fix, &args.connection, out, run).await
+    writing.carry_out(&fix, &args.connection, out, run).await
 }
 
 /// A repair: it removes what is stale, or what a saved plan says.
 struct Fix<'a> {
     args: &'a FixArgs,
-    policy: Policy,
-    places: Choice,
-    /// The plan to carry out, with `--plan`.
-    saved: Option<SavedChangeset>,
-    /// The options that a plan keeps, with `--plan-out`.
-    planned_with: Option<PlannedWith>,
-    beyond: ServerSources,
+    options: FixOptions<'a>,
     /// How long older journals are kept.
     retention: Option<JournalRetention>,
 }
@@ -214,22 +159,16 @@ struct Fix<'a> {
 impl WriteJob for Fix<'_> {
     type Facts = RepairFacts;
 
-    const STAGE: &'static str = "looking for stale references";
+    const STAGE: &'static str = SURVEY_STAGE;
     const QUESTION: &'static str = "Repair";
     const DONE: &'static str = "the repair";
 
     fn places(&self) -> Choice {
-        self.places.clone()
+        self.options.sites().clone()
     }
 
     fn check_database(&self, database: &Database) -> Result<(), Failure> {
-        match &self.saved {
-            Some(plan) if !self.args.repair.other_database => {
-                let made = &plan.contents.header;
-                refuse_another(made.purpose, &made.database, database)
-            }
-            Some(_) | None => Ok(()),
-        }
+        self.options.check_database(database)
     }
 
     fn succeeded(&self, facts: &RepairFacts) {
@@ -287,34 +226,35 @@ impl WriteJob for Fix<'_> {
             tells,
         } = attempt;
         let (connection, schema) = open.parts();
-        let mut verification = begin(connection, schema, database).await?;
-        let mut planned = self.saved.as_ref().map(SavedPlan::read).transpose()?;
-        let selection = self.selection(connection, schema, database, planned.as_ref());
-        let selection = selection.await?;
-        let catalog = self.beyond.catalog(connection, schema).await?;
-        warn_unset(&catalog);
-        warn_of_config_servers(&catalog);
-        let draft = out.map(|out| out.begin(self.header(run, database, &catalog)));
+        warn_of_schema(schema);
+        lock_tables(connection, schema).await?;
+        let mut verification = begin_verification(connection, schema, database).await?;
+        let mut plan = self.options.read_plan()?;
+        let survey = self.options.survey(plan.as_ref());
+        let survey = Survey::take(connection, schema, database, survey, progress).await?;
+        let Survey {
+            selection,
+            catalog,
+            found,
+            unmatched,
+        } = survey;
+        let draft = out.map(|out| out.begin(self.options.header(run, database, &catalog)));
         let mut draft = draft.transpose()?;
-        progress.stage("looking for stale references");
-        let found = match &planned {
-            Some(planned) => planned.rows(),
-            None => detect::detect(connection, schema, &catalog, Search::References).await?,
-        };
-        self.check_server_table(&catalog, &found)?;
         let locked = lock(found, &selection, connection, schema, patience, progress).await?;
-        let judge = Planner {
+        let planner = Planner {
             schema,
             catalog: &catalog,
-            policy: self.policy,
+            policy: self.options.policy(),
             selection: &selection,
             notes: false,
         };
-        let mut report = self.gathering(keeps);
-        let mut written = ChangedRows::default();
-        let mut removed = RemovedReferences::default();
-        let mut asked = self.asked();
-        let mut conflicts = Vec::new();
+        let mut repaired = Repaired {
+            found: self.collection(keeps),
+            written: ChangedRows::default(),
+            removed: RemovedReferences::default(),
+            unmatched,
+            conflicts: Vec::new(),
+        };
         progress.stage("writing and verifying rows");
         for (table, keys) in locked {
             // Owners are read after all locks, so that they are still the owners at the commit.
@@ -322,59 +262,71 @@ impl WriteJob for Fix<'_> {
             for chunk in keys.chunks(CHUNK) {
                 let mut rows = rows::rows(connection, schema, table, chunk, &owners).await?;
                 rows.retain(|row| selection.takes(row));
-                let mut now = judge.plan(connection, table, &rows).await?;
-                if let Some(planned) = &mut planned {
-                    conflicts.extend(planned.hold(table, &rows, &mut now, &catalog));
+                let mut now = planner.plan(connection, table, &rows).await?;
+                if let Some(plan) = &mut plan {
+                    let conflicts = plan.hold(table, &rows, &mut now, &catalog);
+                    repaired.conflicts.extend(conflicts);
                 }
                 let changes: Vec<Change> = now.iter().filter_map(RowPlan::change).collect();
                 if tells {
-                    written.add(&changes);
+                    repaired.written.add(&changes);
                 }
                 let out = draft.as_mut();
                 let proof = &mut verification;
                 let carried_out = carry_out(connection, schema, table, &rows, changes, out, proof);
                 let stored = carried_out.await?;
                 check_nothing_left(&stored, &now, &catalog)?;
-                removed.add(&now);
-                asked.see(&now);
-                report.add_decisions(now).map_err(cannot_put_aside)?;
+                repaired.add(now)?;
                 progress.rows(chunk.len());
             }
         }
-        let left = planned.iter();
-        conflicts.extend(left.flat_map(|left| left.without_row(&catalog)));
-        asked.check(connection, &judge, &selection).await?;
-        check_size(&self.args.repair, connection, schema, report.summary()).await?;
+        if let Some(plan) = &plan {
+            repaired.conflicts.extend(plan.without_row(&catalog));
+        }
+        self.check(connection, &planner, &repaired).await?;
         end_verification(connection, schema, &verification).await?;
-        let now = self.beyond.catalog(connection, schema).await?;
-        removed.check_still_gone(&now)?;
+        let now = self.options.sources().catalog(connection, schema).await?;
+        repaired.removed.check_still_gone(&now)?;
         Ok(Prepared {
-            is_moved: !conflicts.is_empty(),
+            is_moved: !repaired.conflicts.is_empty(),
             facts: RepairFacts {
                 run: run.id().to_owned(),
                 database: database.clone(),
-                said: self.said(),
+                said: Announcements {
+                    policy: self.options.policy(),
+                },
                 release: schema.release(),
                 servers: (&catalog).into(),
-                found: report,
-                conflicts,
+                found: repaired.found,
+                conflicts: repaired.conflicts,
             },
             draft,
-            written,
+            written: repaired.written,
         })
     }
 }
 
-/// Warns of what is not looked at, and takes the locks that come before the locks of rows.
-async fn begin(
-    connection: &mut Connection,
-    schema: &Schema,
-    database: &Database,
-) -> Result<Verification, Failure> {
-    warn_unknown_owners(schema);
-    tell_left_out(schema);
-    lock_tables(connection, schema).await?;
-    begin_verification(connection, schema, database).await
+/// The rows that an attempt has repaired so far.
+struct Repaired {
+    /// Their plans.
+    found: CollectedPlans,
+    /// The rows that proxies are told of.
+    written: ChangedRows,
+    /// The references that are gone now.
+    removed: RemovedReferences,
+    /// The references that were not found in a row yet.
+    unmatched: UnmatchedReferences,
+    /// The columns that are no longer as the saved plan has them.
+    conflicts: Vec<Conflict>,
+}
+
+impl Repaired {
+    /// Adds the plans of rows that are written.
+    fn add(&mut self, plans: Vec<RowPlan>) -> Result<(), Failure> {
+        self.removed.add(&plans);
+        self.unmatched.mark_found(&plans);
+        self.found.add_decisions(plans).map_err(cannot_put_aside)
+    }
 }
 
 /// Locks the rows that may change, in all tables, before the first row is read.
@@ -400,72 +352,28 @@ async fn lock(
 }
 
 impl Fix<'_> {
-    /// Refuses an empty server table: beside it every reference would be stale.
-    fn check_server_table(
-        &self,
-        catalog: &ServerCatalog,
-        found: &detect::CandidateRows,
-    ) -> Result<(), Failure> {
-        let may_be_empty = self.args.repair.allow_empty_server_table;
-        if catalog.rows() > 0 || found.is_empty() || may_be_empty {
-            return Ok(());
-        }
-        let rows = found.iter().map(|(_, keys)| keys.len()).sum();
-        Err(refuse_empty_server_table(rows))
-    }
-
-    /// Finds the rows that the operator asked about; for a saved plan they are the rows of the plan.
-    async fn selection(
-        &self,
-        connection: &mut Connection,
-        schema: &Schema,
-        database: &Database,
-        planned: Option<&SavedPlan>,
-    ) -> Result<Selection, Failure> {
-        if let Some(planned) = planned {
-            return Ok(planned.selection());
-        }
-        let selection = self.args.places.selection(connection, schema, database);
-        selection.await
-    }
-
-    /// Lists the references that must be found in the rows looked at; none for a saved plan, which
-    /// is compared with its rows instead.
-    fn asked(&self) -> UnmatchedReferences {
-        if self.saved.is_some() {
-            return UnmatchedReferences::default();
-        }
-        self.args.places.asked(self.beyond.remaps.keys())
-    }
-
-    fn said(&self) -> Announcements {
-        Announcements {
-            policy: self.policy,
-        }
-    }
-
-    fn gathering(&self, keeps: bool) -> CollectedPlans {
+    /// Makes an empty collection of plans. It keeps every row that is compared with what was shown.
+    fn collection(&self, keeps: bool) -> CollectedPlans {
         if keeps {
             CollectedPlans::kept()
         } else {
-            gathering(&self.args.output)
+            self.args.output.format.writer().collection()
         }
     }
 
-    fn header(&self, run: &Run, database: &Database, catalog: &ServerCatalog) -> changeset::Header {
-        let purpose = if self.args.repair.write.dry_run {
-            changeset::ChangesetPurpose::Plan
-        } else {
-            changeset::ChangesetPurpose::Fix
-        };
-        let mut header = run.header(purpose, database);
-        header.on_empty = Some(self.policy.into());
-        header.delete_rows = self.policy.delete_rows;
-        header.remaps.clone_from(catalog.remaps());
-        header.id_history.clone_from(catalog.history());
-        header.servers = Some(catalog.digest());
-        header.planned_with.clone_from(&self.planned_with);
-        header
+    /// Refuses a repair in which a reference was not found, or which is larger than it may be.
+    async fn check(
+        &self,
+        connection: &mut Connection,
+        planner: &Planner<'_>,
+        repaired: &Repaired,
+    ) -> Result<(), Failure> {
+        let unmatched = &repaired.unmatched;
+        unmatched
+            .ensure_all_found(connection, planner, planner.selection)
+            .await?;
+        let (limits, summary) = (self.options.limits(), repaired.found.summary());
+        check_size(limits, connection, planner.schema, summary).await
     }
 }
 
