@@ -28,3 +28,20 @@ pub(crate) fn demo() -> TestDatabase {
 pub(crate) fn case(name: &str) -> TestDatabase {
     TestDatabase::with(&script(&format!("cases/{name}")))
 }
+
+/// A script that the embedded server loads cannot include another one, and the README's first
+/// command loads the demo alone.
+#[test]
+fn the_demo_has_the_tables_of_the_schema() {
+    let (demo, schema) = (script("demo"), script("schema"));
+    let first_table = schema.find("CREATE TABLE ").unwrap();
+    let (_, tables) = schema.split_at(first_table);
+    assert!(
+        demo.contains(tables),
+        "copy the tables of schema.sql into demo.sql"
+    );
+    assert_eq!(
+        demo.matches("CREATE TABLE ").count(),
+        schema.matches("CREATE TABLE ").count()
+    );
+}
