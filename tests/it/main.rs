@@ -52,6 +52,7 @@ mod schemas;
 mod server;
 mod soak;
 mod standby;
+mod step_diff;
 mod terminal;
 mod tls;
 mod undo;
