@@ -9,7 +9,7 @@ use crate::printable::{lines, one_line};
 
 /// The kinds of failure that a caller or a script treats differently.
 ///
-/// [`crate::exit_code::code`] gives each its exit code.
+/// `exit_code.rs` gives each its exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
     /// Anything without a kind of its own; nothing was written.

@@ -68,7 +68,7 @@ const fn needs(said: GivenOption, needs: &'static [GivenOption], why: &'static s
     Need { said, needs, why }
 }
 
-const EXCLUSIONS: [Exclusion; 10] = [
+const EXCLUSIONS: [Exclusion; 11] = [
     excludes(
         option("db-url"),
         option("db-url-file"),
@@ -83,6 +83,11 @@ const EXCLUSIONS: [Exclusion; 10] = [
         option("previous-litellm-config"),
         option("no-config-servers"),
         "the first remaps old ids to servers of config files, the second says that there are none",
+    ),
+    excludes(
+        option("every-caller"),
+        option("toolset"),
+        "one asks on the route of every toolset, the other on that of one",
     ),
     excludes(
         option("dry-run"),

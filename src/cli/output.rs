@@ -81,7 +81,7 @@ pub struct FileArgs {
     /// Write the report to this file; - is stdout
     ///
     /// The file is replaced once the report is complete. If the run fails before that, the old file
-    /// stays. With --format ndjson it is replaced in any case, and its last line is the error.
+    /// stays. Only a report as NDJSON replaces it even then, and its last line is the error.
     #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
     pub output: Option<PathBuf>,
     /// When to colour tables; auto does on a terminal, unless NO_COLOR is set or TERM is dumb

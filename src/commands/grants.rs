@@ -11,7 +11,7 @@ use crate::exit_code::Outcome;
 use crate::process::command_args::{CommandArgs, Work};
 use crate::process::invocation::Run;
 use crate::process::signals::Interrupt;
-use crate::workflow::filters::places;
+use crate::workflow::filters::chosen_sites;
 
 /// Options of `grants`.
 #[derive(Debug, Args)]
@@ -72,7 +72,7 @@ pub(crate) async fn run(args: &GrantsArgs, run: &Run) -> Result<Outcome, Failure
             .open(args.connection.statement_timeout, run)
             .await?;
         let database = session.database().clone();
-        let places = places(&args.sites, false);
+        let places = chosen_sites(&args.sites, false);
         let mut open = session.begin(Purpose::Read, &places).await?;
         let (_, schema) = open.parts();
         let purpose = match args.purpose {

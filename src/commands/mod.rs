@@ -1,6 +1,8 @@
 //! The subcommands: a file or folder each, with its arguments, from these to the outcome. Their list is
 //! in this file.
 
+pub(crate) mod access;
+mod access_callers;
 pub(crate) mod completions;
 pub(crate) mod doctor;
 pub(crate) mod fix;
@@ -15,6 +17,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::cli::option_rules::Given;
+use crate::commands::access::AccessArgs;
 use crate::commands::completions::{CompletionsArgs, ManArgs};
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::fix::FixArgs;
@@ -66,9 +69,9 @@ impl Invocation {
 
 /// Finds and repairs stale MCP-server references in a LiteLLM proxy's PostgreSQL database.
 ///
-/// When an MCP server is deleted, LiteLLM leaves its id in every grant. `scan` reports the grants
-/// that name deleted servers. `fix` removes these references in one transaction, and holds those
-/// whose removal would widen somebody's access.
+/// When an MCP server is deleted, LiteLLM leaves its id in every key, team and organization that
+/// was granted it. `scan` reports these stale references. `fix` removes them in one transaction,
+/// and holds those whose removal would widen somebody's access.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true, max_term_width = 100, after_help = EXAMPLES)]
 pub struct Cli {
@@ -84,8 +87,8 @@ Examples:
   mcp-prune fix --yes --format json
 
 Exit codes:
-  0 clean or repaired, 1 error, 2 stale or unverified found,
-  3 repaired but some held, 4 refused, 5 changed meanwhile, 6 busy,
+  0 clean or repaired, 1 error, 2 stale, unverified or dangling-toolset
+  found, 3 repaired but some held, 4 refused, 5 changed meanwhile, 6 busy,
   7 no access, 64 usage, 128+N ended by signal N";
 
 /// The subcommands.
@@ -98,6 +101,8 @@ pub enum Command {
     Fix(FixArgs),
     /// Take back a repair: put back what its journal holds
     Undo(UndoArgs),
+    /// Tell who may use which servers and tools, and why; never writes
+    Access(AccessArgs),
     /// Print the ids that LiteLLM gives to the servers of a config.yaml
     Ids(IdsArgs),
     /// Print the GRANT statements that a role needs
@@ -117,6 +122,7 @@ impl Command {
             Self::Scan(args) => args,
             Self::Fix(args) => args,
             Self::Undo(args) => args,
+            Self::Access(args) => args,
             Self::Ids(args) => args,
             Self::Grants(args) => args,
             Self::Doctor(args) => args,

@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::cli::connection::ConnectionArgs;
 use crate::cli::filters::PlaceArgs;
-use crate::cli::output::{Format, OUTPUT, OutputArgs};
+use crate::cli::output::{OUTPUT, OutputArgs};
 use crate::cli::servers::{PreviousArgs, ServerArgs};
 use crate::command_line::CommandLine;
 use crate::db::detect::{self, Search};
@@ -18,18 +18,19 @@ use crate::exit_code::Outcome;
 use crate::litellm::reference_sites::ScannedTable;
 use crate::process::command_args::{CommandArgs, Work};
 use crate::process::invocation::Run;
-use crate::process::print::{cannot_put_aside, gathering, print};
+use crate::process::print::{cannot_put_aside, print};
 use crate::process::progress::Progress;
 use crate::process::signals::Interrupt;
-use crate::process::stderr::warn;
 use crate::repair::plan::RowPlan;
 use crate::repair::policy::Policy;
-use crate::report::{Announcements, Ending, FollowUp, Report};
+use crate::report::{Announcements, Ending, RepairFacts, Report};
 use crate::workflow::CHUNK;
-use crate::workflow::filters::places;
+use crate::workflow::filters::chosen_sites;
 use crate::workflow::planner::Planner;
-use crate::workflow::server_sources::{ServerSources, warn_of_config_servers, warn_unset};
-use crate::workflow::survey::{tell_left_out, warn_unknown_owners};
+use crate::workflow::server_sources::ServerSources;
+use crate::workflow::survey::{
+    EmptyServerTable, SURVEY_STAGE, Survey, SurveyOptions, SurveyedRows, warn_of_schema,
+};
 
 const SCAN_HELP: &str = "\
 Verdicts:
@@ -47,7 +48,7 @@ Examples:
   mcp-prune scan --no-config-servers --format json | jq .summary
   mcp-prune scan --db-url embedded:backup.sql
 
-It runs in one read-only transaction, needs only SELECT, and works on a replica.";
+scan runs in one read-only transaction, needs only SELECT, and works on a replica.";
 
 /// Options of `scan`.
 #[derive(Debug, Args)]
@@ -73,7 +74,7 @@ pub struct ScanArgs {
     /// How to answer.
     #[command(flatten)]
     pub output: OutputArgs,
-    /// Exit with 0 instead of 2 (found) or 3 (held)
+    /// Exit with 0 instead of 2 (found)
     #[arg(long, help_heading = OUTPUT)]
     pub exit_zero: bool,
 }
@@ -114,11 +115,15 @@ impl CommandArgs for ScanArgs {
 ///
 /// Fails where the database cannot be read or the report cannot be written.
 pub(crate) async fn run(args: &ScanArgs, run: &mut Run) -> Result<Outcome, Failure> {
-    let mut beyond = ServerSources::read(&args.servers)?;
-    beyond.read_previous(&args.previous)?;
-    beyond.asked = args.places.references();
+    let ScanArgs {
+        servers,
+        previous,
+        places,
+        ..
+    } = args;
+    let sources = ServerSources::of_options(servers, previous, None, places)?;
     let mut interrupt = Interrupt::listen()?;
-    let report = interrupt.guard(Box::pin(scan(args, run, &beyond))).await?;
+    let report = interrupt.guard(Box::pin(scan(args, run, &sources))).await?;
     let report = Arc::new(report);
     print(&report, &args.output, run, &mut interrupt).await?;
     let summary = report.summary();
@@ -127,10 +132,10 @@ pub(crate) async fn run(args: &ScanArgs, run: &mut Run) -> Result<Outcome, Failu
     })
 }
 
-async fn scan(args: &ScanArgs, run: &Run, beyond: &ServerSources) -> Result<Report, Failure> {
+async fn scan(args: &ScanArgs, run: &Run, sources: &ServerSources) -> Result<Report, Failure> {
     let timeout = args.connection.statement_timeout;
     let mut session = args.connection.open(timeout, run).await?;
-    let report = look(args, run, &mut session, beyond).await?;
+    let report = look(args, run, &mut session, sources).await?;
     session.close().await;
     Ok(report)
 }
@@ -139,29 +144,31 @@ async fn look(
     args: &ScanArgs,
     run: &Run,
     session: &mut Session,
-    beyond: &ServerSources,
+    sources: &ServerSources,
 ) -> Result<Report, Failure> {
     let database = session.database().clone();
-    let places = places(&args.places.sites, beyond.knows_configs());
-    let mut open = session.begin(Purpose::Read, &places).await?;
+    let sites = chosen_sites(&args.places.sites, sources.knows_configs());
+    let mut open = session.begin(Purpose::Read, &sites).await?;
     let (connection, schema) = open.parts();
-    warn_unknown_owners(schema);
-    tell_left_out(schema);
-    let selection = args.places.selection(connection, schema, &database);
-    let selection = selection.await?;
-    let catalog = beyond.catalog(connection, schema).await?;
-    warn_unset(&catalog);
-    warn_of_config_servers(&catalog);
-    let progress = Progress::begin("looking for stale references");
+    warn_of_schema(schema);
+    let progress = Progress::begin(SURVEY_STAGE);
     let search = if args.notes {
         Search::ReferencesAndNotes
     } else {
         Search::References
     };
-    let found = detect::detect(connection, schema, &catalog, search).await?;
-    if catalog.rows() == 0 && !found.is_empty() {
-        warn("the MCP server table is empty: make sure that this is the right database");
-    }
+    let options = SurveyOptions {
+        sources,
+        rows: SurveyedRows::Found(&args.places, search),
+        empty_server_table: EmptyServerTable::Warns,
+    };
+    let survey = Survey::take(connection, schema, &database, options, &progress).await?;
+    let Survey {
+        selection,
+        catalog,
+        found,
+        mut unmatched,
+    } = survey;
     let planner = Planner {
         schema,
         catalog: &catalog,
@@ -169,13 +176,13 @@ async fn look(
         selection: &selection,
         notes: args.notes,
     };
-    let mut report = gathering(&args.output);
-    let mut asked = args.places.asked(std::iter::empty());
+    let format = args.output.format.writer();
+    let mut report = format.collection();
     progress.stage("reading rows");
     for (table, mut keys) in found {
         keys.retain(|key| selection.takes_key(key));
         let mut add = |plans: Vec<RowPlan>, looked_at| {
-            asked.see(&plans);
+            unmatched.mark_found(&plans);
             progress.rows(looked_at);
             report.add_findings(plans).map_err(cannot_put_aside)
         };
@@ -198,33 +205,34 @@ async fn look(
             }
         }
     }
-    asked.check(connection, &planner, &selection).await?;
+    let ensured = unmatched.ensure_all_found(connection, &planner, &selection);
+    ensured.await?;
     // This reads the tables once more, so it is only done for a person who would see nothing else.
-    let is_for_people = matches!(args.output.format, Format::Table | Format::Markdown);
-    if is_for_people && !args.output.quiet && report.summary().rows == 0 && !args.places.narrows() {
+    if format.is_for_people()
+        && !args.output.quiet
+        && report.summary().rows == 0
+        && !args.places.narrows()
+    {
         report.tell_looked_at(detect::looked_at(connection, schema).await?);
     }
     let release = schema.release();
     open.rollback().await?;
-    Ok(Report {
+    let facts = RepairFacts {
         run: run.id().to_owned(),
         database,
         release,
         servers: (&catalog).into(),
-        ending: Ending::Scanned,
         found: report,
         conflicts: Vec::new(),
-        follow_up: args.follow_up(),
-        notified: false,
         said: Announcements::default(),
-        journal: None,
-        plan: None,
-    })
+    };
+    let dry_run = args.follow_up();
+    Ok(Report::new(facts, Ending::Scanned { dry_run }))
 }
 
 impl ScanArgs {
     /// Returns the dry run of the repair of what was found.
-    pub(crate) fn follow_up(&self) -> FollowUp {
+    pub(crate) fn follow_up(&self) -> CommandLine {
         let Self {
             connection,
             servers,
@@ -240,9 +248,6 @@ impl ScanArgs {
         previous.repeat(&mut dry_run);
         servers.repeat(&mut dry_run);
         places.repeat(&mut dry_run);
-        FollowUp {
-            dry_run: Some(dry_run),
-            ..FollowUp::default()
-        }
+        dry_run
     }
 }

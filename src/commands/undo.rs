@@ -24,17 +24,17 @@ use crate::process::stderr::warn;
 use crate::repair::changeset::{self, Change, RowChange};
 use crate::repair::credentials_change::CredentialsChange;
 use crate::repair::{conflict, credentials_conflict};
-use crate::report::{Ending, FollowUp, UndoReport};
+use crate::report::{Ending, FollowUp, UndoFacts, UndoReport};
 use crate::workflow::CHUNK;
 use crate::workflow::apply_changes::{
     begin_verification, carry_out, end_verification, lock_tables, moved, write_credentials,
 };
 use crate::workflow::cache_invalidation::ChangedRows;
-use crate::workflow::changeset_file::{ChangesetFile, SavedChangeset};
+use crate::workflow::changeset_file::{ChangesetDraft, ChangesetFile, SavedChangeset};
 use crate::workflow::lock_retry::Patience;
 use crate::workflow::repeat_options::undo;
 use crate::workflow::same_database::refuse_another;
-use crate::workflow::write_run::{Attempt, Prepared, WriteJob, WriteOptions, WriteReport};
+use crate::workflow::write_run::{Attempt, Prepared, WriteFacts, WriteJob, WriteOptions};
 
 const UNDO_HELP: &str = "\
 A row is put back if it still holds what the repair wrote. If it is as before the repair already, \
@@ -124,7 +124,7 @@ struct Undo<'a> {
 }
 
 impl WriteJob for Undo<'_> {
-    type Report = UndoReport;
+    type Facts = UndoFacts;
 
     const STAGE: &'static str = "writing and verifying rows";
     const QUESTION: &'static str = "Put back";
@@ -143,18 +143,21 @@ impl WriteJob for Undo<'_> {
     }
 
     fn after_dry_run(&self, _: Option<&Path>) -> FollowUp {
-        self.args.follow_up()
+        FollowUp {
+            carry_out: self.args.follow_up(),
+            dry_run: None,
+        }
     }
 
-    fn after_moved(&self) -> FollowUp {
-        self.args.skipping()
+    fn after_moved(&self) -> Option<CommandLine> {
+        Some(self.args.skipping())
     }
 
     fn take_back(&self, journal: &Path) -> CommandLine {
         self.args.take_back(journal)
     }
 
-    fn moved(&self, undone: &UndoReport) -> Failure {
+    fn moved(&self, undone: &UndoFacts) -> Failure {
         moved(
             undone.conflicts.len(),
             "the report tells which; look into who changed them, or say --skip-changed",
@@ -162,34 +165,33 @@ impl WriteJob for Undo<'_> {
     }
 
     fn outcome(&self, undone: &UndoReport) -> Outcome {
-        match undone.ending {
-            Ending::Applied | Ending::NothingToDo => Outcome::Repaired { held: false },
+        match undone.ending() {
+            Ending::Applied { .. } | Ending::NothingToDo => Outcome::Repaired { held: false },
             // An undo does not look for stale references, so it reports none.
-            Ending::Scanned
-            | Ending::DryRun
+            Ending::Scanned { .. }
+            | Ending::DryRun { .. }
             | Ending::Proposed
             | Ending::Declined
-            | Ending::Moved => Outcome::Looked { found: false },
+            | Ending::Moved { .. } => Outcome::Looked { found: false },
         }
     }
 
-    async fn prepare(
+    async fn prepare<'a>(
         &self,
         open: &mut SchemaTransaction<'_>,
-        attempt: Attempt<'_>,
-    ) -> Result<Prepared<UndoReport>, Failure> {
+        attempt: Attempt<'a>,
+    ) -> Result<Prepared<'a, UndoFacts>, Failure> {
         let Attempt {
             run,
             database,
             patience,
-            mut out,
+            out,
             progress,
             keeps: _,
-            tells,
+            tells: _,
         } = attempt;
-        if let Some(out) = out.as_deref_mut() {
-            out.begin(run.header(changeset::ChangesetPurpose::Undo, database))?;
-        }
+        let header = run.header(changeset::ChangesetPurpose::Undo, database);
+        let draft = out.map(|out| out.begin(header)).transpose()?;
         let (connection, schema) = open.parts();
         lock_tables(connection, schema).await?;
         let verification = begin_verification(connection, schema, database).await?;
@@ -205,9 +207,9 @@ impl WriteJob for Undo<'_> {
         let mut put_back = PutBack {
             schema,
             patience,
-            out,
+            draft,
             verification,
-            undone: nothing_undone(run, database, tells),
+            undone: nothing_undone(run, database),
         };
         loop {
             let made = made.take_chunk(CHUNK)?;
@@ -227,8 +229,9 @@ impl WriteJob for Undo<'_> {
             progress.rows(made.len());
         }
         let PutBack {
-            undone,
+            draft,
             verification,
+            undone,
             ..
         } = put_back;
         end_verification(connection, schema, &verification).await?;
@@ -239,22 +242,23 @@ impl WriteJob for Undo<'_> {
         }));
         Ok(Prepared {
             is_moved: !undone.conflicts.is_empty() && !self.args.skip_changed,
-            report: undone,
+            facts: undone,
+            draft,
             written,
         })
     }
 }
 
 /// What an undo puts back, and has put back so far.
-struct PutBack<'a> {
+struct PutBack<'a, 'd> {
     schema: &'a Schema,
     patience: &'a mut Patience,
-    out: Option<&'a mut ChangesetFile>,
+    draft: Option<ChangesetDraft<'d>>,
     verification: Verification,
-    undone: UndoReport,
+    undone: UndoFacts,
 }
 
-impl PutBack<'_> {
+impl PutBack<'_, '_> {
     /// Takes back changes of one table.
     async fn changes(
         &mut self,
@@ -301,7 +305,7 @@ impl PutBack<'_> {
             self.undone.conflicts.extend(todo.conflicts);
             changes.extend(todo.change);
         }
-        let (schema, out) = (self.schema, self.out.as_deref_mut());
+        let (schema, out) = (self.schema, self.draft.as_mut());
         let proof = &mut self.verification;
         carry_out(connection, schema, table, &rows, &changes, out, proof).await?;
         self.undone
@@ -335,8 +339,8 @@ impl PutBack<'_> {
         let Some(change) = todo.change else {
             return Ok(());
         };
-        if let Some(out) = self.out.as_deref_mut() {
-            out.rows([&change])?;
+        if let Some(draft) = &mut self.draft {
+            draft.rows([&change])?;
         }
         let proof = &mut self.verification;
         write_credentials(connection, self.schema, table, &change, proof).await?;
@@ -346,22 +350,7 @@ impl PutBack<'_> {
     }
 }
 
-impl WriteReport for UndoReport {
-    fn ending(&self) -> Ending {
-        self.ending
-    }
-
-    fn end(&mut self, ending: Ending, follow_up: FollowUp) {
-        self.ending = ending;
-        self.follow_up = follow_up;
-    }
-
-    fn plan_is_in(&mut self, _: &Path) {}
-
-    fn journal_is_in(&mut self, path: &Path) {
-        self.journal = Some(path.display().to_string());
-    }
-
+impl WriteFacts for UndoFacts {
     fn rows_written(&self) -> usize {
         self.rows()
     }
@@ -389,18 +378,14 @@ fn warn_of_log(settings: &[String]) {
     }
 }
 
-/// Builds the report of an undo that has not done anything yet.
-fn nothing_undone(run: &Run, database: &Database, notified: bool) -> UndoReport {
-    UndoReport {
+/// Makes the facts of an undo that has not done anything yet.
+fn nothing_undone(run: &Run, database: &Database) -> UndoFacts {
+    UndoFacts {
         run: run.id().to_owned(),
         database: database.clone(),
-        ending: Ending::DryRun,
         changes: Vec::new(),
         back: 0,
         conflicts: Vec::new(),
-        journal: None,
-        follow_up: FollowUp::default(),
-        notified,
     }
 }
 
@@ -414,24 +399,31 @@ fn no_table(table: ScannedTable) -> Failure {
         .hint("run undo on the database that the journal was written for")
 }
 
+/// What an undo does where rows were changed since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum OnChanged {
+    /// It writes nothing at all.
+    Refuse,
+    /// It leaves these rows alone.
+    Skip,
+}
+
 impl UndoArgs {
     /// Returns the undo that this dry run showed.
-    pub(crate) fn follow_up(&self) -> FollowUp {
-        FollowUp {
-            carry_out: Some(self.repeated(self.skip_changed)),
-            ..FollowUp::default()
-        }
+    pub(crate) fn follow_up(&self) -> CommandLine {
+        self.repeated(if self.skip_changed {
+            OnChanged::Skip
+        } else {
+            OnChanged::Refuse
+        })
     }
 
     /// Returns the undo that leaves alone the rows that were changed since.
-    pub(crate) fn skipping(&self) -> FollowUp {
-        FollowUp {
-            carry_out: Some(self.repeated(true)),
-            ..FollowUp::default()
-        }
+    pub(crate) fn skipping(&self) -> CommandLine {
+        self.repeated(OnChanged::Skip)
     }
 
-    fn repeated(&self, skips_changed: bool) -> CommandLine {
+    fn repeated(&self, on_changed: OnChanged) -> CommandLine {
         let Self {
             from,
             connection,
@@ -445,7 +437,7 @@ impl UndoArgs {
         connection.repeat(&mut command);
         write.repeat(&mut command);
         command.flag_if("--other-database", *other_database);
-        command.flag_if("--skip-changed", skips_changed);
+        command.flag_if("--skip-changed", on_changed == OnChanged::Skip);
         command
     }
 

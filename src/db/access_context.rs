@@ -12,8 +12,8 @@ use crate::db::schema::{AGENTS, GRANTED_TOOLSETS, GROUP_SERVERS, KEYS, Schema, T
 use crate::db::sql::{ident, relation};
 use crate::db::{owners, rows};
 use crate::error::Failure;
-use crate::litellm::access_context::{Grants, RelatedGrants, Team};
-use crate::litellm::owners::{ACCESS_GROUP_IDS, LINK, Owner, OwnerKind};
+use crate::litellm::access_context::{Grants, PermissionKey, RelatedGrants, Team};
+use crate::litellm::owners::{ACCESS_GROUP_IDS, LINK, OrganizationId, Owner, OwnerKind, TeamId};
 use crate::litellm::reference_sites::{ACCESS_GROUPS, PERMISSIONS, Shape, TOOLSETS};
 use crate::litellm::row::Row;
 use crate::litellm::value::Value;
@@ -40,25 +40,34 @@ pub(crate) async fn surroundings(
     }
     let owners = || rows.iter().flat_map(|row| &row.owners);
     let mut reader = Reader { connection, schema };
-    let of_keys = |parent: fn(&Owner) -> Option<&String>| unique(owners().filter_map(parent));
+    let parents = || {
+        owners()
+            .filter_map(Owner::as_key)
+            .map(|key| &key.ties.parents)
+    };
 
-    let teams = of_keys(|owner| owner.parents.team.as_ref());
+    let teams = unique(parents().filter_map(|parents| Some(&parents.team.as_ref()?.0)));
     around.teams = reader.teams(&teams).await?;
     let above = around
         .teams
         .values()
-        .filter_map(|t| t.organization.as_ref());
-    let own = of_keys(|owner| owner.parents.organization.as_ref());
-    let organizations = unique(own.iter().chain(above));
+        .filter_map(|t| Some(&t.organization.as_ref()?.0));
+    let own = parents().filter_map(|parents| Some(&parents.organization.as_ref()?.0));
+    let organizations = unique(own.chain(above));
     around.organizations = reader.organizations(&organizations).await?;
     around.admins = reader
-        .admins(&of_keys(|owner| owner.parents.user.as_ref()))
+        .admins(&unique(
+            parents().filter_map(|parents| parents.user.as_ref()),
+        ))
         .await?;
 
     let own = rows.iter().map(|row| &row.key);
     let of_teams = around.teams.values().filter_map(|t| t.permissions.as_ref());
     let of_organizations = around.organizations.values().flatten();
-    let keys = unique(own.chain(of_teams).chain(of_organizations));
+    let above = of_teams
+        .chain(of_organizations)
+        .map(|PermissionKey(key)| key);
+    let keys = unique(own.chain(above));
     around.rows = reader.grants(&keys).await?;
 
     let toolsets = unique(around.rows.values().flat_map(|grants| &grants.toolsets));
@@ -69,9 +78,9 @@ pub(crate) async fn surroundings(
     Ok(around)
 }
 
-fn unique<'a>(names: impl Iterator<Item = &'a String>) -> Vec<String> {
-    let names: BTreeSet<&String> = names.collect();
-    names.into_iter().cloned().collect()
+fn unique<'a, S: AsRef<str> + ?Sized + 'a>(names: impl Iterator<Item = &'a S>) -> Vec<String> {
+    let names: BTreeSet<&str> = names.map(AsRef::as_ref).collect();
+    names.into_iter().map(str::to_owned).collect()
 }
 
 /// Reads rows of a table by their primary keys; without keys it asks for nothing.
@@ -126,7 +135,7 @@ impl Reader<'_> {
             .map_err(failed("read what the owners would inherit"))
     }
 
-    async fn teams(&mut self, teams: &[String]) -> Result<BTreeMap<String, Team>, Failure> {
+    async fn teams(&mut self, teams: &[String]) -> Result<BTreeMap<TeamId, Team>, Failure> {
         let organization = column_or(
             self.schema,
             TEAM_TABLE,
@@ -145,12 +154,14 @@ impl Reader<'_> {
         let found = self.ask(TEAMS, &fragments, teams).await?;
         let column = |name| TableColumn(TEAM_TABLE, name);
         let team = |row: &PgRow| {
+            let permissions: Option<String> = decode::read(row, 1, column(LINK))?;
+            let organization: Option<String> = decode::read(row, 2, column("organization_id"))?;
             let team = Team {
-                permissions: decode::read(row, 1, column(LINK))?,
-                organization: decode::read(row, 2, column("organization_id"))?,
+                permissions: permissions.map(PermissionKey),
+                organization: organization.map(OrganizationId),
                 access_groups: decode::read(row, 3, column(ACCESS_GROUP_IDS))?,
             };
-            Ok((decode::read(row, 0, column("team_id"))?, team))
+            Ok((TeamId(decode::read(row, 0, column("team_id"))?), team))
         };
         found.iter().map(team).collect()
     }
@@ -158,7 +169,7 @@ impl Reader<'_> {
     async fn organizations(
         &mut self,
         organizations: &[String],
-    ) -> Result<BTreeMap<String, Option<String>>, Failure> {
+    ) -> Result<BTreeMap<OrganizationId, Option<PermissionKey>>, Failure> {
         let fragments = [
             ("{link}", ident(LINK)),
             ("{table}", relation(ORGANIZATION_TABLE)),
@@ -166,8 +177,9 @@ impl Reader<'_> {
         let found = self.ask(ORGANIZATIONS, &fragments, organizations).await?;
         let column = |name| TableColumn(ORGANIZATION_TABLE, name);
         let organization = |row: &PgRow| {
-            let id = decode::read(row, 0, column("organization_id"))?;
-            Ok((id, decode::read(row, 1, column(LINK))?))
+            let id = OrganizationId(decode::read(row, 0, column("organization_id"))?);
+            let permissions: Option<String> = decode::read(row, 1, column(LINK))?;
+            Ok((id, permissions.map(PermissionKey)))
         };
         found.iter().map(organization).collect()
     }
@@ -182,7 +194,10 @@ impl Reader<'_> {
         found.iter().map(|row| decode::read(row, 0, id)).collect()
     }
 
-    async fn grants(&mut self, keys: &[String]) -> Result<BTreeMap<String, Grants>, Failure> {
+    async fn grants(
+        &mut self,
+        keys: &[String],
+    ) -> Result<BTreeMap<PermissionKey, Grants>, Failure> {
         let texts = |column| texts_or_none(self.schema, PERMISSIONS.table, column);
         let tools = column_or(
             self.schema,
@@ -202,7 +217,7 @@ impl Reader<'_> {
         let key = TableColumn(PERMISSIONS.table, PERMISSIONS.key);
         let of_row = |row: &PgRow| {
             let grants = grants(row)?.unwrap_or_default();
-            Ok((decode::read(row, 0, key)?, grants))
+            Ok((PermissionKey(decode::read(row, 0, key)?), grants))
         };
         found.iter().map(of_row).collect()
     }
@@ -268,8 +283,8 @@ impl Reader<'_> {
             (OwnerKind::User, USER_TABLE, "user_id"),
             (OwnerKind::Agent, AGENTS, "agent_id"),
         ] {
-            let of_kind = owners.iter().filter(|owner| owner.kind == kind);
-            let ids = unique(of_kind.map(|owner| &owner.id));
+            let of_kind = owners.iter().filter(|owner| owner.kind() == kind);
+            let ids = unique(of_kind.map(|owner| owner.id()));
             let has = self.schema.has(KEYS, column) && self.schema.has(table, column);
             let joins = kind == OwnerKind::Organization && team;
             if !has && !joins {

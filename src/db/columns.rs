@@ -22,7 +22,7 @@ pub(crate) struct Column {
 }
 
 impl Column {
-    /// Reads a row of [`COLUMNS`].
+    /// Reads a row of the statement that lists columns.
     pub(crate) fn read(row: &PgRow) -> Result<Self, Failure> {
         let mut privileges = BTreeSet::new();
         for (name, privilege) in [

@@ -4,7 +4,11 @@
 //! prepared one takes two. Every query is `persistent(false)`: a pooler in transaction mode hands
 //! the server connection to another client next, and a named statement would stay behind on it.
 
+pub(crate) mod access_callers;
 pub(crate) mod access_context;
+pub(crate) mod access_registry;
+pub(crate) mod access_rows;
+pub(crate) mod access_settings;
 pub(crate) mod advisory_lock;
 pub(crate) mod array_bounds;
 pub(crate) mod column_types;

@@ -13,7 +13,8 @@ use crate::db::schema::{AGENTS, GRANTED_TOOLSETS, KEYS, Schema};
 use crate::db::sql::{RARE, ident, part, relation};
 use crate::error::Failure;
 use crate::litellm::owners::{
-    ACCESS_GROUP_IDS, KEY_PARENTS, LINK, OWNER_TABLES, Owner, OwnerKind, OwnerTable, Parents,
+    ACCESS_GROUP_IDS, KEY_PARENTS, KeyTies, LINK, OWNER_TABLES, OrganizationId, Owner, OwnerKind,
+    OwnerTable, Parents, TeamId,
 };
 use crate::litellm::reference_sites::{ACCESS_GROUPS, Group, PERMISSIONS, SiteTable};
 
@@ -70,24 +71,33 @@ impl<'k> Owners<'k> {
         }
     }
 
-    fn add(&mut self, row: &str, owner: Owner) {
+    fn add(&mut self, row: &str, owner: &Owner) {
         let Some(row) = self.keys.position(row) else {
             return;
         };
         self.places.push((row, self.text.len()));
+        let ties = owner.as_key().map(|key| key.ties.clone());
+        let KeyTies {
+            parents,
+            has_access_groups,
+        } = ties.unwrap_or_default();
         let Parents {
             team,
             organization,
             user,
             agent,
-        } = owner.parents;
-        let parents = [team, organization, user, agent];
+        } = parents;
         let fields: Packed = (
-            owner.kind,
-            owner.id,
-            owner.name,
-            parents,
-            owner.has_access_groups,
+            owner.kind(),
+            owner.id().to_owned(),
+            owner.name().map(str::to_owned),
+            [
+                team.map(|TeamId(id)| id),
+                organization.map(|OrganizationId(id)| id),
+                user,
+                agent,
+            ],
+            has_access_groups,
         );
         self.text.push_str(&serde_json::json!(fields).to_string());
     }
@@ -122,18 +132,17 @@ impl<'k> Owners<'k> {
         let mut packed = serde_json::Deserializer::from_str(&self.text[at..]).into_iter();
         let packed: Packed = packed.next()?.ok()?;
         let (kind, id, name, [team, organization, user, agent], has_access_groups) = packed;
-        Some(Owner {
-            kind,
-            id,
-            name,
-            parents: Parents {
-                team,
-                organization,
-                user,
-                agent,
-            },
+        let parents = Parents {
+            team: team.map(TeamId),
+            organization: organization.map(OrganizationId),
+            user,
+            agent,
+        };
+        let ties = KeyTies {
+            parents,
             has_access_groups,
-        })
+        };
+        Some(Owner::new(kind, id, name, ties))
     }
 }
 
@@ -230,19 +239,21 @@ async fn owners<'k>(
         };
         let column = |name| TableColumn(table.table, name);
         let [team, organization, user, agent] = KEY_PARENTS.map(column);
-        let owner = Owner {
-            kind: table.kind,
-            id: decode::read(&row, 2, column(table.id))?,
-            name: decode::read(&row, 3, column(table.name))?,
+        let id = decode::read(&row, 2, column(table.id))?;
+        let name = decode::read(&row, 3, column(table.name))?;
+        let team: Option<String> = decode::read(&row, 4, team)?;
+        let organization: Option<String> = decode::read(&row, 5, organization)?;
+        let ties = KeyTies {
             parents: Parents {
-                team: decode::read(&row, 4, team)?,
-                organization: decode::read(&row, 5, organization)?,
+                team: team.map(TeamId),
+                organization: organization.map(OrganizationId),
                 user: decode::read(&row, 6, user)?,
                 agent: decode::read(&row, 7, agent)?,
             },
             has_access_groups: decode::read(&row, 8, column(ACCESS_GROUP_IDS))?,
         };
-        owners.add(decode::read(&row, 1, column(LINK))?, owner);
+        let owner = Owner::new(table.kind, id, name, ties);
+        owners.add(decode::read(&row, 1, column(LINK))?, &owner);
     }
     Ok(owners.sorted())
 }
@@ -355,15 +366,15 @@ async fn members<'k>(
             continue;
         };
         let column = |name| TableColumn(table.table, name);
-        let member = Owner {
-            kind: table.kind,
-            id: decode::read(&row, 2, column(table.id))?,
-            name: decode::read(&row, 3, column(table.name))?,
+        let id = decode::read(&row, 2, column(table.id))?;
+        let name = decode::read(&row, 3, column(table.name))?;
+        let ties = KeyTies {
             parents: Parents::default(),
             has_access_groups: true,
         };
+        let member = Owner::new(table.kind, id, name, ties);
         let group = TableColumn(ACCESS_GROUPS.table, ACCESS_GROUPS.key);
-        members.add(decode::read(&row, 1, group)?, member);
+        members.add(decode::read(&row, 1, group)?, &member);
     }
     Ok(members.sorted())
 }
@@ -407,7 +418,7 @@ async fn users<'k>(
     let mut users = Owners::of_nobody(keys);
     for (toolset, row) in naming {
         for owner in owners.of(&row) {
-            users.add(&toolset, owner);
+            users.add(&toolset, &owner);
         }
     }
     Ok(users.sorted())
@@ -419,16 +430,17 @@ mod tests {
 
     #[test]
     fn owners_are_unpacked_as_they_were_packed() {
-        let owner = |kind, id: &str, name: Option<&str>, team: Option<&str>| Owner {
-            kind,
-            id: id.to_owned(),
-            name: name.map(str::to_owned),
-            parents: Parents {
-                team: team.map(str::to_owned),
+        let owner = |kind, id: &str, name: Option<&str>, team: Option<&str>| {
+            let parents = Parents {
+                team: team.map(|team| TeamId(team.to_owned())),
                 agent: team.map(|team| format!("{team}\"\n\u{e9}")),
                 ..Parents::default()
-            },
-            has_access_groups: team.is_some(),
+            };
+            let ties = KeyTies {
+                parents,
+                has_access_groups: team.is_some(),
+            };
+            Owner::new(kind, id.to_owned(), name.map(str::to_owned), ties)
         };
         let of_row = [
             owner(OwnerKind::Key, "ab12cd34", Some("ci [\"]"), Some("t")),
@@ -438,10 +450,10 @@ mod tests {
         let rows = ["p", "p-1", "p-3"].map(str::to_owned);
         let mut owners = Owners::of_nobody(&rows);
         for (row, owner) in [("p", &of_row[2]), ("p-1", &of_row[1]), ("p", &of_row[0])] {
-            owners.add(row, owner.clone());
+            owners.add(row, owner);
         }
-        owners.add("p", of_row[1].clone());
-        owners.add("p", of_row[0].clone());
+        owners.add("p", &of_row[1]);
+        owners.add("p", &of_row[0]);
         let owners = owners.sorted();
         assert_eq!(owners.of("p"), of_row);
         assert_eq!(owners.of("p-1"), of_row[1..2]);

@@ -70,6 +70,24 @@ pub(crate) const ASSIGNED: [(&str, &[&str]); 2] = [
     (AGENTS, &[ACCESS_GROUP_IDS]),
 ];
 
+/// The columns on which access hangs besides, where a schema has them; they are read by `access`
+/// alone.
+const ACCESS: [(&str, &[&str]); 6] = [
+    (SERVER_TABLE, &["submitted_by"]),
+    ("LiteLLM_TeamTable", &["members_with_roles", "blocked"]),
+    ("LiteLLM_UserTable", &["organization_id", "teams"]),
+    (AGENTS, &[ACCESS_GROUP_IDS]),
+    (
+        ACCESS_GROUPS.table,
+        &[
+            "assigned_team_ids",
+            "assigned_key_ids",
+            "mcp_tool_permissions",
+        ],
+    ),
+    (TOOLSETS.table, &[TOOLSETS.key, TOOLS]),
+];
+
 /// The tags of a server, and whether every key may use it.
 pub(crate) const SERVER_SCOPE: [&str; 2] = ["mcp_access_groups", "allow_all_keys"];
 
@@ -167,6 +185,31 @@ WHERE c.relname {=} $1 AND c.relkind {=} ANY ('{r,p}')
 ORDER BY 1";
 
 impl Schema {
+    /// Refuses where this role may not read a column on which access hangs.
+    ///
+    /// # Errors
+    ///
+    /// An access failure with the `GRANT`s that would do.
+    pub(crate) fn check_access_privileges(&self, database: &Database) -> Result<(), Failure> {
+        let mut grants = Vec::new();
+        for (table, columns) in ACCESS {
+            let lacks = |name: &&&str| self.has(table, name) && !self.may_read(table, name);
+            let columns: Vec<String> = columns.iter().filter(lacks).copied().map(ident).collect();
+            if !columns.is_empty() {
+                let role = &database.user;
+                grants.push(grant(Privilege::Select, &columns, database, table, role));
+            }
+        }
+        let Some(first) = grants.first() else {
+            return Ok(());
+        };
+        let sql: Vec<&str> = grants.iter().map(|grant| grant.sql.as_str()).collect();
+        let (role, table) = (&database.user, first.table);
+        let message = format!("role \"{role}\" lacks SELECT on table \"{table}\"");
+        let hint = format!("have its owner run: {}", sql.join(" "));
+        Err(Failure::new(ErrorKind::Access, message).hint(hint))
+    }
+
     /// Asks the system catalog for LiteLLM's tables, and checks that the role may do with the
     /// chosen tables what `purpose` takes.
     ///

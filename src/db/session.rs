@@ -196,7 +196,7 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// What [`Schema::read`] says; refused if a replica would have to be written.
+    /// What reading the schema says; refused if a replica would have to be written.
     pub async fn begin(
         &mut self,
         purpose: Purpose,

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::litellm::owners::OwnerKind;
+use crate::litellm::owners::{OrganizationId, OwnerKind, TeamId};
 use crate::litellm::release::Release;
+use crate::litellm::row::Row;
 use crate::litellm::server_catalog::ServerCatalog;
 
 /// What the schema tells about its LiteLLM that matters for emptied rows.
@@ -50,13 +51,17 @@ pub(crate) struct Grants {
     pub toolsets: Vec<String>,
 }
 
+/// The primary key of a permission row.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct PermissionKey(pub String);
+
 /// A team, as far as its keys inherit from it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Team {
     /// Its permission row.
-    pub permissions: Option<String>,
+    pub permissions: Option<PermissionKey>,
     /// Its organization.
-    pub organization: Option<String>,
+    pub organization: Option<OrganizationId>,
     /// Its unified access groups.
     pub access_groups: Vec<String>,
 }
@@ -65,11 +70,11 @@ pub(crate) struct Team {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct RelatedGrants {
     /// The rows themselves and those of the teams and organizations above them, by key.
-    pub rows: BTreeMap<String, Grants>,
+    pub rows: BTreeMap<PermissionKey, Grants>,
     /// The teams of their keys.
-    pub teams: BTreeMap<String, Team>,
+    pub teams: BTreeMap<TeamId, Team>,
     /// The permission rows of the organizations above, by organization.
-    pub organizations: BTreeMap<String, Option<String>>,
+    pub organizations: BTreeMap<OrganizationId, Option<PermissionKey>>,
     /// The users of their keys who administer the proxy.
     pub admins: BTreeSet<String>,
     /// The servers of a toolset.
@@ -81,6 +86,13 @@ pub(crate) struct RelatedGrants {
     /// The stale references that keys of a team keep, by team. Filled for teams with a stale
     /// reference, where [`LitellmBehavior::refuses_edits`].
     pub kept_by_keys: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl RelatedGrants {
+    /// Returns what a permission row itself grants.
+    pub(crate) fn of_row(&self, row: &Row) -> Option<&Grants> {
+        self.rows.get(&PermissionKey(row.key.clone()))
+    }
 }
 
 /// What a row is judged by.

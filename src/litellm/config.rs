@@ -81,6 +81,15 @@ pub(crate) struct Config {
 }
 
 impl Config {
+    /// Tells whether a setting of a section is switched on, as Python takes values for true.
+    #[must_use]
+    pub(crate) fn is_on(&self, section: &str, setting: &str) -> bool {
+        let last = self.readings.last();
+        let section = last.and_then(|config| config.get(section)?.as_mapping());
+        let value = section.and_then(|section| section.get(setting));
+        value.is_some_and(YamlValue::is_truthy)
+    }
+
     /// Reads the text of the file that the proxy is started with.
     ///
     /// # Errors

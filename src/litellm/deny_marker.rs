@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::litellm::access_context::AccessContext;
-use crate::litellm::owners::{DASHBOARD_TEAM, Owner, OwnerKind};
+use crate::litellm::owners::{DASHBOARD_TEAM, KeyOwner, Owner, OwnerKind, TeamId};
 use crate::litellm::reference_sites::Shape;
 use crate::litellm::release::Release;
 use crate::litellm::row::{Cell, Row};
@@ -130,7 +130,7 @@ pub(crate) fn marker_obstacle(
     if !regime.owners_known {
         return Some(Obstacle::UnknownOwner);
     }
-    let kinds: BTreeSet<OwnerKind> = row.owners.iter().map(|owner| owner.kind).collect();
+    let kinds: BTreeSet<OwnerKind> = row.owners.iter().map(Owner::kind).collect();
     let keys = kinds.contains(&OwnerKind::Key);
     if keys && regime.release < Release::KNOWS_MARKERS {
         return Some(Obstacle::UnknownMarker);
@@ -150,7 +150,7 @@ pub(crate) fn marker_obstacle(
     if matches!(catalog.config(), ConfigServers::Unknown(_)) {
         return Some(Obstacle::UnknownConfig);
     }
-    let grants = around.rows.get(&row.key);
+    let grants = around.of_row(row);
     let grants_otherwise = grants.is_none_or(|grants| {
         let mut tool_keys = grants.tool_keys.iter();
         !grants.tags.is_empty()
@@ -162,14 +162,19 @@ pub(crate) fn marker_obstacle(
     }
     row.owners
         .iter()
+        .filter_map(Owner::as_key)
         .find_map(|key| key_obstacle(key, &around.admins))
 }
 
-fn key_obstacle(key: &Owner, admins: &BTreeSet<String>) -> Option<Obstacle> {
-    let parents = &key.parents;
-    if key.has_access_groups {
+fn key_obstacle(key: &KeyOwner, admins: &BTreeSet<String>) -> Option<Obstacle> {
+    let parents = &key.ties.parents;
+    if key.ties.has_access_groups {
         Some(Obstacle::AccessGroups)
-    } else if parents.team.as_deref() == Some(DASHBOARD_TEAM) {
+    } else if parents
+        .team
+        .as_ref()
+        .is_some_and(|TeamId(id)| id == DASHBOARD_TEAM)
+    {
         Some(Obstacle::Dashboard)
     } else if parents
         .user
@@ -185,8 +190,11 @@ fn key_obstacle(key: &Owner, admins: &BTreeSet<String>) -> Option<Obstacle> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::litellm::access_context::{Grants, LitellmBehavior, RelatedGrants};
-    use crate::litellm::test_support::{GONE, REGIME, around, catalog, owner, row, texts};
+    use crate::litellm::access_context::{Grants, LitellmBehavior, PermissionKey, RelatedGrants};
+    use crate::litellm::owners::{KeyTies, Parents};
+    use crate::litellm::test_support::{
+        GONE, REGIME, around, catalog, key_of, key_with, owner, row, texts,
+    };
 
     type Change = fn(&mut LitellmBehavior);
 
@@ -194,12 +202,18 @@ mod tests {
     fn the_marker_is_written_only_where_nothing_speaks_against_it() {
         let key = owner(OwnerKind::Key, false);
         let of = |kind| owner(kind, false);
-        let mut grouped = key.clone();
-        grouped.has_access_groups = true;
-        let mut dashboard = key.clone();
-        dashboard.parents.team = Some(DASHBOARD_TEAM.to_owned());
-        let mut admin = key.clone();
-        admin.parents.user = Some("root".to_owned());
+        let grouped = key_with(KeyTies {
+            has_access_groups: true,
+            ..KeyTies::default()
+        });
+        let dashboard = key_of(Parents {
+            team: Some(TeamId(DASHBOARD_TEAM.to_owned())),
+            ..Parents::default()
+        });
+        let admin = key_of(Parents {
+            user: Some("root".to_owned()),
+            ..Parents::default()
+        });
         for (owners, expected) in [
             (vec![key.clone(), key.clone()], None),
             (vec![of(OwnerKind::Team)], None),
@@ -265,7 +279,12 @@ mod tests {
         at: usize,
     ) -> Option<Obstacle> {
         let mut around = around(Grants::default(), Grants::default());
-        grants(around.rows.entry("p-1".to_owned()).or_default());
+        grants(
+            around
+                .rows
+                .entry(PermissionKey("p-1".to_owned()))
+                .or_default(),
+        );
         around.admins = BTreeSet::from(["root".to_owned()]);
         let mut world = AccessContext {
             regime: REGIME,

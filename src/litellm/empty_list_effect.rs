@@ -5,8 +5,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::litellm::access_context::{AccessContext, Grants, Team};
-use crate::litellm::owners::{DASHBOARD_TEAM, Owner, OwnerKind};
+use crate::litellm::access_context::{AccessContext, Grants, PermissionKey, Team};
+use crate::litellm::owners::{DASHBOARD_TEAM, Owner, OwnerKind, Parents, TeamId};
 use crate::litellm::release::Release;
 use crate::litellm::row::Row;
 use crate::litellm::server::ALL_SERVERS;
@@ -76,28 +76,39 @@ const NO_PERSONAL_FAN_OUT: &str = "personal_key_model_access_from_teams is off";
 #[must_use]
 pub(crate) fn if_emptied(owner: &Owner, row: &Row, world: AccessContext<'_>) -> IfEmptied {
     let after = RowAfterRemoval { row, world };
-    let effect = if after.still_limits(owner.kind) {
+    let effect = if after.still_limits(owner.kind()) {
         Effect::Nothing
     } else {
-        match owner.kind {
-            OwnerKind::Key | OwnerKind::Team if !world.regime.fails_closed() => Effect::OpensAll,
-            OwnerKind::Key => after.key_inherits(owner),
-            OwnerKind::Team | OwnerKind::Organization | OwnerKind::User | OwnerKind::Agent => {
+        match (owner, owner.kind()) {
+            (_, OwnerKind::Key | OwnerKind::Team) if !world.regime.fails_closed() => {
+                Effect::OpensAll
+            }
+            (Owner::Key(key), _) => after.key_inherits(&key.ties.parents),
+            (Owner::Other(_), OwnerKind::EndUser) => Effect::LiftsCeiling { keys: None },
+            // No release evaluates a project's row for MCP.
+            (Owner::Other(_), OwnerKind::Project) => Effect::Nothing,
+            (
+                Owner::Other(_),
+                OwnerKind::Key
+                | OwnerKind::Team
+                | OwnerKind::Organization
+                | OwnerKind::User
+                | OwnerKind::Agent,
+            ) => {
                 let under = &world.around.keys_under;
-                let keys = under.get(&(owner.kind, owner.id.clone()));
+                let keys = under.get(&(owner.kind(), owner.id().to_owned()));
                 Effect::LiftsCeiling {
                     keys: Some(keys.copied().unwrap_or_default()),
                 }
             }
-            OwnerKind::EndUser => Effect::LiftsCeiling { keys: None },
-            // No release evaluates a project's row for MCP.
-            OwnerKind::Project => Effect::Nothing,
         }
     };
-    let assuming = match (&effect, owner.kind) {
+    let assuming = match (&effect, owner) {
         (Effect::InheritsTeam(_), _) => Some(KEYS_MUST_DECLARE),
-        (Effect::LiftsCeiling { .. }, OwnerKind::EndUser) => Some(END_USERS_MUST_DECLARE),
-        (Effect::Nothing, OwnerKind::Key) if owner.parents.user.is_some() => {
+        (Effect::LiftsCeiling { .. }, _) if owner.kind() == OwnerKind::EndUser => {
+            Some(END_USERS_MUST_DECLARE)
+        }
+        (Effect::Nothing, Owner::Key(key)) if key.ties.parents.user.is_some() => {
             Some(NO_PERSONAL_FAN_OUT)
         }
         _ => None,
@@ -149,7 +160,7 @@ impl Scope {
 impl RowAfterRemoval<'_> {
     /// Tells whether the row's other grants still limit its owner without the stale references.
     fn still_limits(&self, kind: OwnerKind) -> bool {
-        let mut left = self.world.around.rows.get(&self.row.key).cloned();
+        let mut left = self.world.around.of_row(self.row).cloned();
         let left = left.get_or_insert_default();
         left.servers.clear();
         left.tool_keys
@@ -200,33 +211,36 @@ impl RowAfterRemoval<'_> {
 
     /// Adds up what the row of a team or organization grants. The row that runs empty grants
     /// nothing.
-    fn scope_of(&self, permissions: Option<&String>) -> Scope {
+    fn scope_of(&self, permissions: Option<&PermissionKey>) -> Scope {
         permissions
-            .filter(|key| **key != self.row.key)
+            .filter(|PermissionKey(key)| *key != self.row.key)
             .and_then(|key| self.world.around.rows.get(key))
             .map(|grants| self.scope(grants))
             .unwrap_or_default()
     }
 
-    /// Tells what a key without servers of its own would inherit.
+    /// Tells what a key without servers of its own would inherit from its `parents`.
     ///
     /// Source: `get_allowed_mcp_servers` (its step 1) and `_apply_primary_org_ceiling`. The
     /// organization is the key's own, else its team's (`proxy/auth/user_api_key_auth.py`,
     /// `_inherit_org_identity`).
-    fn key_inherits(&self, key: &Owner) -> Effect {
-        let team = key.parents.team.as_ref().filter(|t| *t != DASHBOARD_TEAM);
+    fn key_inherits(&self, parents: &Parents) -> Effect {
+        let team = parents
+            .team
+            .as_ref()
+            .filter(|TeamId(id)| id != DASHBOARD_TEAM);
         let found = team.and_then(|id| self.world.around.teams.get(id));
         let of_team = found.map(|team| self.team_scope(team)).unwrap_or_default();
-        let inherits = |from: &String, scope: Scope| Inherited {
-            from: from.clone(),
+        let inherits = |from: &str, scope: Scope| Inherited {
+            from: from.to_owned(),
             servers: scope.servers,
             incomplete: scope.incomplete,
         };
         if let (Some(id), true) = (team, of_team.restricts) {
-            return Effect::InheritsTeam(inherits(id, of_team));
+            return Effect::InheritsTeam(inherits(&id.0, of_team));
         }
         // It is not known whether the team restricts, so the servers of both are told.
-        let organization = key.parents.organization.as_ref();
+        let organization = parents.organization.as_ref();
         let organization = organization.or(found.and_then(|team| team.organization.as_ref()));
         if let Some(id) = organization
             && self.world.regime.release >= Release::ORGANIZATIONS_LIMIT
@@ -236,11 +250,11 @@ impl RowAfterRemoval<'_> {
             if !scope.is_nothing() {
                 scope.incomplete |= of_team.incomplete;
                 scope.find(of_team.servers);
-                return Effect::InheritsOrganization(inherits(id, scope));
+                return Effect::InheritsOrganization(inherits(&id.0, scope));
             }
         }
         match team {
-            Some(id) if !of_team.is_nothing() => Effect::InheritsTeam(inherits(id, of_team)),
+            Some(id) if !of_team.is_nothing() => Effect::InheritsTeam(inherits(&id.0, of_team)),
             Some(_) | None => Effect::Nothing,
         }
     }
@@ -277,7 +291,7 @@ mod tests {
     use crate::litellm::access_context::{LitellmBehavior, RelatedGrants};
     use crate::litellm::server::{ConfigServers, Signs};
     use crate::litellm::test_support::{
-        GONE, REGIME, around, catalog, granting, owner, row, texts,
+        GONE, REGIME, around, catalog, granting, key_of, owner, row, texts,
     };
 
     fn effect_on(owner: &Owner, release: Release, around: &RelatedGrants) -> Effect {
@@ -330,7 +344,7 @@ mod tests {
         let mut around = around(Grants::default(), Grants::default());
         let groups = around
             .teams
-            .get_mut("team")
+            .get_mut(&TeamId("team".to_owned()))
             .map(|team| &mut team.access_groups);
         *groups.unwrap() = texts(&["group"]);
         let effect = effect_on(
@@ -365,8 +379,10 @@ mod tests {
         ] {
             assert_eq!(effect_on(&key, release, &around), expected, "{release}");
         }
-        let mut dashboard = key;
-        dashboard.parents.team = Some(DASHBOARD_TEAM.to_owned());
+        let dashboard = key_of(Parents {
+            team: Some(TeamId(DASHBOARD_TEAM.to_owned())),
+            ..Parents::default()
+        });
         let effect = effect_on(&dashboard, Release::KNOWS_MARKERS, &around);
         assert_eq!(effect, Effect::Nothing);
     }
@@ -376,7 +392,12 @@ mod tests {
         let lifted = |keys| Effect::LiftsCeiling { keys };
         let with = |change: fn(&mut Grants)| {
             let mut around = around(Grants::default(), Grants::default());
-            change(around.rows.entry("p-1".to_owned()).or_default());
+            change(
+                around
+                    .rows
+                    .entry(PermissionKey("p-1".to_owned()))
+                    .or_default(),
+            );
             around
         };
         let plain = with(|_| ());
@@ -431,7 +452,7 @@ mod tests {
         assert_eq!(effect, Effect::InheritsOrganization(both));
 
         let mut around_group = around(Grants::default(), granting(&["two"]));
-        if let Some(team) = around_group.teams.get_mut("team") {
+        if let Some(team) = around_group.teams.get_mut(&TeamId("team".to_owned())) {
             team.access_groups = texts(&["group"]);
         }
         let effect = effect_on(&key, Release::ORGANIZATIONS_LIMIT, &around_group);

@@ -4,6 +4,7 @@
 //! wheel, such as `proxy/mcp_server/db.py`, and often a function in it. Before 1.109.0 the folder
 //! `proxy/mcp_server/` was `proxy/_experimental/mcp_server/`.
 
+pub(crate) mod access;
 pub(crate) mod access_context;
 pub(crate) mod api_key;
 pub(crate) mod config;

@@ -41,26 +41,68 @@ impl OwnerKind {
 
 /// A row that links to a permission row.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Owner {
-    /// What it is.
-    pub kind: OwnerKind,
-    /// Its primary key. For a key, only the first 8 characters of the token hash.
-    pub id: String,
-    /// The name a person gave it.
-    pub name: Option<String>,
-    /// Who a key belongs to. Empty for every other kind.
+pub(crate) enum Owner {
+    /// A virtual key.
+    Key(KeyOwner),
+    /// An owner of any other kind.
+    Other(OtherOwner),
+}
+
+/// A virtual key that links to a permission row.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct KeyOwner {
+    prefix: KeyPrefix,
+    name: Option<String>,
+    /// What the key is tied to.
+    pub ties: KeyTies,
+}
+
+/// An owner that is not a key: [`Owner::new`] makes a key of every key.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct OtherOwner {
+    kind: OwnerKind,
+    id: String,
+    name: Option<String>,
+}
+
+/// The first characters of a key's token hash, enough to find the key and too few to use it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct KeyPrefix(String);
+
+impl KeyPrefix {
+    const LENGTH: usize = 8;
+
+    /// Keeps the first characters of a token hash.
+    #[must_use]
+    pub(crate) fn of(hash: &str) -> Self {
+        Self(hash.chars().take(Self::LENGTH).collect())
+    }
+}
+
+/// What a key is tied to, and may get servers from.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct KeyTies {
+    /// Who it belongs to.
     pub parents: Parents,
-    /// Whether it is a key with unified access groups.
+    /// Whether it has unified access groups.
     pub has_access_groups: bool,
 }
+
+/// The id of a team.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct TeamId(pub String);
+
+/// The id of an organization.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct OrganizationId(pub String);
 
 /// Who a key belongs to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Parents {
     /// Its team.
-    pub team: Option<String>,
+    pub team: Option<TeamId>,
     /// Its organization.
-    pub organization: Option<String>,
+    pub organization: Option<OrganizationId>,
     /// Its user.
     pub user: Option<String>,
     /// Its agent.
@@ -68,21 +110,70 @@ pub(crate) struct Parents {
 }
 
 impl Owner {
+    /// Makes an owner of a kind that is known only when it is read. Only a key has `ties`, and of
+    /// its id only the prefix is kept.
+    #[must_use]
+    pub(crate) fn new(kind: OwnerKind, id: String, name: Option<String>, ties: KeyTies) -> Self {
+        if kind == OwnerKind::Key {
+            let prefix = KeyPrefix::of(&id);
+            return Self::Key(KeyOwner { prefix, name, ties });
+        }
+        Self::Other(OtherOwner { kind, id, name })
+    }
+
+    /// Returns what kind of owner it is.
+    #[must_use]
+    pub(crate) fn kind(&self) -> OwnerKind {
+        match self {
+            Self::Key(_) => OwnerKind::Key,
+            Self::Other(other) => other.kind,
+        }
+    }
+
+    /// Returns its id as it is shown: the primary key, or the prefix of a key's token hash.
+    #[must_use]
+    pub(crate) fn id(&self) -> &str {
+        match self {
+            Self::Key(key) => &key.prefix.0,
+            Self::Other(other) => &other.id,
+        }
+    }
+
+    /// Returns the name a person gave it.
+    #[must_use]
+    pub(crate) fn name(&self) -> Option<&str> {
+        match self {
+            Self::Key(key) => key.name.as_deref(),
+            Self::Other(other) => other.name.as_deref(),
+        }
+    }
+
+    /// Returns the key that it is; `None` for every other kind.
+    #[must_use]
+    pub(crate) fn as_key(&self) -> Option<&KeyOwner> {
+        match self {
+            Self::Key(key) => Some(key),
+            Self::Other(_) => None,
+        }
+    }
+
     /// Tells whether it is a key without team, organization, user and agent, which inherits servers
     /// from nobody.
     #[must_use]
     pub(crate) fn stands_alone(&self) -> bool {
-        self.kind == OwnerKind::Key && self.parents == Parents::default()
+        self.as_key()
+            .is_some_and(|key| key.ties.parents == Parents::default())
     }
 }
 
 /// "key ci-bot (ab12cd34)", or "team 7f3a…" where it has no name.
 impl fmt::Display for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = self.kind.name().replace('_', " ");
-        match self.name.as_deref() {
-            Some(name) if !name.is_empty() => write!(f, "{kind} {name} ({})", self.id),
-            _ => write!(f, "{kind} {}", self.id),
+        let kind = self.kind().name().replace('_', " ");
+        let id = self.id();
+        match self.name() {
+            Some(name) if !name.is_empty() => write!(f, "{kind} {name} ({id})"),
+            _ => write!(f, "{kind} {id}"),
         }
     }
 }
@@ -197,5 +288,28 @@ const fn owner(
             OwnerKind::Team | OwnerKind::Organization | OwnerKind::User
         ),
         id_is_secret: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_key_has_ties_and_only_the_prefix_of_its_hash() {
+        let ties = KeyTies {
+            parents: Parents {
+                team: Some(TeamId("red".to_owned())),
+                ..Parents::default()
+            },
+            has_access_groups: true,
+        };
+        let owner = |kind| Owner::new(kind, "88dc28d0f030c55e".to_owned(), None, ties.clone());
+        let key = owner(OwnerKind::Key);
+        assert_eq!(key.to_string(), "key 88dc28d0");
+        assert_eq!(key.as_key().map(|key| &key.ties), Some(&ties));
+        assert_eq!(owner(OwnerKind::Team).to_string(), "team 88dc28d0f030c55e");
+        assert_eq!(owner(OwnerKind::Team).as_key(), None);
+        assert!(!key.stands_alone() && !owner(OwnerKind::Team).stands_alone());
     }
 }

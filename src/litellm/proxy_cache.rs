@@ -90,10 +90,10 @@ impl CacheKey {
     /// `project_cache_key`.
     #[must_use]
     pub(crate) fn of_owner(owner: &Owner) -> Vec<Self> {
-        let id = &owner.id;
-        let keys = match owner.kind {
+        let id = owner.id();
+        let keys = match owner.kind() {
             OwnerKind::Team => {
-                let alias = owner.name.as_deref().filter(|alias| !alias.is_empty());
+                let alias = owner.name().filter(|alias| !alias.is_empty());
                 let alias = alias.map(|alias| format!("team_alias:{alias}"));
                 [Some(format!("team_id:{id}")), alias]
                     .into_iter()
@@ -148,16 +148,11 @@ pub(crate) fn channel(namespace: Option<&str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::litellm::owners::Parents;
+    use crate::litellm::owners::KeyTies;
 
     fn owner(kind: OwnerKind, name: Option<&str>) -> Owner {
-        Owner {
-            kind,
-            id: "1".to_owned(),
-            name: name.map(str::to_owned),
-            parents: Parents::default(),
-            has_access_groups: false,
-        }
+        let name = name.map(str::to_owned);
+        Owner::new(kind, "1".to_owned(), name, KeyTies::default())
     }
 
     fn messages(kind: OwnerKind, name: Option<&str>) -> Vec<String> {

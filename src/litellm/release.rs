@@ -1,12 +1,19 @@
 //! Which LiteLLM a schema implies, and what that LiteLLM does with stale references.
 
 use std::fmt;
+use std::str::FromStr;
 
 /// A release of LiteLLM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Release(u16, u16, u16);
 
 impl Release {
+    /// Names a release by its three numbers.
+    #[must_use]
+    pub const fn new(major: u16, minor: u16, patch: u16) -> Self {
+        Self(major, minor, patch)
+    }
+
     /// The first with permission rows.
     pub const FIRST: Self = Self(1, 68, 2);
     /// An empty result means "no server"; before, the whole registry.
@@ -50,6 +57,19 @@ impl Release {
         } else {
             "Saving a key takes its stale references away, and a key left with none inherits its \
              team's servers (LiteLLM 1.88 and later)."
+        }
+    }
+}
+
+/// `1.92.0`.
+impl FromStr for Release {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let numbers: Result<Vec<u16>, _> = text.split('.').map(str::parse).collect();
+        match numbers.as_deref() {
+            Ok([major, minor, patch]) => Ok(Self(*major, *minor, *patch)),
+            Ok(_) | Err(_) => Err("must be a release of LiteLLM, such as 1.92.2"),
         }
     }
 }

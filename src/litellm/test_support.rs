@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
-use crate::litellm::access_context::{Grants, LitellmBehavior, RelatedGrants, Team};
-use crate::litellm::owners::{Owner, OwnerKind, Parents};
+use crate::litellm::access_context::{Grants, LitellmBehavior, PermissionKey, RelatedGrants, Team};
+use crate::litellm::owners::{KeyTies, OrganizationId, Owner, OwnerKind, Parents, TeamId};
 use crate::litellm::reference_sites::{MCP_SERVERS, MCP_TOOL_PERMISSIONS, Shape};
 use crate::litellm::release::Release;
 use crate::litellm::row::{Cell, Row};
@@ -34,16 +34,26 @@ pub(crate) fn row(mcp_servers: &str, mcp_tool_permissions: &str) -> Row {
 }
 
 pub(crate) fn owner(kind: OwnerKind, stands_alone: bool) -> Owner {
-    Owner {
-        kind,
-        id: "id".to_owned(),
-        name: None,
-        parents: Parents {
-            team: (kind == OwnerKind::Key && !stands_alone).then(|| "team".to_owned()),
-            ..Parents::default()
-        },
+    let parents = Parents {
+        team: (!stands_alone).then(|| TeamId("team".to_owned())),
+        ..Parents::default()
+    };
+    let ties = KeyTies {
+        parents,
         has_access_groups: false,
-    }
+    };
+    Owner::new(kind, "id".to_owned(), None, ties)
+}
+
+pub(crate) fn key_with(ties: KeyTies) -> Owner {
+    Owner::new(OwnerKind::Key, "id".to_owned(), None, ties)
+}
+
+pub(crate) fn key_of(parents: Parents) -> Owner {
+    key_with(KeyTies {
+        parents,
+        has_access_groups: false,
+    })
 }
 
 pub(crate) const GONE: &str = "0b8f8e0c-2f5d-4a51-9a35-1f4a1c9f7d10";
@@ -78,21 +88,25 @@ pub(crate) fn granting(servers: &[&str]) -> Grants {
 
 /// Makes a team "team" of organization "org", each with a permission row of these grants.
 pub(crate) fn around(team: Grants, organization: Grants) -> RelatedGrants {
+    let permissions = |key: &str| PermissionKey(key.to_owned());
     RelatedGrants {
         rows: BTreeMap::from([
-            ("p-1".to_owned(), granting(&[GONE])),
-            ("p-team".to_owned(), team),
-            ("p-org".to_owned(), organization),
+            (permissions("p-1"), granting(&[GONE])),
+            (permissions("p-team"), team),
+            (permissions("p-org"), organization),
         ]),
         teams: BTreeMap::from([(
-            "team".to_owned(),
+            TeamId("team".to_owned()),
             Team {
-                permissions: Some("p-team".to_owned()),
-                organization: Some("org".to_owned()),
+                permissions: Some(permissions("p-team")),
+                organization: Some(OrganizationId("org".to_owned())),
                 access_groups: Vec::new(),
             },
         )]),
-        organizations: BTreeMap::from([("org".to_owned(), Some("p-org".to_owned()))]),
+        organizations: BTreeMap::from([(
+            OrganizationId("org".to_owned()),
+            Some(permissions("p-org")),
+        )]),
         toolsets: BTreeMap::from([("set".to_owned(), texts(&["id-2"]))]),
         access_groups: BTreeMap::from([("group".to_owned(), texts(&["id-1", "two"]))]),
         keys_under: BTreeMap::from([((OwnerKind::Team, "id".to_owned()), 7)]),

@@ -112,7 +112,8 @@ impl Value {
         }
     }
 
-    /// Returns the value as JSON: an array of strings, an object of such arrays, or an array of tools.
+    /// Returns the value as JSON: an array of strings, an object of such arrays, or an array of
+    /// tools.
     #[must_use]
     pub(crate) fn to_json(&self) -> Json {
         match self {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 
 use crate::cli::connection::ConnectionArgs;
-use crate::cli::output::{FileArgs, OutputArgs};
+use crate::cli::output::{FileArgs, Format, OutputArgs};
 use crate::cli::servers::{PreviousArgs, ServerArgs, kept_sources};
 use crate::error::Failure;
 use crate::exit_code::Outcome;
@@ -32,6 +32,11 @@ pub(crate) trait CommandArgs {
     /// Returns the option for the file of the answer.
     fn answer_file(&self) -> Option<&FileArgs> {
         self.output().map(|output| &output.file)
+    }
+
+    /// Returns the format of the report, in which an error may be the last line.
+    fn format(&self) -> Option<Format> {
+        self.output().map(|output| output.format)
     }
 
     /// Tells whether findings and held references count as success.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::cli::output::{Format, OutputArgs};
+use crate::cli::output::OutputArgs;
 use crate::command_line::CommandLine;
 use crate::error::{self, Failure};
 use crate::exit_code::{self, Outcome};
@@ -196,10 +196,11 @@ impl Run {
         let outcome = work(self).map_err(|failure| self.after_commit(failure));
         if let Err(failure) = &outcome
             && failure.kind() != error::ErrorKind::BrokenPipe
-            && command.output().is_some_and(|o| o.format == Format::Ndjson)
+            && let Some(format) = command.format()
         {
             let code = exit_code::code(Outcome::Failed(failure.kind()));
-            self.report.end_with_error(&self.id, failure, code);
+            self.report
+                .end_with_error(format.writer(), &self.id, failure, code);
         }
         match (self.report.place(), outcome) {
             (Ok(()), outcome) => outcome,

@@ -4,6 +4,7 @@ pub(crate) mod atomic_file;
 pub(crate) mod command_args;
 pub(crate) mod database_url;
 pub(crate) mod display_options;
+pub(crate) mod formats;
 pub(crate) mod invocation;
 pub(crate) mod litellm_variables;
 pub(crate) mod metrics_file;

@@ -1,31 +1,39 @@
 //! Writes a report to stdout or a file, in the form that the operator asked for.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use crate::cli::output::{Format, OutputArgs};
+use crate::cli::output::OutputArgs;
 use crate::error::{ErrorKind, Failure};
 use crate::process::invocation::Run;
 use crate::process::shown_command_line::command_line;
 use crate::process::signals::Interrupt;
 use crate::process::stderr;
-use crate::report::collected_plans::CollectedPlans;
 use crate::report::csv::Cells;
-use crate::report::render::Render;
-
-/// Chooses whether plans are kept in memory or put aside, by what the form of the report needs.
-pub(crate) fn gathering(args: &OutputArgs) -> CollectedPlans {
-    match args.format {
-        Format::Ndjson => CollectedPlans::put_aside(),
-        Format::Table | Format::Json | Format::Csv | Format::Markdown => CollectedPlans::kept(),
-    }
-}
+use crate::report::render::{Render, RenderOptions, ReportFormat as _};
+use crate::report::table::TableFormat;
 
 /// Builds the error for plans that cannot be put aside until they are printed.
 pub(crate) fn cannot_put_aside(error: io::Error) -> Failure {
     Failure::caused(ErrorKind::Error, error)
         .context("cannot put the report aside")
         .hint("make room in the folder for temporary files, or name another with TMPDIR")
+}
+
+impl OutputArgs {
+    /// Returns how a report is written that goes to `place`, or to the file of the run.
+    fn render_options(&self, run: &Run, place: &(impl AsFd + IsTerminal)) -> RenderOptions {
+        RenderOptions {
+            look: self.look(run, place),
+            cells: if self.csv_raw {
+                Cells::Raw
+            } else {
+                Cells::Guarded
+            },
+            command: command_line(),
+        }
+    }
 }
 
 /// Prints a report as the operator asked for it.
@@ -44,21 +52,17 @@ pub(crate) async fn print<R: Render + Send + Sync + 'static>(
         stderr::let_out();
     }
     let report = Arc::clone(report);
-    let format = args.format;
-    let cells = if args.csv_raw {
-        Cells::Raw
-    } else {
-        Cells::Guarded
-    };
-    let look = args.look(run, &io::stdout());
-    let render = move |out: &mut dyn Write| match format {
-        Format::Table => report.table(look, out),
-        Format::Json => report.json(out),
-        Format::Ndjson => report.ndjson(out),
-        Format::Csv => report.csv(cells, out),
-        Format::Markdown => report.markdown(&command_line(), out),
-    };
-    run.report.write(interrupt, render).await
+    let format = args.format.writer();
+    let options = args.render_options(run, &io::stdout());
+    let write = move |out: &mut dyn Write| format.write(report.as_any(), &options, out);
+    run.report.write(interrupt, write).await
+}
+
+/// Shows on the terminal what would be done, before the question.
+pub(crate) fn show_plan(report: &impl Render, args: &OutputArgs, run: &Run) -> Result<(), Failure> {
+    let options = args.render_options(run, &io::stderr());
+    let shown = stderr::show(|out| TableFormat.write(report.as_any(), &options, out));
+    shown.map_err(|error| anyhow::Error::from(error).into())
 }
 
 /// Prints how a run ended that asked first. A person has seen the plan, so a table only says what
@@ -70,14 +74,15 @@ pub(crate) async fn print_end<R: Render + Send + Sync + 'static>(
     interrupt: &mut Interrupt,
 ) -> Result<(), Failure> {
     if run.report.is_file() {
-        let look = args.look(run, &io::stderr());
-        stderr::show(|out| report.closing(look, out)).map_err(anyhow::Error::from)?;
-    } else if args.format == Format::Table {
-        run.tally = Some(report.tally());
-        let report = Arc::clone(report);
-        let look = args.look(run, &io::stdout());
-        let write = move |out: &mut dyn Write| report.closing(look, out);
-        return run.report.write(interrupt, write).await;
+        let options = args.render_options(run, &io::stderr());
+        stderr::show(|out| TableFormat.write_ending(report.as_any(), &options, out))
+            .map_err(anyhow::Error::from)?;
+        return print(report, args, run, interrupt).await;
     }
-    print(report, args, run, interrupt).await
+    run.tally = Some(report.tally());
+    let report = Arc::clone(report);
+    let format = args.format.writer();
+    let options = args.render_options(run, &io::stdout());
+    let write = move |out: &mut dyn Write| format.write_ending(report.as_any(), &options, out);
+    run.report.write(interrupt, write).await
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{ErrorKind, Failure};
 use crate::process::atomic_file::AtomicFile;
 use crate::process::signals::Interrupt;
-use crate::report::ndjson;
+use crate::report::render::ReportFormat;
 
 /// Where a report goes.
 #[derive(Debug)]
@@ -91,17 +91,24 @@ impl ReportTo {
         Ok(())
     }
 
-    /// Adds the error as the last line of a stream; nothing where a line was cut short.
-    pub(crate) fn end_with_error(&mut self, run: &str, failure: &Failure, code: u8) {
+    /// Adds the error to a report whose format can end with one; nothing where a line was cut
+    /// short.
+    pub(crate) fn end_with_error(
+        &mut self,
+        format: &dyn ReportFormat,
+        run: &str,
+        failure: &Failure,
+        code: u8,
+    ) {
         if self.written == WriteProgress::Part {
             return;
         }
         // If stdout is gone, nobody can be told.
         let told = match &self.file {
-            Some(file) => ndjson::write_error(run, failure, code, &mut file.file()),
-            None => ndjson::write_error(run, failure, code, &mut io::stdout().lock()),
+            Some(file) => format.write_error(run, failure, code, &mut file.file()),
+            None => format.write_error(run, failure, code, &mut io::stdout().lock()),
         };
-        if told.is_ok() {
+        if told.is_ok_and(|is_said| is_said) {
             self.written = WriteProgress::Whole;
         }
     }

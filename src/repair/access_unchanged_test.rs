@@ -12,9 +12,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
-use crate::litellm::access_context::{AccessContext, Grants, LitellmBehavior, RelatedGrants, Team};
+use crate::litellm::access_context::{
+    AccessContext, Grants, LitellmBehavior, PermissionKey, RelatedGrants, Team,
+};
 use crate::litellm::empty_list_effect::Effect;
-use crate::litellm::owners::{Owner, OwnerKind, Parents};
+use crate::litellm::owners::{KeyTies, OrganizationId, Owner, OwnerKind, Parents, TeamId};
 use crate::litellm::reference_sites::{ACCESS_GROUPS, Group, PERMISSIONS, SiteTable, TOOLSETS};
 use crate::litellm::release::Release;
 use crate::litellm::row::{Cell, Row};
@@ -237,17 +239,17 @@ impl Grantees {
     }
 
     fn owners(&self, row: usize) -> Vec<Owner> {
-        let owner = |kind: OwnerKind, parents: Parents| Owner {
-            kind,
-            id: kind.name().to_owned(),
-            name: None,
-            parents,
-            has_access_groups: kind == OwnerKind::Key && !self.key_groups.is_empty(),
+        let owner = |kind: OwnerKind, parents: Parents| {
+            let ties = KeyTies {
+                parents,
+                has_access_groups: !self.key_groups.is_empty(),
+            };
+            Owner::new(kind, kind.name().to_owned(), None, ties)
         };
         let named = |kind: OwnerKind, row: Option<usize>| row.map(|_| kind.name().to_owned());
         let parents = Parents {
-            team: named(OwnerKind::Team, self.team),
-            organization: named(OwnerKind::Organization, self.organization),
+            team: named(OwnerKind::Team, self.team).map(TeamId),
+            organization: named(OwnerKind::Organization, self.organization).map(OrganizationId),
             user: named(OwnerKind::User, self.user),
             agent: named(OwnerKind::Agent, self.agent),
         };
@@ -285,18 +287,20 @@ impl Grantees {
     fn surroundings(&self) -> RelatedGrants {
         let rows = self.rows.iter().enumerate();
         RelatedGrants {
-            rows: rows.map(|(at, g)| (at.to_string(), g.clone())).collect(),
+            rows: rows
+                .map(|(at, g)| (PermissionKey(at.to_string()), g.clone()))
+                .collect(),
             teams: BTreeMap::from([(
-                "team".to_owned(),
+                TeamId("team".to_owned()),
                 Team {
-                    permissions: self.team.map(|row| row.to_string()),
+                    permissions: self.team.map(|row| PermissionKey(row.to_string())),
                     organization: None,
                     access_groups: self.team_groups.clone(),
                 },
             )]),
             organizations: BTreeMap::from([(
-                "organization".to_owned(),
-                self.organization.map(|row| row.to_string()),
+                OrganizationId("organization".to_owned()),
+                self.organization.map(|row| PermissionKey(row.to_string())),
             )]),
             toolsets: self.sets.clone(),
             access_groups: self.groups.clone(),

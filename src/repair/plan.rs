@@ -440,7 +440,10 @@ pub(crate) fn references_left_to_key(
     world: AccessContext<'_>,
     policy: Policy,
 ) -> BTreeSet<String> {
-    let is_of_team = row.owners.iter().any(|owner| owner.kind == OwnerKind::Team);
+    let is_of_team = row
+        .owners
+        .iter()
+        .any(|owner| owner.kind() == OwnerKind::Team);
     if is_of_team || !selection.takes(row) {
         return references(row).map(str::to_owned).collect();
     }
@@ -450,8 +453,8 @@ pub(crate) fn references_left_to_key(
 
 /// Returns the references that keys of the teams that own `row` keep.
 fn kept_by_keys(row: &Row, around: &RelatedGrants) -> BTreeSet<String> {
-    let teams = row.owners.iter().filter(|o| o.kind == OwnerKind::Team);
-    let kept = teams.filter_map(|team| around.kept_by_keys.get(&team.id));
+    let teams = row.owners.iter().filter(|o| o.kind() == OwnerKind::Team);
+    let kept = teams.filter_map(|team| around.kept_by_keys.get(team.id()));
     kept.flatten().cloned().collect()
 }
 
@@ -477,8 +480,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::litellm::access_context::PermissionKey;
     use crate::litellm::access_context::{Grants, LitellmBehavior};
-    use crate::litellm::owners::{Owner, Parents};
+    use crate::litellm::owners::{KeyTies, Owner, Parents, TeamId};
     use crate::litellm::reference_sites::{
         Empty, MCP_SERVERS, MCP_TOOL_PERMISSIONS, ScannedTable, TABLES,
     };
@@ -525,16 +529,15 @@ mod tests {
     }
 
     fn owner(kind: OwnerKind, stands_alone: bool) -> Owner {
-        Owner {
-            kind,
-            id: "owner".to_owned(),
-            name: None,
-            parents: Parents {
-                team: (kind == OwnerKind::Key && !stands_alone).then(|| "team".to_owned()),
-                ..Parents::default()
-            },
+        let parents = Parents {
+            team: (!stands_alone).then(|| TeamId("team".to_owned())),
+            ..Parents::default()
+        };
+        let ties = KeyTies {
+            parents,
             has_access_groups: false,
-        }
+        };
+        Owner::new(kind, "owner".to_owned(), None, ties)
     }
 
     fn array(references: &[&str]) -> Cell {
@@ -575,7 +578,7 @@ mod tests {
             ..Grants::default()
         };
         let around = RelatedGrants {
-            rows: BTreeMap::from([(row.key.clone(), grants)]),
+            rows: BTreeMap::from([(PermissionKey(row.key.clone()), grants)]),
             ..RelatedGrants::default()
         };
         let config = if on_empty == OnEmpty::Hold {

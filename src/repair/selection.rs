@@ -84,7 +84,7 @@ impl Selection {
     pub(crate) fn takes(&self, row: &Row) -> bool {
         let mut owners = row.owners.iter();
         let mut is_meant =
-            || owners.any(|owner| self.owners.contains(&(owner.kind, owner.id.clone())));
+            || owners.any(|owner| self.owners.contains(&(owner.kind(), owner.id().to_owned())));
         self.takes_key(&row.key) && (self.owners.is_empty() || is_meant())
     }
 
@@ -104,7 +104,7 @@ impl Selection {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::litellm::owners::{Owner, Parents};
+    use crate::litellm::owners::{KeyTies, Owner};
 
     const HASH: &str = "88dc28d0f030c55ed4ab77ed8faf098196cb1c05df778539800c9f1243fe6b4b";
 
@@ -112,13 +112,7 @@ mod tests {
         Row {
             key: key.to_owned(),
             cells: Vec::new(),
-            owners: vec![Owner {
-                kind,
-                id: id.to_owned(),
-                name: None,
-                parents: Parents::default(),
-                has_access_groups: false,
-            }],
+            owners: vec![Owner::new(kind, id.to_owned(), None, KeyTies::default())],
         }
     }
 

@@ -28,41 +28,43 @@ impl Advised {
 pub(crate) fn commands(report: &Report) -> Vec<Advised> {
     let summary = report.summary();
     let changes = summary.rows_changed > 0;
-    let follow_up = &report.follow_up;
     let mut commands = Vec::new();
-    match report.ending {
-        Ending::Scanned => {
-            let next = follow_up.dry_run.clone().filter(|_| changes);
+    match &report.ending {
+        Ending::Scanned { dry_run } => {
+            let next = changes.then(|| dry_run.clone());
             commands.extend(next.map(|mut next| {
-                if report.servers.database > 0 {
+                if report.facts.servers.database > 0 {
                     return Advised::new("Next:", next);
                 }
                 next.flag("--allow-empty-server-table");
                 Advised::new("If every server really was deleted, next:", next)
             }));
-            commands.extend(keep_grants(report));
+            commands.extend(keep_grants(report, dry_run));
         }
-        Ending::DryRun => {
-            commands.extend(keep_grants(report));
-            let lead = match &report.plan {
+        Ending::DryRun { plan, follow_up } => {
+            let dry_run = follow_up.dry_run.as_ref();
+            commands.extend(dry_run.and_then(|dry_run| keep_grants(report, dry_run)));
+            let lead = match plan {
                 Some(plan) => format!("The plan is in {}. To carry it out:", printable(plan)),
                 None => "To carry it out:".to_owned(),
             };
-            let next = follow_up.carry_out.clone().filter(|_| changes);
+            let next = changes.then(|| follow_up.carry_out.clone());
             commands.extend(next.map(|next| Advised::new(lead, next)));
         }
-        Ending::Applied => {
-            let undo = follow_up.take_back.clone();
+        Ending::Applied { journal, .. } => {
+            let undo = journal.as_ref().map(|journal| journal.take_back.clone());
             commands.extend(undo.map(|undo| Advised::new("To take it back:", undo)));
         }
-        Ending::Proposed | Ending::NothingToDo | Ending::Declined | Ending::Moved => {}
+        Ending::Proposed | Ending::NothingToDo | Ending::Declined | Ending::Moved { .. } => {}
     }
     commands
 }
 
 /// Returns the dry run that remaps every old id of a config server whose new id is certain: all of
 /// them at once, because a repair removes those that it does not remap.
-fn keep_grants(report: &Report) -> Option<Advised> {
+///
+/// The options are added to `dry_run`.
+fn keep_grants(report: &Report, dry_run: &CommandLine) -> Option<Advised> {
     let plans = report.plans().iter();
     let edits = plans.clone().flat_map(|plan| &plan.edits);
     let remapped: BTreeSet<&String> = edits.flat_map(|edit| edit.remapped().keys()).collect();
@@ -80,7 +82,7 @@ fn keep_grants(report: &Report) -> Option<Advised> {
             Some((finding.reference.as_deref()?, id.as_str()))
         })
         .collect();
-    let mut command = report.follow_up.dry_run.clone()?;
+    let mut command = dry_run.clone();
     for (old, new) in &remaps {
         command.option("--remap", format!("{old}={new}"));
     }
@@ -90,19 +92,21 @@ fn keep_grants(report: &Report) -> Option<Advised> {
 
 /// Returns the commands that may follow an undo.
 pub(crate) fn undone_commands(undone: &UndoReport) -> Vec<Advised> {
-    let follow_up = &undone.follow_up;
-    let (lead, command) = match undone.ending {
-        Ending::DryRun => ("To carry it out:", &follow_up.carry_out),
-        Ending::Moved => (
+    let (lead, command) = match &undone.ending {
+        Ending::DryRun { follow_up, .. } => ("To carry it out:", Some(&follow_up.carry_out)),
+        Ending::Moved { carry_out } => (
             "To leave these rows as they are and put back the others:",
-            &follow_up.carry_out,
+            carry_out.as_ref(),
         ),
-        Ending::Applied => ("To take that back:", &follow_up.take_back),
-        Ending::Scanned | Ending::Proposed | Ending::NothingToDo | Ending::Declined => {
+        Ending::Applied { journal, .. } => (
+            "To take that back:",
+            journal.as_ref().map(|journal| &journal.take_back),
+        ),
+        Ending::Scanned { .. } | Ending::Proposed | Ending::NothingToDo | Ending::Declined => {
             return Vec::new();
         }
     };
-    let command = command.clone().filter(|_| !undone.changes.is_empty());
-    let command = command.map(|command| Advised::new(lead, command));
+    let command = command.filter(|_| !undone.facts.changes.is_empty());
+    let command = command.map(|command| Advised::new(lead, command.clone()));
     command.into_iter().collect()
 }

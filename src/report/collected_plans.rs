@@ -154,7 +154,7 @@ impl CollectedPlans {
 
 /// Names the kind of the owners: `none` without any, `mixed` where they are of several kinds.
 fn owner_kind<'a>(owners: impl Iterator<Item = &'a Owner>) -> &'static str {
-    let mut kinds = owners.map(|owner| owner.kind);
+    let mut kinds = owners.map(Owner::kind);
     match kinds.next() {
         None => "none",
         Some(first) if kinds.all(|kind| kind == first) => first.name(),

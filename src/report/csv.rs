@@ -10,7 +10,8 @@ use csv::{Terminator, WriterBuilder};
 
 use crate::printable::one_line;
 use crate::report::json::{self, OwnerV1, ValueV1};
-use crate::report::{Ending, Report, UndoReport};
+use crate::report::render::{AnyReport, RenderOptions, ReportFormat};
+use crate::report::{Report, UndoReport};
 
 /// The columns of `scan`.
 const FINDINGS: [&str; 11] = [
@@ -41,6 +42,24 @@ const ENTRIES: [&str; 9] = [
     "owners",
 ];
 
+/// The format for spreadsheets.
+#[derive(Debug)]
+pub(crate) struct CsvFormat;
+
+impl ReportFormat for CsvFormat {
+    fn write(
+        &self,
+        report: AnyReport<'_>,
+        options: &RenderOptions,
+        mut out: &mut dyn Write,
+    ) -> io::Result<()> {
+        match report {
+            AnyReport::Repair(report) => write(report, options.cells, &mut out),
+            AnyReport::Undo(undone) => write_undone(undone, options.cells, &mut out),
+        }
+    }
+}
+
 /// Writes `report` line by line.
 ///
 /// # Errors
@@ -48,7 +67,7 @@ const ENTRIES: [&str; 9] = [
 /// What `out` says.
 pub(crate) fn write(report: &Report, cells: Cells, out: &mut impl Write) -> io::Result<()> {
     let mut csv = Writer::new(out, cells);
-    if report.ending == Ending::Scanned {
+    if report.ending.is_of_scan() {
         findings(report, &mut csv)?;
     } else {
         csv.write_record(ENTRIES)?;
@@ -57,7 +76,7 @@ pub(crate) fn write(report: &Report, cells: Cells, out: &mut impl Write) -> io::
             columns(&mut csv, at, &change.before, &change.after, &change.owners)?;
         }
         held(report, &mut csv)?;
-        conflicts(json::conflicts(&report.conflicts), &mut csv)?;
+        conflicts(json::conflicts(&report.facts.conflicts), &mut csv)?;
     }
     csv.flush()
 }
@@ -78,7 +97,7 @@ pub(crate) fn write_undone(
         let at = (change.table, change.row);
         columns(&mut csv, at, &change.before, &change.after, &[])?;
     }
-    conflicts(json::conflicts(&undone.conflicts), &mut csv)?;
+    conflicts(json::conflicts(&undone.facts.conflicts), &mut csv)?;
     csv.flush()
 }
 
@@ -105,26 +124,26 @@ impl Cells {
     }
 }
 
-struct Writer<W: Write> {
+pub(super) struct Writer<W: Write> {
     csv: csv::Writer<W>,
     cells: Cells,
 }
 
 impl<W: Write> Writer<W> {
-    fn new(out: W, cells: Cells) -> Self {
+    pub(super) fn new(out: W, cells: Cells) -> Self {
         let mut csv = WriterBuilder::new();
         let csv = csv.terminator(Terminator::CRLF).from_writer(out);
         Self { csv, cells }
     }
 
-    fn write_record<const N: usize>(&mut self, record: [&str; N]) -> io::Result<()> {
+    pub(super) fn write_record<const N: usize>(&mut self, record: [&str; N]) -> io::Result<()> {
         let guarded = record.map(|cell| self.cells.guard(cell));
         self.csv
             .write_record(guarded.iter().map(|cell| cell.as_bytes()))?;
         Ok(())
     }
 
-    fn flush(&mut self) -> io::Result<()> {
+    pub(super) fn flush(&mut self) -> io::Result<()> {
         self.csv.flush()
     }
 }

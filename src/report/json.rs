@@ -18,6 +18,7 @@ use crate::repair::changeset::ColumnContent;
 use crate::repair::conflict::Conflict;
 use crate::repair::plan::{Edit, RowPlan};
 use crate::report::decisions::Decisions;
+use crate::report::render::{AnyReport, RenderOptions, ReportFormat};
 use crate::report::summary::Summary;
 use crate::report::{ConfigIds, Ending, Report, UndoReport, json_text};
 
@@ -177,8 +178,8 @@ pub(crate) struct AfterCareV1 {
     access_groups_for: u32,
 }
 
-pub(crate) fn after_care(ending: Ending) -> Option<AfterCareV1> {
-    (ending == Ending::Applied).then_some(AfterCareV1 {
+pub(crate) fn after_care(ending: &Ending) -> Option<AfterCareV1> {
+    matches!(ending, Ending::Applied { .. }).then_some(AfterCareV1 {
         rows_for: ROWS_FOR,
         access_groups_for: ACCESS_GROUPS_FOR,
     })
@@ -313,6 +314,24 @@ fn is_zero(number: &usize) -> bool {
     *number == 0
 }
 
+/// The format of one JSON object.
+#[derive(Debug)]
+pub(crate) struct JsonFormat;
+
+impl ReportFormat for JsonFormat {
+    fn write(
+        &self,
+        report: AnyReport<'_>,
+        _: &RenderOptions,
+        mut out: &mut dyn Write,
+    ) -> io::Result<()> {
+        match report {
+            AnyReport::Repair(report) => write(report, &mut out),
+            AnyReport::Undo(undone) => write_undone(undone, &mut out),
+        }
+    }
+}
+
 /// Writes `report` as one JSON object and a newline.
 ///
 /// # Errors
@@ -320,15 +339,10 @@ fn is_zero(number: &usize) -> bool {
 /// What `out` says.
 pub(crate) fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
     let summary = report.summary();
-    match report.ending {
-        Ending::Scanned => write_object(&scan(report, summary), out),
-        Ending::DryRun
-        | Ending::Proposed
-        | Ending::Applied
-        | Ending::NothingToDo
-        | Ending::Declined
-        | Ending::Moved => write_object(&fix(report, summary), out),
+    if report.ending.is_of_scan() {
+        return write_object(&scan(report, summary), out);
     }
+    write_object(&fix(report, summary), out)
 }
 
 /// Writes what `undo` did as one JSON object and a newline.
@@ -341,10 +355,10 @@ pub(crate) fn write_undone(undone: &UndoReport, out: &mut impl Write) -> io::Res
         head: undo_head(undone),
         outcome: undone.ending.name(),
         changes: put_back(undone).collect(),
-        conflicts: conflicts(&undone.conflicts).collect(),
+        conflicts: conflicts(&undone.facts.conflicts).collect(),
         summary: undo_summary(undone),
-        journal: undone.journal.as_deref(),
-        after_care: after_care(undone.ending),
+        journal: undone.ending.journal(),
+        after_care: after_care(&undone.ending),
     };
     write_object(&object, out)
 }
@@ -380,21 +394,21 @@ pub(crate) fn head(report: &Report) -> Head<'_> {
     Head {
         version: VERSION,
         command: report.ending.command(),
-        run: &report.run,
-        database: database(&report.database),
+        run: &report.facts.run,
+        database: database(&report.facts.database),
         servers: ServersV1 {
-            database: report.servers.database,
-            inactive: report.servers.inactive,
-            config: report.servers.config,
+            database: report.facts.servers.database,
+            inactive: report.facts.servers.inactive,
+            config: report.facts.servers.config,
         },
         litellm: LitellmV1 {
-            schema_of: report.release.to_string(),
-            consequence: report.release.consequence(),
+            schema_of: report.facts.release.to_string(),
+            consequence: report.facts.release.consequence(),
         },
     }
 }
 
-fn database(database: &Database) -> DatabaseV1<'_> {
+pub(crate) fn database(database: &Database) -> DatabaseV1<'_> {
     DatabaseV1 {
         host: &database.host,
         port: database.port,
@@ -409,22 +423,22 @@ pub(crate) fn undo_head(undone: &UndoReport) -> UndoHead<'_> {
     UndoHead {
         version: VERSION,
         command: "undo",
-        run: &undone.run,
-        database: database(&undone.database),
+        run: &undone.facts.run,
+        database: database(&undone.facts.database),
     }
 }
 
 pub(crate) fn undo_summary(undone: &UndoReport) -> UndoSummaryV1 {
     UndoSummaryV1 {
-        rows_put_back: undone.rows(),
-        rows_back_already: undone.back,
-        conflicts: undone.conflicts.len(),
+        rows_put_back: undone.facts.rows(),
+        rows_back_already: undone.facts.back,
+        conflicts: undone.facts.conflicts.len(),
     }
 }
 
 /// Lists the rows that are put back.
 pub(crate) fn put_back(undone: &UndoReport) -> impl Iterator<Item = PutBackV1<'_>> {
-    undone.changes.iter().map(|change| {
+    undone.facts.changes.iter().map(|change| {
         let (before, after) = change
             .contents()
             .into_iter()
@@ -548,13 +562,13 @@ fn fix(report: &Report, summary: Summary) -> impl Serialize {
     FixV1 {
         head: head(report),
         outcome: report.ending.name(),
-        conflicts: conflicts(&report.conflicts).collect(),
+        conflicts: conflicts(&report.facts.conflicts).collect(),
         changes: Each(|| changes(report.plans())),
         held: Each(|| held(report.plans())),
         summary: fix_summary(summary),
-        journal: report.journal.as_deref(),
-        plan: report.plan.as_deref(),
-        after_care: after_care(report.ending),
+        journal: report.ending.journal(),
+        plan: report.ending.plan(),
+        after_care: after_care(&report.ending),
     }
 }
 
@@ -586,9 +600,9 @@ fn owners(audit: &Audit) -> Vec<OwnerV1<'_>> {
     let impacts = audit.impacts.iter();
     impacts
         .map(|impact| OwnerV1 {
-            kind: impact.owner.kind.name(),
-            id: &impact.owner.id,
-            name: impact.owner.name.as_deref(),
+            kind: impact.owner.kind().name(),
+            id: impact.owner.id(),
+            name: impact.owner.name(),
             if_emptied: impact.if_emptied.as_ref().map(if_emptied),
         })
         .collect()

@@ -9,9 +9,32 @@ use crate::litellm::reference_sites::TABLES;
 use crate::printable::printable;
 use crate::report::advice::{self, Advised};
 use crate::report::json::{self, DatabaseV1, OwnerV1, ValueV1};
+use crate::report::render::{AnyReport, RenderOptions, ReportFormat};
 use crate::report::shown_text::{count, nobody};
 use crate::report::summary::Summary;
 use crate::report::{Ending, Report, UndoReport};
+
+/// The format for a change ticket.
+#[derive(Debug)]
+pub(crate) struct MarkdownFormat;
+
+impl ReportFormat for MarkdownFormat {
+    fn write(
+        &self,
+        report: AnyReport<'_>,
+        options: &RenderOptions,
+        mut out: &mut dyn Write,
+    ) -> io::Result<()> {
+        match report {
+            AnyReport::Repair(report) => write(report, &options.command, &mut out),
+            AnyReport::Undo(undone) => write_undone(undone, &options.command, &mut out),
+        }
+    }
+
+    fn is_for_people(&self) -> bool {
+        true
+    }
+}
 
 /// Writes `report`; `command` is the command line it is of.
 ///
@@ -20,7 +43,7 @@ use crate::report::{Ending, Report, UndoReport};
 /// What `out` says.
 pub(crate) fn write(report: &Report, command: &str, out: &mut impl Write) -> io::Result<()> {
     let head = json::head(report);
-    title(report.ending, report.ending.command(), out)?;
+    title(&report.ending, report.ending.command(), out)?;
     let mut facts = vec![
         ("Run", code(head.run)),
         ("Database", database(&head.database)),
@@ -36,19 +59,19 @@ pub(crate) fn write(report: &Report, command: &str, out: &mut impl Write) -> io:
             servers.database, servers.inactive
         ),
     ));
-    facts.push(("LiteLLM", format!("{} or later", report.release)));
+    facts.push(("LiteLLM", format!("{} or later", report.facts.release)));
     facts.extend(counts(report, report.summary()));
     write_facts(&facts, out)?;
     if let Some(looked_at) = crate::report::table::looked_at(report) {
         writeln!(out, "\n{looked_at}")?;
     }
 
-    if report.ending == Ending::Scanned {
+    if report.ending.is_of_scan() {
         findings(report, out)?;
     }
     changes(report, out)?;
     held(report, out)?;
-    conflicts(json::conflicts(&report.conflicts), out)?;
+    conflicts(json::conflicts(&report.facts.conflicts), out)?;
     commands(command, &advice::commands(report), out)
 }
 
@@ -62,14 +85,14 @@ pub(crate) fn write_undone(
     command: &str,
     out: &mut impl Write,
 ) -> io::Result<()> {
-    title(undone.ending, "undo", out)?;
+    title(&undone.ending, "undo", out)?;
     let head = json::undo_head(undone);
     write_facts(
         &[
             ("Run", code(head.run)),
             ("Database", database(&head.database)),
-            ("Rows put back", undone.rows().to_string()),
-            ("Rows back already", undone.back.to_string()),
+            ("Rows put back", undone.facts.rows().to_string()),
+            ("Rows back already", undone.facts.back.to_string()),
         ],
         out,
     )?;
@@ -87,18 +110,18 @@ pub(crate) fn write_undone(
         changed.map(|[table, row, _, column, before, after]| [table, row, column, before, after]),
         out,
     )?;
-    conflicts(json::conflicts(&undone.conflicts), out)?;
+    conflicts(json::conflicts(&undone.facts.conflicts), out)?;
     commands(command, &advice::undone_commands(undone), out)
 }
 
-fn title(ending: Ending, command: &str, out: &mut impl Write) -> io::Result<()> {
+fn title(ending: &Ending, command: &str, out: &mut impl Write) -> io::Result<()> {
     let ending = match ending {
-        Ending::Scanned => "findings",
-        Ending::DryRun | Ending::Proposed => "dry run, nothing was written",
-        Ending::Applied => "verified and committed",
+        Ending::Scanned { .. } => "findings",
+        Ending::DryRun { .. } | Ending::Proposed => "dry run, nothing was written",
+        Ending::Applied { .. } => "verified and committed",
         Ending::NothingToDo => "there was nothing to do",
         Ending::Declined => "declined, nothing was written",
-        Ending::Moved => "the rows had changed, nothing was written",
+        Ending::Moved { .. } => "the rows had changed, nothing was written",
     };
     writeln!(out, "# mcp-prune {command}: {ending}\n")
 }
@@ -120,10 +143,14 @@ fn counts(report: &Report, summary: Summary) -> Vec<(&'static str, String)> {
         ),
     ];
     let (changed, held) = match report.ending {
-        Ending::Applied | Ending::NothingToDo => ("Rows changed", "Rows with something held"),
-        Ending::Scanned | Ending::DryRun | Ending::Proposed | Ending::Declined | Ending::Moved => {
-            ("Rows that would change", "Rows with something to hold")
+        Ending::Applied { .. } | Ending::NothingToDo => {
+            ("Rows changed", "Rows with something held")
         }
+        Ending::Scanned { .. }
+        | Ending::DryRun { .. }
+        | Ending::Proposed
+        | Ending::Declined
+        | Ending::Moved { .. } => ("Rows that would change", "Rows with something to hold"),
     };
     facts.push((changed, summary.rows_changed.to_string()));
     facts.push((held, summary.rows_held.to_string()));
@@ -174,13 +201,13 @@ fn changes(report: &Report, out: &mut impl Write) -> io::Result<()> {
     let changes = json::changes(report.plans());
     let rows = changes.flat_map(|c| columns((c.table, c.row), &c.owners, &c.before, &c.after));
     let title = match report.ending {
-        Ending::Applied => "Changes",
-        Ending::Scanned
-        | Ending::DryRun
+        Ending::Applied { .. } => "Changes",
+        Ending::Scanned { .. }
+        | Ending::DryRun { .. }
         | Ending::Proposed
         | Ending::NothingToDo
         | Ending::Declined
-        | Ending::Moved => "Changes that a repair would make",
+        | Ending::Moved { .. } => "Changes that a repair would make",
     };
     let header = ["Table", "Row", "Owners", "Column", "Before", "After"];
     table(title, &header, rows, out)

@@ -1,5 +1,6 @@
 //! Reports: what a command found and did, apart from the format that it is written in.
 
+pub(crate) mod access;
 pub(crate) mod advice;
 pub(crate) mod collected_plans;
 pub(crate) mod csv;
@@ -17,7 +18,6 @@ pub(crate) mod table;
 pub(crate) mod text_table;
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
 
 use crate::command_line::CommandLine;
 use crate::database::Database;
@@ -31,59 +31,154 @@ use crate::repair::conflict::Conflict;
 use crate::repair::plan::{Reason, RowPlan};
 use crate::repair::policy::Policy;
 use crate::report::collected_plans::CollectedPlans;
-use crate::report::csv::Cells;
 use crate::report::decisions::Decisions;
-use crate::report::render::Render;
+use crate::report::render::{AnyReport, Render};
 pub(crate) use crate::report::shown_text::count;
 use crate::report::summary::{Summary, Tally};
-use crate::report::text_table::DisplayOptions;
 
 /// How a command ended, which decides how its report reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Ending {
     /// `scan` read everything.
-    Scanned,
-    /// `fix --dry-run` did everything and rolled it back.
-    DryRun,
+    Scanned {
+        /// The dry run that repairs what was found, to which options are added.
+        dry_run: CommandLine,
+    },
+    /// `--dry-run`: everything was done and rolled back.
+    DryRun {
+        /// The file that the plan was saved to.
+        plan: Option<String>,
+        /// The commands that may come next.
+        follow_up: FollowUp,
+    },
     /// Everything was done and rolled back, and the operator has not answered the prompt yet.
     Proposed,
-    /// `fix` committed.
-    Applied,
+    /// Everything was done and committed.
+    Applied {
+        /// The journal; `None` with `--no-journal`.
+        journal: Option<WrittenJournal>,
+        /// Whether the proxies' Redis was given, so that they were told what was written.
+        notified: bool,
+    },
     /// Nothing was found that may be changed.
     NothingToDo,
     /// The operator answered no.
     Declined,
     /// The rows are no longer as the plan or journal has them; nothing was written.
-    Moved,
+    Moved {
+        /// The command that leaves these rows alone and writes the others.
+        carry_out: Option<CommandLine>,
+    },
 }
 
 impl Ending {
+    /// Tells whether the report is of `scan`, which does not even plan to write.
+    #[must_use]
+    pub(crate) fn is_of_scan(&self) -> bool {
+        matches!(self, Self::Scanned { .. })
+    }
+
     /// Returns the command of a [`Report`] with this ending: `scan` or `fix`, as `undo` makes none.
     #[must_use]
-    pub(crate) fn command(self) -> &'static str {
-        match self {
-            Self::Scanned => "scan",
-            Self::DryRun
-            | Self::Proposed
-            | Self::Applied
-            | Self::NothingToDo
-            | Self::Declined
-            | Self::Moved => "fix",
-        }
+    pub(crate) fn command(&self) -> &'static str {
+        if self.is_of_scan() { "scan" } else { "fix" }
     }
 
     /// Returns the name of the outcome in JSON.
     #[must_use]
-    pub(crate) fn name(self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         match self {
-            Self::Scanned => "scanned",
-            Self::DryRun => "dry-run",
+            Self::Scanned { .. } => "scanned",
+            Self::DryRun { .. } => "dry-run",
             Self::Proposed => "proposed",
-            Self::Applied => "applied",
+            Self::Applied { .. } => "applied",
             Self::NothingToDo => "nothing-to-do",
             Self::Declined => "declined",
-            Self::Moved => "moved",
+            Self::Moved { .. } => "moved",
         }
+    }
+
+    /// Returns the file that takes back what was written.
+    #[must_use]
+    pub(crate) fn journal(&self) -> Option<&str> {
+        match self {
+            Self::Applied { journal, .. } => journal.as_ref().map(|journal| journal.path.as_str()),
+            Self::Scanned { .. }
+            | Self::DryRun { .. }
+            | Self::Proposed
+            | Self::NothingToDo
+            | Self::Declined
+            | Self::Moved { .. } => None,
+        }
+    }
+
+    /// Returns the file that the plan was saved to.
+    #[must_use]
+    pub(crate) fn plan(&self) -> Option<&str> {
+        match self {
+            Self::DryRun { plan, .. } => plan.as_deref(),
+            Self::Scanned { .. }
+            | Self::Proposed
+            | Self::Applied { .. }
+            | Self::NothingToDo
+            | Self::Declined
+            | Self::Moved { .. } => None,
+        }
+    }
+}
+
+/// The commands that may come after a dry run, each as it is pasted into a shell.
+#[derive(Debug)]
+pub(crate) struct FollowUp {
+    /// The command that writes what was only shown.
+    pub carry_out: CommandLine,
+    /// The dry run again, to which options are added; `None` where it cannot be varied.
+    pub dry_run: Option<CommandLine>,
+}
+
+/// The journal of what was committed.
+#[derive(Debug)]
+pub(crate) struct WrittenJournal {
+    /// The file.
+    pub path: String,
+    /// The command that takes back what was written.
+    pub take_back: CommandLine,
+}
+
+/// The report of a command: what it found and did, and how it ended. Neither is changed
+/// afterwards.
+#[derive(Debug)]
+pub(crate) struct Report<F = RepairFacts> {
+    facts: F,
+    ending: Ending,
+}
+
+/// The report of `undo`.
+pub(crate) type UndoReport = Report<UndoFacts>;
+
+impl<F> Report<F> {
+    /// Makes the report of a command that ended.
+    #[must_use]
+    pub(crate) fn new(facts: F, ending: Ending) -> Self {
+        Self { facts, ending }
+    }
+
+    /// Returns what the command found and did.
+    #[must_use]
+    pub(crate) fn facts(&self) -> &F {
+        &self.facts
+    }
+
+    /// Returns how the command ended.
+    #[must_use]
+    pub(crate) fn ending(&self) -> &Ending {
+        &self.ending
+    }
+
+    /// Takes the report apart, to make one with another ending.
+    #[must_use]
+    pub(crate) fn into_facts(self) -> F {
+        self.facts
     }
 }
 
@@ -91,18 +186,20 @@ impl Render for Report {
     fn matters(&self, exit_zero: bool) -> bool {
         let summary = self.summary();
         let leaves_something = match self.ending {
-            Ending::Scanned => return summary.needs_attention(),
-            Ending::DryRun | Ending::Proposed | Ending::Declined => summary.needs_attention(),
-            Ending::Applied | Ending::NothingToDo => summary.rows_held > 0,
-            Ending::Moved => return true,
+            Ending::Scanned { .. } => return summary.needs_attention(),
+            Ending::DryRun { .. } | Ending::Proposed | Ending::Declined => {
+                summary.needs_attention()
+            }
+            Ending::Applied { .. } | Ending::NothingToDo => summary.rows_held > 0,
+            Ending::Moved { .. } => return true,
         };
         summary.rows_changed > 0 || (leaves_something && !exit_zero)
     }
 
     fn tally(&self) -> Tally {
-        let repaired = self.ending == Ending::Applied;
-        let findings = Some(self.found.alike(repaired));
-        if self.ending == Ending::Scanned {
+        let repaired = matches!(self.ending, Ending::Applied { .. });
+        let findings = Some(self.facts.found.alike(repaired));
+        if self.ending.is_of_scan() {
             return Tally {
                 findings,
                 ..Tally::default()
@@ -120,66 +217,26 @@ impl Render for Report {
         }
     }
 
-    fn table(&self, look: DisplayOptions, mut out: &mut dyn Write) -> io::Result<()> {
-        table::write(self, look, &mut out)
-    }
-
-    fn closing(&self, look: DisplayOptions, mut out: &mut dyn Write) -> io::Result<()> {
-        table::write_closing(self, look, &mut out)
-    }
-
-    fn json(&self, mut out: &mut dyn Write) -> io::Result<()> {
-        json::write(self, &mut out)
-    }
-
-    fn ndjson(&self, mut out: &mut dyn Write) -> io::Result<()> {
-        ndjson::write(self, &mut out)
-    }
-
-    fn csv(&self, cells: Cells, mut out: &mut dyn Write) -> io::Result<()> {
-        csv::write(self, cells, &mut out)
-    }
-
-    fn markdown(&self, command: &str, mut out: &mut dyn Write) -> io::Result<()> {
-        markdown::write(self, command, &mut out)
+    fn as_any(&self) -> AnyReport<'_> {
+        AnyReport::Repair(self)
     }
 }
 
 impl Render for UndoReport {
     fn matters(&self, _: bool) -> bool {
-        !self.changes.is_empty() || !self.conflicts.is_empty()
+        !self.facts.changes.is_empty() || !self.facts.conflicts.is_empty()
     }
 
     fn tally(&self) -> Tally {
-        let applied = self.ending == Ending::Applied;
+        let applied = matches!(self.ending, Ending::Applied { .. });
         Tally {
-            rows_changed: Some(if applied { self.changes.len() } else { 0 }),
+            rows_changed: Some(if applied { self.facts.changes.len() } else { 0 }),
             ..Tally::default()
         }
     }
 
-    fn table(&self, look: DisplayOptions, mut out: &mut dyn Write) -> io::Result<()> {
-        table::write_undone(self, look, &mut out)
-    }
-
-    fn closing(&self, look: DisplayOptions, mut out: &mut dyn Write) -> io::Result<()> {
-        table::write_undone_closing(self, look, &mut out)
-    }
-
-    fn json(&self, mut out: &mut dyn Write) -> io::Result<()> {
-        json::write_undone(self, &mut out)
-    }
-
-    fn ndjson(&self, mut out: &mut dyn Write) -> io::Result<()> {
-        ndjson::write_undone(self, &mut out)
-    }
-
-    fn csv(&self, cells: Cells, mut out: &mut dyn Write) -> io::Result<()> {
-        csv::write_undone(self, cells, &mut out)
-    }
-
-    fn markdown(&self, command: &str, mut out: &mut dyn Write) -> io::Result<()> {
-        markdown::write_undone(self, command, &mut out)
+    fn as_any(&self) -> AnyReport<'_> {
+        AnyReport::Undo(self)
     }
 }
 
@@ -190,41 +247,22 @@ pub(crate) struct ConfigIds {
     pub servers: Vec<ConfigServer>,
 }
 
-/// The commands that may come next, each as it is pasted into a shell.
-#[derive(Debug, Default)]
-pub(crate) struct FollowUp {
-    /// The dry run that repairs what was found, to which options are added.
-    pub dry_run: Option<CommandLine>,
-    /// The command that writes what was only shown.
-    pub carry_out: Option<CommandLine>,
-    /// The command that takes back what was written.
-    pub take_back: Option<CommandLine>,
-}
-
-/// What `undo` found and did.
+/// What `undo` found and did, apart from how it ended.
 #[derive(Debug)]
-pub(crate) struct UndoReport {
+pub(crate) struct UndoFacts {
     /// The name of the run.
     pub run: String,
     /// The database.
     pub database: Database,
-    /// How the command ended.
-    pub ending: Ending,
     /// What was put back, or would be.
     pub changes: Vec<Change>,
     /// How many rows were already back.
     pub back: usize,
     /// The columns that now hold something else.
     pub conflicts: Vec<Conflict>,
-    /// The file that takes the undo back, where something was written.
-    pub journal: Option<String>,
-    /// The commands that may come next.
-    pub follow_up: FollowUp,
-    /// Whether the proxies' Redis was given, so that they were told what was written.
-    pub notified: bool,
 }
 
-impl UndoReport {
+impl UndoFacts {
     /// Counts the rows that were put back, or would be.
     #[must_use]
     pub(crate) fn rows(&self) -> usize {
@@ -263,9 +301,9 @@ pub(crate) struct Announcements {
     pub policy: Policy,
 }
 
-/// Everything a command found and did.
+/// What `scan` or `fix` found and decided, apart from how it ended.
 #[derive(Debug)]
-pub(crate) struct Report {
+pub(crate) struct RepairFacts {
     /// The name of the run.
     pub run: String,
     /// The database.
@@ -274,34 +312,24 @@ pub(crate) struct Report {
     pub servers: ServerCounts,
     /// The oldest LiteLLM release that has this schema.
     pub release: Release,
-    /// How the command ended.
-    pub ending: Ending,
     /// The rows with findings.
     pub found: CollectedPlans,
     /// The columns that are no longer as a saved plan has them.
     pub conflicts: Vec<Conflict>,
     /// The options that were given.
     pub said: Announcements,
-    /// The commands that may come next.
-    pub follow_up: FollowUp,
-    /// Whether the proxies' Redis was given, so that they were told what was written.
-    pub notified: bool,
-    /// The file that takes the repair back, where something was written.
-    pub journal: Option<String>,
-    /// The file that the plan was saved to.
-    pub plan: Option<String>,
 }
 
 impl Report {
     /// Counts everything.
     #[must_use]
     pub(crate) fn summary(&self) -> Summary {
-        self.found.summary()
+        self.facts.found.summary()
     }
 
     /// Returns the rows with findings, if they are kept.
     pub(crate) fn plans(&self) -> &[RowPlan] {
-        self.found.plans()
+        self.facts.found.plans()
     }
 
     /// Returns the references to deleted servers, each with the number of rows that hold it, most

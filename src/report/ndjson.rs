@@ -8,12 +8,13 @@ use serde::Serialize;
 
 use crate::error::Failure;
 use crate::repair::plan::RowPlan;
-use crate::report::collected_plans::Entries;
+use crate::report::collected_plans::{CollectedPlans, Entries};
 use crate::report::json::{
     self, AfterCareV1, ChangeV1, ConflictV1, FindingV1, FixSummaryV1, Head, HeldV1, PutBackV1,
     ScanSummaryV1, UndoHead, UndoSummaryV1,
 };
-use crate::report::{Ending, Report, UndoReport, json_text};
+use crate::report::render::{AnyReport, RenderOptions, ReportFormat};
+use crate::report::{Report, UndoReport, json_text};
 
 /// One line, by its type.
 #[derive(Serialize)]
@@ -68,6 +69,38 @@ struct ErrorV1<'a> {
     hint: Option<&'a str>,
 }
 
+/// The format of a stream: lines of JSON, and after a failure the error.
+#[derive(Debug)]
+pub(crate) struct NdjsonFormat;
+
+impl ReportFormat for NdjsonFormat {
+    fn write(
+        &self,
+        report: AnyReport<'_>,
+        _: &RenderOptions,
+        mut out: &mut dyn Write,
+    ) -> io::Result<()> {
+        match report {
+            AnyReport::Repair(report) => write(report, &mut out),
+            AnyReport::Undo(undone) => write_undone(undone, &mut out),
+        }
+    }
+
+    fn write_error(
+        &self,
+        run: &str,
+        failure: &Failure,
+        code: u8,
+        mut out: &mut dyn Write,
+    ) -> io::Result<bool> {
+        write_error(run, failure, code, &mut out).map(|()| true)
+    }
+
+    fn collection(&self) -> CollectedPlans {
+        CollectedPlans::put_aside()
+    }
+}
+
 /// Writes `report` line by line.
 ///
 /// # Errors
@@ -77,21 +110,21 @@ pub(crate) fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
     let header = HeaderV1::Report(json::head(report));
     line(&NdjsonLine::Header(Box::new(header)), out)?;
     let summary = report.summary();
-    let counts = if report.ending == Ending::Scanned {
-        report.found.write_lines(Entries::Findings, out)?;
+    let counts = if report.ending.is_of_scan() {
+        report.facts.found.write_lines(Entries::Findings, out)?;
         CountsV1::Scan(json::scan_summary(summary))
     } else {
-        report.found.write_lines(Entries::Decisions, out)?;
-        let conflicts = json::conflicts(&report.conflicts);
+        report.facts.found.write_lines(Entries::Decisions, out)?;
+        let conflicts = json::conflicts(&report.facts.conflicts);
         lines(conflicts.map(NdjsonLine::Conflict), out)?;
         CountsV1::Fix(json::fix_summary(summary))
     };
     let summary = SummaryV1 {
         outcome: report.ending.name(),
         counts,
-        journal: report.journal.as_deref(),
-        plan: report.plan.as_deref(),
-        after_care: json::after_care(report.ending),
+        journal: report.ending.journal(),
+        plan: report.ending.plan(),
+        after_care: json::after_care(&report.ending),
     };
     line(&NdjsonLine::Summary(summary), out)
 }
@@ -120,14 +153,14 @@ pub(crate) fn write_undone(undone: &UndoReport, out: &mut impl Write) -> io::Res
     let header = HeaderV1::Undo(json::undo_head(undone));
     line(&NdjsonLine::Header(Box::new(header)), out)?;
     lines(json::put_back(undone).map(NdjsonLine::PutBack), out)?;
-    let conflicts = json::conflicts(&undone.conflicts);
+    let conflicts = json::conflicts(&undone.facts.conflicts);
     lines(conflicts.map(NdjsonLine::Conflict), out)?;
     let summary = SummaryV1 {
         outcome: undone.ending.name(),
         counts: CountsV1::Undo(json::undo_summary(undone)),
-        journal: undone.journal.as_deref(),
+        journal: undone.ending.journal(),
         plan: None,
-        after_care: json::after_care(undone.ending),
+        after_care: json::after_care(&undone.ending),
     };
     line(&NdjsonLine::Summary(summary), out)
 }
@@ -137,12 +170,7 @@ pub(crate) fn write_undone(undone: &UndoReport, out: &mut impl Write) -> io::Res
 /// # Errors
 ///
 /// What `out` says.
-pub(crate) fn write_error(
-    run: &str,
-    failure: &Failure,
-    code: u8,
-    out: &mut impl Write,
-) -> io::Result<()> {
+fn write_error(run: &str, failure: &Failure, code: u8, out: &mut impl Write) -> io::Result<()> {
     let error = ErrorV1 {
         run,
         code,

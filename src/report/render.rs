@@ -1,10 +1,16 @@
-//! A report in each of the formats.
+//! What every report can do, and what every format can do with it.
+//!
+//! A new format has a file of its own, with its [`ReportFormat`]. It is then listed in
+//! `cli/output.rs` and `process/formats.rs`.
 
 use std::io::{self, Write};
 
+use crate::error::Failure;
+use crate::report::collected_plans::CollectedPlans;
 use crate::report::csv::Cells;
 use crate::report::summary::Tally;
 use crate::report::text_table::DisplayOptions;
+use crate::report::{Report, UndoReport};
 
 /// A report that can be written in every format.
 pub(crate) trait Render {
@@ -14,45 +20,83 @@ pub(crate) trait Render {
     /// Tells whether `--quiet` prints it; with `exit_zero`, held references alone are no reason to.
     fn matters(&self, exit_zero: bool) -> bool;
 
-    /// Writes it for a person to read.
-    ///
-    /// # Errors
-    ///
-    /// What `out` says.
-    fn table(&self, look: DisplayOptions, out: &mut dyn Write) -> io::Result<()>;
+    /// Returns the report, as the formats tell reports apart.
+    fn as_any(&self) -> AnyReport<'_>;
+}
 
-    /// Writes only how it ended, for a person who was shown the rest before.
-    ///
-    /// # Errors
-    ///
-    /// What `out` says.
-    fn closing(&self, look: DisplayOptions, out: &mut dyn Write) -> io::Result<()>;
+/// One of the two kinds of reports.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum AnyReport<'a> {
+    /// Of `scan` and `fix`.
+    Repair(&'a Report),
+    /// Of `undo`.
+    Undo(&'a UndoReport),
+}
 
-    /// Writes it as one JSON object and a newline.
-    ///
-    /// # Errors
-    ///
-    /// What `out` says.
-    fn json(&self, out: &mut dyn Write) -> io::Result<()>;
+/// The options for how a report is written. Each format takes those that concern it.
+#[derive(Debug, Clone)]
+pub(crate) struct RenderOptions {
+    /// How tables look.
+    pub look: DisplayOptions,
+    /// How CSV cells are written.
+    pub cells: Cells,
+    /// The command line without a password, for a change ticket.
+    pub command: String,
+}
 
-    /// Writes it as one JSON object a line, entry by entry.
+/// A format that reports are written in. Every default is that of a format for programs, which is
+/// written once the whole report is known.
+pub(crate) trait ReportFormat: Sync {
+    /// Writes a report.
     ///
     /// # Errors
     ///
     /// What `out` says.
-    fn ndjson(&self, out: &mut dyn Write) -> io::Result<()>;
+    fn write(
+        &self,
+        report: AnyReport<'_>,
+        options: &RenderOptions,
+        out: &mut dyn Write,
+    ) -> io::Result<()>;
 
-    /// Writes it as CSV, entry by entry; `cells` tells how to write formulas.
+    /// Writes how a run ended after its plan was shown on the terminal. A program was not shown
+    /// the plan, so it gets the whole report.
     ///
     /// # Errors
     ///
     /// What `out` says.
-    fn csv(&self, cells: Cells, out: &mut dyn Write) -> io::Result<()>;
+    fn write_ending(
+        &self,
+        report: AnyReport<'_>,
+        options: &RenderOptions,
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
+        self.write(report, options, out)
+    }
 
-    /// Writes it for a change ticket; `command` is the command line without a password.
+    /// Writes why a run failed, if a report in this format can end with that. Returns whether it
+    /// can.
     ///
     /// # Errors
     ///
     /// What `out` says.
-    fn markdown(&self, command: &str, out: &mut dyn Write) -> io::Result<()>;
+    fn write_error(
+        &self,
+        _run: &str,
+        _failure: &Failure,
+        _code: u8,
+        _out: &mut dyn Write,
+    ) -> io::Result<bool> {
+        Ok(false)
+    }
+
+    /// Makes an empty collection of what this format needs of each row.
+    fn collection(&self) -> CollectedPlans {
+        CollectedPlans::kept()
+    }
+
+    /// Tells whether a person reads it, who wants to know what was looked at if nothing was found.
+    fn is_for_people(&self) -> bool {
+        false
+    }
 }

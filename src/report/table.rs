@@ -18,10 +18,45 @@ use crate::repair::plan::{Edit, Held, Reason, RowPlan};
 use crate::repair::policy::OnEmpty;
 use crate::report::advice::{self, Advised};
 use crate::report::decisions::Decisions;
+use crate::report::render::{AnyReport, RenderOptions, ReportFormat};
 use crate::report::shown_text::{count, nobody};
 use crate::report::summary::Summary;
 use crate::report::text_table::{DisplayOptions, Grid, GridCell, Tone};
 use crate::report::{ConfigIds, Ending, Report, UndoReport};
+
+/// The format for people at a terminal.
+#[derive(Debug)]
+pub(crate) struct TableFormat;
+
+impl ReportFormat for TableFormat {
+    fn write(
+        &self,
+        report: AnyReport<'_>,
+        options: &RenderOptions,
+        mut out: &mut dyn Write,
+    ) -> io::Result<()> {
+        match report {
+            AnyReport::Repair(report) => write(report, options.look, &mut out),
+            AnyReport::Undo(undone) => write_undone(undone, options.look, &mut out),
+        }
+    }
+
+    fn write_ending(
+        &self,
+        report: AnyReport<'_>,
+        options: &RenderOptions,
+        mut out: &mut dyn Write,
+    ) -> io::Result<()> {
+        match report {
+            AnyReport::Repair(report) => write_closing(report, options.look, &mut out),
+            AnyReport::Undo(undone) => write_undone_closing(undone, options.look, &mut out),
+        }
+    }
+
+    fn is_for_people(&self) -> bool {
+        true
+    }
+}
 
 /// Writes `report` for a person to read.
 ///
@@ -29,8 +64,8 @@ use crate::report::{ConfigIds, Ending, Report, UndoReport};
 ///
 /// What `out` says.
 pub(crate) fn write(report: &Report, look: DisplayOptions, out: &mut impl Write) -> io::Result<()> {
-    if report.ending == Ending::Moved {
-        return write_moved("planned", &report.conflicts, look, out)
+    if matches!(report.ending, Ending::Moved { .. }) {
+        return write_moved("planned", &report.facts.conflicts, look, out)
             .and_then(|()| write_closing(report, look, out));
     }
     let summary = report.summary();
@@ -70,7 +105,7 @@ pub(crate) fn write(report: &Report, look: DisplayOptions, out: &mut impl Write)
         writeln!(out)?;
         prospects(report, look).write(out)?;
     }
-    if report.ending != Ending::Scanned && summary.rows_changed > 0 {
+    if !report.ending.is_of_scan() && summary.rows_changed > 0 {
         writeln!(out)?;
         changes(report, look).write(out)?;
     }
@@ -101,26 +136,26 @@ pub(crate) fn write_undone(
     look: DisplayOptions,
     out: &mut impl Write,
 ) -> io::Result<()> {
-    if undone.ending == Ending::Moved {
-        return write_moved("the journal has it", &undone.conflicts, look, out)
+    if matches!(undone.ending, Ending::Moved { .. }) {
+        return write_moved("the journal has it", &undone.facts.conflicts, look, out)
             .and_then(|()| write_undone_closing(undone, look, out));
     }
-    let back = match undone.back {
+    let back = match undone.facts.back {
         0 => String::new(),
         back => format!(", {back} already back"),
     };
-    let headline = format!("{} to put back{back}.", count(undone.rows(), "row"));
+    let headline = format!("{} to put back{back}.", count(undone.facts.rows(), "row"));
     writeln!(out, "{}", look.heading(&headline))?;
-    if !undone.conflicts.is_empty() {
+    if !undone.facts.conflicts.is_empty() {
         writeln!(
             out,
             "\nLeft as they are, because they were changed since then:\n"
         )?;
-        conflicts(&undone.conflicts, look).write(out)?;
+        conflicts(&undone.facts.conflicts, look).write(out)?;
     }
-    if !undone.changes.is_empty() {
+    if !undone.facts.changes.is_empty() {
         let mut table = Grid::new(["ROW", "COLUMN", "NOW", "AS BEFORE"], look);
-        for change in &undone.changes {
+        for change in &undone.facts.changes {
             for content in change.contents() {
                 table.row([
                     printable(change.key()).into(),
@@ -146,32 +181,35 @@ pub(crate) fn write_undone_closing(
     look: DisplayOptions,
     out: &mut impl Write,
 ) -> io::Result<()> {
-    let rows = count(undone.rows(), "row");
+    let rows = count(undone.facts.rows(), "row");
     let line = match undone.ending {
-        Ending::Applied => {
+        Ending::Applied { notified, .. } => {
             let done = format!(
                 "Put back {rows}; verified and committed (run {}).",
-                undone.run
+                undone.facts.run
             );
             // No proxy caches whole rows.
             if undone
+                .facts
                 .changes
                 .iter()
                 .all(|change| matches!(change, Change::Credentials(_)))
             {
                 done
             } else {
-                format!("{done} {}", after_care(undone.notified))
+                format!("{done} {}", after_care(notified))
             }
         }
         Ending::Proposed => format!("It would put back {rows}."),
-        Ending::DryRun if undone.changes.is_empty() => {
+        Ending::DryRun { .. } if undone.facts.changes.is_empty() => {
             "Nothing was written (dry run): there is nothing to put back.".to_owned()
         }
-        Ending::DryRun => format!("Nothing was written (dry run). It would put back {rows}."),
+        Ending::DryRun { .. } => {
+            format!("Nothing was written (dry run). It would put back {rows}.")
+        }
         Ending::Declined => "Declined: nothing was written.".to_owned(),
-        Ending::Moved => "Nothing was written.".to_owned(),
-        Ending::NothingToDo | Ending::Scanned => "There is nothing to put back.".to_owned(),
+        Ending::Moved { .. } => "Nothing was written.".to_owned(),
+        Ending::NothingToDo | Ending::Scanned { .. } => "There is nothing to put back.".to_owned(),
     };
     writeln!(out, "\n{}", look.prose(&line))?;
     write_commands(&advice::undone_commands(undone), look, out)
@@ -291,7 +329,7 @@ fn headline(summary: Summary) -> String {
 
 /// Says what was looked at, where nothing was found.
 pub(crate) fn looked_at(report: &Report) -> Option<String> {
-    let tables = report.found.looked_at();
+    let tables = report.facts.found.looked_at();
     if tables.is_empty() {
         return None;
     }
@@ -307,7 +345,7 @@ pub(crate) fn looked_at(report: &Report) -> Option<String> {
         Group::Credentials => format!("{} with credentials", count(rows, "server")),
     });
     let groups: Vec<String> = groups.collect();
-    let servers = report.servers;
+    let servers = report.facts.servers;
     let config = match servers.config {
         None => String::new(),
         Some(config) => format!(" and {} of config files", count(config, "server")),
@@ -323,7 +361,7 @@ pub(crate) fn looked_at(report: &Report) -> Option<String> {
 fn whose(report: &Report) -> Option<String> {
     let stale = || report.plans().iter().filter(|plan| plan.audit.is_stale());
     let owners = stale().flat_map(|plan| plan.audit.owners());
-    let owners: BTreeSet<(OwnerKind, &str)> = owners.map(|o| (o.kind, o.id.as_str())).collect();
+    let owners: BTreeSet<(OwnerKind, &str)> = owners.map(|o| (o.kind(), o.id())).collect();
     let mut kinds: BTreeMap<OwnerKind, usize> = BTreeMap::new();
     for (kind, _) in owners {
         *kinds.entry(kind).or_default() += 1;
@@ -406,7 +444,7 @@ fn prospects(report: &Report, look: DisplayOptions) -> Grid<3> {
             };
             table.row([
                 printable(&owner.to_string()).into(),
-                effect(owner.kind, &if_emptied.effect).into(),
+                effect(owner.kind(), &if_emptied.effect).into(),
                 printable(&audit.row).into(),
             ]);
         }
@@ -500,7 +538,7 @@ pub(crate) fn write_closing(
     look: DisplayOptions,
     out: &mut impl Write,
 ) -> io::Result<()> {
-    let lines = if report.ending == Ending::Moved {
+    let lines = if matches!(report.ending, Ending::Moved { .. }) {
         vec!["Nothing was written. Make a new plan.".to_owned()]
     } else {
         advice(report, report.summary())
@@ -521,7 +559,7 @@ fn advice(report: &Report, summary: Summary) -> Vec<String> {
         let assumed = assumed.join(", and that ");
         lines.push(format!("This assumes that {assumed}."));
     }
-    if summary.unverified > 0 && report.servers.config.is_none() {
+    if summary.unverified > 0 && report.facts.servers.config.is_none() {
         lines.push(
             "Unverified references may name servers of a config.yaml, which have no row. Give it \
              with --litellm-config FILE, or --no-config-servers if there is none."
@@ -531,7 +569,7 @@ fn advice(report: &Report, summary: Summary) -> Vec<String> {
     let is_in_a_list = |plan: &&RowPlan| plan.audit.table.group() != Group::Credentials;
     let mut lists = report.plans().iter().filter(is_in_a_list);
     if lists.any(|plan| plan.audit.is_stale()) {
-        let release = report.release;
+        let release = report.facts.release;
         let consequence = release.consequence();
         lines.push(format!(
             "The schema is one of LiteLLM {release} or later. {consequence}"
@@ -540,29 +578,33 @@ fn advice(report: &Report, summary: Summary) -> Vec<String> {
     lines.extend(held(report));
     let repair = repair(summary);
     let last = match report.ending {
-        Ending::Scanned if summary.rows_changed > 0 && report.servers.database == 0 => {
+        Ending::Scanned { .. }
+            if summary.rows_changed > 0 && report.facts.servers.database == 0 =>
+        {
             format!("A repair would {repair}, but fix refuses to while the server table is empty.")
         }
-        Ending::Scanned if summary.rows_changed > 0 => format!("A repair would {repair}."),
-        Ending::Scanned if summary.rows == 0 => return lines,
-        Ending::Scanned | Ending::NothingToDo => "There is nothing that fix may change.".to_owned(),
-        Ending::DryRun if summary.rows_changed == 0 => {
+        Ending::Scanned { .. } if summary.rows_changed > 0 => format!("A repair would {repair}."),
+        Ending::Scanned { .. } if summary.rows == 0 => return lines,
+        Ending::Scanned { .. } | Ending::NothingToDo => {
+            "There is nothing that fix may change.".to_owned()
+        }
+        Ending::DryRun { .. } if summary.rows_changed == 0 => {
             "Nothing was written (dry run): there is nothing that fix may change.".to_owned()
         }
-        Ending::DryRun => format!("Nothing was written (dry run). It would {repair}."),
+        Ending::DryRun { .. } => format!("Nothing was written (dry run). It would {repair}."),
         Ending::Proposed => format!("It would {repair}."),
         // Nothing else matters then, see `write_closing`.
-        Ending::Moved => return Vec::new(),
-        Ending::Applied if summary.rows_changed == summary.rows_deleted => {
+        Ending::Moved { .. } => return Vec::new(),
+        Ending::Applied { .. } if summary.rows_changed == summary.rows_deleted => {
             format!(
                 "Done: {repair}; verified and committed (run {}).",
-                report.run
+                report.facts.run
             )
         }
-        Ending::Applied => format!(
+        Ending::Applied { notified, .. } => format!(
             "Done: {repair}; verified and committed (run {}). {}",
-            report.run,
-            after_care(report.notified)
+            report.facts.run,
+            after_care(notified)
         ),
         Ending::Declined => "Declined: nothing was written.".to_owned(),
     };
@@ -630,7 +672,7 @@ fn held(report: &Report) -> Vec<String> {
 /// Returns what the operator can do about what `reason` holds, or whom it harms; empty, or with a
 /// space before it. Never proposes an option that was given.
 fn what_helps(reason: Reason, report: &Report) -> String {
-    let on_empty = report.said.policy.on_empty;
+    let on_empty = report.facts.said.policy.on_empty;
     let accepts_narrowing = matches!(
         on_empty,
         OnEmpty::Deny {
@@ -669,14 +711,14 @@ fn what_helps(reason: Reason, report: &Report) -> String {
 /// stored. 1.86.7 and 1.87.5 know the marker, and no schema tells them from older ones.
 fn refused_edits(report: &Report) -> Option<String> {
     let refuses = Release::REFUSES_EDITS..Release::DROPS_ON_EDIT;
-    if !refuses.contains(&report.release) {
+    if !refuses.contains(&report.facts.release) {
         return None;
     }
     let is_last = |held: &Held| matches!(held.reason, Reason::LastGrant | Reason::Marker(_));
     let is_stuck = |plan: &&RowPlan| {
         let mut owners = plan.audit.owners();
         plan.audit.table.group() == Group::Permissions
-            && owners.any(|owner| owner.kind == OwnerKind::Key)
+            && owners.any(|owner| owner.kind() == OwnerKind::Key)
             && plan.held.iter().any(is_last)
     };
     let rows = report.plans().iter().filter(is_stuck).count();
@@ -711,7 +753,7 @@ fn locked_out(report: &Report) -> String {
         plans.flat_map(|plan| plan.audit.owners())
     };
     let named = |is_meant: fn(OwnerKind) -> bool| {
-        let meant = owners().filter(|owner| is_meant(owner.kind));
+        let meant = owners().filter(|owner| is_meant(owner.kind()));
         let names: BTreeSet<String> = meant.map(ToString::to_string).collect();
         let first: Vec<String> = names.iter().take(GAINED).map(|n| printable(n)).collect();
         let others = match names.len().saturating_sub(GAINED) {

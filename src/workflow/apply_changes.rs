@@ -14,7 +14,7 @@ use crate::process::stderr::warn;
 use crate::repair::changeset::RowChange;
 use crate::repair::credentials_change::CredentialsChange;
 use crate::report::shown_text::count;
-use crate::workflow::changeset_file::ChangesetFile;
+use crate::workflow::changeset_file::ChangesetDraft;
 
 /// Takes the locks that come before the locks of rows: the advisory lock, which one run at a time
 /// holds, and the table locks.
@@ -119,7 +119,7 @@ pub(crate) async fn carry_out(
     table: &'static SiteTable,
     locked: &[Row],
     changes: &[RowChange],
-    out: Option<&mut ChangesetFile>,
+    out: Option<&mut ChangesetDraft<'_>>,
     verification: &mut Verification,
 ) -> Result<Vec<Row>, Failure> {
     if let Some(out) = out {
@@ -137,10 +137,10 @@ pub(crate) async fn delete_credentials(
     schema: &Schema,
     table: &'static CredentialTable,
     mut deletion: CredentialsChange,
-    mut out: Option<&mut ChangesetFile>,
+    mut out: Option<&mut ChangesetDraft<'_>>,
     verification: &mut Verification,
 ) -> Result<Vec<ServerRows>, Failure> {
-    let is_plan = out.as_deref().is_some_and(ChangesetFile::is_plan);
+    let is_plan = out.as_deref().is_some_and(ChangesetDraft::is_plan);
     if let Some(out) = out.as_deref_mut().filter(|_| is_plan) {
         out.rows([&deletion])?;
     }

@@ -31,13 +31,29 @@ fn now() -> String {
     now.round(Unit::Second).unwrap_or(now).to_string()
 }
 
-/// A changeset being written. Dropped before it is sealed, it deletes its file.
+/// The file of a new journal or plan. Each run of the transaction begins a [`ChangesetDraft`] in
+/// it.
+///
+/// It deletes itself when dropped, unless the last draft was sealed.
 #[derive(Debug)]
 pub(crate) struct ChangesetFile {
     path: PathBuf,
     file: BufWriter<File>,
+    is_sealed: bool,
+}
+
+/// A changeset of which the first line is written, and to which rows are added.
+#[derive(Debug)]
+pub(crate) struct ChangesetDraft<'a> {
+    out: &'a mut ChangesetFile,
     encoder: Encoder,
-    sealed: bool,
+}
+
+/// A whole changeset that is on disk: only with it may the transaction be committed.
+#[derive(Debug)]
+pub(crate) struct SealedChangeset<'a> {
+    out: &'a mut ChangesetFile,
+    encoder: Encoder,
 }
 
 impl ChangesetFile {
@@ -130,8 +146,7 @@ impl ChangesetFile {
         Ok(Self {
             path,
             file: BufWriter::new(file),
-            encoder: Encoder::default(),
-            sealed: false,
+            is_sealed: false,
         })
     }
 
@@ -140,62 +155,27 @@ impl ChangesetFile {
         &self.path
     }
 
-    /// Returns whether it is a plan, once it has begun.
-    pub(crate) fn is_plan(&self) -> bool {
-        self.encoder.is_plan()
-    }
-
     /// Empties the file and writes the first line, when a transaction begins or starts over.
-    pub(crate) fn begin(&mut self, header: Header) -> Result<(), Failure> {
-        self.sealed = false;
-        self.encoder = Encoder::default();
-        let line = self.encoder.header(header);
+    pub(crate) fn begin(&mut self, header: Header) -> Result<ChangesetDraft<'_>, Failure> {
+        self.is_sealed = false;
+        let mut encoder = Encoder::default();
+        let line = encoder.header(header);
         let begun = self
             .file
             .flush()
             .and_then(|()| self.file.get_ref().set_len(0))
             .and_then(|()| self.file.seek(SeekFrom::Start(0)).map(drop))
             .and_then(|()| self.file.write_all(line.as_bytes()));
-        begun.map_err(|error| self.failed(error))
+        begun.map_err(|error| self.failed(error))?;
+        Ok(ChangesetDraft { out: self, encoder })
     }
 
-    /// Writes the lines of changes.
-    pub(crate) fn rows<C>(&mut self, changes: impl IntoIterator<Item = C>) -> Result<(), Failure>
-    where
-        RowLine: From<C>,
-    {
-        for change in changes {
-            let line = self.encoder.row(change);
-            let written = self.file.write_all(line.as_bytes());
-            written.map_err(|error| self.failed(error))?;
-        }
-        Ok(())
-    }
-
-    /// Writes the closing line and waits until the file, and its name in its folder, are on disk.
-    pub(crate) fn seal(&mut self) -> Result<(), Failure> {
-        let line = self.encoder.end();
-        let folder = folder_of(&self.path);
-        let sealed = self
-            .file
+    /// Writes `line`, and waits until everything written is on disk.
+    fn write_through(&mut self, line: &str) -> std::io::Result<()> {
+        self.file
             .write_all(line.as_bytes())
             .and_then(|()| self.file.flush())
             .and_then(|()| self.file.get_ref().sync_all())
-            .and_then(|()| File::open(folder)?.sync_all());
-        sealed.map_err(|error| self.failed(error))?;
-        self.sealed = true;
-        Ok(())
-    }
-
-    /// Adds that the repair was committed.
-    pub(crate) fn committed(&mut self) -> Result<(), Failure> {
-        let line = self.encoder.committed(now());
-        let written = self
-            .file
-            .write_all(line.as_bytes())
-            .and_then(|()| self.file.flush())
-            .and_then(|()| self.file.get_ref().sync_all());
-        written.map_err(|error| cannot("finish", &self.path, error))
     }
 
     fn failed(&self, error: std::io::Error) -> Failure {
@@ -206,10 +186,55 @@ impl ChangesetFile {
 
 impl Drop for ChangesetFile {
     fn drop(&mut self) {
-        if !self.sealed {
+        if !self.is_sealed {
             // If that fails, the file lacks its closing line, and so no undo takes it.
             let _ = std::fs::remove_file(&self.path);
         }
+    }
+}
+
+impl<'a> ChangesetDraft<'a> {
+    /// Returns whether it is a plan.
+    pub(crate) fn is_plan(&self) -> bool {
+        self.encoder.is_plan()
+    }
+
+    /// Writes the lines of changes.
+    pub(crate) fn rows<C>(&mut self, changes: impl IntoIterator<Item = C>) -> Result<(), Failure>
+    where
+        RowLine: From<C>,
+    {
+        for change in changes {
+            let line = self.encoder.row(change);
+            let written = self.out.file.write_all(line.as_bytes());
+            written.map_err(|error| self.out.failed(error))?;
+        }
+        Ok(())
+    }
+
+    /// Writes the closing line and waits until the file, and its name in its folder, are on disk.
+    pub(crate) fn seal(self) -> Result<SealedChangeset<'a>, Failure> {
+        let Self { out, mut encoder } = self;
+        let sealed = out
+            .write_through(&encoder.end())
+            .and_then(|()| File::open(folder_of(&out.path))?.sync_all());
+        sealed.map_err(|error| out.failed(error))?;
+        out.is_sealed = true;
+        Ok(SealedChangeset { out, encoder })
+    }
+}
+
+impl SealedChangeset<'_> {
+    /// Returns the path of the file.
+    pub(crate) fn path(&self) -> &Path {
+        self.out.path()
+    }
+
+    /// Adds that the repair was committed.
+    pub(crate) fn committed(&mut self) -> Result<(), Failure> {
+        let line = self.encoder.committed(now());
+        let written = self.out.write_through(&line);
+        written.map_err(|error| cannot("finish", &self.out.path, error))
     }
 }
 

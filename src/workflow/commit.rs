@@ -1,4 +1,4 @@
-//! Commits a transaction once the old values are on disk, and waits for the answer.
+//! Commits a transaction whose old values are on disk, and waits for the answer.
 
 use std::path::{Path, PathBuf};
 
@@ -8,25 +8,23 @@ use crate::error::Failure;
 use crate::process::signals::{Interrupt, ended};
 use crate::process::stderr::{self, indented, warn};
 use crate::repair::policy::WriteConsent;
-use crate::workflow::changeset_file::ChangesetFile;
+use crate::workflow::changeset_file::SealedChangeset;
 
 impl Interrupt {
-    /// Puts the old values on disk, commits, and then notes in the journal that it was committed.
-    /// Returns where the journal is.
+    /// Commits, and then notes in the journal that it was committed. Returns where the journal is.
+    ///
+    /// The old values are on disk by then: the journal is sealed.
     ///
     /// `take_back` makes the command that puts the old values back.
     pub(crate) async fn commit(
         &mut self,
         open: SchemaTransaction<'_>,
         consent: &WriteConsent,
-        mut journal: Option<&mut ChangesetFile>,
+        journal: Option<SealedChangeset<'_>>,
         take_back: impl Fn(&Path) -> CommandLine,
     ) -> Result<Option<PathBuf>, Failure> {
-        if let Some(journal) = journal.as_deref_mut() {
-            journal.seal()?;
-        }
         let committed = self.guard_commit(open.commit(consent)).await;
-        let Some(journal) = journal else {
+        let Some(mut journal) = journal else {
             return committed.map(|()| None);
         };
         match committed {

@@ -50,6 +50,11 @@ pub(crate) struct ConfigFile {
 }
 
 impl ConfigFile {
+    /// Tells whether a setting of a section is switched on.
+    pub(crate) fn is_on(&self, section: &str, setting: &str) -> bool {
+        self.config.is_on(section, setting)
+    }
+
     /// Reads a file, the files that it includes, and those that they include. Each is read once.
     ///
     /// An included name is relative to the file that includes it, or else to the first file.

@@ -81,12 +81,19 @@ impl Patience {
     }
 }
 
+/// What follows from rows that changed while a transaction was prepared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OnMovedRows {
+    /// The transaction starts over, with the rows as they are now.
+    StartOver,
+    /// The run fails, since the operator was shown the rows as they were.
+    Fail,
+}
+
 /// Runs a transaction, and starts it over if others were in the way.
-///
-/// With `moved_is_final`, rows that changed meanwhile are a failure and no reason to start over.
 pub(crate) async fn retried<T>(
     lock_timeout: Duration,
-    moved_is_final: bool,
+    on_moved: OnMovedRows,
     mut transaction: impl AsyncFnMut(&mut Patience) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     let mut patience = Patience::new(lock_timeout);
@@ -98,7 +105,7 @@ pub(crate) async fn retried<T>(
         };
         let fresh_start_helps = match failure.kind() {
             ErrorKind::Busy => !patience.is_over(),
-            ErrorKind::Moved => !moved_is_final,
+            ErrorKind::Moved => on_moved == OnMovedRows::StartOver,
             ErrorKind::Error
             | ErrorKind::Refused
             | ErrorKind::Taken

@@ -2,23 +2,27 @@
 
 pub(crate) mod apply_changes;
 pub(crate) mod cache_invalidation;
+pub(crate) mod catalog_warnings;
 pub(crate) mod changeset_file;
 pub(crate) mod commit;
 pub(crate) mod config_files;
 pub(crate) mod connect;
 pub(crate) mod csv_error;
 pub(crate) mod filters;
+pub(crate) mod given_servers;
 pub(crate) mod journal_retention;
 pub(crate) mod live_references;
 pub(crate) mod lock_retry;
 pub(crate) mod named_files;
 pub(crate) mod planner;
 pub(crate) mod preconditions;
+pub(crate) mod remaps;
 pub(crate) mod repeat_options;
 pub(crate) mod same_database;
 pub(crate) mod saved_plan;
 pub(crate) mod server_sources;
 pub(crate) mod survey;
+pub(crate) mod unmatched_references;
 pub(crate) mod write_run;
 
 /// How many rows are locked, read, planned and written at a time.

@@ -115,8 +115,8 @@ impl Planner<'_> {
         let mut teams = BTreeSet::new();
         let mut taken = BTreeSet::new();
         for row in rows {
-            let of_teams = row.owners.iter().filter(|o| o.kind == OwnerKind::Team);
-            let mut of_teams = of_teams.map(|team| team.id.clone()).peekable();
+            let of_teams = row.owners.iter().filter(|o| o.kind() == OwnerKind::Team);
+            let mut of_teams = of_teams.map(|team| team.id().to_owned()).peekable();
             if of_teams.peek().is_some() {
                 let taken_here = references(row).filter(|r| may_be_taken(r, self.catalog));
                 taken.extend(taken_here.map(str::to_owned));

@@ -31,15 +31,31 @@ pub(crate) fn refuse_empty_server_table(rows: usize) -> Failure {
     )
 }
 
+/// The limits of `--max-rows` and `--max-percent`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SizeLimits {
+    max_rows: Option<usize>,
+    max_percent: Option<f64>,
+}
+
+impl From<&RepairArgs> for SizeLimits {
+    fn from(args: &RepairArgs) -> Self {
+        Self {
+            max_rows: args.max_rows,
+            max_percent: args.max_percent,
+        }
+    }
+}
+
 /// Refuses a repair that changes more than `--max-rows` or `--max-percent` allow.
 pub(crate) async fn check_size(
-    repair: &RepairArgs,
+    limits: SizeLimits,
     connection: &mut Connection,
     schema: &Schema,
     summary: Summary,
 ) -> Result<(), Failure> {
     let rows = summary.rows_changed;
-    if let Some(most) = repair.max_rows.filter(|most| rows > *most) {
+    if let Some(most) = limits.max_rows.filter(|most| rows > *most) {
         return Err(Failure::new(
             ErrorKind::Refused,
             format!(
@@ -49,7 +65,7 @@ pub(crate) async fn check_size(
         )
         .hint("scan shows them; raise --max-rows if that is right"));
     }
-    let Some(most) = repair.max_percent.filter(|_| rows > 0) else {
+    let Some(most) = limits.max_percent.filter(|_| rows > 0) else {
         return Ok(());
     };
     // The rows that the repair deletes are gone already, so they are added.

@@ -143,10 +143,18 @@ fn named<T: ValueEnum>(value: &T) -> Option<String> {
     Some(value.get_name().to_owned())
 }
 
+/// The options of `fix` that a command which follows it repeats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RepeatedOptions {
+    /// Every option that decides what is repaired.
+    All,
+    /// Only those that a saved plan does not hold.
+    NotInThePlan,
+}
+
 impl RepairArgs {
-    /// Adds what is done to a row, and the guards; with `is_planned`, only what the plan does not
-    /// hold.
-    pub(crate) fn repeat(&self, is_planned: bool, command: &mut CommandLine) {
+    /// Adds what is done to a row, and the guards.
+    pub(crate) fn repeat(&self, options: RepeatedOptions, command: &mut CommandLine) {
         let Self {
             write,
             empty,
@@ -167,7 +175,7 @@ impl RepairArgs {
             "--journal-retention",
             journal_retention.map(|days| days.to_string()),
         );
-        if !is_planned {
+        if options == RepeatedOptions::All {
             command.options("--plan", plan);
             previous.repeat(command);
             empty.repeat(command);
@@ -387,15 +395,15 @@ mod tests {
     #[test]
     fn every_option_is_repeated_or_is_known_not_to_be() {
         let scan = followed("scan", |command| match command {
-            Command::Scan(args) => args.follow_up().dry_run.unwrap(),
+            Command::Scan(args) => args.follow_up(),
             other => panic!("{other:?}"),
         });
         let fix = followed("fix", |command| match command {
-            Command::Fix(args) => args.follow_up(None).carry_out.unwrap(),
+            Command::Fix(args) => args.follow_up(None).carry_out,
             other => panic!("{other:?}"),
         });
         let undo = followed("undo", |command| match command {
-            Command::Undo(args) => args.follow_up().carry_out.unwrap(),
+            Command::Undo(args) => args.follow_up(),
             other => panic!("{other:?}"),
         });
         assert!(scan.len() >= 11 && fix.len() >= 24 && undo.len() >= 9);
@@ -410,7 +418,7 @@ mod tests {
     #[test]
     fn what_a_plan_holds_is_not_said_again_and_the_rest_is() {
         let fixed = followed("fix", |command| match command {
-            Command::Fix(args) => args.follow_up(Some(Path::new("P"))).carry_out.unwrap(),
+            Command::Fix(args) => args.follow_up(Some(Path::new("P"))).carry_out,
             other => panic!("{other:?}"),
         });
         let mut left_out = BTreeSet::new();
@@ -449,12 +457,12 @@ mod tests {
         ] {
             let words: Vec<&str> = ["mcp-prune"].into_iter().chain(run.split(' ')).collect();
             let next = match parsed(&words) {
-                Command::Scan(args) => args.follow_up().dry_run,
+                Command::Scan(args) => args.follow_up(),
                 Command::Fix(args) => args.follow_up(None).carry_out,
-                Command::Undo(args) => args.follow_up().carry_out,
+                Command::Undo(args) => args.follow_up(),
                 other => panic!("{other:?}"),
             };
-            assert_eq!(next.unwrap().to_string(), follow_up);
+            assert_eq!(next.to_string(), follow_up);
         }
     }
 

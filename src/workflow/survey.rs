@@ -1,12 +1,140 @@
-//! What every look at the database begins with.
+//! The survey that `scan` and `fix` begin with: what the database and the options tell before the
+//! first row is read.
 
 use std::collections::BTreeMap;
 
+use crate::cli::filters::PlaceArgs;
+use crate::database::Database;
+use crate::db::detect::{self, CandidateRows, Search};
 use crate::db::schema::Schema;
+use crate::db::session::Connection;
+use crate::error::Failure;
+use crate::litellm::server_catalog::ServerCatalog;
+use crate::process::progress::Progress;
 use crate::process::stderr::{note, warn};
+use crate::repair::selection::Selection;
+use crate::workflow::catalog_warnings::warn_of_catalog;
+use crate::workflow::preconditions::refuse_empty_server_table;
+use crate::workflow::saved_plan::SavedPlan;
+use crate::workflow::server_sources::ServerSources;
+use crate::workflow::unmatched_references::UnmatchedReferences;
+
+/// The stage of a survey, as the progress line names it.
+pub(crate) const SURVEY_STAGE: &str = "looking for stale references";
+
+/// The options of a survey.
+pub(crate) struct SurveyOptions<'a> {
+    pub(crate) sources: &'a ServerSources,
+    pub(crate) rows: SurveyedRows<'a>,
+    pub(crate) empty_server_table: EmptyServerTable,
+}
+
+/// The rows that a survey is for.
+#[derive(Clone, Copy)]
+pub(crate) enum SurveyedRows<'a> {
+    /// Those that a search finds and that the filters take.
+    Found(&'a PlaceArgs, Search),
+    /// Those that a saved plan changes.
+    Planned(&'a SavedPlan),
+}
+
+/// What an empty server table does, if rows name servers all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EmptyServerTable {
+    /// It is a warning.
+    Warns,
+    /// It is an error: beside it every reference would be stale.
+    Fails,
+    /// It is as the operator expects it to be.
+    Expected,
+}
+
+/// What is known before the first row is read.
+pub(crate) struct Survey {
+    /// The owners and rows that the operator asked about.
+    pub(crate) selection: Selection,
+    /// The servers.
+    pub(crate) catalog: ServerCatalog,
+    /// The rows to read, some of which the selection may leave out.
+    pub(crate) found: CandidateRows,
+    /// The references that must be found in these rows.
+    pub(crate) unmatched: UnmatchedReferences,
+}
+
+impl Survey {
+    /// Looks up the filters, builds the catalog, finds the rows, and checks the server table.
+    ///
+    /// Comes after [`warn_of_schema`]. A repair locks the tables in between.
+    pub(crate) async fn take(
+        connection: &mut Connection,
+        schema: &Schema,
+        database: &Database,
+        options: SurveyOptions<'_>,
+        progress: &Progress,
+    ) -> Result<Self, Failure> {
+        let SurveyOptions {
+            sources,
+            rows,
+            empty_server_table,
+        } = options;
+        let selection = match rows {
+            SurveyedRows::Found(filters, _) => {
+                filters.selection(connection, schema, database).await?
+            }
+            SurveyedRows::Planned(plan) => plan.selection(),
+        };
+        let catalog = sources.catalog(connection, schema).await?;
+        warn_of_catalog(&catalog);
+        progress.stage(SURVEY_STAGE);
+        let found = match rows {
+            SurveyedRows::Found(_, search) => {
+                detect::detect(connection, schema, &catalog, search).await?
+            }
+            SurveyedRows::Planned(plan) => plan.rows(),
+        };
+        empty_server_table.check(&catalog, &found)?;
+        let unmatched = match rows {
+            SurveyedRows::Found(filters, _) => UnmatchedReferences::of(filters, sources),
+            // A plan is compared with its rows instead.
+            SurveyedRows::Planned(_) => UnmatchedReferences::default(),
+        };
+        Ok(Self {
+            selection,
+            catalog,
+            found,
+            unmatched,
+        })
+    }
+}
+
+impl EmptyServerTable {
+    /// Warns of an empty server table, or refuses it, if rows name servers all the same.
+    fn check(self, catalog: &ServerCatalog, found: &CandidateRows) -> Result<(), Failure> {
+        if catalog.rows() > 0 || found.is_empty() {
+            return Ok(());
+        }
+        match self {
+            Self::Warns => {
+                warn("the MCP server table is empty: make sure that this is the right database");
+                Ok(())
+            }
+            Self::Fails => {
+                let rows = found.iter().map(|(_, keys)| keys.len()).sum();
+                Err(refuse_empty_server_table(rows))
+            }
+            Self::Expected => Ok(()),
+        }
+    }
+}
+
+/// Warns of what this program does not know of the tables, and notes which sites it leaves out.
+pub(crate) fn warn_of_schema(schema: &Schema) {
+    warn_unknown_owners(schema);
+    tell_left_out(schema);
+}
 
 /// Warns of tables that link to permission rows in a way that this program does not know.
-pub(crate) fn warn_unknown_owners(schema: &Schema) {
+fn warn_unknown_owners(schema: &Schema) {
     let unknown: Vec<&str> = schema.unknown_links().iter().map(String::as_str).collect();
     if !unknown.is_empty() {
         warn(format_args!(
@@ -18,7 +146,7 @@ pub(crate) fn warn_unknown_owners(schema: &Schema) {
 }
 
 /// Notes which places are not looked at, though the options did not leave them out.
-pub(crate) fn tell_left_out(schema: &Schema) {
+fn tell_left_out(schema: &Schema) {
     let mut places: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for left_out in schema.left_out() {
         let places = places.entry(left_out.why).or_default();

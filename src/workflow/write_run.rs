@@ -1,7 +1,6 @@
 //! Drives everything that writes: begins, prepares, shows, asks, compares with what was shown,
 //! commits, notifies and closes. What `fix` and `undo` do differently is in their [`WriteJob`].
 
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,21 +15,21 @@ use crate::error::Failure;
 use crate::exit_code::Outcome;
 use crate::litellm::reference_sites::Choice;
 use crate::process::invocation::{Committed, Run};
-use crate::process::print::{print, print_end};
+use crate::process::print::{print, print_end, show_plan};
 use crate::process::progress::Progress;
+use crate::process::prompt;
 use crate::process::signals::Interrupt;
-use crate::process::{prompt, stderr};
 use crate::repair::policy::WriteConsent;
 use crate::report::render::Render;
-use crate::report::{Ending, FollowUp};
+use crate::report::{Ending, FollowUp, Report, WrittenJournal};
 use crate::workflow::cache_invalidation::{AfterCare, ChangedRows};
-use crate::workflow::changeset_file::ChangesetFile;
-use crate::workflow::lock_retry::{Patience, retried};
+use crate::workflow::changeset_file::{ChangesetDraft, ChangesetFile, SealedChangeset};
+use crate::workflow::lock_retry::{OnMovedRows, Patience, retried};
 
 /// What a command plans, writes and checks within one transaction.
 pub(crate) trait WriteJob {
-    /// The report of the job.
-    type Report: WriteReport;
+    /// What the job found and did.
+    type Facts: WriteFacts;
 
     /// The first stage that the progress line names.
     const STAGE: &'static str;
@@ -48,51 +47,39 @@ pub(crate) trait WriteJob {
     fn check_database(&self, database: &Database) -> Result<(), Failure>;
 
     /// Does everything up to the commit: locks, plans, writes and checks.
-    async fn prepare(
+    async fn prepare<'a>(
         &self,
         open: &mut SchemaTransaction<'_>,
-        attempt: Attempt<'_>,
-    ) -> Result<Prepared<Self::Report>, Failure>;
+        attempt: Attempt<'a>,
+    ) -> Result<Prepared<'a, Self::Facts>, Failure>;
 
     /// Returns what to suggest after a dry run, which may have saved a `plan`.
     fn after_dry_run(&self, plan: Option<&Path>) -> FollowUp;
 
     /// Returns what to suggest where rows are no longer as planned or journalled.
-    fn after_moved(&self) -> FollowUp {
-        FollowUp::default()
+    fn after_moved(&self) -> Option<CommandLine> {
+        None
     }
 
     /// Returns the command that puts back the old values in `journal`.
     fn take_back(&self, journal: &Path) -> CommandLine;
 
-    /// Builds the error for a report whose rows are no longer as planned or journalled.
-    fn moved(&self, report: &Self::Report) -> Failure;
+    /// Builds the error for rows that are no longer as planned or journalled.
+    fn moved(&self, facts: &Self::Facts) -> Failure;
 
     /// Finishes the job once everything is committed and reported.
-    fn succeeded(&self, _: &Self::Report) {}
+    fn succeeded(&self, _: &Self::Facts) {}
 
     /// Returns the outcome of a job whose rows were as planned or journalled.
-    fn outcome(&self, report: &Self::Report) -> Outcome;
+    fn outcome(&self, report: &Report<Self::Facts>) -> Outcome;
 }
 
-/// The report of a command that writes.
-pub(crate) trait WriteReport: Render + Send + Sync + 'static {
-    /// Returns how it ended.
-    fn ending(&self) -> Ending;
-
-    /// Sets how the job ended, and what to suggest next.
-    fn end(&mut self, ending: Ending, follow_up: FollowUp);
-
-    /// Sets where the saved plan is.
-    fn plan_is_in(&mut self, path: &Path);
-
-    /// Sets where the journal is.
-    fn journal_is_in(&mut self, path: &Path);
-
+/// What a command that writes found and did within the transaction.
+pub(crate) trait WriteFacts: Send + Sync + 'static {
     /// Returns how many rows are written.
     fn rows_written(&self) -> usize;
 
-    /// Refuses a report that is not exactly what the operator was `shown`.
+    /// Refuses to do what is not exactly what the operator was `shown`.
     fn check_as_shown(&self, shown: &Self) -> Result<(), Failure>;
 }
 
@@ -101,18 +88,20 @@ pub(crate) struct Attempt<'a> {
     pub(crate) run: &'a Run,
     pub(crate) database: &'a Database,
     pub(crate) patience: &'a mut Patience,
-    /// The journal, or the plan.
+    /// The file of the journal, or of the plan.
     pub(crate) out: Option<&'a mut ChangesetFile>,
     pub(crate) progress: &'a Progress,
-    /// Whether the report keeps every row: what a prompt shows is compared before the commit.
+    /// Whether every row is kept in memory: what a prompt shows is compared before the commit.
     pub(crate) keeps: bool,
     /// Whether proxies are told which rows were written.
     pub(crate) tells: bool,
 }
 
 /// What one run of the transaction planned, wrote and checked.
-pub(crate) struct Prepared<R> {
-    pub(crate) report: R,
+pub(crate) struct Prepared<'a, F> {
+    pub(crate) facts: F,
+    /// The journal, or the plan, with all its rows.
+    pub(crate) draft: Option<ChangesetDraft<'a>>,
     /// The rows that proxies are told of.
     pub(crate) written: ChangedRows,
     /// Whether rows are no longer as planned or journalled, so that nothing may be committed.
@@ -120,23 +109,23 @@ pub(crate) struct Prepared<R> {
 }
 
 /// How one run of the transaction ends.
-enum Finish<'a, R> {
+enum Finish<'a, F> {
     RollBack,
     Commit {
         consent: &'a WriteConsent,
         /// What the operator has seen: nothing else may be committed.
-        shown: Option<&'a R>,
+        shown: Option<&'a F>,
     },
 }
 
-// By hand, as a derived one would ask for reports that can be copied.
-impl<R> Clone for Finish<'_, R> {
+// By hand, as a derived one would ask for facts that can be copied.
+impl<F> Clone for Finish<'_, F> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<R> Copy for Finish<'_, R> {}
+impl<F> Copy for Finish<'_, F> {}
 
 /// The options of a command that writes, checked before anything is done.
 pub(crate) struct WriteOptions<'a> {
@@ -168,7 +157,10 @@ impl<'a> WriteOptions<'a> {
         connection: &ConnectionArgs,
         mut out: Option<ChangesetFile>,
         run: &mut Run,
-    ) -> Result<Outcome, Failure> {
+    ) -> Result<Outcome, Failure>
+    where
+        Report<J::Facts>: Render,
+    {
         let mut write_run = WriteRun {
             options: self,
             run,
@@ -200,7 +192,10 @@ impl WriteRun<'_> {
         job: &J,
         session: &mut Session,
         out: &mut Option<ChangesetFile>,
-    ) -> Result<Result<Outcome, Failure>, Failure> {
+    ) -> Result<Result<Outcome, Failure>, Failure>
+    where
+        Report<J::Facts>: Render,
+    {
         let consent = WriteConsent::from_flag(self.options.write.yes);
         let finish = match &consent {
             None => Finish::RollBack,
@@ -216,11 +211,12 @@ impl WriteRun<'_> {
             &mut *out
         };
         let mut report = self.transact(job, session, finish, looked).await?;
-        if report.ending() == Ending::DryRun && self.options.asks {
-            if report.rows_written() > 0 {
-                return self.ask(job, session, report, out).await;
+        if matches!(report.ending(), Ending::DryRun { .. }) && self.options.asks {
+            let facts = report.into_facts();
+            if facts.rows_written() > 0 {
+                return self.ask(job, session, facts, out).await;
             }
-            report.end(Ending::NothingToDo, FollowUp::default());
+            report = Report::new(facts, Ending::NothingToDo);
         }
         let report = Arc::new(report);
         let printed = print(&report, self.options.output, self.run, &mut self.interrupt).await;
@@ -232,29 +228,30 @@ impl WriteRun<'_> {
         &mut self,
         job: &J,
         session: &mut Session,
-        mut shown: J::Report,
+        facts: J::Facts,
         out: &mut Option<ChangesetFile>,
-    ) -> Result<Result<Outcome, Failure>, Failure> {
-        shown.end(Ending::Proposed, FollowUp::default());
-        let look = self.options.output.look(self.run, &io::stderr());
-        stderr::show(|out| shown.table(look, out)).map_err(anyhow::Error::from)?;
-        let rows = crate::report::count(shown.rows_written(), "row");
+    ) -> Result<Result<Outcome, Failure>, Failure>
+    where
+        Report<J::Facts>: Render,
+    {
+        let rows = crate::report::count(facts.rows_written(), "row");
+        let shown = Report::new(facts, Ending::Proposed);
+        show_plan(&shown, self.options.output, self.run)?;
         let question = format!("{} {rows} of {}?", J::QUESTION, session.database());
         let answer = self.interrupt.guard(prompt::ask(&question)).await?;
         let report = if let Some(consent) = answer {
             let finish = Finish::Commit {
                 consent: &consent,
-                shown: Some(&shown),
+                shown: Some(shown.facts()),
             };
             self.transact(job, session, finish, out).await?
         } else {
-            shown.end(Ending::Declined, FollowUp::default());
-            shown
+            Report::new(shown.into_facts(), Ending::Declined)
         };
         let report = Arc::new(report);
         let (output, interrupt) = (self.options.output, &mut self.interrupt);
         // The conflicts were not shown yet.
-        let printed = if report.ending() == Ending::Moved {
+        let printed = if matches!(report.ending(), Ending::Moved { .. }) {
             print(&report, output, self.run, interrupt).await
         } else {
             print_end(&report, output, self.run, interrupt).await
@@ -265,15 +262,15 @@ impl WriteRun<'_> {
     fn outcome<J: WriteJob>(
         &self,
         job: &J,
-        report: &J::Report,
+        report: &Report<J::Facts>,
         printed: Result<(), Failure>,
     ) -> Result<Outcome, Failure> {
         let stands = self.run.stands(job.outcome(report), printed);
-        if report.ending() == Ending::Moved {
-            return stands.and_then(|_| Err(job.moved(report)));
+        if matches!(report.ending(), Ending::Moved { .. }) {
+            return stands.and_then(|_| Err(job.moved(report.facts())));
         }
         if matches!(stands, Ok(Outcome::Repaired { .. })) {
-            job.succeeded(report);
+            job.succeeded(report.facts());
         }
         stands
     }
@@ -283,28 +280,31 @@ impl WriteRun<'_> {
         &mut self,
         job: &J,
         session: &mut Session,
-        finish: Finish<'_, J::Report>,
+        finish: Finish<'_, J::Facts>,
         out: &mut Option<ChangesetFile>,
-    ) -> Result<J::Report, Failure> {
+    ) -> Result<Report<J::Facts>, Failure> {
         let lock_timeout = self.options.write.lock_timeout;
-        let was_shown = matches!(finish, Finish::Commit { shown: Some(_), .. });
+        let on_moved = match finish {
+            Finish::Commit { shown: Some(_), .. } => OnMovedRows::Fail,
+            Finish::Commit { shown: None, .. } | Finish::RollBack => OnMovedRows::StartOver,
+        };
         let progress = Progress::begin(J::STAGE);
         let attempt = async |patience: &mut Patience| {
             let attempt = self.attempt(job, session, finish, patience, out.as_mut(), &progress);
             attempt.await
         };
-        retried(lock_timeout, was_shown, attempt).await
+        retried(lock_timeout, on_moved, attempt).await
     }
 
     async fn attempt<J: WriteJob>(
         &mut self,
         job: &J,
         session: &mut Session,
-        finish: Finish<'_, J::Report>,
+        finish: Finish<'_, J::Facts>,
         patience: &mut Patience,
-        mut out: Option<&mut ChangesetFile>,
+        out: Option<&mut ChangesetFile>,
         progress: &Progress,
-    ) -> Result<J::Report, Failure> {
+    ) -> Result<Report<J::Facts>, Failure> {
         let database = session.database().clone();
         let places = job.places();
         let begin = session.begin(Purpose::Write, &places);
@@ -313,59 +313,64 @@ impl WriteRun<'_> {
             run: self.run,
             database: &database,
             patience,
-            out: out.as_deref_mut(),
+            out,
             progress,
             keeps: self.options.asks,
             tells: self.options.after_care.tells(),
         };
         let work = job.prepare(&mut open, attempt);
-        let prepared = self.interrupt.guard(work).await?;
-        let mut report = prepared.report;
-        if prepared.is_moved {
+        let Prepared {
+            facts,
+            draft,
+            written,
+            is_moved,
+        } = self.interrupt.guard(work).await?;
+        if is_moved {
             self.interrupt.guard(open.rollback()).await?;
-            report.end(Ending::Moved, job.after_moved());
-            return Ok(report);
+            let carry_out = job.after_moved();
+            return Ok(Report::new(facts, Ending::Moved { carry_out }));
         }
         let Finish::Commit { consent, shown } = finish else {
             self.interrupt.guard(open.rollback()).await?;
-            if let Some(plan) = out.as_deref_mut() {
-                plan.seal()?;
-                report.plan_is_in(plan.path());
-            }
-            let plan = out.as_deref().map(ChangesetFile::path);
-            report.end(Ending::DryRun, job.after_dry_run(plan));
-            return Ok(report);
+            let plan = draft.map(ChangesetDraft::seal).transpose()?;
+            let plan = plan.as_ref().map(SealedChangeset::path);
+            let ending = Ending::DryRun {
+                plan: plan.map(|path| path.display().to_string()),
+                follow_up: job.after_dry_run(plan),
+            };
+            return Ok(Report::new(facts, ending));
         };
         if let Some(shown) = shown {
-            report.check_as_shown(shown)?;
+            facts.check_as_shown(shown)?;
         }
-        let out = out.filter(|_| report.rows_written() > 0);
+        let writes = facts.rows_written() > 0;
         progress.stage("committing");
+        let journal = draft.filter(|_| writes).map(ChangesetDraft::seal);
+        let journal = journal.transpose()?;
         let journal = self
             .interrupt
-            .commit(open, consent, out, |path| job.take_back(path))
+            .commit(open, consent, journal, |path| job.take_back(path))
             .await?;
-        if report.rows_written() == 0 {
-            report.end(Ending::NothingToDo, FollowUp::default());
-            return Ok(report);
+        if !writes {
+            return Ok(Report::new(facts, Ending::NothingToDo));
         }
-        let take_back = journal.as_deref().map(|path| job.take_back(path));
+        let journal = journal.map(|path| {
+            let take_back = job.take_back(&path);
+            (path, take_back)
+        });
         self.run.committed = Some(Committed {
             what: J::DONE,
-            journal: journal.clone().zip(take_back.clone()),
+            journal: journal.clone(),
         });
         self.options
             .after_care
-            .tell(session, &prepared.written, &mut self.interrupt)
+            .tell(session, &written, &mut self.interrupt)
             .await;
-        if let Some(path) = &journal {
-            report.journal_is_in(path);
-        }
-        let follow_up = FollowUp {
+        let journal = journal.map(|(path, take_back)| WrittenJournal {
+            path: path.display().to_string(),
             take_back,
-            ..FollowUp::default()
-        };
-        report.end(Ending::Applied, follow_up);
-        Ok(report)
+        });
+        let notified = self.options.after_care.tells();
+        Ok(Report::new(facts, Ending::Applied { journal, notified }))
     }
 }

@@ -357,7 +357,9 @@ fn a_write_that_a_trigger_tampers_with_is_not_committed() {
         ));
         run_on(database.url(), &["fix", "--yes"])
             .exits(1)
-            .says("what it should after the write; nothing was committed")
+            .says("error: after the write, row ")
+            .says(" does not hold what it should in mcp_")
+            .says("; nothing was committed")
             .says("hint: look for a trigger");
         assert_eq!(database.permission_rows(), before, "{when} {body}");
     }

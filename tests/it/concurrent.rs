@@ -9,10 +9,9 @@ use sqlx::{AssertSqlSafe, PgConnection};
 use tokio::runtime::Runtime;
 
 use crate::program::{Ran, mcp_prune, run, run_on};
-use crate::samples::GONE;
+use crate::samples::{GONE, LIVE};
 use crate::server::{TestDatabase, block_on, concurrent_server, runtime};
 
-const LIVE: &str = "0b8f8e0c-2f5d-4a51-9a35-1f4a1c9f7d10";
 /// Makes rows `p-1` to `p-N`, each with a live and a deleted server, and each of a team of its own.
 fn rows(number: usize) -> TestDatabase {
     TestDatabase::with(&format!(

@@ -327,7 +327,7 @@ fn a_server_that_may_have_several_new_ids_keeps_its_references() {
     }
     let ran = run_on(&database, &[&["fix", "--yes"][..], &known].concat()).exits(3);
     let words: Vec<&str> = ran.stdout.split_whitespace().collect();
-    let advice = "Pin its server_id, or say with --remap OLD=NEW which server it is.";
+    let advice = "Pin its server_id there, or name the server with --remap OLD=NEW.";
     assert!(words.join(" ").contains(advice), "{ran}");
     // Once its transport is written down, it has one id.
     let new = folder.write(

@@ -5,8 +5,8 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::process::Command;
 
-use crate::program::{mcp_prune, repository, run, run_on};
-use crate::samples::demo;
+use crate::program::{mcp_prune, run, run_on};
+use crate::samples::{NOWHERE, demo, script};
 use crate::server::{TestDatabase, concurrent_server, server_to_crash, skip};
 
 /// Makes a role that may only log in, with a password. All databases share the server's roles, so
@@ -42,10 +42,7 @@ fn a_server_without_tls_is_told_from_one_with_the_wrong_certificate() {
 #[test]
 fn what_cannot_be_reached_is_an_access_failure() {
     for (url, told) in [
-        (
-            "postgresql://u:s3cret@127.0.0.1:1/litellm",
-            "cannot connect to 127.0.0.1:1",
-        ),
+        (NOWHERE, "cannot connect to 127.0.0.1:1"),
         (
             "postgresql://u:s3cret@no-such-host.invalid/litellm",
             "cannot connect to no-such-host.invalid",
@@ -338,7 +335,7 @@ fn without_a_user_peer_authentication_takes_the_operating_systems() {
     }
     admin.execute(&format!("CREATE DATABASE \"{name}_demo\""));
     let database = TestDatabase::at(server.url(&format!("{name}_demo")));
-    database.load(&std::fs::read_to_string(repository("fixtures/demo.sql")).unwrap());
+    database.load(&script("demo"));
     let [folder, port] = server.socket();
     let rules = Path::new(folder).join("data/pg_hba.conf");
     let trusting = std::fs::read_to_string(&rules).unwrap();

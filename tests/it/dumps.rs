@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use crate::embedded::{on_file, on_script};
 use crate::litellm_schema::{migrate, populate, releases};
-use crate::program::{Ran, repository, run, run_on};
+use crate::program::{Ran, run, run_on};
+use crate::samples::script;
 use crate::server::{TestDatabase, concurrent_server, server_to_crash, skip};
 
 /// Tables of other applications, which need what the embedded PostgreSQL does not have.
@@ -112,7 +113,7 @@ fn dumps_of_a_crowded_database_say_what_the_database_says() {
         );
     }
     let script = dump(database.url(), &[]);
-    let _ = on_script(&script, &["doctor"]).prints("left out, which hold nothing");
+    let _ = on_script(&script, &["doctor"]).prints("were left out, and nothing of them");
 }
 
 #[test]
@@ -239,7 +240,7 @@ fn a_dump_that_leaves_out_what_is_read_is_refused_with_a_command_that_does_not()
     let _ = on_script(&dump(url, &[]), &["scan"])
         .exits(1)
         .says("app_grants\" does not exist")
-        .says("hint: mcp-prune reads this table");
+        .says("mcp-prune reads this table");
 }
 
 #[test]
@@ -251,8 +252,8 @@ fn a_dump_of_a_whole_server_loads_or_is_cut() {
     admin.execute("CREATE ROLE app LOGIN PASSWORD 'x'");
     admin.execute("CREATE DATABASE litellm OWNER app");
     let database = TestDatabase::at(server.url("litellm"));
-    let schema = std::fs::read_to_string(repository("fixtures/schema.sql")).unwrap();
-    let case = std::fs::read_to_string(repository("fixtures/cases/odd_names.sql")).unwrap();
+    let schema = script("schema");
+    let case = script("cases/odd_names");
     database.load(&schema);
     database.load(&case);
     let live = told(&run_on(database.url(), &["scan", "--format", "json"]).exits(2));
@@ -297,7 +298,7 @@ fn dumps_in_other_encodings_are_refused_with_what_makes_them_utf8() {
         return;
     };
     let admin = TestDatabase::at(server.url("postgres"));
-    let schema = std::fs::read_to_string(repository("fixtures/schema.sql")).unwrap();
+    let schema = script("schema");
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("d.sql");
     for encoding in ["LATIN1", "SQL_ASCII"] {
@@ -343,8 +344,8 @@ fn dumps_in_other_encodings_are_refused_with_what_makes_them_utf8() {
 
 #[test]
 fn what_a_dump_may_hold_besides_is_left_out() {
-    let schema = std::fs::read_to_string(repository("fixtures/schema.sql")).unwrap();
-    let case = std::fs::read_to_string(repository("fixtures/cases/odd_names.sql")).unwrap();
+    let schema = script("schema");
+    let case = script("cases/odd_names");
     let plain = on_script(&format!("{schema}\n{case}"), &["scan", "--format", "json"]).exits(2);
     assert_eq!(plain.stderr.lines().count(), 1, "{plain}");
     for (statement, why) in [

@@ -16,10 +16,9 @@ use serde_json::{Value, json};
 use crate::concurrent::{Other, ended, wait_for_lock};
 use crate::program::{Ran, mcp_prune, run, run_on};
 use crate::proxy::{AtCommit, Proxy};
-use crate::samples::GONE;
+use crate::samples::{GONE, LIVE, script};
 use crate::server::{Server, TestDatabase, concurrent_server, server_to_crash, skip};
 
-const LIVE: &str = "0b8f8e0c-2f5d-4a51-9a35-1f4a1c9f7d10";
 /// More rows than are written at a time.
 const ROWS: usize = 2_500;
 
@@ -81,8 +80,7 @@ impl Company {
 
     fn on(server: &Server, rows: usize) -> Self {
         let database = server.create(None);
-        let schema = crate::program::repository("fixtures/schema.sql");
-        database.load(&std::fs::read_to_string(schema).unwrap());
+        database.load(&script("schema"));
         database.load(&format!(
             r#"INSERT INTO "LiteLLM_MCPServerTable" ("server_id", "alias")
                    VALUES ('{LIVE}', 'github');

@@ -4,8 +4,8 @@
 use mcp_prune::testing::hash;
 use serde_json::json;
 
-use crate::program::{Ran, mcp_prune, repository, run, run_on};
-use crate::samples::GONE;
+use crate::program::{Ran, mcp_prune, run, run_on};
+use crate::samples::{GONE, case};
 use crate::server::{TestDatabase, concurrent_server};
 
 const KEY: &str = "sk-Zq7Secret0key1AB12";
@@ -294,13 +294,13 @@ fn a_remap_of_what_nobody_names_is_an_error_and_nothing_is_written() {
     assert_eq!(fix["summary"]["references_remapped"], json!(7));
     run(&mut mcp_prune(&["fix", "--help"]))
         .exits(0)
-        .prints("Other stale references are removed");
+        .prints("Other stale references are still removed");
 }
 
-/// Keys of two teams beside a LiteLLM that compares what a key names with what its team names.
+/// Makes a database with keys of two teams, of a LiteLLM that compares what a key names with what
+/// its team names.
 fn refusing() -> TestDatabase {
-    let case = repository("fixtures/cases/kept_by_key.sql");
-    TestDatabase::with(&std::fs::read_to_string(case).unwrap())
+    case("kept_by_key")
 }
 
 /// The references that a dry run with `options` would leave for the sake of a team's keys, by row.

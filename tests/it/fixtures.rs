@@ -1,11 +1,13 @@
 //! Every case of `fixtures/cases`, through the whole life of a repair: scan, dry run, fix, scan
 //! again, fix again. The golden files in `golden/` show what the operator sees and what is stored.
-
-use std::fmt::Write as _;
+//! Most of them hold the first scan whole, and of each later step what tells it apart from an
+//! earlier one; see [`step_diff`](crate::step_diff).
 
 use crate::program::{repository, run_on};
+use crate::samples::script;
 use crate::schemas::Format;
 use crate::server::TestDatabase;
+use crate::step_diff::diff;
 
 const LIFE: [&[&str]; 5] = [
     &["scan"],
@@ -15,10 +17,22 @@ const LIFE: [&[&str]; 5] = [
     &["fix", "--yes"],
 ];
 
+/// The step that each later step is compared with, as an index into [`LIFE`], and what the golden
+/// files call it.
+const COMPARED_WITH: [(usize, &str); 4] = [
+    (0, "the first scan"),
+    (1, "the dry run"),
+    (0, "the first scan"),
+    (3, "the second scan"),
+];
+
+/// The tests whose golden files hold every step whole: a plain repair, one that deletes rows, one
+/// that writes deny markers, one that remaps, and one of every table that names servers.
+const WHOLE: [&str; 5] = ["beside_live", "credentials", "deny", "remap", "sites"];
+
 /// Loads a case; one with its own tables is complete, the others start from `schema.sql`.
 fn load(case: &str) -> TestDatabase {
-    let script = std::fs::read_to_string(repository(&format!("fixtures/cases/{case}.sql")));
-    let script = script.unwrap();
+    let script = script(&format!("cases/{case}"));
     if script.contains(r#"CREATE TABLE "LiteLLM_MCPServerTable""#) {
         let database = TestDatabase::empty();
         database.load(&script);
@@ -45,25 +59,58 @@ fn rows(database: &TestDatabase, case: &str) -> Vec<String> {
     rows
 }
 
+/// A command of the life of a case, and what it printed and left in the database.
+struct Step {
+    command: String,
+    outcome: String,
+}
+
 /// Runs the life of a case. `more` is added to every command, and `fix` to those that repair.
-fn live_through(case: &str, more: &[&str], fix: &[&str]) -> String {
+fn live_through(case: &str, more: &[&str], fix: &[&str]) -> Vec<Step> {
     let database = load(case);
-    let mut told = String::new();
-    for args in LIFE {
+    let run = |args: &[&str]| {
         let fix = if args[0] == "fix" { fix } else { &[] };
         let args = [args, fix, more].concat();
         let before = rows(&database, case);
         let ran = run_on(database.url(), &args);
         let after = rows(&database, case);
-        writeln!(told, "$ mcp-prune {}\n{ran}", args.join(" ")).unwrap();
-        if before == after {
-            writeln!(told, "rows: unchanged\n").unwrap();
+        let stored = if before == after {
+            "rows: unchanged".to_owned()
         } else {
             assert!(args.contains(&"--yes"), "{args:?} changed rows");
-            writeln!(told, "rows:\n{}\n", after.join("\n")).unwrap();
+            format!("rows:\n{}", after.join("\n"))
+        };
+        Step {
+            command: format!("$ mcp-prune {}", args.join(" ")),
+            outcome: redact(&format!("{ran}\n{stored}")),
         }
-    }
-    redact(&told)
+    };
+    LIFE.into_iter().map(run).collect()
+}
+
+/// Writes the life of a case as its golden file has it.
+fn told(steps: &[Step], is_whole: bool) -> String {
+    let written = |(at, step): (usize, &Step)| {
+        let Step { command, outcome } = step;
+        match at.checked_sub(1).map(|at| COMPARED_WITH[at]) {
+            Some((other, name)) if !is_whole => {
+                let difference = diff(&steps[other].outcome, outcome);
+                format!("{command}\ncompared with {name}:\n{difference}")
+            }
+            _ => format!("{command}\n{outcome}"),
+        }
+    };
+    let steps: Vec<String> = steps.iter().enumerate().map(written).collect();
+    steps.join("\n\n")
+}
+
+/// Returns how golden files are stored: in one folder, named as their tests.
+pub(crate) fn golden_settings() -> insta::Settings {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path("golden");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings
 }
 
 /// Runs the same life and then an undo, in both formats for machines. Each line and object must fit
@@ -121,15 +168,14 @@ fn redact(told: &str) -> String {
 macro_rules! cases {
     ($($test:ident of $case:ident $(fix $($fix:literal)*)? $(with $($more:literal)*)?;)*) => {
         const CASES: &[&str] = &[$(stringify!($case)),*];
+        const TESTS: &[&str] = &[$(stringify!($test)),*];
 
         $(#[test]
         fn $test() {
-            let mut settings = insta::Settings::clone_current();
-            settings.set_snapshot_path("golden");
-            settings.set_prepend_module_to_snapshot(false);
-            settings.set_omit_expression(true);
-            let told = live_through(stringify!($case), &[$($($more),*)?], &[$($($fix),*)?]);
-            settings.bind(|| insta::assert_snapshot!(stringify!($test), told));
+            let test = stringify!($test);
+            let life = live_through(stringify!($case), &[$($($more),*)?], &[$($($fix),*)?]);
+            let told = told(&life, WHOLE.contains(&test));
+            golden_settings().bind(|| insta::assert_snapshot!(test, told));
         })*
 
         /// The same cases, in the formats for machines.
@@ -180,11 +226,7 @@ fn notes_are_printed_only_with_the_option() {
     let database = load("notes");
     run_on(database.url(), &["scan"]).exits(0);
     let noted = run_on(database.url(), &["scan", "--notes"]).exits(0);
-    let mut settings = insta::Settings::clone_current();
-    settings.set_snapshot_path("golden");
-    settings.set_prepend_module_to_snapshot(false);
-    settings.set_omit_expression(true);
-    settings.bind(|| insta::assert_snapshot!("notes", redact(&noted.to_string())));
+    golden_settings().bind(|| insta::assert_snapshot!("notes", redact(&noted.to_string())));
 }
 
 #[test]
@@ -200,4 +242,5 @@ fn no_case_is_forgotten() {
     cases.sort_unstable();
     cases.dedup();
     assert_eq!(files, cases);
+    assert!(WHOLE.iter().all(|test| TESTS.contains(test)));
 }

@@ -4,6 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
+use crate::fixtures::golden_settings;
 use crate::pooler::NOTES_WHO_WRITES;
 use crate::program::{Ran, mcp_prune, run, run_on};
 use crate::samples::{NOWHERE, demo};
@@ -254,11 +255,7 @@ fn markdown_is_made_for_a_change_ticket() {
             line.replace(folder.path().to_str().unwrap(), "FOLDER")
         });
     }
-    let mut settings = insta::Settings::clone_current();
-    settings.set_snapshot_path("golden");
-    settings.set_prepend_module_to_snapshot(false);
-    settings.set_omit_expression(true);
-    settings.bind(|| insta::assert_snapshot!("markdown", shown.join("\n")));
+    golden_settings().bind(|| insta::assert_snapshot!("markdown", shown.join("\n")));
 }
 
 #[test]

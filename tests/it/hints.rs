@@ -1,18 +1,13 @@
-//! Hints: none proposes an option that was given, and there is a way forward for a key that cannot be
-//! edited.
+//! Hints: none proposes an option that was given, and there is a way forward for a key that cannot
+//! be edited.
 
-use crate::program::{repository, run_on};
-use crate::server::TestDatabase;
-
-/// Makes a database with keys whose last references are held, of a LiteLLM that refuses to edit them.
-fn refusing() -> TestDatabase {
-    let case = std::fs::read_to_string(repository("fixtures/cases/kept_by_key.sql"));
-    TestDatabase::with(&case.unwrap())
-}
+use crate::program::run_on;
+use crate::samples::case;
 
 #[test]
 fn a_key_that_answers_403_is_told_how_to_get_out_of_it() {
-    let database = refusing();
+    // Its keys have references that are held, and this LiteLLM refuses to edit such keys.
+    let database = case("kept_by_key");
     for choice in [&[][..], &["--on-empty", "deny"]] {
         let args = [&["fix", "--dry-run"], choice].concat();
         let ran = run_on(database.url(), &args)
@@ -35,15 +30,14 @@ fn a_key_that_answers_403_is_told_how_to_get_out_of_it() {
 
 #[test]
 fn no_hint_proposes_what_was_said() {
-    for case in [
+    for name in [
         "kept_by_key",
         "last_grant",
         "obstacles",
         "sites",
         "would_gain",
     ] {
-        let script = std::fs::read_to_string(repository(&format!("fixtures/cases/{case}.sql")));
-        let database = TestDatabase::with(&script.unwrap());
+        let database = case(name);
         for (said, never) in [
             (&["--on-empty", "hold"][..], &["--on-empty hold"][..]),
             (&["--on-empty", "deny"], &["--on-empty deny"]),
@@ -59,11 +53,11 @@ fn no_hint_proposes_what_was_said() {
         ] {
             let args = [&["fix", "--dry-run"], said].concat();
             // Nothing of `obstacles` may be changed, so its rows are not too many.
-            let refused = said[0] == "--max-rows" && case != "obstacles";
+            let refused = said[0] == "--max-rows" && name != "obstacles";
             let ran = run_on(database.url(), &args).exits(if refused { 4 } else { 2 });
             let errors = ran.stderr.lines();
             let hints = errors.filter(|line| line.starts_with("hint: ")).count();
-            assert_eq!(hints, usize::from(refused), "{case} {said:?}: {ran}");
+            assert_eq!(hints, usize::from(refused), "{name} {said:?}: {ran}");
             // The command that carries it out says it again.
             let text = ran.to_string();
             let lines = text
@@ -72,7 +66,7 @@ fn no_hint_proposes_what_was_said() {
             let hints: Vec<&str> = lines.collect();
             let hints = hints.join("\n");
             for hint in never {
-                assert!(!hints.contains(hint), "{case} {said:?}: {ran}");
+                assert!(!hints.contains(hint), "{name} {said:?}: {ran}");
             }
         }
     }

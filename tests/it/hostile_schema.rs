@@ -521,7 +521,10 @@ fn an_array_that_would_lose_its_bounds_is_refused_and_the_hint_runs_as_pasted() 
         r#"column "mcp_servers" of "LiteLLM_ObjectPermissionTable" begins at element 0 in row p-'3"#,
     );
     assert_eq!(servers(&database), before);
-    let (_, command) = ran.stderr.split_once("the same to LiteLLM: ").unwrap();
+    let (_, command) = ran
+        .stderr
+        .split_once("which LiteLLM reads alike: ")
+        .unwrap();
     database.execute(command.trim());
     run_on(database.url(), &FIX).exits(0);
     assert_eq!(servers(&database)[..1], ["p-'3 {}"]);

@@ -7,10 +7,9 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use crate::program::run_on;
-use crate::samples::GONE;
+use crate::samples::{GONE, LIVE};
 use crate::server::{Server, TestDatabase, concurrent_server, skip};
 
-const LIVE: &str = "0b8f8e0c-2f5d-4a51-9a35-1f4a1c9f7d10";
 pub(crate) fn releases() -> Vec<PathBuf> {
     let Some(folder) = std::env::var_os("MCP_PRUNE_TEST_LITELLM_MIGRATIONS") else {
         skip(

@@ -7,6 +7,7 @@
     reason = "a test that panics has failed, and one that is skipped says so"
 )]
 
+mod access;
 mod cli;
 mod concurrent;
 mod config;
@@ -51,6 +52,7 @@ mod schemas;
 mod server;
 mod soak;
 mod standby;
+mod step_diff;
 mod terminal;
 mod tls;
 mod undo;

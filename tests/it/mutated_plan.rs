@@ -8,11 +8,8 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::program::{Ran, run_on};
-use crate::samples::case;
+use crate::samples::{LIVE, case};
 use crate::server::TestDatabase;
-
-/// A server that is there.
-const LIVE: &str = "0b8f8e0c-2f5d-4a51-9a35-1f4a1c9f7d10";
 
 fn company() -> TestDatabase {
     case("beside_live")

@@ -15,7 +15,8 @@ use crate::samples::{NOWHERE, demo};
 use crate::server::TestDatabase;
 
 /// The value that an option is tried with; a new option that takes one needs an entry here.
-const SAMPLES: [(&str, &str); 30] = [
+const SAMPLES: [(&str, &str); 34] = [
+    ("as", "end_user:e"),
     ("color", "never"),
     ("db-url", "postgresql://u@h/d"),
     ("db-url-file", "url"),
@@ -26,6 +27,7 @@ const SAMPLES: [(&str, &str); 30] = [
     ("keep", "kept"),
     ("limit", "3"),
     ("litellm-config", "config.yaml"),
+    ("litellm-version", "1.92.2"),
     ("lock-timeout", "0.01"),
     ("max-percent", "100"),
     ("max-rows", "0"),
@@ -44,18 +46,21 @@ const SAMPLES: [(&str, &str); 30] = [
     ("role", "r"),
     ("row", "p"),
     ("schema", "public"),
+    ("server", "github"),
     ("sites", "permissions"),
     ("statement-timeout", "0"),
+    ("toolset", "t"),
 ];
 
 /// Every two options that cannot be given together. All others combine: a filter narrows what
 /// another one leaves, a guard is one more guard, and an option without effect beside another is
 /// harmless.
-const EXCLUDED: [(&str, &str); 10] = [
+const EXCLUDED: [(&str, &str); 11] = [
     ("accept-narrowing", "accept-widening"),
     ("db-url", "db-url-file"),
     ("delete-rows", "owner"),
     ("dry-run", "yes"),
+    ("every-caller", "toolset"),
     ("journal", "no-journal"),
     ("journal-retention", "no-journal"),
     ("litellm-config", "no-config-servers"),
@@ -120,6 +125,7 @@ fn commands() -> Vec<Tried> {
         let positionals = command.get_positionals();
         let positionals = positionals.map(|positional| match positional.get_id().as_str() {
             "shell" => "bash".to_owned(),
+            "owner" => "key:k".to_owned(),
             _ => "scan".to_owned(),
         });
         Tried {

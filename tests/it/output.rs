@@ -45,6 +45,7 @@ fn every_report_can_be_a_file() {
         (&["scan"][..], 2, "scan"),
         (&["fix", "--yes", "--journal", journal], 3, "fix"),
         (&["undo", "--yes", "--no-journal", journal], 0, "undo"),
+        (&["access"], 0, "access"),
         (&["doctor"], 0, "doctor"),
     ] {
         let ran = run_on(

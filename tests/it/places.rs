@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use crate::program::{repository, run_on};
-use crate::samples::{GONE, case};
+use crate::program::run_on;
+use crate::samples::{GONE, case, script};
 use crate::server::{TestDatabase, concurrent_server};
 
 fn company() -> TestDatabase {
@@ -185,7 +185,7 @@ fn owners_of_rows_are_known_in_every_encoding() {
     ));
     let (server, _) = beside.url().rsplit_once('/').unwrap();
     let database = TestDatabase::at(format!("{server}/{name}"));
-    database.load(&std::fs::read_to_string(repository("fixtures/schema.sql")).unwrap());
+    database.load(&script("schema"));
     let keys = ["\u{451}", "\u{430}", "\u{431}", "\u{44f}"].map(|key| format!("'{key}'"));
     let keys = keys.join(", ");
     database.load(&format!(

@@ -14,7 +14,7 @@ use mcp_prune::testing::{Session, Timeouts};
 
 use crate::connection::{role, url_of};
 use crate::program::{repository, run_on};
-use crate::samples::{GONE, case};
+use crate::samples::{GONE, case, script};
 use crate::server::{TestDatabase, block_on, concurrent_server};
 
 const REMAP: &str = "f0e1d2c3-b4a5-4687-9788-99aabbccddee=github";
@@ -127,8 +127,7 @@ struct Place {
 impl Place {
     fn new() -> Self {
         let database = TestDatabase::empty();
-        let [schema, sites] = ["fixtures/schema.sql", "fixtures/cases/sites.sql"]
-            .map(|path| std::fs::read_to_string(repository(path)).unwrap());
+        let [schema, sites] = ["schema", "cases/sites"].map(script);
         let script =
             format!("CREATE SCHEMA proxy; SET search_path = proxy; {schema} {sites} {MORE}");
         database.load(&script);

@@ -1,8 +1,9 @@
-//! The documents, held to what they say: their commands run, their JSON is as the schemas say, their
-//! links lead somewhere and are shipped, and what they name and what there is are the same, both ways:
-//! options by command, variables, JSON fields, checks, metrics, alerts and exit codes.
+//! The documents are true. Their commands run, their JSON fits the schemas, their links lead
+//! somewhere and are shipped, and the files that they name are there. They name every option of
+//! each command, every variable, JSON field, check, metric, alert and exit code, and no other.
 //!
-//! Elsewhere: the first two commands (`.ci/run`), the crontab line (`kit`), the exit codes (`exit`).
+//! Tested elsewhere: the README's first two commands (`.ci/run`), the crontab line (`kit`), and the
+//! table of exit codes (`src/exit_code.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -15,7 +16,8 @@ use mcp_prune::testing::Cli;
 use serde_json::Value;
 
 use crate::program::{mcp_prune, repository, run, run_on};
-use crate::server::{TestDatabase, concurrent_server, skip};
+use crate::samples::{demo, script};
+use crate::server::{concurrent_server, skip};
 
 const JOURNAL: &str = ".local/state/mcp-prune/fix-20260102T030405Z-1a2b3c4d.ndjson";
 
@@ -178,7 +180,7 @@ fn status(command: &str) -> i32 {
 fn home() -> tempfile::TempDir {
     let home = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| fs::write(home.path().join(name), text).unwrap();
-    let demo = fs::read_to_string(repository("fixtures/demo.sql")).unwrap();
+    let demo = script("demo");
     write("backup.sql", &demo);
     write("litellm.sql", &demo);
     write(
@@ -196,12 +198,6 @@ fn home() -> tempfile::TempDir {
     )
     .unwrap();
     home
-}
-
-fn demo() -> TestDatabase {
-    let database = TestDatabase::empty();
-    database.load(&fs::read_to_string(repository("fixtures/demo.sql")).unwrap());
-    database
 }
 
 /// Runs a command line as a shell does, on a database of its own, which is as the README has it by

@@ -1,7 +1,8 @@
 //! What is printed for machines, and what is kept in files, is as `fixtures/schema` says.
 //!
-//! A reader must accept fields and kinds that were added later, so the schemas as published let them
-//! through. Here they are closed first: a field or kind that they do not know is then an error.
+//! A reader must accept fields and kinds that were added later, so the schemas as published let
+//! them through. Here they are closed first: then a field or kind that they do not know is an
+//! error.
 
 use std::fs;
 use std::sync::OnceLock;
@@ -11,10 +12,7 @@ use jsonschema::{Registry, Validator};
 use serde_json::{Value, json};
 
 use crate::program::{Ran, repository, run_on};
-use crate::server::TestDatabase;
-
-/// A URL at which nothing listens.
-const NOWHERE: &str = "postgresql://u:s3cret@127.0.0.1:1/litellm";
+use crate::samples::{NOWHERE, case, demo};
 
 /// A form of the report that has a schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,18 +145,8 @@ impl Format {
     }
 }
 
-fn demo() -> TestDatabase {
-    let database = TestDatabase::empty();
-    database.load(&fs::read_to_string(repository("fixtures/demo.sql")).unwrap());
-    database
-}
-
-fn case(name: &str) -> TestDatabase {
-    let script = fs::read_to_string(repository(&format!("fixtures/cases/{name}.sql")));
-    TestDatabase::with(&script.unwrap())
-}
-
-/// Objects of every kind that a run can print without a person at a terminal, as `fixtures` has not all of them.
+/// Returns objects of every kind that a run can print without a person at a terminal. The cases of
+/// `fixtures` do not bring about all of them.
 fn rare(format: Format) -> Vec<Value> {
     let mut documents = Vec::new();
     let mut run = |url: &str, args: &[&str], status: i32| {

@@ -11,10 +11,13 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 use tokio::runtime::Runtime;
+
+use crate::samples::script;
 
 /// A server that serves several connections at once.
 pub(crate) struct Server {
@@ -127,8 +130,8 @@ impl Server {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         drop(listener);
-        let script = crate::program::repository("tests/it/cluster.sh");
-        let script = std::fs::read_to_string(script).unwrap();
+        let watching = crate::program::repository("tests/it/cluster.sh");
+        let watching = std::fs::read_to_string(watching).unwrap();
         let root = String::from_utf8(Command::new("id").arg("-u").output().unwrap().stdout);
         // PostgreSQL refuses to run as root.
         let mut command = if root.unwrap().trim() == "0" {
@@ -139,7 +142,7 @@ impl Server {
             Command::new("sh")
         };
         let mut watch = command
-            .args(["-c", &script, "cluster"])
+            .args(["-c", &watching, "cluster"])
             .args([binaries.to_str().unwrap(), &port.to_string()])
             .args(primary.into_iter().flat_map(Self::socket))
             .current_dir("/")
@@ -200,7 +203,7 @@ impl Server {
             if up.is_ok() {
                 return;
             }
-            std::thread::sleep(std::time::Duration::from_millis(100));
+            std::thread::sleep(Duration::from_millis(100));
         }
         panic!("the private cluster did not come up within 30 seconds");
     }
@@ -214,8 +217,7 @@ impl Server {
     pub(crate) fn create_encoded(&self, encoding: &str) -> TestDatabase {
         let template = format!("template0 ENCODING '{encoding}' LOCALE 'C'");
         let database = self.create(Some(&template));
-        let schema = crate::program::repository("fixtures/schema.sql");
-        database.load(&std::fs::read_to_string(schema).unwrap());
+        database.load(&script("schema"));
         database
     }
 
@@ -284,12 +286,11 @@ impl TestDatabase {
         }
     }
 
-    /// Makes a database with the tables of `fixtures/schema.sql` and then `script` in it.
-    pub(crate) fn with(script: &str) -> Self {
+    /// Makes a database with the tables of `fixtures/schema.sql` and then `rows` in it.
+    pub(crate) fn with(rows: &str) -> Self {
         let database = Self::empty();
-        let schema = crate::program::repository("fixtures/schema.sql");
-        database.load(&std::fs::read_to_string(schema).unwrap());
-        database.load(script);
+        database.load(&script("schema"));
+        database.load(rows);
         database
     }
 
@@ -313,11 +314,18 @@ impl TestDatabase {
         self.url.rsplit('/').next().unwrap()
     }
 
-    /// Opens a connection that stays.
+    /// Opens a connection that stays. Fails after a minute: the embedded server serves one
+    /// connection at a time, and a run of the program may hold that one.
     pub(crate) async fn connect(&self) -> PgConnection {
         let options: PgConnectOptions = self.url.parse().unwrap();
         let options = options.statement_cache_capacity(0);
-        PgConnection::connect_with(&options).await.unwrap()
+        let connecting = PgConnection::connect_with(&options);
+        let connected = tokio::time::timeout(Duration::from_secs(60), connecting).await;
+        let connected = connected.expect(
+            "no connection within a minute: a test that needs two at once begins with \
+             concurrent_server",
+        );
+        connected.unwrap()
     }
 
     /// Runs a script as Prisma runs a migration: in one go.

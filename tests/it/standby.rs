@@ -7,7 +7,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::concurrent::{Other, ended};
-use crate::program::{Ran, mcp_prune, repository, run_on};
+use crate::program::{Ran, mcp_prune, run_on};
+use crate::samples::script;
 use crate::server::{Server, TestDatabase, server_to_crash};
 
 /// A primary and its hot standby, with one database with stale references on both. The standby is
@@ -24,8 +25,8 @@ impl Replicated {
         let primary = server_to_crash(test)?;
         let standby = primary.standby();
         let on_primary = primary.create(None);
-        for file in ["fixtures/schema.sql", "fixtures/cases/beside_live.sql"] {
-            on_primary.load(&std::fs::read_to_string(repository(file)).unwrap());
+        for file in ["schema", "cases/beside_live"] {
+            on_primary.load(&script(file));
         }
         let replicated = Self {
             on_standby: TestDatabase::at(standby.url(on_primary.name())),

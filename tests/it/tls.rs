@@ -4,7 +4,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::program::{Ran, repository, run, run_on};
+use crate::program::{Ran, run, run_on};
+use crate::samples::script;
 use crate::server::{Server, TestDatabase, server_to_crash, skip};
 
 /// Words of the TLS libraries that no operator wants to read.
@@ -33,7 +34,7 @@ impl Certified {
             return None;
         }
         let database = server.create(None);
-        database.load(&std::fs::read_to_string(repository("fixtures/demo.sql")).unwrap());
+        database.load(&script("demo"));
         Some(Self { server, database })
     }
 

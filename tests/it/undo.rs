@@ -452,7 +452,11 @@ fn a_remap_that_cannot_be_meant_is_refused() {
     for (text, status, told) in [
         ("a,b\nc,d\n", 1, "header: old,new"),
         ("old,new\na,b,c\n", 1, "remaps.csv"),
-        ("old,new\na,b\na,c\n", 64, "a is remapped twice"),
+        (
+            "old,new\na,b\na,c\n",
+            64,
+            "remap a to different servers, b and c",
+        ),
     ] {
         fs::write(&csv, text).unwrap();
         let args = ["fix", "--yes", "--remap-file", "FILE"];

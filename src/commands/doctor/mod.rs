@@ -1,6 +1,7 @@
 //! `doctor`: tells whether this database, role and machine are fit for the other commands.
 
 pub(crate) mod checks;
+pub(crate) mod database_checks;
 pub(crate) mod render;
 
 use std::io::{self, Write};
@@ -14,22 +15,21 @@ use crate::cli::repair::JournalArgs;
 use crate::cli::servers::ServerArgs;
 use crate::command_line::CommandLine;
 use crate::commands::doctor::checks::{Check, ConnectionRequest, FixProblem};
+use crate::commands::doctor::database_checks::Observed;
 use crate::commands::doctor::render::Diagnosis;
 use crate::commands::grants::GrantsFor;
 use crate::db::connect::{ServerTarget, Target};
-use crate::db::schema::Schema;
 use crate::db::server_status::ServerStatus;
 use crate::db::session::{Session, Timeouts};
 use crate::error::{ErrorKind, Failure};
 use crate::exit_code::Outcome;
 use crate::litellm::config::{ConfigServer, Derivation};
-use crate::litellm::reference_sites::Group;
 use crate::process::command_args::{CommandArgs, Work};
 use crate::process::invocation::Run;
 use crate::process::signals::Interrupt;
 use crate::report::shown_text::count;
 use crate::workflow::changeset_file::ChangesetFile;
-use crate::workflow::server_sources::ServerSources;
+use crate::workflow::given_servers::GivenServers;
 
 const DOCTOR_HELP: &str = "\
 Status:
@@ -90,34 +90,6 @@ impl CommandArgs for DoctorArgs {
     }
 }
 
-const CONNECTION: &str = "connection";
-
-const SERVER: &str = "server";
-
-const ENCRYPTION: &str = "encryption";
-
-const POOLER: &str = "pooler";
-
-const PRIMARY: &str = "primary";
-
-const SCHEMA: &str = "schema";
-
-const SCAN: &str = "privileges-scan";
-
-const FIX: &str = "privileges-fix";
-
-const ROW_SECURITY: &str = "row-level-security";
-
-const TRIGGERS: &str = "triggers";
-
-const LOCK: &str = "lock";
-
-const SIZE: &str = "size";
-
-const CONFIG: &str = "config-servers";
-
-const JOURNAL: &str = "journal";
-
 /// Runs `doctor`.
 ///
 /// # Errors
@@ -154,96 +126,66 @@ pub(crate) async fn run(args: &DoctorArgs, run: &mut Run) -> Result<Outcome, Fai
 
 /// Makes every check of the database, and returns how this LiteLLM derives ids of config servers.
 async fn examine(args: &DoctorArgs, target: Target, fix: FixProblem) -> (Vec<Check>, Derivation) {
-    const DATABASE: [&str; 11] = [
-        SERVER,
-        ENCRYPTION,
-        POOLER,
-        PRIMARY,
-        SCHEMA,
-        SCAN,
-        FIX,
-        ROW_SECURITY,
-        TRIGGERS,
-        LOCK,
-        SIZE,
-    ];
     let server = match &target {
         Target::Server(server) => Some((asked(server), server.warnings().join("; "))),
         Target::Embedded(_) => None,
     };
+    let statement_timeout = args.connection.statement_timeout;
     let timeouts = Timeouts {
-        lock: args.connection.statement_timeout,
-        statement: args.connection.statement_timeout,
+        lock: statement_timeout,
+        statement: statement_timeout,
     };
     let started = Instant::now();
-    let mut session = match Session::open(target, args.connection.schema.clone(), timeouts).await {
-        Ok(session) => session,
+    let session = Session::open(target, args.connection.schema.clone(), timeouts).await;
+    let (request, warnings) = server.unzip();
+    let mut checks = vec![connection(&session, warnings.as_deref())];
+    let Ok(mut session) = session else {
+        checks.extend(database_checks::without_connection());
+        return (checks, Derivation::NEWEST);
+    };
+    let status = match ServerStatus::read(&mut session).await {
+        Ok(status) => status,
         Err(failure) => {
-            let mut checks = vec![Check::failed(CONNECTION, &failure)];
-            checks.extend(DATABASE.map(|name| Check::skipped(name, "a connection")));
+            checks.extend(database_checks::without_answer(&failure));
             return (checks, Derivation::NEWEST);
         }
     };
-    let database = session.database().clone();
-    let mut checks = vec![match (&server, session.warning()) {
+    let observed = Observed {
+        request,
+        asked_ago: started.elapsed(),
+        is_replica: session.is_replica(),
+        status,
+        grants: args.grants(&session.database().user),
+        statement_timeout,
+        fix,
+    };
+    session.close().await;
+    checks.extend(observed.checks());
+    (checks, observed.derivation())
+}
+
+/// Checks whether there is a connection, and whether its options were understood. `warnings` are
+/// those of the URL of a server; the embedded server has none.
+fn connection(session: &Result<Session, Failure>, warnings: Option<&str>) -> Check {
+    const NAME: &str = "connection";
+    let session = match session {
+        Ok(session) => session,
+        Err(failure) => return Check::failed(NAME, failure),
+    };
+    let database = session.database();
+    match (warnings, session.warning()) {
         (None, Some(left_out)) => Check::warn(
-            CONNECTION,
+            NAME,
             format!("{database}; {left_out}"),
             "load the file into a server of your own if you miss them",
         ),
-        (Some((_, warnings)), _) if !warnings.is_empty() => Check::warn(
-            CONNECTION,
+        (Some(warnings), _) if !warnings.is_empty() => Check::warn(
+            NAME,
             format!("{database}; {warnings}"),
             "correct it, or leave it out",
         ),
-        (Some(_) | None, _) => Check::ok(CONNECTION, database.to_string()),
-    }];
-    let vitals = match ServerStatus::read(&mut session).await {
-        Ok(vitals) => vitals,
-        Err(failure) => {
-            checks.push(Check::failed(SERVER, &failure));
-            let rest = DATABASE.into_iter().skip(1);
-            checks.extend(rest.map(|name| Check::skipped(name, "the server's answer")));
-            return (checks, Derivation::NEWEST);
-        }
-    };
-    let asked_ago = started.elapsed();
-    let is_replica = session.is_replica();
-    session.close().await;
-
-    let (version, number) = &vitals.version;
-    checks.push(checks::version(SERVER, (version, *number), fix));
-    if let Some((asked, _)) = &server {
-        let (tls, port) = (vitals.tls.as_deref(), vitals.server_port);
-        let pooler = checks::pooler(POOLER, asked, port, vitals.backend_age, asked_ago);
-        checks.push(checks::encryption(ENCRYPTION, asked, tls));
-        checks.push(pooler);
-    } else {
-        let inside = "not needed: a PostgreSQL inside this process";
-        checks.push(Check::ok(ENCRYPTION, inside));
-        checks.push(Check::ok(POOLER, "none"));
+        (Some(_) | None, _) => Check::ok(NAME, database.to_string()),
     }
-    checks.push(checks::primary(PRIMARY, is_replica, fix));
-    checks.extend(tables(&vitals, &args.grants(&database.user), fix));
-    checks.push(checks::lock(LOCK, vitals.lock_holder));
-    let is_litellm = vitals.examined.litellm.is_ok();
-    checks.push(if is_litellm {
-        let (permissions, servers) = (vitals.permission_rows, vitals.server_rows);
-        checks::size(
-            SIZE,
-            permissions,
-            servers,
-            args.connection.statement_timeout,
-        )
-    } else {
-        Check::skipped(SIZE, "LiteLLM's tables")
-    });
-    let derivation = if is_litellm {
-        vitals.examined.schema.derivation()
-    } else {
-        Derivation::NEWEST
-    };
-    (checks, derivation)
 }
 
 fn asked(server: &ServerTarget) -> ConnectionRequest {
@@ -255,50 +197,11 @@ fn asked(server: &ServerTarget) -> ConnectionRequest {
     }
 }
 
-/// Makes the checks of the schema, and of what this role may do with it.
-fn tables(vitals: &ServerStatus, grants: &CommandLine, fix: FixProblem) -> Vec<Check> {
-    let examined = &vitals.examined;
-    let links = examined.schema.unknown_links();
-    let links: Vec<&str> = links.iter().map(String::as_str).collect();
-    let release = examined.schema.release();
-    let schema = checks::schema(SCHEMA, &examined.litellm, release, &links);
-    if examined.litellm.is_err() {
-        let skipped = [SCAN, FIX, ROW_SECURITY, TRIGGERS];
-        let skipped = skipped.map(|name| Check::skipped(name, "LiteLLM's tables"));
-        return [schema].into_iter().chain(skipped).collect();
-    }
-    vec![
-        schema,
-        match &examined.reading {
-            Ok(()) => Check::ok(SCAN, reads(&examined.schema)),
-            Err(failure) => Check::failed(SCAN, failure),
-        },
-        checks::writing(FIX, &examined.writing, grants, fix),
-        match &examined.row_security {
-            Ok(()) => Check::ok(ROW_SECURITY, "hides no rows from this role"),
-            Err(failure) => Check::failed(ROW_SECURITY, failure),
-        },
-        checks::triggers(TRIGGERS, &vitals.effects.names()),
-    ]
-}
-
-/// Says which places can be read by a role that has every privilege of a scan.
-fn reads(schema: &Schema) -> String {
-    let left_out = schema.left_out().iter();
-    if left_out
-        .clone()
-        .any(|left| left.table.group() == Group::Defaults)
-    {
-        "all that scan needs without --sites defaults or credentials".to_owned()
-    } else {
-        "all that scan needs without --sites credentials".to_owned()
-    }
-}
+const CONFIG: &str = "config-servers";
 
 /// Checks that the config files can be read, and counts their servers.
 fn config(args: &DoctorArgs, derivation: Derivation) -> Check {
-    let read =
-        ServerSources::read(&args.servers).and_then(|beyond| beyond.config_servers(derivation));
+    let read = GivenServers::read(&args.servers).and_then(|given| given.config_servers(derivation));
     match read {
         Err(failure) => Check::failed(CONFIG, &failure),
         Ok(None) => Check::warn(
@@ -335,15 +238,16 @@ fn known(files: usize, servers: &[ConfigServer]) -> Check {
 
 /// Checks that a repair could write its journal.
 fn journal(args: &DoctorArgs, fix: FixProblem) -> Check {
+    const NAME: &str = "journal";
     match ChangesetFile::rehearse(&args.journal) {
-        Ok(Some(path)) => Check::ok(JOURNAL, format!("can be written: {}", path.display())),
+        Ok(Some(path)) => Check::ok(NAME, format!("can be written: {}", path.display())),
         Ok(None) => Check::warn(
-            JOURNAL,
+            NAME,
             "none is kept (--no-journal)",
             "without one, a repair cannot be undone",
         ),
         Err(failure) => fix.check(
-            JOURNAL,
+            NAME,
             ErrorKind::Error,
             failure.message(),
             failure.advice().unwrap_or_default(),

@@ -1,5 +1,6 @@
 //! `fix`: plans, writes and checks every change in one transaction, and then commits or not.
 
+pub(crate) mod options;
 pub(crate) mod plan_options;
 
 use std::path::Path;
@@ -12,8 +13,9 @@ use crate::cli::output::{OUTPUT, OutputArgs};
 use crate::cli::repair::RepairArgs;
 use crate::cli::servers::{PreviousArgs, ServerArgs};
 use crate::command_line::CommandLine;
+use crate::commands::fix::options::FixOptions;
 use crate::database::Database;
-use crate::db::detect::{self, Search};
+use crate::db::detect;
 use crate::db::schema::Schema;
 use crate::db::session::{Connection, SchemaTransaction};
 use crate::db::verification::Verification;
@@ -21,43 +23,39 @@ use crate::db::{credential_rows, owners, rows};
 use crate::error::{ErrorKind, Failure};
 use crate::exit_code::Outcome;
 use crate::litellm::reference_sites::{Choice, CredentialTable, ScannedTable, SiteTable};
-use crate::litellm::server_catalog::ServerCatalog;
 use crate::process::command_args::{CommandArgs, NamedFile, Work};
 use crate::process::invocation::Run;
-use crate::process::print::{cannot_put_aside, gathering};
+use crate::process::print::cannot_put_aside;
 use crate::process::progress::Progress;
-use crate::repair::changeset::{self, PlannedWith, RowChange};
-use crate::repair::conflict;
+use crate::repair::changeset::RowChange;
+use crate::repair::conflict::{self, Conflict};
 use crate::repair::credentials_change::CredentialsChange;
 use crate::repair::plan::RowPlan;
-use crate::repair::policy::Policy;
 use crate::repair::selection::Selection;
 use crate::report::collected_plans::CollectedPlans;
-use crate::report::{Announcements, Ending, FollowUp, Report};
+use crate::report::{Announcements, Ending, FollowUp, RepairFacts, Report};
 use crate::workflow::CHUNK;
 use crate::workflow::apply_changes::{
     begin_verification, carry_out, delete_credentials, end_verification, lock_tables, moved,
 };
 use crate::workflow::cache_invalidation::ChangedRows;
-use crate::workflow::changeset_file::{ChangesetFile, SavedChangeset};
-use crate::workflow::filters::{UnmatchedReferences, places};
+use crate::workflow::changeset_file::ChangesetDraft;
 use crate::workflow::journal_retention::JournalRetention;
 use crate::workflow::lock_retry::Patience;
 use crate::workflow::planner::Planner;
 use crate::workflow::preconditions::{
-    RemovedReferences, check_as_shown, check_nothing_left, check_size, refuse_empty_server_table,
+    RemovedReferences, check_as_shown, check_nothing_left, check_size,
 };
-use crate::workflow::repeat_options::undo;
-use crate::workflow::same_database::refuse_another;
+use crate::workflow::repeat_options::{RepeatedOptions, undo};
 use crate::workflow::saved_plan::SavedPlan;
-use crate::workflow::server_sources::{ServerSources, warn_of_config_servers, warn_unset};
-use crate::workflow::survey::{tell_left_out, warn_unknown_owners};
-use crate::workflow::write_run::{Attempt, Prepared, WriteJob, WriteOptions, WriteReport};
+use crate::workflow::survey::{SURVEY_STAGE, Survey, warn_of_schema};
+use crate::workflow::unmatched_references::UnmatchedReferences;
+use crate::workflow::write_run::{Attempt, Prepared, WriteFacts, WriteJob, WriteOptions};
 
 const FIX_HELP: &str = "\
-Only stale references are ever changed. Some of them are held: unless --on-empty says otherwise, \
-the last entry of a list whose owner would then inherit servers, or which would no longer limit \
-anybody.
+Only stale references are ever changed, and some of them are held. Unless --on-empty says \
+otherwise, fix holds the last reference of a list if its owner would then inherit servers, or if \
+the list would no longer limit anybody.
 
 Examples:
   mcp-prune fix --dry-run          (the same statements, then ROLLBACK)
@@ -136,106 +134,50 @@ impl CommandArgs for FixArgs {
     }
 }
 
-impl FixArgs {
-    /// Returns what a repair does with emptied columns and with rows of credentials.
-    pub(crate) fn policy(&self) -> Policy {
-        Policy {
-            on_empty: self.repair.empty.on_empty(),
-            delete_rows: self.repair.delete_rows,
-        }
-    }
-}
-
 /// Runs `fix`.
 ///
 /// # Errors
 ///
 /// Fails where nothing was written, and says why.
 pub(crate) async fn run(args: &FixArgs, run: &mut Run) -> Result<Outcome, Failure> {
-    let write = &args.repair.write;
-    let options = WriteOptions::check("fix", write, &args.output)?;
-    let saved = match &args.repair.plan {
-        None => None,
-        Some(path) => {
-            let saved = SavedChangeset::open(path)?;
-            saved.check_purpose(
-                &[changeset::ChangesetPurpose::Plan],
-                "--plan takes what fix --dry-run --plan-out saved; a journal is for undo",
-            )?;
-            Some(saved)
-        }
-    };
-    let header = saved.as_ref().map(|saved| &saved.contents.header);
-    let beyond = args.beyond(header)?;
-    let planned_with = args.planned_with(&beyond)?;
-    let policy = match header.and_then(|header| Some((header.on_empty?, header.delete_rows))) {
-        Some((on_empty, delete_rows)) => Policy {
-            delete_rows,
-            ..on_empty.into()
-        },
-        None => args.policy(),
-    };
+    let writing = WriteOptions::check("fix", &args.repair.write, &args.output)?;
+    let options = FixOptions::resolve(args)?;
     // The journal is opened first, so that nothing is changed that could not be taken back.
-    let journal = ChangesetFile::of_run(write, "fix", run)?;
-    let out = match &args.repair.plan_out {
-        Some(path) => Some(ChangesetFile::plan(path)?),
-        None => journal,
-    };
-    let retention = JournalRetention::read(args.repair.journal_retention, out.as_ref());
-    let places = match &saved {
-        Some(saved) => saved.contents.places(),
-        None => places(&args.places.sites, beyond.knows_configs()),
-    };
+    let out = options.open_file(run)?;
     let fix = Fix {
         args,
-        policy,
-        places,
-        saved,
-        planned_with,
-        beyond,
-        retention,
+        retention: options.retention(out.as_ref()),
+        options,
     };
-    options.carry_out(&fix, &args.connection, out, run).await
+    writing.carry_out(&fix, &args.connection, out, run).await
 }
 
 /// A repair: it removes what is stale, or what a saved plan says.
 struct Fix<'a> {
     args: &'a FixArgs,
-    policy: Policy,
-    places: Choice,
-    /// The plan to carry out, with `--plan`.
-    saved: Option<SavedChangeset>,
-    /// The options that a plan keeps, with `--plan-out`.
-    planned_with: Option<PlannedWith>,
-    beyond: ServerSources,
+    options: FixOptions<'a>,
     /// How long older journals are kept.
     retention: Option<JournalRetention>,
 }
 
 impl WriteJob for Fix<'_> {
-    type Report = Report;
+    type Facts = RepairFacts;
 
-    const STAGE: &'static str = "looking for stale references";
+    const STAGE: &'static str = SURVEY_STAGE;
     const QUESTION: &'static str = "Repair";
     const DONE: &'static str = "the repair";
 
     fn places(&self) -> Choice {
-        self.places.clone()
+        self.options.sites().clone()
     }
 
     fn check_database(&self, database: &Database) -> Result<(), Failure> {
-        match &self.saved {
-            Some(plan) if !self.args.repair.other_database => {
-                let made = &plan.contents.header;
-                refuse_another(made.purpose, &made.database, database)
-            }
-            Some(_) | None => Ok(()),
-        }
+        self.options.check_database(database)
     }
 
-    fn succeeded(&self, report: &Report) {
+    fn succeeded(&self, facts: &RepairFacts) {
         if let Some(retention) = &self.retention {
-            retention.apply(&report.database);
+            retention.apply(&facts.database);
         }
     }
 
@@ -247,14 +189,14 @@ impl WriteJob for Fix<'_> {
         self.args.take_back(journal)
     }
 
-    fn moved(&self, report: &Report) -> Failure {
-        let mut conflicts = report.conflicts.iter();
+    fn moved(&self, facts: &RepairFacts) -> Failure {
+        let mut conflicts = facts.conflicts.iter();
         if conflicts.all(|conflict| conflict.found == conflict::ConflictKind::Done) {
             let message = "this plan was carried out already; nothing was written";
             return Failure::new(ErrorKind::Moved, message).hint("scan tells what there is now");
         }
         moved(
-            report.conflicts.len(),
+            facts.conflicts.len(),
             "the report tells which; plan anew, or look into who changed them; config files and \
              --keep have to be as when it was planned",
         )
@@ -262,216 +204,222 @@ impl WriteJob for Fix<'_> {
 
     fn outcome(&self, report: &Report) -> Outcome {
         let summary = report.summary();
-        match report.ending {
-            Ending::DryRun | Ending::Scanned | Ending::Proposed => Outcome::Looked {
+        match report.ending() {
+            Ending::DryRun { .. } | Ending::Scanned { .. } | Ending::Proposed => Outcome::Looked {
                 found: summary.needs_attention(),
             },
-            Ending::Declined | Ending::Moved => Outcome::Looked { found: true },
-            Ending::Applied | Ending::NothingToDo => Outcome::Repaired {
+            Ending::Declined | Ending::Moved { .. } => Outcome::Looked { found: true },
+            Ending::Applied { .. } | Ending::NothingToDo => Outcome::Repaired {
                 held: summary.rows_held > 0,
             },
         }
     }
 
-    async fn prepare(
+    async fn prepare<'a>(
         &self,
         open: &mut SchemaTransaction<'_>,
-        attempt: Attempt<'_>,
-    ) -> Result<Prepared<Report>, Failure> {
+        attempt: Attempt<'a>,
+    ) -> Result<Prepared<'a, RepairFacts>, Failure> {
         let Attempt {
             run,
             database,
             patience,
-            mut out,
+            out,
             progress,
             keeps,
             tells,
         } = attempt;
         let (connection, schema) = open.parts();
-        let verification = begin(connection, schema, database).await?;
-        let planned = self.saved.as_ref().map(SavedPlan::read).transpose()?;
-        let selection = self.selection(connection, schema, database, planned.as_ref());
-        let selection = selection.await?;
-        let catalog = self.beyond.catalog(connection, schema).await?;
-        warn_unset(&catalog);
-        warn_of_config_servers(&catalog);
-        if let Some(out) = out.as_deref_mut() {
-            out.begin(self.header(run, database, &catalog))?;
-        }
-        progress.stage("looking for stale references");
-        let found = match &planned {
-            Some(planned) => planned.rows(),
-            None => detect::detect(connection, schema, &catalog, Search::References).await?,
-        };
-        self.check_server_table(&catalog, &found)?;
+        warn_of_schema(schema);
+        lock_tables(connection, schema).await?;
+        let verification = begin_verification(connection, schema, database).await?;
+        let plan = self.options.read_plan()?;
+        let survey = self.options.survey(plan.as_ref());
+        let survey = Survey::take(connection, schema, database, survey, progress).await?;
+        let Survey {
+            selection,
+            catalog,
+            found,
+            unmatched,
+        } = survey;
+        let draft = out.map(|out| out.begin(self.options.header(run, database, &catalog)));
+        let draft = draft.transpose()?;
         let locked = lock(found, &selection, connection, schema, patience, progress).await?;
-        let judge = Planner {
+        let planner = Planner {
             schema,
             catalog: &catalog,
-            policy: self.policy,
+            policy: self.options.policy(),
             selection: &selection,
             notes: false,
         };
-        let mut report = self.gathering(keeps);
-        let mut removed = RemovedReferences::default();
-        let mut asked = self.asked();
+        let repaired = Repaired {
+            found: self.collection(keeps),
+            written: ChangedRows::default(),
+            removed: RemovedReferences::default(),
+            unmatched,
+            conflicts: Vec::new(),
+        };
         progress.stage("writing and verifying rows");
         let mut pass = RepairPass {
-            judge: &judge,
-            planned,
-            out,
+            planner: &planner,
+            plan,
+            draft,
             verification,
-            conflicts: Vec::new(),
-            written: tells.then(ChangedRows::default),
+            tells,
+            repaired,
         };
         for (table, keys) in locked {
-            let mut add = |now: Vec<RowPlan>, looked_at| {
-                removed.add(&now);
-                asked.see(&now);
-                progress.rows(looked_at);
-                report.add_decisions(now).map_err(cannot_put_aside)
-            };
             match table {
                 ScannedTable::References(table) => {
                     // Owners are read after all locks, so that they are still the owners at the
                     // commit.
                     let owners = owners::holders(connection, schema, table, &keys).await?;
                     for chunk in keys.chunks(CHUNK) {
-                        let now = pass.rows(connection, table, chunk, &owners).await?;
-                        add(now, chunk.len())?;
+                        pass.rows(connection, table, chunk, &owners).await?;
+                        progress.rows(chunk.len());
                     }
                 }
                 ScannedTable::Credentials(table) => {
                     for chunk in keys.chunks(CHUNK) {
-                        let now = pass.credentials(connection, table, chunk).await?;
-                        add(now, chunk.len())?;
+                        pass.credentials(connection, table, chunk).await?;
+                        progress.rows(chunk.len());
                     }
                 }
             }
         }
-        let conflicts = pass.all_conflicts();
-        asked.check(connection, &judge, &selection).await?;
-        check_size(&self.args.repair, connection, schema, report.summary()).await?;
-        end_verification(connection, schema, &pass.verification).await?;
-        let now = self.beyond.catalog(connection, schema).await?;
-        removed.check_still_gone(&now)?;
+        let RepairPass {
+            plan,
+            draft,
+            verification,
+            mut repaired,
+            ..
+        } = pass;
+        if let Some(plan) = &plan {
+            repaired.conflicts.extend(plan.without_row(&catalog));
+        }
+        self.check(connection, &planner, &repaired).await?;
+        end_verification(connection, schema, &verification).await?;
+        let now = self.options.sources().catalog(connection, schema).await?;
+        repaired.removed.check_still_gone(&now)?;
         Ok(Prepared {
-            is_moved: !conflicts.is_empty(),
-            report: Report {
+            is_moved: !repaired.conflicts.is_empty(),
+            facts: RepairFacts {
                 run: run.id().to_owned(),
                 database: database.clone(),
-                said: self.said(),
+                said: Announcements {
+                    policy: self.options.policy(),
+                },
                 release: schema.release(),
                 servers: (&catalog).into(),
-                ending: Ending::DryRun,
-                found: report,
-                conflicts,
-                follow_up: FollowUp::default(),
-                notified: tells,
-                journal: None,
-                plan: None,
+                found: repaired.found,
+                conflicts: repaired.conflicts,
             },
-            written: pass.written.unwrap_or_default(),
+            draft,
+            written: repaired.written,
         })
     }
 }
 
-/// Plans the rows of one table after the other and carries the plans out.
-struct RepairPass<'a> {
-    judge: &'a Planner<'a>,
-    planned: Option<SavedPlan>,
-    out: Option<&'a mut ChangesetFile>,
-    verification: Verification,
-    conflicts: Vec<conflict::Conflict>,
-    /// The rows that proxies have to be told of, if they are to be told.
-    written: Option<ChangedRows>,
+/// The rows that an attempt has repaired so far.
+struct Repaired {
+    /// Their plans.
+    found: CollectedPlans,
+    /// The rows that proxies are told of.
+    written: ChangedRows,
+    /// The references that are gone now.
+    removed: RemovedReferences,
+    /// The references that were not found in a row yet.
+    unmatched: UnmatchedReferences,
+    /// The columns that are no longer as the saved plan has them.
+    conflicts: Vec<Conflict>,
 }
 
-impl RepairPass<'_> {
-    /// Returns all conflicts, also those of planned rows that are gone.
-    fn all_conflicts(&mut self) -> Vec<conflict::Conflict> {
-        let mut conflicts = std::mem::take(&mut self.conflicts);
-        let left = self.planned.iter();
-        conflicts.extend(left.flat_map(|left| left.without_row(self.judge.catalog)));
-        conflicts
+impl Repaired {
+    /// Adds the plans of rows that are written.
+    fn add(&mut self, plans: Vec<RowPlan>) -> Result<(), Failure> {
+        self.removed.add(&plans);
+        self.unmatched.mark_found(&plans);
+        self.found.add_decisions(plans).map_err(cannot_put_aside)
     }
+}
 
-    /// Repairs the rows with the given keys. Returns their plans.
+/// Plans the rows of one table after the other and carries the plans out.
+struct RepairPass<'a, 'd> {
+    planner: &'a Planner<'a>,
+    /// What is left of the saved plan, with `--plan`.
+    plan: Option<SavedPlan>,
+    draft: Option<ChangesetDraft<'d>>,
+    verification: Verification,
+    /// Whether proxies are told of the rows.
+    tells: bool,
+    repaired: Repaired,
+}
+
+impl RepairPass<'_, '_> {
+    /// Repairs the rows with the given keys.
     async fn rows(
         &mut self,
         connection: &mut Connection,
         table: &'static SiteTable,
         keys: &[String],
         owners: &owners::Owners<'_>,
-    ) -> Result<Vec<RowPlan>, Failure> {
+    ) -> Result<(), Failure> {
         let Planner {
             schema,
             catalog,
             selection,
             ..
-        } = *self.judge;
+        } = *self.planner;
         let mut rows = rows::rows(connection, schema, table, keys, owners).await?;
         rows.retain(|row| selection.takes(row));
-        let mut now = self.judge.plan(connection, table, &rows).await?;
-        if let Some(planned) = &mut self.planned {
-            let moved = planned.hold(table, &rows, &mut now, catalog);
-            self.conflicts.extend(moved);
+        let mut now = self.planner.plan(connection, table, &rows).await?;
+        if let Some(plan) = &mut self.plan {
+            let moved = plan.hold(table, &rows, &mut now, catalog);
+            self.repaired.conflicts.extend(moved);
         }
         let changes = now
             .iter()
             .filter_map(|plan| RowChange::of_edits(table, &plan.audit.row, &plan.edits));
         let changes: Vec<RowChange> = changes.collect();
-        if let Some(written) = &mut self.written {
-            written.add(&changes);
+        if self.tells {
+            self.repaired.written.add(&changes);
         }
-        let out = self.out.as_deref_mut();
+        let out = self.draft.as_mut();
         let proof = &mut self.verification;
         let carried_out = carry_out(connection, schema, table, &rows, &changes, out, proof);
         let stored = carried_out.await?;
         check_nothing_left(&stored, &now, catalog)?;
-        Ok(now)
+        self.repaired.add(now)
     }
 
-    /// Deletes the credentials of the given servers that are to be deleted. Returns the plans.
+    /// Deletes the credentials of the given servers that are to be deleted.
     async fn credentials(
         &mut self,
         connection: &mut Connection,
         table: &'static CredentialTable,
         servers: &[String],
-    ) -> Result<Vec<RowPlan>, Failure> {
+    ) -> Result<(), Failure> {
         let Planner {
             schema,
             catalog,
             selection,
             ..
-        } = *self.judge;
+        } = *self.planner;
         let mut rows = credential_rows::numbers(connection, schema, table, servers).await?;
         rows.retain(|rows| selection.takes_credentials(rows));
-        let mut now = self.judge.plan_credentials(table, &rows);
-        if let Some(planned) = &mut self.planned {
-            let moved = planned.hold_credentials(table, &rows, &mut now, catalog);
-            self.conflicts.extend(moved);
+        let mut now = self.planner.plan_credentials(table, &rows);
+        if let Some(plan) = &mut self.plan {
+            let moved = plan.hold_credentials(table, &rows, &mut now, catalog);
+            self.repaired.conflicts.extend(moved);
         }
         for rows in now.iter().filter_map(|plan| plan.deletion.clone()) {
             let deletion = CredentialsChange::deletion(table, rows);
-            let out = self.out.as_deref_mut();
+            let out = self.draft.as_mut();
             let proof = &mut self.verification;
             delete_credentials(connection, schema, table, deletion, out, proof).await?;
         }
-        Ok(now)
+        self.repaired.add(now)
     }
-}
-
-/// Warns of what is not looked at, and takes the locks that come before the locks of rows.
-async fn begin(
-    connection: &mut Connection,
-    schema: &Schema,
-    database: &Database,
-) -> Result<Verification, Failure> {
-    warn_unknown_owners(schema);
-    tell_left_out(schema);
-    lock_tables(connection, schema).await?;
-    begin_verification(connection, schema, database).await
 }
 
 /// Locks the rows that may change, in all tables, before the first row is read.
@@ -497,99 +445,38 @@ async fn lock(
 }
 
 impl Fix<'_> {
-    /// Refuses an empty server table: beside it every reference would be stale.
-    fn check_server_table(
-        &self,
-        catalog: &ServerCatalog,
-        found: &detect::CandidateRows,
-    ) -> Result<(), Failure> {
-        let may_be_empty = self.args.repair.allow_empty_server_table;
-        if catalog.rows() > 0 || found.is_empty() || may_be_empty {
-            return Ok(());
-        }
-        let rows = found.iter().map(|(_, keys)| keys.len()).sum();
-        Err(refuse_empty_server_table(rows))
-    }
-
-    /// Finds the rows that the operator asked about; for a saved plan they are the rows of the plan.
-    async fn selection(
-        &self,
-        connection: &mut Connection,
-        schema: &Schema,
-        database: &Database,
-        planned: Option<&SavedPlan>,
-    ) -> Result<Selection, Failure> {
-        if let Some(planned) = planned {
-            return Ok(planned.selection());
-        }
-        let selection = self.args.places.selection(connection, schema, database);
-        selection.await
-    }
-
-    /// Lists the references that must be found in the rows looked at; none for a saved plan, which
-    /// is compared with its rows instead.
-    fn asked(&self) -> UnmatchedReferences {
-        if self.saved.is_some() {
-            return UnmatchedReferences::default();
-        }
-        self.args.places.asked(self.beyond.remaps.keys())
-    }
-
-    fn said(&self) -> Announcements {
-        Announcements {
-            policy: self.policy,
-        }
-    }
-
-    fn gathering(&self, keeps: bool) -> CollectedPlans {
+    /// Makes an empty collection of plans. It keeps every row that is compared with what was shown.
+    fn collection(&self, keeps: bool) -> CollectedPlans {
         if keeps {
             CollectedPlans::kept()
         } else {
-            gathering(&self.args.output)
+            self.args.output.format.writer().collection()
         }
     }
 
-    fn header(&self, run: &Run, database: &Database, catalog: &ServerCatalog) -> changeset::Header {
-        let purpose = if self.args.repair.write.dry_run {
-            changeset::ChangesetPurpose::Plan
-        } else {
-            changeset::ChangesetPurpose::Fix
-        };
-        let mut header = run.header(purpose, database);
-        header.on_empty = Some(self.policy.into());
-        header.delete_rows = self.policy.delete_rows;
-        header.remaps.clone_from(catalog.remaps());
-        header.id_history.clone_from(catalog.history());
-        header.servers = Some(catalog.digest());
-        header.planned_with.clone_from(&self.planned_with);
-        header
+    /// Refuses a repair in which a reference was not found, or which is larger than it may be.
+    async fn check(
+        &self,
+        connection: &mut Connection,
+        planner: &Planner<'_>,
+        repaired: &Repaired,
+    ) -> Result<(), Failure> {
+        let unmatched = &repaired.unmatched;
+        unmatched
+            .ensure_all_found(connection, planner, planner.selection)
+            .await?;
+        let (limits, summary) = (self.options.limits(), repaired.found.summary());
+        check_size(limits, connection, planner.schema, summary).await
     }
 }
 
-impl WriteReport for Report {
-    fn ending(&self) -> Ending {
-        self.ending
-    }
-
-    fn end(&mut self, ending: Ending, follow_up: FollowUp) {
-        self.ending = ending;
-        self.follow_up = follow_up;
-    }
-
-    fn plan_is_in(&mut self, path: &Path) {
-        self.plan = Some(path.display().to_string());
-    }
-
-    fn journal_is_in(&mut self, path: &Path) {
-        self.journal = Some(path.display().to_string());
-    }
-
+impl WriteFacts for RepairFacts {
     fn rows_written(&self) -> usize {
-        self.summary().rows_changed
+        self.found.summary().rows_changed
     }
 
     fn check_as_shown(&self, shown: &Self) -> Result<(), Failure> {
-        check_as_shown(shown.plans(), self.plans())
+        check_as_shown(shown.found.plans(), self.found.plans())
     }
 }
 
@@ -599,24 +486,24 @@ impl FixArgs {
     /// `plan` is the file that the dry run was saved to. It holds the options of planning.
     pub(crate) fn follow_up(&self, plan: Option<&Path>) -> FollowUp {
         let mut carry_out = CommandLine::new("fix");
+        let mut options = RepeatedOptions::All;
         if let Some(plan) = plan {
             carry_out.option("--plan", plan);
+            options = RepeatedOptions::NotInThePlan;
         }
-        self.repeat(plan.is_some(), &mut carry_out);
+        self.repeat(options, &mut carry_out);
         let mut dry_run = CommandLine::new("fix");
         dry_run.flag("--dry-run");
-        self.repeat(false, &mut dry_run);
+        self.repeat(RepeatedOptions::All, &mut dry_run);
         FollowUp {
-            carry_out: Some(carry_out),
+            carry_out,
             // A saved plan cannot be varied.
             dry_run: Some(dry_run).filter(|_| self.repair.plan.is_none()),
-            take_back: None,
         }
     }
 
-    /// Adds every option that decides what is repaired; with `is_planned`, only those that the plan
-    /// does not hold.
-    fn repeat(&self, is_planned: bool, command: &mut CommandLine) {
+    /// Adds the options that decide what is repaired.
+    fn repeat(&self, options: RepeatedOptions, command: &mut CommandLine) {
         let Self {
             connection,
             servers,
@@ -627,10 +514,10 @@ impl FixArgs {
         } = self;
         connection.repeat(command);
         servers.repeat(command);
-        if !is_planned {
+        if options == RepeatedOptions::All {
             places.repeat(command);
         }
-        repair.repeat(is_planned, command);
+        repair.repeat(options, command);
     }
 
     /// Returns the undo of this repair, whose old values are in `journal`.

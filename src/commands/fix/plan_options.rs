@@ -15,34 +15,30 @@ use crate::repair::selection::NamedOwner;
 use crate::workflow::server_sources::ServerSources;
 
 impl FixArgs {
-    /// Reads the server knowledge of the options, or of the plan that is carried out.
-    pub(crate) fn beyond(&self, plan: Option<&Header>) -> Result<ServerSources, Failure> {
-        let mut beyond = ServerSources::read(&self.servers)?;
-        if let Some(plan) = plan {
-            self.check_repeated(plan)?;
-            beyond.take_from(plan)?;
-        } else {
-            beyond.remaps = self.repair.remaps()?;
-            beyond.read_previous(&self.repair.previous)?;
-            beyond.asked = self.places.references();
-        }
-        Ok(beyond)
-    }
-
     /// Returns what a plan keeps of these options; `None` if no plan is saved.
     pub(crate) fn planned_with(
         &self,
-        beyond: &ServerSources,
+        sources: &ServerSources,
     ) -> Result<Option<PlannedWith>, Failure> {
         if self.repair.plan_out.is_none() {
             return Ok(None);
         }
         Ok(Some(PlannedWith {
-            configs: named(beyond.config_paths())?,
+            configs: named(sources.config_paths())?,
             previous_configs: previous(self)?,
             no_config_servers: self.servers.no_config_servers,
             ..self.planned_places()
         }))
+    }
+
+    /// Refuses options that contradict the plan with this header, and server sources without the
+    /// configs that it was made with.
+    pub(crate) fn check_plan(&self, plan: &Header, sources: &ServerSources) -> Result<(), Failure> {
+        self.check_repeated(plan)?;
+        match &plan.planned_with {
+            Some(planned) => check_configs(planned, sources),
+            None => Ok(()),
+        }
     }
 
     /// Refuses options that contradict the plan with this header.
@@ -124,20 +120,6 @@ impl FixArgs {
             rows: places.row.iter().cloned().collect(),
             ..PlannedWith::default()
         }
-    }
-}
-
-impl ServerSources {
-    /// Takes over the options that a plan was made with. Fails if its config files are not given.
-    fn take_from(&mut self, plan: &Header) -> Result<(), Failure> {
-        self.remaps.clone_from(&plan.remaps);
-        self.history.clone_from(&plan.id_history);
-        let Some(planned) = &plan.planned_with else {
-            return Ok(());
-        };
-        let references = Some(planned.references.clone());
-        self.asked = references.filter(|references| !references.is_empty());
-        check_configs(planned, self)
     }
 }
 

@@ -56,7 +56,7 @@ pub(crate) fn is_read(table: &str) -> bool {
         || MARKERS.iter().any(|marker| marker.table == table)
 }
 
-/// Tells whether an encoding needs no conversion: UTF-8, and SQL_ASCII, of which every byte is
+/// Tells whether an encoding needs no conversion: UTF-8, and `SQL_ASCII`, of which every byte is
 /// checked as UTF-8.
 pub(crate) fn is_utf8(encoding: &str) -> bool {
     let name: String = encoding
@@ -380,10 +380,10 @@ impl<'a> Iterator for Tokens<'a> {
         self.0 = self.0.trim_start();
         let first = self.0.chars().next()?;
         match first {
-            '\'' => Some(self.text(false)),
+            '\'' => Some(self.text(Backslash::Plain)),
             'e' | 'E' if self.0[1..].starts_with('\'') => {
                 self.0 = &self.0[1..];
-                Some(self.text(true))
+                Some(self.text(Backslash::Escapes))
             }
             '"' => Some(self.quoted()),
             '$' => Some(self.dollars()),
@@ -405,9 +405,18 @@ fn is_word(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '_' | '$') || !c.is_ascii()
 }
 
+/// What a backslash does in a string constant.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Backslash {
+    /// It is a character like any other: `'...'`.
+    Plain,
+    /// It escapes the next character: `E'...'`.
+    Escapes,
+}
+
 impl<'a> Tokens<'a> {
     /// Takes a string constant; if it has no end, it ends with the statement.
-    fn text(&mut self, escapes: bool) -> Token<'a> {
+    fn text(&mut self, backslash: Backslash) -> Token<'a> {
         let body = &self.0[1..];
         let mut end = body.len();
         let mut is_escaped = false;
@@ -415,7 +424,7 @@ impl<'a> Tokens<'a> {
         while let Some((at, byte)) = bytes.next() {
             if is_escaped {
                 is_escaped = false;
-            } else if byte == b'\\' && escapes {
+            } else if byte == b'\\' && backslash == Backslash::Escapes {
                 is_escaped = true;
             } else if byte == b'\'' && bytes.next_if(|(_, next)| *next == b'\'').is_none() {
                 end = at;

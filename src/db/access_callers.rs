@@ -1,0 +1,168 @@
+//! The callers that there are, a page at a time.
+
+use std::collections::BTreeSet;
+
+use sqlx::PgConnection;
+
+use crate::db::errors::failed;
+use crate::db::owners;
+use crate::db::schema::{KEYS, Schema};
+use crate::db::sql::{ident, relation};
+use crate::error::Failure;
+use crate::litellm::owners::OwnerKind;
+use crate::litellm::reference_sites::TOOLSETS;
+
+const PAGE: &str = r"
+SELECT t.{key} FROM {table} AS t WHERE $1::pg_catalog.text IS NULL OR t.{key} {>} $1 ORDER BY t.{key} LIMIT {most}";
+
+/// Reads the ids of the owners of a kind that follow `after`, in the database's order.
+///
+/// # Errors
+///
+/// What the server said.
+pub(crate) async fn page(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    kind: OwnerKind,
+    after: Option<&str>,
+    most: usize,
+) -> Result<Vec<String>, Failure> {
+    let mut tables = crate::litellm::owners::OWNER_TABLES.iter();
+    let Some(owner) = tables.find(|owner| owner.kind == kind) else {
+        return Ok(Vec::new());
+    };
+    if !schema.has(owner.table, owner.id) {
+        return Ok(Vec::new());
+    }
+    let fragments = [
+        ("{key}", ident(owner.id)),
+        ("{table}", relation(owner.table)),
+        (
+            "{most}",
+            i64::try_from(most).unwrap_or(i64::MAX).to_string(),
+        ),
+    ];
+    sqlx::query_scalar(schema.statement(PAGE, &fragments))
+        .persistent(false)
+        .bind(after)
+        .fetch_all(connection)
+        .await
+        .map_err(failed("read the callers"))
+}
+
+/// Whose keys are read.
+pub(crate) enum KeysOf {
+    /// All keys.
+    Anybody,
+    /// The keys of an agent.
+    Agent(String),
+    /// The keys of an organization, and of its teams.
+    Organization(String),
+}
+
+const KEY_PAGE: &str = r"
+SELECT t.{key} FROM {table} AS t
+WHERE ($1::pg_catalog.text IS NULL OR t.{key} {>} $1) AND {of} ORDER BY t.{key} LIMIT {most}";
+
+/// Reads the hashes of keys that follow `after`, in the database's order.
+///
+/// # Errors
+///
+/// Fails where the server refuses.
+pub(crate) async fn keys(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    of: &KeysOf,
+    after: Option<&str>,
+    most: usize,
+) -> Result<Vec<String>, Failure> {
+    let (column, id) = match of {
+        KeysOf::Anybody => return page(connection, schema, OwnerKind::Key, after, most).await,
+        KeysOf::Agent(id) => ("agent_id", id),
+        KeysOf::Organization(id) => ("organization_id", id),
+    };
+    let mut owned = if schema.has(KEYS, column) {
+        format!("t.{} {{=}} $2", ident(column))
+    } else {
+        "$2::pg_catalog.text IS NULL".to_owned()
+    };
+    if column == "organization_id" {
+        owned = format!(
+            "({owned} OR t.{} {{=}} ANY (SELECT o.{} FROM {} AS o WHERE o.{} {{=}} $2))",
+            ident("team_id"),
+            ident("team_id"),
+            relation("LiteLLM_TeamTable"),
+            ident(column)
+        );
+    }
+    let fragments = [
+        ("{of}", owned),
+        ("{key}", ident("token")),
+        ("{table}", relation(KEYS)),
+        (
+            "{most}",
+            i64::try_from(most).unwrap_or(i64::MAX).to_string(),
+        ),
+    ];
+    sqlx::query_scalar(schema.statement(KEY_PAGE, &fragments))
+        .persistent(false)
+        .bind(after)
+        .bind(id)
+        .fetch_all(connection)
+        .await
+        .map_err(failed("read the callers"))
+}
+
+const ALL_TOOLSETS: &str = "SELECT t.{key} FROM {table} AS t";
+
+/// Reads the ids of all toolsets.
+///
+/// # Errors
+///
+/// What the server said.
+pub(crate) async fn toolsets(
+    connection: &mut PgConnection,
+    schema: &Schema,
+) -> Result<BTreeSet<String>, Failure> {
+    if !schema.has(TOOLSETS.table, TOOLSETS.key) {
+        return Ok(BTreeSet::new());
+    }
+    let fragments = [
+        ("{key}", ident(TOOLSETS.key)),
+        ("{table}", relation(TOOLSETS.table)),
+    ];
+    let ids: Vec<String> = sqlx::query_scalar(schema.statement(ALL_TOOLSETS, &fragments))
+        .persistent(false)
+        .fetch_all(connection)
+        .await
+        .map_err(failed("read the toolsets"))?;
+    Ok(ids.into_iter().collect())
+}
+
+const TOKENS: &str = "
+SELECT t.{key} FROM {table} AS t
+WHERE {shown} {=} $1 ORDER BY 1 LIMIT 2";
+
+/// Reads the whole hashes of the keys that reports show by this part of them: at most two.
+///
+/// # Errors
+///
+/// What the server said.
+pub(crate) async fn tokens(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    shown: &str,
+) -> Result<Vec<String>, Failure> {
+    let key = format!("t.{}", ident("token"));
+    let fragments = [
+        ("{shown}", owners::PREFIX.replace("o.id", &key)),
+        ("{key}", ident("token")),
+        ("{table}", relation(KEYS)),
+    ];
+    sqlx::query_scalar(schema.statement(TOKENS, &fragments))
+        .persistent(false)
+        .bind(shown)
+        .fetch_all(connection)
+        .await
+        .map_err(failed("look for the key"))
+}

@@ -1,0 +1,523 @@
+//! The report of `access`: one entry a caller, written as they come.
+
+use std::io::{self, BufWriter, Write};
+
+use serde::Serialize;
+
+use crate::database::Database;
+use crate::printable::one_line;
+use crate::report::csv::{Cells, Writer};
+use crate::report::json::{self, DatabaseV1};
+use crate::report::json_text;
+use crate::report::text_table::{DisplayOptions, Grid, GridCell, Tone};
+
+/// How to write the report.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum AccessFormat {
+    /// For people.
+    Table(DisplayOptions),
+    /// One JSON object.
+    Json,
+    /// One JSON object a line.
+    Ndjson,
+    /// A line for each caller and server.
+    Csv(Cells),
+    /// For a change ticket.
+    Markdown,
+}
+
+/// What the report is of.
+#[derive(Debug, Clone)]
+pub(crate) struct AccessHead {
+    /// The name of the run.
+    pub run: String,
+    /// The database.
+    pub database: Database,
+    /// The release whose rules were applied.
+    pub release: String,
+    /// The ids of the servers asked about; empty stands for all.
+    pub wanted: Vec<String>,
+}
+
+/// A key, as reports show it.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct ShownKey {
+    /// The first characters of its hash.
+    pub id: String,
+    /// Its alias.
+    pub name: Option<String>,
+}
+
+/// The human whom an agent names behind its call.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct ShownHuman {
+    /// The user.
+    pub user: Option<String>,
+    /// The team.
+    pub team: Option<String>,
+}
+
+/// A server that a caller may use.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct ShownServer {
+    /// Its id.
+    pub id: String,
+    /// What people call it.
+    pub name: Option<String>,
+    /// Its tools that the caller may use; null for all.
+    pub tools: Option<Vec<String>>,
+}
+
+/// Why a caller may use no server.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct ShownDenial {
+    /// The level that denied it.
+    pub level: &'static str,
+    /// A sentence.
+    pub reason: String,
+}
+
+/// One level of the check.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct ShownStep {
+    /// The level.
+    pub level: &'static str,
+    /// The team, organization, user, agent or end user.
+    pub id: Option<String>,
+    /// `none`, `grants`, `limits`, `becomes`, `not-inherited` or `denies`.
+    pub effect: &'static str,
+    /// What the level names, each with its verdict.
+    pub names: Vec<ShownReference>,
+    /// The servers left after it.
+    pub left: Vec<String>,
+}
+
+/// A reference, and what became of it.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct ShownReference {
+    /// The reference, expanded to an id where a server answers to it.
+    pub reference: String,
+    /// Its verdict, as in the report of `scan`; `live` for a server that is served.
+    pub verdict: &'static str,
+    /// The alias or name of the server.
+    pub name: Option<String>,
+}
+
+/// A caller, and what it may use.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct CallerAccess {
+    /// `key`, `keyless` or `session`.
+    pub via: &'static str,
+    /// The key.
+    pub key: Option<ShownKey>,
+    /// The team.
+    pub team: Option<String>,
+    /// The organization.
+    pub organization: Option<String>,
+    /// The user.
+    pub user: Option<String>,
+    /// The agent.
+    pub agent: Option<String>,
+    /// The end user on whose behalf it asks.
+    pub end_user: Option<String>,
+    /// The toolset on whose route it asks.
+    pub toolset: Option<String>,
+    /// The human behind the call of an agent.
+    pub on_behalf_of: Option<ShownHuman>,
+    /// The servers that it may use.
+    pub servers: Vec<ShownServer>,
+    /// Whether nothing that is not known may add servers or take some away.
+    pub complete: bool,
+    /// Why there is none, where there is none.
+    pub denied_by: Option<ShownDenial>,
+    /// How it came about; only where one owner or server was asked about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps: Option<Vec<ShownStep>>,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Line<'a> {
+    Header(AccessHeaderV1<'a>),
+    Caller(&'a CallerAccess),
+    Summary { callers: usize },
+}
+
+#[derive(Serialize)]
+struct AccessHeaderV1<'a> {
+    version: u32,
+    command: &'static str,
+    run: &'a str,
+    database: DatabaseV1<'a>,
+    release: &'a str,
+}
+
+const COLUMNS: [&str; 13] = [
+    "via",
+    "key",
+    "key_name",
+    "team",
+    "organization",
+    "user",
+    "agent",
+    "end_user",
+    "toolset",
+    "server",
+    "server_name",
+    "tools",
+    "denied_by",
+];
+
+/// Writes the entries that `next` yields until it yields no more.
+///
+/// `next` says `Err` where the command failed on the way; the report then ends there.
+///
+/// # Errors
+///
+/// What `out` says, and where the command failed on the way: no part of a report stands for the
+/// whole, but of lines each stands for itself.
+pub(crate) fn write(
+    head: &AccessHead,
+    format: AccessFormat,
+    next: impl FnMut() -> Option<Result<CallerAccess, ()>>,
+    mut out: &mut dyn Write,
+) -> io::Result<()> {
+    let mut entries = std::iter::from_fn(next);
+    let cut = || io::Error::other("the command failed before the report was whole");
+    match format {
+        AccessFormat::Table(look) => {
+            let entries: Result<Vec<CallerAccess>, ()> = entries.collect();
+            write_table(&entries.map_err(|()| cut())?, head, look, out)
+        }
+        AccessFormat::Markdown => {
+            writeln!(
+                out,
+                "# MCP access\n\n{} (LiteLLM {})\n",
+                head.database, head.release
+            )?;
+            writeln!(out, "| caller | servers | denied by |\n| --- | --- | --- |")?;
+            for entry in entries {
+                let entry = entry.map_err(|()| cut())?;
+                let cells = [entry.shown(), entry.servers_shown(), entry.denial_shown()];
+                let cells = cells.map(|cell| one_line(&cell).replace('|', "\\|"));
+                writeln!(out, "| {} |", cells.join(" | "))?;
+            }
+            Ok(())
+        }
+        AccessFormat::Json => {
+            let text = |value: &str| serde_json::to_string(value).map_err(io::Error::from);
+            let database = json::database(&head.database);
+            let database = serde_json::to_string(&database).map_err(io::Error::from)?;
+            writeln!(
+                out,
+                "{{\n\"version\": 1,\n\"command\": \"access\",\n\"run\": {},\n\"database\": {database},\n\
+                 \"release\": {},\n\"callers\": [",
+                text(&head.run)?,
+                text(&head.release)?
+            )?;
+            let mut separator: &[u8] = b"";
+            for entry in entries {
+                out.write_all(separator)?;
+                json_text::write_compact(&entry.map_err(|()| cut())?, &mut out)?;
+                separator = b",\n";
+            }
+            writeln!(out, "\n]}}")
+        }
+        AccessFormat::Ndjson => {
+            let header = AccessHeaderV1 {
+                version: 1,
+                command: "access",
+                run: &head.run,
+                database: json::database(&head.database),
+                release: &head.release,
+            };
+            line(&Line::Header(header), out)?;
+            let mut callers = 0;
+            for entry in entries.by_ref() {
+                // The error is the last line then.
+                let Ok(entry) = entry else { return Ok(()) };
+                line(&Line::Caller(&entry), out)?;
+                callers += 1;
+            }
+            line(&Line::Summary { callers }, out)
+        }
+        AccessFormat::Csv(cells) => {
+            let mut csv = Writer::new(BufWriter::new(out), cells);
+            csv.write_record(COLUMNS)?;
+            for entry in entries {
+                records(&entry.map_err(|()| cut())?, &mut csv)?;
+            }
+            csv.flush()
+        }
+    }
+}
+
+fn line(line: &Line<'_>, mut out: &mut dyn Write) -> io::Result<()> {
+    json_text::write_compact(line, &mut out)?;
+    out.write_all(b"\n")
+}
+
+fn records(entry: &CallerAccess, csv: &mut Writer<impl Write>) -> io::Result<()> {
+    let text = |value: &Option<String>| value.clone().unwrap_or_default();
+    let key = entry.key.as_ref();
+    let id = key.map(|key| key.id.clone()).unwrap_or_default();
+    let name = key.and_then(|key| key.name.clone()).unwrap_or_default();
+    let denied = entry.denial_shown();
+    let mut record = |server: &str, server_name: &str, tools: &str| {
+        csv.write_record([
+            entry.via,
+            &id,
+            &name,
+            &text(&entry.team),
+            &text(&entry.organization),
+            &text(&entry.user),
+            &text(&entry.agent),
+            &text(&entry.end_user),
+            &text(&entry.toolset),
+            server,
+            server_name,
+            tools,
+            &denied,
+        ])
+    };
+    if entry.servers.is_empty() {
+        return record("", "", "");
+    }
+    for server in &entry.servers {
+        let tools = match &server.tools {
+            None => "*".to_owned(),
+            Some(tools) => tools.join(" "),
+        };
+        record(
+            &server.id,
+            server.name.as_deref().unwrap_or_default(),
+            &tools,
+        )?;
+    }
+    Ok(())
+}
+
+/// Writes a line for each caller or, where an owner is asked about, how each answer came about.
+fn write_table(
+    entries: &[CallerAccess],
+    head: &AccessHead,
+    look: DisplayOptions,
+    mut out: &mut dyn Write,
+) -> io::Result<()> {
+    if entries.is_empty() {
+        writeln!(out, "Nobody.")?;
+    } else if !head.wanted.is_empty() {
+        let mut rows = Grid::new(["CALLER", "TOOLS", "THROUGH"], look);
+        for entry in entries {
+            rows.row([
+                one_line(&entry.shown()).into_owned().into(),
+                one_line(&entry.tools_of(&head.wanted)).into_owned().into(),
+                entry.through(&head.wanted).into(),
+            ]);
+        }
+        rows.write(&mut out)?;
+    } else if entries.iter().any(|entry| entry.steps.is_some()) {
+        for (number, entry) in entries.iter().enumerate() {
+            if number > 0 {
+                writeln!(out)?;
+            }
+            write_trace(entry, look, out)?;
+        }
+    } else {
+        let mut rows = Grid::new(["CALLER", "SERVERS", "DENIED BY"], look);
+        for entry in entries {
+            let tone = if entry.servers.is_empty() {
+                Tone::Unsure
+            } else {
+                Tone::Plain
+            };
+            rows.row([
+                one_line(&entry.shown()).into_owned().into(),
+                GridCell::toned(one_line(&entry.servers_shown()), tone),
+                one_line(&entry.denial_shown()).into_owned().into(),
+            ]);
+        }
+        rows.write(&mut out)?;
+    }
+    let release = format!("By the rules of LiteLLM {}.", head.release);
+    writeln!(out, "\n{}", look.prose(&release))?;
+    if entries.iter().any(|entry| !entry.complete) {
+        let note = "Name the proxy's config with --litellm-config: servers and settings that it may \
+                    hold are not known, and may change this answer.";
+        writeln!(out, "{}", look.prose(note))?;
+    }
+    Ok(())
+}
+
+/// Writes what each level does, one after the other, and what is left in the end.
+fn write_trace(entry: &CallerAccess, look: DisplayOptions, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "{}", look.heading(&one_line(&entry.shown())))?;
+    for (number, step) in entry.steps.iter().flatten().enumerate() {
+        let number = number + 1;
+        let id = step.id.as_deref().map(|id| format!(" {}", one_line(id)));
+        let level = format!("{}{}", level_name(step.level), id.unwrap_or_default());
+        writeln!(out, "{number:>3}. {level}: {}", step.effect_shown())?;
+        for name in &step.names {
+            let known = match (&name.name, name.verdict) {
+                (Some(known), "live") => format!("  {}", one_line(known)),
+                (_, "live") => String::new(),
+                (_, verdict) => format!("  ({verdict})"),
+            };
+            writeln!(out, "       {}{known}", one_line(&name.reference))?;
+        }
+        if step.effect != "none" {
+            let left = match step.left.len() {
+                0 => "no server".to_owned(),
+                1 => "1 entry".to_owned(),
+                count => format!("{count} entries"),
+            };
+            writeln!(out, "     leaves {left}")?;
+        }
+    }
+    if entry.servers.is_empty() {
+        return writeln!(out, "  => no server; {}", one_line(&entry.denial_shown()));
+    }
+    writeln!(out, "  => may use:")?;
+    for server in &entry.servers {
+        let name = server.name.as_deref().unwrap_or("(no name)");
+        writeln!(out, "       {}  {}", one_line(&server.id), one_line(name))?;
+        writeln!(out, "         {}", one_line(&tools_shown(server)))?;
+    }
+    Ok(())
+}
+
+/// Names a level for people.
+fn level_name(level: &str) -> &'static str {
+    match level {
+        "own" => "its own permission row",
+        "team" => "team",
+        "access-groups" => "its unified access groups",
+        "end_user" => "end user",
+        "agent" => "agent",
+        "human" => "the caller behind the agent",
+        "user" => "user",
+        "organization" => "organization",
+        "open-servers" => "servers open to every key, and those that its user submitted",
+        "administrator" => "the role of an administrator, user",
+        _ => "the route of the toolset",
+    }
+}
+
+fn tools_shown(server: &ShownServer) -> String {
+    match &server.tools {
+        None => "all tools".to_owned(),
+        Some(tools) if tools.is_empty() => "no tool".to_owned(),
+        Some(tools) => format!("tools: {}", tools.join(", ")),
+    }
+}
+
+impl ShownStep {
+    fn effect_shown(&self) -> &'static str {
+        match self.effect {
+            "none" => "names no server, so it sets no limit",
+            "grants" => "grants",
+            "limits" => "leaves only",
+            "becomes" => "nothing below it limits, so its own list is granted",
+            "not-inherited" => {
+                "grants, but a key has to declare its access (require_key_mcp_access_defined)"
+            }
+            _ => "denies everything",
+        }
+    }
+}
+
+impl CallerAccess {
+    /// Names the caller for people.
+    fn shown(&self) -> String {
+        let mut shown = match (&self.key, self.via) {
+            (Some(key), _) => match &key.name {
+                Some(name) => format!("key {name} ({})", key.id),
+                None => format!("key {}", key.id),
+            },
+            (None, "session") => format!("session of {}", self.user.as_deref().unwrap_or("?")),
+            (None, _) => "keyless caller".to_owned(),
+        };
+        let user = self.user.as_ref().filter(|_| self.via != "session");
+        let parts = [
+            ("team", self.team.as_ref()),
+            ("organization", self.organization.as_ref()),
+            ("user", user),
+            ("agent", self.agent.as_ref()),
+            ("end user", self.end_user.as_ref()),
+            ("toolset", self.toolset.as_ref()),
+        ];
+        for (kind, id) in parts {
+            if let Some(id) = id {
+                shown = format!("{shown}, {kind} {id}");
+            }
+        }
+        if let Some(human) = &self.on_behalf_of {
+            let parts = [("user", &human.user), ("team", &human.team)];
+            for (kind, id) in parts {
+                if let Some(id) = id {
+                    shown = format!("{shown}, behind it {kind} {id}");
+                }
+            }
+        }
+        shown
+    }
+
+    fn servers_shown(&self) -> String {
+        let servers = self.servers.iter().map(|server| {
+            let name = server.name.as_deref().unwrap_or(&server.id);
+            match &server.tools {
+                None => name.to_owned(),
+                Some(tools) if tools.is_empty() => format!("{name} (no tool)"),
+                Some(tools) => format!("{name} ({})", tools.join(", ")),
+            }
+        });
+        let servers: Vec<String> = servers.collect();
+        if servers.is_empty() {
+            "none".to_owned()
+        } else {
+            servers.join(", ")
+        }
+    }
+
+    /// Shows the tools that the caller may use of the servers asked about.
+    fn tools_of(&self, wanted: &[String]) -> String {
+        let servers = self.servers.iter().filter(|s| wanted.contains(&s.id));
+        let shown = servers.map(|server| {
+            let tools = tools_shown(server);
+            if wanted.len() == 1 {
+                return tools;
+            }
+            let name = server.name.as_deref().unwrap_or(&server.id);
+            format!("{name}: {tools}")
+        });
+        shown.collect::<Vec<_>>().join("; ")
+    }
+
+    /// Names the levels that grant one of the servers asked about.
+    fn through(&self, wanted: &[String]) -> String {
+        let grants = |step: &&ShownStep| {
+            matches!(step.effect, "grants" | "becomes")
+                && step
+                    .names
+                    .iter()
+                    .any(|name| wanted.contains(&name.reference))
+        };
+        let steps = self.steps.iter().flatten().filter(grants);
+        let mut levels: Vec<String> = steps
+            .map(|step| step.level.replace(['_', '-'], " "))
+            .collect();
+        levels.dedup();
+        levels.join(", ")
+    }
+
+    fn denial_shown(&self) -> String {
+        let denial = self.denied_by.as_ref();
+        denial.map_or_else(String::new, |denial| {
+            format!(
+                "{}: {}",
+                denial.level.replace(['_', '-'], " "),
+                denial.reason
+            )
+        })
+    }
+}
