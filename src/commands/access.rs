@@ -36,8 +36,8 @@ use crate::report::access::{self, AccessFormat, AccessHead, CallerAccess};
 use crate::report::csv::Cells;
 use crate::report::text_table::DisplayOptions;
 use crate::workflow::CHUNK;
-use crate::workflow::filters::ambiguous;
 use crate::workflow::catalog_warnings::warn_of_catalog;
+use crate::workflow::filters::ambiguous;
 use crate::workflow::server_sources::ServerSources;
 
 const CALLERS: &str = "Callers";
@@ -167,7 +167,15 @@ pub(crate) async fn run(args: &AccessArgs, run: &mut Run) -> Result<Outcome, Fai
     let (head_sender, head_receiver) = tokio::sync::oneshot::channel();
     let format = format(args, run);
     let asking = async {
-        let asked = Box::pin(ask(args, &mut session, &sources, head, head_sender, &sender)).await;
+        let asked = Box::pin(ask(
+            args,
+            &mut session,
+            &sources,
+            head,
+            head_sender,
+            &sender,
+        ))
+        .await;
         if asked.is_err() {
             // Where nobody prints any more, its own failure says why.
             let _ = sender.send(Err(())).await;

@@ -1,4 +1,4 @@
-//! Every place where references are stored: one entry a place, and everything else follows from it.
+//! Every site: where references are stored, and how LiteLLM reads them there.
 
 use std::collections::BTreeSet;
 

@@ -3,10 +3,10 @@
 //! The tests compare which servers a caller reaches before and after a repair, by a model of
 //! LiteLLM's authorisation that shares no code with the planner.
 //!
-//! Source: LiteLLM 1.109.1 `mcp_server/auth/user_api_key_auth_mcp.py` (`get_mcp_server_access` and
-//! what it calls), `mcp_server/mcp_server_manager.py`, `mcp_server/server.py`
-//! (`apply_toolset_scope`) and `mcp_server/ui_session_utils.py` (`granted_toolset_ids`), and the
-//! same functions of 1.92.2.
+//! Source: LiteLLM 1.109.1 `proxy/mcp_server/auth/user_api_key_auth_mcp.py`
+//! (`get_mcp_server_access` and what it calls), `proxy/mcp_server/mcp_server_manager.py`,
+//! `proxy/mcp_server/server.py` (`apply_toolset_scope`) and
+//! `proxy/mcp_server/ui_session_utils.py` (`granted_toolset_ids`), and the same functions of 1.92.2.
 
 use std::collections::{BTreeMap, BTreeSet};
 
