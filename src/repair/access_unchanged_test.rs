@@ -6,7 +6,8 @@
 //! Source: LiteLLM 1.109.1 `proxy/mcp_server/auth/user_api_key_auth_mcp.py`
 //! (`get_mcp_server_access` and what it calls), `proxy/mcp_server/mcp_server_manager.py`,
 //! `proxy/mcp_server/server.py` (`apply_toolset_scope`) and
-//! `proxy/mcp_server/ui_session_utils.py` (`granted_toolset_ids`), and the same functions of 1.92.2.
+//! `proxy/mcp_server/ui_session_utils.py` (`granted_toolset_ids`), and the same functions of
+//! 1.92.2.
 
 use std::collections::{BTreeMap, BTreeSet};
 
