@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 use crate::db::decode::{self, TableColumn};
 use crate::db::encoding::storable;
 use crate::db::errors::failed;
-use crate::db::fragments::value;
+use crate::db::fragments::{TOOL_IDS, value};
 use crate::db::schema::Schema;
 use crate::db::sql::{RARE, ident, part, relation};
 use crate::error::Failure;
@@ -62,10 +62,6 @@ pg_catalog.jsonb_array_elements_text(
          WHEN pg_catalog.jsonb_array_length({value}) {<>} pg_catalog.jsonb_array_length({ids})
          THEN '[""]'
          ELSE {ids} END)"#;
-
-const TOOL_IDS: &str = r#"
-pg_catalog.jsonb_path_query_array(
-    {value}, 'strict $[*] ? (@.type() == "object").server_id ? (@.type() == "string")', '{}', true)"#;
 
 /// What [`detect`] looks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,7 +170,7 @@ fn select(place: usize, table: &SiteTable, sites: &[&Site]) -> String {
 }
 
 /// Returns the SQL that yields the references of a site, one a row.
-fn functions(site: &Site) -> String {
+pub(crate) fn functions(site: &Site) -> String {
     let functions = match site.shape {
         Shape::TextArray => TEXT_ARRAY,
         Shape::JsonKeys => JSON_KEYS,

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use crate::litellm::access_context::{AccessContext, Grants, Team};
 use crate::litellm::owners::{DASHBOARD_TEAM, Owner, OwnerKind};
+use crate::litellm::reference_sites::GrantKind;
 use crate::litellm::release::Release;
 use crate::litellm::row::Row;
 use crate::litellm::server::ALL_SERVERS;
@@ -149,17 +150,20 @@ impl Scope {
 impl RowAfterRemoval<'_> {
     /// Tells whether the row's other grants still limit its owner without the stale references.
     fn still_limits(&self, kind: OwnerKind) -> bool {
+        let AccessContext {
+            regime, catalog, ..
+        } = self.world;
         let mut left = self.world.around.rows.get(&self.row.key).cloned();
         let left = left.get_or_insert_default();
-        left.servers.clear();
-        left.tool_keys
-            .retain(|reference| self.world.catalog.resolve(reference) != Resolution::Stale);
-        if kind == OwnerKind::Agent && self.world.regime.release < Release::AGENT_TOOL_KEYS_COUNT {
-            left.tool_keys.clear();
-        }
-        if kind == OwnerKind::EndUser {
-            left.toolsets.clear();
-        }
+        let reads_tools =
+            kind != OwnerKind::Agent || regime.release >= Release::AGENT_TOOL_KEYS_COUNT;
+        let stays = |reference: &str| catalog.resolve(reference) != Resolution::Stale;
+        left.retain(|granted, entry| match granted {
+            GrantKind::Servers => stays(entry),
+            GrantKind::ServerTools => reads_tools && stays(entry),
+            GrantKind::Tags => true,
+            GrantKind::Toolsets => kind != OwnerKind::EndUser,
+        });
         self.scope(left).restricts
     }
 
@@ -175,27 +179,39 @@ impl RowAfterRemoval<'_> {
             !self.world.all_cleared || catalog.resolve(reference) != Resolution::Stale
         };
         let mut scope = Scope::default();
-        scope.name(grants.servers.iter().filter(stays), catalog);
-        if regime.release >= Release::TOOL_KEYS_GRANT {
-            scope.name(grants.tool_keys.iter().filter(stays), catalog);
-        }
-        let tagged = catalog.tagged(&grants.tags);
-        scope.restricts |= !tagged.is_empty();
-        scope.find(tagged);
-        scope.incomplete |= !grants.tags.is_empty() && !catalog.config_is_complete();
-        let toolsets = grants.toolsets.iter();
-        let of_toolsets = toolsets.filter_map(|id| self.world.around.toolsets.get(id));
-        let of_toolsets = of_toolsets.flatten();
-        if regime.release >= Release::TOOLSETS_COUNT {
-            scope.name(of_toolsets, catalog);
-        } else {
-            scope.find(
-                of_toolsets
-                    .flat_map(|server| catalog.with_id(server))
-                    .collect(),
-            );
+        for (granted, entries) in grants.by_kind() {
+            match granted {
+                GrantKind::Servers => scope.name(entries.iter().filter(stays), catalog),
+                GrantKind::ServerTools if regime.release >= Release::TOOL_KEYS_GRANT => {
+                    scope.name(entries.iter().filter(stays), catalog);
+                }
+                GrantKind::ServerTools => {}
+                GrantKind::Tags => {
+                    let tagged = catalog.tagged(entries);
+                    scope.restricts |= !tagged.is_empty();
+                    scope.find(tagged);
+                    scope.incomplete |= !entries.is_empty() && !catalog.config_is_complete();
+                }
+                GrantKind::Toolsets => self.add_toolsets(&mut scope, entries),
+            }
         }
         scope
+    }
+
+    /// Adds the servers of toolsets.
+    fn add_toolsets(&self, scope: &mut Scope, ids: &[String]) {
+        let AccessContext {
+            regime, catalog, ..
+        } = self.world;
+        let there = ids
+            .iter()
+            .filter_map(|id| self.world.around.toolsets.get(id));
+        let servers = there.flatten();
+        if regime.release >= Release::TOOLSETS_COUNT {
+            scope.name(servers, catalog);
+        } else {
+            scope.find(servers.flat_map(|server| catalog.with_id(server)).collect());
+        }
     }
 
     /// Adds up what the row of a team or organization grants. The row that runs empty grants
