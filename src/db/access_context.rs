@@ -418,3 +418,52 @@ pub(crate) async fn rows_of_team_keys(
     let of_team = |(team, key): (String, String)| Some((team, rows.get(&key)?.clone()));
     Ok(found.into_iter().filter_map(of_team).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::litellm::test_support::MADE_UP;
+
+    #[test]
+    fn what_a_row_grants_is_read_from_every_site_of_its_table() {
+        let columns = grant_columns(&Schema::of_table(&MADE_UP), &MADE_UP);
+        let found: Vec<(&str, GrantKind)> = columns.iter().map(|c| (c.name, c.kind)).collect();
+        assert_eq!(
+            found,
+            [
+                ("made_up_servers", GrantKind::Servers),
+                ("mcp_servers", GrantKind::Servers),
+                ("mcp_tool_permissions", GrantKind::ServerTools),
+                ("mcp_toolsets", GrantKind::Toolsets),
+                ("mcp_access_groups", GrantKind::Tags),
+            ]
+        );
+        for column in &columns {
+            let name = ident(column.name);
+            assert!(column.sql.contains(&name), "{name}: {}", column.sql);
+        }
+        let all = grant_columns(&Schema::of_table(&PERMISSIONS), &PERMISSIONS);
+        assert_eq!(all.len(), PERMISSIONS.sites.len() + 1);
+    }
+
+    #[test]
+    fn a_column_that_a_database_does_not_have_is_not_read() {
+        let schema = Schema::of_columns([(MADE_UP.table, "mcp_servers")]);
+        for column in grant_columns(&schema, &MADE_UP) {
+            let is_read = column.sql.contains(&ident(column.name));
+            assert_eq!(is_read, column.name == "mcp_servers", "{}", column.sql);
+        }
+        assert_eq!(
+            names_any_of_references(&schema, &MADE_UP),
+            r#"t."mcp_servers" {&&} $2"#
+        );
+    }
+
+    #[test]
+    fn the_keys_of_a_team_are_searched_at_every_site_that_a_repair_may_change() {
+        assert_eq!(
+            names_any_of_references(&Schema::of_table(&MADE_UP), &MADE_UP),
+            r#"t."made_up_servers" {?|} $2 OR t."mcp_servers" {&&} $2 OR t."mcp_tool_permissions" {?|} $2"#
+        );
+    }
+}

@@ -286,3 +286,26 @@ fn naming(schema: &Schema, table: &'static SiteTable) -> String {
     ];
     part(NAMING, &fragments)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::column_types;
+    use crate::litellm::test_support::{MADE_UP, MADE_UP_SERVERS};
+
+    #[test]
+    fn every_site_of_a_table_is_searched_counted_and_checked() {
+        let schema = Schema::of_table(&MADE_UP);
+        let sites = schema.sites(&MADE_UP);
+        assert_eq!(sites.len(), MADE_UP.sites.len());
+        let search = select(0, &MADE_UP, &sites);
+        let count = naming(&schema, &MADE_UP);
+        for site in &sites {
+            let value = value(site);
+            assert!(search.contains(&value), "{value} in {search}");
+            assert!(count.contains(&value), "{value} in {count}");
+        }
+        let made_up = (MADE_UP.table, MADE_UP_SERVERS.column, "jsonb", false);
+        assert!(column_types::expected(&[&MADE_UP]).contains(&made_up));
+    }
+}

@@ -779,3 +779,35 @@ async fn not_litellm(
         ),
     }
 }
+
+#[cfg(test)]
+impl Schema {
+    /// Makes a schema of these columns, each of them a table and a name.
+    pub(crate) fn of_columns(
+        columns: impl IntoIterator<Item = (&'static str, &'static str)>,
+    ) -> Self {
+        let mut tables: BTreeMap<String, Table> = BTreeMap::new();
+        for (table, column) in columns {
+            let columns = &mut tables.entry(table.to_owned()).or_default().columns;
+            let any = Column {
+                sql_type: String::new(),
+                privileges: BTreeSet::new(),
+            };
+            columns.insert(column.to_owned(), any);
+        }
+        Self {
+            name: "public".to_owned(),
+            tables,
+            oddities: Vec::new(),
+            unknown_links: BTreeSet::new(),
+            sites: Vec::new(),
+            left_out: Vec::new(),
+        }
+    }
+
+    /// Makes a schema that has every column of a table of sites, and toolsets.
+    pub(crate) fn of_table(table: &'static SiteTable) -> Self {
+        let sites = table.sites.iter().map(|site| (table.table, site.column));
+        Self::of_columns(sites.chain([(table.table, TAGS), (TOOLSETS.table, TOOLSETS.key)]))
+    }
+}

@@ -291,10 +291,15 @@ impl RowAfterRemoval<'_> {
 mod tests {
     use super::*;
     use crate::litellm::access_context::{LitellmBehavior, RelatedGrants};
+    use crate::litellm::deny_marker::{Obstacle, marker_obstacle};
+    use crate::litellm::finding::Audit;
+    use crate::litellm::reference_sites::{PERMISSIONS, TAGS};
+    use crate::litellm::row::Cell;
     use crate::litellm::server::{ConfigServers, Signs};
     use crate::litellm::test_support::{
-        GONE, REGIME, around, catalog, granting, owner, row, texts,
+        GONE, MADE_UP, REGIME, around, catalog, granting, owner, row, texts,
     };
+    use crate::litellm::value::Value;
 
     fn effect_on(owner: &Owner, release: Release, around: &RelatedGrants) -> Effect {
         let stale = format!("[\"{GONE}\"]");
@@ -491,6 +496,110 @@ mod tests {
         for kind in [OwnerKind::Key, OwnerKind::Team] {
             let effect = effect_on(&owner(kind, false), Release::FIRST, &around);
             assert_eq!(effect, Effect::OpensAll);
+        }
+    }
+
+    /// Returns grants of one entry of that kind, which means the server "id-2".
+    fn granting_kind(kind: GrantKind) -> Grants {
+        let entry = match kind {
+            GrantKind::Servers | GrantKind::ServerTools => "two",
+            GrantKind::Tags => "tag",
+            GrantKind::Toolsets => "set",
+        };
+        let mut grants = Grants::default();
+        grants.add(kind, texts(&[entry]));
+        grants
+    }
+
+    #[test]
+    fn the_judgement_knows_what_each_site_of_the_permission_table_grants() {
+        let sites = PERMISSIONS.sites.iter().chain(MADE_UP.sites);
+        let of_sites = sites.map(|site| (site.name, site.grants.expect(site.name)));
+        for (name, kind) in of_sites.chain([(TAGS, GrantKind::Tags)]) {
+            // Beside a list that runs empty it still limits a team.
+            let mut around_row = around(Grants::default(), Grants::default());
+            let beside = granting_kind(kind);
+            around_row.rows.insert("p-1".to_owned(), beside);
+            let team = owner(OwnerKind::Team, false);
+            let effect = effect_on(&team, Release::PINS_IDS, &around_row);
+            assert_eq!(effect, Effect::Nothing, "{name}");
+
+            // It may not be lost to the deny marker.
+            let row = Row {
+                owners: vec![owner(OwnerKind::Key, false)],
+                ..row(&format!("[\"{GONE}\"]"), "null")
+            };
+            let world = AccessContext {
+                regime: REGIME,
+                catalog: &catalog(false),
+                around: &around_row,
+                all_cleared: false,
+            };
+            let obstacle = marker_obstacle(&row, &row.cells[0], world);
+            assert_eq!(obstacle, Some(Obstacle::OtherGrants), "{name}");
+
+            // Keys inherit it.
+            let around_team = around(granting_kind(kind), Grants::default());
+            let key = owner(OwnerKind::Key, false);
+            let effect = effect_on(&key, Release::PINS_IDS, &around_team);
+            let inherited = Inherited {
+                from: "team".to_owned(),
+                servers: BTreeSet::from(["id-2".to_owned()]),
+                incomplete: false,
+            };
+            assert_eq!(effect, Effect::InheritsTeam(inherited), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_judgement_knows_a_site_once_it_is_in_the_table() {
+        let row = |made_up: &[&str], servers: &[&str]| Row {
+            key: "p-1".to_owned(),
+            cells: vec![
+                Cell {
+                    site: &MADE_UP.sites[0],
+                    stored: Ok(Value::Array(texts(made_up))),
+                },
+                Cell {
+                    site: &MADE_UP.sites[1],
+                    stored: Ok(Value::Array(texts(servers))),
+                },
+            ],
+            owners: vec![owner(OwnerKind::Team, false)],
+        };
+        for (made_up, servers, last_grants, expected) in [
+            // What the other site grants still limits the team.
+            (vec![GONE], vec!["one"], 1, Some(Effect::Nothing)),
+            (vec!["one"], vec![GONE], 1, Some(Effect::Nothing)),
+            (
+                vec![GONE],
+                vec![GONE],
+                2,
+                Some(Effect::LiftsCeiling { keys: Some(7) }),
+            ),
+            (vec![GONE, "one"], vec!["two"], 0, None),
+        ] {
+            let row = row(&made_up, &servers);
+            let mut around = around(Grants::default(), Grants::default());
+            let mut grants = Grants::default();
+            for cell in &row.cells {
+                let references = cell.stored.as_ref().unwrap().references();
+                let kind = cell.site.grants.unwrap();
+                grants.add(kind, references.map(str::to_owned));
+            }
+            around.rows.insert("p-1".to_owned(), grants);
+            let world = AccessContext {
+                regime: REGIME,
+                catalog: &catalog(false),
+                around: &around,
+                all_cleared: false,
+            };
+            let audit = Audit::of(&MADE_UP, &row, world);
+            let found = audit.findings.iter().filter(|f| f.last_grant).count();
+            assert_eq!(found, last_grants, "{made_up:?} {servers:?}");
+            let impact = &audit.impacts[0].if_emptied;
+            let effect = impact.as_ref().map(|emptied| emptied.effect.clone());
+            assert_eq!(effect, expected, "{made_up:?} {servers:?}");
         }
     }
 }
