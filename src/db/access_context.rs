@@ -316,7 +316,10 @@ fn grant_columns(schema: &Schema, table: &SiteTable) -> Vec<GrantColumn> {
         let kind = site.grants?;
         Some(match (kind, site.shape) {
             (GrantKind::Tags | GrantKind::Toolsets, Shape::TextArray) => texts(kind, site.column),
-            (_, shape) => GrantColumn {
+            (
+                GrantKind::Servers | GrantKind::ServerTools | GrantKind::Tags | GrantKind::Toolsets,
+                shape,
+            ) => GrantColumn {
                 kind,
                 name: site.column,
                 shape: Some(shape),

@@ -1,13 +1,13 @@
 //! The sites: every place where LiteLLM stores references. Each has one entry here.
 //!
-//! If a new site has a known shape, way of resolving and kind of grant, the entry is enough for the
-//! search, locks, writing, verification, journals, plans, privileges and reports. The safety
-//! judgement follows as well: it goes through the sites of [`PERMISSIONS`], and a site there that
-//! does not say what it grants does not compile.
+//! If a new site in one of the tables below has a known shape, way of resolving and kind of grant,
+//! the entry is enough for the search, locks, writing, verification, journals, plans, privileges
+//! and reports. In [`PERMISSIONS`] it is enough for the safety judgement too, which goes through
+//! the sites of that table. A site there that does not say what it grants does not compile.
 //!
-//! A new [`Shape`], [`Names`] or [`GrantKind`] does not compile until each function that depends on
-//! it says what to do. What a site cannot say, and nobody is reminded of, is in `CONTRIBUTING.md`
-//! under "Adding a site".
+//! A new [`GrantKind`] does not compile until the rules of the judgement say what it means. A new
+//! [`Shape`] or [`Names`], a new table, and what the entry cannot say take more: see "Adding a
+//! site" in `CONTRIBUTING.md`.
 
 use std::collections::BTreeSet;
 
