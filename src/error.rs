@@ -20,6 +20,9 @@ pub enum ErrorKind {
     Moved,
     /// Others were writing the same rows, and a lock could not be had in time.
     Busy,
+    /// The server ended the transaction in favour of another one: a deadlock, or a serialization
+    /// failure. The same work may succeed in a new transaction.
+    Collided,
     /// Another run of this tool holds the lock that allows one run at a time.
     Taken,
     /// No connection, no authentication, or a missing privilege.
@@ -40,6 +43,7 @@ impl fmt::Display for ErrorKind {
             Self::Refused => "a guard refused",
             Self::Moved => "changed meanwhile",
             Self::Busy => "busy: others hold locks",
+            Self::Collided => "busy: others write the same rows",
             Self::Taken => "busy: another run is at work",
             Self::Access => "no access",
             Self::Usage => "wrong usage",

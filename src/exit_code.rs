@@ -67,7 +67,7 @@ pub(crate) fn code(outcome: Outcome) -> u8 {
         Outcome::Failed(ErrorKind::Error) => 1,
         Outcome::Failed(ErrorKind::Refused) => 4,
         Outcome::Failed(ErrorKind::Moved) => 5,
-        Outcome::Failed(ErrorKind::Busy | ErrorKind::Taken) => 6,
+        Outcome::Failed(ErrorKind::Busy | ErrorKind::Collided | ErrorKind::Taken) => 6,
         Outcome::Failed(ErrorKind::Access) => 7,
         Outcome::Failed(ErrorKind::Usage) => 64,
         Outcome::Failed(ErrorKind::Interrupted(signal)) => 128 + signal,
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     /// Every outcome, its code, and its code under `--exit-zero`.
-    const TABLE: [(Outcome, u8, u8); 15] = [
+    const TABLE: [(Outcome, u8, u8); 16] = [
         (Outcome::Looked { found: false }, 0, 0),
         (Outcome::Looked { found: true }, 2, 0),
         (Outcome::Repaired { held: false }, 0, 0),
@@ -89,6 +89,7 @@ mod tests {
         (Outcome::Failed(ErrorKind::Refused), 4, 4),
         (Outcome::Failed(ErrorKind::Moved), 5, 5),
         (Outcome::Failed(ErrorKind::Busy), 6, 6),
+        (Outcome::Failed(ErrorKind::Collided), 6, 6),
         (Outcome::Failed(ErrorKind::Taken), 6, 6),
         (Outcome::Failed(ErrorKind::Access), 7, 7),
         (Outcome::Failed(ErrorKind::Usage), 64, 64),

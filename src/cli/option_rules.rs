@@ -1,6 +1,6 @@
 //! The rules between options: which exclude each other, which need another, and which values no
-//! option takes. All rules are here. None is left to clap, because clap drops a `requires` as soon
-//! as the required option is in conflict with another.
+//! option takes. All rules that the words alone decide are here. None is left to clap, because clap
+//! drops a `requires` as soon as the required option is in conflict with another.
 
 use std::ffi::OsStr;
 

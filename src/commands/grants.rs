@@ -1,4 +1,4 @@
-//! `grants`: prints the least privileges that a role needs on this very database.
+//! `grants`: prints the privileges that a role needs on this very database.
 
 use clap::{Args, ValueEnum};
 

@@ -1,5 +1,5 @@
-//! The subcommands: a file or folder each, with its arguments, from these to the outcome. Their list is
-//! in this file.
+//! The subcommands. Each file or folder holds the arguments and the work of one. This file lists
+//! them, parses the command line and runs it.
 
 pub(crate) mod access;
 mod access_callers;

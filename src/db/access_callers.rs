@@ -6,10 +6,10 @@ use sqlx::PgConnection;
 
 use crate::db::errors::failed;
 use crate::db::owners;
-use crate::db::schema::{KEYS, Schema};
+use crate::db::schema::Schema;
 use crate::db::sql::{ident, relation};
 use crate::error::Failure;
-use crate::litellm::owners::OwnerKind;
+use crate::litellm::owners::{KEY_TABLE, OwnerKind};
 use crate::litellm::reference_sites::TOOLSETS;
 
 const PAGE: &str = r"
@@ -81,7 +81,7 @@ pub(crate) async fn keys(
         KeysOf::Agent(id) => ("agent_id", id),
         KeysOf::Organization(id) => ("organization_id", id),
     };
-    let mut owned = if schema.has(KEYS, column) {
+    let mut owned = if schema.has(KEY_TABLE, column) {
         format!("t.{} {{=}} $2", ident(column))
     } else {
         "$2::pg_catalog.text IS NULL".to_owned()
@@ -98,7 +98,7 @@ pub(crate) async fn keys(
     let fragments = [
         ("{of}", owned),
         ("{key}", ident("token")),
-        ("{table}", relation(KEYS)),
+        ("{table}", relation(KEY_TABLE)),
         (
             "{most}",
             i64::try_from(most).unwrap_or(i64::MAX).to_string(),
@@ -157,7 +157,7 @@ pub(crate) async fn tokens(
     let fragments = [
         ("{shown}", owners::PREFIX.replace("o.id", &key)),
         ("{key}", ident("token")),
-        ("{table}", relation(KEYS)),
+        ("{table}", relation(KEY_TABLE)),
     ];
     sqlx::query_scalar(schema.statement(TOKENS, &fragments))
         .persistent(false)

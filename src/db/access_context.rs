@@ -7,22 +7,22 @@ use sqlx::postgres::PgRow;
 
 use crate::db::decode::{self, TableColumn};
 use crate::db::errors::failed;
-use crate::db::fragments::{column_or, texts_or_none};
-use crate::db::schema::{AGENTS, GRANTED_TOOLSETS, GROUP_SERVERS, KEYS, Schema, TAGS, TOOLS};
+use crate::db::fragments::{column_or, json_text, names_any, texts_or_none};
+use crate::db::schema::Schema;
 use crate::db::sql::{ident, relation};
 use crate::db::{owners, rows};
 use crate::error::Failure;
 use crate::litellm::access_context::{Grants, PermissionKey, RelatedGrants, Team};
-use crate::litellm::owners::{ACCESS_GROUP_IDS, LINK, OrganizationId, Owner, OwnerKind, TeamId};
-use crate::litellm::reference_sites::{ACCESS_GROUPS, PERMISSIONS, Shape, TOOLSETS};
+use crate::litellm::owners::{
+    ACCESS_GROUP_IDS, AGENT_TABLE, KEY_TABLE, LINK, ORGANIZATION_TABLE, OrganizationId, Owner,
+    OwnerKind, TEAM_TABLE, TeamId, USER_TABLE,
+};
+use crate::litellm::reference_sites::{
+    ACCESS_GROUP_SERVERS, ACCESS_GROUPS, GrantKind, PERMISSIONS, Shape, Site, SiteTable, TAGS,
+    TOOLSET_TOOLS, TOOLSETS,
+};
 use crate::litellm::row::Row;
 use crate::litellm::value::Value;
-
-const TEAM_TABLE: &str = "LiteLLM_TeamTable";
-
-const ORGANIZATION_TABLE: &str = "LiteLLM_OrganizationTable";
-
-const USER_TABLE: &str = "LiteLLM_UserTable";
 
 /// Reads all that decides what the owners of `rows` may use if these rows are emptied.
 ///
@@ -102,12 +102,9 @@ SELECT t."user_id" FROM {table} AS t
 WHERE t."user_id" {=} ANY ($1)
       AND t."user_role" {=} ANY ('{proxy_admin,proxy_admin_viewer}'::pg_catalog.text[])"#;
 
-const GRANTS: &str = r"
-SELECT t.{key}, pg_catalog.to_jsonb({servers})::pg_catalog.text, {tools}::pg_catalog.text,
-       {tags}, {toolsets}
-FROM {table} AS t WHERE t.{key} {=} ANY ($1)";
+const GRANTS: &str = "SELECT t.{key}, {grants} FROM {table} AS t WHERE t.{key} {=} ANY ($1)";
 
-const TOOLSET_TOOLS: &str =
+const TOOLS_OF_TOOLSETS: &str =
     "SELECT t.{key}, t.{tools}::pg_catalog.text FROM {table} AS t WHERE t.{key} {=} ANY ($1)";
 
 const SERVERS_OF_GROUPS: &str =
@@ -198,43 +195,35 @@ impl Reader<'_> {
         &mut self,
         keys: &[String],
     ) -> Result<BTreeMap<PermissionKey, Grants>, Failure> {
-        let texts = |column| texts_or_none(self.schema, PERMISSIONS.table, column);
-        let tools = column_or(
-            self.schema,
-            PERMISSIONS.table,
-            "mcp_tool_permissions",
-            "NULL::pg_catalog.jsonb",
-        );
+        let columns = grant_columns(self.schema, &PERMISSIONS);
+        let values: Vec<&str> = columns.iter().map(|column| column.sql.as_str()).collect();
         let fragments = [
             ("{key}", ident(PERMISSIONS.key)),
-            ("{servers}", ident("mcp_servers")),
-            ("{tools}", tools),
-            ("{tags}", texts(TAGS)),
-            ("{toolsets}", texts(GRANTED_TOOLSETS)),
+            ("{grants}", values.join(", ")),
             ("{table}", relation(PERMISSIONS.table)),
         ];
         let found = self.ask(GRANTS, &fragments, keys).await?;
         let key = TableColumn(PERMISSIONS.table, PERMISSIONS.key);
         let of_row = |row: &PgRow| {
-            let grants = grants(row)?.unwrap_or_default();
+            let grants = grants(row, &columns)?.unwrap_or_default();
             Ok((PermissionKey(decode::read(row, 0, key)?), grants))
         };
         found.iter().map(of_row).collect()
     }
 
     async fn toolsets(&mut self, ids: &[String]) -> Result<BTreeMap<String, Vec<String>>, Failure> {
-        let (table, key) = (TOOLSETS.table, TOOLSETS.key);
-        if !self.schema.has(table, TOOLS) {
+        let (table, key, tools) = (TOOLSETS.table, TOOLSETS.key, TOOLSET_TOOLS.column);
+        if !self.schema.has(table, tools) {
             return Ok(BTreeMap::new());
         }
         let fragments = [
             ("{key}", ident(key)),
-            ("{tools}", ident(TOOLS)),
+            ("{tools}", ident(tools)),
             ("{table}", relation(table)),
         ];
-        let found = self.ask(TOOLSET_TOOLS, &fragments, ids).await?;
+        let found = self.ask(TOOLS_OF_TOOLSETS, &fragments, ids).await?;
         let toolset = |row: &PgRow| {
-            let tools = decode::read(row, 1, TableColumn(table, TOOLS))?;
+            let tools = decode::read(row, 1, TableColumn(table, tools))?;
             let id = decode::read(row, 0, TableColumn(table, key))?;
             Ok((id, servers_of_tools(tools)))
         };
@@ -246,21 +235,19 @@ impl Reader<'_> {
         ids: &[String],
     ) -> Result<BTreeMap<String, Vec<String>>, Failure> {
         let (table, key) = (ACCESS_GROUPS.table, ACCESS_GROUPS.key);
-        if !self.schema.has(table, GROUP_SERVERS) {
+        let servers = ACCESS_GROUP_SERVERS.column;
+        if !self.schema.has(table, servers) {
             return Ok(BTreeMap::new());
         }
         let fragments = [
             ("{key}", ident(key)),
-            (
-                "{servers}",
-                texts_or_none(self.schema, table, GROUP_SERVERS),
-            ),
+            ("{servers}", texts_or_none(self.schema, table, servers)),
             ("{table}", relation(table)),
         ];
         let found = self.ask(SERVERS_OF_GROUPS, &fragments, ids).await?;
         let group = |row: &PgRow| {
             let id = decode::read(row, 0, TableColumn(table, key))?;
-            Ok((id, decode::read(row, 1, TableColumn(table, GROUP_SERVERS))?))
+            Ok((id, decode::read(row, 1, TableColumn(table, servers))?))
         };
         found.iter().map(group).collect()
     }
@@ -281,11 +268,11 @@ impl Reader<'_> {
                 "organization_id",
             ),
             (OwnerKind::User, USER_TABLE, "user_id"),
-            (OwnerKind::Agent, AGENTS, "agent_id"),
+            (OwnerKind::Agent, AGENT_TABLE, "agent_id"),
         ] {
             let of_kind = owners.iter().filter(|owner| owner.kind() == kind);
             let ids = unique(of_kind.map(|owner| owner.id()));
-            let has = self.schema.has(KEYS, column) && self.schema.has(table, column);
+            let has = self.schema.has(KEY_TABLE, column) && self.schema.has(table, column);
             let joins = kind == OwnerKind::Organization && team;
             if !has && !joins {
                 continue;
@@ -308,11 +295,11 @@ impl Reader<'_> {
             let fragments = [
                 ("{kind}", format!("'{}'", kind.name())),
                 ("{parent}", parent),
-                ("{keys}", relation(KEYS)),
+                ("{keys}", relation(KEY_TABLE)),
                 ("{join}", join),
             ];
             for row in self.ask(KEYS_UNDER, &fragments, &ids).await? {
-                let id = decode::read(&row, 1, TableColumn(KEYS, column))?;
+                let id = decode::read(&row, 1, TableColumn(KEY_TABLE, column))?;
                 let keys: i64 = decode::read(&row, 2, "the number of keys under an owner")?;
                 under.insert((kind, id), keys.unsigned_abs());
             }
@@ -321,28 +308,67 @@ impl Reader<'_> {
     }
 }
 
-/// Reads what a row grants; `None` if a column is malformed, because LiteLLM then drops the row.
+/// A column of a permission row that grants something, and how it is read.
+#[derive(Debug)]
+struct GrantColumn {
+    kind: GrantKind,
+    name: &'static str,
+    /// The shape of the JSON text that is read; `None` where `text[]` is, without its NULL
+    /// elements.
+    shape: Option<Shape>,
+    /// The value in a statement with the table aliased `t`.
+    sql: String,
+}
+
+/// Lists the columns of `table`, the permission rows, that grant something: its sites and the tags.
+fn grant_columns(schema: &Schema, table: &SiteTable) -> Vec<GrantColumn> {
+    let texts = |kind, name| GrantColumn {
+        kind,
+        name,
+        shape: None,
+        sql: texts_or_none(schema, table.table, name),
+    };
+    let of_site = |site: &Site| {
+        let kind = site.grants?;
+        Some(match (kind, site.shape) {
+            (GrantKind::Tags | GrantKind::Toolsets, Shape::TextArray) => texts(kind, site.column),
+            (
+                GrantKind::Servers | GrantKind::ServerTools | GrantKind::Tags | GrantKind::Toolsets,
+                shape,
+            ) => GrantColumn {
+                kind,
+                name: site.column,
+                shape: Some(shape),
+                sql: if schema.has(table.table, site.column) {
+                    json_text(site)
+                } else {
+                    "NULL::pg_catalog.text".to_owned()
+                },
+            },
+        })
+    };
+    let of_sites = table.sites.iter().filter_map(of_site);
+    of_sites.chain([texts(GrantKind::Tags, TAGS)]).collect()
+}
+
+/// Reads what a row of these columns, after its key, grants; `None` if a column is malformed,
+/// because LiteLLM then drops the row.
 ///
 /// Source: LiteLLM 1.109.1 `auth/auth_checks.py`, `get_object_permission`.
-fn grants(row: &PgRow) -> Result<Option<Grants>, Failure> {
-    let references = |shape: Shape, text: Option<&str>| -> Option<Vec<String>> {
-        let value = Value::parse(shape, text).ok()?;
-        Some(value.references().map(str::to_owned).collect())
-    };
-    let column = |name| TableColumn(PERMISSIONS.table, name);
-    let servers = decode::read(row, 1, column("mcp_servers"))?;
-    let tools = decode::read(row, 2, column("mcp_tool_permissions"))?;
-    let (tags, toolsets) = (
-        decode::read(row, 3, column(TAGS))?,
-        decode::read(row, 4, column(GRANTED_TOOLSETS))?,
-    );
-    let readable = references(Shape::TextArray, servers).zip(references(Shape::JsonKeys, tools));
-    Ok(readable.map(|(servers, tool_keys)| Grants {
-        servers,
-        tool_keys,
-        tags,
-        toolsets,
-    }))
+fn grants(row: &PgRow, columns: &[GrantColumn]) -> Result<Option<Grants>, Failure> {
+    let mut grants = Grants::default();
+    for (at, column) in columns.iter().enumerate() {
+        let name = TableColumn(PERMISSIONS.table, column.name);
+        let Some(shape) = column.shape else {
+            grants.add(column.kind, decode::read::<Vec<String>>(row, at + 1, name)?);
+            continue;
+        };
+        let Ok(value) = Value::parse(shape, decode::read(row, at + 1, name)?) else {
+            return Ok(None);
+        };
+        grants.add(column.kind, value.references().map(str::to_owned));
+    }
+    Ok(Some(grants))
 }
 
 /// Returns the servers that the tools of a toolset name. A list that is stored as a JSON string
@@ -361,9 +387,19 @@ fn servers_of_tools(text: Option<&str>) -> Vec<String> {
 }
 
 const ROWS_OF_TEAM_KEYS: &str = r#"
-SELECT DISTINCT k."team_id", k.{link} FROM {keys} AS k JOIN {table} AS p ON p.{key} {=} k.{link}
-WHERE k."team_id" {=} ANY ($1)
-      AND (p."mcp_servers" {&&} $2 OR p."mcp_tool_permissions" {?|} $2)"#;
+SELECT DISTINCT k."team_id", k.{link} FROM {keys} AS k JOIN {table} AS t ON t.{key} {=} k.{link}
+WHERE k."team_id" {=} ANY ($1) AND ({names_any})"#;
+
+/// Returns the SQL that tells whether a row of `table` names any of the references `$2` at a site
+/// that a repair may change.
+fn names_any_of_references(schema: &Schema, table: &'static SiteTable) -> String {
+    let sites = schema.sites(table).into_iter();
+    let names: Vec<String> = sites
+        .filter(|site| site.may_change())
+        .map(|site| names_any(site, "$2"))
+        .collect();
+    names.join(" OR ")
+}
 
 /// Reads the permission rows of the keys of `teams` that name any of `references`, each with its
 /// team.
@@ -381,9 +417,10 @@ pub(crate) async fn rows_of_team_keys(
         ROWS_OF_TEAM_KEYS,
         &[
             ("{link}", ident(LINK)),
-            ("{keys}", relation(KEYS)),
+            ("{keys}", relation(KEY_TABLE)),
             ("{table}", relation(PERMISSIONS.table)),
             ("{key}", ident(PERMISSIONS.key)),
+            ("{names_any}", names_any_of_references(schema, &PERMISSIONS)),
         ],
     );
     let found: Vec<(String, String)> = sqlx::query_as(sql)
@@ -399,4 +436,53 @@ pub(crate) async fn rows_of_team_keys(
     let rows: BTreeMap<String, Row> = rows.into_iter().map(|row| (row.key.clone(), row)).collect();
     let of_team = |(team, key): (String, String)| Some((team, rows.get(&key)?.clone()));
     Ok(found.into_iter().filter_map(of_team).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::litellm::test_support::MADE_UP;
+
+    #[test]
+    fn what_a_row_grants_is_read_from_every_site_of_its_table() {
+        let columns = grant_columns(&Schema::of_table(&MADE_UP), &MADE_UP);
+        let found: Vec<(&str, GrantKind)> = columns.iter().map(|c| (c.name, c.kind)).collect();
+        assert_eq!(
+            found,
+            [
+                ("made_up_servers", GrantKind::Servers),
+                ("mcp_servers", GrantKind::Servers),
+                ("mcp_tool_permissions", GrantKind::ServerTools),
+                ("mcp_toolsets", GrantKind::Toolsets),
+                ("mcp_access_groups", GrantKind::Tags),
+            ]
+        );
+        for column in &columns {
+            let name = ident(column.name);
+            assert!(column.sql.contains(&name), "{name}: {}", column.sql);
+        }
+        let all = grant_columns(&Schema::of_table(&PERMISSIONS), &PERMISSIONS);
+        assert_eq!(all.len(), PERMISSIONS.sites.len() + 1);
+    }
+
+    #[test]
+    fn a_column_that_a_database_does_not_have_is_not_read() {
+        let schema = Schema::of_columns([(MADE_UP.table, "mcp_servers")]);
+        for column in grant_columns(&schema, &MADE_UP) {
+            let is_read = column.sql.contains(&ident(column.name));
+            assert_eq!(is_read, column.name == "mcp_servers", "{}", column.sql);
+        }
+        assert_eq!(
+            names_any_of_references(&schema, &MADE_UP),
+            r#"t."mcp_servers" {&&} $2"#
+        );
+    }
+
+    #[test]
+    fn the_keys_of_a_team_are_searched_at_every_site_that_a_repair_may_change() {
+        assert_eq!(
+            names_any_of_references(&Schema::of_table(&MADE_UP), &MADE_UP),
+            r#"t."made_up_servers" {?|} $2 OR t."mcp_servers" {&&} $2 OR t."mcp_tool_permissions" {?|} $2"#
+        );
+    }
 }

@@ -7,12 +7,13 @@ use sqlx::PgConnection;
 use crate::db::decode::{self, TableColumn};
 use crate::db::errors::failed;
 use crate::db::fragments::{column_or, texts_or_none};
-use crate::db::schema::{SERVER_COLUMNS, SERVER_ID, SERVER_SCOPE, SERVER_TABLE, Schema};
+use crate::db::schema::{SERVER_COLUMNS, SERVER_ID, SERVER_SCOPE, Schema};
 use crate::db::sql::{ident, relation};
 use crate::error::Failure;
 use crate::litellm::access::registry::{Registry, ServedServer};
 use crate::litellm::access::rules::AccessRules;
 use crate::litellm::config::ConfigServer;
+use crate::litellm::server::SERVER_TABLE;
 
 /// The column with the user who submitted a server for review.
 pub(super) const SUBMITTED_BY: &str = "submitted_by";

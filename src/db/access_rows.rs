@@ -9,14 +9,16 @@ use sqlx::postgres::PgRow;
 use crate::db::decode::{self, TableColumn};
 use crate::db::errors::failed;
 use crate::db::fragments::column_or;
-use crate::db::schema::{AGENTS, GRANTED_TOOLSETS, GROUP_SERVERS, KEYS, Schema, TAGS, TOOLS};
+use crate::db::schema::Schema;
 use crate::db::sql::{ident, relation};
 use crate::error::Failure;
 use crate::litellm::access::rows::{
     AccessGroup, AccessRows, AccessTeam, Agent, Key, NamedTools, Permission, Toolset, User,
 };
-use crate::litellm::owners::{ACCESS_GROUP_IDS, LINK};
-use crate::litellm::reference_sites::{ACCESS_GROUPS, PERMISSIONS, TOOLSETS};
+use crate::litellm::owners::{ACCESS_GROUP_IDS, AGENT_TABLE, KEY_TABLE, LINK};
+use crate::litellm::reference_sites::{
+    ACCESS_GROUP_SERVERS, ACCESS_GROUPS, MCP_TOOLSETS, PERMISSIONS, TAGS, TOOLSET_TOOLS, TOOLSETS,
+};
 
 const TEAMS: &str = "LiteLLM_TeamTable";
 const USERS: &str = "LiteLLM_UserTable";
@@ -281,7 +283,7 @@ impl RowReader<'_> {
             };
             Ok((row.id()?, key))
         };
-        self.read(KEYS, &columns, keys, key).await
+        self.read(KEY_TABLE, &columns, keys, key).await
     }
 
     async fn teams(
@@ -343,7 +345,7 @@ impl RowReader<'_> {
             };
             Ok((row.id()?, agent))
         };
-        self.read(AGENTS, &columns, agents, agent).await
+        self.read(AGENT_TABLE, &columns, agents, agent).await
     }
 
     /// Reads which permission row each of these owners links to.
@@ -366,7 +368,7 @@ impl RowReader<'_> {
             texts("mcp_servers"),
             json("mcp_tool_permissions"),
             texts(TAGS),
-            texts(GRANTED_TOOLSETS),
+            texts(MCP_TOOLSETS.column),
         ];
         let permission = |row: &Read<'_>| {
             let lists = (row.texts(1)?, row.texts(3)?, row.texts(4)?);
@@ -398,7 +400,7 @@ impl RowReader<'_> {
     ) -> Result<BTreeMap<String, Option<AccessGroup>>, Failure> {
         let columns = [
             text(ACCESS_GROUPS.key),
-            texts(GROUP_SERVERS),
+            texts(ACCESS_GROUP_SERVERS.column),
             json("mcp_tool_permissions"),
             texts("assigned_team_ids"),
             texts("assigned_key_ids"),
@@ -422,7 +424,7 @@ impl RowReader<'_> {
         &mut self,
         ids: &BTreeSet<String>,
     ) -> Result<BTreeMap<String, Toolset>, Failure> {
-        let columns = [text(TOOLSETS.key), json(TOOLS)];
+        let columns = [text(TOOLSETS.key), json(TOOLSET_TOOLS.column)];
         let toolset = |row: &Read<'_>| Ok((row.id()?, toolset(row.json(1)?)));
         self.read(TOOLSETS.table, &columns, ids, toolset).await
     }

@@ -3,12 +3,10 @@
 //! A column of any other type (`varchar`, `citext`, a domain, `integer`, `json`) compares, prints
 //! or sorts in another way in some statement. So it is refused, and the error names it.
 
-use crate::db::schema::{
-    AROUND, ASSIGNED, CONFIG, GROUP_SERVERS, SERVER_COLUMNS, SERVER_ID, SERVER_SCOPE, SERVER_TABLE,
-    TAGS, TOOLS,
-};
+use crate::db::schema::{AROUND, ASSIGNED, CONFIG, SERVER_COLUMNS, SERVER_ID, SERVER_SCOPE};
 use crate::litellm::owners::{ACCESS_GROUP_IDS, KEY_PARENTS, LINK, OWNER_TABLES, OwnerKind};
-use crate::litellm::reference_sites::{PERMISSIONS, ScannedTable, TABLES};
+use crate::litellm::reference_sites::{self, PERMISSIONS, ScannedTable, TABLES, TAGS};
+use crate::litellm::server::SERVER_TABLE;
 
 /// A table, a column of it, the column's type as PostgreSQL's `format_type` spells it, and whether
 /// every LiteLLM that has the table has the column.
@@ -64,23 +62,29 @@ pub(crate) fn expected(sites: &[ScannedTable]) -> Vec<Expected> {
         expected.push((SERVER_TABLE, column, "text", false));
     }
     for (table, columns) in AROUND.into_iter().chain(ASSIGNED) {
-        expected.extend(columns.iter().map(|c| (table, *c, type_around(c), false)));
+        expected.extend(
+            columns
+                .iter()
+                .map(|c| (table, *c, type_around(table, c), false)),
+        );
     }
     expected.push((CONFIG.0, CONFIG.1, "text", false));
     expected
 }
 
-/// Returns the type of a column that decides what an emptied list means.
-fn type_around(column: &str) -> &'static str {
+/// Returns the type of a column of `table` that decides what an emptied list means.
+fn type_around(table: &str, column: &str) -> &'static str {
     let [tags, open] = SERVER_SCOPE;
-    if column == open {
+    let sites = match reference_sites::table(table) {
+        Some(ScannedTable::References(table)) => table.sites,
+        Some(ScannedTable::Credentials(_)) | None => &[],
+    };
+    let site = sites.iter().find(|site| site.column == column);
+    if let Some(site) = site {
+        site.sql_type()
+    } else if column == open {
         "boolean"
-    } else if column == TOOLS {
-        "jsonb"
-    } else if [tags, TAGS, GROUP_SERVERS, ACCESS_GROUP_IDS].contains(&column)
-        || column.starts_with("assigned_")
-        || column == crate::db::schema::GRANTED_TOOLSETS
-    {
+    } else if [tags, TAGS, ACCESS_GROUP_IDS].contains(&column) || column.starts_with("assigned_") {
         "text[]"
     } else {
         "text"
@@ -92,6 +96,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::litellm::owners::KEY_TABLE;
+    use crate::litellm::reference_sites::{ACCESS_GROUPS, TOOLSETS};
 
     #[test]
     fn no_column_is_expected_to_be_of_two_types() {
@@ -100,12 +106,14 @@ mod tests {
             let first = *types.entry((table, column)).or_insert(sql_type);
             assert_eq!(first, sql_type, "{column} of {table}");
         }
-        for (column, sql_type) in [
-            ("team_id", "text"),
-            ("assigned_team_ids", "text[]"),
-            ("mcp_toolsets", "text[]"),
+        for (table, column, sql_type) in [
+            (KEY_TABLE, "team_id", "text"),
+            (ACCESS_GROUPS.table, "assigned_team_ids", "text[]"),
+            (ACCESS_GROUPS.table, "access_mcp_server_ids", "text[]"),
+            (TOOLSETS.table, "tools", "jsonb"),
+            (PERMISSIONS.table, "mcp_access_groups", "text[]"),
         ] {
-            assert_eq!(type_around(column), sql_type);
+            assert_eq!(type_around(table, column), sql_type);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Tables and columns as the catalogue of PostgreSQL tells of them, with the privileges of this role.
+//! Tables and columns as PostgreSQL's catalog describes them, with the privileges of this role.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 use crate::db::decode::{self, TableColumn};
 use crate::db::encoding::storable;
 use crate::db::errors::failed;
-use crate::db::fragments::value;
+use crate::db::fragments::{TOOL_IDS, value};
 use crate::db::schema::Schema;
 use crate::db::sql::{RARE, ident, part, relation};
 use crate::error::Failure;
@@ -65,10 +65,6 @@ pg_catalog.jsonb_array_elements_text(
          WHEN pg_catalog.jsonb_array_length({value}) {<>} pg_catalog.jsonb_array_length({ids})
          THEN '[""]'
          ELSE {ids} END)"#;
-
-const TOOL_IDS: &str = r#"
-pg_catalog.jsonb_path_query_array(
-    {value}, 'strict $[*] ? (@.type() == "object").server_id ? (@.type() == "string")', '{}', true)"#;
 
 /// What [`detect`] looks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -211,7 +207,7 @@ fn candidates(
 }
 
 /// Returns the SQL that yields the references of a site, one a row.
-fn functions(site: &Site) -> String {
+pub(crate) fn functions(site: &Site) -> String {
     let functions = match site.shape {
         Shape::TextArray => TEXT_ARRAY,
         Shape::JsonKeys => JSON_KEYS,
@@ -317,4 +313,28 @@ fn naming(schema: &Schema, table: ScannedTable) -> String {
         ("{names}", names.join(" OR ")),
     ];
     part(NAMING, &fragments)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::column_types;
+    use crate::litellm::test_support::{MADE_UP, MADE_UP_SERVERS};
+
+    #[test]
+    fn every_site_of_a_table_is_searched_counted_and_checked() {
+        let schema = Schema::of_table(&MADE_UP);
+        let sites = schema.sites(&MADE_UP);
+        assert_eq!(sites.len(), MADE_UP.sites.len());
+        let search = select(0, &MADE_UP, &sites);
+        let count = naming(&schema, ScannedTable::References(&MADE_UP));
+        for site in &sites {
+            let value = value(site);
+            assert!(search.contains(&value), "{value} in {search}");
+            assert!(count.contains(&value), "{value} in {count}");
+        }
+        let made_up = (MADE_UP.table, MADE_UP_SERVERS.column, "jsonb", false);
+        let expected = column_types::expected(&[ScannedTable::References(&MADE_UP)]);
+        assert!(expected.contains(&made_up));
+    }
 }

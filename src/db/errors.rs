@@ -79,8 +79,8 @@ fn failure(doing: &str, answer: &(dyn DatabaseError + 'static), message: &str) -
 
 /// The hint for the function of a trigger that relies on the search path, which is empty here.
 const SEARCHING_TRIGGER: &str = "have the owner of the trigger's function run: ALTER FUNCTION ... \
-    SET search_path = ..., with the schemas that it needs; it names something without a schema, and \
-    the search path of mcp-prune is empty";
+    SET search_path = ..., with the schemas that it needs; it names something without a schema, \
+    and the search path of mcp-prune is empty";
 
 /// Returns the kind of failure that an SQLSTATE means, and what the operator can do about it.
 ///
@@ -93,14 +93,18 @@ const SEARCHING_TRIGGER: &str = "have the owner of the trigger's function run: A
 pub(crate) fn meant(state: &str, raised_in: Option<&str>) -> (ErrorKind, Option<&'static str>) {
     let (kind, hint) = match (state, raised_in) {
         ("40001" | "40P01", Some("postgres.c")) => (
-            ErrorKind::Busy,
+            ErrorKind::Collided,
             "run it again, or run it on the primary, or set hot_standby_feedback or a longer \
              max_standby_streaming_delay: the replica ended the query because of a conflict with \
              recovery",
         ),
-        ("55P03" | "40P01" | "40001", _) => (
+        ("55P03", _) => (
             ErrorKind::Busy,
             "run it again, or raise --lock-timeout: another session is writing the same rows",
+        ),
+        ("40P01" | "40001", _) => (
+            ErrorKind::Collided,
+            "run it again: another session is writing the same rows",
         ),
         ("42501", _) => (
             ErrorKind::Access,

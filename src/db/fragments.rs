@@ -38,6 +38,27 @@ pub(crate) fn path(site: &Site) -> String {
     format!("'{{{}}}'", site.path.join(","))
 }
 
+/// The SQL of the references in an array of tools, as a JSON array.
+pub(crate) const TOOL_IDS: &str = r#"
+pg_catalog.jsonb_path_query_array(
+    {value}, 'strict $[*] ? (@.type() == "object").server_id ? (@.type() == "string")', '{}', true)"#;
+
+/// Returns the SQL that tells whether a site of the table aliased `t` names any of `references`, an
+/// SQL expression of type `text[]`.
+pub(crate) fn names_any(site: &Site, references: &str) -> String {
+    let value = value(site);
+    match site.shape {
+        Shape::TextArray => format!("{value} {{&&}} {references}"),
+        Shape::JsonArray | Shape::JsonKeys => format!("{value} {{?|}} {references}"),
+        Shape::JsonTools => {
+            format!(
+                "{} {{?|}} {references}",
+                TOOL_IDS.replace("{value}", &value)
+            )
+        }
+    }
+}
+
 /// Returns the SQL of a site of the table aliased `t`, as JSON text.
 pub(crate) fn json_text(site: &Site) -> String {
     match site.shape {

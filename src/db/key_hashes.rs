@@ -4,10 +4,10 @@
 use sqlx::PgConnection;
 
 use crate::db::errors::failed;
-use crate::db::schema::{KEYS, Schema};
+use crate::db::schema::Schema;
 use crate::db::sql::{ident, relation};
 use crate::error::Failure;
-use crate::litellm::owners::LINK;
+use crate::litellm::owners::{KEY_TABLE, LINK};
 use crate::litellm::proxy_cache::TokenHash;
 
 /// The primary key of a key.
@@ -28,14 +28,14 @@ pub(crate) async fn hashes(
     schema: &Schema,
     rows: &[String],
 ) -> Result<Vec<TokenHash>, Failure> {
-    if !schema.has(KEYS, LINK) {
+    if !schema.has(KEY_TABLE, LINK) {
         return Ok(Vec::new());
     }
     let sql = schema.statement(
         HASHES,
         &[
             ("{token}", ident(TOKEN)),
-            ("{keys}", relation(KEYS)),
+            ("{keys}", relation(KEY_TABLE)),
             ("{link}", ident(LINK)),
         ],
     );

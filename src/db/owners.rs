@@ -7,16 +7,19 @@ use futures_util::TryStreamExt as _;
 use sqlx::PgConnection;
 
 use crate::db::decode::{self, TableColumn};
+use crate::db::detect::functions;
 use crate::db::errors::failed;
-use crate::db::fragments::column_or;
-use crate::db::schema::{AGENTS, GRANTED_TOOLSETS, KEYS, Schema};
+use crate::db::fragments::{column_or, names_any, value};
+use crate::db::schema::Schema;
 use crate::db::sql::{RARE, ident, part, relation};
 use crate::error::Failure;
 use crate::litellm::owners::{
-    ACCESS_GROUP_IDS, KEY_PARENTS, KeyTies, LINK, OWNER_TABLES, OrganizationId, Owner, OwnerKind,
-    OwnerTable, Parents, TeamId,
+    ACCESS_GROUP_IDS, AGENT_TABLE, KEY_PARENTS, KEY_TABLE, KeyTies, LINK, OWNER_TABLES,
+    OrganizationId, Owner, OwnerKind, OwnerTable, Parents, TEAM_TABLE, TeamId,
 };
-use crate::litellm::reference_sites::{ACCESS_GROUPS, Group, PERMISSIONS, SiteTable};
+use crate::litellm::reference_sites::{
+    ACCESS_GROUPS, GrantKind, Group, PERMISSIONS, Shape, Site, SiteTable,
+};
 
 /// The owners of rows, by primary key.
 ///
@@ -337,7 +340,7 @@ async fn members<'k>(
             ("{groups}", ident(ACCESS_GROUP_IDS)),
             ("{table}", relation(owner.table)),
         ];
-        if [KEYS, AGENTS, "LiteLLM_TeamTable"].contains(&owner.table)
+        if [KEY_TABLE, AGENT_TABLE, TEAM_TABLE].contains(&owner.table)
             && schema.has(owner.table, ACCESS_GROUP_IDS)
         {
             selects.push(part(HAVING, &fragments));
@@ -388,8 +391,35 @@ fn qualified_or_null(schema: &Schema, owner: &OwnerTable) -> String {
 
 const NAMING_TOOLSETS: &str = r"
 SELECT DISTINCT e.toolset, t.{key}
-FROM {table} AS t, pg_catalog.unnest(t.{toolsets}) AS e (toolset)
-WHERE t.{toolsets} {&&} $1 AND e.toolset {=} ANY ($1)";
+FROM {table} AS t, {toolsets} AS e (toolset)
+WHERE {names_any} AND e.toolset {=} ANY ($1)";
+
+/// Returns a statement for each site of `table` that grants toolsets.
+fn naming_toolsets(schema: &Schema, table: &'static SiteTable) -> Vec<String> {
+    let grants_toolsets = |site: &&Site| {
+        site.grants == Some(GrantKind::Toolsets) && schema.has(table.table, site.column)
+    };
+    let select = |site: &Site| {
+        let each = if site.shape == Shape::TextArray {
+            format!("pg_catalog.unnest({})", value(site))
+        } else {
+            functions(site)
+        };
+        let fragments = [
+            ("{key}", ident(table.key)),
+            ("{table}", relation(table.table)),
+            ("{toolsets}", each),
+            ("{names_any}", names_any(site, "$1")),
+        ];
+        part(NAMING_TOOLSETS, &fragments)
+    };
+    table
+        .sites
+        .iter()
+        .filter(grants_toolsets)
+        .map(select)
+        .collect()
+}
 
 /// Reads who has been granted toolsets.
 async fn users<'k>(
@@ -397,21 +427,17 @@ async fn users<'k>(
     schema: &Schema,
     keys: &'k [String],
 ) -> Result<Owners<'k>, Failure> {
-    if !schema.has(PERMISSIONS.table, GRANTED_TOOLSETS) || keys.is_empty() {
+    let selects = naming_toolsets(schema, &PERMISSIONS);
+    if selects.is_empty() || keys.is_empty() {
         return Ok(Owners::of_nobody(keys));
     }
-    let fragments = [
-        ("{key}", ident(PERMISSIONS.key)),
-        ("{table}", relation(PERMISSIONS.table)),
-        ("{toolsets}", ident(GRANTED_TOOLSETS)),
-    ];
-    let naming: Vec<(String, String)> =
-        sqlx::query_as(schema.statement(NAMING_TOOLSETS, &fragments))
-            .persistent(false)
-            .bind(keys)
-            .fetch_all(&mut *connection)
-            .await
-            .map_err(failed("read who is granted the toolsets"))?;
+    let selects = [("{selects}", selects.join("\nUNION\n"))];
+    let naming: Vec<(String, String)> = sqlx::query_as(schema.statement("{selects}", &selects))
+        .persistent(false)
+        .bind(keys)
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(failed("read who is granted the toolsets"))?;
     let rows: BTreeSet<&String> = naming.iter().map(|(_, row)| row).collect();
     let rows: Vec<String> = rows.into_iter().cloned().collect();
     let owners = owners(connection, schema, &rows).await?;

@@ -20,20 +20,19 @@ use crate::error::{ErrorKind, Failure};
 use crate::litellm::access_context::LitellmBehavior;
 use crate::litellm::config::Derivation;
 use crate::litellm::owners::{
-    ACCESS_GROUP_IDS, AUDIT_COPIES, KEY_PARENTS, LINK, OWNER_TABLES, OwnerTable,
+    ACCESS_GROUP_IDS, AGENT_TABLE, AUDIT_COPIES, KEY_PARENTS, KEY_TABLE, LINK, OWNER_TABLES,
+    OwnerTable, TEAM_TABLE, USER_TABLE,
 };
 use crate::litellm::reference_sites::{
-    ACCESS_GROUPS, Choice, Group, Names, OAUTH_CLIENTS, PERMISSIONS, ScannedTable, Site, SiteTable,
-    TABLES, TOOLSETS,
+    ACCESS_GROUP_SERVERS, ACCESS_GROUPS, Choice, DEFAULTS, Group, Names, OAUTH_CLIENTS,
+    PERMISSIONS, ScannedTable, Site, SiteTable, TABLES, TAGS, TOOLSET_TOOLS, TOOLSETS,
 };
 use crate::litellm::release::{self, MARKERS, Release};
+use crate::litellm::server::SERVER_TABLE;
 use crate::printable::one_line;
 use crate::shell::quoted;
 
-/// The table that says which servers exist.
-pub(crate) const SERVER_TABLE: &str = "LiteLLM_MCPServerTable";
-
-/// Its primary key, there in every LiteLLM that has the table.
+/// The primary key of [`SERVER_TABLE`], there in every LiteLLM that has the table.
 pub(crate) const SERVER_ID: &str = "server_id";
 
 /// Its other columns that are read where they exist.
@@ -44,21 +43,25 @@ pub(crate) const SERVER_COLUMNS: [&str; 3] = ["server_name", "alias", "approval_
 
 /// The table in which a proxy stores its config, and the column with the name of each section. The
 /// values hold secrets.
-pub(crate) const CONFIG: (&str, &str) = ("LiteLLM_Config", "param_name");
+pub(crate) const CONFIG: (&str, &str) = (DEFAULTS.table, DEFAULTS.key);
 
-/// The columns that decide what an emptied list means, if a schema has them. Except for the columns
-/// of owners, they are read only for rows that are related to a row whose last grant would go.
+/// The columns that decide what an emptied list means, if a schema has them, beside the sites of
+/// [`PERMISSIONS`]. Except for the columns of owners, they are read only for rows that are related
+/// to a row whose last grant would go.
 ///
 /// Source: `schema.prisma` of litellm-proxy-extras 0.4.110.
 pub(crate) const AROUND: [(&str, &[&str]); 8] = [
     (SERVER_TABLE, &SERVER_SCOPE),
-    (PERMISSIONS.table, &[TAGS, GRANTED_TOOLSETS]),
-    (KEYS, &KEY_PARENTS),
-    (KEYS, &[ACCESS_GROUP_IDS]),
-    ("LiteLLM_TeamTable", &["organization_id", ACCESS_GROUP_IDS]),
-    ("LiteLLM_UserTable", &["user_role"]),
-    (ACCESS_GROUPS.table, &[ACCESS_GROUPS.key, GROUP_SERVERS]),
-    (TOOLSETS.table, &[TOOLSETS.key, TOOLS]),
+    (PERMISSIONS.table, &[TAGS]),
+    (KEY_TABLE, &KEY_PARENTS),
+    (KEY_TABLE, &[ACCESS_GROUP_IDS]),
+    (TEAM_TABLE, &["organization_id", ACCESS_GROUP_IDS]),
+    (USER_TABLE, &["user_role"]),
+    (
+        ACCESS_GROUPS.table,
+        &[ACCESS_GROUPS.key, ACCESS_GROUP_SERVERS.column],
+    ),
+    (TOOLSETS.table, &[TOOLSETS.key, TOOLSET_TOOLS.column]),
 ];
 
 /// The further columns that tell who has been given an access group.
@@ -67,16 +70,16 @@ pub(crate) const ASSIGNED: [(&str, &[&str]); 2] = [
         ACCESS_GROUPS.table,
         &["assigned_team_ids", "assigned_key_ids"],
     ),
-    (AGENTS, &[ACCESS_GROUP_IDS]),
+    (AGENT_TABLE, &[ACCESS_GROUP_IDS]),
 ];
 
 /// The columns on which access hangs besides, where a schema has them; they are read by `access`
 /// alone.
 const ACCESS: [(&str, &[&str]); 6] = [
     (SERVER_TABLE, &["submitted_by"]),
-    ("LiteLLM_TeamTable", &["members_with_roles", "blocked"]),
-    ("LiteLLM_UserTable", &["organization_id", "teams"]),
-    (AGENTS, &[ACCESS_GROUP_IDS]),
+    (TEAM_TABLE, &["members_with_roles", "blocked"]),
+    (USER_TABLE, &["organization_id", "teams"]),
+    (AGENT_TABLE, &[ACCESS_GROUP_IDS]),
     (
         ACCESS_GROUPS.table,
         &[
@@ -85,29 +88,11 @@ const ACCESS: [(&str, &[&str]); 6] = [
             "mcp_tool_permissions",
         ],
     ),
-    (TOOLSETS.table, &[TOOLSETS.key, TOOLS]),
+    (TOOLSETS.table, &[TOOLSETS.key, TOOLSET_TOOLS.column]),
 ];
 
 /// The tags of a server, and whether every key may use it.
 pub(crate) const SERVER_SCOPE: [&str; 2] = ["mcp_access_groups", "allow_all_keys"];
-
-/// The tags that a permission row grants.
-pub(crate) const TAGS: &str = "mcp_access_groups";
-
-/// The toolsets that a permission row grants.
-pub(crate) const GRANTED_TOOLSETS: &str = "mcp_toolsets";
-
-/// The table of keys.
-pub(crate) const KEYS: &str = "LiteLLM_VerificationToken";
-
-/// The table of agents.
-pub(crate) const AGENTS: &str = "LiteLLM_AgentsTable";
-
-/// The servers of an access group.
-pub(crate) const GROUP_SERVERS: &str = "access_mcp_server_ids";
-
-/// The tools of a toolset.
-pub(crate) const TOOLS: &str = "tools";
 
 /// A table that is left out although the operator did not say so.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -848,5 +833,37 @@ async fn not_litellm(
             "check the database name, and ?schema= or --schema; \
              LiteLLM has these tables from version 1.68.2 on",
         ),
+    }
+}
+
+#[cfg(test)]
+impl Schema {
+    /// Makes a schema of these columns, each of them a table and a name.
+    pub(crate) fn of_columns(
+        columns: impl IntoIterator<Item = (&'static str, &'static str)>,
+    ) -> Self {
+        let mut tables: BTreeMap<String, Table> = BTreeMap::new();
+        for (table, column) in columns {
+            let columns = &mut tables.entry(table.to_owned()).or_default().columns;
+            let any = Column {
+                sql_type: String::new(),
+                privileges: BTreeSet::new(),
+            };
+            columns.insert(column.to_owned(), any);
+        }
+        Self {
+            name: "public".to_owned(),
+            tables,
+            oddities: Vec::new(),
+            unknown_links: BTreeSet::new(),
+            sites: Vec::new(),
+            left_out: Vec::new(),
+        }
+    }
+
+    /// Makes a schema that has every column of a table of sites, and toolsets.
+    pub(crate) fn of_table(table: &'static SiteTable) -> Self {
+        let sites = table.sites.iter().map(|site| (table.table, site.column));
+        Self::of_columns(sites.chain([(table.table, TAGS), (TOOLSETS.table, TOOLSETS.key)]))
     }
 }

@@ -7,12 +7,13 @@ use crate::db::decode;
 use crate::db::errors::failed;
 use crate::db::lock_holders::IS_ADVISORY_LOCK;
 use crate::db::purpose::Purpose;
-use crate::db::schema::{Examined, SERVER_TABLE, Schema};
+use crate::db::schema::{Examined, Schema};
 use crate::db::session::Session;
 use crate::db::side_effects::SideEffects;
 use crate::db::sql::statement_in;
 use crate::error::Failure;
 use crate::litellm::reference_sites::{Choice, PERMISSIONS};
+use crate::litellm::server::SERVER_TABLE;
 
 /// The state of a server, a connection and a schema.
 #[derive(Debug)]

@@ -8,11 +8,11 @@ use sqlx::postgres::PgRow;
 use crate::db::decode::{self, TableColumn};
 use crate::db::errors::failed;
 use crate::db::fragments::{column_or, texts_or_none};
-use crate::db::schema::{CONFIG, SERVER_COLUMNS, SERVER_ID, SERVER_SCOPE, SERVER_TABLE, Schema};
+use crate::db::schema::{CONFIG, SERVER_COLUMNS, SERVER_ID, SERVER_SCOPE, Schema};
 use crate::db::sql::{ident, relation};
 use crate::error::Failure;
 use crate::litellm::reference_sites::{OAUTH_CLIENTS, TOOLSETS};
-use crate::litellm::server::{SavedAliases, Server, Signs};
+use crate::litellm::server::{SERVER_TABLE, SavedAliases, Server, Signs};
 
 /// The servers and toolsets of a database.
 #[derive(Debug, Default)]

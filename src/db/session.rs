@@ -21,7 +21,7 @@ use crate::repair::policy::WriteConsent;
 /// How long a transaction may wait and work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
-    /// For one row lock.
+    /// For the lock of one table. Rows are never waited for by the server.
     pub lock: Duration,
     /// For one statement.
     pub statement: Duration,

@@ -1,4 +1,4 @@
-//! Puts names of tables and columns into SQL text, and turns SQL errors into failures.
+//! Puts names of tables and columns into SQL text.
 
 use sqlx::AssertSqlSafe;
 use sqlx::error::Error;
@@ -113,11 +113,11 @@ mod tests {
         for (state, raised_in, told) in [
             ("40001", Some("postgres.c"), "conflict with recovery"),
             ("40P01", Some("postgres.c"), "conflict with recovery"),
-            ("40001", Some("nodeModifyTable.c"), "--lock-timeout"),
-            ("40P01", Some("deadlock.c"), "--lock-timeout"),
+            ("40001", Some("nodeModifyTable.c"), "another session"),
+            ("40P01", Some("deadlock.c"), "another session"),
             // Of a trigger, and beside an engine that does not tell.
-            ("40001", Some("pl_exec.c"), "--lock-timeout"),
-            ("40001", None, "--lock-timeout"),
+            ("40001", Some("pl_exec.c"), "another session"),
+            ("40001", None, "another session"),
             // Raised in the same file, and no conflict.
             ("57014", Some("postgres.c"), "--statement-timeout"),
         ] {
@@ -126,8 +126,11 @@ mod tests {
                 hint.unwrap().contains(told),
                 "{state} {raised_in:?}: {hint:?}"
             );
-            assert_eq!(kind == ErrorKind::Busy, state != "57014");
+            assert_eq!(kind == ErrorKind::Collided, state != "57014");
         }
+        let (kind, hint) = meant("55P03", Some("lock.c"));
+        assert_eq!(kind, ErrorKind::Busy);
+        assert!(hint.unwrap().contains("--lock-timeout"));
         assert_eq!(meant("22P02", Some("uuid.c")), (ErrorKind::Error, None));
     }
 

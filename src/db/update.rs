@@ -1,4 +1,4 @@
-//! Keeps other runs out, and writes and verifies one chunk of rows.
+//! Locks the tables, and writes and verifies one chunk of rows.
 
 use std::collections::HashMap;
 

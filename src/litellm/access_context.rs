@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::litellm::owners::{OrganizationId, OwnerKind, TeamId};
+use crate::litellm::reference_sites::GrantKind;
 use crate::litellm::release::Release;
 use crate::litellm::row::Row;
 use crate::litellm::server_catalog::ServerCatalog;
@@ -38,22 +39,72 @@ impl LitellmBehavior {
     }
 }
 
-/// What one permission row grants, as stored; nothing where LiteLLM cannot read the row.
+/// What one permission row grants, as stored; nothing where LiteLLM cannot read the row. Columns
+/// that grant the same kind are one list here.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Grants {
-    /// `mcp_servers`.
+    /// [`GrantKind::Servers`].
     pub servers: Vec<String>,
-    /// The keys of `mcp_tool_permissions`.
+    /// [`GrantKind::ServerTools`]: the references without the tools.
     pub tool_keys: Vec<String>,
-    /// `mcp_access_groups`: tags of servers.
+    /// [`GrantKind::Tags`].
     pub tags: Vec<String>,
-    /// `mcp_toolsets`: ids of toolsets.
+    /// [`GrantKind::Toolsets`].
     pub toolsets: Vec<String>,
 }
 
 /// The primary key of a permission row.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct PermissionKey(pub String);
+
+impl Grants {
+    /// Adds the entries of a column that grants `kind`.
+    pub(crate) fn add(&mut self, kind: GrantKind, entries: impl IntoIterator<Item = String>) {
+        self.list_mut(kind).extend(entries);
+    }
+
+    /// Keeps the entries that stay.
+    pub(crate) fn retain(&mut self, stays: impl Fn(GrantKind, &str) -> bool) {
+        for kind in self.by_kind().map(|(kind, _)| kind) {
+            self.list_mut(kind).retain(|entry| stays(kind, entry));
+        }
+    }
+
+    /// Tells whether an entry is such.
+    pub(crate) fn any(&self, is_such: impl Fn(GrantKind, &str) -> bool) -> bool {
+        let lists = self.by_kind();
+        lists
+            .iter()
+            .any(|(kind, entries)| entries.iter().any(|entry| is_such(*kind, entry)))
+    }
+
+    /// Lists the entries of each kind.
+    pub(crate) fn by_kind(&self) -> [(GrantKind, &[String]); 4] {
+        // A kind that is missing below is a variable that is not used.
+        let Self {
+            servers,
+            tool_keys,
+            tags,
+            toolsets,
+        } = self;
+        [
+            (GrantKind::Servers, servers),
+            (GrantKind::ServerTools, tool_keys),
+            (GrantKind::Tags, tags),
+            (GrantKind::Toolsets, toolsets),
+        ]
+    }
+
+    /// Returns the entries of one kind, to change them.
+    pub(crate) fn list_mut(&mut self, kind: GrantKind) -> &mut Vec<String> {
+        match kind {
+            GrantKind::Servers => &mut self.servers,
+            GrantKind::ServerTools => &mut self.tool_keys,
+            GrantKind::Tags => &mut self.tags,
+            GrantKind::Toolsets => &mut self.toolsets,
+        }
+    }
+}
 
 /// A team, as far as its keys inherit from it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

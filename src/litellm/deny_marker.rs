@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::litellm::access_context::AccessContext;
 use crate::litellm::owners::{DASHBOARD_TEAM, KeyOwner, Owner, OwnerKind, TeamId};
-use crate::litellm::reference_sites::Shape;
+use crate::litellm::reference_sites::GrantKind;
 use crate::litellm::release::Release;
 use crate::litellm::row::{Cell, Row};
 use crate::litellm::server::ConfigServers;
@@ -121,7 +121,7 @@ pub(crate) fn marker_obstacle(
         around,
         all_cleared: _,
     } = world;
-    if cell.site.shape != Shape::TextArray {
+    if cell.site.grants != Some(GrantKind::Servers) {
         return Some(Obstacle::ToolPermissions);
     }
     if row.cells.iter().any(|cell| cell.stored.is_err()) {
@@ -152,10 +152,12 @@ pub(crate) fn marker_obstacle(
     }
     let grants = around.of_row(row);
     let grants_otherwise = grants.is_none_or(|grants| {
-        let mut tool_keys = grants.tool_keys.iter();
-        !grants.tags.is_empty()
-            || !grants.toolsets.is_empty()
-            || tool_keys.any(|reference| catalog.resolve(reference) != Resolution::Stale)
+        grants.any(|kind, entry| match kind {
+            GrantKind::Servers | GrantKind::ServerTools => {
+                catalog.resolve(entry) != Resolution::Stale
+            }
+            GrantKind::Tags | GrantKind::Toolsets => true,
+        })
     });
     if grants_otherwise {
         return Some(Obstacle::OtherGrants);

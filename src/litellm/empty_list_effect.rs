@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use crate::litellm::access_context::{AccessContext, Grants, PermissionKey, Team};
 use crate::litellm::owners::{DASHBOARD_TEAM, Owner, OwnerKind, Parents, TeamId};
+use crate::litellm::reference_sites::GrantKind;
 use crate::litellm::release::Release;
 use crate::litellm::row::Row;
 use crate::litellm::server::ALL_SERVERS;
@@ -160,17 +161,20 @@ impl Scope {
 impl RowAfterRemoval<'_> {
     /// Tells whether the row's other grants still limit its owner without the stale references.
     fn still_limits(&self, kind: OwnerKind) -> bool {
+        let AccessContext {
+            regime, catalog, ..
+        } = self.world;
         let mut left = self.world.around.of_row(self.row).cloned();
         let left = left.get_or_insert_default();
-        left.servers.clear();
-        left.tool_keys
-            .retain(|reference| self.world.catalog.resolve(reference) != Resolution::Stale);
-        if kind == OwnerKind::Agent && self.world.regime.release < Release::AGENT_TOOL_KEYS_COUNT {
-            left.tool_keys.clear();
-        }
-        if kind == OwnerKind::EndUser {
-            left.toolsets.clear();
-        }
+        let reads_tools =
+            kind != OwnerKind::Agent || regime.release >= Release::AGENT_TOOL_KEYS_COUNT;
+        let stays = |reference: &str| catalog.resolve(reference) != Resolution::Stale;
+        left.retain(|granted, entry| match granted {
+            GrantKind::Servers => stays(entry),
+            GrantKind::ServerTools => reads_tools && stays(entry),
+            GrantKind::Tags => true,
+            GrantKind::Toolsets => kind != OwnerKind::EndUser,
+        });
         self.scope(left).restricts
     }
 
@@ -186,27 +190,39 @@ impl RowAfterRemoval<'_> {
             !self.world.all_cleared || catalog.resolve(reference) != Resolution::Stale
         };
         let mut scope = Scope::default();
-        scope.name(grants.servers.iter().filter(stays), catalog);
-        if regime.release >= Release::TOOL_KEYS_GRANT {
-            scope.name(grants.tool_keys.iter().filter(stays), catalog);
-        }
-        let tagged = catalog.tagged(&grants.tags);
-        scope.restricts |= !tagged.is_empty();
-        scope.find(tagged);
-        scope.incomplete |= !grants.tags.is_empty() && !catalog.config_is_complete();
-        let toolsets = grants.toolsets.iter();
-        let of_toolsets = toolsets.filter_map(|id| self.world.around.toolsets.get(id));
-        let of_toolsets = of_toolsets.flatten();
-        if regime.release >= Release::TOOLSETS_COUNT {
-            scope.name(of_toolsets, catalog);
-        } else {
-            scope.find(
-                of_toolsets
-                    .flat_map(|server| catalog.with_id(server))
-                    .collect(),
-            );
+        for (granted, entries) in grants.by_kind() {
+            match granted {
+                GrantKind::Servers => scope.name(entries.iter().filter(stays), catalog),
+                GrantKind::ServerTools if regime.release >= Release::TOOL_KEYS_GRANT => {
+                    scope.name(entries.iter().filter(stays), catalog);
+                }
+                GrantKind::ServerTools => {}
+                GrantKind::Tags => {
+                    let tagged = catalog.tagged(entries);
+                    scope.restricts |= !tagged.is_empty();
+                    scope.find(tagged);
+                    scope.incomplete |= !entries.is_empty() && !catalog.config_is_complete();
+                }
+                GrantKind::Toolsets => self.add_toolsets(&mut scope, entries),
+            }
         }
         scope
+    }
+
+    /// Adds the servers of toolsets.
+    fn add_toolsets(&self, scope: &mut Scope, ids: &[String]) {
+        let AccessContext {
+            regime, catalog, ..
+        } = self.world;
+        let there = ids
+            .iter()
+            .filter_map(|id| self.world.around.toolsets.get(id));
+        let servers = there.flatten();
+        if regime.release >= Release::TOOLSETS_COUNT {
+            scope.name(servers, catalog);
+        } else {
+            scope.find(servers.flat_map(|server| catalog.with_id(server)).collect());
+        }
     }
 
     /// Adds up what the row of a team or organization grants. The row that runs empty grants
@@ -289,10 +305,15 @@ impl RowAfterRemoval<'_> {
 mod tests {
     use super::*;
     use crate::litellm::access_context::{LitellmBehavior, RelatedGrants};
+    use crate::litellm::deny_marker::{Obstacle, marker_obstacle};
+    use crate::litellm::finding::Audit;
+    use crate::litellm::reference_sites::{PERMISSIONS, TAGS};
+    use crate::litellm::row::Cell;
     use crate::litellm::server::{ConfigServers, Signs};
     use crate::litellm::test_support::{
-        GONE, REGIME, around, catalog, granting, key_of, owner, row, texts,
+        GONE, MADE_UP, REGIME, around, catalog, granting, key_of, owner, row, texts,
     };
+    use crate::litellm::value::Value;
 
     fn effect_on(owner: &Owner, release: Release, around: &RelatedGrants) -> Effect {
         let stale = format!("[\"{GONE}\"]");
@@ -496,6 +517,112 @@ mod tests {
         for kind in [OwnerKind::Key, OwnerKind::Team] {
             let effect = effect_on(&owner(kind, false), Release::FIRST, &around);
             assert_eq!(effect, Effect::OpensAll);
+        }
+    }
+
+    /// Returns grants of one entry of that kind, which means the server "id-2".
+    fn granting_kind(kind: GrantKind) -> Grants {
+        let entry = match kind {
+            GrantKind::Servers | GrantKind::ServerTools => "two",
+            GrantKind::Tags => "tag",
+            GrantKind::Toolsets => "set",
+        };
+        let mut grants = Grants::default();
+        grants.add(kind, texts(&[entry]));
+        grants
+    }
+
+    #[test]
+    fn the_judgement_knows_what_each_site_of_the_permission_table_grants() {
+        let sites = PERMISSIONS.sites.iter().chain(MADE_UP.sites);
+        let of_sites = sites.map(|site| (site.name, site.grants.expect(site.name)));
+        for (name, kind) in of_sites.chain([(TAGS, GrantKind::Tags)]) {
+            // Beside a list that runs empty it still limits a team.
+            let mut around_row = around(Grants::default(), Grants::default());
+            let beside = granting_kind(kind);
+            around_row
+                .rows
+                .insert(PermissionKey("p-1".to_owned()), beside);
+            let team = owner(OwnerKind::Team, false);
+            let effect = effect_on(&team, Release::PINS_IDS, &around_row);
+            assert_eq!(effect, Effect::Nothing, "{name}");
+
+            // It may not be lost to the deny marker.
+            let row = Row {
+                owners: vec![owner(OwnerKind::Key, false)],
+                ..row(&format!("[\"{GONE}\"]"), "null")
+            };
+            let world = AccessContext {
+                regime: REGIME,
+                catalog: &catalog(false),
+                around: &around_row,
+                all_cleared: false,
+            };
+            let obstacle = marker_obstacle(&row, &row.cells[0], world);
+            assert_eq!(obstacle, Some(Obstacle::OtherGrants), "{name}");
+
+            // Keys inherit it.
+            let around_team = around(granting_kind(kind), Grants::default());
+            let key = owner(OwnerKind::Key, false);
+            let effect = effect_on(&key, Release::PINS_IDS, &around_team);
+            let inherited = Inherited {
+                from: "team".to_owned(),
+                servers: BTreeSet::from(["id-2".to_owned()]),
+                incomplete: false,
+            };
+            assert_eq!(effect, Effect::InheritsTeam(inherited), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_judgement_knows_a_site_once_it_is_in_the_table() {
+        let row = |made_up: &[&str], servers: &[&str]| Row {
+            key: "p-1".to_owned(),
+            cells: vec![
+                Cell {
+                    site: &MADE_UP.sites[0],
+                    stored: Ok(Value::Array(texts(made_up))),
+                },
+                Cell {
+                    site: &MADE_UP.sites[1],
+                    stored: Ok(Value::Array(texts(servers))),
+                },
+            ],
+            owners: vec![owner(OwnerKind::Team, false)],
+        };
+        for (made_up, servers, last_grants, expected) in [
+            // What the other site grants still limits the team.
+            (vec![GONE], vec!["one"], 1, Some(Effect::Nothing)),
+            (vec!["one"], vec![GONE], 1, Some(Effect::Nothing)),
+            (
+                vec![GONE],
+                vec![GONE],
+                2,
+                Some(Effect::LiftsCeiling { keys: Some(7) }),
+            ),
+            (vec![GONE, "one"], vec!["two"], 0, None),
+        ] {
+            let row = row(&made_up, &servers);
+            let mut around = around(Grants::default(), Grants::default());
+            let mut grants = Grants::default();
+            for cell in &row.cells {
+                let references = cell.stored.as_ref().unwrap().references();
+                let kind = cell.site.grants.unwrap();
+                grants.add(kind, references.map(str::to_owned));
+            }
+            around.rows.insert(PermissionKey("p-1".to_owned()), grants);
+            let world = AccessContext {
+                regime: REGIME,
+                catalog: &catalog(false),
+                around: &around,
+                all_cleared: false,
+            };
+            let audit = Audit::of(&MADE_UP, &row, world);
+            let found = audit.findings.iter().filter(|f| f.last_grant).count();
+            assert_eq!(found, last_grants, "{made_up:?} {servers:?}");
+            let impact = &audit.impacts[0].if_emptied;
+            let effect = impact.as_ref().map(|emptied| emptied.effect.clone());
+            assert_eq!(effect, expected, "{made_up:?} {servers:?}");
         }
     }
 }

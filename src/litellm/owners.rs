@@ -195,6 +195,27 @@ pub(crate) struct OwnerTable {
     pub id_is_secret: bool,
 }
 
+/// The table of keys.
+pub(crate) const KEY_TABLE: &str = "LiteLLM_VerificationToken";
+
+/// The table of teams.
+pub(crate) const TEAM_TABLE: &str = "LiteLLM_TeamTable";
+
+/// The table of organizations.
+pub(crate) const ORGANIZATION_TABLE: &str = "LiteLLM_OrganizationTable";
+
+/// The table of projects.
+pub(crate) const PROJECT_TABLE: &str = "LiteLLM_ProjectTable";
+
+/// The table of users.
+pub(crate) const USER_TABLE: &str = "LiteLLM_UserTable";
+
+/// The table of end users.
+pub(crate) const END_USER_TABLE: &str = "LiteLLM_EndUserTable";
+
+/// The table of agents.
+pub(crate) const AGENT_TABLE: &str = "LiteLLM_AgentsTable";
+
 /// The column by which an owner links to its permission row.
 pub(crate) const LINK: &str = "object_permission_id";
 
@@ -220,48 +241,28 @@ pub(crate) const DASHBOARD_TEAM: &str = "litellm-dashboard";
 pub(crate) const OWNER_TABLES: [OwnerTable; 7] = [
     OwnerTable {
         kind: OwnerKind::Key,
-        table: "LiteLLM_VerificationToken",
+        table: KEY_TABLE,
         id: "token",
         name: "key_alias",
         required: true,
         id_is_secret: true,
     },
-    owner(
-        OwnerKind::Team,
-        "LiteLLM_TeamTable",
-        "team_id",
-        "team_alias",
-    ),
+    owner(OwnerKind::Team, TEAM_TABLE, "team_id", "team_alias"),
     owner(
         OwnerKind::Organization,
-        "LiteLLM_OrganizationTable",
+        ORGANIZATION_TABLE,
         "organization_id",
         "organization_alias",
     ),
     owner(
         OwnerKind::Project,
-        "LiteLLM_ProjectTable",
+        PROJECT_TABLE,
         "project_id",
         "project_alias",
     ),
-    owner(
-        OwnerKind::User,
-        "LiteLLM_UserTable",
-        "user_id",
-        "user_alias",
-    ),
-    owner(
-        OwnerKind::EndUser,
-        "LiteLLM_EndUserTable",
-        "user_id",
-        "alias",
-    ),
-    owner(
-        OwnerKind::Agent,
-        "LiteLLM_AgentsTable",
-        "agent_id",
-        "agent_name",
-    ),
+    owner(OwnerKind::User, USER_TABLE, "user_id", "user_alias"),
+    owner(OwnerKind::EndUser, END_USER_TABLE, "user_id", "alias"),
+    owner(OwnerKind::Agent, AGENT_TABLE, "agent_id", "agent_name"),
 ];
 
 /// Tables with a column [`LINK`] whose rows own nothing: copies kept for audit.

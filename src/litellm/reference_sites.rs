@@ -1,4 +1,13 @@
-//! Every place where references are stored: one entry a place, and everything else follows from it.
+//! The sites: every place where LiteLLM stores references. Each has one entry here.
+//!
+//! If a new site in one of the tables below has a known shape, way of resolving and kind of grant,
+//! the entry is enough for the search, locks, writing, verification, journals, plans, privileges
+//! and reports. In [`PERMISSIONS`] it is enough for the safety judgement too, which goes through
+//! the sites of that table. A site there that does not say what it grants does not compile.
+//!
+//! A new [`GrantKind`] does not compile until the rules of the judgement say what it means. A new
+//! [`Shape`] or [`Names`], a new table, and what the entry cannot say take more: see "Adding a
+//! site" in `CONTRIBUTING.md`.
 
 use std::collections::BTreeSet;
 
@@ -53,6 +62,19 @@ pub enum Empty {
     Harmless,
 }
 
+/// What a column of a permission row grants the row's owner. The safety judgement goes by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum GrantKind {
+    /// Servers. The deny marker may stand in their place.
+    Servers,
+    /// Servers, of each of which some tools may be used.
+    ServerTools,
+    /// Servers that have a tag.
+    Tags,
+    /// Toolsets, by id: the servers of their tools.
+    Toolsets,
+}
+
 /// One place within a row.
 #[derive(Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Site {
@@ -68,6 +90,8 @@ pub struct Site {
     pub names: Names,
     /// What it means that it runs empty.
     pub empty: Empty,
+    /// What it grants the owner of its row; `None` in any other table than [`PERMISSIONS`].
+    pub grants: Option<GrantKind>,
     /// Whether every LiteLLM that has the table has the column.
     pub required: bool,
 }
@@ -269,21 +293,36 @@ pub(crate) const PERMISSIONS: SiteTable = SiteTable {
 /// The servers that a row of [`PERMISSIONS`] grants.
 pub(crate) const MCP_SERVERS: Site = Site {
     required: true,
+    grants: Some(GrantKind::Servers),
     ..column("mcp_servers", Shape::TextArray, Empty::Widens)
 };
 
 /// The servers of which a row of [`PERMISSIONS`] grants some tools.
-pub(crate) const MCP_TOOL_PERMISSIONS: Site = column(
-    "mcp_tool_permissions",
-    Shape::JsonKeys,
-    Empty::WidensBeside(MCP_SERVERS.name),
-);
+pub(crate) const MCP_TOOL_PERMISSIONS: Site = Site {
+    grants: Some(GrantKind::ServerTools),
+    ..column(
+        "mcp_tool_permissions",
+        Shape::JsonKeys,
+        Empty::WidensBeside(MCP_SERVERS.name),
+    )
+};
 
 /// The toolsets that a row of [`PERMISSIONS`] grants.
 pub(crate) const MCP_TOOLSETS: Site = Site {
     names: Names::Toolsets,
+    grants: Some(GrantKind::Toolsets),
     ..column("mcp_toolsets", Shape::TextArray, Empty::Widens)
 };
+
+/// The column with the tags of servers that a row of [`PERMISSIONS`] grants. It grants like a site,
+/// but it is none: no tag is a reference to one server.
+pub(crate) const TAGS: &str = "mcp_access_groups";
+
+const _: () = assert!(
+    PERMISSIONS.says_what_it_grants(),
+    "a site of PERMISSIONS says with `grants` what it grants; without it, the safety judgement \
+     would not count the site"
+);
 
 /// Servers under one name, for keys, teams and agents that have the group.
 ///
@@ -300,10 +339,14 @@ pub(crate) const ACCESS_GROUPS: SiteTable = SiteTable {
     row: None,
     touched: Some(("updated_at", "updated_by")),
     sites: &[
-        column("access_mcp_server_ids", Shape::TextArray, Empty::Widens),
+        ACCESS_GROUP_SERVERS,
         column("mcp_tool_permissions", Shape::JsonKeys, Empty::Harmless),
     ],
 };
+
+/// The servers of a row of [`ACCESS_GROUPS`].
+pub(crate) const ACCESS_GROUP_SERVERS: Site =
+    column("access_mcp_server_ids", Shape::TextArray, Empty::Widens);
 
 /// Tools under one name, of several servers.
 ///
@@ -317,10 +360,13 @@ pub(crate) const TOOLSETS: SiteTable = SiteTable {
     key: "toolset_id",
     row: None,
     touched: Some(("updated_at", "updated_by")),
-    sites: &[Site {
-        names: Names::ServerIds,
-        ..column("tools", Shape::JsonTools, Empty::Widens)
-    }],
+    sites: &[TOOLSET_TOOLS],
+};
+
+/// The tools of a row of [`TOOLSETS`].
+pub(crate) const TOOLSET_TOOLS: Site = Site {
+    names: Names::ServerIds,
+    ..column("tools", Shape::JsonTools, Empty::Widens)
 };
 
 /// What LiteLLM keeps of its settings: what every new key is given, which is where stale ids keep
@@ -397,6 +443,20 @@ pub(crate) const OAUTH_CLIENTS: CredentialTable = CredentialTable {
     names: Names::ConfigServerIds,
 };
 
+impl SiteTable {
+    /// Tells whether each site says what it grants the owner of its row.
+    const fn says_what_it_grants(&self) -> bool {
+        let mut sites = self.sites;
+        while let [first, rest @ ..] = sites {
+            if first.grants.is_none() {
+                return false;
+            }
+            sites = rest;
+        }
+        true
+    }
+}
+
 const DEFAULT_SERVERS: &str =
     "param_value.default_key_generate_params.object_permission.mcp_servers";
 
@@ -409,6 +469,7 @@ const fn column(name: &'static str, shape: Shape, empty: Empty) -> Site {
         shape,
         names: Names::Servers,
         empty,
+        grants: None,
         required: false,
     }
 }

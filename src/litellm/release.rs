@@ -3,6 +3,12 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::litellm::owners::{ACCESS_GROUP_IDS, AGENT_TABLE, END_USER_TABLE, LINK};
+use crate::litellm::reference_sites::{
+    ACCESS_GROUPS, DEFAULTS, PERMISSIONS, TOOLSETS, USER_VARIABLES,
+};
+use crate::litellm::server::SERVER_TABLE;
+
 /// A release of LiteLLM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Release(u16, u16, u16);
@@ -100,34 +106,26 @@ pub(crate) struct Marker {
 ///
 /// Source: `schema.prisma` of the release named and of the one before, which lacks it.
 pub(crate) const MARKERS: [Marker; 21] = [
-    table("LiteLLM_AgentsTable", (1, 80, 0)),
-    column("LiteLLM_MCPServerTable", "allow_all_keys", (1, 80, 16)),
-    table("LiteLLM_AccessGroupTable", (1, 81, 12)),
-    column("LiteLLM_EndUserTable", "object_permission_id", (1, 81, 14)),
-    column("LiteLLM_AgentsTable", "object_permission_id", (1, 82, 0)),
-    column("LiteLLM_ObjectPermissionTable", "blocked_tools", (1, 82, 1)),
-    column("LiteLLM_ObjectPermissionTable", "models", (1, 82, 2)),
-    table("LiteLLM_MCPToolsetTable", (1, 83, 3)),
+    table(AGENT_TABLE, (1, 80, 0)),
+    column(SERVER_TABLE, "allow_all_keys", (1, 80, 16)),
+    table(ACCESS_GROUPS.table, (1, 81, 12)),
+    column(END_USER_TABLE, LINK, (1, 81, 14)),
+    column(AGENT_TABLE, LINK, (1, 82, 0)),
+    column(PERMISSIONS.table, "blocked_tools", (1, 82, 1)),
+    column(PERMISSIONS.table, "models", (1, 82, 2)),
+    table(TOOLSETS.table, (1, 83, 3)),
     table("LiteLLM_MemoryTable", (1, 83, 14)),
-    column("LiteLLM_ObjectPermissionTable", "search_tools", (1, 84, 0)),
+    column(PERMISSIONS.table, "search_tools", (1, 84, 0)),
     column("LiteLLM_ProxyModelTable", "blocked", (1, 87, 0)),
-    table("LiteLLM_MCPUserEnvVars", (1, 89, 0)),
-    column(
-        "LiteLLM_ObjectPermissionTable",
-        "mcp_tool_search_enabled",
-        (1, 92, 0),
-    ),
+    table(USER_VARIABLES.table, (1, 89, 0)),
+    column(PERMISSIONS.table, "mcp_tool_search_enabled", (1, 92, 0)),
     table("LiteLLM_SSOIdentityAssertion", (1, 95, 0)),
-    column("LiteLLM_Config", "reload_revision", (1, 97, 0)),
+    column(DEFAULTS.table, "reload_revision", (1, 97, 0)),
     column("LiteLLM_DailyGuardrailUsageUnits", "cost", (1, 101, 0)),
-    column("LiteLLM_AgentsTable", "access_group_ids", (1, 104, 0)),
+    column(AGENT_TABLE, ACCESS_GROUP_IDS, (1, 104, 0)),
     table("LiteLLM_AgentIdentity", (1, 105, 0)),
-    column("LiteLLM_EndUserTable", "models", (1, 106, 0)),
-    column(
-        "LiteLLM_AccessGroupTable",
-        "mcp_tool_permissions",
-        (1, 108, 0),
-    ),
+    column(END_USER_TABLE, "models", (1, 106, 0)),
+    column(ACCESS_GROUPS.table, "mcp_tool_permissions", (1, 108, 0)),
     table("LiteLLM_AccountingEvent", (1, 109, 0)),
 ];
 
@@ -167,9 +165,8 @@ mod tests {
     fn the_newest_marker_decides() {
         assert_eq!(implied(|_, _| false), Release::FIRST);
         assert_eq!(implied(|_, _| true).to_string(), "1.109.0");
-        let some = implied(|table, column| {
-            table == "LiteLLM_AgentsTable" && column != Some("access_group_ids")
-        });
+        let some =
+            implied(|table, column| table == AGENT_TABLE && column != Some(ACCESS_GROUP_IDS));
         assert_eq!(some, Release(1, 82, 0));
     }
 

@@ -18,7 +18,10 @@ pub(crate) const NO_SERVERS: &str = "no-mcp-servers";
 /// The word that gives a team the whole registry.
 pub(crate) const ALL_SERVERS: &str = "all-proxy-mcpservers";
 
-/// One row of `"LiteLLM_MCPServerTable"`, as far as resolving goes.
+/// The table that says which servers exist.
+pub(crate) const SERVER_TABLE: &str = "LiteLLM_MCPServerTable";
+
+/// One row of [`SERVER_TABLE`], as far as resolving goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(
     clippy::struct_field_names,

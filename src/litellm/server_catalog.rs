@@ -512,7 +512,8 @@ impl ServerCatalog {
         !self.ids.contains_key(reference) && self.served.contains_key(reference)
     }
 
-    /// Returns a digest of everything that references are resolved against, to notice a change.
+    /// Returns a digest of the servers, toolsets and kept references, by which the reader of two
+    /// changesets can tell whether they knew the same ones. Nothing compares it.
     #[must_use]
     pub(crate) fn digest(&self) -> String {
         let served: BTreeSet<(&String, &bool)> = self.served.iter().collect();

@@ -6,7 +6,9 @@ use proptest::prelude::*;
 
 use crate::litellm::access_context::{Grants, LitellmBehavior, PermissionKey, RelatedGrants, Team};
 use crate::litellm::owners::{KeyTies, OrganizationId, Owner, OwnerKind, Parents, TeamId};
-use crate::litellm::reference_sites::{MCP_SERVERS, MCP_TOOL_PERMISSIONS, Shape};
+use crate::litellm::reference_sites::{
+    GrantKind, MCP_SERVERS, MCP_TOOL_PERMISSIONS, MCP_TOOLSETS, PERMISSIONS, Shape, Site, SiteTable,
+};
 use crate::litellm::release::Release;
 use crate::litellm::row::{Cell, Row};
 use crate::litellm::server::{ConfigServers, Server};
@@ -18,8 +20,29 @@ pub(crate) const REGIME: LitellmBehavior = LitellmBehavior {
     owners_known: true,
 };
 
+/// A site that no LiteLLM has. It comes first in [`MADE_UP`], and its kind of grant is known.
+pub(crate) const MADE_UP_SERVERS: Site = Site {
+    name: "made_up_servers",
+    column: "made_up_servers",
+    shape: Shape::JsonArray,
+    grants: Some(GrantKind::Servers),
+    required: false,
+    ..MCP_SERVERS
+};
+
+/// The permission table of a LiteLLM that has one more site.
+pub(crate) static MADE_UP: SiteTable = SiteTable {
+    sites: &[
+        MADE_UP_SERVERS,
+        MCP_SERVERS,
+        MCP_TOOL_PERMISSIONS,
+        MCP_TOOLSETS,
+    ],
+    ..PERMISSIONS
+};
+
 pub(crate) fn row(mcp_servers: &str, mcp_tool_permissions: &str) -> Row {
-    let cell = |site: &'static crate::litellm::reference_sites::Site, text: &str| Cell {
+    let cell = |site: &'static Site, text: &str| Cell {
         site,
         stored: Value::parse(site.shape, Some(text)),
     };

@@ -3,10 +3,11 @@
 //! The tests compare which servers a caller reaches before and after a repair, by a model of
 //! LiteLLM's authorisation that shares no code with the planner.
 //!
-//! Source: LiteLLM 1.109.1 `mcp_server/auth/user_api_key_auth_mcp.py` (`get_mcp_server_access` and
-//! what it calls), `mcp_server/mcp_server_manager.py`, `mcp_server/server.py`
-//! (`apply_toolset_scope`) and `mcp_server/ui_session_utils.py` (`granted_toolset_ids`), and the
-//! same functions of 1.92.2.
+//! Source: LiteLLM 1.109.1 `proxy/mcp_server/auth/user_api_key_auth_mcp.py`
+//! (`get_mcp_server_access` and what it calls), `proxy/mcp_server/mcp_server_manager.py`,
+//! `proxy/mcp_server/server.py` (`apply_toolset_scope`) and
+//! `proxy/mcp_server/ui_session_utils.py` (`granted_toolset_ids`), and the same functions of
+//! 1.92.2.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,7 +18,10 @@ use crate::litellm::access_context::{
 };
 use crate::litellm::empty_list_effect::Effect;
 use crate::litellm::owners::{KeyTies, OrganizationId, Owner, OwnerKind, Parents, TeamId};
-use crate::litellm::reference_sites::{ACCESS_GROUPS, Group, PERMISSIONS, SiteTable, TOOLSETS};
+use crate::litellm::reference_sites::{
+    ACCESS_GROUP_SERVERS, ACCESS_GROUPS, GrantKind, Group, PERMISSIONS, Shape, Site, SiteTable,
+    TOOLSET_TOOLS, TOOLSETS,
+};
 use crate::litellm::release::Release;
 use crate::litellm::row::{Cell, Row};
 use crate::litellm::server::{ConfigServers, Server};
@@ -332,14 +336,10 @@ impl Grantees {
     }
 
     fn plan(&self, at: usize, release: Release, on_empty: OnEmpty) -> RowPlan {
-        let grants = &self.rows[at];
-        let tools = grants.tool_keys.iter().map(|key| (key.clone(), vec![]));
-        let values = [
-            Value::Array(grants.servers.clone()),
-            Value::Keys(tools.collect()),
-            Value::Array(grants.toolsets.clone()),
-        ];
-        let row = row(&PERMISSIONS, &at.to_string(), values, self.owners(at));
+        let mut grants = self.rows[at].clone();
+        let sites = PERMISSIONS.sites.iter();
+        let cells = sites.map(|site| (site, grants.list_mut(kind(site)).clone()));
+        let row = row(&at.to_string(), cells, self.owners(at));
         self.plan_row(&PERMISSIONS, &row, release, on_empty)
     }
 
@@ -347,21 +347,16 @@ impl Grantees {
         let mut repaired = self.clone();
         if places.contains(&Group::AccessGroups) {
             for (id, servers) in &mut repaired.groups {
-                let row = row(&ACCESS_GROUPS, id, [Value::Array(servers.clone())], vec![]);
+                let row = row(id, [(&ACCESS_GROUP_SERVERS, servers.clone())], vec![]);
                 let plan = self.plan_row(&ACCESS_GROUPS, &row, release, on_empty);
-                replace(servers, &plan, "access_mcp_server_ids");
+                replace(servers, &plan, &ACCESS_GROUP_SERVERS);
             }
         }
         if places.contains(&Group::Toolsets) {
             for (id, servers) in &mut repaired.sets {
-                let tool = |server: &String| Tool {
-                    server_id: server.clone(),
-                    tool_name: "tool".to_owned(),
-                };
-                let tools = Value::Tools(servers.iter().map(tool).collect());
-                let row = row(&TOOLSETS, id, [tools], vec![]);
+                let row = row(id, [(&TOOLSET_TOOLS, servers.clone())], vec![]);
                 let plan = self.plan_row(&TOOLSETS, &row, release, on_empty);
-                replace(servers, &plan, "tools");
+                replace(servers, &plan, &TOOLSET_TOOLS);
             }
         }
         if places.contains(&Group::Permissions) {
@@ -369,25 +364,28 @@ impl Grantees {
             let read = repaired.clone();
             for (at, grants) in repaired.rows.iter_mut().enumerate() {
                 let plan = read.plan(at, release, on_empty);
-                replace(&mut grants.servers, &plan, "mcp_servers");
-                replace(&mut grants.tool_keys, &plan, "mcp_tool_permissions");
-                replace(&mut grants.toolsets, &plan, "mcp_toolsets");
+                for site in PERMISSIONS.sites {
+                    replace(grants.list_mut(kind(site)), &plan, site);
+                }
             }
         }
         repaired
     }
 }
 
-/// Builds a row that holds `values` at the first places of its table.
-fn row<const N: usize>(
-    table: &'static SiteTable,
+fn kind(site: &Site) -> GrantKind {
+    site.grants.expect("a site of the permission table grants")
+}
+
+/// Builds a row that holds these references at these sites.
+fn row(
     key: &str,
-    values: [Value; N],
+    cells: impl IntoIterator<Item = (&'static Site, Vec<String>)>,
     owners: Vec<Owner>,
 ) -> Row {
-    let cells = table.sites.iter().zip(values).map(|(site, value)| Cell {
+    let cells = cells.into_iter().map(|(site, references)| Cell {
         site,
-        stored: Ok(value),
+        stored: Ok(value(site.shape, references)),
     });
     Row {
         key: key.to_owned(),
@@ -396,9 +394,29 @@ fn row<const N: usize>(
     }
 }
 
-/// Replaces `references` with what the plan leaves of a column, if it changes it.
-fn replace(references: &mut Vec<String>, plan: &RowPlan, column: &str) {
-    if let Some(edit) = plan.edits.iter().find(|edit| edit.site().column == column) {
+/// Builds a value of that shape that holds `references`.
+fn value(shape: Shape, references: Vec<String>) -> Value {
+    match shape {
+        Shape::TextArray | Shape::JsonArray => Value::Array(references),
+        Shape::JsonKeys => Value::Keys(
+            references
+                .into_iter()
+                .map(|key| (key, Vec::new()))
+                .collect(),
+        ),
+        Shape::JsonTools => {
+            let tool = |server_id| Tool {
+                server_id,
+                tool_name: "tool".to_owned(),
+            };
+            Value::Tools(references.into_iter().map(tool).collect())
+        }
+    }
+}
+
+/// Replaces `references` with what the plan leaves at a site, if it changes it.
+fn replace(references: &mut Vec<String>, plan: &RowPlan, site: &Site) {
+    if let Some(edit) = plan.edits.iter().find(|edit| edit.site() == site) {
         *references = edit.after().references().map(str::to_owned).collect();
     }
 }

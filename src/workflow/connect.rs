@@ -13,7 +13,7 @@ use crate::process::stderr::{note, warn};
 impl ConnectionArgs {
     /// Connects to the database that the operator named, and prints which it is.
     ///
-    /// `lock` is the longest wait for one row lock.
+    /// `lock` is the longest wait for the lock of one table.
     pub(crate) async fn open(&self, lock: Duration, run: &Run) -> Result<Session, Failure> {
         let timeouts = Timeouts {
             lock,

@@ -18,29 +18,34 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 /// The longest wait: each is twice the one before, up to this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// How long a run still waits for rows that somebody else has locked.
+/// How long a run still waits for rows that somebody else has locked. The time for it begins with
+/// the first of them, as whatever comes before may take longer than all of it.
 pub(crate) struct Patience {
-    until: Instant,
+    lock_timeout: Duration,
+    until: Option<Instant>,
     pause: Duration,
 }
 
 impl Patience {
     fn new(lock_timeout: Duration) -> Self {
         Self {
-            until: Instant::now() + lock_timeout,
+            lock_timeout,
+            until: None,
             pause: SHORTEST_PAUSE,
         }
     }
 
-    fn is_over(&self) -> bool {
-        Instant::now() >= self.until
-    }
-
-    /// Waits a little, longer each time, and never past the lock timeout.
-    async fn wait(&mut self) {
-        let left = self.until.saturating_duration_since(Instant::now());
-        tokio::time::sleep(jittered(self.pause).min(left)).await;
+    /// Waits a little, longer each time, and never past the lock timeout. Returns `false` at once
+    /// if that is over.
+    async fn wait(&mut self) -> bool {
+        let now = Instant::now();
+        let until = *self.until.get_or_insert(now + self.lock_timeout);
+        if now >= until {
+            return false;
+        }
+        tokio::time::sleep(jittered(self.pause).min(until - now)).await;
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        true
     }
 
     /// Locks the rows with the given keys, and tries again while somebody else has one of them
@@ -65,13 +70,13 @@ impl Patience {
                 };
                 match locked {
                     Some(locked) => break locked,
-                    None if self.is_over() => {
+                    None if self.wait().await => {}
+                    None => {
                         let held = lock_holders::of_rows(connection, schema, table, chunk).await;
                         let message = format!("{held}; nothing was written");
                         return Err(Failure::new(ErrorKind::Busy, message)
                             .hint("run it again later, or raise --lock-timeout"));
                     }
-                    None => self.wait().await,
                 }
             });
         }
@@ -104,9 +109,11 @@ pub(crate) async fn retried<T>(
             Err(failure) => failure,
         };
         let fresh_start_helps = match failure.kind() {
-            ErrorKind::Busy => !patience.is_over(),
+            ErrorKind::Collided => true,
             ErrorKind::Moved => on_moved == OnMovedRows::StartOver,
-            ErrorKind::Error
+            // A lock was waited for as long as the operator said.
+            ErrorKind::Busy
+            | ErrorKind::Error
             | ErrorKind::Refused
             | ErrorKind::Taken
             | ErrorKind::Access
@@ -131,6 +138,38 @@ fn jittered(pause: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Tries a run whose search takes longer than the lock timeout.
+    #[tokio::test]
+    async fn the_time_before_the_first_locked_row_does_not_count() {
+        let mut patience = Patience::new(Duration::from_millis(20));
+        tokio::time::sleep(Duration::from_millis(40)).await;
+        assert!(patience.wait().await);
+        while patience.wait().await {}
+        // A transaction that is started over has no new time.
+        assert!(!patience.wait().await);
+    }
+
+    /// Runs a transaction that always fails so, and counts how often it is tried.
+    async fn tries(kind: ErrorKind) -> u32 {
+        let mut tries = 0;
+        let transaction = async |_: &mut Patience| {
+            tries += 1;
+            Err::<(), _>(Failure::new(kind, "in the way"))
+        };
+        let on_moved = OnMovedRows::StartOver;
+        let ended = retried(Duration::from_secs(5), on_moved, transaction).await;
+        assert_eq!(ended.unwrap_err().kind(), kind);
+        tries
+    }
+
+    #[tokio::test]
+    async fn a_collision_is_tried_again_and_a_lock_timeout_is_not() {
+        assert_eq!(tries(ErrorKind::Collided).await, ATTEMPTS);
+        assert_eq!(tries(ErrorKind::Moved).await, ATTEMPTS);
+        assert_eq!(tries(ErrorKind::Busy).await, 1);
+        assert_eq!(tries(ErrorKind::Error).await, 1);
+    }
 
     #[test]
     fn pauses_are_spread_over_the_second_half_of_what_is_asked_for() {

@@ -1,7 +1,7 @@
 //! Builds the commands that a report suggests next. They repeat the options of the run, so that
 //! they work on the same database and do what was shown.
 //!
-//! Every set of options is taken apart field by field, without `..`: a new option in `cli.rs` does
+//! Every set of options is taken apart field by field, without `..`: a new option in `cli/` does
 //! not compile until this file says whether a follow-up repeats it. Two kinds of options are not
 //! repeated. The first shape only the report of this run: `--format`, `--output`, `--limit`,
 //! `--color`, `--quiet`, `--metrics-file`, `--notes`, `--exit-zero`. The second are what the next

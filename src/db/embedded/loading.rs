@@ -14,7 +14,7 @@ use crate::db::embedded::psql_script::{Piece, Script};
 use crate::db::embedded::statement::{Loss, changed_client_encoding, is_for_nobody, loss};
 use crate::db::schema::CONFIG;
 use crate::error::{ErrorKind, Failure};
-use crate::litellm::owners::OWNER_TABLES;
+use crate::litellm::owners::{END_USER_TABLE, OWNER_TABLES, PROJECT_TABLE};
 use crate::litellm::reference_sites::{PERMISSIONS, TABLES};
 use crate::litellm::release::{self, MARKERS, Release};
 use crate::shell::quoted_path;
@@ -27,9 +27,9 @@ const CHUNK: usize = 64 * 1024;
 /// Source: migrations `20250326162113_baseline` and `20251113000000_add_project_table` of
 /// litellm-proxy-extras; the second one was released later than its name says.
 const UNMARKED: [(&str, Release); 3] = [
-    ("LiteLLM_EndUserTable", Release::FIRST),
+    (END_USER_TABLE, Release::FIRST),
     (CONFIG.0, Release::FIRST),
-    ("LiteLLM_ProjectTable", Release::TOOL_KEYS_GRANT),
+    (PROJECT_TABLE, Release::TOOL_KEYS_GRANT),
 ];
 
 const COLUMNS: &str = r"

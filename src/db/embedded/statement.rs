@@ -5,10 +5,11 @@
 //! that this program reads is ever left out, because a missing row, column or link would make a
 //! wrong verdict.
 
-use crate::db::schema::{CONFIG, SERVER_TABLE};
+use crate::db::schema::CONFIG;
 use crate::litellm::owners::{LINK, OWNER_TABLES};
 use crate::litellm::reference_sites::TABLES;
 use crate::litellm::release::MARKERS;
+use crate::litellm::server::SERVER_TABLE;
 
 /// A part of a statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
