@@ -1,5 +1,5 @@
-//! The subcommands: a file or folder each, with its arguments, from these to the outcome. Their list is
-//! in this file.
+//! The subcommands: a file or folder each, with its arguments, from these to the outcome. Their
+//! list is in this file.
 
 pub(crate) mod completions;
 pub(crate) mod doctor;

@@ -1,4 +1,5 @@
-//! Tables and columns as the catalogue of PostgreSQL tells of them, with the privileges of this role.
+//! Tables and columns as the catalogue of PostgreSQL tells of them, with the privileges of this
+//! role.
 
 use std::collections::{BTreeMap, BTreeSet};
 

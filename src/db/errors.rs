@@ -79,8 +79,8 @@ fn failure(doing: &str, answer: &(dyn DatabaseError + 'static), message: &str) -
 
 /// The hint for the function of a trigger that relies on the search path, which is empty here.
 const SEARCHING_TRIGGER: &str = "have the owner of the trigger's function run: ALTER FUNCTION ... \
-    SET search_path = ..., with the schemas that it needs; it names something without a schema, and \
-    the search path of mcp-prune is empty";
+    SET search_path = ..., with the schemas that it needs; it names something without a schema, \
+    and the search path of mcp-prune is empty";
 
 /// Returns the kind of failure that an SQLSTATE means, and what the operator can do about it.
 ///

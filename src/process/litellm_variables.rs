@@ -24,8 +24,8 @@ const LIBPQ: [&str; 3] = ["PGHOST", "PGHOSTADDR", "PGDATABASE"];
 ///
 /// # Errors
 ///
-/// Fails with [`ErrorKind::Usage`] where only some of them are set, or where libpq's variables name a
-/// database as well.
+/// Fails with [`ErrorKind::Usage`] where only some of them are set, or where libpq's variables name
+/// a database as well.
 pub(crate) fn url(environment: &dyn Fn(&str) -> Option<String>) -> Result<Option<String>, Failure> {
     let set = |name: &str| environment(name).filter(|value| !value.is_empty());
     let libpq = LIBPQ.into_iter().find(|name| set(name).is_some());

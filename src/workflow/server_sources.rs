@@ -259,8 +259,8 @@ fn warn_of_saved_aliases(catalog: &ServerCatalog) {
     if catalog.hides_aliases() {
         warn(
             "LiteLLM_Config may hold aliases of config servers (mcp_aliases of litellm_settings), \
-             which cannot be read, so references that resolve nowhere stay unverified. Grant SELECT \
-             on its columns param_name and param_value",
+             which cannot be read, so references that resolve nowhere stay unverified. Grant \
+             SELECT on its columns param_name and param_value",
         );
     }
     let untold: Vec<String> = catalog

@@ -419,7 +419,7 @@ impl Fix<'_> {
         Err(refuse_empty_server_table(rows))
     }
 
-    /// Finds the rows that the operator asked about; for a saved plan they are the rows of the plan.
+    /// Finds the rows that the operator asked about; for a saved plan these are the plan's rows.
     async fn selection(
         &self,
         connection: &mut Connection,
