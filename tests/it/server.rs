@@ -320,7 +320,7 @@ impl TestDatabase {
         let options: PgConnectOptions = self.url.parse().unwrap();
         let options = options.statement_cache_capacity(0);
         let connecting = PgConnection::connect_with(&options);
-        let connected = tokio::time::timeout(Duration::from_secs(60), connecting).await;
+        let connected = tokio::time::timeout(Duration::from_mins(1), connecting).await;
         let connected = connected.expect(
             "no connection within a minute: a test that needs two at once begins with \
              concurrent_server",
