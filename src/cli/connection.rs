@@ -11,7 +11,7 @@ pub(crate) const DATABASE_URL: &str = "DATABASE_URL";
 pub(crate) const CONNECTION: &str = "Connection";
 
 /// Where the database is.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct ConnectionArgs {
     /// The database, as in LiteLLM's DATABASE_URL; or embedded:FILE.sql [env: DATABASE_URL]
     ///

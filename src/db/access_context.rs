@@ -313,8 +313,7 @@ impl Reader<'_> {
 struct GrantColumn {
     kind: GrantKind,
     name: &'static str,
-    /// The shape of the JSON text that is read; `None` where `text[]` is, without its NULL
-    /// elements.
+    /// The shape of the JSON text that is read; `None` where `text[]` is, without NULL elements.
     shape: Option<Shape>,
     /// The value in a statement with the table aliased `t`.
     sql: String,

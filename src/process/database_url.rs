@@ -1,11 +1,13 @@
 //! Where the database's URL comes from: the command line, a file, or the environment.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::cli::connection::{ConnectionArgs, DATABASE_URL};
 use crate::db::connect::Target;
 use crate::error::{ErrorKind, Failure};
 use crate::process::litellm_variables;
+use crate::process::text_file::read_text;
 
 impl ConnectionArgs {
     /// Returns the file that is loaded into an embedded server, after the option or variable that
@@ -60,16 +62,18 @@ fn from_environment() -> Result<Option<String>, Failure> {
 /// Reads the one line of a file. No error shows the content, which may hold a password.
 fn read(path: &Path) -> Result<String, Failure> {
     let name = path.display();
-    let text = std::fs::read(path).map_err(|error| {
-        Failure::caused(ErrorKind::Usage, error)
-            .context(format!("cannot read --db-url-file {name}"))
-    })?;
     let bad = |what| {
         Failure::new(ErrorKind::Usage, format!("--db-url-file {name} {what}")).hint(
             "write the URL into it, on one line: postgresql://USER:PASSWORD@HOST:PORT/DATABASE",
         )
     };
-    let text = String::from_utf8(text).map_err(|_| bad("is not UTF-8 text"))?;
+    let text = read_text(path).map_err(|error| {
+        if error.kind() == io::ErrorKind::InvalidData {
+            return bad("is not UTF-8 text");
+        }
+        Failure::caused(ErrorKind::Usage, error)
+            .context(format!("cannot read --db-url-file {name}"))
+    })?;
     match text.trim() {
         "" => Err(bad("is empty")),
         // The URL parser drops line breaks, so it would read another URL than the one meant.

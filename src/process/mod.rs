@@ -16,3 +16,4 @@ pub(crate) mod shown_command_line;
 pub(crate) mod shown_url;
 pub(crate) mod signals;
 pub(crate) mod stderr;
+pub(crate) mod text_file;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::cli::servers::LITELLM_CONFIG;
 use crate::error::{ErrorKind, Failure};
 use crate::litellm::config::{Config, ConfigError, ConfigServer, Derivation, Remedy};
+use crate::process::text_file::read_text;
 use crate::shell::quoted;
 
 /// Where the path of a config comes from, as errors name it.
@@ -117,7 +118,7 @@ impl ConfigFile {
 
 /// Reads a file that the operator names, or that another one includes.
 fn text(source: PathSource, path: &Path, included_by: Option<&Path>) -> Result<String, Failure> {
-    std::fs::read_to_string(path).map_err(|error| {
+    read_text(path).map_err(|error| {
         let by = match included_by {
             Some(file) => format!("{} includes", file.display()),
             None => format!("{source} names"),

@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use crate::cli::servers::{ServerArgs, kept_sources};
 use crate::error::Failure;
 use crate::litellm::config::{ConfigServer, Derivation};
+use crate::process::text_file::read_text;
 use crate::workflow::config_files::{ConfigFile, config_paths};
 
 /// The kept references and the config files that the operator named.
@@ -27,7 +28,7 @@ impl GivenServers {
         let (references, files) = kept_sources(&args.keep);
         let mut kept: BTreeSet<String> = references.into_iter().collect();
         for file in files {
-            let text = std::fs::read_to_string(file)
+            let text = read_text(file)
                 .with_context(|| format!("cannot read --keep @{}", file.display()))?;
             let entries = text
                 .lines()

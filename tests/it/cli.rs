@@ -10,7 +10,7 @@ use clap::{CommandFactory as _, ValueEnum as _};
 use clap_complete::Shell;
 use mcp_prune::testing::Cli;
 
-use crate::program::{Ran, mcp_prune, repository, run, run_on};
+use crate::program::{Ran, formats, mcp_prune, repository, run, run_on};
 use crate::samples::{NOWHERE, case, demo};
 use crate::server::{TestDatabase, concurrent_server, skip};
 
@@ -211,7 +211,7 @@ fn json_is_one_object_as_the_readme_promises() {
 #[test]
 fn no_secret_is_printed() {
     let database = case("last_grant");
-    for format in ["table", "json"] {
+    for format in formats() {
         let ran = run_on(database.url(), &["scan", "--format", format]).exits(2);
         for secret in ["hunter2", "sk-secret", "sk-deleted", "ann@example.com"] {
             assert!(!ran.to_string().contains(secret), "{secret} in {ran}");

@@ -409,3 +409,30 @@ fn a_plus_in_the_options_is_a_space() {
     let ran = run_on(&url, &["scan"]).exits(2);
     ran.says("warning: sslmode=no-verify means prefer here");
 }
+
+/// A pipe that nobody writes to is waited for, and a signal ends the wait.
+#[test]
+fn a_signal_ends_the_wait_for_the_file_with_the_url() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("url");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    for command in ["scan", "doctor"] {
+        let args = [
+            "-s",
+            "TERM",
+            "-k",
+            "60",
+            "1",
+            env!("CARGO_BIN_EXE_mcp-prune"),
+        ];
+        let mut run = std::process::Command::new("timeout");
+        run.args(args).args([command, "--db-url-file"]).arg(&pipe);
+        let ended = run.env_clear().env("PATH", std::env::var("PATH").unwrap());
+        let ended = ended.output().unwrap();
+        // Its own code: that it was ended by signal 15, and not that it had to be killed.
+        let stderr = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(124), "{command}: {stderr}");
+        assert!(stderr.contains("ended by signal 15"), "{command}: {stderr}");
+    }
+}

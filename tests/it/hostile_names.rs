@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
 
-use crate::program::{Ran, mcp_prune, run};
+use crate::program::{Ran, formats, mcp_prune, run};
 use crate::server::{TestDatabase, skip};
 use crate::terminal::terminal;
 
@@ -143,7 +143,7 @@ fn a_message_of_the_server_forges_nothing() {
         )
         .replace("public_raise", &format!("\"{HOSTILE}\".raise")),
     );
-    for format in ["table", "ndjson"] {
+    for format in formats() {
         let args = [
             "fix",
             "--yes",

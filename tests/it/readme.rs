@@ -575,6 +575,66 @@ fn every_link_leads_somewhere_and_is_shipped() {
     assert!(links > 60, "{links}");
 }
 
+/// Lists all files of a folder and of the folders in it.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let paths = fs::read_dir(folder).unwrap().map(|e| e.unwrap().path());
+    let inside = |path: PathBuf| {
+        if path.is_dir() {
+            files(&path)
+        } else {
+            vec![path]
+        }
+    };
+    paths.flat_map(inside).collect()
+}
+
+/// Tells whether a document may name a file or folder: by its path from the root, from `src/`
+/// or from `packaging/`, or a source file by its name alone. Its name may begin with a star.
+fn is_there(sources: &[PathBuf], named: &str) -> bool {
+    let from = ["", "src", "packaging"].map(|folder| repository(folder).join(named));
+    if let Some((folder, ending)) = named.split_once('*') {
+        let ends = |path: &PathBuf| path.to_str().unwrap().ends_with(ending);
+        return repository(folder).is_dir() && files(&repository(folder)).iter().any(ends);
+    }
+    let is_alone = !named.contains('/');
+    from.iter().any(|path| path.exists())
+        || is_alone && sources.iter().any(|source| source.ends_with(named))
+}
+
+#[test]
+fn every_source_file_and_folder_that_a_document_names_is_there() {
+    let sources = files(&repository("src"));
+    let ours = |word: &str| {
+        let roots = [
+            ".ci/",
+            "benches/",
+            "docs/",
+            "fixtures/",
+            "packaging/",
+            "src/",
+            "tests/",
+        ];
+        let is_path = |c: char| c.is_ascii_alphanumeric() || "_-./*".contains(c);
+        let is_source = Path::new(word).extension().is_some_and(|e| e == "rs");
+        let is_named = is_source || word.ends_with('/') && word.len() > 1;
+        let of_the_system = word.starts_with('/');
+        let is_ours = is_named && !of_the_system || roots.iter().any(|r| word.starts_with(r));
+        is_ours && word.chars().all(is_path)
+    };
+    let mut named = 0;
+    for (path, text) in documents() {
+        let text = text.replace("```", "");
+        for word in code(&text).into_iter().filter(|word| ours(word)) {
+            assert!(is_there(&sources, word), "{}: {word}", path.display());
+            named += 1;
+        }
+    }
+    assert!(named > 50, "{named}");
+    assert!(!is_there(&sources, "src/nowhere/"));
+    assert!(!is_there(&sources, "litellm/nowhere.rs"));
+    assert!(!is_there(&sources, "nowhere.rs"));
+}
+
 #[test]
 fn the_readme_is_short_and_links_every_document() {
     let documents = documents();

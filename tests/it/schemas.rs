@@ -322,7 +322,7 @@ fn as_of_a_later_version(document: &mut Value) {
 }
 
 #[test]
-fn who_reads_by_the_schema_accepts_what_is_added_later() {
+fn the_published_schemas_accept_fields_and_kinds_of_a_later_version() {
     let published = published();
     for format in Format::BOTH {
         let (ran, documents) = format.run(case("last_grant").url(), &["scan"]);

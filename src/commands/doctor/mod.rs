@@ -101,7 +101,8 @@ pub(crate) async fn run(args: &DoctorArgs, run: &mut Run) -> Result<Outcome, Fai
         GrantsFor::Scan => FixProblem::Warns,
         GrantsFor::Fix => FixProblem::Fails,
     };
-    let target = args.connection.target()?.of_run(run.id());
+    let target = interrupt.guard(args.connection.find_target()).await?;
+    let target = target.of_run(run.id());
     let examining = Box::pin(async { Ok(examine(args, target, fix).await) });
     let (mut checks, derivation) = interrupt.guard(examining).await?;
     checks.push(config(args, derivation));
