@@ -186,13 +186,27 @@ pub(crate) async fn run(args: &AccessArgs, run: &mut Run) -> Result<Outcome, Fai
     let printing = run.report.write(&mut interrupt, move |out| {
         print(format, head_receiver, entries, out)
     });
-    let (asked, printed) = tokio::join!(asking, printing);
+    {
+        tokio::pin!(asking, printing);
+        // The question comes first: where it failed, the report is cut short because of that.
+        tokio::select! {
+            biased;
+            asked = &mut asking => {
+                let printed = printing.await;
+                match asked {
+                    Err(failure) if failure.kind() != ErrorKind::BrokenPipe => Err(failure),
+                    Ok(()) | Err(_) => printed,
+                }
+            }
+            // A signal, or a reader that went away: the query under way is dropped.
+            printed = &mut printing => match printed {
+                Ok(()) => asking.await,
+                Err(failure) => Err(failure),
+            },
+        }
+    }?;
     session.close().await;
-    // The report is cut short because the question failed, not the other way round.
-    match (asked, printed) {
-        (Err(failure), _) if failure.kind() != ErrorKind::BrokenPipe => Err(failure),
-        (_, printed) => printed.map(|()| Outcome::Looked { found: false }),
-    }
+    Ok(Outcome::Looked { found: false })
 }
 
 fn print(

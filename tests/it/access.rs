@@ -312,3 +312,32 @@ fn a_report_that_nobody_reads_any_more_is_no_failure_of_the_database() {
     let ran = access(&database, &["--output", file]).exits(1);
     let _ = ran.says("cannot write --output");
 }
+
+/// A table that somebody keeps locked holds up the question, and a signal ends the wait.
+#[test]
+fn a_signal_ends_a_question_that_is_not_answered() {
+    if concurrent_server("a locked table").is_none() {
+        return;
+    }
+    let database = demo();
+    let lock = r#"LOCK TABLE "LiteLLM_VerificationToken""#;
+    let ended = crate::concurrent::while_open(&database, lock, || {
+        let args = [
+            "-s",
+            "TERM",
+            "-k",
+            "60",
+            "5",
+            env!("CARGO_BIN_EXE_mcp-prune"),
+        ];
+        let mut run = std::process::Command::new("timeout");
+        run.args(args).args(["access", "--statement-timeout", "0"]);
+        run.args(["--db-url", database.url()]);
+        let run = run.env_clear().env("PATH", std::env::var("PATH").unwrap());
+        run.output().unwrap()
+    });
+    let stderr = String::from_utf8_lossy(&ended.stderr);
+    // 137 is what it ends with where it had to be killed.
+    assert_eq!(ended.status.code(), Some(124), "{stderr}");
+    assert!(stderr.contains("ended by signal 15"), "{stderr}");
+}
