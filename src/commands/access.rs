@@ -10,17 +10,17 @@ use crate::cli::output::{FileArgs, Format, OUTPUT};
 use crate::cli::servers::ServerArgs;
 use crate::commands::access_callers::{Company, is_closed_route, shown};
 use crate::database::Database;
+use crate::db::access_callers;
 use crate::db::access_callers::KeysOf;
 use crate::db::access_rows::{self, Callers};
 use crate::db::named_owners::{self, Meant};
 use crate::db::purpose::Purpose;
 use crate::db::schema::Schema;
 use crate::db::session::{Connection, Session};
-use crate::db::{access_callers, access_registry, access_settings};
 use crate::error::{ErrorKind, Failure};
 use crate::exit_code::Outcome;
 use crate::litellm::access::AccessModel;
-use crate::litellm::access::caller::{AccessSetting, AccessSettings, Caller, Human, SETTINGS};
+use crate::litellm::access::caller::{Caller, Human};
 use crate::litellm::access::registry::{Registry, ServerIds};
 use crate::litellm::access::rows::AccessRows;
 use crate::litellm::access::rules::AccessRules;
@@ -36,6 +36,7 @@ use crate::report::access::{self, AccessFormat, AccessHead, CallerAccess};
 use crate::report::csv::Cells;
 use crate::report::text_table::DisplayOptions;
 use crate::workflow::CHUNK;
+use crate::workflow::access_basis::AccessBasis;
 use crate::workflow::catalog_warnings::warn_of_catalog;
 use crate::workflow::filters::ambiguous;
 use crate::workflow::server_sources::ServerSources;
@@ -274,13 +275,8 @@ fn check(args: &AccessArgs) -> Result<(), Failure> {
 /// What every answer hangs on besides the rows.
 struct Question<'a> {
     args: &'a AccessArgs,
-    registry: Registry,
+    basis: AccessBasis,
     catalog: ServerCatalog,
-    rules: AccessRules,
-    settings: AccessSettings,
-    /// The settings that are not known.
-    unknown: Vec<AccessSetting>,
-    configs_known: bool,
     company: Company,
     /// The servers asked about.
     wanted: Option<ServerIds>,
@@ -302,19 +298,12 @@ async fn ask(
     let catalog = sources.catalog(connection, schema).await?;
     warn_of_catalog(&catalog);
     let release = args.litellm_version.unwrap_or_else(|| schema.release());
-    let rules = AccessRules::of(release);
-    let configured = catalog.config().servers();
-    let registry = access_registry::registry(connection, schema, configured, rules).await?;
-    let (settings, unknown) = settings(connection, schema, sources).await?;
+    let basis = AccessBasis::read(connection, schema, sources, &catalog, release).await?;
     let question = Question {
-        wanted: wanted(args, &registry)?,
+        wanted: wanted(args, &basis.registry)?,
         args,
-        registry,
+        basis,
         catalog,
-        rules,
-        settings,
-        unknown,
-        configs_known: sources.knows_configs(),
         company: company(args, connection, schema).await?,
         sender,
     };
@@ -365,24 +354,6 @@ fn wanted(args: &AccessArgs, registry: &Registry) -> Result<Option<ServerIds>, F
         wanted.extend(ids);
     }
     Ok(Some(wanted))
-}
-
-/// Reads the settings; those that neither a config nor the database tells are not known.
-async fn settings(
-    connection: &mut Connection,
-    schema: &Schema,
-    sources: &ServerSources,
-) -> Result<(AccessSettings, Vec<AccessSetting>), Failure> {
-    let (mut settings, mut unknown) = (AccessSettings::default(), Vec::new());
-    for setting in SETTINGS {
-        let configured = sources.is_on(setting.section, setting.name);
-        let saved = access_settings::saved(connection, schema, setting).await?;
-        match saved.or(configured) {
-            Some(on) => setting.set(&mut settings, on),
-            None => unknown.push(setting),
-        }
-    }
-    Ok((settings, unknown))
 }
 
 /// Finds whose access is told, and the end user on whose behalf they ask.
@@ -507,7 +478,7 @@ impl Question<'_> {
         self.answer_keys(connection, schema, &KeysOf::Anybody, end_user)
             .await?;
         let mut kinds = Vec::new();
-        if self.rules.has_sessions() && end_user.is_none() {
+        if self.basis.rules.has_sessions() && end_user.is_none() {
             kinds.push(OwnerKind::User);
         }
         if end_user.is_none() && self.args.toolset.is_none() {
@@ -581,7 +552,7 @@ impl Question<'_> {
                 OwnerKind::Key => match rows.keys.get(id) {
                     Some(key) => {
                         let company = &self.company;
-                        company.of_key(key, self.args, end_user, &rows, self.rules)
+                        company.of_key(key, self.args, end_user, &rows, self.basis.rules)
                     }
                     None => Vec::new(),
                 },
@@ -606,13 +577,8 @@ impl Question<'_> {
 
     /// Makes the entry of a caller; `None` where it is not asked about.
     fn entry(&self, caller: &Caller, rows: &AccessRows) -> Option<CallerAccess> {
-        let model = |settings| AccessModel {
-            rows,
-            registry: &self.registry,
-            rules: self.rules,
-            settings,
-        };
-        let asked = model(self.settings);
+        let basis = &self.basis;
+        let asked = basis.model(rows);
         let explains = !self.args.owner.is_empty() || self.wanted.is_some();
         let access = if explains {
             asked.explained(caller)
@@ -628,13 +594,14 @@ impl Question<'_> {
         {
             return None;
         }
-        let is_settled = self.unknown.iter().all(|setting| {
-            let mut settings = self.settings;
+        let is_settled = basis.unknown.iter().all(|setting| {
+            let mut settings = basis.settings;
             setting.set(&mut settings, true);
-            model(settings).access(caller).servers == access.servers
+            let switched = AccessModel { settings, ..asked };
+            switched.access(caller).servers == access.servers
         });
         let steps = Some(&self.catalog).filter(|_| explains);
-        let complete = self.configs_known && is_settled;
+        let complete = basis.configs_known && is_settled;
         Some(shown(caller, &access, &asked, complete, steps))
     }
 }

@@ -1,5 +1,6 @@
 //! What the commands share: what is known of servers, filters, the planner, and all that writes.
 
+pub(crate) mod access_basis;
 pub(crate) mod apply_changes;
 pub(crate) mod cache_invalidation;
 pub(crate) mod catalog_warnings;
