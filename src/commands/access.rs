@@ -20,6 +20,7 @@ use crate::db::session::{Connection, Session};
 use crate::error::{ErrorKind, Failure};
 use crate::exit_code::Outcome;
 use crate::litellm::access::AccessModel;
+use crate::litellm::access::basis::AccessBasis;
 use crate::litellm::access::caller::{Caller, Human};
 use crate::litellm::access::registry::{Registry, ServerIds};
 use crate::litellm::access::rows::AccessRows;
@@ -36,7 +37,7 @@ use crate::report::access::{self, AccessFormat, AccessHead, CallerAccess};
 use crate::report::csv::Cells;
 use crate::report::text_table::DisplayOptions;
 use crate::workflow::CHUNK;
-use crate::workflow::access_basis::AccessBasis;
+use crate::workflow::access_basis::read_basis;
 use crate::workflow::catalog_warnings::warn_of_catalog;
 use crate::workflow::filters::ambiguous;
 use crate::workflow::server_sources::ServerSources;
@@ -298,7 +299,7 @@ async fn ask(
     let catalog = sources.catalog(connection, schema).await?;
     warn_of_catalog(&catalog);
     let release = args.litellm_version.unwrap_or_else(|| schema.release());
-    let basis = AccessBasis::read(connection, schema, sources, &catalog, release).await?;
+    let basis = read_basis(connection, schema, sources, &catalog, release).await?;
     let question = Question {
         wanted: wanted(args, &basis.registry)?,
         args,
