@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::litellm::owners::{OrganizationId, OwnerKind, TeamId};
+use crate::litellm::ids::{
+    AccessGroupId, OrganizationId, PermissionKey, TeamId, ToolsetId, UserId,
+};
+use crate::litellm::owners::OwnerKind;
 use crate::litellm::reference_sites::GrantKind;
 use crate::litellm::release::Release;
 use crate::litellm::row::Row;
@@ -52,10 +55,6 @@ pub(crate) struct Grants {
     /// [`GrantKind::Toolsets`].
     pub toolsets: Vec<String>,
 }
-
-/// The primary key of a permission row.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct PermissionKey(pub String);
 
 impl Grants {
     /// Adds the entries of a column that grants `kind`.
@@ -114,7 +113,7 @@ pub(crate) struct Team {
     /// Its organization.
     pub organization: Option<OrganizationId>,
     /// Its unified access groups.
-    pub access_groups: Vec<String>,
+    pub access_groups: Vec<AccessGroupId>,
 }
 
 /// The grants around the rows that would run empty, which decide what an emptied row means.
@@ -127,22 +126,22 @@ pub(crate) struct RelatedGrants {
     /// The permission rows of the organizations above, by organization.
     pub organizations: BTreeMap<OrganizationId, Option<PermissionKey>>,
     /// The users of their keys who administer the proxy.
-    pub admins: BTreeSet<String>,
+    pub admins: BTreeSet<UserId>,
     /// The servers of a toolset.
-    pub toolsets: BTreeMap<String, Vec<String>>,
+    pub toolsets: BTreeMap<ToolsetId, Vec<String>>,
     /// The servers of a unified access group.
-    pub access_groups: BTreeMap<String, Vec<String>>,
+    pub access_groups: BTreeMap<AccessGroupId, Vec<String>>,
     /// How many keys stand under an owner.
     pub keys_under: BTreeMap<(OwnerKind, String), u64>,
     /// The stale references that keys of a team keep, by team. Filled for teams with a stale
     /// reference, where [`LitellmBehavior::refuses_edits`].
-    pub kept_by_keys: BTreeMap<String, BTreeSet<String>>,
+    pub kept_by_keys: BTreeMap<TeamId, BTreeSet<String>>,
 }
 
 impl RelatedGrants {
     /// Returns what a permission row itself grants.
     pub(crate) fn of_row(&self, row: &Row) -> Option<&Grants> {
-        self.rows.get(&PermissionKey(row.key.clone()))
+        self.rows.get(row.key.as_str())
     }
 }
 

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::litellm::access_context::AccessContext;
-use crate::litellm::owners::{DASHBOARD_TEAM, KeyOwner, Owner, OwnerKind, TeamId};
+use crate::litellm::ids::{TeamId, UserId};
+use crate::litellm::owners::{KeyOwner, Owner, OwnerKind};
 use crate::litellm::reference_sites::GrantKind;
 use crate::litellm::release::Release;
 use crate::litellm::row::{Cell, Row};
@@ -168,15 +169,11 @@ pub(crate) fn marker_obstacle(
         .find_map(|key| key_obstacle(key, &around.admins))
 }
 
-fn key_obstacle(key: &KeyOwner, admins: &BTreeSet<String>) -> Option<Obstacle> {
+fn key_obstacle(key: &KeyOwner, admins: &BTreeSet<UserId>) -> Option<Obstacle> {
     let parents = &key.ties.parents;
     if key.ties.has_access_groups {
         Some(Obstacle::AccessGroups)
-    } else if parents
-        .team
-        .as_ref()
-        .is_some_and(|TeamId(id)| id == DASHBOARD_TEAM)
-    {
+    } else if parents.team.as_ref().is_some_and(TeamId::is_of_dashboard) {
         Some(Obstacle::Dashboard)
     } else if parents
         .user
@@ -192,8 +189,9 @@ fn key_obstacle(key: &KeyOwner, admins: &BTreeSet<String>) -> Option<Obstacle> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::litellm::access_context::{Grants, LitellmBehavior, PermissionKey, RelatedGrants};
-    use crate::litellm::owners::{KeyTies, Parents};
+    use crate::litellm::access_context::{Grants, LitellmBehavior, RelatedGrants};
+    use crate::litellm::ids::PermissionKey;
+    use crate::litellm::owners::{DASHBOARD_TEAM, KeyTies, Parents};
     use crate::litellm::test_support::{
         GONE, REGIME, around, catalog, key_of, key_with, owner, row, texts,
     };
@@ -213,7 +211,7 @@ mod tests {
             ..Parents::default()
         });
         let admin = key_of(Parents {
-            user: Some("root".to_owned()),
+            user: Some(UserId("root".to_owned())),
             ..Parents::default()
         });
         for (owners, expected) in [
@@ -287,7 +285,7 @@ mod tests {
                 .entry(PermissionKey("p-1".to_owned()))
                 .or_default(),
         );
-        around.admins = BTreeSet::from(["root".to_owned()]);
+        around.admins = BTreeSet::from([UserId("root".to_owned())]);
         let mut world = AccessContext {
             regime: REGIME,
             catalog: &catalog(open),

@@ -5,8 +5,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::litellm::access_context::{AccessContext, Grants, PermissionKey, Team};
-use crate::litellm::owners::{DASHBOARD_TEAM, Owner, OwnerKind, Parents, TeamId};
+use crate::litellm::access_context::{AccessContext, Grants, Team};
+use crate::litellm::ids::PermissionKey;
+use crate::litellm::owners::{Owner, OwnerKind, Parents};
 use crate::litellm::reference_sites::GrantKind;
 use crate::litellm::release::Release;
 use crate::litellm::row::Row;
@@ -216,7 +217,7 @@ impl RowAfterRemoval<'_> {
         } = self.world;
         let there = ids
             .iter()
-            .filter_map(|id| self.world.around.toolsets.get(id));
+            .filter_map(|id| self.world.around.toolsets.get(id.as_str()));
         let servers = there.flatten();
         if regime.release >= Release::TOOLSETS_COUNT {
             scope.name(servers, catalog);
@@ -229,7 +230,7 @@ impl RowAfterRemoval<'_> {
     /// nothing.
     fn scope_of(&self, permissions: Option<&PermissionKey>) -> Scope {
         permissions
-            .filter(|PermissionKey(key)| *key != self.row.key)
+            .filter(|key| key.as_str() != self.row.key)
             .and_then(|key| self.world.around.rows.get(key))
             .map(|grants| self.scope(grants))
             .unwrap_or_default()
@@ -241,10 +242,7 @@ impl RowAfterRemoval<'_> {
     /// organization is the key's own, else its team's (`proxy/auth/user_api_key_auth.py`,
     /// `_inherit_org_identity`).
     fn key_inherits(&self, parents: &Parents) -> Effect {
-        let team = parents
-            .team
-            .as_ref()
-            .filter(|TeamId(id)| id != DASHBOARD_TEAM);
+        let team = parents.team.as_ref().filter(|team| !team.is_of_dashboard());
         let found = team.and_then(|id| self.world.around.teams.get(id));
         let of_team = found.map(|team| self.team_scope(team)).unwrap_or_default();
         let inherits = |from: &str, scope: Scope| Inherited {
@@ -253,7 +251,7 @@ impl RowAfterRemoval<'_> {
             incomplete: scope.incomplete,
         };
         if let (Some(id), true) = (team, of_team.restricts) {
-            return Effect::InheritsTeam(inherits(&id.0, of_team));
+            return Effect::InheritsTeam(inherits(id.as_str(), of_team));
         }
         // It is not known whether the team restricts, so the servers of both are told.
         let organization = parents.organization.as_ref();
@@ -266,11 +264,13 @@ impl RowAfterRemoval<'_> {
             if !scope.is_nothing() {
                 scope.incomplete |= of_team.incomplete;
                 scope.find(of_team.servers);
-                return Effect::InheritsOrganization(inherits(&id.0, scope));
+                return Effect::InheritsOrganization(inherits(id.as_str(), scope));
             }
         }
         match team {
-            Some(id) if !of_team.is_nothing() => Effect::InheritsTeam(inherits(&id.0, of_team)),
+            Some(id) if !of_team.is_nothing() => {
+                Effect::InheritsTeam(inherits(id.as_str(), of_team))
+            }
             Some(_) | None => Effect::Nothing,
         }
     }
@@ -307,6 +307,8 @@ mod tests {
     use crate::litellm::access_context::{LitellmBehavior, RelatedGrants};
     use crate::litellm::deny_marker::{Obstacle, marker_obstacle};
     use crate::litellm::finding::Audit;
+    use crate::litellm::ids::{AccessGroupId, TeamId};
+    use crate::litellm::owners::DASHBOARD_TEAM;
     use crate::litellm::reference_sites::{PERMISSIONS, TAGS};
     use crate::litellm::row::Cell;
     use crate::litellm::server::{ConfigServers, Signs};
@@ -365,9 +367,9 @@ mod tests {
         let mut around = around(Grants::default(), Grants::default());
         let groups = around
             .teams
-            .get_mut(&TeamId("team".to_owned()))
+            .get_mut("team")
             .map(|team| &mut team.access_groups);
-        *groups.unwrap() = texts(&["group"]);
+        *groups.unwrap() = vec![AccessGroupId("group".to_owned())];
         let effect = effect_on(
             &owner(OwnerKind::Key, false),
             Release::KNOWS_MARKERS,
@@ -473,8 +475,8 @@ mod tests {
         assert_eq!(effect, Effect::InheritsOrganization(both));
 
         let mut around_group = around(Grants::default(), granting(&["two"]));
-        if let Some(team) = around_group.teams.get_mut(&TeamId("team".to_owned())) {
-            team.access_groups = texts(&["group"]);
+        if let Some(team) = around_group.teams.get_mut("team") {
+            team.access_groups = vec![AccessGroupId("group".to_owned())];
         }
         let effect = effect_on(&key, Release::ORGANIZATIONS_LIMIT, &around_group);
         assert!(matches!(effect, Effect::InheritsOrganization(i) if i.servers.len() == 2));

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
-use crate::litellm::access_context::{Grants, LitellmBehavior, PermissionKey, RelatedGrants, Team};
-use crate::litellm::owners::{KeyTies, OrganizationId, Owner, OwnerKind, Parents, TeamId};
+use crate::litellm::access_context::{Grants, LitellmBehavior, RelatedGrants, Team};
+use crate::litellm::ids::{AccessGroupId, OrganizationId, PermissionKey, TeamId, ToolsetId};
+use crate::litellm::owners::{KeyTies, Owner, OwnerKind, Parents};
 use crate::litellm::reference_sites::{
     GrantKind, MCP_SERVERS, MCP_TOOL_PERMISSIONS, MCP_TOOLSETS, PERMISSIONS, Shape, Site, SiteTable,
 };
@@ -130,8 +131,11 @@ pub(crate) fn around(team: Grants, organization: Grants) -> RelatedGrants {
             OrganizationId("org".to_owned()),
             Some(permissions("p-org")),
         )]),
-        toolsets: BTreeMap::from([("set".to_owned(), texts(&["id-2"]))]),
-        access_groups: BTreeMap::from([("group".to_owned(), texts(&["id-1", "two"]))]),
+        toolsets: BTreeMap::from([(ToolsetId("set".to_owned()), texts(&["id-2"]))]),
+        access_groups: BTreeMap::from([(
+            AccessGroupId("group".to_owned()),
+            texts(&["id-1", "two"]),
+        )]),
         keys_under: BTreeMap::from([((OwnerKind::Team, "id".to_owned()), 7)]),
         ..RelatedGrants::default()
     }

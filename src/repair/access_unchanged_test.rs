@@ -13,11 +13,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
-use crate::litellm::access_context::{
-    AccessContext, Grants, LitellmBehavior, PermissionKey, RelatedGrants, Team,
-};
+use crate::litellm::access_context::{AccessContext, Grants, LitellmBehavior, RelatedGrants, Team};
 use crate::litellm::empty_list_effect::Effect;
-use crate::litellm::owners::{KeyTies, OrganizationId, Owner, OwnerKind, Parents, TeamId};
+use crate::litellm::ids::{
+    AccessGroupId, AgentId, OrganizationId, PermissionKey, TeamId, ToolsetId, UserId,
+};
+use crate::litellm::owners::{KeyTies, Owner, OwnerKind, Parents};
 use crate::litellm::reference_sites::{
     ACCESS_GROUP_SERVERS, ACCESS_GROUPS, GrantKind, Group, PERMISSIONS, Shape, Site, SiteTable,
     TOOLSET_TOOLS, TOOLSETS,
@@ -76,6 +77,17 @@ const NOW: Release = Release::AGENT_TOOL_KEYS_COUNT;
 
 fn set(texts: &[&str]) -> Servers {
     texts.iter().map(|text| (*text).to_owned()).collect()
+}
+
+/// Keys the servers of groups or toolsets by typed ids.
+fn by_id<I: Ord>(
+    servers: &BTreeMap<String, Vec<String>>,
+    id: fn(String) -> I,
+) -> BTreeMap<I, Vec<String>> {
+    let servers = servers.iter();
+    servers
+        .map(|(of, named)| (id(of.clone()), named.clone()))
+        .collect()
 }
 
 /// Lists the servers that the given groups or toolsets name; those that are gone name nothing.
@@ -254,8 +266,8 @@ impl Grantees {
         let parents = Parents {
             team: named(OwnerKind::Team, self.team).map(TeamId),
             organization: named(OwnerKind::Organization, self.organization).map(OrganizationId),
-            user: named(OwnerKind::User, self.user),
-            agent: named(OwnerKind::Agent, self.agent),
+            user: named(OwnerKind::User, self.user).map(UserId),
+            agent: named(OwnerKind::Agent, self.agent).map(AgentId),
         };
         let mut owners = Vec::new();
         if self.key == row {
@@ -299,15 +311,20 @@ impl Grantees {
                 Team {
                     permissions: self.team.map(|row| PermissionKey(row.to_string())),
                     organization: None,
-                    access_groups: self.team_groups.clone(),
+                    access_groups: self
+                        .team_groups
+                        .iter()
+                        .cloned()
+                        .map(AccessGroupId)
+                        .collect(),
                 },
             )]),
             organizations: BTreeMap::from([(
                 OrganizationId("organization".to_owned()),
                 self.organization.map(|row| PermissionKey(row.to_string())),
             )]),
-            toolsets: self.sets.clone(),
-            access_groups: self.groups.clone(),
+            toolsets: by_id(&self.sets, ToolsetId),
+            access_groups: by_id(&self.groups, AccessGroupId),
             ..RelatedGrants::default()
         }
     }

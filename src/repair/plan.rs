@@ -480,9 +480,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::litellm::access_context::PermissionKey;
     use crate::litellm::access_context::{Grants, LitellmBehavior};
-    use crate::litellm::owners::{KeyTies, Owner, Parents, TeamId};
+    use crate::litellm::ids::{PermissionKey, TeamId};
+    use crate::litellm::owners::{KeyTies, Owner, Parents};
     use crate::litellm::reference_sites::{
         Empty, MCP_SERVERS, MCP_TOOL_PERMISSIONS, ScannedTable, TABLES,
     };
@@ -758,7 +758,10 @@ mod tests {
         let mut row = clean();
         row.cells = vec![array(&["id-1", GONE, GONE_TOO]), keys(&["one", GONE])];
         let around = RelatedGrants {
-            kept_by_keys: BTreeMap::from([("owner".to_owned(), BTreeSet::from([GONE.to_owned()]))]),
+            kept_by_keys: BTreeMap::from([(
+                TeamId("owner".to_owned()),
+                BTreeSet::from([GONE.to_owned()]),
+            )]),
             ..RelatedGrants::default()
         };
         let plan = |release| {
@@ -790,7 +793,10 @@ mod tests {
         let mut row = clean();
         row.cells[0] = array(&[GONE]);
         let around = RelatedGrants {
-            kept_by_keys: BTreeMap::from([("owner".to_owned(), BTreeSet::from([GONE.to_owned()]))]),
+            kept_by_keys: BTreeMap::from([(
+                TeamId("owner".to_owned()),
+                BTreeSet::from([GONE.to_owned()]),
+            )]),
             ..RelatedGrants::default()
         };
         let deny = OnEmpty::Deny {
@@ -819,7 +825,10 @@ mod tests {
         let remaps = [GONE, GONE_TOO].map(|old| (old.to_owned(), "id-1".to_owned()));
         let catalog = catalog(unknown()).remapping(&remaps.into()).unwrap();
         let around = RelatedGrants {
-            kept_by_keys: BTreeMap::from([("owner".to_owned(), BTreeSet::from([GONE.to_owned()]))]),
+            kept_by_keys: BTreeMap::from([(
+                TeamId("owner".to_owned()),
+                BTreeSet::from([GONE.to_owned()]),
+            )]),
             ..RelatedGrants::default()
         };
         let world = AccessContext {

@@ -8,6 +8,7 @@ use crate::db::session::Connection;
 use crate::error::Failure;
 use crate::litellm::access_context::{AccessContext, RelatedGrants};
 use crate::litellm::credentials::{self, ServerRows};
+use crate::litellm::ids::TeamId;
 use crate::litellm::last_grant;
 use crate::litellm::notes::notes;
 use crate::litellm::owners::OwnerKind;
@@ -111,23 +112,23 @@ impl Planner<'_> {
         &self,
         connection: &mut Connection,
         rows: &[Row],
-    ) -> Result<BTreeMap<String, BTreeSet<String>>, Failure> {
+    ) -> Result<BTreeMap<TeamId, BTreeSet<String>>, Failure> {
         let mut teams = BTreeSet::new();
         let mut taken = BTreeSet::new();
         for row in rows {
             let of_teams = row.owners.iter().filter(|o| o.kind() == OwnerKind::Team);
-            let mut of_teams = of_teams.map(|team| team.id().to_owned()).peekable();
+            let mut of_teams = of_teams.map(|team| TeamId(team.id().to_owned())).peekable();
             if of_teams.peek().is_some() {
                 let taken_here = references(row).filter(|r| may_be_taken(r, self.catalog));
                 taken.extend(taken_here.map(str::to_owned));
                 teams.extend(of_teams);
             }
         }
-        let mut kept: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        let mut kept: BTreeMap<TeamId, BTreeSet<String>> = BTreeMap::new();
         if taken.is_empty() {
             return Ok(kept);
         }
-        let teams: Vec<String> = teams.into_iter().collect();
+        let teams: Vec<TeamId> = teams.into_iter().collect();
         let taken: Vec<String> = taken.into_iter().collect();
         // What a key keeps beside such a LiteLLM does not depend on its team or organization: that
         // LiteLLM does not know the deny marker.

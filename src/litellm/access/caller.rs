@@ -1,32 +1,34 @@
 //! Who asks for tools.
 
+use crate::litellm::ids::{EndUserId, KeyToken, TeamId, ToolsetId, UserId};
+
 /// A caller, by the ids of its rows.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Caller {
     /// A virtual key.
     Key {
         /// The hash of the key.
-        token: String,
+        token: KeyToken,
         /// The end user on whose behalf it asks.
-        end_user: Option<String>,
+        end_user: Option<EndUserId>,
         /// The human whom an agent names behind its call.
         on_behalf_of: Option<Human>,
         /// The toolset on whose route it asks.
-        toolset: Option<String>,
+        toolset: Option<ToolsetId>,
     },
     /// A caller without a key, of a team and a user: a JWT.
     Keyless {
         /// The team.
-        team: Option<String>,
+        team: Option<TeamId>,
         /// The user.
-        user: Option<String>,
+        user: Option<UserId>,
     },
     /// A user's session at the gateway.
     Session {
         /// The user.
-        user: String,
+        user: UserId,
         /// The toolset on whose route it asks.
-        toolset: Option<String>,
+        toolset: Option<ToolsetId>,
     },
 }
 
@@ -34,9 +36,9 @@ pub(crate) enum Caller {
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Human {
     /// The user.
-    pub user: Option<String>,
+    pub user: Option<UserId>,
     /// The team.
-    pub team: Option<String>,
+    pub team: Option<TeamId>,
 }
 
 /// Settings of the proxy that stand in no row.
