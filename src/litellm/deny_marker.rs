@@ -192,16 +192,17 @@ mod tests {
     use crate::litellm::access_context::{Grants, LitellmBehavior, RelatedGrants};
     use crate::litellm::ids::PermissionKey;
     use crate::litellm::owners::{DASHBOARD_TEAM, KeyTies, Parents};
+    use crate::litellm::server_catalog::ServerCatalog;
     use crate::litellm::test_support::{
-        GONE, REGIME, around, catalog, key_of, key_with, owner, row, texts,
+        GONE, REGIME, Standing, around, catalog, key_of, key_with, open_catalog, owner, row, texts,
     };
 
     type Change = fn(&mut LitellmBehavior);
 
     #[test]
     fn the_marker_is_written_only_where_nothing_speaks_against_it() {
-        let key = owner(OwnerKind::Key, false);
-        let of = |kind| owner(kind, false);
+        let key = owner(OwnerKind::Key, Standing::InTeam);
+        let of = |kind| owner(kind, Standing::InTeam);
         let grouped = key_with(KeyTies {
             has_access_groups: true,
             ..KeyTies::default()
@@ -230,7 +231,7 @@ mod tests {
             (vec![dashboard], Some(Obstacle::Dashboard)),
             (vec![admin], Some(Obstacle::Admin)),
         ] {
-            let found = obstacle(&owners, |_| (), |_| (), false, 0);
+            let found = obstacle(&owners, |_| (), |_| (), &catalog(), 0);
             assert_eq!(found, expected, "{owners:?}");
         }
         let keys = [key];
@@ -242,7 +243,10 @@ mod tests {
             ),
         ];
         for (change, expected) in regimes {
-            assert_eq!(obstacle(&keys, change, |_| (), false, 0), Some(expected));
+            assert_eq!(
+                obstacle(&keys, change, |_| (), &catalog(), 0),
+                Some(expected)
+            );
         }
         let grants: [fn(&mut Grants); 3] = [
             |g| g.tags = texts(&["dead"]),
@@ -250,23 +254,23 @@ mod tests {
             |g| g.tool_keys = texts(&[GONE, "one"]),
         ];
         for change in grants {
-            let found = obstacle(&keys, |_| (), change, false, 0);
+            let found = obstacle(&keys, |_| (), change, &catalog(), 0);
             assert_eq!(found, Some(Obstacle::OtherGrants));
         }
         let stale_tools: fn(&mut Grants) = |g| g.tool_keys = texts(&[GONE]);
-        assert_eq!(obstacle(&keys, |_| (), stale_tools, false, 0), None);
-        let open = obstacle(&keys, |_| (), |_| (), true, 0);
+        assert_eq!(obstacle(&keys, |_| (), stale_tools, &catalog(), 0), None);
+        let open = obstacle(&keys, |_| (), |_| (), &open_catalog(), 0);
         assert_eq!(open, Some(Obstacle::AllowAllKeys));
         let mended = row(&format!("[\"{GONE}\"]"), "[]");
         let world = AccessContext {
             regime: REGIME,
-            catalog: &catalog(false),
+            catalog: &catalog(),
             around: &RelatedGrants::default(),
             all_cleared: false,
         };
         let found = marker_obstacle(&mended, &mended.cells[0], world);
         assert_eq!(found, Some(Obstacle::Malformed));
-        let tools = obstacle(&keys, |_| (), |_| (), false, 1);
+        let tools = obstacle(&keys, |_| (), |_| (), &catalog(), 1);
         assert_eq!(tools, Some(Obstacle::ToolPermissions));
     }
 
@@ -275,7 +279,7 @@ mod tests {
         owners: &[Owner],
         regime: fn(&mut LitellmBehavior),
         grants: fn(&mut Grants),
-        open: bool,
+        catalog: &ServerCatalog,
         at: usize,
     ) -> Option<Obstacle> {
         let mut around = around(Grants::default(), Grants::default());
@@ -288,7 +292,7 @@ mod tests {
         around.admins = BTreeSet::from([UserId("root".to_owned())]);
         let mut world = AccessContext {
             regime: REGIME,
-            catalog: &catalog(open),
+            catalog,
             around: &around,
             all_cleared: false,
         };

@@ -313,7 +313,7 @@ mod tests {
     use crate::litellm::row::Cell;
     use crate::litellm::server::{ConfigServers, Signs};
     use crate::litellm::test_support::{
-        GONE, MADE_UP, REGIME, around, catalog, granting, key_of, owner, row, texts,
+        GONE, MADE_UP, REGIME, Standing, around, catalog, granting, key_of, owner, row, texts,
     };
     use crate::litellm::value::Value;
 
@@ -323,7 +323,7 @@ mod tests {
             owners: vec![owner.clone()],
             ..row(&stale, "null")
         };
-        let catalog = catalog(false);
+        let catalog = catalog();
         let world = AccessContext {
             regime: LitellmBehavior { release, ..REGIME },
             catalog: &catalog,
@@ -335,7 +335,7 @@ mod tests {
 
     #[test]
     fn a_key_inherits_all_that_its_team_names() {
-        let key = owner(OwnerKind::Key, false);
+        let key = owner(OwnerKind::Key, Standing::InTeam);
         let grants = |change: fn(&mut Grants)| {
             let mut grants = Grants::default();
             change(&mut grants);
@@ -371,7 +371,7 @@ mod tests {
             .map(|team| &mut team.access_groups);
         *groups.unwrap() = vec![AccessGroupId("group".to_owned())];
         let effect = effect_on(
-            &owner(OwnerKind::Key, false),
+            &owner(OwnerKind::Key, Standing::InTeam),
             Release::KNOWS_MARKERS,
             &around,
         );
@@ -386,7 +386,7 @@ mod tests {
     #[test]
     fn where_the_team_names_nothing_the_organization_gives() {
         let around = around(Grants::default(), granting(&["one"]));
-        let key = owner(OwnerKind::Key, false);
+        let key = owner(OwnerKind::Key, Standing::InTeam);
         let inherited = Inherited {
             from: "org".to_owned(),
             servers: BTreeSet::from(["id-1".to_owned()]),
@@ -453,14 +453,14 @@ mod tests {
             (OwnerKind::Team, agent_tools, &tag, Effect::Nothing),
             (OwnerKind::Team, agent_tools, &dead_tag, lifted(Some(7))),
         ] {
-            let found = effect_on(&owner(kind, false), release, around);
+            let found = effect_on(&owner(kind, Standing::InTeam), release, around);
             assert_eq!(found, expected, "{kind:?} {release} {around:?}");
         }
     }
 
     #[test]
     fn what_may_restrict_or_not_hides_nothing() {
-        let key = owner(OwnerKind::Key, false);
+        let key = owner(OwnerKind::Key, Standing::InTeam);
         let both = Inherited {
             from: "org".to_owned(),
             servers: BTreeSet::from(["id-1".to_owned(), "id-2".to_owned()]),
@@ -485,7 +485,7 @@ mod tests {
     #[test]
     fn servers_of_a_config_that_is_not_known_are_not_ruled_out() {
         let row = Row {
-            owners: vec![owner(OwnerKind::Key, false)],
+            owners: vec![owner(OwnerKind::Key, Standing::InTeam)],
             ..row(&format!("[\"{GONE}\"]"), "null")
         };
         let unknown = ConfigServers::Unknown(Signs::default());
@@ -517,7 +517,7 @@ mod tests {
     fn before_1_80_whoever_loses_the_list_reaches_everything() {
         let around = around(granting(&["id-1"]), Grants::default());
         for kind in [OwnerKind::Key, OwnerKind::Team] {
-            let effect = effect_on(&owner(kind, false), Release::FIRST, &around);
+            let effect = effect_on(&owner(kind, Standing::InTeam), Release::FIRST, &around);
             assert_eq!(effect, Effect::OpensAll);
         }
     }
@@ -545,18 +545,18 @@ mod tests {
             around_row
                 .rows
                 .insert(PermissionKey("p-1".to_owned()), beside);
-            let team = owner(OwnerKind::Team, false);
+            let team = owner(OwnerKind::Team, Standing::InTeam);
             let effect = effect_on(&team, Release::PINS_IDS, &around_row);
             assert_eq!(effect, Effect::Nothing, "{name}");
 
             // It may not be lost to the deny marker.
             let row = Row {
-                owners: vec![owner(OwnerKind::Key, false)],
+                owners: vec![owner(OwnerKind::Key, Standing::InTeam)],
                 ..row(&format!("[\"{GONE}\"]"), "null")
             };
             let world = AccessContext {
                 regime: REGIME,
-                catalog: &catalog(false),
+                catalog: &catalog(),
                 around: &around_row,
                 all_cleared: false,
             };
@@ -565,7 +565,7 @@ mod tests {
 
             // Keys inherit it.
             let around_team = around(granting_kind(kind), Grants::default());
-            let key = owner(OwnerKind::Key, false);
+            let key = owner(OwnerKind::Key, Standing::InTeam);
             let effect = effect_on(&key, Release::PINS_IDS, &around_team);
             let inherited = Inherited {
                 from: "team".to_owned(),
@@ -590,7 +590,7 @@ mod tests {
                     stored: Ok(Value::Array(texts(servers))),
                 },
             ],
-            owners: vec![owner(OwnerKind::Team, false)],
+            owners: vec![owner(OwnerKind::Team, Standing::InTeam)],
         };
         for (made_up, servers, last_grants, expected) in [
             // What the other site grants still limits the team.
@@ -615,7 +615,7 @@ mod tests {
             around.rows.insert(PermissionKey("p-1".to_owned()), grants);
             let world = AccessContext {
                 regime: REGIME,
-                catalog: &catalog(false),
+                catalog: &catalog(),
                 around: &around,
                 all_cleared: false,
             };

@@ -86,7 +86,7 @@ mod tests {
     use crate::litellm::owners::OwnerKind;
     use crate::litellm::reference_sites::Shape;
     use crate::litellm::release::Release;
-    use crate::litellm::test_support::{REGIME, owner, row};
+    use crate::litellm::test_support::{REGIME, Standing, owner, row};
     use crate::litellm::value::Stored;
 
     #[test]
@@ -122,9 +122,9 @@ mod tests {
 
     #[test]
     fn only_unlinked_rows_and_keys_on_their_own_may_run_empty() {
-        let alone = owner(OwnerKind::Key, true);
-        let in_team = owner(OwnerKind::Key, false);
-        let team = owner(OwnerKind::Team, false);
+        let alone = owner(OwnerKind::Key, Standing::Alone);
+        let in_team = owner(OwnerKind::Key, Standing::InTeam);
+        let team = owner(OwnerKind::Team, Standing::InTeam);
         for (owners, expected) in [
             (vec![], true),
             (vec![alone.clone()], true),
@@ -150,7 +150,7 @@ mod tests {
         };
         let unlinked = row("[]", "{}");
         let linked = Row {
-            owners: vec![owner(OwnerKind::Key, true)],
+            owners: vec![owner(OwnerKind::Key, Standing::Alone)],
             ..unlinked.clone()
         };
         assert!(may_run_empty(&unlinked, regime));
@@ -165,9 +165,9 @@ mod tests {
         };
         for (owners, expected) in [
             (vec![], false),
-            (vec![owner(OwnerKind::Key, true)], false),
-            (vec![owner(OwnerKind::Key, false)], true),
-            (vec![owner(OwnerKind::Team, false)], true),
+            (vec![owner(OwnerKind::Key, Standing::Alone)], false),
+            (vec![owner(OwnerKind::Key, Standing::InTeam)], true),
+            (vec![owner(OwnerKind::Team, Standing::InTeam)], true),
         ] {
             let row = Row {
                 owners,
@@ -191,7 +191,7 @@ mod tests {
         };
         let unlinked = row("[]", "{}");
         let linked = Row {
-            owners: vec![owner(OwnerKind::Key, true)],
+            owners: vec![owner(OwnerKind::Key, Standing::Alone)],
             ..unlinked.clone()
         };
         assert!(!may_run_empty(&unlinked, regime));

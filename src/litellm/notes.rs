@@ -91,7 +91,7 @@ mod tests {
     use crate::litellm::test_support::{GONE, catalog, row};
 
     fn found(array: &str, keys: &str, release: Release) -> Vec<(Note, String)> {
-        let found = notes(&row(array, keys), &catalog(false), release);
+        let found = notes(&row(array, keys), &catalog(), release);
         let note = |finding: Finding| match (finding.kind, finding.reference) {
             (FindingKind::Note(note), Some(reference)) => (note, reference),
             other => panic!("{other:?}"),

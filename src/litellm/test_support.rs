@@ -57,9 +57,18 @@ pub(crate) fn row(mcp_servers: &str, mcp_tool_permissions: &str) -> Row {
     }
 }
 
-pub(crate) fn owner(kind: OwnerKind, stands_alone: bool) -> Owner {
+/// Whether a key inherits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It is of nobody.
+    Alone,
+    /// It is of a team.
+    InTeam,
+}
+
+pub(crate) fn owner(kind: OwnerKind, standing: Standing) -> Owner {
     let parents = Parents {
-        team: (!stands_alone).then(|| TeamId("team".to_owned())),
+        team: (standing == Standing::InTeam).then(|| TeamId("team".to_owned())),
         ..Parents::default()
     };
     let ties = KeyTies {
@@ -86,18 +95,30 @@ pub(crate) fn texts(texts: &[&str]) -> Vec<String> {
     texts.iter().map(|text| (*text).to_owned()).collect()
 }
 
-/// Makes a catalog of two servers, one of them tagged; both or none are open to all keys.
-pub(crate) fn catalog(open: bool) -> ServerCatalog {
+/// Makes a catalog of two servers, one of them tagged.
+pub(crate) fn catalog() -> ServerCatalog {
+    catalog_of(|server| server)
+}
+
+/// Makes that catalog with both servers open to all keys.
+pub(crate) fn open_catalog() -> ServerCatalog {
+    catalog_of(|server| Server {
+        allow_all_keys: true,
+        ..server
+    })
+}
+
+fn catalog_of(change: fn(Server) -> Server) -> ServerCatalog {
     let server = |id: &str, name: &str, tags: &[&str]| Server {
         server_id: id.to_owned(),
         server_name: Some(name.to_owned()),
         alias: None,
         approval_status: None,
         tags: texts(tags),
-        allow_all_keys: open,
+        allow_all_keys: false,
     };
     ServerCatalog::new(
-        &[server("id-1", "one", &[]), server("id-2", "two", &["tag"])],
+        &[server("id-1", "one", &[]), server("id-2", "two", &["tag"])].map(change),
         BTreeSet::new(),
         ConfigServers::Known(Vec::new()),
     )

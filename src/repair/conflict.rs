@@ -234,7 +234,7 @@ mod tests {
     use crate::litellm::row::Cell;
     use crate::litellm::server::ConfigServers;
     use crate::litellm::server_catalog::IdHistory;
-    use crate::litellm::test_support::{REGIME, owner};
+    use crate::litellm::test_support::{REGIME, Standing, owner};
     use crate::repair::policy::Policy;
 
     fn array(references: &[&str]) -> Value {
@@ -297,7 +297,7 @@ mod tests {
             // The first entry is held for another reason, and was not to be removed.
             let other = if reference == EDITED { RENEWED } else { EDITED };
             let mut row = row(Ok(array(&[other, reference])));
-            row.owners = vec![owner(OwnerKind::Team, false)];
+            row.owners = vec![owner(OwnerKind::Team, Standing::InTeam)];
             let now = RowPlan::of(&PERMISSIONS, &row, world, Policy::default());
             let values = [array(&[other, reference]), array(&[other])];
             let planned = RowChange::of_column(&PERMISSIONS, "p-1", &MCP_SERVERS, values);

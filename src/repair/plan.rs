@@ -489,7 +489,7 @@ mod tests {
     use crate::litellm::release::Release;
     use crate::litellm::server::{ConfigServers, Server, Signs};
     use crate::litellm::server_catalog::{IdHistory, ServerCatalog};
-    use crate::litellm::test_support::value;
+    use crate::litellm::test_support::{Standing, value};
     use crate::litellm::value::Malformed;
     use crate::repair::changeset::is_repair;
 
@@ -524,13 +524,13 @@ mod tests {
         Row {
             key: "p-1".to_owned(),
             cells: vec![array(&["id-1"]), keys(&["one"])],
-            owners: vec![owner(OwnerKind::Team, false)],
+            owners: vec![owner(OwnerKind::Team, Standing::InTeam)],
         }
     }
 
-    fn owner(kind: OwnerKind, stands_alone: bool) -> Owner {
+    fn owner(kind: OwnerKind, standing: Standing) -> Owner {
         let parents = Parents {
-            team: (!stands_alone).then(|| TeamId("team".to_owned())),
+            team: (standing == Standing::InTeam).then(|| TeamId("team".to_owned())),
             ..Parents::default()
         };
         let ties = KeyTies {
@@ -855,7 +855,7 @@ mod tests {
     fn a_key_keeps_what_is_held_and_a_row_that_is_not_selected_keeps_everything() {
         let mut row = clean();
         row.cells = vec![array(&["id-1", GONE, GONE_TOO]), keys(&[])];
-        row.owners = vec![owner(OwnerKind::Key, false)];
+        row.owners = vec![owner(OwnerKind::Key, Standing::InTeam)];
         let remaps = BTreeMap::from([(GONE_TOO.to_owned(), "id-1".to_owned())]);
         let catalog = catalog(unknown()).remapping(&remaps).unwrap();
         let world = AccessContext {
@@ -887,7 +887,7 @@ mod tests {
         let mut last = row.clone();
         last.cells[0] = array(&[GONE]);
         assert_eq!(left(&last, &all), [GONE]);
-        row.owners.push(owner(OwnerKind::Team, false));
+        row.owners.push(owner(OwnerKind::Team, Standing::InTeam));
         assert_eq!(left(&row, &all), everything);
     }
 
@@ -956,7 +956,7 @@ mod tests {
     fn deny_holds_where_an_obstacle_stands_unless_narrowing_is_accepted() {
         let mut row = clean();
         row.cells = vec![array(&[GONE]), keys(&["one"])];
-        row.owners = vec![owner(OwnerKind::Key, false)];
+        row.owners = vec![owner(OwnerKind::Key, Standing::InTeam)];
         let plan =
             |regime, accept_narrowing| plan_with(&row, regime, OnEmpty::Deny { accept_narrowing });
         let reason = Reason::Marker(Obstacle::OtherGrants);
@@ -978,8 +978,8 @@ mod tests {
             release: Release::FIRST,
             ..REGIME
         };
-        for alone in [true, false] {
-            row.owners = vec![owner(OwnerKind::Key, alone)];
+        for standing in [Standing::Alone, Standing::InTeam] {
+            row.owners = vec![owner(OwnerKind::Key, standing)];
             let plan = plan_with(&row, regime, OnEmpty::Clear);
             assert_eq!(plan.held[0].reason, Reason::FailsOpen);
         }
@@ -1008,12 +1008,15 @@ mod tests {
             stored.prop_map(move |stored| Cell { site, stored })
         };
         let kinds = prop::sample::select(vec![
-            (OwnerKind::Key, true),
-            (OwnerKind::Key, false),
-            (OwnerKind::Team, false),
-            (OwnerKind::Agent, false),
+            (OwnerKind::Key, Standing::Alone),
+            (OwnerKind::Key, Standing::InTeam),
+            (OwnerKind::Team, Standing::InTeam),
+            (OwnerKind::Agent, Standing::InTeam),
         ]);
-        let owners = prop::collection::vec(kinds.prop_map(|(k, alone)| owner(k, alone)), 0..3);
+        let owners = prop::collection::vec(
+            kinds.prop_map(|(kind, standing)| owner(kind, standing)),
+            0..3,
+        );
         let tables = TABLES.into_iter().filter_map(|table| match table {
             ScannedTable::References(table) => Some(table),
             ScannedTable::Credentials(_) => None,

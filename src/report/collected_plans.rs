@@ -169,7 +169,7 @@ mod tests {
     use crate::litellm::owners::OwnerKind;
     use crate::litellm::reference_sites::PERMISSIONS;
     use crate::litellm::row::Row;
-    use crate::litellm::test_support::{GONE, REGIME, catalog, owner, row};
+    use crate::litellm::test_support::{GONE, REGIME, Standing, catalog, owner, row};
     use crate::repair::policy::Policy;
     use crate::report::spool::IN_MEMORY;
 
@@ -177,14 +177,14 @@ mod tests {
     fn what_is_put_aside_is_what_would_have_been_kept() {
         let world = AccessContext {
             regime: REGIME,
-            catalog: &catalog(false),
+            catalog: &catalog(),
             around: &RelatedGrants::default(),
             all_cleared: false,
         };
         let plan = |at: usize| {
             let row = Row {
                 key: at.to_string(),
-                owners: vec![owner(OwnerKind::Team, false)],
+                owners: vec![owner(OwnerKind::Team, Standing::InTeam)],
                 ..row(&format!(r#"["id-1","{GONE}"]"#), "null")
             };
             RowPlan::of(&PERMISSIONS, &row, world, Policy::default())

@@ -30,6 +30,15 @@ use self::trace::{AccessStep, Denial, Level, LevelEffect, Trace};
 use super::ids::{EndUserId, ServerId, TeamId, ToolsetId, UserId};
 use super::server::NO_SERVERS;
 
+/// Where a credential comes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Entrance {
+    /// Where keys do, and callers without one.
+    OfKey,
+    /// Where the sessions of users do.
+    OfSession,
+}
+
 /// What a caller may use.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Access {
@@ -180,7 +189,8 @@ impl AccessModel<'_> {
             Some(sources) => self.granted_to_personal_key(who, sources, trace),
             None => self.granted(who, trace),
         };
-        let servers = self.with_open_servers(who, &granted, self.sees_all(who, false), trace);
+        let sees_all = self.sees_all(who, Entrance::OfKey);
+        let servers = self.with_open_servers(who, &granted, sees_all, trace);
         let tools = |server: &ServerId| match &personal {
             Some(sources) => self.tools_of_personal_key(who, sources, server),
             None => self.tools(who, server),
@@ -202,13 +212,12 @@ impl AccessModel<'_> {
     ///
     /// Source: LiteLLM 1.109.1 `mcp_server/auth/user_api_key_auth_mcp.py`, `admin_view_unscoped`;
     /// 1.81.10, 1.81.14 and 1.98.1 `mcp_server/mcp_server_manager.py`, `get_allowed_mcp_servers`.
-    fn sees_all(&self, who: &Credential<'_>, is_session: bool) -> bool {
+    fn sees_all(&self, who: &Credential<'_>, entrance: Entrance) -> bool {
         let rules = self.rules;
         let bound_by_team = rules.teams_bind_administrators() && who.real_team().is_some();
-        let bound_by_row = if is_session {
-            !rules.sessions_of_administrators_see_all()
-        } else {
-            rules.rows_limit_administrators() && who.permission.read().is_some()
+        let bound_by_row = match entrance {
+            Entrance::OfSession => !rules.sessions_of_administrators_see_all(),
+            Entrance::OfKey => rules.rows_limit_administrators() && who.permission.read().is_some(),
         };
         who.administers
             && rules.administrators_see_all()

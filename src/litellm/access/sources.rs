@@ -10,7 +10,7 @@ use super::rows::{AccessTeam, LinkedPermission, Toolset, User};
 use super::servers::{AccessScope, GrantedServers};
 use super::tools::{Tools, both};
 use super::trace::{Denial, Level, Trace};
-use super::{Access, concluded, nobody};
+use super::{Access, Entrance, concluded, nobody};
 use crate::litellm::ids::{AccessGroupId, ServerId, TeamId, ToolsetId, UserId};
 
 impl AccessModel<'_> {
@@ -58,7 +58,7 @@ impl AccessModel<'_> {
                 });
             }
         }
-        let sees_all = self.sees_all(&who, true);
+        let sees_all = self.sees_all(&who, Entrance::OfSession);
         let pinned;
         let mut scope = None;
         if let Some(toolset) = toolset {
