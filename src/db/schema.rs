@@ -7,7 +7,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use crate::database::Database;
-use crate::db::column_types;
+use crate::db::column_types::{self, Presence};
 use crate::db::columns::{Column, Privilege, Table};
 use crate::db::decode::{self, TableColumn};
 use crate::db::errors::failed;
@@ -559,7 +559,8 @@ impl Schema {
                 Oddity::Relation { .. } | Oddity::Collation { .. } | Oddity::ForeignKey(..) => {}
             }
         }
-        for (table, name, sql_type, required) in expected {
+        for (table, name, sql_type, presence) in expected {
+            let required = presence == Presence::Always;
             if required && !self.tables.contains_key(table) {
                 return Err(Unlike::Lacks(format!("table \"{table}\" does not exist")));
             }

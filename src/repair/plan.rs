@@ -957,17 +957,21 @@ mod tests {
         let mut row = clean();
         row.cells = vec![array(&[GONE]), keys(&["one"])];
         row.owners = vec![owner(OwnerKind::Key, Standing::InTeam)];
-        let plan =
-            |regime, accept_narrowing| plan_with(&row, regime, OnEmpty::Deny { accept_narrowing });
+        let careful = OnEmpty::Deny {
+            accept_narrowing: false,
+        };
+        let narrowing = OnEmpty::Deny {
+            accept_narrowing: true,
+        };
         let reason = Reason::Marker(Obstacle::OtherGrants);
-        assert_eq!(plan(REGIME, false).held[0].reason, reason);
-        assert_eq!(plan(REGIME, true).held, []);
+        assert_eq!(plan_with(&row, REGIME, careful).held[0].reason, reason);
+        assert_eq!(plan_with(&row, REGIME, narrowing).held, []);
         let old = LitellmBehavior {
             release: Release::DROPS_ON_EDIT,
             ..REGIME
         };
         let reason = Reason::Marker(Obstacle::UnknownMarker);
-        assert_eq!(plan(old, true).held[0].reason, reason);
+        assert_eq!(plan_with(&row, old, narrowing).held[0].reason, reason);
     }
 
     #[test]
