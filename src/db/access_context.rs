@@ -33,14 +33,14 @@ use crate::litellm::value::Value;
 /// # Errors
 ///
 /// What the server said.
-pub(crate) async fn surroundings(
+pub(crate) async fn related_grants(
     connection: &mut PgConnection,
     schema: &Schema,
     rows: &[&Row],
 ) -> Result<RelatedGrants, Failure> {
-    let mut around = RelatedGrants::default();
+    let mut related = RelatedGrants::default();
     if rows.is_empty() {
-        return Ok(around);
+        return Ok(related);
     }
     let owners = || rows.iter().flat_map(|row| &row.owners);
     let mut reader = Reader { connection, schema };
@@ -51,28 +51,31 @@ pub(crate) async fn surroundings(
     };
 
     let teams = unique(parents().filter_map(|parents| parents.team.as_ref()));
-    around.teams = reader.teams(&teams).await?;
-    let teams = around.teams.values();
+    related.teams = reader.teams(&teams).await?;
+    let teams = related.teams.values();
     let above = teams.filter_map(|team| team.organization.as_ref());
     let own = parents().filter_map(|parents| parents.organization.as_ref());
     let organizations = unique(own.chain(above));
-    around.organizations = reader.organizations(&organizations).await?;
+    related.organizations = reader.organizations(&organizations).await?;
     let users = unique(parents().filter_map(|parents| parents.user.as_ref()));
-    around.admins = reader.admins(&users).await?;
+    related.admins = reader.admins(&users).await?;
 
     let own = rows.iter().map(|row| row.key.as_str());
-    let of_teams = around.teams.values().filter_map(|t| t.permissions.as_ref());
-    let of_organizations = around.organizations.values().flatten();
+    let of_teams = related
+        .teams
+        .values()
+        .filter_map(|t| t.permissions.as_ref());
+    let of_organizations = related.organizations.values().flatten();
     let above = of_teams.chain(of_organizations).map(PermissionKey::as_str);
     let keys = unique(own.chain(above));
-    around.rows = reader.grants(&keys).await?;
+    related.rows = reader.grants(&keys).await?;
 
-    let toolsets = unique(around.rows.values().flat_map(|grants| &grants.toolsets));
-    around.toolsets = reader.toolsets(&toolsets).await?;
-    let groups = unique(around.teams.values().flat_map(|team| &team.access_groups));
-    around.access_groups = reader.access_groups(&groups).await?;
-    around.keys_under = reader.keys_under(owners().collect()).await?;
-    Ok(around)
+    let toolsets = unique(related.rows.values().flat_map(|grants| &grants.toolsets));
+    related.toolsets = reader.toolsets(&toolsets).await?;
+    let groups = unique(related.teams.values().flat_map(|team| &team.access_groups));
+    related.access_groups = reader.access_groups(&groups).await?;
+    related.keys_under = reader.keys_under(owners().collect()).await?;
+    Ok(related)
 }
 
 fn unique<'a, S: Borrow<str> + ?Sized + 'a>(names: impl Iterator<Item = &'a S>) -> Vec<String> {

@@ -3,7 +3,9 @@
 //! A column of any other type (`varchar`, `citext`, a domain, `integer`, `json`) compares, prints
 //! or sorts in another way in some statement. So it is refused, and the error names it.
 
-use crate::db::schema::{AROUND, ASSIGNED, CONFIG, SERVER_COLUMNS, SERVER_ID, SERVER_SCOPE};
+use crate::db::schema::{
+    ASSIGNED, CONFIG, RELATED_COLUMNS, SERVER_COLUMNS, SERVER_ID, SERVER_SCOPE,
+};
 use crate::litellm::owners::{ACCESS_GROUP_IDS, KEY_PARENTS, LINK, OWNER_TABLES, OwnerKind};
 use crate::litellm::reference_sites::{self, PERMISSIONS, ScannedTable, TABLES, TAGS};
 use crate::litellm::server::SERVER_TABLE;
@@ -81,11 +83,11 @@ pub(crate) fn expected(sites: &[ScannedTable]) -> Vec<Expected> {
     for column in SERVER_COLUMNS {
         expected.push((SERVER_TABLE, column, "text", Presence::Sometimes));
     }
-    for (table, columns) in AROUND.into_iter().chain(ASSIGNED) {
+    for (table, columns) in RELATED_COLUMNS.into_iter().chain(ASSIGNED) {
         expected.extend(
             columns
                 .iter()
-                .map(|c| (table, *c, type_around(table, c), Presence::Sometimes)),
+                .map(|c| (table, *c, type_of_related(table, c), Presence::Sometimes)),
         );
     }
     expected.push((CONFIG.0, CONFIG.1, "text", Presence::Sometimes));
@@ -93,7 +95,7 @@ pub(crate) fn expected(sites: &[ScannedTable]) -> Vec<Expected> {
 }
 
 /// Returns the type of a column of `table` that decides what an emptied list means.
-fn type_around(table: &str, column: &str) -> &'static str {
+fn type_of_related(table: &str, column: &str) -> &'static str {
     let [tags, open] = SERVER_SCOPE;
     let sites = match reference_sites::table(table) {
         Some(ScannedTable::References(table)) => table.sites,
@@ -133,7 +135,7 @@ mod tests {
             (TOOLSETS.table, "tools", "jsonb"),
             (PERMISSIONS.table, "mcp_access_groups", "text[]"),
         ] {
-            assert_eq!(type_around(table, column), sql_type);
+            assert_eq!(type_of_related(table, column), sql_type);
         }
     }
 }

@@ -116,7 +116,7 @@ pub(crate) struct Team {
     pub access_groups: Vec<AccessGroupId>,
 }
 
-/// The grants around the rows that would run empty, which decide what an emptied row means.
+/// The grants related to the rows that would run empty, which decide what an emptied row means.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct RelatedGrants {
     /// The rows themselves and those of the teams and organizations above them, by key.
@@ -149,11 +149,11 @@ impl RelatedGrants {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AccessContext<'a> {
     /// The LiteLLM beside the schema.
-    pub regime: LitellmBehavior,
+    pub behavior: LitellmBehavior,
     /// The servers.
     pub catalog: &'a ServerCatalog,
     /// Everything else that the row's owners may use.
-    pub around: &'a RelatedGrants,
+    pub related: &'a RelatedGrants,
     /// Whether every other list loses its stale references too, even where it runs empty.
     pub all_cleared: bool,
 }

@@ -114,26 +114,26 @@ impl fmt::Display for Obstacle {
 pub(crate) fn marker_obstacle(
     row: &Row,
     cell: &Cell,
-    world: AccessContext<'_>,
+    context: AccessContext<'_>,
 ) -> Option<Obstacle> {
     let AccessContext {
-        regime,
+        behavior,
         catalog,
-        around,
+        related,
         all_cleared: _,
-    } = world;
+    } = context;
     if cell.site.grants != Some(GrantKind::Servers) {
         return Some(Obstacle::ToolPermissions);
     }
     if row.cells.iter().any(|cell| cell.stored.is_err()) {
         return Some(Obstacle::Malformed);
     }
-    if !regime.owners_known {
+    if !behavior.owners_known {
         return Some(Obstacle::UnknownOwner);
     }
     let kinds: BTreeSet<OwnerKind> = row.owners.iter().map(Owner::kind).collect();
     let keys = kinds.contains(&OwnerKind::Key);
-    if keys && regime.release < Release::KNOWS_MARKERS {
+    if keys && behavior.release < Release::KNOWS_MARKERS {
         return Some(Obstacle::UnknownMarker);
     }
     if kinds.len() > 1 {
@@ -151,7 +151,7 @@ pub(crate) fn marker_obstacle(
     if matches!(catalog.config(), ConfigServers::Unknown(_)) {
         return Some(Obstacle::UnknownConfig);
     }
-    let grants = around.of_row(row);
+    let grants = related.of_row(row);
     let grants_otherwise = grants.is_none_or(|grants| {
         grants.any(|kind, entry| match kind {
             GrantKind::Servers | GrantKind::ServerTools => {
@@ -166,7 +166,7 @@ pub(crate) fn marker_obstacle(
     row.owners
         .iter()
         .filter_map(Owner::as_key)
-        .find_map(|key| key_obstacle(key, &around.admins))
+        .find_map(|key| key_obstacle(key, &related.admins))
 }
 
 fn key_obstacle(key: &KeyOwner, admins: &BTreeSet<UserId>) -> Option<Obstacle> {
@@ -194,7 +194,8 @@ mod tests {
     use crate::litellm::owners::{DASHBOARD_TEAM, KeyTies, Parents};
     use crate::litellm::server_catalog::ServerCatalog;
     use crate::litellm::test_support::{
-        GONE, REGIME, Standing, around, catalog, key_of, key_with, open_catalog, owner, row, texts,
+        BEHAVIOR, GONE, Standing, catalog, key_of, key_with, open_catalog, owner, related, row,
+        texts,
     };
 
     type Change = fn(&mut LitellmBehavior);
@@ -235,14 +236,14 @@ mod tests {
             assert_eq!(found, expected, "{owners:?}");
         }
         let keys = [key];
-        let regimes: [(Change, Obstacle); 2] = [
+        let behaviors: [(Change, Obstacle); 2] = [
             (|r| r.owners_known = false, Obstacle::UnknownOwner),
             (
                 |r| r.release = Release::DROPS_ON_EDIT,
                 Obstacle::UnknownMarker,
             ),
         ];
-        for (change, expected) in regimes {
+        for (change, expected) in behaviors {
             assert_eq!(
                 obstacle(&keys, change, |_| (), &catalog(), 0),
                 Some(expected)
@@ -262,13 +263,13 @@ mod tests {
         let open = obstacle(&keys, |_| (), |_| (), &open_catalog(), 0);
         assert_eq!(open, Some(Obstacle::AllowAllKeys));
         let mended = row(&format!("[\"{GONE}\"]"), "[]");
-        let world = AccessContext {
-            regime: REGIME,
+        let context = AccessContext {
+            behavior: BEHAVIOR,
             catalog: &catalog(),
-            around: &RelatedGrants::default(),
+            related: &RelatedGrants::default(),
             all_cleared: false,
         };
-        let found = marker_obstacle(&mended, &mended.cells[0], world);
+        let found = marker_obstacle(&mended, &mended.cells[0], context);
         assert_eq!(found, Some(Obstacle::Malformed));
         let tools = obstacle(&keys, |_| (), |_| (), &catalog(), 1);
         assert_eq!(tools, Some(Obstacle::ToolPermissions));
@@ -277,30 +278,30 @@ mod tests {
     /// Finds what speaks against the marker in cell `at` of a stale row of `owners`.
     fn obstacle(
         owners: &[Owner],
-        regime: fn(&mut LitellmBehavior),
+        behavior: fn(&mut LitellmBehavior),
         grants: fn(&mut Grants),
         catalog: &ServerCatalog,
         at: usize,
     ) -> Option<Obstacle> {
-        let mut around = around(Grants::default(), Grants::default());
+        let mut related = related(Grants::default(), Grants::default());
         grants(
-            around
+            related
                 .rows
                 .entry(PermissionKey("p-1".to_owned()))
                 .or_default(),
         );
-        around.admins = BTreeSet::from([UserId("root".to_owned())]);
-        let mut world = AccessContext {
-            regime: REGIME,
+        related.admins = BTreeSet::from([UserId("root".to_owned())]);
+        let mut context = AccessContext {
+            behavior: BEHAVIOR,
             catalog,
-            around: &around,
+            related: &related,
             all_cleared: false,
         };
-        regime(&mut world.regime);
+        behavior(&mut context.behavior);
         let row = Row {
             owners: owners.to_vec(),
             ..row(&format!("[\"{GONE}\"]"), "null")
         };
-        marker_obstacle(&row, &row.cells[at], world)
+        marker_obstacle(&row, &row.cells[at], context)
     }
 }

@@ -106,16 +106,16 @@ pub(crate) struct Audit {
 impl Audit {
     /// Finds what is wrong with `row`, a row of `table`.
     #[must_use]
-    pub(crate) fn of(table: &'static SiteTable, row: &Row, world: AccessContext<'_>) -> Self {
+    pub(crate) fn of(table: &'static SiteTable, row: &Row, context: AccessContext<'_>) -> Self {
         let findings: Vec<Finding> = row
             .cells
             .iter()
-            .flat_map(|cell| audit_cell(table, row, cell, world.catalog))
+            .flat_map(|cell| audit_cell(table, row, cell, context.catalog))
             .collect();
         let loses = table.group == Group::Permissions && findings.iter().any(|f| f.last_grant);
         let impact = |owner: &Owner| OwnerImpact {
             owner: owner.clone(),
-            if_emptied: loses.then(|| if_emptied(owner, row, world)),
+            if_emptied: loses.then(|| if_emptied(owner, row, context)),
         };
         Self {
             table: ScannedTable::References(table),

@@ -1,4 +1,4 @@
-//! Rows and worlds that the tests of this module start from.
+//! Rows and their contexts that the tests of this module start from.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +16,7 @@ use crate::litellm::server::{ConfigServers, Server};
 use crate::litellm::server_catalog::ServerCatalog;
 use crate::litellm::value::{Tool, Value};
 
-pub(crate) const REGIME: LitellmBehavior = LitellmBehavior {
+pub(crate) const BEHAVIOR: LitellmBehavior = LitellmBehavior {
     release: Release::PINS_IDS,
     owners_known: true,
 };
@@ -132,7 +132,7 @@ pub(crate) fn granting(servers: &[&str]) -> Grants {
 }
 
 /// Makes a team "team" of organization "org", each with a permission row of these grants.
-pub(crate) fn around(team: Grants, organization: Grants) -> RelatedGrants {
+pub(crate) fn related(team: Grants, organization: Grants) -> RelatedGrants {
     let permissions = |key: &str| PermissionKey(key.to_owned());
     RelatedGrants {
         rows: BTreeMap::from([

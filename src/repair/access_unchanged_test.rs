@@ -300,7 +300,7 @@ impl Grantees {
             .with_toolsets(set(&SETS))
     }
 
-    fn surroundings(&self) -> RelatedGrants {
+    fn related_grants(&self) -> RelatedGrants {
         let rows = self.rows.iter().enumerate();
         RelatedGrants {
             rows: rows
@@ -336,20 +336,20 @@ impl Grantees {
         release: Release,
         on_empty: OnEmpty,
     ) -> RowPlan {
-        let world = AccessContext {
-            regime: LitellmBehavior {
+        let context = AccessContext {
+            behavior: LitellmBehavior {
                 release,
                 owners_known: true,
             },
             catalog: &self.catalog(),
-            around: &self.surroundings(),
+            related: &self.related_grants(),
             all_cleared: on_empty == OnEmpty::Clear,
         };
         let policy = Policy {
             on_empty,
             ..Policy::default()
         };
-        RowPlan::of(table, row, world, policy)
+        RowPlan::of(table, row, context, policy)
     }
 
     fn plan(&self, at: usize, release: Release, on_empty: OnEmpty) -> RowPlan {
@@ -377,7 +377,7 @@ impl Grantees {
             }
         }
         if places.contains(&Group::Permissions) {
-            // Groups and toolsets are repaired before the surroundings of the rows are read.
+            // Groups and toolsets are repaired before the grants related to the rows are read.
             let read = repaired.clone();
             for (at, grants) in repaired.rows.iter_mut().enumerate() {
                 let plan = read.plan(at, release, on_empty);
@@ -543,44 +543,44 @@ proptest! {
 
     #[test]
     fn hold_and_deny_change_nobodys_access(
-        world in grantees(),
+        grantees in grantees(),
         release in releases(),
         places in places(),
     ) {
         for on_empty in [OnEmpty::Hold, DENY] {
-            let repaired = world.repaired(release, on_empty, &places);
-            prop_assert_eq!(repaired.reach(release), world.reach(release), "{:?}", on_empty);
+            let repaired = grantees.repaired(release, on_empty, &places);
+            prop_assert_eq!(repaired.reach(release), grantees.reach(release), "{:?}", on_empty);
         }
     }
 
     #[test]
     fn accepting_narrowing_never_widens(
-        world in grantees(),
+        grantees in grantees(),
         release in releases(),
         places in places(),
     ) {
         let on_empty = OnEmpty::Deny { accept_narrowing: true };
-        let repaired = world.repaired(release, on_empty, &places).reach(release);
-        for (after, before) in repaired.iter().zip(world.reach(release)) {
+        let repaired = grantees.repaired(release, on_empty, &places).reach(release);
+        for (after, before) in repaired.iter().zip(grantees.reach(release)) {
             prop_assert!(after.is_subset(&before));
         }
     }
 
     #[test]
     fn clearing_a_key_gives_no_more_than_was_said(
-        mut world in grantees(),
+        mut grantees in grantees(),
         release in releases(),
         places in places(),
     ) {
         // The report announces what a lifted ceiling lets through at the row that is the ceiling.
-        world.rows[world.key] = Grants {
+        grantees.rows[grantees.key] = Grants {
             servers: vec![GONE[0].to_owned()],
             ..Grants::default()
         };
-        world.key_groups.clear();
-        let plan = world.plan(world.key, release, OnEmpty::Clear);
+        grantees.key_groups.clear();
+        let plan = grantees.plan(grantees.key, release, OnEmpty::Clear);
         prop_assume!(plan.audit.impacts.len() == 1);
-        let cleared = world.repaired(release, OnEmpty::Clear, &places);
+        let cleared = grantees.repaired(release, OnEmpty::Clear, &places);
         let if_emptied = plan.audit.impacts[0].if_emptied.as_ref().unwrap();
         let said = match &if_emptied.effect {
             Effect::InheritsTeam(inherited) | Effect::InheritsOrganization(inherited) => {
@@ -590,8 +590,8 @@ proptest! {
         };
         // By whatever route.
         let all =
-            |world: &Grantees| world.reach(release).into_iter().flatten().collect::<Servers>();
-        let (before, after) = (all(&world), all(&cleared));
+            |one: &Grantees| one.reach(release).into_iter().flatten().collect::<Servers>();
+        let (before, after) = (all(&grantees), all(&cleared));
         let gained: Servers = after.difference(&before).cloned().collect();
         prop_assert!(gained.is_subset(&said), "gained {:?}, said {:?}", gained, said);
     }

@@ -255,17 +255,17 @@ impl RowPlan {
     pub(crate) fn of(
         table: &'static SiteTable,
         row: &Row,
-        world: AccessContext<'_>,
+        context: AccessContext<'_>,
         policy: Policy,
     ) -> Self {
         let mut plan = Self {
-            audit: Audit::of(table, row, world),
+            audit: Audit::of(table, row, context),
             edits: Vec::new(),
             deletion: None,
             held: Vec::new(),
         };
         for cell in &row.cells {
-            plan.settle(row, cell, world, policy);
+            plan.settle(row, cell, context, policy);
         }
         // Many plans may be kept in memory, and a vector that grew has spare room.
         plan.audit.findings.shrink_to_fit();
@@ -287,11 +287,11 @@ impl RowPlan {
     }
 
     /// Decides which stale references of `cell` are removed, renamed or held.
-    fn settle(&mut self, row: &Row, cell: &Cell, world: AccessContext<'_>, policy: Policy) {
+    fn settle(&mut self, row: &Row, cell: &Cell, context: AccessContext<'_>, policy: Policy) {
         let Ok(value) = &cell.stored else {
             return;
         };
-        let resolve = |reference: &str| world.catalog.resolve_as(cell.site.names, reference);
+        let resolve = |reference: &str| context.catalog.resolve_as(cell.site.names, reference);
         let of = |resolution| -> BTreeSet<String> {
             let meant = value.references().filter(|r| resolve(r) == resolution);
             meant.map(str::to_owned).collect()
@@ -305,7 +305,7 @@ impl RowPlan {
         };
         let mut needs_id = BTreeSet::new();
         for old in of(Resolution::Remapped) {
-            if let Some(new) = world.catalog.remap_as(cell.site.names, &old) {
+            if let Some(new) = context.catalog.remap_as(cell.site.names, &old) {
                 edit.remapped.insert(old, new);
             } else {
                 needs_id.insert(old);
@@ -321,7 +321,7 @@ impl RowPlan {
         if cell.site.names == Names::Toolsets {
             self.held.extend(edit.hold_all(Reason::DanglingToolset));
         } else if self.audit.table.group() == Group::Permissions {
-            self.settle_grants(row, cell, &mut edit, world, policy);
+            self.settle_grants(row, cell, &mut edit, context, policy);
         } else if last_grant::takes_last_grant(row, cell, |r| edit.removed.contains(r)) {
             self.held.extend(edit.hold_all(Reason::LastGrant));
         }
@@ -336,15 +336,15 @@ impl RowPlan {
         row: &Row,
         cell: &Cell,
         edit: &mut Edit,
-        world: AccessContext<'_>,
+        context: AccessContext<'_>,
         policy: Policy,
     ) {
-        if last_grant::may_open_everything(row, world.regime) {
+        if last_grant::may_open_everything(row, context.behavior) {
             self.held.extend(edit.hold_all(Reason::FailsOpen));
         }
         let mut kept = BTreeSet::new();
-        if world.regime.refuses_edits() {
-            kept = kept_by_keys(row, world.around);
+        if context.behavior.refuses_edits() {
+            kept = kept_by_keys(row, context.related);
             let (renamed, stay) = std::mem::take(&mut edit.remapped)
                 .into_iter()
                 .partition(|(old, _)| !kept.contains(old));
@@ -354,8 +354,8 @@ impl RowPlan {
             kept.retain(|reference| edit.removed.contains(reference));
         }
         let last = last_grant::takes_last_grant(row, cell, |r| edit.removed.contains(r));
-        if last && !last_grant::may_run_empty(row, world.regime) {
-            let ending = match ending(row, cell, world, policy) {
+        if last && !last_grant::may_run_empty(row, context.behavior) {
+            let ending = match ending(row, cell, context, policy) {
                 Ok(_) if !kept.is_empty() => Err(Reason::KeptByKey),
                 ending => ending,
             };
@@ -383,14 +383,14 @@ impl Edit {
 fn ending(
     row: &Row,
     cell: &Cell,
-    world: AccessContext<'_>,
+    context: AccessContext<'_>,
     policy: Policy,
 ) -> Result<EmptyOutcome, Reason> {
     match policy.on_empty {
         OnEmpty::Hold => Err(Reason::LastGrant),
-        OnEmpty::Clear if !world.regime.fails_closed() => Err(Reason::FailsOpen),
+        OnEmpty::Clear if !context.behavior.fails_closed() => Err(Reason::FailsOpen),
         OnEmpty::Clear => Ok(EmptyOutcome::Cleared),
-        OnEmpty::Deny { accept_narrowing } => match marker_obstacle(row, cell, world) {
+        OnEmpty::Deny { accept_narrowing } => match marker_obstacle(row, cell, context) {
             Some(obstacle) if !(accept_narrowing && obstacle.only_narrows()) => {
                 Err(Reason::Marker(obstacle))
             }
@@ -437,7 +437,7 @@ pub(crate) fn may_be_taken(reference: &str, catalog: &ServerCatalog) -> bool {
 pub(crate) fn references_left_to_key(
     row: &Row,
     selection: &Selection,
-    world: AccessContext<'_>,
+    context: AccessContext<'_>,
     policy: Policy,
 ) -> BTreeSet<String> {
     let is_of_team = row
@@ -447,14 +447,14 @@ pub(crate) fn references_left_to_key(
     if is_of_team || !selection.takes(row) {
         return references(row).map(str::to_owned).collect();
     }
-    let held = RowPlan::of(&PERMISSIONS, row, world, policy).held;
+    let held = RowPlan::of(&PERMISSIONS, row, context, policy).held;
     held.into_iter().map(|held| held.reference).collect()
 }
 
 /// Returns the references that keys of the teams that own `row` keep.
-fn kept_by_keys(row: &Row, around: &RelatedGrants) -> BTreeSet<String> {
+fn kept_by_keys(row: &Row, related: &RelatedGrants) -> BTreeSet<String> {
     let teams = row.owners.iter().filter(|o| o.kind() == OwnerKind::Team);
-    let kept = teams.filter_map(|team| around.kept_by_keys.get(team.id()));
+    let kept = teams.filter_map(|team| related.kept_by_keys.get(team.id()));
     kept.flatten().cloned().collect()
 }
 
@@ -495,7 +495,7 @@ mod tests {
 
     const GONE: &str = "0b8f8e0c-2f5d-4a51-9a35-1f4a1c9f7d10";
     const GONE_TOO: &str = "7d1c1e6e-51a5-4c6f-8f6f-5f0f5e1d2c3b";
-    const REGIME: LitellmBehavior = LitellmBehavior {
+    const BEHAVIOR: LitellmBehavior = LitellmBehavior {
         release: Release::PINS_IDS,
         owners_known: true,
     };
@@ -562,14 +562,14 @@ mod tests {
     }
 
     fn plan(row: &Row) -> RowPlan {
-        plan_with(row, REGIME, OnEmpty::Hold)
+        plan_with(row, BEHAVIOR, OnEmpty::Hold)
     }
 
     fn unknown() -> ConfigServers {
         ConfigServers::Unknown(Signs::default())
     }
 
-    fn plan_with(row: &Row, regime: LitellmBehavior, on_empty: OnEmpty) -> RowPlan {
+    fn plan_with(row: &Row, behavior: LitellmBehavior, on_empty: OnEmpty) -> RowPlan {
         let grants = Grants {
             tool_keys: match &row.cells[1].stored {
                 Ok(value) => value.references().map(str::to_owned).collect(),
@@ -577,7 +577,7 @@ mod tests {
             },
             ..Grants::default()
         };
-        let around = RelatedGrants {
+        let related = RelatedGrants {
             rows: BTreeMap::from([(PermissionKey(row.key.clone()), grants)]),
             ..RelatedGrants::default()
         };
@@ -586,13 +586,13 @@ mod tests {
         } else {
             ConfigServers::Known(Vec::new())
         };
-        let world = AccessContext {
-            regime,
+        let context = AccessContext {
+            behavior,
             catalog: &catalog(config),
-            around: &around,
+            related: &related,
             all_cleared: on_empty == OnEmpty::Clear,
         };
-        RowPlan::of(&PERMISSIONS, row, world, policy(on_empty))
+        RowPlan::of(&PERMISSIONS, row, context, policy(on_empty))
     }
 
     fn policy(on_empty: OnEmpty) -> Policy {
@@ -714,13 +714,13 @@ mod tests {
             ..IdHistory::default()
         };
         let catalog = catalog(ConfigServers::Known(Vec::new())).with_history(history);
-        let world = AccessContext {
-            regime: REGIME,
+        let context = AccessContext {
+            behavior: BEHAVIOR,
             catalog: &catalog,
-            around: &RelatedGrants::default(),
+            related: &RelatedGrants::default(),
             all_cleared: false,
         };
-        let plan = RowPlan::of(&PERMISSIONS, &row, world, Policy::default());
+        let plan = RowPlan::of(&PERMISSIONS, &row, context, Policy::default());
         let removed: Vec<_> = plan.edits.iter().map(Edit::removed).collect();
         assert_eq!(removed, [&BTreeSet::from([GONE.to_owned()])]);
         let held: Vec<_> = plan.held.iter().map(|h| (h.column, h.reason)).collect();
@@ -744,11 +744,11 @@ mod tests {
     fn before_1_80_even_one_of_several_is_held() {
         let mut row = clean();
         row.cells[0] = array(&["id-1", GONE]);
-        let regime = LitellmBehavior {
+        let behavior = LitellmBehavior {
             release: Release::FIRST,
-            ..REGIME
+            ..BEHAVIOR
         };
-        let held = plan_with(&row, regime, OnEmpty::Hold);
+        let held = plan_with(&row, behavior, OnEmpty::Hold);
         assert_eq!(held.edits, []);
         assert_eq!(held.held[0].reason, Reason::FailsOpen);
     }
@@ -757,7 +757,7 @@ mod tests {
     fn a_team_keeps_what_a_key_of_it_keeps_where_edits_would_be_refused() {
         let mut row = clean();
         row.cells = vec![array(&["id-1", GONE, GONE_TOO]), keys(&["one", GONE])];
-        let around = RelatedGrants {
+        let related = RelatedGrants {
             kept_by_keys: BTreeMap::from([(
                 TeamId("owner".to_owned()),
                 BTreeSet::from([GONE.to_owned()]),
@@ -765,13 +765,16 @@ mod tests {
             ..RelatedGrants::default()
         };
         let plan = |release| {
-            let world = AccessContext {
-                regime: LitellmBehavior { release, ..REGIME },
+            let context = AccessContext {
+                behavior: LitellmBehavior {
+                    release,
+                    ..BEHAVIOR
+                },
                 catalog: &catalog(unknown()),
-                around: &around,
+                related: &related,
                 all_cleared: false,
             };
-            RowPlan::of(&PERMISSIONS, &row, world, Policy::default())
+            RowPlan::of(&PERMISSIONS, &row, context, Policy::default())
         };
         let found = plan(Release::REFUSES_EDITS);
         let held: Vec<_> = found.held.iter().map(|h| (h.column, h.reason)).collect();
@@ -792,7 +795,7 @@ mod tests {
     fn a_team_is_not_marked_while_a_key_of_it_keeps_the_same() {
         let mut row = clean();
         row.cells[0] = array(&[GONE]);
-        let around = RelatedGrants {
+        let related = RelatedGrants {
             kept_by_keys: BTreeMap::from([(
                 TeamId("owner".to_owned()),
                 BTreeSet::from([GONE.to_owned()]),
@@ -803,16 +806,16 @@ mod tests {
             accept_narrowing: true,
         };
         for on_empty in [deny, OnEmpty::Clear] {
-            let world = AccessContext {
-                regime: LitellmBehavior {
+            let context = AccessContext {
+                behavior: LitellmBehavior {
                     release: Release::REFUSES_EDITS,
-                    ..REGIME
+                    ..BEHAVIOR
                 },
                 catalog: &catalog(ConfigServers::Known(Vec::new())),
-                around: &around,
+                related: &related,
                 all_cleared: false,
             };
-            let plan = RowPlan::of(&PERMISSIONS, &row, world, policy(on_empty));
+            let plan = RowPlan::of(&PERMISSIONS, &row, context, policy(on_empty));
             assert_eq!(plan.edits, []);
             assert_eq!(plan.held[0].reason, Reason::KeptByKey);
         }
@@ -824,23 +827,23 @@ mod tests {
         row.cells = vec![array(&["id-1", GONE, GONE_TOO]), keys(&["one", GONE])];
         let remaps = [GONE, GONE_TOO].map(|old| (old.to_owned(), "id-1".to_owned()));
         let catalog = catalog(unknown()).remapping(&remaps.into()).unwrap();
-        let around = RelatedGrants {
+        let related = RelatedGrants {
             kept_by_keys: BTreeMap::from([(
                 TeamId("owner".to_owned()),
                 BTreeSet::from([GONE.to_owned()]),
             )]),
             ..RelatedGrants::default()
         };
-        let world = AccessContext {
-            regime: LitellmBehavior {
+        let context = AccessContext {
+            behavior: LitellmBehavior {
                 release: Release::REFUSES_EDITS,
-                ..REGIME
+                ..BEHAVIOR
             },
             catalog: &catalog,
-            around: &around,
+            related: &related,
             all_cleared: false,
         };
-        let plan = RowPlan::of(&PERMISSIONS, &row, world, Policy::default());
+        let plan = RowPlan::of(&PERMISSIONS, &row, context, Policy::default());
         let held: Vec<_> = plan.held.iter().map(|h| (h.column, h.reason)).collect();
         let reason = Reason::KeptByKey;
         assert_eq!(
@@ -858,17 +861,17 @@ mod tests {
         row.owners = vec![owner(OwnerKind::Key, Standing::InTeam)];
         let remaps = BTreeMap::from([(GONE_TOO.to_owned(), "id-1".to_owned())]);
         let catalog = catalog(unknown()).remapping(&remaps).unwrap();
-        let world = AccessContext {
-            regime: LitellmBehavior {
+        let context = AccessContext {
+            behavior: LitellmBehavior {
                 release: Release::REFUSES_EDITS,
-                ..REGIME
+                ..BEHAVIOR
             },
             catalog: &catalog,
-            around: &RelatedGrants::default(),
+            related: &RelatedGrants::default(),
             all_cleared: false,
         };
         let left = |row: &Row, selection: &Selection| -> Vec<String> {
-            let left = references_left_to_key(row, selection, world, Policy::default());
+            let left = references_left_to_key(row, selection, context, Policy::default());
             left.into_iter().collect()
         };
         let all = Selection::default();
@@ -910,13 +913,16 @@ mod tests {
         let remaps = BTreeMap::from([(GONE.to_owned(), "id-1".to_owned())]);
         let catalog = catalog(unknown()).remapping(&remaps).unwrap();
         for release in [Release::FIRST, Release::PINS_IDS] {
-            let world = AccessContext {
-                regime: LitellmBehavior { release, ..REGIME },
+            let context = AccessContext {
+                behavior: LitellmBehavior {
+                    release,
+                    ..BEHAVIOR
+                },
                 catalog: &catalog,
-                around: &RelatedGrants::default(),
+                related: &RelatedGrants::default(),
                 all_cleared: false,
             };
-            let plan = RowPlan::of(&PERMISSIONS, &row, world, Policy::default());
+            let plan = RowPlan::of(&PERMISSIONS, &row, context, Policy::default());
             let after: Vec<Value> = plan.edits.iter().map(Edit::after).collect();
             let keys = Value::Keys(BTreeMap::from([(
                 "id-1".to_owned(),
@@ -943,7 +949,7 @@ mod tests {
             (deny, EmptyOutcome::Denied, vec![NO_SERVERS]),
             (OnEmpty::Clear, EmptyOutcome::Cleared, vec![]),
         ] {
-            let plan = plan_with(&row, REGIME, on_empty);
+            let plan = plan_with(&row, BEHAVIOR, on_empty);
             assert_eq!(plan.held, []);
             assert_eq!(plan.edits.len(), 1);
             assert_eq!(plan.edits[0].ending(), ending);
@@ -964,11 +970,11 @@ mod tests {
             accept_narrowing: true,
         };
         let reason = Reason::Marker(Obstacle::OtherGrants);
-        assert_eq!(plan_with(&row, REGIME, careful).held[0].reason, reason);
-        assert_eq!(plan_with(&row, REGIME, narrowing).held, []);
+        assert_eq!(plan_with(&row, BEHAVIOR, careful).held[0].reason, reason);
+        assert_eq!(plan_with(&row, BEHAVIOR, narrowing).held, []);
         let old = LitellmBehavior {
             release: Release::DROPS_ON_EDIT,
-            ..REGIME
+            ..BEHAVIOR
         };
         let reason = Reason::Marker(Obstacle::UnknownMarker);
         assert_eq!(plan_with(&row, old, narrowing).held[0].reason, reason);
@@ -978,13 +984,13 @@ mod tests {
     fn nothing_is_cleared_where_an_emptied_key_reaches_everything() {
         let mut row = clean();
         row.cells[0] = array(&[GONE]);
-        let regime = LitellmBehavior {
+        let behavior = LitellmBehavior {
             release: Release::FIRST,
-            ..REGIME
+            ..BEHAVIOR
         };
         for standing in [Standing::Alone, Standing::InTeam] {
             row.owners = vec![owner(OwnerKind::Key, standing)];
-            let plan = plan_with(&row, regime, OnEmpty::Clear);
+            let plan = plan_with(&row, behavior, OnEmpty::Clear);
             assert_eq!(plan.held[0].reason, Reason::FailsOpen);
         }
     }
@@ -1063,17 +1069,17 @@ mod tests {
         on_empty: OnEmpty,
         remaps: &BTreeMap<String, String>,
     ) -> RowPlan {
-        let world = AccessContext {
-            regime: REGIME,
+        let context = AccessContext {
+            behavior: BEHAVIOR,
             catalog: &catalog(unknown()).remapping(remaps).unwrap(),
-            around: &RelatedGrants::default(),
+            related: &RelatedGrants::default(),
             all_cleared: on_empty == OnEmpty::Clear,
         };
         let policy = Policy {
             on_empty,
             delete_rows: true,
         };
-        RowPlan::of(table, row, world, policy)
+        RowPlan::of(table, row, context, policy)
     }
 
     /// Lists the references of a value in order, each with its tool where it has one. A key of an

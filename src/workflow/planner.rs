@@ -44,14 +44,14 @@ impl Planner<'_> {
         table: &'static SiteTable,
         rows: &[Row],
     ) -> Result<Vec<RowPlan>, Failure> {
-        let around = if table.group == Group::Permissions {
-            self.around(connection, rows).await?
+        let related = if table.group == Group::Permissions {
+            self.related(connection, rows).await?
         } else {
             RelatedGrants::default()
         };
-        let world = self.world(&around);
+        let context = self.context(&related);
         let plans = rows.iter().map(|row| {
-            let mut plan = RowPlan::of(table, row, world, self.policy);
+            let mut plan = RowPlan::of(table, row, context, self.policy);
             if self.notes {
                 let notes = notes(row, self.catalog, self.schema.release());
                 plan.audit.findings.extend(notes);
@@ -82,16 +82,16 @@ impl Planner<'_> {
             .collect()
     }
 
-    fn world<'a>(&'a self, around: &'a RelatedGrants) -> AccessContext<'a> {
+    fn context<'a>(&'a self, related: &'a RelatedGrants) -> AccessContext<'a> {
         AccessContext {
-            regime: self.schema.regime(),
+            behavior: self.schema.behavior(),
             catalog: self.catalog,
-            around,
+            related,
             all_cleared: self.policy.on_empty == OnEmpty::Clear,
         }
     }
 
-    async fn around(
+    async fn related(
         &self,
         connection: &mut Connection,
         rows: &[Row],
@@ -100,11 +100,11 @@ impl Planner<'_> {
             .iter()
             .filter(|row| last_grant::loses_last_grant(row, self.catalog))
             .collect();
-        let mut around = access_context::surroundings(connection, self.schema, &emptied).await?;
-        if self.schema.regime().refuses_edits() {
-            around.kept_by_keys = self.kept_by_keys(connection, rows).await?;
+        let mut related = access_context::related_grants(connection, self.schema, &emptied).await?;
+        if self.schema.behavior().refuses_edits() {
+            related.kept_by_keys = self.kept_by_keys(connection, rows).await?;
         }
-        Ok(around)
+        Ok(related)
     }
 
     /// Reads the references that keys of a team keep, for each team that owns one of `rows`.
@@ -133,14 +133,14 @@ impl Planner<'_> {
         // What a key keeps beside such a LiteLLM does not depend on its team or organization: that
         // LiteLLM does not know the deny marker.
         let nothing = RelatedGrants::default();
-        let world = AccessContext {
+        let context = AccessContext {
             all_cleared: false,
-            ..self.world(&nothing)
+            ..self.context(&nothing)
         };
         let rows =
             access_context::rows_of_team_keys(connection, self.schema, &teams, &taken).await?;
         for (team, row) in rows {
-            let left = references_left_to_key(&row, self.selection, world, self.policy);
+            let left = references_left_to_key(&row, self.selection, context, self.policy);
             kept.entry(team).or_default().extend(left);
         }
         Ok(kept)
