@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use crate::litellm::access_context::{AccessContext, Grants, Team};
-use crate::litellm::ids::PermissionKey;
+use crate::litellm::ids::{PermissionKey, ServerId};
 use crate::litellm::owners::{Owner, OwnerKind, Parents};
 use crate::litellm::reference_sites::GrantKind;
 use crate::litellm::release::Release;
@@ -47,7 +47,7 @@ pub(crate) struct Inherited {
     /// The team or organization.
     pub from: String,
     /// The servers gained, by id, in order. Other ceilings of the key may cap them.
-    pub servers: BTreeSet<String>,
+    pub servers: BTreeSet<ServerId>,
     /// Whether more servers may be gained: those of a config.yaml that is not known.
     pub incomplete: bool,
 }
@@ -129,7 +129,7 @@ struct RowAfterRemoval<'a> {
 struct Scope {
     /// Whether it names anything for certain. A reference that resolves to nothing still restricts.
     restricts: bool,
-    servers: BTreeSet<String>,
+    servers: BTreeSet<ServerId>,
     /// Whether it may mean servers that are not known here.
     incomplete: bool,
 }
@@ -150,7 +150,7 @@ impl Scope {
     }
 
     /// Adds servers that may not restrict.
-    fn find(&mut self, servers: BTreeSet<String>) {
+    fn find(&mut self, servers: BTreeSet<ServerId>) {
         self.servers.extend(servers);
     }
 
@@ -317,6 +317,10 @@ mod tests {
     };
     use crate::litellm::value::Value;
 
+    fn server(id: &str) -> ServerId {
+        ServerId(id.to_owned())
+    }
+
     fn effect_on(owner: &Owner, release: Release, related: &RelatedGrants) -> Effect {
         let stale = format!("[\"{GONE}\"]");
         let row = Row {
@@ -358,7 +362,7 @@ mod tests {
             let effect = effect_on(&key, Release::TOOLSETS_COUNT, &related);
             let inherited = Inherited {
                 from: "team".to_owned(),
-                servers: expected.into_iter().map(str::to_owned).collect(),
+                servers: expected.into_iter().map(server).collect(),
                 incomplete: false,
             };
             assert_eq!(effect, Effect::InheritsTeam(inherited), "{team:?}");
@@ -380,7 +384,7 @@ mod tests {
         );
         let inherited = Inherited {
             from: "team".to_owned(),
-            servers: BTreeSet::from(["id-1".to_owned()]),
+            servers: BTreeSet::from([server("id-1")]),
             incomplete: false,
         };
         assert_eq!(effect, Effect::InheritsTeam(inherited));
@@ -392,7 +396,7 @@ mod tests {
         let key = owner(OwnerKind::Key, Standing::InTeam);
         let inherited = Inherited {
             from: "org".to_owned(),
-            servers: BTreeSet::from(["id-1".to_owned()]),
+            servers: BTreeSet::from([server("id-1")]),
             incomplete: false,
         };
         for (release, expected) in [
@@ -466,7 +470,7 @@ mod tests {
         let key = owner(OwnerKind::Key, Standing::InTeam);
         let both = Inherited {
             from: "org".to_owned(),
-            servers: BTreeSet::from(["id-1".to_owned(), "id-2".to_owned()]),
+            servers: BTreeSet::from(["id-1", "id-2"].map(server)),
             incomplete: false,
         };
         let toolset = Grants {
@@ -572,7 +576,7 @@ mod tests {
             let effect = effect_on(&key, Release::PINS_IDS, &related_team);
             let inherited = Inherited {
                 from: "team".to_owned(),
-                servers: BTreeSet::from(["id-2".to_owned()]),
+                servers: BTreeSet::from([server("id-2")]),
                 incomplete: false,
             };
             assert_eq!(effect, Effect::InheritsTeam(inherited), "{name}");

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use crate::litellm::access_context::{Grants, LitellmBehavior, RelatedGrants, Team};
-use crate::litellm::ids::{AccessGroupId, OrganizationId, PermissionKey, TeamId, ToolsetId};
+use crate::litellm::ids::{
+    AccessGroupId, OrganizationId, PermissionKey, ServerId, TeamId, ToolsetId,
+};
 use crate::litellm::owners::{KeyTies, Owner, OwnerKind, Parents};
 use crate::litellm::reference_sites::{
     GrantKind, MCP_SERVERS, MCP_TOOL_PERMISSIONS, MCP_TOOLSETS, PERMISSIONS, Shape, Site, SiteTable,
@@ -110,7 +112,7 @@ pub(crate) fn open_catalog() -> ServerCatalog {
 
 fn catalog_of(change: fn(Server) -> Server) -> ServerCatalog {
     let server = |id: &str, name: &str, tags: &[&str]| Server {
-        server_id: id.to_owned(),
+        server_id: ServerId(id.to_owned()),
         server_name: Some(name.to_owned()),
         alias: None,
         approval_status: None,

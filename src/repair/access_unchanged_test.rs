@@ -16,7 +16,7 @@ use proptest::prelude::*;
 use crate::litellm::access_context::{AccessContext, Grants, LitellmBehavior, RelatedGrants, Team};
 use crate::litellm::empty_list_effect::Effect;
 use crate::litellm::ids::{
-    AccessGroupId, AgentId, OrganizationId, PermissionKey, TeamId, ToolsetId, UserId,
+    AccessGroupId, AgentId, OrganizationId, PermissionKey, ServerId, TeamId, ToolsetId, UserId,
 };
 use crate::litellm::owners::{KeyTies, Owner, OwnerKind, Parents};
 use crate::litellm::reference_sites::{
@@ -289,7 +289,7 @@ impl Grantees {
 
     fn catalog(&self) -> ServerCatalog {
         let servers = SERVERS.map(|(id, name, tag)| Server {
-            server_id: id.to_owned(),
+            server_id: ServerId(id.to_owned()),
             server_name: Some(name.to_owned()),
             alias: None,
             approval_status: None,
@@ -584,7 +584,8 @@ proptest! {
         let if_emptied = plan.audit.impacts[0].if_emptied.as_ref().unwrap();
         let said = match &if_emptied.effect {
             Effect::InheritsTeam(inherited) | Effect::InheritsOrganization(inherited) => {
-                inherited.servers.clone()
+                let servers = inherited.servers.iter();
+                servers.map(ServerId::to_string).collect()
             }
             Effect::LiftsCeiling { .. } | Effect::OpensAll | Effect::Nothing => Servers::new(),
         };

@@ -481,7 +481,7 @@ mod tests {
 
     use super::*;
     use crate::litellm::access_context::{Grants, LitellmBehavior};
-    use crate::litellm::ids::{PermissionKey, TeamId};
+    use crate::litellm::ids::{PermissionKey, ServerId, TeamId};
     use crate::litellm::owners::{KeyTies, Owner, Parents};
     use crate::litellm::reference_sites::{
         Empty, MCP_SERVERS, MCP_TOOL_PERMISSIONS, ScannedTable, TABLES,
@@ -502,7 +502,7 @@ mod tests {
 
     fn catalog(config: ConfigServers) -> ServerCatalog {
         let server = |id: &str, name: &str, status: Option<&str>| Server {
-            server_id: id.to_owned(),
+            server_id: ServerId(id.to_owned()),
             server_name: Some(name.to_owned()),
             alias: None,
             approval_status: status.map(str::to_owned),
