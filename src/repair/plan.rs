@@ -584,7 +584,10 @@ fn group_ending(
             let fallen = choices.decisions.fallen(table, &row.key, cell.site.name);
             unchanged_ending(fallen, false)
         }
-        (OnEmpty::Clear, _) if decides => Ok(EmptyOutcome::Cleared.into()),
+        // An empty toolset denies, so clearing it would take access away.
+        (OnEmpty::Clear, _) if decides && table.group() == Group::AccessGroups => {
+            Ok(EmptyOutcome::Cleared.into())
+        }
         (OnEmpty::Unchanged | OnEmpty::Hold | OnEmpty::Deny { .. } | OnEmpty::Clear, _) => {
             Err(Reason::LastGrant.into())
         }
