@@ -9,11 +9,13 @@ use crate::litellm::access::rows::{AccessRows, Key};
 use crate::litellm::access::rules::AccessRules;
 use crate::litellm::access::trace::{AccessStep, Denial, Level, LevelEffect};
 use crate::litellm::access::{Access, AccessModel};
-use crate::litellm::api_key;
+use crate::litellm::api_key::{self, told_apart_by};
 use crate::litellm::server_catalog::{Resolution, ServerCatalog};
 use crate::report::access::{
-    CallerAccess, ShownDenial, ShownHuman, ShownKey, ShownReference, ShownServer, ShownStep,
+    CallerAccess, ShownCaller, ShownDenial, ShownHuman, ShownKey, ShownReference, ShownServer,
+    ShownStep, Via,
 };
+use crate::workflow::saved_access::CallerPlace;
 
 /// Who asks besides the keys, users and teams themselves.
 #[derive(Debug, Default)]
@@ -119,16 +121,8 @@ pub(super) fn shown(
         tools: tools.as_ref().map(|tools| tools.iter().cloned().collect()),
     });
     let denied_by = access.denied_by.as_ref();
-    let entry = CallerAccess {
-        via: "key",
-        key: None,
-        team: None,
-        organization: None,
-        user: None,
-        agent: None,
-        end_user: None,
-        toolset: None,
-        on_behalf_of: None,
+    CallerAccess {
+        who: who(caller, rows),
         servers: servers.collect(),
         complete,
         denied_by: denied_by.map(|(level, denial)| ShownDenial {
@@ -141,6 +135,59 @@ pub(super) fn shown(
                 .map(|step| shown_step(step, registry, catalog))
                 .collect()
         }),
+    }
+}
+
+/// Returns the place of a caller in a saved file.
+pub(super) fn place(caller: &Caller, subject: usize) -> CallerPlace {
+    let place = |via, id| CallerPlace {
+        subject,
+        via,
+        id,
+        end_user: None,
+        user: None,
+        team: None,
+        toolset: None,
+    };
+    match caller {
+        Caller::Key {
+            token,
+            end_user,
+            on_behalf_of,
+            toolset,
+        } => {
+            let human = on_behalf_of.clone().unwrap_or_default();
+            CallerPlace {
+                end_user: end_user.clone(),
+                user: human.user,
+                team: human.team,
+                toolset: toolset.clone(),
+                ..place(Via::Key, told_apart_by(token))
+            }
+        }
+        Caller::Session { user, toolset } => CallerPlace {
+            toolset: toolset.clone(),
+            ..place(Via::Session, user.clone())
+        },
+        Caller::Keyless { team, user } => CallerPlace {
+            user: user.clone(),
+            ..place(Via::Keyless, team.clone().unwrap_or_default())
+        },
+    }
+}
+
+/// Describes who asks.
+fn who(caller: &Caller, rows: &AccessRows) -> ShownCaller {
+    let nobody = ShownCaller {
+        via: Via::Key,
+        key: None,
+        team: None,
+        organization: None,
+        user: None,
+        agent: None,
+        end_user: None,
+        toolset: None,
+        on_behalf_of: None,
     };
     let organization = |team: &Option<String>| {
         let team = team.as_ref().and_then(|team| rows.teams.get(team));
@@ -157,7 +204,7 @@ pub(super) fn shown(
             let human = on_behalf_of.as_ref();
             let team = key.and_then(|key| key.team.clone());
             let own = key.and_then(|key| key.organization.clone());
-            CallerAccess {
+            ShownCaller {
                 key: Some(ShownKey {
                     id: prefix(token),
                     name: key.and_then(|key| key.name.clone()),
@@ -172,22 +219,22 @@ pub(super) fn shown(
                     user: human.user.clone(),
                     team: human.team.clone(),
                 }),
-                ..entry
+                ..nobody
             }
         }
-        Caller::Keyless { team, user } => CallerAccess {
-            via: "keyless",
+        Caller::Keyless { team, user } => ShownCaller {
+            via: Via::Keyless,
             organization: organization(team),
             team: team.clone(),
             user: user.clone(),
-            ..entry
+            ..nobody
         },
-        Caller::Session { user, toolset } => CallerAccess {
-            via: "session",
+        Caller::Session { user, toolset } => ShownCaller {
+            via: Via::Session,
             organization: rows.users.get(user).and_then(|u| u.organization.clone()),
             user: Some(user.clone()),
             toolset: toolset.clone(),
-            ..entry
+            ..nobody
         },
     }
 }

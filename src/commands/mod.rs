@@ -3,6 +3,7 @@
 
 pub(crate) mod access;
 mod access_callers;
+mod access_output;
 pub(crate) mod completions;
 pub(crate) mod doctor;
 pub(crate) mod fix;

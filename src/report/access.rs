@@ -2,7 +2,7 @@
 
 use std::io::{self, BufWriter, Write};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::database::Database;
 use crate::printable::one_line;
@@ -40,7 +40,7 @@ pub(crate) struct AccessHead {
 }
 
 /// A key, as reports show it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ShownKey {
     /// The first characters of its hash.
     pub id: String,
@@ -49,7 +49,7 @@ pub(crate) struct ShownKey {
 }
 
 /// The human whom an agent names behind its call.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ShownHuman {
     /// The user.
     pub user: Option<String>,
@@ -58,7 +58,7 @@ pub(crate) struct ShownHuman {
 }
 
 /// A server that a caller may use.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ShownServer {
     /// Its id.
     pub id: String,
@@ -103,11 +103,34 @@ pub(crate) struct ShownReference {
     pub name: Option<String>,
 }
 
-/// A caller, and what it may use.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct CallerAccess {
-    /// `key`, `keyless` or `session`.
-    pub via: &'static str,
+/// How a caller comes, in the order in which callers are listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Via {
+    /// With a key.
+    Key,
+    /// In a session at the gateway.
+    Session,
+    /// As one of a team, without a key.
+    Keyless,
+}
+
+impl Via {
+    /// Names it as reports do.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Key => "key",
+            Self::Session => "session",
+            Self::Keyless => "keyless",
+        }
+    }
+}
+
+/// Who asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ShownCaller {
+    /// How it comes.
+    pub via: Via,
     /// The key.
     pub key: Option<ShownKey>,
     /// The team.
@@ -124,6 +147,14 @@ pub(crate) struct CallerAccess {
     pub toolset: Option<String>,
     /// The human behind the call of an agent.
     pub on_behalf_of: Option<ShownHuman>,
+}
+
+/// A caller, and what it may use.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct CallerAccess {
+    /// Who asks.
+    #[serde(flatten)]
+    pub who: ShownCaller,
     /// The servers that it may use.
     pub servers: Vec<ShownServer>,
     /// Whether nothing that is not known may add servers or take some away.
@@ -198,7 +229,11 @@ pub(crate) fn write(
             writeln!(out, "| caller | servers | denied by |\n| --- | --- | --- |")?;
             for entry in entries {
                 let entry = entry.map_err(|()| cut())?;
-                let cells = [entry.shown(), entry.servers_shown(), entry.denial_shown()];
+                let cells = [
+                    entry.who.shown(),
+                    entry.servers_shown(),
+                    entry.denial_shown(),
+                ];
                 let cells = cells.map(|cell| one_line(&cell).replace('|', "\\|"));
                 writeln!(out, "| {} |", cells.join(" | "))?;
             }
@@ -258,27 +293,11 @@ fn line(line: &Line<'_>, mut out: &mut dyn Write) -> io::Result<()> {
 }
 
 fn records(entry: &CallerAccess, csv: &mut Writer<impl Write>) -> io::Result<()> {
-    let text = |value: &Option<String>| value.clone().unwrap_or_default();
-    let key = entry.key.as_ref();
-    let id = key.map(|key| key.id.clone()).unwrap_or_default();
-    let name = key.and_then(|key| key.name.clone()).unwrap_or_default();
+    let who = entry.who.cells();
     let denied = entry.denial_shown();
     let mut record = |server: &str, server_name: &str, tools: &str| {
-        csv.write_record([
-            entry.via,
-            &id,
-            &name,
-            &text(&entry.team),
-            &text(&entry.organization),
-            &text(&entry.user),
-            &text(&entry.agent),
-            &text(&entry.end_user),
-            &text(&entry.toolset),
-            server,
-            server_name,
-            tools,
-            &denied,
-        ])
+        let of_server = [server, server_name, tools, &denied];
+        csv.write_record(who.into_iter().chain(of_server))
     };
     if entry.servers.is_empty() {
         return record("", "", "");
@@ -310,7 +329,7 @@ fn write_table(
         let mut rows = Grid::new(["CALLER", "TOOLS", "THROUGH"], look);
         for entry in entries {
             rows.row([
-                one_line(&entry.shown()).into_owned().into(),
+                one_line(&entry.who.shown()).into_owned().into(),
                 one_line(&entry.tools_of(&head.wanted)).into_owned().into(),
                 entry.through(&head.wanted).into(),
             ]);
@@ -332,7 +351,7 @@ fn write_table(
                 Tone::Plain
             };
             rows.row([
-                one_line(&entry.shown()).into_owned().into(),
+                one_line(&entry.who.shown()).into_owned().into(),
                 GridCell::toned(one_line(&entry.servers_shown()), tone),
                 one_line(&entry.denial_shown()).into_owned().into(),
             ]);
@@ -351,7 +370,7 @@ fn write_table(
 
 /// Writes what each level does, one after the other, and what is left in the end.
 fn write_trace(entry: &CallerAccess, look: DisplayOptions, out: &mut dyn Write) -> io::Result<()> {
-    writeln!(out, "{}", look.heading(&one_line(&entry.shown())))?;
+    writeln!(out, "{}", look.heading(&one_line(&entry.who.shown())))?;
     for (number, step) in entry.steps.iter().flatten().enumerate() {
         let number = number + 1;
         let id = step.id.as_deref().map(|id| format!(" {}", one_line(id)));
@@ -426,18 +445,36 @@ impl ShownStep {
     }
 }
 
-impl CallerAccess {
+impl ShownCaller {
+    /// Returns the cells that tell who asks, in the order of the first columns as CSV.
+    pub(crate) fn cells(&self) -> [&str; 9] {
+        let key = self.key.as_ref();
+        let name = key.and_then(|key| key.name.as_deref());
+        [
+            Some(self.via.name()),
+            key.map(|key| key.id.as_str()),
+            name,
+            self.team.as_deref(),
+            self.organization.as_deref(),
+            self.user.as_deref(),
+            self.agent.as_deref(),
+            self.end_user.as_deref(),
+            self.toolset.as_deref(),
+        ]
+        .map(Option::unwrap_or_default)
+    }
+
     /// Names the caller for people.
-    fn shown(&self) -> String {
+    pub(crate) fn shown(&self) -> String {
         let mut shown = match (&self.key, self.via) {
             (Some(key), _) => match &key.name {
                 Some(name) => format!("key {name} ({})", key.id),
                 None => format!("key {}", key.id),
             },
-            (None, "session") => format!("session of {}", self.user.as_deref().unwrap_or("?")),
+            (None, Via::Session) => format!("session of {}", self.user.as_deref().unwrap_or("?")),
             (None, _) => "keyless caller".to_owned(),
         };
-        let user = self.user.as_ref().filter(|_| self.via != "session");
+        let user = self.user.as_ref().filter(|_| self.via != Via::Session);
         let parts = [
             ("team", self.team.as_ref()),
             ("organization", self.organization.as_ref()),
@@ -461,7 +498,9 @@ impl CallerAccess {
         }
         shown
     }
+}
 
+impl CallerAccess {
     fn servers_shown(&self) -> String {
         let servers = self.servers.iter().map(|server| {
             let name = server.name.as_deref().unwrap_or(&server.id);

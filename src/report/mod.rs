@@ -1,6 +1,7 @@
 //! Reports: what a command found and did, apart from the format that it is written in.
 
 pub(crate) mod access;
+pub(crate) mod access_changes;
 pub(crate) mod advice;
 pub(crate) mod collected_plans;
 pub(crate) mod csv;

@@ -1,6 +1,8 @@
 //! What access hangs on besides the rows: the servers served, the rules of the release, and the
 //! settings.
 
+use std::collections::BTreeMap;
+
 use crate::db::schema::Schema;
 use crate::db::session::Connection;
 use crate::db::{access_registry, access_settings};
@@ -61,6 +63,20 @@ impl AccessBasis {
             unknown,
             configs_known: sources.knows_configs(),
         })
+    }
+
+    /// Returns the settings by name; `None` for one that is not known.
+    #[must_use]
+    pub(crate) fn known_settings(&self) -> BTreeMap<String, Option<bool>> {
+        let settings = SETTINGS.iter().map(|setting| {
+            let is_unknown = self
+                .unknown
+                .iter()
+                .any(|unknown| unknown.name == setting.name);
+            let is_on = (!is_unknown).then(|| setting.is_on(self.settings));
+            (setting.name.to_owned(), is_on)
+        });
+        settings.collect()
     }
 
     /// Makes the model that answers from `rows`, with unknown settings off.

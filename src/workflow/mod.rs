@@ -1,6 +1,7 @@
 //! What the commands share: what is known of servers, filters, the planner, and all that writes.
 
 pub(crate) mod access_basis;
+pub(crate) mod access_comparison;
 pub(crate) mod apply_changes;
 pub(crate) mod cache_invalidation;
 pub(crate) mod catalog_warnings;
@@ -20,6 +21,7 @@ pub(crate) mod preconditions;
 pub(crate) mod remaps;
 pub(crate) mod repeat_options;
 pub(crate) mod same_database;
+pub(crate) mod saved_access;
 pub(crate) mod saved_plan;
 pub(crate) mod server_sources;
 pub(crate) mod survey;

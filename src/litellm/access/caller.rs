@@ -92,6 +92,14 @@ pub(crate) const SETTINGS: [AccessSetting; 4] = [
 ];
 
 impl AccessSetting {
+    /// Tells whether it is switched on.
+    #[must_use]
+    pub(crate) fn is_on(&self, settings: AccessSettings) -> bool {
+        let mut switched_on = settings;
+        self.set(&mut switched_on, true);
+        switched_on == settings
+    }
+
     /// Switches it on or off.
     pub(crate) fn set(&self, settings: &mut AccessSettings, on: bool) {
         (self.set)(settings, on);

@@ -6,6 +6,7 @@
 //! to one server, callers without any credential, and agents that the proxy manages itself.
 
 pub(crate) mod caller;
+pub(crate) mod difference;
 mod model;
 pub(crate) mod registry;
 pub(crate) mod rows;
