@@ -11,8 +11,10 @@ use crate::cli::connection::ConnectionArgs;
 use crate::cli::output::{FileArgs, Format, OUTPUT};
 use crate::cli::servers::ServerArgs;
 use crate::command_line::CommandLine;
-use crate::commands::access_callers::{Company, is_closed_route, place, shown};
+use crate::commands::access_callers::{Company, is_closed_route, place, prefix, shown};
+use crate::commands::access_gone_server::{WantedServers, naming_columns};
 use crate::commands::access_output::{AccessEntry, AnswerHead, AnswerOutput};
+use crate::commands::access_what_if::{OtherRows, WhatIf};
 use crate::database::Database;
 use crate::db::access_callers::{self, KeysOf};
 use crate::db::access_rows::{self, Callers};
@@ -25,9 +27,8 @@ use crate::error::{ErrorKind, Failure};
 use crate::exit_code::Outcome;
 use crate::litellm::access::AccessModel;
 use crate::litellm::access::caller::{Caller, Human};
-use crate::litellm::access::registry::{Registry, ServerIds};
+use crate::litellm::access::registry::ServerIds;
 use crate::litellm::access::rows::AccessRows;
-use crate::litellm::access::rules::AccessRules;
 use crate::litellm::api_key::told_apart_by;
 use crate::litellm::owners::{DASHBOARD_TEAM, OwnerKind};
 use crate::litellm::reference_sites::Choice;
@@ -38,7 +39,7 @@ use crate::process::invocation::Run;
 use crate::process::key_file;
 use crate::process::signals::Interrupt;
 use crate::process::stderr::{indented, note, warn};
-use crate::repair::selection::NamedOwner;
+use crate::repair::selection::{NamedOwner, Selection};
 use crate::report::access::{AccessFormat, AccessHead, CallerAccess};
 use crate::report::access_changes::ChangesHead;
 use crate::report::count;
@@ -437,8 +438,25 @@ impl Inquiry<'_> {
         warn_of_catalog(&catalog);
         let release = args.litellm_version.unwrap_or_else(|| schema.release());
         let basis = AccessBasis::read(connection, schema, self.sources, &catalog, release).await?;
+        let wanted = WantedServers::named(&args.server, &basis.registry)?;
+        let named = self.named(connection, schema, &database).await?;
+        let wanted = match wanted {
+            WantedServers::Served(wanted) => wanted,
+            WantedServers::Gone(gone) => {
+                let selection = named.selection();
+                let named = naming_columns(connection, schema, &catalog, &selection, &gone).await?;
+                let head = AnswerHead {
+                    head: self.access_head(database, release, None),
+                    named: Some(named),
+                    saved: None,
+                    changes: None,
+                };
+                let _ = head_sender.send(head);
+                return open.rollback().await;
+            }
+        };
         let question = Question {
-            wanted: wanted(args, &basis.registry)?,
+            wanted,
             args,
             names_owners: !self.owners.is_empty(),
             basis,
@@ -446,7 +464,6 @@ impl Inquiry<'_> {
             company: company(args, connection, schema).await?,
             sender,
         };
-        let named = self.named(connection, schema, &database).await?;
         let head = self.head(&question, database, release, &named)?;
         // Only a printer that is gone does not take it, and that says why itself.
         let _ = head_sender.send(head);
@@ -468,6 +485,20 @@ impl Inquiry<'_> {
             }
         }
         open.rollback().await
+    }
+
+    fn access_head(
+        &self,
+        database: Database,
+        release: Release,
+        wanted: Option<&ServerIds>,
+    ) -> AccessHead {
+        AccessHead {
+            run: self.run.clone(),
+            database,
+            release: release.to_string(),
+            wanted: wanted.into_iter().flatten().cloned().collect(),
+        }
     }
 
     /// Builds what is known before the first caller, and refuses a saved file of other callers.
@@ -497,12 +528,7 @@ impl Inquiry<'_> {
         let saved = args.save.as_ref();
         let header = |_| SavedHeader::new(&self.run, &database, listed, basis.clone());
         let saved = saved.map(header);
-        let head = AccessHead {
-            run: self.run.clone(),
-            database,
-            release: basis.release.clone(),
-            wanted: question.wanted.iter().flatten().cloned().collect(),
-        };
+        let head = self.access_head(database, release, question.wanted.as_ref());
         let changes = self.since.map(|since| ChangesHead {
             head: head.clone(),
             then: since.shown(),
@@ -511,32 +537,11 @@ impl Inquiry<'_> {
         });
         Ok(AnswerHead {
             head,
+            named: None,
             saved,
             changes,
         })
     }
-}
-
-/// Returns the servers that `--server` names; `None` where it names none.
-fn wanted(args: &AccessArgs, registry: &Registry) -> Result<Option<ServerIds>, Failure> {
-    if args.server.is_empty() {
-        return Ok(None);
-    }
-    let newest = AccessRules::of(Release::AGENT_TOOL_KEYS_COUNT);
-    let mut wanted = ServerIds::new();
-    for reference in &args.server {
-        let mut ids = registry.expand([reference], newest);
-        ids.retain(|id| registry.get(id).is_some());
-        if ids.is_empty() {
-            let message = format!("--server {reference}: no server that is served is named so");
-            return Err(Failure::new(ErrorKind::Error, message).hint(
-                "nobody may use it; scan --reference tells who names it. A server of a \
-                 config.yaml is known with --litellm-config",
-            ));
-        }
-        wanted.extend(ids);
-    }
-    Ok(Some(wanted))
 }
 
 /// Those whose access is told, by their ids.
@@ -588,6 +593,18 @@ impl NamedCallers {
             kind => format!("{}:{id}", kind.name()),
         });
         shown.collect()
+    }
+
+    /// Selects the rows of these owners; every row where none is named.
+    fn selection(&self) -> Selection {
+        let owners = self.owners.iter().map(|(kind, id)| match kind {
+            OwnerKind::Key => (*kind, prefix(id)),
+            kind => (*kind, id.clone()),
+        });
+        Selection {
+            owners: owners.collect(),
+            ..Selection::default()
+        }
     }
 
     /// Lists whose callers are read, each with the end user on whose behalf they ask.
@@ -794,6 +811,7 @@ impl Question<'_> {
         };
         asking.extend(ids.iter().cloned());
         let rows = access_rows::rows(connection, schema, &callers).await?;
+        let mut other_rows = OtherRows::default();
         for id in ids {
             let mut callers = match kind {
                 OwnerKind::Key => match rows.keys.get(id) {
@@ -815,7 +833,7 @@ impl Question<'_> {
                 callers.sort_by_cached_key(|caller| place(caller, asked.subject));
             }
             for caller in &callers {
-                if let Some(access) = self.entry(caller, &rows) {
+                if let Some(access) = self.entry(caller, &rows, &mut other_rows) {
                     let place = place(caller, asked.subject);
                     let entry = PlacedAccess { place, access };
                     self.sender.send(Ok(entry)).await.map_err(|_| {
@@ -833,7 +851,12 @@ impl Question<'_> {
     }
 
     /// Makes the entry of a caller; `None` where it is not asked about.
-    fn entry(&self, caller: &Caller, rows: &AccessRows) -> Option<CallerAccess> {
+    fn entry(
+        &self,
+        caller: &Caller,
+        rows: &AccessRows,
+        other_rows: &mut OtherRows,
+    ) -> Option<CallerAccess> {
         let basis = &self.basis;
         let asked = basis.model(rows);
         let explains = self.explains();
@@ -859,6 +882,15 @@ impl Question<'_> {
         });
         let steps = Some(&self.catalog).filter(|_| explains);
         let complete = basis.configs_known && is_settled;
-        Some(shown(caller, &access, &asked, complete, steps))
+        let mut entry = shown(caller, &access, &asked, complete, steps);
+        if explains && self.wanted.is_none() {
+            let what_if = WhatIf {
+                args: self.args,
+                model: &asked,
+                catalog: &self.catalog,
+            };
+            entry.would_change = what_if.of(caller, &access, other_rows);
+        }
+        Some(entry)
     }
 }

@@ -135,6 +135,7 @@ pub(super) fn shown(
                 .map(|step| shown_step(step, registry, catalog))
                 .collect()
         }),
+        would_change: None,
     }
 }
 
@@ -240,7 +241,7 @@ fn who(caller: &Caller, rows: &AccessRows) -> ShownCaller {
 }
 
 /// Returns the part of a key's hash that reports show; what is no hash is hashed first.
-fn prefix(token: &str) -> String {
+pub(super) fn prefix(token: &str) -> String {
     let is_hash = token.len() == 64 && token.bytes().all(|b| b.is_ascii_hexdigit());
     let hash = if is_hash {
         token.to_owned()
@@ -250,7 +251,8 @@ fn prefix(token: &str) -> String {
     hash.chars().take(8).collect()
 }
 
-fn name(registry: &Registry, id: &str) -> Option<String> {
+/// Returns what people call a server.
+pub(super) fn name(registry: &Registry, id: &str) -> Option<String> {
     let server = registry.get(id)?;
     server.alias.clone().or_else(|| server.name.clone())
 }
@@ -287,7 +289,8 @@ fn shown_step(step: &AccessStep, registry: &Registry, catalog: &ServerCatalog) -
     }
 }
 
-fn verdict(resolution: Resolution) -> &'static str {
+/// Names the verdict on a reference that no server that is served answers to.
+pub(super) fn verdict(resolution: Resolution) -> &'static str {
     match resolution {
         // An alias or a name at a place where LiteLLM takes ids alone.
         Resolution::Live | Resolution::OnlyAName => "no-id",

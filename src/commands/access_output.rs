@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use crate::report::access::{self, AccessFormat, AccessHead};
 use crate::report::access_changes::{self, ChangeCounts, ChangeStep, ChangesHead};
+use crate::report::access_naming::{self, NamingColumn};
 use crate::workflow::access_comparison::{AccessComparison, PlacedAccess};
 use crate::workflow::saved_access::{SavedAccessWriter, SavedCaller, SavedCallers, SavedHeader};
 
@@ -17,6 +18,8 @@ pub(super) type AccessEntry = Result<PlacedAccess, ()>;
 pub(super) struct AnswerHead {
     /// The run and its database.
     pub(super) head: AccessHead,
+    /// Who names the servers asked about, where nobody may use them.
+    pub(super) named: Option<Vec<NamingColumn>>,
     /// The first line of the file that is saved.
     pub(super) saved: Option<SavedHeader>,
     /// What access is compared with.
@@ -69,6 +72,9 @@ impl AnswerOutput {
         let Ok(head) = head.blocking_recv() else {
             return Ok(());
         };
+        if let Some(named) = &head.named {
+            return access_naming::write(&head.head, format, named, out);
+        }
         let mut written = AnswerWritten::default();
         if let (Some(writer), Some(header)) = (&mut saving, &head.saved) {
             written.save_error = writer.begin(header).err();

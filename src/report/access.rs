@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::database::Database;
 use crate::printable::one_line;
+use crate::report::access_what_if::{self, ShownWhatIf};
 use crate::report::csv::{Cells, Writer};
 use crate::report::json::{self, DatabaseV1};
 use crate::report::json_text;
@@ -164,6 +165,9 @@ pub(crate) struct CallerAccess {
     /// How it came about; only where one owner or server was asked about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub steps: Option<Vec<ShownStep>>,
+    /// What would change for it; only where an owner was named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub would_change: Option<ShownWhatIf>,
 }
 
 #[derive(Serialize)]
@@ -394,15 +398,19 @@ fn write_trace(entry: &CallerAccess, look: DisplayOptions, out: &mut dyn Write) 
         }
     }
     if entry.servers.is_empty() {
-        return writeln!(out, "  => no server; {}", one_line(&entry.denial_shown()));
+        writeln!(out, "  => no server; {}", one_line(&entry.denial_shown()))?;
+    } else {
+        writeln!(out, "  => may use:")?;
     }
-    writeln!(out, "  => may use:")?;
     for server in &entry.servers {
         let name = server.name.as_deref().unwrap_or("(no name)");
         writeln!(out, "       {}  {}", one_line(&server.id), one_line(name))?;
         writeln!(out, "         {}", one_line(&tools_shown(server)))?;
     }
-    Ok(())
+    match &entry.would_change {
+        Some(what_if) => access_what_if::write(what_if, look, out),
+        None => Ok(()),
+    }
 }
 
 /// Names a level for people.

@@ -2,6 +2,8 @@
 
 pub(crate) mod access;
 pub(crate) mod access_changes;
+pub(crate) mod access_naming;
+pub(crate) mod access_what_if;
 pub(crate) mod advice;
 pub(crate) mod collected_plans;
 pub(crate) mod csv;
