@@ -5,6 +5,7 @@ pub(crate) mod access;
 mod access_callers;
 mod access_gone_server;
 mod access_output;
+mod access_question;
 mod access_what_if;
 pub(crate) mod completions;
 pub(crate) mod doctor;

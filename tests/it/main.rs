@@ -8,6 +8,8 @@
 )]
 
 mod access;
+mod access_since;
+mod access_trace;
 mod cli;
 mod concurrent;
 mod config;
