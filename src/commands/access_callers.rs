@@ -9,7 +9,7 @@ use crate::litellm::access::rows::{AccessRows, Key};
 use crate::litellm::access::rules::AccessRules;
 use crate::litellm::access::trace::{AccessStep, Denial, Level, LevelEffect};
 use crate::litellm::access::{Access, AccessModel};
-use crate::litellm::api_key::{self, told_apart_by};
+use crate::litellm::api_key::{shown_prefix, told_apart_by};
 use crate::litellm::server_catalog::{Resolution, ServerCatalog};
 use crate::report::access::{
     CallerAccess, ShownCaller, ShownDenial, ShownHuman, ShownKey, ShownReference, ShownServer,
@@ -207,7 +207,7 @@ fn who(caller: &Caller, rows: &AccessRows) -> ShownCaller {
             let own = key.and_then(|key| key.organization.clone());
             ShownCaller {
                 key: Some(ShownKey {
-                    id: prefix(token),
+                    id: shown_prefix(token),
                     name: key.and_then(|key| key.name.clone()),
                 }),
                 organization: own.or_else(|| organization(&team)),
@@ -238,17 +238,6 @@ fn who(caller: &Caller, rows: &AccessRows) -> ShownCaller {
             ..nobody
         },
     }
-}
-
-/// Returns the part of a key's hash that reports show; what is no hash is hashed first.
-pub(super) fn prefix(token: &str) -> String {
-    let is_hash = token.len() == 64 && token.bytes().all(|b| b.is_ascii_hexdigit());
-    let hash = if is_hash {
-        token.to_owned()
-    } else {
-        api_key::hash(token)
-    };
-    hash.chars().take(8).collect()
 }
 
 /// Returns what people call a server.

@@ -8,8 +8,8 @@ use tokio::sync::oneshot;
 use crate::report::access::{self, AccessFormat, AccessHead};
 use crate::report::access_changes::{self, ChangeCounts, ChangeStep, ChangesHead};
 use crate::report::access_naming::{self, NamingColumn};
-use crate::workflow::access_comparison::{AccessComparison, PlacedAccess};
 use crate::workflow::saved_access::{SavedAccessWriter, SavedCaller, SavedCallers, SavedHeader};
+use crate::workflow::saved_access_comparison::{PlacedAccess, SavedComparison};
 
 /// The next caller; `Err` where the command failed.
 pub(super) type AccessEntry = Result<PlacedAccess, ()>;
@@ -96,7 +96,7 @@ impl AnswerOutput {
         let (mut counts, mut since_error) = (None, None);
         let printed = match (then, &head.changes) {
             (Some(then), Some(changes)) => {
-                let mut comparison = AccessComparison::between(then, tee);
+                let mut comparison = SavedComparison::between(then, tee);
                 let step = || match comparison.step() {
                     Ok(step) => {
                         if let ChangeStep::End(found) = &step {

@@ -4,7 +4,7 @@ use tokio::sync::mpsc::Sender;
 use tokio::sync::oneshot;
 
 use crate::commands::access::AccessArgs;
-use crate::commands::access_callers::{Company, is_closed_route, place, prefix, shown};
+use crate::commands::access_callers::{Company, is_closed_route, place, shown};
 use crate::commands::access_gone_server::{WantedServers, naming_columns};
 use crate::commands::access_output::{AccessEntry, AnswerHead};
 use crate::commands::access_what_if::{OtherRows, WhatIf};
@@ -18,10 +18,11 @@ use crate::db::schema::Schema;
 use crate::db::session::{Connection, Session};
 use crate::error::{ErrorKind, Failure};
 use crate::litellm::access::AccessModel;
+use crate::litellm::access::basis::AccessBasis;
 use crate::litellm::access::caller::{Caller, Human};
 use crate::litellm::access::registry::ServerIds;
 use crate::litellm::access::rows::AccessRows;
-use crate::litellm::api_key::told_apart_by;
+use crate::litellm::api_key::{shown_prefix, told_apart_by};
 use crate::litellm::owners::{DASHBOARD_TEAM, OwnerKind};
 use crate::litellm::reference_sites::Choice;
 use crate::litellm::release::Release;
@@ -30,11 +31,11 @@ use crate::repair::selection::{NamedOwner, Selection};
 use crate::report::access::{AccessHead, CallerAccess};
 use crate::report::access_changes::ChangesHead;
 use crate::workflow::CHUNK;
-use crate::workflow::access_basis::AccessBasis;
-use crate::workflow::access_comparison::PlacedAccess;
+use crate::workflow::access_basis::read_basis;
 use crate::workflow::catalog_warnings::warn_of_catalog;
 use crate::workflow::filters::ambiguous;
 use crate::workflow::saved_access::{AnswerBasis, ListedCallers, SavedAccess, SavedHeader};
+use crate::workflow::saved_access_comparison::PlacedAccess;
 use crate::workflow::server_sources::ServerSources;
 
 /// Whose access is told.
@@ -99,7 +100,7 @@ impl Inquiry<'_> {
         let catalog = self.sources.catalog(connection, schema).await?;
         warn_of_catalog(&catalog);
         let release = args.litellm_version.unwrap_or_else(|| schema.release());
-        let basis = AccessBasis::read(connection, schema, self.sources, &catalog, release).await?;
+        let basis = read_basis(connection, schema, self.sources, &catalog, release).await?;
         let wanted = WantedServers::named(&args.server, &basis.registry)?;
         let named = self.named(connection, schema, &database).await?;
         let wanted = match wanted {
@@ -260,7 +261,7 @@ impl NamedCallers {
     /// Selects the rows of these owners; every row where none is named.
     fn selection(&self) -> Selection {
         let owners = self.owners.iter().map(|(kind, id)| match kind {
-            OwnerKind::Key => (*kind, prefix(id)),
+            OwnerKind::Key => (*kind, shown_prefix(id)),
             kind => (*kind, id.clone()),
         });
         Selection {

@@ -5,19 +5,20 @@ use std::collections::BTreeSet;
 
 use crate::command_line::CommandLine;
 use crate::commands::access::AccessArgs;
-use crate::commands::access_callers::{name, prefix, verdict};
+use crate::commands::access_callers::{name, verdict};
 use crate::litellm::access::caller::Caller;
 use crate::litellm::access::difference::AccessDifference;
 use crate::litellm::access::rows::{AccessRows, Key};
 use crate::litellm::access::what_if::StaleLevel;
 use crate::litellm::access::{Access, AccessModel};
+use crate::litellm::api_key::shown_prefix;
 use crate::litellm::owners::OwnerKind;
 use crate::litellm::server_catalog::ServerCatalog;
 use crate::repair::selection::NamedOwner;
 use crate::report::access::ShownReference;
 use crate::report::access_changes::ShownServerDifference;
 use crate::report::access_what_if::{IfSaved, ShownWhatIf, StaleOwner, WithoutStale};
-use crate::workflow::access_comparison;
+use crate::workflow::saved_access_comparison::gained_and_lost;
 
 /// The rows of a chunk of callers as they would be, made where they are needed.
 #[derive(Default)]
@@ -120,11 +121,8 @@ impl WhatIf<'_> {
             rows,
             ..*self.model
         };
-        let after = model.access(caller).servers;
-        let found = AccessDifference::between(&access.servers, &after);
-        let name = |id: &str| name(self.model.registry, id);
-        let shown = |differences: &[_]| access_comparison::shown(differences, name);
-        (shown(&found.gained), shown(&found.lost))
+        let found = AccessDifference::between(access, &model.access(caller));
+        gained_and_lost(found.as_ref(), |id| name(self.model.registry, id))
     }
 
     /// Returns the dry run of the repair of these levels; `None` where there is nothing to repair.
@@ -153,7 +151,7 @@ fn owner(level: &StaleLevel) -> StaleOwner {
     StaleOwner {
         kind: level.kind.name(),
         id: match level.kind {
-            OwnerKind::Key => prefix(&level.id),
+            OwnerKind::Key => shown_prefix(&level.id),
             _ => level.id.clone(),
         },
         references: level.references.iter().cloned().collect(),

@@ -21,6 +21,7 @@ use crate::process::invocation::Run;
 use crate::process::print::{cannot_put_aside, print};
 use crate::process::progress::Progress;
 use crate::process::signals::Interrupt;
+use crate::repair::empty_lists::EmptyListDecisions;
 use crate::repair::plan::RowPlan;
 use crate::repair::policy::Policy;
 use crate::report::{Announcements, Ending, RepairFacts, Report};
@@ -173,6 +174,7 @@ async fn look(
         schema,
         catalog: &catalog,
         policy: Policy::default(),
+        decisions: EmptyListDecisions::FIRST_CHOICES,
         selection: &selection,
         notes: args.notes,
     };
@@ -225,6 +227,7 @@ async fn look(
         found: report,
         conflicts: Vec::new(),
         said: Announcements::default(),
+        access: None,
     };
     let dry_run = args.follow_up();
     Ok(Report::new(facts, Ending::Scanned { dry_run }))

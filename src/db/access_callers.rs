@@ -9,7 +9,7 @@ use crate::db::owners;
 use crate::db::schema::Schema;
 use crate::db::sql::{ident, relation};
 use crate::error::Failure;
-use crate::litellm::owners::{KEY_TABLE, OwnerKind};
+use crate::litellm::owners::{KEY_TABLE, OwnerKind, TEAM_TABLE};
 use crate::litellm::reference_sites::TOOLSETS;
 
 const PAGE: &str = r"
@@ -91,7 +91,7 @@ pub(crate) async fn keys(
             "({owned} OR t.{} {{=}} ANY (SELECT o.{} FROM {} AS o WHERE o.{} {{=}} $2))",
             ident("team_id"),
             ident("team_id"),
-            relation("LiteLLM_TeamTable"),
+            relation(TEAM_TABLE),
             ident(column)
         );
     }

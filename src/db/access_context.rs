@@ -55,11 +55,6 @@ pub(crate) async fn surroundings(
     let own = parents().filter_map(|parents| Some(&parents.organization.as_ref()?.0));
     let organizations = unique(own.chain(above));
     around.organizations = reader.organizations(&organizations).await?;
-    around.admins = reader
-        .admins(&unique(
-            parents().filter_map(|parents| parents.user.as_ref()),
-        ))
-        .await?;
 
     let own = rows.iter().map(|row| &row.key);
     let of_teams = around.teams.values().filter_map(|t| t.permissions.as_ref());
@@ -95,12 +90,6 @@ WHERE t."team_id" {=} ANY ($1)"#;
 
 const ORGANIZATIONS: &str = r#"
 SELECT t."organization_id", t.{link} FROM {table} AS t WHERE t."organization_id" {=} ANY ($1)"#;
-
-// Source: LiteLLM 1.109.1 `_types.py`, `LitellmUserRoles`: both see every server.
-const ADMINS: &str = r#"
-SELECT t."user_id" FROM {table} AS t
-WHERE t."user_id" {=} ANY ($1)
-      AND t."user_role" {=} ANY ('{proxy_admin,proxy_admin_viewer}'::pg_catalog.text[])"#;
 
 const GRANTS: &str = "SELECT t.{key}, {grants} FROM {table} AS t WHERE t.{key} {=} ANY ($1)";
 
@@ -179,16 +168,6 @@ impl Reader<'_> {
             Ok((id, permissions.map(PermissionKey)))
         };
         found.iter().map(organization).collect()
-    }
-
-    async fn admins(&mut self, users: &[String]) -> Result<BTreeSet<String>, Failure> {
-        let fragments = [("{table}", relation(USER_TABLE))];
-        if !self.schema.has(USER_TABLE, "user_role") {
-            return Ok(BTreeSet::new());
-        }
-        let found = self.ask(ADMINS, &fragments, users).await?;
-        let id = TableColumn(USER_TABLE, "user_id");
-        found.iter().map(|row| decode::read(row, 0, id)).collect()
     }
 
     async fn grants(

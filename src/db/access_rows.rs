@@ -15,20 +15,18 @@ use crate::error::Failure;
 use crate::litellm::access::rows::{
     AccessGroup, AccessRows, AccessTeam, Agent, Key, NamedTools, Permission, Toolset, User,
 };
-use crate::litellm::owners::{ACCESS_GROUP_IDS, AGENT_TABLE, KEY_TABLE, LINK};
+use crate::litellm::owners::{
+    ACCESS_GROUP_IDS, AGENT_TABLE, END_USER_TABLE, KEY_TABLE, LINK, ORGANIZATION_TABLE, TEAM_TABLE,
+    USER_TABLE,
+};
 use crate::litellm::reference_sites::{
     ACCESS_GROUP_SERVERS, ACCESS_GROUPS, MCP_TOOLSETS, PERMISSIONS, TAGS, TOOLSET_TOOLS, TOOLSETS,
 };
 
-const TEAMS: &str = "LiteLLM_TeamTable";
-const USERS: &str = "LiteLLM_UserTable";
-const ORGANIZATIONS: &str = "LiteLLM_OrganizationTable";
-const END_USERS: &str = "LiteLLM_EndUserTable";
-
 /// The roles that see every server.
 ///
 /// Source: LiteLLM 1.109.1 `_types.py`, `LitellmUserRoles`.
-const ADMINISTRATORS: [&str; 2] = ["proxy_admin", "proxy_admin_viewer"];
+pub(super) const ADMINISTRATORS: [&str; 2] = ["proxy_admin", "proxy_admin_viewer"];
 
 /// Whose rows are to be read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -86,10 +84,10 @@ pub(crate) async fn rows(
     let organizations = of_keys.chain(of_teams).chain(of_users);
     let organizations = organizations.flatten().cloned().collect();
     rows.organizations = reader
-        .links(ORGANIZATIONS, "organization_id", &organizations)
+        .links(ORGANIZATION_TABLE, "organization_id", &organizations)
         .await?;
     rows.end_users = reader
-        .links(END_USERS, "user_id", &callers.end_users)
+        .links(END_USER_TABLE, "user_id", &callers.end_users)
         .await?;
 
     let links = rows.keys.values().map(|key| &key.permission);
@@ -308,7 +306,7 @@ impl RowReader<'_> {
             };
             Ok((row.id()?, team))
         };
-        self.read(TEAMS, &columns, teams, team).await
+        self.read(TEAM_TABLE, &columns, teams, team).await
     }
 
     async fn users(&mut self, users: &BTreeSet<String>) -> Result<BTreeMap<String, User>, Failure> {
@@ -330,7 +328,7 @@ impl RowReader<'_> {
             };
             Ok((row.id()?, user))
         };
-        self.read(USERS, &columns, users, user).await
+        self.read(USER_TABLE, &columns, users, user).await
     }
 
     async fn agents(

@@ -70,14 +70,6 @@ impl Grants {
         }
     }
 
-    /// Tells whether an entry is such.
-    pub(crate) fn any(&self, is_such: impl Fn(GrantKind, &str) -> bool) -> bool {
-        let lists = self.by_kind();
-        lists
-            .iter()
-            .any(|(kind, entries)| entries.iter().any(|entry| is_such(*kind, entry)))
-    }
-
     /// Lists the entries of each kind.
     pub(crate) fn by_kind(&self) -> [(GrantKind, &[String]); 4] {
         // A kind that is missing below is a variable that is not used.
@@ -126,8 +118,6 @@ pub(crate) struct RelatedGrants {
     pub teams: BTreeMap<TeamId, Team>,
     /// The permission rows of the organizations above, by organization.
     pub organizations: BTreeMap<OrganizationId, Option<PermissionKey>>,
-    /// The users of their keys who administer the proxy.
-    pub admins: BTreeSet<String>,
     /// The servers of a toolset.
     pub toolsets: BTreeMap<String, Vec<String>>,
     /// The servers of a unified access group.

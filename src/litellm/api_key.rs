@@ -31,6 +31,19 @@ pub(crate) fn is_short_form(text: &str) -> bool {
     text.starts_with(SHORT)
 }
 
+/// Returns the part of a stored key that reports show: the first characters of its hash. What is
+/// stored unhashed is hashed first.
+#[must_use]
+pub(crate) fn shown_prefix(token: &str) -> String {
+    let is_hash = token.len() == 64 && token.bytes().all(|b| b.is_ascii_hexdigit());
+    let hash = if is_hash {
+        Cow::Borrowed(token)
+    } else {
+        Cow::Owned(hash(token))
+    };
+    hash.chars().take(8).collect()
+}
+
 /// Returns what LiteLLM stores of a key: its SHA-256 in hexadecimal digits.
 ///
 /// Source: LiteLLM 1.110.2 `proxy/utils.py`, `hash_token`.
@@ -39,16 +52,16 @@ pub fn hash(key: &str) -> String {
     hex(&Sha256::digest(key.as_bytes()))
 }
 
-/// Returns as much of the hash of a key as tells a million keys apart, and too little to use: its
-/// first 16 characters. What is stored unhashed is hashed first.
+/// Returns as much of the hash of a stored key as tells a million keys apart, and too little to
+/// use: its first 16 characters. What is stored unhashed is hashed first.
 #[must_use]
 pub(crate) fn told_apart_by(token: &str) -> String {
     let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
     let is_hash = token.len() == 64 && token.bytes().all(is_digit);
     let hash = if is_hash {
-        token.to_owned()
+        Cow::Borrowed(token)
     } else {
-        hash(token)
+        Cow::Owned(hash(token))
     };
     hash.chars().take(16).collect()
 }

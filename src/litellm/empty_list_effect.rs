@@ -305,7 +305,6 @@ impl RowAfterRemoval<'_> {
 mod tests {
     use super::*;
     use crate::litellm::access_context::{LitellmBehavior, RelatedGrants};
-    use crate::litellm::deny_marker::{Obstacle, marker_obstacle};
     use crate::litellm::finding::Audit;
     use crate::litellm::reference_sites::{PERMISSIONS, TAGS};
     use crate::litellm::row::Cell;
@@ -546,20 +545,6 @@ mod tests {
             let team = owner(OwnerKind::Team, false);
             let effect = effect_on(&team, Release::PINS_IDS, &around_row);
             assert_eq!(effect, Effect::Nothing, "{name}");
-
-            // It may not be lost to the deny marker.
-            let row = Row {
-                owners: vec![owner(OwnerKind::Key, false)],
-                ..row(&format!("[\"{GONE}\"]"), "null")
-            };
-            let world = AccessContext {
-                regime: REGIME,
-                catalog: &catalog(false),
-                around: &around_row,
-                all_cleared: false,
-            };
-            let obstacle = marker_obstacle(&row, &row.cells[0], world);
-            assert_eq!(obstacle, Some(Obstacle::OtherGrants), "{name}");
 
             // Keys inherit it.
             let around_team = around(granting_kind(kind), Grants::default());

@@ -91,7 +91,6 @@ pub(crate) struct ServerCatalog {
     history: IdHistory,
     rows: usize,
     inactive: usize,
-    has_open_server: bool,
 }
 
 /// Why a remap cannot be meant.
@@ -176,8 +175,6 @@ impl ServerCatalog {
             remaps: BTreeMap::new(),
             rows: servers.len(),
             inactive: servers.iter().filter(|s| !s.is_served()).count(),
-            has_open_server: servers.iter().any(|server| server.allow_all_keys)
-                || configured.clone().any(|server| server.allow_all_keys),
             signs: match &config {
                 ConfigServers::Unknown(signs) => signs.clone(),
                 ConfigServers::Known(_) => Signs::default(),
@@ -466,12 +463,6 @@ impl ServerCatalog {
                 all_set && !self.hides_aliases() && self.untold_aliases().next().is_none()
             }
         }
-    }
-
-    /// Tells whether any server is open to all keys, or would be once it is approved.
-    #[must_use]
-    pub(crate) fn has_open_server(&self) -> bool {
-        self.has_open_server
     }
 
     /// Returns the references that need no report (live, kept, sentinel) at places with such names,

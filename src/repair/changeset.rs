@@ -412,6 +412,8 @@ pub(crate) enum EmptyChoice {
     Deny,
     /// Write the deny marker also where that may take access away.
     DenyNarrowing,
+    /// Empty them, or write the deny marker, where that changes nobody's access.
+    Unchanged,
     /// Empty them.
     Clear,
 }
@@ -423,6 +425,7 @@ impl fmt::Display for EmptyChoice {
             Self::Hold => "--on-empty hold",
             Self::Deny => "--on-empty deny",
             Self::DenyNarrowing => "--on-empty deny --accept-narrowing",
+            Self::Unchanged => "--on-empty unchanged",
             Self::Clear => "--on-empty clear --accept-widening",
         })
     }
@@ -438,6 +441,7 @@ impl From<Policy> for EmptyChoice {
             OnEmpty::Deny {
                 accept_narrowing: true,
             } => Self::DenyNarrowing,
+            OnEmpty::Unchanged => Self::Unchanged,
             OnEmpty::Clear => Self::Clear,
         }
     }
@@ -450,6 +454,7 @@ impl From<EmptyChoice> for Policy {
             EmptyChoice::Deny | EmptyChoice::DenyNarrowing => OnEmpty::Deny {
                 accept_narrowing: choice == EmptyChoice::DenyNarrowing,
             },
+            EmptyChoice::Unchanged => OnEmpty::Unchanged,
             EmptyChoice::Clear => OnEmpty::Clear,
         };
         Self {

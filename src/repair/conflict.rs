@@ -298,7 +298,7 @@ mod tests {
             let other = if reference == EDITED { RENEWED } else { EDITED };
             let mut row = row(Ok(array(&[other, reference])));
             row.owners = vec![owner(OwnerKind::Team, false)];
-            let now = RowPlan::of(&PERMISSIONS, &row, world, Policy::default());
+            let now = RowPlan::of(&PERMISSIONS, &row, world, Policy::default().into());
             let values = [array(&[other, reference]), array(&[other])];
             let planned = RowChange::of_column(&PERMISSIONS, "p-1", &MCP_SERVERS, values);
             let conflicts = with_plan(&planned, Some(&row), Some(&now), &catalog);

@@ -26,6 +26,7 @@ pub(crate) fn plan(
                 column: table.server,
                 reference: rows.server.clone(),
                 reason,
+                because: None,
             }),
         }
     }

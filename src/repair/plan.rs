@@ -9,11 +9,12 @@ use crate::litellm::deny_marker::{Obstacle, marker_obstacle};
 use crate::litellm::finding::Audit;
 use crate::litellm::last_grant;
 use crate::litellm::owners::OwnerKind;
-use crate::litellm::reference_sites::{Group, Names, PERMISSIONS, Site, SiteTable};
+use crate::litellm::reference_sites::{Group, Names, PERMISSIONS, ScannedTable, Site, SiteTable};
 use crate::litellm::row::{Cell, Row};
 use crate::litellm::server::NO_SERVERS;
 use crate::litellm::server_catalog::{Resolution, ServerCatalog};
 use crate::litellm::value::Value;
+use crate::repair::empty_lists::{EmptyListDecisions, Fallback, FallenList};
 use crate::repair::policy::{OnEmpty, Policy};
 use crate::repair::selection::Selection;
 
@@ -26,6 +27,7 @@ pub(crate) struct Edit {
     removed: BTreeSet<String>,
     remapped: BTreeMap<String, String>,
     ending: EmptyOutcome,
+    fallbacks: &'static [Fallback],
 }
 
 /// How an edit leaves a column that held the last grants of its owners.
@@ -77,6 +79,14 @@ impl Edit {
         }
     }
 
+    /// Returns the old value with the new names of the references renamed: what the operator asked
+    /// for in words, and what access is compared with.
+    #[must_use]
+    pub(crate) fn before_renamed(&self) -> Value {
+        self.before
+            .renamed(|r| self.remapped.get(r).map(String::as_str))
+    }
+
     /// Returns the references renamed, each with its new name.
     #[must_use]
     pub(crate) fn remapped(&self) -> &BTreeMap<String, String> {
@@ -98,6 +108,13 @@ impl Edit {
         self.ending
     }
 
+    /// Returns what may become of the column instead, where it held the last grants of its owners
+    /// and the operator's choice asks that nobody's access changes.
+    #[must_use]
+    pub(crate) fn fallbacks(&self) -> &'static [Fallback] {
+        self.fallbacks
+    }
+
     /// Returns the references removed, in order; each was stale when it was planned.
     #[must_use]
     pub(crate) fn removed(&self) -> &BTreeSet<String> {
@@ -114,8 +131,12 @@ pub(crate) enum Reason {
     FailsOpen,
     /// A key of the team keeps the reference; if the team did not, the key could not be edited.
     KeptByKey,
-    /// Its column would run empty, and the deny marker may change somebody's access.
+    /// Its column would run empty, and what may stand there instead cannot be judged.
     Marker(Obstacle),
+    /// Its column would run empty, and whatever stands there instead, somebody would gain access.
+    WouldWiden,
+    /// Its column would run empty, and whatever stands there instead, somebody would lose access.
+    WouldNarrow,
     /// It names a toolset that is gone, and it denies as long as it is there.
     DanglingToolset,
     /// LiteLLM takes only ids here, and the new name given with `--remap` has not exactly one.
@@ -141,6 +162,8 @@ impl Reason {
             Self::FailsOpen => "fails-open",
             Self::KeptByKey => "kept-by-key",
             Self::Marker(obstacle) => obstacle.name(),
+            Self::WouldWiden => "would-widen",
+            Self::WouldNarrow => "would-narrow",
             Self::DanglingToolset => "dangling-toolset",
             Self::NeedsId => "needs-id",
             Self::NeedsDeleteRows => "needs-delete-rows",
@@ -169,8 +192,12 @@ impl Reason {
                  that names what its team does not."
             }
             Self::Marker(_) => {
-                "Writing no-mcp-servers instead may change somebody's access, for the reason shown. \
-                 Left as it is, the list denies as before."
+                "What would stand in the list instead cannot be judged, for the reason shown. Left \
+                 as it is, the list denies as before."
+            }
+            Self::WouldWiden | Self::WouldNarrow => {
+                "Whatever stood in the list instead, somebody's access would change. Left as it is, \
+                 the list denies as before."
             }
             Self::DanglingToolset => {
                 "Edit each row in LiteLLM, because it names a toolset that is gone. fix leaves it: \
@@ -212,6 +239,8 @@ impl fmt::Display for Reason {
             Self::FailsOpen => f.write_str("LiteLLM before 1.80"),
             Self::KeptByKey => f.write_str("a key of the team keeps it"),
             Self::Marker(obstacle) => obstacle.fmt(f),
+            Self::WouldWiden => f.write_str("somebody would gain access"),
+            Self::WouldNarrow => f.write_str("somebody would lose access"),
             Self::DanglingToolset => f.write_str("a toolset that is gone denies"),
             Self::NeedsId => f.write_str("remap to an id here"),
             Self::NeedsDeleteRows => f.write_str("say --delete-rows"),
@@ -232,6 +261,26 @@ pub(crate) struct Held {
     pub reference: String,
     /// Why it stays.
     pub reason: Reason,
+    /// Who would gain or lose what, where that is the reason: "key ci-bot (ab12cd34) would gain
+    /// github".
+    pub because: Option<String>,
+}
+
+/// What decides about a row besides what is known of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RepairChoices<'a> {
+    /// What the operator chose.
+    pub policy: Policy,
+    /// What becomes of lists that would run empty, where that is not the policy's first choice.
+    pub decisions: &'a EmptyListDecisions,
+}
+
+/// Every list gets the first choice.
+impl From<Policy> for RepairChoices<'static> {
+    fn from(policy: Policy) -> Self {
+        let decisions = EmptyListDecisions::FIRST_CHOICES;
+        Self { policy, decisions }
+    }
 }
 
 /// The findings of a row, and what to do about them.
@@ -256,7 +305,7 @@ impl RowPlan {
         table: &'static SiteTable,
         row: &Row,
         world: AccessContext<'_>,
-        policy: Policy,
+        choices: RepairChoices<'_>,
     ) -> Self {
         let mut plan = Self {
             audit: Audit::of(table, row, world),
@@ -265,7 +314,7 @@ impl RowPlan {
             held: Vec::new(),
         };
         for cell in &row.cells {
-            plan.settle(row, cell, world, policy);
+            plan.settle(row, cell, world, choices);
         }
         // Many plans may be kept in memory, and a vector that grew has spare room.
         plan.audit.findings.shrink_to_fit();
@@ -287,7 +336,13 @@ impl RowPlan {
     }
 
     /// Decides which stale references of `cell` are removed, renamed or held.
-    fn settle(&mut self, row: &Row, cell: &Cell, world: AccessContext<'_>, policy: Policy) {
+    fn settle(
+        &mut self,
+        row: &Row,
+        cell: &Cell,
+        world: AccessContext<'_>,
+        choices: RepairChoices<'_>,
+    ) {
         let Ok(value) = &cell.stored else {
             return;
         };
@@ -302,6 +357,7 @@ impl RowPlan {
             removed: of(Resolution::Stale),
             remapped: BTreeMap::new(),
             ending: EmptyOutcome::No,
+            fallbacks: &[],
         };
         let mut needs_id = BTreeSet::new();
         for old in of(Resolution::Remapped) {
@@ -321,9 +377,10 @@ impl RowPlan {
         if cell.site.names == Names::Toolsets {
             self.held.extend(edit.hold_all(Reason::DanglingToolset));
         } else if self.audit.table.group() == Group::Permissions {
-            self.settle_grants(row, cell, &mut edit, world, policy);
+            self.settle_grants(row, cell, &mut edit, world, choices);
         } else if last_grant::takes_last_grant(row, cell, |r| edit.removed.contains(r)) {
-            self.held.extend(edit.hold_all(Reason::LastGrant));
+            let ending = group_ending(self.audit.table, row, cell, choices);
+            self.held.extend(edit.end(ending));
         }
         if !edit.removed.is_empty() || !edit.remapped.is_empty() {
             self.edits.push(edit);
@@ -337,7 +394,7 @@ impl RowPlan {
         cell: &Cell,
         edit: &mut Edit,
         world: AccessContext<'_>,
-        policy: Policy,
+        choices: RepairChoices<'_>,
     ) {
         if last_grant::may_open_everything(row, world.regime) {
             self.held.extend(edit.hold_all(Reason::FailsOpen));
@@ -355,14 +412,11 @@ impl RowPlan {
         }
         let last = last_grant::takes_last_grant(row, cell, |r| edit.removed.contains(r));
         if last && !last_grant::may_run_empty(row, world.regime) {
-            let ending = match ending(row, cell, world, policy) {
-                Ok(_) if !kept.is_empty() => Err(Reason::KeptByKey),
+            let ending = match ending(row, cell, world, choices) {
+                Ok(_) if !kept.is_empty() => Err(Reason::KeptByKey.into()),
                 ending => ending,
             };
-            match ending {
-                Ok(ending) => edit.ending = ending,
-                Err(reason) => self.held.extend(edit.hold_all(reason)),
-            }
+            self.held.extend(edit.end(ending));
         } else {
             self.held.extend(hold(edit, &kept, Reason::KeptByKey));
             edit.removed.retain(|reference| !kept.contains(reference));
@@ -377,25 +431,138 @@ impl Edit {
         self.removed.clear();
         held
     }
+
+    /// Leaves a list that would run empty as it was decided, or holds it.
+    fn end(&mut self, ending: Result<ListEnding, HeldList>) -> Vec<Held> {
+        match ending {
+            Ok(ending) => {
+                self.ending = ending.outcome;
+                self.fallbacks = ending.fallbacks;
+                Vec::new()
+            }
+            Err(HeldList { reason, because }) => {
+                let mut held = self.hold_all(reason);
+                for held in &mut held {
+                    held.because.clone_from(&because);
+                }
+                held
+            }
+        }
+    }
 }
 
-/// Returns how to leave a column that would run empty, or why its references are held.
+/// How to leave a list that would run empty.
+struct ListEnding {
+    outcome: EmptyOutcome,
+    fallbacks: &'static [Fallback],
+}
+
+impl From<EmptyOutcome> for ListEnding {
+    fn from(outcome: EmptyOutcome) -> Self {
+        let fallbacks = &[];
+        Self { outcome, fallbacks }
+    }
+}
+
+/// Why a list that would run empty is held.
+struct HeldList {
+    reason: Reason,
+    because: Option<String>,
+}
+
+impl From<Reason> for HeldList {
+    fn from(reason: Reason) -> Self {
+        let because = None;
+        Self { reason, because }
+    }
+}
+
+impl From<&FallenList> for HeldList {
+    fn from(fallen: &FallenList) -> Self {
+        Self {
+            reason: if fallen.widens {
+                Reason::WouldWiden
+            } else {
+                Reason::WouldNarrow
+            },
+            because: Some(fallen.because.clone()),
+        }
+    }
+}
+
+/// Returns how to leave a column of a permission row that would run empty, or why its references
+/// are held.
 fn ending(
     row: &Row,
     cell: &Cell,
     world: AccessContext<'_>,
-    policy: Policy,
-) -> Result<EmptyOutcome, Reason> {
-    match policy.on_empty {
-        OnEmpty::Hold => Err(Reason::LastGrant),
-        OnEmpty::Clear if !world.regime.fails_closed() => Err(Reason::FailsOpen),
-        OnEmpty::Clear => Ok(EmptyOutcome::Cleared),
-        OnEmpty::Deny { accept_narrowing } => match marker_obstacle(row, cell, world) {
-            Some(obstacle) if !(accept_narrowing && obstacle.only_narrows()) => {
-                Err(Reason::Marker(obstacle))
-            }
-            Some(_) | None => Ok(EmptyOutcome::Denied),
+    choices: RepairChoices<'_>,
+) -> Result<ListEnding, HeldList> {
+    let obstacle = marker_obstacle(row, cell, world.regime);
+    let fallen = choices
+        .decisions
+        .fallen(&PERMISSIONS, &row.key, cell.site.name);
+    match (choices.policy.on_empty, obstacle) {
+        (OnEmpty::Hold, _) => Err(Reason::LastGrant.into()),
+        (OnEmpty::Clear, _) if !world.regime.fails_closed() => Err(Reason::FailsOpen.into()),
+        (OnEmpty::Clear, _) => Ok(EmptyOutcome::Cleared.into()),
+        (OnEmpty::Deny { .. }, None) => match fallen {
+            Some(fallen) => Err(fallen.into()),
+            None => Ok(ListEnding {
+                outcome: EmptyOutcome::Denied,
+                fallbacks: &[Fallback::Hold],
+            }),
         },
+        (OnEmpty::Unchanged, None | Some(Obstacle::ToolPermissions | Obstacle::UnknownMarker)) => {
+            let may_deny = obstacle.is_none();
+            unchanged_ending(fallen, may_deny)
+        }
+        (OnEmpty::Deny { .. } | OnEmpty::Unchanged, Some(obstacle)) => {
+            Err(Reason::Marker(obstacle).into())
+        }
+    }
+}
+
+/// Returns how `--on-empty unchanged` leaves a list, or why it is held.
+fn unchanged_ending(fallen: Option<&FallenList>, may_deny: bool) -> Result<ListEnding, HeldList> {
+    match fallen {
+        None => Ok(ListEnding {
+            outcome: EmptyOutcome::Cleared,
+            fallbacks: if may_deny {
+                &[Fallback::Deny, Fallback::Hold]
+            } else {
+                &[Fallback::Hold]
+            },
+        }),
+        Some(FallenList {
+            to: Fallback::Deny, ..
+        }) if may_deny => Ok(ListEnding {
+            outcome: EmptyOutcome::Denied,
+            fallbacks: &[Fallback::Hold],
+        }),
+        Some(fallen) => Err(fallen.into()),
+    }
+}
+
+/// Returns how to leave a list of an access group or a toolset that would run empty, or why its
+/// references are held. LiteLLM knows no deny marker there, and what new keys are given is nobody's
+/// access yet.
+fn group_ending(
+    table: ScannedTable,
+    row: &Row,
+    cell: &Cell,
+    choices: RepairChoices<'_>,
+) -> Result<ListEnding, HeldList> {
+    let decides = matches!(table.group(), Group::AccessGroups | Group::Toolsets)
+        && row.cells.iter().all(|cell| cell.stored.is_ok());
+    match (choices.policy.on_empty, table) {
+        (OnEmpty::Unchanged, ScannedTable::References(table)) if decides => {
+            let fallen = choices.decisions.fallen(table, &row.key, cell.site.name);
+            unchanged_ending(fallen, false)
+        }
+        (OnEmpty::Unchanged | OnEmpty::Hold | OnEmpty::Deny { .. } | OnEmpty::Clear, _) => {
+            Err(Reason::LastGrant.into())
+        }
     }
 }
 
@@ -438,7 +605,7 @@ pub(crate) fn references_left_to_key(
     row: &Row,
     selection: &Selection,
     world: AccessContext<'_>,
-    policy: Policy,
+    choices: RepairChoices<'_>,
 ) -> BTreeSet<String> {
     let is_of_team = row
         .owners
@@ -447,7 +614,7 @@ pub(crate) fn references_left_to_key(
     if is_of_team || !selection.takes(row) {
         return references(row).map(str::to_owned).collect();
     }
-    let held = RowPlan::of(&PERMISSIONS, row, world, policy).held;
+    let held = RowPlan::of(&PERMISSIONS, row, world, choices).held;
     held.into_iter().map(|held| held.reference).collect()
 }
 
@@ -471,6 +638,7 @@ fn hold(edit: &Edit, kept: &BTreeSet<String>, reason: Reason) -> Vec<Held> {
             column: edit.site.name,
             reference: reference.to_owned(),
             reason,
+            because: None,
         })
         .collect()
 }
@@ -492,6 +660,7 @@ mod tests {
     use crate::litellm::test_support::value;
     use crate::litellm::value::Malformed;
     use crate::repair::changeset::is_repair;
+    use crate::repair::empty_lists::{EmptyList, Evidence};
 
     const GONE: &str = "0b8f8e0c-2f5d-4a51-9a35-1f4a1c9f7d10";
     const GONE_TOO: &str = "7d1c1e6e-51a5-4c6f-8f6f-5f0f5e1d2c3b";
@@ -592,7 +761,7 @@ mod tests {
             around: &around,
             all_cleared: on_empty == OnEmpty::Clear,
         };
-        RowPlan::of(&PERMISSIONS, row, world, policy(on_empty))
+        RowPlan::of(&PERMISSIONS, row, world, policy(on_empty).into())
     }
 
     fn policy(on_empty: OnEmpty) -> Policy {
@@ -656,6 +825,7 @@ mod tests {
             column: "mcp_servers",
             reference: reference.to_owned(),
             reason: Reason::LastGrant,
+            because: None,
         };
         assert_eq!(plan.held, [held(GONE_TOO), held(GONE)]);
     }
@@ -720,7 +890,7 @@ mod tests {
             around: &RelatedGrants::default(),
             all_cleared: false,
         };
-        let plan = RowPlan::of(&PERMISSIONS, &row, world, Policy::default());
+        let plan = RowPlan::of(&PERMISSIONS, &row, world, Policy::default().into());
         let removed: Vec<_> = plan.edits.iter().map(Edit::removed).collect();
         assert_eq!(removed, [&BTreeSet::from([GONE.to_owned()])]);
         let held: Vec<_> = plan.held.iter().map(|h| (h.column, h.reason)).collect();
@@ -768,7 +938,7 @@ mod tests {
                 around: &around,
                 all_cleared: false,
             };
-            RowPlan::of(&PERMISSIONS, &row, world, Policy::default())
+            RowPlan::of(&PERMISSIONS, &row, world, Policy::default().into())
         };
         let found = plan(Release::REFUSES_EDITS);
         let held: Vec<_> = found.held.iter().map(|h| (h.column, h.reason)).collect();
@@ -806,7 +976,7 @@ mod tests {
                 around: &around,
                 all_cleared: false,
             };
-            let plan = RowPlan::of(&PERMISSIONS, &row, world, policy(on_empty));
+            let plan = RowPlan::of(&PERMISSIONS, &row, world, policy(on_empty).into());
             assert_eq!(plan.edits, []);
             assert_eq!(plan.held[0].reason, Reason::KeptByKey);
         }
@@ -831,7 +1001,7 @@ mod tests {
             around: &around,
             all_cleared: false,
         };
-        let plan = RowPlan::of(&PERMISSIONS, &row, world, Policy::default());
+        let plan = RowPlan::of(&PERMISSIONS, &row, world, Policy::default().into());
         let held: Vec<_> = plan.held.iter().map(|h| (h.column, h.reason)).collect();
         let reason = Reason::KeptByKey;
         assert_eq!(
@@ -859,7 +1029,7 @@ mod tests {
             all_cleared: false,
         };
         let left = |row: &Row, selection: &Selection| -> Vec<String> {
-            let left = references_left_to_key(row, selection, world, Policy::default());
+            let left = references_left_to_key(row, selection, world, Policy::default().into());
             left.into_iter().collect()
         };
         let all = Selection::default();
@@ -907,7 +1077,7 @@ mod tests {
                 around: &RelatedGrants::default(),
                 all_cleared: false,
             };
-            let plan = RowPlan::of(&PERMISSIONS, &row, world, Policy::default());
+            let plan = RowPlan::of(&PERMISSIONS, &row, world, Policy::default().into());
             let after: Vec<Value> = plan.edits.iter().map(Edit::after).collect();
             let keys = Value::Keys(BTreeMap::from([(
                 "id-1".to_owned(),
@@ -944,21 +1114,83 @@ mod tests {
     }
 
     #[test]
-    fn deny_holds_where_an_obstacle_stands_unless_narrowing_is_accepted() {
+    fn a_list_falls_back_as_it_was_decided() {
         let mut row = clean();
         row.cells = vec![array(&[GONE]), keys(&["one"])];
         row.owners = vec![owner(OwnerKind::Key, false)];
-        let plan =
-            |regime, accept_narrowing| plan_with(&row, regime, OnEmpty::Deny { accept_narrowing });
-        let reason = Reason::Marker(Obstacle::OtherGrants);
-        assert_eq!(plan(REGIME, false).held[0].reason, reason);
-        assert_eq!(plan(REGIME, true).held, []);
-        let old = LitellmBehavior {
-            release: Release::DROPS_ON_EDIT,
-            ..REGIME
+        let fell = |to, widens| {
+            let list = EmptyList {
+                table: PERMISSIONS.table,
+                row: "p-1".to_owned(),
+                column: "mcp_servers",
+            };
+            let mut decisions = EmptyListDecisions::default();
+            decisions.hear(vec![Evidence {
+                because: "somebody would".to_owned(),
+                widens,
+                alone: vec![(list, to)],
+                ..Evidence::default()
+            }]);
+            decisions
         };
-        let reason = Reason::Marker(Obstacle::UnknownMarker);
-        assert_eq!(plan(old, true).held[0].reason, reason);
+        let deny = OnEmpty::Deny {
+            accept_narrowing: false,
+        };
+        let (denied, cleared) = (Ok(EmptyOutcome::Denied), Ok(EmptyOutcome::Cleared));
+        let (widens, narrows) = (Err(Reason::WouldWiden), Err(Reason::WouldNarrow));
+        let old = Release::DROPS_ON_EDIT;
+        let unknown = Err(Reason::Marker(Obstacle::UnknownMarker));
+        for (on_empty, release, decisions, expected) in [
+            (deny, REGIME.release, EmptyListDecisions::default(), denied),
+            (deny, REGIME.release, fell(Fallback::Hold, false), narrows),
+            (deny, old, EmptyListDecisions::default(), unknown),
+            (
+                OnEmpty::Unchanged,
+                REGIME.release,
+                EmptyListDecisions::default(),
+                cleared,
+            ),
+            (
+                OnEmpty::Unchanged,
+                REGIME.release,
+                fell(Fallback::Deny, true),
+                denied,
+            ),
+            (
+                OnEmpty::Unchanged,
+                REGIME.release,
+                fell(Fallback::Hold, true),
+                widens,
+            ),
+            // It may not know the marker, so the list is emptied or held.
+            (
+                OnEmpty::Unchanged,
+                old,
+                EmptyListDecisions::default(),
+                cleared,
+            ),
+            (OnEmpty::Unchanged, old, fell(Fallback::Deny, true), widens),
+        ] {
+            let context = AccessContext {
+                regime: LitellmBehavior { release, ..REGIME },
+                catalog: &catalog(ConfigServers::Known(Vec::new())),
+                around: &RelatedGrants::default(),
+                all_cleared: false,
+            };
+            let choices = RepairChoices {
+                policy: policy(on_empty),
+                decisions: &decisions,
+            };
+            let plan = RowPlan::of(&PERMISSIONS, &row, context, choices);
+            let found = match plan.held.first() {
+                Some(held) => Err(held.reason),
+                None => Ok(plan.edits[0].ending()),
+            };
+            assert_eq!(found, expected, "{on_empty:?} {release}");
+            let because = plan.held.first().and_then(|held| held.because.as_deref());
+            let is_judged = [widens, narrows].contains(&found);
+            assert_eq!(because.is_some(), is_judged, "{because:?}");
+        }
     }
 
     #[test]
@@ -1057,7 +1289,7 @@ mod tests {
             on_empty,
             delete_rows: true,
         };
-        RowPlan::of(table, row, world, policy)
+        RowPlan::of(table, row, world, policy.into())
     }
 
     /// Lists the references of a value in order, each with its tool where it has one. A key of an

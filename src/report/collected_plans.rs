@@ -187,7 +187,7 @@ mod tests {
                 owners: vec![owner(OwnerKind::Team, false)],
                 ..row(&format!(r#"["id-1","{GONE}"]"#), "null")
             };
-            RowPlan::of(&PERMISSIONS, &row, world, Policy::default())
+            RowPlan::of(&PERMISSIONS, &row, world, Policy::default().into())
         };
         for entries in [Entries::Findings, Entries::Decisions] {
             let lines = |mut found: CollectedPlans| {

@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::error::Failure;
 use crate::repair::plan::RowPlan;
 use crate::report::collected_plans::{CollectedPlans, Entries};
+use crate::report::compared_access::ComparedAccessV1;
 use crate::report::json::{
     self, AfterCareV1, ChangeV1, ConflictV1, FindingV1, FixSummaryV1, Head, HeldV1, PutBackV1,
     ScanSummaryV1, UndoHead, UndoSummaryV1,
@@ -50,6 +51,8 @@ struct SummaryV1<'a> {
     plan: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     after_care: Option<AfterCareV1>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access: Option<ComparedAccessV1<'a>>,
 }
 
 #[derive(Serialize)]
@@ -125,6 +128,7 @@ pub(crate) fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
         journal: report.ending.journal(),
         plan: report.ending.plan(),
         after_care: json::after_care(&report.ending),
+        access: report.facts.access.as_ref().map(Into::into),
     };
     line(&NdjsonLine::Summary(summary), out)
 }
@@ -161,6 +165,7 @@ pub(crate) fn write_undone(undone: &UndoReport, out: &mut impl Write) -> io::Res
         journal: undone.ending.journal(),
         plan: None,
         after_care: json::after_care(&undone.ending),
+        access: undone.facts.access.as_ref().map(Into::into),
     };
     line(&NdjsonLine::Summary(summary), out)
 }

@@ -15,11 +15,15 @@ use crate::litellm::reference_sites::{CredentialTable, Group, SiteTable};
 use crate::litellm::row::Row;
 use crate::litellm::server_catalog::ServerCatalog;
 use crate::repair::credentials_plan;
-use crate::repair::plan::{RowPlan, may_be_taken, references, references_left_to_key};
+use crate::repair::empty_lists::EmptyListDecisions;
+use crate::repair::plan::{
+    RepairChoices, RowPlan, may_be_taken, references, references_left_to_key,
+};
 use crate::repair::policy::{OnEmpty, Policy};
 use crate::repair::selection::Selection;
 
 /// Everything that decides the plan of a row.
+#[derive(Clone, Copy)]
 pub(crate) struct Planner<'a> {
     /// The database's tables.
     pub(crate) schema: &'a Schema,
@@ -27,6 +31,8 @@ pub(crate) struct Planner<'a> {
     pub(crate) catalog: &'a ServerCatalog,
     /// What the operator chose.
     pub(crate) policy: Policy,
+    /// What becomes of lists that would run empty, where that is not the policy's first choice.
+    pub(crate) decisions: &'a EmptyListDecisions,
     /// The rows that the operator asked about. The others stay as they are.
     pub(crate) selection: &'a Selection,
     /// Whether notes are wanted.
@@ -50,7 +56,7 @@ impl Planner<'_> {
         };
         let world = self.world(&around);
         let plans = rows.iter().map(|row| {
-            let mut plan = RowPlan::of(table, row, world, self.policy);
+            let mut plan = RowPlan::of(table, row, world, self.choices());
             if self.notes {
                 let notes = notes(row, self.catalog, self.schema.release());
                 plan.audit.findings.extend(notes);
@@ -79,6 +85,13 @@ impl Planner<'_> {
         plans
             .filter(|plan| !plan.audit.findings.is_empty())
             .collect()
+    }
+
+    fn choices(&self) -> RepairChoices<'_> {
+        RepairChoices {
+            policy: self.policy,
+            decisions: self.decisions,
+        }
     }
 
     fn world<'a>(&'a self, around: &'a RelatedGrants) -> AccessContext<'a> {
@@ -139,7 +152,7 @@ impl Planner<'_> {
         let rows =
             access_context::rows_of_team_keys(connection, self.schema, &teams, &taken).await?;
         for (team, row) in rows {
-            let left = references_left_to_key(&row, self.selection, world, self.policy);
+            let left = references_left_to_key(&row, self.selection, world, self.choices());
             kept.entry(team).or_default().extend(left);
         }
         Ok(kept)

@@ -5,9 +5,13 @@
 //! every answer with LiteLLM's code. Not modelled are budgets that are used up, sessions limited
 //! to one server, callers without any credential, and agents that the proxy manages itself.
 
+pub(crate) mod basis;
 pub(crate) mod caller;
 pub(crate) mod difference;
 mod model;
+pub(crate) mod other_values;
+pub(crate) mod path;
+pub(crate) mod possible;
 pub(crate) mod registry;
 pub(crate) mod rows;
 pub(crate) mod rules;

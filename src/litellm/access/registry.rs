@@ -55,6 +55,14 @@ impl Registry {
         }
     }
 
+    /// Returns the registry with `others` served as well.
+    #[must_use]
+    pub(super) fn and(&self, others: impl IntoIterator<Item = (String, ServedServer)>) -> Self {
+        let mut servers = self.servers.clone();
+        servers.extend(others);
+        Self::new(servers, self.unserved_tags.clone())
+    }
+
     /// Returns the ids of all servers.
     pub(crate) fn ids(&self) -> impl Iterator<Item = &String> {
         self.servers.keys()
@@ -70,6 +78,15 @@ impl Registry {
     pub(crate) fn open(&self) -> impl Iterator<Item = &String> {
         let open = self.servers.iter().filter(|(_, s)| s.allow_all_keys);
         open.map(|(id, _)| id)
+    }
+
+    /// Returns the ids of the servers that somebody submitted.
+    pub(crate) fn submitted(&self) -> impl Iterator<Item = &String> {
+        let submitted = self
+            .servers
+            .iter()
+            .filter(|(_, s)| s.submitted_by.is_some());
+        submitted.map(|(id, _)| id)
     }
 
     /// Returns the ids of the servers that `user` submitted.

@@ -4,7 +4,8 @@ use std::cmp::Ordering;
 use std::io;
 use std::iter::Peekable;
 
-use crate::litellm::access::difference::{AccessDifference, AllowedServers, ServerDifference};
+use crate::litellm::access::Access;
+use crate::litellm::access::difference::{AccessDifference, ChangedTools, ServerDifference};
 use crate::report::access::{CallerAccess, ShownServer};
 use crate::report::access_changes::{
     CallerChange, CallerFate, ChangeCounts, ChangeStep, CompleteAnswers, ShownServerDifference,
@@ -21,7 +22,7 @@ pub(crate) struct PlacedAccess {
 }
 
 /// A comparison on its way: both sides are in the same order.
-pub(crate) struct AccessComparison<T, N>
+pub(crate) struct SavedComparison<T, N>
 where
     T: Iterator<Item = io::Result<SavedCaller>>,
     N: Iterator<Item = Result<PlacedAccess, ()>>,
@@ -31,7 +32,7 @@ where
     counts: ChangeCounts,
 }
 
-impl<T, N> AccessComparison<T, N>
+impl<T, N> SavedComparison<T, N>
 where
     T: Iterator<Item = io::Result<SavedCaller>>,
     N: Iterator<Item = Result<PlacedAccess, ()>>,
@@ -91,8 +92,7 @@ where
             let mut servers = after.iter().chain(before);
             servers.find(|server| server.id == id)?.name.clone()
         };
-        let gained = shown(&found.gained, name);
-        let lost = shown(&found.lost, name);
+        let (gained, lost) = gained_and_lost(found.as_ref(), name);
         let complete = CompleteAnswers {
             then: then.as_ref().map(|then| then.complete),
             now: now.as_ref().map(|now| now.complete),
@@ -130,31 +130,39 @@ where
     }
 }
 
-/// Returns the servers by id.
-fn allowed(servers: &[ShownServer]) -> AllowedServers {
+/// Returns the answer with these servers.
+fn allowed(servers: &[ShownServer]) -> Access {
     let servers = servers.iter().map(|server| {
         let tools = server.tools.as_ref();
-        (
-            server.id.clone(),
-            tools.map(|tools| tools.iter().cloned().collect()),
-        )
+        let tools = tools.map(|tools| tools.iter().cloned().collect());
+        (server.id.clone(), tools)
     });
-    servers.collect()
+    Access {
+        servers: servers.collect(),
+        ..Access::default()
+    }
 }
 
-/// Makes differences as reports show them, with the names of servers.
-pub(crate) fn shown(
-    differences: &[ServerDifference],
+/// Lists what a caller gains and what it loses, with the names of servers.
+pub(crate) fn gained_and_lost(
+    difference: Option<&AccessDifference>,
     name: impl Fn(&str) -> Option<String>,
-) -> Vec<ShownServerDifference> {
-    let shown = differences.iter().map(|difference| ShownServerDifference {
-        id: difference.id.clone(),
-        name: name(&difference.id),
-        tools: difference
-            .tools
-            .as_ref()
-            .map(|tools| tools.iter().cloned().collect()),
-        except: difference.except.iter().cloned().collect(),
-    });
-    shown.collect()
+) -> (Vec<ShownServerDifference>, Vec<ShownServerDifference>) {
+    let listed = |part: fn(&ServerDifference) -> Option<ChangedTools>| {
+        let servers = difference.into_iter().flat_map(|difference| &difference.0);
+        let changed = servers.filter_map(|(id, server)| {
+            let ChangedTools { tools, except } = part(server)?;
+            Some(ShownServerDifference {
+                id: id.clone(),
+                name: name(id),
+                tools: tools.map(|tools| tools.into_iter().collect()),
+                except: except.into_iter().collect(),
+            })
+        });
+        changed.collect()
+    };
+    (
+        listed(ServerDifference::gained),
+        listed(ServerDifference::lost),
+    )
 }
