@@ -15,6 +15,7 @@ use crate::commands::access_output::AnswerOutput;
 use crate::commands::access_question::Inquiry;
 use crate::error::{ErrorKind, Failure};
 use crate::exit_code::Outcome;
+use crate::litellm::ids::ToolsetId;
 use crate::litellm::owners::OwnerKind;
 use crate::litellm::release::Release;
 use crate::process::command_args::{CommandArgs, NamedFile, Work};
@@ -78,7 +79,7 @@ pub struct AccessArgs {
     pub on_behalf: Option<NamedOwner>,
     /// Ask on the route of this toolset
     #[arg(long, value_name = "ID", help_heading = CALLERS)]
-    pub toolset: Option<String>,
+    pub(crate) toolset: Option<ToolsetId>,
     /// Explain the access of this key, read from a file that holds the key alone; - is stdin
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath,
           help_heading = CALLERS)]
@@ -197,10 +198,16 @@ impl AccessArgs {
         servers.repeat(&mut command);
         command.flag_if("--every-caller", *every_caller);
         command.options("--as", on_behalf.as_ref().map(NamedOwner::argument));
-        command.options("--toolset", toolset);
+        command.options("--toolset", toolset.as_ref().map(ToolsetId::as_str));
         command.options("--key-file", key_file);
         command
     }
+}
+
+/// Builds the error for a project that is asked about.
+pub(super) fn no_caller_of_projects() -> Failure {
+    let message = "LiteLLM does not look at projects when it decides who may use an MCP server";
+    Failure::new(ErrorKind::Usage, message).hint("name a key of the project")
 }
 
 /// Entries that wait to be printed.
@@ -338,10 +345,7 @@ fn check(args: &AccessArgs, owners: &[NamedOwner]) -> Result<(), Failure> {
         );
     }
     if owners.iter().any(|owner| owner.kind == OwnerKind::Project) {
-        return usage(
-            "LiteLLM does not look at projects when it decides who may use an MCP server",
-            "name a key of the project",
-        );
+        return Err(no_caller_of_projects());
     }
     let is_end_user = |owner: &NamedOwner| owner.kind == OwnerKind::EndUser;
     if args.on_behalf.is_some() && owners.iter().any(is_end_user) {

@@ -3,7 +3,7 @@
 use tokio::sync::mpsc::Sender;
 use tokio::sync::oneshot;
 
-use crate::commands::access::AccessArgs;
+use crate::commands::access::{AccessArgs, no_caller_of_projects};
 use crate::commands::access_callers::{Company, is_closed_route, place, shown};
 use crate::commands::access_gone_server::{WantedServers, naming_columns};
 use crate::commands::access_output::{AccessEntry, AnswerHead};
@@ -23,7 +23,8 @@ use crate::litellm::access::caller::{Caller, Human};
 use crate::litellm::access::registry::ServerIds;
 use crate::litellm::access::rows::AccessRows;
 use crate::litellm::api_key::{shown_prefix, told_apart_by};
-use crate::litellm::owners::{DASHBOARD_TEAM, OwnerKind};
+use crate::litellm::ids::{AgentId, EndUserId, KeyToken, OrganizationId, TeamId, UserId};
+use crate::litellm::owners::{OwnerId, OwnerKind};
 use crate::litellm::reference_sites::Choice;
 use crate::litellm::release::Release;
 use crate::litellm::server_catalog::ServerCatalog;
@@ -42,10 +43,20 @@ use crate::workflow::server_sources::ServerSources;
 enum Subject {
     /// Every key, session and team.
     Everybody,
-    /// The callers of this owner.
-    Owner(OwnerKind, String),
+    /// The callers of these owners.
+    Owners(Askers),
     /// The keys of an owner.
     Keys(KeysOf),
+}
+
+/// Owners who are callers themselves, or whose callers have no key, all of one kind.
+enum Askers {
+    /// Keys.
+    Keys(Vec<KeyToken>),
+    /// Users, with their sessions.
+    Users(Vec<UserId>),
+    /// Teams, with their callers without a key.
+    Teams(Vec<TeamId>),
 }
 
 /// What is asked, and of what.
@@ -78,7 +89,7 @@ struct AskedCallers {
     /// The position of the owner that was named.
     subject: usize,
     /// The end user on whose behalf they ask.
-    end_user: Option<String>,
+    end_user: Option<EndUserId>,
 }
 
 impl Inquiry<'_> {
@@ -130,15 +141,12 @@ impl Inquiry<'_> {
         let head = self.head(&question, database, release, &named)?;
         // Only a printer that is gone does not take it, and that says why itself.
         let _ = head_sender.send(head);
-        for (subject, (subjects, end_user)) in named.subjects().into_iter().enumerate() {
+        for (subject, (subjects, end_user)) in named.subjects()?.into_iter().enumerate() {
             let asked = AskedCallers { subject, end_user };
             match subjects {
                 Subject::Everybody => question.answer_all(connection, schema, &asked).await?,
-                Subject::Owner(kind, id) => {
-                    let ids = [id];
-                    question
-                        .answer(connection, schema, kind, &ids, &asked)
-                        .await?;
+                Subject::Owners(askers) => {
+                    question.answer(connection, schema, &askers, &asked).await?;
                 }
                 Subject::Keys(of) => {
                     question
@@ -160,7 +168,7 @@ impl Inquiry<'_> {
             run: self.run.clone(),
             database,
             release: release.to_string(),
-            wanted: wanted.into_iter().flatten().cloned().collect(),
+            wanted: wanted.cloned().unwrap_or_default(),
         }
     }
 
@@ -212,7 +220,7 @@ struct NamedCallers {
     /// The owners, of a key its whole hash.
     owners: Vec<(OwnerKind, String)>,
     /// The end user of `--as`.
-    end_user: Option<String>,
+    end_user: Option<EndUserId>,
 }
 
 impl Inquiry<'_> {
@@ -228,6 +236,7 @@ impl Inquiry<'_> {
             Some(owner) => Some(named(owner, "--as ", connection, schema, database).await?),
             None => None,
         };
+        let end_user = end_user.map(EndUserId);
         if let Some(toolset) = &args.toolset
             && !access_callers::toolsets(connection, schema)
                 .await?
@@ -271,20 +280,26 @@ impl NamedCallers {
     }
 
     /// Lists whose callers are read, each with the end user on whose behalf they ask.
-    fn subjects(self) -> Vec<(Subject, Option<String>)> {
+    fn subjects(self) -> Result<Vec<(Subject, Option<EndUserId>)>, Failure> {
         let Self { owners, end_user } = self;
         if owners.is_empty() {
-            return vec![(Subject::Everybody, end_user)];
+            return Ok(vec![(Subject::Everybody, end_user)]);
         }
-        let subjects = owners.into_iter().map(|(kind, id)| match kind {
-            OwnerKind::Agent => (Subject::Keys(KeysOf::Agent(id)), end_user.clone()),
-            OwnerKind::Organization => (Subject::Keys(KeysOf::Organization(id)), end_user.clone()),
-            OwnerKind::EndUser => (Subject::Keys(KeysOf::Anybody), Some(id)),
-            OwnerKind::Key | OwnerKind::Team | OwnerKind::User | OwnerKind::Project => {
-                (Subject::Owner(kind, id), end_user.clone())
-            }
-        });
-        subjects.collect()
+        let subject = |(kind, id)| {
+            let subject = match kind {
+                OwnerKind::Key => Subject::Owners(Askers::Keys(vec![KeyToken(id)])),
+                OwnerKind::Team => Subject::Owners(Askers::Teams(vec![TeamId(id)])),
+                OwnerKind::User => Subject::Owners(Askers::Users(vec![UserId(id)])),
+                OwnerKind::Agent => Subject::Keys(KeysOf::Agent(AgentId(id))),
+                OwnerKind::Organization => Subject::Keys(KeysOf::Organization(OrganizationId(id))),
+                OwnerKind::EndUser => {
+                    return Ok((Subject::Keys(KeysOf::Anybody), Some(EndUserId(id))));
+                }
+                OwnerKind::Project => return Err(no_caller_of_projects()),
+            };
+            Ok((subject, end_user.clone()))
+        };
+        owners.into_iter().map(subject).collect()
     }
 }
 
@@ -314,7 +329,7 @@ async fn named(
     }
     let mut tokens = access_callers::tokens(connection, schema, &id).await?;
     match (tokens.pop(), tokens.is_empty()) {
-        (Some(token), true) => Ok(token),
+        (Some(KeyToken(token)), true) => Ok(token),
         (_, false) => Err(ambiguous(option, owner, &[id])),
         (None, true) => Err(missing(&owner.to_string())),
     }
@@ -329,17 +344,10 @@ async fn company(
     if !args.every_caller {
         return Ok(Company::default());
     }
-    let mut all = Vec::new();
-    for kind in [OwnerKind::EndUser, OwnerKind::User] {
-        let ids = access_callers::page(connection, schema, kind, None, usize::MAX).await?;
-        all.push(ids);
-    }
-    let (end_users, users) = match <[Vec<String>; 2]>::try_from(all) {
-        Ok([end_users, users]) => (end_users, users),
-        Err(_) => (Vec::new(), Vec::new()),
-    };
+    let end_users = access_callers::page(connection, schema, None, usize::MAX).await?;
+    let users = access_callers::page(connection, schema, None, usize::MAX).await?;
     let of_users = Callers {
-        users: users.iter().cloned().collect(),
+        users: users.into_iter().collect(),
         ..Callers::default()
     };
     let rows = access_rows::rows(connection, schema, &of_users).await?;
@@ -356,7 +364,7 @@ async fn company(
     Ok(Company {
         end_users: end_users.into_iter().collect(),
         humans,
-        users: users.into_iter().collect(),
+        users: of_users.users,
         toolsets: access_callers::toolsets(connection, schema).await?,
     })
 }
@@ -371,30 +379,44 @@ impl Question<'_> {
     ) -> Result<(), Failure> {
         self.answer_keys(connection, schema, &KeysOf::Anybody, asked)
             .await?;
-        let mut kinds = Vec::new();
-        if self.basis.rules.has_sessions() && asked.end_user.is_none() {
-            kinds.push(OwnerKind::User);
+        if asked.end_user.is_some() {
+            return Ok(());
         }
-        if asked.end_user.is_none() && self.args.toolset.is_none() {
-            kinds.push(OwnerKind::Team);
+        if self.basis.rules.has_sessions() {
+            self.answer_each(connection, schema, Askers::Users, asked)
+                .await?;
         }
-        for kind in kinds {
-            if self.args.is_ordered() {
-                let owners = OrderedOwners::All(kind);
-                self.answer_in_order(connection, schema, &owners, kind, asked)
-                    .await?;
-                continue;
-            }
-            let mut after: Option<String> = None;
-            loop {
-                let last = after.as_deref();
-                let ids = access_callers::page(connection, schema, kind, last, CHUNK).await?;
-                let Some(last) = ids.last() else { break };
-                after = Some(last.clone());
-                self.answer(connection, schema, kind, &ids, asked).await?;
-            }
+        if self.args.toolset.is_none() {
+            self.answer_each(connection, schema, Askers::Teams, asked)
+                .await?;
         }
         Ok(())
+    }
+
+    /// Answers for all owners of a kind.
+    async fn answer_each<I: OwnerId + Clone>(
+        &self,
+        connection: &mut Connection,
+        schema: &Schema,
+        askers: fn(Vec<I>) -> Askers,
+        asked: &AskedCallers,
+    ) -> Result<(), Failure> {
+        if self.args.is_ordered() {
+            let owners = OrderedOwners::All(I::KIND);
+            return self
+                .answer_in_order(connection, schema, &owners, askers, asked)
+                .await;
+        }
+        let mut after: Option<I> = None;
+        loop {
+            let page = access_callers::page(connection, schema, after.as_ref(), CHUNK).await?;
+            let Some(last) = page.last() else {
+                return Ok(());
+            };
+            after = Some(last.clone());
+            self.answer(connection, schema, &askers(page), asked)
+                .await?;
+        }
     }
 
     /// Answers for the keys of somebody.
@@ -405,43 +427,43 @@ impl Question<'_> {
         of: &KeysOf,
         asked: &AskedCallers,
     ) -> Result<(), Failure> {
-        let kind = OwnerKind::Key;
         if self.args.is_ordered() {
             let owners = OrderedOwners::Keys(of);
             return self
-                .answer_in_order(connection, schema, &owners, kind, asked)
+                .answer_in_order(connection, schema, &owners, Askers::Keys, asked)
                 .await;
         }
-        let mut after: Option<String> = None;
+        let mut after: Option<KeyToken> = None;
         loop {
-            let last = after.as_deref();
-            let ids = access_callers::keys(connection, schema, of, last, CHUNK).await?;
-            let Some(last) = ids.last() else {
+            let last = after.as_ref();
+            let page = access_callers::keys(connection, schema, of, last, CHUNK).await?;
+            let Some(last) = page.last() else {
                 return Ok(());
             };
             after = Some(last.clone());
-            self.answer(connection, schema, kind, &ids, asked).await?;
+            self.answer(connection, schema, &Askers::Keys(page), asked)
+                .await?;
         }
     }
 
     /// Answers for owners in the order of a saved file.
-    async fn answer_in_order(
+    async fn answer_in_order<I: OwnerId>(
         &self,
         connection: &mut Connection,
         schema: &Schema,
         owners: &OrderedOwners<'_>,
-        kind: OwnerKind,
+        askers: fn(Vec<I>) -> Askers,
         asked: &AskedCallers,
     ) -> Result<(), Failure> {
         if !ordered_callers::begin(connection, schema, owners).await? {
             return Ok(());
         }
         loop {
-            let ids = ordered_callers::next(connection, schema).await?;
+            let ids: Vec<I> = ordered_callers::next(connection, schema).await?;
             if ids.is_empty() {
                 return Ok(());
             }
-            self.answer(connection, schema, kind, &ids, asked).await?;
+            self.answer(connection, schema, &askers(ids), asked).await?;
         }
     }
 
@@ -450,59 +472,67 @@ impl Question<'_> {
         &self,
         connection: &mut Connection,
         schema: &Schema,
-        kind: OwnerKind,
-        ids: &[String],
+        askers: &Askers,
         asked: &AskedCallers,
     ) -> Result<(), Failure> {
-        let end_user = asked.end_user.as_deref();
+        let (company, end_user) = (&self.company, asked.end_user.as_ref());
         let mut callers = Callers {
-            end_users: self.company.end_users.clone(),
-            users: self.company.users.clone(),
-            toolsets: self.company.toolsets.clone(),
+            end_users: company.end_users.clone(),
+            users: company.users.clone(),
+            toolsets: company.toolsets.clone(),
             ..Callers::default()
         };
         callers.toolsets.extend(self.args.toolset.clone());
-        callers.end_users.extend(end_user.map(str::to_owned));
-        let asking = match kind {
-            OwnerKind::Key => &mut callers.keys,
-            OwnerKind::User => &mut callers.users,
-            OwnerKind::Team
-            | OwnerKind::Organization
-            | OwnerKind::Project
-            | OwnerKind::EndUser
-            | OwnerKind::Agent => &mut callers.teams,
-        };
-        asking.extend(ids.iter().cloned());
+        callers.end_users.extend(end_user.cloned());
+        match askers {
+            Askers::Keys(keys) => callers.keys.extend(keys.iter().cloned()),
+            Askers::Users(users) => callers.users.extend(users.iter().cloned()),
+            Askers::Teams(teams) => callers.teams.extend(teams.iter().cloned()),
+        }
         let rows = access_rows::rows(connection, schema, &callers).await?;
         let mut other_rows = OtherRows::default();
-        for id in ids {
-            let mut callers = match kind {
-                OwnerKind::Key => match rows.keys.get(id) {
-                    Some(key) => {
-                        let (company, rules) = (&self.company, self.basis.rules);
-                        company.of_key(key, self.args, end_user, &rows, rules)
-                    }
-                    None => Vec::new(),
-                },
-                OwnerKind::User => self.company.of_user(id, self.args),
-                OwnerKind::Team if id == DASHBOARD_TEAM => Vec::new(),
-                OwnerKind::Team
-                | OwnerKind::Organization
-                | OwnerKind::Project
-                | OwnerKind::EndUser
-                | OwnerKind::Agent => self.company.of_team(id),
-            };
-            if self.args.is_ordered() {
-                callers.sort_by_cached_key(|caller| place(caller, asked.subject));
-            }
-            for caller in &callers {
-                if let Some(access) = self.entry(caller, &rows, &mut other_rows) {
-                    let place = place(caller, asked.subject);
-                    let entry = PlacedAccess { place, access };
-                    self.sender.send(Ok(entry)).await.map_err(|_| {
-                        Failure::new(ErrorKind::BrokenPipe, "the report is no longer read")
-                    })?;
+        match askers {
+            Askers::Keys(keys) => {
+                for key in keys.iter().filter_map(|token| rows.keys.get(token)) {
+                    let rules = self.basis.rules;
+                    let callers = company.of_key(key, self.args, end_user, &rows, rules);
+                    self.tell(callers, &rows, &mut other_rows, asked).await?;
                 }
+            }
+            Askers::Users(users) => {
+                for user in users {
+                    let callers = company.of_user(user, self.args);
+                    self.tell(callers, &rows, &mut other_rows, asked).await?;
+                }
+            }
+            Askers::Teams(teams) => {
+                for team in teams.iter().filter(|team| !team.is_of_dashboard()) {
+                    let callers = company.of_team(team);
+                    self.tell(callers, &rows, &mut other_rows, asked).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands the entries of callers to whoever prints them.
+    async fn tell(
+        &self,
+        mut callers: Vec<Caller>,
+        rows: &AccessRows,
+        other_rows: &mut OtherRows,
+        asked: &AskedCallers,
+    ) -> Result<(), Failure> {
+        if self.args.is_ordered() {
+            callers.sort_by_cached_key(|caller| place(caller, asked.subject));
+        }
+        for caller in &callers {
+            if let Some(access) = self.entry(caller, rows, other_rows) {
+                let place = place(caller, asked.subject);
+                let entry = PlacedAccess { place, access };
+                self.sender.send(Ok(entry)).await.map_err(|_| {
+                    Failure::new(ErrorKind::BrokenPipe, "the report is no longer read")
+                })?;
             }
         }
         Ok(())

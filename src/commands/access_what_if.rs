@@ -12,6 +12,7 @@ use crate::litellm::access::rows::{AccessRows, Key};
 use crate::litellm::access::what_if::StaleLevel;
 use crate::litellm::access::{Access, AccessModel};
 use crate::litellm::api_key::shown_prefix;
+use crate::litellm::ids::ServerId;
 use crate::litellm::owners::OwnerKind;
 use crate::litellm::server_catalog::ServerCatalog;
 use crate::repair::selection::NamedOwner;
@@ -90,19 +91,23 @@ impl WhatIf<'_> {
             (gained, lost) = self.difference(caller, access, saved);
             saved.permissions.insert(id.clone(), row.cloned());
         }
-        let shown = |reference: &String| ShownReference {
-            reference: reference.clone(),
-            name: name(self.model.registry, reference),
-            verdict: if self.model.registry.get(reference).is_some() {
-                "live"
-            } else {
-                verdict(self.catalog.resolve(reference))
-            },
+        let shown = |reference: &String| {
+            let registry = self.model.registry;
+            let id = ServerId(reference.clone());
+            ShownReference {
+                name: name(registry, &id),
+                verdict: if registry.get(&id).is_some() {
+                    "live"
+                } else {
+                    verdict(self.catalog.resolve(reference))
+                },
+                reference: id.0,
+            }
         };
         let listed = |references: BTreeSet<String>| references.into_iter().collect();
         IfSaved {
             refused_by: save.refused.iter().map(shown).collect(),
-            refused_by_groups: listed(save.refused_groups),
+            refused_by_groups: save.refused_groups.into_iter().collect(),
             dropped: listed(save.dropped),
             perhaps_dropped: listed(save.perhaps_dropped),
             gained,

@@ -148,7 +148,7 @@ async fn look(
     sources: &ServerSources,
 ) -> Result<Report, Failure> {
     let database = session.database().clone();
-    let sites = chosen_sites(&args.places.sites, sources.knows_configs());
+    let sites = chosen_sites(&args.places.sites, sources.usual_sites());
     let mut open = session.begin(Purpose::Read, &sites).await?;
     let (connection, schema) = open.parts();
     warn_of_schema(schema);

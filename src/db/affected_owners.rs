@@ -1,8 +1,6 @@
 //! The owners whose callers depend on rows that change: who links to them, and who stands below
 //! those.
 
-use std::collections::BTreeSet;
-
 use sqlx::PgConnection;
 
 use crate::db::access_rows::ADMINISTRATORS;
@@ -10,6 +8,9 @@ use crate::db::errors::failed;
 use crate::db::schema::Schema;
 use crate::db::sql::{ident, relation};
 use crate::error::Failure;
+use crate::litellm::ids::{
+    AccessGroupId, EndUserId, KeyToken, PermissionKey, TeamId, ToolsetId, UserId,
+};
 use crate::litellm::owners::{
     ACCESS_GROUP_IDS, AGENT_TABLE, END_USER_TABLE, KEY_TABLE, LINK, ORGANIZATION_TABLE, TEAM_TABLE,
     USER_TABLE,
@@ -20,24 +21,24 @@ use crate::litellm::reference_sites::{MCP_TOOLSETS, PERMISSIONS};
 #[derive(Debug, Clone, Default)]
 pub(crate) struct AlteredKeys {
     /// Permission rows.
-    pub permissions: Vec<String>,
+    pub permissions: Vec<PermissionKey>,
     /// Unified access groups.
-    pub access_groups: Vec<String>,
+    pub access_groups: Vec<AccessGroupId>,
     /// Toolsets.
-    pub toolsets: Vec<String>,
+    pub toolsets: Vec<ToolsetId>,
 }
 
 /// The owners whose callers may get another answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct AffectedOwners {
     /// The hashes of keys, in byte order.
-    pub keys: Vec<String>,
+    pub keys: Vec<KeyToken>,
     /// Teams, each with its callers who have no key.
-    pub teams: BTreeSet<String>,
+    pub teams: Vec<TeamId>,
     /// Users, each with its session.
-    pub users: BTreeSet<String>,
+    pub users: Vec<UserId>,
     /// End users.
-    pub end_users: BTreeSet<String>,
+    pub end_users: Vec<EndUserId>,
 }
 
 /// What is known of the owners so far: the parameters `$1` to `$6` of every statement, in this
@@ -83,8 +84,8 @@ pub(crate) async fn affected(
     const ORGANIZATION: Leads = Leads::Holds("organization_id", 3);
     const TEAM: Leads = Leads::Holds("team_id", 4);
     let mut known = Known {
-        permissions: altered.permissions,
-        access_groups: altered.access_groups,
+        permissions: altered.permissions.into_iter().map(|key| key.0).collect(),
+        access_groups: altered.access_groups.into_iter().map(|id| id.0).collect(),
         ..Known::default()
     };
     if !altered.toolsets.is_empty() {
@@ -124,10 +125,10 @@ pub(crate) async fn affected(
     let mut keys = reader.read(KEY_TABLE, "token", &keys, &known).await?;
     keys.sort_unstable();
     Ok(AffectedOwners {
-        keys,
-        teams: known.teams.into_iter().collect(),
-        users: known.users.into_iter().collect(),
-        end_users: end_users.into_iter().collect(),
+        keys: keys.into_iter().map(KeyToken).collect(),
+        teams: known.teams.into_iter().map(TeamId).collect(),
+        users: known.users.into_iter().map(UserId).collect(),
+        end_users: end_users.into_iter().map(EndUserId).collect(),
     })
 }
 
@@ -135,7 +136,7 @@ pub(crate) async fn affected(
 async fn naming(
     connection: &mut PgConnection,
     schema: &Schema,
-    toolsets: &[String],
+    toolsets: &[ToolsetId],
 ) -> Result<Vec<String>, Failure> {
     let (table, column) = (PERMISSIONS.table, MCP_TOOLSETS.column);
     if !schema.has(table, column) {
@@ -148,7 +149,7 @@ async fn naming(
     ];
     sqlx::query_scalar(schema.statement(NAMING, &fragments))
         .persistent(false)
-        .bind(toolsets)
+        .bind(toolsets.iter().map(ToolsetId::as_str).collect::<Vec<_>>())
         .fetch_all(connection)
         .await
         .map_err(failed("read who names the toolsets"))

@@ -7,7 +7,7 @@ use crate::db::errors::failed;
 use crate::db::schema::Schema;
 use crate::db::sql::{ident, relation};
 use crate::error::Failure;
-use crate::litellm::owners::{KEY_TABLE, OWNER_TABLES, OwnerKind, TEAM_TABLE};
+use crate::litellm::owners::{KEY_TABLE, OWNER_TABLES, OwnerId, OwnerKind, TEAM_TABLE};
 
 /// Whose callers are read.
 pub(crate) enum OrderedOwners<'a> {
@@ -64,9 +64,9 @@ pub(crate) async fn begin(
     };
     let (of, id) = match owners {
         OrderedOwners::All(_) | OrderedOwners::Keys(KeysOf::Anybody) => ("TRUE".to_owned(), None),
-        OrderedOwners::Keys(KeysOf::Agent(id)) => (owned_by(schema, "agent_id"), Some(id)),
+        OrderedOwners::Keys(KeysOf::Agent(id)) => (owned_by(schema, "agent_id"), Some(id.as_str())),
         OrderedOwners::Keys(KeysOf::Organization(id)) => {
-            (owned_by(schema, "organization_id"), Some(id))
+            (owned_by(schema, "organization_id"), Some(id.as_str()))
         }
     };
     let fragments = [
@@ -108,10 +108,10 @@ fn owned_by(schema: &Schema, column: &'static str) -> String {
 /// # Errors
 ///
 /// What the server said.
-pub(crate) async fn next(
+pub(crate) async fn next<I: OwnerId>(
     connection: &mut PgConnection,
     schema: &Schema,
-) -> Result<Vec<String>, Failure> {
+) -> Result<Vec<I>, Failure> {
     let ids: Vec<String> = sqlx::query_scalar(schema.statement(FETCH, &[]))
         .persistent(false)
         .fetch_all(&mut *connection)
@@ -122,5 +122,5 @@ pub(crate) async fn next(
         let closed = closed.execute(connection).await;
         closed.map_err(failed("read the callers"))?;
     }
-    Ok(ids)
+    Ok(ids.into_iter().map(I::from).collect())
 }

@@ -76,7 +76,7 @@ pub(crate) fn marker_obstacle(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::litellm::test_support::{REGIME, owner, row};
+    use crate::litellm::test_support::{BEHAVIOR, Standing, owner, row};
 
     type Change = fn(&mut LitellmBehavior);
 
@@ -97,10 +97,10 @@ mod tests {
             (key, "{}", 0, old, Some(Obstacle::UnknownMarker)),
             (team, "{}", 0, old, None),
         ] {
-            let mut behavior = REGIME;
+            let mut behavior = BEHAVIOR;
             change(&mut behavior);
             let row = Row {
-                owners: vec![owner(kind, false)],
+                owners: vec![owner(kind, Standing::InTeam)],
                 ..row(r#"["gone"]"#, tools)
             };
             let found = marker_obstacle(&row, &row.cells[column], behavior);

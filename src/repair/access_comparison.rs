@@ -5,6 +5,7 @@ use std::fmt;
 use crate::litellm::access::difference::{AccessDifference, ServerDifference};
 use crate::litellm::access::possible::is_made_up;
 use crate::litellm::access::registry::Registry;
+use crate::litellm::ids::ServerId;
 
 /// How many callers who differ are named; the others are counted.
 pub(crate) const MOST_NAMED: usize = 1_000;
@@ -13,7 +14,7 @@ pub(crate) const MOST_NAMED: usize = 1_000;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DifferingServer {
     /// The id; `None` for one that only a `config.yaml` that is not known may add.
-    pub id: Option<String>,
+    pub id: Option<ServerId>,
     /// Its alias, or its name.
     pub name: Option<String>,
     /// What it may use.
@@ -133,7 +134,10 @@ impl fmt::Display for DifferingServer {
 
 impl DifferingServer {
     fn label(&self) -> &str {
-        let name = self.name.as_deref().or(self.id.as_deref());
+        let name = self
+            .name
+            .as_deref()
+            .or(self.id.as_ref().map(ServerId::as_str));
         name.unwrap_or("a server of a config.yaml")
     }
 }

@@ -16,11 +16,13 @@ use crate::litellm::access::rows::{
 };
 use crate::litellm::access::rules::AccessRules;
 use crate::litellm::access::tools::Tools;
-use crate::litellm::access_context::{
-    AccessContext, Grants, LitellmBehavior, PermissionKey, RelatedGrants, Team,
-};
+use crate::litellm::access_context::{AccessContext, Grants, LitellmBehavior, RelatedGrants, Team};
 use crate::litellm::empty_list_effect::Effect;
-use crate::litellm::owners::{KeyTies, OrganizationId, Owner, OwnerKind, Parents, TeamId};
+use crate::litellm::ids::{
+    AccessGroupId, AgentId, EndUserId, KeyToken, OrganizationId, PermissionKey, ServerId, Tag,
+    TeamId, ToolsetId, UserId,
+};
+use crate::litellm::owners::{KeyTies, Owner, OwnerKind, Parents};
 use crate::litellm::reference_sites::{
     ACCESS_GROUP_SERVERS, ACCESS_GROUPS, GrantKind, Group, PERMISSIONS, Shape, Site, SiteTable,
     TOOLSET_TOOLS, TOOLSETS,
@@ -77,10 +79,26 @@ struct Grantees {
 type Servers = BTreeSet<String>;
 
 /// What one caller may use: the servers, each with its tools.
-type Reach = BTreeMap<String, Tools>;
+type Reach = BTreeMap<ServerId, Tools>;
 
 /// The newest rules.
 const NOW: Release = Release::AGENT_TOOL_KEYS_COUNT;
+
+/// Makes typed ids of texts.
+fn ids<I>(texts: &[String], id: fn(String) -> I) -> Vec<I> {
+    texts.iter().cloned().map(id).collect()
+}
+
+/// Keys the servers of groups or toolsets by typed ids.
+fn by_id<I: Ord>(
+    servers: &BTreeMap<String, Vec<String>>,
+    id: fn(String) -> I,
+) -> BTreeMap<I, Vec<String>> {
+    let servers = servers.iter();
+    servers
+        .map(|(of, named)| (id(of.clone()), named.clone()))
+        .collect()
+}
 
 fn set(texts: &[&str]) -> Servers {
     texts.iter().map(|text| (*text).to_owned()).collect()
@@ -88,7 +106,7 @@ fn set(texts: &[&str]) -> Servers {
 
 impl Grantees {
     fn access_rows(&self) -> AccessRows {
-        let link = |row: usize| Some(row.to_string());
+        let link = |row: usize| Some(PermissionKey(row.to_string()));
         let id = |kind: OwnerKind, row: Option<usize>| row.map(|_| kind.name().to_owned());
         let permission = |grants: &Grants| Permission {
             servers: grants.servers.clone(),
@@ -97,27 +115,27 @@ impl Grantees {
                 .iter()
                 .map(|r| (r.clone(), vec!["tool".to_owned()]))
                 .collect(),
-            tags: grants.tags.clone(),
-            toolsets: grants.toolsets.clone(),
+            tags: ids(&grants.tags, Tag),
+            toolsets: ids(&grants.toolsets, ToolsetId),
         };
         let key = Key {
-            token: "key".to_owned(),
+            token: KeyToken("key".to_owned()),
             permission: link(self.key),
-            team: id(OwnerKind::Team, self.team),
-            organization: id(OwnerKind::Organization, self.organization),
-            user: id(OwnerKind::User, self.user),
-            agent: id(OwnerKind::Agent, self.agent),
-            access_groups: self.key_groups.clone(),
+            team: id(OwnerKind::Team, self.team).map(TeamId),
+            organization: id(OwnerKind::Organization, self.organization).map(OrganizationId),
+            user: id(OwnerKind::User, self.user).map(UserId),
+            agent: id(OwnerKind::Agent, self.agent).map(AgentId),
+            access_groups: ids(&self.key_groups, AccessGroupId),
             name: None,
         };
         let team = AccessTeam {
             permission: self.team.and_then(link),
-            access_groups: self.team_groups.clone(),
+            access_groups: ids(&self.team_groups, AccessGroupId),
             ..AccessTeam::default()
         };
         let agent = Agent {
             permission: self.agent.and_then(link),
-            access_groups: self.agent_groups.clone(),
+            access_groups: ids(&self.agent_groups, AccessGroupId),
         };
         let user = User {
             permission: self.user.and_then(link),
@@ -130,32 +148,35 @@ impl Grantees {
         let toolset = |servers: &Vec<String>| {
             let tools = servers
                 .iter()
-                .map(|server| (server.clone(), set(&["tool"])));
+                .map(|server| (ServerId(server.clone()), set(&["tool"])));
             tools.collect()
         };
         let rows = self.rows.iter().enumerate();
         AccessRows {
-            keys: BTreeMap::from([("key".to_owned(), key)]),
+            keys: BTreeMap::from([(KeyToken("key".to_owned()), key)]),
             permissions: rows
-                .map(|(at, g)| (at.to_string(), Some(permission(g))))
+                .map(|(at, g)| (PermissionKey(at.to_string()), Some(permission(g))))
                 .collect(),
-            teams: BTreeMap::from([("team".to_owned(), team)]),
+            teams: BTreeMap::from([(TeamId("team".to_owned()), team)]),
             organizations: BTreeMap::from([(
-                "organization".to_owned(),
+                OrganizationId("organization".to_owned()),
                 self.organization.and_then(link),
             )]),
-            users: BTreeMap::from([("user".to_owned(), user)]),
-            agents: BTreeMap::from([("agent".to_owned(), agent)]),
-            end_users: BTreeMap::from([("end_user".to_owned(), self.end_user.and_then(link))]),
+            users: BTreeMap::from([(UserId("user".to_owned()), user)]),
+            agents: BTreeMap::from([(AgentId("agent".to_owned()), agent)]),
+            end_users: BTreeMap::from([(
+                EndUserId("end_user".to_owned()),
+                self.end_user.and_then(link),
+            )]),
             access_groups: self
                 .groups
                 .iter()
-                .map(|(id, s)| (id.clone(), Some(group(s))))
+                .map(|(id, s)| (AccessGroupId(id.clone()), Some(group(s))))
                 .collect(),
             toolsets: self
                 .sets
                 .iter()
-                .map(|(id, s)| (id.clone(), toolset(s)))
+                .map(|(id, s)| (ToolsetId(id.clone()), toolset(s)))
                 .collect(),
             ..AccessRows::default()
         }
@@ -165,11 +186,11 @@ impl Grantees {
         let served = SERVERS.map(|(id, name, tag)| {
             let server = ServedServer {
                 name: Some(name.to_owned()),
-                tags: vec![tag.to_owned()],
+                tags: vec![Tag(tag.to_owned())],
                 allow_all_keys: self.open && id == "id-3",
                 ..ServedServer::default()
             };
-            (id.to_owned(), server)
+            (ServerId(id.to_owned()), server)
         });
         AccessBasis {
             registry: Registry::new(served.into(), BTreeMap::new()),
@@ -184,19 +205,19 @@ impl Grantees {
     /// without a key, and the session of the user.
     fn callers() -> Vec<Caller> {
         let key = |end_user: Option<&str>, toolset: Option<&str>| Caller::Key {
-            token: "key".to_owned(),
-            end_user: end_user.map(str::to_owned),
+            token: KeyToken("key".to_owned()),
+            end_user: end_user.map(|id| EndUserId(id.to_owned())),
             on_behalf_of: None,
-            toolset: toolset.map(str::to_owned),
+            toolset: toolset.map(|id| ToolsetId(id.to_owned())),
         };
         let mut callers = vec![key(None, None), key(Some("end_user"), None)];
         callers.extend(SETS.map(|set| key(None, Some(set))));
         callers.push(Caller::Keyless {
-            team: Some("team".to_owned()),
+            team: Some(TeamId("team".to_owned())),
             user: None,
         });
         callers.push(Caller::Session {
-            user: "user".to_owned(),
+            user: UserId("user".to_owned()),
             toolset: None,
         });
         callers
@@ -225,8 +246,8 @@ impl Grantees {
         let parents = Parents {
             team: named(OwnerKind::Team, self.team).map(TeamId),
             organization: named(OwnerKind::Organization, self.organization).map(OrganizationId),
-            user: named(OwnerKind::User, self.user),
-            agent: named(OwnerKind::Agent, self.agent),
+            user: named(OwnerKind::User, self.user).map(UserId),
+            agent: named(OwnerKind::Agent, self.agent).map(AgentId),
         };
         let mut owners = Vec::new();
         if self.key == row {
@@ -248,7 +269,7 @@ impl Grantees {
 
     fn catalog(&self) -> ServerCatalog {
         let servers = SERVERS.map(|(id, name, tag)| Server {
-            server_id: id.to_owned(),
+            server_id: ServerId(id.to_owned()),
             server_name: Some(name.to_owned()),
             alias: None,
             approval_status: None,
@@ -259,7 +280,7 @@ impl Grantees {
             .with_toolsets(set(&SETS))
     }
 
-    fn surroundings(&self) -> RelatedGrants {
+    fn related_grants(&self) -> RelatedGrants {
         let rows = self.rows.iter().enumerate();
         RelatedGrants {
             rows: rows
@@ -270,15 +291,15 @@ impl Grantees {
                 Team {
                     permissions: self.team.map(|row| PermissionKey(row.to_string())),
                     organization: None,
-                    access_groups: self.team_groups.clone(),
+                    access_groups: ids(&self.team_groups, AccessGroupId),
                 },
             )]),
             organizations: BTreeMap::from([(
                 OrganizationId("organization".to_owned()),
                 self.organization.map(|row| PermissionKey(row.to_string())),
             )]),
-            toolsets: self.sets.clone(),
-            access_groups: self.groups.clone(),
+            toolsets: by_id(&self.sets, ToolsetId),
+            access_groups: by_id(&self.groups, AccessGroupId),
             ..RelatedGrants::default()
         }
     }
@@ -291,12 +312,12 @@ impl Grantees {
         choices: RepairChoices<'_>,
     ) -> RowPlan {
         let context = AccessContext {
-            regime: LitellmBehavior {
+            behavior: LitellmBehavior {
                 release,
                 owners_known: true,
             },
             catalog: &self.catalog(),
-            around: &self.surroundings(),
+            related: &self.related_grants(),
             all_cleared: choices.policy.on_empty == OnEmpty::Clear,
         };
         RowPlan::of(table, row, context, choices)
@@ -625,14 +646,15 @@ proptest! {
         let if_emptied = plan.audit.impacts[0].if_emptied.as_ref().unwrap();
         let said = match &if_emptied.effect {
             Effect::InheritsTeam(inherited) | Effect::InheritsOrganization(inherited) => {
-                inherited.servers.clone()
+                let servers = inherited.servers.iter();
+                servers.map(ServerId::to_string).collect()
             }
             Effect::LiftsCeiling { .. } | Effect::OpensAll | Effect::Nothing => Servers::new(),
         };
         // By the key itself, by whatever route.
         let all = |world: &Grantees| -> Servers {
             let of_key = world.reach(release).into_iter().take(2 + SETS.len());
-            of_key.flat_map(BTreeMap::into_keys).collect()
+            of_key.flat_map(BTreeMap::into_keys).map(|id| id.to_string()).collect()
         };
         let (before, after) = (all(&world), all(&cleared));
         let gained: Servers = after.difference(&before).cloned().collect();

@@ -611,9 +611,11 @@ impl RowLine {
         if columns.len() != self.columns.len() || columns.is_empty() {
             return Err(self.names_an_unknown_column());
         }
-        let repairs = columns.iter().all(|c| is_repair(&c.before, &c.after));
-        let undoes = columns.iter().all(|c| is_repair(&c.after, &c.before));
-        self.check_purpose(purpose, repairs, undoes)?;
+        let directions = Directions {
+            repairs: columns.iter().all(|c| is_repair(&c.before, &c.after)),
+            undoes: columns.iter().all(|c| is_repair(&c.after, &c.before)),
+        };
+        self.check_purpose(purpose, directions)?;
         self.check_rows(0)?;
         Ok(RowChange {
             table,
@@ -642,11 +644,11 @@ impl RowLine {
         let numbers = [number(&line.before)?, number(&line.after)?];
         let of_this_server = numbers.iter().all(|n| n.keys().all(|s| *s == self.key));
         let [before, after] = numbers.map(|n| n.get(&self.key).copied().unwrap_or_default());
-        self.check_purpose(
-            purpose,
-            of_this_server && after <= before,
-            of_this_server && before <= after,
-        )?;
+        let directions = Directions {
+            repairs: of_this_server && after <= before,
+            undoes: of_this_server && before <= after,
+        };
+        self.check_purpose(purpose, directions)?;
         self.check_rows(match purpose {
             ChangesetPurpose::Plan => 0,
             ChangesetPurpose::Fix | ChangesetPurpose::Undo => before.abs_diff(after),
@@ -668,12 +670,11 @@ impl RowLine {
         )
     }
 
-    /// Fails if the change neither repairs nor `undoes`, as its purpose has it.
+    /// Fails if the change neither repairs nor undoes, as its purpose has it.
     fn check_purpose(
         &self,
         purpose: ChangesetPurpose,
-        repairs: bool,
-        undoes: bool,
+        Directions { repairs, undoes }: Directions,
     ) -> Result<(), String> {
         let is_meant = match purpose {
             ChangesetPurpose::Plan | ChangesetPurpose::Fix => repairs,
@@ -702,6 +703,15 @@ impl RowLine {
             self.table
         ))
     }
+}
+
+/// What a change is, read forwards and backwards.
+#[derive(Debug, Clone, Copy)]
+struct Directions {
+    /// It only takes away, renames or marks references.
+    repairs: bool,
+    /// Taken back, it would do so.
+    undoes: bool,
 }
 
 /// Writes the lines of a changeset.

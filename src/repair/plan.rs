@@ -304,17 +304,17 @@ impl RowPlan {
     pub(crate) fn of(
         table: &'static SiteTable,
         row: &Row,
-        world: AccessContext<'_>,
+        context: AccessContext<'_>,
         choices: RepairChoices<'_>,
     ) -> Self {
         let mut plan = Self {
-            audit: Audit::of(table, row, world),
+            audit: Audit::of(table, row, context),
             edits: Vec::new(),
             deletion: None,
             held: Vec::new(),
         };
         for cell in &row.cells {
-            plan.settle(row, cell, world, choices);
+            plan.settle(row, cell, context, choices);
         }
         // Many plans may be kept in memory, and a vector that grew has spare room.
         plan.audit.findings.shrink_to_fit();
@@ -340,13 +340,13 @@ impl RowPlan {
         &mut self,
         row: &Row,
         cell: &Cell,
-        world: AccessContext<'_>,
+        context: AccessContext<'_>,
         choices: RepairChoices<'_>,
     ) {
         let Ok(value) = &cell.stored else {
             return;
         };
-        let resolve = |reference: &str| world.catalog.resolve_as(cell.site.names, reference);
+        let resolve = |reference: &str| context.catalog.resolve_as(cell.site.names, reference);
         let of = |resolution| -> BTreeSet<String> {
             let meant = value.references().filter(|r| resolve(r) == resolution);
             meant.map(str::to_owned).collect()
@@ -361,7 +361,7 @@ impl RowPlan {
         };
         let mut needs_id = BTreeSet::new();
         for old in of(Resolution::Remapped) {
-            if let Some(new) = world.catalog.remap_as(cell.site.names, &old) {
+            if let Some(new) = context.catalog.remap_as(cell.site.names, &old) {
                 edit.remapped.insert(old, new);
             } else {
                 needs_id.insert(old);
@@ -377,7 +377,7 @@ impl RowPlan {
         if cell.site.names == Names::Toolsets {
             self.held.extend(edit.hold_all(Reason::DanglingToolset));
         } else if self.audit.table.group() == Group::Permissions {
-            self.settle_grants(row, cell, &mut edit, world, choices);
+            self.settle_grants(row, cell, &mut edit, context, choices);
         } else if last_grant::takes_last_grant(row, cell, |r| edit.removed.contains(r)) {
             let ending = group_ending(self.audit.table, row, cell, choices);
             self.held.extend(edit.end(ending));
@@ -393,15 +393,15 @@ impl RowPlan {
         row: &Row,
         cell: &Cell,
         edit: &mut Edit,
-        world: AccessContext<'_>,
+        context: AccessContext<'_>,
         choices: RepairChoices<'_>,
     ) {
-        if last_grant::may_open_everything(row, world.regime) {
+        if last_grant::may_open_everything(row, context.behavior) {
             self.held.extend(edit.hold_all(Reason::FailsOpen));
         }
         let mut kept = BTreeSet::new();
-        if world.regime.refuses_edits() {
-            kept = kept_by_keys(row, world.around);
+        if context.behavior.refuses_edits() {
+            kept = kept_by_keys(row, context.related);
             let (renamed, stay) = std::mem::take(&mut edit.remapped)
                 .into_iter()
                 .partition(|(old, _)| !kept.contains(old));
@@ -411,8 +411,8 @@ impl RowPlan {
             kept.retain(|reference| edit.removed.contains(reference));
         }
         let last = last_grant::takes_last_grant(row, cell, |r| edit.removed.contains(r));
-        if last && !last_grant::may_run_empty(row, world.regime) {
-            let ending = match ending(row, cell, world, choices) {
+        if last && !last_grant::may_run_empty(row, context.behavior) {
+            let ending = match ending(row, cell, context, choices) {
                 Ok(_) if !kept.is_empty() => Err(Reason::KeptByKey.into()),
                 ending => ending,
             };
@@ -495,16 +495,16 @@ impl From<&FallenList> for HeldList {
 fn ending(
     row: &Row,
     cell: &Cell,
-    world: AccessContext<'_>,
+    context: AccessContext<'_>,
     choices: RepairChoices<'_>,
 ) -> Result<ListEnding, HeldList> {
-    let obstacle = marker_obstacle(row, cell, world.regime);
+    let obstacle = marker_obstacle(row, cell, context.behavior);
     let fallen = choices
         .decisions
         .fallen(&PERMISSIONS, &row.key, cell.site.name);
     match (choices.policy.on_empty, obstacle) {
         (OnEmpty::Hold, _) => Err(Reason::LastGrant.into()),
-        (OnEmpty::Clear, _) if !world.regime.fails_closed() => Err(Reason::FailsOpen.into()),
+        (OnEmpty::Clear, _) if !context.behavior.fails_closed() => Err(Reason::FailsOpen.into()),
         (OnEmpty::Clear, _) => Ok(EmptyOutcome::Cleared.into()),
         (OnEmpty::Deny { .. }, None) => match fallen {
             Some(fallen) => Err(fallen.into()),
@@ -604,7 +604,7 @@ pub(crate) fn may_be_taken(reference: &str, catalog: &ServerCatalog) -> bool {
 pub(crate) fn references_left_to_key(
     row: &Row,
     selection: &Selection,
-    world: AccessContext<'_>,
+    context: AccessContext<'_>,
     choices: RepairChoices<'_>,
 ) -> BTreeSet<String> {
     let is_of_team = row
@@ -614,14 +614,14 @@ pub(crate) fn references_left_to_key(
     if is_of_team || !selection.takes(row) {
         return references(row).map(str::to_owned).collect();
     }
-    let held = RowPlan::of(&PERMISSIONS, row, world, choices).held;
+    let held = RowPlan::of(&PERMISSIONS, row, context, choices).held;
     held.into_iter().map(|held| held.reference).collect()
 }
 
 /// Returns the references that keys of the teams that own `row` keep.
-fn kept_by_keys(row: &Row, around: &RelatedGrants) -> BTreeSet<String> {
+fn kept_by_keys(row: &Row, related: &RelatedGrants) -> BTreeSet<String> {
     let teams = row.owners.iter().filter(|o| o.kind() == OwnerKind::Team);
-    let kept = teams.filter_map(|team| around.kept_by_keys.get(team.id()));
+    let kept = teams.filter_map(|team| related.kept_by_keys.get(team.id()));
     kept.flatten().cloned().collect()
 }
 
@@ -648,30 +648,30 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::litellm::access_context::PermissionKey;
     use crate::litellm::access_context::{Grants, LitellmBehavior};
-    use crate::litellm::owners::{KeyTies, Owner, Parents, TeamId};
+    use crate::litellm::ids::{PermissionKey, ServerId, TeamId};
+    use crate::litellm::owners::{KeyTies, Owner, Parents};
     use crate::litellm::reference_sites::{
         Empty, MCP_SERVERS, MCP_TOOL_PERMISSIONS, ScannedTable, TABLES,
     };
     use crate::litellm::release::Release;
     use crate::litellm::server::{ConfigServers, Server, Signs};
     use crate::litellm::server_catalog::{IdHistory, ServerCatalog};
-    use crate::litellm::test_support::value;
+    use crate::litellm::test_support::{Standing, value};
     use crate::litellm::value::Malformed;
     use crate::repair::changeset::is_repair;
     use crate::repair::empty_lists::{EmptyList, Evidence};
 
     const GONE: &str = "0b8f8e0c-2f5d-4a51-9a35-1f4a1c9f7d10";
     const GONE_TOO: &str = "7d1c1e6e-51a5-4c6f-8f6f-5f0f5e1d2c3b";
-    const REGIME: LitellmBehavior = LitellmBehavior {
+    const BEHAVIOR: LitellmBehavior = LitellmBehavior {
         release: Release::PINS_IDS,
         owners_known: true,
     };
 
     fn catalog(config: ConfigServers) -> ServerCatalog {
         let server = |id: &str, name: &str, status: Option<&str>| Server {
-            server_id: id.to_owned(),
+            server_id: ServerId(id.to_owned()),
             server_name: Some(name.to_owned()),
             alias: None,
             approval_status: status.map(str::to_owned),
@@ -693,13 +693,13 @@ mod tests {
         Row {
             key: "p-1".to_owned(),
             cells: vec![array(&["id-1"]), keys(&["one"])],
-            owners: vec![owner(OwnerKind::Team, false)],
+            owners: vec![owner(OwnerKind::Team, Standing::InTeam)],
         }
     }
 
-    fn owner(kind: OwnerKind, stands_alone: bool) -> Owner {
+    fn owner(kind: OwnerKind, standing: Standing) -> Owner {
         let parents = Parents {
-            team: (!stands_alone).then(|| TeamId("team".to_owned())),
+            team: (standing == Standing::InTeam).then(|| TeamId("team".to_owned())),
             ..Parents::default()
         };
         let ties = KeyTies {
@@ -731,14 +731,14 @@ mod tests {
     }
 
     fn plan(row: &Row) -> RowPlan {
-        plan_with(row, REGIME, OnEmpty::Hold)
+        plan_with(row, BEHAVIOR, OnEmpty::Hold)
     }
 
     fn unknown() -> ConfigServers {
         ConfigServers::Unknown(Signs::default())
     }
 
-    fn plan_with(row: &Row, regime: LitellmBehavior, on_empty: OnEmpty) -> RowPlan {
+    fn plan_with(row: &Row, behavior: LitellmBehavior, on_empty: OnEmpty) -> RowPlan {
         let grants = Grants {
             tool_keys: match &row.cells[1].stored {
                 Ok(value) => value.references().map(str::to_owned).collect(),
@@ -746,7 +746,7 @@ mod tests {
             },
             ..Grants::default()
         };
-        let around = RelatedGrants {
+        let related = RelatedGrants {
             rows: BTreeMap::from([(PermissionKey(row.key.clone()), grants)]),
             ..RelatedGrants::default()
         };
@@ -755,13 +755,13 @@ mod tests {
         } else {
             ConfigServers::Known(Vec::new())
         };
-        let world = AccessContext {
-            regime,
+        let context = AccessContext {
+            behavior,
             catalog: &catalog(config),
-            around: &around,
+            related: &related,
             all_cleared: on_empty == OnEmpty::Clear,
         };
-        RowPlan::of(&PERMISSIONS, row, world, policy(on_empty).into())
+        RowPlan::of(&PERMISSIONS, row, context, policy(on_empty).into())
     }
 
     fn policy(on_empty: OnEmpty) -> Policy {
@@ -884,13 +884,13 @@ mod tests {
             ..IdHistory::default()
         };
         let catalog = catalog(ConfigServers::Known(Vec::new())).with_history(history);
-        let world = AccessContext {
-            regime: REGIME,
+        let context = AccessContext {
+            behavior: BEHAVIOR,
             catalog: &catalog,
-            around: &RelatedGrants::default(),
+            related: &RelatedGrants::default(),
             all_cleared: false,
         };
-        let plan = RowPlan::of(&PERMISSIONS, &row, world, Policy::default().into());
+        let plan = RowPlan::of(&PERMISSIONS, &row, context, Policy::default().into());
         let removed: Vec<_> = plan.edits.iter().map(Edit::removed).collect();
         assert_eq!(removed, [&BTreeSet::from([GONE.to_owned()])]);
         let held: Vec<_> = plan.held.iter().map(|h| (h.column, h.reason)).collect();
@@ -914,11 +914,11 @@ mod tests {
     fn before_1_80_even_one_of_several_is_held() {
         let mut row = clean();
         row.cells[0] = array(&["id-1", GONE]);
-        let regime = LitellmBehavior {
+        let behavior = LitellmBehavior {
             release: Release::FIRST,
-            ..REGIME
+            ..BEHAVIOR
         };
-        let held = plan_with(&row, regime, OnEmpty::Hold);
+        let held = plan_with(&row, behavior, OnEmpty::Hold);
         assert_eq!(held.edits, []);
         assert_eq!(held.held[0].reason, Reason::FailsOpen);
     }
@@ -927,18 +927,24 @@ mod tests {
     fn a_team_keeps_what_a_key_of_it_keeps_where_edits_would_be_refused() {
         let mut row = clean();
         row.cells = vec![array(&["id-1", GONE, GONE_TOO]), keys(&["one", GONE])];
-        let around = RelatedGrants {
-            kept_by_keys: BTreeMap::from([("owner".to_owned(), BTreeSet::from([GONE.to_owned()]))]),
+        let related = RelatedGrants {
+            kept_by_keys: BTreeMap::from([(
+                TeamId("owner".to_owned()),
+                BTreeSet::from([GONE.to_owned()]),
+            )]),
             ..RelatedGrants::default()
         };
         let plan = |release| {
-            let world = AccessContext {
-                regime: LitellmBehavior { release, ..REGIME },
+            let context = AccessContext {
+                behavior: LitellmBehavior {
+                    release,
+                    ..BEHAVIOR
+                },
                 catalog: &catalog(unknown()),
-                around: &around,
+                related: &related,
                 all_cleared: false,
             };
-            RowPlan::of(&PERMISSIONS, &row, world, Policy::default().into())
+            RowPlan::of(&PERMISSIONS, &row, context, Policy::default().into())
         };
         let found = plan(Release::REFUSES_EDITS);
         let held: Vec<_> = found.held.iter().map(|h| (h.column, h.reason)).collect();
@@ -959,24 +965,27 @@ mod tests {
     fn a_team_is_not_marked_while_a_key_of_it_keeps_the_same() {
         let mut row = clean();
         row.cells[0] = array(&[GONE]);
-        let around = RelatedGrants {
-            kept_by_keys: BTreeMap::from([("owner".to_owned(), BTreeSet::from([GONE.to_owned()]))]),
+        let related = RelatedGrants {
+            kept_by_keys: BTreeMap::from([(
+                TeamId("owner".to_owned()),
+                BTreeSet::from([GONE.to_owned()]),
+            )]),
             ..RelatedGrants::default()
         };
         let deny = OnEmpty::Deny {
             accept_narrowing: true,
         };
         for on_empty in [deny, OnEmpty::Clear] {
-            let world = AccessContext {
-                regime: LitellmBehavior {
+            let context = AccessContext {
+                behavior: LitellmBehavior {
                     release: Release::REFUSES_EDITS,
-                    ..REGIME
+                    ..BEHAVIOR
                 },
                 catalog: &catalog(ConfigServers::Known(Vec::new())),
-                around: &around,
+                related: &related,
                 all_cleared: false,
             };
-            let plan = RowPlan::of(&PERMISSIONS, &row, world, policy(on_empty).into());
+            let plan = RowPlan::of(&PERMISSIONS, &row, context, policy(on_empty).into());
             assert_eq!(plan.edits, []);
             assert_eq!(plan.held[0].reason, Reason::KeptByKey);
         }
@@ -988,20 +997,23 @@ mod tests {
         row.cells = vec![array(&["id-1", GONE, GONE_TOO]), keys(&["one", GONE])];
         let remaps = [GONE, GONE_TOO].map(|old| (old.to_owned(), "id-1".to_owned()));
         let catalog = catalog(unknown()).remapping(&remaps.into()).unwrap();
-        let around = RelatedGrants {
-            kept_by_keys: BTreeMap::from([("owner".to_owned(), BTreeSet::from([GONE.to_owned()]))]),
+        let related = RelatedGrants {
+            kept_by_keys: BTreeMap::from([(
+                TeamId("owner".to_owned()),
+                BTreeSet::from([GONE.to_owned()]),
+            )]),
             ..RelatedGrants::default()
         };
-        let world = AccessContext {
-            regime: LitellmBehavior {
+        let context = AccessContext {
+            behavior: LitellmBehavior {
                 release: Release::REFUSES_EDITS,
-                ..REGIME
+                ..BEHAVIOR
             },
             catalog: &catalog,
-            around: &around,
+            related: &related,
             all_cleared: false,
         };
-        let plan = RowPlan::of(&PERMISSIONS, &row, world, Policy::default().into());
+        let plan = RowPlan::of(&PERMISSIONS, &row, context, Policy::default().into());
         let held: Vec<_> = plan.held.iter().map(|h| (h.column, h.reason)).collect();
         let reason = Reason::KeptByKey;
         assert_eq!(
@@ -1016,20 +1028,20 @@ mod tests {
     fn a_key_keeps_what_is_held_and_a_row_that_is_not_selected_keeps_everything() {
         let mut row = clean();
         row.cells = vec![array(&["id-1", GONE, GONE_TOO]), keys(&[])];
-        row.owners = vec![owner(OwnerKind::Key, false)];
+        row.owners = vec![owner(OwnerKind::Key, Standing::InTeam)];
         let remaps = BTreeMap::from([(GONE_TOO.to_owned(), "id-1".to_owned())]);
         let catalog = catalog(unknown()).remapping(&remaps).unwrap();
-        let world = AccessContext {
-            regime: LitellmBehavior {
+        let context = AccessContext {
+            behavior: LitellmBehavior {
                 release: Release::REFUSES_EDITS,
-                ..REGIME
+                ..BEHAVIOR
             },
             catalog: &catalog,
-            around: &RelatedGrants::default(),
+            related: &RelatedGrants::default(),
             all_cleared: false,
         };
         let left = |row: &Row, selection: &Selection| -> Vec<String> {
-            let left = references_left_to_key(row, selection, world, Policy::default().into());
+            let left = references_left_to_key(row, selection, context, Policy::default().into());
             left.into_iter().collect()
         };
         let all = Selection::default();
@@ -1048,7 +1060,7 @@ mod tests {
         let mut last = row.clone();
         last.cells[0] = array(&[GONE]);
         assert_eq!(left(&last, &all), [GONE]);
-        row.owners.push(owner(OwnerKind::Team, false));
+        row.owners.push(owner(OwnerKind::Team, Standing::InTeam));
         assert_eq!(left(&row, &all), everything);
     }
 
@@ -1071,13 +1083,16 @@ mod tests {
         let remaps = BTreeMap::from([(GONE.to_owned(), "id-1".to_owned())]);
         let catalog = catalog(unknown()).remapping(&remaps).unwrap();
         for release in [Release::FIRST, Release::PINS_IDS] {
-            let world = AccessContext {
-                regime: LitellmBehavior { release, ..REGIME },
+            let context = AccessContext {
+                behavior: LitellmBehavior {
+                    release,
+                    ..BEHAVIOR
+                },
                 catalog: &catalog,
-                around: &RelatedGrants::default(),
+                related: &RelatedGrants::default(),
                 all_cleared: false,
             };
-            let plan = RowPlan::of(&PERMISSIONS, &row, world, Policy::default().into());
+            let plan = RowPlan::of(&PERMISSIONS, &row, context, Policy::default().into());
             let after: Vec<Value> = plan.edits.iter().map(Edit::after).collect();
             let keys = Value::Keys(BTreeMap::from([(
                 "id-1".to_owned(),
@@ -1104,7 +1119,7 @@ mod tests {
             (deny, EmptyOutcome::Denied, vec![NO_SERVERS]),
             (OnEmpty::Clear, EmptyOutcome::Cleared, vec![]),
         ] {
-            let plan = plan_with(&row, REGIME, on_empty);
+            let plan = plan_with(&row, BEHAVIOR, on_empty);
             assert_eq!(plan.held, []);
             assert_eq!(plan.edits.len(), 1);
             assert_eq!(plan.edits[0].ending(), ending);
@@ -1117,7 +1132,7 @@ mod tests {
     fn a_list_falls_back_as_it_was_decided() {
         let mut row = clean();
         row.cells = vec![array(&[GONE]), keys(&["one"])];
-        row.owners = vec![owner(OwnerKind::Key, false)];
+        row.owners = vec![owner(OwnerKind::Key, Standing::InTeam)];
         let fell = |to, widens| {
             let list = EmptyList {
                 table: PERMISSIONS.table,
@@ -1141,24 +1156,29 @@ mod tests {
         let old = Release::DROPS_ON_EDIT;
         let unknown = Err(Reason::Marker(Obstacle::UnknownMarker));
         for (on_empty, release, decisions, expected) in [
-            (deny, REGIME.release, EmptyListDecisions::default(), denied),
-            (deny, REGIME.release, fell(Fallback::Hold, false), narrows),
+            (
+                deny,
+                BEHAVIOR.release,
+                EmptyListDecisions::default(),
+                denied,
+            ),
+            (deny, BEHAVIOR.release, fell(Fallback::Hold, false), narrows),
             (deny, old, EmptyListDecisions::default(), unknown),
             (
                 OnEmpty::Unchanged,
-                REGIME.release,
+                BEHAVIOR.release,
                 EmptyListDecisions::default(),
                 cleared,
             ),
             (
                 OnEmpty::Unchanged,
-                REGIME.release,
+                BEHAVIOR.release,
                 fell(Fallback::Deny, true),
                 denied,
             ),
             (
                 OnEmpty::Unchanged,
-                REGIME.release,
+                BEHAVIOR.release,
                 fell(Fallback::Hold, true),
                 widens,
             ),
@@ -1172,9 +1192,12 @@ mod tests {
             (OnEmpty::Unchanged, old, fell(Fallback::Deny, true), widens),
         ] {
             let context = AccessContext {
-                regime: LitellmBehavior { release, ..REGIME },
+                behavior: LitellmBehavior {
+                    release,
+                    ..BEHAVIOR
+                },
                 catalog: &catalog(ConfigServers::Known(Vec::new())),
-                around: &RelatedGrants::default(),
+                related: &RelatedGrants::default(),
                 all_cleared: false,
             };
             let choices = RepairChoices {
@@ -1197,13 +1220,13 @@ mod tests {
     fn nothing_is_cleared_where_an_emptied_key_reaches_everything() {
         let mut row = clean();
         row.cells[0] = array(&[GONE]);
-        let regime = LitellmBehavior {
+        let behavior = LitellmBehavior {
             release: Release::FIRST,
-            ..REGIME
+            ..BEHAVIOR
         };
-        for alone in [true, false] {
+        for alone in [Standing::Alone, Standing::InTeam] {
             row.owners = vec![owner(OwnerKind::Key, alone)];
-            let plan = plan_with(&row, regime, OnEmpty::Clear);
+            let plan = plan_with(&row, behavior, OnEmpty::Clear);
             assert_eq!(plan.held[0].reason, Reason::FailsOpen);
         }
     }
@@ -1231,10 +1254,10 @@ mod tests {
             stored.prop_map(move |stored| Cell { site, stored })
         };
         let kinds = prop::sample::select(vec![
-            (OwnerKind::Key, true),
-            (OwnerKind::Key, false),
-            (OwnerKind::Team, false),
-            (OwnerKind::Agent, false),
+            (OwnerKind::Key, Standing::Alone),
+            (OwnerKind::Key, Standing::InTeam),
+            (OwnerKind::Team, Standing::InTeam),
+            (OwnerKind::Agent, Standing::InTeam),
         ]);
         let owners = prop::collection::vec(kinds.prop_map(|(k, alone)| owner(k, alone)), 0..3);
         let tables = TABLES.into_iter().filter_map(|table| match table {
@@ -1279,17 +1302,17 @@ mod tests {
         on_empty: OnEmpty,
         remaps: &BTreeMap<String, String>,
     ) -> RowPlan {
-        let world = AccessContext {
-            regime: REGIME,
+        let context = AccessContext {
+            behavior: BEHAVIOR,
             catalog: &catalog(unknown()).remapping(remaps).unwrap(),
-            around: &RelatedGrants::default(),
+            related: &RelatedGrants::default(),
             all_cleared: on_empty == OnEmpty::Clear,
         };
         let policy = Policy {
             on_empty,
             delete_rows: true,
         };
-        RowPlan::of(table, row, world, policy.into())
+        RowPlan::of(table, row, context, policy.into())
     }
 
     /// Lists the references of a value in order, each with its tool where it has one. A key of an

@@ -1,12 +1,13 @@
 //! The lists that would run empty as a repair is planned, and what the callers whom they concern say
 //! of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::litellm::access::difference::AccessDifference;
 use crate::litellm::access::other_values::OtherValues;
 use crate::litellm::access::path::RowsOnPath;
 use crate::litellm::access::rows::AccessRows;
+use crate::litellm::ids::{AccessGroupId, PermissionKey, ToolsetId};
 use crate::litellm::reference_sites::{ACCESS_GROUPS, PERMISSIONS, ScannedTable, TOOLSETS};
 use crate::litellm::value::Value;
 use crate::repair::caller_rows::ComparedCaller;
@@ -106,23 +107,22 @@ impl ProposedLists {
         &'p self,
         path: &'p RowsOnPath,
     ) -> impl Iterator<Item = (&'p EmptyList, &'p ProposedList)> {
-        let of_tables: [(&'static str, &'p BTreeSet<String>); 3] = [
-            (PERMISSIONS.table, &path.permissions),
-            (ACCESS_GROUPS.table, &path.access_groups),
-            (TOOLSETS.table, &path.toolsets),
-        ];
-        of_tables.into_iter().flat_map(move |(table, rows)| {
-            rows.iter().flat_map(move |row| {
-                let first = EmptyList {
-                    table,
-                    row: row.clone(),
-                    column: "",
-                };
-                let of_row = move |(list, _): &(&EmptyList, &ProposedList)| {
-                    list.table == table && list.row == *row
-                };
-                self.lists.range(first..).take_while(of_row)
-            })
+        let permissions = path.permissions.iter().map(PermissionKey::as_str);
+        let groups = path.access_groups.iter().map(AccessGroupId::as_str);
+        let toolsets = path.toolsets.iter().map(ToolsetId::as_str);
+        let rows = permissions.map(|row| (PERMISSIONS.table, row));
+        let rows = rows.chain(groups.map(|row| (ACCESS_GROUPS.table, row)));
+        let rows = rows.chain(toolsets.map(|row| (TOOLSETS.table, row)));
+        rows.flat_map(move |(table, row)| {
+            let first = EmptyList {
+                table,
+                row: row.to_owned(),
+                column: "",
+            };
+            let of_row = move |(list, _): &(&EmptyList, &ProposedList)| {
+                list.table == table && list.row == row
+            };
+            self.lists.range(first..).take_while(of_row)
         })
     }
 }

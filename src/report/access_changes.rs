@@ -5,6 +5,7 @@ use std::io::{self, BufWriter, Write};
 
 use serde::Serialize;
 
+use crate::litellm::ids::ServerId;
 use crate::printable::one_line;
 use crate::report::access::{AccessFormat, AccessHead, ShownCaller, ShownDenial};
 use crate::report::count;
@@ -17,7 +18,7 @@ use crate::report::text_table::{DisplayOptions, Grid};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct ShownServerDifference {
     /// The id of the server.
-    pub id: String,
+    pub id: ServerId,
     /// What people call it.
     pub name: Option<String>,
     /// The tools; null for all.
@@ -315,7 +316,7 @@ fn records(change: &CallerChange, csv: &mut Writer<impl Write>) -> io::Result<()
         let of_server = [
             change.change.name(),
             effect,
-            server.map_or("", |server| &server.id),
+            server.map_or("", |server| server.id.as_str()),
             server
                 .and_then(|server| server.name.as_deref())
                 .unwrap_or_default(),
@@ -381,7 +382,7 @@ fn write_table(
 /// Shows what was gained or lost: "github (search), jira".
 pub(crate) fn shown(servers: &[ShownServerDifference], separator: &str) -> String {
     let shown = servers.iter().map(|server| {
-        let name = server.name.as_deref().unwrap_or(&server.id);
+        let name = server.name.as_deref().unwrap_or(server.id.as_str());
         let name = one_line(name);
         match &server.tools {
             None if server.except.is_empty() => name.into_owned(),

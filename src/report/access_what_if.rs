@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use crate::command_line::CommandLine;
+use crate::litellm::ids::AccessGroupId;
 use crate::printable::one_line;
 use crate::report::access::ShownReference;
 use crate::report::access_changes::{ShownServerDifference, shown};
@@ -51,7 +52,7 @@ pub(crate) struct IfSaved {
     /// The references because of which it answers 403.
     pub refused_by: Vec<ShownReference>,
     /// The unified access groups because of which everybody but a proxy admin gets 403.
-    pub refused_by_groups: Vec<String>,
+    pub refused_by_groups: Vec<AccessGroupId>,
     /// The references that it drops.
     pub dropped: Vec<String>,
     /// The references that it drops unless a config server answers to them.
@@ -141,10 +142,12 @@ impl IfSaved {
             ));
         }
         if !self.refused_by_groups.is_empty() {
+            let groups = self.refused_by_groups.iter().map(AccessGroupId::as_str);
+            let groups: Vec<&str> = groups.collect();
             sentences.push(format!(
                 "{now} LiteLLM would answer 403 to everybody but a proxy admin, because its team \
                  lacks unified access group {}: give the group to the team, or take it off the key",
-                self.refused_by_groups.join(", ")
+                groups.join(", ")
             ));
         }
         if !self.dropped.is_empty() {

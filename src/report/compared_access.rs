@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use crate::litellm::access::difference::Usable;
+use crate::litellm::ids::ServerId;
 use crate::printable::printable;
 use crate::repair::access_comparison::{ComparedAccess, DifferingCaller, DifferingServer};
 use crate::report::shown_text::count;
@@ -132,7 +133,7 @@ impl<'a> From<&'a DifferingServer> for DifferingServerV1<'a> {
             })
         }
         Self {
-            id: server.id.as_deref(),
+            id: server.id.as_ref().map(ServerId::as_str),
             name: server.name.as_deref(),
             before: usable(&server.difference.before),
             after: usable(&server.difference.after),

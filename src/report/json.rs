@@ -12,6 +12,7 @@ use crate::database::Database;
 use crate::litellm::credentials::ServerRows;
 use crate::litellm::empty_list_effect::{Effect, IfEmptied};
 use crate::litellm::finding::{Audit, FindingKind};
+use crate::litellm::ids::ServerId;
 use crate::litellm::proxy_cache::{ACCESS_GROUPS_FOR, ROWS_FOR};
 use crate::litellm::value::{Tool, Value};
 use crate::repair::changeset::ColumnContent;
@@ -633,7 +634,7 @@ fn if_emptied(if_emptied: &IfEmptied) -> IfEmptiedV1<'_> {
     IfEmptiedV1 {
         effect: effect.name(),
         from: inherited.map(|inherited| inherited.from.as_str()),
-        servers: inherited.map(|i| i.servers.iter().map(String::as_str).collect()),
+        servers: inherited.map(|i| i.servers.iter().map(ServerId::as_str).collect()),
         incomplete: inherited.map(|inherited| inherited.incomplete),
         keys,
         assuming: if_emptied.assuming,

@@ -465,7 +465,11 @@ const GAINED: usize = 5;
 fn effect(owner: OwnerKind, effect: &Effect) -> String {
     let inherits = |inherited: &Inherited, of: &str| {
         let from = printable(&inherited.from);
-        let servers: Vec<String> = inherited.servers.iter().map(|id| printable(id)).collect();
+        let servers: Vec<String> = inherited
+            .servers
+            .iter()
+            .map(|id| printable(id.as_str()))
+            .collect();
         let more = if inherited.incomplete {
             ", and those that a config.yaml names"
         } else {
@@ -873,13 +877,14 @@ fn list<'a>(mut texts: impl Iterator<Item = &'a str>, look: DisplayOptions) -> S
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::litellm::ids::ServerId;
 
     #[test]
     fn of_many_servers_gained_the_first_are_named() {
         let gains = |servers: usize| {
             let inherited = Inherited {
                 from: "platform".to_owned(),
-                servers: (1..=servers).map(|n| format!("{n:02}")).collect(),
+                servers: (1..=servers).map(|n| ServerId(format!("{n:02}"))).collect(),
                 incomplete: false,
             };
             effect(OwnerKind::Key, &Effect::InheritsTeam(inherited))

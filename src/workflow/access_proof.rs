@@ -18,7 +18,7 @@ use crate::litellm::access::caller::{Caller, Human, MADE_UP_KEY};
 use crate::litellm::access::difference::AccessDifference;
 use crate::litellm::access::other_values::OtherValues;
 use crate::litellm::access::rows::{AccessRows, Key, Permission};
-use crate::litellm::owners::DASHBOARD_TEAM;
+use crate::litellm::ids::{AgentId, EndUserId, KeyToken, PermissionKey, TeamId, ToolsetId, UserId};
 use crate::litellm::server_catalog::ServerCatalog;
 use crate::repair::access_comparison::ComparedAccess;
 use crate::repair::caller_rows::{CallerRows, ComparedCaller};
@@ -80,46 +80,26 @@ impl AccessProof<'_> {
         mut each: impl FnMut(ComparedCaller<'_>),
     ) -> Result<usize, Failure> {
         let altered = altered(states);
-        let toolsets: BTreeSet<String> = altered.toolsets.iter().cloned().collect();
-        let AffectedOwners {
-            keys,
-            teams,
-            users,
-            end_users,
-        } = affected_owners::affected(connection, schema, altered).await?;
-        let (teams, users, end_users): (Vec<_>, Vec<_>, Vec<_>) = (
-            teams.into_iter().collect(),
-            users.into_iter().collect(),
-            end_users.into_iter().collect(),
-        );
+        let toolsets: BTreeSet<ToolsetId> = altered.toolsets.iter().cloned().collect();
+        let owners = affected_owners::affected(connection, schema, altered).await?;
         let (mut left, mut not_compared) = (self.most, 0);
-        let kinds: [(&[String], OwnersOf); 4] = [
-            (&teams, OwnersOf::Teams),
-            (&users, OwnersOf::Users),
-            (&end_users, OwnersOf::EndUsers),
-            (&keys, OwnersOf::Keys),
-        ];
-        for (ids, kind) in kinds {
-            for chunk in ids.chunks(CHUNK) {
-                if left == 0 {
-                    not_compared += chunk.len();
-                    continue;
-                }
-                let asked = kind.callers(chunk, &toolsets);
-                let mut rows = access_rows::rows(connection, schema, &asked).await?;
-                if kind != OwnersOf::Keys {
-                    self.add_made_up_key(&mut rows);
-                }
-                let callers = kind.of_rows(chunk, &rows, states, &toolsets);
-                let (before, after) = (states.before, states.after);
-                let rows = (before.within(&rows), after.within(&rows));
-                let compared = CallerRows::new(self.basis, self.catalog, rows);
-                let taken = callers.len().min(left);
-                left -= taken;
-                not_compared += callers.len() - taken;
-                for caller in &callers[..taken] {
-                    each(compared.compare(caller, counts));
-                }
+        for chunk in chunks(&owners) {
+            if left == 0 {
+                not_compared += chunk.len();
+                continue;
+            }
+            let asked = chunk.callers(&toolsets);
+            let mut rows = access_rows::rows(connection, schema, &asked).await?;
+            self.add_made_up_key(&mut rows);
+            let callers = chunk.of_rows(&rows, states, &toolsets);
+            let (before, after) = (states.before, states.after);
+            let rows = (before.within(&rows), after.within(&rows));
+            let compared = CallerRows::new(self.basis, self.catalog, rows);
+            let taken = callers.len().min(left);
+            left -= taken;
+            not_compared += callers.len() - taken;
+            for caller in &callers[..taken] {
+                each(compared.compare(caller, counts));
             }
         }
         Ok(not_compared)
@@ -128,68 +108,87 @@ impl AccessProof<'_> {
 
 /// Collects the keys of all rows of which either state has other values.
 fn altered(states: TwoStates<'_>) -> AlteredKeys {
+    fn all<'k, K: Ord + Clone + 'k>(
+        before: impl Iterator<Item = &'k K>,
+        after: impl Iterator<Item = &'k K>,
+    ) -> Vec<K> {
+        let keys: BTreeSet<&K> = before.chain(after).collect();
+        keys.into_iter().cloned().collect()
+    }
     let TwoStates { before, after } = states;
-    let all = |keys: BTreeSet<&String>| keys.into_iter().cloned().collect();
     AlteredKeys {
-        permissions: all(before.permissions().chain(after.permissions()).collect()),
-        access_groups: all(before
-            .access_groups()
-            .chain(after.access_groups())
-            .collect()),
-        toolsets: all(before.toolsets().chain(after.toolsets()).collect()),
+        permissions: all(before.permissions(), after.permissions()),
+        access_groups: all(before.access_groups(), after.access_groups()),
+        toolsets: all(before.toolsets(), after.toolsets()),
     }
 }
 
-/// The kinds of owners whose callers are compared.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum OwnersOf {
-    Keys,
-    Users,
-    Teams,
-    EndUsers,
+/// Some owners of one kind, whose callers are compared together.
+#[derive(Clone, Copy)]
+enum OwnerChunk<'a> {
+    Teams(&'a [TeamId]),
+    Users(&'a [UserId]),
+    EndUsers(&'a [EndUserId]),
+    Keys(&'a [KeyToken]),
 }
 
-impl OwnersOf {
+/// Splits the owners into chunks.
+fn chunks(owners: &AffectedOwners) -> impl Iterator<Item = OwnerChunk<'_>> {
+    let teams = owners.teams.chunks(CHUNK).map(OwnerChunk::Teams);
+    let users = owners.users.chunks(CHUNK).map(OwnerChunk::Users);
+    let end_users = owners.end_users.chunks(CHUNK).map(OwnerChunk::EndUsers);
+    let keys = owners.keys.chunks(CHUNK).map(OwnerChunk::Keys);
+    teams.chain(users).chain(end_users).chain(keys)
+}
+
+impl OwnerChunk<'_> {
+    fn len(self) -> usize {
+        match self {
+            Self::Teams(ids) => ids.len(),
+            Self::Users(ids) => ids.len(),
+            Self::EndUsers(ids) => ids.len(),
+            Self::Keys(ids) => ids.len(),
+        }
+    }
+
     /// Says whose rows are read for these owners.
-    fn callers(self, ids: &[String], toolsets: &BTreeSet<String>) -> Callers {
+    fn callers(self, toolsets: &BTreeSet<ToolsetId>) -> Callers {
         let mut callers = Callers {
             toolsets: toolsets.clone(),
             ..Callers::default()
         };
-        let asking = match self {
-            Self::Keys => &mut callers.keys,
-            Self::Users => &mut callers.users,
-            Self::Teams => &mut callers.teams,
-            Self::EndUsers => &mut callers.end_users,
-        };
-        asking.extend(ids.iter().cloned());
+        match self {
+            Self::Teams(ids) => callers.teams.extend(ids.iter().cloned()),
+            Self::Users(ids) => callers.users.extend(ids.iter().cloned()),
+            Self::EndUsers(ids) => callers.end_users.extend(ids.iter().cloned()),
+            Self::Keys(ids) => callers.keys.extend(ids.iter().cloned()),
+        }
         callers
     }
 
     /// Lists the callers of these owners.
     fn of_rows(
         self,
-        ids: &[String],
         rows: &AccessRows,
         states: TwoStates<'_>,
-        toolsets: &BTreeSet<String>,
+        toolsets: &BTreeSet<ToolsetId>,
     ) -> Vec<Caller> {
         match self {
-            Self::Keys => {
+            Self::Keys(ids) => {
                 let keys = ids.iter().filter_map(|id| rows.keys.get(id));
                 keys.flat_map(|key| of_key(key, rows, states, toolsets))
                     .collect()
             }
-            Self::Users => ids
-                .iter()
-                .flat_map(|id| of_user(id, rows, toolsets))
-                .collect(),
-            Self::Teams => {
-                let teams = ids.iter().filter(|id| *id != DASHBOARD_TEAM);
-                teams.flat_map(|id| of_team(id)).collect()
+            Self::Users(ids) => {
+                let users = ids.iter();
+                users.flat_map(|id| of_user(id, rows, toolsets)).collect()
             }
-            Self::EndUsers => {
-                let behalf = |id: &String| made_up(Some(id.clone()), None);
+            Self::Teams(ids) => {
+                let teams = ids.iter().filter(|id| !id.is_of_dashboard());
+                teams.flat_map(of_team).collect()
+            }
+            Self::EndUsers(ids) => {
+                let behalf = |id: &EndUserId| made_up(Some(id.clone()), None);
                 ids.iter().map(behalf).collect()
             }
         }
@@ -197,9 +196,9 @@ impl OwnersOf {
 }
 
 /// Makes the caller that an end user or a human limits.
-fn made_up(end_user: Option<String>, on_behalf_of: Option<Human>) -> Caller {
+fn made_up(end_user: Option<EndUserId>, on_behalf_of: Option<Human>) -> Caller {
     Caller::Key {
-        token: MADE_UP_KEY.to_owned(),
+        token: KeyToken(MADE_UP_KEY.to_owned()),
         end_user,
         on_behalf_of,
         toolset: None,
@@ -212,7 +211,7 @@ fn of_key(
     key: &Key,
     rows: &AccessRows,
     states: TwoStates<'_>,
-    toolsets: &BTreeSet<String>,
+    toolsets: &BTreeSet<ToolsetId>,
 ) -> Vec<Caller> {
     let team = key.team.as_ref().and_then(|team| rows.teams.get(team));
     let of_team = team.and_then(|team| team.permission.as_ref());
@@ -239,10 +238,10 @@ fn of_key(
 }
 
 /// Lists the callers of a user: its session, the user without a key, and the human behind a call.
-fn of_user(id: &str, rows: &AccessRows, toolsets: &BTreeSet<String>) -> Vec<Caller> {
+fn of_user(id: &UserId, rows: &AccessRows, toolsets: &BTreeSet<ToolsetId>) -> Vec<Caller> {
     let teams = rows.users.get(id).into_iter().flat_map(|user| &user.teams);
     let session = |toolset| Caller::Session {
-        user: id.to_owned(),
+        user: id.clone(),
         toolset,
     };
     let routes = toolsets.iter().cloned().map(Some);
@@ -251,10 +250,10 @@ fn of_user(id: &str, rows: &AccessRows, toolsets: &BTreeSet<String>) -> Vec<Call
         .chain(teams.map(Some))
         .map(|team| Caller::Keyless {
             team: team.cloned(),
-            user: Some(id.to_owned()),
+            user: Some(id.clone()),
         });
     let human = Human {
-        user: Some(id.to_owned()),
+        user: Some(id.clone()),
         team: None,
     };
     sessions
@@ -264,8 +263,8 @@ fn of_user(id: &str, rows: &AccessRows, toolsets: &BTreeSet<String>) -> Vec<Call
 }
 
 /// Lists the callers of a team besides its keys: who has no key, and the human behind a call.
-fn of_team(id: &str) -> [Caller; 2] {
-    let team = Some(id.to_owned());
+fn of_team(id: &TeamId) -> [Caller; 2] {
+    let team = Some(id.clone());
     let human = Human {
         user: None,
         team: team.clone(),
@@ -279,21 +278,26 @@ fn of_team(id: &str) -> [Caller; 2] {
 impl AccessProof<'_> {
     /// Adds the key that may use every server, for the owners that only limit keys.
     fn add_made_up_key(&self, rows: &mut AccessRows) {
-        let id = || MADE_UP_KEY.to_owned();
+        let link = || PermissionKey(MADE_UP_KEY.to_owned());
+        let token = || KeyToken(MADE_UP_KEY.to_owned());
         let possible = self.basis.possible(rows, self.catalog);
         let registry = possible.as_ref().unwrap_or(&self.basis.registry);
         let row = Permission {
-            servers: registry.ids().cloned().collect(),
+            servers: registry.ids().map(|id| id.as_str().to_owned()).collect(),
             ..Permission::default()
         };
         let key = Key {
-            token: id(),
-            permission: Some(id()),
+            token: token(),
+            permission: Some(link()),
             // Only an agent's key names a human behind its call.
-            agent: Some(id()),
-            ..Key::default()
+            agent: Some(AgentId(MADE_UP_KEY.to_owned())),
+            team: None,
+            organization: None,
+            user: None,
+            access_groups: Vec::new(),
+            name: None,
         };
-        rows.permissions.insert(id(), Some(row));
-        rows.keys.insert(id(), key);
+        rows.permissions.insert(link(), Some(row));
+        rows.keys.insert(token(), key);
     }
 }

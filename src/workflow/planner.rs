@@ -8,6 +8,7 @@ use crate::db::session::Connection;
 use crate::error::Failure;
 use crate::litellm::access_context::{AccessContext, RelatedGrants};
 use crate::litellm::credentials::{self, ServerRows};
+use crate::litellm::ids::TeamId;
 use crate::litellm::last_grant;
 use crate::litellm::notes::notes;
 use crate::litellm::owners::OwnerKind;
@@ -49,14 +50,14 @@ impl Planner<'_> {
         table: &'static SiteTable,
         rows: &[Row],
     ) -> Result<Vec<RowPlan>, Failure> {
-        let around = if table.group == Group::Permissions {
-            self.around(connection, rows).await?
+        let related = if table.group == Group::Permissions {
+            self.related(connection, rows).await?
         } else {
             RelatedGrants::default()
         };
-        let world = self.world(&around);
+        let context = self.context(&related);
         let plans = rows.iter().map(|row| {
-            let mut plan = RowPlan::of(table, row, world, self.choices());
+            let mut plan = RowPlan::of(table, row, context, self.choices());
             if self.notes {
                 let notes = notes(row, self.catalog, self.schema.release());
                 plan.audit.findings.extend(notes);
@@ -94,16 +95,16 @@ impl Planner<'_> {
         }
     }
 
-    fn world<'a>(&'a self, around: &'a RelatedGrants) -> AccessContext<'a> {
+    fn context<'a>(&'a self, related: &'a RelatedGrants) -> AccessContext<'a> {
         AccessContext {
-            regime: self.schema.regime(),
+            behavior: self.schema.behavior(),
             catalog: self.catalog,
-            around,
+            related,
             all_cleared: self.policy.on_empty == OnEmpty::Clear,
         }
     }
 
-    async fn around(
+    async fn related(
         &self,
         connection: &mut Connection,
         rows: &[Row],
@@ -112,11 +113,11 @@ impl Planner<'_> {
             .iter()
             .filter(|row| last_grant::loses_last_grant(row, self.catalog))
             .collect();
-        let mut around = access_context::surroundings(connection, self.schema, &emptied).await?;
-        if self.schema.regime().refuses_edits() {
-            around.kept_by_keys = self.kept_by_keys(connection, rows).await?;
+        let mut related = access_context::related_grants(connection, self.schema, &emptied).await?;
+        if self.schema.behavior().refuses_edits() {
+            related.kept_by_keys = self.kept_by_keys(connection, rows).await?;
         }
-        Ok(around)
+        Ok(related)
     }
 
     /// Reads the references that keys of a team keep, for each team that owns one of `rows`.
@@ -124,35 +125,35 @@ impl Planner<'_> {
         &self,
         connection: &mut Connection,
         rows: &[Row],
-    ) -> Result<BTreeMap<String, BTreeSet<String>>, Failure> {
+    ) -> Result<BTreeMap<TeamId, BTreeSet<String>>, Failure> {
         let mut teams = BTreeSet::new();
         let mut taken = BTreeSet::new();
         for row in rows {
             let of_teams = row.owners.iter().filter(|o| o.kind() == OwnerKind::Team);
-            let mut of_teams = of_teams.map(|team| team.id().to_owned()).peekable();
+            let mut of_teams = of_teams.map(|team| TeamId(team.id().to_owned())).peekable();
             if of_teams.peek().is_some() {
                 let taken_here = references(row).filter(|r| may_be_taken(r, self.catalog));
                 taken.extend(taken_here.map(str::to_owned));
                 teams.extend(of_teams);
             }
         }
-        let mut kept: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        let mut kept: BTreeMap<TeamId, BTreeSet<String>> = BTreeMap::new();
         if taken.is_empty() {
             return Ok(kept);
         }
-        let teams: Vec<String> = teams.into_iter().collect();
+        let teams: Vec<TeamId> = teams.into_iter().collect();
         let taken: Vec<String> = taken.into_iter().collect();
         // What a key keeps beside such a LiteLLM does not depend on its team or organization: that
         // LiteLLM does not know the deny marker.
         let nothing = RelatedGrants::default();
-        let world = AccessContext {
+        let context = AccessContext {
             all_cleared: false,
-            ..self.world(&nothing)
+            ..self.context(&nothing)
         };
         let rows =
             access_context::rows_of_team_keys(connection, self.schema, &teams, &taken).await?;
         for (team, row) in rows {
-            let left = references_left_to_key(&row, self.selection, world, self.choices());
+            let left = references_left_to_key(&row, self.selection, context, self.choices());
             kept.entry(team).or_default().extend(left);
         }
         Ok(kept)

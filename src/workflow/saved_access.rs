@@ -13,6 +13,7 @@ use tempfile::NamedTempFile;
 
 use crate::database::Database;
 use crate::error::{ErrorKind, Failure};
+use crate::litellm::ids::{EndUserId, TeamId, ToolsetId, UserId};
 use crate::process::atomic_file::folder_of;
 use crate::repair::changeset::Identity;
 use crate::report::access::{ShownCaller, ShownServer, Via};
@@ -38,13 +39,13 @@ pub(crate) struct CallerPlace {
     /// What tells the key apart, or the user of a session, or the team of a caller without a key.
     pub id: String,
     /// The end user on whose behalf it asks.
-    pub end_user: Option<String>,
+    pub end_user: Option<EndUserId>,
     /// The user behind it: of an agent, or of a team's caller without a key.
-    pub user: Option<String>,
+    pub user: Option<UserId>,
     /// The team of the human behind an agent.
-    pub team: Option<String>,
+    pub team: Option<TeamId>,
     /// The toolset on whose route it asks.
-    pub toolset: Option<String>,
+    pub toolset: Option<ToolsetId>,
 }
 
 /// What decides which callers are listed.
@@ -53,9 +54,9 @@ pub(crate) struct ListedCallers {
     /// Whether `--every-caller` was given.
     pub every_caller: bool,
     /// The end user of `--as`.
-    pub end_user: Option<String>,
+    pub end_user: Option<EndUserId>,
     /// The toolset of `--toolset`.
-    pub toolset: Option<String>,
+    pub toolset: Option<ToolsetId>,
     /// The owners asked about, by kind and id, in order.
     pub owners: Vec<String>,
 }
@@ -313,10 +314,12 @@ impl SavedAccess {
             toolset,
             owners,
         } = &self.header.listed;
-        let named = |option: &str, value: &Option<String>| match value {
+        let named = |option: &str, value: Option<&str>| match value {
             Some(value) => format!("{option} {value}"),
             None => format!("no {option}"),
         };
+        let end_users = [end_user, &now.end_user].map(|id| id.as_ref().map(EndUserId::as_str));
+        let toolsets = [toolset, &now.toolset].map(|id| id.as_ref().map(ToolsetId::as_str));
         let options = |owners: &[String]| match owners {
             [] => "no owner".to_owned(),
             owners => owners.join(" "),
@@ -325,12 +328,9 @@ impl SavedAccess {
             let said = |is: bool| if is { "" } else { "no " }.to_owned() + "--every-caller";
             (said(*every_caller), said(now.every_caller))
         } else if *end_user != now.end_user {
-            (named("--as", end_user), named("--as", &now.end_user))
+            end_users.map(|id| named("--as", id)).into()
         } else if *toolset != now.toolset {
-            (
-                named("--toolset", toolset),
-                named("--toolset", &now.toolset),
-            )
+            toolsets.map(|id| named("--toolset", id)).into()
         } else if *owners != now.owners {
             (options(owners), options(&now.owners))
         } else {

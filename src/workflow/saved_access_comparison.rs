@@ -6,6 +6,7 @@ use std::iter::Peekable;
 
 use crate::litellm::access::Access;
 use crate::litellm::access::difference::{AccessDifference, ChangedTools, ServerDifference};
+use crate::litellm::ids::ServerId;
 use crate::report::access::{CallerAccess, ShownServer};
 use crate::report::access_changes::{
     CallerChange, CallerFate, ChangeCounts, ChangeStep, CompleteAnswers, ShownServerDifference,
@@ -88,9 +89,9 @@ where
         let before = then.as_ref().map_or(&none, |then| &then.servers);
         let after = now.as_ref().map_or(&none, |now| &now.servers);
         let found = AccessDifference::between(&allowed(before), &allowed(after));
-        let name = |id: &str| {
+        let name = |id: &ServerId| {
             let mut servers = after.iter().chain(before);
-            servers.find(|server| server.id == id)?.name.clone()
+            servers.find(|server| server.id == *id)?.name.clone()
         };
         let (gained, lost) = gained_and_lost(found.as_ref(), name);
         let complete = CompleteAnswers {
@@ -146,7 +147,7 @@ fn allowed(servers: &[ShownServer]) -> Access {
 /// Lists what a caller gains and what it loses, with the names of servers.
 pub(crate) fn gained_and_lost(
     difference: Option<&AccessDifference>,
-    name: impl Fn(&str) -> Option<String>,
+    name: impl Fn(&ServerId) -> Option<String>,
 ) -> (Vec<ShownServerDifference>, Vec<ShownServerDifference>) {
     let listed = |part: fn(&ServerDifference) -> Option<ChangedTools>| {
         let servers = difference.into_iter().flat_map(|difference| &difference.0);

@@ -61,7 +61,7 @@ impl<'a> FixOptions<'a> {
             policy: header.and_then(policy_of_plan).unwrap_or(args.policy()),
             sites: match &plan {
                 Some(plan) => plan.contents.places(),
-                None => chosen_sites(&args.places.sites, sources.knows_configs()),
+                None => chosen_sites(&args.places.sites, sources.usual_sites()),
             },
             limits: SizeLimits::from(repair),
             compare_at_most: repair.compare_at_most,

@@ -10,6 +10,7 @@ use crate::litellm::api_key;
 /// The hash of a key, and the id of its row, that is made up to be limited by others. No key has
 /// such a hash.
 pub(crate) const MADE_UP_KEY: &str = "a key that may use every server";
+use crate::litellm::ids::{EndUserId, KeyToken, TeamId, ToolsetId, UserId};
 
 /// A caller, by the ids of its rows.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,27 +18,27 @@ pub(crate) enum Caller {
     /// A virtual key.
     Key {
         /// The hash of the key.
-        token: String,
+        token: KeyToken,
         /// The end user on whose behalf it asks.
-        end_user: Option<String>,
+        end_user: Option<EndUserId>,
         /// The human whom an agent names behind its call.
         on_behalf_of: Option<Human>,
         /// The toolset on whose route it asks.
-        toolset: Option<String>,
+        toolset: Option<ToolsetId>,
     },
     /// A caller without a key, of a team and a user: a JWT.
     Keyless {
         /// The team.
-        team: Option<String>,
+        team: Option<TeamId>,
         /// The user.
-        user: Option<String>,
+        user: Option<UserId>,
     },
     /// A user's session at the gateway.
     Session {
         /// The user.
-        user: String,
+        user: UserId,
         /// The toolset on whose route it asks.
-        toolset: Option<String>,
+        toolset: Option<ToolsetId>,
     },
 }
 
@@ -46,9 +47,9 @@ impl Caller {
     #[must_use]
     pub(crate) fn label(&self, rows: &AccessRows) -> String {
         let mut label = match self {
-            Self::Key { token, .. } if token == MADE_UP_KEY => MADE_UP_KEY.to_owned(),
+            Self::Key { token, .. } if token.as_str() == MADE_UP_KEY => MADE_UP_KEY.to_owned(),
             Self::Key { token, .. } => {
-                let id = api_key::shown_prefix(token);
+                let id = api_key::shown_prefix(token.as_str());
                 match rows.keys.get(token).and_then(|key| key.name.as_ref()) {
                     Some(name) => format!("key {name} ({id})"),
                     None => format!("key {id}"),
@@ -56,11 +57,12 @@ impl Caller {
             }
             Self::Keyless { team, user } => {
                 let mut label = "a caller without a key".to_owned();
-                for (kind, id) in [("team", team), ("user", user)] {
-                    if let Some(id) = id {
-                        // Writing to a String does not fail.
-                        let _ = write!(label, " of {kind} {id}");
-                    }
+                // Writing to a String does not fail.
+                if let Some(team) = team {
+                    let _ = write!(label, " of team {team}");
+                }
+                if let Some(user) = user {
+                    let _ = write!(label, " of user {user}");
                 }
                 label
             }
@@ -80,10 +82,11 @@ impl Caller {
             let _ = write!(label, " on behalf of end user {end_user}");
         }
         if let Some(human) = human {
-            for (kind, id) in [("user", &human.user), ("team", &human.team)] {
-                if let Some(id) = id {
-                    let _ = write!(label, " on behalf of {kind} {id}");
-                }
+            if let Some(user) = &human.user {
+                let _ = write!(label, " on behalf of user {user}");
+            }
+            if let Some(team) = &human.team {
+                let _ = write!(label, " on behalf of team {team}");
             }
         }
         if let Some(toolset) = toolset {
@@ -97,9 +100,9 @@ impl Caller {
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Human {
     /// The user.
-    pub user: Option<String>,
+    pub user: Option<UserId>,
     /// The team.
-    pub team: Option<String>,
+    pub team: Option<TeamId>,
 }
 
 /// Settings of the proxy that stand in no row.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::Access;
 use super::registry::ToolNames;
 use super::tools::Tools;
+use crate::litellm::ids::ServerId;
 
 /// What a caller may use of a server: nothing, or these tools.
 pub(crate) type Usable = Option<Tools>;
@@ -67,7 +68,7 @@ fn beyond(more: &Usable, less: &Usable) -> Option<ChangedTools> {
 
 /// The servers of which a caller may use something else than before, by id.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct AccessDifference(pub BTreeMap<String, ServerDifference>);
+pub(crate) struct AccessDifference(pub BTreeMap<ServerId, ServerDifference>);
 
 impl AccessDifference {
     /// Compares what a caller could use with what it can; `None` where that is the same.
@@ -101,7 +102,7 @@ mod tests {
     fn access(servers: &[(&str, Option<&[&str]>)]) -> Access {
         let of = |(id, tools): &(&str, Option<&[&str]>)| {
             let tools = tools.map(|tools| tools.iter().map(|t| (*t).to_owned()).collect());
-            ((*id).to_owned(), tools)
+            (ServerId((*id).to_owned()), tools)
         };
         Access {
             servers: servers.iter().map(of).collect(),
@@ -178,6 +179,9 @@ mod tests {
     fn only_what_differs_is_named() {
         let before = access(&[("s", None), ("t", None)]);
         let found = AccessDifference::between(&before, &access(&[("t", None)])).unwrap();
-        assert_eq!(found.0.keys().collect::<Vec<_>>(), ["s"]);
+        assert_eq!(
+            found.0.keys().map(ServerId::as_str).collect::<Vec<_>>(),
+            ["s"]
+        );
     }
 }

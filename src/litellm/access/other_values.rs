@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::rows::{AccessGroup, AccessRows, NamedTools, Permission, Toolset};
+use crate::litellm::ids::{AccessGroupId, PermissionKey, ServerId, ToolsetId};
 use crate::litellm::reference_sites::{
     ACCESS_GROUP_SERVERS, ACCESS_GROUP_TOOLS, ACCESS_GROUPS, MCP_SERVERS, MCP_TOOL_PERMISSIONS,
     MCP_TOOLSETS, PERMISSIONS, Site, SiteTable, TOOLSET_TOOLS, TOOLSETS,
@@ -15,7 +16,7 @@ use crate::litellm::value::Value;
 struct OtherPermission {
     servers: Option<Vec<String>>,
     tools: Option<NamedTools>,
-    toolsets: Option<Vec<String>>,
+    toolsets: Option<Vec<ToolsetId>>,
 }
 
 /// The columns of an access group that have another value.
@@ -28,9 +29,9 @@ struct OtherGroup {
 /// Other values of some columns, by primary key.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct OtherValues {
-    permissions: BTreeMap<String, OtherPermission>,
-    access_groups: BTreeMap<String, OtherGroup>,
-    toolsets: BTreeMap<String, Toolset>,
+    permissions: BTreeMap<PermissionKey, OtherPermission>,
+    access_groups: BTreeMap<AccessGroupId, OtherGroup>,
+    toolsets: BTreeMap<ToolsetId, Toolset>,
 }
 
 impl OtherValues {
@@ -39,13 +40,13 @@ impl OtherValues {
     pub(crate) fn set(&mut self, table: &SiteTable, key: &str, site: &Site, value: &Value) -> bool {
         let key = key.to_owned();
         if table.table == PERMISSIONS.table {
-            let row = self.permissions.entry(key).or_default();
+            let row = self.permissions.entry(PermissionKey(key)).or_default();
             match value {
                 Value::Array(names) if site.name == MCP_SERVERS.name => {
                     row.servers = Some(names.clone());
                 }
                 Value::Array(ids) if site.name == MCP_TOOLSETS.name => {
-                    row.toolsets = Some(ids.clone());
+                    row.toolsets = Some(ids.iter().cloned().map(ToolsetId).collect());
                 }
                 Value::Keys(tools) if site.name == MCP_TOOL_PERMISSIONS.name => {
                     row.tools = Some(tools.clone());
@@ -53,7 +54,7 @@ impl OtherValues {
                 Value::Array(_) | Value::Keys(_) | Value::Tools(_) => return false,
             }
         } else if table.table == ACCESS_GROUPS.table {
-            let row = self.access_groups.entry(key).or_default();
+            let row = self.access_groups.entry(AccessGroupId(key)).or_default();
             match value {
                 Value::Array(names) if site.name == ACCESS_GROUP_SERVERS.name => {
                     row.servers = Some(names.clone());
@@ -69,10 +70,10 @@ impl OtherValues {
             };
             let mut toolset = Toolset::new();
             for tool in tools {
-                let granted = toolset.entry(tool.server_id.clone()).or_default();
+                let granted = toolset.entry(ServerId(tool.server_id.clone())).or_default();
                 granted.insert(tool.tool_name.clone());
             }
-            self.toolsets.insert(key, toolset);
+            self.toolsets.insert(ToolsetId(key), toolset);
         } else {
             return false;
         }
@@ -91,22 +92,25 @@ impl OtherValues {
     }
 
     /// Lists the permission rows with another value, by primary key.
-    pub(crate) fn permissions(&self) -> impl Iterator<Item = &String> {
+    pub(crate) fn permissions(&self) -> impl Iterator<Item = &PermissionKey> {
         self.permissions.keys()
     }
 
     /// Lists the access groups with another value, by primary key.
-    pub(crate) fn access_groups(&self) -> impl Iterator<Item = &String> {
+    pub(crate) fn access_groups(&self) -> impl Iterator<Item = &AccessGroupId> {
         self.access_groups.keys()
     }
 
     /// Lists the toolsets with another value, by primary key.
-    pub(crate) fn toolsets(&self) -> impl Iterator<Item = &String> {
+    pub(crate) fn toolsets(&self) -> impl Iterator<Item = &ToolsetId> {
         self.toolsets.keys()
     }
 
     /// Lists the toolsets that a permission row names by another value.
-    pub(crate) fn toolsets_of(&self, permission: &str) -> impl Iterator<Item = &String> {
+    pub(crate) fn toolsets_of(
+        &self,
+        permission: &PermissionKey,
+    ) -> impl Iterator<Item = &ToolsetId> {
         let row = self.permissions.get(permission);
         row.and_then(|row| row.toolsets.as_ref())
             .into_iter()
@@ -193,9 +197,9 @@ mod tests {
         };
         let key = || "id".to_owned();
         AccessRows {
-            permissions: BTreeMap::from([(key(), Some(row))]),
-            access_groups: BTreeMap::from([(key(), Some(AccessGroup::default()))]),
-            toolsets: BTreeMap::from([(key(), Toolset::new())]),
+            permissions: BTreeMap::from([(PermissionKey(key()), Some(row))]),
+            access_groups: BTreeMap::from([(AccessGroupId(key()), Some(AccessGroup::default()))]),
+            toolsets: BTreeMap::from([(ToolsetId(key()), Toolset::new())]),
             ..AccessRows::default()
         }
     }
@@ -230,10 +234,13 @@ mod tests {
         let mut other = OtherValues::default();
         other.set(&PERMISSIONS, "id", &MCP_SERVERS, &Value::Array(Vec::new()));
         let mut unread = rows();
-        let row = unread.permissions.insert("id".to_owned(), None).flatten();
+        let row = unread
+            .permissions
+            .insert(PermissionKey("id".to_owned()), None)
+            .flatten();
         unread
             .without_tools
-            .extend(row.map(|row| ("id".to_owned(), row)));
+            .extend(row.map(|row| (PermissionKey("id".to_owned()), row)));
         let after = other.within(&unread);
         assert_eq!(after.permissions["id"], None);
         assert!(after.without_tools["id"].servers.is_empty());

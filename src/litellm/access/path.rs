@@ -4,16 +4,19 @@ use std::collections::BTreeSet;
 
 use super::caller::Caller;
 use super::rows::{AccessRows, Key};
+use crate::litellm::ids::{
+    AccessGroupId, OrganizationId, PermissionKey, TeamId, ToolsetId, UserId,
+};
 
 /// The primary keys of the rows on a path.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct RowsOnPath {
     /// Permission rows.
-    pub permissions: BTreeSet<String>,
+    pub permissions: BTreeSet<PermissionKey>,
     /// Unified access groups.
-    pub access_groups: BTreeSet<String>,
+    pub access_groups: BTreeSet<AccessGroupId>,
     /// Toolsets.
-    pub toolsets: BTreeSet<String>,
+    pub toolsets: BTreeSet<ToolsetId>,
 }
 
 impl AccessRows {
@@ -70,12 +73,12 @@ impl AccessRows {
         }
     }
 
-    fn add_organization(&self, organization: Option<&String>, path: &mut RowsOnPath) {
+    fn add_organization(&self, organization: Option<&OrganizationId>, path: &mut RowsOnPath) {
         let row = organization.and_then(|id| self.organizations.get(id));
         path.permissions.extend(row.cloned().flatten());
     }
 
-    fn add_team(&self, team: Option<&String>, path: &mut RowsOnPath) {
+    fn add_team(&self, team: Option<&TeamId>, path: &mut RowsOnPath) {
         if let Some(team) = team.and_then(|id| self.teams.get(id)) {
             path.permissions.extend(team.permission.clone());
             path.access_groups
@@ -85,7 +88,7 @@ impl AccessRows {
     }
 
     /// Adds the rows of a user and of all its teams, which a session and a key of no team reach.
-    fn add_user(&self, user: Option<&String>, path: &mut RowsOnPath) {
+    fn add_user(&self, user: Option<&UserId>, path: &mut RowsOnPath) {
         if let Some(user) = user.and_then(|id| self.users.get(id)) {
             path.permissions.extend(user.permission.clone());
             self.add_organization(user.organization.as_ref(), path);

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::registry::{Registry, ServedServer};
 use super::rows::AccessRows;
+use crate::litellm::ids::{ServerId, Tag};
 
 /// What the id of a made-up server begins with; no server has such an id.
 const MADE_UP: &str = "\u{0}possible server ";
@@ -36,28 +37,31 @@ impl Registry {
         let groups = || rows.access_groups.values().flatten();
         let named = permissions().flat_map(|row| row.servers.iter().chain(row.tools.keys()));
         let named = named.chain(groups().flat_map(|group| &group.servers));
-        let named = named.chain(rows.toolsets.values().flat_map(|toolset| toolset.keys()));
-        let named: BTreeSet<&String> = named
-            .filter(|reference| self.get(reference).is_none() && may_be_served(reference))
+        let of_toolsets = rows.toolsets.values().flat_map(|toolset| toolset.keys());
+        let named = named.chain(of_toolsets.map(|ServerId(id)| id));
+        let named: BTreeSet<ServerId> = named
+            .filter(|reference| may_be_served(reference))
+            .map(|reference| ServerId(reference.clone()))
+            .filter(|id| self.get(id).is_none())
             .collect();
-        let mut added: Vec<(String, ServedServer)> = named
+        let mut added: Vec<(ServerId, ServedServer)> = named
             .into_iter()
-            .map(|reference| (reference.clone(), ServedServer::default()))
+            .map(|id| (id, ServedServer::default()))
             .collect();
         if others == OtherServers::Any {
-            let tags: BTreeSet<&String> = permissions().flat_map(|row| &row.tags).collect();
+            let tags: BTreeSet<&Tag> = permissions().flat_map(|row| &row.tags).collect();
             added.extend(tags.into_iter().map(|tag| {
                 let server = ServedServer {
                     tags: vec![tag.clone()],
                     ..ServedServer::default()
                 };
-                (format!("{MADE_UP}with tag {tag}"), server)
+                (ServerId(format!("{MADE_UP}with tag {tag}")), server)
             }));
             let open = ServedServer {
                 allow_all_keys: true,
                 ..ServedServer::default()
             };
-            added.push((format!("{MADE_UP}open to all"), open));
+            added.push((ServerId(format!("{MADE_UP}open to all")), open));
         }
         (!added.is_empty()).then(|| self.and(added))
     }
@@ -65,6 +69,6 @@ impl Registry {
 
 /// Tells whether an id is that of a made-up server.
 #[must_use]
-pub(crate) fn is_made_up(id: &str) -> bool {
-    id.starts_with(MADE_UP)
+pub(crate) fn is_made_up(id: &ServerId) -> bool {
+    id.as_str().starts_with(MADE_UP)
 }

@@ -3,12 +3,15 @@
 //!
 //! Paths are those of LiteLLM's package, under `litellm/proxy/`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::AccessModel;
 use super::caller::Caller;
 use super::rows::{AccessRows, Key, Permission};
-use crate::litellm::owners::{DASHBOARD_TEAM, OwnerKind};
+use crate::litellm::ids::{
+    AccessGroupId, AgentId, EndUserId, OrganizationId, PermissionKey, ServerId, TeamId, UserId,
+};
+use crate::litellm::owners::OwnerKind;
 use crate::litellm::release::Release;
 use crate::litellm::server::NO_SERVERS;
 use crate::litellm::server_catalog::{Resolution, ServerCatalog};
@@ -30,7 +33,7 @@ pub(crate) struct KeySave {
     /// The references because of which LiteLLM answers 403.
     pub refused: BTreeSet<String>,
     /// The unified access groups because of which it answers 403 to everybody but a proxy admin.
-    pub refused_groups: BTreeSet<String>,
+    pub refused_groups: BTreeSet<AccessGroupId>,
     /// The references that it drops.
     pub dropped: BTreeSet<String>,
     /// Those that it drops too, unless a server of a config that is not known answers to them.
@@ -41,8 +44,8 @@ pub(crate) struct KeySave {
 struct OwnerLevel<'a> {
     kind: OwnerKind,
     id: &'a str,
-    permission: Option<&'a String>,
-    groups: &'a [String],
+    permission: Option<&'a PermissionKey>,
+    groups: &'a [AccessGroupId],
 }
 
 impl AccessModel<'_> {
@@ -73,6 +76,7 @@ impl AccessModel<'_> {
         let rows = row.into_iter().chain(without_tools);
         let of_rows = rows.clone().flat_map(references);
         let of_toolsets = rows.flat_map(|row| self.rows.toolset_tools(&row.toolsets).into_keys());
+        let of_toolsets = of_toolsets.map(|ServerId(id)| id);
         let groups = self.rows.groups(level.groups);
         let of_groups = groups.flat_map(|group| group.servers.iter().chain(group.tools.keys()));
         let all = of_rows.chain(of_groups).cloned().chain(of_toolsets);
@@ -95,35 +99,35 @@ impl AccessModel<'_> {
                 };
                 levels.push(OwnerLevel {
                     kind: OwnerKind::Key,
-                    id: token,
+                    id: token.as_str(),
                     permission: key.permission.as_ref(),
                     groups: &key.access_groups,
                 });
-                let team = key.team.as_deref();
+                let team = key.team.as_ref();
                 levels.extend(self.team_level(team));
-                let own = key.organization.as_deref();
+                let own = key.organization.as_ref();
                 levels.extend(self.organization_level(own.or(self.organization_of(team))));
-                levels.extend(self.user_level(key.user.as_deref()));
+                levels.extend(self.user_level(key.user.as_ref()));
                 if team.is_none() && self.settings.personal_keys_inherit {
-                    levels.extend(self.levels_of_teams(key.user.as_deref()));
+                    levels.extend(self.levels_of_teams(key.user.as_ref()));
                 }
-                levels.extend(self.agent_level(key.agent.as_deref()));
-                levels.extend(self.end_user_level(end_user.as_deref()));
+                levels.extend(self.agent_level(key.agent.as_ref()));
+                levels.extend(self.end_user_level(end_user.as_ref()));
                 if let Some(human) = on_behalf_of {
-                    levels.extend(self.user_level(human.user.as_deref()));
-                    levels.extend(self.team_level(human.team.as_deref()));
+                    levels.extend(self.user_level(human.user.as_ref()));
+                    levels.extend(self.team_level(human.team.as_ref()));
                 }
             }
             Caller::Keyless { team, user } => {
-                let team = team.as_deref();
+                let team = team.as_ref();
                 levels.extend(self.team_level(team));
                 levels.extend(self.organization_level(self.organization_of(team)));
-                levels.extend(self.user_level(user.as_deref()));
+                levels.extend(self.user_level(user.as_ref()));
             }
             Caller::Session { user, toolset: _ } => {
                 levels.extend(self.user_level(Some(user)));
                 let row = self.rows.users.get(user);
-                let organization = row.and_then(|user| user.organization.as_deref());
+                let organization = row.and_then(|user| user.organization.as_ref());
                 levels.extend(self.organization_level(organization));
                 levels.extend(self.levels_of_teams(Some(user)));
             }
@@ -131,24 +135,24 @@ impl AccessModel<'_> {
         levels
     }
 
-    fn organization_of(&self, team: Option<&str>) -> Option<&str> {
+    fn organization_of(&self, team: Option<&TeamId>) -> Option<&OrganizationId> {
         let team = team.and_then(|team| self.rows.teams.get(team))?;
-        team.organization.as_deref()
+        team.organization.as_ref()
     }
 
-    fn team_level<'c>(&'c self, id: Option<&'c str>) -> Option<OwnerLevel<'c>> {
-        let id = id.filter(|id| *id != DASHBOARD_TEAM)?;
+    fn team_level<'c>(&'c self, id: Option<&'c TeamId>) -> Option<OwnerLevel<'c>> {
+        let id = id.filter(|id| !id.is_of_dashboard())?;
         let team = self.rows.teams.get(id)?;
         Some(OwnerLevel {
             kind: OwnerKind::Team,
-            id,
+            id: id.as_str(),
             permission: team.permission.as_ref(),
             groups: &team.access_groups,
         })
     }
 
     /// Lists the teams of a user, each with its organization.
-    fn levels_of_teams<'c>(&'c self, user: Option<&str>) -> Vec<OwnerLevel<'c>> {
+    fn levels_of_teams<'c>(&'c self, user: Option<&UserId>) -> Vec<OwnerLevel<'c>> {
         let user = user.and_then(|user| self.rows.users.get(user));
         let teams = user.map_or(&[][..], |user| &user.teams);
         let levels = teams.iter().flat_map(|id| {
@@ -160,29 +164,41 @@ impl AccessModel<'_> {
         levels.collect()
     }
 
-    fn organization_level<'c>(&'c self, id: Option<&'c str>) -> Option<OwnerLevel<'c>> {
-        linked(OwnerKind::Organization, id, &self.rows.organizations)
+    fn organization_level<'c>(&'c self, id: Option<&'c OrganizationId>) -> Option<OwnerLevel<'c>> {
+        let link = self.rows.organizations.get(id?)?.as_ref();
+        Some(OwnerLevel {
+            kind: OwnerKind::Organization,
+            id: id?.as_str(),
+            permission: link,
+            groups: &[],
+        })
     }
 
-    fn end_user_level<'c>(&'c self, id: Option<&'c str>) -> Option<OwnerLevel<'c>> {
-        linked(OwnerKind::EndUser, id, &self.rows.end_users)
+    fn end_user_level<'c>(&'c self, id: Option<&'c EndUserId>) -> Option<OwnerLevel<'c>> {
+        let link = self.rows.end_users.get(id?)?.as_ref();
+        Some(OwnerLevel {
+            kind: OwnerKind::EndUser,
+            id: id?.as_str(),
+            permission: link,
+            groups: &[],
+        })
     }
 
-    fn user_level<'c>(&'c self, id: Option<&'c str>) -> Option<OwnerLevel<'c>> {
+    fn user_level<'c>(&'c self, id: Option<&'c UserId>) -> Option<OwnerLevel<'c>> {
         let user = self.rows.users.get(id?)?;
         Some(OwnerLevel {
             kind: OwnerKind::User,
-            id: id?,
+            id: id?.as_str(),
             permission: user.permission.as_ref(),
             groups: &[],
         })
     }
 
-    fn agent_level<'c>(&'c self, id: Option<&'c str>) -> Option<OwnerLevel<'c>> {
+    fn agent_level<'c>(&'c self, id: Option<&'c AgentId>) -> Option<OwnerLevel<'c>> {
         let agent = self.rows.agents.get(id?)?;
         Some(OwnerLevel {
             kind: OwnerKind::Agent,
-            id: id?,
+            id: id?.as_str(),
             permission: agent.permission.as_ref(),
             groups: &agent.access_groups,
         })
@@ -241,15 +257,18 @@ impl AccessModel<'_> {
     fn refused_servers(&self, key: &Key, row: &Permission) -> BTreeSet<String> {
         let team = key.team.as_ref().and_then(|team| self.rows.teams.get(team));
         let team = team.and_then(|team| self.rows.permission(team.permission.as_ref()).read());
-        let mut allowed: BTreeSet<&String> = self.registry.open().collect();
-        allowed.extend(team.into_iter().flat_map(references));
+        let mut allowed: BTreeSet<&str> = self.registry.open().map(ServerId::as_str).collect();
+        allowed.extend(team.into_iter().flat_map(references).map(String::as_str));
         let tags = team.map_or(&[][..], |team| &team.tags);
         let tagged = self.registry.tagged(tags, self.rules);
         let is_marker = |r: &String| r == NO_SERVERS && self.rules.knows_the_deny_marker();
         // The marker is no server in the list, and is one among the keys of the tools.
         let servers = row.servers.iter().filter(|r| !is_marker(r));
         let requested = servers.chain(row.tools.keys());
-        let refused = requested.filter(|r| !allowed.contains(r) && !tagged.contains(*r));
+        let refused = requested.filter(|r| {
+            let reference = r.as_str();
+            !allowed.contains(reference) && !tagged.contains(reference)
+        });
         refused.cloned().collect()
     }
 }
@@ -280,24 +299,10 @@ impl AccessRows {
             group.tools.retain(|reference, _| !is_gone(reference));
         }
         for toolset in rows.toolsets.values_mut() {
-            toolset.retain(|reference, _| !is_gone(reference));
+            toolset.retain(|server, _| !is_gone(server.as_str()));
         }
         rows
     }
-}
-
-fn linked<'c>(
-    kind: OwnerKind,
-    id: Option<&'c str>,
-    links: &'c BTreeMap<String, Option<String>>,
-) -> Option<OwnerLevel<'c>> {
-    let link = links.get(id?)?;
-    Some(OwnerLevel {
-        kind,
-        id: id?,
-        permission: link.as_ref(),
-        groups: &[],
-    })
 }
 
 fn references(row: &Permission) -> impl Iterator<Item = &String> {
