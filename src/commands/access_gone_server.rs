@@ -10,6 +10,7 @@ use crate::litellm::access::registry::{Registry, ServerIds};
 use crate::litellm::access::rules::AccessRules;
 use crate::litellm::release::Release;
 use crate::litellm::server_catalog::ServerCatalog;
+use crate::litellm::value::Value;
 use crate::repair::selection::Selection;
 use crate::report::access_naming::{NamingColumn, NamingOwner};
 use crate::workflow::live_references::{NamingRow, find_naming_rows};
@@ -77,11 +78,11 @@ pub(super) async fn naming_columns(
             });
             let owners: Vec<NamingOwner> = owners.collect();
             for cell in &row.cells {
-                let names = |value| {
-                    let value: &crate::litellm::value::Value = value;
-                    value.references().any(|named| named == reference.as_str())
+                let names_it = |value: &Value| {
+                    let mut references = value.references();
+                    references.any(|entry| entry == reference.as_str())
                 };
-                if cell.stored.as_ref().is_ok_and(names) {
+                if cell.stored.as_ref().is_ok_and(names_it) {
                     named.push(NamingColumn {
                         reference: reference.clone(),
                         verdict,

@@ -112,7 +112,8 @@ impl AnswerOutput {
                 access_changes::write(changes, format, step, out)
             }
             _ if only_saves => {
-                let whole = tee.fold(Ok(()), |whole, entry| whole.and(entry.map(drop)));
+                let mut tee = tee;
+                let whole: Result<(), ()> = tee.try_for_each(|entry| entry.map(drop));
                 whole.map_err(|()| io::Error::other("the command failed before all was saved"))
             }
             _ => {

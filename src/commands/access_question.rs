@@ -260,18 +260,25 @@ impl Inquiry<'_> {
 impl NamedCallers {
     /// Returns the owners as a saved file has them.
     fn shown(&self) -> Vec<String> {
-        let shown = self.owners.iter().map(|(kind, id)| match kind {
-            OwnerKind::Key => format!("key:{}", told_apart_by(id)),
-            kind => format!("{}:{id}", kind.name()),
+        let shown = self.owners.iter().map(|(kind, id)| {
+            if *kind == OwnerKind::Key {
+                format!("key:{}", told_apart_by(id))
+            } else {
+                format!("{}:{id}", kind.name())
+            }
         });
         shown.collect()
     }
 
     /// Selects the rows of these owners; every row where none is named.
     fn selection(&self) -> Selection {
-        let owners = self.owners.iter().map(|(kind, id)| match kind {
-            OwnerKind::Key => (*kind, shown_prefix(id)),
-            kind => (*kind, id.clone()),
+        let owners = self.owners.iter().map(|(kind, id)| {
+            let id = if *kind == OwnerKind::Key {
+                shown_prefix(id)
+            } else {
+                id.clone()
+            };
+            (*kind, id)
         });
         Selection {
             owners: owners.collect(),

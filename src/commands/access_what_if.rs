@@ -155,9 +155,10 @@ impl WhatIf<'_> {
 fn owner(level: &StaleLevel) -> StaleOwner {
     StaleOwner {
         kind: level.kind.name(),
-        id: match level.kind {
-            OwnerKind::Key => shown_prefix(&level.id),
-            _ => level.id.clone(),
+        id: if level.kind == OwnerKind::Key {
+            shown_prefix(&level.id)
+        } else {
+            level.id.clone()
         },
         references: level.references.iter().cloned().collect(),
     }

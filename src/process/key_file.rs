@@ -31,12 +31,11 @@ pub(crate) fn read(path: &Path) -> Result<NamedOwner, Failure> {
         None => read_stdin(),
     };
     let text = text.map_err(|error| {
-        let failure = match error.kind() {
-            // The text of the error may quote what was read.
-            io::ErrorKind::InvalidData => {
-                Failure::new(ErrorKind::Usage, "it is not UTF-8 text".to_owned())
-            }
-            _ => Failure::caused(ErrorKind::Usage, error),
+        // The text of such an error may quote what was read.
+        let failure = if error.kind() == io::ErrorKind::InvalidData {
+            Failure::new(ErrorKind::Usage, "it is not UTF-8 text")
+        } else {
+            Failure::caused(ErrorKind::Usage, error)
         };
         failure.context(format!("cannot read --key-file {}", path.display()))
     })?;

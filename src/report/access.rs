@@ -121,7 +121,7 @@ pub(crate) enum Via {
 }
 
 impl Via {
-    /// Names it as reports do.
+    /// Returns its name in reports.
     fn name(self) -> &'static str {
         match self {
             Self::Key => "key",

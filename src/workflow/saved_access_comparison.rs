@@ -57,10 +57,9 @@ where
             let order = match (self.then.peek(), self.now.peek()) {
                 (None, None) => return Ok(ChangeStep::End(self.counts)),
                 (_, Some(Err(()))) => return Ok(ChangeStep::Cut),
-                (Some(Ok(_)), None) => Ordering::Less,
+                (Some(Ok(_)), None) | (Some(Err(_)), _) => Ordering::Less,
                 (None, Some(Ok(_))) => Ordering::Greater,
                 (Some(Ok(then)), Some(Ok(now))) => then.place.cmp(&now.place),
-                (Some(Err(_)), _) => Ordering::Less,
             };
             let then = if order == Ordering::Greater {
                 None

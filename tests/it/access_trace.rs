@@ -98,10 +98,10 @@ fn what_the_dashboard_does_with_the_key_is_told_release_by_release() {
     };
     for release in ["1.82.1", "1.82.2", "1.87.5", "1.88.0", "1.109.1", "1.110.0"] {
         let of_stale = saved("stale", release);
-        let refuses = ["1.82.2", "1.87.5"].contains(&release);
+        let is_strict = ["1.82.2", "1.87.5"].contains(&release);
         let drops = ["1.88.0", "1.109.1", "1.110.0"].contains(&release);
         let refused = listed(&of_stale, "refused_by");
-        assert_eq!(refused, [GONE].repeat(usize::from(refuses)), "{release}");
+        assert_eq!(refused, [GONE].repeat(usize::from(is_strict)), "{release}");
         let dropped = listed(&of_stale, "dropped");
         assert_eq!(dropped, [GONE].repeat(usize::from(drops)), "{release}");
         let gained = ids(&of_stale["gained"]);
@@ -109,7 +109,7 @@ fn what_the_dashboard_does_with_the_key_is_told_release_by_release() {
 
         let of_mixed = saved("mixed", release);
         // The draft is no server of the team, and LiteLLM finds its row when it drops.
-        let refused: &[&str] = if refuses { &[GONE, "id-3"] } else { &[] };
+        let refused: &[&str] = if is_strict { &[GONE, "id-3"] } else { &[] };
         let mut found = listed(&of_mixed, "refused_by");
         found.sort();
         let mut refused = refused.to_vec();
