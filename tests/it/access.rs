@@ -226,6 +226,25 @@ fn the_rules_are_those_of_the_release_that_is_asked_for() {
     let _ = ran.exits(64).says("must be a release of LiteLLM");
 }
 
+/// An array may begin at any index, or have several dimensions, which LiteLLM cannot read.
+#[test]
+fn arrays_with_other_bounds_are_read_as_litellm_reads_them() {
+    let database = company();
+    let usual = callers(&database, &["key:ci"]);
+    let set = |value: &str| {
+        database.execute(&format!(
+            r#"UPDATE "LiteLLM_ObjectPermissionTable" SET "mcp_servers" = '{value}'
+               WHERE "object_permission_id" = 'p-ci'"#
+        ));
+    };
+    set(&format!("[-7:-6]={{github,{GONE}}}"));
+    assert_eq!(callers(&database, &["key:ci"]), usual);
+    set("{{github,jira}}");
+    // The row sets no limit then, and the key has what its team has.
+    let unreadable = callers(&database, &["key:ci"]);
+    assert_eq!(servers(&unreadable[0]), ["github", "jira"]);
+}
+
 #[test]
 fn what_is_not_known_is_said() {
     let database = demo();

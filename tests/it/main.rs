@@ -8,6 +8,7 @@
 )]
 
 mod access;
+mod access_proof;
 mod access_since;
 mod access_trace;
 mod cli;

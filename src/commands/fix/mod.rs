@@ -28,7 +28,7 @@ use crate::process::command_args::{CommandArgs, NamedFile, Work};
 use crate::process::invocation::Run;
 use crate::process::print::cannot_put_aside;
 use crate::process::progress::Progress;
-use crate::repair::access_comparison::ComparedAccess;
+use crate::repair::access_comparison::{AcceptedDifferences, ComparedAccess};
 use crate::repair::changeset::RowChange;
 use crate::repair::conflict::{self, Conflict};
 use crate::repair::credentials_change::CredentialsChange;
@@ -46,7 +46,7 @@ use crate::workflow::apply_changes::{
 };
 use crate::workflow::cache_invalidation::ChangedRows;
 use crate::workflow::changeset_file::ChangesetDraft;
-use crate::workflow::empty_list_search::{self, SearchedLists};
+use crate::workflow::empty_list_search::{self, HeldRows, SearchedLists};
 use crate::workflow::journal_retention::JournalRetention;
 use crate::workflow::lock_retry::Patience;
 use crate::workflow::planner::Planner;
@@ -147,14 +147,36 @@ impl CommandArgs for FixArgs {
 ///
 /// Fails where nothing was written, and says why.
 pub(crate) async fn run(args: &FixArgs, run: &mut Run) -> Result<Outcome, Failure> {
-    let writing = WriteOptions::check("fix", &args.repair.write, &args.output)?;
     let options = FixOptions::resolve(args)?;
+    let accepted = options.policy().accepted();
+    carry_out_accepting(args, run, options, accepted).await
+}
+
+/// Runs `fix` as if its planner were wrong: whatever the options let the plan do to anybody's
+/// access, nobody accepted it. A test shows that it is stopped.
+///
+/// # Errors
+///
+/// Why nothing was written.
+pub(crate) async fn run_unaccepted(args: &FixArgs, run: &mut Run) -> Result<Outcome, Failure> {
+    let options = FixOptions::resolve(args)?;
+    carry_out_accepting(args, run, options, AcceptedDifferences::default()).await
+}
+
+async fn carry_out_accepting(
+    args: &FixArgs,
+    run: &mut Run,
+    options: FixOptions<'_>,
+    accepted: AcceptedDifferences,
+) -> Result<Outcome, Failure> {
+    let writing = WriteOptions::check("fix", &args.repair.write, &args.output)?;
     // The journal is opened first, so that nothing is changed that could not be taken back.
     let out = options.open_file(run)?;
     let fix = Fix {
         args,
         retention: options.retention(out.as_ref()),
         options,
+        accepted,
     };
     writing.carry_out(&fix, &args.connection, out, run).await
 }
@@ -163,6 +185,8 @@ pub(crate) async fn run(args: &FixArgs, run: &mut Run) -> Result<Outcome, Failur
 struct Fix<'a> {
     args: &'a FixArgs,
     options: FixOptions<'a>,
+    /// The differences of access that the operator accepted.
+    accepted: AcceptedDifferences,
     /// How long older journals are kept.
     retention: Option<JournalRetention>,
 }
@@ -275,6 +299,7 @@ impl WriteJob for Fix<'_> {
             unmatched,
             conflicts: Vec::new(),
             before: OtherValues::default(),
+            held: HeldRows::default(),
         };
         progress.stage("writing and verifying rows");
         let mut pass = RepairPass {
@@ -322,6 +347,14 @@ impl WriteJob for Fix<'_> {
         let before = &repaired.before;
         let access = self.compare_access(connection, schema, database, &now, before);
         let access = access.await?;
+        let settled = repaired.held.settled(
+            connection,
+            database,
+            &planner,
+            self.options.sources(),
+            self.options.compare_at_most(),
+        );
+        let settled = settled.await?;
         Ok(Prepared {
             is_moved: !repaired.conflicts.is_empty(),
             facts: RepairFacts {
@@ -335,6 +368,7 @@ impl WriteJob for Fix<'_> {
                 found: repaired.found,
                 conflicts: repaired.conflicts,
                 access,
+                settled,
             },
             draft,
             written: repaired.written,
@@ -356,6 +390,8 @@ struct Repaired {
     conflicts: Vec<Conflict>,
     /// What stood in the columns that are written: what access is compared with.
     before: OtherValues,
+    /// The rows with something held because a list would run empty.
+    held: HeldRows,
 }
 
 impl Repaired {
@@ -370,6 +406,7 @@ impl Repaired {
                 }
             }
         }
+        self.held.add(&plans);
         self.removed.add(&plans);
         self.unmatched.mark_found(&plans);
         self.found.add_decisions(plans).map_err(cannot_put_aside)
@@ -557,7 +594,7 @@ impl Fix<'_> {
             after: &OtherValues::default(),
         };
         let access = proof.compare(connection, schema, states).await?;
-        check_access(&access, self.options.policy().accepted())?;
+        check_access(&access, self.accepted)?;
         Ok(Some(access))
     }
 }
