@@ -20,8 +20,8 @@ use crate::workflow::config_files::{ConfigFile, PathSource};
 use crate::workflow::given_servers::GivenServers;
 
 /// Server knowledge from the command line or from a saved plan: servers without a row, remaps, and
-/// the references that are meant. It is read once, and does not change afterwards. By default nothing
-/// is known besides the rows.
+/// the references that are meant. It is read once, and does not change afterwards. By default
+/// nothing is known besides the rows.
 #[derive(Debug, Default)]
 pub(crate) struct ServerSources {
     given: GivenServers,
