@@ -9,12 +9,14 @@ use crate::litellm::access::rows::{AccessRows, Key};
 use crate::litellm::access::rules::AccessRules;
 use crate::litellm::access::trace::{AccessStep, Denial, Level, LevelEffect};
 use crate::litellm::access::{Access, AccessModel};
-use crate::litellm::api_key;
+use crate::litellm::api_key::{shown_prefix, told_apart_by};
 use crate::litellm::ids::{EndUserId, ServerId, TeamId, ToolsetId, UserId};
 use crate::litellm::server_catalog::{Resolution, ServerCatalog};
 use crate::report::access::{
-    CallerAccess, ShownDenial, ShownHuman, ShownKey, ShownReference, ShownServer, ShownStep,
+    CallerAccess, ShownCaller, ShownDenial, ShownHuman, ShownKey, ShownReference, ShownServer,
+    ShownStep, Via,
 };
+use crate::workflow::saved_access::CallerPlace;
 
 /// Who asks besides the keys, users and teams themselves.
 #[derive(Debug, Default)]
@@ -120,16 +122,8 @@ pub(super) fn shown(
         tools: tools.as_ref().map(|tools| tools.iter().cloned().collect()),
     });
     let denied_by = access.denied_by.as_ref();
-    let entry = CallerAccess {
-        via: "key",
-        key: None,
-        team: None,
-        organization: None,
-        user: None,
-        agent: None,
-        end_user: None,
-        toolset: None,
-        on_behalf_of: None,
+    CallerAccess {
+        who: who(caller, rows),
         servers: servers.collect(),
         complete,
         denied_by: denied_by.map(|(level, denial)| ShownDenial {
@@ -142,6 +136,63 @@ pub(super) fn shown(
                 .map(|step| shown_step(step, registry, catalog))
                 .collect()
         }),
+        would_change: None,
+    }
+}
+
+/// Returns the place of a caller in a saved file.
+pub(super) fn place(caller: &Caller, subject: usize) -> CallerPlace {
+    let place = |via, id| CallerPlace {
+        subject,
+        via,
+        id,
+        end_user: None,
+        user: None,
+        team: None,
+        toolset: None,
+    };
+    match caller {
+        Caller::Key {
+            token,
+            end_user,
+            on_behalf_of,
+            toolset,
+        } => {
+            let human = on_behalf_of.clone().unwrap_or_default();
+            CallerPlace {
+                end_user: end_user.clone(),
+                user: human.user,
+                team: human.team,
+                toolset: toolset.clone(),
+                ..place(Via::Key, told_apart_by(token.as_str()))
+            }
+        }
+        Caller::Session { user, toolset } => CallerPlace {
+            toolset: toolset.clone(),
+            ..place(Via::Session, user.to_string())
+        },
+        Caller::Keyless { team, user } => CallerPlace {
+            user: user.clone(),
+            ..{
+                let team = team.as_ref().map_or("", TeamId::as_str);
+                place(Via::Keyless, team.to_owned())
+            }
+        },
+    }
+}
+
+/// Describes who asks.
+fn who(caller: &Caller, rows: &AccessRows) -> ShownCaller {
+    let nobody = ShownCaller {
+        via: Via::Key,
+        key: None,
+        team: None,
+        organization: None,
+        user: None,
+        agent: None,
+        end_user: None,
+        toolset: None,
+        on_behalf_of: None,
     };
     let organization = |team: &Option<TeamId>| {
         let team = team.as_ref().and_then(|team| rows.teams.get(team));
@@ -158,9 +209,9 @@ pub(super) fn shown(
             let human = on_behalf_of.as_ref();
             let team = key.and_then(|key| key.team.clone());
             let own = key.and_then(|key| key.organization.clone());
-            CallerAccess {
+            ShownCaller {
                 key: Some(ShownKey {
-                    id: api_key::shown_prefix(token.as_str()),
+                    id: shown_prefix(token.as_str()),
                     name: key.and_then(|key| key.name.clone()),
                 }),
                 organization: own.or_else(|| organization(&team)),
@@ -173,27 +224,28 @@ pub(super) fn shown(
                     user: human.user.clone(),
                     team: human.team.clone(),
                 }),
-                ..entry
+                ..nobody
             }
         }
-        Caller::Keyless { team, user } => CallerAccess {
-            via: "keyless",
+        Caller::Keyless { team, user } => ShownCaller {
+            via: Via::Keyless,
             organization: organization(team),
             team: team.clone(),
             user: user.clone(),
-            ..entry
+            ..nobody
         },
-        Caller::Session { user, toolset } => CallerAccess {
-            via: "session",
+        Caller::Session { user, toolset } => ShownCaller {
+            via: Via::Session,
             organization: rows.users.get(user).and_then(|u| u.organization.clone()),
             user: Some(user.clone()),
             toolset: toolset.clone(),
-            ..entry
+            ..nobody
         },
     }
 }
 
-fn name(registry: &Registry, id: &ServerId) -> Option<String> {
+/// Returns what people call a server.
+pub(super) fn name(registry: &Registry, id: &ServerId) -> Option<String> {
     let server = registry.get(id)?;
     server.alias.clone().or_else(|| server.name.clone())
 }
@@ -230,7 +282,8 @@ fn shown_step(step: &AccessStep, registry: &Registry, catalog: &ServerCatalog) -
     }
 }
 
-fn verdict(resolution: Resolution) -> &'static str {
+/// Names the verdict on a reference that no server that is served answers to.
+pub(super) fn verdict(resolution: Resolution) -> &'static str {
     match resolution {
         // An alias or a name at a place where LiteLLM takes ids alone.
         Resolution::Live | Resolution::OnlyAName => "no-id",

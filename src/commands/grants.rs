@@ -58,6 +58,8 @@ pub enum GrantsFor {
     Scan,
     /// Also fix and undo
     Fix,
+    /// Access, which writes nothing and reads the same columns whatever the sites
+    Access,
 }
 
 /// Runs `grants`.
@@ -76,11 +78,11 @@ pub(crate) async fn run(args: &GrantsArgs, run: &Run) -> Result<Outcome, Failure
         let places = chosen_sites(&args.sites, Choice::default());
         let mut open = session.begin(Purpose::Read, &places).await?;
         let (_, schema) = open.parts();
-        let purpose = match args.purpose {
-            GrantsFor::Scan => Purpose::Read,
-            GrantsFor::Fix => Purpose::Write,
+        let grants = match args.purpose {
+            GrantsFor::Scan => schema.grants(&database, Purpose::Read, &args.role),
+            GrantsFor::Fix => schema.grants(&database, Purpose::Write, &args.role),
+            GrantsFor::Access => schema.access_grants(&database, &args.role),
         };
-        let grants = schema.grants(&database, purpose, &args.role);
         open.rollback().await?;
         session.close().await;
         Ok(grants)

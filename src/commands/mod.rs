@@ -3,6 +3,10 @@
 
 pub(crate) mod access;
 mod access_callers;
+mod access_gone_server;
+mod access_output;
+mod access_question;
+mod access_what_if;
 pub(crate) mod completions;
 pub(crate) mod doctor;
 pub(crate) mod fix;
@@ -88,8 +92,9 @@ Examples:
 
 Exit codes:
   0 clean or repaired, 1 error, 2 stale, unverified or dangling-toolset
-  found, 3 repaired but some held, 4 refused, 5 changed meanwhile, 6 busy,
-  7 no access, 64 usage, 128+N ended by signal N";
+  found (or access gained or lost), 3 repaired but some held, 4 refused,
+  5 changed meanwhile, 6 busy, 7 no access, 64 usage, 128+N ended by
+  signal N";
 
 /// The subcommands.
 #[derive(Debug, Subcommand)]

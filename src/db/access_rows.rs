@@ -161,6 +161,12 @@ struct RowReader<'a> {
 
 const SELECT: &str = "SELECT {columns} FROM {table} AS t WHERE t.{key} {=} ANY ($1)";
 
+// A slice counts from 1, whatever the array does (PostgreSQL 17 manual, 8.15.3). LiteLLM reads no
+// array of several dimensions, and none with a NULL in it.
+const PLAIN_ARRAY: &str = "
+CASE WHEN pg_catalog.array_ndims({value}) {>} 1 THEN ARRAY[NULL::pg_catalog.text]
+     ELSE {value}[:] END";
+
 /// One row, whose columns are read in the order in which they were asked for.
 struct Read<'r> {
     row: &'r PgRow,
@@ -235,7 +241,11 @@ impl RowReader<'_> {
                 _ => ("", "NULL::pg_catalog.text"),
             };
             if self.schema.has(table, column.name) {
-                format!("t.{}{cast}", ident(column.name))
+                let value = format!("t.{}", ident(column.name));
+                match column.sql_type {
+                    "text[]" => PLAIN_ARRAY.replace("{value}", &value),
+                    _ => value + cast,
+                }
             } else {
                 column_or(self.schema, table, column.name, null)
             }

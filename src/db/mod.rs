@@ -30,6 +30,7 @@ pub(crate) mod lock_holders;
 pub(crate) mod log_exposure;
 pub(crate) mod lookup;
 pub(crate) mod named_owners;
+pub(crate) mod ordered_callers;
 pub(crate) mod oversized;
 pub(crate) mod owners;
 pub(crate) mod privileges;

@@ -2,7 +2,7 @@
 
 use std::io::{self, BufWriter, Write};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::database::Database;
 use crate::litellm::access::registry::ServerIds;
@@ -10,6 +10,7 @@ use crate::litellm::ids::{
     AgentId, EndUserId, OrganizationId, ServerId, TeamId, ToolsetId, UserId,
 };
 use crate::printable::one_line;
+use crate::report::access_what_if::{self, ShownWhatIf};
 use crate::report::csv::{Cells, Writer};
 use crate::report::json::{self, DatabaseV1};
 use crate::report::json_text;
@@ -44,7 +45,7 @@ pub(crate) struct AccessHead {
 }
 
 /// A key, as reports show it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ShownKey {
     /// The first characters of its hash.
     pub id: String,
@@ -53,7 +54,7 @@ pub(crate) struct ShownKey {
 }
 
 /// The human whom an agent names behind its call.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ShownHuman {
     /// The user.
     pub user: Option<UserId>,
@@ -62,7 +63,7 @@ pub(crate) struct ShownHuman {
 }
 
 /// A server that a caller may use.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ShownServer {
     /// Its id.
     pub id: ServerId,
@@ -107,11 +108,34 @@ pub(crate) struct ShownReference {
     pub name: Option<String>,
 }
 
-/// A caller, and what it may use.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct CallerAccess {
-    /// `key`, `keyless` or `session`.
-    pub via: &'static str,
+/// How a caller comes, in the order in which callers are listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Via {
+    /// With a key.
+    Key,
+    /// In a session at the gateway.
+    Session,
+    /// As one of a team, without a key.
+    Keyless,
+}
+
+impl Via {
+    /// Returns its name in reports.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Key => "key",
+            Self::Session => "session",
+            Self::Keyless => "keyless",
+        }
+    }
+}
+
+/// Who asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ShownCaller {
+    /// How it comes.
+    pub via: Via,
     /// The key.
     pub key: Option<ShownKey>,
     /// The team.
@@ -128,6 +152,14 @@ pub(crate) struct CallerAccess {
     pub toolset: Option<ToolsetId>,
     /// The human behind the call of an agent.
     pub on_behalf_of: Option<ShownHuman>,
+}
+
+/// A caller, and what it may use.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct CallerAccess {
+    /// Who asks.
+    #[serde(flatten)]
+    pub who: ShownCaller,
     /// The servers that it may use.
     pub servers: Vec<ShownServer>,
     /// Whether nothing that is not known may add servers or take some away.
@@ -137,6 +169,9 @@ pub(crate) struct CallerAccess {
     /// How it came about; only where one owner or server was asked about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub steps: Option<Vec<ShownStep>>,
+    /// What would change for it; only where an owner was named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub would_change: Option<ShownWhatIf>,
 }
 
 #[derive(Serialize)]
@@ -202,7 +237,11 @@ pub(crate) fn write(
             writeln!(out, "| caller | servers | denied by |\n| --- | --- | --- |")?;
             for entry in entries {
                 let entry = entry.map_err(|()| cut())?;
-                let cells = [entry.shown(), entry.servers_shown(), entry.denial_shown()];
+                let cells = [
+                    entry.who.shown(),
+                    entry.servers_shown(),
+                    entry.denial_shown(),
+                ];
                 let cells = cells.map(|cell| one_line(&cell).replace('|', "\\|"));
                 writeln!(out, "| {} |", cells.join(" | "))?;
             }
@@ -262,36 +301,11 @@ fn line(line: &Line<'_>, mut out: &mut dyn Write) -> io::Result<()> {
 }
 
 fn records(entry: &CallerAccess, csv: &mut Writer<impl Write>) -> io::Result<()> {
-    let key = entry.key.as_ref();
-    let id = key.map_or("", |key| &key.id);
-    let name = key.and_then(|key| key.name.as_deref()).unwrap_or_default();
-    let callers = [
-        entry.team.as_ref().map(TeamId::as_str),
-        entry.organization.as_ref().map(OrganizationId::as_str),
-        entry.user.as_ref().map(UserId::as_str),
-        entry.agent.as_ref().map(AgentId::as_str),
-        entry.end_user.as_ref().map(EndUserId::as_str),
-        entry.toolset.as_ref().map(ToolsetId::as_str),
-    ];
-    let [team, organization, user, agent, end_user, toolset] =
-        callers.map(Option::unwrap_or_default);
+    let who = entry.who.cells();
     let denied = entry.denial_shown();
     let mut record = |server: &str, server_name: &str, tools: &str| {
-        csv.write_record([
-            entry.via,
-            id,
-            name,
-            team,
-            organization,
-            user,
-            agent,
-            end_user,
-            toolset,
-            server,
-            server_name,
-            tools,
-            &denied,
-        ])
+        let of_server = [server, server_name, tools, &denied];
+        csv.write_record(who.into_iter().chain(of_server))
     };
     if entry.servers.is_empty() {
         return record("", "", "");
@@ -323,7 +337,7 @@ fn write_table(
         let mut rows = Grid::new(["CALLER", "TOOLS", "THROUGH"], look);
         for entry in entries {
             rows.row([
-                one_line(&entry.shown()).into_owned().into(),
+                one_line(&entry.who.shown()).into_owned().into(),
                 one_line(&entry.tools_of(&head.wanted)).into_owned().into(),
                 entry.through(&head.wanted).into(),
             ]);
@@ -345,7 +359,7 @@ fn write_table(
                 Tone::Plain
             };
             rows.row([
-                one_line(&entry.shown()).into_owned().into(),
+                one_line(&entry.who.shown()).into_owned().into(),
                 GridCell::toned(one_line(&entry.servers_shown()), tone),
                 one_line(&entry.denial_shown()).into_owned().into(),
             ]);
@@ -364,7 +378,7 @@ fn write_table(
 
 /// Writes what each level does, one after the other, and what is left in the end.
 fn write_trace(entry: &CallerAccess, look: DisplayOptions, out: &mut dyn Write) -> io::Result<()> {
-    writeln!(out, "{}", look.heading(&one_line(&entry.shown())))?;
+    writeln!(out, "{}", look.heading(&one_line(&entry.who.shown())))?;
     for (number, step) in entry.steps.iter().flatten().enumerate() {
         let number = number + 1;
         let id = step.id.as_deref().map(|id| format!(" {}", one_line(id)));
@@ -388,9 +402,10 @@ fn write_trace(entry: &CallerAccess, look: DisplayOptions, out: &mut dyn Write) 
         }
     }
     if entry.servers.is_empty() {
-        return writeln!(out, "  => no server; {}", one_line(&entry.denial_shown()));
+        writeln!(out, "  => no server; {}", one_line(&entry.denial_shown()))?;
+    } else {
+        writeln!(out, "  => may use:")?;
     }
-    writeln!(out, "  => may use:")?;
     for server in &entry.servers {
         let name = server.name.as_deref().unwrap_or("(no name)");
         writeln!(
@@ -401,7 +416,10 @@ fn write_trace(entry: &CallerAccess, look: DisplayOptions, out: &mut dyn Write) 
         )?;
         writeln!(out, "         {}", one_line(&tools_shown(server)))?;
     }
-    Ok(())
+    match &entry.would_change {
+        Some(what_if) => access_what_if::write(what_if, look, out),
+        None => Ok(()),
+    }
 }
 
 /// Names a level for people.
@@ -444,21 +462,39 @@ impl ShownStep {
     }
 }
 
-impl CallerAccess {
+impl ShownCaller {
+    /// Returns the cells that tell who asks, in the order of the first columns as CSV.
+    pub(crate) fn cells(&self) -> [&str; 9] {
+        let key = self.key.as_ref();
+        let name = key.and_then(|key| key.name.as_deref());
+        [
+            Some(self.via.name()),
+            key.map(|key| key.id.as_str()),
+            name,
+            self.team.as_ref().map(TeamId::as_str),
+            self.organization.as_ref().map(OrganizationId::as_str),
+            self.user.as_ref().map(UserId::as_str),
+            self.agent.as_ref().map(AgentId::as_str),
+            self.end_user.as_ref().map(EndUserId::as_str),
+            self.toolset.as_ref().map(ToolsetId::as_str),
+        ]
+        .map(Option::unwrap_or_default)
+    }
+
     /// Names the caller for people.
-    fn shown(&self) -> String {
+    pub(crate) fn shown(&self) -> String {
         let mut shown = match (&self.key, self.via) {
             (Some(key), _) => match &key.name {
                 Some(name) => format!("key {name} ({})", key.id),
                 None => format!("key {}", key.id),
             },
-            (None, "session") => format!(
-                "session of {}",
-                self.user.as_ref().map_or("?", UserId::as_str)
-            ),
+            (None, Via::Session) => {
+                let user = self.user.as_ref().map_or("?", UserId::as_str);
+                format!("session of {user}")
+            }
             (None, _) => "keyless caller".to_owned(),
         };
-        let user = self.user.as_ref().filter(|_| self.via != "session");
+        let user = self.user.as_ref().filter(|_| self.via != Via::Session);
         let organization = self.organization.as_ref();
         let parts = [
             ("team", self.team.as_ref().map(TeamId::as_str)),
@@ -486,7 +522,9 @@ impl CallerAccess {
         }
         shown
     }
+}
 
+impl CallerAccess {
     fn servers_shown(&self) -> String {
         let servers = self.servers.iter().map(|server| {
             let name = server.name.as_deref().unwrap_or(server.id.as_str());

@@ -1,6 +1,9 @@
 //! Reports: what a command found and did, apart from the format that it is written in.
 
 pub(crate) mod access;
+pub(crate) mod access_changes;
+pub(crate) mod access_naming;
+pub(crate) mod access_what_if;
 pub(crate) mod advice;
 pub(crate) mod collected_plans;
 pub(crate) mod compared_access;

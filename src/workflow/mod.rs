@@ -22,6 +22,8 @@ pub(crate) mod preconditions;
 pub(crate) mod remaps;
 pub(crate) mod repeat_options;
 pub(crate) mod same_database;
+pub(crate) mod saved_access;
+pub(crate) mod saved_access_comparison;
 pub(crate) mod saved_plan;
 pub(crate) mod server_sources;
 pub(crate) mod survey;

@@ -9,6 +9,8 @@
 
 mod access;
 mod access_proof;
+mod access_since;
+mod access_trace;
 mod cli;
 mod concurrent;
 mod config;

@@ -1,8 +1,10 @@
 //! What access hangs on besides the rows: the servers served, the rules of the release, and the
 //! settings, as far as they are known.
 
+use std::collections::BTreeMap;
+
 use super::AccessModel;
-use super::caller::{AccessSetting, AccessSettings};
+use super::caller::{AccessSetting, AccessSettings, SETTINGS};
 use super::possible::OtherServers;
 use super::registry::Registry;
 use super::rows::AccessRows;
@@ -25,6 +27,18 @@ pub(crate) struct AccessBasis {
 }
 
 impl AccessBasis {
+    /// Returns the settings by name; `None` for one that is not known.
+    #[must_use]
+    pub(crate) fn known_settings(&self) -> BTreeMap<String, Option<bool>> {
+        let settings = SETTINGS.iter().map(|setting| {
+            let mut unknown = self.unknown.iter();
+            let is_unknown = unknown.any(|unknown| unknown.name == setting.name);
+            let is_on = (!is_unknown).then(|| setting.is_on(self.settings));
+            (setting.name.to_owned(), is_on)
+        });
+        settings.collect()
+    }
+
     /// Makes the model that answers from `rows`, with unknown settings off.
     #[must_use]
     pub(crate) fn model<'a>(&'a self, rows: &'a AccessRows) -> AccessModel<'a> {

@@ -208,6 +208,14 @@ impl AccessSetting {
         (self.matters)(it)
     }
 
+    /// Tells whether it is switched on.
+    #[must_use]
+    pub(crate) fn is_on(&self, settings: AccessSettings) -> bool {
+        let mut switched_on = settings;
+        self.set(&mut switched_on, true);
+        switched_on == settings
+    }
+
     /// Switches it on or off.
     pub(crate) fn set(&self, settings: &mut AccessSettings, on: bool) {
         (self.set)(settings, on);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Access;
+use super::registry::ToolNames;
 use super::tools::Tools;
 use crate::litellm::ids::ServerId;
 
@@ -18,26 +19,50 @@ pub(crate) struct ServerDifference {
     pub after: Usable,
 }
 
+/// The tools of a server that are gained or lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ChangedTools {
+    /// The tools; `None` stands for all but [`ChangedTools::except`].
+    pub tools: Tools,
+    /// The tools that stay as they were, where all others are gained or lost.
+    pub except: ToolNames,
+}
+
 impl ServerDifference {
+    /// Returns what the caller gains of the server; `None` where it gains nothing.
+    #[must_use]
+    pub(crate) fn gained(&self) -> Option<ChangedTools> {
+        beyond(&self.after, &self.before)
+    }
+
+    /// Returns what the caller loses of the server; `None` where it loses nothing.
+    #[must_use]
+    pub(crate) fn lost(&self) -> Option<ChangedTools> {
+        beyond(&self.before, &self.after)
+    }
+
     /// Tells whether the caller gains the server, or a tool of it.
     #[must_use]
     pub(crate) fn widens(&self) -> bool {
-        exceeds(&self.after, &self.before)
+        self.gained().is_some()
     }
 
     /// Tells whether the caller loses the server, or a tool of it.
     #[must_use]
     pub(crate) fn narrows(&self) -> bool {
-        exceeds(&self.before, &self.after)
+        self.lost().is_some()
     }
 }
 
-/// Tells whether `more` has a tool that `less` has not, or is a server that `less` is not.
-fn exceeds(more: &Usable, less: &Usable) -> bool {
-    match (more, less) {
-        (None, _) | (Some(_), Some(None)) => false,
-        (Some(_), None) | (Some(None), Some(Some(_))) => true,
-        (Some(Some(more)), Some(Some(less))) => !more.is_subset(less),
+/// Returns the tools that `more` has and `less` has not. A server without tools is still a server.
+fn beyond(more: &Usable, less: &Usable) -> Option<ChangedTools> {
+    let changed = |tools, except| Some(ChangedTools { tools, except });
+    match (more.as_ref()?, less) {
+        (tools, None) => changed(tools.clone(), ToolNames::new()),
+        (_, Some(None)) => None,
+        (None, Some(Some(less))) => changed(None, less.clone()),
+        (Some(more), Some(Some(less))) if more.is_subset(less) => None,
+        (Some(more), Some(Some(less))) => changed(Some(more - less), ToolNames::new()),
     }
 }
 
@@ -115,6 +140,39 @@ mod tests {
         }
         let same = access(&[("s", Some(two))]);
         assert_eq!(AccessDifference::between(&same, &same.clone()), None);
+    }
+
+    #[test]
+    fn the_tools_that_are_gained_and_lost_are_named() {
+        let (a, b, none): (&[&str], &[&str], &[&str]) = (&["a"], &["b"], &[]);
+        for (before, after, gained, lost) in [
+            (None, Some(None), Some("None {}"), None),
+            (
+                Some(Some(a)),
+                Some(Some(b)),
+                Some(r#"Some({"b"}) {}"#),
+                Some(r#"Some({"a"}) {}"#),
+            ),
+            (Some(None), Some(Some(a)), None, Some(r#"None {"a"}"#)),
+            (Some(Some(none)), Some(None), Some("None {}"), None),
+            (None, Some(Some(none)), Some("Some({}) {}"), None),
+        ] {
+            let servers = |usable: Option<Option<&[&str]>>| {
+                let servers = usable.map(|tools| ("s", tools));
+                access(&servers.into_iter().collect::<Vec<_>>())
+            };
+            let found = AccessDifference::between(&servers(before), &servers(after)).unwrap();
+            let shown = |changed: Option<ChangedTools>| {
+                changed.map(|changed| format!("{:?} {:?}", changed.tools, changed.except))
+            };
+            let found = &found.0["s"];
+            let expected = [gained, lost].map(|text: Option<&str>| text.map(str::to_owned));
+            assert_eq!(
+                [shown(found.gained()), shown(found.lost())],
+                expected,
+                "{found:?}"
+            );
+        }
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod sources;
 mod tests;
 pub(crate) mod tools;
 pub(crate) mod trace;
+pub(crate) mod what_if;
 
 use std::collections::BTreeMap;
 
