@@ -159,7 +159,7 @@ pub(super) fn shown(
             let own = key.and_then(|key| key.organization.clone());
             CallerAccess {
                 key: Some(ShownKey {
-                    id: prefix(token),
+                    id: api_key::shown_hash(token),
                     name: key.and_then(|key| key.name.clone()),
                 }),
                 organization: own.or_else(|| organization(&team)),
@@ -190,17 +190,6 @@ pub(super) fn shown(
             ..entry
         },
     }
-}
-
-/// Returns the part of a key's hash that reports show; what is no hash is hashed first.
-fn prefix(token: &str) -> String {
-    let is_hash = token.len() == 64 && token.bytes().all(|b| b.is_ascii_hexdigit());
-    let hash = if is_hash {
-        token.to_owned()
-    } else {
-        api_key::hash(token)
-    };
-    hash.chars().take(8).collect()
 }
 
 fn name(registry: &Registry, id: &str) -> Option<String> {

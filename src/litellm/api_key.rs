@@ -39,6 +39,18 @@ pub fn hash(key: &str) -> String {
     hex(&Sha256::digest(key.as_bytes()))
 }
 
+/// Returns the part of a key's hash that reports show; what is no hash is hashed first.
+#[must_use]
+pub(crate) fn shown_hash(token: &str) -> String {
+    let is_hash = token.len() == 64 && token.bytes().all(|b| b.is_ascii_hexdigit());
+    let hash = if is_hash {
+        token.to_owned()
+    } else {
+        hash(token)
+    };
+    hash.chars().take(8).collect()
+}
+
 /// Replaces every word of `text` that may be a key by `sk-...`.
 ///
 /// A word begins at the start, after a space, or after what sets off a value: a quote, a bracket,

@@ -2,6 +2,7 @@
 
 pub(crate) mod access;
 pub(crate) mod advice;
+pub(crate) mod affected_callers;
 pub(crate) mod collected_plans;
 pub(crate) mod csv;
 pub(crate) mod decisions;
@@ -22,6 +23,7 @@ use std::collections::BTreeMap;
 use crate::command_line::CommandLine;
 use crate::database::Database;
 use crate::litellm::config::ConfigServer;
+use crate::litellm::deleted_servers::DeletedServers;
 use crate::litellm::finding::{Finding, FindingKind};
 use crate::litellm::release::Release;
 use crate::litellm::server::ConfigServers;
@@ -30,6 +32,7 @@ use crate::repair::changeset::Change;
 use crate::repair::conflict::Conflict;
 use crate::repair::plan::{Reason, RowPlan};
 use crate::repair::policy::Policy;
+use crate::report::affected_callers::AffectedCallers;
 use crate::report::collected_plans::CollectedPlans;
 use crate::report::decisions::Decisions;
 use crate::report::render::{AnyReport, Render};
@@ -318,6 +321,10 @@ pub(crate) struct RepairFacts {
     pub conflicts: Vec<Conflict>,
     /// The options that were given.
     pub said: Announcements,
+    /// The servers that were taken as deleted.
+    pub deleted: DeletedServers,
+    /// The callers whose access changes by their deletion; `None` unless `scan` was asked that.
+    pub affected: Option<AffectedCallers>,
 }
 
 impl Report {

@@ -1,9 +1,10 @@
 //! What access hangs on besides the rows: the servers served, the rules of the release, and the
 //! settings.
 
+use crate::db::access_registry::{self, DeletedAre};
+use crate::db::access_settings;
 use crate::db::schema::Schema;
 use crate::db::session::Connection;
-use crate::db::{access_registry, access_settings};
 use crate::error::Failure;
 use crate::litellm::access::AccessModel;
 use crate::litellm::access::caller::{AccessSetting, AccessSettings, SETTINGS};
@@ -17,7 +18,7 @@ use crate::workflow::server_sources::ServerSources;
 /// What every answer hangs on besides the rows.
 #[derive(Debug)]
 pub(crate) struct AccessBasis {
-    /// The servers that are served.
+    /// The servers that are served, without those that are taken as deleted.
     pub registry: Registry,
     /// The rules of the release.
     pub rules: AccessRules,
@@ -43,8 +44,8 @@ impl AccessBasis {
         release: Release,
     ) -> Result<Self, Failure> {
         let rules = AccessRules::of(release);
-        let configured = catalog.config().servers();
-        let registry = access_registry::registry(connection, schema, configured, rules).await?;
+        let left = DeletedAre::LeftOut;
+        let registry = access_registry::registry(connection, schema, catalog, left, rules).await?;
         let (mut settings, mut unknown) = (AccessSettings::default(), Vec::new());
         for setting in SETTINGS {
             let configured = sources.is_on(setting.section, setting.name);

@@ -4,12 +4,15 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::db::detect::{self, Search};
+use crate::db::schema::Schema;
 use crate::db::session::Connection;
 use crate::db::{credential_rows, owners, rows};
 use crate::error::Failure;
 use crate::litellm::reference_sites::ScannedTable;
 use crate::litellm::row::Row;
+use crate::litellm::server_catalog::ServerCatalog;
 use crate::litellm::value::Value;
+use crate::repair::policy::Policy;
 use crate::repair::selection::Selection;
 use crate::report::shown_text::count;
 use crate::workflow::CHUNK;
@@ -25,7 +28,30 @@ pub(crate) struct NamingRows {
     owners: BTreeSet<String>,
 }
 
+/// Finds the rows that name `reference`, wherever they are.
+pub(crate) async fn naming(
+    connection: &mut Connection,
+    schema: &Schema,
+    catalog: &ServerCatalog,
+    reference: &str,
+) -> Result<NamingRows, Failure> {
+    let selection = Selection::default();
+    let planner = Planner {
+        schema,
+        catalog,
+        policy: Policy::default(),
+        selection: &selection,
+        notes: false,
+    };
+    NamingRows::of(connection, &planner, &selection, reference).await
+}
+
 impl NamingRows {
+    /// Tells whether no row names it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rows == 0
+    }
+
     /// Finds the rows that name `reference`, which may be live.
     pub(crate) async fn of(
         connection: &mut Connection,

@@ -9,6 +9,7 @@ pub(crate) mod commit;
 pub(crate) mod config_files;
 pub(crate) mod connect;
 pub(crate) mod csv_error;
+pub(crate) mod deletion_effects;
 pub(crate) mod filters;
 pub(crate) mod given_servers;
 pub(crate) mod journal_retention;

@@ -15,13 +15,14 @@ use crate::samples::{NOWHERE, demo};
 use crate::server::TestDatabase;
 
 /// The value that an option is tried with; a new option that takes one needs an entry here.
-const SAMPLES: [(&str, &str); 34] = [
+const SAMPLES: [(&str, &str); 35] = [
     ("as", "end_user:e"),
     ("color", "never"),
     ("db-url", "postgresql://u@h/d"),
     ("db-url-file", "url"),
     ("for", "fix"),
     ("format", "json"),
+    ("if-deleted", "a-server"),
     ("journal", "journal"),
     ("journal-retention", "30"),
     ("keep", "kept"),
@@ -55,12 +56,13 @@ const SAMPLES: [(&str, &str); 34] = [
 /// Every two options that cannot be given together. All others combine: a filter narrows what
 /// another one leaves, a guard is one more guard, and an option without effect beside another is
 /// harmless.
-const EXCLUDED: [(&str, &str); 11] = [
+const EXCLUDED: [(&str, &str); 12] = [
     ("accept-narrowing", "accept-widening"),
     ("db-url", "db-url-file"),
     ("delete-rows", "owner"),
     ("dry-run", "yes"),
     ("every-caller", "toolset"),
+    ("if-deleted", "metrics-file"),
     ("journal", "no-journal"),
     ("journal-retention", "no-journal"),
     ("litellm-config", "no-config-servers"),

@@ -61,7 +61,8 @@ Examples:
   mcp-prune fix --dry-run          (the same statements, then ROLLBACK)
   mcp-prune fix                    (on a terminal: shows the plan and asks)
   mcp-prune fix --yes --exit-zero  (cron: held references are no failure)
-  mcp-prune fix --dry-run --sites credentials --delete-rows";
+  mcp-prune fix --dry-run --sites credentials --delete-rows
+  mcp-prune fix --dry-run --if-deleted github  (before you delete the server in LiteLLM)";
 
 /// Options of `fix`.
 #[derive(Debug, Args)]
@@ -313,6 +314,8 @@ impl WriteJob for Fix<'_> {
                 servers: (&catalog).into(),
                 found: repaired.found,
                 conflicts: repaired.conflicts,
+                deleted: catalog.deleted().clone(),
+                affected: None,
             },
             draft,
             written: repaired.written,

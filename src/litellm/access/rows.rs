@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::litellm::reference_sites::Names;
+
 /// The tools that permission rows and groups name, by reference to a server.
 pub(crate) type NamedTools = BTreeMap<String, Vec<String>>;
 
@@ -168,6 +170,34 @@ impl AccessRows {
                 None => LinkedPermission::Gone,
             },
         }
+    }
+
+    /// Returns these rows without the references that `is_gone` tells at places with such names.
+    ///
+    /// Lists of permission rows may run empty by it. Lists of access groups and toolsets do not: no
+    /// repair empties them.
+    #[must_use]
+    pub(crate) fn without(&self, is_gone: impl Fn(Names, &str) -> bool) -> Self {
+        let mut rows = self.clone();
+        let is_left = |reference: &String| !is_gone(Names::Servers, reference);
+        let of_agents = rows.without_tools.values_mut();
+        for row in rows.permissions.values_mut().flatten().chain(of_agents) {
+            row.servers.retain(is_left);
+            row.tools.retain(|reference, _| is_left(reference));
+        }
+        for group in rows.access_groups.values_mut().flatten() {
+            group.tools.retain(|reference, _| is_left(reference));
+            if group.servers.iter().any(is_left) {
+                group.servers.retain(is_left);
+            }
+        }
+        let is_left = |id: &String| !is_gone(Names::ServerIds, id);
+        for toolset in rows.toolsets.values_mut() {
+            if toolset.keys().any(is_left) {
+                toolset.retain(|id, _| is_left(id));
+            }
+        }
+        rows
     }
 
     /// Unites the tools of the toolsets with these ids; those that are gone grant nothing.
