@@ -20,11 +20,15 @@ use crate::db::session::{Connection, Session};
 use crate::error::{ErrorKind, Failure};
 use crate::exit_code::Outcome;
 use crate::litellm::access::AccessModel;
+use crate::litellm::access::basis::AccessBasis;
 use crate::litellm::access::caller::{Caller, Human};
 use crate::litellm::access::registry::{Registry, ServerIds};
 use crate::litellm::access::rows::AccessRows;
 use crate::litellm::access::rules::AccessRules;
-use crate::litellm::owners::{DASHBOARD_TEAM, OwnerKind};
+use crate::litellm::ids::{
+    AgentId, EndUserId, KeyToken, OrganizationId, TeamId, ToolsetId, UserId,
+};
+use crate::litellm::owners::{OwnerId, OwnerKind};
 use crate::litellm::reference_sites::Choice;
 use crate::litellm::release::Release;
 use crate::litellm::server_catalog::ServerCatalog;
@@ -36,7 +40,7 @@ use crate::report::access::{self, AccessFormat, AccessHead, CallerAccess};
 use crate::report::csv::Cells;
 use crate::report::text_table::DisplayOptions;
 use crate::workflow::CHUNK;
-use crate::workflow::access_basis::AccessBasis;
+use crate::workflow::access_basis::read_basis;
 use crate::workflow::catalog_warnings::warn_of_catalog;
 use crate::workflow::filters::ambiguous;
 use crate::workflow::server_sources::ServerSources;
@@ -86,7 +90,7 @@ pub struct AccessArgs {
     pub on_behalf: Option<NamedOwner>,
     /// Ask on the route of this toolset
     #[arg(long, value_name = "ID", help_heading = CALLERS)]
-    pub toolset: Option<String>,
+    pub(crate) toolset: Option<ToolsetId>,
     /// Apply the rules of this release of LiteLLM [default: the one that the schema implies]
     #[arg(long, value_name = "VERSION", help_heading = CALLERS)]
     pub litellm_version: Option<Release>,
@@ -135,9 +139,19 @@ enum Subject {
     /// Every key, session and team.
     Everybody,
     /// The callers of these owners.
-    Owners(OwnerKind, Vec<String>),
+    Owners(Askers),
     /// The keys of an owner.
     Keys(KeysOf),
+}
+
+/// Owners who are callers themselves, or whose callers have no key, all of one kind.
+enum Askers {
+    /// Keys.
+    Keys(Vec<KeyToken>),
+    /// Users, with their sessions.
+    Users(Vec<UserId>),
+    /// Teams, with their callers without a key.
+    Teams(Vec<TeamId>),
 }
 
 /// Entries that wait to be printed.
@@ -163,7 +177,7 @@ pub(crate) async fn run(args: &AccessArgs, run: &mut Run) -> Result<Outcome, Fai
         run: run.id().to_owned(),
         database: session.database().clone(),
         release: String::new(),
-        wanted: Vec::new(),
+        wanted: ServerIds::new(),
     };
     let (head_sender, head_receiver) = tokio::sync::oneshot::channel();
     let format = format(args, run);
@@ -257,10 +271,7 @@ fn check(args: &AccessArgs) -> Result<(), Failure> {
         .iter()
         .any(|owner| owner.kind == OwnerKind::Project)
     {
-        return usage(
-            "LiteLLM does not look at projects when it decides who may use an MCP server",
-            "name a key of the project",
-        );
+        return Err(no_caller_of_projects());
     }
     let is_end_user = |owner: &NamedOwner| owner.kind == OwnerKind::EndUser;
     if args.on_behalf.is_some() && args.owner.iter().any(is_end_user) {
@@ -270,6 +281,12 @@ fn check(args: &AccessArgs) -> Result<(), Failure> {
         );
     }
     Ok(())
+}
+
+/// Builds the error for a project that is asked about.
+fn no_caller_of_projects() -> Failure {
+    let message = "LiteLLM does not look at projects when it decides who may use an MCP server";
+    Failure::new(ErrorKind::Usage, message).hint("name a key of the project")
 }
 
 /// What every answer hangs on besides the rows.
@@ -298,7 +315,7 @@ async fn ask(
     let catalog = sources.catalog(connection, schema).await?;
     warn_of_catalog(&catalog);
     let release = args.litellm_version.unwrap_or_else(|| schema.release());
-    let basis = AccessBasis::read(connection, schema, sources, &catalog, release).await?;
+    let basis = read_basis(connection, schema, sources, &catalog, release).await?;
     let question = Question {
         wanted: wanted(args, &basis.registry)?,
         args,
@@ -311,17 +328,16 @@ async fn ask(
     // Only a printer that is gone does not take it, and that says why itself.
     let _ = head_sender.send(AccessHead {
         release: release.to_string(),
-        wanted: question.wanted.iter().flatten().cloned().collect(),
+        wanted: question.wanted.clone().unwrap_or_default(),
         ..head
     });
     for (subject, end_user) in subjects {
-        let end_user = end_user.as_deref();
+        let end_user = end_user.as_ref();
         match subject {
-            Subject::Everybody => question.answer_all(connection, schema).await?,
-            Subject::Owners(kind, ids) => {
-                let ids = ids.as_slice();
+            Subject::Everybody => question.answer_all(connection, schema, end_user).await?,
+            Subject::Owners(askers) => {
                 question
-                    .answer(connection, schema, kind, ids, end_user)
+                    .answer(connection, schema, &askers, end_user)
                     .await?;
             }
             Subject::Keys(of) => {
@@ -362,11 +378,12 @@ async fn subjects(
     connection: &mut Connection,
     schema: &Schema,
     database: &Database,
-) -> Result<Vec<(Subject, Option<String>)>, Failure> {
+) -> Result<Vec<(Subject, Option<EndUserId>)>, Failure> {
     let end_user = match &args.on_behalf {
         Some(owner) => Some(named(owner, "--as ", connection, schema, database).await?),
         None => None,
     };
+    let end_user = end_user.map(EndUserId);
     if let Some(toolset) = &args.toolset
         && !access_callers::toolsets(connection, schema)
             .await?
@@ -382,12 +399,25 @@ async fn subjects(
         let id = named(owner, "", connection, schema, database).await?;
         let on_behalf = end_user.clone();
         subjects.push(match owner.kind {
-            OwnerKind::Agent => (Subject::Keys(KeysOf::Agent(id)), on_behalf),
-            OwnerKind::Organization => (Subject::Keys(KeysOf::Organization(id)), on_behalf),
-            OwnerKind::EndUser => (Subject::Keys(KeysOf::Anybody), Some(id)),
-            OwnerKind::Key | OwnerKind::Team | OwnerKind::User | OwnerKind::Project => {
-                (Subject::Owners(owner.kind, vec![id]), on_behalf)
+            OwnerKind::Key => {
+                let key = vec![KeyToken(id)];
+                (Subject::Owners(Askers::Keys(key)), on_behalf)
             }
+            OwnerKind::Team => {
+                let team = vec![TeamId(id)];
+                (Subject::Owners(Askers::Teams(team)), on_behalf)
+            }
+            OwnerKind::User => {
+                let user = vec![UserId(id)];
+                (Subject::Owners(Askers::Users(user)), on_behalf)
+            }
+            OwnerKind::Agent => (Subject::Keys(KeysOf::Agent(AgentId(id))), on_behalf),
+            OwnerKind::Organization => {
+                let of = KeysOf::Organization(OrganizationId(id));
+                (Subject::Keys(of), on_behalf)
+            }
+            OwnerKind::EndUser => (Subject::Keys(KeysOf::Anybody), Some(EndUserId(id))),
+            OwnerKind::Project => return Err(no_caller_of_projects()),
         });
     }
     Ok(subjects)
@@ -419,7 +449,7 @@ async fn named(
     }
     let mut tokens = access_callers::tokens(connection, schema, &id).await?;
     match (tokens.pop(), tokens.is_empty()) {
-        (Some(token), true) => Ok(token),
+        (Some(KeyToken(token)), true) => Ok(token),
         (_, false) => Err(ambiguous(option, owner, &[id])),
         (None, true) => Err(missing(&owner.to_string())),
     }
@@ -434,17 +464,10 @@ async fn company(
     if !args.every_caller {
         return Ok(Company::default());
     }
-    let mut all = Vec::new();
-    for kind in [OwnerKind::EndUser, OwnerKind::User] {
-        let ids = access_callers::page(connection, schema, kind, None, usize::MAX).await?;
-        all.push(ids);
-    }
-    let (end_users, users) = match <[Vec<String>; 2]>::try_from(all) {
-        Ok([end_users, users]) => (end_users, users),
-        Err(_) => (Vec::new(), Vec::new()),
-    };
+    let end_users = access_callers::page(connection, schema, None, usize::MAX).await?;
+    let users = access_callers::page(connection, schema, None, usize::MAX).await?;
     let of_users = Callers {
-        users: users.iter().cloned().collect(),
+        users: users.into_iter().collect(),
         ..Callers::default()
     };
     let rows = access_rows::rows(connection, schema, &of_users).await?;
@@ -461,7 +484,7 @@ async fn company(
     Ok(Company {
         end_users: end_users.into_iter().collect(),
         humans,
-        users: users.into_iter().collect(),
+        users: of_users.users,
         toolsets: access_callers::toolsets(connection, schema).await?,
     })
 }
@@ -472,29 +495,38 @@ impl Question<'_> {
         &self,
         connection: &mut Connection,
         schema: &Schema,
+        end_user: Option<&EndUserId>,
     ) -> Result<(), Failure> {
-        let end_user = self.args.on_behalf.as_ref();
-        let end_user = end_user.map(|owner| owner.name.as_str());
         self.answer_keys(connection, schema, &KeysOf::Anybody, end_user)
             .await?;
-        let mut kinds = Vec::new();
-        if self.basis.rules.has_sessions() && end_user.is_none() {
-            kinds.push(OwnerKind::User);
+        if end_user.is_some() {
+            return Ok(());
         }
-        if end_user.is_none() && self.args.toolset.is_none() {
-            kinds.push(OwnerKind::Team);
+        if self.basis.rules.has_sessions() {
+            self.answer_each(connection, schema, Askers::Users).await?;
         }
-        for kind in kinds {
-            let mut after: Option<String> = None;
-            loop {
-                let last = after.as_deref();
-                let ids = access_callers::page(connection, schema, kind, last, CHUNK).await?;
-                let Some(last) = ids.last() else { break };
-                after = Some(last.clone());
-                self.answer(connection, schema, kind, &ids, None).await?;
-            }
+        if self.args.toolset.is_none() {
+            self.answer_each(connection, schema, Askers::Teams).await?;
         }
         Ok(())
+    }
+
+    /// Answers for all owners of a kind.
+    async fn answer_each<I: OwnerId + Clone>(
+        &self,
+        connection: &mut Connection,
+        schema: &Schema,
+        askers: fn(Vec<I>) -> Askers,
+    ) -> Result<(), Failure> {
+        let mut after: Option<I> = None;
+        loop {
+            let page = access_callers::page(connection, schema, after.as_ref(), CHUNK).await?;
+            let Some(last) = page.last() else {
+                return Ok(());
+            };
+            after = Some(last.clone());
+            self.answer(connection, schema, &askers(page), None).await?;
+        }
     }
 
     /// Answers for the keys of somebody.
@@ -503,18 +535,17 @@ impl Question<'_> {
         connection: &mut Connection,
         schema: &Schema,
         of: &KeysOf,
-        end_user: Option<&str>,
+        end_user: Option<&EndUserId>,
     ) -> Result<(), Failure> {
-        let mut after: Option<String> = None;
+        let mut after: Option<KeyToken> = None;
         loop {
-            let last = after.as_deref();
-            let ids = access_callers::keys(connection, schema, of, last, CHUNK).await?;
-            let Some(last) = ids.last() else {
+            let last = after.as_ref();
+            let page = access_callers::keys(connection, schema, of, last, CHUNK).await?;
+            let Some(last) = page.last() else {
                 return Ok(());
             };
             after = Some(last.clone());
-            let kind = OwnerKind::Key;
-            self.answer(connection, schema, kind, &ids, end_user)
+            self.answer(connection, schema, &Askers::Keys(page), end_user)
                 .await?;
         }
     }
@@ -524,52 +555,54 @@ impl Question<'_> {
         &self,
         connection: &mut Connection,
         schema: &Schema,
-        kind: OwnerKind,
-        ids: &[String],
-        end_user: Option<&str>,
+        askers: &Askers,
+        end_user: Option<&EndUserId>,
     ) -> Result<(), Failure> {
+        let company = &self.company;
         let mut callers = Callers {
-            end_users: self.company.end_users.clone(),
-            users: self.company.users.clone(),
-            toolsets: self.company.toolsets.clone(),
+            end_users: company.end_users.clone(),
+            users: company.users.clone(),
+            toolsets: company.toolsets.clone(),
             ..Callers::default()
         };
         callers.toolsets.extend(self.args.toolset.clone());
-        callers.end_users.extend(end_user.map(str::to_owned));
-        let asking = match kind {
-            OwnerKind::Key => &mut callers.keys,
-            OwnerKind::User => &mut callers.users,
-            OwnerKind::Team
-            | OwnerKind::Organization
-            | OwnerKind::Project
-            | OwnerKind::EndUser
-            | OwnerKind::Agent => &mut callers.teams,
-        };
-        asking.extend(ids.iter().cloned());
+        callers.end_users.extend(end_user.cloned());
+        match askers {
+            Askers::Keys(keys) => callers.keys.extend(keys.iter().cloned()),
+            Askers::Users(users) => callers.users.extend(users.iter().cloned()),
+            Askers::Teams(teams) => callers.teams.extend(teams.iter().cloned()),
+        }
         let rows = access_rows::rows(connection, schema, &callers).await?;
-        for id in ids {
-            let callers = match kind {
-                OwnerKind::Key => match rows.keys.get(id) {
-                    Some(key) => {
-                        let company = &self.company;
-                        company.of_key(key, self.args, end_user, &rows, self.basis.rules)
-                    }
-                    None => Vec::new(),
-                },
-                OwnerKind::User => self.company.of_user(id, self.args),
-                OwnerKind::Team if id == DASHBOARD_TEAM => Vec::new(),
-                OwnerKind::Team
-                | OwnerKind::Organization
-                | OwnerKind::Project
-                | OwnerKind::EndUser
-                | OwnerKind::Agent => self.company.of_team(id),
-            };
-            for caller in &callers {
-                if let Some(entry) = self.entry(caller, &rows) {
-                    self.sender.send(Ok(entry)).await.map_err(|_| {
-                        Failure::new(ErrorKind::BrokenPipe, "the report is no longer read")
-                    })?;
+        match askers {
+            Askers::Keys(keys) => {
+                for key in keys.iter().filter_map(|token| rows.keys.get(token)) {
+                    let rules = self.basis.rules;
+                    let callers = company.of_key(key, self.args, end_user, &rows, rules);
+                    self.tell(&callers, &rows).await?;
                 }
+            }
+            Askers::Users(users) => {
+                for user in users {
+                    let callers = company.of_user(user, self.args);
+                    self.tell(&callers, &rows).await?;
+                }
+            }
+            Askers::Teams(teams) => {
+                for team in teams.iter().filter(|team| !team.is_of_dashboard()) {
+                    self.tell(&company.of_team(team), &rows).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands the entries of callers to whoever prints them.
+    async fn tell(&self, callers: &[Caller], rows: &AccessRows) -> Result<(), Failure> {
+        for caller in callers {
+            if let Some(entry) = self.entry(caller, rows) {
+                self.sender.send(Ok(entry)).await.map_err(|_| {
+                    Failure::new(ErrorKind::BrokenPipe, "the report is no longer read")
+                })?;
             }
         }
         Ok(())

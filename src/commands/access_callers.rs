@@ -10,6 +10,7 @@ use crate::litellm::access::rules::AccessRules;
 use crate::litellm::access::trace::{AccessStep, Denial, Level, LevelEffect};
 use crate::litellm::access::{Access, AccessModel};
 use crate::litellm::api_key;
+use crate::litellm::ids::{EndUserId, ServerId, TeamId, ToolsetId, UserId};
 use crate::litellm::server_catalog::{Resolution, ServerCatalog};
 use crate::report::access::{
     CallerAccess, ShownDenial, ShownHuman, ShownKey, ShownReference, ShownServer, ShownStep,
@@ -19,13 +20,13 @@ use crate::report::access::{
 #[derive(Debug, Default)]
 pub(super) struct Company {
     /// End users on whose behalf a key asks.
-    pub(super) end_users: BTreeSet<String>,
+    pub(super) end_users: BTreeSet<EndUserId>,
     /// Humans behind an agent's key.
     pub(super) humans: Vec<Human>,
     /// Users who ask without a key, as of a team.
-    pub(super) users: BTreeSet<String>,
+    pub(super) users: BTreeSet<UserId>,
     /// Toolsets on whose routes everybody asks.
-    pub(super) toolsets: BTreeSet<String>,
+    pub(super) toolsets: BTreeSet<ToolsetId>,
 }
 
 impl Company {
@@ -34,7 +35,7 @@ impl Company {
         &self,
         key: &Key,
         args: &AccessArgs,
-        end_user: Option<&str>,
+        end_user: Option<&EndUserId>,
         rows: &AccessRows,
         rules: AccessRules,
     ) -> Vec<Caller> {
@@ -45,7 +46,7 @@ impl Company {
             toolset,
         };
         if args.toolset.is_some() || end_user.is_some() {
-            let end_user = end_user.map(str::to_owned);
+            let end_user = end_user.cloned();
             return vec![asking(end_user, None, args.toolset.clone())];
         }
         let mut callers = vec![asking(None, None, None)];
@@ -74,9 +75,9 @@ impl Company {
     }
 
     /// Lists the sessions of a user.
-    pub(super) fn of_user(&self, user: &str, args: &AccessArgs) -> Vec<Caller> {
+    pub(super) fn of_user(&self, user: &UserId, args: &AccessArgs) -> Vec<Caller> {
         let session = |toolset| Caller::Session {
-            user: user.to_owned(),
+            user: user.clone(),
             toolset,
         };
         if args.toolset.is_some() {
@@ -88,9 +89,9 @@ impl Company {
     }
 
     /// Lists the callers of a team who have no key.
-    pub(super) fn of_team(&self, team: &str) -> Vec<Caller> {
+    pub(super) fn of_team(&self, team: &TeamId) -> Vec<Caller> {
         let keyless = |user| Caller::Keyless {
-            team: Some(team.to_owned()),
+            team: Some(team.clone()),
             user,
         };
         let mut callers = vec![keyless(None)];
@@ -142,7 +143,7 @@ pub(super) fn shown(
                 .collect()
         }),
     };
-    let organization = |team: &Option<String>| {
+    let organization = |team: &Option<TeamId>| {
         let team = team.as_ref().and_then(|team| rows.teams.get(team));
         team.and_then(|team| team.organization.clone())
     };
@@ -159,7 +160,7 @@ pub(super) fn shown(
             let own = key.and_then(|key| key.organization.clone());
             CallerAccess {
                 key: Some(ShownKey {
-                    id: api_key::shown_hash(token),
+                    id: api_key::shown_prefix(token.as_str()),
                     name: key.and_then(|key| key.name.clone()),
                 }),
                 organization: own.or_else(|| organization(&team)),
@@ -192,7 +193,7 @@ pub(super) fn shown(
     }
 }
 
-fn name(registry: &Registry, id: &str) -> Option<String> {
+fn name(registry: &Registry, id: &ServerId) -> Option<String> {
     let server = registry.get(id)?;
     server.alias.clone().or_else(|| server.name.clone())
 }
@@ -207,12 +208,12 @@ fn shown_step(step: &AccessStep, registry: &Registry, catalog: &ServerCatalog) -
         LevelEffect::Denies(denial) => ("denies", None, Some(reason(denial))),
     };
     let names = names.into_iter().flatten().map(|reference| ShownReference {
-        reference: reference.clone(),
+        reference: reference.to_string(),
         name: name(registry, reference),
         verdict: if registry.get(reference).is_some() {
             "live"
         } else {
-            verdict(catalog.resolve(reference))
+            verdict(catalog.resolve(reference.as_str()))
         },
     });
     let denial = denial.map(|reference| ShownReference {
@@ -225,7 +226,7 @@ fn shown_step(step: &AccessStep, registry: &Registry, catalog: &ServerCatalog) -
         id: step.id.clone(),
         effect,
         names: names.chain(denial).collect(),
-        left: step.left.iter().cloned().collect(),
+        left: step.left.clone(),
     }
 }
 
@@ -251,6 +252,7 @@ fn reason(denial: &Denial) -> String {
             "its permission row, or an access group, is gone or malformed".to_owned()
         }
         Denial::EmptyToolsets(ids) => {
+            let ids: Vec<&str> = ids.iter().map(ToolsetId::as_str).collect();
             format!("none of its toolsets grants a tool: {}", ids.join(", "))
         }
         Denial::MustDeclare => {

@@ -8,6 +8,7 @@ use crate::commands::completions;
 use crate::db::purpose::Purpose;
 use crate::error::Failure;
 use crate::exit_code::Outcome;
+use crate::litellm::reference_sites::Choice;
 use crate::process::command_args::{CommandArgs, Work};
 use crate::process::invocation::Run;
 use crate::process::signals::Interrupt;
@@ -72,7 +73,7 @@ pub(crate) async fn run(args: &GrantsArgs, run: &Run) -> Result<Outcome, Failure
             .open(args.connection.statement_timeout, run)
             .await?;
         let database = session.database().clone();
-        let places = chosen_sites(&args.sites, false);
+        let places = chosen_sites(&args.sites, Choice::default());
         let mut open = session.begin(Purpose::Read, &places).await?;
         let (_, schema) = open.parts();
         let purpose = match args.purpose {

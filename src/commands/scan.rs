@@ -21,6 +21,7 @@ use crate::process::invocation::Run;
 use crate::process::print::{cannot_put_aside, print};
 use crate::process::progress::Progress;
 use crate::process::signals::Interrupt;
+use crate::repair::empty_lists::EmptyListDecisions;
 use crate::repair::plan::RowPlan;
 use crate::repair::policy::Policy;
 use crate::report::{Announcements, Ending, RepairFacts, Report};
@@ -47,7 +48,7 @@ Only stale references are ever changed.
 Examples:
   mcp-prune scan --db-url 'postgresql://readonly@db/litellm?schema=public'
   mcp-prune scan --no-config-servers --format json | jq .summary
-  mcp-prune scan --if-deleted github  (before you delete a server: who loses or gains)
+  mcp-prune scan --if-deleted github  (who would lose or gain something)
   mcp-prune scan --db-url embedded:backup.sql
 
 scan runs in one read-only transaction, needs only SELECT, and works on a replica.";
@@ -153,7 +154,7 @@ async fn look(
     sources: &ServerSources,
 ) -> Result<Report, Failure> {
     let database = session.database().clone();
-    let sites = chosen_sites(&args.places.sites, sources.knows_configs());
+    let sites = chosen_sites(&args.places.sites, sources.usual_sites());
     let mut open = session.begin(Purpose::Read, &sites).await?;
     let (connection, schema) = open.parts();
     warn_of_schema(schema);
@@ -179,6 +180,7 @@ async fn look(
         schema,
         catalog: &catalog,
         policy: Policy::default(),
+        decisions: EmptyListDecisions::FIRST_CHOICES,
         selection: &selection,
         notes: args.notes,
     };
@@ -240,6 +242,7 @@ async fn look(
         said: Announcements::default(),
         deleted: catalog.deleted().clone(),
         affected,
+        access: None,
     };
     let dry_run = args.follow_up();
     Ok(Report::new(facts, Ending::Scanned { dry_run }))

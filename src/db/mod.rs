@@ -10,6 +10,7 @@ pub(crate) mod access_registry;
 pub(crate) mod access_rows;
 pub(crate) mod access_settings;
 pub(crate) mod advisory_lock;
+pub(crate) mod affected_owners;
 pub(crate) mod array_bounds;
 pub(crate) mod column_types;
 pub(crate) mod columns;

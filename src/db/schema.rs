@@ -7,7 +7,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use crate::database::Database;
-use crate::db::column_types;
+use crate::db::column_types::{self, Presence};
 use crate::db::columns::{Column, Privilege, Table};
 use crate::db::decode::{self, TableColumn};
 use crate::db::errors::failed;
@@ -50,7 +50,7 @@ pub(crate) const CONFIG: (&str, &str) = (DEFAULTS.table, DEFAULTS.key);
 /// to a row whose last grant would go.
 ///
 /// Source: `schema.prisma` of litellm-proxy-extras 0.4.110.
-pub(crate) const AROUND: [(&str, &[&str]); 8] = [
+pub(crate) const RELATED_COLUMNS: [(&str, &[&str]); 8] = [
     (SERVER_TABLE, &SERVER_SCOPE),
     (PERMISSIONS.table, &[TAGS]),
     (KEY_TABLE, &KEY_PARENTS),
@@ -234,7 +234,7 @@ impl Schema {
             .map(|owner| owner.table)
             .chain([SERVER_TABLE])
             .chain(TABLES.map(ScannedTable::name))
-            .chain(AROUND.iter().map(|(table, _)| *table))
+            .chain(RELATED_COLUMNS.iter().map(|(table, _)| *table))
             .chain(MARKERS.iter().map(|marker| marker.table))
             .collect();
         let fragments = [
@@ -471,7 +471,7 @@ impl Schema {
 
     /// Returns how the LiteLLM of this schema behaves, as far as its tables tell.
     #[must_use]
-    pub fn regime(&self) -> LitellmBehavior {
+    pub fn behavior(&self) -> LitellmBehavior {
         LitellmBehavior {
             release: self.release(),
             owners_known: self.unknown_links.is_empty(),
@@ -559,7 +559,8 @@ impl Schema {
                 Oddity::Relation { .. } | Oddity::Collation { .. } | Oddity::ForeignKey(..) => {}
             }
         }
-        for (table, name, sql_type, required) in expected {
+        for (table, name, sql_type, presence) in expected {
+            let required = presence == Presence::Always;
             if required && !self.tables.contains_key(table) {
                 return Err(Unlike::Lacks(format!("table \"{table}\" does not exist")));
             }
@@ -608,7 +609,7 @@ impl Schema {
         let groups = ScannedTable::References(&ACCESS_GROUPS);
         let groups = self.sites.contains(&groups);
         let assigned = ASSIGNED.into_iter().filter(|_| groups);
-        for (table, columns) in AROUND.into_iter().chain(assigned) {
+        for (table, columns) in RELATED_COLUMNS.into_iter().chain(assigned) {
             match read.iter_mut().find(|(read, _)| *read == table) {
                 Some((_, read)) => {
                     let more: Vec<&str> = columns

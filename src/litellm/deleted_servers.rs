@@ -47,7 +47,7 @@ impl DeletedServer {
         let names = [&server.alias, &server.server_name];
         Self {
             references: BTreeSet::new(),
-            ids: BTreeSet::from([server.server_id.clone()]),
+            ids: BTreeSet::from([server.server_id.as_str().to_owned()]),
             names: names.into_iter().flatten().cloned().collect(),
             place: ServerPlace::Database,
         }
@@ -148,7 +148,7 @@ impl DeletedServers {
                 ServerPlace::Database => {
                     let same = rows
                         .iter()
-                        .filter(|row| server.ids.contains(&row.server_id));
+                        .filter(|row| server.ids.contains(row.server_id.as_str()));
                     same.map(DeletedServer::of_row).collect()
                 }
                 ServerPlace::Config => {
@@ -215,7 +215,7 @@ fn find(
     if SENTINELS.contains(&reference) {
         return Err(BadDeletion::Reserved(reference.to_owned()));
     }
-    let row = rows.iter().find(|row| row.server_id == reference);
+    let row = rows.iter().find(|row| row.server_id.as_str() == reference);
     if let Some(row) = row {
         return Ok(DeletedServer::of_row(row));
     }
@@ -256,10 +256,11 @@ fn find(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::litellm::ids::ServerId;
 
     fn row(id: &str, name: Option<&str>, alias: Option<&str>) -> Server {
         Server {
-            server_id: id.to_owned(),
+            server_id: ServerId(id.to_owned()),
             server_name: name.map(str::to_owned),
             alias: alias.map(str::to_owned),
             approval_status: None,

@@ -13,6 +13,7 @@ pub(crate) mod deleted_servers;
 pub(crate) mod deny_marker;
 pub(crate) mod empty_list_effect;
 pub(crate) mod finding;
+pub(crate) mod ids;
 pub(crate) mod last_grant;
 pub(crate) mod notes;
 pub(crate) mod owners;

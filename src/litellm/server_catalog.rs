@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 use crate::litellm::config::ConfigServer;
 use crate::litellm::config::entry::hex;
 use crate::litellm::deleted_servers::DeletedServers;
+use crate::litellm::ids::ServerId;
 use crate::litellm::reference_sites::Names;
 use crate::litellm::server::{ConfigServers, SENTINELS, SavedAliases, Server, Signs};
 
@@ -92,7 +93,6 @@ pub(crate) struct ServerCatalog {
     history: IdHistory,
     rows: usize,
     inactive: usize,
-    has_open_server: bool,
     /// The servers that are taken as deleted. They are in none of the maps above.
     deleted: DeletedServers,
     /// Those of them that are entries of a config.
@@ -124,7 +124,7 @@ impl fmt::Display for BadRemap {
 #[derive(Debug, Clone)]
 struct Registered {
     /// Its id; several where a config alone does not tell which.
-    ids: Vec<String>,
+    ids: Vec<ServerId>,
     names: Vec<String>,
     tags: Vec<String>,
 }
@@ -143,7 +143,7 @@ impl From<&Server> for Registered {
 impl From<&ConfigServer> for Registered {
     fn from(server: &ConfigServer) -> Self {
         Self {
-            ids: server.ids.iter().cloned().collect(),
+            ids: server.ids.iter().cloned().map(ServerId).collect(),
             names: server.names.iter().cloned().collect(),
             tags: server.tags.clone(),
         }
@@ -157,7 +157,7 @@ impl ServerCatalog {
         let mut served = HashMap::with_capacity(servers.len() * 2);
         let mut ids = HashMap::with_capacity(servers.len());
         for server in servers {
-            ids.insert(server.server_id.clone(), server.is_served());
+            ids.insert(server.server_id.to_string(), server.is_served());
             for identifier in server.identifiers() {
                 *served.entry(identifier.to_owned()).or_insert(false) |= server.is_served();
             }
@@ -184,8 +184,6 @@ impl ServerCatalog {
             remaps: BTreeMap::new(),
             rows: servers.len(),
             inactive: servers.iter().filter(|s| !s.is_served()).count(),
-            has_open_server: servers.iter().any(|server| server.allow_all_keys)
-                || configured.clone().any(|server| server.allow_all_keys),
             signs: match &config {
                 ConfigServers::Unknown(signs) => signs.clone(),
                 ConfigServers::Known(_) => Signs::default(),
@@ -210,7 +208,7 @@ impl ServerCatalog {
     ) -> Self {
         let left = servers
             .iter()
-            .filter(|row| !deleted.has_row(&row.server_id));
+            .filter(|row| !deleted.has_row(row.server_id.as_str()));
         let left: Vec<Server> = left.cloned().collect();
         let (config, deleted_entries) = match config {
             ConfigServers::Unknown(signs) => (ConfigServers::Unknown(signs), Vec::new()),
@@ -352,7 +350,8 @@ impl ServerCatalog {
             Names::Servers => Some(new.to_owned()),
             Names::ServerIds | Names::ConfigServerIds => {
                 let mut ids = self.expand(new).into_iter();
-                ids.next().filter(|_| ids.next().is_none())
+                let only = ids.next().filter(|_| ids.next().is_none());
+                only.map(|ServerId(id)| id)
             }
             Names::Toolsets => None,
         }
@@ -492,7 +491,7 @@ impl ServerCatalog {
     ///
     /// Source: LiteLLM 1.109.1 `proxy/mcp_server/mcp_server_manager.py`, `expand_permission_list`.
     #[must_use]
-    pub(crate) fn expand(&self, reference: &str) -> BTreeSet<String> {
+    pub(crate) fn expand(&self, reference: &str) -> BTreeSet<ServerId> {
         let by_id = self.with_id(reference);
         if by_id.is_empty() {
             self.ids_where(|server| server.names.iter().any(|name| name == reference))
@@ -503,25 +502,25 @@ impl ServerCatalog {
 
     /// Returns the id itself, where a served server has it.
     #[must_use]
-    pub(crate) fn with_id(&self, id: &str) -> BTreeSet<String> {
-        let has = |server: &Registered| server.ids.iter().any(|known| known == id);
+    pub(crate) fn with_id(&self, id: &str) -> BTreeSet<ServerId> {
+        let has = |server: &Registered| server.ids.iter().any(|known| known.as_str() == id);
         let known = self.registry.iter().any(has);
-        known.then(|| id.to_owned()).into_iter().collect()
+        known.then(|| ServerId(id.to_owned())).into_iter().collect()
     }
 
     /// Returns the served servers that carry any of these tags.
     #[must_use]
-    pub(crate) fn tagged(&self, tags: &[String]) -> BTreeSet<String> {
+    pub(crate) fn tagged(&self, tags: &[String]) -> BTreeSet<ServerId> {
         self.ids_where(|server| server.tags.iter().any(|tag| tags.contains(tag)))
     }
 
     /// Returns every server that is served.
     #[must_use]
-    pub(crate) fn registry(&self) -> BTreeSet<String> {
+    pub(crate) fn registry(&self) -> BTreeSet<ServerId> {
         self.ids_where(|_| true)
     }
 
-    fn ids_where(&self, is_meant: impl Fn(&Registered) -> bool) -> BTreeSet<String> {
+    fn ids_where(&self, is_meant: impl Fn(&Registered) -> bool) -> BTreeSet<ServerId> {
         let meant = self.registry.iter().filter(|server| is_meant(server));
         meant.flat_map(|server| server.ids.clone()).collect()
     }
@@ -536,12 +535,6 @@ impl ServerCatalog {
                 all_set && !self.hides_aliases() && self.untold_aliases().next().is_none()
             }
         }
-    }
-
-    /// Tells whether any server is open to all keys, or would be once it is approved.
-    #[must_use]
-    pub(crate) fn has_open_server(&self) -> bool {
-        self.has_open_server
     }
 
     /// Returns the references that need no report (live, kept, sentinel) at places with such names,
@@ -659,7 +652,7 @@ mod tests {
 
     fn server(id: &str, name: Option<&str>, alias: Option<&str>, status: Option<&str>) -> Server {
         Server {
-            server_id: id.to_owned(),
+            server_id: ServerId(id.to_owned()),
             server_name: name.map(str::to_owned),
             alias: alias.map(str::to_owned),
             approval_status: status.map(str::to_owned),
@@ -1013,12 +1006,11 @@ mod tests {
 
     #[test]
     fn what_a_deleted_server_is_called_goes_stale_and_what_another_is_called_too_does_not() {
-        let mut servers = [
+        let servers = [
             server(UUID, Some("GitHub MCP"), Some("gh"), None),
             server("id-2", Some("gh"), None, None),
             server("id-3", Some("GitHub MCP"), None, Some("draft")),
         ];
-        servers[0].allow_all_keys = true;
         let none = || ConfigServers::Known(Vec::new());
         let before = as_if_deleted(&[], &servers, none());
         let after = as_if_deleted(&[UUID], &servers, none());
@@ -1033,14 +1025,14 @@ mod tests {
             assert_eq!(after.resolve(reference), is, "{reference}");
         }
         assert_eq!(after.resolve_as(Names::ServerIds, UUID), Resolution::Stale);
-        assert_eq!(after.expand("gh"), BTreeSet::from(["id-2".to_owned()]));
-        assert_eq!(after.registry(), BTreeSet::from(["id-2".to_owned()]));
+        let left = BTreeSet::from([ServerId("id-2".to_owned())]);
+        assert_eq!(after.expand("gh"), left);
+        assert_eq!(after.registry(), left);
         assert!(
             !after
                 .unremarkable(Names::Servers)
                 .contains(&UUID.to_owned())
         );
-        assert!(before.has_open_server() && !after.has_open_server());
         // The table is not empty, and its rows are counted as they are.
         let counts = |catalog: &ServerCatalog| (catalog.rows(), catalog.inactive());
         assert_eq!(counts(&after), (3, 1));

@@ -5,6 +5,10 @@ use std::io::{self, BufWriter, Write};
 use serde::Serialize;
 
 use crate::database::Database;
+use crate::litellm::access::registry::ServerIds;
+use crate::litellm::ids::{
+    AgentId, EndUserId, OrganizationId, ServerId, TeamId, ToolsetId, UserId,
+};
 use crate::printable::one_line;
 use crate::report::csv::{Cells, Writer};
 use crate::report::json::{self, DatabaseV1};
@@ -36,7 +40,7 @@ pub(crate) struct AccessHead {
     /// The release whose rules were applied.
     pub release: String,
     /// The ids of the servers asked about; empty stands for all.
-    pub wanted: Vec<String>,
+    pub wanted: ServerIds,
 }
 
 /// A key, as reports show it.
@@ -52,16 +56,16 @@ pub(crate) struct ShownKey {
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct ShownHuman {
     /// The user.
-    pub user: Option<String>,
+    pub user: Option<UserId>,
     /// The team.
-    pub team: Option<String>,
+    pub team: Option<TeamId>,
 }
 
 /// A server that a caller may use.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct ShownServer {
     /// Its id.
-    pub id: String,
+    pub id: ServerId,
     /// What people call it.
     pub name: Option<String>,
     /// Its tools that the caller may use; null for all.
@@ -89,7 +93,7 @@ pub(crate) struct ShownStep {
     /// What the level names, each with its verdict.
     pub names: Vec<ShownReference>,
     /// The servers left after it.
-    pub left: Vec<String>,
+    pub left: ServerIds,
 }
 
 /// A reference, and what became of it.
@@ -111,17 +115,17 @@ pub(crate) struct CallerAccess {
     /// The key.
     pub key: Option<ShownKey>,
     /// The team.
-    pub team: Option<String>,
+    pub team: Option<TeamId>,
     /// The organization.
-    pub organization: Option<String>,
+    pub organization: Option<OrganizationId>,
     /// The user.
-    pub user: Option<String>,
+    pub user: Option<UserId>,
     /// The agent.
-    pub agent: Option<String>,
+    pub agent: Option<AgentId>,
     /// The end user on whose behalf it asks.
-    pub end_user: Option<String>,
+    pub end_user: Option<EndUserId>,
     /// The toolset on whose route it asks.
-    pub toolset: Option<String>,
+    pub toolset: Option<ToolsetId>,
     /// The human behind the call of an agent.
     pub on_behalf_of: Option<ShownHuman>,
     /// The servers that it may use.
@@ -258,22 +262,31 @@ fn line(line: &Line<'_>, mut out: &mut dyn Write) -> io::Result<()> {
 }
 
 fn records(entry: &CallerAccess, csv: &mut Writer<impl Write>) -> io::Result<()> {
-    let text = |value: &Option<String>| value.clone().unwrap_or_default();
     let key = entry.key.as_ref();
-    let id = key.map(|key| key.id.clone()).unwrap_or_default();
-    let name = key.and_then(|key| key.name.clone()).unwrap_or_default();
+    let id = key.map_or("", |key| &key.id);
+    let name = key.and_then(|key| key.name.as_deref()).unwrap_or_default();
+    let callers = [
+        entry.team.as_ref().map(TeamId::as_str),
+        entry.organization.as_ref().map(OrganizationId::as_str),
+        entry.user.as_ref().map(UserId::as_str),
+        entry.agent.as_ref().map(AgentId::as_str),
+        entry.end_user.as_ref().map(EndUserId::as_str),
+        entry.toolset.as_ref().map(ToolsetId::as_str),
+    ];
+    let [team, organization, user, agent, end_user, toolset] =
+        callers.map(Option::unwrap_or_default);
     let denied = entry.denial_shown();
     let mut record = |server: &str, server_name: &str, tools: &str| {
         csv.write_record([
             entry.via,
-            &id,
-            &name,
-            &text(&entry.team),
-            &text(&entry.organization),
-            &text(&entry.user),
-            &text(&entry.agent),
-            &text(&entry.end_user),
-            &text(&entry.toolset),
+            id,
+            name,
+            team,
+            organization,
+            user,
+            agent,
+            end_user,
+            toolset,
             server,
             server_name,
             tools,
@@ -289,7 +302,7 @@ fn records(entry: &CallerAccess, csv: &mut Writer<impl Write>) -> io::Result<()>
             Some(tools) => tools.join(" "),
         };
         record(
-            &server.id,
+            server.id.as_str(),
             server.name.as_deref().unwrap_or_default(),
             &tools,
         )?;
@@ -380,7 +393,12 @@ fn write_trace(entry: &CallerAccess, look: DisplayOptions, out: &mut dyn Write) 
     writeln!(out, "  => may use:")?;
     for server in &entry.servers {
         let name = server.name.as_deref().unwrap_or("(no name)");
-        writeln!(out, "       {}  {}", one_line(&server.id), one_line(name))?;
+        writeln!(
+            out,
+            "       {}  {}",
+            one_line(server.id.as_str()),
+            one_line(name)
+        )?;
         writeln!(out, "         {}", one_line(&tools_shown(server)))?;
     }
     Ok(())
@@ -434,17 +452,21 @@ impl CallerAccess {
                 Some(name) => format!("key {name} ({})", key.id),
                 None => format!("key {}", key.id),
             },
-            (None, "session") => format!("session of {}", self.user.as_deref().unwrap_or("?")),
+            (None, "session") => format!(
+                "session of {}",
+                self.user.as_ref().map_or("?", UserId::as_str)
+            ),
             (None, _) => "keyless caller".to_owned(),
         };
         let user = self.user.as_ref().filter(|_| self.via != "session");
+        let organization = self.organization.as_ref();
         let parts = [
-            ("team", self.team.as_ref()),
-            ("organization", self.organization.as_ref()),
-            ("user", user),
-            ("agent", self.agent.as_ref()),
-            ("end user", self.end_user.as_ref()),
-            ("toolset", self.toolset.as_ref()),
+            ("team", self.team.as_ref().map(TeamId::as_str)),
+            ("organization", organization.map(OrganizationId::as_str)),
+            ("user", user.map(UserId::as_str)),
+            ("agent", self.agent.as_ref().map(AgentId::as_str)),
+            ("end user", self.end_user.as_ref().map(EndUserId::as_str)),
+            ("toolset", self.toolset.as_ref().map(ToolsetId::as_str)),
         ];
         for (kind, id) in parts {
             if let Some(id) = id {
@@ -452,7 +474,10 @@ impl CallerAccess {
             }
         }
         if let Some(human) = &self.on_behalf_of {
-            let parts = [("user", &human.user), ("team", &human.team)];
+            let parts = [
+                ("user", human.user.as_ref().map(UserId::as_str)),
+                ("team", human.team.as_ref().map(TeamId::as_str)),
+            ];
             for (kind, id) in parts {
                 if let Some(id) = id {
                     shown = format!("{shown}, behind it {kind} {id}");
@@ -464,7 +489,7 @@ impl CallerAccess {
 
     fn servers_shown(&self) -> String {
         let servers = self.servers.iter().map(|server| {
-            let name = server.name.as_deref().unwrap_or(&server.id);
+            let name = server.name.as_deref().unwrap_or(server.id.as_str());
             match &server.tools {
                 None => name.to_owned(),
                 Some(tools) if tools.is_empty() => format!("{name} (no tool)"),
@@ -480,27 +505,27 @@ impl CallerAccess {
     }
 
     /// Shows the tools that the caller may use of the servers asked about.
-    fn tools_of(&self, wanted: &[String]) -> String {
+    fn tools_of(&self, wanted: &ServerIds) -> String {
         let servers = self.servers.iter().filter(|s| wanted.contains(&s.id));
         let shown = servers.map(|server| {
             let tools = tools_shown(server);
             if wanted.len() == 1 {
                 return tools;
             }
-            let name = server.name.as_deref().unwrap_or(&server.id);
+            let name = server.name.as_deref().unwrap_or(server.id.as_str());
             format!("{name}: {tools}")
         });
         shown.collect::<Vec<_>>().join("; ")
     }
 
     /// Names the levels that grant one of the servers asked about.
-    fn through(&self, wanted: &[String]) -> String {
+    fn through(&self, wanted: &ServerIds) -> String {
         let grants = |step: &&ShownStep| {
             matches!(step.effect, "grants" | "becomes")
                 && step
                     .names
                     .iter()
-                    .any(|name| wanted.contains(&name.reference))
+                    .any(|name| wanted.contains(name.reference.as_str()))
         };
         let steps = self.steps.iter().flatten().filter(grants);
         let mut levels: Vec<String> = steps

@@ -13,12 +13,14 @@ use crate::litellm::credentials::ServerRows;
 use crate::litellm::deleted_servers::DeletedServer;
 use crate::litellm::empty_list_effect::{Effect, IfEmptied};
 use crate::litellm::finding::{Audit, FindingKind};
+use crate::litellm::ids::ServerId;
 use crate::litellm::proxy_cache::{ACCESS_GROUPS_FOR, ROWS_FOR};
 use crate::litellm::value::{Tool, Value};
 use crate::repair::changeset::ColumnContent;
 use crate::repair::conflict::Conflict;
 use crate::repair::plan::{Edit, RowPlan};
 use crate::report::affected_callers::AffectedCallers;
+use crate::report::compared_access::ComparedAccessV1;
 use crate::report::decisions::Decisions;
 use crate::report::render::{AnyReport, RenderOptions, ReportFormat};
 use crate::report::summary::Summary;
@@ -184,6 +186,9 @@ struct FixV1<'a, C, H> {
     changes: C,
     held: H,
     summary: FixSummaryV1,
+    /// The access of everybody whom it concerns, before and after.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access: Option<ComparedAccessV1<'a>>,
     /// Where a saved plan no longer holds.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     conflicts: Vec<ConflictV1<'a>>,
@@ -250,6 +255,9 @@ struct UndoV1<'a> {
     changes: Vec<PutBackV1<'a>>,
     conflicts: Vec<ConflictV1<'a>>,
     summary: UndoSummaryV1,
+    /// The access of everybody whom it concerns, before and after.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access: Option<ComparedAccessV1<'a>>,
     journal: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     after_care: Option<AfterCareV1>,
@@ -313,6 +321,9 @@ pub(crate) struct HeldV1<'a> {
     pub(crate) column: &'static str,
     pub(crate) reference: &'a str,
     pub(crate) reason: &'static str,
+    /// Who would gain or lose what.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) because: Option<&'a str>,
     pub(crate) owners: Vec<OwnerV1<'a>>,
 }
 
@@ -381,6 +392,7 @@ pub(crate) fn write_undone(undone: &UndoReport, out: &mut impl Write) -> io::Res
         changes: put_back(undone).collect(),
         conflicts: conflicts(&undone.facts.conflicts).collect(),
         summary: undo_summary(undone),
+        access: undone.facts.access.as_ref().map(Into::into),
         journal: undone.ending.journal(),
         after_care: after_care(&undone.ending),
     };
@@ -556,6 +568,7 @@ pub(crate) fn held(plans: &[RowPlan]) -> impl Iterator<Item = HeldV1<'_>> {
             column: held.column,
             reference: &held.reference,
             reason: held.reason.name(),
+            because: held.because.as_deref(),
             owners: owners(&plan.audit),
         })
     })
@@ -609,6 +622,7 @@ fn fix(report: &Report, summary: Summary) -> impl Serialize {
         changes: Each(|| changes(report.plans())),
         held: Each(|| held(report.plans())),
         summary: fix_summary(summary),
+        access: report.facts.access.as_ref().map(Into::into),
         journal: report.ending.journal(),
         plan: report.ending.plan(),
         after_care: after_care(&report.ending),
@@ -663,7 +677,7 @@ fn if_emptied(if_emptied: &IfEmptied) -> IfEmptiedV1<'_> {
     IfEmptiedV1 {
         effect: effect.name(),
         from: inherited.map(|inherited| inherited.from.as_str()),
-        servers: inherited.map(|i| i.servers.iter().map(String::as_str).collect()),
+        servers: inherited.map(|i| i.servers.iter().map(ServerId::as_str).collect()),
         incomplete: inherited.map(|inherited| inherited.incomplete),
         keys,
         assuming: if_emptied.assuming,

@@ -4,6 +4,7 @@ pub(crate) mod access;
 pub(crate) mod advice;
 pub(crate) mod affected_callers;
 pub(crate) mod collected_plans;
+pub(crate) mod compared_access;
 pub(crate) mod csv;
 pub(crate) mod decisions;
 pub(crate) mod json;
@@ -28,12 +29,14 @@ use crate::litellm::finding::{Finding, FindingKind};
 use crate::litellm::release::Release;
 use crate::litellm::server::ConfigServers;
 use crate::litellm::server_catalog::ServerCatalog;
+use crate::repair::access_comparison::ComparedAccess;
 use crate::repair::changeset::Change;
 use crate::repair::conflict::Conflict;
 use crate::repair::plan::{Reason, RowPlan};
 use crate::repair::policy::Policy;
 use crate::report::affected_callers::AffectedCallers;
 use crate::report::collected_plans::CollectedPlans;
+use crate::report::compared_access::Tense;
 use crate::report::decisions::Decisions;
 use crate::report::render::{AnyReport, Render};
 pub(crate) use crate::report::shown_text::count;
@@ -85,6 +88,16 @@ impl Ending {
     #[must_use]
     pub(crate) fn command(&self) -> &'static str {
         if self.is_of_scan() { "scan" } else { "fix" }
+    }
+
+    /// Tells whether the report speaks of what was done or of what would be.
+    #[must_use]
+    pub(crate) fn tense(&self) -> Tense {
+        if matches!(self, Self::Applied { .. }) {
+            Tense::Done
+        } else {
+            Tense::Would
+        }
     }
 
     /// Returns the name of the outcome in JSON.
@@ -263,6 +276,9 @@ pub(crate) struct UndoFacts {
     pub back: usize,
     /// The columns that now hold something else.
     pub conflicts: Vec<Conflict>,
+    /// The access of everybody whom the undo concerns; `None` where nothing is put back, or where
+    /// this role may not read what access hangs on.
+    pub access: Option<ComparedAccess>,
 }
 
 impl UndoFacts {
@@ -325,6 +341,8 @@ pub(crate) struct RepairFacts {
     pub deleted: DeletedServers,
     /// The callers whose access changes by their deletion; `None` unless `scan` was asked that.
     pub affected: Option<AffectedCallers>,
+    /// The access of everybody whom the repair concerns; `None` where nothing is written.
+    pub access: Option<ComparedAccess>,
 }
 
 impl Report {

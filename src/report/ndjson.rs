@@ -10,6 +10,7 @@ use crate::error::Failure;
 use crate::repair::plan::RowPlan;
 use crate::report::affected_callers::AffectedCaller;
 use crate::report::collected_plans::{CollectedPlans, Entries};
+use crate::report::compared_access::ComparedAccessV1;
 use crate::report::json::{
     self, AfterCareV1, ChangeV1, ConflictV1, FindingV1, FixSummaryV1, Head, HeldV1, PutBackV1,
     ScanSummaryV1, UndoHead, UndoSummaryV1,
@@ -52,6 +53,8 @@ struct SummaryV1<'a> {
     plan: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     after_care: Option<AfterCareV1>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access: Option<ComparedAccessV1<'a>>,
 }
 
 #[derive(Serialize)]
@@ -129,6 +132,7 @@ pub(crate) fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
         journal: report.ending.journal(),
         plan: report.ending.plan(),
         after_care: json::after_care(&report.ending),
+        access: report.facts.access.as_ref().map(Into::into),
     };
     line(&NdjsonLine::Summary(summary), out)
 }
@@ -165,6 +169,7 @@ pub(crate) fn write_undone(undone: &UndoReport, out: &mut impl Write) -> io::Res
         journal: undone.ending.journal(),
         plan: None,
         after_care: json::after_care(&undone.ending),
+        access: undone.facts.access.as_ref().map(Into::into),
     };
     line(&NdjsonLine::Summary(summary), out)
 }

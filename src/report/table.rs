@@ -17,6 +17,7 @@ use crate::repair::conflict::Conflict;
 use crate::repair::plan::{Edit, Held, Reason, RowPlan};
 use crate::repair::policy::OnEmpty;
 use crate::report::advice::{self, Advised};
+use crate::report::compared_access::paragraphs;
 use crate::report::decisions::Decisions;
 use crate::report::render::{AnyReport, RenderOptions, ReportFormat};
 use crate::report::shown_text::{affected_in_words, count, nobody};
@@ -246,6 +247,11 @@ pub(crate) fn write_undone_closing(
         Ending::Moved { .. } => "Nothing was written.".to_owned(),
         Ending::NothingToDo | Ending::Scanned { .. } => "There is nothing to put back.".to_owned(),
     };
+    if let Some(access) = &undone.facts.access {
+        for paragraph in paragraphs(access, undone.ending.tense()) {
+            writeln!(out, "\n{}", look.prose(&paragraph))?;
+        }
+    }
     writeln!(out, "\n{}", look.prose(&line))?;
     write_commands(&advice::undone_commands(undone), look, out)
 }
@@ -494,7 +500,11 @@ const GAINED: usize = 5;
 fn effect(owner: OwnerKind, effect: &Effect) -> String {
     let inherits = |inherited: &Inherited, of: &str| {
         let from = printable(&inherited.from);
-        let servers: Vec<String> = inherited.servers.iter().map(|id| printable(id)).collect();
+        let servers: Vec<String> = inherited
+            .servers
+            .iter()
+            .map(|id| printable(id.as_str()))
+            .collect();
         let more = if inherited.incomplete {
             ", and those that a config.yaml names"
         } else {
@@ -611,6 +621,9 @@ fn advice(report: &Report, summary: Summary) -> Vec<String> {
         ));
     }
     lines.extend(held(report));
+    if let Some(access) = &report.facts.access {
+        lines.extend(paragraphs(access, report.ending.tense()));
+    }
     let repair = repair(summary);
     let last = match report.ending {
         Ending::Scanned { .. }
@@ -711,26 +724,27 @@ fn held(report: &Report) -> Vec<String> {
 /// space before it. Never proposes an option that was given.
 fn what_helps(reason: Reason, report: &Report) -> String {
     let on_empty = report.facts.said.policy.on_empty;
-    let accepts_narrowing = matches!(
-        on_empty,
-        OnEmpty::Deny {
-            accept_narrowing: true
-        }
-    );
-    let narrows = |held: &Held| matches!(held.reason, Reason::Marker(o) if o.only_narrows());
+    let narrows = |held: &Held| held.reason == Reason::WouldNarrow;
     match reason {
         Reason::LastGrant if on_empty == OnEmpty::Hold => {
-            " Add --on-empty deny to write no-mcp-servers where that changes nobody's access."
+            " Add --on-empty unchanged to fix to empty it where that changes nobody's access."
                 .to_owned()
         }
-        Reason::Marker(_)
-            if !accepts_narrowing && report.plans().iter().flat_map(|p| &p.held).any(narrows) =>
+        Reason::WouldWiden | Reason::WouldNarrow
+            if on_empty
+                == OnEmpty::Deny {
+                    accept_narrowing: false,
+                }
+                && report.plans().iter().flat_map(|p| &p.held).any(narrows) =>
         {
-            " Add --accept-narrowing to write it where it can only take access away.".to_owned()
+            " Add --accept-narrowing to write no-mcp-servers where it only takes access away."
+                .to_owned()
         }
         Reason::DanglingToolset => locked_out(report),
         Reason::LastGrant
         | Reason::Marker(_)
+        | Reason::WouldWiden
+        | Reason::WouldNarrow
         | Reason::FailsOpen
         | Reason::KeptByKey
         | Reason::NeedsId
@@ -753,7 +767,11 @@ fn refused_edits(report: &Report) -> Option<String> {
     if !refuses.contains(&report.facts.release) {
         return None;
     }
-    let is_last = |held: &Held| matches!(held.reason, Reason::LastGrant | Reason::Marker(_));
+    let is_last = |held: &Held| {
+        let reason = held.reason;
+        let judged = matches!(reason, Reason::WouldWiden | Reason::WouldNarrow);
+        judged || matches!(reason, Reason::LastGrant | Reason::Marker(_))
+    };
     let is_stuck = |plan: &&RowPlan| {
         let mut owners = plan.audit.owners();
         plan.audit.table.group() == Group::Permissions
@@ -898,13 +916,14 @@ fn list<'a>(mut texts: impl Iterator<Item = &'a str>, look: DisplayOptions) -> S
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::litellm::ids::ServerId;
 
     #[test]
     fn of_many_servers_gained_the_first_are_named() {
         let gains = |servers: usize| {
             let inherited = Inherited {
                 from: "platform".to_owned(),
-                servers: (1..=servers).map(|n| format!("{n:02}")).collect(),
+                servers: (1..=servers).map(|n| ServerId(format!("{n:02}"))).collect(),
                 incomplete: false,
             };
             effect(OwnerKind::Key, &Effect::InheritsTeam(inherited))

@@ -9,13 +9,16 @@ use crate::db::access_rows::{self, Callers};
 use crate::db::schema::Schema;
 use crate::db::session::Connection;
 use crate::error::Failure;
+use crate::litellm::access::basis::AccessBasis;
 use crate::litellm::access::caller::{AccessSettings, Caller};
 use crate::litellm::access::registry::Registry;
 use crate::litellm::access::rows::AccessRows;
+use crate::litellm::access::rules::AccessRules;
 use crate::litellm::access::tools::Tools;
 use crate::litellm::access::{Access, AccessModel};
 use crate::litellm::api_key;
-use crate::litellm::owners::{DASHBOARD_TEAM, OwnerKind};
+use crate::litellm::ids::{KeyToken, ServerId, TeamId, ToolsetId, UserId};
+use crate::litellm::owners::OwnerId;
 use crate::litellm::server_catalog::{Resolution, ServerCatalog};
 use crate::process::print::cannot_put_aside;
 use crate::process::progress::Progress;
@@ -23,7 +26,7 @@ use crate::report::affected_callers::{
     AffectedCaller, AffectedCallers, AffectedKey, ChangeCause, ChangedServer,
 };
 use crate::workflow::CHUNK;
-use crate::workflow::access_basis::AccessBasis;
+use crate::workflow::access_basis::read_basis;
 use crate::workflow::server_sources::ServerSources;
 
 /// Compares the access of every caller that `access` lists: each key at large and on the toolsets
@@ -42,54 +45,88 @@ pub(crate) async fn compare(
 ) -> Result<AffectedCallers, Failure> {
     schema.check_access_privileges(database)?;
     let release = schema.release();
-    let basis = AccessBasis::read(connection, schema, sources, catalog, release).await?;
+    let basis = read_basis(connection, schema, sources, catalog, release).await?;
     let rules = basis.rules;
     let served = DeletedAre::Served;
     let served = access_registry::registry(connection, schema, catalog, served, rules).await?;
-    let comparison = Comparison {
+    let mut comparison = Comparison {
         basis,
         served,
         catalog,
+        affected: AffectedCallers::new(),
+        progress,
     };
     progress.stage("comparing access");
-    let mut affected = AffectedCallers::new();
-    let mut kinds = vec![OwnerKind::Key];
+    comparison
+        .each(connection, schema, |ids: &[KeyToken]| Callers {
+            keys: ids.iter().cloned().collect(),
+            ..Callers::default()
+        })
+        .await?;
     if rules.has_sessions() {
-        kinds.push(OwnerKind::User);
+        comparison
+            .each(connection, schema, |ids: &[UserId]| Callers {
+                users: ids.iter().cloned().collect(),
+                ..Callers::default()
+            })
+            .await?;
     }
-    kinds.push(OwnerKind::Team);
-    for kind in kinds {
-        let mut after: Option<String> = None;
-        loop {
-            let last = after.as_deref();
-            let ids = access_callers::page(connection, schema, kind, last, CHUNK).await?;
-            let Some(last) = ids.last() else { break };
-            after = Some(last.clone());
-            let all = ids.iter().cloned().collect();
-            let callers = match kind {
-                OwnerKind::Key => Callers {
-                    keys: all,
-                    ..Callers::default()
-                },
-                OwnerKind::User => Callers {
-                    users: all,
-                    ..Callers::default()
-                },
-                OwnerKind::Team
-                | OwnerKind::Organization
-                | OwnerKind::Project
-                | OwnerKind::EndUser
-                | OwnerKind::Agent => Callers {
-                    teams: all,
-                    ..Callers::default()
-                },
-            };
-            let rows = access_rows::rows(connection, schema, &callers).await?;
-            comparison.chunk(kind, &ids, &rows, &mut affected)?;
-            progress.rows(ids.len());
+    comparison
+        .each(connection, schema, |ids: &[TeamId]| Callers {
+            teams: ids.iter().cloned().collect(),
+            ..Callers::default()
+        })
+        .await?;
+    Ok(comparison.affected)
+}
+
+/// An owner that asks for tools itself.
+trait Asks: OwnerId + Clone {
+    /// Lists the callers of this owner.
+    fn callers(&self, rows: &AccessRows, rules: AccessRules) -> Vec<Caller>;
+}
+
+impl Asks for KeyToken {
+    /// Lists the key at large, and on the route of each toolset that it or its team holds.
+    fn callers(&self, rows: &AccessRows, rules: AccessRules) -> Vec<Caller> {
+        let Some(key) = rows.keys.get(self) else {
+            return Vec::new();
+        };
+        let asking = |toolset| Caller::Key {
+            token: self.clone(),
+            end_user: None,
+            on_behalf_of: None,
+            toolset,
+        };
+        let mut callers = vec![asking(None)];
+        if rules.has_toolset_routes() {
+            let team = key.team.as_ref().and_then(|team| rows.teams.get(team));
+            let own = rows.permission(key.permission.as_ref()).read();
+            let of_team = team.and_then(|team| rows.permission(team.permission.as_ref()).read());
+            let held = own.into_iter().chain(of_team).flat_map(|row| &row.toolsets);
+            let held = held.filter(|id| rows.toolsets.contains_key(*id)).cloned();
+            let held: BTreeSet<ToolsetId> = held.collect();
+            callers.extend(held.into_iter().map(|id| asking(Some(id))));
         }
+        callers
     }
-    Ok(affected)
+}
+
+impl Asks for UserId {
+    fn callers(&self, _: &AccessRows, _: AccessRules) -> Vec<Caller> {
+        let (user, toolset) = (self.clone(), None);
+        vec![Caller::Session { user, toolset }]
+    }
+}
+
+impl Asks for TeamId {
+    fn callers(&self, _: &AccessRows, _: AccessRules) -> Vec<Caller> {
+        if self.is_of_dashboard() {
+            return Vec::new();
+        }
+        let (team, user) = (Some(self.clone()), None);
+        vec![Caller::Keyless { team, user }]
+    }
 }
 
 /// What the access of every caller is compared with.
@@ -99,6 +136,8 @@ struct Comparison<'a> {
     /// The servers that are served until then.
     served: Registry,
     catalog: &'a ServerCatalog,
+    affected: AffectedCallers,
+    progress: &'a Progress,
 }
 
 /// Rows without their stale references.
@@ -133,67 +172,41 @@ impl AccessChange {
 }
 
 impl Comparison<'_> {
-    /// Compares the callers of some owners of one kind, in their order.
-    fn chunk(
-        &self,
-        kind: OwnerKind,
-        ids: &[String],
-        rows: &AccessRows,
-        affected: &mut AffectedCallers,
+    /// Compares the callers of all owners of a kind, a chunk at a time.
+    async fn each<I: Asks>(
+        &mut self,
+        connection: &mut Connection,
+        schema: &Schema,
+        asked: fn(&[I]) -> Callers,
     ) -> Result<(), Failure> {
+        let mut after: Option<I> = None;
+        loop {
+            let last = after.as_ref();
+            let ids = access_callers::page(connection, schema, last, CHUNK).await?;
+            let Some(last) = ids.last() else {
+                return Ok(());
+            };
+            after = Some(last.clone());
+            let rows = access_rows::rows(connection, schema, &asked(&ids)).await?;
+            self.chunk(&ids, &rows)?;
+            self.progress.rows(ids.len());
+        }
+    }
+
+    /// Compares the callers of some owners, in their order.
+    fn chunk<I: Asks>(&mut self, ids: &[I], rows: &AccessRows) -> Result<(), Failure> {
         let cleaned = self.cleaned(rows);
         for id in ids {
-            let callers = match kind {
-                OwnerKind::Key => self.of_key(id, rows),
-                OwnerKind::User => vec![Caller::Session {
-                    user: id.clone(),
-                    toolset: None,
-                }],
-                OwnerKind::Team if id == DASHBOARD_TEAM => Vec::new(),
-                OwnerKind::Team
-                | OwnerKind::Organization
-                | OwnerKind::Project
-                | OwnerKind::EndUser
-                | OwnerKind::Agent => vec![Caller::Keyless {
-                    team: Some(id.clone()),
-                    user: None,
-                }],
-            };
-            for caller in callers {
+            for caller in id.callers(rows, self.basis.rules) {
                 let (change, complete) = self.change(&caller, rows, cleaned.as_ref());
-                affected.count(complete);
+                self.affected.count(complete);
                 if change != AccessChange::default() {
                     let caller = shown(&caller, rows, change, complete);
-                    affected.add(&caller).map_err(cannot_put_aside)?;
+                    self.affected.add(&caller).map_err(cannot_put_aside)?;
                 }
             }
         }
         Ok(())
-    }
-
-    /// Lists the callers that a key makes: at large, and on the route of each toolset that it or
-    /// its team holds.
-    fn of_key(&self, token: &str, rows: &AccessRows) -> Vec<Caller> {
-        let Some(key) = rows.keys.get(token) else {
-            return Vec::new();
-        };
-        let asking = |toolset| Caller::Key {
-            token: token.to_owned(),
-            end_user: None,
-            on_behalf_of: None,
-            toolset,
-        };
-        let mut callers = vec![asking(None)];
-        if self.basis.rules.has_toolset_routes() {
-            let team = key.team.as_ref().and_then(|team| rows.teams.get(team));
-            let own = rows.permission(key.permission.as_ref()).read();
-            let of_team = team.and_then(|team| rows.permission(team.permission.as_ref()).read());
-            let held = own.into_iter().chain(of_team).flat_map(|row| &row.toolsets);
-            let held = held.filter(|id| rows.toolsets.contains_key(*id)).cloned();
-            let held: BTreeSet<String> = held.collect();
-            callers.extend(held.into_iter().map(|id| asking(Some(id))));
-        }
-        callers
     }
 
     /// Removes the stale references from rows; `None` where no row names a server that is taken as
@@ -264,9 +277,9 @@ impl Comparison<'_> {
     }
 
     fn add(&self, before: &Access, after: &Access, by: ChangeCause, change: &mut AccessChange) {
-        let named = |servers: BTreeMap<&String, Tools>| -> Vec<ChangedServer> {
+        let named = |servers: BTreeMap<&ServerId, Tools>| -> Vec<ChangedServer> {
             let servers = servers.into_iter().map(|(id, tools)| ChangedServer {
-                id: id.clone(),
+                id: id.as_str().to_owned(),
                 name: self.name(id),
                 tools: tools.map(|tools| tools.into_iter().collect()),
                 by,
@@ -277,14 +290,14 @@ impl Comparison<'_> {
         change.gains.extend(named(only_in(after, before)));
     }
 
-    fn name(&self, id: &str) -> Option<String> {
+    fn name(&self, id: &ServerId) -> Option<String> {
         let server = self.served.get(id)?;
         server.alias.clone().or_else(|| server.name.clone())
     }
 }
 
 /// Returns the servers, and the tools of servers, that `one` has and `other` has not.
-fn only_in<'a>(one: &'a Access, other: &Access) -> BTreeMap<&'a String, Tools> {
+fn only_in<'a>(one: &'a Access, other: &Access) -> BTreeMap<&'a ServerId, Tools> {
     let servers = one.servers.iter().filter_map(|(id, tools)| {
         let more = match (tools, other.servers.get(id)) {
             (tools, None) => tools.clone(),
@@ -304,9 +317,9 @@ fn shown(
     change: AccessChange,
     complete: bool,
 ) -> AffectedCaller {
-    let organization = |team: &Option<String>| {
+    let organization = |team: &Option<TeamId>| {
         let team = team.as_ref().and_then(|team| rows.teams.get(team));
-        team.and_then(|team| team.organization.clone())
+        team.and_then(|team| team.organization.as_ref())
     };
     let AccessChange { loses, gains } = change;
     let nobody = AffectedCaller {
@@ -325,35 +338,42 @@ fn shown(
         Caller::Key { token, toolset, .. } => {
             let key = rows.keys.get(token);
             let team = key.and_then(|key| key.team.clone());
-            let own = key.and_then(|key| key.organization.clone());
+            let own = key.and_then(|key| key.organization.as_ref());
             AffectedCaller {
                 via: "key".to_owned(),
                 key: Some(AffectedKey {
-                    id: api_key::shown_hash(token),
+                    id: api_key::shown_prefix(token.as_str()),
                     name: key.and_then(|key| key.name.clone()),
                 }),
-                organization: own.or_else(|| organization(&team)),
-                team,
-                user: key.and_then(|key| key.user.clone()),
-                agent: key.and_then(|key| key.agent.clone()),
-                toolset: toolset.clone(),
+                organization: own.or_else(|| organization(&team)).map(ToString::to_string),
+                team: team.map(|team| team.0),
+                user: key
+                    .and_then(|key| key.user.as_ref())
+                    .map(ToString::to_string),
+                agent: key
+                    .and_then(|key| key.agent.as_ref())
+                    .map(ToString::to_string),
+                toolset: toolset.as_ref().map(ToString::to_string),
                 ..nobody
             }
         }
         Caller::Keyless { team, user } => AffectedCaller {
             via: "keyless".to_owned(),
-            organization: organization(team),
-            team: team.clone(),
-            user: user.clone(),
+            organization: organization(team).map(ToString::to_string),
+            team: team.as_ref().map(ToString::to_string),
+            user: user.as_ref().map(ToString::to_string),
             ..nobody
         },
-        Caller::Session { user, toolset } => AffectedCaller {
-            via: "session".to_owned(),
-            organization: rows.users.get(user).and_then(|u| u.organization.clone()),
-            user: Some(user.clone()),
-            toolset: toolset.clone(),
-            ..nobody
-        },
+        Caller::Session { user, toolset } => {
+            let of_user = rows.users.get(user).and_then(|u| u.organization.as_ref());
+            AffectedCaller {
+                via: "session".to_owned(),
+                organization: of_user.map(ToString::to_string),
+                user: Some(user.to_string()),
+                toolset: toolset.as_ref().map(ToString::to_string),
+                ..nobody
+            }
+        }
     }
 }
 
@@ -364,6 +384,7 @@ mod tests {
     use crate::litellm::access::rows::{AccessTeam, Key, Permission};
     use crate::litellm::access::rules::AccessRules;
     use crate::litellm::deleted_servers::DeletedServers;
+    use crate::litellm::ids::{PermissionKey, Tag};
     use crate::litellm::release::Release;
     use crate::litellm::server::{ConfigServers, Server};
 
@@ -371,7 +392,7 @@ mod tests {
     /// tag `dev`, is taken as deleted.
     fn changes(own: Permission, release: Release) -> AccessChange {
         let server = |id: &str, tags: &[&str]| Server {
-            server_id: id.to_owned(),
+            server_id: ServerId(id.to_owned()),
             server_name: None,
             alias: None,
             approval_status: None,
@@ -389,7 +410,7 @@ mod tests {
         let registry = |servers: &[Server]| {
             let entries = servers.iter().map(|row| {
                 let entry = ServedServer {
-                    tags: row.tags.clone(),
+                    tags: row.tags.iter().cloned().map(Tag).collect(),
                     ..ServedServer::default()
                 };
                 (row.server_id.clone(), entry)
@@ -406,27 +427,35 @@ mod tests {
             },
             served: registry(&servers),
             catalog: &catalog,
+            affected: AffectedCallers::new(),
+            progress: &Progress::begin("comparing access"),
         };
         let of_team = Permission {
             servers: vec!["id-1".to_owned(), "id-2".to_owned()],
             ..Permission::default()
         };
+        let (token, team_id) = (KeyToken("k".to_owned()), TeamId("t".to_owned()));
+        let link = |id: &str| PermissionKey(id.to_owned());
         let mut rows = AccessRows::default();
         let key = Key {
-            token: "k".to_owned(),
-            permission: Some("p-key".to_owned()),
-            team: Some("t".to_owned()),
-            ..Key::default()
+            token: token.clone(),
+            permission: Some(link("p-key")),
+            team: Some(team_id.clone()),
+            organization: None,
+            user: None,
+            agent: None,
+            access_groups: Vec::new(),
+            name: None,
         };
         let team = AccessTeam {
-            permission: Some("p-team".to_owned()),
+            permission: Some(link("p-team")),
             ..AccessTeam::default()
         };
-        rows.keys.insert("k".to_owned(), key);
-        rows.teams.insert("t".to_owned(), team);
-        rows.permissions.insert("p-key".to_owned(), Some(own));
-        rows.permissions.insert("p-team".to_owned(), Some(of_team));
-        let callers = comparison.of_key("k", &rows);
+        rows.keys.insert(token.clone(), key);
+        rows.teams.insert(team_id, team);
+        rows.permissions.insert(link("p-key"), Some(own));
+        rows.permissions.insert(link("p-team"), Some(of_team));
+        let callers = token.callers(&rows, comparison.basis.rules);
         let cleaned = comparison.cleaned(&rows);
         let (change, complete) = comparison.change(&callers[0], &rows, cleaned.as_ref());
         assert!(complete);
@@ -462,7 +491,7 @@ mod tests {
     #[test]
     fn a_tag_that_names_no_server_any_more_inherits_in_older_releases() {
         let tagged = || Permission {
-            tags: vec!["dev".to_owned()],
+            tags: vec![Tag("dev".to_owned())],
             ..Permission::default()
         };
         let older = changes(tagged(), Release::RESOLVES_NAMES);

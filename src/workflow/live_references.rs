@@ -12,6 +12,7 @@ use crate::litellm::reference_sites::ScannedTable;
 use crate::litellm::row::Row;
 use crate::litellm::server_catalog::ServerCatalog;
 use crate::litellm::value::Value;
+use crate::repair::empty_lists::EmptyListDecisions;
 use crate::repair::policy::Policy;
 use crate::repair::selection::Selection;
 use crate::report::shown_text::count;
@@ -40,6 +41,7 @@ pub(crate) async fn naming(
         schema,
         catalog,
         policy: Policy::default(),
+        decisions: EmptyListDecisions::FIRST_CHOICES,
         selection: &selection,
         notes: false,
     };

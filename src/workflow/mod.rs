@@ -1,6 +1,7 @@
 //! What the commands share: what is known of servers, filters, the planner, and all that writes.
 
 pub(crate) mod access_basis;
+pub(crate) mod access_proof;
 pub(crate) mod apply_changes;
 pub(crate) mod cache_invalidation;
 pub(crate) mod catalog_warnings;
@@ -10,6 +11,7 @@ pub(crate) mod config_files;
 pub(crate) mod connect;
 pub(crate) mod csv_error;
 pub(crate) mod deletion_effects;
+pub(crate) mod empty_list_search;
 pub(crate) mod filters;
 pub(crate) mod given_servers;
 pub(crate) mod journal_retention;

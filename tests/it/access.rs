@@ -26,7 +26,8 @@ fn company() -> TestDatabase {
                VALUES ('o-1', 'acme');
            INSERT INTO "LiteLLM_UserTable" ("user_id", "user_email") VALUES ('u-1', 'ann@example.com');
            INSERT INTO "LiteLLM_AgentsTable" ("agent_id", "agent_name") VALUES ('a-1', 'helper');
-           INSERT INTO "LiteLLM_EndUserTable" ("user_id", "object_permission_id") VALUES ('e-1', 'p-end');
+           INSERT INTO "LiteLLM_EndUserTable" ("user_id", "alias", "object_permission_id")
+               VALUES ('e-1', 'visitor', 'p-end');
            INSERT INTO "LiteLLM_MCPToolsetTable" ("toolset_id", "toolset_name", "tools")
                VALUES ('set', 'set', '[{{"server_id": "id-1", "tool_name": "read"}}]');
            INSERT INTO "LiteLLM_VerificationToken"
@@ -138,6 +139,9 @@ fn an_owner_stands_for_its_callers() {
     assert_eq!(two.len(), 2);
     let on_behalf = callers(&database, &["key:other", "--as", "end_user:e-1"]);
     assert_eq!(servers(&on_behalf[0]), ["jira"]);
+    let everybody = callers(&database, &["--as", "end_user:visitor"]);
+    assert_eq!(everybody.len(), 2);
+    assert!(everybody.iter().all(|caller| caller["end_user"] == "e-1"));
     let on_route = callers(&database, &["key:ci", "--toolset", "set"]);
     assert_eq!(on_route.len(), 1);
     assert_eq!(servers(&on_route[0]), ["github"]);

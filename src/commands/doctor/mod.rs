@@ -14,7 +14,7 @@ use crate::cli::output::{AnswerArgs, AnswerFormat, FileArgs};
 use crate::cli::repair::JournalArgs;
 use crate::cli::servers::ServerArgs;
 use crate::command_line::CommandLine;
-use crate::commands::doctor::checks::{Check, ConnectionRequest, FixProblem};
+use crate::commands::doctor::checks::{Check, ConnectionRequest, FixProblem, ServerRole};
 use crate::commands::doctor::database_checks::Observed;
 use crate::commands::doctor::render::Diagnosis;
 use crate::commands::grants::GrantsFor;
@@ -154,7 +154,11 @@ async fn examine(args: &DoctorArgs, target: Target, fix: FixProblem) -> (Vec<Che
     let observed = Observed {
         request,
         asked_ago: started.elapsed(),
-        is_replica: session.is_replica(),
+        role: if session.is_replica() {
+            ServerRole::Replica
+        } else {
+            ServerRole::Primary
+        },
         status,
         grants: args.grants(&session.database().user),
         statement_timeout,

@@ -15,36 +15,45 @@ use crate::cli::servers::{PreviousArgs, ServerArgs};
 use crate::command_line::CommandLine;
 use crate::commands::fix::options::FixOptions;
 use crate::database::Database;
-use crate::db::detect;
+use crate::db::access_registry::{self, DeletedAre};
 use crate::db::schema::Schema;
 use crate::db::session::{Connection, SchemaTransaction};
 use crate::db::verification::Verification;
-use crate::db::{credential_rows, owners, rows};
+use crate::db::{credential_rows, detect, owners, rows};
 use crate::error::{ErrorKind, Failure};
 use crate::exit_code::Outcome;
+use crate::litellm::access::basis::AccessBasis;
+use crate::litellm::access::other_values::OtherValues;
 use crate::litellm::reference_sites::{Choice, CredentialTable, ScannedTable, SiteTable};
+use crate::litellm::server_catalog::ServerCatalog;
 use crate::process::command_args::{CommandArgs, NamedFile, Work};
 use crate::process::invocation::Run;
 use crate::process::print::cannot_put_aside;
 use crate::process::progress::Progress;
+use crate::repair::access_comparison::{AcceptedDifferences, ComparedAccess};
 use crate::repair::changeset::RowChange;
 use crate::repair::conflict::{self, Conflict};
 use crate::repair::credentials_change::CredentialsChange;
+use crate::repair::empty_lists::EmptyListDecisions;
 use crate::repair::plan::RowPlan;
+use crate::repair::policy::OnEmpty;
 use crate::repair::selection::Selection;
 use crate::report::collected_plans::CollectedPlans;
 use crate::report::{Announcements, Ending, FollowUp, RepairFacts, Report};
 use crate::workflow::CHUNK;
+use crate::workflow::access_basis::read_basis;
+use crate::workflow::access_proof::{AccessProof, TwoStates};
 use crate::workflow::apply_changes::{
     begin_verification, carry_out, delete_credentials, end_verification, lock_tables, moved,
 };
 use crate::workflow::cache_invalidation::ChangedRows;
 use crate::workflow::changeset_file::ChangesetDraft;
+use crate::workflow::empty_list_search::{self, SearchedLists};
 use crate::workflow::journal_retention::JournalRetention;
 use crate::workflow::lock_retry::Patience;
 use crate::workflow::planner::Planner;
 use crate::workflow::preconditions::{
-    RemovedReferences, check_as_shown, check_nothing_left, check_size,
+    RemovedReferences, check_access, check_as_shown, check_nothing_left, check_size,
 };
 use crate::workflow::repeat_options::{RepeatedOptions, undo};
 use crate::workflow::saved_plan::SavedPlan;
@@ -62,7 +71,7 @@ Examples:
   mcp-prune fix                    (on a terminal: shows the plan and asks)
   mcp-prune fix --yes --exit-zero  (cron: held references are no failure)
   mcp-prune fix --dry-run --sites credentials --delete-rows
-  mcp-prune fix --dry-run --if-deleted github  (before you delete the server in LiteLLM)";
+  mcp-prune fix --dry-run --if-deleted github  (before you delete the server)";
 
 /// Options of `fix`.
 #[derive(Debug, Args)]
@@ -250,8 +259,17 @@ impl WriteJob for Fix<'_> {
             schema,
             catalog: &catalog,
             policy: self.options.policy(),
+            decisions: EmptyListDecisions::FIRST_CHOICES,
             selection: &selection,
             notes: false,
+        };
+        progress.stage("comparing access");
+        let searched = self
+            .search_lists(connection, database, &planner, &locked)
+            .await?;
+        let planner = Planner {
+            decisions: &searched.decisions,
+            ..planner
         };
         let repaired = Repaired {
             found: self.collection(keeps),
@@ -259,6 +277,7 @@ impl WriteJob for Fix<'_> {
             removed: RemovedReferences::default(),
             unmatched,
             conflicts: Vec::new(),
+            before: OtherValues::default(),
         };
         progress.stage("writing and verifying rows");
         let mut pass = RepairPass {
@@ -302,6 +321,10 @@ impl WriteJob for Fix<'_> {
         end_verification(connection, schema, &verification).await?;
         let now = self.options.sources().catalog(connection, schema).await?;
         repaired.removed.check_still_gone(&now)?;
+        progress.stage("comparing access");
+        let before = &repaired.before;
+        let access = self.compare_access(connection, schema, database, &now, before);
+        let access = access.await?;
         Ok(Prepared {
             is_moved: !repaired.conflicts.is_empty(),
             facts: RepairFacts {
@@ -316,6 +339,7 @@ impl WriteJob for Fix<'_> {
                 conflicts: repaired.conflicts,
                 deleted: catalog.deleted().clone(),
                 affected: None,
+                access,
             },
             draft,
             written: repaired.written,
@@ -335,11 +359,22 @@ struct Repaired {
     unmatched: UnmatchedReferences,
     /// The columns that are no longer as the saved plan has them.
     conflicts: Vec<Conflict>,
+    /// What stood in the columns that are written: what access is compared with.
+    before: OtherValues,
 }
 
 impl Repaired {
     /// Adds the plans of rows that are written.
     fn add(&mut self, plans: Vec<RowPlan>) -> Result<(), Failure> {
+        for plan in &plans {
+            if let ScannedTable::References(table) = plan.audit.table {
+                for edit in &plan.edits {
+                    let before = edit.before_renamed();
+                    self.before
+                        .set(table, &plan.audit.row, edit.site(), &before);
+                }
+            }
+        }
         self.removed.add(&plans);
         self.unmatched.mark_found(&plans);
         self.found.add_decisions(plans).map_err(cannot_put_aside)
@@ -470,6 +505,87 @@ impl Fix<'_> {
             .await?;
         let (limits, summary) = (self.options.limits(), repaired.found.summary());
         check_size(limits, connection, planner.schema, summary).await
+    }
+}
+
+impl Fix<'_> {
+    /// Decides what becomes of lists that would run empty, where the operator's choice asks that
+    /// nobody's access changes.
+    async fn search_lists(
+        &self,
+        connection: &mut Connection,
+        database: &Database,
+        planner: &Planner<'_>,
+        candidates: &detect::CandidateRows,
+    ) -> Result<SearchedLists, Failure> {
+        match planner.policy.on_empty {
+            OnEmpty::Hold | OnEmpty::Clear => return Ok(SearchedLists::default()),
+            OnEmpty::Deny { .. } | OnEmpty::Unchanged => {}
+        }
+        let (schema, catalog) = (planner.schema, planner.catalog);
+        schema.check_access_privileges(database)?;
+        let release = schema.release();
+        let sources = self.options.sources();
+        let basis = read_basis(connection, schema, sources, catalog, release).await?;
+        let proof = AccessProof {
+            basis: &basis,
+            catalog,
+            most: self.options.compare_at_most(),
+        };
+        empty_list_search::search(connection, planner, candidates, proof).await
+    }
+
+    /// Compares the access of everybody who depends on a written row, as the row was and as it is
+    /// now. Refuses a difference that the operator did not accept.
+    async fn compare_access(
+        &self,
+        connection: &mut Connection,
+        schema: &Schema,
+        database: &Database,
+        catalog: &ServerCatalog,
+        before: &OtherValues,
+    ) -> Result<Option<ComparedAccess>, Failure> {
+        if before.is_empty() {
+            return Ok(None);
+        }
+        schema.check_access_privileges(database)?;
+        let release = schema.release();
+        let sources = self.options.sources();
+        let basis = read_basis(connection, schema, sources, catalog, release).await?;
+        let proof = AccessProof {
+            basis: &basis,
+            catalog,
+            most: self.options.compare_at_most(),
+        };
+        let states = TwoStates {
+            before,
+            after: &OtherValues::default(),
+        };
+        let access = proof.compare(connection, schema, states).await?;
+        let accepted = self.options.policy().accepted();
+        check_access(&access, accepted)?;
+        if !catalog.deleted().is_empty() {
+            // Until they are deleted these servers are served. Access to them may be lost, as was
+            // asked, and must not be gained.
+            let (served, rules) = (DeletedAre::Served, basis.rules);
+            let registry = access_registry::registry(connection, schema, catalog, served, rules);
+            let while_served = AccessBasis {
+                registry: registry.await?,
+                ..basis
+            };
+            let proof = AccessProof {
+                basis: &while_served,
+                catalog,
+                most: self.options.compare_at_most(),
+            };
+            let access = proof.compare(connection, schema, states).await?;
+            let accepted = AcceptedDifferences {
+                narrowing: true,
+                ..accepted
+            };
+            check_access(&access, accepted)?;
+        }
+        Ok(Some(access))
     }
 }
 
