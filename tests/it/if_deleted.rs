@@ -1,5 +1,6 @@
 //! `--if-deleted`: what the deletion of a server will do, and the repair before it.
 
+use std::collections::BTreeMap;
 use std::fs;
 
 use mcp_prune::testing::hash;
@@ -237,6 +238,79 @@ fn the_references_go_before_the_server_does_and_come_back_with_undo() {
     let undo = ["undo", "--yes", "--no-journal", &journal];
     let _ = run_on(database.url(), &undo).exits(0);
     assert_eq!(database.permission_rows(), before);
+}
+
+/// Reads what every caller may use: the tools by server, of which null stands for all.
+fn access(database: &TestDatabase) -> BTreeMap<String, BTreeMap<String, Value>> {
+    let ran = mcp(database, &["access", "--every-caller", "--format", "json"]).exits(0);
+    let json = ran.json();
+    let callers = json["callers"].as_array().unwrap().iter();
+    let usable = |caller: &Value| {
+        let servers = caller["servers"].as_array().unwrap().iter();
+        let tools = servers.map(|s| (s["id"].as_str().unwrap().to_owned(), s["tools"].clone()));
+        tools.collect()
+    };
+    let name = |caller: &Value| {
+        let parts = ["via", "key", "team", "user", "toolset"].map(|part| caller[part].to_string());
+        parts.join(" ")
+    };
+    callers
+        .map(|caller| (name(caller), usable(caller)))
+        .collect()
+}
+
+#[test]
+fn nobody_gains_a_tool_while_the_server_is_still_served() {
+    let database = company();
+    let [all, group] = ["sk-all", "sk-group"].map(hash);
+    // A team that has every server, with few tools of one; a toolset and an access group that name
+    // few tools of a server that the keys have otherwise.
+    database.execute(&format!(
+        r#"INSERT INTO "LiteLLM_MCPToolsetTable" ("toolset_id", "toolset_name", "tools") VALUES
+               ('set', 'set', '[{{"server_id": "{LIVE}", "tool_name": "read"}},
+                               {{"server_id": "{JIRA}", "tool_name": "read"}}]');
+           INSERT INTO "LiteLLM_AccessGroupTable"
+               ("access_group_id", "access_group_name", "access_mcp_server_ids", "mcp_tool_permissions",
+                "assigned_key_ids") VALUES
+               ('g', 'g', ARRAY['{LIVE}', '{JIRA}'], '{{"{LIVE}": ["list"]}}', ARRAY['{group}']);
+           INSERT INTO "LiteLLM_ObjectPermissionTable"
+               ("object_permission_id", "mcp_servers", "mcp_tool_permissions", "mcp_toolsets") VALUES
+               ('p-all', ARRAY['all-proxy-mcpservers'], '{{"{LIVE}": ["search"]}}', '{{}}'),
+               ('p-set', ARRAY['github'], NULL, ARRAY['set']);
+           INSERT INTO "LiteLLM_TeamTable" ("team_id", "team_alias", "object_permission_id")
+               VALUES ('t-all', 'all', 'p-all');
+           INSERT INTO "LiteLLM_VerificationToken"
+               ("token", "key_alias", "team_id", "object_permission_id", "access_group_ids") VALUES
+               ('{all}', 'all', 't-all', NULL, '{{}}'),
+               ('{group}', 'group', NULL, 'p-set', ARRAY['g']);"#
+    ));
+    let before = access(&database);
+    let shared = before
+        .values()
+        .flatten()
+        .filter(|(id, _)| *id == LIVE)
+        .count();
+    assert!(shared > 4, "{before:#?}");
+    let _ = mcp(
+        &database,
+        &["fix", "--yes", "--no-journal", "--if-deleted", "github"],
+    )
+    .exits(3);
+    let after = access(&database);
+    assert_ne!(before, after, "somebody lost the server");
+    for (caller, servers) in after {
+        for (id, tools) in servers {
+            let had = before[&caller].get(&id);
+            let had = had.unwrap_or_else(|| panic!("{caller} gained {id}"));
+            let names = |tools: &Value| tools.as_array().cloned();
+            let gained = match (names(had), names(&tools)) {
+                (None, _) => false,
+                (Some(_), None) => true,
+                (Some(had), Some(tools)) => tools.iter().any(|tool| !had.contains(tool)),
+            };
+            assert!(!gained, "{caller} had {had} of {id}, and now {tools}");
+        }
+    }
 }
 
 #[test]
