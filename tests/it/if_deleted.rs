@@ -6,10 +6,11 @@ use std::fs;
 use mcp_prune::testing::hash;
 use serde_json::{Value, json};
 
+use crate::connection::{role, url_of};
 use crate::program::{Ran, mcp_prune, run, run_on};
 use crate::samples::{GONE, LIVE};
 use crate::schemas::Format;
-use crate::server::TestDatabase;
+use crate::server::{TestDatabase, concurrent_server};
 
 /// The id of the server that stays.
 const JIRA: &str = "5d0c5c3e-8f0b-4f7e-a6f4-3f1f3a0f8b21";
@@ -608,4 +609,25 @@ fn the_server_table_is_not_empty_though_its_last_server_is_taken_as_deleted() {
         .prints("As if deleted: Jira (");
     let ran = mcp(&database, &[&["scan"], &both[..]].concat()).exits(2);
     assert!(!ran.stderr.contains("empty"), "{ran}");
+}
+
+#[test]
+fn a_role_with_select_alone_may_ask_and_is_told_what_it_lacks() {
+    if concurrent_server("a role for scan --if-deleted").is_none() {
+        return;
+    }
+    let database = company();
+    let role = role(&database, "if_deleted");
+    let url = url_of(&database, &role, "s3cret");
+    let grants = run_on(database.url(), &["grants", "--role", &role]).exits(0);
+    database.execute(&grants.stdout);
+    database.execute(r#"ALTER TABLE "LiteLLM_TeamTable" ADD "blocked" boolean"#);
+    let _ = run_on(&url, &["scan"]).exits(2);
+    let scan = ["scan", "--if-deleted", "github", "--no-config-servers"];
+    let ran = run_on(&url, &scan).exits(7);
+    let hint = ran.stderr.split("have its owner run: ").nth(1).unwrap();
+    let grant = hint.lines().next().unwrap();
+    assert!(grant.starts_with("GRANT SELECT (\"blocked\")"), "{ran}");
+    database.execute(grant);
+    let _ = run_on(&url, &scan).exits(2).prints("3 callers lose access");
 }
