@@ -10,7 +10,7 @@ use crate::db::schema::Schema;
 use crate::db::session::Connection;
 use crate::error::Failure;
 use crate::litellm::access::basis::AccessBasis;
-use crate::litellm::access::caller::{AccessSettings, Caller};
+use crate::litellm::access::caller::{AccessSetting, AccessSettings, Caller, SettingUse};
 use crate::litellm::access::registry::Registry;
 use crate::litellm::access::rows::AccessRows;
 use crate::litellm::access::rules::AccessRules;
@@ -225,7 +225,7 @@ impl Comparison<'_> {
         })
     }
 
-    /// Compares one caller, with each unknown setting both ways: what it may lose and gain.
+    /// Compares one caller, with every unknown setting both ways: what it may lose and gain.
     ///
     /// Returns too whether nothing that is not known may change the answer.
     fn change(
@@ -236,14 +236,40 @@ impl Comparison<'_> {
     ) -> (AccessChange, bool) {
         let mut all = self.change_with(self.basis.settings, caller, rows, cleaned);
         let mut complete = self.basis.configs_known;
-        for setting in &self.basis.unknown {
+        let matters = |setting: &&AccessSetting| self.matters(setting, caller, rows, cleaned);
+        let unknown: Vec<&AccessSetting> = self.basis.unknown.iter().filter(matters).collect();
+        for switched in 1..1_usize << unknown.len() {
             let mut settings = self.basis.settings;
-            setting.set(&mut settings, true);
+            for (at, setting) in unknown.iter().enumerate() {
+                setting.set(&mut settings, switched & (1 << at) != 0);
+            }
             let other = self.change_with(settings, caller, rows, cleaned);
             complete &= other == all;
             all.extend(other);
         }
         (all, complete)
+    }
+
+    /// Tells whether a setting can make a difference to any of the answers that are compared.
+    fn matters(
+        &self,
+        setting: &AccessSetting,
+        caller: &Caller,
+        rows: &AccessRows,
+        cleaned: Option<&CleanedRows>,
+    ) -> bool {
+        let cleaned = cleaned.map(|cleaned| [&cleaned.stale_before, &cleaned.stale_after]);
+        let mut all_rows = std::iter::once(rows).chain(cleaned.into_iter().flatten());
+        all_rows.any(|rows| {
+            let asked = SettingUse {
+                rules: self.basis.rules,
+                caller,
+                rows,
+                // What is left of these servers is a part of them.
+                registry: &self.served,
+            };
+            setting.matters(&asked)
+        })
     }
 
     fn change_with(
