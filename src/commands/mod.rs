@@ -151,6 +151,23 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     Run::new().of(args, rules, |run| execute(args, run)).into()
 }
 
+/// Runs a `fix` whose plan nobody accepted, for a test of what stops it. Returns what kind of failure
+/// stopped it, and its message; `None` where nothing did.
+#[must_use]
+pub fn run_unaccepted_fix(
+    words: impl IntoIterator<Item = OsString>,
+) -> Option<(ErrorKind, String)> {
+    let invocation = Invocation::parse(words).ok()?;
+    let Command::Fix(args) = &invocation.command else {
+        return None;
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = { runtime }.enable_all().build().ok()?;
+    let outcome = runtime.block_on(fix::run_unaccepted(args, &mut Run::new()));
+    let failure = outcome.err()?;
+    Some((failure.kind(), failure.message()))
+}
+
 /// Runs a command on an asynchronous runtime of this one thread.
 fn execute(args: &dyn CommandArgs, run: &mut Run) -> Result<Outcome, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()

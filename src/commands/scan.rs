@@ -7,6 +7,7 @@ use clap::Args;
 use crate::cli::connection::ConnectionArgs;
 use crate::cli::filters::PlaceArgs;
 use crate::cli::output::{OUTPUT, OutputArgs};
+use crate::cli::repair::COMPARE_AT_MOST;
 use crate::cli::servers::{DeletionArgs, PreviousArgs, ServerArgs};
 use crate::command_line::CommandLine;
 use crate::db::detect::{self, Search};
@@ -27,6 +28,7 @@ use crate::repair::policy::Policy;
 use crate::report::{Announcements, Ending, RepairFacts, Report};
 use crate::workflow::CHUNK;
 use crate::workflow::deletion_effects;
+use crate::workflow::empty_list_search::HeldRows;
 use crate::workflow::filters::chosen_sites;
 use crate::workflow::planner::Planner;
 use crate::workflow::server_sources::ServerSources;
@@ -185,12 +187,14 @@ async fn look(
         notes: args.notes,
     };
     let format = args.output.format.writer();
+    let mut held = HeldRows::default();
     let mut report = format.collection();
     progress.stage("reading rows");
     for (table, mut keys) in found {
         keys.retain(|key| selection.takes_key(key));
         let mut add = |plans: Vec<RowPlan>, looked_at| {
             unmatched.mark_found(&plans);
+            held.add(&plans);
             progress.rows(looked_at);
             report.add_findings(plans).map_err(cannot_put_aside)
         };
@@ -215,6 +219,8 @@ async fn look(
     }
     let ensured = unmatched.ensure_all_found(connection, &planner, &selection);
     ensured.await?;
+    let settled = held.settled(connection, &database, &planner, sources, COMPARE_AT_MOST);
+    let settled = settled.await?;
     // This reads the tables once more, so it is only done for a person who would see nothing else.
     if format.is_for_people()
         && !args.output.quiet
@@ -243,6 +249,7 @@ async fn look(
         deleted: catalog.deleted().clone(),
         affected,
         access: None,
+        settled,
     };
     let dry_run = args.follow_up();
     Ok(Report::new(facts, Ending::Scanned { dry_run }))

@@ -99,18 +99,6 @@ pub(crate) fn texts(texts: &[&str]) -> Vec<String> {
 
 /// Makes a catalog of two servers, one of them tagged.
 pub(crate) fn catalog() -> ServerCatalog {
-    catalog_of(|server| server)
-}
-
-/// Makes that catalog with both servers open to all keys.
-pub(crate) fn open_catalog() -> ServerCatalog {
-    catalog_of(|server| Server {
-        allow_all_keys: true,
-        ..server
-    })
-}
-
-fn catalog_of(change: fn(Server) -> Server) -> ServerCatalog {
     let server = |id: &str, name: &str, tags: &[&str]| Server {
         server_id: ServerId(id.to_owned()),
         server_name: Some(name.to_owned()),
@@ -120,7 +108,7 @@ fn catalog_of(change: fn(Server) -> Server) -> ServerCatalog {
         allow_all_keys: false,
     };
     ServerCatalog::new(
-        &[server("id-1", "one", &[]), server("id-2", "two", &["tag"])].map(change),
+        &[server("id-1", "one", &[]), server("id-2", "two", &["tag"])],
         BTreeSet::new(),
         ConfigServers::Known(Vec::new()),
     )

@@ -81,6 +81,19 @@ impl EmptyListDecisions {
     }
 }
 
+/// How many of the held references each choice of `--on-empty` would settle.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct SettledByChoice {
+    /// How many are held.
+    pub held: usize,
+    /// `--on-empty deny`.
+    pub deny: usize,
+    /// `--on-empty unchanged`.
+    pub unchanged: usize,
+    /// `--on-empty clear`.
+    pub clear: usize,
+}
+
 /// A list that would run empty, and what may become of it instead.
 #[derive(Debug, Clone)]
 pub(crate) struct ProposedList {

@@ -158,6 +158,24 @@ pub(crate) enum Reason {
 }
 
 impl Reason {
+    /// Tells whether `--on-empty` decides about what is held for this reason.
+    #[must_use]
+    pub(crate) fn is_of_empty_list(self) -> bool {
+        match self {
+            Self::LastGrant | Self::Marker(_) | Self::WouldWiden | Self::WouldNarrow => true,
+            Self::FailsOpen
+            | Self::KeptByKey
+            | Self::DanglingToolset
+            | Self::NeedsId
+            | Self::NeedsDeleteRows
+            | Self::NotRemapped
+            | Self::OauthClient
+            | Self::MaybeEdited
+            | Self::MaybeRenewed
+            | Self::StillServed => false,
+        }
+    }
+
     /// Returns the reason's name in JSON.
     #[must_use]
     pub(crate) fn name(self) -> &'static str {
@@ -337,6 +355,13 @@ impl RowPlan {
     #[must_use]
     pub(crate) fn changes_something(&self) -> bool {
         !self.edits.is_empty() || self.deletion.is_some()
+    }
+
+    /// Counts the references that are held because their list would run empty.
+    #[must_use]
+    pub(crate) fn held_in_empty_lists(&self) -> usize {
+        let held = self.held.iter();
+        held.filter(|held| held.reason.is_of_empty_list()).count()
     }
 
     /// Returns how many rows of the database the plan is about.
@@ -586,6 +611,7 @@ fn group_ending(
             let fallen = choices.decisions.fallen(table, &row.key, cell.site.name);
             unchanged_ending(fallen, false)
         }
+        (OnEmpty::Clear, _) if decides => Ok(EmptyOutcome::Cleared.into()),
         (OnEmpty::Unchanged | OnEmpty::Hold | OnEmpty::Deny { .. } | OnEmpty::Clear, _) => {
             Err(Reason::LastGrant.into())
         }

@@ -22,14 +22,14 @@ pub(crate) struct ProposedLists {
     pub before: OtherValues,
     /// What the repair would write.
     pub after: OtherValues,
-    /// How many stale references would be held.
+    /// How many references would be held because their list would run empty.
     pub held: usize,
 }
 
 impl ProposedLists {
     /// Adds what the plan of a row would write, where it concerns these lists.
     pub(crate) fn add(&mut self, plan: &RowPlan) {
-        self.held += plan.held.len();
+        self.held += plan.held_in_empty_lists();
         let ScannedTable::References(table) = plan.audit.table else {
             return;
         };

@@ -18,7 +18,9 @@ const NAMED: usize = 20;
 pub(crate) fn paragraphs(access: &ComparedAccess, tense: Tense) -> Vec<String> {
     let compared = count(access.compared, "caller");
     let mut paragraphs = Vec::new();
-    if access.is_unchanged() {
+    if access.compared == 0 && access.not_compared == 0 {
+        paragraphs.push("Nobody's access depends on what is written.".to_owned());
+    } else if access.is_unchanged() {
         paragraphs.push(format!("Access of {compared} compared: unchanged."));
     } else {
         let (gain, lose) = tense.verbs();
@@ -27,15 +29,16 @@ pub(crate) fn paragraphs(access: &ComparedAccess, tense: Tense) -> Vec<String> {
             access.widened, access.narrowed
         ));
         let named = access.differing.iter().take(NAMED);
-        paragraphs.extend(named.map(|differing| printable(&format!("- {differing}"))));
-        let differing = access.widened.max(access.narrowed);
-        let more = differing.saturating_sub(NAMED);
-        if more > 0 {
-            paragraphs.push(format!(
-                "- and {more} or more others: --format json names up to {}",
-                crate::repair::access_comparison::MOST_NAMED
-            ));
-        }
+        let named: Vec<String> = named.map(|who| printable(&who.to_string())).collect();
+        let more = access.differing.len().saturating_sub(NAMED);
+        paragraphs.push(if more == 0 {
+            format!("Who: {}.", named.join("; "))
+        } else {
+            format!(
+                "Who: {}; and others, whom --format json names.",
+                named.join("; ")
+            )
+        });
     }
     if access.not_compared > 0 {
         paragraphs.push(format!(

@@ -18,6 +18,7 @@ use crate::litellm::proxy_cache::{ACCESS_GROUPS_FOR, ROWS_FOR};
 use crate::litellm::value::{Tool, Value};
 use crate::repair::changeset::ColumnContent;
 use crate::repair::conflict::Conflict;
+use crate::repair::empty_lists::SettledByChoice;
 use crate::repair::plan::{Edit, RowPlan};
 use crate::report::affected_callers::AffectedCallers;
 use crate::report::compared_access::ComparedAccessV1;
@@ -94,6 +95,8 @@ impl<F: Fn() -> I, I: Iterator<Item: Serialize>> Serialize for Each<F> {
 struct ScanV1<'a, F> {
     #[serde(flatten)]
     head: Head<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    settled_by: Option<SettledByV1>,
     summary: ScanSummaryV1,
     findings: F,
     /// The callers whose access changes; absent without servers that are taken as deleted.
@@ -186,6 +189,9 @@ struct FixV1<'a, C, H> {
     changes: C,
     held: H,
     summary: FixSummaryV1,
+    /// How many held references each choice would settle.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    settled_by: Option<SettledByV1>,
     /// The access of everybody whom it concerns, before and after.
     #[serde(skip_serializing_if = "Option::is_none")]
     access: Option<ComparedAccessV1<'a>>,
@@ -199,6 +205,33 @@ struct FixV1<'a, C, H> {
     plan: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     after_care: Option<AfterCareV1>,
+}
+
+/// How many of the references held in lists that would run empty each choice of `--on-empty` would
+/// settle.
+#[derive(Serialize)]
+pub(crate) struct SettledByV1 {
+    held: usize,
+    unchanged: usize,
+    deny: usize,
+    clear: usize,
+}
+
+impl From<SettledByChoice> for SettledByV1 {
+    fn from(settled: SettledByChoice) -> Self {
+        let SettledByChoice {
+            held,
+            deny,
+            unchanged,
+            clear,
+        } = settled;
+        Self {
+            held,
+            unchanged,
+            deny,
+            clear,
+        }
+    }
 }
 
 /// For how many seconds running proxies may serve what was there before.
@@ -608,6 +641,7 @@ pub(crate) fn fix_summary(summary: Summary) -> FixSummaryV1 {
 fn scan(report: &Report) -> impl Serialize {
     ScanV1 {
         head: head(report),
+        settled_by: report.facts.settled.map(Into::into),
         summary: scan_summary(report),
         findings: Each(|| findings(report.plans())),
         affected_callers: report.facts.affected.as_ref(),
@@ -622,6 +656,7 @@ fn fix(report: &Report, summary: Summary) -> impl Serialize {
         changes: Each(|| changes(report.plans())),
         held: Each(|| held(report.plans())),
         summary: fix_summary(summary),
+        settled_by: report.facts.settled.map(Into::into),
         access: report.facts.access.as_ref().map(Into::into),
         journal: report.ending.journal(),
         plan: report.ending.plan(),

@@ -32,6 +32,7 @@ use crate::litellm::server_catalog::ServerCatalog;
 use crate::repair::access_comparison::ComparedAccess;
 use crate::repair::changeset::Change;
 use crate::repair::conflict::Conflict;
+use crate::repair::empty_lists::SettledByChoice;
 use crate::repair::plan::{Reason, RowPlan};
 use crate::repair::policy::Policy;
 use crate::report::affected_callers::AffectedCallers;
@@ -343,6 +344,9 @@ pub(crate) struct RepairFacts {
     pub affected: Option<AffectedCallers>,
     /// The access of everybody whom the repair concerns; `None` where nothing is written.
     pub access: Option<ComparedAccess>,
+    /// How many held references each choice would settle; `None` where none is held in a list that
+    /// would run empty, or where this role may not read what access hangs on.
+    pub settled: Option<SettledByChoice>,
 }
 
 impl Report {

@@ -14,6 +14,7 @@ use crate::printable::printable;
 use crate::redis;
 use crate::repair::changeset::{Change, ColumnContent};
 use crate::repair::conflict::Conflict;
+use crate::repair::empty_lists::SettledByChoice;
 use crate::repair::plan::{Edit, Held, Reason, RowPlan};
 use crate::repair::policy::OnEmpty;
 use crate::report::advice::{self, Advised};
@@ -711,13 +712,49 @@ fn held(report: &Report) -> Vec<String> {
         let rows = rows.filter(|(references, _)| *references > 0);
         let (references, rows) = rows.fold((0, 0), |(r, n), (held, rows)| (r + held, n + rows));
         format!(
-            "Held: {} in {}. {explanation}{}",
+            "Held: {} in {}. {explanation}{}{}",
             count(references, "reference"),
             count(rows, "row"),
+            because(report, explanation),
             what_helps(reason, report)
         )
     });
-    paragraphs.chain(refused_edits(report)).collect()
+    let settled = report.facts.settled.map(settled);
+    paragraphs
+        .chain(settled)
+        .chain(refused_edits(report))
+        .collect()
+}
+
+/// Names callers who would gain or lose something, of those references that are held with this
+/// explanation; empty, or with a space before it.
+fn because(report: &Report, explanation: &str) -> String {
+    const NAMED: usize = 3;
+    let held = report.plans().iter().flat_map(|plan| &plan.held);
+    let held = held.filter(|held| held.reason.explanation() == explanation);
+    let because: BTreeSet<&str> = held.filter_map(|held| held.because.as_deref()).collect();
+    let named: Vec<String> = because.iter().take(NAMED).map(|b| printable(b)).collect();
+    match because.len().saturating_sub(NAMED) {
+        _ if named.is_empty() => String::new(),
+        0 => format!(" Who: {}.", named.join("; ")),
+        more => format!(" Who: {}; and {}.", named.join("; "), count(more, "other")),
+    }
+}
+
+/// Says how many of the held references each choice would settle.
+fn settled(settled: SettledByChoice) -> String {
+    let SettledByChoice {
+        held,
+        deny,
+        unchanged,
+        clear,
+    } = settled;
+    format!(
+        "Of {} held in a list that would run empty, fix would settle {unchanged} with --on-empty \
+         unchanged, {deny} with --on-empty deny, and {clear} with --on-empty clear, by which \
+         somebody may gain access.",
+        count(held, "reference")
+    )
 }
 
 /// Returns what the operator can do about what `reason` holds, or whom it harms; empty, or with a
@@ -726,10 +763,6 @@ fn what_helps(reason: Reason, report: &Report) -> String {
     let on_empty = report.facts.said.policy.on_empty;
     let narrows = |held: &Held| held.reason == Reason::WouldNarrow;
     match reason {
-        Reason::LastGrant if on_empty == OnEmpty::Hold => {
-            " Add --on-empty unchanged to fix to empty it where that changes nobody's access."
-                .to_owned()
-        }
         Reason::WouldWiden | Reason::WouldNarrow
             if on_empty
                 == OnEmpty::Deny {
@@ -767,11 +800,7 @@ fn refused_edits(report: &Report) -> Option<String> {
     if !refuses.contains(&report.facts.release) {
         return None;
     }
-    let is_last = |held: &Held| {
-        let reason = held.reason;
-        let judged = matches!(reason, Reason::WouldWiden | Reason::WouldNarrow);
-        judged || matches!(reason, Reason::LastGrant | Reason::Marker(_))
-    };
+    let is_last = |held: &Held| held.reason.is_of_empty_list();
     let is_stuck = |plan: &&RowPlan| {
         let mut owners = plan.audit.owners();
         plan.audit.table.group() == Group::Permissions

@@ -8,6 +8,7 @@
 )]
 
 mod access;
+mod access_proof;
 mod cli;
 mod concurrent;
 mod config;

@@ -48,7 +48,7 @@ use crate::workflow::apply_changes::{
 };
 use crate::workflow::cache_invalidation::ChangedRows;
 use crate::workflow::changeset_file::ChangesetDraft;
-use crate::workflow::empty_list_search::{self, SearchedLists};
+use crate::workflow::empty_list_search::{self, HeldRows, SearchedLists};
 use crate::workflow::journal_retention::JournalRetention;
 use crate::workflow::lock_retry::Patience;
 use crate::workflow::planner::Planner;
@@ -150,14 +150,36 @@ impl CommandArgs for FixArgs {
 ///
 /// Fails where nothing was written, and says why.
 pub(crate) async fn run(args: &FixArgs, run: &mut Run) -> Result<Outcome, Failure> {
-    let writing = WriteOptions::check("fix", &args.repair.write, &args.output)?;
     let options = FixOptions::resolve(args)?;
+    let accepted = options.policy().accepted();
+    carry_out_accepting(args, run, options, accepted).await
+}
+
+/// Runs `fix` as if its planner were wrong: whatever the options let the plan do to anybody's
+/// access, nobody accepted it. A test shows that it is stopped.
+///
+/// # Errors
+///
+/// Why nothing was written.
+pub(crate) async fn run_unaccepted(args: &FixArgs, run: &mut Run) -> Result<Outcome, Failure> {
+    let options = FixOptions::resolve(args)?;
+    carry_out_accepting(args, run, options, AcceptedDifferences::default()).await
+}
+
+async fn carry_out_accepting(
+    args: &FixArgs,
+    run: &mut Run,
+    options: FixOptions<'_>,
+    accepted: AcceptedDifferences,
+) -> Result<Outcome, Failure> {
+    let writing = WriteOptions::check("fix", &args.repair.write, &args.output)?;
     // The journal is opened first, so that nothing is changed that could not be taken back.
     let out = options.open_file(run)?;
     let fix = Fix {
         args,
         retention: options.retention(out.as_ref()),
         options,
+        accepted,
     };
     writing.carry_out(&fix, &args.connection, out, run).await
 }
@@ -166,6 +188,8 @@ pub(crate) async fn run(args: &FixArgs, run: &mut Run) -> Result<Outcome, Failur
 struct Fix<'a> {
     args: &'a FixArgs,
     options: FixOptions<'a>,
+    /// The differences of access that the operator accepted.
+    accepted: AcceptedDifferences,
     /// How long older journals are kept.
     retention: Option<JournalRetention>,
 }
@@ -278,6 +302,7 @@ impl WriteJob for Fix<'_> {
             unmatched,
             conflicts: Vec::new(),
             before: OtherValues::default(),
+            held: HeldRows::default(),
         };
         progress.stage("writing and verifying rows");
         let mut pass = RepairPass {
@@ -325,6 +350,14 @@ impl WriteJob for Fix<'_> {
         let before = &repaired.before;
         let access = self.compare_access(connection, schema, database, &now, before);
         let access = access.await?;
+        let settled = repaired.held.settled(
+            connection,
+            database,
+            &planner,
+            self.options.sources(),
+            self.options.compare_at_most(),
+        );
+        let settled = settled.await?;
         Ok(Prepared {
             is_moved: !repaired.conflicts.is_empty(),
             facts: RepairFacts {
@@ -340,6 +373,7 @@ impl WriteJob for Fix<'_> {
                 deleted: catalog.deleted().clone(),
                 affected: None,
                 access,
+                settled,
             },
             draft,
             written: repaired.written,
@@ -361,6 +395,8 @@ struct Repaired {
     conflicts: Vec<Conflict>,
     /// What stood in the columns that are written: what access is compared with.
     before: OtherValues,
+    /// The rows with something held because a list would run empty.
+    held: HeldRows,
 }
 
 impl Repaired {
@@ -375,6 +411,7 @@ impl Repaired {
                 }
             }
         }
+        self.held.add(&plans);
         self.removed.add(&plans);
         self.unmatched.mark_found(&plans);
         self.found.add_decisions(plans).map_err(cannot_put_aside)
@@ -562,8 +599,7 @@ impl Fix<'_> {
             after: &OtherValues::default(),
         };
         let access = proof.compare(connection, schema, states).await?;
-        let accepted = self.options.policy().accepted();
-        check_access(&access, accepted)?;
+        check_access(&access, self.accepted)?;
         if !catalog.deleted().is_empty() {
             // Until they are deleted these servers are served. Access to them may be lost, as was
             // asked, and must not be gained.
@@ -581,7 +617,7 @@ impl Fix<'_> {
             let access = proof.compare(connection, schema, states).await?;
             let accepted = AcceptedDifferences {
                 narrowing: true,
-                ..accepted
+                ..self.accepted
             };
             check_access(&access, accepted)?;
         }

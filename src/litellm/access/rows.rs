@@ -177,9 +177,7 @@ impl AccessRows {
     }
 
     /// Returns these rows without the references that `is_gone` tells at places with such names.
-    ///
-    /// Lists of permission rows may run empty by it. Lists of access groups and toolsets do not: no
-    /// repair empties them.
+    /// Lists may run empty by it.
     #[must_use]
     pub(crate) fn without(&self, is_gone: impl Fn(Names, &str) -> bool) -> Self {
         let mut rows = self.clone();
@@ -190,16 +188,11 @@ impl AccessRows {
             row.tools.retain(|reference, _| is_left(reference));
         }
         for group in rows.access_groups.values_mut().flatten() {
+            group.servers.retain(is_left);
             group.tools.retain(|reference, _| is_left(reference));
-            if group.servers.iter().any(is_left) {
-                group.servers.retain(is_left);
-            }
         }
-        let is_left = |id: &ServerId| !is_gone(Names::ServerIds, id.as_str());
         for toolset in rows.toolsets.values_mut() {
-            if toolset.keys().any(is_left) {
-                toolset.retain(|id, _| is_left(id));
-            }
+            toolset.retain(|id, _| !is_gone(Names::ServerIds, id.as_str()));
         }
         rows
     }
