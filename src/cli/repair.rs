@@ -165,8 +165,8 @@ pub enum OnEmptyArg {
     Hold,
     /// Write no-mcp-servers where that changes nobody's access, and hold the rest
     Deny,
-    /// Empty the list where that changes nobody's access today, else write no-mcp-servers where that
-    /// changes nobody's, and hold the rest
+    /// Empty the list where that changes nobody's access today, else write no-mcp-servers where
+    /// that changes nobody's, and hold the rest
     Unchanged,
     /// Empty the list: its owner inherits servers, or it no longer limits anybody
     Clear,

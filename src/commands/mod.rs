@@ -151,8 +151,8 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     Run::new().of(args, rules, |run| execute(args, run)).into()
 }
 
-/// Runs a `fix` whose plan nobody accepted, for a test of what stops it. Returns what kind of failure
-/// stopped it, and its message; `None` where nothing did.
+/// Runs a `fix` whose plan nobody accepted, for a test of what stops it. Returns what kind of
+/// failure stopped it, and its message; `None` where nothing did.
 #[must_use]
 pub fn run_unaccepted_fix(
     words: impl IntoIterator<Item = OsString>,

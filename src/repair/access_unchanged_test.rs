@@ -364,7 +364,7 @@ impl Grantees {
             OnEmpty::Deny {
                 accept_narrowing: true,
             } => AccessDifference::widens,
-            _ => |_| true,
+            OnEmpty::Hold | OnEmpty::Deny { .. } | OnEmpty::Unchanged | OnEmpty::Clear => |_| true,
         };
         let (basis, catalog, rows) = (self.basis(release), self.catalog(), self.access_rows());
         let mut decisions = EmptyListDecisions::default();
@@ -384,9 +384,9 @@ impl Grantees {
                 .iter()
                 .map(|caller| compared.compare(caller, counts));
             let evidence = callers.filter_map(|caller| proposed.evidence(&caller, counts));
-            let evidence = evidence.collect();
+            let evidence: Vec<_> = evidence.collect();
             let before = decisions.clone();
-            decisions.hear(evidence);
+            decisions.hear(&evidence);
             if before == decisions {
                 return decisions;
             }

@@ -124,7 +124,7 @@ pub(crate) struct Evidence {
 
 impl EmptyListDecisions {
     /// Lets lists fall back until every caller who gave evidence is heard.
-    pub(crate) fn hear(&mut self, evidence: Vec<Evidence>) {
+    pub(crate) fn hear(&mut self, evidence: &[Evidence]) {
         let mut unheard: BTreeSet<usize> = (0..evidence.len()).collect();
         for (at, said) in evidence.iter().enumerate() {
             if said.alone.is_empty() {
@@ -150,7 +150,7 @@ impl EmptyListDecisions {
         while !unheard.is_empty() {
             let heard = |callers: &BTreeSet<usize>| callers.intersection(&unheard).count();
             // Of those that most callers name, the first.
-            let most = named.iter().map(|(_, callers)| heard(callers)).max();
+            let most = named.values().map(heard).max();
             let best = named
                 .iter()
                 .find(|(_, callers)| Some(heard(callers)) == most);
@@ -215,7 +215,7 @@ mod tests {
         reversed.reverse();
         for evidence in [evidence, reversed] {
             let mut decisions = EmptyListDecisions::default();
-            decisions.hear(evidence);
+            decisions.hear(&evidence);
             let expected = [("key-c", Fallback::Hold), ("team", Fallback::Hold)];
             assert_eq!(fallen(&decisions), expected);
         }
@@ -224,7 +224,7 @@ mod tests {
     #[test]
     fn a_caller_whom_no_list_keeps_alone_brings_all_of_its_path_down() {
         let mut decisions = EmptyListDecisions::default();
-        decisions.hear(vec![
+        decisions.hear(&[
             Evidence {
                 together: vec![
                     (list("key-a"), Fallback::Deny),
@@ -242,12 +242,12 @@ mod tests {
     #[test]
     fn a_list_only_ever_falls_further() {
         let mut decisions = EmptyListDecisions::default();
-        decisions.hear(vec![alone("a", &["key"])]);
+        decisions.hear(&[alone("a", &["key"])]);
         let deny = Evidence {
             alone: vec![(list("key"), Fallback::Deny)],
             ..Evidence::default()
         };
-        decisions.hear(vec![deny]);
+        decisions.hear(&[deny]);
         assert_eq!(fallen(&decisions), [("key", Fallback::Hold)]);
     }
 }

@@ -1250,7 +1250,7 @@ mod tests {
                 column: "mcp_servers",
             };
             let mut decisions = EmptyListDecisions::default();
-            decisions.hear(vec![Evidence {
+            decisions.hear(&[Evidence {
                 because: "somebody would".to_owned(),
                 widens,
                 alone: vec![(list, to)],

@@ -1,5 +1,5 @@
-//! The lists that would run empty as a repair is planned, and what the callers whom they concern say
-//! of them.
+//! The lists that would run empty as a repair is planned, and what the callers whom they concern
+//! say of them.
 
 use std::collections::BTreeMap;
 

@@ -726,7 +726,7 @@ fn held(report: &Report) -> Vec<String> {
         .collect()
 }
 
-/// Names callers who would gain or lose something, of those references that are held with this
+/// Lists callers who would gain or lose something, of those references that are held with this
 /// explanation; empty, or with a space before it.
 fn because(report: &Report, explanation: &str) -> String {
     const NAMED: usize = 3;

@@ -152,7 +152,7 @@ pub(crate) async fn search(
             proof.each(connection, schema, states, counts, each).await?;
         }
         let before = decisions.clone();
-        decisions.hear(evidence);
+        decisions.hear(&evidence);
         // A caller who differs whatever becomes of these lists is left to the proof.
         if decisions == before {
             return Ok(SearchedLists {

@@ -1,4 +1,5 @@
-//! What a repair does to anybody's access: the comparison before the commit, and `--on-empty unchanged`.
+//! What a repair does to anybody's access: the comparison before the commit, and
+//! `--on-empty unchanged`.
 
 use std::ffi::OsString;
 
@@ -9,8 +10,8 @@ use crate::program::{repository, run_on};
 use crate::samples::case;
 use crate::server::TestDatabase;
 
-/// Returns what every caller may use: lines of JSON, without the header, the summary, and the reasons
-/// why somebody may use nothing.
+/// Returns what every caller may use: lines of JSON, without the header, the summary, and the
+/// reasons why somebody may use nothing.
 fn everybody(database: &TestDatabase) -> Vec<String> {
     let access = [
         "access",

@@ -295,15 +295,6 @@ impl WriteJob for Fix<'_> {
             decisions: &searched.decisions,
             ..planner
         };
-        let repaired = Repaired {
-            found: self.collection(keeps),
-            written: ChangedRows::default(),
-            removed: RemovedReferences::default(),
-            unmatched,
-            conflicts: Vec::new(),
-            before: OtherValues::default(),
-            held: HeldRows::default(),
-        };
         progress.stage("writing and verifying rows");
         let mut pass = RepairPass {
             planner: &planner,
@@ -311,27 +302,9 @@ impl WriteJob for Fix<'_> {
             draft,
             verification,
             tells,
-            repaired,
+            repaired: Repaired::new(self.collection(keeps), unmatched),
         };
-        for (table, keys) in locked {
-            match table {
-                ScannedTable::References(table) => {
-                    // Owners are read after all locks, so that they are still the owners at the
-                    // commit.
-                    let owners = owners::holders(connection, schema, table, &keys).await?;
-                    for chunk in keys.chunks(CHUNK) {
-                        pass.rows(connection, table, chunk, &owners).await?;
-                        progress.rows(chunk.len());
-                    }
-                }
-                ScannedTable::Credentials(table) => {
-                    for chunk in keys.chunks(CHUNK) {
-                        pass.credentials(connection, table, chunk).await?;
-                        progress.rows(chunk.len());
-                    }
-                }
-            }
-        }
+        pass.tables(connection, locked, progress).await?;
         let RepairPass {
             plan,
             draft,
@@ -347,19 +320,20 @@ impl WriteJob for Fix<'_> {
         let now = self.options.sources().catalog(connection, schema).await?;
         repaired.removed.check_still_gone(&now)?;
         progress.stage("comparing access");
-        let before = &repaired.before;
-        let access = self.compare_access(connection, schema, database, &now, before);
-        let access = access.await?;
-        let settled = repaired.held.settled(
-            connection,
-            database,
-            &planner,
-            self.options.sources(),
-            self.options.compare_at_most(),
-        );
+        let is_moved = !repaired.conflicts.is_empty();
+        let access = if is_moved {
+            None
+        } else {
+            let before = &repaired.before;
+            let compared = self.compare_access(connection, schema, database, &now, before);
+            compared.await?
+        };
+        let (held, sources) = (&repaired.held, self.options.sources());
+        let most = self.options.compare_at_most();
+        let settled = held.settled(connection, database, &planner, sources, most);
         let settled = settled.await?;
         Ok(Prepared {
-            is_moved: !repaired.conflicts.is_empty(),
+            is_moved,
             facts: RepairFacts {
                 run: run.id().to_owned(),
                 database: database.clone(),
@@ -400,6 +374,18 @@ struct Repaired {
 }
 
 impl Repaired {
+    fn new(found: CollectedPlans, unmatched: UnmatchedReferences) -> Self {
+        Self {
+            found,
+            written: ChangedRows::default(),
+            removed: RemovedReferences::default(),
+            unmatched,
+            conflicts: Vec::new(),
+            before: OtherValues::default(),
+            held: HeldRows::default(),
+        }
+    }
+
     /// Adds the plans of rows that are written.
     fn add(&mut self, plans: Vec<RowPlan>) -> Result<(), Failure> {
         for plan in &plans {
@@ -431,6 +417,36 @@ struct RepairPass<'a, 'd> {
 }
 
 impl RepairPass<'_, '_> {
+    /// Repairs the locked rows, table by table.
+    async fn tables(
+        &mut self,
+        connection: &mut Connection,
+        locked: detect::CandidateRows,
+        progress: &Progress,
+    ) -> Result<(), Failure> {
+        for (table, keys) in locked {
+            match table {
+                ScannedTable::References(table) => {
+                    // Owners are read after all locks, so that they are still the owners at the
+                    // commit.
+                    let schema = self.planner.schema;
+                    let owners = owners::holders(connection, schema, table, &keys).await?;
+                    for chunk in keys.chunks(CHUNK) {
+                        self.rows(connection, table, chunk, &owners).await?;
+                        progress.rows(chunk.len());
+                    }
+                }
+                ScannedTable::Credentials(table) => {
+                    for chunk in keys.chunks(CHUNK) {
+                        self.credentials(connection, table, chunk).await?;
+                        progress.rows(chunk.len());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Repairs the rows with the given keys.
     async fn rows(
         &mut self,

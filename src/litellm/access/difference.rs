@@ -35,10 +35,8 @@ impl ServerDifference {
 /// Tells whether `more` has a tool that `less` has not, or is a server that `less` is not.
 fn exceeds(more: &Usable, less: &Usable) -> bool {
     match (more, less) {
-        (None, _) => false,
-        (Some(_), None) => true,
-        (Some(_), Some(None)) => false,
-        (Some(None), Some(Some(_))) => true,
+        (None, _) | (Some(_), Some(None)) => false,
+        (Some(_), None) | (Some(None), Some(Some(_))) => true,
         (Some(Some(more)), Some(Some(less))) => !more.is_subset(less),
     }
 }
