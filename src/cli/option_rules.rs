@@ -7,6 +7,7 @@ use std::ffi::OsStr;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command as Definition};
 
+use crate::cli::output::METRICS_FILE;
 use crate::cli::repair::NOTIFY_REDIS;
 use crate::cli::servers::LITELLM_CONFIG;
 use crate::error::{ErrorKind, Failure};
@@ -68,7 +69,10 @@ const fn needs(said: GivenOption, needs: &'static [GivenOption], why: &'static s
     Need { said, needs, why }
 }
 
-const EXCLUSIONS: [Exclusion; 14] = [
+/// Why metrics are not written of a run that takes servers as deleted.
+const METRICS: &str = "metrics tell what there is, not what there would be";
+
+const EXCLUSIONS: [Exclusion; 15] = [
     excludes(
         option("db-url"),
         option("db-url-file"),
@@ -124,6 +128,7 @@ const EXCLUSIONS: [Exclusion; 14] = [
         option("no-journal"),
         "one deletes journals beside the new one, the other writes no new one",
     ),
+    excludes(option("if-deleted"), option("metrics-file"), METRICS),
     excludes(
         option("owner"),
         value("sites", "credentials"),
@@ -233,6 +238,7 @@ impl Given<'_> {
             }
         }
         self.check_saving()?;
+        self.check_deletions()?;
         self.check_remaps()
     }
 
@@ -331,6 +337,42 @@ impl Given<'_> {
             .hint("leave one of them out; the saved file is NDJSON")),
             None => Ok(()),
         }
+    }
+
+    /// Refuses what contradicts a server that is taken as deleted.
+    fn check_deletions(&self) -> Result<(), Failure> {
+        let values = |option| {
+            let argument = self.argument(option);
+            argument.map_or_else(Vec::new, |argument| self.values(argument))
+        };
+        let deleted = values("if-deleted");
+        let is_deleted = |reference: &OsStr| deleted.contains(&reference);
+        if let Some(kept) = values("keep").into_iter().find(|kept| is_deleted(kept)) {
+            let kept = kept.to_string_lossy();
+            return Err(usage(format!(
+                "--keep {kept} does not go with --if-deleted {kept}: one takes it for live, the \
+                 other for deleted"
+            )));
+        }
+        let remaps = values("remap").into_iter().filter_map(OsStr::to_str);
+        let mut new = remaps.filter_map(|remap| Some(remap.split_once('=')?.1));
+        if let Some(new) = new.find(|new| is_deleted(OsStr::new(new))) {
+            return Err(usage(format!(
+                "--remap ...={new} does not go with --if-deleted {new}: its references would be \
+                 stale again"
+            )));
+        }
+        let by_variable =
+            self.source("metrics-file") == Some(ValueSource::EnvVariable) && is_set(METRICS_FILE);
+        if by_variable && !deleted.is_empty() {
+            return Err(usage(format!(
+                "--if-deleted does not go with {METRICS_FILE}: {METRICS}"
+            ))
+            .hint(format_args!(
+                "run it with {METRICS_FILE}= before the command"
+            )));
+        }
+        Ok(())
     }
 
     /// Refuses a remap that `--reference` would silently leave out.

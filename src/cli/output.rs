@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{Args, ValueEnum};
 
+/// The variable that names the metrics file.
+pub(crate) const METRICS_FILE: &str = "MCP_PRUNE_METRICS_FILE";
+
 pub(crate) const OUTPUT: &str = "Output";
 
 /// How to print an answer that is no report.
@@ -60,7 +63,7 @@ pub struct OutputArgs {
     /// whole file. Only the time when the same command last succeeded is kept from the old file.
     // The parser of paths refuses an empty one, but a variable that is set to nothing asks for
     // nothing.
-    #[arg(long, env = "MCP_PRUNE_METRICS_FILE", value_name = "FILE",
+    #[arg(long, env = METRICS_FILE, value_name = "FILE",
           value_hint = clap::ValueHint::FilePath,
           value_parser = OsStringValueParser::new().map(PathBuf::from), help_heading = OUTPUT)]
     metrics_file: Option<PathBuf>,

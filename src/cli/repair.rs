@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use crate::cli::connection::positive_seconds;
-use crate::cli::servers::PreviousArgs;
+use crate::cli::servers::{DeletionArgs, PreviousArgs};
 
 /// The variable that names the proxies' Redis without showing it in the process list.
 pub(crate) const NOTIFY_REDIS: &str = "MCP_PRUNE_NOTIFY_REDIS";
@@ -45,6 +45,9 @@ pub struct RepairArgs {
     /// The configs from before an edit.
     #[command(flatten)]
     pub previous: PreviousArgs,
+    /// The servers that are to be deleted.
+    #[command(flatten)]
+    pub deletions: DeletionArgs,
     /// Afterwards, delete this database's journals older than DAYS from the new journal's folder
     ///
     /// Only complete journals of committed repairs are deleted, under the names that fix and undo

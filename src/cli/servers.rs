@@ -30,6 +30,18 @@ pub struct ServerArgs {
     pub keep: Vec<String>,
 }
 
+/// Which servers are to be deleted.
+#[derive(Debug, Args)]
+pub struct DeletionArgs {
+    /// Treat this server as if it were deleted already, by id, alias or name; repeatable
+    ///
+    /// Use it before you delete the server in LiteLLM: scan tells who will lose or gain something,
+    /// and fix removes the references to it, so that nobody meets a stale one. A name that another
+    /// server has too stays live.
+    #[arg(long, value_name = "REF", help_heading = SERVERS)]
+    pub if_deleted: Vec<String>,
+}
+
 /// What became of config servers that were edited or removed.
 #[derive(Debug, Args)]
 pub struct PreviousArgs {

@@ -8,7 +8,7 @@ use crate::cli::connection::ConnectionArgs;
 use crate::cli::filters::PlaceArgs;
 use crate::cli::output::{OUTPUT, OutputArgs};
 use crate::cli::repair::COMPARE_AT_MOST;
-use crate::cli::servers::{PreviousArgs, ServerArgs};
+use crate::cli::servers::{DeletionArgs, PreviousArgs, ServerArgs};
 use crate::command_line::CommandLine;
 use crate::db::detect::{self, Search};
 use crate::db::purpose::Purpose;
@@ -27,6 +27,7 @@ use crate::repair::plan::RowPlan;
 use crate::repair::policy::Policy;
 use crate::report::{Announcements, Ending, RepairFacts, Report};
 use crate::workflow::CHUNK;
+use crate::workflow::deletion_effects;
 use crate::workflow::empty_list_search::HeldRows;
 use crate::workflow::filters::chosen_sites;
 use crate::workflow::planner::Planner;
@@ -49,6 +50,7 @@ Only stale references are ever changed.
 Examples:
   mcp-prune scan --db-url 'postgresql://readonly@db/litellm?schema=public'
   mcp-prune scan --no-config-servers --format json | jq .summary
+  mcp-prune scan --if-deleted github  (who would lose or gain something)
   mcp-prune scan --db-url embedded:backup.sql
 
 scan runs in one read-only transaction, needs only SELECT, and works on a replica.";
@@ -66,6 +68,9 @@ pub struct ScanArgs {
     /// The configs from before an edit.
     #[command(flatten)]
     pub previous: PreviousArgs,
+    /// The servers that are to be deleted.
+    #[command(flatten)]
+    pub deletions: DeletionArgs,
     /// Where to look.
     #[command(flatten)]
     pub places: PlaceArgs,
@@ -121,10 +126,11 @@ pub(crate) async fn run(args: &ScanArgs, run: &mut Run) -> Result<Outcome, Failu
     let ScanArgs {
         servers,
         previous,
+        deletions,
         places,
         ..
     } = args;
-    let sources = ServerSources::of_options(servers, previous, None, places)?;
+    let sources = ServerSources::of_options(servers, previous, deletions, None, places)?;
     let mut interrupt = Interrupt::listen()?;
     let report = interrupt.guard(Box::pin(scan(args, run, &sources))).await?;
     let report = Arc::new(report);
@@ -223,6 +229,13 @@ async fn look(
     {
         report.tell_looked_at(detect::looked_at(connection, schema).await?);
     }
+    let affected = if catalog.deleted().is_empty() {
+        None
+    } else {
+        let compared =
+            deletion_effects::compare(connection, schema, &database, sources, &catalog, &progress);
+        Some(Box::pin(compared).await?)
+    };
     let release = schema.release();
     open.rollback().await?;
     let facts = RepairFacts {
@@ -233,6 +246,8 @@ async fn look(
         found: report,
         conflicts: Vec::new(),
         said: Announcements::default(),
+        deleted: catalog.deleted().clone(),
+        affected,
         access: None,
         settled,
     };
@@ -247,6 +262,7 @@ impl ScanArgs {
             connection,
             servers,
             previous,
+            deletions,
             places,
             notes: _,
             output: _,
@@ -256,6 +272,7 @@ impl ScanArgs {
         dry_run.flag("--dry-run");
         connection.repeat(&mut dry_run);
         previous.repeat(&mut dry_run);
+        deletions.repeat(&mut dry_run);
         servers.repeat(&mut dry_run);
         places.repeat(&mut dry_run);
         dry_run

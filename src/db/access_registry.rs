@@ -12,9 +12,9 @@ use crate::db::sql::{ident, relation};
 use crate::error::Failure;
 use crate::litellm::access::registry::{Registry, ServedServer};
 use crate::litellm::access::rules::AccessRules;
-use crate::litellm::config::ConfigServer;
 use crate::litellm::ids::{ServerId, Tag, UserId};
 use crate::litellm::server::SERVER_TABLE;
+use crate::litellm::server_catalog::ServerCatalog;
 
 /// The column with the user who submitted a server for review.
 pub(super) const SUBMITTED_BY: &str = "submitted_by";
@@ -22,8 +22,17 @@ pub(super) const SUBMITTED_BY: &str = "submitted_by";
 const SERVERS: &str = "
 SELECT {id}, {name}, {alias}, {approval}, {tags}, {open}, {submitted} FROM {servers} AS t";
 
-/// Reads the rows of the server table that a release serves and adds the servers of the configs;
-/// a row wins over a config server of the same id.
+/// Which of the servers that are taken as deleted a registry has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DeletedAre {
+    /// None of them, as if they were gone.
+    LeftOut,
+    /// All of them, as they are served until they are deleted.
+    Served,
+}
+
+/// Reads the rows of the server table that a release serves and adds the servers of the configs
+/// that the catalog has; a row wins over a config server of the same id.
 ///
 /// # Errors
 ///
@@ -31,7 +40,8 @@ SELECT {id}, {name}, {alias}, {approval}, {tags}, {open}, {submitted} FROM {serv
 pub(crate) async fn registry(
     connection: &mut PgConnection,
     schema: &Schema,
-    configured: &[ConfigServer],
+    catalog: &ServerCatalog,
+    deleted: DeletedAre,
     rules: AccessRules,
 ) -> Result<Registry, Failure> {
     let [name, alias, approval] = SERVER_COLUMNS;
@@ -54,7 +64,11 @@ pub(crate) async fn registry(
         .map_err(failed("read the MCP servers"))?;
     let column = |name| TableColumn(SERVER_TABLE, name);
     let mut served: BTreeMap<ServerId, ServedServer> = BTreeMap::new();
-    for server in configured {
+    let gone = match deleted {
+        DeletedAre::LeftOut => &[],
+        DeletedAre::Served => catalog.deleted_entries(),
+    };
+    for server in catalog.config().servers().iter().chain(gone) {
         let alias = server.names.iter().find(|name| **name != server.name);
         for id in &server.ids {
             let entry = ServedServer {
@@ -70,6 +84,9 @@ pub(crate) async fn registry(
     let mut unserved_tags = BTreeMap::new();
     for row in &rows {
         let id = ServerId(decode::read(row, 0, column(SERVER_ID))?);
+        if deleted == DeletedAre::LeftOut && catalog.deleted().has_row(id.as_str()) {
+            continue;
+        }
         let approval: Option<&str> = decode::read(row, 3, column(approval))?;
         let carried: Vec<String> = decode::read(row, 4, column(tags))?;
         let carried = carried.into_iter().map(Tag).collect();

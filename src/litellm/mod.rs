@@ -9,6 +9,7 @@ pub(crate) mod access_context;
 pub(crate) mod api_key;
 pub(crate) mod config;
 pub(crate) mod credentials;
+pub(crate) mod deleted_servers;
 pub(crate) mod deny_marker;
 pub(crate) mod empty_list_effect;
 pub(crate) mod finding;

@@ -8,6 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::litellm::config::ConfigServer;
 use crate::litellm::config::entry::hex;
+use crate::litellm::deleted_servers::DeletedServers;
 use crate::litellm::ids::ServerId;
 use crate::litellm::reference_sites::Names;
 use crate::litellm::server::{ConfigServers, SENTINELS, SavedAliases, Server, Signs};
@@ -92,6 +93,10 @@ pub(crate) struct ServerCatalog {
     history: IdHistory,
     rows: usize,
     inactive: usize,
+    /// The servers that are taken as deleted. They are in none of the maps above.
+    deleted: DeletedServers,
+    /// Those of them that are entries of a config.
+    deleted_entries: Vec<ConfigServer>,
 }
 
 /// Why a remap cannot be meant.
@@ -101,6 +106,8 @@ pub(crate) enum BadRemap {
     OldIsThere(String),
     /// The new reference names no server that is served.
     NewIsNot(String),
+    /// The new reference names a server that is taken as deleted.
+    NewIsDeleted(String),
 }
 
 impl fmt::Display for BadRemap {
@@ -108,6 +115,7 @@ impl fmt::Display for BadRemap {
         match self {
             Self::OldIsThere(old) => write!(f, "{old} is no deleted server"),
             Self::NewIsNot(new) => write!(f, "{new} names no server that is served"),
+            Self::NewIsDeleted(new) => write!(f, "{new} is taken as deleted, by --if-deleted"),
         }
     }
 }
@@ -182,7 +190,64 @@ impl ServerCatalog {
             },
             history: IdHistory::default(),
             config,
+            deleted: DeletedServers::default(),
+            deleted_entries: Vec::new(),
         }
+    }
+
+    /// Indexes everything but the servers `deleted`, as if they were gone already.
+    ///
+    /// The ids of an entry of a config that is taken as deleted are known to be removed, so that
+    /// they are not held as "edited or removed?". The counts are those of the table as it is.
+    #[must_use]
+    pub(crate) fn as_if_deleted(
+        servers: &[Server],
+        kept: BTreeSet<String>,
+        config: ConfigServers,
+        deleted: DeletedServers,
+    ) -> Self {
+        let left = servers
+            .iter()
+            .filter(|row| !deleted.has_row(row.server_id.as_str()));
+        let left: Vec<Server> = left.cloned().collect();
+        let (config, deleted_entries) = match config {
+            ConfigServers::Unknown(signs) => (ConfigServers::Unknown(signs), Vec::new()),
+            ConfigServers::Known(entries) => {
+                let is_deleted = |entry: &ConfigServer| deleted.has_entry(entry);
+                let (gone, left) = entries.into_iter().partition(is_deleted);
+                (ConfigServers::Known(left), gone)
+            }
+        };
+        let ids = |entry: &ConfigServer| entry.ids.union(&entry.former_ids).cloned().collect();
+        let removed = deleted_entries
+            .iter()
+            .flat_map(|entry| -> BTreeSet<String> { ids(entry) });
+        Self {
+            history: IdHistory {
+                removed: removed.collect(),
+                ..IdHistory::default()
+            },
+            rows: servers.len(),
+            inactive: servers.iter().filter(|s| !s.is_served()).count(),
+            deleted,
+            deleted_entries,
+            ..Self::new(&left, kept, config)
+        }
+    }
+
+    /// Returns the servers that are taken as deleted.
+    ///
+    /// They are served until they are deleted in LiteLLM. Whoever compares access leaves them out
+    /// of both sides.
+    #[must_use]
+    pub(crate) fn deleted(&self) -> &DeletedServers {
+        &self.deleted
+    }
+
+    /// Returns the entries of configs that are taken as deleted.
+    #[must_use]
+    pub(crate) fn deleted_entries(&self) -> &[ConfigServer] {
+        &self.deleted_entries
     }
 
     /// Adds what the database itself tells of config servers, whatever the operator says of them.
@@ -193,7 +258,8 @@ impl ServerCatalog {
 
     /// Adds what the operator tells of ids that no config yields.
     #[must_use]
-    pub(crate) fn with_history(self, history: IdHistory) -> Self {
+    pub(crate) fn with_history(self, mut history: IdHistory) -> Self {
+        history.removed.extend(self.history.removed);
         Self { history, ..self }
     }
 
@@ -252,7 +318,11 @@ impl ServerCatalog {
                 | Resolution::Passed => return Err(BadRemap::OldIsThere(old.clone())),
             }
             if self.resolve(new) != Resolution::Live {
-                return Err(BadRemap::NewIsNot(new.clone()));
+                return Err(if self.deleted.are_called(new) {
+                    BadRemap::NewIsDeleted(new.clone())
+                } else {
+                    BadRemap::NewIsNot(new.clone())
+                });
             }
         }
         self.remaps.clone_from(remaps);
@@ -921,5 +991,109 @@ mod tests {
             let bad = remapping(UUID, new).unwrap_err();
             assert_eq!(bad, BadRemap::NewIsNot(new.to_owned()));
         }
+    }
+
+    /// Makes a catalog without config servers, or with these, as if servers were deleted.
+    fn as_if_deleted(
+        references: &[&str],
+        servers: &[Server],
+        config: ConfigServers,
+    ) -> ServerCatalog {
+        let references = references.iter().map(|r| (*r).to_owned()).collect();
+        let deleted = DeletedServers::named(&references, servers, config.servers()).unwrap();
+        ServerCatalog::as_if_deleted(servers, BTreeSet::new(), config, deleted)
+    }
+
+    #[test]
+    fn what_a_deleted_server_is_called_goes_stale_and_what_another_is_called_too_does_not() {
+        let servers = [
+            server(UUID, Some("GitHub MCP"), Some("gh"), None),
+            server("id-2", Some("gh"), None, None),
+            server("id-3", Some("GitHub MCP"), None, Some("draft")),
+        ];
+        let none = || ConfigServers::Known(Vec::new());
+        let before = as_if_deleted(&[], &servers, none());
+        let after = as_if_deleted(&[UUID], &servers, none());
+        for (reference, was, is) in [
+            (UUID, Resolution::Live, Resolution::Stale),
+            ("gh", Resolution::Live, Resolution::Live),
+            ("GitHub MCP", Resolution::Live, Resolution::Inactive),
+            ("id-2", Resolution::Live, Resolution::Live),
+            ("no-mcp-servers", Resolution::Sentinel, Resolution::Sentinel),
+        ] {
+            assert_eq!(before.resolve(reference), was, "{reference}");
+            assert_eq!(after.resolve(reference), is, "{reference}");
+        }
+        assert_eq!(after.resolve_as(Names::ServerIds, UUID), Resolution::Stale);
+        let left = BTreeSet::from([ServerId("id-2".to_owned())]);
+        assert_eq!(after.expand("gh"), left);
+        assert_eq!(after.registry(), left);
+        assert!(
+            !after
+                .unremarkable(Names::Servers)
+                .contains(&UUID.to_owned())
+        );
+        // The table is not empty, and its rows are counted as they are.
+        let counts = |catalog: &ServerCatalog| (catalog.rows(), catalog.inactive());
+        assert_eq!(counts(&after), (3, 1));
+        assert!(after.deleted().are_called("gh") && before.deleted().is_empty());
+    }
+
+    #[test]
+    fn a_name_stays_unverified_where_config_servers_are_not_known() {
+        let servers = [server(UUID, None, Some("gh"), None)];
+        let catalog = as_if_deleted(&["gh"], &servers, unknown());
+        assert_eq!(catalog.resolve(UUID), Resolution::Stale);
+        assert_eq!(catalog.resolve("gh"), Resolution::Unverified);
+    }
+
+    #[test]
+    fn the_ids_of_a_deleted_config_server_are_no_riddle() {
+        let (id, former) = (
+            "0123456789abcdef0123456789abcdef",
+            "f123456789abcdef0123456789abcdef",
+        );
+        let entry = ConfigServer {
+            name: "jira".to_owned(),
+            names: BTreeSet::from(["jira".to_owned()]),
+            ids: BTreeSet::from([id.to_owned()]),
+            current: Some(id.to_owned()),
+            is_pinned: false,
+            former_ids: BTreeSet::from([former.to_owned()]),
+            unset: BTreeSet::new(),
+            tags: Vec::new(),
+            allow_all_keys: false,
+        };
+        let config = ConfigServers::Known(vec![entry]);
+        let catalog = as_if_deleted(&["jira"], &[], config).with_history(IdHistory::default());
+        for reference in ["jira", id, former] {
+            assert_eq!(catalog.resolve(reference), Resolution::Stale, "{reference}");
+        }
+        let other = "a123456789abcdef0123456789abcdef";
+        assert_eq!(catalog.resolve(other), Resolution::MaybeEdited);
+        assert_eq!(catalog.deleted_entries().len(), 1);
+        assert!(catalog.config().servers().is_empty());
+    }
+
+    #[test]
+    fn references_are_remapped_from_a_deleted_server_and_not_to_one() {
+        let servers = [
+            server(UUID, None, Some("gh"), None),
+            server("id-2", None, Some("jira"), None),
+        ];
+        let none = ConfigServers::Known(Vec::new());
+        let catalog = as_if_deleted(&["gh"], &servers, none);
+        let remap = |old: &str, new: &str| {
+            let remaps = BTreeMap::from([(old.to_owned(), new.to_owned())]);
+            catalog.clone().remapping(&remaps)
+        };
+        let remapped = remap(UUID, "jira").unwrap();
+        assert_eq!(remapped.resolve(UUID), Resolution::Remapped);
+        let refused = remap("gone", UUID).unwrap_err();
+        assert_eq!(refused, BadRemap::NewIsDeleted(UUID.to_owned()));
+        assert_eq!(
+            remap("jira", "id-2").unwrap_err(),
+            BadRemap::OldIsThere("jira".to_owned())
+        );
     }
 }

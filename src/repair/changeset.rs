@@ -17,6 +17,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::litellm::config::entry::hex;
 use crate::litellm::credentials::{ServerRows, WholeRow};
+use crate::litellm::deleted_servers::DeletedServers;
 use crate::litellm::reference_sites::{
     self, Choice as Places, CredentialTable, Group, ScannedTable, Site, SiteTable,
 };
@@ -393,6 +394,9 @@ pub(crate) struct Header {
     /// What the operator said about ids that no config yields.
     #[serde(default, skip_serializing_if = "IdHistory::is_empty")]
     pub id_history: IdHistory,
+    /// The servers that were taken as deleted, as they were then.
+    #[serde(default, skip_serializing_if = "DeletedServers::is_empty")]
+    pub if_deleted: DeletedServers,
     /// The digest of the servers that references were resolved against; `None` in an undo.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub servers: Option<String>,
@@ -483,6 +487,7 @@ impl Header {
             on_empty: None,
             delete_rows: false,
             id_history: IdHistory::default(),
+            if_deleted: DeletedServers::default(),
             remaps: BTreeMap::new(),
             servers: None,
             planned_with: None,

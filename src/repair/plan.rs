@@ -9,7 +9,9 @@ use crate::litellm::deny_marker::{Obstacle, marker_obstacle};
 use crate::litellm::finding::Audit;
 use crate::litellm::last_grant;
 use crate::litellm::owners::OwnerKind;
-use crate::litellm::reference_sites::{Group, Names, PERMISSIONS, ScannedTable, Site, SiteTable};
+use crate::litellm::reference_sites::{
+    Group, Names, PERMISSIONS, ScannedTable, Shape, Site, SiteTable,
+};
 use crate::litellm::row::{Cell, Row};
 use crate::litellm::server::NO_SERVERS;
 use crate::litellm::server_catalog::{Resolution, ServerCatalog};
@@ -151,6 +153,8 @@ pub(crate) enum Reason {
     MaybeEdited,
     /// It is an old id of a config server that may have several ids now.
     MaybeRenewed,
+    /// It limits the tools of a server that is taken as deleted, and served until it is.
+    StillServed,
 }
 
 impl Reason {
@@ -167,7 +171,8 @@ impl Reason {
             | Self::NotRemapped
             | Self::OauthClient
             | Self::MaybeEdited
-            | Self::MaybeRenewed => false,
+            | Self::MaybeRenewed
+            | Self::StillServed => false,
         }
     }
 
@@ -188,6 +193,7 @@ impl Reason {
             Self::OauthClient => "oauth-client",
             Self::MaybeEdited => "maybe-edited",
             Self::MaybeRenewed => "maybe-renewed",
+            Self::StillServed => "still-served",
         }
     }
 
@@ -244,6 +250,10 @@ impl Reason {
                 "The id is an old one of a config server, and the config files do not tell the new \
                  one. Pin its server_id there, or name the server with --remap OLD=NEW."
             }
+            Self::StillServed => {
+                "Run fix again once the server is deleted in LiteLLM. Until then the server is \
+                 served, and these entries limit its tools."
+            }
         }
     }
 }
@@ -265,6 +275,7 @@ impl fmt::Display for Reason {
             Self::OauthClient => f.write_str("a client of a proxy"),
             Self::MaybeEdited => f.write_str("config server edited?"),
             Self::MaybeRenewed => f.write_str("which id it has now is unclear"),
+            Self::StillServed => f.write_str("limits tools until the server is deleted"),
         }
     }
 }
@@ -398,6 +409,9 @@ impl RowPlan {
         ] {
             self.held.extend(hold(&edit, &of(resolution), reason));
         }
+        let limits = limits_of_served(&edit, context.catalog);
+        self.held.extend(hold(&edit, &limits, Reason::StillServed));
+        edit.removed.retain(|reference| !limits.contains(reference));
         if cell.site.names == Names::Toolsets {
             self.held.extend(edit.hold_all(Reason::DanglingToolset));
         } else if self.audit.table.group() == Group::Permissions {
@@ -510,6 +524,19 @@ impl From<&FallenList> for HeldList {
                 Reason::WouldNarrow
             },
             because: Some(fallen.because.clone()),
+        }
+    }
+}
+
+/// Returns the references that limit the tools of a server that is taken as deleted. It is served
+/// until it is deleted, and without them a caller who has it otherwise would have all its tools.
+fn limits_of_served(edit: &Edit, catalog: &ServerCatalog) -> BTreeSet<String> {
+    match edit.site.shape {
+        Shape::TextArray | Shape::JsonArray => BTreeSet::new(),
+        Shape::JsonKeys | Shape::JsonTools => {
+            let removed = edit.removed.iter();
+            let limits = removed.filter(|reference| catalog.deleted().are_called(reference));
+            limits.cloned().collect()
         }
     }
 }
@@ -677,6 +704,7 @@ mod tests {
 
     use super::*;
     use crate::litellm::access_context::{Grants, LitellmBehavior};
+    use crate::litellm::deleted_servers::DeletedServers;
     use crate::litellm::ids::{PermissionKey, ServerId, TeamId};
     use crate::litellm::owners::{KeyTies, Owner, Parents};
     use crate::litellm::reference_sites::{
@@ -809,6 +837,63 @@ mod tests {
             }
         }
         row
+    }
+
+    #[test]
+    fn what_limits_the_tools_of_a_server_stays_until_it_is_deleted() {
+        let server = |id: &str, name: &str| Server {
+            server_id: ServerId(id.to_owned()),
+            server_name: Some(name.to_owned()),
+            alias: None,
+            approval_status: None,
+            tags: Vec::new(),
+            allow_all_keys: false,
+        };
+        let servers = [server("id-1", "one"), server("id-2", "two")];
+        let deleted = DeletedServers::named(&BTreeSet::from(["one".to_owned()]), &servers, &[]);
+        let catalog = ServerCatalog::as_if_deleted(
+            &servers,
+            BTreeSet::new(),
+            ConfigServers::Known(Vec::new()),
+            deleted.unwrap(),
+        );
+        let row = Row {
+            cells: vec![
+                array(&["id-1", "id-2", "gone"]),
+                keys(&["gone", "one", "two"]),
+            ],
+            ..clean()
+        };
+        let context = AccessContext {
+            behavior: BEHAVIOR,
+            catalog: &catalog,
+            related: &RelatedGrants::default(),
+            all_cleared: false,
+        };
+        for on_empty in [OnEmpty::Hold, OnEmpty::Clear] {
+            let plan = RowPlan::of(&PERMISSIONS, &row, context, policy(on_empty).into());
+            let removed = plan
+                .edits
+                .iter()
+                .map(|edit| (edit.site().name, edit.removed()));
+            let removed: Vec<(&str, Vec<&str>)> = removed
+                .map(|(column, removed)| (column, removed.iter().map(String::as_str).collect()))
+                .collect();
+            assert_eq!(
+                removed,
+                [
+                    ("mcp_servers", vec!["gone", "id-1"]),
+                    ("mcp_tool_permissions", vec!["gone"])
+                ]
+            );
+            let held = Held {
+                column: "mcp_tool_permissions",
+                reference: "one".to_owned(),
+                reason: Reason::StillServed,
+                because: None,
+            };
+            assert_eq!(plan.held, [held]);
+        }
     }
 
     #[test]

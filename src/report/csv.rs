@@ -172,7 +172,23 @@ fn findings(report: &Report, csv: &mut Writer<impl Write>) -> io::Result<()> {
             finding.held.unwrap_or_default(),
         ])?;
     }
-    Ok(())
+    let Some(affected) = &report.facts.affected else {
+        return Ok(());
+    };
+    affected.each(|caller| {
+        let shown = caller.shown();
+        let loses = caller.loses.iter().map(|server| ("loses", server));
+        let gains = caller.gains.iter().map(|server| ("gains", server));
+        for (kind, server) in loses.chain(gains) {
+            let detail = match kind {
+                "loses" => server.shown(),
+                _ => server.shown_gain(),
+            };
+            let id = server.id.as_str();
+            csv.write_record([kind, "", "", "", id, "", &shown, &detail, "", "", ""])?;
+        }
+        Ok(())
+    })
 }
 
 type Columns = std::collections::BTreeMap<&'static str, ValueV1>;

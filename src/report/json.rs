@@ -3,13 +3,14 @@
 //!
 //! Version 1. Fields and kinds may be added; none change their meaning.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
 use serde::{Serialize, Serializer};
 
 use crate::database::Database;
 use crate::litellm::credentials::ServerRows;
+use crate::litellm::deleted_servers::DeletedServer;
 use crate::litellm::empty_list_effect::{Effect, IfEmptied};
 use crate::litellm::finding::{Audit, FindingKind};
 use crate::litellm::ids::ServerId;
@@ -19,6 +20,7 @@ use crate::repair::changeset::ColumnContent;
 use crate::repair::conflict::Conflict;
 use crate::repair::empty_lists::SettledByChoice;
 use crate::repair::plan::{Edit, RowPlan};
+use crate::report::affected_callers::AffectedCallers;
 use crate::report::compared_access::ComparedAccessV1;
 use crate::report::decisions::Decisions;
 use crate::report::render::{AnyReport, RenderOptions, ReportFormat};
@@ -39,6 +41,20 @@ pub(crate) struct Head<'a> {
     pub(crate) database: DatabaseV1<'a>,
     pub(crate) servers: ServersV1,
     litellm: LitellmV1,
+    /// The servers that were taken as deleted; absent where none was.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) if_deleted: Vec<DeletedServerV1<'a>>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct DeletedServerV1<'a> {
+    /// How the operator named it.
+    references: Vec<&'a str>,
+    /// Several if a config alone does not tell which.
+    ids: Vec<&'a str>,
+    /// Its alias and its name.
+    names: Vec<&'a str>,
+    place: &'static str,
 }
 
 #[derive(Serialize)]
@@ -83,6 +99,9 @@ struct ScanV1<'a, F> {
     settled_by: Option<SettledByV1>,
     summary: ScanSummaryV1,
     findings: F,
+    /// The callers whose access changes; absent without servers that are taken as deleted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    affected_callers: Option<&'a AffectedCallers>,
 }
 
 #[derive(Serialize)]
@@ -95,6 +114,12 @@ pub(crate) struct ScanSummaryV1 {
     dangling_toolsets: usize,
     last_grant_rows: usize,
     notes: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    callers_compared: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    callers_losing: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    callers_gaining: Option<usize>,
 }
 
 #[derive(Serialize)]
@@ -382,11 +407,10 @@ impl ReportFormat for JsonFormat {
 ///
 /// What `out` says.
 pub(crate) fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
-    let summary = report.summary();
     if report.ending.is_of_scan() {
-        return write_object(&scan(report, summary), out);
+        return write_object(&scan(report), out);
     }
-    write_object(&fix(report, summary), out)
+    write_object(&fix(report, report.summary()), out)
 }
 
 /// Writes what `undo` did as one JSON object and a newline.
@@ -450,6 +474,19 @@ pub(crate) fn head(report: &Report) -> Head<'_> {
             schema_of: report.facts.release.to_string(),
             consequence: report.facts.release.consequence(),
         },
+        if_deleted: report.facts.deleted.iter().map(deleted).collect(),
+    }
+}
+
+fn deleted(server: &DeletedServer) -> DeletedServerV1<'_> {
+    fn each(texts: &BTreeSet<String>) -> Vec<&str> {
+        texts.iter().map(String::as_str).collect()
+    }
+    DeletedServerV1 {
+        references: each(&server.references),
+        ids: each(&server.ids),
+        names: each(&server.names),
+        place: server.place.name(),
     }
 }
 
@@ -570,7 +607,9 @@ pub(crate) fn held(plans: &[RowPlan]) -> impl Iterator<Item = HeldV1<'_>> {
     })
 }
 
-pub(crate) fn scan_summary(summary: Summary) -> ScanSummaryV1 {
+pub(crate) fn scan_summary(report: &Report) -> ScanSummaryV1 {
+    let summary = report.summary();
+    let affected = report.facts.affected.as_ref();
     ScanSummaryV1 {
         rows: summary.rows,
         stale: summary.stale,
@@ -580,6 +619,9 @@ pub(crate) fn scan_summary(summary: Summary) -> ScanSummaryV1 {
         dangling_toolsets: summary.dangling_toolsets,
         last_grant_rows: summary.last_grant_rows,
         notes: summary.notes,
+        callers_compared: affected.map(AffectedCallers::compared),
+        callers_losing: affected.map(AffectedCallers::losing),
+        callers_gaining: affected.map(AffectedCallers::gaining),
     }
 }
 
@@ -596,12 +638,13 @@ pub(crate) fn fix_summary(summary: Summary) -> FixSummaryV1 {
     }
 }
 
-fn scan(report: &Report, summary: Summary) -> impl Serialize {
+fn scan(report: &Report) -> impl Serialize {
     ScanV1 {
         head: head(report),
         settled_by: report.facts.settled.map(Into::into),
-        summary: scan_summary(summary),
+        summary: scan_summary(report),
         findings: Each(|| findings(report.plans())),
+        affected_callers: report.facts.affected.as_ref(),
     }
 }
 

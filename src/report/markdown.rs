@@ -12,7 +12,7 @@ use crate::report::advice::{self, Advised};
 use crate::report::compared_access::paragraphs;
 use crate::report::json::{self, DatabaseV1, OwnerV1, ValueV1};
 use crate::report::render::{AnyReport, RenderOptions, ReportFormat};
-use crate::report::shown_text::{count, nobody};
+use crate::report::shown_text::{affected_in_words, count, nobody};
 use crate::report::summary::Summary;
 use crate::report::{Ending, Report, UndoReport};
 
@@ -61,6 +61,9 @@ pub(crate) fn write(report: &Report, command: &str, out: &mut impl Write) -> io:
             servers.database, servers.inactive
         ),
     ));
+    for server in report.facts.deleted.iter() {
+        facts.push(("As if deleted", code(&server.to_string())));
+    }
     facts.push(("LiteLLM", format!("{} or later", report.facts.release)));
     facts.extend(counts(report, report.summary()));
     write_facts(&facts, out)?;
@@ -70,6 +73,7 @@ pub(crate) fn write(report: &Report, command: &str, out: &mut impl Write) -> io:
 
     if report.ending.is_of_scan() {
         findings(report, out)?;
+        affected(report, out)?;
     }
     changes(report, out)?;
     held(report, out)?;
@@ -212,6 +216,25 @@ fn findings(report: &Report, out: &mut impl Write) -> io::Result<()> {
         "Last grant",
     ];
     table("Findings", &header, findings, out)
+}
+
+/// Writes who loses or gains something by the deletion of servers.
+fn affected(report: &Report, out: &mut impl Write) -> io::Result<()> {
+    let Some(affected) = &report.facts.affected else {
+        return Ok(());
+    };
+    writeln!(out, "\n## Access\n\n{}", affected_in_words(affected))?;
+    let mut is_first = true;
+    affected.each(|caller| {
+        if std::mem::take(&mut is_first) {
+            writeln!(out, "\n| Caller | Loses | Gains |\n|---|---|---|")?;
+        }
+        let loses = caller.loses.iter().map(|server| code(&server.shown()));
+        let gains = caller.gains.iter().map(|server| code(&server.shown_gain()));
+        let cells = [loses.collect::<Vec<_>>(), gains.collect()];
+        let [loses, gains] = cells.map(|lines| lines.join("<br>"));
+        writeln!(out, "| {} | {loses} | {gains} |", code(&caller.shown()))
+    })
 }
 
 fn changes(report: &Report, out: &mut impl Write) -> io::Result<()> {

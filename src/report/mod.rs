@@ -5,6 +5,7 @@ pub(crate) mod access_changes;
 pub(crate) mod access_naming;
 pub(crate) mod access_what_if;
 pub(crate) mod advice;
+pub(crate) mod affected_callers;
 pub(crate) mod collected_plans;
 pub(crate) mod compared_access;
 pub(crate) mod csv;
@@ -26,6 +27,7 @@ use std::collections::BTreeMap;
 use crate::command_line::CommandLine;
 use crate::database::Database;
 use crate::litellm::config::ConfigServer;
+use crate::litellm::deleted_servers::DeletedServers;
 use crate::litellm::finding::{Finding, FindingKind};
 use crate::litellm::release::Release;
 use crate::litellm::server::ConfigServers;
@@ -36,6 +38,7 @@ use crate::repair::conflict::Conflict;
 use crate::repair::empty_lists::SettledByChoice;
 use crate::repair::plan::{Reason, RowPlan};
 use crate::repair::policy::Policy;
+use crate::report::affected_callers::AffectedCallers;
 use crate::report::collected_plans::CollectedPlans;
 use crate::report::compared_access::Tense;
 use crate::report::decisions::Decisions;
@@ -338,6 +341,10 @@ pub(crate) struct RepairFacts {
     pub conflicts: Vec<Conflict>,
     /// The options that were given.
     pub said: Announcements,
+    /// The servers that were taken as deleted.
+    pub deleted: DeletedServers,
+    /// The callers whose access changes by their deletion; `None` unless `scan` was asked that.
+    pub affected: Option<AffectedCallers>,
     /// The access of everybody whom the repair concerns; `None` where nothing is written.
     pub access: Option<ComparedAccess>,
     /// How many held references each choice would settle; `None` where none is held in a list that

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::error::Failure;
 use crate::repair::plan::RowPlan;
+use crate::report::affected_callers::AffectedCaller;
 use crate::report::collected_plans::{CollectedPlans, Entries};
 use crate::report::compared_access::ComparedAccessV1;
 use crate::report::json::{
@@ -23,6 +24,7 @@ use crate::report::{Report, UndoReport, json_text};
 enum NdjsonLine<'a> {
     Header(Box<HeaderV1<'a>>),
     Finding(FindingV1<'a>),
+    AffectedCaller(&'a AffectedCaller),
     Change(ChangeV1<'a>),
     #[serde(rename = "change")]
     PutBack(PutBackV1<'a>),
@@ -114,15 +116,17 @@ impl ReportFormat for NdjsonFormat {
 pub(crate) fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
     let header = HeaderV1::Report(json::head(report));
     line(&NdjsonLine::Header(Box::new(header)), out)?;
-    let summary = report.summary();
     let counts = if report.ending.is_of_scan() {
         report.facts.found.write_lines(Entries::Findings, out)?;
-        CountsV1::Scan(json::scan_summary(summary))
+        if let Some(affected) = &report.facts.affected {
+            affected.each(|caller| line(&NdjsonLine::AffectedCaller(&caller), out))?;
+        }
+        CountsV1::Scan(json::scan_summary(report))
     } else {
         report.facts.found.write_lines(Entries::Decisions, out)?;
         let conflicts = json::conflicts(&report.facts.conflicts);
         lines(conflicts.map(NdjsonLine::Conflict), out)?;
-        CountsV1::Fix(json::fix_summary(summary))
+        CountsV1::Fix(json::fix_summary(report.summary()))
     };
     let summary = SummaryV1 {
         outcome: report.ending.name(),

@@ -3,6 +3,7 @@
 
 use crate::litellm::reference_sites::Group;
 pub(crate) use crate::printable::printable;
+use crate::report::affected_callers::AffectedCallers;
 
 /// Returns the text for a row without owners.
 pub(crate) fn nobody(group: Group) -> &'static str {
@@ -26,6 +27,36 @@ pub(crate) fn count(number: usize, noun: &str) -> String {
         (0, Some(stem)) => format!("no {stem}ies"),
         (_, Some(stem)) => format!("{number} {stem}ies"),
     }
+}
+
+/// Says how many callers lose or gain something by the deletion of servers.
+pub(crate) fn affected_in_words(affected: &AffectedCallers) -> String {
+    let compared = count(affected.compared(), "caller");
+    let change = match (affected.losing(), affected.gaining()) {
+        (0, 0) => format!("Nobody loses or gains access by the deletion ({compared} compared)."),
+        (losing, 0) => format!(
+            "By the deletion {} access, and nobody gains any ({compared} compared).",
+            lose(losing, "lose")
+        ),
+        (losing, gaining) => format!(
+            "By the deletion {} access, and {} some ({compared} compared).",
+            lose(losing, "lose"),
+            lose(gaining, "gain")
+        ),
+    };
+    if affected.are_complete() {
+        return change;
+    }
+    format!(
+        "{change} Servers and settings of a config.yaml are not known, and may change this: name \
+         it with --litellm-config."
+    )
+}
+
+/// Says how many callers lose, or gain: "no callers lose", "1 caller loses".
+fn lose(number: usize, verb: &str) -> String {
+    let s = if number == 1 { "s" } else { "" };
+    format!("{} {verb}{s}", count(number, "caller"))
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use crate::report::advice::{self, Advised};
 use crate::report::compared_access::paragraphs;
 use crate::report::decisions::Decisions;
 use crate::report::render::{AnyReport, RenderOptions, ReportFormat};
-use crate::report::shown_text::{count, nobody};
+use crate::report::shown_text::{affected_in_words, count, nobody};
 use crate::report::summary::Summary;
 use crate::report::text_table::{DisplayOptions, Grid, GridCell, Tone};
 use crate::report::{ConfigIds, Ending, Report, UndoReport};
@@ -71,6 +71,10 @@ pub(crate) fn write(report: &Report, look: DisplayOptions, out: &mut impl Write)
             .and_then(|()| write_closing(report, look, out));
     }
     let summary = report.summary();
+    for server in report.facts.deleted.iter() {
+        let deleted = format!("As if deleted: {}.", printable(&server.to_string()));
+        writeln!(out, "{}", look.prose(&deleted))?;
+    }
     writeln!(out, "{}", look.heading(&headline(summary)))?;
     if let Some(whose) = whose(report) {
         writeln!(out, "{}", look.prose(&whose))?;
@@ -79,6 +83,7 @@ pub(crate) fn write(report: &Report, look: DisplayOptions, out: &mut impl Write)
         writeln!(out, "{}", look.prose(&looked_at))?;
     }
     if report.plans().is_empty() {
+        write_affected(report, look, out)?;
         return write_closing(report, look, out);
     }
     let stale = report.stale_references();
@@ -111,7 +116,37 @@ pub(crate) fn write(report: &Report, look: DisplayOptions, out: &mut impl Write)
         writeln!(out)?;
         changes(report, look).write(out)?;
     }
+    write_affected(report, look, out)?;
     write_closing(report, look, out)
+}
+
+/// Writes who loses or gains something by the deletion of servers.
+fn write_affected(report: &Report, look: DisplayOptions, out: &mut impl Write) -> io::Result<()> {
+    let Some(affected) = &report.facts.affected else {
+        return Ok(());
+    };
+    writeln!(out, "\n{}", look.prose(&affected_in_words(affected)))?;
+    let mut table = Grid::new(["CALLER", "LOSES", "GAINS"], look);
+    affected.each(|caller| {
+        if table.room() == 0 {
+            table.leave_out(1);
+            return Ok(());
+        }
+        let loses = caller.loses.iter().map(|s| printable(&s.shown()));
+        let gains = caller.gains.iter().map(|s| printable(&s.shown_gain()));
+        let (loses, gains): (Vec<String>, Vec<String>) = (loses.collect(), gains.collect());
+        table.row([
+            printable(&caller.shown()).into(),
+            loses.join("\n").into(),
+            gains.join("\n").into(),
+        ]);
+        Ok(())
+    })?;
+    if affected.losing() + affected.gaining() > 0 {
+        writeln!(out)?;
+        table.write(out)?;
+    }
+    Ok(())
 }
 
 /// Writes only the conflicts: nothing of the rest was written.
@@ -623,6 +658,9 @@ fn advice(report: &Report, summary: Summary) -> Vec<String> {
         Ending::Declined => "Declined: nothing was written.".to_owned(),
     };
     lines.push(last);
+    if matches!(report.ending, Ending::Applied { .. }) && !report.facts.deleted.is_empty() {
+        lines.push("Now delete the server in LiteLLM, and then run scan.".to_owned());
+    }
     let united = report
         .plans()
         .iter()
@@ -747,7 +785,8 @@ fn what_helps(reason: Reason, report: &Report) -> String {
         | Reason::NotRemapped
         | Reason::OauthClient
         | Reason::MaybeEdited
-        | Reason::MaybeRenewed => String::new(),
+        | Reason::MaybeRenewed
+        | Reason::StillServed => String::new(),
     }
 }
 

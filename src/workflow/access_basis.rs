@@ -1,8 +1,9 @@
 //! Reads what access hangs on besides the rows.
 
+use crate::db::access_registry::{self, DeletedAre};
+use crate::db::access_settings;
 use crate::db::schema::Schema;
 use crate::db::session::Connection;
-use crate::db::{access_registry, access_settings};
 use crate::error::Failure;
 use crate::litellm::access::basis::AccessBasis;
 use crate::litellm::access::caller::{AccessSettings, SETTINGS};
@@ -24,8 +25,8 @@ pub(crate) async fn read_basis(
     release: Release,
 ) -> Result<AccessBasis, Failure> {
     let rules = AccessRules::of(release);
-    let configured = catalog.config().servers();
-    let registry = access_registry::registry(connection, schema, configured, rules).await?;
+    let left = DeletedAre::LeftOut;
+    let registry = access_registry::registry(connection, schema, catalog, left, rules).await?;
     let (mut settings, mut unknown) = (AccessSettings::default(), Vec::new());
     for setting in SETTINGS {
         let configured = sources.is_on(setting.section, setting.name);

@@ -15,7 +15,6 @@ use crate::litellm::value::Value;
 use crate::repair::selection::Selection;
 use crate::report::shown_text::count;
 use crate::workflow::CHUNK;
-use crate::workflow::planner::Planner;
 
 /// How many owners are named at most.
 const SHOWN: usize = 3;
@@ -72,10 +71,16 @@ pub(crate) async fn find_naming_rows(
 }
 
 impl NamingRows {
+    /// Tells whether no row names it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rows == 0
+    }
+
     /// Finds the rows that name `reference`, which may be live.
     pub(crate) async fn of(
         connection: &mut Connection,
-        planner: &Planner<'_>,
+        schema: &Schema,
+        catalog: &ServerCatalog,
         selection: &Selection,
         reference: &str,
     ) -> Result<Self, Failure> {
@@ -88,7 +93,6 @@ impl NamingRows {
                 naming.owners.extend(owners.map(ToString::to_string));
             }
         };
-        let (schema, catalog) = (planner.schema, planner.catalog);
         find_naming_rows(connection, schema, catalog, selection, reference, add).await?;
         Ok(naming)
     }

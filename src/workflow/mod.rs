@@ -10,6 +10,7 @@ pub(crate) mod commit;
 pub(crate) mod config_files;
 pub(crate) mod connect;
 pub(crate) mod csv_error;
+pub(crate) mod deletion_effects;
 pub(crate) mod empty_list_search;
 pub(crate) mod filters;
 pub(crate) mod given_servers;

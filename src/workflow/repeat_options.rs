@@ -19,7 +19,7 @@ use crate::cli::repair::{
     COMPARE_AT_MOST, EmptyArgs, JournalArgs, NOTIFY_REDIS, NotifyArgs, OnEmptyArg, RepairArgs,
     WriteArgs,
 };
-use crate::cli::servers::{PreviousArgs, ServerArgs};
+use crate::cli::servers::{DeletionArgs, PreviousArgs, ServerArgs};
 use crate::command_line::CommandLine;
 use crate::process::shown_url::ShownUrl;
 use crate::repair::selection::NamedOwner;
@@ -107,6 +107,13 @@ impl PreviousArgs {
     }
 }
 
+impl DeletionArgs {
+    pub(crate) fn repeat(&self, command: &mut CommandLine) {
+        let Self { if_deleted } = self;
+        command.options("--if-deleted", if_deleted);
+    }
+}
+
 impl ServerArgs {
     pub(crate) fn repeat(&self, command: &mut CommandLine) {
         let Self {
@@ -163,6 +170,7 @@ impl RepairArgs {
             remap,
             remap_file,
             previous,
+            deletions,
             allow_empty_server_table,
             max_rows,
             max_percent,
@@ -180,6 +188,7 @@ impl RepairArgs {
         if options == RepeatedOptions::All {
             command.options("--plan", plan);
             previous.repeat(command);
+            deletions.repeat(command);
             empty.repeat(command);
             command.flag_if("--delete-rows", *delete_rows);
             for (old, new) in remap {
@@ -303,13 +312,14 @@ mod tests {
     ];
 
     /// A value for each option that takes one; an option without one here is a flag.
-    const VALUES: [(&str, &str); 25] = [
+    const VALUES: [(&str, &str); 26] = [
         ("db-url", "postgresql://ann@db/litellm"),
         ("db-url-file", "the url"),
         ("schema", "My Schema"),
         ("statement-timeout", "1200.5"),
         ("litellm-config", "proxy's config.yaml"),
         ("keep", "-odd"),
+        ("if-deleted", "-a server"),
         ("previous-litellm-config", "old.yaml"),
         ("sites", "permissions,credentials"),
         ("owner", "end_user:it's me"),
@@ -441,6 +451,7 @@ mod tests {
             "accept-narrowing",
             "accept-widening",
             "delete-rows",
+            "if-deleted",
             "on-empty",
             "owner",
             "plan",

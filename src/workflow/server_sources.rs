@@ -2,22 +2,27 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::OnceLock;
 
 use crate::cli::filters::PlaceArgs;
 use crate::cli::repair::RepairArgs;
-use crate::cli::servers::{PreviousArgs, ServerArgs};
+use crate::cli::servers::{DeletionArgs, PreviousArgs, ServerArgs};
 use crate::db::schema::Schema;
-use crate::db::servers;
+use crate::db::servers::{self, KnownServers};
 use crate::db::session::Connection;
 use crate::error::{ErrorKind, Failure};
 use crate::litellm::config::{PresentConfigs, Renewals};
+use crate::litellm::deleted_servers::{BadDeletion, DeletedServers};
 use crate::litellm::reference_sites::Choice;
 use crate::litellm::server::ConfigServers;
 use crate::litellm::server_catalog::{IdHistory, Resolution, ServerCatalog};
 use crate::process::stderr::warn;
 use crate::repair::changeset::Header;
+use crate::repair::selection::Selection;
+use crate::shell::quoted;
 use crate::workflow::config_files::{ConfigFile, PathSource};
 use crate::workflow::given_servers::GivenServers;
+use crate::workflow::live_references::NamingRows;
 
 /// Server knowledge from the command line or from a saved plan: servers without a row, remaps, and
 /// the references that are meant. It is read once, and does not change afterwards. By default
@@ -33,6 +38,11 @@ pub(crate) struct ServerSources {
     history: IdHistory,
     /// The references that `--reference` names; `None` means all.
     references: Option<BTreeSet<String>>,
+    /// The references that `--if-deleted` names.
+    if_deleted: BTreeSet<String>,
+    /// The servers that they name. They are looked up once, so that a run never takes another
+    /// server for one of them.
+    deleted: OnceLock<DeletedServers>,
 }
 
 impl ServerSources {
@@ -50,6 +60,8 @@ impl ServerSources {
             previous: Vec::new(),
             history: IdHistory::default(),
             references: None,
+            if_deleted: BTreeSet::new(),
+            deleted: OnceLock::new(),
         })
     }
 
@@ -57,6 +69,7 @@ impl ServerSources {
     pub(crate) fn of_options(
         servers: &ServerArgs,
         previous: &PreviousArgs,
+        deletions: &DeletionArgs,
         repair: Option<&RepairArgs>,
         filters: &PlaceArgs,
     ) -> Result<Self, Failure> {
@@ -75,6 +88,8 @@ impl ServerSources {
                 ..IdHistory::default()
             },
             references: filters.references(),
+            if_deleted: deletions.if_deleted.iter().cloned().collect(),
+            deleted: OnceLock::new(),
         })
     }
 
@@ -89,6 +104,8 @@ impl ServerSources {
             previous: Vec::new(),
             history: plan.id_history.clone(),
             references: references.filter(|references| !references.is_empty()),
+            if_deleted: BTreeSet::new(),
+            deleted: OnceLock::from(plan.if_deleted.clone()),
         })
     }
 
@@ -103,11 +120,13 @@ impl ServerSources {
             None => ConfigServers::Unknown(told.signs.clone()),
             Some((_, servers)) => ConfigServers::Known(servers),
         };
+        let deleted = self.deleted(connection, schema, &told, &config).await?;
         let renewals = self.renewals(&config, schema)?;
         let mut history = self.history.clone();
         history.unclear.extend(renewals.unclear);
         history.removed.extend(renewals.removed);
-        let catalog = ServerCatalog::new(&told.servers, self.given.kept().clone(), config)
+        let kept = self.given.kept().clone();
+        let catalog = ServerCatalog::as_if_deleted(&told.servers, kept, config, deleted)
             .with_signs(told.signs)
             .with_history(history);
         let mut remaps = renewals.remaps;
@@ -127,6 +146,45 @@ impl ServerSources {
             None => catalog,
             Some(references) => catalog.asked_about(references.clone()),
         })
+    }
+
+    /// Looks up the servers that are taken as deleted, and later makes sure that they are the same.
+    async fn deleted(
+        &self,
+        connection: &mut Connection,
+        schema: &Schema,
+        told: &KnownServers,
+        config: &ConfigServers,
+    ) -> Result<DeletedServers, Failure> {
+        let (rows, entries) = (&told.servers, config.servers());
+        let found = match self.deleted.get() {
+            Some(known) => known.check_same(rows, entries).map(|()| known.clone()),
+            None => DeletedServers::named(&self.if_deleted, rows, entries),
+        };
+        let deleted = match found {
+            Ok(deleted) => deleted,
+            Err(BadDeletion::NoServer(reference)) => {
+                let catalog = ServerCatalog::new(rows, BTreeSet::new(), config.clone())
+                    .with_signs(told.signs.clone());
+                return Err(no_server(connection, schema, &catalog, &reference).await?);
+            }
+            Err(bad) => return Err(bad_deletion(&bad)),
+        };
+        for server in deleted.iter() {
+            let kept = self.given.kept();
+            let contradicted = server
+                .ids
+                .union(&server.references)
+                .find(|r| kept.contains(*r));
+            if let Some(reference) = contradicted {
+                let message = format!(
+                    "--keep {reference} contradicts --if-deleted: one takes server {server} for \
+                     live, the other for deleted"
+                );
+                return Err(Failure::new(ErrorKind::Usage, message).hint("leave one of them out"));
+            }
+        }
+        Ok(self.deleted.get_or_init(|| deleted).clone())
     }
 
     /// Returns the server that replaces each deleted one.
@@ -177,4 +235,69 @@ impl ServerSources {
             configs,
         ))
     }
+}
+
+/// Builds the error for a server that cannot be taken as deleted.
+fn bad_deletion(bad: &BadDeletion) -> Failure {
+    match bad {
+        BadDeletion::Reserved(word) => {
+            let message =
+                format!("--if-deleted {word}: this is a word that LiteLLM reserves, and no server");
+            Failure::new(ErrorKind::Error, message).hint("name a server by its id, alias or name")
+        }
+        BadDeletion::NoServer(reference) => unknown_server(reference),
+        BadDeletion::Several(reference, ids) => {
+            let message = format!(
+                "--if-deleted {reference} is ambiguous: it is the name of {}",
+                ids.join(", ")
+            );
+            let first = ids.first().map_or("", String::as_str);
+            Failure::new(ErrorKind::Error, message).hint(format_args!(
+                "name one by its id, as in --if-deleted {}",
+                quoted(first)
+            ))
+        }
+        BadDeletion::Changed(was, is) => {
+            let message = format!("server {was} is taken as deleted, and has become {is}");
+            Failure::new(ErrorKind::Moved, message)
+                .hint("nothing was written; make sure that it is to be deleted, and run it again")
+        }
+    }
+}
+
+fn unknown_server(reference: &str) -> Failure {
+    let message = format!("--if-deleted {reference}: no server has this id, alias or name");
+    Failure::new(ErrorKind::Error, message)
+        .hint("check how it is spelled; a server of a config.yaml is known with --litellm-config")
+}
+
+/// Builds the error for a reference that names no server: rows may name it all the same.
+async fn no_server(
+    connection: &mut Connection,
+    schema: &Schema,
+    catalog: &ServerCatalog,
+    reference: &str,
+) -> Result<Failure, Failure> {
+    let is_stale = match catalog.resolve(reference) {
+        Resolution::Stale | Resolution::MaybeEdited | Resolution::MaybeRenewed => true,
+        Resolution::Live
+        | Resolution::Inactive
+        | Resolution::Sentinel
+        | Resolution::Kept
+        | Resolution::Remapped
+        | Resolution::Unverified
+        | Resolution::OnlyAName
+        | Resolution::Passed => false,
+    };
+    if !is_stale {
+        return Ok(unknown_server(reference));
+    }
+    let everything = Selection::default();
+    let named = NamingRows::of(connection, schema, catalog, &everything, reference).await?;
+    if named.is_empty() {
+        return Ok(unknown_server(reference));
+    }
+    let message = format!("--if-deleted {reference}: it is stale already, {named}");
+    let hint = "leave it out: scan and fix take it for stale without it";
+    Ok(Failure::new(ErrorKind::Error, message).hint(hint))
 }

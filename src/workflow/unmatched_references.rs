@@ -85,7 +85,8 @@ impl UnmatchedReferences {
                 "check how it is spelled, as it is stored; scan without it shows what there is",
             ));
         };
-        let naming = NamingRows::of(connection, planner, selection, reference).await?;
+        let (schema, catalog) = (planner.schema, planner.catalog);
+        let naming = NamingRows::of(connection, schema, catalog, selection, reference).await?;
         let message = format!("{nothing}: {why}, {naming}");
         Err(Failure::new(ErrorKind::Error, message)
             .hint("there is nothing to repair; --reference takes what scan reports"))

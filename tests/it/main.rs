@@ -31,6 +31,7 @@ mod formats;
 mod hints;
 mod hostile_names;
 mod hostile_schema;
+mod if_deleted;
 mod journal_retention;
 mod kit;
 mod large_rows;

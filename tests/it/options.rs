@@ -15,7 +15,7 @@ use crate::samples::{NOWHERE, demo};
 use crate::server::TestDatabase;
 
 /// The value that an option is tried with; a new option that takes one needs an entry here.
-const SAMPLES: [(&str, &str); 38] = [
+const SAMPLES: [(&str, &str); 39] = [
     ("as", "end_user:e"),
     ("color", "never"),
     ("compare-at-most", "9"),
@@ -23,6 +23,7 @@ const SAMPLES: [(&str, &str); 38] = [
     ("db-url-file", "url"),
     ("for", "fix"),
     ("format", "json"),
+    ("if-deleted", "a-server"),
     ("journal", "journal"),
     ("journal-retention", "30"),
     ("keep", "kept"),
@@ -59,7 +60,7 @@ const SAMPLES: [(&str, &str); 38] = [
 /// Every two options that cannot be given together. All others combine: a filter narrows what
 /// another one leaves, a guard is one more guard, and an option without effect beside another is
 /// harmless.
-const EXCLUDED: [(&str, &str); 18] = [
+const EXCLUDED: [(&str, &str); 19] = [
     ("accept-narrowing", "accept-widening"),
     // Beside --since they do go together: `access_since.rs` has that.
     ("color", "save"),
@@ -69,6 +70,7 @@ const EXCLUDED: [(&str, &str); 18] = [
     ("dry-run", "yes"),
     ("every-caller", "toolset"),
     ("format", "save"),
+    ("if-deleted", "metrics-file"),
     ("journal", "no-journal"),
     ("journal-retention", "no-journal"),
     ("limit", "save"),

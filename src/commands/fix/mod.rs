@@ -15,12 +15,14 @@ use crate::cli::servers::{PreviousArgs, ServerArgs};
 use crate::command_line::CommandLine;
 use crate::commands::fix::options::FixOptions;
 use crate::database::Database;
+use crate::db::access_registry::{self, DeletedAre};
 use crate::db::schema::Schema;
 use crate::db::session::{Connection, SchemaTransaction};
 use crate::db::verification::Verification;
 use crate::db::{credential_rows, detect, owners, rows};
 use crate::error::{ErrorKind, Failure};
 use crate::exit_code::Outcome;
+use crate::litellm::access::basis::AccessBasis;
 use crate::litellm::access::other_values::OtherValues;
 use crate::litellm::reference_sites::{Choice, CredentialTable, ScannedTable, SiteTable};
 use crate::litellm::server_catalog::ServerCatalog;
@@ -68,7 +70,8 @@ Examples:
   mcp-prune fix --dry-run          (the same statements, then ROLLBACK)
   mcp-prune fix                    (on a terminal: shows the plan and asks)
   mcp-prune fix --yes --exit-zero  (cron: held references are no failure)
-  mcp-prune fix --dry-run --sites credentials --delete-rows";
+  mcp-prune fix --dry-run --sites credentials --delete-rows
+  mcp-prune fix --dry-run --if-deleted github  (before you delete the server)";
 
 /// Options of `fix`.
 #[derive(Debug, Args)]
@@ -341,6 +344,8 @@ impl WriteJob for Fix<'_> {
                 servers: (&catalog).into(),
                 found: repaired.found,
                 conflicts: repaired.conflicts,
+                deleted: catalog.deleted().clone(),
+                affected: None,
                 access,
                 settled,
             },
@@ -611,6 +616,27 @@ impl Fix<'_> {
         };
         let access = proof.compare(connection, schema, states).await?;
         check_access(&access, self.accepted)?;
+        if !catalog.deleted().is_empty() {
+            // Until they are deleted these servers are served. Access to them may be lost, as was
+            // asked, and must not be gained.
+            let (served, rules) = (DeletedAre::Served, basis.rules);
+            let registry = access_registry::registry(connection, schema, catalog, served, rules);
+            let while_served = AccessBasis {
+                registry: registry.await?,
+                ..basis
+            };
+            let proof = AccessProof {
+                basis: &while_served,
+                catalog,
+                most: self.options.compare_at_most(),
+            };
+            let access = proof.compare(connection, schema, states).await?;
+            let accepted = AcceptedDifferences {
+                narrowing: true,
+                ..self.accepted
+            };
+            check_access(&access, accepted)?;
+        }
         Ok(Some(access))
     }
 }

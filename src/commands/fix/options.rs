@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::cli::filters::PlaceArgs;
-use crate::cli::repair::{EmptyArgs, OnEmptyArg, WriteArgs};
+use crate::cli::repair::{EmptyArgs, OnEmptyArg, RepairArgs, WriteArgs};
 use crate::commands::fix::FixArgs;
 use crate::database::Database;
 use crate::db::detect::Search;
@@ -160,6 +160,7 @@ impl<'a> FixOptions<'a> {
         header.delete_rows = self.policy.delete_rows;
         header.remaps.clone_from(catalog.remaps());
         header.id_history.clone_from(catalog.history());
+        header.if_deleted.clone_from(catalog.deleted());
         header.servers = Some(catalog.digest());
         header.planned_with.clone_from(&self.planned_with);
         header
@@ -195,7 +196,14 @@ impl FixArgs {
             ..
         } = self;
         match plan {
-            None => ServerSources::of_options(servers, &repair.previous, Some(repair), places),
+            None => {
+                let RepairArgs {
+                    previous,
+                    deletions,
+                    ..
+                } = repair;
+                ServerSources::of_options(servers, previous, deletions, Some(repair), places)
+            }
             Some(plan) => {
                 let sources = ServerSources::of_plan(servers, plan)?;
                 self.check_plan(plan, &sources)?;

@@ -1,6 +1,7 @@
 //! Options of planning that are given again when the plan is carried out. They may repeat what the
 //! plan says, but not contradict it.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -71,6 +72,16 @@ impl FixArgs {
                 Some(planned) => return otherwise("--remap", &format!("with {old}={planned}")),
                 None => return otherwise("--remap", &format!("without one of {old}")),
             }
+        }
+        let given: BTreeSet<String> = repair.deletions.if_deleted.iter().cloned().collect();
+        let planned = plan.if_deleted.references();
+        if !given.is_empty() && given != planned {
+            let planned: Vec<String> = planned.into_iter().collect();
+            if planned.is_empty() {
+                return otherwise("--if-deleted", "without it");
+            }
+            let planned = planned.join(", ");
+            return otherwise("--if-deleted", &format!("with --if-deleted {planned}"));
         }
         let given = self.planned_places();
         let planned = plan.planned_with.as_ref();

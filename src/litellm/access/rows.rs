@@ -6,6 +6,7 @@ use crate::litellm::ids::{
     AccessGroupId, AgentId, EndUserId, KeyToken, OrganizationId, PermissionKey, ServerId, Tag,
     TeamId, ToolsetId, UserId,
 };
+use crate::litellm::reference_sites::Names;
 
 /// The tools that permission rows and groups name, by reference to a server.
 pub(crate) type NamedTools = BTreeMap<String, Vec<String>>;
@@ -173,6 +174,27 @@ impl AccessRows {
                 None => LinkedPermission::Gone,
             },
         }
+    }
+
+    /// Returns these rows without the references that `is_gone` tells at places with such names.
+    /// Lists may run empty by it.
+    #[must_use]
+    pub(crate) fn without(&self, is_gone: impl Fn(Names, &str) -> bool) -> Self {
+        let mut rows = self.clone();
+        let is_left = |reference: &String| !is_gone(Names::Servers, reference);
+        let of_agents = rows.without_tools.values_mut();
+        for row in rows.permissions.values_mut().flatten().chain(of_agents) {
+            row.servers.retain(is_left);
+            row.tools.retain(|reference, _| is_left(reference));
+        }
+        for group in rows.access_groups.values_mut().flatten() {
+            group.servers.retain(is_left);
+            group.tools.retain(|reference, _| is_left(reference));
+        }
+        for toolset in rows.toolsets.values_mut() {
+            toolset.retain(|id, _| !is_gone(Names::ServerIds, id.as_str()));
+        }
+        rows
     }
 
     /// Unites the tools of the toolsets with these ids; those that are gone grant nothing.
