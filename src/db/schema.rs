@@ -73,8 +73,8 @@ pub(crate) const ASSIGNED: [(&str, &[&str]); 2] = [
     (AGENT_TABLE, &[ACCESS_GROUP_IDS]),
 ];
 
-/// The columns on which access hangs besides, where a schema has them; they are read by `access`
-/// alone.
+/// The columns on which access hangs besides, where a schema has them; they are read by `access`,
+/// by `scan --if-deleted` and for the proof of what is written.
 const ACCESS: [(&str, &[&str]); 6] = [
     (SERVER_TABLE, &["submitted_by"]),
     (TEAM_TABLE, &["members_with_roles", "blocked"]),
@@ -637,6 +637,16 @@ impl Schema {
         let assigned = ASSIGNED.into_iter().filter(|_| groups);
         for (table, columns) in RELATED_COLUMNS.into_iter().chain(assigned) {
             add_columns(&mut read, table, columns);
+        }
+        let grants_access = |table: &ScannedTable| match table.group() {
+            Group::Permissions | Group::AccessGroups | Group::Toolsets => true,
+            Group::Defaults | Group::Credentials => false,
+        };
+        // What is written is proven to change nobody's access.
+        if purpose == Purpose::Write && self.sites.iter().any(grants_access) {
+            for (table, columns) in ACCESS {
+                add_columns(&mut read, table, columns);
+            }
         }
         read
     }

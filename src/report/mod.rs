@@ -280,8 +280,7 @@ pub(crate) struct UndoFacts {
     pub back: usize,
     /// The columns that now hold something else.
     pub conflicts: Vec<Conflict>,
-    /// The access of everybody whom the undo concerns; `None` where nothing is put back, or where
-    /// this role may not read what access hangs on.
+    /// The access of everybody whom the undo concerns; `None` where nothing is put back.
     pub access: Option<ComparedAccess>,
 }
 

@@ -214,7 +214,10 @@ fn answers_that_are_no_reports_are_as_the_schema_says() {
 }
 
 /// What may be left out of an object, whatever else it holds.
-const OPTIONAL: [&str; 6] = [
+const OPTIONAL: [&str; 9] = [
+    "settled_by",
+    "because",
+    "if",
     "successor",
     "if_emptied",
     "on_empty",

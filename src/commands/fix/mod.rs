@@ -288,9 +288,7 @@ impl WriteJob for Fix<'_> {
             notes: false,
         };
         progress.stage("comparing access");
-        let searched = self
-            .search_lists(connection, database, &planner, &locked)
-            .await?;
+        let searched = self.search_lists(connection, &planner, &locked).await?;
         let planner = Planner {
             decisions: &searched.decisions,
             ..planner
@@ -325,7 +323,7 @@ impl WriteJob for Fix<'_> {
             None
         } else {
             let before = &repaired.before;
-            let compared = self.compare_access(connection, schema, database, &now, before);
+            let compared = self.compare_access(connection, schema, &now, before);
             compared.await?
         };
         let (held, sources) = (&repaired.held, self.options.sources());
@@ -567,7 +565,6 @@ impl Fix<'_> {
     async fn search_lists(
         &self,
         connection: &mut Connection,
-        database: &Database,
         planner: &Planner<'_>,
         candidates: &detect::CandidateRows,
     ) -> Result<SearchedLists, Failure> {
@@ -576,7 +573,6 @@ impl Fix<'_> {
             OnEmpty::Deny { .. } | OnEmpty::Unchanged => {}
         }
         let (schema, catalog) = (planner.schema, planner.catalog);
-        schema.check_access_privileges(database)?;
         let release = schema.release();
         let sources = self.options.sources();
         let basis = read_basis(connection, schema, sources, catalog, release).await?;
@@ -594,14 +590,12 @@ impl Fix<'_> {
         &self,
         connection: &mut Connection,
         schema: &Schema,
-        database: &Database,
         catalog: &ServerCatalog,
         before: &OtherValues,
     ) -> Result<Option<ComparedAccess>, Failure> {
         if before.is_empty() {
             return Ok(None);
         }
-        schema.check_access_privileges(database)?;
         let release = schema.release();
         let sources = self.options.sources();
         let basis = read_basis(connection, schema, sources, catalog, release).await?;
