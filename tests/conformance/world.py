@@ -166,6 +166,31 @@ class World:
         self.add(ROW, object_permission_id=id, **row)
         return id
 
+    def callers(self, knows):
+        """Everybody who may ask a LiteLLM that `knows` these kinds of callers, as `access` should list them."""
+        def caller(via, **known):
+            fields = ("token", "team", "organization", "user", "end_user", "toolset", "on_behalf_of")
+            return {"via": via, **dict.fromkeys(fields), **known}
+
+        by_id = {user["user_id"]: user for user in self.rows["LiteLLM_UserTable"]}
+        humans = [{"user": id, "team": team} for id, user in by_id.items() for team in [None, *user["teams"]]]
+        toolsets = self.toolsets if knows["toolsets"] else []
+        for key in self.rows["LiteLLM_VerificationToken"]:
+            known = {"token": key["token"], "user": key["user_id"]}
+            yield caller("key", **known)
+            for id in self.end_users if knows["end_users"] else []:
+                yield caller("key", **known, end_user=id)
+            for human in humans if knows["humans"] and key["agent_id"] else []:
+                yield caller("key", **known, on_behalf_of=human)
+            for id in toolsets:
+                yield caller("key", **known, toolset=id)
+        for user in self.users if knows["sessions"] else []:
+            for id in [None, *toolsets]:
+                yield caller("session", user=user, toolset=id)
+        for team in self.rows["LiteLLM_TeamTable"]:
+            for user in [None, *self.users]:
+                yield caller("keyless", team=team["team_id"], organization=team["organization_id"], user=user)
+
     def config_file(self):
         config = {"general_settings": {}, "litellm_settings": {}, "mcp_servers": self.config}
         for name, on in self.settings.items():
