@@ -10,53 +10,15 @@ import collections
 import json
 import logging
 import pathlib
-import random
-import subprocess
 import sys
-import tempfile
 import time
 
 import answers
 import litellm
-import yaml
 from database import Database
-from world import World
+from product import identity, product, world_of
 
 logging.disable(logging.CRITICAL)
-
-
-def product(arguments, schema, world):
-    """What mcp-prune answers, by caller."""
-    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as config:
-        yaml.safe_dump(world.config_file(), config)
-        config.flush()
-        command = [arguments.binary, "access", "--every-caller", "--format", "ndjson", "--db-url", arguments.url,
-                   "--schema", schema, "--litellm-config", config.name, "--litellm-version", arguments.release]
-        ran = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    if ran.returncode:
-        sys.exit(f"mcp-prune failed with {ran.returncode}: {ran.stderr}{ran.stdout[-500:]}")
-    tokens = {token[:8]: token for token in world.tokens}
-    answers = {}
-    for line in map(json.loads, ran.stdout.splitlines()):
-        if line["type"] == "caller":
-            line["token"] = line["key"] and tokens[line["key"]["id"]]
-            answers[identity(line)] = line
-    return answers
-
-
-def identity(caller):
-    """Who a caller is, whatever else is told of it."""
-    team = caller["team"] if caller["via"] == "keyless" else None
-    user = caller["user"] if caller["via"] != "key" else None
-    human = caller["on_behalf_of"]
-    return (caller["via"], caller["token"], team, user, caller["end_user"], caller["toolset"],
-            human and (human["user"], human["team"]))
-
-
-def world_of(arguments, number):
-    # Until 1.81.13 it hangs on what is cached how a row with a NULL element is read.
-    release = [int(part) for part in arguments.release.split(".")]
-    return World(random.Random(f"{arguments.seed}-{number}"), null_elements=release >= [1, 81, 14])
 
 
 async def compare(arguments):
@@ -67,9 +29,9 @@ async def compare(arguments):
     compared, different, granted, started = 0, 0, 0, time.monotonic()
     shapes = collections.Counter()
     for number in range(arguments.first, arguments.first + arguments.worlds):
-        world = world_of(arguments, number)
+        world = world_of(arguments.release, arguments.seed, number)
         database.fill(world.rows)
-        told = product(arguments, schema, world)
+        told = product(arguments.binary, arguments.url, schema, arguments.release, world)
         asked = {identity(caller): caller for caller in world.callers(answers.KNOWS)}
         for who in asked.keys() ^ told.keys():
             different += 1

@@ -238,14 +238,15 @@ impl AccessModel<'_> {
             return all();
         }
         let submitted = self.submitted(who);
-        let mut open = self.open(who);
         let limits_open = self.settings.scope_limits_open_servers
             && self.rules.open_servers_may_be_limited()
             && who.token.is_some()
             && scope != AccessScope::Unscoped;
-        if limits_open {
-            open.retain(|id| submitted.contains(id) && scope != AccessScope::Unresolved);
-        }
+        let mut open = if limits_open {
+            ServerIds::new()
+        } else {
+            self.open(who)
+        };
         let submitted = if limits_open && scope == AccessScope::Unresolved {
             let open_to_all: ServerIds = self.registry.open().cloned().collect();
             &submitted - &open_to_all

@@ -573,6 +573,33 @@ fn a_key_of_no_team_may_inherit_from_the_teams_of_its_user() {
 }
 
 #[test]
+fn an_unreadable_human_leaves_a_personal_key_no_open_server_that_its_user_submitted() {
+    let mut world = World::new();
+    world.settings.personal_keys_inherit = true;
+    world.settings.scope_limits_open_servers = true;
+    world.key().team = None;
+    world.key().permission = None;
+    for id in ["id-2", "id-3"] {
+        world.servers.get_mut(id).unwrap().submitted_by = link("u");
+    }
+    world.servers.get_mut("id-3").unwrap().allow_all_keys = true;
+    world.names("team", &["id-1"]);
+    assert_eq!(world.servers(), "id-1 id-2 id-3");
+    let other = User {
+        permission: link("gone"),
+        ..User::default()
+    };
+    world.rows.users.insert("other".to_owned(), other);
+    if let Caller::Key { on_behalf_of, .. } = &mut world.caller {
+        *on_behalf_of = Some(Human {
+            user: link("other"),
+            team: None,
+        });
+    }
+    assert_eq!(world.servers(), "id-2");
+}
+
+#[test]
 fn a_caller_without_a_key_has_what_its_team_has() {
     let mut world = World::new();
     world.names("team", &["id-3"]);
@@ -707,7 +734,8 @@ pub(super) fn is_broken(line: u32) -> bool {
 }
 
 /// The tests above.
-const TESTS: [fn(); 34] = [
+const TESTS: [fn(); 35] = [
+    an_unreadable_human_leaves_a_personal_key_no_open_server_that_its_user_submitted,
     an_agents_row_with_malformed_tools_was_read_in_part_until_1_88,
     a_session_has_all_tools_of_a_server_that_it_submitted_and_a_team_grants,
     rows_that_name_nothing_set_no_limit,
