@@ -84,6 +84,9 @@ FILES = {
         },
         "if «who.toolset.is_some()» || has_a_row": {"submitted servers may be used on the routes of toolsets": "false"},
         "|| «has_a_row» ||": {"a key with a row may use submitted servers": "false"},
+        "toolset.is_some() && «self.session_opts_out(user)»": {
+            "the deny marker leaves sessions the routes of toolsets": "false",
+        },
         "if «self.opts_out(who)» { return Err": {"the deny marker leaves the routes of toolsets": "false"},
         "if «who.administers && !bound_by_team» {": {
             "administrators need a grant on the route of a toolset": "false",
@@ -211,7 +214,6 @@ FILES = {
         "permission: «LinkedPermission::None», team: Some(id)": {
             "a session has its user's row in every team": "own.permission",
         },
-        "if «self.opts_out(&who)»": {"the deny marker leaves sessions the routes of toolsets": "false"},
         "if «!who.administers» && !sources": {"a session that administers needs a grant of a toolset": "true"},
         "«!sources.iter().any(holds)»": {
             "a session needs no grant of a toolset": "false",

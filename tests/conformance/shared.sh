@@ -6,7 +6,7 @@ environment() {
     local release=$1 venv=$PWD/target/litellm-$1
     if [ ! -x "$venv/bin/python" ]; then
         python3 -m venv "$venv"
-        "$venv/bin/python" -m pip install -q --no-deps "litellm==$release"
+        "$venv/bin/python" -m pip install -q --no-compile --no-deps "litellm==$release"
         "$venv/bin/python" - <<'PYTHON' >"$venv/requirements.txt"
 import re
 from importlib.metadata import requires
@@ -18,11 +18,11 @@ for line in requires("litellm"):
     if name not in OWN and ("extra ==" not in marker or re.search(r"extra == .proxy.", marker)):
         print(requirement.strip())
 PYTHON
-        "$venv/bin/python" -m pip install -q -r "$venv/requirements.txt" certifi
+        "$venv/bin/python" -m pip install -q --no-compile -r "$venv/requirements.txt" certifi
     fi
     # The client that the rows are read with, and Prisma's, whose kinds of error LiteLLM tells apart.
     "$venv/bin/python" -c 'import psycopg, yaml, prisma.errors' 2>"$venv/log" ||
-        "$venv/bin/python" -m pip install -q 'psycopg[binary]' pyyaml 'prisma==0.11.0'
+        "$venv/bin/python" -m pip install -q --no-compile 'psycopg[binary]' pyyaml 'prisma==0.11.0'
 }
 
 # Starts a private PostgreSQL, and says in `url` where it listens.

@@ -94,8 +94,23 @@ impl AccessModel<'_> {
                 who.organization = row.and_then(|team| team.organization.as_deref());
                 self.of_credential(&who, trace)
             }
-            Caller::Session { user, toolset } => self.of_session(user, toolset.as_deref(), trace),
+            Caller::Session { user, toolset } => {
+                if toolset.is_some() && self.session_opts_out(user) {
+                    return Access::denied(Level::Toolset, Denial::DenyMarker);
+                }
+                self.of_session(user, toolset.as_deref(), trace)
+            }
         }
+    }
+
+    /// Tells whether the user's own row denies the session the routes of toolsets. It does not
+    /// deny them to a session of the dashboard, which only becomes the user's after this check.
+    ///
+    /// Source: LiteLLM 1.110.2 `mcp_server/server.py`, `apply_toolset_scope`.
+    fn session_opts_out(&self, user: &str) -> bool {
+        let user = self.rows.users.get(user);
+        let row = user.and_then(|user| self.rows.permission(user.permission.as_ref()).read());
+        self.rules.has_sessions() && row.is_some_and(|row| self.denies(row))
     }
 
     fn whole_registry(&self) -> Access {
@@ -188,9 +203,11 @@ impl AccessModel<'_> {
     }
 
     fn opts_out(&self, who: &Credential<'_>) -> bool {
-        let row = who.permission.read();
-        self.rules.knows_the_deny_marker()
-            && row.is_some_and(|row| row.servers.iter().any(|s| s == NO_SERVERS))
+        who.permission.read().is_some_and(|row| self.denies(row))
+    }
+
+    fn denies(&self, row: &Permission) -> bool {
+        self.rules.knows_the_deny_marker() && row.servers.iter().any(|s| s == NO_SERVERS)
     }
 
     /// Tells whether the caller's role gives it every server.

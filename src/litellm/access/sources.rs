@@ -62,9 +62,6 @@ impl AccessModel<'_> {
         let pinned;
         let mut scope = None;
         if let Some(toolset) = toolset {
-            if self.opts_out(&who) {
-                return Access::denied(Level::Toolset, Denial::DenyMarker);
-            }
             let holds = |source: &Credential<'_>| self.holds_toolset(source, toolset);
             if !who.administers && !sources.iter().any(holds) {
                 return Access::denied(Level::Toolset, Denial::ToolsetNotGranted);

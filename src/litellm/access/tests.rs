@@ -670,6 +670,22 @@ fn a_session_on_the_route_of_a_toolset_is_limited_to_it_from_1_105_on() {
 }
 
 #[test]
+fn the_deny_marker_of_a_user_leaves_the_dashboard_what_a_team_has_on_the_route_of_a_toolset() {
+    let mut world = World::new();
+    world.toolset("s", "id-3", "read");
+    world.names("user", &["no-mcp-servers"]);
+    world.row("team").toolsets = texts(&["s"]);
+    world.on_toolset("s");
+    world.key().team = link("litellm-dashboard");
+    assert_eq!(world.servers(), "id-3");
+    world.caller = Caller::Session {
+        user: "u".to_owned(),
+        toolset: link("s"),
+    };
+    assert_eq!(world.servers(), "");
+}
+
+#[test]
 fn a_session_of_an_administrator_sees_all_from_1_99_on() {
     let mut world = World::new();
     world.rows.users.get_mut("u").unwrap().administers = true;
@@ -734,7 +750,8 @@ pub(super) fn is_broken(line: u32) -> bool {
 }
 
 /// The tests above.
-const TESTS: [fn(); 35] = [
+const TESTS: [fn(); 36] = [
+    the_deny_marker_of_a_user_leaves_the_dashboard_what_a_team_has_on_the_route_of_a_toolset,
     an_unreadable_human_leaves_a_personal_key_no_open_server_that_its_user_submitted,
     an_agents_row_with_malformed_tools_was_read_in_part_until_1_88,
     a_session_has_all_tools_of_a_server_that_it_submitted_and_a_team_grants,
