@@ -5,9 +5,10 @@ use crate::error::ErrorKind;
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// Nothing was to be written: `scan`, `fix --dry-run`, or a prompt that was answered with no.
+    /// Nothing was to be written: `scan`, `access`, `fix --dry-run`, or a prompt that was answered
+    /// with no.
     Looked {
-        /// Whether a stale or an unverified reference was found.
+        /// Whether a stale or an unverified reference was found, or somebody gained or lost access.
         found: bool,
     },
     /// A repair was committed and verified, or there was nothing to commit.
@@ -48,7 +49,7 @@ impl Outcome {
 /// |---|---|
 /// | 0 | nothing stale, or everything stale was repaired and verified |
 /// | 1 | error; nothing was written, unless the message says so |
-/// | 2 | stale or unverified references found, nothing written |
+/// | 2 | stale or unverified references found, or access gained or lost; nothing written |
 /// | 3 | repaired, but some references were held |
 /// | 4 | a guard refused |
 /// | 5 | a plan no longer matches the database |

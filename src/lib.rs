@@ -28,7 +28,7 @@ pub use self::commands::run;
 #[doc(hidden)]
 pub mod testing {
     pub use crate::cli::output::Format;
-    pub use crate::commands::{Cli, Invocation};
+    pub use crate::commands::{Cli, Invocation, run_unaccepted_fix};
     pub use crate::db::connect::Target;
     #[cfg(feature = "embedded")]
     pub use crate::db::embedded::Embedded;

@@ -254,7 +254,8 @@ def main():
     world = World(random.Random(SEED))
     before = world.reach()
     failed = 0
-    for policy in (["hold"], ["deny"], ["deny", "--accept-narrowing"], ["clear", "--accept-widening"]):
+    policies = ["hold"], ["deny"], ["unchanged"], ["deny", "--accept-narrowing"], ["clear", "--accept-widening"]
+    for policy in policies:
         plan = planned(sys.argv[1], world, "--on-empty", *policy)
         after = world.repaired(plan["changes"]).reach()
         wider = [n for n in before if set(after[n]) - set(before[n])]
@@ -264,7 +265,7 @@ def main():
             sys.exit(f"only {tables} are repaired in this world")
         marked = sum("deny" in change.get("on_empty", {}).values() for change in plan["changes"])
         print(
-            f"{' '.join(policy)}: {len(plan['changes'])} rows changed, {marked} marked, of "
+            f"{' '.join(policy)}: {len(plan['changes'])} rows changed, {marked} marked, {len(plan['held'])} held, of "
             f"{CALLERS} callers {len(wider)} gain and {len(narrower)} lose"
         )
         may_widen, may_narrow = policy[0] == "clear", "--accept-narrowing" in policy

@@ -68,7 +68,7 @@ const fn needs(said: GivenOption, needs: &'static [GivenOption], why: &'static s
     Need { said, needs, why }
 }
 
-const EXCLUSIONS: [Exclusion; 11] = [
+const EXCLUSIONS: [Exclusion; 14] = [
     excludes(
         option("db-url"),
         option("db-url-file"),
@@ -88,6 +88,16 @@ const EXCLUSIONS: [Exclusion; 11] = [
         option("every-caller"),
         option("toolset"),
         "one asks on the route of every toolset, the other on that of one",
+    ),
+    excludes(
+        option("save"),
+        option("server"),
+        "the whole access of each caller is saved",
+    ),
+    excludes(
+        option("since"),
+        option("server"),
+        "the whole access of each caller is compared",
     ),
     excludes(
         option("dry-run"),
@@ -124,9 +134,14 @@ const EXCLUSIONS: [Exclusion; 11] = [
         value("sites", "defaults"),
         "the defaults of new keys have no owner yet",
     ),
+    excludes(
+        option("sites"),
+        value("for", "access"),
+        "access reads the same columns whatever the sites",
+    ),
 ];
 
-const NEEDS: [Need; 9] = [
+const NEEDS: [Need; 10] = [
     needs(
         option("plan-out"),
         &[option("dry-run")],
@@ -136,6 +151,11 @@ const NEEDS: [Need; 9] = [
         option("other-database"),
         &[option("plan")],
         "only a plan can be of another database",
+    ),
+    needs(
+        option("other-database"),
+        &[option("since")],
+        "only saved access can be of another database",
     ),
     needs(
         option("previous-litellm-config"),
@@ -175,7 +195,17 @@ const NEEDS: [Need; 9] = [
 ];
 
 /// The options that name a file, for which `-` does not mean stdin or stdout.
-const NAMED_FILES: [&str; 4] = ["journal", "metrics-file", "plan", "plan-out"];
+const NAMED_FILES: [&str; 6] = [
+    "journal",
+    "metrics-file",
+    "plan",
+    "plan-out",
+    "save",
+    "since",
+];
+
+/// The options about the report, of which `access --save` alone makes none.
+const OF_A_REPORT: [&str; 5] = ["format", "csv-raw", "limit", "output", "color"];
 
 /// The arguments that were given, and the definition of their command.
 pub(crate) struct Given<'a> {
@@ -202,6 +232,7 @@ impl Given<'_> {
                 return Err(usage(format!("{said} goes with {needs}: {why}")));
             }
         }
+        self.check_saving()?;
         self.check_remaps()
     }
 
@@ -268,6 +299,12 @@ impl Given<'_> {
                 return Err(usage(format!("{name} names a file, and - is none"))
                     .hint("name a file; only --output takes - for stdout"));
             }
+            if is_owner_of_access(argument) && is_a_key_as_owner(text) {
+                return Err(usage(format!(
+                    "the value of {name} holds a key, which the list of processes shows"
+                ))
+                .hint("write the key into a file and say --key-file FILE, or - for stdin"));
+            }
             if names_a_key(argument, text) {
                 return Err(usage(format!(
                     "the value of {name} looks like a key, and is not shown"
@@ -279,6 +316,21 @@ impl Given<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Refuses options about the report where access is saved and nothing is reported.
+    fn check_saving(&self) -> Result<(), Failure> {
+        if !self.says(option("save")) || self.says(option("since")) {
+            return Ok(());
+        }
+        let of_a_report = OF_A_REPORT.into_iter().map(option);
+        match of_a_report.into_iter().find(|said| self.says(*said)) {
+            Some(said) => Err(usage(format!(
+                "{said} goes with --save only beside --since: --save alone reports nothing"
+            ))
+            .hint("leave one of them out; the saved file is NDJSON")),
+            None => Ok(()),
+        }
     }
 
     /// Refuses a remap that `--reference` would silently leave out.
@@ -315,6 +367,16 @@ fn names_a_key(argument: &clap::Arg, text: &str) -> bool {
         Some("keep") => may_be_a_key(text.strip_prefix('@').unwrap_or(text)),
         Some(_) | None => may_be_a_key(text),
     }
+}
+
+/// Tells whether an argument is one of the owners that `access` takes without an option.
+fn is_owner_of_access(argument: &clap::Arg) -> bool {
+    argument.get_long().is_none() && argument.get_id() == "owner"
+}
+
+/// Tells whether an owner is named by the key itself.
+fn is_a_key_as_owner(text: &str) -> bool {
+    may_be_a_key(text.strip_prefix("key:").unwrap_or(text))
 }
 
 /// Tells whether a variable names a file: one with only colons, as in `PATH`, names none.

@@ -13,6 +13,9 @@ pub(crate) const NOTIFY_REDIS: &str = "MCP_PRUNE_NOTIFY_REDIS";
 
 pub(crate) const REPAIR: &str = "Repair";
 
+/// The most callers whose access is compared unless the operator says otherwise.
+pub(crate) const COMPARE_AT_MOST: usize = 1_000_000;
+
 /// How far a repair goes.
 #[derive(Debug, Args)]
 pub struct RepairArgs {
@@ -59,6 +62,9 @@ pub struct RepairArgs {
     /// Refuse to change more than this percentage of the rows that name servers
     #[arg(long, value_name = "PERCENT", value_parser = percent, help_heading = REPAIR)]
     pub max_percent: Option<f64>,
+    /// Compare the access of at most N callers before the commit, and say how many were left out
+    #[arg(long, value_name = "N", default_value_t = COMPARE_AT_MOST, help_heading = REPAIR)]
+    pub compare_at_most: usize,
     /// With --dry-run: save the plan, for --plan
     #[arg(long, value_name = "FILE", help_heading = REPAIR)]
     pub plan_out: Option<PathBuf>,
@@ -140,7 +146,7 @@ pub struct EmptyArgs {
     /// What to do with a list that would run empty [default: hold]
     #[arg(long, value_enum, value_name = "CHOICE", help_heading = REPAIR)]
     pub on_empty: Option<OnEmptyArg>,
-    /// With --on-empty deny: also write no-mcp-servers where it may take access away
+    /// With --on-empty deny: also write no-mcp-servers where it takes access away
     #[arg(long, help_heading = REPAIR)]
     pub accept_narrowing: bool,
     /// With --on-empty clear: accept that owners gain the servers that the report lists
@@ -156,6 +162,9 @@ pub enum OnEmptyArg {
     Hold,
     /// Write no-mcp-servers where that changes nobody's access, and hold the rest
     Deny,
+    /// Empty the list where that changes nobody's access today, else write no-mcp-servers where
+    /// that changes nobody's, and hold the rest
+    Unchanged,
     /// Empty the list: its owner inherits servers, or it no longer limits anybody
     Clear,
 }

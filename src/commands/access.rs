@@ -1,46 +1,38 @@
 //! `access`: tells who may use which servers and tools, and why; never writes.
 
 use std::io;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
-use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::sync::mpsc::channel;
+use tokio::sync::oneshot;
 
 use crate::cli::connection::ConnectionArgs;
 use crate::cli::output::{FileArgs, Format, OUTPUT};
 use crate::cli::servers::ServerArgs;
-use crate::commands::access_callers::{Company, is_closed_route, shown};
-use crate::database::Database;
-use crate::db::access_callers::KeysOf;
-use crate::db::access_rows::{self, Callers};
-use crate::db::named_owners::{self, Meant};
-use crate::db::purpose::Purpose;
-use crate::db::schema::Schema;
-use crate::db::session::{Connection, Session};
-use crate::db::{access_callers, access_registry, access_settings};
+use crate::command_line::CommandLine;
+use crate::commands::access_output::AnswerOutput;
+use crate::commands::access_question::Inquiry;
 use crate::error::{ErrorKind, Failure};
 use crate::exit_code::Outcome;
-use crate::litellm::access::AccessModel;
-use crate::litellm::access::caller::{AccessSetting, AccessSettings, Caller, Human, SETTINGS};
-use crate::litellm::access::registry::{Registry, ServerIds};
-use crate::litellm::access::rows::AccessRows;
-use crate::litellm::access::rules::AccessRules;
-use crate::litellm::owners::{DASHBOARD_TEAM, OwnerKind};
-use crate::litellm::reference_sites::Choice;
+use crate::litellm::ids::ToolsetId;
+use crate::litellm::owners::OwnerKind;
 use crate::litellm::release::Release;
-use crate::litellm::server_catalog::ServerCatalog;
-use crate::process::command_args::{CommandArgs, Work};
+use crate::process::command_args::{CommandArgs, NamedFile, Work};
 use crate::process::invocation::Run;
+use crate::process::key_file;
 use crate::process::signals::Interrupt;
+use crate::process::stderr::{indented, note, warn};
 use crate::repair::selection::NamedOwner;
-use crate::report::access::{self, AccessFormat, AccessHead, CallerAccess};
+use crate::report::access::AccessFormat;
+use crate::report::count;
 use crate::report::csv::Cells;
 use crate::report::text_table::DisplayOptions;
-use crate::workflow::CHUNK;
-use crate::workflow::catalog_warnings::warn_of_catalog;
-use crate::workflow::filters::ambiguous;
+use crate::workflow::saved_access::{NewSavedAccess, SavedAccess, cannot_save, unreadable};
 use crate::workflow::server_sources::ServerSources;
 
 const CALLERS: &str = "Callers";
+const COMPARISON: &str = "Comparison";
 
 const ACCESS_HELP: &str = "\
 Access is computed as LiteLLM computes it, from the rows, the servers and the settings; no proxy \
@@ -51,7 +43,9 @@ Examples:
   mcp-prune access key:ci-bot            (what a key may use, level by level)
   mcp-prune access --server github       (who may use a server, through what)
   mcp-prune access --format csv          (everybody, for an access review)
-  mcp-prune access --litellm-version 1.110.2 --format ndjson
+  mcp-prune access --save before.ndjson  (then upgrade, or edit a config)
+  mcp-prune access --since before.ndjson (who gained, and who lost)
+  mcp-prune access --since before.ndjson --litellm-version 1.110.2
 
 It runs in one read-only transaction, needs only SELECT, and works on a replica.";
 
@@ -85,10 +79,31 @@ pub struct AccessArgs {
     pub on_behalf: Option<NamedOwner>,
     /// Ask on the route of this toolset
     #[arg(long, value_name = "ID", help_heading = CALLERS)]
-    pub toolset: Option<String>,
+    pub(crate) toolset: Option<ToolsetId>,
+    /// Explain the access of this key, read from a file that holds the key alone; - is stdin
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath,
+          help_heading = CALLERS)]
+    pub key_file: Option<PathBuf>,
     /// Apply the rules of this release of LiteLLM [default: the one that the schema implies]
     #[arg(long, value_name = "VERSION", help_heading = CALLERS)]
     pub litellm_version: Option<Release>,
+    /// Save who may use what in a new file, and print nothing
+    ///
+    /// Compare with it by --since, before and after an upgrade of LiteLLM, an edit of a config, or
+    /// a run of Terraform. The file holds no key and no secret, and only you may read it.
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath,
+          help_heading = COMPARISON)]
+    pub save: Option<PathBuf>,
+    /// Report who gained and who lost servers and tools since this file was saved
+    ///
+    /// Name the same callers as when it was saved. With --litellm-version it tells who would gain
+    /// and who would lose by that release. Exits with 2 where somebody gained or lost.
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath,
+          help_heading = COMPARISON)]
+    pub since: Option<PathBuf>,
+    /// Compare even if the file is of another database, such as a replica under another host name
+    #[arg(long, help_heading = COMPARISON)]
+    pub other_database: bool,
     /// How to print the report
     #[arg(long, value_enum, default_value_t, help_heading = OUTPUT)]
     pub format: Format,
@@ -127,23 +142,76 @@ impl CommandArgs for AccessArgs {
     fn servers(&self) -> Option<&ServerArgs> {
         Some(&self.servers)
     }
+
+    fn key_file(&self) -> Option<&Path> {
+        self.key_file.as_deref().and_then(key_file::named_file)
+    }
+
+    fn own_files(&self) -> Vec<NamedFile<'_>> {
+        let files = [("--save", &self.save), ("--since", &self.since)];
+        let named = files.into_iter();
+        named
+            .filter_map(|(option, file)| Some((option, file.as_deref()?)))
+            .collect()
+    }
 }
 
-/// Whose access is told.
-enum Subject {
-    /// Every key, session and team.
-    Everybody,
-    /// The callers of these owners.
-    Owners(OwnerKind, Vec<String>),
-    /// The keys of an owner.
-    Keys(KeysOf),
+impl AccessArgs {
+    /// Tells whether callers are listed in an order in which they can be compared.
+    pub(super) fn is_ordered(&self) -> bool {
+        self.save.is_some() || self.since.is_some()
+    }
+
+    /// Returns the owners asked about, that of `--key-file` too.
+    fn owners(&self) -> Result<Vec<NamedOwner>, Failure> {
+        let key = self.key_file.as_deref().map(key_file::read).transpose()?;
+        Ok(self.owner.iter().cloned().chain(key).collect())
+    }
+
+    /// Returns the command that compares with a file that these options saved.
+    fn comparison(&self, saved: &Path) -> CommandLine {
+        let Self {
+            owner,
+            connection,
+            servers,
+            server: _,
+            every_caller,
+            on_behalf,
+            toolset,
+            key_file,
+            // The rules of then are in the file; those of now are what is asked.
+            litellm_version: _,
+            save: _,
+            since: _,
+            other_database: _,
+            format: _,
+            csv_raw: _,
+            limit: _,
+            file: _,
+        } = self;
+        let mut command = CommandLine::new("access");
+        for owner in owner {
+            command.flag(&owner.argument());
+        }
+        command.option("--since", saved);
+        connection.repeat(&mut command);
+        servers.repeat(&mut command);
+        command.flag_if("--every-caller", *every_caller);
+        command.options("--as", on_behalf.as_ref().map(NamedOwner::argument));
+        command.options("--toolset", toolset.as_ref().map(ToolsetId::as_str));
+        command.options("--key-file", key_file);
+        command
+    }
+}
+
+/// Builds the error for a project that is asked about.
+pub(super) fn no_caller_of_projects() -> Failure {
+    let message = "LiteLLM does not look at projects when it decides who may use an MCP server";
+    Failure::new(ErrorKind::Usage, message).hint("name a key of the project")
 }
 
 /// Entries that wait to be printed.
 const WAITING: usize = 256;
-
-/// Whose turn it is to be printed; `Err` where the command failed.
-type AccessEntry = Result<CallerAccess, ()>;
 
 /// Runs `access`.
 ///
@@ -151,31 +219,37 @@ type AccessEntry = Result<CallerAccess, ()>;
 ///
 /// Why the database could not be read or the report not be written.
 pub(crate) async fn run(args: &AccessArgs, run: &mut Run) -> Result<Outcome, Failure> {
-    check(args)?;
+    let owners = args.owners()?;
+    check(args, &owners)?;
     let sources = ServerSources::of_servers(&args.servers)?;
+    let saving = args.save.as_deref().map(NewSavedAccess::beside);
+    let saving = saving.transpose()?;
+    let since = args.since.as_deref().map(SavedAccess::open).transpose()?;
     let mut interrupt = Interrupt::listen()?;
     let timeout = args.connection.statement_timeout;
     let opening = Box::pin(args.connection.open(timeout, run));
     let mut session = interrupt.guard(opening).await?;
     let (sender, entries) = channel(WAITING);
-    let head = AccessHead {
-        run: run.id().to_owned(),
-        database: session.database().clone(),
-        release: String::new(),
-        wanted: Vec::new(),
+    let (head_sender, head) = oneshot::channel();
+    let (done, mut written) = oneshot::channel();
+    let output = AnswerOutput {
+        format: format(args, run),
+        head,
+        entries,
+        saving: saving.as_ref().map(NewSavedAccess::writer).transpose()?,
+        then: since.as_ref().map(SavedAccess::callers).transpose()?,
+        done,
     };
-    let (head_sender, head_receiver) = tokio::sync::oneshot::channel();
-    let format = format(args, run);
+    let id = run.id().to_owned();
     let asking = async {
-        let asked = Box::pin(ask(
+        let inquiry = Inquiry {
             args,
-            &mut session,
-            &sources,
-            head,
-            head_sender,
-            &sender,
-        ))
-        .await;
+            owners: &owners,
+            run: id,
+            sources: &sources,
+            since: since.as_ref(),
+        };
+        let asked = Box::pin(inquiry.ask(&mut session, head_sender, &sender)).await;
         if asked.is_err() {
             // Where nobody prints any more, its own failure says why.
             let _ = sender.send(Err(())).await;
@@ -183,10 +257,8 @@ pub(crate) async fn run(args: &AccessArgs, run: &mut Run) -> Result<Outcome, Fai
         drop(sender);
         asked
     };
-    let printing = run.report.write(&mut interrupt, move |out| {
-        print(format, head_receiver, entries, out)
-    });
-    {
+    let printing = run.report.write(&mut interrupt, |out| output.write(out));
+    let answered = {
         tokio::pin!(asking, printing);
         // The question comes first: where it failed, the report is cut short because of that.
         tokio::select! {
@@ -204,21 +276,42 @@ pub(crate) async fn run(args: &AccessArgs, run: &mut Run) -> Result<Outcome, Fai
                 Err(failure) => Err(failure),
             },
         }
-    }?;
+    };
+    // After a signal, the thread that writes may still wait for a reader.
+    let written = written.try_recv().unwrap_or_default();
+    if let (Some(error), Some(path)) = (written.save_error, &args.save) {
+        return Err(cannot_save(path, error));
+    }
+    if let (Some(error), Some(path)) = (written.since_error, &args.since) {
+        return Err(unreadable(path, error));
+    }
+    answered?;
     session.close().await;
-    Ok(Outcome::Looked { found: false })
+    if let (Some(saving), Some(path)) = (saving, &args.save) {
+        saving.place()?;
+        tell_saved(args, path, written.saved, written.incomplete);
+    }
+    let counts = written.counts.unwrap_or_default();
+    Ok(Outcome::Looked {
+        found: counts.tell_a_change(),
+    })
 }
 
-fn print(
-    format: AccessFormat,
-    head: tokio::sync::oneshot::Receiver<AccessHead>,
-    mut entries: Receiver<AccessEntry>,
-    out: &mut dyn io::Write,
-) -> io::Result<()> {
-    match head.blocking_recv() {
-        Ok(head) => access::write(&head, format, || entries.blocking_recv(), out),
-        // It failed before there was anything to print.
-        Err(_) => Ok(()),
+/// Tells what was saved, and the command that compares with it.
+fn tell_saved(args: &AccessArgs, path: &Path, callers: usize, incomplete: usize) {
+    let compare = args.comparison(path);
+    note(format_args!(
+        "saved the access of {} in {}. To tell later who gained and who lost:\n{}",
+        count(callers, "caller"),
+        path.display(),
+        indented(&compare)
+    ));
+    if incomplete > 0 {
+        warn(format_args!(
+            "the access of {} is not certain: name the proxy's config with --litellm-config, then \
+             save to another file",
+            count(incomplete, "caller")
+        ));
     }
 }
 
@@ -237,7 +330,7 @@ fn format(args: &AccessArgs, run: &Run) -> AccessFormat {
 }
 
 /// Refuses what no caller can be.
-fn check(args: &AccessArgs) -> Result<(), Failure> {
+fn check(args: &AccessArgs, owners: &[NamedOwner]) -> Result<(), Failure> {
     let usage = |message: &str, hint: &'static str| {
         Err(Failure::new(ErrorKind::Usage, message.to_owned()).hint(hint))
     };
@@ -251,390 +344,15 @@ fn check(args: &AccessArgs) -> Result<(), Failure> {
             "say --as end_user:ID",
         );
     }
-    if args
-        .owner
-        .iter()
-        .any(|owner| owner.kind == OwnerKind::Project)
-    {
-        return usage(
-            "LiteLLM does not look at projects when it decides who may use an MCP server",
-            "name a key of the project",
-        );
+    if owners.iter().any(|owner| owner.kind == OwnerKind::Project) {
+        return Err(no_caller_of_projects());
     }
     let is_end_user = |owner: &NamedOwner| owner.kind == OwnerKind::EndUser;
-    if args.on_behalf.is_some() && args.owner.iter().any(is_end_user) {
+    if args.on_behalf.is_some() && owners.iter().any(is_end_user) {
         return usage(
             "--as and end_user: both name an end user",
             "name a key, and the end user with --as",
         );
     }
     Ok(())
-}
-
-/// What every answer hangs on besides the rows.
-struct Question<'a> {
-    args: &'a AccessArgs,
-    registry: Registry,
-    catalog: ServerCatalog,
-    rules: AccessRules,
-    settings: AccessSettings,
-    /// The settings that are not known.
-    unknown: Vec<AccessSetting>,
-    configs_known: bool,
-    company: Company,
-    /// The servers asked about.
-    wanted: Option<ServerIds>,
-    sender: &'a Sender<AccessEntry>,
-}
-
-async fn ask(
-    args: &AccessArgs,
-    session: &mut Session,
-    sources: &ServerSources,
-    head: AccessHead,
-    head_sender: tokio::sync::oneshot::Sender<AccessHead>,
-    sender: &Sender<AccessEntry>,
-) -> Result<(), Failure> {
-    let database = session.database().clone();
-    let mut open = session.begin(Purpose::Read, &Choice::default()).await?;
-    let (connection, schema) = open.parts();
-    schema.check_access_privileges(&database)?;
-    let catalog = sources.catalog(connection, schema).await?;
-    warn_of_catalog(&catalog);
-    let release = args.litellm_version.unwrap_or_else(|| schema.release());
-    let rules = AccessRules::of(release);
-    let configured = catalog.config().servers();
-    let registry = access_registry::registry(connection, schema, configured, rules).await?;
-    let (settings, unknown) = settings(connection, schema, sources).await?;
-    let question = Question {
-        wanted: wanted(args, &registry)?,
-        args,
-        registry,
-        catalog,
-        rules,
-        settings,
-        unknown,
-        configs_known: sources.knows_configs(),
-        company: company(args, connection, schema).await?,
-        sender,
-    };
-    let subjects = subjects(args, connection, schema, &database).await?;
-    // Only a printer that is gone does not take it, and that says why itself.
-    let _ = head_sender.send(AccessHead {
-        release: release.to_string(),
-        wanted: question.wanted.iter().flatten().cloned().collect(),
-        ..head
-    });
-    for (subject, end_user) in subjects {
-        let end_user = end_user.as_deref();
-        match subject {
-            Subject::Everybody => question.answer_all(connection, schema).await?,
-            Subject::Owners(kind, ids) => {
-                let ids = ids.as_slice();
-                question
-                    .answer(connection, schema, kind, ids, end_user)
-                    .await?;
-            }
-            Subject::Keys(of) => {
-                question
-                    .answer_keys(connection, schema, &of, end_user)
-                    .await?;
-            }
-        }
-    }
-    open.rollback().await
-}
-
-/// Returns the servers that `--server` names; `None` where it names none.
-fn wanted(args: &AccessArgs, registry: &Registry) -> Result<Option<ServerIds>, Failure> {
-    if args.server.is_empty() {
-        return Ok(None);
-    }
-    let newest = AccessRules::of(Release::AGENT_TOOL_KEYS_COUNT);
-    let mut wanted = ServerIds::new();
-    for reference in &args.server {
-        let mut ids = registry.expand([reference], newest);
-        ids.retain(|id| registry.get(id).is_some());
-        if ids.is_empty() {
-            let message = format!("--server {reference}: no server that is served is named so");
-            return Err(Failure::new(ErrorKind::Error, message).hint(
-                "nobody may use it; scan --reference tells who names it. A server of a \
-                 config.yaml is known with --litellm-config",
-            ));
-        }
-        wanted.extend(ids);
-    }
-    Ok(Some(wanted))
-}
-
-/// Reads the settings; those that neither a config nor the database tells are not known.
-async fn settings(
-    connection: &mut Connection,
-    schema: &Schema,
-    sources: &ServerSources,
-) -> Result<(AccessSettings, Vec<AccessSetting>), Failure> {
-    let (mut settings, mut unknown) = (AccessSettings::default(), Vec::new());
-    for setting in SETTINGS {
-        let configured = sources.is_on(setting.section, setting.name);
-        let saved = access_settings::saved(connection, schema, setting).await?;
-        match saved.or(configured) {
-            Some(on) => setting.set(&mut settings, on),
-            None => unknown.push(setting),
-        }
-    }
-    Ok((settings, unknown))
-}
-
-/// Finds whose access is told, and the end user on whose behalf they ask.
-async fn subjects(
-    args: &AccessArgs,
-    connection: &mut Connection,
-    schema: &Schema,
-    database: &Database,
-) -> Result<Vec<(Subject, Option<String>)>, Failure> {
-    let end_user = match &args.on_behalf {
-        Some(owner) => Some(named(owner, "--as ", connection, schema, database).await?),
-        None => None,
-    };
-    if let Some(toolset) = &args.toolset
-        && !access_callers::toolsets(connection, schema)
-            .await?
-            .contains(toolset)
-    {
-        return Err(missing(&format!("toolset {toolset}")));
-    }
-    if args.owner.is_empty() {
-        return Ok(vec![(Subject::Everybody, end_user)]);
-    }
-    let mut subjects = Vec::new();
-    for owner in &args.owner {
-        let id = named(owner, "", connection, schema, database).await?;
-        let on_behalf = end_user.clone();
-        subjects.push(match owner.kind {
-            OwnerKind::Agent => (Subject::Keys(KeysOf::Agent(id)), on_behalf),
-            OwnerKind::Organization => (Subject::Keys(KeysOf::Organization(id)), on_behalf),
-            OwnerKind::EndUser => (Subject::Keys(KeysOf::Anybody), Some(id)),
-            OwnerKind::Key | OwnerKind::Team | OwnerKind::User | OwnerKind::Project => {
-                (Subject::Owners(owner.kind, vec![id]), on_behalf)
-            }
-        });
-    }
-    Ok(subjects)
-}
-
-/// Builds the error for something that is not in the database.
-fn missing(what: &str) -> Failure {
-    let message = format!("there is no {what} in this database");
-    let hint = "check how it is spelled; access without a name lists everybody";
-    Failure::new(ErrorKind::Error, message).hint(hint)
-}
-
-/// Finds the id of an owner, and of a key its whole hash.
-async fn named(
-    owner: &NamedOwner,
-    option: &str,
-    connection: &mut Connection,
-    schema: &Schema,
-    database: &Database,
-) -> Result<String, Failure> {
-    let meant = named_owners::named(connection, schema, database, owner.kind, &owner.name).await?;
-    let id = match meant {
-        Meant::Nobody => return Err(missing(&owner.to_string())),
-        Meant::Several(ids) => return Err(ambiguous(option, owner, &ids)),
-        Meant::One(id) => id,
-    };
-    if owner.kind != OwnerKind::Key {
-        return Ok(id);
-    }
-    let mut tokens = access_callers::tokens(connection, schema, &id).await?;
-    match (tokens.pop(), tokens.is_empty()) {
-        (Some(token), true) => Ok(token),
-        (_, false) => Err(ambiguous(option, owner, &[id])),
-        (None, true) => Err(missing(&owner.to_string())),
-    }
-}
-
-/// Reads who asks besides the keys, users and teams themselves.
-async fn company(
-    args: &AccessArgs,
-    connection: &mut Connection,
-    schema: &Schema,
-) -> Result<Company, Failure> {
-    if !args.every_caller {
-        return Ok(Company::default());
-    }
-    let mut all = Vec::new();
-    for kind in [OwnerKind::EndUser, OwnerKind::User] {
-        let ids = access_callers::page(connection, schema, kind, None, usize::MAX).await?;
-        all.push(ids);
-    }
-    let (end_users, users) = match <[Vec<String>; 2]>::try_from(all) {
-        Ok([end_users, users]) => (end_users, users),
-        Err(_) => (Vec::new(), Vec::new()),
-    };
-    let of_users = Callers {
-        users: users.iter().cloned().collect(),
-        ..Callers::default()
-    };
-    let rows = access_rows::rows(connection, schema, &of_users).await?;
-    let mut humans = Vec::new();
-    for (id, user) in &rows.users {
-        let teams = user.teams.iter().map(|team| Some(team.clone()));
-        for team in std::iter::once(None).chain(teams) {
-            humans.push(Human {
-                user: Some(id.clone()),
-                team,
-            });
-        }
-    }
-    Ok(Company {
-        end_users: end_users.into_iter().collect(),
-        humans,
-        users: users.into_iter().collect(),
-        toolsets: access_callers::toolsets(connection, schema).await?,
-    })
-}
-
-impl Question<'_> {
-    /// Answers for every key, every session and every team without a key.
-    async fn answer_all(
-        &self,
-        connection: &mut Connection,
-        schema: &Schema,
-    ) -> Result<(), Failure> {
-        let end_user = self.args.on_behalf.as_ref();
-        let end_user = end_user.map(|owner| owner.name.as_str());
-        self.answer_keys(connection, schema, &KeysOf::Anybody, end_user)
-            .await?;
-        let mut kinds = Vec::new();
-        if self.rules.has_sessions() && end_user.is_none() {
-            kinds.push(OwnerKind::User);
-        }
-        if end_user.is_none() && self.args.toolset.is_none() {
-            kinds.push(OwnerKind::Team);
-        }
-        for kind in kinds {
-            let mut after: Option<String> = None;
-            loop {
-                let last = after.as_deref();
-                let ids = access_callers::page(connection, schema, kind, last, CHUNK).await?;
-                let Some(last) = ids.last() else { break };
-                after = Some(last.clone());
-                self.answer(connection, schema, kind, &ids, None).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Answers for the keys of somebody.
-    async fn answer_keys(
-        &self,
-        connection: &mut Connection,
-        schema: &Schema,
-        of: &KeysOf,
-        end_user: Option<&str>,
-    ) -> Result<(), Failure> {
-        let mut after: Option<String> = None;
-        loop {
-            let last = after.as_deref();
-            let ids = access_callers::keys(connection, schema, of, last, CHUNK).await?;
-            let Some(last) = ids.last() else {
-                return Ok(());
-            };
-            after = Some(last.clone());
-            let kind = OwnerKind::Key;
-            self.answer(connection, schema, kind, &ids, end_user)
-                .await?;
-        }
-    }
-
-    /// Answers for owners of one kind, in their order.
-    async fn answer(
-        &self,
-        connection: &mut Connection,
-        schema: &Schema,
-        kind: OwnerKind,
-        ids: &[String],
-        end_user: Option<&str>,
-    ) -> Result<(), Failure> {
-        let mut callers = Callers {
-            end_users: self.company.end_users.clone(),
-            users: self.company.users.clone(),
-            toolsets: self.company.toolsets.clone(),
-            ..Callers::default()
-        };
-        callers.toolsets.extend(self.args.toolset.clone());
-        callers.end_users.extend(end_user.map(str::to_owned));
-        let asking = match kind {
-            OwnerKind::Key => &mut callers.keys,
-            OwnerKind::User => &mut callers.users,
-            OwnerKind::Team
-            | OwnerKind::Organization
-            | OwnerKind::Project
-            | OwnerKind::EndUser
-            | OwnerKind::Agent => &mut callers.teams,
-        };
-        asking.extend(ids.iter().cloned());
-        let rows = access_rows::rows(connection, schema, &callers).await?;
-        for id in ids {
-            let callers = match kind {
-                OwnerKind::Key => match rows.keys.get(id) {
-                    Some(key) => {
-                        let company = &self.company;
-                        company.of_key(key, self.args, end_user, &rows, self.rules)
-                    }
-                    None => Vec::new(),
-                },
-                OwnerKind::User => self.company.of_user(id, self.args),
-                OwnerKind::Team if id == DASHBOARD_TEAM => Vec::new(),
-                OwnerKind::Team
-                | OwnerKind::Organization
-                | OwnerKind::Project
-                | OwnerKind::EndUser
-                | OwnerKind::Agent => self.company.of_team(id),
-            };
-            for caller in &callers {
-                if let Some(entry) = self.entry(caller, &rows) {
-                    self.sender.send(Ok(entry)).await.map_err(|_| {
-                        Failure::new(ErrorKind::BrokenPipe, "the report is no longer read")
-                    })?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes the entry of a caller; `None` where it is not asked about.
-    fn entry(&self, caller: &Caller, rows: &AccessRows) -> Option<CallerAccess> {
-        let model = |settings| AccessModel {
-            rows,
-            registry: &self.registry,
-            rules: self.rules,
-            settings,
-        };
-        let asked = model(self.settings);
-        let explains = !self.args.owner.is_empty() || self.wanted.is_some();
-        let access = if explains {
-            asked.explained(caller)
-        } else {
-            asked.access(caller)
-        };
-        let is_whole = self.args.every_caller || self.args.toolset.is_some();
-        if is_closed_route(&access) && !is_whole {
-            return None;
-        }
-        if let Some(wanted) = &self.wanted
-            && !wanted.iter().any(|id| access.servers.contains_key(id))
-        {
-            return None;
-        }
-        let is_settled = self.unknown.iter().all(|setting| {
-            let mut settings = self.settings;
-            setting.set(&mut settings, true);
-            model(settings).access(caller).servers == access.servers
-        });
-        let steps = Some(&self.catalog).filter(|_| explains);
-        let complete = self.configs_known && is_settled;
-        Some(shown(caller, &access, &asked, complete, steps))
-    }
 }

@@ -9,23 +9,26 @@ use crate::litellm::access::rows::{AccessRows, Key};
 use crate::litellm::access::rules::AccessRules;
 use crate::litellm::access::trace::{AccessStep, Denial, Level, LevelEffect};
 use crate::litellm::access::{Access, AccessModel};
-use crate::litellm::api_key;
+use crate::litellm::api_key::{shown_prefix, told_apart_by};
+use crate::litellm::ids::{EndUserId, ServerId, TeamId, ToolsetId, UserId};
 use crate::litellm::server_catalog::{Resolution, ServerCatalog};
 use crate::report::access::{
-    CallerAccess, ShownDenial, ShownHuman, ShownKey, ShownReference, ShownServer, ShownStep,
+    CallerAccess, ShownCaller, ShownDenial, ShownHuman, ShownKey, ShownReference, ShownServer,
+    ShownStep, Via,
 };
+use crate::workflow::saved_access::CallerPlace;
 
 /// Who asks besides the keys, users and teams themselves.
 #[derive(Debug, Default)]
 pub(super) struct Company {
     /// End users on whose behalf a key asks.
-    pub(super) end_users: BTreeSet<String>,
+    pub(super) end_users: BTreeSet<EndUserId>,
     /// Humans behind an agent's key.
     pub(super) humans: Vec<Human>,
     /// Users who ask without a key, as of a team.
-    pub(super) users: BTreeSet<String>,
+    pub(super) users: BTreeSet<UserId>,
     /// Toolsets on whose routes everybody asks.
-    pub(super) toolsets: BTreeSet<String>,
+    pub(super) toolsets: BTreeSet<ToolsetId>,
 }
 
 impl Company {
@@ -34,7 +37,7 @@ impl Company {
         &self,
         key: &Key,
         args: &AccessArgs,
-        end_user: Option<&str>,
+        end_user: Option<&EndUserId>,
         rows: &AccessRows,
         rules: AccessRules,
     ) -> Vec<Caller> {
@@ -45,7 +48,7 @@ impl Company {
             toolset,
         };
         if args.toolset.is_some() || end_user.is_some() {
-            let end_user = end_user.map(str::to_owned);
+            let end_user = end_user.cloned();
             return vec![asking(end_user, None, args.toolset.clone())];
         }
         let mut callers = vec![asking(None, None, None)];
@@ -74,9 +77,9 @@ impl Company {
     }
 
     /// Lists the sessions of a user.
-    pub(super) fn of_user(&self, user: &str, args: &AccessArgs) -> Vec<Caller> {
+    pub(super) fn of_user(&self, user: &UserId, args: &AccessArgs) -> Vec<Caller> {
         let session = |toolset| Caller::Session {
-            user: user.to_owned(),
+            user: user.clone(),
             toolset,
         };
         if args.toolset.is_some() {
@@ -88,9 +91,9 @@ impl Company {
     }
 
     /// Lists the callers of a team who have no key.
-    pub(super) fn of_team(&self, team: &str) -> Vec<Caller> {
+    pub(super) fn of_team(&self, team: &TeamId) -> Vec<Caller> {
         let keyless = |user| Caller::Keyless {
-            team: Some(team.to_owned()),
+            team: Some(team.clone()),
             user,
         };
         let mut callers = vec![keyless(None)];
@@ -119,16 +122,8 @@ pub(super) fn shown(
         tools: tools.as_ref().map(|tools| tools.iter().cloned().collect()),
     });
     let denied_by = access.denied_by.as_ref();
-    let entry = CallerAccess {
-        via: "key",
-        key: None,
-        team: None,
-        organization: None,
-        user: None,
-        agent: None,
-        end_user: None,
-        toolset: None,
-        on_behalf_of: None,
+    CallerAccess {
+        who: who(caller, rows),
         servers: servers.collect(),
         complete,
         denied_by: denied_by.map(|(level, denial)| ShownDenial {
@@ -141,8 +136,65 @@ pub(super) fn shown(
                 .map(|step| shown_step(step, registry, catalog))
                 .collect()
         }),
+        would_change: None,
+    }
+}
+
+/// Returns the place of a caller in a saved file.
+pub(super) fn place(caller: &Caller, subject: usize) -> CallerPlace {
+    let place = |via, id| CallerPlace {
+        subject,
+        via,
+        id,
+        end_user: None,
+        user: None,
+        team: None,
+        toolset: None,
     };
-    let organization = |team: &Option<String>| {
+    match caller {
+        Caller::Key {
+            token,
+            end_user,
+            on_behalf_of,
+            toolset,
+        } => {
+            let human = on_behalf_of.clone().unwrap_or_default();
+            CallerPlace {
+                end_user: end_user.clone(),
+                user: human.user,
+                team: human.team,
+                toolset: toolset.clone(),
+                ..place(Via::Key, told_apart_by(token.as_str()))
+            }
+        }
+        Caller::Session { user, toolset } => CallerPlace {
+            toolset: toolset.clone(),
+            ..place(Via::Session, user.to_string())
+        },
+        Caller::Keyless { team, user } => CallerPlace {
+            user: user.clone(),
+            ..{
+                let team = team.as_ref().map_or("", TeamId::as_str);
+                place(Via::Keyless, team.to_owned())
+            }
+        },
+    }
+}
+
+/// Describes who asks.
+fn who(caller: &Caller, rows: &AccessRows) -> ShownCaller {
+    let nobody = ShownCaller {
+        via: Via::Key,
+        key: None,
+        team: None,
+        organization: None,
+        user: None,
+        agent: None,
+        end_user: None,
+        toolset: None,
+        on_behalf_of: None,
+    };
+    let organization = |team: &Option<TeamId>| {
         let team = team.as_ref().and_then(|team| rows.teams.get(team));
         team.and_then(|team| team.organization.clone())
     };
@@ -157,9 +209,9 @@ pub(super) fn shown(
             let human = on_behalf_of.as_ref();
             let team = key.and_then(|key| key.team.clone());
             let own = key.and_then(|key| key.organization.clone());
-            CallerAccess {
+            ShownCaller {
                 key: Some(ShownKey {
-                    id: prefix(token),
+                    id: shown_prefix(token.as_str()),
                     name: key.and_then(|key| key.name.clone()),
                 }),
                 organization: own.or_else(|| organization(&team)),
@@ -172,38 +224,28 @@ pub(super) fn shown(
                     user: human.user.clone(),
                     team: human.team.clone(),
                 }),
-                ..entry
+                ..nobody
             }
         }
-        Caller::Keyless { team, user } => CallerAccess {
-            via: "keyless",
+        Caller::Keyless { team, user } => ShownCaller {
+            via: Via::Keyless,
             organization: organization(team),
             team: team.clone(),
             user: user.clone(),
-            ..entry
+            ..nobody
         },
-        Caller::Session { user, toolset } => CallerAccess {
-            via: "session",
+        Caller::Session { user, toolset } => ShownCaller {
+            via: Via::Session,
             organization: rows.users.get(user).and_then(|u| u.organization.clone()),
             user: Some(user.clone()),
             toolset: toolset.clone(),
-            ..entry
+            ..nobody
         },
     }
 }
 
-/// Returns the part of a key's hash that reports show; what is no hash is hashed first.
-fn prefix(token: &str) -> String {
-    let is_hash = token.len() == 64 && token.bytes().all(|b| b.is_ascii_hexdigit());
-    let hash = if is_hash {
-        token.to_owned()
-    } else {
-        api_key::hash(token)
-    };
-    hash.chars().take(8).collect()
-}
-
-fn name(registry: &Registry, id: &str) -> Option<String> {
+/// Returns what people call a server.
+pub(super) fn name(registry: &Registry, id: &ServerId) -> Option<String> {
     let server = registry.get(id)?;
     server.alias.clone().or_else(|| server.name.clone())
 }
@@ -218,12 +260,12 @@ fn shown_step(step: &AccessStep, registry: &Registry, catalog: &ServerCatalog) -
         LevelEffect::Denies(denial) => ("denies", None, Some(reason(denial))),
     };
     let names = names.into_iter().flatten().map(|reference| ShownReference {
-        reference: reference.clone(),
+        reference: reference.to_string(),
         name: name(registry, reference),
         verdict: if registry.get(reference).is_some() {
             "live"
         } else {
-            verdict(catalog.resolve(reference))
+            verdict(catalog.resolve(reference.as_str()))
         },
     });
     let denial = denial.map(|reference| ShownReference {
@@ -236,11 +278,12 @@ fn shown_step(step: &AccessStep, registry: &Registry, catalog: &ServerCatalog) -
         id: step.id.clone(),
         effect,
         names: names.chain(denial).collect(),
-        left: step.left.iter().cloned().collect(),
+        left: step.left.clone(),
     }
 }
 
-fn verdict(resolution: Resolution) -> &'static str {
+/// Names the verdict on a reference that no server that is served answers to.
+pub(super) fn verdict(resolution: Resolution) -> &'static str {
     match resolution {
         // An alias or a name at a place where LiteLLM takes ids alone.
         Resolution::Live | Resolution::OnlyAName => "no-id",
@@ -262,6 +305,7 @@ fn reason(denial: &Denial) -> String {
             "its permission row, or an access group, is gone or malformed".to_owned()
         }
         Denial::EmptyToolsets(ids) => {
+            let ids: Vec<&str> = ids.iter().map(ToolsetId::as_str).collect();
             format!("none of its toolsets grants a tool: {}", ids.join(", "))
         }
         Denial::MustDeclare => {

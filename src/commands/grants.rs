@@ -8,6 +8,7 @@ use crate::commands::completions;
 use crate::db::purpose::Purpose;
 use crate::error::Failure;
 use crate::exit_code::Outcome;
+use crate::litellm::reference_sites::Choice;
 use crate::process::command_args::{CommandArgs, Work};
 use crate::process::invocation::Run;
 use crate::process::signals::Interrupt;
@@ -57,6 +58,8 @@ pub enum GrantsFor {
     Scan,
     /// Also fix and undo
     Fix,
+    /// Access, which writes nothing and reads the same columns whatever the sites
+    Access,
 }
 
 /// Runs `grants`.
@@ -72,14 +75,14 @@ pub(crate) async fn run(args: &GrantsArgs, run: &Run) -> Result<Outcome, Failure
             .open(args.connection.statement_timeout, run)
             .await?;
         let database = session.database().clone();
-        let places = chosen_sites(&args.sites, false);
+        let places = chosen_sites(&args.sites, Choice::default());
         let mut open = session.begin(Purpose::Read, &places).await?;
         let (_, schema) = open.parts();
-        let purpose = match args.purpose {
-            GrantsFor::Scan => Purpose::Read,
-            GrantsFor::Fix => Purpose::Write,
+        let grants = match args.purpose {
+            GrantsFor::Scan => schema.grants(&database, Purpose::Read, &args.role),
+            GrantsFor::Fix => schema.grants(&database, Purpose::Write, &args.role),
+            GrantsFor::Access => schema.access_grants(&database, &args.role),
         };
-        let grants = schema.grants(&database, purpose, &args.role);
         open.rollback().await?;
         session.close().await;
         Ok(grants)

@@ -3,6 +3,10 @@
 
 pub(crate) mod access;
 mod access_callers;
+mod access_gone_server;
+mod access_output;
+mod access_question;
+mod access_what_if;
 pub(crate) mod completions;
 pub(crate) mod doctor;
 pub(crate) mod fix;
@@ -88,8 +92,9 @@ Examples:
 
 Exit codes:
   0 clean or repaired, 1 error, 2 stale, unverified or dangling-toolset
-  found, 3 repaired but some held, 4 refused, 5 changed meanwhile, 6 busy,
-  7 no access, 64 usage, 128+N ended by signal N";
+  found (or access gained or lost), 3 repaired but some held, 4 refused,
+  5 changed meanwhile, 6 busy, 7 no access, 64 usage, 128+N ended by
+  signal N";
 
 /// The subcommands.
 #[derive(Debug, Subcommand)]
@@ -149,6 +154,23 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args = command.args();
     let rules = rules.and_then(|()| one_file_each(args));
     Run::new().of(args, rules, |run| execute(args, run)).into()
+}
+
+/// Runs a `fix` whose plan nobody accepted, for a test of what stops it. Returns what kind of
+/// failure stopped it, and its message; `None` where nothing did.
+#[must_use]
+pub fn run_unaccepted_fix(
+    words: impl IntoIterator<Item = OsString>,
+) -> Option<(ErrorKind, String)> {
+    let invocation = Invocation::parse(words).ok()?;
+    let Command::Fix(args) = &invocation.command else {
+        return None;
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = { runtime }.enable_all().build().ok()?;
+    let outcome = runtime.block_on(fix::run_unaccepted(args, &mut Run::new()));
+    let failure = outcome.err()?;
+    Some((failure.kind(), failure.message()))
 }
 
 /// Runs a command on an asynchronous runtime of this one thread.

@@ -7,6 +7,7 @@ use clap::Args;
 use crate::cli::connection::ConnectionArgs;
 use crate::cli::filters::PlaceArgs;
 use crate::cli::output::{OUTPUT, OutputArgs};
+use crate::cli::repair::COMPARE_AT_MOST;
 use crate::cli::servers::{PreviousArgs, ServerArgs};
 use crate::command_line::CommandLine;
 use crate::db::detect::{self, Search};
@@ -21,10 +22,12 @@ use crate::process::invocation::Run;
 use crate::process::print::{cannot_put_aside, print};
 use crate::process::progress::Progress;
 use crate::process::signals::Interrupt;
+use crate::repair::empty_lists::EmptyListDecisions;
 use crate::repair::plan::RowPlan;
 use crate::repair::policy::Policy;
 use crate::report::{Announcements, Ending, RepairFacts, Report};
 use crate::workflow::CHUNK;
+use crate::workflow::empty_list_search::HeldRows;
 use crate::workflow::filters::chosen_sites;
 use crate::workflow::planner::Planner;
 use crate::workflow::server_sources::ServerSources;
@@ -147,7 +150,7 @@ async fn look(
     sources: &ServerSources,
 ) -> Result<Report, Failure> {
     let database = session.database().clone();
-    let sites = chosen_sites(&args.places.sites, sources.knows_configs());
+    let sites = chosen_sites(&args.places.sites, sources.usual_sites());
     let mut open = session.begin(Purpose::Read, &sites).await?;
     let (connection, schema) = open.parts();
     warn_of_schema(schema);
@@ -173,16 +176,19 @@ async fn look(
         schema,
         catalog: &catalog,
         policy: Policy::default(),
+        decisions: EmptyListDecisions::FIRST_CHOICES,
         selection: &selection,
         notes: args.notes,
     };
     let format = args.output.format.writer();
+    let mut held = HeldRows::default();
     let mut report = format.collection();
     progress.stage("reading rows");
     for (table, mut keys) in found {
         keys.retain(|key| selection.takes_key(key));
         let mut add = |plans: Vec<RowPlan>, looked_at| {
             unmatched.mark_found(&plans);
+            held.add(&plans);
             progress.rows(looked_at);
             report.add_findings(plans).map_err(cannot_put_aside)
         };
@@ -207,6 +213,8 @@ async fn look(
     }
     let ensured = unmatched.ensure_all_found(connection, &planner, &selection);
     ensured.await?;
+    let settled = held.settled(connection, &database, &planner, sources, COMPARE_AT_MOST);
+    let settled = settled.await?;
     // This reads the tables once more, so it is only done for a person who would see nothing else.
     if format.is_for_people()
         && !args.output.quiet
@@ -225,6 +233,8 @@ async fn look(
         found: report,
         conflicts: Vec::new(),
         said: Announcements::default(),
+        access: None,
+        settled,
     };
     let dry_run = args.follow_up();
     Ok(Report::new(facts, Ending::Scanned { dry_run }))

@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::cli::connection::ConnectionArgs;
 use crate::cli::output::OutputArgs;
-use crate::cli::repair::{REPAIR, WriteArgs};
+use crate::cli::repair::{COMPARE_AT_MOST, REPAIR, WriteArgs};
 use crate::command_line::CommandLine;
 use crate::database::Database;
 use crate::db::schema::Schema;
@@ -16,16 +16,20 @@ use crate::db::verification::Verification;
 use crate::db::{credential_rows, log_exposure, rows};
 use crate::error::{ErrorKind, Failure};
 use crate::exit_code::Outcome;
+use crate::litellm::access::other_values::OtherValues;
 use crate::litellm::reference_sites::{Choice, ScannedTable, SiteTable, TABLES};
 use crate::litellm::row::Row;
 use crate::process::command_args::{CommandArgs, NamedFile, Work};
 use crate::process::invocation::Run;
 use crate::process::stderr::warn;
+use crate::repair::access_comparison::ComparedAccess;
 use crate::repair::changeset::{self, Change, RowChange};
 use crate::repair::credentials_change::CredentialsChange;
 use crate::repair::{conflict, credentials_conflict};
 use crate::report::{Ending, FollowUp, UndoFacts, UndoReport};
 use crate::workflow::CHUNK;
+use crate::workflow::access_basis::read_basis;
+use crate::workflow::access_proof::{AccessProof, TwoStates};
 use crate::workflow::apply_changes::{
     begin_verification, carry_out, end_verification, lock_tables, moved, write_credentials,
 };
@@ -34,6 +38,7 @@ use crate::workflow::changeset_file::{ChangesetDraft, ChangesetFile, SavedChange
 use crate::workflow::lock_retry::Patience;
 use crate::workflow::repeat_options::undo;
 use crate::workflow::same_database::refuse_another;
+use crate::workflow::server_sources::ServerSources;
 use crate::workflow::write_run::{Attempt, Prepared, WriteFacts, WriteJob, WriteOptions};
 
 const UNDO_HELP: &str = "\
@@ -231,10 +236,12 @@ impl WriteJob for Undo<'_> {
         let PutBack {
             draft,
             verification,
-            undone,
+            mut undone,
             ..
         } = put_back;
         end_verification(connection, schema, &verification).await?;
+        progress.stage("comparing access");
+        undone.access = compare_access(connection, schema, database, &undone.changes).await?;
         let mut written = ChangedRows::default();
         written.add(undone.changes.iter().filter_map(|change| match change {
             Change::Row(change) => Some(change),
@@ -350,6 +357,49 @@ impl PutBack<'_, '_> {
     }
 }
 
+/// Compares the access of everybody who depends on a row that is put back. It only tells: what was
+/// there before has to come back in any case. `None` where there is nothing to compare, or where
+/// this role may not read what access hangs on.
+async fn compare_access(
+    connection: &mut Connection,
+    schema: &Schema,
+    database: &Database,
+    changes: &[Change],
+) -> Result<Option<ComparedAccess>, Failure> {
+    let mut before = OtherValues::default();
+    for change in changes {
+        if let Change::Row(change) = change {
+            for column in change.columns() {
+                before.set(change.table(), change.key(), column.site(), column.before());
+            }
+        }
+    }
+    if before.is_empty() {
+        return Ok(None);
+    }
+    if let Err(failure) = schema.check_access_privileges(database) {
+        warn(format_args!(
+            "access is not compared before and after: {}",
+            failure.message()
+        ));
+        return Ok(None);
+    }
+    let sources = ServerSources::default();
+    let catalog = sources.catalog(connection, schema).await?;
+    let release = schema.release();
+    let basis = read_basis(connection, schema, &sources, &catalog, release).await?;
+    let proof = AccessProof {
+        basis: &basis,
+        catalog: &catalog,
+        most: COMPARE_AT_MOST,
+    };
+    let states = TwoStates {
+        before: &before,
+        after: &OtherValues::default(),
+    };
+    proof.compare(connection, schema, states).await.map(Some)
+}
+
 impl WriteFacts for UndoFacts {
     fn rows_written(&self) -> usize {
         self.rows()
@@ -386,6 +436,7 @@ fn nothing_undone(run: &Run, database: &Database) -> UndoFacts {
         changes: Vec::new(),
         back: 0,
         conflicts: Vec::new(),
+        access: None,
     }
 }
 

@@ -1,5 +1,6 @@
 //! The callers that there are, a page at a time.
 
+use std::borrow::Borrow;
 use std::collections::BTreeSet;
 
 use sqlx::PgConnection;
@@ -9,7 +10,8 @@ use crate::db::owners;
 use crate::db::schema::Schema;
 use crate::db::sql::{ident, relation};
 use crate::error::Failure;
-use crate::litellm::owners::{KEY_TABLE, OwnerKind};
+use crate::litellm::ids::{AgentId, KeyToken, OrganizationId, ToolsetId};
+use crate::litellm::owners::{KEY_TABLE, OWNER_TABLES, OwnerId, TEAM_TABLE};
 use crate::litellm::reference_sites::TOOLSETS;
 
 const PAGE: &str = r"
@@ -20,15 +22,14 @@ SELECT t.{key} FROM {table} AS t WHERE $1::pg_catalog.text IS NULL OR t.{key} {>
 /// # Errors
 ///
 /// What the server said.
-pub(crate) async fn page(
+pub(crate) async fn page<I: OwnerId>(
     connection: &mut PgConnection,
     schema: &Schema,
-    kind: OwnerKind,
-    after: Option<&str>,
+    after: Option<&I>,
     most: usize,
-) -> Result<Vec<String>, Failure> {
-    let mut tables = crate::litellm::owners::OWNER_TABLES.iter();
-    let Some(owner) = tables.find(|owner| owner.kind == kind) else {
+) -> Result<Vec<I>, Failure> {
+    let mut tables = OWNER_TABLES.iter();
+    let Some(owner) = tables.find(|owner| owner.kind == I::KIND) else {
         return Ok(Vec::new());
     };
     if !schema.has(owner.table, owner.id) {
@@ -42,12 +43,13 @@ pub(crate) async fn page(
             i64::try_from(most).unwrap_or(i64::MAX).to_string(),
         ),
     ];
-    sqlx::query_scalar(schema.statement(PAGE, &fragments))
+    let ids: Vec<String> = sqlx::query_scalar(schema.statement(PAGE, &fragments))
         .persistent(false)
-        .bind(after)
+        .bind(after.map(Borrow::borrow))
         .fetch_all(connection)
         .await
-        .map_err(failed("read the callers"))
+        .map_err(failed("read the callers"))?;
+    Ok(ids.into_iter().map(I::from).collect())
 }
 
 /// Whose keys are read.
@@ -55,9 +57,9 @@ pub(crate) enum KeysOf {
     /// All keys.
     Anybody,
     /// The keys of an agent.
-    Agent(String),
+    Agent(AgentId),
     /// The keys of an organization, and of its teams.
-    Organization(String),
+    Organization(OrganizationId),
 }
 
 const KEY_PAGE: &str = r"
@@ -73,13 +75,13 @@ pub(crate) async fn keys(
     connection: &mut PgConnection,
     schema: &Schema,
     of: &KeysOf,
-    after: Option<&str>,
+    after: Option<&KeyToken>,
     most: usize,
-) -> Result<Vec<String>, Failure> {
+) -> Result<Vec<KeyToken>, Failure> {
     let (column, id) = match of {
-        KeysOf::Anybody => return page(connection, schema, OwnerKind::Key, after, most).await,
-        KeysOf::Agent(id) => ("agent_id", id),
-        KeysOf::Organization(id) => ("organization_id", id),
+        KeysOf::Anybody => return page(connection, schema, after, most).await,
+        KeysOf::Agent(id) => ("agent_id", id.as_str()),
+        KeysOf::Organization(id) => ("organization_id", id.as_str()),
     };
     let mut owned = if schema.has(KEY_TABLE, column) {
         format!("t.{} {{=}} $2", ident(column))
@@ -91,7 +93,7 @@ pub(crate) async fn keys(
             "({owned} OR t.{} {{=}} ANY (SELECT o.{} FROM {} AS o WHERE o.{} {{=}} $2))",
             ident("team_id"),
             ident("team_id"),
-            relation("LiteLLM_TeamTable"),
+            relation(TEAM_TABLE),
             ident(column)
         );
     }
@@ -104,13 +106,14 @@ pub(crate) async fn keys(
             i64::try_from(most).unwrap_or(i64::MAX).to_string(),
         ),
     ];
-    sqlx::query_scalar(schema.statement(KEY_PAGE, &fragments))
+    let tokens: Vec<String> = sqlx::query_scalar(schema.statement(KEY_PAGE, &fragments))
         .persistent(false)
-        .bind(after)
+        .bind(after.map(KeyToken::as_str))
         .bind(id)
         .fetch_all(connection)
         .await
-        .map_err(failed("read the callers"))
+        .map_err(failed("read the callers"))?;
+    Ok(tokens.into_iter().map(KeyToken).collect())
 }
 
 const ALL_TOOLSETS: &str = "SELECT t.{key} FROM {table} AS t";
@@ -123,7 +126,7 @@ const ALL_TOOLSETS: &str = "SELECT t.{key} FROM {table} AS t";
 pub(crate) async fn toolsets(
     connection: &mut PgConnection,
     schema: &Schema,
-) -> Result<BTreeSet<String>, Failure> {
+) -> Result<BTreeSet<ToolsetId>, Failure> {
     if !schema.has(TOOLSETS.table, TOOLSETS.key) {
         return Ok(BTreeSet::new());
     }
@@ -136,7 +139,7 @@ pub(crate) async fn toolsets(
         .fetch_all(connection)
         .await
         .map_err(failed("read the toolsets"))?;
-    Ok(ids.into_iter().collect())
+    Ok(ids.into_iter().map(ToolsetId).collect())
 }
 
 const TOKENS: &str = "
@@ -152,17 +155,18 @@ pub(crate) async fn tokens(
     connection: &mut PgConnection,
     schema: &Schema,
     shown: &str,
-) -> Result<Vec<String>, Failure> {
+) -> Result<Vec<KeyToken>, Failure> {
     let key = format!("t.{}", ident("token"));
     let fragments = [
         ("{shown}", owners::PREFIX.replace("o.id", &key)),
         ("{key}", ident("token")),
         ("{table}", relation(KEY_TABLE)),
     ];
-    sqlx::query_scalar(schema.statement(TOKENS, &fragments))
+    let tokens: Vec<String> = sqlx::query_scalar(schema.statement(TOKENS, &fragments))
         .persistent(false)
         .bind(shown)
         .fetch_all(connection)
         .await
-        .map_err(failed("look for the key"))
+        .map_err(failed("look for the key"))?;
+    Ok(tokens.into_iter().map(KeyToken).collect())
 }

@@ -1,5 +1,6 @@
 //! Reads what the owners of rows would inherit if these rows were emptied.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::PgConnection;
@@ -12,10 +13,11 @@ use crate::db::schema::Schema;
 use crate::db::sql::{ident, relation};
 use crate::db::{owners, rows};
 use crate::error::Failure;
-use crate::litellm::access_context::{Grants, PermissionKey, RelatedGrants, Team};
+use crate::litellm::access_context::{Grants, RelatedGrants, Team};
+use crate::litellm::ids::{AccessGroupId, OrganizationId, PermissionKey, TeamId, ToolsetId};
 use crate::litellm::owners::{
-    ACCESS_GROUP_IDS, AGENT_TABLE, KEY_TABLE, LINK, ORGANIZATION_TABLE, OrganizationId, Owner,
-    OwnerKind, TEAM_TABLE, TeamId, USER_TABLE,
+    ACCESS_GROUP_IDS, AGENT_TABLE, KEY_TABLE, LINK, ORGANIZATION_TABLE, Owner, OwnerKind,
+    TEAM_TABLE, USER_TABLE,
 };
 use crate::litellm::reference_sites::{
     ACCESS_GROUP_SERVERS, ACCESS_GROUPS, GrantKind, PERMISSIONS, Shape, Site, SiteTable, TAGS,
@@ -29,14 +31,14 @@ use crate::litellm::value::Value;
 /// # Errors
 ///
 /// What the server said.
-pub(crate) async fn surroundings(
+pub(crate) async fn related_grants(
     connection: &mut PgConnection,
     schema: &Schema,
     rows: &[&Row],
 ) -> Result<RelatedGrants, Failure> {
-    let mut around = RelatedGrants::default();
+    let mut related = RelatedGrants::default();
     if rows.is_empty() {
-        return Ok(around);
+        return Ok(related);
     }
     let owners = || rows.iter().flat_map(|row| &row.owners);
     let mut reader = Reader { connection, schema };
@@ -46,40 +48,34 @@ pub(crate) async fn surroundings(
             .map(|key| &key.ties.parents)
     };
 
-    let teams = unique(parents().filter_map(|parents| Some(&parents.team.as_ref()?.0)));
-    around.teams = reader.teams(&teams).await?;
-    let above = around
+    let teams = unique(parents().filter_map(|parents| parents.team.as_ref()));
+    related.teams = reader.teams(&teams).await?;
+    let teams = related.teams.values();
+    let above = teams.filter_map(|team| team.organization.as_ref());
+    let own = parents().filter_map(|parents| parents.organization.as_ref());
+    let organizations = unique(own.chain(above));
+    related.organizations = reader.organizations(&organizations).await?;
+
+    let own = rows.iter().map(|row| row.key.as_str());
+    let of_teams = related
         .teams
         .values()
-        .filter_map(|t| Some(&t.organization.as_ref()?.0));
-    let own = parents().filter_map(|parents| Some(&parents.organization.as_ref()?.0));
-    let organizations = unique(own.chain(above));
-    around.organizations = reader.organizations(&organizations).await?;
-    around.admins = reader
-        .admins(&unique(
-            parents().filter_map(|parents| parents.user.as_ref()),
-        ))
-        .await?;
-
-    let own = rows.iter().map(|row| &row.key);
-    let of_teams = around.teams.values().filter_map(|t| t.permissions.as_ref());
-    let of_organizations = around.organizations.values().flatten();
-    let above = of_teams
-        .chain(of_organizations)
-        .map(|PermissionKey(key)| key);
+        .filter_map(|t| t.permissions.as_ref());
+    let of_organizations = related.organizations.values().flatten();
+    let above = of_teams.chain(of_organizations).map(PermissionKey::as_str);
     let keys = unique(own.chain(above));
-    around.rows = reader.grants(&keys).await?;
+    related.rows = reader.grants(&keys).await?;
 
-    let toolsets = unique(around.rows.values().flat_map(|grants| &grants.toolsets));
-    around.toolsets = reader.toolsets(&toolsets).await?;
-    let groups = unique(around.teams.values().flat_map(|team| &team.access_groups));
-    around.access_groups = reader.access_groups(&groups).await?;
-    around.keys_under = reader.keys_under(owners().collect()).await?;
-    Ok(around)
+    let toolsets = unique(related.rows.values().flat_map(|grants| &grants.toolsets));
+    related.toolsets = reader.toolsets(&toolsets).await?;
+    let groups = unique(related.teams.values().flat_map(|team| &team.access_groups));
+    related.access_groups = reader.access_groups(&groups).await?;
+    related.keys_under = reader.keys_under(owners().collect()).await?;
+    Ok(related)
 }
 
-fn unique<'a, S: AsRef<str> + ?Sized + 'a>(names: impl Iterator<Item = &'a S>) -> Vec<String> {
-    let names: BTreeSet<&str> = names.map(AsRef::as_ref).collect();
+fn unique<'a, S: Borrow<str> + ?Sized + 'a>(names: impl Iterator<Item = &'a S>) -> Vec<String> {
+    let names: BTreeSet<&str> = names.map(Borrow::borrow).collect();
     names.into_iter().map(str::to_owned).collect()
 }
 
@@ -95,12 +91,6 @@ WHERE t."team_id" {=} ANY ($1)"#;
 
 const ORGANIZATIONS: &str = r#"
 SELECT t."organization_id", t.{link} FROM {table} AS t WHERE t."organization_id" {=} ANY ($1)"#;
-
-// Source: LiteLLM 1.109.1 `_types.py`, `LitellmUserRoles`: both see every server.
-const ADMINS: &str = r#"
-SELECT t."user_id" FROM {table} AS t
-WHERE t."user_id" {=} ANY ($1)
-      AND t."user_role" {=} ANY ('{proxy_admin,proxy_admin_viewer}'::pg_catalog.text[])"#;
 
 const GRANTS: &str = "SELECT t.{key}, {grants} FROM {table} AS t WHERE t.{key} {=} ANY ($1)";
 
@@ -153,10 +143,11 @@ impl Reader<'_> {
         let team = |row: &PgRow| {
             let permissions: Option<String> = decode::read(row, 1, column(LINK))?;
             let organization: Option<String> = decode::read(row, 2, column("organization_id"))?;
+            let access_groups: Vec<String> = decode::read(row, 3, column(ACCESS_GROUP_IDS))?;
             let team = Team {
                 permissions: permissions.map(PermissionKey),
                 organization: organization.map(OrganizationId),
-                access_groups: decode::read(row, 3, column(ACCESS_GROUP_IDS))?,
+                access_groups: access_groups.into_iter().map(AccessGroupId).collect(),
             };
             Ok((TeamId(decode::read(row, 0, column("team_id"))?), team))
         };
@@ -181,16 +172,6 @@ impl Reader<'_> {
         found.iter().map(organization).collect()
     }
 
-    async fn admins(&mut self, users: &[String]) -> Result<BTreeSet<String>, Failure> {
-        let fragments = [("{table}", relation(USER_TABLE))];
-        if !self.schema.has(USER_TABLE, "user_role") {
-            return Ok(BTreeSet::new());
-        }
-        let found = self.ask(ADMINS, &fragments, users).await?;
-        let id = TableColumn(USER_TABLE, "user_id");
-        found.iter().map(|row| decode::read(row, 0, id)).collect()
-    }
-
     async fn grants(
         &mut self,
         keys: &[String],
@@ -211,7 +192,10 @@ impl Reader<'_> {
         found.iter().map(of_row).collect()
     }
 
-    async fn toolsets(&mut self, ids: &[String]) -> Result<BTreeMap<String, Vec<String>>, Failure> {
+    async fn toolsets(
+        &mut self,
+        ids: &[String],
+    ) -> Result<BTreeMap<ToolsetId, Vec<String>>, Failure> {
         let (table, key, tools) = (TOOLSETS.table, TOOLSETS.key, TOOLSET_TOOLS.column);
         if !self.schema.has(table, tools) {
             return Ok(BTreeMap::new());
@@ -224,7 +208,7 @@ impl Reader<'_> {
         let found = self.ask(TOOLS_OF_TOOLSETS, &fragments, ids).await?;
         let toolset = |row: &PgRow| {
             let tools = decode::read(row, 1, TableColumn(table, tools))?;
-            let id = decode::read(row, 0, TableColumn(table, key))?;
+            let id = ToolsetId(decode::read(row, 0, TableColumn(table, key))?);
             Ok((id, servers_of_tools(tools)))
         };
         found.iter().map(toolset).collect()
@@ -233,7 +217,7 @@ impl Reader<'_> {
     async fn access_groups(
         &mut self,
         ids: &[String],
-    ) -> Result<BTreeMap<String, Vec<String>>, Failure> {
+    ) -> Result<BTreeMap<AccessGroupId, Vec<String>>, Failure> {
         let (table, key) = (ACCESS_GROUPS.table, ACCESS_GROUPS.key);
         let servers = ACCESS_GROUP_SERVERS.column;
         if !self.schema.has(table, servers) {
@@ -246,7 +230,7 @@ impl Reader<'_> {
         ];
         let found = self.ask(SERVERS_OF_GROUPS, &fragments, ids).await?;
         let group = |row: &PgRow| {
-            let id = decode::read(row, 0, TableColumn(table, key))?;
+            let id = AccessGroupId(decode::read(row, 0, TableColumn(table, key))?);
             Ok((id, decode::read(row, 1, TableColumn(table, servers))?))
         };
         found.iter().map(group).collect()
@@ -409,9 +393,9 @@ fn names_any_of_references(schema: &Schema, table: &'static SiteTable) -> String
 pub(crate) async fn rows_of_team_keys(
     connection: &mut PgConnection,
     schema: &Schema,
-    teams: &[String],
+    teams: &[TeamId],
     references: &[String],
-) -> Result<Vec<(String, Row)>, Failure> {
+) -> Result<Vec<(TeamId, Row)>, Failure> {
     let sql = schema.statement(
         ROWS_OF_TEAM_KEYS,
         &[
@@ -424,7 +408,7 @@ pub(crate) async fn rows_of_team_keys(
     );
     let found: Vec<(String, String)> = sqlx::query_as(sql)
         .persistent(false)
-        .bind(teams)
+        .bind(teams.iter().map(TeamId::as_str).collect::<Vec<_>>())
         .bind(references)
         .fetch_all(&mut *connection)
         .await
@@ -433,7 +417,7 @@ pub(crate) async fn rows_of_team_keys(
     let owners = owners::holders(connection, schema, &PERMISSIONS, &keys).await?;
     let rows = rows::rows(connection, schema, &PERMISSIONS, &keys, &owners).await?;
     let rows: BTreeMap<String, Row> = rows.into_iter().map(|row| (row.key.clone(), row)).collect();
-    let of_team = |(team, key): (String, String)| Some((team, rows.get(&key)?.clone()));
+    let of_team = |(team, key): (String, String)| Some((TeamId(team), rows.get(&key)?.clone()));
     Ok(found.into_iter().filter_map(of_team).collect())
 }
 

@@ -13,6 +13,7 @@ use crate::error::Failure;
 use crate::litellm::access::registry::{Registry, ServedServer};
 use crate::litellm::access::rules::AccessRules;
 use crate::litellm::config::ConfigServer;
+use crate::litellm::ids::{ServerId, Tag, UserId};
 use crate::litellm::server::SERVER_TABLE;
 
 /// The column with the user who submitted a server for review.
@@ -52,25 +53,26 @@ pub(crate) async fn registry(
         .await
         .map_err(failed("read the MCP servers"))?;
     let column = |name| TableColumn(SERVER_TABLE, name);
-    let mut served: BTreeMap<String, ServedServer> = BTreeMap::new();
+    let mut served: BTreeMap<ServerId, ServedServer> = BTreeMap::new();
     for server in configured {
         let alias = server.names.iter().find(|name| **name != server.name);
         for id in &server.ids {
             let entry = ServedServer {
                 alias: alias.cloned(),
                 name: Some(server.name.clone()),
-                tags: server.tags.clone(),
+                tags: server.tags.iter().cloned().map(Tag).collect(),
                 allow_all_keys: server.allow_all_keys,
                 submitted_by: None,
             };
-            served.insert(id.clone(), entry);
+            served.insert(ServerId(id.clone()), entry);
         }
     }
     let mut unserved_tags = BTreeMap::new();
     for row in &rows {
-        let id: String = decode::read(row, 0, column(SERVER_ID))?;
+        let id = ServerId(decode::read(row, 0, column(SERVER_ID))?);
         let approval: Option<&str> = decode::read(row, 3, column(approval))?;
         let carried: Vec<String> = decode::read(row, 4, column(tags))?;
+        let carried = carried.into_iter().map(Tag).collect();
         let is_active = approval == Some("active");
         if !rules.serves(approval) {
             unserved_tags.insert(id, carried);
@@ -83,7 +85,7 @@ pub(crate) async fn registry(
             name: decode::read(row, 1, column(name))?,
             tags: carried,
             allow_all_keys: open.unwrap_or_default(),
-            submitted_by: submitted.filter(|_| is_active),
+            submitted_by: submitted.filter(|_| is_active).map(UserId),
         };
         served.insert(id, entry);
     }

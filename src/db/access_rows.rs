@@ -1,5 +1,6 @@
 //! The rows that the access of a number of callers depends on.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value as Json;
@@ -15,34 +16,35 @@ use crate::error::Failure;
 use crate::litellm::access::rows::{
     AccessGroup, AccessRows, AccessTeam, Agent, Key, NamedTools, Permission, Toolset, User,
 };
-use crate::litellm::owners::{ACCESS_GROUP_IDS, AGENT_TABLE, KEY_TABLE, LINK};
+use crate::litellm::ids::{
+    AccessGroupId, AgentId, EndUserId, KeyToken, PermissionKey, ServerId, TeamId, ToolsetId, UserId,
+};
+use crate::litellm::owners::{
+    ACCESS_GROUP_IDS, AGENT_TABLE, END_USER_TABLE, KEY_TABLE, LINK, ORGANIZATION_TABLE, TEAM_TABLE,
+    USER_TABLE,
+};
 use crate::litellm::reference_sites::{
     ACCESS_GROUP_SERVERS, ACCESS_GROUPS, MCP_TOOLSETS, PERMISSIONS, TAGS, TOOLSET_TOOLS, TOOLSETS,
 };
 
-const TEAMS: &str = "LiteLLM_TeamTable";
-const USERS: &str = "LiteLLM_UserTable";
-const ORGANIZATIONS: &str = "LiteLLM_OrganizationTable";
-const END_USERS: &str = "LiteLLM_EndUserTable";
-
 /// The roles that see every server.
 ///
 /// Source: LiteLLM 1.109.1 `_types.py`, `LitellmUserRoles`.
-const ADMINISTRATORS: [&str; 2] = ["proxy_admin", "proxy_admin_viewer"];
+pub(super) const ADMINISTRATORS: [&str; 2] = ["proxy_admin", "proxy_admin_viewer"];
 
 /// Whose rows are to be read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Callers {
     /// The hashes of keys.
-    pub keys: BTreeSet<String>,
+    pub keys: BTreeSet<KeyToken>,
     /// Teams that ask without a key, or behind an agent.
-    pub teams: BTreeSet<String>,
+    pub teams: BTreeSet<TeamId>,
     /// Users who ask without a key, in a session, or behind an agent.
-    pub users: BTreeSet<String>,
+    pub users: BTreeSet<UserId>,
     /// End users.
-    pub end_users: BTreeSet<String>,
+    pub end_users: BTreeSet<EndUserId>,
     /// Toolsets on whose routes they ask.
-    pub toolsets: BTreeSet<String>,
+    pub toolsets: BTreeSet<ToolsetId>,
 }
 
 /// A permission row, as far as LiteLLM can read it.
@@ -86,10 +88,10 @@ pub(crate) async fn rows(
     let organizations = of_keys.chain(of_teams).chain(of_users);
     let organizations = organizations.flatten().cloned().collect();
     rows.organizations = reader
-        .links(ORGANIZATIONS, "organization_id", &organizations)
+        .links(ORGANIZATION_TABLE, "organization_id", &organizations)
         .await?;
     rows.end_users = reader
-        .links(END_USERS, "user_id", &callers.end_users)
+        .links(END_USER_TABLE, "user_id", &callers.end_users)
         .await?;
 
     let links = rows.keys.values().map(|key| &key.permission);
@@ -159,6 +161,12 @@ struct RowReader<'a> {
 
 const SELECT: &str = "SELECT {columns} FROM {table} AS t WHERE t.{key} {=} ANY ($1)";
 
+// A slice counts from 1, whatever the array does (PostgreSQL 17 manual, 8.15.3). LiteLLM reads no
+// array of several dimensions, and none with a NULL in it.
+const PLAIN_ARRAY: &str = "
+CASE WHEN pg_catalog.array_ndims({value}) {>} 1 THEN ARRAY[NULL::pg_catalog.text]
+     ELSE {value}[:] END";
+
 /// One row, whose columns are read in the order in which they were asked for.
 struct Read<'r> {
     row: &'r PgRow,
@@ -172,23 +180,25 @@ impl Read<'_> {
         TableColumn(self.table, column)
     }
 
-    fn id(&self) -> Result<String, Failure> {
-        decode::read(self.row, 0, self.name(0))
+    fn id<I: From<String>>(&self) -> Result<I, Failure> {
+        let id: String = decode::read(self.row, 0, self.name(0))?;
+        Ok(I::from(id))
     }
 
     /// Reads a text; LiteLLM takes an empty one for none.
-    fn text(&self, at: usize) -> Result<Option<String>, Failure> {
+    fn text<T: From<String>>(&self, at: usize) -> Result<Option<T>, Failure> {
         let text: Option<String> = decode::read(self.row, at, self.name(at))?;
-        Ok(text.filter(|text| !text.is_empty()))
+        Ok(text.filter(|text| !text.is_empty()).map(T::from))
     }
 
     /// Reads a list, of which NULL is an empty one; `None` where an element is NULL.
-    fn texts(&self, at: usize) -> Result<Option<Vec<String>>, Failure> {
+    fn texts<T: From<String>>(&self, at: usize) -> Result<Option<Vec<T>>, Failure> {
         let texts: Option<Vec<Option<String>>> = decode::read(self.row, at, self.name(at))?;
-        Ok(texts.unwrap_or_default().into_iter().collect())
+        let texts = texts.unwrap_or_default().into_iter();
+        Ok(texts.map(|text| text.map(T::from)).collect())
     }
 
-    fn names(&self, at: usize) -> Result<Vec<String>, Failure> {
+    fn names<T: From<String>>(&self, at: usize) -> Result<Vec<T>, Failure> {
         Ok(self.texts(at)?.unwrap_or_default())
     }
 
@@ -207,13 +217,13 @@ impl Read<'_> {
 impl RowReader<'_> {
     /// Reads the rows with these keys; the first of `columns` is the primary key. A column that
     /// this database does not have reads as NULL, and a table as one without rows.
-    async fn read<T>(
+    async fn read<K: Borrow<str> + Ord, T>(
         &mut self,
         table: &'static str,
         columns: &[RowColumn],
-        keys: &BTreeSet<String>,
-        read: impl Fn(&Read<'_>) -> Result<(String, T), Failure>,
-    ) -> Result<BTreeMap<String, T>, Failure> {
+        keys: &BTreeSet<K>,
+        read: impl Fn(&Read<'_>) -> Result<(K, T), Failure>,
+    ) -> Result<BTreeMap<K, T>, Failure> {
         let Some(key) = columns
             .first()
             .filter(|key| self.schema.has(table, key.name))
@@ -231,7 +241,11 @@ impl RowReader<'_> {
                 _ => ("", "NULL::pg_catalog.text"),
             };
             if self.schema.has(table, column.name) {
-                format!("t.{}{cast}", ident(column.name))
+                let value = format!("t.{}", ident(column.name));
+                match column.sql_type {
+                    "text[]" => PLAIN_ARRAY.replace("{value}", &value),
+                    _ => value + cast,
+                }
             } else {
                 column_or(self.schema, table, column.name, null)
             }
@@ -241,7 +255,7 @@ impl RowReader<'_> {
             ("{table}", relation(table)),
             ("{key}", ident(key.name)),
         ];
-        let keys: Vec<&String> = keys.iter().collect();
+        let keys: Vec<&str> = keys.iter().map(Borrow::borrow).collect();
         let found = sqlx::query(self.schema.statement(SELECT, &fragments))
             .persistent(false)
             .bind(keys)
@@ -259,7 +273,10 @@ impl RowReader<'_> {
         found.iter().map(of_row).collect()
     }
 
-    async fn keys(&mut self, keys: &BTreeSet<String>) -> Result<BTreeMap<String, Key>, Failure> {
+    async fn keys(
+        &mut self,
+        keys: &BTreeSet<KeyToken>,
+    ) -> Result<BTreeMap<KeyToken, Key>, Failure> {
         let columns = [
             text("token"),
             text(LINK),
@@ -288,8 +305,8 @@ impl RowReader<'_> {
 
     async fn teams(
         &mut self,
-        teams: &BTreeSet<String>,
-    ) -> Result<BTreeMap<String, AccessTeam>, Failure> {
+        teams: &BTreeSet<TeamId>,
+    ) -> Result<BTreeMap<TeamId, AccessTeam>, Failure> {
         let columns = [
             text("team_id"),
             text(LINK),
@@ -308,10 +325,10 @@ impl RowReader<'_> {
             };
             Ok((row.id()?, team))
         };
-        self.read(TEAMS, &columns, teams, team).await
+        self.read(TEAM_TABLE, &columns, teams, team).await
     }
 
-    async fn users(&mut self, users: &BTreeSet<String>) -> Result<BTreeMap<String, User>, Failure> {
+    async fn users(&mut self, users: &BTreeSet<UserId>) -> Result<BTreeMap<UserId, User>, Failure> {
         let columns = [
             text("user_id"),
             text(LINK),
@@ -320,7 +337,7 @@ impl RowReader<'_> {
             text("user_role"),
         ];
         let user = |row: &Read<'_>| {
-            let role = row.text(4)?.unwrap_or_default();
+            let role: String = row.text(4)?.unwrap_or_default();
             let user = User {
                 permission: row.text(1)?,
                 organization: row.text(2)?,
@@ -330,13 +347,13 @@ impl RowReader<'_> {
             };
             Ok((row.id()?, user))
         };
-        self.read(USERS, &columns, users, user).await
+        self.read(USER_TABLE, &columns, users, user).await
     }
 
     async fn agents(
         &mut self,
-        agents: &BTreeSet<String>,
-    ) -> Result<BTreeMap<String, Agent>, Failure> {
+        agents: &BTreeSet<AgentId>,
+    ) -> Result<BTreeMap<AgentId, Agent>, Failure> {
         let columns = [text("agent_id"), text(LINK), texts(ACCESS_GROUP_IDS)];
         let agent = |row: &Read<'_>| {
             let agent = Agent {
@@ -349,20 +366,20 @@ impl RowReader<'_> {
     }
 
     /// Reads which permission row each of these owners links to.
-    async fn links(
+    async fn links<I: From<String> + Borrow<str> + Ord>(
         &mut self,
         table: &'static str,
         id: &'static str,
-        ids: &BTreeSet<String>,
-    ) -> Result<BTreeMap<String, Option<String>>, Failure> {
+        ids: &BTreeSet<I>,
+    ) -> Result<BTreeMap<I, Option<PermissionKey>>, Failure> {
         let link = |row: &Read<'_>| Ok((row.id()?, row.text(1)?));
         self.read(table, &[text(id), text(LINK)], ids, link).await
     }
 
     async fn permissions(
         &mut self,
-        ids: &BTreeSet<String>,
-    ) -> Result<BTreeMap<String, StoredRow>, Failure> {
+        ids: &BTreeSet<PermissionKey>,
+    ) -> Result<BTreeMap<PermissionKey, StoredRow>, Failure> {
         let columns = [
             text(PERMISSIONS.key),
             texts("mcp_servers"),
@@ -396,8 +413,8 @@ impl RowReader<'_> {
 
     async fn access_groups(
         &mut self,
-        ids: &BTreeSet<String>,
-    ) -> Result<BTreeMap<String, Option<AccessGroup>>, Failure> {
+        ids: &BTreeSet<AccessGroupId>,
+    ) -> Result<BTreeMap<AccessGroupId, Option<AccessGroup>>, Failure> {
         let columns = [
             text(ACCESS_GROUPS.key),
             texts(ACCESS_GROUP_SERVERS.column),
@@ -422,8 +439,8 @@ impl RowReader<'_> {
 
     async fn toolsets(
         &mut self,
-        ids: &BTreeSet<String>,
-    ) -> Result<BTreeMap<String, Toolset>, Failure> {
+        ids: &BTreeSet<ToolsetId>,
+    ) -> Result<BTreeMap<ToolsetId, Toolset>, Failure> {
         let columns = [text(TOOLSETS.key), json(TOOLSET_TOOLS.column)];
         let toolset = |row: &Read<'_>| Ok((row.id()?, toolset(row.json(1)?)));
         self.read(TOOLSETS.table, &columns, ids, toolset).await
@@ -456,7 +473,7 @@ fn toolset(mut tools: Json) -> Toolset {
     for tool in tools.as_array().into_iter().flatten() {
         let named = |field| tool.get(field).and_then(Json::as_str);
         if let (Some(server), Some(name)) = (named("server_id"), named("tool_name")) {
-            let granted = toolset.entry(server.to_owned()).or_default();
+            let granted = toolset.entry(ServerId(server.to_owned())).or_default();
             granted.insert(name.to_owned());
         }
     }
@@ -464,8 +481,8 @@ fn toolset(mut tools: Json) -> Toolset {
 }
 
 /// Reads the members of a team from its `members_with_roles`.
-fn members(value: &Json) -> BTreeSet<String> {
+fn members(value: &Json) -> BTreeSet<UserId> {
     let members = value.as_array().into_iter().flatten();
     let ids = members.filter_map(|member| member.get("user_id")?.as_str());
-    ids.map(str::to_owned).collect()
+    ids.map(|id| UserId(id.to_owned())).collect()
 }

@@ -318,7 +318,7 @@ fn naming(schema: &Schema, table: ScannedTable) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::db::column_types;
+    use crate::db::column_types::{self, Presence};
     use crate::litellm::test_support::{MADE_UP, MADE_UP_SERVERS};
 
     #[test]
@@ -333,7 +333,12 @@ mod tests {
             assert!(search.contains(&value), "{value} in {search}");
             assert!(count.contains(&value), "{value} in {count}");
         }
-        let made_up = (MADE_UP.table, MADE_UP_SERVERS.column, "jsonb", false);
+        let made_up = (
+            MADE_UP.table,
+            MADE_UP_SERVERS.column,
+            "jsonb",
+            Presence::Sometimes,
+        );
         let expected = column_types::expected(&[ScannedTable::References(&MADE_UP)]);
         assert!(expected.contains(&made_up));
     }

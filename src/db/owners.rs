@@ -13,9 +13,10 @@ use crate::db::fragments::{column_or, names_any, value};
 use crate::db::schema::Schema;
 use crate::db::sql::{RARE, ident, part, relation};
 use crate::error::Failure;
+use crate::litellm::ids::{AgentId, OrganizationId, TeamId, UserId};
 use crate::litellm::owners::{
-    ACCESS_GROUP_IDS, AGENT_TABLE, KEY_PARENTS, KEY_TABLE, KeyTies, LINK, OWNER_TABLES,
-    OrganizationId, Owner, OwnerKind, OwnerTable, Parents, TEAM_TABLE, TeamId,
+    ACCESS_GROUP_IDS, AGENT_TABLE, KEY_PARENTS, KEY_TABLE, KeyTies, LINK, OWNER_TABLES, Owner,
+    OwnerKind, OwnerTable, Parents, TEAM_TABLE,
 };
 use crate::litellm::reference_sites::{
     ACCESS_GROUPS, GrantKind, Group, PERMISSIONS, Shape, Site, SiteTable,
@@ -56,14 +57,16 @@ impl<'k> SortedKeys<'k> {
     }
 }
 
-/// The fields of an [`Owner`] as they are packed, without their names.
-type Packed = (
-    OwnerKind,
-    String,
-    Option<String>,
-    [Option<String>; KEY_PARENTS.len()],
-    bool,
+/// The fields of [`Parents`].
+type PackedParents = (
+    Option<TeamId>,
+    Option<OrganizationId>,
+    Option<UserId>,
+    Option<AgentId>,
 );
+
+/// The fields of an [`Owner`] as they are packed, without their names.
+type Packed = (OwnerKind, String, Option<String>, PackedParents, bool);
 
 impl<'k> Owners<'k> {
     fn of_nobody(keys: &'k [String]) -> Self {
@@ -94,12 +97,7 @@ impl<'k> Owners<'k> {
             owner.kind(),
             owner.id().to_owned(),
             owner.name().map(str::to_owned),
-            [
-                team.map(|TeamId(id)| id),
-                organization.map(|OrganizationId(id)| id),
-                user,
-                agent,
-            ],
+            (team, organization, user, agent),
             has_access_groups,
         );
         self.text.push_str(&serde_json::json!(fields).to_string());
@@ -134,10 +132,10 @@ impl<'k> Owners<'k> {
     fn unpacked(&self, at: usize) -> Option<Owner> {
         let mut packed = serde_json::Deserializer::from_str(&self.text[at..]).into_iter();
         let packed: Packed = packed.next()?.ok()?;
-        let (kind, id, name, [team, organization, user, agent], has_access_groups) = packed;
+        let (kind, id, name, (team, organization, user, agent), has_access_groups) = packed;
         let parents = Parents {
-            team: team.map(TeamId),
-            organization: organization.map(OrganizationId),
+            team,
+            organization,
             user,
             agent,
         };
@@ -246,12 +244,14 @@ async fn owners<'k>(
         let name = decode::read(&row, 3, column(table.name))?;
         let team: Option<String> = decode::read(&row, 4, team)?;
         let organization: Option<String> = decode::read(&row, 5, organization)?;
+        let user: Option<String> = decode::read(&row, 6, user)?;
+        let agent: Option<String> = decode::read(&row, 7, agent)?;
         let ties = KeyTies {
             parents: Parents {
                 team: team.map(TeamId),
                 organization: organization.map(OrganizationId),
-                user: decode::read(&row, 6, user)?,
-                agent: decode::read(&row, 7, agent)?,
+                user: user.map(UserId),
+                agent: agent.map(AgentId),
             },
             has_access_groups: decode::read(&row, 8, column(ACCESS_GROUP_IDS))?,
         };
@@ -459,7 +459,7 @@ mod tests {
         let owner = |kind, id: &str, name: Option<&str>, team: Option<&str>| {
             let parents = Parents {
                 team: team.map(|team| TeamId(team.to_owned())),
-                agent: team.map(|team| format!("{team}\"\n\u{e9}")),
+                agent: team.map(|team| AgentId(format!("{team}\"\n\u{e9}"))),
                 ..Parents::default()
             };
             let ties = KeyTies {

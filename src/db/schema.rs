@@ -7,7 +7,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use crate::database::Database;
-use crate::db::column_types;
+use crate::db::column_types::{self, Presence};
 use crate::db::columns::{Column, Privilege, Table};
 use crate::db::decode::{self, TableColumn};
 use crate::db::errors::failed;
@@ -50,7 +50,7 @@ pub(crate) const CONFIG: (&str, &str) = (DEFAULTS.table, DEFAULTS.key);
 /// to a row whose last grant would go.
 ///
 /// Source: `schema.prisma` of litellm-proxy-extras 0.4.110.
-pub(crate) const AROUND: [(&str, &[&str]); 8] = [
+pub(crate) const RELATED_COLUMNS: [(&str, &[&str]); 8] = [
     (SERVER_TABLE, &SERVER_SCOPE),
     (PERMISSIONS.table, &[TAGS]),
     (KEY_TABLE, &KEY_PARENTS),
@@ -176,15 +176,8 @@ impl Schema {
     ///
     /// An access failure with the `GRANT`s that would do.
     pub(crate) fn check_access_privileges(&self, database: &Database) -> Result<(), Failure> {
-        let mut grants = Vec::new();
-        for (table, columns) in ACCESS {
-            let lacks = |name: &&&str| self.has(table, name) && !self.may_read(table, name);
-            let columns: Vec<String> = columns.iter().filter(lacks).copied().map(ident).collect();
-            if !columns.is_empty() {
-                let role = &database.user;
-                grants.push(grant(Privilege::Select, &columns, database, table, role));
-            }
-        }
+        let lacks = |table: &str, column: &str| !self.may_read(table, column);
+        let grants = self.access_grants_where(database, &database.user, lacks);
         let Some(first) = grants.first() else {
             return Ok(());
         };
@@ -193,6 +186,39 @@ impl Schema {
         let message = format!("role \"{role}\" lacks SELECT on table \"{table}\"");
         let hint = format!("have its owner run: {}", sql.join(" "));
         Err(Failure::new(ErrorKind::Access, message).hint(hint))
+    }
+
+    /// Returns the statements that give `role` the privileges that `access` needs, and no more.
+    ///
+    /// The saved settings are left out, because their column holds secrets: `access` says so where
+    /// they may change an answer.
+    #[must_use]
+    pub(crate) fn access_grants(&self, database: &Database, role: &str) -> Vec<String> {
+        let needed = self.access_grants_where(database, role, |_, _| true);
+        let needed = needed.into_iter().map(|grant| grant.sql);
+        let signs = self.grants_of_signs(database, role);
+        let usage = usage(database, role);
+        std::iter::once(usage).chain(needed).chain(signs).collect()
+    }
+
+    fn access_grants_where(
+        &self,
+        database: &Database,
+        role: &str,
+        is_meant: impl Fn(&str, &str) -> bool,
+    ) -> Vec<Grant> {
+        let mut read = self.columns_read(Purpose::Read);
+        for (table, columns) in ACCESS {
+            add_columns(&mut read, table, columns);
+        }
+        let grants = read.into_iter().filter_map(|(table, columns)| {
+            let columns = columns.into_iter();
+            let columns = columns.filter(|name| self.has(table, name) && is_meant(table, name));
+            let columns: Vec<String> = columns.map(ident).collect();
+            let is_any = !columns.is_empty();
+            is_any.then(|| grant(Privilege::Select, &columns, database, table, role))
+        });
+        grants.collect()
     }
 
     /// Asks the system catalog for LiteLLM's tables, and checks that the role may do with the
@@ -234,7 +260,7 @@ impl Schema {
             .map(|owner| owner.table)
             .chain([SERVER_TABLE])
             .chain(TABLES.map(ScannedTable::name))
-            .chain(AROUND.iter().map(|(table, _)| *table))
+            .chain(RELATED_COLUMNS.iter().map(|(table, _)| *table))
             .chain(MARKERS.iter().map(|marker| marker.table))
             .collect();
         let fragments = [
@@ -471,7 +497,7 @@ impl Schema {
 
     /// Returns how the LiteLLM of this schema behaves, as far as its tables tell.
     #[must_use]
-    pub fn regime(&self) -> LitellmBehavior {
+    pub fn behavior(&self) -> LitellmBehavior {
         LitellmBehavior {
             release: self.release(),
             owners_known: self.unknown_links.is_empty(),
@@ -559,7 +585,8 @@ impl Schema {
                 Oddity::Relation { .. } | Oddity::Collation { .. } | Oddity::ForeignKey(..) => {}
             }
         }
-        for (table, name, sql_type, required) in expected {
+        for (table, name, sql_type, presence) in expected {
+            let required = presence == Presence::Always;
             if required && !self.tables.contains_key(table) {
                 return Err(Unlike::Lacks(format!("table \"{table}\" does not exist")));
             }
@@ -608,18 +635,8 @@ impl Schema {
         let groups = ScannedTable::References(&ACCESS_GROUPS);
         let groups = self.sites.contains(&groups);
         let assigned = ASSIGNED.into_iter().filter(|_| groups);
-        for (table, columns) in AROUND.into_iter().chain(assigned) {
-            match read.iter_mut().find(|(read, _)| *read == table) {
-                Some((_, read)) => {
-                    let more: Vec<&str> = columns
-                        .iter()
-                        .filter(|c| !read.contains(c))
-                        .copied()
-                        .collect();
-                    read.extend(more);
-                }
-                None => read.push((table, columns.to_vec())),
-            }
+        for (table, columns) in RELATED_COLUMNS.into_iter().chain(assigned) {
+            add_columns(&mut read, table, columns);
         }
         read
     }
@@ -651,22 +668,35 @@ impl Schema {
     /// before the commit.
     #[must_use]
     pub fn grants(&self, database: &Database, purpose: Purpose, role: &str) -> Vec<String> {
-        let schema = ident(&database.schema);
-        let mut grants = vec![format!(
-            "GRANT USAGE ON SCHEMA {schema} TO {};",
-            ident(role)
-        )];
+        let mut grants = vec![usage(database, role)];
         let needed = self.grants_where(database, purpose, role, |_, _| true);
         grants.extend(needed.into_iter().map(|grant| grant.sql));
-        let clients = (OAUTH_CLIENTS.table, vec![OAUTH_CLIENTS.server]);
-        let mut also = vec![clients, (CONFIG.0, vec![CONFIG.1])];
+        grants.extend(self.grants_of_signs(database, role));
         if purpose == Purpose::Write {
-            also.extend(self.sites.iter().filter_map(|table| match table {
+            let beside = self.sites.iter().filter_map(|table| match table {
                 ScannedTable::References(table) => Some((table.table, self.columns_beside(table))),
                 ScannedTable::Credentials(_) => None,
-            }));
+            });
+            grants.extend(self.grants_to_read(beside, database, role));
         }
-        for (table, columns) in also {
+        grants
+    }
+
+    /// Returns the statements that let `role` read the signs of config servers.
+    fn grants_of_signs(&self, database: &Database, role: &str) -> Vec<String> {
+        let clients = (OAUTH_CLIENTS.table, vec![OAUTH_CLIENTS.server]);
+        self.grants_to_read([clients, (CONFIG.0, vec![CONFIG.1])], database, role)
+    }
+
+    /// Returns the statements that let `role` read those of the columns that this database has.
+    fn grants_to_read<'c>(
+        &self,
+        tables: impl IntoIterator<Item = (&'static str, Vec<&'c str>)>,
+        database: &Database,
+        role: &str,
+    ) -> Vec<String> {
+        let mut grants = Vec::new();
+        for (table, columns) in tables {
             let columns = columns.into_iter().filter(|name| self.has(table, name));
             let columns: Vec<String> = columns.map(ident).collect();
             if !columns.is_empty() {
@@ -757,6 +787,28 @@ impl Schema {
         )
         .hint("use the tables' owner or a role with BYPASSRLS: a hidden server would look deleted"))
     }
+}
+
+/// Adds those of the columns that are not in the list of the table yet.
+fn add_columns(
+    read: &mut Vec<(&'static str, Vec<&str>)>,
+    table: &'static str,
+    columns: &'static [&'static str],
+) {
+    match read.iter_mut().find(|(known, _)| *known == table) {
+        Some((_, known)) => {
+            let more = columns.iter().copied();
+            let more: Vec<&str> = more.filter(|column| !known.contains(column)).collect();
+            known.extend(more);
+        }
+        None => read.push((table, columns.to_vec())),
+    }
+}
+
+/// Returns the statement that lets a role use the schema.
+fn usage(database: &Database, role: &str) -> String {
+    let (schema, role) = (ident(&database.schema), ident(role));
+    format!("GRANT USAGE ON SCHEMA {schema} TO {role};")
 }
 
 /// Tells whether a repair deletes rows of the table.

@@ -11,6 +11,7 @@ use crate::db::fragments::{column_or, texts_or_none};
 use crate::db::schema::{CONFIG, SERVER_COLUMNS, SERVER_ID, SERVER_SCOPE, Schema};
 use crate::db::sql::{ident, relation};
 use crate::error::Failure;
+use crate::litellm::ids::ServerId;
 use crate::litellm::reference_sites::{OAUTH_CLIENTS, TOOLSETS};
 use crate::litellm::server::{SERVER_TABLE, SavedAliases, Server, Signs};
 
@@ -144,7 +145,7 @@ fn server(row: &PgRow) -> Result<Server, Failure> {
     let texts: &str = decode::read(row, 5, column(tags))?;
     let open: Option<bool> = decode::read(row, 6, column(open))?;
     Ok(Server {
-        server_id: decode::read(row, 1, column(SERVER_ID))?,
+        server_id: ServerId(decode::read(row, 1, column(SERVER_ID))?),
         server_name: decode::read(row, 2, column(name))?,
         alias: decode::read(row, 3, column(alias))?,
         approval_status: decode::read(row, 4, column(approval))?,

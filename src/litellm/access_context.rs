@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::litellm::owners::{OrganizationId, OwnerKind, TeamId};
+use crate::litellm::ids::{AccessGroupId, OrganizationId, PermissionKey, TeamId, ToolsetId};
+use crate::litellm::owners::OwnerKind;
 use crate::litellm::reference_sites::GrantKind;
 use crate::litellm::release::Release;
 use crate::litellm::row::Row;
@@ -53,10 +54,6 @@ pub(crate) struct Grants {
     pub toolsets: Vec<String>,
 }
 
-/// The primary key of a permission row.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct PermissionKey(pub String);
-
 impl Grants {
     /// Adds the entries of a column that grants `kind`.
     pub(crate) fn add(&mut self, kind: GrantKind, entries: impl IntoIterator<Item = String>) {
@@ -68,14 +65,6 @@ impl Grants {
         for kind in self.by_kind().map(|(kind, _)| kind) {
             self.list_mut(kind).retain(|entry| stays(kind, entry));
         }
-    }
-
-    /// Tells whether an entry is such.
-    pub(crate) fn any(&self, is_such: impl Fn(GrantKind, &str) -> bool) -> bool {
-        let lists = self.by_kind();
-        lists
-            .iter()
-            .any(|(kind, entries)| entries.iter().any(|entry| is_such(*kind, entry)))
     }
 
     /// Lists the entries of each kind.
@@ -114,10 +103,10 @@ pub(crate) struct Team {
     /// Its organization.
     pub organization: Option<OrganizationId>,
     /// Its unified access groups.
-    pub access_groups: Vec<String>,
+    pub access_groups: Vec<AccessGroupId>,
 }
 
-/// The grants around the rows that would run empty, which decide what an emptied row means.
+/// The grants related to the rows that would run empty, which decide what an emptied row means.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct RelatedGrants {
     /// The rows themselves and those of the teams and organizations above them, by key.
@@ -126,23 +115,21 @@ pub(crate) struct RelatedGrants {
     pub teams: BTreeMap<TeamId, Team>,
     /// The permission rows of the organizations above, by organization.
     pub organizations: BTreeMap<OrganizationId, Option<PermissionKey>>,
-    /// The users of their keys who administer the proxy.
-    pub admins: BTreeSet<String>,
     /// The servers of a toolset.
-    pub toolsets: BTreeMap<String, Vec<String>>,
+    pub toolsets: BTreeMap<ToolsetId, Vec<String>>,
     /// The servers of a unified access group.
-    pub access_groups: BTreeMap<String, Vec<String>>,
+    pub access_groups: BTreeMap<AccessGroupId, Vec<String>>,
     /// How many keys stand under an owner.
     pub keys_under: BTreeMap<(OwnerKind, String), u64>,
     /// The stale references that keys of a team keep, by team. Filled for teams with a stale
     /// reference, where [`LitellmBehavior::refuses_edits`].
-    pub kept_by_keys: BTreeMap<String, BTreeSet<String>>,
+    pub kept_by_keys: BTreeMap<TeamId, BTreeSet<String>>,
 }
 
 impl RelatedGrants {
     /// Returns what a permission row itself grants.
     pub(crate) fn of_row(&self, row: &Row) -> Option<&Grants> {
-        self.rows.get(&PermissionKey(row.key.clone()))
+        self.rows.get(row.key.as_str())
     }
 }
 
@@ -150,11 +137,11 @@ impl RelatedGrants {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AccessContext<'a> {
     /// The LiteLLM beside the schema.
-    pub regime: LitellmBehavior,
+    pub behavior: LitellmBehavior,
     /// The servers.
     pub catalog: &'a ServerCatalog,
     /// Everything else that the row's owners may use.
-    pub around: &'a RelatedGrants,
+    pub related: &'a RelatedGrants,
     /// Whether every other list loses its stale references too, even where it runs empty.
     pub all_cleared: bool,
 }

@@ -1,25 +1,15 @@
 //! Where LiteLLM's marker for "no server" may stand in for the last grants of a row.
 
-use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::litellm::access_context::AccessContext;
-use crate::litellm::owners::{DASHBOARD_TEAM, KeyOwner, Owner, OwnerKind, TeamId};
+use crate::litellm::access_context::LitellmBehavior;
+use crate::litellm::owners::OwnerKind;
 use crate::litellm::reference_sites::GrantKind;
 use crate::litellm::release::Release;
 use crate::litellm::row::{Cell, Row};
-use crate::litellm::server::ConfigServers;
-use crate::litellm::server_catalog::Resolution;
 
-/// A reason not to write `no-mcp-servers` in place of the last entries of a row: it might change
-/// somebody's access, or LiteLLM might not know it.
-///
-/// On a key the marker denies more than an unknown id does: also what every key may use, what an
-/// access group adds, and what the row's other columns grant.
-///
-/// Source: LiteLLM 1.109.1 `proxy/mcp_server/mcp_server_manager.py`, `get_allowed_mcp_servers`, and
-/// `proxy/mcp_server/auth/user_api_key_auth_mcp.py`, `get_allowed_mcp_servers`; asked of LiteLLM's
-/// own code over random grants.
+/// A reason why `no-mcp-servers` cannot stand in place of the last entries of a row, whatever the
+/// access of its owners is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Obstacle {
     /// Only tool permissions are left, and the marker belongs into the other column.
@@ -28,45 +18,11 @@ pub(crate) enum Obstacle {
     Malformed,
     /// Tables that this tool does not know link to permission rows.
     UnknownOwner,
-    /// Owners of several kinds share the row.
-    Shared,
-    /// The owner is of a kind for which nothing is proven: a user or project.
-    OwnerKind,
     /// LiteLLM may be older than the marker.
     UnknownMarker,
-    /// A server of a `config.yaml` may be open to all keys.
-    UnknownConfig,
-    /// A server is open to all keys.
-    AllowAllKeys,
-    /// The key has access groups.
-    AccessGroups,
-    /// The row also grants by tag, toolset or tool permission.
-    OtherGrants,
-    /// The key's user administers the proxy.
-    Admin,
-    /// It is a key of LiteLLM's own user interface.
-    Dashboard,
 }
 
 impl Obstacle {
-    /// Tells whether the operator may accept it: the marker then only takes access away.
-    #[must_use]
-    pub(crate) fn only_narrows(self) -> bool {
-        match self {
-            Self::ToolPermissions | Self::Malformed | Self::UnknownOwner | Self::UnknownMarker => {
-                false
-            }
-            Self::Shared
-            | Self::OwnerKind
-            | Self::UnknownConfig
-            | Self::AllowAllKeys
-            | Self::AccessGroups
-            | Self::OtherGrants
-            | Self::Admin
-            | Self::Dashboard => true,
-        }
-    }
-
     /// Returns the obstacle's name in JSON.
     #[must_use]
     pub(crate) fn name(self) -> &'static str {
@@ -74,15 +30,7 @@ impl Obstacle {
             Self::ToolPermissions => "tool-permissions",
             Self::Malformed => "malformed",
             Self::UnknownOwner => "unknown-owner",
-            Self::Shared => "shared",
-            Self::OwnerKind => "owner-kind",
             Self::UnknownMarker => "unknown-marker",
-            Self::UnknownConfig => "unknown-config",
-            Self::AllowAllKeys => "allow-all-keys",
-            Self::AccessGroups => "access-groups",
-            Self::OtherGrants => "other-grants",
-            Self::Admin => "admin",
-            Self::Dashboard => "dashboard",
         }
     }
 }
@@ -94,211 +42,69 @@ impl fmt::Display for Obstacle {
             Self::ToolPermissions => "only tool permissions are left",
             Self::Malformed => "another column is malformed",
             Self::UnknownOwner => "unknown tables link to rows",
-            Self::Shared => "owners of several kinds share it",
-            Self::OwnerKind => "not proven for this owner",
             Self::UnknownMarker => "LiteLLM may not know no-mcp-servers",
-            Self::UnknownConfig => "config servers are not known",
-            Self::AllowAllKeys => "a server is open to all keys",
-            Self::AccessGroups => "the key has access groups",
-            Self::OtherGrants => "the row grants otherwise too",
-            Self::Admin => "the key's user is an admin",
-            Self::Dashboard => "a key of the dashboard",
         })
     }
 }
 
 /// Finds what speaks against `no-mcp-servers` as the only entry of `cell`, whose entries are all
-/// stale. Returns `None` where it changes nobody's access.
+/// stale. Whether it changes anybody's access is for the access model to say.
+///
+/// What cannot be judged comes first: it speaks against an empty list as well.
 #[must_use]
 pub(crate) fn marker_obstacle(
     row: &Row,
     cell: &Cell,
-    world: AccessContext<'_>,
+    behavior: LitellmBehavior,
 ) -> Option<Obstacle> {
-    let AccessContext {
-        regime,
-        catalog,
-        around,
-        all_cleared: _,
-    } = world;
-    if cell.site.grants != Some(GrantKind::Servers) {
-        return Some(Obstacle::ToolPermissions);
-    }
     if row.cells.iter().any(|cell| cell.stored.is_err()) {
         return Some(Obstacle::Malformed);
     }
-    if !regime.owners_known {
+    if !behavior.owners_known {
         return Some(Obstacle::UnknownOwner);
     }
-    let kinds: BTreeSet<OwnerKind> = row.owners.iter().map(Owner::kind).collect();
-    let keys = kinds.contains(&OwnerKind::Key);
-    if keys && regime.release < Release::KNOWS_MARKERS {
-        return Some(Obstacle::UnknownMarker);
+    if cell.site.grants != Some(GrantKind::Servers) {
+        return Some(Obstacle::ToolPermissions);
     }
-    if kinds.len() > 1 {
-        return Some(Obstacle::Shared);
-    }
-    if kinds.contains(&OwnerKind::User) || kinds.contains(&OwnerKind::Project) {
-        return Some(Obstacle::OwnerKind);
-    }
-    if !keys {
-        return None;
-    }
-    if catalog.has_open_server() {
-        return Some(Obstacle::AllowAllKeys);
-    }
-    if matches!(catalog.config(), ConfigServers::Unknown(_)) {
-        return Some(Obstacle::UnknownConfig);
-    }
-    let grants = around.of_row(row);
-    let grants_otherwise = grants.is_none_or(|grants| {
-        grants.any(|kind, entry| match kind {
-            GrantKind::Servers | GrantKind::ServerTools => {
-                catalog.resolve(entry) != Resolution::Stale
-            }
-            GrantKind::Tags | GrantKind::Toolsets => true,
-        })
-    });
-    if grants_otherwise {
-        return Some(Obstacle::OtherGrants);
-    }
-    row.owners
+    let is_of_key = row
+        .owners
         .iter()
-        .filter_map(Owner::as_key)
-        .find_map(|key| key_obstacle(key, &around.admins))
-}
-
-fn key_obstacle(key: &KeyOwner, admins: &BTreeSet<String>) -> Option<Obstacle> {
-    let parents = &key.ties.parents;
-    if key.ties.has_access_groups {
-        Some(Obstacle::AccessGroups)
-    } else if parents
-        .team
-        .as_ref()
-        .is_some_and(|TeamId(id)| id == DASHBOARD_TEAM)
-    {
-        Some(Obstacle::Dashboard)
-    } else if parents
-        .user
-        .as_ref()
-        .is_some_and(|user| admins.contains(user))
-    {
-        Some(Obstacle::Admin)
-    } else {
-        None
-    }
+        .any(|owner| owner.kind() == OwnerKind::Key);
+    (is_of_key && behavior.release < Release::KNOWS_MARKERS).then_some(Obstacle::UnknownMarker)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::litellm::access_context::{Grants, LitellmBehavior, PermissionKey, RelatedGrants};
-    use crate::litellm::owners::{KeyTies, Parents};
-    use crate::litellm::test_support::{
-        GONE, REGIME, around, catalog, key_of, key_with, owner, row, texts,
-    };
+    use crate::litellm::test_support::{BEHAVIOR, Standing, owner, row};
 
     type Change = fn(&mut LitellmBehavior);
 
     #[test]
-    fn the_marker_is_written_only_where_nothing_speaks_against_it() {
-        let key = owner(OwnerKind::Key, false);
-        let of = |kind| owner(kind, false);
-        let grouped = key_with(KeyTies {
-            has_access_groups: true,
-            ..KeyTies::default()
-        });
-        let dashboard = key_of(Parents {
-            team: Some(TeamId(DASHBOARD_TEAM.to_owned())),
-            ..Parents::default()
-        });
-        let admin = key_of(Parents {
-            user: Some("root".to_owned()),
-            ..Parents::default()
-        });
-        for (owners, expected) in [
-            (vec![key.clone(), key.clone()], None),
-            (vec![of(OwnerKind::Team)], None),
-            (vec![of(OwnerKind::Organization)], None),
-            (vec![of(OwnerKind::EndUser)], None),
-            (vec![of(OwnerKind::Agent)], None),
-            (vec![of(OwnerKind::User)], Some(Obstacle::OwnerKind)),
-            (vec![of(OwnerKind::Project)], Some(Obstacle::OwnerKind)),
-            (
-                vec![key.clone(), of(OwnerKind::Team)],
-                Some(Obstacle::Shared),
-            ),
-            (vec![key.clone(), grouped], Some(Obstacle::AccessGroups)),
-            (vec![dashboard], Some(Obstacle::Dashboard)),
-            (vec![admin], Some(Obstacle::Admin)),
+    fn what_cannot_be_judged_comes_first() {
+        let same: Change = |_| {};
+        let old: Change = |behavior| behavior.release = Release::FAILS_CLOSED;
+        let unknown: Change = |behavior| behavior.owners_known = false;
+        let (key, team) = (OwnerKind::Key, OwnerKind::Team);
+        for (kind, tools, column, change, expected) in [
+            (key, "{}", 0, same, None),
+            (team, "{}", 0, same, None),
+            (key, "{}", 1, same, Some(Obstacle::ToolPermissions)),
+            (key, "[]", 0, same, Some(Obstacle::Malformed)),
+            (key, "[]", 1, same, Some(Obstacle::Malformed)),
+            (key, "{}", 0, unknown, Some(Obstacle::UnknownOwner)),
+            (key, "{}", 1, unknown, Some(Obstacle::UnknownOwner)),
+            (key, "{}", 0, old, Some(Obstacle::UnknownMarker)),
+            (team, "{}", 0, old, None),
         ] {
-            let found = obstacle(&owners, |_| (), |_| (), false, 0);
-            assert_eq!(found, expected, "{owners:?}");
+            let mut behavior = BEHAVIOR;
+            change(&mut behavior);
+            let row = Row {
+                owners: vec![owner(kind, Standing::InTeam)],
+                ..row(r#"["gone"]"#, tools)
+            };
+            let found = marker_obstacle(&row, &row.cells[column], behavior);
+            assert_eq!(found, expected, "{kind:?} {tools} {column}");
         }
-        let keys = [key];
-        let regimes: [(Change, Obstacle); 2] = [
-            (|r| r.owners_known = false, Obstacle::UnknownOwner),
-            (
-                |r| r.release = Release::DROPS_ON_EDIT,
-                Obstacle::UnknownMarker,
-            ),
-        ];
-        for (change, expected) in regimes {
-            assert_eq!(obstacle(&keys, change, |_| (), false, 0), Some(expected));
-        }
-        let grants: [fn(&mut Grants); 3] = [
-            |g| g.tags = texts(&["dead"]),
-            |g| g.toolsets = texts(&["set"]),
-            |g| g.tool_keys = texts(&[GONE, "one"]),
-        ];
-        for change in grants {
-            let found = obstacle(&keys, |_| (), change, false, 0);
-            assert_eq!(found, Some(Obstacle::OtherGrants));
-        }
-        let stale_tools: fn(&mut Grants) = |g| g.tool_keys = texts(&[GONE]);
-        assert_eq!(obstacle(&keys, |_| (), stale_tools, false, 0), None);
-        let open = obstacle(&keys, |_| (), |_| (), true, 0);
-        assert_eq!(open, Some(Obstacle::AllowAllKeys));
-        let mended = row(&format!("[\"{GONE}\"]"), "[]");
-        let world = AccessContext {
-            regime: REGIME,
-            catalog: &catalog(false),
-            around: &RelatedGrants::default(),
-            all_cleared: false,
-        };
-        let found = marker_obstacle(&mended, &mended.cells[0], world);
-        assert_eq!(found, Some(Obstacle::Malformed));
-        let tools = obstacle(&keys, |_| (), |_| (), false, 1);
-        assert_eq!(tools, Some(Obstacle::ToolPermissions));
-    }
-
-    /// Finds what speaks against the marker in cell `at` of a stale row of `owners`.
-    fn obstacle(
-        owners: &[Owner],
-        regime: fn(&mut LitellmBehavior),
-        grants: fn(&mut Grants),
-        open: bool,
-        at: usize,
-    ) -> Option<Obstacle> {
-        let mut around = around(Grants::default(), Grants::default());
-        grants(
-            around
-                .rows
-                .entry(PermissionKey("p-1".to_owned()))
-                .or_default(),
-        );
-        around.admins = BTreeSet::from(["root".to_owned()]);
-        let mut world = AccessContext {
-            regime: REGIME,
-            catalog: &catalog(open),
-            around: &around,
-            all_cleared: false,
-        };
-        regime(&mut world.regime);
-        let row = Row {
-            owners: owners.to_vec(),
-            ..row(&format!("[\"{GONE}\"]"), "null")
-        };
-        marker_obstacle(&row, &row.cells[at], world)
     }
 }

@@ -5,8 +5,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::litellm::access_context::{AccessContext, Grants, PermissionKey, Team};
-use crate::litellm::owners::{DASHBOARD_TEAM, Owner, OwnerKind, Parents, TeamId};
+use crate::litellm::access_context::{AccessContext, Grants, Team};
+use crate::litellm::ids::{PermissionKey, ServerId};
+use crate::litellm::owners::{Owner, OwnerKind, Parents};
 use crate::litellm::reference_sites::GrantKind;
 use crate::litellm::release::Release;
 use crate::litellm::row::Row;
@@ -46,7 +47,7 @@ pub(crate) struct Inherited {
     /// The team or organization.
     pub from: String,
     /// The servers gained, by id, in order. Other ceilings of the key may cap them.
-    pub servers: BTreeSet<String>,
+    pub servers: BTreeSet<ServerId>,
     /// Whether more servers may be gained: those of a config.yaml that is not known.
     pub incomplete: bool,
 }
@@ -75,13 +76,13 @@ const NO_PERSONAL_FAN_OUT: &str = "personal_key_model_access_from_teams is off";
 ///
 /// Where it is not known whether a release reads a column, the answer with more access is taken.
 #[must_use]
-pub(crate) fn if_emptied(owner: &Owner, row: &Row, world: AccessContext<'_>) -> IfEmptied {
-    let after = RowAfterRemoval { row, world };
+pub(crate) fn if_emptied(owner: &Owner, row: &Row, context: AccessContext<'_>) -> IfEmptied {
+    let after = RowAfterRemoval { row, context };
     let effect = if after.still_limits(owner.kind()) {
         Effect::Nothing
     } else {
         match (owner, owner.kind()) {
-            (_, OwnerKind::Key | OwnerKind::Team) if !world.regime.fails_closed() => {
+            (_, OwnerKind::Key | OwnerKind::Team) if !context.behavior.fails_closed() => {
                 Effect::OpensAll
             }
             (Owner::Key(key), _) => after.key_inherits(&key.ties.parents),
@@ -96,7 +97,7 @@ pub(crate) fn if_emptied(owner: &Owner, row: &Row, world: AccessContext<'_>) -> 
                 | OwnerKind::User
                 | OwnerKind::Agent,
             ) => {
-                let under = &world.around.keys_under;
+                let under = &context.related.keys_under;
                 let keys = under.get(&(owner.kind(), owner.id().to_owned()));
                 Effect::LiftsCeiling {
                     keys: Some(keys.copied().unwrap_or_default()),
@@ -120,7 +121,7 @@ pub(crate) fn if_emptied(owner: &Owner, row: &Row, world: AccessContext<'_>) -> 
 /// A row as it would be without its stale references.
 struct RowAfterRemoval<'a> {
     row: &'a Row,
-    world: AccessContext<'a>,
+    context: AccessContext<'a>,
 }
 
 /// What a level names, and the servers that this means.
@@ -128,7 +129,7 @@ struct RowAfterRemoval<'a> {
 struct Scope {
     /// Whether it names anything for certain. A reference that resolves to nothing still restricts.
     restricts: bool,
-    servers: BTreeSet<String>,
+    servers: BTreeSet<ServerId>,
     /// Whether it may mean servers that are not known here.
     incomplete: bool,
 }
@@ -149,7 +150,7 @@ impl Scope {
     }
 
     /// Adds servers that may not restrict.
-    fn find(&mut self, servers: BTreeSet<String>) {
+    fn find(&mut self, servers: BTreeSet<ServerId>) {
         self.servers.extend(servers);
     }
 
@@ -162,12 +163,12 @@ impl RowAfterRemoval<'_> {
     /// Tells whether the row's other grants still limit its owner without the stale references.
     fn still_limits(&self, kind: OwnerKind) -> bool {
         let AccessContext {
-            regime, catalog, ..
-        } = self.world;
-        let mut left = self.world.around.of_row(self.row).cloned();
+            behavior, catalog, ..
+        } = self.context;
+        let mut left = self.context.related.of_row(self.row).cloned();
         let left = left.get_or_insert_default();
         let reads_tools =
-            kind != OwnerKind::Agent || regime.release >= Release::AGENT_TOOL_KEYS_COUNT;
+            kind != OwnerKind::Agent || behavior.release >= Release::AGENT_TOOL_KEYS_COUNT;
         let stays = |reference: &str| catalog.resolve(reference) != Resolution::Stale;
         left.retain(|granted, entry| match granted {
             GrantKind::Servers => stays(entry),
@@ -184,16 +185,16 @@ impl RowAfterRemoval<'_> {
     /// server restrict only from 1.106.0 on.
     fn scope(&self, grants: &Grants) -> Scope {
         let AccessContext {
-            regime, catalog, ..
-        } = self.world;
+            behavior, catalog, ..
+        } = self.context;
         let stays = |reference: &&String| {
-            !self.world.all_cleared || catalog.resolve(reference) != Resolution::Stale
+            !self.context.all_cleared || catalog.resolve(reference) != Resolution::Stale
         };
         let mut scope = Scope::default();
         for (granted, entries) in grants.by_kind() {
             match granted {
                 GrantKind::Servers => scope.name(entries.iter().filter(stays), catalog),
-                GrantKind::ServerTools if regime.release >= Release::TOOL_KEYS_GRANT => {
+                GrantKind::ServerTools if behavior.release >= Release::TOOL_KEYS_GRANT => {
                     scope.name(entries.iter().filter(stays), catalog);
                 }
                 GrantKind::ServerTools => {}
@@ -212,13 +213,13 @@ impl RowAfterRemoval<'_> {
     /// Adds the servers of toolsets.
     fn add_toolsets(&self, scope: &mut Scope, ids: &[String]) {
         let AccessContext {
-            regime, catalog, ..
-        } = self.world;
+            behavior, catalog, ..
+        } = self.context;
         let there = ids
             .iter()
-            .filter_map(|id| self.world.around.toolsets.get(id));
+            .filter_map(|id| self.context.related.toolsets.get(id.as_str()));
         let servers = there.flatten();
-        if regime.release >= Release::TOOLSETS_COUNT {
+        if behavior.release >= Release::TOOLSETS_COUNT {
             scope.name(servers, catalog);
         } else {
             scope.find(servers.flat_map(|server| catalog.with_id(server)).collect());
@@ -229,8 +230,8 @@ impl RowAfterRemoval<'_> {
     /// nothing.
     fn scope_of(&self, permissions: Option<&PermissionKey>) -> Scope {
         permissions
-            .filter(|PermissionKey(key)| *key != self.row.key)
-            .and_then(|key| self.world.around.rows.get(key))
+            .filter(|key| key.as_str() != self.row.key)
+            .and_then(|key| self.context.related.rows.get(key))
             .map(|grants| self.scope(grants))
             .unwrap_or_default()
     }
@@ -241,11 +242,8 @@ impl RowAfterRemoval<'_> {
     /// organization is the key's own, else its team's (`proxy/auth/user_api_key_auth.py`,
     /// `_inherit_org_identity`).
     fn key_inherits(&self, parents: &Parents) -> Effect {
-        let team = parents
-            .team
-            .as_ref()
-            .filter(|TeamId(id)| id != DASHBOARD_TEAM);
-        let found = team.and_then(|id| self.world.around.teams.get(id));
+        let team = parents.team.as_ref().filter(|team| !team.is_of_dashboard());
+        let found = team.and_then(|id| self.context.related.teams.get(id));
         let of_team = found.map(|team| self.team_scope(team)).unwrap_or_default();
         let inherits = |from: &str, scope: Scope| Inherited {
             from: from.to_owned(),
@@ -253,24 +251,26 @@ impl RowAfterRemoval<'_> {
             incomplete: scope.incomplete,
         };
         if let (Some(id), true) = (team, of_team.restricts) {
-            return Effect::InheritsTeam(inherits(&id.0, of_team));
+            return Effect::InheritsTeam(inherits(id.as_str(), of_team));
         }
         // It is not known whether the team restricts, so the servers of both are told.
         let organization = parents.organization.as_ref();
         let organization = organization.or(found.and_then(|team| team.organization.as_ref()));
         if let Some(id) = organization
-            && self.world.regime.release >= Release::ORGANIZATIONS_LIMIT
+            && self.context.behavior.release >= Release::ORGANIZATIONS_LIMIT
         {
-            let organizations = &self.world.around.organizations;
+            let organizations = &self.context.related.organizations;
             let mut scope = self.scope_of(organizations.get(id).and_then(Option::as_ref));
             if !scope.is_nothing() {
                 scope.incomplete |= of_team.incomplete;
                 scope.find(of_team.servers);
-                return Effect::InheritsOrganization(inherits(&id.0, scope));
+                return Effect::InheritsOrganization(inherits(id.as_str(), scope));
             }
         }
         match team {
-            Some(id) if !of_team.is_nothing() => Effect::InheritsTeam(inherits(&id.0, of_team)),
+            Some(id) if !of_team.is_nothing() => {
+                Effect::InheritsTeam(inherits(id.as_str(), of_team))
+            }
             Some(_) | None => Effect::Nothing,
         }
     }
@@ -282,18 +282,18 @@ impl RowAfterRemoval<'_> {
         let row = team.permissions.as_ref();
         let mut scope = self.scope_of(row);
         let names_all = row
-            .and_then(|key| self.world.around.rows.get(key))
+            .and_then(|key| self.context.related.rows.get(key))
             .is_some_and(|grants| grants.servers.iter().any(|entry| entry == ALL_SERVERS));
-        if names_all && self.world.regime.release >= Release::KNOWS_MARKERS {
-            scope.find(self.world.catalog.registry());
-            scope.incomplete |= !self.world.catalog.config_is_complete();
+        if names_all && self.context.behavior.release >= Release::KNOWS_MARKERS {
+            scope.find(self.context.catalog.registry());
+            scope.incomplete |= !self.context.catalog.config_is_complete();
         }
         let groups = team.access_groups.iter();
-        let of_groups = groups.filter_map(|id| self.world.around.access_groups.get(id));
+        let of_groups = groups.filter_map(|id| self.context.related.access_groups.get(id));
         for server in of_groups.flatten() {
             // Read from 1.88.0 on.
-            scope.restricts |= self.world.regime.release >= Release::DROPS_ON_EDIT;
-            let catalog = self.world.catalog;
+            scope.restricts |= self.context.behavior.release >= Release::DROPS_ON_EDIT;
+            let catalog = self.context.catalog;
             scope.find(catalog.with_id(server));
             scope.incomplete |= catalog.resolve(server) == Resolution::Unverified;
         }
@@ -305,35 +305,43 @@ impl RowAfterRemoval<'_> {
 mod tests {
     use super::*;
     use crate::litellm::access_context::{LitellmBehavior, RelatedGrants};
-    use crate::litellm::deny_marker::{Obstacle, marker_obstacle};
     use crate::litellm::finding::Audit;
+    use crate::litellm::ids::{AccessGroupId, TeamId};
+    use crate::litellm::owners::DASHBOARD_TEAM;
     use crate::litellm::reference_sites::{PERMISSIONS, TAGS};
     use crate::litellm::row::Cell;
     use crate::litellm::server::{ConfigServers, Signs};
     use crate::litellm::test_support::{
-        GONE, MADE_UP, REGIME, around, catalog, granting, key_of, owner, row, texts,
+        BEHAVIOR, GONE, MADE_UP, Standing, catalog, granting, key_of, owner, related, row, texts,
     };
     use crate::litellm::value::Value;
 
-    fn effect_on(owner: &Owner, release: Release, around: &RelatedGrants) -> Effect {
+    fn server(id: &str) -> ServerId {
+        ServerId(id.to_owned())
+    }
+
+    fn effect_on(owner: &Owner, release: Release, related: &RelatedGrants) -> Effect {
         let stale = format!("[\"{GONE}\"]");
         let row = Row {
             owners: vec![owner.clone()],
             ..row(&stale, "null")
         };
-        let catalog = catalog(false);
-        let world = AccessContext {
-            regime: LitellmBehavior { release, ..REGIME },
+        let catalog = catalog();
+        let context = AccessContext {
+            behavior: LitellmBehavior {
+                release,
+                ..BEHAVIOR
+            },
             catalog: &catalog,
-            around,
+            related,
             all_cleared: false,
         };
-        if_emptied(owner, &row, world).effect
+        if_emptied(owner, &row, context).effect
     }
 
     #[test]
     fn a_key_inherits_all_that_its_team_names() {
-        let key = owner(OwnerKind::Key, false);
+        let key = owner(OwnerKind::Key, Standing::InTeam);
         let grants = |change: fn(&mut Grants)| {
             let mut grants = Grants::default();
             change(&mut grants);
@@ -349,11 +357,11 @@ mod tests {
             (grants(|g| g.tags = texts(&["tag"])), vec!["id-2"]),
             (grants(|g| g.toolsets = texts(&["set"])), vec!["id-2"]),
         ] {
-            let around = around(team.clone(), granting(&["id-1"]));
-            let effect = effect_on(&key, Release::TOOLSETS_COUNT, &around);
+            let related = related(team.clone(), granting(&["id-1"]));
+            let effect = effect_on(&key, Release::TOOLSETS_COUNT, &related);
             let inherited = Inherited {
                 from: "team".to_owned(),
-                servers: expected.into_iter().map(str::to_owned).collect(),
+                servers: expected.into_iter().map(server).collect(),
                 incomplete: false,
             };
             assert_eq!(effect, Effect::InheritsTeam(inherited), "{team:?}");
@@ -362,20 +370,20 @@ mod tests {
 
     #[test]
     fn the_groups_of_a_team_name_servers_by_id_alone() {
-        let mut around = around(Grants::default(), Grants::default());
-        let groups = around
+        let mut related = related(Grants::default(), Grants::default());
+        let groups = related
             .teams
-            .get_mut(&TeamId("team".to_owned()))
+            .get_mut("team")
             .map(|team| &mut team.access_groups);
-        *groups.unwrap() = texts(&["group"]);
+        *groups.unwrap() = vec![AccessGroupId("group".to_owned())];
         let effect = effect_on(
-            &owner(OwnerKind::Key, false),
+            &owner(OwnerKind::Key, Standing::InTeam),
             Release::KNOWS_MARKERS,
-            &around,
+            &related,
         );
         let inherited = Inherited {
             from: "team".to_owned(),
-            servers: BTreeSet::from(["id-1".to_owned()]),
+            servers: BTreeSet::from([server("id-1")]),
             incomplete: false,
         };
         assert_eq!(effect, Effect::InheritsTeam(inherited));
@@ -383,11 +391,11 @@ mod tests {
 
     #[test]
     fn where_the_team_names_nothing_the_organization_gives() {
-        let around = around(Grants::default(), granting(&["one"]));
-        let key = owner(OwnerKind::Key, false);
+        let related = related(Grants::default(), granting(&["one"]));
+        let key = owner(OwnerKind::Key, Standing::InTeam);
         let inherited = Inherited {
             from: "org".to_owned(),
-            servers: BTreeSet::from(["id-1".to_owned()]),
+            servers: BTreeSet::from([server("id-1")]),
             incomplete: false,
         };
         for (release, expected) in [
@@ -398,13 +406,13 @@ mod tests {
                 Effect::InheritsOrganization(inherited),
             ),
         ] {
-            assert_eq!(effect_on(&key, release, &around), expected, "{release}");
+            assert_eq!(effect_on(&key, release, &related), expected, "{release}");
         }
         let dashboard = key_of(Parents {
             team: Some(TeamId(DASHBOARD_TEAM.to_owned())),
             ..Parents::default()
         });
-        let effect = effect_on(&dashboard, Release::KNOWS_MARKERS, &around);
+        let effect = effect_on(&dashboard, Release::KNOWS_MARKERS, &related);
         assert_eq!(effect, Effect::Nothing);
     }
 
@@ -412,14 +420,14 @@ mod tests {
     fn ceilings_are_lifted_unless_something_else_in_the_row_still_limits() {
         let lifted = |keys| Effect::LiftsCeiling { keys };
         let with = |change: fn(&mut Grants)| {
-            let mut around = around(Grants::default(), Grants::default());
+            let mut related = related(Grants::default(), Grants::default());
             change(
-                around
+                related
                     .rows
                     .entry(PermissionKey("p-1".to_owned()))
                     .or_default(),
             );
-            around
+            related
         };
         let plain = with(|_| ());
         let tools = with(|g| g.tool_keys = texts(&["one", GONE]));
@@ -427,7 +435,7 @@ mod tests {
         let tag = with(|g| g.tags = texts(&["tag"]));
         let dead_tag = with(|g| g.tags = texts(&["dead"]));
         let agent_tools = Release::AGENT_TOOL_KEYS_COUNT;
-        for (kind, release, around, expected) in [
+        for (kind, release, related, expected) in [
             (OwnerKind::Team, agent_tools, &plain, lifted(Some(7))),
             (
                 OwnerKind::Organization,
@@ -451,39 +459,39 @@ mod tests {
             (OwnerKind::Team, agent_tools, &tag, Effect::Nothing),
             (OwnerKind::Team, agent_tools, &dead_tag, lifted(Some(7))),
         ] {
-            let found = effect_on(&owner(kind, false), release, around);
-            assert_eq!(found, expected, "{kind:?} {release} {around:?}");
+            let found = effect_on(&owner(kind, Standing::InTeam), release, related);
+            assert_eq!(found, expected, "{kind:?} {release} {related:?}");
         }
     }
 
     #[test]
     fn what_may_restrict_or_not_hides_nothing() {
-        let key = owner(OwnerKind::Key, false);
+        let key = owner(OwnerKind::Key, Standing::InTeam);
         let both = Inherited {
             from: "org".to_owned(),
-            servers: BTreeSet::from(["id-1".to_owned(), "id-2".to_owned()]),
+            servers: BTreeSet::from(["id-1", "id-2"].map(server)),
             incomplete: false,
         };
         let toolset = Grants {
             toolsets: texts(&["set"]),
             ..Grants::default()
         };
-        let around_toolset = around(toolset, granting(&["one"]));
-        let effect = effect_on(&key, Release::KNOWS_MARKERS, &around_toolset);
+        let related_toolset = related(toolset, granting(&["one"]));
+        let effect = effect_on(&key, Release::KNOWS_MARKERS, &related_toolset);
         assert_eq!(effect, Effect::InheritsOrganization(both));
 
-        let mut around_group = around(Grants::default(), granting(&["two"]));
-        if let Some(team) = around_group.teams.get_mut(&TeamId("team".to_owned())) {
-            team.access_groups = texts(&["group"]);
+        let mut related_group = related(Grants::default(), granting(&["two"]));
+        if let Some(team) = related_group.teams.get_mut("team") {
+            team.access_groups = vec![AccessGroupId("group".to_owned())];
         }
-        let effect = effect_on(&key, Release::ORGANIZATIONS_LIMIT, &around_group);
+        let effect = effect_on(&key, Release::ORGANIZATIONS_LIMIT, &related_group);
         assert!(matches!(effect, Effect::InheritsOrganization(i) if i.servers.len() == 2));
     }
 
     #[test]
     fn servers_of_a_config_that_is_not_known_are_not_ruled_out() {
         let row = Row {
-            owners: vec![owner(OwnerKind::Key, false)],
+            owners: vec![owner(OwnerKind::Key, Standing::InTeam)],
             ..row(&format!("[\"{GONE}\"]"), "null")
         };
         let unknown = ConfigServers::Unknown(Signs::default());
@@ -493,17 +501,17 @@ mod tests {
             ..Grants::default()
         };
         for team in [granting(&["of-a-config"]), granting(&[ALL_SERVERS]), tagged] {
-            let around = around(team.clone(), Grants::default());
-            let world = AccessContext {
-                regime: LitellmBehavior {
+            let related = related(team.clone(), Grants::default());
+            let context = AccessContext {
+                behavior: LitellmBehavior {
                     release: Release::KNOWS_MARKERS,
-                    ..REGIME
+                    ..BEHAVIOR
                 },
                 catalog: &catalog,
-                around: &around,
+                related: &related,
                 all_cleared: false,
             };
-            let effect = if_emptied(&row.owners[0], &row, world).effect;
+            let effect = if_emptied(&row.owners[0], &row, context).effect;
             assert!(
                 matches!(&effect, Effect::InheritsTeam(inherited) if inherited.incomplete),
                 "{team:?}: {effect:?}"
@@ -513,9 +521,9 @@ mod tests {
 
     #[test]
     fn before_1_80_whoever_loses_the_list_reaches_everything() {
-        let around = around(granting(&["id-1"]), Grants::default());
+        let related = related(granting(&["id-1"]), Grants::default());
         for kind in [OwnerKind::Key, OwnerKind::Team] {
-            let effect = effect_on(&owner(kind, false), Release::FIRST, &around);
+            let effect = effect_on(&owner(kind, Standing::InTeam), Release::FIRST, &related);
             assert_eq!(effect, Effect::OpensAll);
         }
     }
@@ -538,36 +546,22 @@ mod tests {
         let of_sites = sites.map(|site| (site.name, site.grants.expect(site.name)));
         for (name, kind) in of_sites.chain([(TAGS, GrantKind::Tags)]) {
             // Beside a list that runs empty it still limits a team.
-            let mut around_row = around(Grants::default(), Grants::default());
+            let mut related_row = related(Grants::default(), Grants::default());
             let beside = granting_kind(kind);
-            around_row
+            related_row
                 .rows
                 .insert(PermissionKey("p-1".to_owned()), beside);
-            let team = owner(OwnerKind::Team, false);
-            let effect = effect_on(&team, Release::PINS_IDS, &around_row);
+            let team = owner(OwnerKind::Team, Standing::InTeam);
+            let effect = effect_on(&team, Release::PINS_IDS, &related_row);
             assert_eq!(effect, Effect::Nothing, "{name}");
 
-            // It may not be lost to the deny marker.
-            let row = Row {
-                owners: vec![owner(OwnerKind::Key, false)],
-                ..row(&format!("[\"{GONE}\"]"), "null")
-            };
-            let world = AccessContext {
-                regime: REGIME,
-                catalog: &catalog(false),
-                around: &around_row,
-                all_cleared: false,
-            };
-            let obstacle = marker_obstacle(&row, &row.cells[0], world);
-            assert_eq!(obstacle, Some(Obstacle::OtherGrants), "{name}");
-
             // Keys inherit it.
-            let around_team = around(granting_kind(kind), Grants::default());
-            let key = owner(OwnerKind::Key, false);
-            let effect = effect_on(&key, Release::PINS_IDS, &around_team);
+            let related_team = related(granting_kind(kind), Grants::default());
+            let key = owner(OwnerKind::Key, Standing::InTeam);
+            let effect = effect_on(&key, Release::PINS_IDS, &related_team);
             let inherited = Inherited {
                 from: "team".to_owned(),
-                servers: BTreeSet::from(["id-2".to_owned()]),
+                servers: BTreeSet::from([server("id-2")]),
                 incomplete: false,
             };
             assert_eq!(effect, Effect::InheritsTeam(inherited), "{name}");
@@ -588,7 +582,7 @@ mod tests {
                     stored: Ok(Value::Array(texts(servers))),
                 },
             ],
-            owners: vec![owner(OwnerKind::Team, false)],
+            owners: vec![owner(OwnerKind::Team, Standing::InTeam)],
         };
         for (made_up, servers, last_grants, expected) in [
             // What the other site grants still limits the team.
@@ -603,21 +597,21 @@ mod tests {
             (vec![GONE, "one"], vec!["two"], 0, None),
         ] {
             let row = row(&made_up, &servers);
-            let mut around = around(Grants::default(), Grants::default());
+            let mut related = related(Grants::default(), Grants::default());
             let mut grants = Grants::default();
             for cell in &row.cells {
                 let references = cell.stored.as_ref().unwrap().references();
                 let kind = cell.site.grants.unwrap();
                 grants.add(kind, references.map(str::to_owned));
             }
-            around.rows.insert(PermissionKey("p-1".to_owned()), grants);
-            let world = AccessContext {
-                regime: REGIME,
-                catalog: &catalog(false),
-                around: &around,
+            related.rows.insert(PermissionKey("p-1".to_owned()), grants);
+            let context = AccessContext {
+                behavior: BEHAVIOR,
+                catalog: &catalog(),
+                related: &related,
                 all_cleared: false,
             };
-            let audit = Audit::of(&MADE_UP, &row, world);
+            let audit = Audit::of(&MADE_UP, &row, context);
             let found = audit.findings.iter().filter(|f| f.last_grant).count();
             assert_eq!(found, last_grants, "{made_up:?} {servers:?}");
             let impact = &audit.impacts[0].if_emptied;

@@ -106,16 +106,16 @@ pub(crate) struct Audit {
 impl Audit {
     /// Finds what is wrong with `row`, a row of `table`.
     #[must_use]
-    pub(crate) fn of(table: &'static SiteTable, row: &Row, world: AccessContext<'_>) -> Self {
+    pub(crate) fn of(table: &'static SiteTable, row: &Row, context: AccessContext<'_>) -> Self {
         let findings: Vec<Finding> = row
             .cells
             .iter()
-            .flat_map(|cell| audit_cell(table, row, cell, world.catalog))
+            .flat_map(|cell| audit_cell(table, row, cell, context.catalog))
             .collect();
         let loses = table.group == Group::Permissions && findings.iter().any(|f| f.last_grant);
         let impact = |owner: &Owner| OwnerImpact {
             owner: owner.clone(),
-            if_emptied: loses.then(|| if_emptied(owner, row, world)),
+            if_emptied: loses.then(|| if_emptied(owner, row, context)),
         };
         Self {
             table: ScannedTable::References(table),
@@ -148,16 +148,16 @@ impl Audit {
 }
 
 fn audit_cell(table: &SiteTable, row: &Row, cell: &Cell, catalog: &ServerCatalog) -> Vec<Finding> {
-    let finding = |kind, reference: Option<&str>, last_grant| Finding {
+    let finding = |kind, reference: Option<&str>| Finding {
         kind,
         column: cell.site.name,
         reference: reference.map(str::to_owned),
         successor: reference.and_then(|reference| catalog.successor(reference)),
-        last_grant,
+        last_grant: false,
     };
     let value = match &cell.stored {
         Ok(value) => value,
-        Err(malformed) => return vec![finding(FindingKind::Malformed(*malformed), None, false)],
+        Err(malformed) => return vec![finding(FindingKind::Malformed(*malformed), None)],
     };
     let is_stale = |reference: &str| last_grant::is_stale(cell, reference, catalog);
     // A permission row that nobody links to grants nobody anything; other rows are given by name.
@@ -175,11 +175,10 @@ fn audit_cell(table: &SiteTable, row: &Row, cell: &Cell, catalog: &ServerCatalog
             } else {
                 FindingKind::of(resolution)?
             };
-            Some(finding(
-                kind,
-                Some(reference),
-                last_grant && is_stale(reference),
-            ))
+            Some(Finding {
+                last_grant: last_grant && is_stale(reference),
+                ..finding(kind, Some(reference))
+            })
         })
         .collect()
 }

@@ -60,11 +60,11 @@ pub(crate) fn is_stale(cell: &Cell, reference: &str, catalog: &ServerCatalog) ->
 /// That holds where nobody links to the row, and where only keys that inherit from nobody link to
 /// it. If several owners share a row, all of them must be such keys.
 #[must_use]
-pub(crate) fn may_run_empty(row: &Row, regime: LitellmBehavior) -> bool {
+pub(crate) fn may_run_empty(row: &Row, behavior: LitellmBehavior) -> bool {
     if row.owners.is_empty() {
-        return regime.owners_known;
+        return behavior.owners_known;
     }
-    regime.owners_known && regime.fails_closed() && row.owners.iter().all(Owner::stands_alone)
+    behavior.owners_known && behavior.fails_closed() && row.owners.iter().all(Owner::stands_alone)
 }
 
 /// Tells whether removing even one of several references of `row` could open the whole registry.
@@ -76,8 +76,8 @@ pub(crate) fn may_run_empty(row: &Row, regime: LitellmBehavior) -> bool {
 /// `get_allowed_mcp_servers` (intersects), and
 /// `proxy/_experimental/mcp_server/mcp_server_manager.py`, the function of the same name (opens).
 #[must_use]
-pub(crate) fn may_open_everything(row: &Row, regime: LitellmBehavior) -> bool {
-    !regime.fails_closed() && !row.owners.iter().all(Owner::stands_alone)
+pub(crate) fn may_open_everything(row: &Row, behavior: LitellmBehavior) -> bool {
+    !behavior.fails_closed() && !row.owners.iter().all(Owner::stands_alone)
 }
 
 #[cfg(test)]
@@ -86,7 +86,7 @@ mod tests {
     use crate::litellm::owners::OwnerKind;
     use crate::litellm::reference_sites::Shape;
     use crate::litellm::release::Release;
-    use crate::litellm::test_support::{REGIME, owner, row};
+    use crate::litellm::test_support::{BEHAVIOR, Standing, owner, row};
     use crate::litellm::value::Stored;
 
     #[test]
@@ -122,9 +122,9 @@ mod tests {
 
     #[test]
     fn only_unlinked_rows_and_keys_on_their_own_may_run_empty() {
-        let alone = owner(OwnerKind::Key, true);
-        let in_team = owner(OwnerKind::Key, false);
-        let team = owner(OwnerKind::Team, false);
+        let alone = owner(OwnerKind::Key, Standing::Alone);
+        let in_team = owner(OwnerKind::Key, Standing::InTeam);
+        let team = owner(OwnerKind::Team, Standing::InTeam);
         for (owners, expected) in [
             (vec![], true),
             (vec![alone.clone()], true),
@@ -138,36 +138,36 @@ mod tests {
                 owners,
                 ..row("[]", "{}")
             };
-            assert_eq!(may_run_empty(&row, REGIME), expected, "{:?}", row.owners);
+            assert_eq!(may_run_empty(&row, BEHAVIOR), expected, "{:?}", row.owners);
         }
     }
 
     #[test]
     fn before_1_80_a_key_on_its_own_would_reach_every_server() {
-        let regime = LitellmBehavior {
+        let behavior = LitellmBehavior {
             release: Release::FIRST,
-            ..REGIME
+            ..BEHAVIOR
         };
         let unlinked = row("[]", "{}");
         let linked = Row {
-            owners: vec![owner(OwnerKind::Key, true)],
+            owners: vec![owner(OwnerKind::Key, Standing::Alone)],
             ..unlinked.clone()
         };
-        assert!(may_run_empty(&unlinked, regime));
-        assert!(!may_run_empty(&linked, regime));
+        assert!(may_run_empty(&unlinked, behavior));
+        assert!(!may_run_empty(&linked, behavior));
     }
 
     #[test]
     fn before_1_80_a_list_that_is_intersected_is_not_touched() {
         let open = LitellmBehavior {
             release: Release::FIRST,
-            ..REGIME
+            ..BEHAVIOR
         };
         for (owners, expected) in [
             (vec![], false),
-            (vec![owner(OwnerKind::Key, true)], false),
-            (vec![owner(OwnerKind::Key, false)], true),
-            (vec![owner(OwnerKind::Team, false)], true),
+            (vec![owner(OwnerKind::Key, Standing::Alone)], false),
+            (vec![owner(OwnerKind::Key, Standing::InTeam)], true),
+            (vec![owner(OwnerKind::Team, Standing::InTeam)], true),
         ] {
             let row = Row {
                 owners,
@@ -179,22 +179,22 @@ mod tests {
                 "{:?}",
                 row.owners
             );
-            assert!(!may_open_everything(&row, REGIME));
+            assert!(!may_open_everything(&row, BEHAVIOR));
         }
     }
 
     #[test]
     fn a_table_that_may_link_unseen_rules_out_both_exceptions() {
-        let regime = LitellmBehavior {
+        let behavior = LitellmBehavior {
             owners_known: false,
-            ..REGIME
+            ..BEHAVIOR
         };
         let unlinked = row("[]", "{}");
         let linked = Row {
-            owners: vec![owner(OwnerKind::Key, true)],
+            owners: vec![owner(OwnerKind::Key, Standing::Alone)],
             ..unlinked.clone()
         };
-        assert!(!may_run_empty(&unlinked, regime));
-        assert!(!may_run_empty(&linked, regime));
+        assert!(!may_run_empty(&unlinked, behavior));
+        assert!(!may_run_empty(&linked, behavior));
     }
 }

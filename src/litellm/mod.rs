@@ -12,6 +12,7 @@ pub(crate) mod credentials;
 pub(crate) mod deny_marker;
 pub(crate) mod empty_list_effect;
 pub(crate) mod finding;
+pub(crate) mod ids;
 pub(crate) mod last_grant;
 pub(crate) mod notes;
 pub(crate) mod owners;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::litellm::finding::{Finding, FindingKind, Note};
+use crate::litellm::ids::ServerId;
 use crate::litellm::reference_sites::{Names, Shape};
 use crate::litellm::release::Release;
 use crate::litellm::row::{Cell, Row};
@@ -75,7 +76,7 @@ fn is_beside_a_list(row: &Row, cell: &Cell) -> bool {
 }
 
 /// Lists the servers that the row's arrays name.
-fn listed(row: &Row, catalog: &ServerCatalog) -> BTreeSet<String> {
+fn listed(row: &Row, catalog: &ServerCatalog) -> BTreeSet<ServerId> {
     let arrays = row
         .cells
         .iter()
@@ -91,7 +92,7 @@ mod tests {
     use crate::litellm::test_support::{GONE, catalog, row};
 
     fn found(array: &str, keys: &str, release: Release) -> Vec<(Note, String)> {
-        let found = notes(&row(array, keys), &catalog(false), release);
+        let found = notes(&row(array, keys), &catalog(), release);
         let note = |finding: Finding| match (finding.kind, finding.reference) {
             (FindingKind::Note(note), Some(reference)) => (note, reference),
             other => panic!("{other:?}"),

@@ -1,8 +1,11 @@
 //! The tables that link to a permission row, and what is shown of their rows.
 
+use std::borrow::Borrow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+use crate::litellm::ids::{AgentId, EndUserId, KeyToken, OrganizationId, TeamId, UserId};
 
 /// The kind of an owner of a permission row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -88,13 +91,27 @@ pub(crate) struct KeyTies {
     pub has_access_groups: bool,
 }
 
-/// The id of a team.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct TeamId(pub String);
+/// The id of an owner, of a kind that its type tells.
+pub(crate) trait OwnerId: From<String> + Borrow<str> {
+    /// What it is the id of.
+    const KIND: OwnerKind;
+}
 
-/// The id of an organization.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct OrganizationId(pub String);
+impl OwnerId for KeyToken {
+    const KIND: OwnerKind = OwnerKind::Key;
+}
+
+impl OwnerId for TeamId {
+    const KIND: OwnerKind = OwnerKind::Team;
+}
+
+impl OwnerId for UserId {
+    const KIND: OwnerKind = OwnerKind::User;
+}
+
+impl OwnerId for EndUserId {
+    const KIND: OwnerKind = OwnerKind::EndUser;
+}
 
 /// Who a key belongs to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -104,9 +121,9 @@ pub(crate) struct Parents {
     /// Its organization.
     pub organization: Option<OrganizationId>,
     /// Its user.
-    pub user: Option<String>,
+    pub user: Option<UserId>,
     /// Its agent.
-    pub agent: Option<String>,
+    pub agent: Option<AgentId>,
 }
 
 impl Owner {
@@ -229,6 +246,14 @@ pub(crate) const ACCESS_GROUP_IDS: &str = "access_group_ids";
 ///
 /// Source: LiteLLM 1.109.1 `proxy/_types.py`, `UI_TEAM_ID`.
 pub(crate) const DASHBOARD_TEAM: &str = "litellm-dashboard";
+
+impl TeamId {
+    /// Tells whether it is the team of the keys of LiteLLM's own user interface.
+    #[must_use]
+    pub(crate) fn is_of_dashboard(&self) -> bool {
+        self.as_str() == DASHBOARD_TEAM
+    }
+}
 
 /// Every table that links to a permission row by [`LINK`].
 ///

@@ -338,15 +338,16 @@ pub(crate) const ACCESS_GROUPS: SiteTable = SiteTable {
     key: "access_group_id",
     row: None,
     touched: Some(("updated_at", "updated_by")),
-    sites: &[
-        ACCESS_GROUP_SERVERS,
-        column("mcp_tool_permissions", Shape::JsonKeys, Empty::Harmless),
-    ],
+    sites: &[ACCESS_GROUP_SERVERS, ACCESS_GROUP_TOOLS],
 };
 
 /// The servers of a row of [`ACCESS_GROUPS`].
 pub(crate) const ACCESS_GROUP_SERVERS: Site =
     column("access_mcp_server_ids", Shape::TextArray, Empty::Widens);
+
+/// The tools to which a row of [`ACCESS_GROUPS`] limits some of its servers.
+pub(crate) const ACCESS_GROUP_TOOLS: Site =
+    column("mcp_tool_permissions", Shape::JsonKeys, Empty::Harmless);
 
 /// Tools under one name, of several servers.
 ///

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::litellm::config::ConfigServer;
+use crate::litellm::ids::ServerId;
 
 /// The words LiteLLM gives a meaning of their own in a list of servers.
 ///
@@ -29,7 +30,7 @@ pub(crate) const SERVER_TABLE: &str = "LiteLLM_MCPServerTable";
 )]
 pub(crate) struct Server {
     /// The primary key.
-    pub server_id: String,
+    pub server_id: ServerId,
     /// The display name, if the row has one.
     pub server_name: Option<String>,
     /// The short name, if the row has one.

@@ -8,6 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::litellm::config::ConfigServer;
 use crate::litellm::config::entry::hex;
+use crate::litellm::ids::ServerId;
 use crate::litellm::reference_sites::Names;
 use crate::litellm::server::{ConfigServers, SENTINELS, SavedAliases, Server, Signs};
 
@@ -91,7 +92,6 @@ pub(crate) struct ServerCatalog {
     history: IdHistory,
     rows: usize,
     inactive: usize,
-    has_open_server: bool,
 }
 
 /// Why a remap cannot be meant.
@@ -116,7 +116,7 @@ impl fmt::Display for BadRemap {
 #[derive(Debug, Clone)]
 struct Registered {
     /// Its id; several where a config alone does not tell which.
-    ids: Vec<String>,
+    ids: Vec<ServerId>,
     names: Vec<String>,
     tags: Vec<String>,
 }
@@ -135,7 +135,7 @@ impl From<&Server> for Registered {
 impl From<&ConfigServer> for Registered {
     fn from(server: &ConfigServer) -> Self {
         Self {
-            ids: server.ids.iter().cloned().collect(),
+            ids: server.ids.iter().cloned().map(ServerId).collect(),
             names: server.names.iter().cloned().collect(),
             tags: server.tags.clone(),
         }
@@ -149,7 +149,7 @@ impl ServerCatalog {
         let mut served = HashMap::with_capacity(servers.len() * 2);
         let mut ids = HashMap::with_capacity(servers.len());
         for server in servers {
-            ids.insert(server.server_id.clone(), server.is_served());
+            ids.insert(server.server_id.to_string(), server.is_served());
             for identifier in server.identifiers() {
                 *served.entry(identifier.to_owned()).or_insert(false) |= server.is_served();
             }
@@ -176,8 +176,6 @@ impl ServerCatalog {
             remaps: BTreeMap::new(),
             rows: servers.len(),
             inactive: servers.iter().filter(|s| !s.is_served()).count(),
-            has_open_server: servers.iter().any(|server| server.allow_all_keys)
-                || configured.clone().any(|server| server.allow_all_keys),
             signs: match &config {
                 ConfigServers::Unknown(signs) => signs.clone(),
                 ConfigServers::Known(_) => Signs::default(),
@@ -282,7 +280,8 @@ impl ServerCatalog {
             Names::Servers => Some(new.to_owned()),
             Names::ServerIds | Names::ConfigServerIds => {
                 let mut ids = self.expand(new).into_iter();
-                ids.next().filter(|_| ids.next().is_none())
+                let only = ids.next().filter(|_| ids.next().is_none());
+                only.map(|ServerId(id)| id)
             }
             Names::Toolsets => None,
         }
@@ -422,7 +421,7 @@ impl ServerCatalog {
     ///
     /// Source: LiteLLM 1.109.1 `proxy/mcp_server/mcp_server_manager.py`, `expand_permission_list`.
     #[must_use]
-    pub(crate) fn expand(&self, reference: &str) -> BTreeSet<String> {
+    pub(crate) fn expand(&self, reference: &str) -> BTreeSet<ServerId> {
         let by_id = self.with_id(reference);
         if by_id.is_empty() {
             self.ids_where(|server| server.names.iter().any(|name| name == reference))
@@ -433,25 +432,25 @@ impl ServerCatalog {
 
     /// Returns the id itself, where a served server has it.
     #[must_use]
-    pub(crate) fn with_id(&self, id: &str) -> BTreeSet<String> {
-        let has = |server: &Registered| server.ids.iter().any(|known| known == id);
+    pub(crate) fn with_id(&self, id: &str) -> BTreeSet<ServerId> {
+        let has = |server: &Registered| server.ids.iter().any(|known| known.as_str() == id);
         let known = self.registry.iter().any(has);
-        known.then(|| id.to_owned()).into_iter().collect()
+        known.then(|| ServerId(id.to_owned())).into_iter().collect()
     }
 
     /// Returns the served servers that carry any of these tags.
     #[must_use]
-    pub(crate) fn tagged(&self, tags: &[String]) -> BTreeSet<String> {
+    pub(crate) fn tagged(&self, tags: &[String]) -> BTreeSet<ServerId> {
         self.ids_where(|server| server.tags.iter().any(|tag| tags.contains(tag)))
     }
 
     /// Returns every server that is served.
     #[must_use]
-    pub(crate) fn registry(&self) -> BTreeSet<String> {
+    pub(crate) fn registry(&self) -> BTreeSet<ServerId> {
         self.ids_where(|_| true)
     }
 
-    fn ids_where(&self, is_meant: impl Fn(&Registered) -> bool) -> BTreeSet<String> {
+    fn ids_where(&self, is_meant: impl Fn(&Registered) -> bool) -> BTreeSet<ServerId> {
         let meant = self.registry.iter().filter(|server| is_meant(server));
         meant.flat_map(|server| server.ids.clone()).collect()
     }
@@ -466,12 +465,6 @@ impl ServerCatalog {
                 all_set && !self.hides_aliases() && self.untold_aliases().next().is_none()
             }
         }
-    }
-
-    /// Tells whether any server is open to all keys, or would be once it is approved.
-    #[must_use]
-    pub(crate) fn has_open_server(&self) -> bool {
-        self.has_open_server
     }
 
     /// Returns the references that need no report (live, kept, sentinel) at places with such names,
@@ -589,7 +582,7 @@ mod tests {
 
     fn server(id: &str, name: Option<&str>, alias: Option<&str>, status: Option<&str>) -> Server {
         Server {
-            server_id: id.to_owned(),
+            server_id: ServerId(id.to_owned()),
             server_name: name.map(str::to_owned),
             alias: alias.map(str::to_owned),
             approval_status: status.map(str::to_owned),

@@ -1,11 +1,14 @@
-//! Rows and worlds that the tests of this module start from.
+//! Rows and their contexts that the tests of this module start from.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
-use crate::litellm::access_context::{Grants, LitellmBehavior, PermissionKey, RelatedGrants, Team};
-use crate::litellm::owners::{KeyTies, OrganizationId, Owner, OwnerKind, Parents, TeamId};
+use crate::litellm::access_context::{Grants, LitellmBehavior, RelatedGrants, Team};
+use crate::litellm::ids::{
+    AccessGroupId, OrganizationId, PermissionKey, ServerId, TeamId, ToolsetId,
+};
+use crate::litellm::owners::{KeyTies, Owner, OwnerKind, Parents};
 use crate::litellm::reference_sites::{
     GrantKind, MCP_SERVERS, MCP_TOOL_PERMISSIONS, MCP_TOOLSETS, PERMISSIONS, Shape, Site, SiteTable,
 };
@@ -15,7 +18,7 @@ use crate::litellm::server::{ConfigServers, Server};
 use crate::litellm::server_catalog::ServerCatalog;
 use crate::litellm::value::{Tool, Value};
 
-pub(crate) const REGIME: LitellmBehavior = LitellmBehavior {
+pub(crate) const BEHAVIOR: LitellmBehavior = LitellmBehavior {
     release: Release::PINS_IDS,
     owners_known: true,
 };
@@ -56,9 +59,18 @@ pub(crate) fn row(mcp_servers: &str, mcp_tool_permissions: &str) -> Row {
     }
 }
 
-pub(crate) fn owner(kind: OwnerKind, stands_alone: bool) -> Owner {
+/// Whether a key inherits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It is of nobody.
+    Alone,
+    /// It is of a team.
+    InTeam,
+}
+
+pub(crate) fn owner(kind: OwnerKind, standing: Standing) -> Owner {
     let parents = Parents {
-        team: (!stands_alone).then(|| TeamId("team".to_owned())),
+        team: (standing == Standing::InTeam).then(|| TeamId("team".to_owned())),
         ..Parents::default()
     };
     let ties = KeyTies {
@@ -85,15 +97,15 @@ pub(crate) fn texts(texts: &[&str]) -> Vec<String> {
     texts.iter().map(|text| (*text).to_owned()).collect()
 }
 
-/// Makes a catalog of two servers, one of them tagged; both or none are open to all keys.
-pub(crate) fn catalog(open: bool) -> ServerCatalog {
+/// Makes a catalog of two servers, one of them tagged.
+pub(crate) fn catalog() -> ServerCatalog {
     let server = |id: &str, name: &str, tags: &[&str]| Server {
-        server_id: id.to_owned(),
+        server_id: ServerId(id.to_owned()),
         server_name: Some(name.to_owned()),
         alias: None,
         approval_status: None,
         tags: texts(tags),
-        allow_all_keys: open,
+        allow_all_keys: false,
     };
     ServerCatalog::new(
         &[server("id-1", "one", &[]), server("id-2", "two", &["tag"])],
@@ -110,7 +122,7 @@ pub(crate) fn granting(servers: &[&str]) -> Grants {
 }
 
 /// Makes a team "team" of organization "org", each with a permission row of these grants.
-pub(crate) fn around(team: Grants, organization: Grants) -> RelatedGrants {
+pub(crate) fn related(team: Grants, organization: Grants) -> RelatedGrants {
     let permissions = |key: &str| PermissionKey(key.to_owned());
     RelatedGrants {
         rows: BTreeMap::from([
@@ -130,8 +142,11 @@ pub(crate) fn around(team: Grants, organization: Grants) -> RelatedGrants {
             OrganizationId("org".to_owned()),
             Some(permissions("p-org")),
         )]),
-        toolsets: BTreeMap::from([("set".to_owned(), texts(&["id-2"]))]),
-        access_groups: BTreeMap::from([("group".to_owned(), texts(&["id-1", "two"]))]),
+        toolsets: BTreeMap::from([(ToolsetId("set".to_owned()), texts(&["id-2"]))]),
+        access_groups: BTreeMap::from([(
+            AccessGroupId("group".to_owned()),
+            texts(&["id-1", "two"]),
+        )]),
         keys_under: BTreeMap::from([((OwnerKind::Team, "id".to_owned()), 7)]),
         ..RelatedGrants::default()
     }

@@ -49,6 +49,11 @@ pub(crate) trait CommandArgs {
         Vec::new()
     }
 
+    /// Returns the file of `--key-file`; `None` where it is standard input.
+    fn key_file(&self) -> Option<&Path> {
+        None
+    }
+
     /// Returns the file of `--remap-file`.
     fn remap_file(&self) -> Option<&Path> {
         None
@@ -101,6 +106,7 @@ impl dyn CommandArgs + '_ {
         let url = url.and_then(|args| args.db_url_file.as_deref());
         let mut files = Vec::new();
         files.extend(url.map(|file| ("--db-url-file", file)));
+        files.extend(self.key_file().map(|file| ("--key-file", file)));
         files.extend(self.remap_file().map(|file| ("--remap-file", file)));
         let previous = self.previous().into_iter();
         let previous = previous.flat_map(|args| &args.previous_litellm_config);

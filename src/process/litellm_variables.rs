@@ -79,11 +79,11 @@ pub(crate) fn url(environment: &dyn Fn(&str) -> Option<String>) -> Result<Option
 
 /// Builds the error for variables that are not enough for a URL. Returns `None` where none is set.
 fn incomplete(parts: &[(&str, Option<String>)], has_password: bool) -> Option<Failure> {
-    let named = |wanted: bool| {
-        let parts = parts.iter().filter(|(_, value)| value.is_some() == wanted);
+    let named = |is_wanted: fn(&Option<String>) -> bool| {
+        let parts = parts.iter().filter(|(_, value)| is_wanted(value));
         parts.map(|(name, _)| *name).collect::<Vec<_>>()
     };
-    let mut given = named(true);
+    let mut given = named(Option::is_some);
     if has_password {
         given.push(PASSWORD);
     }
@@ -93,7 +93,7 @@ fn incomplete(parts: &[(&str, Option<String>)], has_password: bool) -> Option<Fa
     let message = format!(
         "no database is named: of LiteLLM's variables {} set, {} not",
         is_or_are(&given),
-        is_or_are(&named(false))
+        is_or_are(&named(Option::is_none))
     );
     Some(Failure::new(ErrorKind::Usage, message).hint(
         "set all of DATABASE_HOST, DATABASE_USERNAME and DATABASE_NAME as LiteLLM has them, or \

@@ -6,6 +6,7 @@ pub(crate) mod database_url;
 pub(crate) mod display_options;
 pub(crate) mod formats;
 pub(crate) mod invocation;
+pub(crate) mod key_file;
 pub(crate) mod litellm_variables;
 pub(crate) mod metrics_file;
 pub(crate) mod print;

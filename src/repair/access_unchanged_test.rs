@@ -1,23 +1,28 @@
 //! Tests the property that the whole tool stands on: a repair changes nobody's access.
 //!
-//! The tests compare which servers a caller reaches before and after a repair, by a model of
-//! LiteLLM's authorisation that shares no code with the planner.
-//!
-//! Source: LiteLLM 1.109.1 `proxy/mcp_server/auth/user_api_key_auth_mcp.py`
-//! (`get_mcp_server_access` and what it calls), `proxy/mcp_server/mcp_server_manager.py`,
-//! `proxy/mcp_server/server.py` (`apply_toolset_scope`) and
-//! `proxy/mcp_server/ui_session_utils.py` (`granted_toolset_ids`), and the same functions of
-//! 1.92.2.
+//! The tests plan random rows and compare what each caller may use before and after, by the access
+//! model. `tests/conformance/` compares that model with LiteLLM's own code.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
-use crate::litellm::access_context::{
-    AccessContext, Grants, LitellmBehavior, PermissionKey, RelatedGrants, Team,
+use crate::litellm::access::basis::AccessBasis;
+use crate::litellm::access::caller::{AccessSettings, Caller};
+use crate::litellm::access::difference::AccessDifference;
+use crate::litellm::access::registry::{Registry, ServedServer};
+use crate::litellm::access::rows::{
+    AccessGroup, AccessRows, AccessTeam, Agent, Key, Permission, User,
 };
+use crate::litellm::access::rules::AccessRules;
+use crate::litellm::access::tools::Tools;
+use crate::litellm::access_context::{AccessContext, Grants, LitellmBehavior, RelatedGrants, Team};
 use crate::litellm::empty_list_effect::Effect;
-use crate::litellm::owners::{KeyTies, OrganizationId, Owner, OwnerKind, Parents, TeamId};
+use crate::litellm::ids::{
+    AccessGroupId, AgentId, EndUserId, KeyToken, OrganizationId, PermissionKey, ServerId, Tag,
+    TeamId, ToolsetId, UserId,
+};
+use crate::litellm::owners::{KeyTies, Owner, OwnerKind, Parents};
 use crate::litellm::reference_sites::{
     ACCESS_GROUP_SERVERS, ACCESS_GROUPS, GrantKind, Group, PERMISSIONS, Shape, Site, SiteTable,
     TOOLSET_TOOLS, TOOLSETS,
@@ -27,8 +32,11 @@ use crate::litellm::row::{Cell, Row};
 use crate::litellm::server::{ConfigServers, Server};
 use crate::litellm::server_catalog::ServerCatalog;
 use crate::litellm::value::{Tool, Value};
-use crate::repair::plan::RowPlan;
+use crate::repair::caller_rows::CallerRows;
+use crate::repair::empty_lists::EmptyListDecisions;
+use crate::repair::plan::{RepairChoices, RowPlan};
 use crate::repair::policy::{OnEmpty, Policy};
+use crate::repair::proposed_lists::ProposedLists;
 
 const GONE: [&str; 2] = [
     "0b8f8e0c-2f5d-4a51-9a35-1f4a1c9f7d10",
@@ -70,176 +78,160 @@ struct Grantees {
 
 type Servers = BTreeSet<String>;
 
-/// The release that the model is for. It stands for all since the last rules came: agents' groups
-/// (1.104), agents' tool keys (1.105) and dead tags that deny (1.106).
+/// What one caller may use: the servers, each with its tools.
+type Reach = BTreeMap<ServerId, Tools>;
+
+/// The newest rules.
 const NOW: Release = Release::AGENT_TOOL_KEYS_COUNT;
+
+/// Makes typed ids of texts.
+fn ids<I>(texts: &[String], id: fn(String) -> I) -> Vec<I> {
+    texts.iter().cloned().map(id).collect()
+}
+
+/// Keys the servers of groups or toolsets by typed ids.
+fn by_id<I: Ord>(
+    servers: &BTreeMap<String, Vec<String>>,
+    id: fn(String) -> I,
+) -> BTreeMap<I, Vec<String>> {
+    let servers = servers.iter();
+    servers
+        .map(|(of, named)| (id(of.clone()), named.clone()))
+        .collect()
+}
 
 fn set(texts: &[&str]) -> Servers {
     texts.iter().map(|text| (*text).to_owned()).collect()
 }
 
-/// Lists the servers that the given groups or toolsets name; those that are gone name nothing.
-fn named<'a>(
-    there: &'a BTreeMap<String, Vec<String>>,
-    ids: &'a [String],
-) -> impl Iterator<Item = &'a String> {
-    ids.iter().filter_map(|id| there.get(id)).flatten()
-}
-
-/// Expands references like LiteLLM's `expand_permission_list`: ids first, then names; what is
-/// neither passes through.
-fn expand<'a>(references: impl IntoIterator<Item = &'a String>) -> Servers {
-    let ids = |reference: &String| {
-        let known = SERVERS.iter().filter(|(id, _, _)| id == reference);
-        let mut found: Servers = known.map(|(id, _, _)| (*id).to_owned()).collect();
-        if found.is_empty() {
-            let named = SERVERS.iter().filter(|(_, name, _)| name == reference);
-            found = named.map(|(id, _, _)| (*id).to_owned()).collect();
-        }
-        if found.is_empty() {
-            found.insert(reference.clone());
-        }
-        found
-    };
-    references.into_iter().flat_map(ids).collect()
-}
-
 impl Grantees {
-    /// Returns the servers that one level names: none where it does not restrict, and `None` where
-    /// it denies everything.
-    fn scope(&self, grants: &Grants, level: OwnerKind, release: Release) -> Option<Servers> {
-        // `_team_granted_servers`
-        if level == OwnerKind::Team && grants.servers.iter().any(|s| s == "all-proxy-mcpservers") {
-            return Some(SERVERS.iter().map(|(id, _, _)| (*id).to_owned()).collect());
+    fn access_rows(&self) -> AccessRows {
+        let link = |row: usize| Some(PermissionKey(row.to_string()));
+        let id = |kind: OwnerKind, row: Option<usize>| row.map(|_| kind.name().to_owned());
+        let permission = |grants: &Grants| Permission {
+            servers: grants.servers.clone(),
+            tools: grants
+                .tool_keys
+                .iter()
+                .map(|r| (r.clone(), vec!["tool".to_owned()]))
+                .collect(),
+            tags: ids(&grants.tags, Tag),
+            toolsets: ids(&grants.toolsets, ToolsetId),
+        };
+        let key = Key {
+            token: KeyToken("key".to_owned()),
+            permission: link(self.key),
+            team: id(OwnerKind::Team, self.team).map(TeamId),
+            organization: id(OwnerKind::Organization, self.organization).map(OrganizationId),
+            user: id(OwnerKind::User, self.user).map(UserId),
+            agent: id(OwnerKind::Agent, self.agent).map(AgentId),
+            access_groups: ids(&self.key_groups, AccessGroupId),
+            name: None,
+        };
+        let team = AccessTeam {
+            permission: self.team.and_then(link),
+            access_groups: ids(&self.team_groups, AccessGroupId),
+            ..AccessTeam::default()
+        };
+        let agent = Agent {
+            permission: self.agent.and_then(link),
+            access_groups: ids(&self.agent_groups, AccessGroupId),
+        };
+        let user = User {
+            permission: self.user.and_then(link),
+            ..User::default()
+        };
+        let group = |servers: &Vec<String>| AccessGroup {
+            servers: servers.clone(),
+            ..AccessGroup::default()
+        };
+        let toolset = |servers: &Vec<String>| {
+            let tools = servers
+                .iter()
+                .map(|server| (ServerId(server.clone()), set(&["tool"])));
+            tools.collect()
+        };
+        let rows = self.rows.iter().enumerate();
+        AccessRows {
+            keys: BTreeMap::from([(KeyToken("key".to_owned()), key)]),
+            permissions: rows
+                .map(|(at, g)| (PermissionKey(at.to_string()), Some(permission(g))))
+                .collect(),
+            teams: BTreeMap::from([(TeamId("team".to_owned()), team)]),
+            organizations: BTreeMap::from([(
+                OrganizationId("organization".to_owned()),
+                self.organization.and_then(link),
+            )]),
+            users: BTreeMap::from([(UserId("user".to_owned()), user)]),
+            agents: BTreeMap::from([(AgentId("agent".to_owned()), agent)]),
+            end_users: BTreeMap::from([(
+                EndUserId("end_user".to_owned()),
+                self.end_user.and_then(link),
+            )]),
+            access_groups: self
+                .groups
+                .iter()
+                .map(|(id, s)| (AccessGroupId(id.clone()), Some(group(s))))
+                .collect(),
+            toolsets: self
+                .sets
+                .iter()
+                .map(|(id, s)| (ToolsetId(id.clone()), toolset(s)))
+                .collect(),
+            ..AccessRows::default()
         }
-        let mut scope = expand(&grants.servers);
-        if level != OwnerKind::Agent || release >= NOW {
-            scope.extend(expand(&grants.tool_keys));
-        }
-        let tagged = SERVERS
-            .iter()
-            .filter(|(_, _, tag)| grants.tags.iter().any(|t| t == tag));
-        scope.extend(tagged.map(|(id, _, _)| (*id).to_owned()));
-        // Toolsets are read by their own route alone in 1.92.2, and never of an end user
-        // (`_get_allowed_mcp_servers_for_end_user`).
-        if release >= Release::TOOLSETS_COUNT && level != OwnerKind::EndUser {
-            // `resolve_toolset_tool_permissions`: ids as they are, live or not.
-            let mut of_sets = named(&self.sets, &grants.toolsets).peekable();
-            // `_toolset_tool_permissions`, which `_get_allowed_mcp_servers_for_key` does without:
-            // toolsets that come to nothing are an error, and that denies.
-            if level != OwnerKind::Key && !grants.toolsets.is_empty() && of_sets.peek().is_none() {
-                return None;
-            }
-            scope.extend(of_sets.cloned());
-        }
-        // `_team_granted_servers`: the references of a team's groups are not expanded.
-        if level == OwnerKind::Team {
-            scope.extend(named(&self.groups, &self.team_groups).cloned());
-        }
-        // `_server_grants_with_group_scope`
-        if scope.is_empty() && !grants.tags.is_empty() && release >= NOW {
-            scope.insert("no-mcp-servers".to_owned());
-        }
-        Some(scope)
     }
 
-    /// Returns the servers that the key reaches: in general, and by the route of each toolset.
-    fn reach(&self, release: Release) -> Vec<Servers> {
-        let key = &self.rows[self.key];
-        if key.servers.iter().any(|s| s == "no-mcp-servers") {
-            return vec![Servers::new(); 1 + SETS.len()];
-        }
-        let mut reach = vec![self.reach_with(key, release)];
-        // `granted_toolset_ids` and `_own_toolset_ids`; in 1.92.2 `_apply_toolset_scope`, by which
-        // no key inherits a toolset.
-        let declares_nothing = key.servers.is_empty()
-            && key.toolsets.is_empty()
-            && key.tool_keys.is_empty()
-            && key.tags.is_empty();
-        let granted = match self.team {
-            Some(team) if declares_nothing && release >= Release::TOOLSETS_COUNT => {
-                &self.rows[team].toolsets
-            }
-            Some(_) | None => &key.toolsets,
-        };
-        for (id, servers) in &self.sets {
-            // `apply_toolset_scope`: the servers of the toolset replace those of the key.
-            let pinned = Grants {
-                servers: servers.clone(),
-                tool_keys: servers.clone(),
-                tags: key.tags.clone(),
-                toolsets: Vec::new(),
+    fn basis(&self, release: Release) -> AccessBasis {
+        let served = SERVERS.map(|(id, name, tag)| {
+            let server = ServedServer {
+                name: Some(name.to_owned()),
+                tags: vec![Tag(tag.to_owned())],
+                allow_all_keys: self.open && id == "id-3",
+                ..ServedServer::default()
             };
-            reach.push(if granted.contains(id) {
-                self.reach_with(&pinned, release)
-            } else {
-                Servers::new()
-            });
+            (ServerId(id.to_owned()), server)
+        });
+        AccessBasis {
+            registry: Registry::new(served.into(), BTreeMap::new()),
+            rules: AccessRules::of(release),
+            settings: AccessSettings::default(),
+            unknown: Vec::new(),
+            configs_known: true,
         }
-        reach
     }
 
-    /// Returns the servers that the key reaches with these grants: those that its levels let
-    /// through and those open to all (`MCPServerManager.get_allowed_mcp_servers`).
-    fn reach_with(&self, key: &Grants, release: Release) -> Servers {
-        let mut reach = self.let_through(key, release).unwrap_or_default();
-        if self.open {
-            reach.insert("id-3".to_owned());
-        }
-        reach.retain(|server| SERVERS.iter().any(|(id, _, _)| id == server));
-        reach
+    /// Lists the callers: the key, for an end user, and by the route of each toolset; the team
+    /// without a key, and the session of the user.
+    fn callers() -> Vec<Caller> {
+        let key = |end_user: Option<&str>, toolset: Option<&str>| Caller::Key {
+            token: KeyToken("key".to_owned()),
+            end_user: end_user.map(|id| EndUserId(id.to_owned())),
+            on_behalf_of: None,
+            toolset: toolset.map(|id| ToolsetId(id.to_owned())),
+        };
+        let mut callers = vec![key(None, None), key(Some("end_user"), None)];
+        callers.extend(SETS.map(|set| key(None, Some(set))));
+        callers.push(Caller::Keyless {
+            team: Some(TeamId("team".to_owned())),
+            user: None,
+        });
+        callers.push(Caller::Session {
+            user: UserId("user".to_owned()),
+            toolset: None,
+        });
+        callers
     }
 
-    /// Applies every level like `get_mcp_server_access`; `None` where one level denies everything.
-    fn let_through(&self, key: &Grants, release: Release) -> Option<Servers> {
-        let team_row = self.team.map(|row| &self.rows[row]);
-        let team = match team_row {
-            Some(row) => self.scope(row, OwnerKind::Team, release)?,
-            None => Servers::new(),
-        };
-        // `_key_or_team_declares_toolsets`
-        let declares_toolsets = release >= Release::TOOLSETS_COUNT
-            && (!key.toolsets.is_empty() || team_row.is_some_and(|row| !row.toolsets.is_empty()));
-        let key = self.scope(key, OwnerKind::Key, release)?;
-        // `_get_key_access_group_mcp_server_extras`
-        let extra = expand(named(&self.groups, &self.key_groups));
-        let mut restricted =
-            declares_toolsets || !(key.is_empty() && team.is_empty() && extra.is_empty());
-        let mut reach: Servers = match (key.is_empty(), team.is_empty()) {
-            (_, true) => key,
-            (true, false) => team,
-            (false, false) => key.intersection(&team).cloned().collect(),
-        };
-        reach.extend(extra);
-        let mut cap = |reach: &mut Servers, ceiling: &Servers| {
-            restricted = true;
-            reach.retain(|server| ceiling.contains(server));
-        };
-        for (row, level) in [
-            (self.end_user, OwnerKind::EndUser),
-            (self.agent, OwnerKind::Agent),
-            (self.user, OwnerKind::User),
-        ] {
-            let Some(row) = row else { continue };
-            let ceiling = self.scope(&self.rows[row], level, release)?;
-            if !ceiling.is_empty() {
-                cap(&mut reach, &ceiling);
-            }
-        }
-        // `_get_agent_access_group_server_ceiling`: groups that name nothing deny.
-        if self.agent.is_some() && !self.agent_groups.is_empty() && release >= NOW {
-            cap(&mut reach, &expand(named(&self.groups, &self.agent_groups)));
-        }
-        // `_apply_primary_org_ceiling`
-        if let Some(row) = self.organization {
-            let ceiling = self.scope(&self.rows[row], OwnerKind::Organization, release)?;
-            if !ceiling.is_empty() && restricted {
-                reach.retain(|server| ceiling.contains(server));
-            } else if !ceiling.is_empty() {
-                reach = ceiling;
-            }
-        }
-        Some(reach)
+    /// Returns what each caller may use.
+    fn reach(&self, release: Release) -> Vec<Reach> {
+        let (rows, basis) = (self.access_rows(), self.basis(release));
+        let model = basis.model(&rows);
+        let callers = Self::callers();
+        callers
+            .iter()
+            .map(|caller| model.access(caller).servers)
+            .collect()
     }
 
     fn owners(&self, row: usize) -> Vec<Owner> {
@@ -254,8 +246,8 @@ impl Grantees {
         let parents = Parents {
             team: named(OwnerKind::Team, self.team).map(TeamId),
             organization: named(OwnerKind::Organization, self.organization).map(OrganizationId),
-            user: named(OwnerKind::User, self.user),
-            agent: named(OwnerKind::Agent, self.agent),
+            user: named(OwnerKind::User, self.user).map(UserId),
+            agent: named(OwnerKind::Agent, self.agent).map(AgentId),
         };
         let mut owners = Vec::new();
         if self.key == row {
@@ -277,7 +269,7 @@ impl Grantees {
 
     fn catalog(&self) -> ServerCatalog {
         let servers = SERVERS.map(|(id, name, tag)| Server {
-            server_id: id.to_owned(),
+            server_id: ServerId(id.to_owned()),
             server_name: Some(name.to_owned()),
             alias: None,
             approval_status: None,
@@ -288,7 +280,7 @@ impl Grantees {
             .with_toolsets(set(&SETS))
     }
 
-    fn surroundings(&self) -> RelatedGrants {
+    fn related_grants(&self) -> RelatedGrants {
         let rows = self.rows.iter().enumerate();
         RelatedGrants {
             rows: rows
@@ -299,15 +291,15 @@ impl Grantees {
                 Team {
                     permissions: self.team.map(|row| PermissionKey(row.to_string())),
                     organization: None,
-                    access_groups: self.team_groups.clone(),
+                    access_groups: ids(&self.team_groups, AccessGroupId),
                 },
             )]),
             organizations: BTreeMap::from([(
                 OrganizationId("organization".to_owned()),
                 self.organization.map(|row| PermissionKey(row.to_string())),
             )]),
-            toolsets: self.sets.clone(),
-            access_groups: self.groups.clone(),
+            toolsets: by_id(&self.sets, ToolsetId),
+            access_groups: by_id(&self.groups, AccessGroupId),
             ..RelatedGrants::default()
         }
     }
@@ -317,59 +309,130 @@ impl Grantees {
         table: &'static SiteTable,
         row: &Row,
         release: Release,
-        on_empty: OnEmpty,
+        choices: RepairChoices<'_>,
     ) -> RowPlan {
-        let world = AccessContext {
-            regime: LitellmBehavior {
+        let context = AccessContext {
+            behavior: LitellmBehavior {
                 release,
                 owners_known: true,
             },
             catalog: &self.catalog(),
-            around: &self.surroundings(),
-            all_cleared: on_empty == OnEmpty::Clear,
+            related: &self.related_grants(),
+            all_cleared: choices.policy.on_empty == OnEmpty::Clear,
         };
-        let policy = Policy {
-            on_empty,
-            ..Policy::default()
-        };
-        RowPlan::of(table, row, world, policy)
+        RowPlan::of(table, row, context, choices)
     }
 
-    fn plan(&self, at: usize, release: Release, on_empty: OnEmpty) -> RowPlan {
+    fn plan(&self, at: usize, release: Release, choices: RepairChoices<'_>) -> RowPlan {
         let mut grants = self.rows[at].clone();
         let sites = PERMISSIONS.sites.iter();
         let cells = sites.map(|site| (site, grants.list_mut(kind(site)).clone()));
         let row = row(&at.to_string(), cells, self.owners(at));
-        self.plan_row(&PERMISSIONS, &row, release, on_empty)
+        self.plan_row(&PERMISSIONS, &row, release, choices)
     }
 
-    fn repaired(&self, release: Release, on_empty: OnEmpty, places: &[Group]) -> Self {
-        let mut repaired = self.clone();
+    /// Plans the rows of the places that are repaired.
+    fn plans(
+        &self,
+        release: Release,
+        choices: RepairChoices<'_>,
+        places: &[Group],
+    ) -> Vec<RowPlan> {
+        let mut plans = Vec::new();
         if places.contains(&Group::AccessGroups) {
-            for (id, servers) in &mut repaired.groups {
+            plans.extend(self.groups.iter().map(|(id, servers)| {
                 let row = row(id, [(&ACCESS_GROUP_SERVERS, servers.clone())], vec![]);
-                let plan = self.plan_row(&ACCESS_GROUPS, &row, release, on_empty);
-                replace(servers, &plan, &ACCESS_GROUP_SERVERS);
-            }
+                self.plan_row(&ACCESS_GROUPS, &row, release, choices)
+            }));
         }
         if places.contains(&Group::Toolsets) {
-            for (id, servers) in &mut repaired.sets {
+            plans.extend(self.sets.iter().map(|(id, servers)| {
                 let row = row(id, [(&TOOLSET_TOOLS, servers.clone())], vec![]);
-                let plan = self.plan_row(&TOOLSETS, &row, release, on_empty);
-                replace(servers, &plan, &TOOLSET_TOOLS);
-            }
+                self.plan_row(&TOOLSETS, &row, release, choices)
+            }));
         }
         if places.contains(&Group::Permissions) {
-            // Groups and toolsets are repaired before the surroundings of the rows are read.
-            let read = repaired.clone();
-            for (at, grants) in repaired.rows.iter_mut().enumerate() {
-                let plan = read.plan(at, release, on_empty);
+            let rows = 0..self.rows.len();
+            plans.extend(rows.map(|at| self.plan(at, release, choices)));
+        }
+        plans
+    }
+
+    /// Finds what becomes of lists that would run empty, as `fix` does.
+    fn searched(&self, release: Release, policy: Policy, places: &[Group]) -> EmptyListDecisions {
+        let counts: fn(&AccessDifference) -> bool = match policy.on_empty {
+            OnEmpty::Deny {
+                accept_narrowing: true,
+            } => AccessDifference::widens,
+            OnEmpty::Hold | OnEmpty::Deny { .. } | OnEmpty::Unchanged | OnEmpty::Clear => |_| true,
+        };
+        let (basis, catalog, rows) = (self.basis(release), self.catalog(), self.access_rows());
+        let mut decisions = EmptyListDecisions::default();
+        loop {
+            let choices = RepairChoices {
+                policy,
+                decisions: &decisions,
+            };
+            let mut proposed = ProposedLists::default();
+            for plan in self.plans(release, choices, places) {
+                proposed.add(&plan);
+            }
+            let states = (proposed.before.within(&rows), proposed.after.within(&rows));
+            let compared = CallerRows::new(&basis, &catalog, states);
+            let callers = Self::callers();
+            let callers = callers
+                .iter()
+                .map(|caller| compared.compare(caller, counts));
+            let evidence = callers.filter_map(|caller| proposed.evidence(&caller, counts));
+            let evidence: Vec<_> = evidence.collect();
+            let before = decisions.clone();
+            decisions.hear(&evidence);
+            if before == decisions {
+                return decisions;
+            }
+        }
+    }
+
+    /// Repairs the places as `fix` does.
+    fn repaired(&self, release: Release, on_empty: OnEmpty, places: &[Group]) -> Self {
+        let policy = Policy {
+            on_empty,
+            ..Policy::default()
+        };
+        let decisions = match on_empty {
+            OnEmpty::Hold | OnEmpty::Clear => EmptyListDecisions::default(),
+            OnEmpty::Deny { .. } | OnEmpty::Unchanged => self.searched(release, policy, places),
+        };
+        let choices = RepairChoices {
+            policy,
+            decisions: &decisions,
+        };
+        let mut repaired = self.clone();
+        for plan in self.plans(release, choices, places) {
+            let key = &plan.audit.row;
+            if let Some(servers) = repaired.groups.get_mut(key) {
+                replace(servers, &plan, &ACCESS_GROUP_SERVERS);
+            } else if let Some(servers) = repaired.sets.get_mut(key) {
+                replace(servers, &plan, &TOOLSET_TOOLS);
+            } else if let Ok(at) = key.parse::<usize>() {
                 for site in PERMISSIONS.sites {
-                    replace(grants.list_mut(kind(site)), &plan, site);
+                    replace(repaired.rows[at].list_mut(kind(site)), &plan, site);
                 }
             }
         }
         repaired
+    }
+
+    /// Counts the stale references.
+    fn stale(&self) -> usize {
+        let rows = self
+            .rows
+            .iter()
+            .flat_map(|g| g.servers.iter().chain(&g.tool_keys));
+        let others = self.groups.values().chain(self.sets.values()).flatten();
+        rows.chain(others)
+            .filter(|r| GONE.contains(&r.as_str()))
+            .count()
     }
 }
 
@@ -401,7 +464,7 @@ fn value(shape: Shape, references: Vec<String>) -> Value {
         Shape::JsonKeys => Value::Keys(
             references
                 .into_iter()
-                .map(|key| (key, Vec::new()))
+                .map(|key| (key, vec!["tool".to_owned()]))
                 .collect(),
         ),
         Shape::JsonTools => {
@@ -514,7 +577,7 @@ fn places() -> impl Strategy<Value = Vec<Group>> {
 }
 
 fn releases() -> impl Strategy<Value = Release> {
-    prop::sample::select(vec![Release::KNOWS_MARKERS, NOW])
+    prop::sample::select(vec![Release::KNOWS_MARKERS, Release::TOOLSETS_COUNT, NOW])
 }
 
 const DENY: OnEmpty = OnEmpty::Deny {
@@ -522,18 +585,29 @@ const DENY: OnEmpty = OnEmpty::Deny {
 };
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4000))]
+    #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
-    fn hold_and_deny_change_nobodys_access(
+    fn hold_deny_and_unchanged_change_nobodys_access(
         world in grantees(),
         release in releases(),
         places in places(),
     ) {
-        for on_empty in [OnEmpty::Hold, DENY] {
+        for on_empty in [OnEmpty::Hold, DENY, OnEmpty::Unchanged] {
             let repaired = world.repaired(release, on_empty, &places);
             prop_assert_eq!(repaired.reach(release), world.reach(release), "{:?}", on_empty);
         }
+    }
+
+    #[test]
+    fn unchanged_leaves_no_more_than_deny(
+        world in grantees(),
+        release in releases(),
+        places in places(),
+    ) {
+        let left = |on_empty| world.repaired(release, on_empty, &places).stale();
+        prop_assert!(left(OnEmpty::Unchanged) <= left(DENY));
+        prop_assert!(left(DENY) <= left(OnEmpty::Hold));
     }
 
     #[test]
@@ -545,14 +619,15 @@ proptest! {
         let on_empty = OnEmpty::Deny { accept_narrowing: true };
         let repaired = world.repaired(release, on_empty, &places).reach(release);
         for (after, before) in repaired.iter().zip(world.reach(release)) {
-            prop_assert!(after.is_subset(&before));
+            prop_assert!(after.keys().all(|server| before.contains_key(server)));
         }
     }
 
     #[test]
     fn clearing_a_key_gives_no_more_than_was_said(
         mut world in grantees(),
-        release in releases(),
+        // What is said of 1.95 to 1.99 goes by 1.100, as no schema tells them apart.
+        release in prop::sample::select(vec![Release::KNOWS_MARKERS, NOW]),
         places in places(),
     ) {
         // The report announces what a lifted ceiling lets through at the row that is the ceiling.
@@ -561,19 +636,26 @@ proptest! {
             ..Grants::default()
         };
         world.key_groups.clear();
-        let plan = world.plan(world.key, release, OnEmpty::Clear);
+        let policy = Policy {
+            on_empty: OnEmpty::Clear,
+            ..Policy::default()
+        };
+        let plan = world.plan(world.key, release, policy.into());
         prop_assume!(plan.audit.impacts.len() == 1);
         let cleared = world.repaired(release, OnEmpty::Clear, &places);
         let if_emptied = plan.audit.impacts[0].if_emptied.as_ref().unwrap();
         let said = match &if_emptied.effect {
             Effect::InheritsTeam(inherited) | Effect::InheritsOrganization(inherited) => {
-                inherited.servers.clone()
+                let servers = inherited.servers.iter();
+                servers.map(ServerId::to_string).collect()
             }
             Effect::LiftsCeiling { .. } | Effect::OpensAll | Effect::Nothing => Servers::new(),
         };
-        // By whatever route.
-        let all =
-            |world: &Grantees| world.reach(release).into_iter().flatten().collect::<Servers>();
+        // By the key itself, by whatever route.
+        let all = |world: &Grantees| -> Servers {
+            let of_key = world.reach(release).into_iter().take(2 + SETS.len());
+            of_key.flat_map(BTreeMap::into_keys).map(|id| id.to_string()).collect()
+        };
         let (before, after) = (all(&world), all(&cleared));
         let gained: Servers = after.difference(&before).cloned().collect();
         prop_assert!(gained.is_subset(&said), "gained {:?}, said {:?}", gained, said);

@@ -412,6 +412,8 @@ pub(crate) enum EmptyChoice {
     Deny,
     /// Write the deny marker also where that may take access away.
     DenyNarrowing,
+    /// Empty them, or write the deny marker, where that changes nobody's access.
+    Unchanged,
     /// Empty them.
     Clear,
 }
@@ -423,6 +425,7 @@ impl fmt::Display for EmptyChoice {
             Self::Hold => "--on-empty hold",
             Self::Deny => "--on-empty deny",
             Self::DenyNarrowing => "--on-empty deny --accept-narrowing",
+            Self::Unchanged => "--on-empty unchanged",
             Self::Clear => "--on-empty clear --accept-widening",
         })
     }
@@ -438,6 +441,7 @@ impl From<Policy> for EmptyChoice {
             OnEmpty::Deny {
                 accept_narrowing: true,
             } => Self::DenyNarrowing,
+            OnEmpty::Unchanged => Self::Unchanged,
             OnEmpty::Clear => Self::Clear,
         }
     }
@@ -450,6 +454,7 @@ impl From<EmptyChoice> for Policy {
             EmptyChoice::Deny | EmptyChoice::DenyNarrowing => OnEmpty::Deny {
                 accept_narrowing: choice == EmptyChoice::DenyNarrowing,
             },
+            EmptyChoice::Unchanged => OnEmpty::Unchanged,
             EmptyChoice::Clear => OnEmpty::Clear,
         };
         Self {
@@ -606,9 +611,11 @@ impl RowLine {
         if columns.len() != self.columns.len() || columns.is_empty() {
             return Err(self.names_an_unknown_column());
         }
-        let repairs = columns.iter().all(|c| is_repair(&c.before, &c.after));
-        let undoes = columns.iter().all(|c| is_repair(&c.after, &c.before));
-        self.check_purpose(purpose, repairs, undoes)?;
+        let directions = Directions {
+            repairs: columns.iter().all(|c| is_repair(&c.before, &c.after)),
+            undoes: columns.iter().all(|c| is_repair(&c.after, &c.before)),
+        };
+        self.check_purpose(purpose, directions)?;
         self.check_rows(0)?;
         Ok(RowChange {
             table,
@@ -637,11 +644,11 @@ impl RowLine {
         let numbers = [number(&line.before)?, number(&line.after)?];
         let of_this_server = numbers.iter().all(|n| n.keys().all(|s| *s == self.key));
         let [before, after] = numbers.map(|n| n.get(&self.key).copied().unwrap_or_default());
-        self.check_purpose(
-            purpose,
-            of_this_server && after <= before,
-            of_this_server && before <= after,
-        )?;
+        let directions = Directions {
+            repairs: of_this_server && after <= before,
+            undoes: of_this_server && before <= after,
+        };
+        self.check_purpose(purpose, directions)?;
         self.check_rows(match purpose {
             ChangesetPurpose::Plan => 0,
             ChangesetPurpose::Fix | ChangesetPurpose::Undo => before.abs_diff(after),
@@ -663,12 +670,11 @@ impl RowLine {
         )
     }
 
-    /// Fails if the change neither repairs nor `undoes`, as its purpose has it.
+    /// Fails if the change neither repairs nor undoes, as its purpose has it.
     fn check_purpose(
         &self,
         purpose: ChangesetPurpose,
-        repairs: bool,
-        undoes: bool,
+        Directions { repairs, undoes }: Directions,
     ) -> Result<(), String> {
         let is_meant = match purpose {
             ChangesetPurpose::Plan | ChangesetPurpose::Fix => repairs,
@@ -697,6 +703,15 @@ impl RowLine {
             self.table
         ))
     }
+}
+
+/// What a change is, read forwards and backwards.
+#[derive(Debug, Clone, Copy)]
+struct Directions {
+    /// It only takes away, renames or marks references.
+    repairs: bool,
+    /// Taken back, it would do so.
+    undoes: bool,
 }
 
 /// Writes the lines of a changeset.

@@ -234,7 +234,7 @@ mod tests {
     use crate::litellm::row::Cell;
     use crate::litellm::server::ConfigServers;
     use crate::litellm::server_catalog::IdHistory;
-    use crate::litellm::test_support::{REGIME, owner};
+    use crate::litellm::test_support::{BEHAVIOR, Standing, owner};
     use crate::repair::policy::Policy;
 
     fn array(references: &[&str]) -> Value {
@@ -283,10 +283,10 @@ mod tests {
         };
         let catalog = ServerCatalog::new(&[], BTreeSet::from(["kept".to_owned()]), servers);
         let catalog = catalog.with_history(history);
-        let world = AccessContext {
-            regime: REGIME,
+        let context = AccessContext {
+            behavior: BEHAVIOR,
             catalog: &catalog,
-            around: &RelatedGrants::default(),
+            related: &RelatedGrants::default(),
             all_cleared: false,
         };
         for (reference, found) in [
@@ -297,8 +297,8 @@ mod tests {
             // The first entry is held for another reason, and was not to be removed.
             let other = if reference == EDITED { RENEWED } else { EDITED };
             let mut row = row(Ok(array(&[other, reference])));
-            row.owners = vec![owner(OwnerKind::Team, false)];
-            let now = RowPlan::of(&PERMISSIONS, &row, world, Policy::default());
+            row.owners = vec![owner(OwnerKind::Team, Standing::InTeam)];
+            let now = RowPlan::of(&PERMISSIONS, &row, context, Policy::default().into());
             let values = [array(&[other, reference]), array(&[other])];
             let planned = RowChange::of_column(&PERMISSIONS, "p-1", &MCP_SERVERS, values);
             let conflicts = with_plan(&planned, Some(&row), Some(&now), &catalog);

@@ -26,6 +26,7 @@ pub(crate) fn plan(
                 column: table.server,
                 reference: rows.server.clone(),
                 reason,
+                because: None,
             }),
         }
     }
@@ -77,30 +78,34 @@ mod tests {
     use crate::litellm::server::ConfigServers;
     use crate::litellm::test_support::{GONE, catalog};
 
+    /// Lets whole rows be deleted.
+    fn deleting() -> Policy {
+        Policy {
+            delete_rows: true,
+            ..Policy::default()
+        }
+    }
+
     fn plan_rows(
         table: &'static CredentialTable,
         rows: u64,
         catalog: &ServerCatalog,
-        delete_rows: bool,
+        policy: Policy,
     ) -> RowPlan {
         let rows = ServerRows {
             server: GONE.to_owned(),
             rows,
-        };
-        let policy = Policy {
-            delete_rows,
-            ..Policy::default()
         };
         plan(table, &rows, catalog, policy)
     }
 
     #[test]
     fn whole_rows_are_deleted_only_for_who_says_so() {
-        let catalog = catalog(true);
-        let held = plan_rows(&USER_CREDENTIALS, 12, &catalog, false);
+        let catalog = catalog();
+        let held = plan_rows(&USER_CREDENTIALS, 12, &catalog, Policy::default());
         assert_eq!((held.deletion, held.audit.rows), (None, 12));
         assert_eq!(held.held[0].reason, Reason::NeedsDeleteRows);
-        let deleted = plan_rows(&USER_CREDENTIALS, 12, &catalog, true);
+        let deleted = plan_rows(&USER_CREDENTIALS, 12, &catalog, deleting());
         assert_eq!(deleted.held, []);
         assert_eq!(deleted.edits, []);
         let rows = deleted.deletion.unwrap();
@@ -109,16 +114,16 @@ mod tests {
 
     #[test]
     fn a_server_without_rows_has_no_findings() {
-        let plan = plan_rows(&USER_CREDENTIALS, 0, &catalog(true), true);
+        let plan = plan_rows(&USER_CREDENTIALS, 0, &catalog(), deleting());
         assert_eq!((plan.audit.findings, plan.deletion), (vec![], None));
     }
 
     #[test]
     fn whole_rows_are_neither_remapped_nor_deleted_instead() {
         let remaps = BTreeMap::from([(GONE.to_owned(), "id-1".to_owned())]);
-        let catalog = catalog(true).remapping(&remaps).unwrap();
-        for delete_rows in [false, true] {
-            let plan = plan_rows(&USER_CREDENTIALS, 12, &catalog, delete_rows);
+        let catalog = catalog().remapping(&remaps).unwrap();
+        for policy in [Policy::default(), deleting()] {
+            let plan = plan_rows(&USER_CREDENTIALS, 12, &catalog, policy);
             assert_eq!(plan.deletion, None);
             assert_eq!(plan.held[0].reason, Reason::NotRemapped);
         }
@@ -128,7 +133,7 @@ mod tests {
     fn the_clients_of_proxies_are_only_reported() {
         let servers = ConfigServers::Known(Vec::new());
         let catalog = ServerCatalog::new(&[], BTreeSet::new(), servers);
-        let plan = plan_rows(&OAUTH_CLIENTS, 12, &catalog, true);
+        let plan = plan_rows(&OAUTH_CLIENTS, 12, &catalog, deleting());
         assert_eq!(plan.deletion, None);
         assert_eq!(plan.held[0].reason, Reason::OauthClient);
     }

@@ -9,11 +9,12 @@ use crate::litellm::deny_marker::{Obstacle, marker_obstacle};
 use crate::litellm::finding::Audit;
 use crate::litellm::last_grant;
 use crate::litellm::owners::OwnerKind;
-use crate::litellm::reference_sites::{Group, Names, PERMISSIONS, Site, SiteTable};
+use crate::litellm::reference_sites::{Group, Names, PERMISSIONS, ScannedTable, Site, SiteTable};
 use crate::litellm::row::{Cell, Row};
 use crate::litellm::server::NO_SERVERS;
 use crate::litellm::server_catalog::{Resolution, ServerCatalog};
 use crate::litellm::value::Value;
+use crate::repair::empty_lists::{EmptyListDecisions, Fallback, FallenList};
 use crate::repair::policy::{OnEmpty, Policy};
 use crate::repair::selection::Selection;
 
@@ -26,6 +27,7 @@ pub(crate) struct Edit {
     removed: BTreeSet<String>,
     remapped: BTreeMap<String, String>,
     ending: EmptyOutcome,
+    fallbacks: &'static [Fallback],
 }
 
 /// How an edit leaves a column that held the last grants of its owners.
@@ -77,6 +79,14 @@ impl Edit {
         }
     }
 
+    /// Returns the old value with the new names of the references renamed: what the operator asked
+    /// for in words, and what access is compared with.
+    #[must_use]
+    pub(crate) fn before_renamed(&self) -> Value {
+        self.before
+            .renamed(|r| self.remapped.get(r).map(String::as_str))
+    }
+
     /// Returns the references renamed, each with its new name.
     #[must_use]
     pub(crate) fn remapped(&self) -> &BTreeMap<String, String> {
@@ -98,6 +108,13 @@ impl Edit {
         self.ending
     }
 
+    /// Returns what may become of the column instead, where it held the last grants of its owners
+    /// and the operator's choice asks that nobody's access changes.
+    #[must_use]
+    pub(crate) fn fallbacks(&self) -> &'static [Fallback] {
+        self.fallbacks
+    }
+
     /// Returns the references removed, in order; each was stale when it was planned.
     #[must_use]
     pub(crate) fn removed(&self) -> &BTreeSet<String> {
@@ -114,8 +131,12 @@ pub(crate) enum Reason {
     FailsOpen,
     /// A key of the team keeps the reference; if the team did not, the key could not be edited.
     KeptByKey,
-    /// Its column would run empty, and the deny marker may change somebody's access.
+    /// Its column would run empty, and what may stand there instead cannot be judged.
     Marker(Obstacle),
+    /// Its column would run empty, and whatever stands there instead, somebody would gain access.
+    WouldWiden,
+    /// Its column would run empty, and whatever stands there instead, somebody would lose access.
+    WouldNarrow,
     /// It names a toolset that is gone, and it denies as long as it is there.
     DanglingToolset,
     /// LiteLLM takes only ids here, and the new name given with `--remap` has not exactly one.
@@ -133,6 +154,23 @@ pub(crate) enum Reason {
 }
 
 impl Reason {
+    /// Tells whether `--on-empty` decides about what is held for this reason.
+    #[must_use]
+    pub(crate) fn is_of_empty_list(self) -> bool {
+        match self {
+            Self::LastGrant | Self::Marker(_) | Self::WouldWiden | Self::WouldNarrow => true,
+            Self::FailsOpen
+            | Self::KeptByKey
+            | Self::DanglingToolset
+            | Self::NeedsId
+            | Self::NeedsDeleteRows
+            | Self::NotRemapped
+            | Self::OauthClient
+            | Self::MaybeEdited
+            | Self::MaybeRenewed => false,
+        }
+    }
+
     /// Returns the reason's name in JSON.
     #[must_use]
     pub(crate) fn name(self) -> &'static str {
@@ -141,6 +179,8 @@ impl Reason {
             Self::FailsOpen => "fails-open",
             Self::KeptByKey => "kept-by-key",
             Self::Marker(obstacle) => obstacle.name(),
+            Self::WouldWiden => "would-widen",
+            Self::WouldNarrow => "would-narrow",
             Self::DanglingToolset => "dangling-toolset",
             Self::NeedsId => "needs-id",
             Self::NeedsDeleteRows => "needs-delete-rows",
@@ -169,8 +209,12 @@ impl Reason {
                  that names what its team does not."
             }
             Self::Marker(_) => {
-                "Writing no-mcp-servers instead may change somebody's access, for the reason shown. \
-                 Left as it is, the list denies as before."
+                "What would stand in the list instead cannot be judged, for the reason shown. Left \
+                 as it is, the list denies as before."
+            }
+            Self::WouldWiden | Self::WouldNarrow => {
+                "Whatever stood in the list instead, somebody's access would change. Left as it is, \
+                 the list denies as before."
             }
             Self::DanglingToolset => {
                 "Edit each row in LiteLLM, because it names a toolset that is gone. fix leaves it: \
@@ -212,6 +256,8 @@ impl fmt::Display for Reason {
             Self::FailsOpen => f.write_str("LiteLLM before 1.80"),
             Self::KeptByKey => f.write_str("a key of the team keeps it"),
             Self::Marker(obstacle) => obstacle.fmt(f),
+            Self::WouldWiden => f.write_str("somebody would gain access"),
+            Self::WouldNarrow => f.write_str("somebody would lose access"),
             Self::DanglingToolset => f.write_str("a toolset that is gone denies"),
             Self::NeedsId => f.write_str("remap to an id here"),
             Self::NeedsDeleteRows => f.write_str("say --delete-rows"),
@@ -232,6 +278,26 @@ pub(crate) struct Held {
     pub reference: String,
     /// Why it stays.
     pub reason: Reason,
+    /// Who would gain or lose what, where that is the reason: "key ci-bot (ab12cd34) would gain
+    /// github".
+    pub because: Option<String>,
+}
+
+/// What decides about a row besides what is known of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RepairChoices<'a> {
+    /// What the operator chose.
+    pub policy: Policy,
+    /// What becomes of lists that would run empty, where that is not the policy's first choice.
+    pub decisions: &'a EmptyListDecisions,
+}
+
+/// Every list gets the first choice.
+impl From<Policy> for RepairChoices<'static> {
+    fn from(policy: Policy) -> Self {
+        let decisions = EmptyListDecisions::FIRST_CHOICES;
+        Self { policy, decisions }
+    }
 }
 
 /// The findings of a row, and what to do about them.
@@ -255,17 +321,17 @@ impl RowPlan {
     pub(crate) fn of(
         table: &'static SiteTable,
         row: &Row,
-        world: AccessContext<'_>,
-        policy: Policy,
+        context: AccessContext<'_>,
+        choices: RepairChoices<'_>,
     ) -> Self {
         let mut plan = Self {
-            audit: Audit::of(table, row, world),
+            audit: Audit::of(table, row, context),
             edits: Vec::new(),
             deletion: None,
             held: Vec::new(),
         };
         for cell in &row.cells {
-            plan.settle(row, cell, world, policy);
+            plan.settle(row, cell, context, choices);
         }
         // Many plans may be kept in memory, and a vector that grew has spare room.
         plan.audit.findings.shrink_to_fit();
@@ -280,6 +346,13 @@ impl RowPlan {
         !self.edits.is_empty() || self.deletion.is_some()
     }
 
+    /// Counts the references that are held because their list would run empty.
+    #[must_use]
+    pub(crate) fn held_in_empty_lists(&self) -> usize {
+        let held = self.held.iter();
+        held.filter(|held| held.reason.is_of_empty_list()).count()
+    }
+
     /// Returns how many rows of the database the plan is about.
     #[must_use]
     pub(crate) fn rows(&self) -> usize {
@@ -287,11 +360,17 @@ impl RowPlan {
     }
 
     /// Decides which stale references of `cell` are removed, renamed or held.
-    fn settle(&mut self, row: &Row, cell: &Cell, world: AccessContext<'_>, policy: Policy) {
+    fn settle(
+        &mut self,
+        row: &Row,
+        cell: &Cell,
+        context: AccessContext<'_>,
+        choices: RepairChoices<'_>,
+    ) {
         let Ok(value) = &cell.stored else {
             return;
         };
-        let resolve = |reference: &str| world.catalog.resolve_as(cell.site.names, reference);
+        let resolve = |reference: &str| context.catalog.resolve_as(cell.site.names, reference);
         let of = |resolution| -> BTreeSet<String> {
             let meant = value.references().filter(|r| resolve(r) == resolution);
             meant.map(str::to_owned).collect()
@@ -302,10 +381,11 @@ impl RowPlan {
             removed: of(Resolution::Stale),
             remapped: BTreeMap::new(),
             ending: EmptyOutcome::No,
+            fallbacks: &[],
         };
         let mut needs_id = BTreeSet::new();
         for old in of(Resolution::Remapped) {
-            if let Some(new) = world.catalog.remap_as(cell.site.names, &old) {
+            if let Some(new) = context.catalog.remap_as(cell.site.names, &old) {
                 edit.remapped.insert(old, new);
             } else {
                 needs_id.insert(old);
@@ -321,9 +401,10 @@ impl RowPlan {
         if cell.site.names == Names::Toolsets {
             self.held.extend(edit.hold_all(Reason::DanglingToolset));
         } else if self.audit.table.group() == Group::Permissions {
-            self.settle_grants(row, cell, &mut edit, world, policy);
+            self.settle_grants(row, cell, &mut edit, context, choices);
         } else if last_grant::takes_last_grant(row, cell, |r| edit.removed.contains(r)) {
-            self.held.extend(edit.hold_all(Reason::LastGrant));
+            let ending = group_ending(self.audit.table, row, cell, choices);
+            self.held.extend(edit.end(ending));
         }
         if !edit.removed.is_empty() || !edit.remapped.is_empty() {
             self.edits.push(edit);
@@ -336,15 +417,15 @@ impl RowPlan {
         row: &Row,
         cell: &Cell,
         edit: &mut Edit,
-        world: AccessContext<'_>,
-        policy: Policy,
+        context: AccessContext<'_>,
+        choices: RepairChoices<'_>,
     ) {
-        if last_grant::may_open_everything(row, world.regime) {
+        if last_grant::may_open_everything(row, context.behavior) {
             self.held.extend(edit.hold_all(Reason::FailsOpen));
         }
         let mut kept = BTreeSet::new();
-        if world.regime.refuses_edits() {
-            kept = kept_by_keys(row, world.around);
+        if context.behavior.refuses_edits() {
+            kept = kept_by_keys(row, context.related);
             let (renamed, stay) = std::mem::take(&mut edit.remapped)
                 .into_iter()
                 .partition(|(old, _)| !kept.contains(old));
@@ -354,15 +435,12 @@ impl RowPlan {
             kept.retain(|reference| edit.removed.contains(reference));
         }
         let last = last_grant::takes_last_grant(row, cell, |r| edit.removed.contains(r));
-        if last && !last_grant::may_run_empty(row, world.regime) {
-            let ending = match ending(row, cell, world, policy) {
-                Ok(_) if !kept.is_empty() => Err(Reason::KeptByKey),
+        if last && !last_grant::may_run_empty(row, context.behavior) {
+            let ending = match ending(row, cell, context, choices) {
+                Ok(_) if !kept.is_empty() => Err(Reason::KeptByKey.into()),
                 ending => ending,
             };
-            match ending {
-                Ok(ending) => edit.ending = ending,
-                Err(reason) => self.held.extend(edit.hold_all(reason)),
-            }
+            self.held.extend(edit.end(ending));
         } else {
             self.held.extend(hold(edit, &kept, Reason::KeptByKey));
             edit.removed.retain(|reference| !kept.contains(reference));
@@ -377,25 +455,142 @@ impl Edit {
         self.removed.clear();
         held
     }
+
+    /// Leaves a list that would run empty as it was decided, or holds it.
+    fn end(&mut self, ending: Result<ListEnding, HeldList>) -> Vec<Held> {
+        match ending {
+            Ok(ending) => {
+                self.ending = ending.outcome;
+                self.fallbacks = ending.fallbacks;
+                Vec::new()
+            }
+            Err(HeldList { reason, because }) => {
+                let mut held = self.hold_all(reason);
+                for held in &mut held {
+                    held.because.clone_from(&because);
+                }
+                held
+            }
+        }
+    }
 }
 
-/// Returns how to leave a column that would run empty, or why its references are held.
+/// How to leave a list that would run empty.
+struct ListEnding {
+    outcome: EmptyOutcome,
+    fallbacks: &'static [Fallback],
+}
+
+impl From<EmptyOutcome> for ListEnding {
+    fn from(outcome: EmptyOutcome) -> Self {
+        let fallbacks = &[];
+        Self { outcome, fallbacks }
+    }
+}
+
+/// Why a list that would run empty is held.
+struct HeldList {
+    reason: Reason,
+    because: Option<String>,
+}
+
+impl From<Reason> for HeldList {
+    fn from(reason: Reason) -> Self {
+        let because = None;
+        Self { reason, because }
+    }
+}
+
+impl From<&FallenList> for HeldList {
+    fn from(fallen: &FallenList) -> Self {
+        Self {
+            reason: if fallen.widens {
+                Reason::WouldWiden
+            } else {
+                Reason::WouldNarrow
+            },
+            because: Some(fallen.because.clone()),
+        }
+    }
+}
+
+/// Returns how to leave a column of a permission row that would run empty, or why its references
+/// are held.
 fn ending(
     row: &Row,
     cell: &Cell,
-    world: AccessContext<'_>,
-    policy: Policy,
-) -> Result<EmptyOutcome, Reason> {
-    match policy.on_empty {
-        OnEmpty::Hold => Err(Reason::LastGrant),
-        OnEmpty::Clear if !world.regime.fails_closed() => Err(Reason::FailsOpen),
-        OnEmpty::Clear => Ok(EmptyOutcome::Cleared),
-        OnEmpty::Deny { accept_narrowing } => match marker_obstacle(row, cell, world) {
-            Some(obstacle) if !(accept_narrowing && obstacle.only_narrows()) => {
-                Err(Reason::Marker(obstacle))
-            }
-            Some(_) | None => Ok(EmptyOutcome::Denied),
+    context: AccessContext<'_>,
+    choices: RepairChoices<'_>,
+) -> Result<ListEnding, HeldList> {
+    let obstacle = marker_obstacle(row, cell, context.behavior);
+    let fallen = choices
+        .decisions
+        .fallen(&PERMISSIONS, &row.key, cell.site.name);
+    match (choices.policy.on_empty, obstacle) {
+        (OnEmpty::Hold, _) => Err(Reason::LastGrant.into()),
+        (OnEmpty::Clear, _) if !context.behavior.fails_closed() => Err(Reason::FailsOpen.into()),
+        (OnEmpty::Clear, _) => Ok(EmptyOutcome::Cleared.into()),
+        (OnEmpty::Deny { .. }, None) => match fallen {
+            Some(fallen) => Err(fallen.into()),
+            None => Ok(ListEnding {
+                outcome: EmptyOutcome::Denied,
+                fallbacks: &[Fallback::Hold],
+            }),
         },
+        (OnEmpty::Unchanged, None | Some(Obstacle::ToolPermissions | Obstacle::UnknownMarker)) => {
+            let may_deny = obstacle.is_none();
+            unchanged_ending(fallen, may_deny)
+        }
+        (OnEmpty::Deny { .. } | OnEmpty::Unchanged, Some(obstacle)) => {
+            Err(Reason::Marker(obstacle).into())
+        }
+    }
+}
+
+/// Returns how `--on-empty unchanged` leaves a list, or why it is held.
+fn unchanged_ending(fallen: Option<&FallenList>, may_deny: bool) -> Result<ListEnding, HeldList> {
+    match fallen {
+        None => Ok(ListEnding {
+            outcome: EmptyOutcome::Cleared,
+            fallbacks: if may_deny {
+                &[Fallback::Deny, Fallback::Hold]
+            } else {
+                &[Fallback::Hold]
+            },
+        }),
+        Some(FallenList {
+            to: Fallback::Deny, ..
+        }) if may_deny => Ok(ListEnding {
+            outcome: EmptyOutcome::Denied,
+            fallbacks: &[Fallback::Hold],
+        }),
+        Some(fallen) => Err(fallen.into()),
+    }
+}
+
+/// Returns how to leave a list of an access group or a toolset that would run empty, or why its
+/// references are held. LiteLLM knows no deny marker there, and what new keys are given is nobody's
+/// access yet.
+fn group_ending(
+    table: ScannedTable,
+    row: &Row,
+    cell: &Cell,
+    choices: RepairChoices<'_>,
+) -> Result<ListEnding, HeldList> {
+    let decides = matches!(table.group(), Group::AccessGroups | Group::Toolsets)
+        && row.cells.iter().all(|cell| cell.stored.is_ok());
+    match (choices.policy.on_empty, table) {
+        (OnEmpty::Unchanged, ScannedTable::References(table)) if decides => {
+            let fallen = choices.decisions.fallen(table, &row.key, cell.site.name);
+            unchanged_ending(fallen, false)
+        }
+        // An empty toolset denies, so clearing it would take access away.
+        (OnEmpty::Clear, _) if decides && table.group() == Group::AccessGroups => {
+            Ok(EmptyOutcome::Cleared.into())
+        }
+        (OnEmpty::Unchanged | OnEmpty::Hold | OnEmpty::Deny { .. } | OnEmpty::Clear, _) => {
+            Err(Reason::LastGrant.into())
+        }
     }
 }
 
@@ -437,8 +632,8 @@ pub(crate) fn may_be_taken(reference: &str, catalog: &ServerCatalog) -> bool {
 pub(crate) fn references_left_to_key(
     row: &Row,
     selection: &Selection,
-    world: AccessContext<'_>,
-    policy: Policy,
+    context: AccessContext<'_>,
+    choices: RepairChoices<'_>,
 ) -> BTreeSet<String> {
     let is_of_team = row
         .owners
@@ -447,14 +642,14 @@ pub(crate) fn references_left_to_key(
     if is_of_team || !selection.takes(row) {
         return references(row).map(str::to_owned).collect();
     }
-    let held = RowPlan::of(&PERMISSIONS, row, world, policy).held;
+    let held = RowPlan::of(&PERMISSIONS, row, context, choices).held;
     held.into_iter().map(|held| held.reference).collect()
 }
 
 /// Returns the references that keys of the teams that own `row` keep.
-fn kept_by_keys(row: &Row, around: &RelatedGrants) -> BTreeSet<String> {
+fn kept_by_keys(row: &Row, related: &RelatedGrants) -> BTreeSet<String> {
     let teams = row.owners.iter().filter(|o| o.kind() == OwnerKind::Team);
-    let kept = teams.filter_map(|team| around.kept_by_keys.get(team.id()));
+    let kept = teams.filter_map(|team| related.kept_by_keys.get(team.id()));
     kept.flatten().cloned().collect()
 }
 
@@ -471,6 +666,7 @@ fn hold(edit: &Edit, kept: &BTreeSet<String>, reason: Reason) -> Vec<Held> {
             column: edit.site.name,
             reference: reference.to_owned(),
             reason,
+            because: None,
         })
         .collect()
 }
@@ -480,29 +676,30 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::litellm::access_context::PermissionKey;
     use crate::litellm::access_context::{Grants, LitellmBehavior};
-    use crate::litellm::owners::{KeyTies, Owner, Parents, TeamId};
+    use crate::litellm::ids::{PermissionKey, ServerId, TeamId};
+    use crate::litellm::owners::{KeyTies, Owner, Parents};
     use crate::litellm::reference_sites::{
         Empty, MCP_SERVERS, MCP_TOOL_PERMISSIONS, ScannedTable, TABLES,
     };
     use crate::litellm::release::Release;
     use crate::litellm::server::{ConfigServers, Server, Signs};
     use crate::litellm::server_catalog::{IdHistory, ServerCatalog};
-    use crate::litellm::test_support::value;
+    use crate::litellm::test_support::{Standing, value};
     use crate::litellm::value::Malformed;
     use crate::repair::changeset::is_repair;
+    use crate::repair::empty_lists::{EmptyList, Evidence};
 
     const GONE: &str = "0b8f8e0c-2f5d-4a51-9a35-1f4a1c9f7d10";
     const GONE_TOO: &str = "7d1c1e6e-51a5-4c6f-8f6f-5f0f5e1d2c3b";
-    const REGIME: LitellmBehavior = LitellmBehavior {
+    const BEHAVIOR: LitellmBehavior = LitellmBehavior {
         release: Release::PINS_IDS,
         owners_known: true,
     };
 
     fn catalog(config: ConfigServers) -> ServerCatalog {
         let server = |id: &str, name: &str, status: Option<&str>| Server {
-            server_id: id.to_owned(),
+            server_id: ServerId(id.to_owned()),
             server_name: Some(name.to_owned()),
             alias: None,
             approval_status: status.map(str::to_owned),
@@ -524,13 +721,13 @@ mod tests {
         Row {
             key: "p-1".to_owned(),
             cells: vec![array(&["id-1"]), keys(&["one"])],
-            owners: vec![owner(OwnerKind::Team, false)],
+            owners: vec![owner(OwnerKind::Team, Standing::InTeam)],
         }
     }
 
-    fn owner(kind: OwnerKind, stands_alone: bool) -> Owner {
+    fn owner(kind: OwnerKind, standing: Standing) -> Owner {
         let parents = Parents {
-            team: (!stands_alone).then(|| TeamId("team".to_owned())),
+            team: (standing == Standing::InTeam).then(|| TeamId("team".to_owned())),
             ..Parents::default()
         };
         let ties = KeyTies {
@@ -562,14 +759,14 @@ mod tests {
     }
 
     fn plan(row: &Row) -> RowPlan {
-        plan_with(row, REGIME, OnEmpty::Hold)
+        plan_with(row, BEHAVIOR, OnEmpty::Hold)
     }
 
     fn unknown() -> ConfigServers {
         ConfigServers::Unknown(Signs::default())
     }
 
-    fn plan_with(row: &Row, regime: LitellmBehavior, on_empty: OnEmpty) -> RowPlan {
+    fn plan_with(row: &Row, behavior: LitellmBehavior, on_empty: OnEmpty) -> RowPlan {
         let grants = Grants {
             tool_keys: match &row.cells[1].stored {
                 Ok(value) => value.references().map(str::to_owned).collect(),
@@ -577,7 +774,7 @@ mod tests {
             },
             ..Grants::default()
         };
-        let around = RelatedGrants {
+        let related = RelatedGrants {
             rows: BTreeMap::from([(PermissionKey(row.key.clone()), grants)]),
             ..RelatedGrants::default()
         };
@@ -586,13 +783,13 @@ mod tests {
         } else {
             ConfigServers::Known(Vec::new())
         };
-        let world = AccessContext {
-            regime,
+        let context = AccessContext {
+            behavior,
             catalog: &catalog(config),
-            around: &around,
+            related: &related,
             all_cleared: on_empty == OnEmpty::Clear,
         };
-        RowPlan::of(&PERMISSIONS, row, world, policy(on_empty))
+        RowPlan::of(&PERMISSIONS, row, context, policy(on_empty).into())
     }
 
     fn policy(on_empty: OnEmpty) -> Policy {
@@ -656,6 +853,7 @@ mod tests {
             column: "mcp_servers",
             reference: reference.to_owned(),
             reason: Reason::LastGrant,
+            because: None,
         };
         assert_eq!(plan.held, [held(GONE_TOO), held(GONE)]);
     }
@@ -714,13 +912,13 @@ mod tests {
             ..IdHistory::default()
         };
         let catalog = catalog(ConfigServers::Known(Vec::new())).with_history(history);
-        let world = AccessContext {
-            regime: REGIME,
+        let context = AccessContext {
+            behavior: BEHAVIOR,
             catalog: &catalog,
-            around: &RelatedGrants::default(),
+            related: &RelatedGrants::default(),
             all_cleared: false,
         };
-        let plan = RowPlan::of(&PERMISSIONS, &row, world, Policy::default());
+        let plan = RowPlan::of(&PERMISSIONS, &row, context, Policy::default().into());
         let removed: Vec<_> = plan.edits.iter().map(Edit::removed).collect();
         assert_eq!(removed, [&BTreeSet::from([GONE.to_owned()])]);
         let held: Vec<_> = plan.held.iter().map(|h| (h.column, h.reason)).collect();
@@ -744,11 +942,11 @@ mod tests {
     fn before_1_80_even_one_of_several_is_held() {
         let mut row = clean();
         row.cells[0] = array(&["id-1", GONE]);
-        let regime = LitellmBehavior {
+        let behavior = LitellmBehavior {
             release: Release::FIRST,
-            ..REGIME
+            ..BEHAVIOR
         };
-        let held = plan_with(&row, regime, OnEmpty::Hold);
+        let held = plan_with(&row, behavior, OnEmpty::Hold);
         assert_eq!(held.edits, []);
         assert_eq!(held.held[0].reason, Reason::FailsOpen);
     }
@@ -757,18 +955,24 @@ mod tests {
     fn a_team_keeps_what_a_key_of_it_keeps_where_edits_would_be_refused() {
         let mut row = clean();
         row.cells = vec![array(&["id-1", GONE, GONE_TOO]), keys(&["one", GONE])];
-        let around = RelatedGrants {
-            kept_by_keys: BTreeMap::from([("owner".to_owned(), BTreeSet::from([GONE.to_owned()]))]),
+        let related = RelatedGrants {
+            kept_by_keys: BTreeMap::from([(
+                TeamId("owner".to_owned()),
+                BTreeSet::from([GONE.to_owned()]),
+            )]),
             ..RelatedGrants::default()
         };
         let plan = |release| {
-            let world = AccessContext {
-                regime: LitellmBehavior { release, ..REGIME },
+            let context = AccessContext {
+                behavior: LitellmBehavior {
+                    release,
+                    ..BEHAVIOR
+                },
                 catalog: &catalog(unknown()),
-                around: &around,
+                related: &related,
                 all_cleared: false,
             };
-            RowPlan::of(&PERMISSIONS, &row, world, Policy::default())
+            RowPlan::of(&PERMISSIONS, &row, context, Policy::default().into())
         };
         let found = plan(Release::REFUSES_EDITS);
         let held: Vec<_> = found.held.iter().map(|h| (h.column, h.reason)).collect();
@@ -789,24 +993,27 @@ mod tests {
     fn a_team_is_not_marked_while_a_key_of_it_keeps_the_same() {
         let mut row = clean();
         row.cells[0] = array(&[GONE]);
-        let around = RelatedGrants {
-            kept_by_keys: BTreeMap::from([("owner".to_owned(), BTreeSet::from([GONE.to_owned()]))]),
+        let related = RelatedGrants {
+            kept_by_keys: BTreeMap::from([(
+                TeamId("owner".to_owned()),
+                BTreeSet::from([GONE.to_owned()]),
+            )]),
             ..RelatedGrants::default()
         };
         let deny = OnEmpty::Deny {
             accept_narrowing: true,
         };
         for on_empty in [deny, OnEmpty::Clear] {
-            let world = AccessContext {
-                regime: LitellmBehavior {
+            let context = AccessContext {
+                behavior: LitellmBehavior {
                     release: Release::REFUSES_EDITS,
-                    ..REGIME
+                    ..BEHAVIOR
                 },
                 catalog: &catalog(ConfigServers::Known(Vec::new())),
-                around: &around,
+                related: &related,
                 all_cleared: false,
             };
-            let plan = RowPlan::of(&PERMISSIONS, &row, world, policy(on_empty));
+            let plan = RowPlan::of(&PERMISSIONS, &row, context, policy(on_empty).into());
             assert_eq!(plan.edits, []);
             assert_eq!(plan.held[0].reason, Reason::KeptByKey);
         }
@@ -818,20 +1025,23 @@ mod tests {
         row.cells = vec![array(&["id-1", GONE, GONE_TOO]), keys(&["one", GONE])];
         let remaps = [GONE, GONE_TOO].map(|old| (old.to_owned(), "id-1".to_owned()));
         let catalog = catalog(unknown()).remapping(&remaps.into()).unwrap();
-        let around = RelatedGrants {
-            kept_by_keys: BTreeMap::from([("owner".to_owned(), BTreeSet::from([GONE.to_owned()]))]),
+        let related = RelatedGrants {
+            kept_by_keys: BTreeMap::from([(
+                TeamId("owner".to_owned()),
+                BTreeSet::from([GONE.to_owned()]),
+            )]),
             ..RelatedGrants::default()
         };
-        let world = AccessContext {
-            regime: LitellmBehavior {
+        let context = AccessContext {
+            behavior: LitellmBehavior {
                 release: Release::REFUSES_EDITS,
-                ..REGIME
+                ..BEHAVIOR
             },
             catalog: &catalog,
-            around: &around,
+            related: &related,
             all_cleared: false,
         };
-        let plan = RowPlan::of(&PERMISSIONS, &row, world, Policy::default());
+        let plan = RowPlan::of(&PERMISSIONS, &row, context, Policy::default().into());
         let held: Vec<_> = plan.held.iter().map(|h| (h.column, h.reason)).collect();
         let reason = Reason::KeptByKey;
         assert_eq!(
@@ -846,20 +1056,20 @@ mod tests {
     fn a_key_keeps_what_is_held_and_a_row_that_is_not_selected_keeps_everything() {
         let mut row = clean();
         row.cells = vec![array(&["id-1", GONE, GONE_TOO]), keys(&[])];
-        row.owners = vec![owner(OwnerKind::Key, false)];
+        row.owners = vec![owner(OwnerKind::Key, Standing::InTeam)];
         let remaps = BTreeMap::from([(GONE_TOO.to_owned(), "id-1".to_owned())]);
         let catalog = catalog(unknown()).remapping(&remaps).unwrap();
-        let world = AccessContext {
-            regime: LitellmBehavior {
+        let context = AccessContext {
+            behavior: LitellmBehavior {
                 release: Release::REFUSES_EDITS,
-                ..REGIME
+                ..BEHAVIOR
             },
             catalog: &catalog,
-            around: &RelatedGrants::default(),
+            related: &RelatedGrants::default(),
             all_cleared: false,
         };
         let left = |row: &Row, selection: &Selection| -> Vec<String> {
-            let left = references_left_to_key(row, selection, world, Policy::default());
+            let left = references_left_to_key(row, selection, context, Policy::default().into());
             left.into_iter().collect()
         };
         let all = Selection::default();
@@ -878,7 +1088,7 @@ mod tests {
         let mut last = row.clone();
         last.cells[0] = array(&[GONE]);
         assert_eq!(left(&last, &all), [GONE]);
-        row.owners.push(owner(OwnerKind::Team, false));
+        row.owners.push(owner(OwnerKind::Team, Standing::InTeam));
         assert_eq!(left(&row, &all), everything);
     }
 
@@ -901,13 +1111,16 @@ mod tests {
         let remaps = BTreeMap::from([(GONE.to_owned(), "id-1".to_owned())]);
         let catalog = catalog(unknown()).remapping(&remaps).unwrap();
         for release in [Release::FIRST, Release::PINS_IDS] {
-            let world = AccessContext {
-                regime: LitellmBehavior { release, ..REGIME },
+            let context = AccessContext {
+                behavior: LitellmBehavior {
+                    release,
+                    ..BEHAVIOR
+                },
                 catalog: &catalog,
-                around: &RelatedGrants::default(),
+                related: &RelatedGrants::default(),
                 all_cleared: false,
             };
-            let plan = RowPlan::of(&PERMISSIONS, &row, world, Policy::default());
+            let plan = RowPlan::of(&PERMISSIONS, &row, context, Policy::default().into());
             let after: Vec<Value> = plan.edits.iter().map(Edit::after).collect();
             let keys = Value::Keys(BTreeMap::from([(
                 "id-1".to_owned(),
@@ -934,7 +1147,7 @@ mod tests {
             (deny, EmptyOutcome::Denied, vec![NO_SERVERS]),
             (OnEmpty::Clear, EmptyOutcome::Cleared, vec![]),
         ] {
-            let plan = plan_with(&row, REGIME, on_empty);
+            let plan = plan_with(&row, BEHAVIOR, on_empty);
             assert_eq!(plan.held, []);
             assert_eq!(plan.edits.len(), 1);
             assert_eq!(plan.edits[0].ending(), ending);
@@ -944,34 +1157,104 @@ mod tests {
     }
 
     #[test]
-    fn deny_holds_where_an_obstacle_stands_unless_narrowing_is_accepted() {
+    fn a_list_falls_back_as_it_was_decided() {
         let mut row = clean();
         row.cells = vec![array(&[GONE]), keys(&["one"])];
-        row.owners = vec![owner(OwnerKind::Key, false)];
-        let plan =
-            |regime, accept_narrowing| plan_with(&row, regime, OnEmpty::Deny { accept_narrowing });
-        let reason = Reason::Marker(Obstacle::OtherGrants);
-        assert_eq!(plan(REGIME, false).held[0].reason, reason);
-        assert_eq!(plan(REGIME, true).held, []);
-        let old = LitellmBehavior {
-            release: Release::DROPS_ON_EDIT,
-            ..REGIME
+        row.owners = vec![owner(OwnerKind::Key, Standing::InTeam)];
+        let fell = |to, widens| {
+            let list = EmptyList {
+                table: PERMISSIONS.table,
+                row: "p-1".to_owned(),
+                column: "mcp_servers",
+            };
+            let mut decisions = EmptyListDecisions::default();
+            decisions.hear(&[Evidence {
+                because: "somebody would".to_owned(),
+                widens,
+                alone: vec![(list, to)],
+                ..Evidence::default()
+            }]);
+            decisions
         };
-        let reason = Reason::Marker(Obstacle::UnknownMarker);
-        assert_eq!(plan(old, true).held[0].reason, reason);
+        let deny = OnEmpty::Deny {
+            accept_narrowing: false,
+        };
+        let (denied, cleared) = (Ok(EmptyOutcome::Denied), Ok(EmptyOutcome::Cleared));
+        let (widens, narrows) = (Err(Reason::WouldWiden), Err(Reason::WouldNarrow));
+        let old = Release::DROPS_ON_EDIT;
+        let unknown = Err(Reason::Marker(Obstacle::UnknownMarker));
+        for (on_empty, release, decisions, expected) in [
+            (
+                deny,
+                BEHAVIOR.release,
+                EmptyListDecisions::default(),
+                denied,
+            ),
+            (deny, BEHAVIOR.release, fell(Fallback::Hold, false), narrows),
+            (deny, old, EmptyListDecisions::default(), unknown),
+            (
+                OnEmpty::Unchanged,
+                BEHAVIOR.release,
+                EmptyListDecisions::default(),
+                cleared,
+            ),
+            (
+                OnEmpty::Unchanged,
+                BEHAVIOR.release,
+                fell(Fallback::Deny, true),
+                denied,
+            ),
+            (
+                OnEmpty::Unchanged,
+                BEHAVIOR.release,
+                fell(Fallback::Hold, true),
+                widens,
+            ),
+            // It may not know the marker, so the list is emptied or held.
+            (
+                OnEmpty::Unchanged,
+                old,
+                EmptyListDecisions::default(),
+                cleared,
+            ),
+            (OnEmpty::Unchanged, old, fell(Fallback::Deny, true), widens),
+        ] {
+            let context = AccessContext {
+                behavior: LitellmBehavior {
+                    release,
+                    ..BEHAVIOR
+                },
+                catalog: &catalog(ConfigServers::Known(Vec::new())),
+                related: &RelatedGrants::default(),
+                all_cleared: false,
+            };
+            let choices = RepairChoices {
+                policy: policy(on_empty),
+                decisions: &decisions,
+            };
+            let plan = RowPlan::of(&PERMISSIONS, &row, context, choices);
+            let found = match plan.held.first() {
+                Some(held) => Err(held.reason),
+                None => Ok(plan.edits[0].ending()),
+            };
+            assert_eq!(found, expected, "{on_empty:?} {release}");
+            let because = plan.held.first().and_then(|held| held.because.as_deref());
+            let is_judged = [widens, narrows].contains(&found);
+            assert_eq!(because.is_some(), is_judged, "{because:?}");
+        }
     }
 
     #[test]
     fn nothing_is_cleared_where_an_emptied_key_reaches_everything() {
         let mut row = clean();
         row.cells[0] = array(&[GONE]);
-        let regime = LitellmBehavior {
+        let behavior = LitellmBehavior {
             release: Release::FIRST,
-            ..REGIME
+            ..BEHAVIOR
         };
-        for alone in [true, false] {
+        for alone in [Standing::Alone, Standing::InTeam] {
             row.owners = vec![owner(OwnerKind::Key, alone)];
-            let plan = plan_with(&row, regime, OnEmpty::Clear);
+            let plan = plan_with(&row, behavior, OnEmpty::Clear);
             assert_eq!(plan.held[0].reason, Reason::FailsOpen);
         }
     }
@@ -999,10 +1282,10 @@ mod tests {
             stored.prop_map(move |stored| Cell { site, stored })
         };
         let kinds = prop::sample::select(vec![
-            (OwnerKind::Key, true),
-            (OwnerKind::Key, false),
-            (OwnerKind::Team, false),
-            (OwnerKind::Agent, false),
+            (OwnerKind::Key, Standing::Alone),
+            (OwnerKind::Key, Standing::InTeam),
+            (OwnerKind::Team, Standing::InTeam),
+            (OwnerKind::Agent, Standing::InTeam),
         ]);
         let owners = prop::collection::vec(kinds.prop_map(|(k, alone)| owner(k, alone)), 0..3);
         let tables = TABLES.into_iter().filter_map(|table| match table {
@@ -1047,17 +1330,17 @@ mod tests {
         on_empty: OnEmpty,
         remaps: &BTreeMap<String, String>,
     ) -> RowPlan {
-        let world = AccessContext {
-            regime: REGIME,
+        let context = AccessContext {
+            behavior: BEHAVIOR,
             catalog: &catalog(unknown()).remapping(remaps).unwrap(),
-            around: &RelatedGrants::default(),
+            related: &RelatedGrants::default(),
             all_cleared: on_empty == OnEmpty::Clear,
         };
         let policy = Policy {
             on_empty,
             delete_rows: true,
         };
-        RowPlan::of(table, row, world, policy)
+        RowPlan::of(table, row, context, policy.into())
     }
 
     /// Lists the references of a value in order, each with its tool where it has one. A key of an

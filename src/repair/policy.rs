@@ -1,5 +1,7 @@
 //! The operator's choices for a repair, and the consent to write.
 
+use crate::repair::access_comparison::AcceptedDifferences;
+
 /// What to do with a column that would run empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum OnEmpty {
@@ -11,6 +13,9 @@ pub(crate) enum OnEmpty {
         /// Whether to write it also where it may take access away.
         accept_narrowing: bool,
     },
+    /// Empty it where that changes nobody's access, else write the deny marker where that changes
+    /// nobody's, and hold the rest.
+    Unchanged,
     /// Empty it, whatever its owners inherit then.
     Clear,
 }
@@ -22,6 +27,24 @@ pub(crate) struct Policy {
     pub on_empty: OnEmpty,
     /// Whether whole rows of deleted servers may be deleted.
     pub delete_rows: bool,
+}
+
+impl Policy {
+    /// Returns the differences of access that these choices accept.
+    #[must_use]
+    pub(crate) fn accepted(self) -> AcceptedDifferences {
+        match self.on_empty {
+            OnEmpty::Hold | OnEmpty::Unchanged => AcceptedDifferences::default(),
+            OnEmpty::Deny { accept_narrowing } => AcceptedDifferences {
+                narrowing: accept_narrowing,
+                widening: false,
+            },
+            OnEmpty::Clear => AcceptedDifferences {
+                widening: true,
+                narrowing: false,
+            },
+        }
+    }
 }
 
 /// The operator's consent to commit a repair.

@@ -2,10 +2,15 @@
 
 use std::io::{self, BufWriter, Write};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::database::Database;
+use crate::litellm::access::registry::ServerIds;
+use crate::litellm::ids::{
+    AgentId, EndUserId, OrganizationId, ServerId, TeamId, ToolsetId, UserId,
+};
 use crate::printable::one_line;
+use crate::report::access_what_if::{self, ShownWhatIf};
 use crate::report::csv::{Cells, Writer};
 use crate::report::json::{self, DatabaseV1};
 use crate::report::json_text;
@@ -36,11 +41,11 @@ pub(crate) struct AccessHead {
     /// The release whose rules were applied.
     pub release: String,
     /// The ids of the servers asked about; empty stands for all.
-    pub wanted: Vec<String>,
+    pub wanted: ServerIds,
 }
 
 /// A key, as reports show it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ShownKey {
     /// The first characters of its hash.
     pub id: String,
@@ -49,19 +54,19 @@ pub(crate) struct ShownKey {
 }
 
 /// The human whom an agent names behind its call.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ShownHuman {
     /// The user.
-    pub user: Option<String>,
+    pub user: Option<UserId>,
     /// The team.
-    pub team: Option<String>,
+    pub team: Option<TeamId>,
 }
 
 /// A server that a caller may use.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ShownServer {
     /// Its id.
-    pub id: String,
+    pub id: ServerId,
     /// What people call it.
     pub name: Option<String>,
     /// Its tools that the caller may use; null for all.
@@ -89,7 +94,7 @@ pub(crate) struct ShownStep {
     /// What the level names, each with its verdict.
     pub names: Vec<ShownReference>,
     /// The servers left after it.
-    pub left: Vec<String>,
+    pub left: ServerIds,
 }
 
 /// A reference, and what became of it.
@@ -103,27 +108,58 @@ pub(crate) struct ShownReference {
     pub name: Option<String>,
 }
 
-/// A caller, and what it may use.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct CallerAccess {
-    /// `key`, `keyless` or `session`.
-    pub via: &'static str,
+/// How a caller comes, in the order in which callers are listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Via {
+    /// With a key.
+    Key,
+    /// In a session at the gateway.
+    Session,
+    /// As one of a team, without a key.
+    Keyless,
+}
+
+impl Via {
+    /// Returns its name in reports.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Key => "key",
+            Self::Session => "session",
+            Self::Keyless => "keyless",
+        }
+    }
+}
+
+/// Who asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ShownCaller {
+    /// How it comes.
+    pub via: Via,
     /// The key.
     pub key: Option<ShownKey>,
     /// The team.
-    pub team: Option<String>,
+    pub team: Option<TeamId>,
     /// The organization.
-    pub organization: Option<String>,
+    pub organization: Option<OrganizationId>,
     /// The user.
-    pub user: Option<String>,
+    pub user: Option<UserId>,
     /// The agent.
-    pub agent: Option<String>,
+    pub agent: Option<AgentId>,
     /// The end user on whose behalf it asks.
-    pub end_user: Option<String>,
+    pub end_user: Option<EndUserId>,
     /// The toolset on whose route it asks.
-    pub toolset: Option<String>,
+    pub toolset: Option<ToolsetId>,
     /// The human behind the call of an agent.
     pub on_behalf_of: Option<ShownHuman>,
+}
+
+/// A caller, and what it may use.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct CallerAccess {
+    /// Who asks.
+    #[serde(flatten)]
+    pub who: ShownCaller,
     /// The servers that it may use.
     pub servers: Vec<ShownServer>,
     /// Whether nothing that is not known may add servers or take some away.
@@ -133,6 +169,9 @@ pub(crate) struct CallerAccess {
     /// How it came about; only where one owner or server was asked about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub steps: Option<Vec<ShownStep>>,
+    /// What would change for it; only where an owner was named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub would_change: Option<ShownWhatIf>,
 }
 
 #[derive(Serialize)]
@@ -198,7 +237,11 @@ pub(crate) fn write(
             writeln!(out, "| caller | servers | denied by |\n| --- | --- | --- |")?;
             for entry in entries {
                 let entry = entry.map_err(|()| cut())?;
-                let cells = [entry.shown(), entry.servers_shown(), entry.denial_shown()];
+                let cells = [
+                    entry.who.shown(),
+                    entry.servers_shown(),
+                    entry.denial_shown(),
+                ];
                 let cells = cells.map(|cell| one_line(&cell).replace('|', "\\|"));
                 writeln!(out, "| {} |", cells.join(" | "))?;
             }
@@ -258,27 +301,11 @@ fn line(line: &Line<'_>, mut out: &mut dyn Write) -> io::Result<()> {
 }
 
 fn records(entry: &CallerAccess, csv: &mut Writer<impl Write>) -> io::Result<()> {
-    let text = |value: &Option<String>| value.clone().unwrap_or_default();
-    let key = entry.key.as_ref();
-    let id = key.map(|key| key.id.clone()).unwrap_or_default();
-    let name = key.and_then(|key| key.name.clone()).unwrap_or_default();
+    let who = entry.who.cells();
     let denied = entry.denial_shown();
     let mut record = |server: &str, server_name: &str, tools: &str| {
-        csv.write_record([
-            entry.via,
-            &id,
-            &name,
-            &text(&entry.team),
-            &text(&entry.organization),
-            &text(&entry.user),
-            &text(&entry.agent),
-            &text(&entry.end_user),
-            &text(&entry.toolset),
-            server,
-            server_name,
-            tools,
-            &denied,
-        ])
+        let of_server = [server, server_name, tools, &denied];
+        csv.write_record(who.into_iter().chain(of_server))
     };
     if entry.servers.is_empty() {
         return record("", "", "");
@@ -289,7 +316,7 @@ fn records(entry: &CallerAccess, csv: &mut Writer<impl Write>) -> io::Result<()>
             Some(tools) => tools.join(" "),
         };
         record(
-            &server.id,
+            server.id.as_str(),
             server.name.as_deref().unwrap_or_default(),
             &tools,
         )?;
@@ -310,7 +337,7 @@ fn write_table(
         let mut rows = Grid::new(["CALLER", "TOOLS", "THROUGH"], look);
         for entry in entries {
             rows.row([
-                one_line(&entry.shown()).into_owned().into(),
+                one_line(&entry.who.shown()).into_owned().into(),
                 one_line(&entry.tools_of(&head.wanted)).into_owned().into(),
                 entry.through(&head.wanted).into(),
             ]);
@@ -332,7 +359,7 @@ fn write_table(
                 Tone::Plain
             };
             rows.row([
-                one_line(&entry.shown()).into_owned().into(),
+                one_line(&entry.who.shown()).into_owned().into(),
                 GridCell::toned(one_line(&entry.servers_shown()), tone),
                 one_line(&entry.denial_shown()).into_owned().into(),
             ]);
@@ -351,7 +378,7 @@ fn write_table(
 
 /// Writes what each level does, one after the other, and what is left in the end.
 fn write_trace(entry: &CallerAccess, look: DisplayOptions, out: &mut dyn Write) -> io::Result<()> {
-    writeln!(out, "{}", look.heading(&one_line(&entry.shown())))?;
+    writeln!(out, "{}", look.heading(&one_line(&entry.who.shown())))?;
     for (number, step) in entry.steps.iter().flatten().enumerate() {
         let number = number + 1;
         let id = step.id.as_deref().map(|id| format!(" {}", one_line(id)));
@@ -375,15 +402,24 @@ fn write_trace(entry: &CallerAccess, look: DisplayOptions, out: &mut dyn Write) 
         }
     }
     if entry.servers.is_empty() {
-        return writeln!(out, "  => no server; {}", one_line(&entry.denial_shown()));
+        writeln!(out, "  => no server; {}", one_line(&entry.denial_shown()))?;
+    } else {
+        writeln!(out, "  => may use:")?;
     }
-    writeln!(out, "  => may use:")?;
     for server in &entry.servers {
         let name = server.name.as_deref().unwrap_or("(no name)");
-        writeln!(out, "       {}  {}", one_line(&server.id), one_line(name))?;
+        writeln!(
+            out,
+            "       {}  {}",
+            one_line(server.id.as_str()),
+            one_line(name)
+        )?;
         writeln!(out, "         {}", one_line(&tools_shown(server)))?;
     }
-    Ok(())
+    match &entry.would_change {
+        Some(what_if) => access_what_if::write(what_if, look, out),
+        None => Ok(()),
+    }
 }
 
 /// Names a level for people.
@@ -426,25 +462,47 @@ impl ShownStep {
     }
 }
 
-impl CallerAccess {
+impl ShownCaller {
+    /// Returns the cells that tell who asks, in the order of the first columns as CSV.
+    pub(crate) fn cells(&self) -> [&str; 9] {
+        let key = self.key.as_ref();
+        let name = key.and_then(|key| key.name.as_deref());
+        [
+            Some(self.via.name()),
+            key.map(|key| key.id.as_str()),
+            name,
+            self.team.as_ref().map(TeamId::as_str),
+            self.organization.as_ref().map(OrganizationId::as_str),
+            self.user.as_ref().map(UserId::as_str),
+            self.agent.as_ref().map(AgentId::as_str),
+            self.end_user.as_ref().map(EndUserId::as_str),
+            self.toolset.as_ref().map(ToolsetId::as_str),
+        ]
+        .map(Option::unwrap_or_default)
+    }
+
     /// Names the caller for people.
-    fn shown(&self) -> String {
+    pub(crate) fn shown(&self) -> String {
         let mut shown = match (&self.key, self.via) {
             (Some(key), _) => match &key.name {
                 Some(name) => format!("key {name} ({})", key.id),
                 None => format!("key {}", key.id),
             },
-            (None, "session") => format!("session of {}", self.user.as_deref().unwrap_or("?")),
+            (None, Via::Session) => {
+                let user = self.user.as_ref().map_or("?", UserId::as_str);
+                format!("session of {user}")
+            }
             (None, _) => "keyless caller".to_owned(),
         };
-        let user = self.user.as_ref().filter(|_| self.via != "session");
+        let user = self.user.as_ref().filter(|_| self.via != Via::Session);
+        let organization = self.organization.as_ref();
         let parts = [
-            ("team", self.team.as_ref()),
-            ("organization", self.organization.as_ref()),
-            ("user", user),
-            ("agent", self.agent.as_ref()),
-            ("end user", self.end_user.as_ref()),
-            ("toolset", self.toolset.as_ref()),
+            ("team", self.team.as_ref().map(TeamId::as_str)),
+            ("organization", organization.map(OrganizationId::as_str)),
+            ("user", user.map(UserId::as_str)),
+            ("agent", self.agent.as_ref().map(AgentId::as_str)),
+            ("end user", self.end_user.as_ref().map(EndUserId::as_str)),
+            ("toolset", self.toolset.as_ref().map(ToolsetId::as_str)),
         ];
         for (kind, id) in parts {
             if let Some(id) = id {
@@ -452,7 +510,10 @@ impl CallerAccess {
             }
         }
         if let Some(human) = &self.on_behalf_of {
-            let parts = [("user", &human.user), ("team", &human.team)];
+            let parts = [
+                ("user", human.user.as_ref().map(UserId::as_str)),
+                ("team", human.team.as_ref().map(TeamId::as_str)),
+            ];
             for (kind, id) in parts {
                 if let Some(id) = id {
                     shown = format!("{shown}, behind it {kind} {id}");
@@ -461,10 +522,12 @@ impl CallerAccess {
         }
         shown
     }
+}
 
+impl CallerAccess {
     fn servers_shown(&self) -> String {
         let servers = self.servers.iter().map(|server| {
-            let name = server.name.as_deref().unwrap_or(&server.id);
+            let name = server.name.as_deref().unwrap_or(server.id.as_str());
             match &server.tools {
                 None => name.to_owned(),
                 Some(tools) if tools.is_empty() => format!("{name} (no tool)"),
@@ -480,27 +543,27 @@ impl CallerAccess {
     }
 
     /// Shows the tools that the caller may use of the servers asked about.
-    fn tools_of(&self, wanted: &[String]) -> String {
+    fn tools_of(&self, wanted: &ServerIds) -> String {
         let servers = self.servers.iter().filter(|s| wanted.contains(&s.id));
         let shown = servers.map(|server| {
             let tools = tools_shown(server);
             if wanted.len() == 1 {
                 return tools;
             }
-            let name = server.name.as_deref().unwrap_or(&server.id);
+            let name = server.name.as_deref().unwrap_or(server.id.as_str());
             format!("{name}: {tools}")
         });
         shown.collect::<Vec<_>>().join("; ")
     }
 
     /// Names the levels that grant one of the servers asked about.
-    fn through(&self, wanted: &[String]) -> String {
+    fn through(&self, wanted: &ServerIds) -> String {
         let grants = |step: &&ShownStep| {
             matches!(step.effect, "grants" | "becomes")
                 && step
                     .names
                     .iter()
-                    .any(|name| wanted.contains(&name.reference))
+                    .any(|name| wanted.contains(name.reference.as_str()))
         };
         let steps = self.steps.iter().flatten().filter(grants);
         let mut levels: Vec<String> = steps

@@ -169,25 +169,25 @@ mod tests {
     use crate::litellm::owners::OwnerKind;
     use crate::litellm::reference_sites::PERMISSIONS;
     use crate::litellm::row::Row;
-    use crate::litellm::test_support::{GONE, REGIME, catalog, owner, row};
+    use crate::litellm::test_support::{BEHAVIOR, GONE, Standing, catalog, owner, row};
     use crate::repair::policy::Policy;
     use crate::report::spool::IN_MEMORY;
 
     #[test]
     fn what_is_put_aside_is_what_would_have_been_kept() {
-        let world = AccessContext {
-            regime: REGIME,
-            catalog: &catalog(false),
-            around: &RelatedGrants::default(),
+        let context = AccessContext {
+            behavior: BEHAVIOR,
+            catalog: &catalog(),
+            related: &RelatedGrants::default(),
             all_cleared: false,
         };
         let plan = |at: usize| {
             let row = Row {
                 key: at.to_string(),
-                owners: vec![owner(OwnerKind::Team, false)],
+                owners: vec![owner(OwnerKind::Team, Standing::InTeam)],
                 ..row(&format!(r#"["id-1","{GONE}"]"#), "null")
             };
-            RowPlan::of(&PERMISSIONS, &row, world, Policy::default())
+            RowPlan::of(&PERMISSIONS, &row, context, Policy::default().into())
         };
         for entries in [Entries::Findings, Entries::Decisions] {
             let lines = |mut found: CollectedPlans| {

@@ -136,10 +136,14 @@ impl<W: Write> Writer<W> {
         Self { csv, cells }
     }
 
-    pub(super) fn write_record<const N: usize>(&mut self, record: [&str; N]) -> io::Result<()> {
-        let guarded = record.map(|cell| self.cells.guard(cell));
-        self.csv
-            .write_record(guarded.iter().map(|cell| cell.as_bytes()))?;
+    pub(super) fn write_record<'c>(
+        &mut self,
+        record: impl IntoIterator<Item = &'c str>,
+    ) -> io::Result<()> {
+        for cell in record {
+            self.csv.write_field(self.cells.guard(cell).as_bytes())?;
+        }
+        self.csv.write_record(None::<&[u8]>)?;
         Ok(())
     }
 

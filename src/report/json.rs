@@ -12,11 +12,14 @@ use crate::database::Database;
 use crate::litellm::credentials::ServerRows;
 use crate::litellm::empty_list_effect::{Effect, IfEmptied};
 use crate::litellm::finding::{Audit, FindingKind};
+use crate::litellm::ids::ServerId;
 use crate::litellm::proxy_cache::{ACCESS_GROUPS_FOR, ROWS_FOR};
 use crate::litellm::value::{Tool, Value};
 use crate::repair::changeset::ColumnContent;
 use crate::repair::conflict::Conflict;
+use crate::repair::empty_lists::SettledByChoice;
 use crate::repair::plan::{Edit, RowPlan};
+use crate::report::compared_access::ComparedAccessV1;
 use crate::report::decisions::Decisions;
 use crate::report::render::{AnyReport, RenderOptions, ReportFormat};
 use crate::report::summary::Summary;
@@ -76,6 +79,8 @@ impl<F: Fn() -> I, I: Iterator<Item: Serialize>> Serialize for Each<F> {
 struct ScanV1<'a, F> {
     #[serde(flatten)]
     head: Head<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    settled_by: Option<SettledByV1>,
     summary: ScanSummaryV1,
     findings: F,
 }
@@ -159,6 +164,12 @@ struct FixV1<'a, C, H> {
     changes: C,
     held: H,
     summary: FixSummaryV1,
+    /// How many held references each choice would settle.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    settled_by: Option<SettledByV1>,
+    /// The access of everybody whom it concerns, before and after.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access: Option<ComparedAccessV1<'a>>,
     /// Where a saved plan no longer holds.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     conflicts: Vec<ConflictV1<'a>>,
@@ -169,6 +180,33 @@ struct FixV1<'a, C, H> {
     plan: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     after_care: Option<AfterCareV1>,
+}
+
+/// How many of the references held in lists that would run empty each choice of `--on-empty` would
+/// settle.
+#[derive(Serialize)]
+pub(crate) struct SettledByV1 {
+    held: usize,
+    unchanged: usize,
+    deny: usize,
+    clear: usize,
+}
+
+impl From<SettledByChoice> for SettledByV1 {
+    fn from(settled: SettledByChoice) -> Self {
+        let SettledByChoice {
+            held,
+            deny,
+            unchanged,
+            clear,
+        } = settled;
+        Self {
+            held,
+            unchanged,
+            deny,
+            clear,
+        }
+    }
 }
 
 /// For how many seconds running proxies may serve what was there before.
@@ -225,6 +263,9 @@ struct UndoV1<'a> {
     changes: Vec<PutBackV1<'a>>,
     conflicts: Vec<ConflictV1<'a>>,
     summary: UndoSummaryV1,
+    /// The access of everybody whom it concerns, before and after.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access: Option<ComparedAccessV1<'a>>,
     journal: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     after_care: Option<AfterCareV1>,
@@ -288,6 +329,9 @@ pub(crate) struct HeldV1<'a> {
     pub(crate) column: &'static str,
     pub(crate) reference: &'a str,
     pub(crate) reason: &'static str,
+    /// Who would gain or lose what.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) because: Option<&'a str>,
     pub(crate) owners: Vec<OwnerV1<'a>>,
 }
 
@@ -357,6 +401,7 @@ pub(crate) fn write_undone(undone: &UndoReport, out: &mut impl Write) -> io::Res
         changes: put_back(undone).collect(),
         conflicts: conflicts(&undone.facts.conflicts).collect(),
         summary: undo_summary(undone),
+        access: undone.facts.access.as_ref().map(Into::into),
         journal: undone.ending.journal(),
         after_care: after_care(&undone.ending),
     };
@@ -519,6 +564,7 @@ pub(crate) fn held(plans: &[RowPlan]) -> impl Iterator<Item = HeldV1<'_>> {
             column: held.column,
             reference: &held.reference,
             reason: held.reason.name(),
+            because: held.because.as_deref(),
             owners: owners(&plan.audit),
         })
     })
@@ -553,6 +599,7 @@ pub(crate) fn fix_summary(summary: Summary) -> FixSummaryV1 {
 fn scan(report: &Report, summary: Summary) -> impl Serialize {
     ScanV1 {
         head: head(report),
+        settled_by: report.facts.settled.map(Into::into),
         summary: scan_summary(summary),
         findings: Each(|| findings(report.plans())),
     }
@@ -566,6 +613,8 @@ fn fix(report: &Report, summary: Summary) -> impl Serialize {
         changes: Each(|| changes(report.plans())),
         held: Each(|| held(report.plans())),
         summary: fix_summary(summary),
+        settled_by: report.facts.settled.map(Into::into),
+        access: report.facts.access.as_ref().map(Into::into),
         journal: report.ending.journal(),
         plan: report.ending.plan(),
         after_care: after_care(&report.ending),
@@ -620,7 +669,7 @@ fn if_emptied(if_emptied: &IfEmptied) -> IfEmptiedV1<'_> {
     IfEmptiedV1 {
         effect: effect.name(),
         from: inherited.map(|inherited| inherited.from.as_str()),
-        servers: inherited.map(|i| i.servers.iter().map(String::as_str).collect()),
+        servers: inherited.map(|i| i.servers.iter().map(ServerId::as_str).collect()),
         incomplete: inherited.map(|inherited| inherited.incomplete),
         keys,
         assuming: if_emptied.assuming,

@@ -7,7 +7,9 @@ use std::io::{self, Write};
 
 use crate::litellm::reference_sites::TABLES;
 use crate::printable::printable;
+use crate::repair::access_comparison::ComparedAccess;
 use crate::report::advice::{self, Advised};
+use crate::report::compared_access::paragraphs;
 use crate::report::json::{self, DatabaseV1, OwnerV1, ValueV1};
 use crate::report::render::{AnyReport, RenderOptions, ReportFormat};
 use crate::report::shown_text::{count, nobody};
@@ -71,6 +73,7 @@ pub(crate) fn write(report: &Report, command: &str, out: &mut impl Write) -> io:
     }
     changes(report, out)?;
     held(report, out)?;
+    access(report.facts.access.as_ref(), &report.ending, out)?;
     conflicts(json::conflicts(&report.facts.conflicts), out)?;
     commands(command, &advice::commands(report), out)
 }
@@ -110,8 +113,22 @@ pub(crate) fn write_undone(
         changed.map(|[table, row, _, column, before, after]| [table, row, column, before, after]),
         out,
     )?;
+    access(undone.facts.access.as_ref(), &undone.ending, out)?;
     conflicts(json::conflicts(&undone.facts.conflicts), out)?;
     commands(command, &advice::undone_commands(undone), out)
+}
+
+fn access(
+    access: Option<&ComparedAccess>,
+    ending: &Ending,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let Some(access) = access else { return Ok(()) };
+    writeln!(out, "\n## Access\n")?;
+    for paragraph in paragraphs(access, ending.tense()) {
+        writeln!(out, "{paragraph}")?;
+    }
+    Ok(())
 }
 
 fn title(ending: &Ending, command: &str, out: &mut impl Write) -> io::Result<()> {

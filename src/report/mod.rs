@@ -1,8 +1,12 @@
 //! Reports: what a command found and did, apart from the format that it is written in.
 
 pub(crate) mod access;
+pub(crate) mod access_changes;
+pub(crate) mod access_naming;
+pub(crate) mod access_what_if;
 pub(crate) mod advice;
 pub(crate) mod collected_plans;
+pub(crate) mod compared_access;
 pub(crate) mod csv;
 pub(crate) mod decisions;
 pub(crate) mod json;
@@ -26,11 +30,14 @@ use crate::litellm::finding::{Finding, FindingKind};
 use crate::litellm::release::Release;
 use crate::litellm::server::ConfigServers;
 use crate::litellm::server_catalog::ServerCatalog;
+use crate::repair::access_comparison::ComparedAccess;
 use crate::repair::changeset::Change;
 use crate::repair::conflict::Conflict;
+use crate::repair::empty_lists::SettledByChoice;
 use crate::repair::plan::{Reason, RowPlan};
 use crate::repair::policy::Policy;
 use crate::report::collected_plans::CollectedPlans;
+use crate::report::compared_access::Tense;
 use crate::report::decisions::Decisions;
 use crate::report::render::{AnyReport, Render};
 pub(crate) use crate::report::shown_text::count;
@@ -82,6 +89,16 @@ impl Ending {
     #[must_use]
     pub(crate) fn command(&self) -> &'static str {
         if self.is_of_scan() { "scan" } else { "fix" }
+    }
+
+    /// Tells whether the report speaks of what was done or of what would be.
+    #[must_use]
+    pub(crate) fn tense(&self) -> Tense {
+        if matches!(self, Self::Applied { .. }) {
+            Tense::Done
+        } else {
+            Tense::Would
+        }
     }
 
     /// Returns the name of the outcome in JSON.
@@ -260,6 +277,9 @@ pub(crate) struct UndoFacts {
     pub back: usize,
     /// The columns that now hold something else.
     pub conflicts: Vec<Conflict>,
+    /// The access of everybody whom the undo concerns; `None` where nothing is put back, or where
+    /// this role may not read what access hangs on.
+    pub access: Option<ComparedAccess>,
 }
 
 impl UndoFacts {
@@ -318,6 +338,11 @@ pub(crate) struct RepairFacts {
     pub conflicts: Vec<Conflict>,
     /// The options that were given.
     pub said: Announcements,
+    /// The access of everybody whom the repair concerns; `None` where nothing is written.
+    pub access: Option<ComparedAccess>,
+    /// How many held references each choice would settle; `None` where none is held in a list that
+    /// would run empty, or where this role may not read what access hangs on.
+    pub settled: Option<SettledByChoice>,
 }
 
 impl Report {

@@ -9,9 +9,10 @@ use serde::Serialize;
 use crate::error::Failure;
 use crate::repair::plan::RowPlan;
 use crate::report::collected_plans::{CollectedPlans, Entries};
+use crate::report::compared_access::ComparedAccessV1;
 use crate::report::json::{
     self, AfterCareV1, ChangeV1, ConflictV1, FindingV1, FixSummaryV1, Head, HeldV1, PutBackV1,
-    ScanSummaryV1, UndoHead, UndoSummaryV1,
+    ScanSummaryV1, SettledByV1, UndoHead, UndoSummaryV1,
 };
 use crate::report::render::{AnyReport, RenderOptions, ReportFormat};
 use crate::report::{Report, UndoReport, json_text};
@@ -50,6 +51,10 @@ struct SummaryV1<'a> {
     plan: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     after_care: Option<AfterCareV1>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    settled_by: Option<SettledByV1>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access: Option<ComparedAccessV1<'a>>,
 }
 
 #[derive(Serialize)]
@@ -125,6 +130,8 @@ pub(crate) fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
         journal: report.ending.journal(),
         plan: report.ending.plan(),
         after_care: json::after_care(&report.ending),
+        settled_by: report.facts.settled.map(Into::into),
+        access: report.facts.access.as_ref().map(Into::into),
     };
     line(&NdjsonLine::Summary(summary), out)
 }
@@ -161,6 +168,8 @@ pub(crate) fn write_undone(undone: &UndoReport, out: &mut impl Write) -> io::Res
         journal: undone.ending.journal(),
         plan: None,
         after_care: json::after_care(&undone.ending),
+        settled_by: None,
+        access: undone.facts.access.as_ref().map(Into::into),
     };
     line(&NdjsonLine::Summary(summary), out)
 }

@@ -14,9 +14,11 @@ use crate::printable::printable;
 use crate::redis;
 use crate::repair::changeset::{Change, ColumnContent};
 use crate::repair::conflict::Conflict;
+use crate::repair::empty_lists::SettledByChoice;
 use crate::repair::plan::{Edit, Held, Reason, RowPlan};
 use crate::repair::policy::OnEmpty;
 use crate::report::advice::{self, Advised};
+use crate::report::compared_access::paragraphs;
 use crate::report::decisions::Decisions;
 use crate::report::render::{AnyReport, RenderOptions, ReportFormat};
 use crate::report::shown_text::{count, nobody};
@@ -211,6 +213,11 @@ pub(crate) fn write_undone_closing(
         Ending::Moved { .. } => "Nothing was written.".to_owned(),
         Ending::NothingToDo | Ending::Scanned { .. } => "There is nothing to put back.".to_owned(),
     };
+    if let Some(access) = &undone.facts.access {
+        for paragraph in paragraphs(access, undone.ending.tense()) {
+            writeln!(out, "\n{}", look.prose(&paragraph))?;
+        }
+    }
     writeln!(out, "\n{}", look.prose(&line))?;
     write_commands(&advice::undone_commands(undone), look, out)
 }
@@ -459,7 +466,11 @@ const GAINED: usize = 5;
 fn effect(owner: OwnerKind, effect: &Effect) -> String {
     let inherits = |inherited: &Inherited, of: &str| {
         let from = printable(&inherited.from);
-        let servers: Vec<String> = inherited.servers.iter().map(|id| printable(id)).collect();
+        let servers: Vec<String> = inherited
+            .servers
+            .iter()
+            .map(|id| printable(id.as_str()))
+            .collect();
         let more = if inherited.incomplete {
             ", and those that a config.yaml names"
         } else {
@@ -576,6 +587,9 @@ fn advice(report: &Report, summary: Summary) -> Vec<String> {
         ));
     }
     lines.extend(held(report));
+    if let Some(access) = &report.facts.access {
+        lines.extend(paragraphs(access, report.ending.tense()));
+    }
     let repair = repair(summary);
     let last = match report.ending {
         Ending::Scanned { .. }
@@ -660,39 +674,72 @@ fn held(report: &Report) -> Vec<String> {
         let rows = rows.filter(|(references, _)| *references > 0);
         let (references, rows) = rows.fold((0, 0), |(r, n), (held, rows)| (r + held, n + rows));
         format!(
-            "Held: {} in {}. {explanation}{}",
+            "Held: {} in {}. {explanation}{}{}",
             count(references, "reference"),
             count(rows, "row"),
+            because(report, explanation),
             what_helps(reason, report)
         )
     });
-    paragraphs.chain(refused_edits(report)).collect()
+    let settled = report.facts.settled.map(settled);
+    paragraphs
+        .chain(settled)
+        .chain(refused_edits(report))
+        .collect()
+}
+
+/// Lists callers who would gain or lose something, of those references that are held with this
+/// explanation; empty, or with a space before it.
+fn because(report: &Report, explanation: &str) -> String {
+    const NAMED: usize = 3;
+    let held = report.plans().iter().flat_map(|plan| &plan.held);
+    let held = held.filter(|held| held.reason.explanation() == explanation);
+    let because: BTreeSet<&str> = held.filter_map(|held| held.because.as_deref()).collect();
+    let named: Vec<String> = because.iter().take(NAMED).map(|b| printable(b)).collect();
+    match because.len().saturating_sub(NAMED) {
+        _ if named.is_empty() => String::new(),
+        0 => format!(" Who: {}.", named.join("; ")),
+        more => format!(" Who: {}; and {}.", named.join("; "), count(more, "other")),
+    }
+}
+
+/// Says how many of the held references each choice would settle.
+fn settled(settled: SettledByChoice) -> String {
+    let SettledByChoice {
+        held,
+        deny,
+        unchanged,
+        clear,
+    } = settled;
+    format!(
+        "Of {} held in a list that would run empty, fix would settle {unchanged} with --on-empty \
+         unchanged, {deny} with --on-empty deny, and {clear} with --on-empty clear, by which \
+         somebody may gain access.",
+        count(held, "reference")
+    )
 }
 
 /// Returns what the operator can do about what `reason` holds, or whom it harms; empty, or with a
 /// space before it. Never proposes an option that was given.
 fn what_helps(reason: Reason, report: &Report) -> String {
     let on_empty = report.facts.said.policy.on_empty;
-    let accepts_narrowing = matches!(
-        on_empty,
-        OnEmpty::Deny {
-            accept_narrowing: true
-        }
-    );
-    let narrows = |held: &Held| matches!(held.reason, Reason::Marker(o) if o.only_narrows());
+    let narrows = |held: &Held| held.reason == Reason::WouldNarrow;
     match reason {
-        Reason::LastGrant if on_empty == OnEmpty::Hold => {
-            " Add --on-empty deny to write no-mcp-servers where that changes nobody's access."
-                .to_owned()
-        }
-        Reason::Marker(_)
-            if !accepts_narrowing && report.plans().iter().flat_map(|p| &p.held).any(narrows) =>
+        Reason::WouldWiden | Reason::WouldNarrow
+            if on_empty
+                == OnEmpty::Deny {
+                    accept_narrowing: false,
+                }
+                && report.plans().iter().flat_map(|p| &p.held).any(narrows) =>
         {
-            " Add --accept-narrowing to write it where it can only take access away.".to_owned()
+            " Add --accept-narrowing to write no-mcp-servers where it only takes access away."
+                .to_owned()
         }
         Reason::DanglingToolset => locked_out(report),
         Reason::LastGrant
         | Reason::Marker(_)
+        | Reason::WouldWiden
+        | Reason::WouldNarrow
         | Reason::FailsOpen
         | Reason::KeptByKey
         | Reason::NeedsId
@@ -714,7 +761,7 @@ fn refused_edits(report: &Report) -> Option<String> {
     if !refuses.contains(&report.facts.release) {
         return None;
     }
-    let is_last = |held: &Held| matches!(held.reason, Reason::LastGrant | Reason::Marker(_));
+    let is_last = |held: &Held| held.reason.is_of_empty_list();
     let is_stuck = |plan: &&RowPlan| {
         let mut owners = plan.audit.owners();
         plan.audit.table.group() == Group::Permissions
@@ -859,13 +906,14 @@ fn list<'a>(mut texts: impl Iterator<Item = &'a str>, look: DisplayOptions) -> S
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::litellm::ids::ServerId;
 
     #[test]
     fn of_many_servers_gained_the_first_are_named() {
         let gains = |servers: usize| {
             let inherited = Inherited {
                 from: "platform".to_owned(),
-                servers: (1..=servers).map(|n| format!("{n:02}")).collect(),
+                servers: (1..=servers).map(|n| ServerId(format!("{n:02}"))).collect(),
                 incomplete: false,
             };
             effect(OwnerKind::Key, &Effect::InheritsTeam(inherited))

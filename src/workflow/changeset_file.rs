@@ -26,7 +26,7 @@ impl Run {
 }
 
 /// Returns the time in UTC, to the second.
-fn now() -> String {
+pub(crate) fn now() -> String {
     let now = Timestamp::now();
     now.round(Unit::Second).unwrap_or(now).to_string()
 }

@@ -14,14 +14,8 @@ use crate::litellm::reference_sites::Choice;
 use crate::repair::selection::{NamedOwner, Selection};
 use crate::shell::quoted;
 
-/// Returns the sites that `--sites` names, or the default ones where it names none.
-///
-/// `configs_known` says whether every config is known.
-pub(crate) fn chosen_sites(sites: &[Sites], configs_known: bool) -> Choice {
-    let usual = Choice {
-        configs_known,
-        ..Choice::default()
-    };
+/// Returns the sites that `--sites` names, or the `usual` ones where it names none.
+pub(crate) fn chosen_sites(sites: &[Sites], usual: Choice) -> Choice {
     if sites.is_empty() {
         return usual;
     }

@@ -11,8 +11,8 @@ use crate::litellm::config::{ConfigServer, Derivation};
 use crate::process::text_file::read_text;
 use crate::workflow::config_files::{ConfigFile, config_paths};
 
-/// The kept references and the config files that the operator named.
-#[derive(Debug)]
+/// The kept references and the config files that the operator named; nothing by default.
+#[derive(Debug, Default)]
 pub(crate) struct GivenServers {
     kept: BTreeSet<String>,
     /// The config files; `None` where the operator said nothing of config servers.

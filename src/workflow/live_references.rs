@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::db::detect::{self, Search};
+use crate::db::schema::Schema;
 use crate::db::session::Connection;
 use crate::db::{credential_rows, owners, rows};
 use crate::error::Failure;
-use crate::litellm::reference_sites::ScannedTable;
+use crate::litellm::reference_sites::{ScannedTable, SiteTable};
 use crate::litellm::row::Row;
+use crate::litellm::server_catalog::ServerCatalog;
 use crate::litellm::value::Value;
 use crate::repair::selection::Selection;
 use crate::report::shown_text::count;
@@ -25,6 +27,50 @@ pub(crate) struct NamingRows {
     owners: BTreeSet<String>,
 }
 
+/// A row that names a reference.
+pub(crate) enum NamingRow<'a> {
+    /// A row with sites.
+    References(&'static SiteTable, &'a Row),
+    /// The credentials of a server: so many rows.
+    Credentials(usize),
+}
+
+/// Finds the rows that name `reference`, which may be live, and hands each to `found`.
+pub(crate) async fn find_naming_rows(
+    connection: &mut Connection,
+    schema: &Schema,
+    catalog: &ServerCatalog,
+    selection: &Selection,
+    reference: &str,
+    mut found: impl FnMut(NamingRow<'_>),
+) -> Result<(), Failure> {
+    let catalog = catalog.clone().seeking(reference);
+    let candidates = detect::detect(connection, schema, &catalog, Search::References).await?;
+    for (table, mut keys) in candidates {
+        keys.retain(|key| selection.takes_key(key));
+        let table = match table {
+            ScannedTable::References(table) => table,
+            ScannedTable::Credentials(table) => {
+                let numbers = credential_rows::numbers(connection, schema, table, &keys);
+                let numbers = numbers.await?.into_iter();
+                let named = numbers.filter(|n| n.rows > 0 && n.server == reference);
+                let named = named.filter(|n| selection.takes_credentials(n)).count();
+                found(NamingRow::Credentials(named));
+                continue;
+            }
+        };
+        let owners = owners::holders(connection, schema, table, &keys).await?;
+        for chunk in keys.chunks(CHUNK) {
+            let rows = rows::rows(connection, schema, table, chunk, &owners).await?;
+            let rows = rows.into_iter().filter(|row| selection.takes(row));
+            for row in rows.filter(|row| names(row, reference)) {
+                found(NamingRow::References(table, &row));
+            }
+        }
+    }
+    Ok(())
+}
+
 impl NamingRows {
     /// Finds the rows that name `reference`, which may be live.
     pub(crate) async fn of(
@@ -33,34 +79,17 @@ impl NamingRows {
         selection: &Selection,
         reference: &str,
     ) -> Result<Self, Failure> {
-        let catalog = planner.catalog.clone().seeking(reference);
-        let found =
-            detect::detect(connection, planner.schema, &catalog, Search::References).await?;
         let mut naming = Self::default();
-        for (table, mut keys) in found {
-            keys.retain(|key| selection.takes_key(key));
-            let table = match table {
-                ScannedTable::References(table) => table,
-                ScannedTable::Credentials(table) => {
-                    let numbers =
-                        credential_rows::numbers(connection, planner.schema, table, &keys);
-                    let numbers = numbers.await?.into_iter();
-                    let named = numbers.filter(|n| n.rows > 0 && n.server == reference);
-                    naming.rows += named.filter(|n| selection.takes_credentials(n)).count();
-                    continue;
-                }
-            };
-            let owners = owners::holders(connection, planner.schema, table, &keys).await?;
-            for chunk in keys.chunks(CHUNK) {
-                let rows = rows::rows(connection, planner.schema, table, chunk, &owners).await?;
-                let rows = rows.into_iter().filter(|row| selection.takes(row));
-                for row in rows.filter(|row| names(row, reference)) {
-                    naming.rows += 1;
-                    let owners = row.owners.iter();
-                    naming.owners.extend(owners.map(ToString::to_string));
-                }
+        let add = |row: NamingRow<'_>| match row {
+            NamingRow::Credentials(rows) => naming.rows += rows,
+            NamingRow::References(_, row) => {
+                naming.rows += 1;
+                let owners = row.owners.iter();
+                naming.owners.extend(owners.map(ToString::to_string));
             }
-        }
+        };
+        let (schema, catalog) = (planner.schema, planner.catalog);
+        find_naming_rows(connection, schema, catalog, selection, reference, add).await?;
         Ok(naming)
     }
 }

@@ -1,5 +1,7 @@
 //! What the commands share: what is known of servers, filters, the planner, and all that writes.
 
+pub(crate) mod access_basis;
+pub(crate) mod access_proof;
 pub(crate) mod apply_changes;
 pub(crate) mod cache_invalidation;
 pub(crate) mod catalog_warnings;
@@ -8,6 +10,7 @@ pub(crate) mod commit;
 pub(crate) mod config_files;
 pub(crate) mod connect;
 pub(crate) mod csv_error;
+pub(crate) mod empty_list_search;
 pub(crate) mod filters;
 pub(crate) mod given_servers;
 pub(crate) mod journal_retention;
@@ -19,6 +22,8 @@ pub(crate) mod preconditions;
 pub(crate) mod remaps;
 pub(crate) mod repeat_options;
 pub(crate) mod same_database;
+pub(crate) mod saved_access;
+pub(crate) mod saved_access_comparison;
 pub(crate) mod saved_plan;
 pub(crate) mod server_sources;
 pub(crate) mod survey;

@@ -8,6 +8,7 @@ use crate::db::session::Connection;
 use crate::error::Failure;
 use crate::litellm::access_context::{AccessContext, RelatedGrants};
 use crate::litellm::credentials::{self, ServerRows};
+use crate::litellm::ids::TeamId;
 use crate::litellm::last_grant;
 use crate::litellm::notes::notes;
 use crate::litellm::owners::OwnerKind;
@@ -15,11 +16,15 @@ use crate::litellm::reference_sites::{CredentialTable, Group, SiteTable};
 use crate::litellm::row::Row;
 use crate::litellm::server_catalog::ServerCatalog;
 use crate::repair::credentials_plan;
-use crate::repair::plan::{RowPlan, may_be_taken, references, references_left_to_key};
+use crate::repair::empty_lists::EmptyListDecisions;
+use crate::repair::plan::{
+    RepairChoices, RowPlan, may_be_taken, references, references_left_to_key,
+};
 use crate::repair::policy::{OnEmpty, Policy};
 use crate::repair::selection::Selection;
 
 /// Everything that decides the plan of a row.
+#[derive(Clone, Copy)]
 pub(crate) struct Planner<'a> {
     /// The database's tables.
     pub(crate) schema: &'a Schema,
@@ -27,6 +32,8 @@ pub(crate) struct Planner<'a> {
     pub(crate) catalog: &'a ServerCatalog,
     /// What the operator chose.
     pub(crate) policy: Policy,
+    /// What becomes of lists that would run empty, where that is not the policy's first choice.
+    pub(crate) decisions: &'a EmptyListDecisions,
     /// The rows that the operator asked about. The others stay as they are.
     pub(crate) selection: &'a Selection,
     /// Whether notes are wanted.
@@ -43,14 +50,14 @@ impl Planner<'_> {
         table: &'static SiteTable,
         rows: &[Row],
     ) -> Result<Vec<RowPlan>, Failure> {
-        let around = if table.group == Group::Permissions {
-            self.around(connection, rows).await?
+        let related = if table.group == Group::Permissions {
+            self.related(connection, rows).await?
         } else {
             RelatedGrants::default()
         };
-        let world = self.world(&around);
+        let context = self.context(&related);
         let plans = rows.iter().map(|row| {
-            let mut plan = RowPlan::of(table, row, world, self.policy);
+            let mut plan = RowPlan::of(table, row, context, self.choices());
             if self.notes {
                 let notes = notes(row, self.catalog, self.schema.release());
                 plan.audit.findings.extend(notes);
@@ -81,16 +88,23 @@ impl Planner<'_> {
             .collect()
     }
 
-    fn world<'a>(&'a self, around: &'a RelatedGrants) -> AccessContext<'a> {
+    fn choices(&self) -> RepairChoices<'_> {
+        RepairChoices {
+            policy: self.policy,
+            decisions: self.decisions,
+        }
+    }
+
+    fn context<'a>(&'a self, related: &'a RelatedGrants) -> AccessContext<'a> {
         AccessContext {
-            regime: self.schema.regime(),
+            behavior: self.schema.behavior(),
             catalog: self.catalog,
-            around,
+            related,
             all_cleared: self.policy.on_empty == OnEmpty::Clear,
         }
     }
 
-    async fn around(
+    async fn related(
         &self,
         connection: &mut Connection,
         rows: &[Row],
@@ -99,11 +113,11 @@ impl Planner<'_> {
             .iter()
             .filter(|row| last_grant::loses_last_grant(row, self.catalog))
             .collect();
-        let mut around = access_context::surroundings(connection, self.schema, &emptied).await?;
-        if self.schema.regime().refuses_edits() {
-            around.kept_by_keys = self.kept_by_keys(connection, rows).await?;
+        let mut related = access_context::related_grants(connection, self.schema, &emptied).await?;
+        if self.schema.behavior().refuses_edits() {
+            related.kept_by_keys = self.kept_by_keys(connection, rows).await?;
         }
-        Ok(around)
+        Ok(related)
     }
 
     /// Reads the references that keys of a team keep, for each team that owns one of `rows`.
@@ -111,35 +125,35 @@ impl Planner<'_> {
         &self,
         connection: &mut Connection,
         rows: &[Row],
-    ) -> Result<BTreeMap<String, BTreeSet<String>>, Failure> {
+    ) -> Result<BTreeMap<TeamId, BTreeSet<String>>, Failure> {
         let mut teams = BTreeSet::new();
         let mut taken = BTreeSet::new();
         for row in rows {
             let of_teams = row.owners.iter().filter(|o| o.kind() == OwnerKind::Team);
-            let mut of_teams = of_teams.map(|team| team.id().to_owned()).peekable();
+            let mut of_teams = of_teams.map(|team| TeamId(team.id().to_owned())).peekable();
             if of_teams.peek().is_some() {
                 let taken_here = references(row).filter(|r| may_be_taken(r, self.catalog));
                 taken.extend(taken_here.map(str::to_owned));
                 teams.extend(of_teams);
             }
         }
-        let mut kept: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        let mut kept: BTreeMap<TeamId, BTreeSet<String>> = BTreeMap::new();
         if taken.is_empty() {
             return Ok(kept);
         }
-        let teams: Vec<String> = teams.into_iter().collect();
+        let teams: Vec<TeamId> = teams.into_iter().collect();
         let taken: Vec<String> = taken.into_iter().collect();
         // What a key keeps beside such a LiteLLM does not depend on its team or organization: that
         // LiteLLM does not know the deny marker.
         let nothing = RelatedGrants::default();
-        let world = AccessContext {
+        let context = AccessContext {
             all_cleared: false,
-            ..self.world(&nothing)
+            ..self.context(&nothing)
         };
         let rows =
             access_context::rows_of_team_keys(connection, self.schema, &teams, &taken).await?;
         for (team, row) in rows {
-            let left = references_left_to_key(&row, self.selection, world, self.policy);
+            let left = references_left_to_key(&row, self.selection, context, self.choices());
             kept.entry(team).or_default().extend(left);
         }
         Ok(kept)

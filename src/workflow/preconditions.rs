@@ -12,6 +12,7 @@ use crate::litellm::reference_sites::{Names, ScannedTable};
 use crate::litellm::row::Row;
 use crate::litellm::server_catalog::{Resolution, ServerCatalog};
 use crate::litellm::value::Value;
+use crate::repair::access_comparison::{AcceptedDifferences, ComparedAccess};
 use crate::repair::plan::RowPlan;
 use crate::report::shown_text::count;
 use crate::report::summary::Summary;
@@ -84,6 +85,34 @@ pub(crate) async fn check_size(
         .hint("scan shows them; raise --max-percent if that is right"));
     }
     Ok(())
+}
+
+/// Refuses a repair that changes somebody's access in a way that the operator did not accept.
+pub(crate) fn check_access(
+    access: &ComparedAccess,
+    accepted: AcceptedDifferences,
+) -> Result<(), Failure> {
+    const NAMED: usize = 5;
+    if access.is_accepted(accepted) {
+        return Ok(());
+    }
+    let named: Vec<String> = access
+        .differing
+        .iter()
+        .filter(|differing| !differing.is_accepted(accepted))
+        .take(NAMED)
+        .map(ToString::to_string)
+        .collect();
+    let message = format!(
+        "access would not stay as it is: {} would gain, {} would lose; nothing was written. {}",
+        count(access.widened, "caller"),
+        count(access.narrowed, "caller"),
+        named.join("; ")
+    );
+    Err(Failure::new(ErrorKind::Refused, message).hint(
+        "access tells what each of them may use; leave their rows out with --owner or --reference, \
+         and report it: fix is not meant to plan such a change",
+    ))
 }
 
 #[expect(

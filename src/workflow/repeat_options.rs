@@ -16,7 +16,8 @@ use clap::ValueEnum;
 use crate::cli::connection::ConnectionArgs;
 use crate::cli::filters::{PlaceArgs, Sites};
 use crate::cli::repair::{
-    EmptyArgs, JournalArgs, NOTIFY_REDIS, NotifyArgs, OnEmptyArg, RepairArgs, WriteArgs,
+    COMPARE_AT_MOST, EmptyArgs, JournalArgs, NOTIFY_REDIS, NotifyArgs, OnEmptyArg, RepairArgs,
+    WriteArgs,
 };
 use crate::cli::servers::{PreviousArgs, ServerArgs};
 use crate::command_line::CommandLine;
@@ -165,6 +166,7 @@ impl RepairArgs {
             allow_empty_server_table,
             max_rows,
             max_percent,
+            compare_at_most,
             plan_out: _,
             plan,
             other_database,
@@ -191,6 +193,9 @@ impl RepairArgs {
             "--max-percent",
             max_percent.map(|percent| percent.to_string()),
         );
+        if *compare_at_most != COMPARE_AT_MOST {
+            command.option("--compare-at-most", compare_at_most.to_string());
+        }
         write.repeat(command);
     }
 }
@@ -205,6 +210,7 @@ impl EmptyArgs {
         match on_empty {
             None | Some(OnEmptyArg::Hold) => {}
             Some(OnEmptyArg::Deny) => command.option("--on-empty", "deny"),
+            Some(OnEmptyArg::Unchanged) => command.option("--on-empty", "unchanged"),
             Some(OnEmptyArg::Clear) => command.option("--on-empty", "clear"),
         }
         command.flag_if("--accept-narrowing", *accept_narrowing);
@@ -297,7 +303,7 @@ mod tests {
     ];
 
     /// A value for each option that takes one; an option without one here is a flag.
-    const VALUES: [(&str, &str); 24] = [
+    const VALUES: [(&str, &str); 25] = [
         ("db-url", "postgresql://ann@db/litellm"),
         ("db-url-file", "the url"),
         ("schema", "My Schema"),
@@ -318,6 +324,7 @@ mod tests {
         ("journal", "the journals"),
         ("journal-retention", "30"),
         ("lock-timeout", "0.5"),
+        ("compare-at-most", "500"),
         ("notify-redis", "redis://cache:6379/1"),
         ("notify-namespace", "litellm"),
         ("JOURNAL", "-journal"),

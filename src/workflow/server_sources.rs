@@ -11,6 +11,7 @@ use crate::db::servers;
 use crate::db::session::Connection;
 use crate::error::{ErrorKind, Failure};
 use crate::litellm::config::{PresentConfigs, Renewals};
+use crate::litellm::reference_sites::Choice;
 use crate::litellm::server::ConfigServers;
 use crate::litellm::server_catalog::{IdHistory, Resolution, ServerCatalog};
 use crate::process::stderr::warn;
@@ -19,8 +20,9 @@ use crate::workflow::config_files::{ConfigFile, PathSource};
 use crate::workflow::given_servers::GivenServers;
 
 /// Server knowledge from the command line or from a saved plan: servers without a row, remaps, and
-/// the references that are meant. It is read once, and does not change afterwards.
-#[derive(Debug)]
+/// the references that are meant. It is read once, and does not change afterwards. By default
+/// nothing is known besides the rows.
+#[derive(Debug, Default)]
 pub(crate) struct ServerSources {
     given: GivenServers,
     /// The server that replaces each deleted one.
@@ -135,6 +137,14 @@ impl ServerSources {
     /// Returns whether the operator gave every config, or said that there is none.
     pub(crate) fn knows_configs(&self) -> bool {
         self.given.knows_configs()
+    }
+
+    /// Returns the sites that a command looks at where the operator names none.
+    pub(crate) fn usual_sites(&self) -> Choice {
+        Choice {
+            configs_known: self.knows_configs(),
+            ..Choice::default()
+        }
     }
 
     /// Returns the config files that the operator named.

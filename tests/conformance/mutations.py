@@ -48,15 +48,15 @@ def spaced(text):
 
 FILES = {
     ACCESS + "mod.rs": {
-        "key.organization.as_deref().or(of_team)": {
-            "a key has no organization but its own": "key.organization.as_deref()",
-            "the organization of a team goes before the key's": "of_team.or(key.organization.as_deref())",
+        "key.organization.as_ref().or(of_team)": {
+            "a key has no organization but its own": "key.organization.as_ref()",
+            "the organization of a team goes before the key's": "of_team.or(key.organization.as_ref())",
         },
         "who.administers = «self.administers(who.user)»": {"a caller without a key has no role": "false"},
-        "who.organization = «row.and_then(|team| team.organization.as_deref())»": {
+        "who.organization = «row.and_then(|team| team.organization.as_ref())»": {
             "a caller without a key has no organization": "None",
         },
-        "&& «who.team == Some(DASHBOARD_TEAM)»": {
+        "&& «who.team.is_some_and(TeamId::is_of_dashboard)»": {
             "a session of the dashboard is any key on the route of a toolset": "false",
             "every key acts as its user on the route of a toolset": "true",
         },
@@ -66,7 +66,7 @@ FILES = {
         "&& «!self.opts_out(&who)»": {"a session of the dashboard forgets the deny marker of its key": "true"},
         "self.check_toolset(&who, toolset)": {"the route of a toolset takes no grant": "Ok::<(), Denial>(())"},
         "if «self.opts_out(who)» { return Access::denied(Level::Own": {"the deny marker leaves open servers": "false"},
-        "self.sees_all(who, false)": {"administrators see what anybody sees": "false"},
+        "self.sees_all(who, Entrance::OfKey)": {"administrators see what anybody sees": "false"},
         "&& «!bound_by_team» && !bound_by_row": {"teams bind no administrator": "true"},
         "&& «!bound_by_row»": {"rows of their own bind no administrator": "true"},
         "matches!(self.limit_of_user(who.user), Ok(None))": {"the row of the user binds no administrator": "true"},
@@ -107,7 +107,7 @@ FILES = {
     ACCESS + "model.rs": {
         "self.registry.expand(&permission.servers, self.rules)": {
             "rows do not grant by their servers": "ServerIds::new()",
-            "references in rows are not resolved": "permission.servers.iter().cloned().collect()",
+            "references in rows are not resolved": "permission.servers.iter().cloned().map(crate::litellm::ids::ServerId).collect()",
         },
         "self.registry.tagged(&permission.tags, self.rules)": {"tags grant nothing": "ServerIds::new()"},
         "if «keys_grant» {": {
@@ -117,7 +117,7 @@ FILES = {
         "servers.extend(tools.into_keys());": {"the toolsets of keys do not grant": ""},
         "if «tools.is_empty()» { return Err": {"a toolset that is gone sets no limit": "false"},
         "if «team.blocked»": {"blocked teams grant": "false"},
-        "servers.extend(group.servers.iter().cloned());": {
+        "servers.extend(group.servers.iter().cloned().map(ServerId));": {
             "names in the groups of teams are resolved":
                 "servers.extend(self.registry.expand(&group.servers, self.rules));",
             "the groups of teams grant nothing": "",
@@ -138,13 +138,13 @@ FILES = {
         "LinkedPermission::Malformed => «Ok(None)»,": {"malformed rows of end users deny": "self.linked(link)"},
         "agent.access_groups.is_empty()": {"an agent without groups has none to limit it to": "false"},
         "self.registry.expand(servers, self.rules)": {
-            "names in the groups of agents are not resolved": "servers.cloned().collect()",
+            "names in the groups of agents are not resolved": "servers.cloned().map(crate::litellm::ids::ServerId).collect()",
         },
     },
     ACCESS + "servers.rs": {
         "denied(«AccessScope::Unresolved», level, denial)": {"a level that denies is a scope": "AccessScope::Scoped"},
         "self.registry.expand(servers, self.rules)": {
-            "names in the groups of keys are not resolved": "servers.cloned().collect()",
+            "names in the groups of keys are not resolved": "servers.cloned().map(crate::litellm::ids::ServerId).collect()",
         },
         "!(«own.is_empty()» && team.is_empty()": {"a key's own row does not limit": "true"},
         "&& «team.is_empty()» && groups.is_empty()": {"a team does not limit": "true"},
@@ -174,7 +174,7 @@ FILES = {
             "the human's team that grants nothing denies": "true",
             "the human's team sets no limit": "false",
         },
-        "self.limit_of_user(human.user.as_deref())": {"the human's own row sets no limit": "Ok::<Option<ServerIds>, Denial>(None)"},
+        "self.limit_of_user(human.user.as_ref())": {"the human's own row sets no limit": "Ok::<Option<ServerIds>, Denial>(None)"},
         "filter(|_| «!who.is_source»)": {"the row of a user limits what a session has through teams": "true"},
         "self.limit_of_user(Some(user))": {"users set no limit": "Ok::<Option<ServerIds>, Denial>(None)"},
         "«self.settings.keys_must_declare» && self.rules": {
@@ -201,11 +201,11 @@ FILES = {
         "self.limited = true;": {"a level that limits does not keep an organization from granting": ""},
     },
     ACCESS + "sources.rs": {
-        "organization: «team.organization.as_deref().or(own.organization)»": {
+        "organization: «team.organization.as_ref().or(own.organization)»": {
             "a session has its user's organization in every team": "own.organization",
-            "a team without an organization has no organization in a session": "team.organization.as_deref()",
+            "a team without an organization has no organization in a session": "team.organization.as_ref()",
         },
-        "organization: «row.organization.as_deref()»": {"a session has no organization of its user": "None"},
+        "organization: «row.organization.as_ref()»": {"a session has no organization of its user": "None"},
         "administers: «row.administers»": {"no session administers": "false"},
         "team.members.contains(user)": {
             "a session has the teams that its user names": "true",
@@ -255,8 +255,8 @@ FILES = {
         },
         "denied(«AccessScope::Unresolved», Level::Human": {"a human that denies is a scope": "AccessScope::Scoped"},
         "self.check_human(human)": {"humans deny personal keys nothing": "Ok::<(), Denial>(())"},
-        "self.granted_by_team(human.team.as_deref())?;": {"the team of a human denies personal keys nothing": ""},
-        "self.limit_of_user(human.user.as_deref())?;": {"the row of a human denies personal keys nothing": ""},
+        "self.granted_by_team(human.team.as_ref())?;": {"the team of a human denies personal keys nothing": ""},
+        "self.limit_of_user(human.user.as_ref())?;": {"the row of a human denies personal keys nothing": ""},
         "if «!groups.unwrap_or_default().iter().all(is_readable)»": {
             "personal keys inherit beside unreadable groups": "false",
         },
@@ -289,9 +289,9 @@ FILES = {
             "the row of a user limits tools that a session has through teams": "true",
             "users limit no tools": "false",
         },
-        "if «self.is_gone(human.team.as_deref())»": {"a human's team that is gone denies no tools": "false"},
-        "self.tools_of_team(human.team.as_deref(), server)?": {"a human's team limits no tools": "None"},
-        "self.tools_of_user(human.user.as_deref(), server)?": {"a human's own row limits no tools": "None"},
+        "if «self.is_gone(human.team.as_ref())»": {"a human's team that is gone denies no tools": "false"},
+        "self.tools_of_team(human.team.as_ref(), server)?": {"a human's team limits no tools": "None"},
+        "self.tools_of_user(human.user.as_ref(), server)?": {"a human's own row limits no tools": "None"},
         "self.tools_of_agent(agent, server)?": {"agents limit no tools": "None"},
         "if «who.organization.is_some()» &&": {"organizations limit no tools": "false"},
         "return «self.union([direct, toolsets])»; } let groups": {"toolsets of keys limited no tools early": "self.union([direct])"},
@@ -334,14 +334,14 @@ FILES = {
     ACCESS + "registry.rs": {
         "[«&server.alias», &server.name]": {"aliases do not resolve": "&None"},
         "[&server.alias, «&server.name»]": {"names do not resolve": "&None"},
-        "«!self.servers.contains_key(reference)»": {"a name goes before an id": "true"},
+        "«!self.servers.contains_key(reference.as_str())»": {"a name goes before an id": "true"},
         "ids.extend(named.iter().cloned());": {"a shared name means one server": "ids.extend(named.first().cloned());"},
-        "«_ = ids.insert(reference.clone())»,": {"stale references set no limit": "()"},
+        "«_ = ids.insert(ServerId(reference.clone()))»,": {"stale references set no limit": "()"},
         "granted.extend(names.iter().cloned());": {
             "the last name of a server says its tools": "{ granted.clear(); granted.extend(names.iter().cloned()); }",
         },
         "filter(|(_, s)| «s.allow_all_keys»)": {"no server is open": "false", "every server is open": "true"},
-        "server.submitted_by.as_deref() == Some(user)": {"servers are nobody's": "false", "servers are everybody's": "true"},
+        "server.submitted_by.as_ref() == Some(user)": {"servers are nobody's": "false", "servers are everybody's": "true"},
         "let served = self.servers.iter().filter(|(_, s)| «carries(&s.tags)»);": {"no tag means a served server": "false"},
     },
     ACCESS + "rows.rs": {
@@ -355,8 +355,9 @@ FILES = {
     },
     "src/db/access_rows.rs": {
         "ADMINISTRATORS.contains(&role.as_str())": {"who may only look does not administer": 'role == "proxy_admin"'},
-        "«texts.unwrap_or_default()».into_iter().collect()": {
-            "elements that are NULL do not count": "texts.unwrap_or_default().into_iter().filter(Option::is_some).collect()",
+        "let texts = «texts.unwrap_or_default()».into_iter();": {
+            "elements that are NULL do not count":
+                "texts.unwrap_or_default().into_iter().filter(Option::is_some).collect::<Vec<_>>()",
         },
         "return «value.is_null().then(NamedTools::new)»;": {
             "tools that are no object are none": "Some(NamedTools::new())",
@@ -367,7 +368,7 @@ FILES = {
     "src/db/access_registry.rs": {
         "submitted.filter(|_| is_active)": {"servers that are no longer active are their submitter's": "submitted"},
         "allow_all_keys: «server.allow_all_keys»": {"no configured server is open": "false"},
-        "tags: «server.tags.clone()»": {"configured servers carry no tag": "Vec::new()"},
+        "tags: «server.tags.iter().cloned().map(Tag).collect()»": {"configured servers carry no tag": "Vec::new()"},
         "«alias.cloned()»": {"configured servers have no alias": "None"},
     },
 }

@@ -3,14 +3,14 @@
 use mcp_prune::testing::hash;
 use serde_json::{Value, json};
 
-use crate::connection::{role, url_of};
+use crate::connection::{grant_what_is_asked, role, url_of};
 use crate::program::{Ran, formats, run_on};
 use crate::samples::{GONE, demo};
 use crate::schemas::Format;
 use crate::server::{TestDatabase, concurrent_server};
 
 /// Makes a team with two keys, an agent, a user, an end user and a toolset.
-fn company() -> TestDatabase {
+pub(crate) fn company() -> TestDatabase {
     let [ci, other] = ["sk-ci", "sk-other"].map(hash);
     TestDatabase::with(&format!(
         r#"INSERT INTO "LiteLLM_MCPServerTable" ("server_id", "alias", "approval_status") VALUES
@@ -26,7 +26,8 @@ fn company() -> TestDatabase {
                VALUES ('o-1', 'acme');
            INSERT INTO "LiteLLM_UserTable" ("user_id", "user_email") VALUES ('u-1', 'ann@example.com');
            INSERT INTO "LiteLLM_AgentsTable" ("agent_id", "agent_name") VALUES ('a-1', 'helper');
-           INSERT INTO "LiteLLM_EndUserTable" ("user_id", "object_permission_id") VALUES ('e-1', 'p-end');
+           INSERT INTO "LiteLLM_EndUserTable" ("user_id", "alias", "object_permission_id")
+               VALUES ('e-1', 'visitor', 'p-end');
            INSERT INTO "LiteLLM_MCPToolsetTable" ("toolset_id", "toolset_name", "tools")
                VALUES ('set', 'set', '[{{"server_id": "id-1", "tool_name": "read"}}]');
            INSERT INTO "LiteLLM_VerificationToken"
@@ -36,7 +37,8 @@ fn company() -> TestDatabase {
     ))
 }
 
-fn access(database: &TestDatabase, args: &[&str]) -> Ran {
+/// Runs `access`, with no config servers.
+pub(crate) fn access(database: &TestDatabase, args: &[&str]) -> Ran {
     run_on(
         database.url(),
         &[&["access", "--no-config-servers"], args].concat(),
@@ -44,14 +46,14 @@ fn access(database: &TestDatabase, args: &[&str]) -> Ran {
 }
 
 /// Returns the callers, and checks them against the schema.
-fn callers(database: &TestDatabase, args: &[&str]) -> Vec<Value> {
+pub(crate) fn callers(database: &TestDatabase, args: &[&str]) -> Vec<Value> {
     let args = [&["access", "--no-config-servers"], args].concat();
     let (ran, documents) = Format::Json.run(database.url(), &args);
     let _ = ran.exits(0);
     documents[0]["callers"].as_array().unwrap().clone()
 }
 
-fn servers(caller: &Value) -> Vec<&str> {
+pub(crate) fn servers(caller: &Value) -> Vec<&str> {
     let servers = caller["servers"].as_array().unwrap().iter();
     servers
         .map(|server| server["name"].as_str().unwrap())
@@ -138,6 +140,9 @@ fn an_owner_stands_for_its_callers() {
     assert_eq!(two.len(), 2);
     let on_behalf = callers(&database, &["key:other", "--as", "end_user:e-1"]);
     assert_eq!(servers(&on_behalf[0]), ["jira"]);
+    let everybody = callers(&database, &["--as", "end_user:visitor"]);
+    assert_eq!(everybody.len(), 2);
+    assert!(everybody.iter().all(|caller| caller["end_user"] == "e-1"));
     let on_route = callers(&database, &["key:ci", "--toolset", "set"]);
     assert_eq!(on_route.len(), 1);
     assert_eq!(servers(&on_route[0]), ["github"]);
@@ -219,6 +224,25 @@ fn the_rules_are_those_of_the_release_that_is_asked_for() {
     assert_eq!(found[0]["denied_by"]["level"], "team");
     let ran = access(&database, &["--litellm-version", "1.82"]);
     let _ = ran.exits(64).says("must be a release of LiteLLM");
+}
+
+/// An array may begin at any index, or have several dimensions, which LiteLLM cannot read.
+#[test]
+fn arrays_with_other_bounds_are_read_as_litellm_reads_them() {
+    let database = company();
+    let usual = callers(&database, &["key:ci"]);
+    let set = |value: &str| {
+        database.execute(&format!(
+            r#"UPDATE "LiteLLM_ObjectPermissionTable" SET "mcp_servers" = '{value}'
+               WHERE "object_permission_id" = 'p-ci'"#
+        ));
+    };
+    set(&format!("[-7:-6]={{github,{GONE}}}"));
+    assert_eq!(callers(&database, &["key:ci"]), usual);
+    set("{{github,jira}}");
+    // The row sets no limit then, and the key has what its team has.
+    let unreadable = callers(&database, &["key:ci"]);
+    assert_eq!(servers(&unreadable[0]), ["github", "jira"]);
 }
 
 #[test]
@@ -311,6 +335,64 @@ fn a_report_that_nobody_reads_any_more_is_no_failure_of_the_database() {
     let file = file.to_str().unwrap();
     let ran = access(&database, &["--output", file]).exits(1);
     let _ = ran.says("cannot write --output");
+}
+
+/// What `grants --for access` prints is enough, and each column of it is needed.
+#[test]
+fn a_role_made_from_the_grants_tells_access() {
+    if concurrent_server("grants for access").is_none() {
+        return;
+    }
+    let database = company();
+    database.execute(
+        r#"ALTER TABLE "LiteLLM_TeamTable" ADD "members_with_roles" jsonb, ADD "blocked" boolean;
+           ALTER TABLE "LiteLLM_UserTable" ADD "teams" text[];"#,
+    );
+    let role = role(&database, "reviewer");
+    let url = url_of(&database, &role, "s3cret");
+    let grants = run_on(
+        database.url(),
+        &["grants", "--role", &role, "--for", "access"],
+    );
+    let grants = grants.exits(0).stdout;
+    for secret in [
+        "param_value",
+        "credential",
+        "password",
+        "metadata",
+        "UPDATE",
+    ] {
+        assert!(!grants.contains(secret), "{grants}");
+    }
+    database.load(&grants);
+    let owner = run_on(
+        database.url(),
+        &["access", "--every-caller", "--format", "csv"],
+    );
+    let reviewer = run_on(&url, &["access", "--every-caller", "--format", "csv"]).exits(0);
+    assert_eq!(reviewer.stdout, owner.stdout);
+    let _ = run_on(&url, &["access", "key:ci"]).exits(0);
+    let _ = run_on(&url, &["access", "--server", GONE]).exits(0);
+
+    // Without one of them it says which, and the hint is enough.
+    for (table, column) in [
+        ("LiteLLM_TeamTable", "members_with_roles"),
+        ("LiteLLM_UserTable", "teams"),
+        ("LiteLLM_AccessGroupTable", "assigned_team_ids"),
+        ("LiteLLM_MCPToolsetTable", "tools"),
+        ("LiteLLM_ObjectPermissionTable", "mcp_access_groups"),
+    ] {
+        database.execute(&format!(
+            r#"REVOKE SELECT ("{column}") ON "{table}" FROM {role}"#
+        ));
+        let ran = run_on(&url, &["access"]).exits(7);
+        let _ = ran.says("lacks SELECT").says(column);
+        grant_what_is_asked(&database, &url, &["access"]);
+        let _ = run_on(&url, &["access"]).exits(0);
+    }
+    let sites = ["grants", "--for", "access", "--sites", "toolsets"];
+    let ran = run_on(database.url(), &sites).exits(64);
+    let _ = ran.says("whatever the sites");
 }
 
 /// A table that somebody keeps locked holds up the question, and a signal ends the wait.

@@ -8,6 +8,9 @@
 )]
 
 mod access;
+mod access_proof;
+mod access_since;
+mod access_trace;
 mod cli;
 mod concurrent;
 mod config;

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use clap::CommandFactory as _;
-use mcp_prune::testing::Cli;
+use mcp_prune::testing::{Cli, hash};
 use serde_json::Value;
 
 use crate::program::{mcp_prune, repository, run, run_on};
@@ -191,6 +191,7 @@ fn home() -> tempfile::TempDir {
     write("old.yaml", &config("https://old.example/mcp"));
     write("new.yaml", &config("https://new.example/mcp"));
     write("config.yaml", &config("https://new.example/mcp"));
+    write("key.txt", "sk-of-the-readme\n");
     fs::create_dir(home.path().join("bin")).unwrap();
     symlink(
         env!("CARGO_BIN_EXE_mcp-prune"),
@@ -213,6 +214,17 @@ fn follow(home: &Path, command: &str) {
     if command.contains("--plan ") {
         let plan = ["fix", "--dry-run", "--plan-out", &file("plan.ndjson")];
         let _ = run_on(database.url(), &plan).exits(2);
+    }
+    if command.contains("--key-file") {
+        database.execute(&format!(
+            r#"INSERT INTO "LiteLLM_VerificationToken" ("token") VALUES ('{}')"#,
+            hash("sk-of-the-readme")
+        ));
+    }
+    if let Some((_, since)) = command.split_once("--since ") {
+        let saved = file(since.split(' ').next().unwrap());
+        let save = ["access", "--no-config-servers", "--save", &saved];
+        let _ = run_on(database.url(), &save).exits(0);
     }
     let mut line = command.replace(
         "postgresql://readonly@db.internal/litellm?schema=public",
@@ -242,7 +254,7 @@ fn follow(home: &Path, command: &str) {
         .stdin(std::process::Stdio::null())
         .current_dir(home));
     assert_eq!(ran.status, status(command), "$ {command}\n{ran}");
-    for file in [JOURNAL, "plan.ndjson"] {
+    for file in [JOURNAL, "plan.ndjson", "before.ndjson", "now.ndjson"] {
         // The next command makes it anew. It may be missing.
         let _ = fs::remove_file(home.join(file));
     }

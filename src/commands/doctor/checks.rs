@@ -274,18 +274,26 @@ impl FixProblem {
     }
 }
 
+/// What a server is among those that hold the same data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ServerRole {
+    /// The one that is written.
+    Primary,
+    /// One that only follows.
+    Replica,
+}
+
 /// Checks whether the server can be written.
 #[must_use]
-pub(crate) fn primary(name: &'static str, is_replica: bool, fix: FixProblem) -> Check {
-    if is_replica {
-        fix.check(
+pub(crate) fn primary(name: &'static str, role: ServerRole, fix: FixProblem) -> Check {
+    match role {
+        ServerRole::Primary => Check::ok(name, "yes, it can be written"),
+        ServerRole::Replica => fix.check(
             name,
             ErrorKind::Refused,
             "a replica, which cannot be written",
             "scan works here; to repair, point the URL at the primary server",
-        )
-    } else {
-        Check::ok(name, "yes, it can be written")
+        ),
     }
 }
 
@@ -490,11 +498,11 @@ mod tests {
             assert_eq!(version("server", ("10.23", 100_023), fix).status, error);
         }
         assert_eq!(
-            primary("primary", true, FixProblem::Warns).status,
+            primary("primary", ServerRole::Replica, FixProblem::Warns).status,
             Status::Warn
         );
         assert_eq!(
-            primary("primary", true, FixProblem::Fails).status,
+            primary("primary", ServerRole::Replica, FixProblem::Fails).status,
             Status::Fail(ErrorKind::Refused)
         );
     }

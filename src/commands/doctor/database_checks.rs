@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::command_line::CommandLine;
-use crate::commands::doctor::checks::{self, Check, ConnectionRequest, FixProblem};
+use crate::commands::doctor::checks::{self, Check, ConnectionRequest, FixProblem, ServerRole};
 use crate::db::schema::Schema;
 use crate::db::server_status::ServerStatus;
 use crate::error::Failure;
@@ -18,8 +18,8 @@ pub(crate) struct Observed {
     pub request: Option<ConnectionRequest>,
     /// How long ago it was requested.
     pub asked_ago: Duration,
-    /// Whether the server is a replica.
-    pub is_replica: bool,
+    /// Whether the server is the primary.
+    pub role: ServerRole,
     /// What the server says of itself.
     pub status: ServerStatus,
     /// The command that prints the privileges that this role needs.
@@ -80,7 +80,7 @@ const CHECKS: [DatabaseCheck; 11] = [
         None => Check::ok(name, "none"),
     }),
     of_server("primary", |name, seen| {
-        checks::primary(name, seen.is_replica, seen.fix)
+        checks::primary(name, seen.role, seen.fix)
     }),
     of_server("schema", |name, seen| {
         let examined = &seen.status.examined;

@@ -7,17 +7,16 @@ pub(crate) mod render;
 use std::io::{self, Write};
 use std::time::Instant;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use crate::cli::connection::ConnectionArgs;
 use crate::cli::output::{AnswerArgs, AnswerFormat, FileArgs};
 use crate::cli::repair::JournalArgs;
 use crate::cli::servers::ServerArgs;
 use crate::command_line::CommandLine;
-use crate::commands::doctor::checks::{Check, ConnectionRequest, FixProblem};
+use crate::commands::doctor::checks::{Check, ConnectionRequest, FixProblem, ServerRole};
 use crate::commands::doctor::database_checks::Observed;
 use crate::commands::doctor::render::Diagnosis;
-use crate::commands::grants::GrantsFor;
 use crate::db::connect::{ServerTarget, Target};
 use crate::db::server_status::ServerStatus;
 use crate::db::session::{Session, Timeouts};
@@ -62,7 +61,7 @@ pub struct DoctorArgs {
     pub journal: JournalArgs,
     /// The command to check for
     #[arg(long = "for", value_enum, value_name = "COMMAND", default_value_t)]
-    pub purpose: GrantsFor,
+    pub purpose: DoctorFor,
     /// How to print the answer.
     #[command(flatten)]
     pub answer: AnswerArgs,
@@ -90,6 +89,16 @@ impl CommandArgs for DoctorArgs {
     }
 }
 
+/// The command that a machine, a database and a role are checked for.
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+pub enum DoctorFor {
+    /// Only scan, which writes nothing
+    #[default]
+    Scan,
+    /// Also fix and undo
+    Fix,
+}
+
 /// Runs `doctor`.
 ///
 /// # Errors
@@ -98,8 +107,8 @@ impl CommandArgs for DoctorArgs {
 pub(crate) async fn run(args: &DoctorArgs, run: &mut Run) -> Result<Outcome, Failure> {
     let mut interrupt = Interrupt::listen()?;
     let fix = match args.purpose {
-        GrantsFor::Scan => FixProblem::Warns,
-        GrantsFor::Fix => FixProblem::Fails,
+        DoctorFor::Scan => FixProblem::Warns,
+        DoctorFor::Fix => FixProblem::Fails,
     };
     let target = interrupt.guard(args.connection.find_target()).await?;
     let target = target.of_run(run.id());
@@ -154,7 +163,11 @@ async fn examine(args: &DoctorArgs, target: Target, fix: FixProblem) -> (Vec<Che
     let observed = Observed {
         request,
         asked_ago: started.elapsed(),
-        is_replica: session.is_replica(),
+        role: if session.is_replica() {
+            ServerRole::Replica
+        } else {
+            ServerRole::Primary
+        },
         status,
         grants: args.grants(&session.database().user),
         statement_timeout,

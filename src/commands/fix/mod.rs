@@ -15,36 +15,43 @@ use crate::cli::servers::{PreviousArgs, ServerArgs};
 use crate::command_line::CommandLine;
 use crate::commands::fix::options::FixOptions;
 use crate::database::Database;
-use crate::db::detect;
 use crate::db::schema::Schema;
 use crate::db::session::{Connection, SchemaTransaction};
 use crate::db::verification::Verification;
-use crate::db::{credential_rows, owners, rows};
+use crate::db::{credential_rows, detect, owners, rows};
 use crate::error::{ErrorKind, Failure};
 use crate::exit_code::Outcome;
+use crate::litellm::access::other_values::OtherValues;
 use crate::litellm::reference_sites::{Choice, CredentialTable, ScannedTable, SiteTable};
+use crate::litellm::server_catalog::ServerCatalog;
 use crate::process::command_args::{CommandArgs, NamedFile, Work};
 use crate::process::invocation::Run;
 use crate::process::print::cannot_put_aside;
 use crate::process::progress::Progress;
+use crate::repair::access_comparison::{AcceptedDifferences, ComparedAccess};
 use crate::repair::changeset::RowChange;
 use crate::repair::conflict::{self, Conflict};
 use crate::repair::credentials_change::CredentialsChange;
+use crate::repair::empty_lists::EmptyListDecisions;
 use crate::repair::plan::RowPlan;
+use crate::repair::policy::OnEmpty;
 use crate::repair::selection::Selection;
 use crate::report::collected_plans::CollectedPlans;
 use crate::report::{Announcements, Ending, FollowUp, RepairFacts, Report};
 use crate::workflow::CHUNK;
+use crate::workflow::access_basis::read_basis;
+use crate::workflow::access_proof::{AccessProof, TwoStates};
 use crate::workflow::apply_changes::{
     begin_verification, carry_out, delete_credentials, end_verification, lock_tables, moved,
 };
 use crate::workflow::cache_invalidation::ChangedRows;
 use crate::workflow::changeset_file::ChangesetDraft;
+use crate::workflow::empty_list_search::{self, HeldRows, SearchedLists};
 use crate::workflow::journal_retention::JournalRetention;
 use crate::workflow::lock_retry::Patience;
 use crate::workflow::planner::Planner;
 use crate::workflow::preconditions::{
-    RemovedReferences, check_as_shown, check_nothing_left, check_size,
+    RemovedReferences, check_access, check_as_shown, check_nothing_left, check_size,
 };
 use crate::workflow::repeat_options::{RepeatedOptions, undo};
 use crate::workflow::saved_plan::SavedPlan;
@@ -140,14 +147,36 @@ impl CommandArgs for FixArgs {
 ///
 /// Fails where nothing was written, and says why.
 pub(crate) async fn run(args: &FixArgs, run: &mut Run) -> Result<Outcome, Failure> {
-    let writing = WriteOptions::check("fix", &args.repair.write, &args.output)?;
     let options = FixOptions::resolve(args)?;
+    let accepted = options.policy().accepted();
+    carry_out_accepting(args, run, options, accepted).await
+}
+
+/// Runs `fix` as if its planner were wrong: whatever the options let the plan do to anybody's
+/// access, nobody accepted it. A test shows that it is stopped.
+///
+/// # Errors
+///
+/// Why nothing was written.
+pub(crate) async fn run_unaccepted(args: &FixArgs, run: &mut Run) -> Result<Outcome, Failure> {
+    let options = FixOptions::resolve(args)?;
+    carry_out_accepting(args, run, options, AcceptedDifferences::default()).await
+}
+
+async fn carry_out_accepting(
+    args: &FixArgs,
+    run: &mut Run,
+    options: FixOptions<'_>,
+    accepted: AcceptedDifferences,
+) -> Result<Outcome, Failure> {
+    let writing = WriteOptions::check("fix", &args.repair.write, &args.output)?;
     // The journal is opened first, so that nothing is changed that could not be taken back.
     let out = options.open_file(run)?;
     let fix = Fix {
         args,
         retention: options.retention(out.as_ref()),
         options,
+        accepted,
     };
     writing.carry_out(&fix, &args.connection, out, run).await
 }
@@ -156,6 +185,8 @@ pub(crate) async fn run(args: &FixArgs, run: &mut Run) -> Result<Outcome, Failur
 struct Fix<'a> {
     args: &'a FixArgs,
     options: FixOptions<'a>,
+    /// The differences of access that the operator accepted.
+    accepted: AcceptedDifferences,
     /// How long older journals are kept.
     retention: Option<JournalRetention>,
 }
@@ -249,15 +280,17 @@ impl WriteJob for Fix<'_> {
             schema,
             catalog: &catalog,
             policy: self.options.policy(),
+            decisions: EmptyListDecisions::FIRST_CHOICES,
             selection: &selection,
             notes: false,
         };
-        let repaired = Repaired {
-            found: self.collection(keeps),
-            written: ChangedRows::default(),
-            removed: RemovedReferences::default(),
-            unmatched,
-            conflicts: Vec::new(),
+        progress.stage("comparing access");
+        let searched = self
+            .search_lists(connection, database, &planner, &locked)
+            .await?;
+        let planner = Planner {
+            decisions: &searched.decisions,
+            ..planner
         };
         progress.stage("writing and verifying rows");
         let mut pass = RepairPass {
@@ -266,27 +299,9 @@ impl WriteJob for Fix<'_> {
             draft,
             verification,
             tells,
-            repaired,
+            repaired: Repaired::new(self.collection(keeps), unmatched),
         };
-        for (table, keys) in locked {
-            match table {
-                ScannedTable::References(table) => {
-                    // Owners are read after all locks, so that they are still the owners at the
-                    // commit.
-                    let owners = owners::holders(connection, schema, table, &keys).await?;
-                    for chunk in keys.chunks(CHUNK) {
-                        pass.rows(connection, table, chunk, &owners).await?;
-                        progress.rows(chunk.len());
-                    }
-                }
-                ScannedTable::Credentials(table) => {
-                    for chunk in keys.chunks(CHUNK) {
-                        pass.credentials(connection, table, chunk).await?;
-                        progress.rows(chunk.len());
-                    }
-                }
-            }
-        }
+        pass.tables(connection, locked, progress).await?;
         let RepairPass {
             plan,
             draft,
@@ -301,8 +316,21 @@ impl WriteJob for Fix<'_> {
         end_verification(connection, schema, &verification).await?;
         let now = self.options.sources().catalog(connection, schema).await?;
         repaired.removed.check_still_gone(&now)?;
+        progress.stage("comparing access");
+        let is_moved = !repaired.conflicts.is_empty();
+        let access = if is_moved {
+            None
+        } else {
+            let before = &repaired.before;
+            let compared = self.compare_access(connection, schema, database, &now, before);
+            compared.await?
+        };
+        let (held, sources) = (&repaired.held, self.options.sources());
+        let most = self.options.compare_at_most();
+        let settled = held.settled(connection, database, &planner, sources, most);
+        let settled = settled.await?;
         Ok(Prepared {
-            is_moved: !repaired.conflicts.is_empty(),
+            is_moved,
             facts: RepairFacts {
                 run: run.id().to_owned(),
                 database: database.clone(),
@@ -313,6 +341,8 @@ impl WriteJob for Fix<'_> {
                 servers: (&catalog).into(),
                 found: repaired.found,
                 conflicts: repaired.conflicts,
+                access,
+                settled,
             },
             draft,
             written: repaired.written,
@@ -332,11 +362,37 @@ struct Repaired {
     unmatched: UnmatchedReferences,
     /// The columns that are no longer as the saved plan has them.
     conflicts: Vec<Conflict>,
+    /// What stood in the columns that are written: what access is compared with.
+    before: OtherValues,
+    /// The rows with something held because a list would run empty.
+    held: HeldRows,
 }
 
 impl Repaired {
+    fn new(found: CollectedPlans, unmatched: UnmatchedReferences) -> Self {
+        Self {
+            found,
+            written: ChangedRows::default(),
+            removed: RemovedReferences::default(),
+            unmatched,
+            conflicts: Vec::new(),
+            before: OtherValues::default(),
+            held: HeldRows::default(),
+        }
+    }
+
     /// Adds the plans of rows that are written.
     fn add(&mut self, plans: Vec<RowPlan>) -> Result<(), Failure> {
+        for plan in &plans {
+            if let ScannedTable::References(table) = plan.audit.table {
+                for edit in &plan.edits {
+                    let before = edit.before_renamed();
+                    self.before
+                        .set(table, &plan.audit.row, edit.site(), &before);
+                }
+            }
+        }
+        self.held.add(&plans);
         self.removed.add(&plans);
         self.unmatched.mark_found(&plans);
         self.found.add_decisions(plans).map_err(cannot_put_aside)
@@ -356,6 +412,36 @@ struct RepairPass<'a, 'd> {
 }
 
 impl RepairPass<'_, '_> {
+    /// Repairs the locked rows, table by table.
+    async fn tables(
+        &mut self,
+        connection: &mut Connection,
+        locked: detect::CandidateRows,
+        progress: &Progress,
+    ) -> Result<(), Failure> {
+        for (table, keys) in locked {
+            match table {
+                ScannedTable::References(table) => {
+                    // Owners are read after all locks, so that they are still the owners at the
+                    // commit.
+                    let schema = self.planner.schema;
+                    let owners = owners::holders(connection, schema, table, &keys).await?;
+                    for chunk in keys.chunks(CHUNK) {
+                        self.rows(connection, table, chunk, &owners).await?;
+                        progress.rows(chunk.len());
+                    }
+                }
+                ScannedTable::Credentials(table) => {
+                    for chunk in keys.chunks(CHUNK) {
+                        self.credentials(connection, table, chunk).await?;
+                        progress.rows(chunk.len());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Repairs the rows with the given keys.
     async fn rows(
         &mut self,
@@ -467,6 +553,65 @@ impl Fix<'_> {
             .await?;
         let (limits, summary) = (self.options.limits(), repaired.found.summary());
         check_size(limits, connection, planner.schema, summary).await
+    }
+}
+
+impl Fix<'_> {
+    /// Decides what becomes of lists that would run empty, where the operator's choice asks that
+    /// nobody's access changes.
+    async fn search_lists(
+        &self,
+        connection: &mut Connection,
+        database: &Database,
+        planner: &Planner<'_>,
+        candidates: &detect::CandidateRows,
+    ) -> Result<SearchedLists, Failure> {
+        match planner.policy.on_empty {
+            OnEmpty::Hold | OnEmpty::Clear => return Ok(SearchedLists::default()),
+            OnEmpty::Deny { .. } | OnEmpty::Unchanged => {}
+        }
+        let (schema, catalog) = (planner.schema, planner.catalog);
+        schema.check_access_privileges(database)?;
+        let release = schema.release();
+        let sources = self.options.sources();
+        let basis = read_basis(connection, schema, sources, catalog, release).await?;
+        let proof = AccessProof {
+            basis: &basis,
+            catalog,
+            most: self.options.compare_at_most(),
+        };
+        empty_list_search::search(connection, planner, candidates, proof).await
+    }
+
+    /// Compares the access of everybody who depends on a written row, as the row was and as it is
+    /// now. Refuses a difference that the operator did not accept.
+    async fn compare_access(
+        &self,
+        connection: &mut Connection,
+        schema: &Schema,
+        database: &Database,
+        catalog: &ServerCatalog,
+        before: &OtherValues,
+    ) -> Result<Option<ComparedAccess>, Failure> {
+        if before.is_empty() {
+            return Ok(None);
+        }
+        schema.check_access_privileges(database)?;
+        let release = schema.release();
+        let sources = self.options.sources();
+        let basis = read_basis(connection, schema, sources, catalog, release).await?;
+        let proof = AccessProof {
+            basis: &basis,
+            catalog,
+            most: self.options.compare_at_most(),
+        };
+        let states = TwoStates {
+            before,
+            after: &OtherValues::default(),
+        };
+        let access = proof.compare(connection, schema, states).await?;
+        check_access(&access, self.accepted)?;
+        Ok(Some(access))
     }
 }
 

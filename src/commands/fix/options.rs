@@ -34,6 +34,8 @@ pub(crate) struct FixOptions<'a> {
     /// Whether the plan may be of another database.
     accepts_other_database: bool,
     limits: SizeLimits,
+    /// The most callers whose access is compared.
+    compare_at_most: usize,
     empty_server_table: EmptyServerTable,
     write: &'a WriteArgs,
     /// The file to save the plan to.
@@ -59,9 +61,10 @@ impl<'a> FixOptions<'a> {
             policy: header.and_then(policy_of_plan).unwrap_or(args.policy()),
             sites: match &plan {
                 Some(plan) => plan.contents.places(),
-                None => chosen_sites(&args.places.sites, sources.knows_configs()),
+                None => chosen_sites(&args.places.sites, sources.usual_sites()),
             },
             limits: SizeLimits::from(repair),
+            compare_at_most: repair.compare_at_most,
             empty_server_table: if repair.allow_empty_server_table {
                 EmptyServerTable::Expected
             } else {
@@ -116,6 +119,11 @@ impl<'a> FixOptions<'a> {
     /// Returns the limits for the size of the repair.
     pub(crate) fn limits(&self) -> SizeLimits {
         self.limits
+    }
+
+    /// Returns the most callers whose access is compared.
+    pub(crate) fn compare_at_most(&self) -> usize {
+        self.compare_at_most
     }
 
     /// Returns what is known of servers besides the rows of their table.
@@ -214,6 +222,7 @@ impl EmptyArgs {
             OnEmptyArg::Deny => policy::OnEmpty::Deny {
                 accept_narrowing: self.accept_narrowing,
             },
+            OnEmptyArg::Unchanged => policy::OnEmpty::Unchanged,
             OnEmptyArg::Clear => policy::OnEmpty::Clear,
         }
     }

@@ -5,8 +5,13 @@
 //! every answer with LiteLLM's code. Not modelled are budgets that are used up, sessions limited
 //! to one server, callers without any credential, and agents that the proxy manages itself.
 
+pub(crate) mod basis;
 pub(crate) mod caller;
+pub(crate) mod difference;
 mod model;
+pub(crate) mod other_values;
+pub(crate) mod path;
+pub(crate) mod possible;
 pub(crate) mod registry;
 pub(crate) mod rows;
 pub(crate) mod rules;
@@ -16,6 +21,7 @@ mod sources;
 mod tests;
 pub(crate) mod tools;
 pub(crate) mod trace;
+pub(crate) mod what_if;
 
 use std::collections::BTreeMap;
 
@@ -27,14 +33,23 @@ use self::rows::{Key, LinkedPermission, Permission};
 use self::servers::{AccessScope, GrantedServers};
 use self::tools::Tools;
 use self::trace::{AccessStep, Denial, Level, LevelEffect, Trace};
-use super::owners::DASHBOARD_TEAM;
+use super::ids::{EndUserId, ServerId, TeamId, ToolsetId, UserId};
 use super::server::NO_SERVERS;
+
+/// Where a credential comes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Entrance {
+    /// Where keys do, and callers without one.
+    OfKey,
+    /// Where the sessions of users do.
+    OfSession,
+}
 
 /// What a caller may use.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Access {
     /// The servers that are served and that it may use, each with its tools; `None` stands for all.
-    pub servers: BTreeMap<String, Tools>,
+    pub servers: BTreeMap<ServerId, Tools>,
     /// Why there is none, where there is none.
     pub denied_by: Option<(Level, Denial)>,
     /// How it came about, in LiteLLM's order; empty unless it was asked for.
@@ -80,25 +95,25 @@ impl AccessModel<'_> {
                 toolset,
             } => match self.rows.keys.get(token) {
                 Some(key) => {
-                    let who = self.key(key, end_user.as_deref(), on_behalf_of.as_ref());
-                    self.of_key(who, toolset.as_deref(), trace)
+                    let who = self.key(key, end_user.as_ref(), on_behalf_of.as_ref());
+                    self.of_key(who, toolset.as_ref(), trace)
                 }
                 None => Access::denied(Level::Own, Denial::UnknownCaller),
             },
             Caller::Keyless { team, user } => {
                 let mut who = nobody();
-                who.team = team.as_deref();
-                who.user = user.as_deref();
+                who.team = team.as_ref();
+                who.user = user.as_ref();
                 who.administers = self.administers(who.user);
                 let row = who.real_team().and_then(|team| self.rows.teams.get(team));
-                who.organization = row.and_then(|team| team.organization.as_deref());
+                who.organization = row.and_then(|team| team.organization.as_ref());
                 self.of_credential(&who, trace)
             }
             Caller::Session { user, toolset } => {
                 if toolset.is_some() && self.session_opts_out(user) {
                     return Access::denied(Level::Toolset, Denial::DenyMarker);
                 }
-                self.of_session(user, toolset.as_deref(), trace)
+                self.of_session(user, toolset.as_ref(), trace)
             }
         }
     }
@@ -107,7 +122,7 @@ impl AccessModel<'_> {
     /// deny them to a session of the dashboard, which only becomes the user's after this check.
     ///
     /// Source: LiteLLM 1.110.2 `mcp_server/server.py`, `apply_toolset_scope`.
-    fn session_opts_out(&self, user: &str) -> bool {
+    fn session_opts_out(&self, user: &UserId) -> bool {
         let user = self.rows.users.get(user);
         let row = user.and_then(|user| self.rows.permission(user.permission.as_ref()).read());
         self.rules.has_sessions() && row.is_some_and(|row| self.denies(row))
@@ -125,40 +140,45 @@ impl AccessModel<'_> {
     fn key<'c>(
         &'c self,
         key: &'c Key,
-        end_user: Option<&'c str>,
+        end_user: Option<&'c EndUserId>,
         human: Option<&'c Human>,
     ) -> Credential<'c> {
         let team = key.team.as_ref().and_then(|team| self.rows.teams.get(team));
-        let of_team = team.and_then(|team| team.organization.as_deref());
+        let of_team = team.and_then(|team| team.organization.as_ref());
         Credential {
             permission: self.rows.permission(key.permission.as_ref()),
             token: Some(&key.token),
             access_groups: &key.access_groups,
-            team: key.team.as_deref(),
-            organization: key.organization.as_deref().or(of_team),
-            user: key.user.as_deref(),
-            agent: key.agent.as_deref(),
+            team: key.team.as_ref(),
+            organization: key.organization.as_ref().or(of_team),
+            user: key.user.as_ref(),
+            agent: key.agent.as_ref(),
             end_user,
             human: human.filter(|_| key.agent.is_some()),
-            administers: self.administers(key.user.as_deref()),
+            administers: self.administers(key.user.as_ref()),
             toolset: None,
             is_source: false,
         }
     }
 
-    fn administers(&self, user: Option<&str>) -> bool {
+    fn administers(&self, user: Option<&UserId>) -> bool {
         let user = user.and_then(|user| self.rows.users.get(user));
         user.is_some_and(|user| user.administers)
     }
 
-    fn of_key(&self, who: Credential<'_>, toolset: Option<&str>, trace: &mut Trace) -> Access {
+    fn of_key(
+        &self,
+        who: Credential<'_>,
+        toolset: Option<&ToolsetId>,
+        trace: &mut Trace,
+    ) -> Access {
         let Some(toolset) = toolset else {
             return self.of_credential(&who, trace);
         };
         // Source: LiteLLM 1.110.2 `mcp_server/ui_session_utils.py`, `acting_user_auth`: a session
         // of the dashboard acts as its user there.
         if let Some(user) = who.user.filter(|user| self.rows.users.contains_key(*user))
-            && who.team == Some(DASHBOARD_TEAM)
+            && who.team.is_some_and(TeamId::is_of_dashboard)
             && !who.administers
             && !self.opts_out(&who)
             && self.rules.toolset_routes_limit_sessions()
@@ -190,8 +210,9 @@ impl AccessModel<'_> {
             Some(sources) => self.granted_to_personal_key(who, sources, trace),
             None => self.granted(who, trace),
         };
-        let servers = self.with_open_servers(who, &granted, self.sees_all(who, false), trace);
-        let tools = |server: &String| match &personal {
+        let sees_all = self.sees_all(who, Entrance::OfKey);
+        let servers = self.with_open_servers(who, &granted, sees_all, trace);
+        let tools = |server: &ServerId| match &personal {
             Some(sources) => self.tools_of_personal_key(who, sources, server),
             None => self.tools(who, server),
         };
@@ -214,13 +235,12 @@ impl AccessModel<'_> {
     ///
     /// Source: LiteLLM 1.109.1 `mcp_server/auth/user_api_key_auth_mcp.py`, `admin_view_unscoped`;
     /// 1.81.10, 1.81.14 and 1.98.1 `mcp_server/mcp_server_manager.py`, `get_allowed_mcp_servers`.
-    fn sees_all(&self, who: &Credential<'_>, is_session: bool) -> bool {
+    fn sees_all(&self, who: &Credential<'_>, entrance: Entrance) -> bool {
         let rules = self.rules;
         let bound_by_team = rules.teams_bind_administrators() && who.real_team().is_some();
-        let bound_by_row = if is_session {
-            !rules.sessions_of_administrators_see_all()
-        } else {
-            rules.rows_limit_administrators() && who.permission.read().is_some()
+        let bound_by_row = match entrance {
+            Entrance::OfSession => !rules.sessions_of_administrators_see_all(),
+            Entrance::OfKey => rules.rows_limit_administrators() && who.permission.read().is_some(),
         };
         who.administers
             && rules.administrators_see_all()
@@ -249,7 +269,12 @@ impl AccessModel<'_> {
         };
         if sees_all {
             let effect = || LevelEffect::Grants(servers.clone());
-            trace.add(Level::Administrator, who.user, &servers, effect);
+            trace.add(
+                Level::Administrator,
+                who.user.map(UserId::as_str),
+                &servers,
+                effect,
+            );
         }
         if !self.rules.fails_closed() && servers.is_empty() {
             return all();
@@ -302,7 +327,7 @@ impl AccessModel<'_> {
     ///
     /// Source: LiteLLM 1.109.1 `mcp_server/server.py`, `apply_toolset_scope`, and
     /// `mcp_server/ui_session_utils.py`, `granted_toolset_ids`.
-    fn check_toolset(&self, who: &Credential<'_>, toolset: &str) -> Result<(), Denial> {
+    fn check_toolset(&self, who: &Credential<'_>, toolset: &ToolsetId) -> Result<(), Denial> {
         if self.opts_out(who) {
             return Err(Denial::DenyMarker);
         }
@@ -319,8 +344,8 @@ impl AccessModel<'_> {
 
     /// Tells whether a credential holds a toolset by its own row or, where that names nothing, by
     /// its team's.
-    fn holds_toolset(&self, who: &Credential<'_>, toolset: &str) -> bool {
-        let names = |row: &Permission| row.toolsets.iter().any(|id| id == toolset);
+    fn holds_toolset(&self, who: &Credential<'_>, toolset: &ToolsetId) -> bool {
+        let names = |row: &Permission| row.toolsets.contains(toolset);
         if !self.rules.toolset_routes_inherit() {
             return who.permission.read().is_some_and(names);
         }
@@ -340,13 +365,13 @@ impl AccessModel<'_> {
     /// Makes the permission row that a key has on the route of a toolset: the tags stay.
     ///
     /// Source: LiteLLM 1.109.1 `mcp_server/server.py`, `apply_toolset_scope`.
-    fn pinned(&self, who: &Credential<'_>, toolset: &str) -> Permission {
-        let tools = self.rows.toolset_tools(&[toolset.to_owned()]);
-        let names = |(server, names): (&String, &registry::ToolNames)| {
-            (server.clone(), names.iter().cloned().collect())
+    fn pinned(&self, who: &Credential<'_>, toolset: &ToolsetId) -> Permission {
+        let tools = self.rows.toolset_tools(std::slice::from_ref(toolset));
+        let names = |(server, names): (&ServerId, &registry::ToolNames)| {
+            (server.to_string(), names.iter().cloned().collect())
         };
         Permission {
-            servers: tools.keys().cloned().collect(),
+            servers: tools.keys().map(ServerId::to_string).collect(),
             tools: tools.iter().map(names).collect(),
             tags: who
                 .permission
@@ -376,7 +401,7 @@ fn nobody<'c>() -> Credential<'c> {
     }
 }
 
-fn concluded(servers: BTreeMap<String, Tools>, denied_by: Option<(Level, Denial)>) -> Access {
+fn concluded(servers: BTreeMap<ServerId, Tools>, denied_by: Option<(Level, Denial)>) -> Access {
     let denied_by = match (servers.is_empty(), denied_by) {
         (false, _) => None,
         (true, Some(denied_by)) => Some(denied_by),

@@ -6,7 +6,10 @@ use super::registry::{Registry, ServerIds, ToolNames};
 use super::rows::{AccessRows, LinkedPermission, Permission};
 use super::rules::AccessRules;
 use super::trace::Denial;
-use crate::litellm::owners::DASHBOARD_TEAM;
+use crate::litellm::ids::{
+    AccessGroupId, AgentId, EndUserId, KeyToken, OrganizationId, PermissionKey, ServerId, TeamId,
+    ToolsetId, UserId,
+};
 use crate::litellm::server::{ALL_SERVERS, NO_SERVERS};
 
 /// Everything that an answer depends on.
@@ -28,26 +31,26 @@ pub(super) struct Credential<'a> {
     /// The permission row of the key, or of the user behind a session.
     pub(super) permission: LinkedPermission<'a>,
     /// The hash of the key; `None` without a key.
-    pub(super) token: Option<&'a str>,
-    pub(super) access_groups: &'a [String],
-    pub(super) team: Option<&'a str>,
-    pub(super) organization: Option<&'a str>,
-    pub(super) user: Option<&'a str>,
-    pub(super) agent: Option<&'a str>,
-    pub(super) end_user: Option<&'a str>,
+    pub(super) token: Option<&'a KeyToken>,
+    pub(super) access_groups: &'a [AccessGroupId],
+    pub(super) team: Option<&'a TeamId>,
+    pub(super) organization: Option<&'a OrganizationId>,
+    pub(super) user: Option<&'a UserId>,
+    pub(super) agent: Option<&'a AgentId>,
+    pub(super) end_user: Option<&'a EndUserId>,
     pub(super) human: Option<&'a Human>,
     /// Whether the user administers the proxy.
     pub(super) administers: bool,
     /// The toolset on whose route it asks.
-    pub(super) toolset: Option<&'a str>,
+    pub(super) toolset: Option<&'a ToolsetId>,
     /// Whether it is one source of several of a session, which has no key to declare access on.
     pub(super) is_source: bool,
 }
 
 impl Credential<'_> {
     /// Returns the team, unless it is that of the dashboard's own sessions.
-    pub(super) fn real_team(&self) -> Option<&str> {
-        self.team.filter(|team| *team != DASHBOARD_TEAM)
+    pub(super) fn real_team(&self) -> Option<&TeamId> {
+        self.team.filter(|team| !team.is_of_dashboard())
     }
 }
 
@@ -93,7 +96,7 @@ impl<'a> AccessModel<'a> {
             && !permission.tags.is_empty()
             && self.rules.tags_without_servers_limit()
         {
-            servers.insert(NO_SERVERS.to_owned());
+            servers.insert(ServerId(NO_SERVERS.to_owned()));
         }
         Ok(servers)
     }
@@ -121,8 +124,8 @@ impl<'a> AccessModel<'a> {
     ///
     /// Source: LiteLLM 1.109.1 `mcp_server/auth/user_api_key_auth_mcp.py`,
     /// `_allowed_mcp_servers_for_single_team` and `_team_granted_servers`.
-    pub(super) fn granted_by_team(&self, team: Option<&str>) -> Result<ServerIds, Denial> {
-        let team = team.filter(|team| *team != DASHBOARD_TEAM);
+    pub(super) fn granted_by_team(&self, team: Option<&TeamId>) -> Result<ServerIds, Denial> {
+        let team = team.filter(|team| !team.is_of_dashboard());
         let Some(team) = team.and_then(|team| self.rows.teams.get(team)) else {
             return Ok(ServerIds::new());
         };
@@ -133,7 +136,7 @@ impl<'a> AccessModel<'a> {
         let mut servers = ServerIds::new();
         if self.rules.access_groups_grant() {
             for group in self.rows.groups(&team.access_groups) {
-                servers.extend(group.servers.iter().cloned());
+                servers.extend(group.servers.iter().cloned().map(ServerId));
             }
         }
         let Some(permission) = self.rows.permission(team.permission.as_ref()).read() else {
@@ -155,7 +158,10 @@ impl<'a> AccessModel<'a> {
     ///
     /// Source: LiteLLM 1.109.1 `mcp_server/auth/user_api_key_auth_mcp.py`,
     /// `_load_named_object_permission`.
-    pub(super) fn linked(&self, link: Option<&String>) -> Result<Option<&'a Permission>, Denial> {
+    pub(super) fn linked(
+        &self,
+        link: Option<&PermissionKey>,
+    ) -> Result<Option<&'a Permission>, Denial> {
         match self.rows.permission(link) {
             LinkedPermission::Read(permission) => Ok(Some(permission)),
             LinkedPermission::Gone | LinkedPermission::Malformed
@@ -176,7 +182,10 @@ impl<'a> AccessModel<'a> {
     ///
     /// Source: LiteLLM 1.110.2 `auth/auth_checks.py`, `get_end_user_object`, and
     /// `mcp_server/auth/user_api_key_auth_mcp.py`, `_get_end_user_object_permission`.
-    pub(super) fn of_end_user(&self, id: Option<&str>) -> Result<Option<&'a Permission>, Denial> {
+    pub(super) fn of_end_user(
+        &self,
+        id: Option<&EndUserId>,
+    ) -> Result<Option<&'a Permission>, Denial> {
         let link = id.and_then(|id| self.rows.end_users.get(id));
         let link = link.and_then(Option::as_ref);
         match self.rows.permission(link) {
@@ -188,7 +197,7 @@ impl<'a> AccessModel<'a> {
     }
 
     /// Reads the row of an agent.
-    pub(super) fn of_agent(&self, id: Option<&str>) -> Result<Option<&'a Permission>, Denial> {
+    pub(super) fn of_agent(&self, id: Option<&AgentId>) -> Result<Option<&'a Permission>, Denial> {
         let agent = id.and_then(|id| self.rows.agents.get(id));
         let link = agent.and_then(|agent| agent.permission.as_ref());
         let without_tools = link.and_then(|link| self.rows.without_tools.get(link));
@@ -199,7 +208,7 @@ impl<'a> AccessModel<'a> {
     }
 
     /// Reads the row of a user.
-    pub(super) fn of_user(&self, id: Option<&str>) -> Result<Option<&'a Permission>, Denial> {
+    pub(super) fn of_user(&self, id: Option<&UserId>) -> Result<Option<&'a Permission>, Denial> {
         let user = id.and_then(|id| self.rows.users.get(id));
         self.linked(user.and_then(|user| user.permission.as_ref()))
     }
@@ -207,7 +216,7 @@ impl<'a> AccessModel<'a> {
     /// Reads the row of an organization.
     pub(super) fn of_organization(
         &self,
-        id: Option<&str>,
+        id: Option<&OrganizationId>,
     ) -> Result<Option<&'a Permission>, Denial> {
         let link = id.and_then(|id| self.rows.organizations.get(id));
         self.linked(link.and_then(Option::as_ref))
@@ -217,7 +226,7 @@ impl<'a> AccessModel<'a> {
     ///
     /// Source: LiteLLM 1.109.1 `mcp_server/auth/user_api_key_auth_mcp.py`,
     /// `_get_allowed_mcp_servers_for_user`.
-    pub(super) fn limit_of_user(&self, id: Option<&str>) -> Result<Option<ServerIds>, Denial> {
+    pub(super) fn limit_of_user(&self, id: Option<&UserId>) -> Result<Option<ServerIds>, Denial> {
         if !self.rules.users_limit() {
             return Ok(None);
         }
@@ -233,7 +242,7 @@ impl<'a> AccessModel<'a> {
     ///
     /// Source: LiteLLM 1.109.1 `mcp_server/auth/user_api_key_auth_mcp.py`,
     /// `_get_agent_access_group_server_ceiling`.
-    pub(super) fn limit_of_agent_groups(&self, agent: &str) -> Option<ServerIds> {
+    pub(super) fn limit_of_agent_groups(&self, agent: &AgentId) -> Option<ServerIds> {
         let agent = self.rows.agents.get(agent)?;
         if agent.access_groups.is_empty() || !self.rules.agent_groups_limit() {
             return None;
@@ -244,7 +253,11 @@ impl<'a> AccessModel<'a> {
     }
 
     /// Returns the tools that a row grants directly on a server; `None` where it names none there.
-    pub(super) fn direct_tools(&self, permission: &Permission, server: &str) -> Option<ToolNames> {
+    pub(super) fn direct_tools(
+        &self,
+        permission: &Permission,
+        server: &ServerId,
+    ) -> Option<ToolNames> {
         let mut tools = self.registry.expand_tools(&permission.tools, self.rules);
         tools.remove(server)
     }

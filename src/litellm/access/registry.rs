@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::rows::NamedTools;
 use super::rules::AccessRules;
+use crate::litellm::ids::{ServerId, Tag, UserId};
 
-/// Ids of servers, or references that no server answers to, which deny.
-pub(crate) type ServerIds = BTreeSet<String>;
+/// Ids of servers. Those that no server has deny.
+pub(crate) type ServerIds = BTreeSet<ServerId>;
 
 /// Names of tools on one server.
 pub(crate) type ToolNames = BTreeSet<String>;
@@ -19,28 +20,28 @@ pub(crate) struct ServedServer {
     /// Its name.
     pub name: Option<String>,
     /// The tags by which a grant may mean it.
-    pub tags: Vec<String>,
+    pub tags: Vec<Tag>,
     /// Whether every key may use it.
     pub allow_all_keys: bool,
     /// The user who submitted it, where that is the reason why it is there.
-    pub submitted_by: Option<String>,
+    pub submitted_by: Option<UserId>,
 }
 
 /// Everything that a proxy serves.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Registry {
-    servers: BTreeMap<String, ServedServer>,
+    servers: BTreeMap<ServerId, ServedServer>,
     by_name: BTreeMap<String, ServerIds>,
     /// The tags of rows that are there and not served, by server id.
-    unserved_tags: BTreeMap<String, Vec<String>>,
+    unserved_tags: BTreeMap<ServerId, Vec<Tag>>,
 }
 
 impl Registry {
     /// Indexes the servers served, by id, and the tags of rows that are not.
     #[must_use]
     pub(crate) fn new(
-        servers: BTreeMap<String, ServedServer>,
-        unserved_tags: BTreeMap<String, Vec<String>>,
+        servers: BTreeMap<ServerId, ServedServer>,
+        unserved_tags: BTreeMap<ServerId, Vec<Tag>>,
     ) -> Self {
         let mut by_name: BTreeMap<String, ServerIds> = BTreeMap::new();
         for (id, server) in &servers {
@@ -55,26 +56,46 @@ impl Registry {
         }
     }
 
+    /// Returns the registry with `others` served as well.
+    #[must_use]
+    pub(super) fn and(&self, others: impl IntoIterator<Item = (ServerId, ServedServer)>) -> Self {
+        let mut servers = self.servers.clone();
+        servers.extend(others);
+        Self::new(servers, self.unserved_tags.clone())
+    }
+
     /// Returns the ids of all servers.
-    pub(crate) fn ids(&self) -> impl Iterator<Item = &String> {
+    pub(crate) fn ids(&self) -> impl Iterator<Item = &ServerId> {
         self.servers.keys()
     }
 
     /// Returns the server with this id.
     #[must_use]
-    pub(crate) fn get(&self, id: &str) -> Option<&ServedServer> {
+    pub(crate) fn get(&self, id: &ServerId) -> Option<&ServedServer> {
         self.servers.get(id)
     }
 
     /// Returns the ids of the servers that every key may use.
-    pub(crate) fn open(&self) -> impl Iterator<Item = &String> {
+    pub(crate) fn open(&self) -> impl Iterator<Item = &ServerId> {
         let open = self.servers.iter().filter(|(_, s)| s.allow_all_keys);
         open.map(|(id, _)| id)
     }
 
+    /// Returns the ids of the servers that somebody submitted.
+    pub(crate) fn submitted(&self) -> impl Iterator<Item = &ServerId> {
+        let submitted = self
+            .servers
+            .iter()
+            .filter(|(_, s)| s.submitted_by.is_some());
+        submitted.map(|(id, _)| id)
+    }
+
     /// Returns the ids of the servers that `user` submitted.
-    pub(crate) fn submitted_by<'a>(&'a self, user: &'a str) -> impl Iterator<Item = &'a String> {
-        let theirs = move |server: &ServedServer| server.submitted_by.as_deref() == Some(user);
+    pub(crate) fn submitted_by<'a>(
+        &'a self,
+        user: &'a UserId,
+    ) -> impl Iterator<Item = &'a ServerId> {
+        let theirs = move |server: &ServedServer| server.submitted_by.as_ref() == Some(user);
         let servers = self.servers.iter().filter(move |(_, s)| theirs(s));
         servers.map(|(id, _)| id)
     }
@@ -92,10 +113,12 @@ impl Registry {
         let mut ids = ServerIds::new();
         for reference in references {
             match self.by_name.get(reference) {
-                Some(named) if rules.names_resolve() && !self.servers.contains_key(reference) => {
+                Some(named)
+                    if rules.names_resolve() && !self.servers.contains_key(reference.as_str()) =>
+                {
                     ids.extend(named.iter().cloned());
                 }
-                _ => _ = ids.insert(reference.clone()),
+                _ => _ = ids.insert(ServerId(reference.clone())),
             }
         }
         ids
@@ -110,8 +133,8 @@ impl Registry {
         &self,
         tools: &NamedTools,
         rules: AccessRules,
-    ) -> BTreeMap<String, ToolNames> {
-        let mut expanded: BTreeMap<String, ToolNames> = BTreeMap::new();
+    ) -> BTreeMap<ServerId, ToolNames> {
+        let mut expanded: BTreeMap<ServerId, ToolNames> = BTreeMap::new();
         for (reference, names) in tools {
             for id in self.expand([reference], rules) {
                 let granted = expanded.entry(id).or_default();
@@ -128,8 +151,8 @@ impl Registry {
     /// Source: LiteLLM 1.109.1 `mcp_server/auth/user_api_key_auth_mcp.py`,
     /// `get_mcp_servers_from_access_groups`.
     #[must_use]
-    pub(crate) fn tagged(&self, tags: &[String], rules: AccessRules) -> ServerIds {
-        let carries = |carried: &[String]| carried.iter().any(|tag| tags.contains(tag));
+    pub(crate) fn tagged(&self, tags: &[Tag], rules: AccessRules) -> ServerIds {
+        let carries = |carried: &[Tag]| carried.iter().any(|tag| tags.contains(tag));
         let served = self.servers.iter().filter(|(_, s)| carries(&s.tags));
         let mut ids: ServerIds = served.map(|(id, _)| id.clone()).collect();
         if !rules.tags_without_servers_limit() {

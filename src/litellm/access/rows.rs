@@ -2,6 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::litellm::ids::{
+    AccessGroupId, AgentId, EndUserId, KeyToken, OrganizationId, PermissionKey, ServerId, Tag,
+    TeamId, ToolsetId, UserId,
+};
+
 /// The tools that permission rows and groups name, by reference to a server.
 pub(crate) type NamedTools = BTreeMap<String, Vec<String>>;
 
@@ -13,9 +18,9 @@ pub(crate) struct Permission {
     /// `mcp_tool_permissions`.
     pub tools: NamedTools,
     /// `mcp_access_groups`: tags of servers.
-    pub tags: Vec<String>,
+    pub tags: Vec<Tag>,
     /// `mcp_toolsets`: ids of toolsets.
-    pub toolsets: Vec<String>,
+    pub toolsets: Vec<ToolsetId>,
 }
 
 impl Permission {
@@ -32,22 +37,22 @@ impl Permission {
 }
 
 /// A key.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Key {
     /// The hash of the key, by which access groups name it.
-    pub token: String,
+    pub token: KeyToken,
     /// Its permission row.
-    pub permission: Option<String>,
+    pub permission: Option<PermissionKey>,
     /// Its team.
-    pub team: Option<String>,
+    pub team: Option<TeamId>,
     /// Its own organization.
-    pub organization: Option<String>,
+    pub organization: Option<OrganizationId>,
     /// The user that it belongs to.
-    pub user: Option<String>,
+    pub user: Option<UserId>,
     /// The agent that it belongs to.
-    pub agent: Option<String>,
+    pub agent: Option<AgentId>,
     /// Its unified access groups.
-    pub access_groups: Vec<String>,
+    pub access_groups: Vec<AccessGroupId>,
     /// Its alias.
     pub name: Option<String>,
 }
@@ -56,13 +61,13 @@ pub(crate) struct Key {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct AccessTeam {
     /// Its permission row.
-    pub permission: Option<String>,
+    pub permission: Option<PermissionKey>,
     /// Its organization.
-    pub organization: Option<String>,
+    pub organization: Option<OrganizationId>,
     /// Its unified access groups.
-    pub access_groups: Vec<String>,
+    pub access_groups: Vec<AccessGroupId>,
     /// Its members: the users of `members_with_roles`.
-    pub members: BTreeSet<String>,
+    pub members: BTreeSet<UserId>,
     /// Whether it is blocked.
     pub blocked: bool,
 }
@@ -71,11 +76,11 @@ pub(crate) struct AccessTeam {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct User {
     /// Its permission row.
-    pub permission: Option<String>,
+    pub permission: Option<PermissionKey>,
     /// Its organization.
-    pub organization: Option<String>,
+    pub organization: Option<OrganizationId>,
     /// Its teams, in their order.
-    pub teams: Vec<String>,
+    pub teams: Vec<TeamId>,
     /// Whether it administers the proxy: its role is `proxy_admin` or `proxy_admin_viewer`.
     pub administers: bool,
     /// Whether it is `proxy_admin`, who inherits from no team.
@@ -86,9 +91,9 @@ pub(crate) struct User {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Agent {
     /// Its permission row.
-    pub permission: Option<String>,
+    pub permission: Option<PermissionKey>,
     /// Its unified access groups.
-    pub access_groups: Vec<String>,
+    pub access_groups: Vec<AccessGroupId>,
 }
 
 /// A unified access group.
@@ -99,37 +104,37 @@ pub(crate) struct AccessGroup {
     /// `mcp_tool_permissions`.
     pub tools: NamedTools,
     /// `assigned_team_ids`.
-    pub teams: BTreeSet<String>,
+    pub teams: BTreeSet<TeamId>,
     /// `assigned_key_ids`.
-    pub keys: BTreeSet<String>,
+    pub keys: BTreeSet<KeyToken>,
 }
 
 /// The tools that a toolset grants, by server id.
-pub(crate) type Toolset = BTreeMap<String, BTreeSet<String>>;
+pub(crate) type Toolset = BTreeMap<ServerId, BTreeSet<String>>;
 
 /// All rows that the callers asked about depend on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct AccessRows {
     /// The keys by hash.
-    pub keys: BTreeMap<String, Key>,
+    pub keys: BTreeMap<KeyToken, Key>,
     /// The permission rows by id; `None` where LiteLLM cannot read the row.
-    pub permissions: BTreeMap<String, Option<Permission>>,
+    pub permissions: BTreeMap<PermissionKey, Option<Permission>>,
     /// The permission rows whose `mcp_tool_permissions` alone LiteLLM cannot read, without these.
-    pub without_tools: BTreeMap<String, Permission>,
+    pub without_tools: BTreeMap<PermissionKey, Permission>,
     /// The teams by id.
-    pub teams: BTreeMap<String, AccessTeam>,
+    pub teams: BTreeMap<TeamId, AccessTeam>,
     /// The permission rows of the organizations, by organization.
-    pub organizations: BTreeMap<String, Option<String>>,
+    pub organizations: BTreeMap<OrganizationId, Option<PermissionKey>>,
     /// The users by id.
-    pub users: BTreeMap<String, User>,
+    pub users: BTreeMap<UserId, User>,
     /// The agents by id.
-    pub agents: BTreeMap<String, Agent>,
+    pub agents: BTreeMap<AgentId, Agent>,
     /// The permission rows of the end users, by end user.
-    pub end_users: BTreeMap<String, Option<String>>,
+    pub end_users: BTreeMap<EndUserId, Option<PermissionKey>>,
     /// The unified access groups by id; `None` where LiteLLM cannot read the row.
-    pub access_groups: BTreeMap<String, Option<AccessGroup>>,
+    pub access_groups: BTreeMap<AccessGroupId, Option<AccessGroup>>,
     /// The toolsets by id.
-    pub toolsets: BTreeMap<String, Toolset>,
+    pub toolsets: BTreeMap<ToolsetId, Toolset>,
 }
 
 /// A permission row, seen from whoever links to it.
@@ -159,7 +164,7 @@ impl<'a> LinkedPermission<'a> {
 impl AccessRows {
     /// Looks up the permission row that `link` names.
     #[must_use]
-    pub(crate) fn permission(&self, link: Option<&String>) -> LinkedPermission<'_> {
+    pub(crate) fn permission(&self, link: Option<&PermissionKey>) -> LinkedPermission<'_> {
         match link {
             None => LinkedPermission::None,
             Some(id) => match self.permissions.get(id) {
@@ -175,7 +180,7 @@ impl AccessRows {
     /// Source: LiteLLM 1.109.1 `mcp_server/mcp_server_manager.py`,
     /// `resolve_toolset_tool_permissions`: servers by id alone.
     #[must_use]
-    pub(crate) fn toolset_tools(&self, ids: &[String]) -> Toolset {
+    pub(crate) fn toolset_tools(&self, ids: &[ToolsetId]) -> Toolset {
         let mut tools = Toolset::new();
         for toolset in ids.iter().filter_map(|id| self.toolsets.get(id)) {
             for (server, names) in toolset {
@@ -187,7 +192,10 @@ impl AccessRows {
     }
 
     /// Returns the access groups with these ids that can be read.
-    pub(crate) fn groups<'a>(&'a self, ids: &'a [String]) -> impl Iterator<Item = &'a AccessGroup> {
+    pub(crate) fn groups<'a>(
+        &'a self,
+        ids: &'a [AccessGroupId],
+    ) -> impl Iterator<Item = &'a AccessGroup> {
         ids.iter()
             .filter_map(|id| self.access_groups.get(id)?.as_ref())
     }

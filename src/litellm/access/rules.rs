@@ -16,6 +16,11 @@ impl AccessRules {
         Self(release)
     }
 
+    /// Returns the release.
+    pub(super) fn release(self) -> Release {
+        self.0
+    }
+
     /// Tells whether the release is this one or a later one.
     #[cfg_attr(test, track_caller)]
     fn since(self, major: u16, minor: u16, patch: u16) -> bool {

@@ -3,6 +3,7 @@
 use super::model::{AccessModel, Credential, RowOf};
 use super::registry::ServerIds;
 use super::trace::{Denial, Level, LevelEffect, Trace};
+use crate::litellm::ids::{TeamId, UserId};
 use crate::litellm::server::NO_SERVERS;
 
 /// What is known of how a credential is limited, for what is layered on top of it.
@@ -55,7 +56,9 @@ struct Narrowing<'t> {
 impl Narrowing<'_> {
     /// Tells whether anything is left besides the word that stands for no server.
     fn has_servers(&self) -> bool {
-        self.servers.iter().any(|server| server != NO_SERVERS)
+        self.servers
+            .iter()
+            .any(|server| server.as_str() != NO_SERVERS)
     }
 
     /// Leaves only what `limit` names, if it is one.
@@ -136,7 +139,7 @@ impl AccessModel<'_> {
         let base = self.inherited(who, own, &team);
         let emptied_by = Some(Level::Team).filter(|_| both_limit && base.is_empty());
         if who.team.is_some() {
-            trace.add(Level::Team, who.team, &base, || {
+            trace.add(Level::Team, who.team.map(TeamId::as_str), &base, || {
                 if team.is_empty() {
                     LevelEffect::NoLimit
                 } else if both_limit {
@@ -171,7 +174,7 @@ impl AccessModel<'_> {
         self.limit_by_human(who, &mut left)?;
         if let Some(user) = who.user.filter(|_| !who.is_source) {
             let limit = self.limit_of_user(Some(user)).map_err(at(Level::User))?;
-            left.limit(Level::User, Some(user), limit);
+            left.limit(Level::User, Some(user.as_str()), limit);
         }
         let by_organization = self.limit_by_organization(who, &mut left)?;
         let scoped = left.limited || by_organization || who.permission.read().is_some();
@@ -206,11 +209,11 @@ impl AccessModel<'_> {
             let none = ServerIds::new();
             let effect = || LevelEffect::Denies(Denial::MustDeclare);
             left.trace
-                .add(Level::EndUser, Some(end_user), &none, effect);
+                .add(Level::EndUser, Some(end_user.as_str()), &none, effect);
             return Ok(LevelVerdict::Denied);
         }
         let limit = Some(servers).filter(|servers| !servers.is_empty());
-        left.limit(Level::EndUser, Some(end_user), limit);
+        left.limit(Level::EndUser, Some(end_user.as_str()), limit);
         Ok(LevelVerdict::Goes)
     }
 
@@ -235,7 +238,7 @@ impl AccessModel<'_> {
             (false, None) => Some(servers),
             (false, Some(groups)) => Some(&servers & &groups),
         };
-        left.limit(Level::Agent, Some(agent), limit);
+        left.limit(Level::Agent, Some(agent.as_str()), limit);
         Ok(())
     }
 
@@ -249,11 +252,13 @@ impl AccessModel<'_> {
             return Ok(());
         };
         let at = |denial: Denial| (Level::Human, denial);
-        let team = self.granted_by_team(human.team.as_deref()).map_err(at)?;
+        let team = self.granted_by_team(human.team.as_ref()).map_err(at)?;
         let limit = Some(team).filter(|servers| !servers.is_empty());
-        left.limit(Level::Human, human.team.as_deref(), limit);
-        let limit = self.limit_of_user(human.user.as_deref()).map_err(at)?;
-        left.limit(Level::Human, human.user.as_deref(), limit);
+        let id = human.team.as_ref().map(TeamId::as_str);
+        left.limit(Level::Human, id, limit);
+        let limit = self.limit_of_user(human.user.as_ref()).map_err(at)?;
+        let id = human.user.as_ref().map(UserId::as_str);
+        left.limit(Level::Human, id, limit);
         Ok(())
     }
 
@@ -306,18 +311,22 @@ impl AccessModel<'_> {
             None => ServerIds::new(),
         };
         if servers.is_empty() {
-            left.limit(Level::Organization, Some(id), None);
+            left.limit(Level::Organization, Some(id.as_str()), None);
             return Ok(false);
         }
         if left.limited || who.is_source {
             let limited = left.limited;
-            left.limit(Level::Organization, Some(id), Some(servers));
+            left.limit(Level::Organization, Some(id.as_str()), Some(servers));
             left.limited = limited;
         } else {
             left.servers.clone_from(&servers);
             let effect = || LevelEffect::Becomes(servers);
-            left.trace
-                .add(Level::Organization, Some(id), &left.servers, effect);
+            left.trace.add(
+                Level::Organization,
+                Some(id.as_str()),
+                &left.servers,
+                effect,
+            );
         }
         Ok(true)
     }

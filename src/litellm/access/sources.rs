@@ -10,8 +10,8 @@ use super::rows::{AccessTeam, LinkedPermission, Toolset, User};
 use super::servers::{AccessScope, GrantedServers};
 use super::tools::{Tools, both};
 use super::trace::{Denial, Level, Trace};
-use super::{Access, concluded, nobody};
-use crate::litellm::owners::DASHBOARD_TEAM;
+use super::{Access, Entrance, concluded, nobody};
+use crate::litellm::ids::{AccessGroupId, ServerId, TeamId, ToolsetId, UserId};
 
 impl AccessModel<'_> {
     /// Computes what a user's session may use: the union of its own grants and of each of its
@@ -21,8 +21,8 @@ impl AccessModel<'_> {
     /// `admitted_subject_sources` and `resolve_admitted_subject_servers`.
     pub(super) fn of_session(
         &self,
-        user: &str,
-        toolset: Option<&str>,
+        user: &UserId,
+        toolset: Option<&ToolsetId>,
         trace: &mut Trace,
     ) -> Access {
         let Some(row) = self
@@ -35,7 +35,7 @@ impl AccessModel<'_> {
         };
         let who = Credential {
             permission: self.rows.permission(row.permission.as_ref()),
-            organization: row.organization.as_deref(),
+            organization: row.organization.as_ref(),
             user: Some(user),
             administers: row.administers,
             toolset,
@@ -53,12 +53,12 @@ impl AccessModel<'_> {
                 sources.push(Credential {
                     permission: LinkedPermission::None,
                     team: Some(id),
-                    organization: team.organization.as_deref().or(own.organization),
+                    organization: team.organization.as_ref().or(own.organization),
                     ..own
                 });
             }
         }
-        let sees_all = self.sees_all(&who, true);
+        let sees_all = self.sees_all(&who, Entrance::OfSession);
         let pinned;
         let mut scope = None;
         if let Some(toolset) = toolset {
@@ -67,7 +67,7 @@ impl AccessModel<'_> {
                 return Access::denied(Level::Toolset, Denial::ToolsetNotGranted);
             }
             if self.rules.toolset_routes_limit_sessions() {
-                scope = Some(self.rows.toolset_tools(&[toolset.to_owned()]));
+                scope = Some(self.rows.toolset_tools(std::slice::from_ref(toolset)));
             } else {
                 pinned = self.pinned(&who, toolset);
                 if let Some(own) = sources.first_mut() {
@@ -102,16 +102,16 @@ impl AccessModel<'_> {
             let tools = narrowed_to(tools, scope.as_ref(), &server);
             (server, tools)
         });
-        let tools: BTreeMap<String, Tools> = tools.collect();
+        let tools: BTreeMap<ServerId, Tools> = tools.collect();
         concluded(tools, united.denied_by)
     }
 
     /// Returns the teams of a user that are there, each once.
-    fn teams_of<'u>(&'u self, user: &'u User) -> Vec<(&'u str, &'u AccessTeam)> {
+    fn teams_of<'u>(&'u self, user: &'u User) -> Vec<(&'u TeamId, &'u AccessTeam)> {
         let mut seen = BTreeSet::new();
-        let teams = user.teams.iter().filter(|team| *team != DASHBOARD_TEAM);
-        let teams = teams.filter(|team| seen.insert(team.as_str()));
-        let teams = teams.filter_map(|team| Some((team.as_str(), self.rows.teams.get(team)?)));
+        let teams = user.teams.iter().filter(|team| !team.is_of_dashboard());
+        let teams = teams.filter(|team| seen.insert(*team));
+        let teams = teams.filter_map(|team| Some((team, self.rows.teams.get(team)?)));
         teams.collect()
     }
 
@@ -137,7 +137,7 @@ impl AccessModel<'_> {
         }
         let mut sources = Vec::new();
         for (id, team) in self.teams_of(row) {
-            let of_team = team.organization.as_deref();
+            let of_team = team.organization.as_ref();
             let of_another = who
                 .organization
                 .is_some_and(|own| of_team.is_some_and(|o| o != own));
@@ -189,7 +189,8 @@ impl AccessModel<'_> {
     fn granted_by_source(&self, source: &Credential<'_>, trace: &mut Trace) -> GrantedServers {
         let team = source.team.and_then(|team| self.rows.teams.get(team));
         let groups = team.map(|team| team.access_groups.as_slice());
-        let is_readable = |id: &String| matches!(self.rows.access_groups.get(id), Some(Some(_)));
+        let is_readable =
+            |id: &AccessGroupId| matches!(self.rows.access_groups.get(id), Some(Some(_)));
         if !groups.unwrap_or_default().iter().all(is_readable) {
             let denial = Denial::UnreadableRow;
             return GrantedServers::denied(AccessScope::Scoped, Level::Team, denial);
@@ -203,8 +204,8 @@ impl AccessModel<'_> {
     /// `_apply_agent_caller_ceiling_to_multi_source_server_access` and
     /// `_mcp_server_access_after_error`.
     fn check_human(&self, human: &Human) -> Result<(), Denial> {
-        self.granted_by_team(human.team.as_deref())?;
-        self.limit_of_user(human.user.as_deref())?;
+        self.granted_by_team(human.team.as_ref())?;
+        self.limit_of_user(human.user.as_ref())?;
         Ok(())
     }
 
@@ -216,7 +217,7 @@ impl AccessModel<'_> {
         &self,
         who: &Credential<'_>,
         sources: &[Credential<'_>],
-        server: &str,
+        server: &ServerId,
     ) -> Tools {
         let grants = |source: &&Credential<'_>| {
             let granted = self.granted_by_source(source, &mut Trace::none());
@@ -252,7 +253,7 @@ fn any(tools: impl Iterator<Item = Tools>) -> Tools {
 /// Leaves of the tools only those of the toolset on whose route the caller is.
 ///
 /// Source: LiteLLM 1.109.1 `mcp_server/auth/user_api_key_auth_mcp.py`, `_narrow_tools_to_toolset`.
-fn narrowed_to(tools: Tools, scope: Option<&Toolset>, server: &str) -> Tools {
+fn narrowed_to(tools: Tools, scope: Option<&Toolset>, server: &ServerId) -> Tools {
     match scope {
         None => tools,
         Some(scope) => both(tools, Some(scope.get(server).cloned().unwrap_or_default())),

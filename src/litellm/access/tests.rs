@@ -11,6 +11,7 @@ use super::rules::AccessRules;
 use super::tools::Tools;
 use super::trace::{Denial, Level};
 use super::{Access, AccessModel};
+use crate::litellm::ids::{KeyToken, ServerId, UserId};
 use crate::litellm::release::Release;
 
 type Version = (u16, u16, u16);
@@ -21,7 +22,7 @@ const GONE: &str = "00000000-0000-4000-8000-000000000000";
 /// A key with every level above it, whose rows are all there and all empty.
 struct World {
     rows: AccessRows,
-    servers: BTreeMap<String, ServedServer>,
+    servers: BTreeMap<ServerId, ServedServer>,
     settings: AccessSettings,
     release: (u16, u16, u16),
     caller: Caller,
@@ -32,8 +33,12 @@ fn texts(texts: &[&str]) -> Vec<String> {
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "links of rows are optional")]
-fn link(id: &str) -> Option<String> {
-    Some(id.to_owned())
+fn link<I: From<String>>(id: &str) -> Option<I> {
+    Some(id.to_owned().into())
+}
+
+fn ids<I: From<String>>(ids: &[&str]) -> Vec<I> {
+    ids.iter().map(|&id| id.to_owned().into()).collect()
 }
 
 fn named(alias: &str) -> ServedServer {
@@ -46,22 +51,23 @@ fn named(alias: &str) -> ServedServer {
 impl World {
     fn new() -> Self {
         let key = Key {
-            token: "k".to_owned(),
+            token: KeyToken("k".to_owned()),
             permission: link("p-key"),
             team: link("t"),
             organization: link("o"),
             user: link("u"),
             agent: link("a"),
-            ..Key::default()
+            access_groups: Vec::new(),
+            name: None,
         };
         let team = AccessTeam {
             permission: link("p-team"),
-            members: ["u".to_owned()].into(),
+            members: [UserId("u".to_owned())].into(),
             ..AccessTeam::default()
         };
         let user = User {
             permission: link("p-user"),
-            teams: texts(&["t"]),
+            teams: ids(&["t"]),
             ..User::default()
         };
         let agent = Agent {
@@ -69,26 +75,26 @@ impl World {
             ..Agent::default()
         };
         let rows = ["key", "team", "organization", "user", "agent", "end_user"];
-        let rows = rows.map(|level| (format!("p-{level}"), Some(Permission::default())));
+        let rows = rows.map(|level| (format!("p-{level}").into(), Some(Permission::default())));
         let rows = AccessRows {
-            keys: [("k".to_owned(), key)].into(),
+            keys: [("k".to_owned().into(), key)].into(),
             permissions: rows.into(),
-            teams: [("t".to_owned(), team)].into(),
-            organizations: [("o".to_owned(), link("p-organization"))].into(),
-            users: [("u".to_owned(), user)].into(),
-            agents: [("a".to_owned(), agent)].into(),
-            end_users: [("e".to_owned(), link("p-end_user"))].into(),
+            teams: [("t".to_owned().into(), team)].into(),
+            organizations: [("o".to_owned().into(), link("p-organization"))].into(),
+            users: [("u".to_owned().into(), user)].into(),
+            agents: [("a".to_owned().into(), agent)].into(),
+            end_users: [("e".to_owned().into(), link("p-end_user"))].into(),
             ..AccessRows::default()
         };
         let servers = [("id-1", "one"), ("id-2", "two"), ("id-3", "three")];
-        let servers = servers.map(|(id, alias)| (id.to_owned(), named(alias)));
+        let servers = servers.map(|(id, alias)| (ServerId(id.to_owned()), named(alias)));
         let mut world = Self {
             rows,
             servers: servers.into(),
             settings: AccessSettings::default(),
             release: NEWEST,
             caller: Caller::Key {
-                token: "k".to_owned(),
+                token: KeyToken("k".to_owned()),
                 end_user: link("e"),
                 on_behalf_of: None,
                 toolset: None,
@@ -99,7 +105,7 @@ impl World {
     }
 
     fn row(&mut self, level: &str) -> &mut Permission {
-        let row = self.rows.permissions.get_mut(&format!("p-{level}"));
+        let row = self.rows.permissions.get_mut(format!("p-{level}").as_str());
         row.unwrap().as_mut().unwrap()
     }
 
@@ -120,12 +126,16 @@ impl World {
             servers: texts(servers),
             ..AccessGroup::default()
         };
-        self.rows.access_groups.insert(id.to_owned(), Some(group));
+        self.rows
+            .access_groups
+            .insert(id.to_owned().into(), Some(group));
     }
 
     fn toolset(&mut self, id: &str, server: &str, tool: &str) {
-        let tools = [(server.to_owned(), [tool.to_owned()].into())];
-        self.rows.toolsets.insert(id.to_owned(), tools.into());
+        let tools = [(ServerId(server.to_owned()), [tool.to_owned()].into())];
+        self.rows
+            .toolsets
+            .insert(id.to_owned().into(), tools.into());
     }
 
     fn on_toolset(&mut self, id: &str) {
@@ -148,8 +158,8 @@ impl World {
 
     /// Returns the servers, as one text.
     fn servers(&self) -> String {
-        let servers: Vec<String> = self.access().servers.into_keys().collect();
-        servers.join(" ")
+        let servers = self.access().servers.into_keys();
+        servers.map(|id| id.0).collect::<Vec<_>>().join(" ")
     }
 
     fn servers_in(&mut self, release: (u16, u16, u16)) -> String {
@@ -245,7 +255,7 @@ fn an_organization_becomes_the_grant_where_nothing_below_it_limits() {
     world.names("organization", &["id-3"]);
     assert_eq!(world.servers(), "id-3");
     // A declared toolset limits, be it there or not.
-    world.row("key").toolsets = texts(&["gone"]);
+    world.row("key").toolsets = ids(&["gone"]);
     assert_eq!(world.servers(), "");
     assert_eq!(world.servers_in((1, 99, 0)), "id-3");
 }
@@ -256,10 +266,12 @@ fn names_resolve_from_1_83_14_and_a_shared_name_means_every_server() {
     world.names("key", &["one"]);
     assert_eq!(world.servers(), "id-1");
     assert_eq!(world.servers_in((1, 83, 13)), "");
-    world.servers.insert("id-4".to_owned(), named("one"));
+    world.servers.insert("id-4".to_owned().into(), named("one"));
     assert_eq!(world.servers_in(NEWEST), "id-1 id-4");
     // An id beats a name.
-    world.servers.insert("one".to_owned(), named("other"));
+    world
+        .servers
+        .insert("one".to_owned().into(), named("other"));
     assert_eq!(world.servers(), "one");
     for not_a_name in ["One", " one", ""] {
         world.names("key", &[not_a_name]);
@@ -318,19 +330,19 @@ fn access_groups_add_to_a_key_and_limit_a_team_and_an_agent() {
     let mut world = World::new();
     world.group("g", &["three"]);
     world.names("team", &["id-1"]);
-    world.key().access_groups = texts(&["g", "gone"]);
+    world.key().access_groups = ids(&["g", "gone"]);
     assert_eq!(world.servers(), "id-1 id-3");
     assert_eq!(world.servers_in((1, 87, 9)), "id-1");
 
     let mut world = World::new();
     world.group("g", &["id-1", "two"]);
-    world.team().access_groups = texts(&["g"]);
+    world.team().access_groups = ids(&["g"]);
     // Names of a team's group are not resolved.
     assert_eq!(world.servers(), "id-1");
 
     let mut world = World::new();
     world.group("g", &["two"]);
-    world.rows.agents.get_mut("a").unwrap().access_groups = texts(&["g"]);
+    world.rows.agents.get_mut("a").unwrap().access_groups = ids(&["g"]);
     assert_eq!(world.servers(), "id-2");
     assert_eq!(world.servers_in((1, 103, 11)), "id-1 id-2");
     world.group("g", &[]);
@@ -349,19 +361,25 @@ fn a_row_that_cannot_be_read_denies_above_the_key_and_sets_no_limit_elsewhere() 
     ] {
         let mut world = World::new();
         world.names("team", &[]);
-        world.rows.permissions.insert(format!("p-{level}"), None);
+        world
+            .rows
+            .permissions
+            .insert(format!("p-{level}").into(), None);
         assert_eq!(world.servers(), malformed, "{level}");
         // Until 1.95 it sets no limit.
         if level != "key" {
             assert_eq!(world.servers_in((1, 95, 0)), "id-1 id-2", "{level}");
         }
-        world.rows.permissions.remove(&format!("p-{level}"));
+        world.rows.permissions.remove(format!("p-{level}").as_str());
         assert_eq!(world.servers_in(NEWEST), gone, "{level}");
     }
     // A key's row that cannot be read inherits.
     let mut world = World::new();
     world.names("team", &["id-3"]);
-    world.rows.permissions.insert("p-key".to_owned(), None);
+    world
+        .rows
+        .permissions
+        .insert("p-key".to_owned().into(), None);
     assert_eq!(world.servers(), "id-3");
 }
 
@@ -369,13 +387,13 @@ fn a_row_that_cannot_be_read_denies_above_the_key_and_sets_no_limit_elsewhere() 
 fn toolsets_grant_a_key_and_limit_above_it_where_an_empty_one_denies() {
     let mut world = World::new();
     world.toolset("s", "id-3", "read");
-    world.row("key").toolsets = texts(&["s"]);
+    world.row("key").toolsets = ids(&["s"]);
     assert_eq!(world.servers(), "id-1 id-2 id-3");
     assert_eq!(world.tools("id-3"), some(&["read"]));
     assert_eq!(world.servers_in((1, 93, 0)), "id-1 id-2");
     for (level, ..) in LEVELS {
         let mut world = World::new();
-        world.row(level).toolsets = texts(&["gone"]);
+        world.row(level).toolsets = ids(&["gone"]);
         let expected = if level == "end_user" { "id-1 id-2" } else { "" };
         assert_eq!(world.servers(), expected, "{level}");
         assert_eq!(world.servers_in((1, 99, 0)), "id-1 id-2", "{level}");
@@ -385,10 +403,10 @@ fn toolsets_grant_a_key_and_limit_above_it_where_an_empty_one_denies() {
 #[test]
 fn tags_without_servers_limit_from_1_106_on() {
     let mut world = World::new();
-    world.servers.get_mut("id-1").unwrap().tags = texts(&["tag"]);
-    world.row("team").tags = texts(&["tag"]);
+    world.servers.get_mut("id-1").unwrap().tags = ids(&["tag"]);
+    world.row("team").tags = ids(&["tag"]);
     assert_eq!(world.servers(), "id-1");
-    world.row("team").tags = texts(&["nobody's"]);
+    world.row("team").tags = ids(&["nobody's"]);
     assert_eq!(world.servers(), "");
     assert_eq!(world.servers_in((1, 105, 0)), "id-1 id-2");
 }
@@ -463,7 +481,7 @@ fn access_groups_limit_tools_unless_the_key_has_a_grant_of_its_own() {
     world.group("g", &["id-3"]);
     let group = world.rows.access_groups.get_mut("g").unwrap();
     group.as_mut().unwrap().tools = tools_of(&[("id-3", &["read"])]);
-    world.key().access_groups = texts(&["g"]);
+    world.key().access_groups = ids(&["g"]);
     assert_eq!(world.tools("id-3"), some(&["read"]));
     world.release = (1, 107, 0);
     assert_eq!(world.tools("id-3"), None);
@@ -471,7 +489,7 @@ fn access_groups_limit_tools_unless_the_key_has_a_grant_of_its_own() {
     world.names("key", &["id-3"]);
     assert_eq!(world.tools("id-3"), None);
     // A group that is there and cannot be read leaves no tool.
-    world.rows.access_groups.insert("g".to_owned(), None);
+    world.rows.access_groups.insert("g".to_owned().into(), None);
     assert_eq!(world.tools("id-3"), some(&[]));
 }
 
@@ -482,7 +500,7 @@ fn the_human_behind_an_agent_limits_from_1_104_on() {
         permission: link("p-other"),
         ..AccessTeam::default()
     };
-    world.rows.teams.insert("other".to_owned(), other);
+    world.rows.teams.insert("other".to_owned().into(), other);
     let row = Permission {
         servers: texts(&["id-2"]),
         ..Permission::default()
@@ -490,7 +508,7 @@ fn the_human_behind_an_agent_limits_from_1_104_on() {
     world
         .rows
         .permissions
-        .insert("p-other".to_owned(), Some(row));
+        .insert("p-other".to_owned().into(), Some(row));
     let behind = |world: &mut World, team: &str| {
         if let Caller::Key { on_behalf_of, .. } = &mut world.caller {
             *on_behalf_of = Some(Human {
@@ -525,7 +543,7 @@ fn a_route_of_a_toolset_takes_a_grant_and_is_all_there_is() {
     world.on_toolset("s");
     let denied = world.access().denied_by;
     assert_eq!(denied, Some((Level::Toolset, Denial::ToolsetNotGranted)));
-    world.row("key").toolsets = texts(&["s"]);
+    world.row("key").toolsets = ids(&["s"]);
     assert_eq!(world.servers(), "id-3");
     assert_eq!(world.tools("id-3"), some(&["read"]));
     // A key that names nothing takes its team's from 1.105 on.
@@ -533,7 +551,7 @@ fn a_route_of_a_toolset_takes_a_grant_and_is_all_there_is() {
     world.toolset("s", "id-3", "read");
     world.on_toolset("s");
     world.names("key", &[]);
-    world.row("team").toolsets = texts(&["s"]);
+    world.row("team").toolsets = ids(&["s"]);
     assert_eq!(world.servers(), "id-3");
     assert_eq!(world.servers_in((1, 104, 9)), "");
 }
@@ -544,7 +562,7 @@ fn a_session_unites_the_user_and_the_teams_whose_member_it_is() {
     world.names("user", &["id-1"]);
     world.names("team", &["id-3"]);
     world.caller = Caller::Session {
-        user: "u".to_owned(),
+        user: UserId("u".to_owned()),
         toolset: None,
     };
     assert_eq!(world.servers(), "id-1 id-3");
@@ -589,7 +607,7 @@ fn an_unreadable_human_leaves_a_personal_key_no_open_server_that_its_user_submit
         permission: link("gone"),
         ..User::default()
     };
-    world.rows.users.insert("other".to_owned(), other);
+    world.rows.users.insert(UserId("other".to_owned()), other);
     if let Caller::Key { on_behalf_of, .. } = &mut world.caller {
         *on_behalf_of = Some(Human {
             user: link("other"),
@@ -651,10 +669,10 @@ fn the_team_of_the_dashboard_is_no_team_that_is_gone() {
 fn a_session_on_the_route_of_a_toolset_is_limited_to_it_from_1_105_on() {
     let mut world = World::new();
     world.toolset("s", "id-3", "read");
-    world.row("user").toolsets = texts(&["s"]);
+    world.row("user").toolsets = ids(&["s"]);
     world.names("team", &["id-1"]);
     world.caller = Caller::Session {
-        user: "u".to_owned(),
+        user: UserId("u".to_owned()),
         toolset: link("s"),
     };
     assert_eq!(world.servers(), "id-3");
@@ -674,12 +692,12 @@ fn the_deny_marker_of_a_user_leaves_the_dashboard_what_a_team_has_on_the_route_o
     let mut world = World::new();
     world.toolset("s", "id-3", "read");
     world.names("user", &["no-mcp-servers"]);
-    world.row("team").toolsets = texts(&["s"]);
+    world.row("team").toolsets = ids(&["s"]);
     world.on_toolset("s");
     world.key().team = link("litellm-dashboard");
     assert_eq!(world.servers(), "id-3");
     world.caller = Caller::Session {
-        user: "u".to_owned(),
+        user: UserId("u".to_owned()),
         toolset: link("s"),
     };
     assert_eq!(world.servers(), "");
@@ -690,7 +708,7 @@ fn a_session_of_an_administrator_sees_all_from_1_99_on() {
     let mut world = World::new();
     world.rows.users.get_mut("u").unwrap().administers = true;
     world.caller = Caller::Session {
-        user: "u".to_owned(),
+        user: UserId("u".to_owned()),
         toolset: None,
     };
     assert_eq!(world.servers(), "id-1 id-2 id-3");
@@ -704,7 +722,10 @@ fn a_malformed_row_lifted_the_limits_of_tools_until_1_81_13() {
     let mut world = World::new();
     world.names("team", &["id-1"]);
     world.row("team").tools = tools_of(&[("id-1", &["read"])]);
-    world.rows.permissions.insert("p-key".to_owned(), None);
+    world
+        .rows
+        .permissions
+        .insert("p-key".to_owned().into(), None);
     world.release = (1, 81, 14);
     assert_eq!(world.tools("id-1"), some(&["read"]));
     world.release = (1, 81, 10);
@@ -716,7 +737,7 @@ fn a_session_has_all_tools_of_a_server_that_it_submitted_and_a_team_grants() {
     let mut world = World::new();
     world.row("team").tools = tools_of(&[("id-3", &["read"])]);
     world.caller = Caller::Session {
-        user: "u".to_owned(),
+        user: UserId("u".to_owned()),
         toolset: None,
     };
     assert_eq!(world.tools("id-3"), some(&["read"]));
@@ -733,8 +754,14 @@ fn an_agents_row_with_malformed_tools_was_read_in_part_until_1_88() {
         servers: texts(&["id-1"]),
         ..Permission::default()
     };
-    world.rows.permissions.insert("p-agent".to_owned(), None);
-    world.rows.without_tools.insert("p-agent".to_owned(), row);
+    world
+        .rows
+        .permissions
+        .insert("p-agent".to_owned().into(), None);
+    world
+        .rows
+        .without_tools
+        .insert("p-agent".to_owned().into(), row);
     assert_eq!(world.servers_in((1, 88, 6)), "id-1");
     assert_eq!(world.servers_in((1, 92, 0)), "id-1 id-2");
 }

@@ -4,7 +4,7 @@ use super::model::{AccessModel, Credential};
 use super::registry::ToolNames;
 use super::rows::{AccessGroup, LinkedPermission, Permission, Toolset};
 use super::trace::Denial;
-use crate::litellm::owners::DASHBOARD_TEAM;
+use crate::litellm::ids::{AccessGroupId, AgentId, ServerId, TeamId, UserId};
 
 /// The tools of one server; `None` stands for all.
 pub(crate) type Tools = Option<ToolNames>;
@@ -33,12 +33,12 @@ impl AccessModel<'_> {
     ///
     /// Source: LiteLLM 1.109.1 `mcp_server/auth/user_api_key_auth_mcp.py`,
     /// `get_allowed_tools_for_server` and `_single_credential_tools`.
-    pub(super) fn tools(&self, who: &Credential<'_>, server: &str) -> Tools {
+    pub(super) fn tools(&self, who: &Credential<'_>, server: &ServerId) -> Tools {
         self.narrowed_tools(who, server)
             .unwrap_or_else(|_: Denial| Some(ToolNames::new()))
     }
 
-    fn narrowed_tools(&self, who: &Credential<'_>, server: &str) -> Result<Tools, Denial> {
+    fn narrowed_tools(&self, who: &Credential<'_>, server: &ServerId) -> Result<Tools, Denial> {
         // Source: LiteLLM 1.110.2 `mcp_server/auth/user_api_key_auth_mcp.py`,
         // `get_allowed_tools_for_server`: an error that is no unreadable entitlement, such as a
         // team that is gone, allows a key every tool.
@@ -69,11 +69,11 @@ impl AccessModel<'_> {
         if let Some(human) = who.human.filter(|_| self.rules.agents_echo_callers()) {
             // Source: LiteLLM 1.110.2 `mcp_server/auth/user_api_key_auth_mcp.py`,
             // `apply_agent_caller_tool_ceiling`: a team that cannot be loaded denies.
-            if self.is_gone(human.team.as_deref()) {
+            if self.is_gone(human.team.as_ref()) {
                 return Ok(Some(ToolNames::new()));
             }
-            tools = both(tools, self.tools_of_team(human.team.as_deref(), server)?);
-            tools = both(tools, self.tools_of_user(human.user.as_deref(), server)?);
+            tools = both(tools, self.tools_of_team(human.team.as_ref(), server)?);
+            tools = both(tools, self.tools_of_user(human.user.as_ref(), server)?);
         }
         if let Some(agent) = who.agent.filter(|_| self.rules.agents_limit()) {
             tools = both(tools, self.tools_of_agent(agent, server)?);
@@ -86,9 +86,9 @@ impl AccessModel<'_> {
     }
 
     /// Tells whether a team is named and there is no such row.
-    fn is_gone(&self, team: Option<&str>) -> bool {
+    fn is_gone(&self, team: Option<&TeamId>) -> bool {
         let knows_dashboard = self.rules.knows_dashboard_team();
-        let team = team.filter(|team| !knows_dashboard || *team != DASHBOARD_TEAM);
+        let team = team.filter(|team| !knows_dashboard || !team.is_of_dashboard());
         team.is_some_and(|team| !self.rows.teams.contains_key(team))
     }
 
@@ -100,7 +100,7 @@ impl AccessModel<'_> {
         [who.permission, of_team].contains(&LinkedPermission::Malformed)
     }
 
-    fn tools_of_key(&self, who: &Credential<'_>, server: &str) -> Tools {
+    fn tools_of_key(&self, who: &Credential<'_>, server: &ServerId) -> Tools {
         let row = who.permission.read();
         let direct = row.and_then(|row| self.direct_tools(row, server));
         let toolsets = row.filter(|_| self.rules.key_toolsets_grant());
@@ -124,11 +124,11 @@ impl AccessModel<'_> {
         }
     }
 
-    fn tools_of_key_groups(&self, who: &Credential<'_>, server: &str) -> KeyGroupTools {
+    fn tools_of_key_groups(&self, who: &Credential<'_>, server: &ServerId) -> KeyGroupTools {
         if who.access_groups.is_empty() {
             return KeyGroupTools::default();
         }
-        let unreadable = |id: &String| matches!(self.rows.access_groups.get(id), Some(None));
+        let unreadable = |id: &AccessGroupId| matches!(self.rows.access_groups.get(id), Some(None));
         if who.access_groups.iter().any(unreadable) {
             return KeyGroupTools {
                 owned: Some(ToolNames::new()),
@@ -149,7 +149,7 @@ impl AccessModel<'_> {
         }
     }
 
-    fn grants(&self, group: &AccessGroup, server: &str) -> bool {
+    fn grants(&self, group: &AccessGroup, server: &ServerId) -> bool {
         self.registry
             .expand(&group.servers, self.rules)
             .contains(server)
@@ -159,7 +159,7 @@ impl AccessModel<'_> {
     ///
     /// Source: LiteLLM 1.109.1 `mcp_server/auth/user_api_key_auth_mcp.py`,
     /// `access_group_tools_for_server`.
-    fn tools_of_groups(&self, groups: &[&AccessGroup], server: &str) -> Tools {
+    fn tools_of_groups(&self, groups: &[&AccessGroup], server: &ServerId) -> Tools {
         let mut united: Tools = None;
         for group in groups.iter().filter(|group| self.grants(group, server)) {
             let mut tools = self.registry.expand_tools(&group.tools, self.rules);
@@ -172,8 +172,8 @@ impl AccessModel<'_> {
         united
     }
 
-    fn tools_of_team(&self, team: Option<&str>, server: &str) -> Result<Tools, Denial> {
-        let team = team.filter(|team| *team != DASHBOARD_TEAM);
+    fn tools_of_team(&self, team: Option<&TeamId>, server: &ServerId) -> Result<Tools, Denial> {
+        let team = team.filter(|team| !team.is_of_dashboard());
         let Some(team) = team.and_then(|team| self.rows.teams.get(team)) else {
             return Ok(None);
         };
@@ -181,7 +181,8 @@ impl AccessModel<'_> {
         let direct = row.and_then(|row| self.direct_tools(row, server));
         let toolsets = self.tools_of_toolsets(row, server)?;
         let groups = if self.rules.access_groups_limit_tools() && !team.access_groups.is_empty() {
-            let unreadable = |id: &String| matches!(self.rows.access_groups.get(id), Some(None));
+            let unreadable =
+                |id: &AccessGroupId| matches!(self.rows.access_groups.get(id), Some(None));
             if team.access_groups.iter().any(unreadable) {
                 Some(ToolNames::new())
             } else {
@@ -194,14 +195,14 @@ impl AccessModel<'_> {
         Ok(self.union([direct, toolsets, groups]))
     }
 
-    fn tools_of_user(&self, user: Option<&str>, server: &str) -> Result<Tools, Denial> {
+    fn tools_of_user(&self, user: Option<&UserId>, server: &ServerId) -> Result<Tools, Denial> {
         if !self.rules.users_limit() {
             return Ok(None);
         }
         self.tools_above(self.of_user(user)?, server)
     }
 
-    fn tools_of_agent(&self, agent: &str, server: &str) -> Result<Tools, Denial> {
+    fn tools_of_agent(&self, agent: &AgentId, server: &ServerId) -> Result<Tools, Denial> {
         let own = self.tools_above(self.of_agent(Some(agent))?, server)?;
         let own = own.filter(|own| self.rules.empty_agent_tool_lists_deny() || !own.is_empty());
         let groups = self
@@ -213,7 +214,7 @@ impl AccessModel<'_> {
         let Some(named) = groups.filter(|_| self.rules.access_groups_limit_tools()) else {
             return Ok(own);
         };
-        let unreadable = |id: &String| matches!(self.rows.access_groups.get(id), Some(None));
+        let unreadable = |id: &AccessGroupId| matches!(self.rows.access_groups.get(id), Some(None));
         if named.iter().any(unreadable) {
             return Ok(both(own, Some(ToolNames::new())));
         }
@@ -222,7 +223,7 @@ impl AccessModel<'_> {
     }
 
     /// Returns the tools that a row above the key leaves on the server; `None` where it names none.
-    fn tools_above(&self, row: Option<&Permission>, server: &str) -> Result<Tools, Denial> {
+    fn tools_above(&self, row: Option<&Permission>, server: &ServerId) -> Result<Tools, Denial> {
         let Some(row) = row else {
             return Ok(None);
         };
@@ -231,7 +232,11 @@ impl AccessModel<'_> {
         Ok(self.union([direct, toolsets]))
     }
 
-    fn tools_of_toolsets(&self, row: Option<&Permission>, server: &str) -> Result<Tools, Denial> {
+    fn tools_of_toolsets(
+        &self,
+        row: Option<&Permission>,
+        server: &ServerId,
+    ) -> Result<Tools, Denial> {
         let mut tools = match row {
             Some(row) => self.toolset_tools(row)?,
             None => Toolset::new(),

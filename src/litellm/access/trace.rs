@@ -1,6 +1,7 @@
 //! How an answer came about, level by level.
 
 use super::registry::ServerIds;
+use crate::litellm::ids::ToolsetId;
 
 /// A level of LiteLLM's check, in its order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,7 +76,7 @@ pub(crate) enum Denial {
     /// A permission row is linked and cannot be read, or is gone.
     UnreadableRow,
     /// Toolsets are declared, and none of them grants a tool any more.
-    EmptyToolsets(Vec<String>),
+    EmptyToolsets(Vec<ToolsetId>),
     /// A setting asks end users for servers of their own, and this one has none.
     MustDeclare,
     /// The toolset of the route is not granted.

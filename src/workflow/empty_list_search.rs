@@ -1,0 +1,187 @@
+//! Finds what may become of the lists that would run empty, so that nobody's access changes: asks
+//! the access model about everybody whom they concern, again and again, until nobody differs.
+
+use crate::database::Database;
+use crate::db::detect::CandidateRows;
+use crate::db::schema::Schema;
+use crate::db::session::Connection;
+use crate::db::{owners, rows};
+use crate::error::Failure;
+use crate::litellm::access::difference::AccessDifference;
+use crate::litellm::reference_sites::ScannedTable;
+use crate::repair::caller_rows::ComparedCaller;
+use crate::repair::empty_lists::{EmptyListDecisions, SettledByChoice};
+use crate::repair::plan::RowPlan;
+use crate::repair::policy::{OnEmpty, Policy};
+use crate::repair::proposed_lists::ProposedLists;
+use crate::workflow::CHUNK;
+use crate::workflow::access_basis::read_basis;
+use crate::workflow::access_proof::{AccessProof, TwoStates};
+use crate::workflow::planner::Planner;
+use crate::workflow::server_sources::ServerSources;
+
+/// What a search found.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SearchedLists {
+    /// What becomes of each list.
+    pub(crate) decisions: EmptyListDecisions,
+    /// How many references are held all the same, because their list would run empty.
+    held: usize,
+}
+
+/// The rows with a reference that is held because its list would run empty.
+#[derive(Debug, Default)]
+pub(crate) struct HeldRows(CandidateRows);
+
+impl HeldRows {
+    /// Adds the rows of these plans, all of one table.
+    pub(crate) fn add(&mut self, plans: &[RowPlan]) {
+        for plan in plans.iter().filter(|plan| plan.held_in_empty_lists() > 0) {
+            let key = plan.audit.row.clone();
+            match self.0.last_mut() {
+                Some((table, keys)) if *table == plan.audit.table => keys.push(key),
+                Some(_) | None => self.0.push((plan.audit.table, vec![key])),
+            }
+        }
+    }
+
+    /// Counts how many of their references each choice would settle; `None` where there are none,
+    /// or where this role may not read what access hangs on.
+    ///
+    /// # Errors
+    ///
+    /// What the server said.
+    pub(crate) async fn settled(
+        &self,
+        connection: &mut Connection,
+        database: &Database,
+        planner: &Planner<'_>,
+        sources: &ServerSources,
+        most: usize,
+    ) -> Result<Option<SettledByChoice>, Failure> {
+        let (schema, catalog) = (planner.schema, planner.catalog);
+        if self.0.is_empty() || schema.check_access_privileges(database).is_err() {
+            return Ok(None);
+        }
+        let release = schema.release();
+        let basis = read_basis(connection, schema, sources, catalog, release).await?;
+        let proof = AccessProof {
+            basis: &basis,
+            catalog,
+            most,
+        };
+        settled(connection, planner, &self.0, proof).await.map(Some)
+    }
+}
+
+/// Counts how many references that are held in `candidates`, because their list would run empty,
+/// each choice would settle.
+///
+/// # Errors
+///
+/// What the server said.
+async fn settled(
+    connection: &mut Connection,
+    planner: &Planner<'_>,
+    candidates: &CandidateRows,
+    proof: AccessProof<'_>,
+) -> Result<SettledByChoice, Failure> {
+    let held = propose(connection, planner, candidates).await?.held;
+    let mut settles = async |on_empty: OnEmpty| {
+        let planner = Planner {
+            policy: Policy {
+                on_empty,
+                ..planner.policy
+            },
+            decisions: EmptyListDecisions::FIRST_CHOICES,
+            ..*planner
+        };
+        let left = match on_empty {
+            OnEmpty::Deny { .. } | OnEmpty::Unchanged => {
+                search(connection, &planner, candidates, proof).await?.held
+            }
+            OnEmpty::Hold | OnEmpty::Clear => propose(connection, &planner, candidates).await?.held,
+        };
+        Ok::<usize, Failure>(held.saturating_sub(left))
+    };
+    let deny = OnEmpty::Deny {
+        accept_narrowing: false,
+    };
+    Ok(SettledByChoice {
+        held,
+        deny: settles(deny).await?,
+        unchanged: settles(OnEmpty::Unchanged).await?,
+        clear: settles(OnEmpty::Clear).await?,
+    })
+}
+
+/// Decides what becomes of the lists in `candidates` that would run empty by the planner's policy.
+///
+/// # Errors
+///
+/// What the server said.
+pub(crate) async fn search(
+    connection: &mut Connection,
+    planner: &Planner<'_>,
+    candidates: &CandidateRows,
+    proof: AccessProof<'_>,
+) -> Result<SearchedLists, Failure> {
+    let counts: fn(&AccessDifference) -> bool = match planner.policy.on_empty {
+        OnEmpty::Deny {
+            accept_narrowing: true,
+        } => AccessDifference::widens,
+        OnEmpty::Hold | OnEmpty::Deny { .. } | OnEmpty::Unchanged | OnEmpty::Clear => |_| true,
+    };
+    let mut decisions = EmptyListDecisions::default();
+    loop {
+        let deciding = Planner {
+            decisions: &decisions,
+            ..*planner
+        };
+        let proposal = propose(connection, &deciding, candidates).await?;
+        let mut evidence = Vec::new();
+        if !proposal.is_empty() {
+            let states = TwoStates {
+                before: &proposal.before,
+                after: &proposal.after,
+            };
+            let schema: &Schema = planner.schema;
+            let each = |caller: ComparedCaller<'_>| {
+                evidence.extend(proposal.evidence(&caller, counts));
+            };
+            proof.each(connection, schema, states, counts, each).await?;
+        }
+        let before = decisions.clone();
+        decisions.hear(&evidence);
+        // A caller who differs whatever becomes of these lists is left to the proof.
+        if decisions == before {
+            return Ok(SearchedLists {
+                decisions,
+                held: proposal.held,
+            });
+        }
+    }
+}
+
+/// Plans all candidates, and keeps what concerns the lists that would run empty.
+async fn propose(
+    connection: &mut Connection,
+    planner: &Planner<'_>,
+    candidates: &CandidateRows,
+) -> Result<ProposedLists, Failure> {
+    let mut proposal = ProposedLists::default();
+    for (table, keys) in candidates {
+        let ScannedTable::References(table) = *table else {
+            continue;
+        };
+        let owners = owners::holders(connection, planner.schema, table, keys).await?;
+        for chunk in keys.chunks(CHUNK) {
+            let mut rows = rows::rows(connection, planner.schema, table, chunk, &owners).await?;
+            rows.retain(|row| planner.selection.takes(row));
+            for plan in planner.plan(connection, table, &rows).await? {
+                proposal.add(&plan);
+            }
+        }
+    }
+    Ok(proposal)
+}
