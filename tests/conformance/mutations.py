@@ -309,7 +309,7 @@ FILES = {
         "who.team.is_some_and(|team| group.teams.contains(team))": {"groups assigned to a team are not its keys'": "false"},
         "who.token.is_some_and(|token| group.keys.contains(token))": {"groups assigned to a key are not its own": "false"},
         "self.registry .expand(&group.servers, self.rules) .contains(server)": {
-            "names in groups are not resolved for tools": "group.servers.iter().any(|id| id == server)",
+            "names in groups are not resolved for tools": "group.servers.iter().any(|id| *id == server.0)",
         },
         "filter(|group| «self.grants(group, server)»)": {"groups limit tools of servers that they do not grant": "true"},
         "let tools = «tools.remove(server)?»;": {
