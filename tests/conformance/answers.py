@@ -3,6 +3,7 @@
 import gc
 import inspect
 import os
+import weakref
 from contextlib import AsyncExitStack
 
 # The proxy reads its prices from the network unless it is told not to.
@@ -25,6 +26,41 @@ except ImportError:
 # The route of a toolset says so in a context variable, until the credential itself does.
 active_toolset = getattr(server, "_mcp_active_toolset_id", None)
 manager = mcp_server_manager.global_mcp_server_manager
+
+
+def has(of, *names):
+    return any(hasattr(of, name) for name in names)
+
+
+# Which callers this LiteLLM knows, by its code and not by the number of its release.
+KNOWS = {
+    "end_users": any("end_user" in name for name in dir(MCPRequestHandler)),
+    "humans": has(UserAPIKeyAuth.model_construct(), "agent_caller"),
+    "toolsets": has(server, "apply_toolset_scope", "_apply_toolset_scope"),
+    "sessions": has(MCPRequestHandler, "reload_admitted_user", "_reload_admitted_user"),
+}
+
+
+
+def caches():
+    """Every cache in memory that there is; those made later join it as they are made.
+
+    What Python has to look through for them is large, so that it is done once, and then never again.
+    """
+    gc.collect()
+    found = weakref.WeakSet(made for made in gc.get_objects() if issubclass(type(made), InMemoryCache))
+    made = InMemoryCache.__init__
+
+    def watched(self, *arguments, **options):
+        made(self, *arguments, **options)
+        found.add(self)
+
+    InMemoryCache.__init__ = watched
+    gc.freeze()
+    return found
+
+
+CACHES = caches()
 
 
 class Denied(Exception):
@@ -63,7 +99,7 @@ class World:
         proxy_server.general_settings.update(world.config_file()["general_settings"])
         litellm.personal_key_model_access_from_teams = settings["personal_key_model_access_from_teams"]
         # Whatever remembers rows of the world before.
-        for cache in [found for found in gc.get_objects() if isinstance(found, InMemoryCache)]:
+        for cache in list(CACHES):
             cache.flush_cache()
         auth_checks.last_db_access_time.clear()
         await load_agents()

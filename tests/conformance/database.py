@@ -12,7 +12,6 @@ import uuid
 import psycopg
 from psycopg import sql
 
-SCHEMA = "world"
 JSON_NULL = object()
 TYPES = {"String": "text", "Json": "jsonb", "Boolean": "boolean", "DateTime": "timestamp(3)", "Float": "float8",
          "Int": "integer", "BigInt": "bigint", "Decimal": "numeric", "Bytes": "bytea"}
@@ -141,12 +140,12 @@ class Database:
     # Counts how often Prisma's engine was started anew; LiteLLM asks since 1.110.
     engine_generation = 0
 
-    def __init__(self, url, prisma):
+    def __init__(self, url, prisma, schema):
         self.models = models(prisma)
         self.connection = psycopg.connect(url, autocommit=True, cursor_factory=psycopg.RawCursor)
-        self.connection.execute(f'DROP SCHEMA IF EXISTS "{SCHEMA}" CASCADE')
-        self.connection.execute(f'CREATE SCHEMA "{SCHEMA}"')
-        self.connection.execute(f'SET search_path = "{SCHEMA}"')
+        self.connection.execute(f'DROP SCHEMA IF EXISTS "{schema}" CASCADE')
+        self.connection.execute(f'CREATE SCHEMA "{schema}"')
+        self.connection.execute(f'SET search_path = "{schema}"')
         for name, fields in self.models.items():
             columns = [
                 f'"{f.column}" {TYPES[f.type]}{"[]" if f.is_list else ""}{" PRIMARY KEY" if f.is_key else ""}'

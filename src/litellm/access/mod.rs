@@ -109,8 +109,23 @@ impl AccessModel<'_> {
                 who.organization = row.and_then(|team| team.organization.as_ref());
                 self.of_credential(&who, trace)
             }
-            Caller::Session { user, toolset } => self.of_session(user, toolset.as_ref(), trace),
+            Caller::Session { user, toolset } => {
+                if toolset.is_some() && self.session_opts_out(user) {
+                    return Access::denied(Level::Toolset, Denial::DenyMarker);
+                }
+                self.of_session(user, toolset.as_ref(), trace)
+            }
         }
+    }
+
+    /// Tells whether the user's own row denies the session the routes of toolsets. It does not
+    /// deny them to a session of the dashboard, which only becomes the user's after this check.
+    ///
+    /// Source: LiteLLM 1.110.2 `mcp_server/server.py`, `apply_toolset_scope`.
+    fn session_opts_out(&self, user: &UserId) -> bool {
+        let user = self.rows.users.get(user);
+        let row = user.and_then(|user| self.rows.permission(user.permission.as_ref()).read());
+        self.rules.has_sessions() && row.is_some_and(|row| self.denies(row))
     }
 
     fn whole_registry(&self) -> Access {
@@ -209,9 +224,11 @@ impl AccessModel<'_> {
     }
 
     fn opts_out(&self, who: &Credential<'_>) -> bool {
-        let row = who.permission.read();
-        self.rules.knows_the_deny_marker()
-            && row.is_some_and(|row| row.servers.iter().any(|s| s == NO_SERVERS))
+        who.permission.read().is_some_and(|row| self.denies(row))
+    }
+
+    fn denies(&self, row: &Permission) -> bool {
+        self.rules.knows_the_deny_marker() && row.servers.iter().any(|s| s == NO_SERVERS)
     }
 
     /// Tells whether the caller's role gives it every server.
@@ -263,14 +280,15 @@ impl AccessModel<'_> {
             return all();
         }
         let submitted = self.submitted(who);
-        let mut open = self.open(who);
         let limits_open = self.settings.scope_limits_open_servers
             && self.rules.open_servers_may_be_limited()
             && who.token.is_some()
             && scope != AccessScope::Unscoped;
-        if limits_open {
-            open.retain(|id| submitted.contains(id) && scope != AccessScope::Unresolved);
-        }
+        let mut open = if limits_open {
+            ServerIds::new()
+        } else {
+            self.open(who)
+        };
         let submitted = if limits_open && scope == AccessScope::Unresolved {
             let open_to_all: ServerIds = self.registry.open().cloned().collect();
             &submitted - &open_to_all

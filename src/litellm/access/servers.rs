@@ -90,11 +90,9 @@ impl AccessModel<'_> {
             trace.add(level, None, &ServerIds::new(), || {
                 LevelEffect::Denies(denial.clone())
             });
-            let scope = match who.permission.read() {
-                Some(_) => AccessScope::Scoped,
-                None => AccessScope::Unresolved,
-            };
-            GrantedServers::denied(scope, level, denial)
+            // LiteLLM calls a credential with a row of its own scoped here. That comes to the same:
+            // only what was submitted tells the two apart, and such a credential has none of that.
+            GrantedServers::denied(AccessScope::Unresolved, level, denial)
         })
     }
 

@@ -62,9 +62,6 @@ impl AccessModel<'_> {
         let pinned;
         let mut scope = None;
         if let Some(toolset) = toolset {
-            if self.opts_out(&who) {
-                return Access::denied(Level::Toolset, Denial::DenyMarker);
-            }
             let holds = |source: &Credential<'_>| self.holds_toolset(source, toolset);
             if !who.administers && !sources.iter().any(holds) {
                 return Access::denied(Level::Toolset, Denial::ToolsetNotGranted);
@@ -180,13 +177,13 @@ impl AccessModel<'_> {
         } else {
             AccessScope::Scoped
         };
-        let mut united = united(&granted, scope);
+        // Every source is limited to the human already.
         if let Some(human) = who.human.filter(|_| self.rules.agents_echo_callers())
-            && let Err(denial) = self.limit_to_human(&mut united, human)
+            && let Err(denial) = self.check_human(human)
         {
-            return GrantedServers::denied(AccessScope::Scoped, Level::Human, denial);
+            return GrantedServers::denied(AccessScope::Unresolved, Level::Human, denial);
         }
-        united
+        united(&granted, scope)
     }
 
     fn granted_by_source(&self, source: &Credential<'_>, trace: &mut Trace) -> GrantedServers {
@@ -201,14 +198,14 @@ impl AccessModel<'_> {
         self.granted(source, trace)
     }
 
-    fn limit_to_human(&self, granted: &mut GrantedServers, human: &Human) -> Result<(), Denial> {
-        let team = self.granted_by_team(human.team.as_ref())?;
-        let team = Some(team).filter(|servers| !servers.is_empty());
-        let user = self.limit_of_user(human.user.as_ref())?;
-        for limit in [team, user].into_iter().flatten() {
-            granted.servers.retain(|server| limit.contains(server));
-            granted.scope = AccessScope::Scoped;
-        }
+    /// Denies where a level of the human behind an agent cannot be read.
+    ///
+    /// Source: LiteLLM 1.110.2 `mcp_server/auth/user_api_key_auth_mcp.py`,
+    /// `_apply_agent_caller_ceiling_to_multi_source_server_access` and
+    /// `_mcp_server_access_after_error`.
+    fn check_human(&self, human: &Human) -> Result<(), Denial> {
+        self.granted_by_team(human.team.as_ref())?;
+        self.limit_of_user(human.user.as_ref())?;
         Ok(())
     }
 

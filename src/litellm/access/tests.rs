@@ -591,6 +591,33 @@ fn a_key_of_no_team_may_inherit_from_the_teams_of_its_user() {
 }
 
 #[test]
+fn an_unreadable_human_leaves_a_personal_key_no_open_server_that_its_user_submitted() {
+    let mut world = World::new();
+    world.settings.personal_keys_inherit = true;
+    world.settings.scope_limits_open_servers = true;
+    world.key().team = None;
+    world.key().permission = None;
+    for id in ["id-2", "id-3"] {
+        world.servers.get_mut(id).unwrap().submitted_by = link("u");
+    }
+    world.servers.get_mut("id-3").unwrap().allow_all_keys = true;
+    world.names("team", &["id-1"]);
+    assert_eq!(world.servers(), "id-1 id-2 id-3");
+    let other = User {
+        permission: link("gone"),
+        ..User::default()
+    };
+    world.rows.users.insert(UserId("other".to_owned()), other);
+    if let Caller::Key { on_behalf_of, .. } = &mut world.caller {
+        *on_behalf_of = Some(Human {
+            user: link("other"),
+            team: None,
+        });
+    }
+    assert_eq!(world.servers(), "id-2");
+}
+
+#[test]
 fn a_caller_without_a_key_has_what_its_team_has() {
     let mut world = World::new();
     world.names("team", &["id-3"]);
@@ -658,6 +685,22 @@ fn a_session_on_the_route_of_a_toolset_is_limited_to_it_from_1_105_on() {
     assert_eq!(world.servers(), "");
     world.key().team = link("litellm-dashboard");
     assert_eq!(world.servers(), "id-3");
+}
+
+#[test]
+fn the_deny_marker_of_a_user_leaves_the_dashboard_what_a_team_has_on_the_route_of_a_toolset() {
+    let mut world = World::new();
+    world.toolset("s", "id-3", "read");
+    world.names("user", &["no-mcp-servers"]);
+    world.row("team").toolsets = ids(&["s"]);
+    world.on_toolset("s");
+    world.key().team = link("litellm-dashboard");
+    assert_eq!(world.servers(), "id-3");
+    world.caller = Caller::Session {
+        user: UserId("u".to_owned()),
+        toolset: link("s"),
+    };
+    assert_eq!(world.servers(), "");
 }
 
 #[test]
@@ -734,7 +777,9 @@ pub(super) fn is_broken(line: u32) -> bool {
 }
 
 /// The tests above.
-const TESTS: [fn(); 34] = [
+const TESTS: [fn(); 36] = [
+    the_deny_marker_of_a_user_leaves_the_dashboard_what_a_team_has_on_the_route_of_a_toolset,
+    an_unreadable_human_leaves_a_personal_key_no_open_server_that_its_user_submitted,
     an_agents_row_with_malformed_tools_was_read_in_part_until_1_88,
     a_session_has_all_tools_of_a_server_that_it_submitted_and_a_team_grants,
     rows_that_name_nothing_set_no_limit,
