@@ -719,7 +719,9 @@ fn held(report: &Report) -> Vec<String> {
             what_helps(reason, report)
         )
     });
-    let settled = report.facts.settled.map(settled);
+    let said = report.facts.said.policy.on_empty;
+    let numbers = report.facts.settled.filter(|_| said != OnEmpty::Clear);
+    let settled = numbers.map(|numbers| settled(numbers, said));
     paragraphs
         .chain(settled)
         .chain(refused_edits(report))
@@ -741,19 +743,26 @@ fn because(report: &Report, explanation: &str) -> String {
     }
 }
 
-/// Says how many of the held references each choice would settle.
-fn settled(settled: SettledByChoice) -> String {
+/// Says how many of the held references each choice would settle that was not `said`.
+fn settled(settled: SettledByChoice, said: OnEmpty) -> String {
     let SettledByChoice {
         held,
         deny,
         unchanged,
         clear,
     } = settled;
+    let of_unchanged = format!("{unchanged} with --on-empty unchanged");
+    let of_deny = format!("{deny} with --on-empty deny");
+    let of_clear = format!("{clear} with --on-empty clear, by which somebody may gain access");
+    let choices = match said {
+        OnEmpty::Hold | OnEmpty::Clear => vec![of_unchanged, of_deny, of_clear],
+        OnEmpty::Deny { .. } => vec![of_unchanged, of_clear],
+        OnEmpty::Unchanged => vec![of_deny, of_clear],
+    };
     format!(
-        "Of {} held in a list that would run empty, fix would settle {unchanged} with --on-empty \
-         unchanged, {deny} with --on-empty deny, and {clear} with --on-empty clear, by which \
-         somebody may gain access.",
-        count(held, "reference")
+        "Of {} held in a list that would run empty, fix would settle {}.",
+        count(held, "reference"),
+        choices.join("; ")
     )
 }
 

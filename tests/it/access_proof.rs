@@ -80,7 +80,7 @@ fn no_choice_but_clear_changes_what_anybody_may_use() {
         if script.unwrap().contains("CREATE TABLE") {
             continue;
         }
-        for choice in ["hold", "deny", "unchanged"] {
+        for choice in ["deny", "unchanged"] {
             let database = case(&name);
             let before = everybody(&database);
             let fix = [
