@@ -1,6 +1,6 @@
 """Asks LiteLLM's own authorisation code who reaches what, before and after a repair.
 
-Run by a Python that has litellm 1.109 installed: authorisation.py MCP_PRUNE_BINARY (built with the
+Run by a Python that has litellm 1.110 installed: authorisation.py MCP_PRUNE_BINARY (built with the
 feature `embedded`). Draws keys with teams, organizations, users, agents and end users, has mcp-prune plan
 their repair, and compares what `get_allowed_mcp_servers` answers. Only what loads a row from the
 database is replaced. Exits with 1 and says whose access changed, where somebody's does.

@@ -28,6 +28,14 @@ pub(crate) struct AlteredKeys {
     pub toolsets: Vec<ToolsetId>,
 }
 
+impl AlteredKeys {
+    /// Counts the rows.
+    #[must_use]
+    pub(crate) fn rows(&self) -> usize {
+        self.permissions.len() + self.access_groups.len() + self.toolsets.len()
+    }
+}
+
 /// The owners whose callers may get another answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct AffectedOwners {

@@ -18,8 +18,14 @@ const NAMED: usize = 20;
 pub(crate) fn paragraphs(access: &ComparedAccess, tense: Tense) -> Vec<String> {
     let compared = count(access.compared, "caller");
     let mut paragraphs = Vec::new();
-    if access.compared == 0 && access.not_compared == 0 {
-        paragraphs.push("Nobody's access depends on what is written.".to_owned());
+    if access.compared == 0 {
+        paragraphs.push(if access.not_compared == 0 {
+            "Nobody's access depends on what is written.".to_owned()
+        } else {
+            return vec![
+                "Access was not compared: --compare-at-most 0 compares nobody.".to_owned(),
+            ];
+        });
     } else if access.is_unchanged() {
         paragraphs.push(format!("Access of {compared} compared: unchanged."));
     } else {

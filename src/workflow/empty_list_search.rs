@@ -6,7 +6,7 @@ use crate::db::detect::CandidateRows;
 use crate::db::schema::Schema;
 use crate::db::session::Connection;
 use crate::db::{owners, rows};
-use crate::error::Failure;
+use crate::error::{ErrorKind, Failure};
 use crate::litellm::access::difference::AccessDifference;
 use crate::litellm::reference_sites::ScannedTable;
 use crate::repair::caller_rows::ComparedCaller;
@@ -70,7 +70,11 @@ impl HeldRows {
             catalog,
             most,
         };
-        settled(connection, planner, &self.0, proof).await.map(Some)
+        match settled(connection, planner, &self.0, proof).await {
+            // Too many callers would have to be compared.
+            Err(failure) if failure.kind() == ErrorKind::Refused => Ok(None),
+            counted => counted.map(Some),
+        }
     }
 }
 
@@ -149,7 +153,10 @@ pub(crate) async fn search(
             let each = |caller: ComparedCaller<'_>| {
                 evidence.extend(proposal.evidence(&caller, counts));
             };
-            proof.each(connection, schema, states, counts, each).await?;
+            let not_compared = proof.each(connection, schema, states, counts, each).await?;
+            if not_compared > 0 {
+                return Err(too_many_callers(proof.most));
+            }
         }
         let before = decisions.clone();
         decisions.hear(&evidence);
@@ -161,6 +168,16 @@ pub(crate) async fn search(
             });
         }
     }
+}
+
+/// Builds the error for lists of which nobody can say what their emptiness changes.
+fn too_many_callers(most: usize) -> Failure {
+    let message = format!(
+        "more than {most} callers depend on lists that would run empty, and all of them have to be \
+         compared to tell what may become of these"
+    );
+    Failure::new(ErrorKind::Refused, message)
+        .hint("raise --compare-at-most, or leave the lists as they are with --on-empty hold")
 }
 
 /// Plans all candidates, and keeps what concerns the lists that would run empty.

@@ -173,20 +173,42 @@ fn an_undo_tells_who_loses_what_was_gained() {
 #[test]
 fn what_is_not_compared_is_said() {
     let database = case("obstacles");
-    let few = [
-        "--dry-run",
-        "--on-empty",
-        "deny",
-        "--accept-narrowing",
-        "--no-config-servers",
-    ];
-    let few = [&few[..], &["--compare-at-most", "2"]].concat();
-    let told = fixed(&database, &few, 2);
-    assert_eq!(told["access"]["compared"], json!(2));
-    assert!(told["access"]["not_compared"].as_u64().unwrap() > 0);
-    let fix = [&["fix"], &few[..]].concat();
-    let told = run_on(database.url(), &fix).exits(2);
-    told.prints("Raise --compare-at-most");
+    let clear = ["--dry-run", "--on-empty", "clear", "--accept-widening"];
+    for (most, says) in [
+        ("2", "Raise --compare-at-most to compare them too."),
+        (
+            "0",
+            "Access was not compared: --compare-at-most 0 compares nobody.",
+        ),
+    ] {
+        let few = [&clear[..], &["--compare-at-most", most]].concat();
+        let told = fixed(&database, &few, 2);
+        assert_eq!(told["access"]["compared"].to_string(), most);
+        assert!(told["access"]["not_compared"].as_u64().unwrap() > 0);
+        let fix = [&["fix"], &few[..]].concat();
+        run_on(database.url(), &fix).exits(2).prints(says);
+    }
+}
+
+#[test]
+fn what_cannot_all_be_compared_is_not_decided() {
+    let database = case("obstacles");
+    for choice in ["deny", "unchanged"] {
+        let few = [
+            "fix",
+            "--dry-run",
+            "--on-empty",
+            choice,
+            "--compare-at-most",
+            "2",
+        ];
+        run_on(database.url(), &few)
+            .exits(4)
+            .says("more than 2 callers depend on lists that would run empty")
+            .says("hint: raise --compare-at-most");
+    }
+    let told = fixed(&database, &["--dry-run", "--compare-at-most", "2"], 2);
+    assert!(told["settled_by"].is_null(), "{told}");
 }
 
 #[test]
