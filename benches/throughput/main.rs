@@ -68,6 +68,8 @@ enum Part {
     Alike,
     /// `fix` beside SQL
     Fix,
+    /// `access` of everybody beside a dump of the rows
+    Access,
     /// How the cost grows
     Plot,
     /// `scan` of ten times the rows
@@ -75,12 +77,13 @@ enum Part {
 }
 
 /// All but the one that needs the time and the disk for ten times the rows.
-const QUICK: [Part; 6] = [
+const QUICK: [Part; 7] = [
     Part::Program,
     Part::Trips,
     Part::Scan,
     Part::Alike,
     Part::Fix,
+    Part::Access,
     Part::Plot,
 ];
 
@@ -101,6 +104,7 @@ fn main() -> Result<()> {
             Part::Scan => bench.scan()?,
             Part::Alike => bench.alike()?,
             Part::Fix => bench.fix()?,
+            Part::Access => bench.access()?,
             Part::Plot => bench.plot()?,
             Part::Tenfold => bench.tenfold()?,
         }
@@ -280,6 +284,7 @@ impl<'a> Bench<'a> {
     }
 
     fn fix(&mut self) -> Result<()> {
+        const UNPROVEN: &[&str] = &["fix", "--yes", "--format", "json", "--compare-at-most", "0"];
         let rows = self.options.rows;
         self.cluster.load("broken", data(rows))?;
         let fix = format!("`fix --yes`, {} rows", thousands(rows));
@@ -305,8 +310,11 @@ impl<'a> Bench<'a> {
             }
         ));
         let undo = self.undo()?;
+        let unproven = self.writer(UNPROVEN, &[0, 3]);
         // One entry a comparison.
-        let comparisons: [(&str, &Work<'_>, &str, &Work<'_>, f64); 3] = [
+        let comparisons: [(&str, &Work<'_>, &str, &Work<'_>, f64); 4] = [
+            // The proof may take 30 of 100 parts.
+            (&fix, &repair, "the same without the proof", &unproven, 1.43),
             (&fix, &repair, "two `UPDATE`s", &by_hand, 1.3),
             (
                 "`fix --dry-run`, the same",
@@ -323,6 +331,34 @@ impl<'a> Bench<'a> {
         self.cluster.drop_database("work")?;
         self.cluster.drop_database("mended")?;
         self.cluster.drop_database("broken")
+    }
+
+    /// Measures `access` of every key, and its memory at a quarter of the rows and at all of them.
+    fn access(&mut self) -> Result<()> {
+        const ACCESS: &[&str] = &["access", "--format", "ndjson"];
+        let rows = self.options.rows;
+        let mut peaks = Vec::new();
+        let mut medians = Vec::new();
+        for (name, rows) in [("quarter", rows / 4), ("keys", rows)] {
+            self.cluster.load(name, data(rows))?;
+            let runs = measure::alone(&self.reader(name, ACCESS, &[0]), 1)?;
+            peaks.push(runs.peak());
+            medians.push(runs.median());
+        }
+        self.remarks.push(format!(
+            "`access` of {} keys holds {:.0} MiB at most (64 wanted), of a quarter of them {:.0} MiB; \
+             it takes {:.2} times as long (4 is linear).",
+            thousands(rows),
+            peaks[1],
+            peaks[0],
+            medians[1] / medians[0]
+        ));
+        let what = format!("`access`, {} keys", thousands(rows));
+        let ours = self.reader("keys", ACCESS, &[0]);
+        let theirs = self.script("keys", "dump", include_str!("sql/access_rows.sql"))?;
+        self.compare((&what, &ours), ("`COPY` of the rows", &theirs), None)?;
+        self.cluster.drop_database("quarter")?;
+        self.cluster.drop_database("keys")
     }
 
     /// Measures `undo` of a repair, on a database that is repaired again each time.

@@ -1,5 +1,7 @@
 //! Settings of the proxy that are saved in the database.
 
+use std::collections::BTreeMap;
+
 use sqlx::PgConnection;
 
 use crate::db::decode;
@@ -12,9 +14,13 @@ use crate::litellm::access::caller::AccessSetting;
 /// The column with the settings of a section, which holds secrets besides: only one path is read.
 const VALUE: &str = "param_value";
 
-const SAVED: &str = "SELECT c.{value} {->>} $2 FROM {config} AS c WHERE c.{param} {=} $1";
+const SAVED: &str = "
+SELECT s.name, c.{value} {->>} s.name
+FROM pg_catalog.unnest($1::pg_catalog.text[], $2::pg_catalog.text[]) AS s (section, name)
+JOIN {config} AS c ON c.{param} {=} s.section";
 
-/// Reads whether a setting is switched on; `None` where no row tells, or this role may not read it.
+/// Reads which of the settings are switched on or off, by name; one that no row tells, or that this
+/// role may not read, is left out.
 ///
 /// # Errors
 ///
@@ -22,25 +28,33 @@ const SAVED: &str = "SELECT c.{value} {->>} $2 FROM {config} AS c WHERE c.{param
 pub(crate) async fn saved(
     connection: &mut PgConnection,
     schema: &Schema,
-    setting: AccessSetting,
-) -> Result<Option<bool>, Failure> {
+    settings: &[AccessSetting],
+) -> Result<BTreeMap<String, bool>, Failure> {
     let (config, param) = CONFIG;
     if !schema.may_read(config, param) || !schema.may_read(config, VALUE) {
-        return Ok(None);
+        return Ok(BTreeMap::new());
     }
     let fragments = [
         ("{value}", ident(VALUE)),
         ("{config}", relation(config)),
         ("{param}", ident(param)),
     ];
-    let row = sqlx::query(schema.statement(SAVED, &fragments))
+    let sections: Vec<&str> = settings.iter().map(|setting| setting.section).collect();
+    let names: Vec<&str> = settings.iter().map(|setting| setting.name).collect();
+    let rows = sqlx::query(schema.statement(SAVED, &fragments))
         .persistent(false)
-        .bind(setting.section)
-        .bind(setting.name)
-        .fetch_optional(connection)
+        .bind(sections)
+        .bind(names)
+        .fetch_all(connection)
         .await
         .map_err(failed("read the saved settings"))?;
-    let Some(row) = row else { return Ok(None) };
-    let text: Option<String> = decode::read(&row, 0, "a saved setting")?;
-    Ok(text.map(|text| !matches!(text.as_str(), "" | "false" | "0" | "null")))
+    let mut saved = BTreeMap::new();
+    for row in &rows {
+        let text: Option<&str> = decode::read(row, 1, "a saved setting")?;
+        if let Some(text) = text {
+            let is_on = !matches!(text, "" | "false" | "0" | "null");
+            saved.insert(decode::read(row, 0, "the name of a saved setting")?, is_on);
+        }
+    }
+    Ok(saved)
 }

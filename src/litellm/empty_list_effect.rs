@@ -1,4 +1,5 @@
-//! What an emptied list would mean for each owner of its row.
+//! What an emptied list would mean for each owner of its row: what reports announce of it. What may
+//! be written does not go by it, but by the access model.
 //!
 //! Source: LiteLLM 1.109.1 `proxy/mcp_server/auth/user_api_key_auth_mcp.py`, the functions named
 //! below.

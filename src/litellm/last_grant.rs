@@ -4,6 +4,10 @@
 //! user, end user or agent without servers sets no ceiling, so a row whose only entries are stale
 //! denies today and would allow once emptied.
 //!
+//! This is how `--on-empty hold` judges, which asks no model: it leaves every such list alone but
+//! for the exceptions of [`may_run_empty`]. What is written by any choice is compared by the access
+//! model before the commit.
+//!
 //! Source: LiteLLM 1.109.1 `proxy/mcp_server/auth/user_api_key_auth_mcp.py`: `team_set` and
 //! `key_set` (an empty set "does not restrict"), `_agent_capped_servers`, and
 //! `_apply_primary_org_ceiling`.

@@ -28,10 +28,10 @@ pub(crate) async fn read_basis(
     let left = DeletedAre::LeftOut;
     let registry = access_registry::registry(connection, schema, catalog, left, rules).await?;
     let (mut settings, mut unknown) = (AccessSettings::default(), Vec::new());
+    let saved = access_settings::saved(connection, schema, &SETTINGS).await?;
     for setting in SETTINGS {
         let configured = sources.is_on(setting.section, setting.name);
-        let saved = access_settings::saved(connection, schema, setting).await?;
-        match saved.or(configured) {
+        match saved.get(setting.name).copied().or(configured) {
             Some(on) => setting.set(&mut settings, on),
             None => unknown.push(setting),
         }
