@@ -16,7 +16,8 @@ const VALUE: &str = "param_value";
 
 const SAVED: &str = "
 SELECT s.name, c.{value} {->>} s.name
-FROM pg_catalog.unnest($1::pg_catalog.text[], $2::pg_catalog.text[]) AS s (section, name)
+FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.text[]))
+     AS s (section, name)
 JOIN {config} AS c ON c.{param} {=} s.section";
 
 /// Reads which of the settings are switched on or off, by name; one that no row tells, or that this
