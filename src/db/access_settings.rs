@@ -20,6 +20,13 @@ FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::
      AS s (section, name)
 JOIN {config} AS c ON c.{param} {=} s.section";
 
+/// Tells whether this role may read saved settings.
+#[must_use]
+pub(crate) fn may_read(schema: &Schema) -> bool {
+    let (config, param) = CONFIG;
+    schema.may_read(config, param) && schema.may_read(config, VALUE)
+}
+
 /// Reads which of the settings are switched on or off, by name; one that no row tells, or that this
 /// role may not read, is left out.
 ///
@@ -32,7 +39,7 @@ pub(crate) async fn saved(
     settings: &[AccessSetting],
 ) -> Result<BTreeMap<String, bool>, Failure> {
     let (config, param) = CONFIG;
-    if !schema.may_read(config, param) || !schema.may_read(config, VALUE) {
+    if !may_read(schema) {
         return Ok(BTreeMap::new());
     }
     let fragments = [

@@ -157,9 +157,29 @@ pub(crate) fn implied(has: impl Fn(&str, Option<&str>) -> bool) -> Release {
         .map_or(Release::FIRST, |marker| marker.release)
 }
 
+/// Returns the first later release that a schema which implies `release` cannot be of, because it
+/// would have that release's marker; `None` where no marker tells.
+///
+/// Source: `schema.prisma` of LiteLLM 1.110.0, from which the marker of 1.109.0 is gone again, so
+/// that its absence says nothing.
+#[must_use]
+pub(crate) fn next_marked(release: Release) -> Option<Release> {
+    let gone_again = Release(1, 109, 0);
+    let mut marked = MARKERS.iter().map(|marker| marker.release);
+    marked.find(|marked| *marked > release && *marked != gone_again)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_schema_may_be_of_later_releases_up_to_the_next_marker() {
+        assert_eq!(next_marked(Release(1, 95, 0)), Some(Release(1, 97, 0)));
+        assert_eq!(next_marked(Release(1, 106, 0)), Some(Release(1, 108, 0)));
+        assert_eq!(next_marked(Release(1, 108, 0)), None);
+        assert_eq!(next_marked(Release(1, 109, 0)), None);
+    }
 
     #[test]
     fn the_newest_marker_decides() {

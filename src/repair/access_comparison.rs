@@ -28,6 +28,10 @@ pub(crate) struct DifferingCaller {
     pub caller: String,
     /// The servers of which it may use something else.
     pub servers: Vec<DifferingServer>,
+    /// Whether it gains anything by any possible config, setting or release.
+    pub widens: bool,
+    /// Whether it loses anything, likewise.
+    pub narrows: bool,
     /// What that hangs on; `None` where it is so whatever the configs and settings are.
     pub condition: Option<String>,
 }
@@ -41,6 +45,7 @@ impl DifferingCaller {
         registry: &Registry,
         condition: Option<String>,
     ) -> Self {
+        let (widens, narrows) = (difference.widens(), difference.narrows());
         let servers = difference.0.into_iter().map(|(id, difference)| {
             let server = registry.get(&id);
             let name = server.and_then(|s| s.alias.clone().or_else(|| s.name.clone()));
@@ -53,26 +58,16 @@ impl DifferingCaller {
         Self {
             caller,
             servers: servers.collect(),
+            widens,
+            narrows,
             condition,
         }
-    }
-
-    /// Tells whether the caller gains anything.
-    #[must_use]
-    pub(crate) fn widens(&self) -> bool {
-        self.servers.iter().any(|s| s.difference.widens())
-    }
-
-    /// Tells whether the caller loses anything.
-    #[must_use]
-    pub(crate) fn narrows(&self) -> bool {
-        self.servers.iter().any(|s| s.difference.narrows())
     }
 
     /// Tells whether the operator accepted the difference.
     #[must_use]
     pub(crate) fn is_accepted(&self, accepted: AcceptedDifferences) -> bool {
-        (!self.widens() || accepted.widening) && (!self.narrows() || accepted.narrowing)
+        (!self.widens || accepted.widening) && (!self.narrows || accepted.narrowing)
     }
 
     /// Says what the caller would gain and lose: "would gain github".
@@ -176,8 +171,8 @@ impl ComparedAccess {
     pub(crate) fn add(&mut self, differing: Option<DifferingCaller>) {
         self.compared += 1;
         let Some(differing) = differing else { return };
-        self.widened += usize::from(differing.widens());
-        self.narrowed += usize::from(differing.narrows());
+        self.widened += usize::from(differing.widens);
+        self.narrowed += usize::from(differing.narrows);
         if self.differing.len() < MOST_NAMED {
             self.differing.push(differing);
         }

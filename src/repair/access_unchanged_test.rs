@@ -196,6 +196,7 @@ impl Grantees {
             registry: Registry::new(served.into(), BTreeMap::new()),
             rules: AccessRules::of(release),
             settings: AccessSettings::default(),
+            later: Vec::new(),
             unknown: Vec::new(),
             configs_known: true,
         }
@@ -375,7 +376,7 @@ impl Grantees {
             };
             let mut proposed = ProposedLists::default();
             for plan in self.plans(release, choices, places) {
-                proposed.add(&plan);
+                proposed.add(&plan, &BTreeMap::new());
             }
             let states = (proposed.before.within(&rows), proposed.after.within(&rows));
             let compared = CallerRows::new(&basis, &catalog, states);

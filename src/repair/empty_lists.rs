@@ -5,6 +5,7 @@
 //! would keep the caller as it is. The list that most callers name falls back, until none is left;
 //! then everybody is asked again. What comes out does not depend on the order of rows or callers.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::litellm::reference_sites::{Site, SiteTable};
@@ -125,43 +126,30 @@ pub(crate) struct Evidence {
 impl EmptyListDecisions {
     /// Lets lists fall back until every caller who gave evidence is heard.
     pub(crate) fn hear(&mut self, evidence: &[Evidence]) {
-        let mut unheard: BTreeSet<usize> = (0..evidence.len()).collect();
-        for (at, said) in evidence.iter().enumerate() {
-            if said.alone.is_empty() {
-                unheard.remove(&at);
-                for (list, to) in &said.together {
-                    self.let_fall(list, *to, said);
-                }
+        for said in evidence.iter().filter(|said| said.alone.is_empty()) {
+            for (list, to) in &said.together {
+                self.let_fall(list, *to, said);
             }
         }
-        let mut named: BTreeMap<&(EmptyList, Fallback), BTreeSet<usize>> = BTreeMap::new();
+        let mut choices: BTreeMap<&(EmptyList, Fallback), Vec<usize>> = BTreeMap::new();
         for (at, said) in evidence.iter().enumerate() {
             for choice in &said.alone {
-                named.entry(choice).or_default().insert(at);
+                choices.entry(choice).or_default().push(at);
             }
         }
+        let mut unheard = Unheard::new(&choices, evidence);
         // What fell above may keep some of the others already.
-        for (choice, callers) in &named {
+        for (choice, callers) in &choices {
             let fallen = self.0.get(&choice.0);
             if fallen.is_some_and(|fallen| fallen.to >= choice.1) {
-                unheard.retain(|at| !callers.contains(at));
+                unheard.hear(callers);
             }
         }
-        while !unheard.is_empty() {
-            let heard = |callers: &BTreeSet<usize>| callers.intersection(&unheard).count();
-            // Of those that most callers name, the first.
-            let most = named.values().map(heard).max();
-            let best = named
-                .iter()
-                .find(|(_, callers)| Some(heard(callers)) == most);
-            let Some((choice, callers)) = best.filter(|_| most > Some(0)) else {
-                return;
-            };
-            let callers = callers.clone();
+        while let Some((choice, callers)) = unheard.named_most() {
             if let Some(said) = callers.first().and_then(|at| evidence.get(*at)) {
                 self.let_fall(&choice.0, choice.1, said);
             }
-            unheard.retain(|at| !callers.contains(at));
+            unheard.hear(callers);
         }
     }
 
@@ -174,6 +162,65 @@ impl EmptyListDecisions {
         let there = self.0.get(list);
         if there.is_none_or(|there| there.to < to) {
             self.0.insert(list.clone(), fallen);
+        }
+    }
+}
+
+/// The callers who are not heard yet, and how many of them name each choice.
+struct Unheard<'a> {
+    evidence: &'a [Evidence],
+    choices: &'a BTreeMap<&'a (EmptyList, Fallback), Vec<usize>>,
+    is_heard: Vec<bool>,
+    numbers: BTreeMap<&'a (EmptyList, Fallback), usize>,
+    /// The choices by their numbers; of equal numbers the first choice is the last here.
+    by_number: BTreeSet<(usize, Reverse<&'a (EmptyList, Fallback)>)>,
+}
+
+impl<'a> Unheard<'a> {
+    fn new(
+        choices: &'a BTreeMap<&'a (EmptyList, Fallback), Vec<usize>>,
+        evidence: &'a [Evidence],
+    ) -> Self {
+        let numbers = choices
+            .iter()
+            .map(|(choice, callers)| (*choice, callers.len()));
+        let numbers: BTreeMap<_, _> = numbers.collect();
+        let by_number = numbers.iter().map(|(choice, n)| (*n, Reverse(*choice)));
+        Self {
+            by_number: by_number.collect(),
+            numbers,
+            is_heard: vec![false; evidence.len()],
+            evidence,
+            choices,
+        }
+    }
+
+    /// Returns the choice that most callers name, the first of several, with those who named it.
+    fn named_most(&self) -> Option<(&'a (EmptyList, Fallback), &'a [usize])> {
+        let (number, Reverse(choice)) = self.by_number.last()?;
+        let callers = self.choices.get(choice)?;
+        (*number > 0).then_some((*choice, callers.as_slice()))
+    }
+
+    /// Takes the callers for heard: they no longer count for what else they name.
+    fn hear(&mut self, callers: &[usize]) {
+        for at in callers {
+            match self.is_heard.get_mut(*at) {
+                Some(is_heard) if !*is_heard => *is_heard = true,
+                Some(_) | None => continue,
+            }
+            for choice in self
+                .evidence
+                .get(*at)
+                .into_iter()
+                .flat_map(|said| &said.alone)
+            {
+                if let Some(number) = self.numbers.get_mut(choice) {
+                    self.by_number.remove(&(*number, Reverse(choice)));
+                    *number = number.saturating_sub(1);
+                    self.by_number.insert((*number, Reverse(choice)));
+                }
+            }
         }
     }
 }

@@ -81,12 +81,13 @@ impl Edit {
         }
     }
 
-    /// Returns the old value with the new names of the references renamed: what the operator asked
-    /// for in words, and what access is compared with.
+    /// Returns the old value with the references renamed that the operator asked to remap: what
+    /// access is compared with. A rename that was not asked for is left out, and so makes a
+    /// difference.
     #[must_use]
-    pub(crate) fn before_renamed(&self) -> Value {
-        self.before
-            .renamed(|r| self.remapped.get(r).map(String::as_str))
+    pub(crate) fn before_renamed(&self, asked: &BTreeMap<String, String>) -> Value {
+        let new = |old: &str| asked.get(old).filter(|_| self.remapped.contains_key(old));
+        self.before.renamed(|old| new(old).map(String::as_str))
     }
 
     /// Returns the references renamed, each with its new name.

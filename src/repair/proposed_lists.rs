@@ -28,7 +28,7 @@ pub(crate) struct ProposedLists {
 
 impl ProposedLists {
     /// Adds what the plan of a row would write, where it concerns these lists.
-    pub(crate) fn add(&mut self, plan: &RowPlan) {
+    pub(crate) fn add(&mut self, plan: &RowPlan, remaps: &BTreeMap<String, String>) {
         self.held += plan.held_in_empty_lists();
         let ScannedTable::References(table) = plan.audit.table else {
             return;
@@ -41,7 +41,8 @@ impl ProposedLists {
                 continue;
             }
             let (site, after) = (edit.site(), edit.after());
-            self.before.set(table, row, site, &edit.before_renamed());
+            self.before
+                .set(table, row, site, &edit.before_renamed(remaps));
             self.after.set(table, row, site, &after);
             if edit.ending() == EmptyOutcome::No {
                 continue;
@@ -78,10 +79,10 @@ impl ProposedLists {
         let path = caller.rows.before.on_path(caller.caller);
         let mut evidence = Evidence {
             because: differing.to_string(),
-            widens: differing.widens(),
+            widens: differing.widens,
             ..Evidence::default()
         };
-        let mut trial = caller.rows.after.clone();
+        let mut trial = caller.rows.trial().borrow_mut();
         for (list, proposed) in self.on(&path) {
             let put = |value: &Value, rows: &mut AccessRows| {
                 let mut other = OtherValues::default();

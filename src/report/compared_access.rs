@@ -31,8 +31,9 @@ pub(crate) fn paragraphs(access: &ComparedAccess, tense: Tense) -> Vec<String> {
     } else {
         let (gain, lose) = tense.verbs();
         paragraphs.push(format!(
-            "Access of {compared} compared: {} {gain} servers or tools, {} {lose} some.",
-            access.widened, access.narrowed
+            "Access of {compared} compared: {} {gain} servers or tools, {} {lose} any.",
+            somebody(access.widened),
+            somebody(access.narrowed)
         ));
         let named = access.differing.iter().take(NAMED);
         let named: Vec<String> = named.map(|who| printable(&who.to_string())).collect();
@@ -53,6 +54,14 @@ pub(crate) fn paragraphs(access: &ComparedAccess, tense: Tense) -> Vec<String> {
         ));
     }
     paragraphs
+}
+
+fn somebody(number: usize) -> String {
+    if number == 0 {
+        "nobody".to_owned()
+    } else {
+        number.to_string()
+    }
 }
 
 /// Whether a report speaks of what was done or of what would be.

@@ -753,7 +753,9 @@ fn settled(settled: SettledByChoice, said: OnEmpty) -> String {
     } = settled;
     let of_unchanged = format!("{unchanged} with --on-empty unchanged");
     let of_deny = format!("{deny} with --on-empty deny");
-    let of_clear = format!("{clear} with --on-empty clear, by which somebody may gain access");
+    let of_clear = format!(
+        "{clear} with --on-empty clear --accept-widening, by which somebody may gain access"
+    );
     let choices = match said {
         OnEmpty::Hold | OnEmpty::Clear => vec![of_unchanged, of_deny, of_clear],
         OnEmpty::Deny { .. } => vec![of_unchanged, of_clear],

@@ -29,9 +29,10 @@ pub(crate) async fn read_basis(
     let registry = access_registry::registry(connection, schema, catalog, left, rules).await?;
     let (mut settings, mut unknown) = (AccessSettings::default(), Vec::new());
     let saved = access_settings::saved(connection, schema, &SETTINGS).await?;
+    let may_read = access_settings::may_read(schema);
     for setting in SETTINGS {
         let configured = sources.is_on(setting.section, setting.name);
-        match saved.get(setting.name).copied().or(configured) {
+        match known(configured, saved.get(setting.name).copied(), may_read) {
             Some(on) => setting.set(&mut settings, on),
             None => unknown.push(setting),
         }
@@ -39,8 +40,48 @@ pub(crate) async fn read_basis(
     Ok(AccessBasis {
         registry,
         rules,
+        later: AccessRules::later(release).collect(),
         settings,
         unknown,
         configs_known: sources.knows_configs(),
     })
+}
+
+/// Decides whether a setting is on; `None` where that is not certain: where the configs and the
+/// saved value disagree, or where no config switches it on and this role may not read what is
+/// saved.
+///
+/// Source: LiteLLM 1.110.2 `proxy/proxy_server.py` and `proxy/common_utils/settings_rules.py`:
+/// which of them counts depends on the setting, and on `store_model_in_db`.
+fn known(configured: Option<bool>, saved: Option<bool>, may_read: bool) -> Option<bool> {
+    match (configured, saved) {
+        (Some(configured), Some(saved)) => (configured == saved).then_some(saved),
+        (Some(true), None) => Some(true),
+        (Some(false), None) => may_read.then_some(false),
+        (None, saved) => saved,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_is_known_where_all_that_tells_it_agrees() {
+        let (on, off) = (Some(true), Some(false));
+        for (configured, saved, may_read, expected) in [
+            (None, None, true, None),
+            (None, on, true, on),
+            (None, off, true, off),
+            (on, None, false, on),
+            (off, None, true, off),
+            (off, None, false, None),
+            (off, on, true, None),
+            (on, off, true, None),
+            (on, on, true, on),
+        ] {
+            let found = known(configured, saved, may_read);
+            assert_eq!(found, expected, "{configured:?} {saved:?} {may_read}");
+        }
+    }
 }

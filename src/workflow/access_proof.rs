@@ -8,6 +8,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::db::access_callers;
 use crate::db::access_rows::{self, Callers};
 use crate::db::affected_owners::{self, AffectedOwners, AlteredKeys};
 use crate::db::schema::Schema;
@@ -17,7 +18,8 @@ use crate::litellm::access::basis::AccessBasis;
 use crate::litellm::access::caller::{Caller, Human, MADE_UP_KEY};
 use crate::litellm::access::difference::AccessDifference;
 use crate::litellm::access::other_values::OtherValues;
-use crate::litellm::access::rows::{AccessRows, Key, Permission};
+use crate::litellm::access::rows::{AccessRows, Key, Permission, User};
+use crate::litellm::access::rules::AccessRules;
 use crate::litellm::ids::{AgentId, EndUserId, KeyToken, PermissionKey, TeamId, ToolsetId, UserId};
 use crate::litellm::server_catalog::ServerCatalog;
 use crate::repair::access_comparison::ComparedAccess;
@@ -83,18 +85,33 @@ impl AccessProof<'_> {
         if self.most == 0 {
             return Ok(altered.rows());
         }
-        let toolsets: BTreeSet<ToolsetId> = altered.toolsets.iter().cloned().collect();
         let owners = affected_owners::affected(connection, schema, altered).await?;
+        let toolsets = if self.knows(AccessRules::has_toolset_routes) {
+            access_callers::toolsets(connection, schema).await?
+        } else {
+            BTreeSet::new()
+        };
         let (mut left, mut not_compared) = (self.most, 0);
         for chunk in chunks(&owners) {
             if left == 0 {
                 not_compared += chunk.len();
                 continue;
             }
-            let asked = chunk.callers(&toolsets);
+            let mut asked = chunk.callers();
             let mut rows = access_rows::rows(connection, schema, &asked).await?;
-            self.add_made_up_key(&mut rows);
-            let callers = chunk.of_rows(&rows, states, &toolsets);
+            if !toolsets.is_empty() && rows.users.values().any(|user| user.administers) {
+                // Who administers the proxy may take the route of any toolset.
+                asked.toolsets.clone_from(&toolsets);
+                rows = access_rows::rows(connection, schema, &asked).await?;
+            }
+            self.add_made_up_keys(chunk, &mut rows);
+            let callers = CallersOf {
+                proof: self,
+                rows: &rows,
+                states,
+                toolsets: &toolsets,
+            };
+            let callers = callers.chunk(chunk);
             let (before, after) = (states.before, states.after);
             let rows = (before.within(&rows), after.within(&rows));
             let compared = CallerRows::new(self.basis, self.catalog, rows);
@@ -106,6 +123,12 @@ impl AccessProof<'_> {
             }
         }
         Ok(not_compared)
+    }
+
+    /// Tells whether any release that may have this schema has a rule.
+    fn knows(&self, rule: fn(AccessRules) -> bool) -> bool {
+        let later = self.basis.later.iter().copied();
+        std::iter::once(self.basis.rules).chain(later).any(rule)
     }
 }
 
@@ -155,11 +178,8 @@ impl OwnerChunk<'_> {
     }
 
     /// Says whose rows are read for these owners.
-    fn callers(self, toolsets: &BTreeSet<ToolsetId>) -> Callers {
-        let mut callers = Callers {
-            toolsets: toolsets.clone(),
-            ..Callers::default()
-        };
+    fn callers(self) -> Callers {
+        let mut callers = Callers::default();
         match self {
             Self::Teams(ids) => callers.teams.extend(ids.iter().cloned()),
             Self::Users(ids) => callers.users.extend(ids.iter().cloned()),
@@ -167,34 +187,6 @@ impl OwnerChunk<'_> {
             Self::Keys(ids) => callers.keys.extend(ids.iter().cloned()),
         }
         callers
-    }
-
-    /// Lists the callers of these owners.
-    fn of_rows(
-        self,
-        rows: &AccessRows,
-        states: TwoStates<'_>,
-        toolsets: &BTreeSet<ToolsetId>,
-    ) -> Vec<Caller> {
-        match self {
-            Self::Keys(ids) => {
-                let keys = ids.iter().filter_map(|id| rows.keys.get(id));
-                keys.flat_map(|key| of_key(key, rows, states, toolsets))
-                    .collect()
-            }
-            Self::Users(ids) => {
-                let users = ids.iter();
-                users.flat_map(|id| of_user(id, rows, toolsets)).collect()
-            }
-            Self::Teams(ids) => {
-                let teams = ids.iter().filter(|id| !id.is_of_dashboard());
-                teams.flat_map(of_team).collect()
-            }
-            Self::EndUsers(ids) => {
-                let behalf = |id: &EndUserId| made_up(Some(id.clone()), None);
-                ids.iter().map(behalf).collect()
-            }
-        }
     }
 }
 
@@ -208,99 +200,169 @@ fn made_up(end_user: Option<EndUserId>, on_behalf_of: Option<Human>) -> Caller {
     }
 }
 
-/// Lists the callers of a key: the key by itself, and on the route of each toolset that it or its
-/// team names, or that changes.
-fn of_key(
-    key: &Key,
-    rows: &AccessRows,
-    states: TwoStates<'_>,
-    toolsets: &BTreeSet<ToolsetId>,
-) -> Vec<Caller> {
-    let team = key.team.as_ref().and_then(|team| rows.teams.get(team));
-    let of_team = team.and_then(|team| team.permission.as_ref());
-    let links = key.permission.iter().chain(of_team);
-    let named = links.flat_map(|link| {
-        let read = rows.permissions.get(link).and_then(Option::as_ref);
-        let stored = read.into_iter().flat_map(|row| row.toolsets.iter());
-        stored
-            .chain(states.before.toolsets_of(link))
-            .chain(states.after.toolsets_of(link))
-    });
-    let mut toolsets = toolsets.clone();
-    toolsets.extend(named.cloned());
-    let on_routes = toolsets.into_iter().map(Some);
-    std::iter::once(None)
-        .chain(on_routes)
-        .map(|toolset| Caller::Key {
+/// Makes the callers of owners, from their rows.
+struct CallersOf<'a> {
+    proof: &'a AccessProof<'a>,
+    rows: &'a AccessRows,
+    states: TwoStates<'a>,
+    /// Every toolset; none where no release has routes of toolsets.
+    toolsets: &'a BTreeSet<ToolsetId>,
+}
+
+impl CallersOf<'_> {
+    /// Lists the callers of these owners.
+    fn chunk(&self, chunk: OwnerChunk<'_>) -> Vec<Caller> {
+        match chunk {
+            OwnerChunk::Keys(ids) => {
+                let keys = ids.iter().filter_map(|id| self.rows.keys.get(id));
+                keys.flat_map(|key| self.key(key)).collect()
+            }
+            OwnerChunk::Users(ids) => ids.iter().flat_map(|id| self.user(id)).collect(),
+            OwnerChunk::Teams(ids) => {
+                let teams = ids.iter().filter(|id| !id.is_of_dashboard());
+                teams.flat_map(|id| self.team(id)).collect()
+            }
+            OwnerChunk::EndUsers(ids) => {
+                let behalf = |id: &EndUserId| made_up(Some(id.clone()), None);
+                ids.iter().map(behalf).collect()
+            }
+        }
+    }
+
+    /// Lists the callers of a key: the key by itself, and on the route of each toolset that it may
+    /// take.
+    fn key(&self, key: &Key) -> Vec<Caller> {
+        let team = key.team.as_ref().and_then(|team| self.rows.teams.get(team));
+        let of_team = team.and_then(|team| team.permission.as_ref());
+        let links = key.permission.iter().chain(of_team);
+        let user = key.user.as_ref().and_then(|user| self.rows.users.get(user));
+        let routes = self.routes(links, user).into_iter().map(Some);
+        let asking = |toolset| Caller::Key {
             token: key.token.clone(),
             end_user: None,
             on_behalf_of: None,
             toolset,
-        })
-        .collect()
-}
+        };
+        std::iter::once(None).chain(routes).map(asking).collect()
+    }
 
-/// Lists the callers of a user: its session, the user without a key, and the human behind a call.
-fn of_user(id: &UserId, rows: &AccessRows, toolsets: &BTreeSet<ToolsetId>) -> Vec<Caller> {
-    let teams = rows.users.get(id).into_iter().flat_map(|user| &user.teams);
-    let session = |toolset| Caller::Session {
-        user: id.clone(),
-        toolset,
-    };
-    let routes = toolsets.iter().cloned().map(Some);
-    let sessions = std::iter::once(None).chain(routes).map(session);
-    let without_key = std::iter::once(None)
-        .chain(teams.map(Some))
-        .map(|team| Caller::Keyless {
+    /// Lists the callers of a user: its session, by itself and on the route of each toolset that it
+    /// may take; the user without a key, alone and in each of its teams; the key that the user
+    /// limits; and the human behind a call of an agent.
+    fn user(&self, id: &UserId) -> Vec<Caller> {
+        let user = self.rows.users.get(id);
+        let teams = || user.into_iter().flat_map(|user| &user.teams);
+        let mut callers = Vec::new();
+        if self.proof.knows(AccessRules::has_sessions) {
+            let rows = teams().filter_map(|team| self.rows.teams.get(team));
+            let of_teams = rows.filter_map(|team| team.permission.as_ref());
+            let own = user.and_then(|user| user.permission.as_ref());
+            let routes = self.routes(own.into_iter().chain(of_teams), user);
+            let routes = std::iter::once(None).chain(routes.into_iter().map(Some));
+            callers.extend(routes.map(|toolset| Caller::Session {
+                user: id.clone(),
+                toolset,
+            }));
+        }
+        let of_teams = std::iter::once(None).chain(teams().map(Some));
+        callers.extend(of_teams.map(|team| Caller::Keyless {
             team: team.cloned(),
             user: Some(id.clone()),
+        }));
+        callers.push(Caller::Key {
+            token: made_up_key_of(id),
+            end_user: None,
+            on_behalf_of: None,
+            toolset: None,
         });
-    let human = Human {
-        user: Some(id.clone()),
-        team: None,
-    };
-    sessions
-        .chain(without_key)
-        .chain([made_up(None, Some(human))])
-        .collect()
+        if self.proof.knows(AccessRules::agents_echo_callers) {
+            let human = Human {
+                user: Some(id.clone()),
+                team: None,
+            };
+            callers.push(made_up(None, Some(human)));
+        }
+        callers
+    }
+
+    /// Lists the callers of a team besides its keys: who has no key, and the human behind a call of
+    /// an agent.
+    fn team(&self, id: &TeamId) -> Vec<Caller> {
+        let team = Some(id.clone());
+        let human = Human {
+            user: None,
+            team: team.clone(),
+        };
+        let mut callers = vec![Caller::Keyless { team, user: None }];
+        if self.proof.knows(AccessRules::agents_echo_callers) {
+            callers.push(made_up(None, Some(human)));
+        }
+        callers
+    }
+
+    /// Lists the toolsets whose routes a caller may take: those that the permission rows `links`
+    /// name in either state, and all for an administrator.
+    fn routes<'l>(
+        &self,
+        links: impl Iterator<Item = &'l PermissionKey>,
+        user: Option<&User>,
+    ) -> BTreeSet<ToolsetId> {
+        if user.is_some_and(|user| user.administers) {
+            return self.toolsets.clone();
+        }
+        let named = links.flat_map(|link| {
+            let read = self.rows.permissions.get(link).and_then(Option::as_ref);
+            let stored = read.into_iter().flat_map(|row| row.toolsets.iter());
+            let states = self.states;
+            stored
+                .chain(states.before.toolsets_of(link))
+                .chain(states.after.toolsets_of(link))
+        });
+        let there = named.filter(|id| self.toolsets.contains(*id));
+        there.cloned().collect()
+    }
 }
 
-/// Lists the callers of a team besides its keys: who has no key, and the human behind a call.
-fn of_team(id: &TeamId) -> [Caller; 2] {
-    let team = Some(id.clone());
-    let human = Human {
-        user: None,
-        team: team.clone(),
-    };
-    [
-        Caller::Keyless { team, user: None },
-        made_up(None, Some(human)),
-    ]
+/// Names the key that may use every server, and belongs to a user.
+fn made_up_key_of(user: &UserId) -> KeyToken {
+    KeyToken(format!("{MADE_UP_KEY}, of user {user},"))
 }
 
 impl AccessProof<'_> {
-    /// Adds the key that may use every server, for the owners that only limit keys.
-    fn add_made_up_key(&self, rows: &mut AccessRows) {
+    /// Adds the keys that may use every server, for the owners that only limit keys: one of nobody,
+    /// and one of each user.
+    fn add_made_up_keys(&self, chunk: OwnerChunk<'_>, rows: &mut AccessRows) {
         let link = || PermissionKey(MADE_UP_KEY.to_owned());
-        let token = || KeyToken(MADE_UP_KEY.to_owned());
         let possible = self.basis.possible(rows, self.catalog);
         let registry = possible.as_ref().unwrap_or(&self.basis.registry);
         let row = Permission {
             servers: registry.ids().map(|id| id.as_str().to_owned()).collect(),
             ..Permission::default()
         };
-        let key = Key {
-            token: token(),
+        rows.permissions.insert(link(), Some(row));
+        let key = |token: KeyToken, user: Option<UserId>, agent: Option<AgentId>| Key {
+            token,
             permission: Some(link()),
-            // Only an agent's key names a human behind its call.
-            agent: Some(AgentId(MADE_UP_KEY.to_owned())),
             team: None,
             organization: None,
-            user: None,
+            user,
+            agent,
             access_groups: Vec::new(),
             name: None,
         };
-        rows.permissions.insert(link(), Some(row));
-        rows.keys.insert(token(), key);
+        let users: &[UserId] = match chunk {
+            OwnerChunk::Keys(_) => return,
+            OwnerChunk::Users(users) => users,
+            OwnerChunk::Teams(_) | OwnerChunk::EndUsers(_) => &[],
+        };
+        // Only an agent's key names a human behind its call.
+        let agent = Some(AgentId(MADE_UP_KEY.to_owned()));
+        let token = KeyToken(MADE_UP_KEY.to_owned());
+        rows.keys.insert(token.clone(), key(token, None, agent));
+        for user in users {
+            let token = made_up_key_of(user);
+            let of_user = key(token.clone(), Some(user.clone()), None);
+            rows.keys.insert(token, of_user);
+        }
     }
 }

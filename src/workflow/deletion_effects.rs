@@ -447,6 +447,7 @@ mod tests {
             basis: AccessBasis {
                 registry: registry(&servers[1..]),
                 rules: AccessRules::of(release),
+                later: Vec::new(),
                 settings: AccessSettings::default(),
                 unknown: Vec::new(),
                 configs_known: true,

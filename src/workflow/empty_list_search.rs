@@ -3,7 +3,6 @@
 
 use crate::database::Database;
 use crate::db::detect::CandidateRows;
-use crate::db::schema::Schema;
 use crate::db::session::Connection;
 use crate::db::{owners, rows};
 use crate::error::{ErrorKind, Failure};
@@ -19,6 +18,28 @@ use crate::workflow::access_basis::read_basis;
 use crate::workflow::access_proof::{AccessProof, TwoStates};
 use crate::workflow::planner::Planner;
 use crate::workflow::server_sources::ServerSources;
+
+/// What a search asks about the callers.
+#[derive(Clone, Copy)]
+pub(crate) struct SearchProof<'a> {
+    /// How they are compared.
+    pub(crate) proof: AccessProof<'a>,
+    /// The differences that count.
+    pub(crate) counts: fn(&AccessDifference) -> bool,
+}
+
+impl<'a> SearchProof<'a> {
+    /// Counts the differences that `on_empty` does not accept.
+    pub(crate) fn of_choice(proof: AccessProof<'a>, on_empty: OnEmpty) -> Self {
+        let counts: fn(&AccessDifference) -> bool = match on_empty {
+            OnEmpty::Deny {
+                accept_narrowing: true,
+            } => AccessDifference::widens,
+            OnEmpty::Hold | OnEmpty::Deny { .. } | OnEmpty::Unchanged | OnEmpty::Clear => |_| true,
+        };
+        Self { proof, counts }
+    }
+}
 
 /// What a search found.
 #[derive(Debug, Clone, Default)]
@@ -102,7 +123,9 @@ async fn settled(
         };
         let left = match on_empty {
             OnEmpty::Deny { .. } | OnEmpty::Unchanged => {
-                search(connection, &planner, candidates, proof).await?.held
+                let proofs = [SearchProof::of_choice(proof, on_empty)];
+                let searched = search(connection, &planner, candidates, &proofs);
+                searched.await?.held
             }
             OnEmpty::Hold | OnEmpty::Clear => propose(connection, &planner, candidates).await?.held,
         };
@@ -128,14 +151,8 @@ pub(crate) async fn search(
     connection: &mut Connection,
     planner: &Planner<'_>,
     candidates: &CandidateRows,
-    proof: AccessProof<'_>,
+    proofs: &[SearchProof<'_>],
 ) -> Result<SearchedLists, Failure> {
-    let counts: fn(&AccessDifference) -> bool = match planner.policy.on_empty {
-        OnEmpty::Deny {
-            accept_narrowing: true,
-        } => AccessDifference::widens,
-        OnEmpty::Hold | OnEmpty::Deny { .. } | OnEmpty::Unchanged | OnEmpty::Clear => |_| true,
-    };
     let mut decisions = EmptyListDecisions::default();
     loop {
         let deciding = Planner {
@@ -149,13 +166,15 @@ pub(crate) async fn search(
                 before: &proposal.before,
                 after: &proposal.after,
             };
-            let schema: &Schema = planner.schema;
-            let each = |caller: ComparedCaller<'_>| {
-                evidence.extend(proposal.evidence(&caller, counts));
-            };
-            let not_compared = proof.each(connection, schema, states, counts, each).await?;
-            if not_compared > 0 {
-                return Err(too_many_callers(proof.most));
+            for SearchProof { proof, counts } in proofs {
+                let each = |caller: ComparedCaller<'_>| {
+                    evidence.extend(proposal.evidence(&caller, *counts));
+                };
+                let schema = planner.schema;
+                let compared = proof.each(connection, schema, states, *counts, each);
+                if compared.await? > 0 {
+                    return Err(too_many_callers(proof.most));
+                }
             }
         }
         let before = decisions.clone();
@@ -196,7 +215,7 @@ async fn propose(
             let mut rows = rows::rows(connection, planner.schema, table, chunk, &owners).await?;
             rows.retain(|row| planner.selection.takes(row));
             for plan in planner.plan(connection, table, &rows).await? {
-                proposal.add(&plan);
+                proposal.add(&plan, planner.catalog.remaps());
             }
         }
     }

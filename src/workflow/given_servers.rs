@@ -51,12 +51,14 @@ impl GivenServers {
         })
     }
 
-    /// Tells whether a setting is switched on in a config that the operator named; `None` where
-    /// none was named.
+    /// Tells whether a setting is switched on in the configs that the operator named; `None` where
+    /// none was named, or where they differ.
     pub(crate) fn is_on(&self, section: &str, setting: &str) -> Option<bool> {
         let configs = self.configs.as_ref();
         let configs = configs.filter(|configs| !configs.is_empty())?;
-        Some(configs.iter().any(|config| config.is_on(section, setting)))
+        let mut said = configs.iter().map(|config| config.is_on(section, setting));
+        let first = said.next()?;
+        said.all(|on| on == first).then_some(first)
     }
 
     /// Returns the references that `--keep` declares live.

@@ -46,8 +46,8 @@ pub(crate) struct ServerSources {
 }
 
 impl ServerSources {
-    /// Tells whether a setting is switched on in a config that the operator named; `None` where
-    /// none was named.
+    /// Tells whether a setting is switched on in the configs that the operator named; `None` where
+    /// none was named, or where they differ.
     pub(crate) fn is_on(&self, section: &str, setting: &str) -> Option<bool> {
         self.given.is_on(section, setting)
     }

@@ -3,6 +3,7 @@
 pub(crate) mod options;
 pub(crate) mod plan_options;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use clap::Args;
@@ -22,7 +23,7 @@ use crate::db::verification::Verification;
 use crate::db::{credential_rows, detect, owners, rows};
 use crate::error::{ErrorKind, Failure};
 use crate::exit_code::Outcome;
-use crate::litellm::access::basis::AccessBasis;
+use crate::litellm::access::difference::AccessDifference;
 use crate::litellm::access::other_values::OtherValues;
 use crate::litellm::reference_sites::{Choice, CredentialTable, ScannedTable, SiteTable};
 use crate::litellm::server_catalog::ServerCatalog;
@@ -34,7 +35,7 @@ use crate::repair::access_comparison::{AcceptedDifferences, ComparedAccess};
 use crate::repair::changeset::RowChange;
 use crate::repair::conflict::{self, Conflict};
 use crate::repair::credentials_change::CredentialsChange;
-use crate::repair::empty_lists::EmptyListDecisions;
+use crate::repair::empty_lists::{EmptyListDecisions, SettledByChoice};
 use crate::repair::plan::RowPlan;
 use crate::repair::policy::OnEmpty;
 use crate::repair::selection::Selection;
@@ -48,7 +49,7 @@ use crate::workflow::apply_changes::{
 };
 use crate::workflow::cache_invalidation::ChangedRows;
 use crate::workflow::changeset_file::ChangesetDraft;
-use crate::workflow::empty_list_search::{self, HeldRows, SearchedLists};
+use crate::workflow::empty_list_search::{self, HeldRows, SearchProof, SearchedLists};
 use crate::workflow::journal_retention::JournalRetention;
 use crate::workflow::lock_retry::Patience;
 use crate::workflow::planner::Planner;
@@ -313,23 +314,11 @@ impl WriteJob for Fix<'_> {
         if let Some(plan) = &plan {
             repaired.conflicts.extend(plan.without_row(&catalog));
         }
-        self.check(connection, &planner, &repaired).await?;
-        end_verification(connection, schema, &verification).await?;
-        let now = self.options.sources().catalog(connection, schema).await?;
-        repaired.removed.check_still_gone(&now)?;
         progress.stage("comparing access");
+        let (access, settled) = self
+            .conclude(connection, database, &planner, &repaired, &verification)
+            .await?;
         let is_moved = !repaired.conflicts.is_empty();
-        let access = if is_moved {
-            None
-        } else {
-            let before = &repaired.before;
-            let compared = self.compare_access(connection, schema, &now, before);
-            compared.await?
-        };
-        let (held, sources) = (&repaired.held, self.options.sources());
-        let most = self.options.compare_at_most();
-        let settled = held.settled(connection, database, &planner, sources, most);
-        let settled = settled.await?;
         Ok(Prepared {
             is_moved,
             facts: RepairFacts {
@@ -385,11 +374,15 @@ impl Repaired {
     }
 
     /// Adds the plans of rows that are written.
-    fn add(&mut self, plans: Vec<RowPlan>) -> Result<(), Failure> {
+    fn add(
+        &mut self,
+        plans: Vec<RowPlan>,
+        remaps: &BTreeMap<String, String>,
+    ) -> Result<(), Failure> {
         for plan in &plans {
             if let ScannedTable::References(table) = plan.audit.table {
                 for edit in &plan.edits {
-                    let before = edit.before_renamed();
+                    let before = edit.before_renamed(remaps);
                     self.before
                         .set(table, &plan.audit.row, edit.site(), &before);
                 }
@@ -478,7 +471,7 @@ impl RepairPass<'_, '_> {
         let carried_out = carry_out(connection, schema, table, &rows, &changes, out, proof);
         let stored = carried_out.await?;
         check_nothing_left(&stored, &now, catalog)?;
-        self.repaired.add(now)
+        self.repaired.add(now, catalog.remaps())
     }
 
     /// Deletes the credentials of the given servers that are to be deleted.
@@ -507,7 +500,7 @@ impl RepairPass<'_, '_> {
             let proof = &mut self.verification;
             delete_credentials(connection, schema, table, deletion, out, proof).await?;
         }
-        self.repaired.add(now)
+        self.repaired.add(now, catalog.remaps())
     }
 }
 
@@ -560,6 +553,39 @@ impl Fix<'_> {
 }
 
 impl Fix<'_> {
+    /// Checks what was written, last of all what it changes of anybody's access, and counts what
+    /// the other choices would settle.
+    async fn conclude(
+        &self,
+        connection: &mut Connection,
+        database: &Database,
+        planner: &Planner<'_>,
+        repaired: &Repaired,
+        verification: &Verification,
+    ) -> Result<(Option<ComparedAccess>, Option<SettledByChoice>), Failure> {
+        let schema = planner.schema;
+        self.check(connection, planner, repaired).await?;
+        end_verification(connection, schema, verification).await?;
+        let sources = self.options.sources();
+        let now = sources.catalog(connection, schema).await?;
+        repaired.removed.check_still_gone(&now)?;
+        if !repaired.conflicts.is_empty() {
+            return Ok((None, None));
+        }
+        let before = &repaired.before;
+        let access = self
+            .compare_access(connection, schema, &now, before)
+            .await?;
+        // Only a hint: no row stays locked for it longer than the repair needs.
+        if self.args.repair.write.yes {
+            return Ok((access, None));
+        }
+        let most = self.options.compare_at_most();
+        let held = &repaired.held;
+        let settled = held.settled(connection, database, planner, sources, most);
+        Ok((access, settled.await?))
+    }
+
     /// Decides what becomes of lists that would run empty, where the operator's choice asks that
     /// nobody's access changes.
     async fn search_lists(
@@ -581,7 +607,23 @@ impl Fix<'_> {
             catalog,
             most: self.options.compare_at_most(),
         };
-        empty_list_search::search(connection, planner, candidates, proof).await
+        let of_choice = SearchProof::of_choice(proof, planner.policy.on_empty);
+        if catalog.deleted().is_empty() {
+            return empty_list_search::search(connection, planner, candidates, &[of_choice]).await;
+        }
+        let (served, rules) = (DeletedAre::Served, basis.rules);
+        let registry = access_registry::registry(connection, schema, catalog, served, rules);
+        let while_served = basis.serving(registry.await?);
+        // Until the servers are deleted nobody may gain what they still serve.
+        let while_served = SearchProof {
+            proof: AccessProof {
+                basis: &while_served,
+                ..proof
+            },
+            counts: AccessDifference::widens,
+        };
+        let proofs = [of_choice, while_served];
+        empty_list_search::search(connection, planner, candidates, &proofs).await
     }
 
     /// Compares the access of everybody who depends on a written row, as the row was and as it is
@@ -615,10 +657,7 @@ impl Fix<'_> {
             // asked, and must not be gained.
             let (served, rules) = (DeletedAre::Served, basis.rules);
             let registry = access_registry::registry(connection, schema, catalog, served, rules);
-            let while_served = AccessBasis {
-                registry: registry.await?,
-                ..basis
-            };
+            let while_served = basis.serving(registry.await?);
             let proof = AccessProof {
                 basis: &while_served,
                 catalog,
@@ -641,7 +680,13 @@ impl WriteFacts for RepairFacts {
     }
 
     fn check_as_shown(&self, shown: &Self) -> Result<(), Failure> {
-        check_as_shown(shown.found.plans(), self.found.plans())
+        check_as_shown(shown.found.plans(), self.found.plans())?;
+        if self.access == shown.access {
+            return Ok(());
+        }
+        let message = "what the repair changes of somebody's access is no longer as shown";
+        Err(Failure::new(ErrorKind::Moved, message)
+            .hint("nothing was written; run it again to see it as it is now"))
     }
 }
 

@@ -18,6 +18,8 @@ pub(crate) struct AccessBasis {
     pub registry: Registry,
     /// The rules of the release.
     pub rules: AccessRules,
+    /// The rules of the later releases that may have this schema too.
+    pub later: Vec<AccessRules>,
     /// The settings, each off where it is not known.
     pub settings: AccessSettings,
     /// The settings that are not known.
@@ -47,6 +49,19 @@ impl AccessBasis {
             registry: &self.registry,
             rules: self.rules,
             settings: self.settings,
+        }
+    }
+
+    /// Returns the same with other servers served.
+    #[must_use]
+    pub(crate) fn serving(&self, registry: Registry) -> Self {
+        Self {
+            registry,
+            rules: self.rules,
+            later: self.later.clone(),
+            settings: self.settings,
+            unknown: self.unknown.clone(),
+            configs_known: self.configs_known,
         }
     }
 

@@ -47,7 +47,9 @@ impl Caller {
     #[must_use]
     pub(crate) fn label(&self, rows: &AccessRows) -> String {
         let mut label = match self {
-            Self::Key { token, .. } if token.as_str() == MADE_UP_KEY => MADE_UP_KEY.to_owned(),
+            Self::Key { token, .. } if token.as_str().starts_with(MADE_UP_KEY) => {
+                token.as_str().to_owned()
+            }
             Self::Key { token, .. } => {
                 let id = api_key::shown_prefix(token.as_str());
                 match rows.keys.get(token).and_then(|key| key.name.as_ref()) {

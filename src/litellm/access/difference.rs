@@ -93,6 +93,12 @@ impl AccessDifference {
     pub(crate) fn widens(&self) -> bool {
         self.0.values().any(ServerDifference::widens)
     }
+
+    /// Tells whether the caller loses anything.
+    #[must_use]
+    pub(crate) fn narrows(&self) -> bool {
+        self.0.values().any(ServerDifference::narrows)
+    }
 }
 
 #[cfg(test)]

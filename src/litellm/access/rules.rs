@@ -3,13 +3,53 @@
 //! Every rule names the first release that has it and where it stands there. Paths are those of the
 //! package: `litellm/proxy/`, with `mcp_server/` under `_experimental/` until 1.108.
 
-use crate::litellm::release::Release;
+use crate::litellm::release::{self, Release};
 
 /// The rules of one release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct AccessRules(Release);
 
+/// The releases in which a rule changed, oldest first.
+const CHANGES: [Release; 28] = [
+    Release::new(1, 72, 0),
+    Release::TOOL_KEYS_GRANT,
+    Release::FAILS_CLOSED,
+    Release::new(1, 80, 11),
+    Release::new(1, 81, 11),
+    Release::new(1, 82, 0),
+    Release::new(1, 83, 3),
+    Release::RESOLVES_NAMES,
+    Release::ORGANIZATIONS_LIMIT,
+    Release::new(1, 88, 0),
+    Release::new(1, 89, 0),
+    Release::new(1, 91, 0),
+    Release::new(1, 92, 0),
+    Release::new(1, 93, 0),
+    Release::new(1, 94, 0),
+    Release::new(1, 95, 0),
+    Release::new(1, 96, 0),
+    Release::new(1, 99, 0),
+    Release::new(1, 100, 0),
+    Release::new(1, 101, 0),
+    Release::new(1, 102, 0),
+    Release::new(1, 104, 0),
+    Release::AGENT_TOOL_KEYS_COUNT,
+    Release::new(1, 106, 0),
+    Release::new(1, 108, 0),
+    Release::new(1, 109, 0),
+    Release::new(1, 82, 2),
+    Release::new(1, 83, 0),
+];
+
 impl AccessRules {
+    /// Returns the rules of every later release that may have a schema which implies `release`.
+    pub(crate) fn later(release: Release) -> impl Iterator<Item = Self> {
+        let end = release::next_marked(release);
+        let within =
+            move |change: &Release| *change > release && end.is_none_or(|end| *change < end);
+        CHANGES.into_iter().filter(within).map(Self)
+    }
+
     /// Chooses the rules of `release`.
     #[must_use]
     pub(crate) fn of(release: Release) -> Self {
@@ -17,7 +57,7 @@ impl AccessRules {
     }
 
     /// Returns the release.
-    pub(super) fn release(self) -> Release {
+    pub(crate) fn release(self) -> Release {
         self.0
     }
 
