@@ -212,6 +212,6 @@ impl OwnerReader<'_> {
             .bind(&known.roles)
             .fetch_all(&mut *self.connection)
             .await
-            .map_err(failed("read whose access hangs on the rows"))
+            .map_err(failed("read whose access depends on the rows"))
     }
 }

@@ -28,7 +28,7 @@ pub(crate) struct DifferingCaller {
     pub caller: String,
     /// The servers of which it may use something else.
     pub servers: Vec<DifferingServer>,
-    /// What that hangs on; `None` where it is so whatever the configs and settings are.
+    /// What that depends on; `None` where it is so whatever the configs and settings are.
     pub condition: Option<String>,
 }
 

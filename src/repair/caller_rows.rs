@@ -120,7 +120,7 @@ impl<'a> CallerRows<'a> {
     }
 }
 
-/// Says what a difference hangs on; `None` where it is so with all that is known.
+/// Says what a difference depends on; `None` where it is so with all that is known.
 fn condition(on: &[&AccessSetting], adds_servers: bool) -> Option<String> {
     let mut conditions = Vec::new();
     if adds_servers {

@@ -112,7 +112,7 @@ impl ChangeCounts {
     }
 }
 
-/// What the answers of one side hang on.
+/// What the answers of one side depend on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct ComparedBasis {
     /// The release whose rules were applied.
@@ -132,7 +132,7 @@ pub(crate) struct ComparedFile {
     pub run: String,
     /// When that was.
     pub time: String,
-    /// What its answers hang on.
+    /// What its answers depend on.
     #[serde(flatten)]
     pub basis: ComparedBasis,
 }
@@ -144,7 +144,7 @@ pub(crate) struct ChangesHead {
     pub head: AccessHead,
     /// What was then.
     pub then: ComparedFile,
-    /// What the answers of now hang on.
+    /// What the answers of now depend on.
     pub now: ComparedBasis,
     /// Whether `--litellm-version` named the release of now.
     pub release_is_named: bool,

@@ -27,7 +27,7 @@ use crate::workflow::CHUNK;
 /// Compares answers from rows of this database.
 #[derive(Clone, Copy)]
 pub(crate) struct AccessProof<'a> {
-    /// What the answers hang on besides the rows.
+    /// What the answers depend on besides the rows.
     pub(crate) basis: &'a AccessBasis,
     /// The servers, which tell what a reference may mean to a config that is not known.
     pub(crate) catalog: &'a ServerCatalog,

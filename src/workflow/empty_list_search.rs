@@ -46,7 +46,7 @@ impl HeldRows {
     }
 
     /// Counts how many of their references each choice would settle; `None` where there are none,
-    /// or where this role may not read what access hangs on.
+    /// or where this role may not read what access depends on.
     ///
     /// # Errors
     ///

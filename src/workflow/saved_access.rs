@@ -61,7 +61,7 @@ pub(crate) struct ListedCallers {
     pub owners: Vec<String>,
 }
 
-/// What the answers hang on besides the rows.
+/// What the answers depend on besides the rows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct AnswerBasis {
     /// The release whose rules were applied.
@@ -106,7 +106,7 @@ pub(crate) struct SavedHeader {
     pub database: Identity,
     /// Which callers it lists.
     pub listed: ListedCallers,
-    /// What the answers hang on.
+    /// What the answers depend on.
     pub basis: AnswerBasis,
 }
 

@@ -1,4 +1,4 @@
-//! The rows on the path of a caller: those whose values its answer may hang on.
+//! The rows on the path of a caller: those whose values its answer may depend on.
 
 use std::collections::BTreeSet;
 

@@ -84,7 +84,7 @@ impl AccessModel<'_> {
             .collect()
     }
 
-    /// Lists the owners whose rows the access of a caller may hang on.
+    /// Lists the owners whose rows the access of a caller may depend on.
     fn owner_levels<'c>(&'c self, caller: &'c Caller) -> Vec<OwnerLevel<'c>> {
         let mut levels = Vec::new();
         match caller {
