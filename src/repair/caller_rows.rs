@@ -26,9 +26,9 @@ pub(crate) struct CallerRows<'a> {
 pub(crate) struct ComparedCaller<'a> {
     /// Who it is.
     pub caller: &'a Caller,
-    /// What differs, and counts.
+    /// The difference that counts; `None` if there is none.
     pub differing: Option<DifferingCaller>,
-    /// All that the caller depends on.
+    /// The rows that the caller depends on.
     pub rows: &'a CallerRows<'a>,
 }
 
@@ -48,7 +48,7 @@ impl<'a> CallerRows<'a> {
         }
     }
 
-    /// Compares a caller, by the differences that count.
+    /// Compares a caller. Only differences for which `counts` is true are kept.
     pub(crate) fn compare(
         &'a self,
         caller: &'a Caller,
@@ -120,7 +120,7 @@ impl<'a> CallerRows<'a> {
     }
 }
 
-/// Says what a difference depends on; `None` where it is so with all that is known.
+/// Says what a difference depends on; `None` if it follows from what is known.
 fn condition(on: &[&AccessSetting], adds_servers: bool) -> Option<String> {
     let mut conditions = Vec::new();
     if adds_servers {

@@ -1,9 +1,10 @@
 //! Decides what becomes of lists that would run empty, so that nobody's access changes.
 //!
 //! Every such list begins with the first choice of the operator's policy. A caller whose access
-//! would change gives evidence of the lists on its path: which of them, were it left otherwise,
-//! would keep the caller as it is. The list that most callers name falls back, until none is left;
-//! then everybody is asked again. What comes out does not depend on the order of rows or callers.
+//! would change gives evidence: it names each list on its path whose fallback would keep its
+//! access as it is. The list that most callers name falls back. This is repeated until every
+//! caller has such a list. Then all callers are compared again. The result does not depend on the
+//! order of rows or callers.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,7 +23,7 @@ pub(crate) struct EmptyList {
     pub column: &'static str,
 }
 
-/// What else may become of a list, where what was chosen first would change somebody's access.
+/// What becomes of a list instead, if the first choice would change somebody's access.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fallback {
     /// The deny marker takes the place of its entries.
@@ -32,7 +33,7 @@ pub(crate) enum Fallback {
 }
 
 impl Fallback {
-    /// Returns what the list holds then; `before` is what it holds now.
+    /// Returns the new value of the list; `before` is the present one.
     #[must_use]
     pub(crate) fn value(self, before: &Value) -> Value {
         match self {
@@ -45,7 +46,7 @@ impl Fallback {
 /// Why a list fell back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FallenList {
-    /// To what.
+    /// The fallback that it got.
     pub to: Fallback,
     /// Who would gain or lose what otherwise: "key ci-bot (ab12cd34) would gain github".
     pub because: String,
@@ -53,7 +54,7 @@ pub(crate) struct FallenList {
     pub widens: bool,
 }
 
-/// The lists that do not get the first choice, and why.
+/// The lists that do not get the first choice, each with the reason.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct EmptyListDecisions(BTreeMap<EmptyList, FallenList>);
 
@@ -109,21 +110,22 @@ pub(crate) struct ProposedList {
     pub fallbacks: &'static [Fallback],
 }
 
-/// What one caller whose access would change says of the lists on its path.
+/// What a caller whose access would change says about the lists on its path.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Evidence {
     /// Who would gain or lose what.
     pub because: String,
     /// Whether it would gain something.
     pub widens: bool,
-    /// Each list that alone would keep the caller as it is if it fell back so.
+    /// Each list that alone would keep the caller's access as it is, with the fallback for that.
     pub alone: Vec<(EmptyList, Fallback)>,
-    /// All lists on its path, each with its next fallback, for a caller whom none keeps alone.
+    /// All lists on its path, each with its first fallback: for a caller for whom no list alone is
+    /// enough.
     pub together: Vec<(EmptyList, Fallback)>,
 }
 
 impl EmptyListDecisions {
-    /// Lets lists fall back until every caller who gave evidence is heard.
+    /// Lets lists fall back until every caller who gave evidence has one that did.
     pub(crate) fn hear(&mut self, evidence: &[Evidence]) {
         let mut unheard: BTreeSet<usize> = (0..evidence.len()).collect();
         for (at, said) in evidence.iter().enumerate() {
@@ -140,7 +142,7 @@ impl EmptyListDecisions {
                 named.entry(choice).or_default().insert(at);
             }
         }
-        // What fell above may keep some of the others already.
+        // A list that fell back above may be enough for other callers, too.
         for (choice, callers) in &named {
             let fallen = self.0.get(&choice.0);
             if fallen.is_some_and(|fallen| fallen.to >= choice.1) {
@@ -149,7 +151,7 @@ impl EmptyListDecisions {
         }
         while !unheard.is_empty() {
             let heard = |callers: &BTreeSet<usize>| callers.intersection(&unheard).count();
-            // Of those that most callers name, the first.
+            // If several lists are named by most callers, the first of them is taken.
             let most = named.values().map(heard).max();
             let best = named
                 .iter()

@@ -238,7 +238,7 @@ impl SavedAccessWriter {
 /// Builds the error for a file that cannot be written.
 pub(crate) fn cannot_save(path: &Path, error: io::Error) -> Failure {
     let hint = if error.kind() == io::ErrorKind::AlreadyExists {
-        "no file is written over; name one that is not there yet"
+        "name a file that is not there yet; --save never replaces a file"
     } else {
         "name a file in a folder you may write"
     };
@@ -301,8 +301,8 @@ impl SavedAccess {
         let path = self.path.display();
         let message = format!("--since {path} is of {made}, and this is {here}");
         Err(Failure::new(ErrorKind::Refused, message).hint(
-            "connect to the database that the file is of, or say --other-database if this is the \
-             same by another name, such as a replica, or a copy",
+            "connect to the database that the file is of; or say --other-database if this is a \
+             copy, or the same database under another name, such as a replica",
         ))
     }
 
@@ -339,7 +339,7 @@ impl SavedAccess {
         let path = self.path.display();
         let message = format!("--since {path} was saved with {then}, and this run has {now}");
         Err(Failure::new(ErrorKind::Usage, message)
-            .hint("name the same callers as then, or save again with the options of now"))
+            .hint("name the same callers as then, or save again with the present options"))
     }
 }
 
