@@ -1,5 +1,5 @@
-//! The owners whose callers depend on rows that change: who links to them, and who stands below
-//! those.
+//! The owners whose callers depend on rows that change: those who link to these rows, and those who
+//! are below them in LiteLLM's order.
 
 use sqlx::PgConnection;
 

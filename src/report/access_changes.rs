@@ -14,7 +14,7 @@ use crate::report::json::{self, DatabaseV1};
 use crate::report::json_text;
 use crate::report::text_table::{DisplayOptions, Grid};
 
-/// What is gained or lost of a server.
+/// A server that is gained or lost, whole or in part.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct ShownServerDifference {
     /// The id of the server.
@@ -150,7 +150,7 @@ pub(crate) struct ChangesHead {
     pub release_is_named: bool,
 }
 
-/// The next of a report.
+/// The next part of a report.
 pub(crate) enum ChangeStep {
     /// A caller who gained or lost something, or is new or gone.
     Changed(Box<CallerChange>),

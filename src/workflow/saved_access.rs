@@ -238,7 +238,7 @@ impl SavedAccessWriter {
 /// Builds the error for a file that cannot be written.
 pub(crate) fn cannot_save(path: &Path, error: io::Error) -> Failure {
     let hint = if error.kind() == io::ErrorKind::AlreadyExists {
-        "name a file that is not there yet; --save never replaces a file"
+        "no file is written over; name one that is not there yet"
     } else {
         "name a file in a folder you may write"
     };

@@ -1,5 +1,5 @@
-//! What would change for a caller: if the stale references of its levels went, and if its key were
-//! saved in the dashboard.
+//! What would change for a caller: if the stale references of its levels were removed, and if its
+//! key were saved in the dashboard.
 //!
 //! Paths are those of LiteLLM's package, under `litellm/proxy/`.
 
