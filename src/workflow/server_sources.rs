@@ -298,6 +298,6 @@ async fn no_server(
         return Ok(unknown_server(reference));
     }
     let message = format!("--if-deleted {reference}: it is stale already, {named}");
-    let hint = "leave it out: scan and fix take it for stale without it";
+    let hint = "leave --if-deleted out: scan and fix treat it as stale without it";
     Ok(Failure::new(ErrorKind::Error, message).hint(hint))
 }
