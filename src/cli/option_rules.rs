@@ -350,8 +350,8 @@ impl Given<'_> {
         if let Some(kept) = values("keep").into_iter().find(|kept| is_deleted(kept)) {
             let kept = kept.to_string_lossy();
             return Err(usage(format!(
-                "--keep {kept} does not go with --if-deleted {kept}: one takes it for live, the \
-                 other for deleted"
+                "--keep {kept} does not go with --if-deleted {kept}: --keep declares it live, and \
+                 --if-deleted treats it as deleted"
             )));
         }
         let remaps = values("remap").into_iter().filter_map(OsStr::to_str);

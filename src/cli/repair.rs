@@ -163,10 +163,10 @@ pub enum OnEmptyArg {
     /// Leave the list as it is: it denies as before
     #[default]
     Hold,
-    /// Write no-mcp-servers where that changes nobody's access, and hold the rest
+    /// Write no-mcp-servers if that changes nobody's access; otherwise hold the list
     Deny,
-    /// Empty the list where that changes nobody's access today, else write no-mcp-servers where
-    /// that changes nobody's, and hold the rest
+    /// Empty the list if that changes nobody's access today; otherwise write no-mcp-servers if
+    /// that changes nobody's; otherwise hold it
     Unchanged,
     /// Empty the list: its owner inherits servers, or it no longer limits anybody
     Clear,

@@ -89,15 +89,15 @@ pub struct AccessArgs {
     pub litellm_version: Option<Release>,
     /// Save who may use what in a new file, and print nothing
     ///
-    /// Compare with it by --since, before and after an upgrade of LiteLLM, an edit of a config, or
-    /// a run of Terraform. The file holds no key and no secret, and only you may read it.
+    /// Save before an upgrade of LiteLLM, an edit of a config or a run of Terraform, and compare
+    /// afterwards with --since. The file holds no key and no secret, and only you may read it.
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath,
           help_heading = COMPARISON)]
     pub save: Option<PathBuf>,
     /// Report who gained and who lost servers and tools since this file was saved
     ///
     /// Name the same callers as when it was saved. With --litellm-version it tells who would gain
-    /// and who would lose by that release. Exits with 2 where somebody gained or lost.
+    /// and who would lose by that release. The exit code is 2 if somebody gained or lost.
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath,
           help_heading = COMPARISON)]
     pub since: Option<PathBuf>,

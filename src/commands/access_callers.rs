@@ -102,7 +102,7 @@ impl Company {
     }
 }
 
-/// Tells whether a route of a toolset is one that the caller may not take.
+/// Tells whether the caller may not take the route of its toolset.
 pub(super) fn is_closed_route(access: &Access) -> bool {
     matches!(access.denied_by, Some((Level::Toolset, _)))
 }

@@ -1,4 +1,4 @@
-//! `access --server` for a server that is not served: who names it still.
+//! `access --server` for a server that is not served: who still names it.
 
 use std::collections::BTreeSet;
 
@@ -53,7 +53,7 @@ impl WantedServers {
     }
 }
 
-/// Lists the columns that name servers that nobody may use; fails for one that none names.
+/// Lists the columns that name servers that nobody may use. Fails if no column names one of them.
 pub(super) async fn naming_columns(
     connection: &mut Connection,
     schema: &Schema,
@@ -100,8 +100,8 @@ pub(super) async fn naming_columns(
                 "--server {reference}: no server that is served is named so, and no row names it"
             );
             return Err(Failure::new(ErrorKind::Error, message).hint(
-                "check how it is spelled; nobody may use it. A server of a config.yaml is known \
-                 with --litellm-config",
+                "check how it is spelled; nobody may use it. To name a server of a config.yaml, give \
+                 --litellm-config",
             ));
         }
     }

@@ -38,7 +38,7 @@ pub(super) struct AnswerOutput {
     pub(super) saving: Option<SavedAccessWriter>,
     /// The callers that they are compared with.
     pub(super) then: Option<SavedCallers>,
-    /// Is told what was written.
+    /// The channel to whoever waits for what was written.
     pub(super) done: oneshot::Sender<AnswerWritten>,
 }
 

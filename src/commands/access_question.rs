@@ -71,7 +71,7 @@ pub(super) struct Inquiry<'a> {
     pub(super) since: Option<&'a SavedAccess>,
 }
 
-/// What every answer hangs on besides the rows.
+/// What every answer depends on besides the rows.
 struct Question<'a> {
     args: &'a AccessArgs,
     /// Whether owners were named.

@@ -58,7 +58,7 @@ pub enum GrantsFor {
     Scan,
     /// Also fix and undo
     Fix,
-    /// Access, which writes nothing and reads the same columns whatever the sites
+    /// Only access, which writes nothing; --sites does not go with it
     Access,
 }
 

@@ -1,5 +1,5 @@
-//! The owners whose callers depend on rows that change: who links to them, and who stands below
-//! those.
+//! The owners whose callers depend on rows that change: those who link to these rows, and those who
+//! are below them in LiteLLM's order.
 
 use sqlx::PgConnection;
 
@@ -220,6 +220,6 @@ impl OwnerReader<'_> {
             .bind(&known.roles)
             .fetch_all(&mut *self.connection)
             .await
-            .map_err(failed("read whose access hangs on the rows"))
+            .map_err(failed("read whose access depends on the rows"))
     }
 }

@@ -73,7 +73,7 @@ pub(crate) const ASSIGNED: [(&str, &[&str]); 2] = [
     (AGENT_TABLE, &[ACCESS_GROUP_IDS]),
 ];
 
-/// The columns on which access hangs besides, where a schema has them; they are read by `access`,
+/// The columns on which access also depends, where a schema has them; they are read by `access`,
 /// by `scan --if-deleted` and for the proof of what is written.
 const ACCESS: [(&str, &[&str]); 6] = [
     (SERVER_TABLE, &["submitted_by"]),
@@ -170,7 +170,7 @@ WHERE c.relname {=} $1 AND c.relkind {=} ANY ('{r,p}')
 ORDER BY 1";
 
 impl Schema {
-    /// Refuses where this role may not read a column on which access hangs.
+    /// Refuses where this role may not read a column on which access depends.
     ///
     /// # Errors
     ///

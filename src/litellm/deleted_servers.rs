@@ -98,7 +98,7 @@ pub(crate) enum BadDeletion {
     NoServer(String),
     /// Several servers have this alias or name: their ids.
     Several(String, Vec<String>),
-    /// The server is not as it was when it was looked up: as it was, and as it is.
+    /// The server changed since it was looked up: how it was, and how it is.
     Changed(Box<DeletedServer>, Box<DeletedServer>),
 }
 

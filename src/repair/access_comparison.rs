@@ -21,23 +21,23 @@ pub(crate) struct DifferingServer {
     pub difference: ServerDifference,
 }
 
-/// A caller whose access is not the same.
+/// A caller whose access differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DifferingCaller {
     /// Who it is: "key ci-bot (ab12cd34)".
     pub caller: String,
-    /// The servers of which it may use something else.
+    /// The servers that it gains or loses, whole or in part.
     pub servers: Vec<DifferingServer>,
     /// Whether it gains anything by any possible config, setting or release.
     pub widens: bool,
     /// Whether it loses anything, likewise.
     pub narrows: bool,
-    /// What that hangs on; `None` where it is so whatever the configs and settings are.
+    /// What the difference depends on; `None` if it follows from what is known.
     pub condition: Option<String>,
 }
 
 impl DifferingCaller {
-    /// Names a caller and its servers, these as `registry` does.
+    /// Names a caller, and its servers by the names in `registry`.
     #[must_use]
     pub(crate) fn new(
         caller: String,
@@ -156,7 +156,7 @@ impl fmt::Display for DifferingCaller {
 pub(crate) struct ComparedAccess {
     /// How many callers were compared.
     pub compared: usize,
-    /// How many were not, because there are too many.
+    /// How many owners or callers were left out, because there are too many.
     pub not_compared: usize,
     /// How many gain something.
     pub widened: usize,

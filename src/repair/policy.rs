@@ -13,8 +13,8 @@ pub(crate) enum OnEmpty {
         /// Whether to write it also where it may take access away.
         accept_narrowing: bool,
     },
-    /// Empty it where that changes nobody's access, else write the deny marker where that changes
-    /// nobody's, and hold the rest.
+    /// Empty it if that changes nobody's access; otherwise write the deny marker if that changes
+    /// nobody's; otherwise hold it.
     Unchanged,
     /// Empty it, whatever its owners inherit then.
     Clear,

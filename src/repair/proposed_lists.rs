@@ -1,5 +1,5 @@
-//! The lists that would run empty as a repair is planned, and what the callers whom they concern
-//! say of them.
+//! The lists that would run empty by a planned repair, and the evidence of the callers whom they
+//! concern.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,8 @@ use crate::repair::plan::{EmptyOutcome, RowPlan};
 #[derive(Debug, Default)]
 pub(crate) struct ProposedLists {
     lists: BTreeMap<EmptyList, ProposedList>,
-    /// What the operator asked for in words: the rows with references remapped.
+    /// The state to compare with: the rows as they are, with references remapped, because the
+    /// operator asked for that.
     pub before: OtherValues,
     /// What the repair would write.
     pub after: OtherValues,
@@ -36,7 +37,8 @@ impl ProposedLists {
         let runs_empty = plan.edits.iter().any(|e| e.ending() != EmptyOutcome::No);
         let row = &plan.audit.row;
         for edit in &plan.edits {
-            // Other edits take nothing away that counts; the proof looks at them all.
+            // Other edits remove only references that no server answers to; the proof looks at
+            // every edit.
             if !runs_empty && edit.remapped().is_empty() {
                 continue;
             }

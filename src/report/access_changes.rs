@@ -14,7 +14,7 @@ use crate::report::json::{self, DatabaseV1};
 use crate::report::json_text;
 use crate::report::text_table::{DisplayOptions, Grid};
 
-/// What is gained or lost of a server.
+/// A server that is gained or lost, whole or in part.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct ShownServerDifference {
     /// The id of the server.
@@ -112,7 +112,7 @@ impl ChangeCounts {
     }
 }
 
-/// What the answers of one side hang on.
+/// What the answers of one side depend on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct ComparedBasis {
     /// The release whose rules were applied.
@@ -132,7 +132,7 @@ pub(crate) struct ComparedFile {
     pub run: String,
     /// When that was.
     pub time: String,
-    /// What its answers hang on.
+    /// What its answers depend on.
     #[serde(flatten)]
     pub basis: ComparedBasis,
 }
@@ -144,13 +144,13 @@ pub(crate) struct ChangesHead {
     pub head: AccessHead,
     /// What was then.
     pub then: ComparedFile,
-    /// What the answers of now hang on.
+    /// What the answers of now depend on.
     pub now: ComparedBasis,
     /// Whether `--litellm-version` named the release of now.
     pub release_is_named: bool,
 }
 
-/// The next of a report.
+/// The next part of a report.
 pub(crate) enum ChangeStep {
     /// A caller who gained or lost something, or is new or gone.
     Changed(Box<CallerChange>),

@@ -1,4 +1,4 @@
-//! The report of `access --server` for a server that is gone: who names it still.
+//! The report of `access --server` for a server that is gone: who still names it.
 
 use std::io::{self, BufWriter, Write};
 

@@ -101,7 +101,7 @@ pub(crate) struct ComparedAccessV1<'a> {
 struct DifferingCallerV1<'a> {
     caller: &'a str,
     servers: Vec<DifferingServerV1<'a>>,
-    /// What it hangs on.
+    /// What it depends on.
     #[serde(rename = "if", skip_serializing_if = "Option::is_none")]
     condition: Option<&'a str>,
 }

@@ -347,7 +347,7 @@ pub(crate) struct RepairFacts {
     /// The access of everybody whom the repair concerns; `None` where nothing is written.
     pub access: Option<ComparedAccess>,
     /// How many held references each choice would settle; `None` where none is held in a list that
-    /// would run empty, or where this role may not read what access hangs on.
+    /// would run empty, or where this role may not read what access depends on.
     pub settled: Option<SettledByChoice>,
 }
 

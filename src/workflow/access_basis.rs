@@ -1,4 +1,4 @@
-//! Reads what access hangs on besides the rows.
+//! Reads what access depends on besides the rows.
 
 use crate::db::access_registry::{self, DeletedAre};
 use crate::db::access_settings;

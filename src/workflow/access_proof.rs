@@ -1,10 +1,12 @@
-//! Compares what every caller may use who depends on rows that change, as the rows were and as
-//! they will be: rule 11 of the design, the proof that a repair changed nobody's access.
+//! Compares the access of every caller who depends on rows that change, with the rows before and
+//! after: the proof that a repair changed nobody's access. The search for what becomes of empty
+//! lists makes the same comparison.
 //!
-//! End users, and the humans whom an agent names, only limit what a key has. So where their own
-//! rows change, they are compared by what they leave of a key that may use every server; where
-//! they do not, what the key has by itself is compared. A caller without a key is compared for
-//! each team that changes, and for each user who changes alone and in each of its teams.
+//! End users, and the humans whom an agent names, only limit what a key has. If the row of such a
+//! person changes, a made-up key that may use every server is compared on that person's behalf:
+//! the person's limit shows in what is left. Otherwise each key is compared by itself. A caller
+//! without a key is compared for each team that changes, and for each user who changes: alone, and
+//! in each of the user's teams.
 
 use std::collections::BTreeSet;
 
@@ -29,7 +31,7 @@ use crate::workflow::CHUNK;
 /// Compares answers from rows of this database.
 #[derive(Clone, Copy)]
 pub(crate) struct AccessProof<'a> {
-    /// What the answers hang on besides the rows.
+    /// What the answers depend on besides the rows.
     pub(crate) basis: &'a AccessBasis,
     /// The servers, which tell what a reference may mean to a config that is not known.
     pub(crate) catalog: &'a ServerCatalog,
@@ -37,7 +39,7 @@ pub(crate) struct AccessProof<'a> {
     pub(crate) most: usize,
 }
 
-/// What to compare: the rows that are read, with the one values in them and with the others.
+/// Two states of the rows to compare: the rows that are read, with these values in some columns.
 #[derive(Clone, Copy)]
 pub(crate) struct TwoStates<'a> {
     /// The values before.
@@ -47,8 +49,8 @@ pub(crate) struct TwoStates<'a> {
 }
 
 impl AccessProof<'_> {
-    /// Compares every caller that depends on a row of which either state has other values, and
-    /// collects what differs.
+    /// Compares every caller that depends on a row of which either state has other values than
+    /// were read, and collects the callers who differ.
     ///
     /// # Errors
     ///
@@ -67,8 +69,9 @@ impl AccessProof<'_> {
         Ok(compared)
     }
 
-    /// Compares the same callers, one after the other, by the differences that count. Returns how
-    /// many owners or callers were left out because there are too many.
+    /// Compares the same callers, and hands each of them to `each`. Only differences for which
+    /// `counts` is true are kept. Returns how many owners or callers were left out because there
+    /// are too many.
     ///
     /// # Errors
     ///

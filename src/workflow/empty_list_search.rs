@@ -1,5 +1,7 @@
-//! Finds what may become of the lists that would run empty, so that nobody's access changes: asks
-//! the access model about everybody whom they concern, again and again, until nobody differs.
+//! Decides what becomes of the lists that would run empty, so that nobody's access changes.
+//!
+//! It plans the rows, compares the access of every caller whom these lists concern, and changes
+//! its decisions. It repeats this until a comparison changes no decision.
 
 use crate::database::Database;
 use crate::db::detect::CandidateRows;
@@ -46,7 +48,7 @@ impl<'a> SearchProof<'a> {
 pub(crate) struct SearchedLists {
     /// What becomes of each list.
     pub(crate) decisions: EmptyListDecisions,
-    /// How many references are held all the same, because their list would run empty.
+    /// How many references are still held because their list would run empty.
     held: usize,
 }
 
@@ -66,8 +68,8 @@ impl HeldRows {
         }
     }
 
-    /// Counts how many of their references each choice would settle; `None` where there are none,
-    /// or where this role may not read what access hangs on.
+    /// Counts how many of their references each choice would settle. Returns `None` if there are
+    /// none, or if this role may not read what access depends on.
     ///
     /// # Errors
     ///
@@ -179,7 +181,7 @@ pub(crate) async fn search(
         }
         let before = decisions.clone();
         decisions.hear(&evidence);
-        // A caller who differs whatever becomes of these lists is left to the proof.
+        // If a caller still differs, these lists are not the reason: the proof refuses it.
         if decisions == before {
             return Ok(SearchedLists {
                 decisions,
@@ -199,7 +201,7 @@ fn too_many_callers(most: usize) -> Failure {
         .hint("raise --compare-at-most, or leave the lists as they are with --on-empty hold")
 }
 
-/// Plans all candidates, and keeps what concerns the lists that would run empty.
+/// Plans all candidates, and collects the lists that would run empty.
 async fn propose(
     connection: &mut Connection,
     planner: &Planner<'_>,

@@ -1,4 +1,5 @@
-//! What the commands share: what is known of servers, filters, the planner, and all that writes.
+//! What the commands share: what is known of servers, filters, the planner, comparisons of access,
+//! and all that writes.
 
 pub(crate) mod access_basis;
 pub(crate) mod access_proof;

@@ -110,8 +110,8 @@ pub(crate) fn check_access(
         named.join("; ")
     );
     Err(Failure::new(ErrorKind::Refused, message).hint(
-        "access tells what each of them may use; leave their rows out with --owner or --reference, \
-         and report it: fix is not meant to plan such a change",
+        "report this, because fix is not meant to plan such a change; to repair other rows, name \
+         them with --owner or --reference; mcp-prune access tells what each caller may use",
     ))
 }
 

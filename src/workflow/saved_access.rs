@@ -61,7 +61,7 @@ pub(crate) struct ListedCallers {
     pub owners: Vec<String>,
 }
 
-/// What the answers hang on besides the rows.
+/// What the answers depend on besides the rows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct AnswerBasis {
     /// The release whose rules were applied.
@@ -106,7 +106,7 @@ pub(crate) struct SavedHeader {
     pub database: Identity,
     /// Which callers it lists.
     pub listed: ListedCallers,
-    /// What the answers hang on.
+    /// What the answers depend on.
     pub basis: AnswerBasis,
 }
 
@@ -301,8 +301,8 @@ impl SavedAccess {
         let path = self.path.display();
         let message = format!("--since {path} is of {made}, and this is {here}");
         Err(Failure::new(ErrorKind::Refused, message).hint(
-            "connect to the database that the file is of, or say --other-database if this is the \
-             same by another name, such as a replica, or a copy",
+            "connect to the database that the file is of; or say --other-database if this is a \
+             copy, or the same database under another name, such as a replica",
         ))
     }
 
@@ -339,7 +339,7 @@ impl SavedAccess {
         let path = self.path.display();
         let message = format!("--since {path} was saved with {then}, and this run has {now}");
         Err(Failure::new(ErrorKind::Usage, message)
-            .hint("name the same callers as then, or save again with the options of now"))
+            .hint("name the same callers as then, or save again with the present options"))
     }
 }
 

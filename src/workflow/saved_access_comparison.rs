@@ -1,4 +1,4 @@
-//! Merges saved access with that of now, caller by caller, without holding either.
+//! Merges saved access with the present access, caller by caller, without holding either in memory.
 
 use std::cmp::Ordering;
 use std::io;

@@ -268,7 +268,7 @@ fn bad_deletion(bad: &BadDeletion) -> Failure {
 fn unknown_server(reference: &str) -> Failure {
     let message = format!("--if-deleted {reference}: no server has this id, alias or name");
     Failure::new(ErrorKind::Error, message)
-        .hint("check how it is spelled; a server of a config.yaml is known with --litellm-config")
+        .hint("check how it is spelled; to name a server of a config.yaml, give --litellm-config")
 }
 
 /// Builds the error for a reference that names no server: rows may name it all the same.
@@ -298,6 +298,6 @@ async fn no_server(
         return Ok(unknown_server(reference));
     }
     let message = format!("--if-deleted {reference}: it is stale already, {named}");
-    let hint = "leave it out: scan and fix take it for stale without it";
+    let hint = "leave --if-deleted out: scan and fix treat it as stale without it";
     Ok(Failure::new(ErrorKind::Error, message).hint(hint))
 }

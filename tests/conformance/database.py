@@ -36,7 +36,7 @@ class Field:
 
 
 def models(prisma):
-    """The models that access hangs on: name -> fields."""
+    """The models that access depends on: name -> fields."""
     found = {}
     for name, body in re.findall(r"^model (\w+) \{(.*?)^\}", prisma, re.S | re.M):
         if name.removeprefix("LiteLLM_") in MODELS:

@@ -47,7 +47,7 @@ def identity(caller):
 def world_of(release, seed, number):
     """The world of this number, as this release can answer for it."""
     # The scene of what the tools of groups do is for the releases that read them, from 1.108 on.
-    # Until 1.81.13 it hangs on what is cached how a row with a NULL element is read.
+    # Until 1.81.13, what is cached decides how a row with a NULL element is read.
     numbers = [int(part) for part in release.split(".")]
     return World(random.Random(f"{seed}-{number}"), null_elements=numbers >= [1, 81, 14],
                  groups_limit_tools=numbers >= [1, 108, 0])

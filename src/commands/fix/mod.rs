@@ -69,6 +69,7 @@ the list would no longer limit anybody.
 
 Examples:
   mcp-prune fix --dry-run          (the same statements, then ROLLBACK)
+  mcp-prune fix --dry-run --on-empty unchanged  (hold as little as possible)
   mcp-prune fix                    (on a terminal: shows the plan and asks)
   mcp-prune fix --yes --exit-zero  (cron: held references are no failure)
   mcp-prune fix --dry-run --sites credentials --delete-rows

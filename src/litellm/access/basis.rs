@@ -1,4 +1,4 @@
-//! What access hangs on besides the rows: the servers served, the rules of the release, and the
+//! What access depends on besides the rows: the servers served, the rules of the release, and the
 //! settings, as far as they are known.
 
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use super::rows::AccessRows;
 use super::rules::AccessRules;
 use crate::litellm::server_catalog::{Resolution, ServerCatalog};
 
-/// What every answer hangs on besides the rows.
+/// What every answer depends on besides the rows.
 #[derive(Debug)]
 pub(crate) struct AccessBasis {
     /// The servers that are served.

@@ -121,7 +121,7 @@ pub(crate) struct AccessSettings {
     pub personal_keys_inherit: bool,
 }
 
-/// A setting of the proxy on which access hangs.
+/// A setting of the proxy on which access depends.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AccessSetting {
     /// The section of `config.yaml`, and the row of `"LiteLLM_Config"`.

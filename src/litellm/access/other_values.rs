@@ -1,5 +1,5 @@
-//! Values of some columns other than those that were read: what a repair writes, or what stood
-//! there before it. The model answers from them as if they stood in the database.
+//! Values that take the place of those read from some columns: what a repair will write, or what
+//! was there before the repair. The model answers as if these values were in the database.
 
 use std::collections::BTreeMap;
 

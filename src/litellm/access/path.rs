@@ -1,4 +1,4 @@
-//! The rows on the path of a caller: those whose values its answer may hang on.
+//! The rows on the path of a caller: those whose values its answer may depend on.
 
 use std::collections::BTreeSet;
 
@@ -20,7 +20,7 @@ pub(crate) struct RowsOnPath {
 }
 
 impl AccessRows {
-    /// Collects the rows on the path of `caller`; rather one too many than one too few.
+    /// Collects the rows on the path of `caller`. There may be one too many, never one too few.
     #[must_use]
     pub(crate) fn on_path(&self, caller: &Caller) -> RowsOnPath {
         let mut path = RowsOnPath::default();

@@ -19,10 +19,9 @@ pub(crate) enum OtherServers {
 }
 
 impl Registry {
-    /// Returns the registry with every server that a `config.yaml` may add as far as `rows` can
-    /// tell it: one for each reference in `rows` that `may_be_served`, and where `others` are
-    /// possible also one with each tag and one that is open to every key. `None` where that adds
-    /// nothing.
+    /// Returns the registry with every server that a `config.yaml` may add and `rows` can notice:
+    /// one for each reference in `rows` that `may_be_served`; and if `others` are possible, one
+    /// with each tag, and one that is open to every key. Returns `None` if that adds nothing.
     #[must_use]
     pub(crate) fn with_possible(
         &self,

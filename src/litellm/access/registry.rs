@@ -6,7 +6,7 @@ use super::rows::NamedTools;
 use super::rules::AccessRules;
 use crate::litellm::ids::{ServerId, Tag, UserId};
 
-/// Ids of servers. Those that no server has deny.
+/// Ids of servers. An id that no server has grants nothing, but still counts as a limit.
 pub(crate) type ServerIds = BTreeSet<ServerId>;
 
 /// Names of tools on one server.

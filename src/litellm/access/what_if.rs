@@ -1,5 +1,5 @@
-//! What would change for a caller: if the stale references of its levels went, and if its key were
-//! saved in the dashboard.
+//! What would change for a caller: if the stale references of its levels were removed, and if its
+//! key were saved in the dashboard.
 //!
 //! Paths are those of LiteLLM's package, under `litellm/proxy/`.
 
@@ -84,7 +84,7 @@ impl AccessModel<'_> {
             .collect()
     }
 
-    /// Lists the owners whose rows the access of a caller may hang on.
+    /// Lists the owners whose rows the access of a caller may depend on.
     fn owner_levels<'c>(&'c self, caller: &'c Caller) -> Vec<OwnerLevel<'c>> {
         let mut levels = Vec::new();
         match caller {
