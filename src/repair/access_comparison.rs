@@ -73,6 +73,16 @@ impl DifferingCaller {
     /// Says what the caller would gain and lose: "would gain github".
     #[must_use]
     pub(crate) fn would(&self) -> String {
+        format!("would {}", self.in_words("gain", "lose"))
+    }
+
+    /// Says what the caller gains and loses: "key ci-bot (ab12cd34) gains github".
+    #[must_use]
+    pub(crate) fn changes(&self) -> String {
+        format!("{} {}", self.caller, self.in_words("gains", "loses"))
+    }
+
+    fn in_words(&self, gains: &str, loses: &str) -> String {
         let names = |is_such: fn(&ServerDifference) -> bool| -> Vec<String> {
             let such = self.servers.iter().filter(|s| is_such(&s.difference));
             such.map(ToString::to_string).collect()
@@ -83,15 +93,15 @@ impl DifferingCaller {
         );
         let mut parts = Vec::new();
         if !gained.is_empty() {
-            parts.push(format!("gain {}", few(&gained)));
+            parts.push(format!("{gains} {}", few(&gained)));
         }
         if !lost.is_empty() {
-            parts.push(format!("lose {}", few(&lost)));
+            parts.push(format!("{loses} {}", few(&lost)));
         }
-        let would = format!("would {}", parts.join(" and "));
+        let words = parts.join(" and ");
         match &self.condition {
-            Some(condition) => format!("{would}, {condition}"),
-            None => would,
+            Some(condition) => format!("{words}, {condition}"),
+            None => words,
         }
     }
 }
@@ -158,6 +168,8 @@ pub(crate) struct ComparedAccess {
     pub compared: usize,
     /// How many owners or callers were left out, because there are too many.
     pub not_compared: usize,
+    /// Whether servers that are taken as deleted are left out on both sides.
+    pub without_deleted: bool,
     /// How many gain something.
     pub widened: usize,
     /// How many lose something.

@@ -365,6 +365,15 @@ impl RowPlan {
         held.filter(|held| held.reason.is_of_empty_list()).count()
     }
 
+    /// Counts these and the references that are held because LiteLLM may be older than 1.80, which
+    /// a choice of `--on-empty` may bring about.
+    #[must_use]
+    pub(crate) fn held_by_any_choice(&self) -> usize {
+        let held = self.held.iter();
+        let fails_open = held.filter(|held| held.reason == Reason::FailsOpen);
+        self.held_in_empty_lists() + fails_open.count()
+    }
+
     /// Returns how many rows of the database the plan is about.
     #[must_use]
     pub(crate) fn rows(&self) -> usize {

@@ -30,6 +30,15 @@ pub(crate) struct Policy {
 }
 
 impl Policy {
+    /// Tells whether the access model is asked what may become of lists that would run empty.
+    #[must_use]
+    pub(crate) fn is_searched(self) -> bool {
+        match self.on_empty {
+            OnEmpty::Hold | OnEmpty::Clear => false,
+            OnEmpty::Deny { .. } | OnEmpty::Unchanged => true,
+        }
+    }
+
     /// Returns the differences of access that these choices accept.
     #[must_use]
     pub(crate) fn accepted(self) -> AcceptedDifferences {

@@ -25,12 +25,15 @@ pub(crate) struct ProposedLists {
     pub after: OtherValues,
     /// How many references would be held because their list would run empty.
     pub held: usize,
+    /// How many with those that LiteLLM before 1.80 asks to hold.
+    pub stays: usize,
 }
 
 impl ProposedLists {
     /// Adds what the plan of a row would write, where it concerns these lists.
     pub(crate) fn add(&mut self, plan: &RowPlan, remaps: &BTreeMap<String, String>) {
         self.held += plan.held_in_empty_lists();
+        self.stays += plan.held_by_any_choice();
         let ScannedTable::References(table) = plan.audit.table else {
             return;
         };

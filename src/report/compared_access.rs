@@ -16,7 +16,10 @@ const NAMED: usize = 20;
 /// Says how many callers were compared and who differs, a paragraph each; `tense` is how the report
 /// speaks of a difference.
 pub(crate) fn paragraphs(access: &ComparedAccess, tense: Tense) -> Vec<String> {
-    let compared = count(access.compared, "caller");
+    let mut compared = count(access.compared, "caller");
+    if access.without_deleted {
+        compared.push_str(", apart from access to what is taken as deleted,");
+    }
     let mut paragraphs = Vec::new();
     if access.compared == 0 {
         paragraphs.push(if access.not_compared == 0 {
@@ -36,7 +39,7 @@ pub(crate) fn paragraphs(access: &ComparedAccess, tense: Tense) -> Vec<String> {
             somebody(access.narrowed)
         ));
         let named = access.differing.iter().take(NAMED);
-        let named: Vec<String> = named.map(|who| printable(&who.to_string())).collect();
+        let named: Vec<String> = named.map(|who| printable(&who.changes())).collect();
         let more = access.differing.len().saturating_sub(NAMED);
         paragraphs.push(if more == 0 {
             format!("Who: {}.", named.join("; "))
@@ -49,8 +52,8 @@ pub(crate) fn paragraphs(access: &ComparedAccess, tense: Tense) -> Vec<String> {
     }
     if access.not_compared > 0 {
         paragraphs.push(format!(
-            "Not compared: {} more. Raise --compare-at-most to compare them too.",
-            count(access.not_compared, "owner or caller")
+            "Not compared: {} owners or callers more. Raise --compare-at-most to compare them too.",
+            access.not_compared
         ));
     }
     paragraphs

@@ -49,7 +49,7 @@ pub(crate) struct SearchedLists {
     /// What becomes of each list.
     pub(crate) decisions: EmptyListDecisions,
     /// How many references are still held because their list would run empty.
-    held: usize,
+    stays: usize,
 }
 
 /// The rows with a reference that is held because its list would run empty.
@@ -113,7 +113,7 @@ async fn settled(
     candidates: &CandidateRows,
     proof: AccessProof<'_>,
 ) -> Result<SettledByChoice, Failure> {
-    let held = propose(connection, planner, candidates).await?.held;
+    let ProposedLists { held, stays, .. } = propose(connection, planner, candidates).await?;
     let mut settles = async |on_empty: OnEmpty| {
         let planner = Planner {
             policy: Policy {
@@ -127,11 +127,13 @@ async fn settled(
             OnEmpty::Deny { .. } | OnEmpty::Unchanged => {
                 let proofs = [SearchProof::of_choice(proof, on_empty)];
                 let searched = search(connection, &planner, candidates, &proofs);
-                searched.await?.held
+                searched.await?.stays
             }
-            OnEmpty::Hold | OnEmpty::Clear => propose(connection, &planner, candidates).await?.held,
+            OnEmpty::Hold | OnEmpty::Clear => {
+                propose(connection, &planner, candidates).await?.stays
+            }
         };
-        Ok::<usize, Failure>(held.saturating_sub(left))
+        Ok::<usize, Failure>(stays.saturating_sub(left))
     };
     let deny = OnEmpty::Deny {
         accept_narrowing: false,
@@ -185,7 +187,7 @@ pub(crate) async fn search(
         if decisions == before {
             return Ok(SearchedLists {
                 decisions,
-                held: proposal.held,
+                stays: proposal.stays,
             });
         }
     }

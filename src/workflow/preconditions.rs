@@ -48,11 +48,27 @@ impl From<&RepairArgs> for SizeLimits {
     }
 }
 
-/// Refuses a repair that changes more than `--max-rows` or `--max-percent` allow.
-pub(crate) async fn check_size(
+impl SizeLimits {
+    /// Counts the rows that name servers, where `--max-percent` asks for that. It comes before
+    /// anything is written: a list that was emptied names none.
+    pub(crate) async fn rows_naming(
+        self,
+        connection: &mut Connection,
+        schema: &Schema,
+    ) -> Result<Option<usize>, Failure> {
+        if self.max_percent.is_none() {
+            return Ok(None);
+        }
+        let looked_at = detect::looked_at(connection, schema).await?;
+        Ok(Some(looked_at.iter().map(|(_, rows)| rows).sum()))
+    }
+}
+
+/// Refuses a repair that changes more than `--max-rows` or `--max-percent` allow; `naming` is the
+/// number of rows that named servers before.
+pub(crate) fn check_size(
     limits: SizeLimits,
-    connection: &mut Connection,
-    schema: &Schema,
+    naming: Option<usize>,
     summary: Summary,
 ) -> Result<(), Failure> {
     let rows = summary.rows_changed;
@@ -66,13 +82,9 @@ pub(crate) async fn check_size(
         )
         .hint("scan shows them; raise --max-rows if that is right"));
     }
-    let Some(most) = limits.max_percent.filter(|_| rows > 0) else {
+    let (Some(most), Some(all)) = (limits.max_percent.filter(|_| rows > 0), naming) else {
         return Ok(());
     };
-    // The rows that the repair deletes are gone already, so they are added.
-    let looked_at = detect::looked_at(connection, schema).await?;
-    let naming: usize = looked_at.iter().map(|(_, rows)| rows).sum();
-    let all = summary.rows_deleted + naming;
     let part = percent(rows, all);
     if part > most {
         return Err(Failure::new(
@@ -91,6 +103,7 @@ pub(crate) async fn check_size(
 pub(crate) fn check_access(
     access: &ComparedAccess,
     accepted: AcceptedDifferences,
+    planned: PlannedBy,
 ) -> Result<(), Failure> {
     const NAMED: usize = 5;
     if access.is_accepted(accepted) {
@@ -109,10 +122,23 @@ pub(crate) fn check_access(
         count(access.narrowed, "caller"),
         named.join("; ")
     );
-    Err(Failure::new(ErrorKind::Refused, message).hint(
-        "report this, because fix is not meant to plan such a change; to repair other rows, name \
-         them with --owner or --reference; mcp-prune access tells what each caller may use",
-    ))
+    Err(match planned {
+        PlannedBy::Search => Failure::new(ErrorKind::Moved, message)
+            .hint("somebody changed what their access depends on: run it again"),
+        PlannedBy::Rules => Failure::new(ErrorKind::Refused, message).hint(
+            "report this, because fix is not meant to plan such a change; to repair other rows, \
+             name them with --owner or --reference; mcp-prune access tells what each caller may use",
+        ),
+    })
+}
+
+/// How it was decided what becomes of lists that would run empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PlannedBy {
+    /// By rules alone.
+    Rules,
+    /// By asking the access model, so that a difference can only be new.
+    Search,
 }
 
 #[expect(

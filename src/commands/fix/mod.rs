@@ -37,7 +37,6 @@ use crate::repair::conflict::{self, Conflict};
 use crate::repair::credentials_change::CredentialsChange;
 use crate::repair::empty_lists::{EmptyListDecisions, SettledByChoice};
 use crate::repair::plan::RowPlan;
-use crate::repair::policy::OnEmpty;
 use crate::repair::selection::Selection;
 use crate::report::collected_plans::CollectedPlans;
 use crate::report::{Announcements, Ending, FollowUp, RepairFacts, Report};
@@ -54,7 +53,7 @@ use crate::workflow::journal_retention::JournalRetention;
 use crate::workflow::lock_retry::Patience;
 use crate::workflow::planner::Planner;
 use crate::workflow::preconditions::{
-    RemovedReferences, check_access, check_as_shown, check_nothing_left, check_size,
+    PlannedBy, RemovedReferences, check_access, check_as_shown, check_nothing_left, check_size,
 };
 use crate::workflow::repeat_options::{RepeatedOptions, undo};
 use crate::workflow::saved_plan::SavedPlan;
@@ -295,6 +294,11 @@ impl WriteJob for Fix<'_> {
             decisions: &searched.decisions,
             ..planner
         };
+        let naming = self
+            .options
+            .limits()
+            .rows_naming(connection, schema)
+            .await?;
         progress.stage("writing and verifying rows");
         let mut pass = RepairPass {
             planner: &planner,
@@ -302,7 +306,7 @@ impl WriteJob for Fix<'_> {
             draft,
             verification,
             tells,
-            repaired: Repaired::new(self.collection(keeps), unmatched),
+            repaired: Repaired::new(self.collection(keeps), unmatched, naming),
         };
         pass.tables(connection, locked, progress).await?;
         let RepairPass {
@@ -359,10 +363,12 @@ struct Repaired {
     before: OtherValues,
     /// The rows with something held because a list would run empty.
     held: HeldRows,
+    /// How many rows named servers before, where that is asked for.
+    naming: Option<usize>,
 }
 
 impl Repaired {
-    fn new(found: CollectedPlans, unmatched: UnmatchedReferences) -> Self {
+    fn new(found: CollectedPlans, unmatched: UnmatchedReferences, naming: Option<usize>) -> Self {
         Self {
             found,
             written: ChangedRows::default(),
@@ -371,6 +377,7 @@ impl Repaired {
             conflicts: Vec::new(),
             before: OtherValues::default(),
             held: HeldRows::default(),
+            naming,
         }
     }
 
@@ -549,7 +556,7 @@ impl Fix<'_> {
             .ensure_all_found(connection, planner, planner.selection)
             .await?;
         let (limits, summary) = (self.options.limits(), repaired.found.summary());
-        check_size(limits, connection, planner.schema, summary).await
+        check_size(limits, repaired.naming, summary)
     }
 }
 
@@ -595,9 +602,8 @@ impl Fix<'_> {
         planner: &Planner<'_>,
         candidates: &detect::CandidateRows,
     ) -> Result<SearchedLists, Failure> {
-        match planner.policy.on_empty {
-            OnEmpty::Hold | OnEmpty::Clear => return Ok(SearchedLists::default()),
-            OnEmpty::Deny { .. } | OnEmpty::Unchanged => {}
+        if !planner.policy.is_searched() {
+            return Ok(SearchedLists::default());
         }
         let (schema, catalog) = (planner.schema, planner.catalog);
         let release = schema.release();
@@ -651,8 +657,14 @@ impl Fix<'_> {
             before,
             after: &OtherValues::default(),
         };
-        let access = proof.compare(connection, schema, states).await?;
-        check_access(&access, self.accepted)?;
+        let mut access = proof.compare(connection, schema, states).await?;
+        access.without_deleted = !catalog.deleted().is_empty();
+        let planned = if self.options.policy().is_searched() {
+            PlannedBy::Search
+        } else {
+            PlannedBy::Rules
+        };
+        check_access(&access, self.accepted, planned)?;
         if !catalog.deleted().is_empty() {
             // Until they are deleted these servers are served. Access to them may be lost, as was
             // asked, and must not be gained.
@@ -669,7 +681,7 @@ impl Fix<'_> {
                 narrowing: true,
                 ..self.accepted
             };
-            check_access(&access, accepted)?;
+            check_access(&access, accepted, planned)?;
         }
         Ok(Some(access))
     }
