@@ -9,7 +9,7 @@ const FILTERS: &str = "Filters";
 
 /// Where to look, and for whom.
 #[derive(Debug, Args)]
-pub struct PlaceArgs {
+pub struct FilterArgs {
     /// The sites to look at, separated by commas [default: all but credentials]
     #[arg(long, value_enum, value_delimiter = ',', value_name = "LIST", help_heading = FILTERS)]
     pub sites: Vec<Sites>,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use crate::cli::connection::ConnectionArgs;
-use crate::cli::filters::PlaceArgs;
+use crate::cli::filters::FilterArgs;
 use crate::cli::output::{OUTPUT, OutputArgs};
 use crate::cli::repair::COMPARE_AT_MOST;
 use crate::cli::servers::{DeletionArgs, PreviousArgs, ServerArgs};
@@ -73,7 +73,7 @@ pub struct ScanArgs {
     pub deletions: DeletionArgs,
     /// Where to look.
     #[command(flatten)]
-    pub places: PlaceArgs,
+    pub filters: FilterArgs,
     /// Also report what is not stale, but worth knowing: names that several servers share, names
     /// that this release of LiteLLM does not resolve, duplicates, servers granted by their tools
     /// alone
@@ -127,10 +127,10 @@ pub(crate) async fn run(args: &ScanArgs, run: &mut Run) -> Result<Outcome, Failu
         servers,
         previous,
         deletions,
-        places,
+        filters,
         ..
     } = args;
-    let sources = ServerSources::of_options(servers, previous, deletions, None, places)?;
+    let sources = ServerSources::of_options(servers, previous, deletions, None, filters)?;
     let mut interrupt = Interrupt::listen()?;
     let report = interrupt.guard(Box::pin(scan(args, run, &sources))).await?;
     let report = Arc::new(report);
@@ -156,7 +156,7 @@ async fn look(
     sources: &ServerSources,
 ) -> Result<Report, Failure> {
     let database = session.database().clone();
-    let sites = chosen_sites(&args.places.sites, sources.usual_sites());
+    let sites = chosen_sites(&args.filters.sites, sources.usual_sites());
     let mut open = session.begin(Purpose::Read, &sites).await?;
     let (connection, schema) = open.parts();
     warn_of_schema(schema);
@@ -168,7 +168,7 @@ async fn look(
     };
     let options = SurveyOptions {
         sources,
-        rows: SurveyedRows::Found(&args.places, search),
+        rows: SurveyedRows::Found(&args.filters, search),
         empty_server_table: EmptyServerTable::Warns,
     };
     let survey = Survey::take(connection, schema, &database, options, &progress).await?;
@@ -225,7 +225,7 @@ async fn look(
     if format.is_for_people()
         && !args.output.quiet
         && report.summary().rows == 0
-        && !args.places.narrows()
+        && !args.filters.narrows()
     {
         report.tell_looked_at(detect::looked_at(connection, schema).await?);
     }
@@ -263,7 +263,7 @@ impl ScanArgs {
             servers,
             previous,
             deletions,
-            places,
+            filters,
             notes: _,
             output: _,
             exit_zero: _,
@@ -274,7 +274,7 @@ impl ScanArgs {
         previous.repeat(&mut dry_run);
         deletions.repeat(&mut dry_run);
         servers.repeat(&mut dry_run);
-        places.repeat(&mut dry_run);
+        filters.repeat(&mut dry_run);
         dry_run
     }
 }

@@ -136,8 +136,8 @@ impl WriteJob for Undo<'_> {
     const QUESTION: &'static str = "Put back";
     const DONE: &'static str = "the undo";
 
-    fn places(&self) -> Choice {
-        self.saved.contents.places()
+    fn sites(&self) -> Choice {
+        self.saved.contents.sites()
     }
 
     fn check_database(&self, database: &Database) -> Result<(), Failure> {

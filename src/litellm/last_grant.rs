@@ -38,10 +38,10 @@ pub(crate) fn takes_last_grant(row: &Row, cell: &Cell, gone: impl Fn(&str) -> bo
     }
 }
 
-fn grants_nothing(row: &Row, place: &str) -> bool {
+fn grants_nothing(row: &Row, site: &str) -> bool {
     row.cells
         .iter()
-        .filter(|cell| cell.site.name == place)
+        .filter(|cell| cell.site.name == site)
         .all(|cell| cell.stored.as_ref().map_or(true, Value::is_empty))
 }
 

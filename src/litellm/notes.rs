@@ -10,7 +10,7 @@ use crate::litellm::row::{Cell, Row};
 use crate::litellm::server_catalog::{Resolution, ServerCatalog};
 use crate::litellm::value::Value;
 
-/// Finds what is worth knowing of `row` beside a LiteLLM of `release`, in the order of its places.
+/// Finds what is worth knowing of `row` beside a LiteLLM of `release`, in the order of its sites.
 ///
 /// Source: LiteLLM 1.109.1 `proxy/mcp_server/mcp_server_manager.py`, `expand_permission_list` (a
 /// name means every server of it; 1.83.14 is the first with that function), and
@@ -68,10 +68,10 @@ fn notes_of_cell(
 
 /// Tells whether an array in the same row names servers besides `cell`.
 fn is_beside_a_list(row: &Row, cell: &Cell) -> bool {
-    let crate::litellm::reference_sites::Empty::WidensBeside(place) = cell.site.empty else {
+    let crate::litellm::reference_sites::Empty::WidensBeside(name) = cell.site.empty else {
         return false;
     };
-    let mut beside = row.cells.iter().filter(|other| other.site.name == place);
+    let mut beside = row.cells.iter().filter(|other| other.site.name == name);
     beside.any(|other| other.stored.as_ref().is_ok_and(|value| !value.is_empty()))
 }
 

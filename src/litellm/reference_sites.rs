@@ -1,4 +1,4 @@
-//! The sites: every place where LiteLLM stores references. Each has one entry here.
+//! The sites: everywhere LiteLLM stores references. Each has one entry here.
 //!
 //! If a new site in one of the tables below has a known shape, way of resolving and kind of grant,
 //! the entry is enough for the search, locks, writing, verification, journals, plans, privileges
@@ -11,7 +11,7 @@
 
 use std::collections::BTreeSet;
 
-/// How the references of a place are stored.
+/// How the references of a site are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Shape {
     /// `text[]` with a reference an element.
@@ -25,7 +25,7 @@ pub enum Shape {
     JsonTools,
 }
 
-/// What a place's references are, and how LiteLLM resolves them there.
+/// What a site's references are, and how LiteLLM resolves them there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Names {
     /// Servers, by id, alias or name.
@@ -51,12 +51,12 @@ impl Names {
     }
 }
 
-/// What it means to LiteLLM that a place runs empty.
+/// What it means to LiteLLM that a site runs empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Empty {
     /// Something restricts no longer, or denies no longer: the last entry is a last grant.
     Widens,
-    /// The same, but only where the place of this name in the same row grants nothing either.
+    /// The same, but only where the site of this name in the same row grants nothing either.
     WidensBeside(&'static str),
     /// Nothing: entries that resolve nowhere mean as little.
     Harmless,
@@ -75,7 +75,7 @@ pub enum GrantKind {
     Toolsets,
 }
 
-/// One place within a row.
+/// One site within a row.
 #[derive(Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Site {
     /// What reports call it: the column, and the path within it.
@@ -113,7 +113,7 @@ impl Site {
     }
 }
 
-/// A group of places that an operator may choose.
+/// A group of sites that an operator may choose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Group {
     /// What keys, teams, organizations and so on are granted.
@@ -223,7 +223,7 @@ impl ScannedTable {
 
     /// Names the table for people: its group, and the table where the group has several.
     #[must_use]
-    pub fn place(self) -> String {
+    pub fn label(self) -> String {
         let group = self.group().name();
         match self {
             Self::References(_) => group.to_owned(),
@@ -272,7 +272,7 @@ pub struct SiteTable {
     /// The columns that say when and by whom a row was last written, which Prisma's client and
     /// LiteLLM set and PostgreSQL does not; UTC without a time zone, and a name.
     pub touched: Option<(&'static str, &'static str)>,
-    /// Its places, in order of their names, which is the order of findings.
+    /// Its sites, in order of their names, which is the order of findings.
     pub sites: &'static [Site],
 }
 
@@ -461,7 +461,7 @@ impl SiteTable {
 const DEFAULT_SERVERS: &str =
     "param_value.default_key_generate_params.object_permission.mcp_servers";
 
-/// Makes a place that is a whole column and names servers by id, alias or name.
+/// Makes a site that is a whole column and names servers by id, alias or name.
 const fn column(name: &'static str, shape: Shape, empty: Empty) -> Site {
     Site {
         name,

@@ -30,10 +30,10 @@ pub(crate) fn entries(text: &str) -> usize {
     commas + 1
 }
 
-/// One place of a row.
+/// One site of a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Cell {
-    /// Which place.
+    /// Which site.
     pub site: &'static Site,
     /// What it holds.
     pub stored: Stored,
@@ -44,7 +44,7 @@ pub(crate) struct Cell {
 pub(crate) struct Row {
     /// The primary key.
     pub key: String,
-    /// The places that this database has, in the order of the table's sites.
+    /// The sites that this database has, in the order of the table's sites.
     pub cells: Vec<Cell>,
     /// Who links to the row or has been given it, ordered by kind.
     pub owners: Vec<Owner>,

@@ -341,8 +341,8 @@ impl ServerCatalog {
         self.remaps.get(reference).map(String::as_str)
     }
 
-    /// Returns what replaces a deleted server at a place with such names. Returns `None` where the
-    /// place takes only an id, and the name that the operator gave means no server or several.
+    /// Returns what replaces a deleted server at a site with such names. Returns `None` where the
+    /// site takes only an id, and the name that the operator gave means no server or several.
     #[must_use]
     pub(crate) fn remap_as(&self, names: Names, reference: &str) -> Option<String> {
         let new = self.remap(reference)?;
@@ -357,7 +357,7 @@ impl ServerCatalog {
         }
     }
 
-    /// Resolves one reference at a place with such names.
+    /// Resolves one reference at a site with such names.
     #[must_use]
     pub(crate) fn resolve_as(&self, names: Names, reference: &str) -> Resolution {
         let resolution = match names {
@@ -537,7 +537,7 @@ impl ServerCatalog {
         }
     }
 
-    /// Returns the references that need no report (live, kept, sentinel) at places with such names,
+    /// Returns the references that need no report (live, kept, sentinel) at sites with such names,
     /// in order.
     ///
     /// Detection in SQL filters these out and returns everything else.

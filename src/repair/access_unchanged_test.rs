@@ -332,27 +332,22 @@ impl Grantees {
         self.plan_row(&PERMISSIONS, &row, release, choices)
     }
 
-    /// Plans the rows of the places that are repaired.
-    fn plans(
-        &self,
-        release: Release,
-        choices: RepairChoices<'_>,
-        places: &[Group],
-    ) -> Vec<RowPlan> {
+    /// Plans the rows of the sites that are repaired.
+    fn plans(&self, release: Release, choices: RepairChoices<'_>, sites: &[Group]) -> Vec<RowPlan> {
         let mut plans = Vec::new();
-        if places.contains(&Group::AccessGroups) {
+        if sites.contains(&Group::AccessGroups) {
             plans.extend(self.groups.iter().map(|(id, servers)| {
                 let row = row(id, [(&ACCESS_GROUP_SERVERS, servers.clone())], vec![]);
                 self.plan_row(&ACCESS_GROUPS, &row, release, choices)
             }));
         }
-        if places.contains(&Group::Toolsets) {
+        if sites.contains(&Group::Toolsets) {
             plans.extend(self.sets.iter().map(|(id, servers)| {
                 let row = row(id, [(&TOOLSET_TOOLS, servers.clone())], vec![]);
                 self.plan_row(&TOOLSETS, &row, release, choices)
             }));
         }
-        if places.contains(&Group::Permissions) {
+        if sites.contains(&Group::Permissions) {
             let rows = 0..self.rows.len();
             plans.extend(rows.map(|at| self.plan(at, release, choices)));
         }
@@ -360,7 +355,7 @@ impl Grantees {
     }
 
     /// Finds what becomes of lists that would run empty, as `fix` does.
-    fn searched(&self, release: Release, policy: Policy, places: &[Group]) -> EmptyListDecisions {
+    fn searched(&self, release: Release, policy: Policy, sites: &[Group]) -> EmptyListDecisions {
         let counts: fn(&AccessDifference) -> bool = match policy.on_empty {
             OnEmpty::Deny {
                 accept_narrowing: true,
@@ -375,8 +370,8 @@ impl Grantees {
                 decisions: &decisions,
             };
             let mut proposed = ProposedLists::default();
-            for plan in self.plans(release, choices, places) {
-                proposed.add(&plan, &BTreeMap::new());
+            for plan in self.plans(release, choices, sites) {
+                proposed.add(&plan, &catalog);
             }
             let states = (proposed.before.within(&rows), proposed.after.within(&rows));
             let compared = CallerRows::new(&basis, &catalog, states);
@@ -394,22 +389,22 @@ impl Grantees {
         }
     }
 
-    /// Repairs the places as `fix` does.
-    fn repaired(&self, release: Release, on_empty: OnEmpty, places: &[Group]) -> Self {
+    /// Repairs the sites as `fix` does.
+    fn repaired(&self, release: Release, on_empty: OnEmpty, sites: &[Group]) -> Self {
         let policy = Policy {
             on_empty,
             ..Policy::default()
         };
         let decisions = match on_empty {
             OnEmpty::Hold | OnEmpty::Clear => EmptyListDecisions::default(),
-            OnEmpty::Deny { .. } | OnEmpty::Unchanged => self.searched(release, policy, places),
+            OnEmpty::Deny { .. } | OnEmpty::Unchanged => self.searched(release, policy, sites),
         };
         let choices = RepairChoices {
             policy,
             decisions: &decisions,
         };
         let mut repaired = self.clone();
-        for plan in self.plans(release, choices, places) {
+        for plan in self.plans(release, choices, sites) {
             let key = &plan.audit.row;
             if let Some(servers) = repaired.groups.get_mut(key) {
                 replace(servers, &plan, &ACCESS_GROUP_SERVERS);
@@ -571,8 +566,8 @@ fn grantees() -> impl Strategy<Value = Grantees> {
         })
 }
 
-/// Generates the places that an operator chooses to repair.
-fn places() -> impl Strategy<Value = Vec<Group>> {
+/// Generates the sites that an operator chooses to repair.
+fn sites() -> impl Strategy<Value = Vec<Group>> {
     let all = vec![Group::AccessGroups, Group::Toolsets, Group::Permissions];
     prop_oneof![Just(all.clone()), prop::sample::subsequence(all, 1..3)]
 }
@@ -592,10 +587,10 @@ proptest! {
     fn hold_deny_and_unchanged_change_nobodys_access(
         world in grantees(),
         release in releases(),
-        places in places(),
+        sites in sites(),
     ) {
         for on_empty in [OnEmpty::Hold, DENY, OnEmpty::Unchanged] {
-            let repaired = world.repaired(release, on_empty, &places);
+            let repaired = world.repaired(release, on_empty, &sites);
             prop_assert_eq!(repaired.reach(release), world.reach(release), "{:?}", on_empty);
         }
     }
@@ -604,9 +599,9 @@ proptest! {
     fn unchanged_leaves_no_more_than_deny(
         world in grantees(),
         release in releases(),
-        places in places(),
+        sites in sites(),
     ) {
-        let left = |on_empty| world.repaired(release, on_empty, &places).stale();
+        let left = |on_empty| world.repaired(release, on_empty, &sites).stale();
         prop_assert!(left(OnEmpty::Unchanged) <= left(DENY));
         prop_assert!(left(DENY) <= left(OnEmpty::Hold));
     }
@@ -615,10 +610,10 @@ proptest! {
     fn accepting_narrowing_never_widens(
         world in grantees(),
         release in releases(),
-        places in places(),
+        sites in sites(),
     ) {
         let on_empty = OnEmpty::Deny { accept_narrowing: true };
-        let repaired = world.repaired(release, on_empty, &places).reach(release);
+        let repaired = world.repaired(release, on_empty, &sites).reach(release);
         for (after, before) in repaired.iter().zip(world.reach(release)) {
             prop_assert!(after.keys().all(|server| before.contains_key(server)));
         }
@@ -629,7 +624,7 @@ proptest! {
         mut world in grantees(),
         // What is said of 1.95 to 1.99 goes by 1.100, as no schema tells them apart.
         release in prop::sample::select(vec![Release::KNOWS_MARKERS, NOW]),
-        places in places(),
+        sites in sites(),
     ) {
         // The report announces what a lifted ceiling lets through at the row that is the ceiling.
         world.rows[world.key] = Grants {
@@ -642,12 +637,12 @@ proptest! {
             ..Policy::default()
         };
         // Groups and toolsets are repaired before the grants related to the rows are read.
-        let mut first = places.clone();
-        first.retain(|place| *place != Group::Permissions);
+        let mut first = sites.clone();
+        first.retain(|group| *group != Group::Permissions);
         let read = world.repaired(release, OnEmpty::Clear, &first);
         let plan = read.plan(read.key, release, policy.into());
         prop_assume!(plan.audit.impacts.len() == 1);
-        let cleared = world.repaired(release, OnEmpty::Clear, &places);
+        let cleared = world.repaired(release, OnEmpty::Clear, &sites);
         let if_emptied = plan.audit.impacts[0].if_emptied.as_ref().unwrap();
         let said = match &if_emptied.effect {
             Effect::InheritsTeam(inherited) | Effect::InheritsOrganization(inherited) => {

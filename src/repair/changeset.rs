@@ -19,7 +19,7 @@ use crate::litellm::config::entry::hex;
 use crate::litellm::credentials::{ServerRows, WholeRow};
 use crate::litellm::deleted_servers::DeletedServers;
 use crate::litellm::reference_sites::{
-    self, Choice as Places, CredentialTable, Group, ScannedTable, Site, SiteTable,
+    self, Choice as SiteChoice, CredentialTable, Group, ScannedTable, Site, SiteTable,
 };
 use crate::litellm::server::NO_SERVERS;
 use crate::litellm::server_catalog::IdHistory;
@@ -324,7 +324,7 @@ impl fmt::Display for Identity {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct PlannedWith {
-    /// The groups of places that the operator named.
+    /// The groups of sites that the operator named.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub sites: BTreeSet<String>,
     /// The owners asked about, as `--owner` takes them; never a key itself.
@@ -908,7 +908,7 @@ pub(crate) struct Contents {
     pub header: Header,
     /// The number of changes.
     pub rows: u64,
-    /// The groups of places that change.
+    /// The groups of sites that change.
     pub groups: BTreeSet<Group>,
     /// Whether it says that it was committed. The line is written after the commit, so it may be
     /// missing although the commit was made.
@@ -916,10 +916,10 @@ pub(crate) struct Contents {
 }
 
 impl Contents {
-    /// Returns the places that the changeset changes.
+    /// Returns the sites that the changeset changes.
     #[must_use]
-    pub(crate) fn places(&self) -> Places {
-        Places {
+    pub(crate) fn sites(&self) -> SiteChoice {
+        SiteChoice {
             groups: self.groups.clone(),
             by_name: true,
             configs_known: false,
@@ -1181,7 +1181,7 @@ mod tests {
         assert!(!damage.to_string().contains("s3cret"), "{damage}");
     }
 
-    /// Generates a change of every place of a table, in every shape but whole rows.
+    /// Generates a change of every site of a table, in every shape but whole rows.
     fn changes() -> impl Strategy<Value = RowChange> {
         let tables = TABLES.into_iter().filter_map(|table| match table {
             ScannedTable::References(table) => Some(table),

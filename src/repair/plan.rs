@@ -85,9 +85,17 @@ impl Edit {
     /// access is compared with. A rename that was not asked for is left out, and so makes a
     /// difference.
     #[must_use]
-    pub(crate) fn before_renamed(&self, asked: &BTreeMap<String, String>) -> Value {
-        let new = |old: &str| asked.get(old).filter(|_| self.remapped.contains_key(old));
-        self.before.renamed(|old| new(old).map(String::as_str))
+    pub(crate) fn before_renamed(&self, catalog: &ServerCatalog) -> Value {
+        let asked = self.remapped.keys().filter_map(|old| {
+            let is_asked = catalog.remaps().contains_key(old);
+            let new = catalog
+                .remap_as(self.site.names, old)
+                .filter(|_| is_asked)?;
+            Some((old.as_str(), new))
+        });
+        let asked: BTreeMap<&str, String> = asked.collect();
+        self.before
+            .renamed(|old| asked.get(old).map(String::as_str))
     }
 
     /// Returns the references renamed, each with its new name.
@@ -1354,7 +1362,7 @@ mod tests {
         }
     }
 
-    /// Generates a row of any table, so that every shape is met; one place in ten is malformed.
+    /// Generates a row of any table, so that every shape is met; one site in ten is malformed.
     fn rows() -> impl Strategy<Value = (&'static SiteTable, Row)> {
         let reference = || {
             let all = [
@@ -1561,8 +1569,8 @@ mod tests {
             let owned = row.owners.iter().any(|owner| !owner.stands_alone());
             prop_assume!(owned || table.group != Group::Permissions);
             let after = apply(&row, &plan_any((table, &row), OnEmpty::Hold, &remaps));
-            let filled = |row: &Row, place: &str| {
-                let cell = row.cells.iter().find(|cell| cell.site.name == place);
+            let filled = |row: &Row, site: &str| {
+                let cell = row.cells.iter().find(|cell| cell.site.name == site);
                 cell.is_some_and(|cell| cell.stored.as_ref().is_ok_and(|v| !v.is_empty()))
             };
             for site in table.sites {

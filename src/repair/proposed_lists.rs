@@ -9,6 +9,7 @@ use crate::litellm::access::path::RowsOnPath;
 use crate::litellm::access::rows::AccessRows;
 use crate::litellm::ids::{AccessGroupId, PermissionKey, ToolsetId};
 use crate::litellm::reference_sites::{ACCESS_GROUPS, PERMISSIONS, ScannedTable, TOOLSETS};
+use crate::litellm::server_catalog::ServerCatalog;
 use crate::litellm::value::Value;
 use crate::repair::caller_rows::ComparedCaller;
 use crate::repair::empty_lists::{EmptyList, Evidence, Fallback, ProposedList};
@@ -31,7 +32,7 @@ pub(crate) struct ProposedLists {
 
 impl ProposedLists {
     /// Adds what the plan of a row would write, where it concerns these lists.
-    pub(crate) fn add(&mut self, plan: &RowPlan, remaps: &BTreeMap<String, String>) {
+    pub(crate) fn add(&mut self, plan: &RowPlan, catalog: &ServerCatalog) {
         self.held += plan.held_in_empty_lists();
         self.stays += plan.held_by_any_choice();
         let ScannedTable::References(table) = plan.audit.table else {
@@ -47,7 +48,7 @@ impl ProposedLists {
             }
             let (site, after) = (edit.site(), edit.after());
             self.before
-                .set(table, row, site, &edit.before_renamed(remaps));
+                .set(table, row, site, &edit.before_renamed(catalog));
             self.after.set(table, row, site, &after);
             if edit.ending() == EmptyOutcome::No {
                 continue;

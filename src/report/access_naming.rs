@@ -106,7 +106,7 @@ pub(crate) fn write(
                     column.reference.clone(),
                     column.verdict.to_owned(),
                     column.owners_shown(", "),
-                    column.place(),
+                    column.label(),
                     column.row.clone(),
                 ];
                 let cells = cells.map(|cell| one_line(&cell).replace('|', "\\|"));
@@ -188,7 +188,7 @@ impl NamingColumn {
         owners.collect::<Vec<String>>().join(separator)
     }
 
-    fn place(&self) -> String {
+    fn label(&self) -> String {
         format!("{}.{}", self.table, self.column)
     }
 }
@@ -222,7 +222,7 @@ fn write_table(
         for column in of_server {
             rows.row([
                 column.owners_shown("\n").into(),
-                column.place().into(),
+                column.label().into(),
                 one_line(&column.row).into_owned().into(),
             ]);
         }

@@ -196,7 +196,7 @@ pub(crate) fn write_undone(
             for content in change.contents() {
                 table.row([
                     printable(change.key()).into(),
-                    place(change.table(), content.column).into(),
+                    site_label(change.table(), content.column).into(),
                     shown_content(&content.before, look).into(),
                     shown_content(&content.after, look).into(),
                 ]);
@@ -332,7 +332,7 @@ fn conflicts(conflicts: &[Conflict], look: DisplayOptions) -> Grid<4> {
         );
         table.row([
             printable(&conflict.row).into(),
-            place(conflict.table, conflict.column).into(),
+            site_label(conflict.table, conflict.column).into(),
             shown_content(&conflict.expected, look).into(),
             found.into(),
         ]);
@@ -453,7 +453,7 @@ fn findings(report: &Report, look: DisplayOptions) -> Grid<7> {
             let held = fix.starts_with("hold: ");
             table.row([
                 GridCell::from(owners.as_str()).ditto(again),
-                place(plan.audit.table, finding.column).into(),
+                site_label(plan.audit.table, finding.column).into(),
                 subject(&plan.audit, finding).into(),
                 GridCell::toned(finding.kind.name(), tone(finding.kind)),
                 if finding.last_grant { "yes" } else { "" }.into(),
@@ -553,7 +553,7 @@ fn changes(report: &Report, look: DisplayOptions) -> Grid<4> {
             }
             table.row([
                 printable(&plan.audit.row).into(),
-                place(plan.audit.table, edit.site().name).into(),
+                site_label(plan.audit.table, edit.site().name).into(),
                 shown(edit.before(), look).into(),
                 shown(&edit.after(), look).into(),
             ]);
@@ -565,7 +565,7 @@ fn changes(report: &Report, look: DisplayOptions) -> Grid<4> {
             }
             table.row([
                 printable(&plan.audit.row).into(),
-                place(plan.audit.table, plan.audit.table.key()).into(),
+                site_label(plan.audit.table, plan.audit.table.key()).into(),
                 rows_in_words(deleted.rows).into(),
                 rows_in_words(0).into(),
             ]);
@@ -913,14 +913,14 @@ fn owners(audit: &Audit, look: DisplayOptions) -> String {
 }
 
 /// Returns the column of a permission row; elsewhere with the group that it belongs to.
-fn place(table: ScannedTable, name: &str) -> String {
+fn site_label(table: ScannedTable, name: &str) -> String {
     match table.group() {
         Group::Permissions => name.to_owned(),
         Group::AccessGroups | Group::Toolsets | Group::Defaults => {
             let name = name.strip_prefix("param_value.").unwrap_or(name);
             format!("{}: {name}", table.group().name())
         }
-        Group::Credentials => table.place(),
+        Group::Credentials => table.label(),
     }
 }
 

@@ -219,7 +219,7 @@ async fn propose(
             let mut rows = rows::rows(connection, planner.schema, table, chunk, &owners).await?;
             rows.retain(|row| planner.selection.takes(row));
             for plan in planner.plan(connection, table, &rows).await? {
-                proposal.add(&plan, planner.catalog.remaps());
+                proposal.add(&plan, planner.catalog);
             }
         }
     }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::cli::filters::{PlaceArgs, Sites};
+use crate::cli::filters::{FilterArgs, Sites};
 use crate::database::Database;
 use crate::db::lookup;
 use crate::db::named_owners::{self, Meant};
@@ -26,7 +26,7 @@ pub(crate) fn chosen_sites(sites: &[Sites], usual: Choice) -> Choice {
     }
 }
 
-impl PlaceArgs {
+impl FilterArgs {
     /// Returns whether a filter limits the command to some rows or references.
     pub(crate) fn narrows(&self) -> bool {
         !(self.owner.is_empty() && self.reference.is_empty() && self.row.is_empty())
@@ -59,7 +59,7 @@ impl PlaceArgs {
             if !lookup::has_row(connection, schema, row).await? {
                 return Err(nothing(
                     "--row",
-                    &format!("row {row} at the places looked at"),
+                    &format!("row {row} at the sites looked at"),
                 ));
             }
         }

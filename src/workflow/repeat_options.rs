@@ -14,7 +14,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 
 use crate::cli::connection::ConnectionArgs;
-use crate::cli::filters::{PlaceArgs, Sites};
+use crate::cli::filters::{FilterArgs, Sites};
 use crate::cli::repair::{
     COMPARE_AT_MOST, EmptyArgs, JournalArgs, NOTIFY_REDIS, NotifyArgs, OnEmptyArg, RepairArgs,
     WriteArgs,
@@ -127,7 +127,7 @@ impl ServerArgs {
     }
 }
 
-impl PlaceArgs {
+impl FilterArgs {
     pub(crate) fn repeat(&self, command: &mut CommandLine) {
         let Self {
             sites,

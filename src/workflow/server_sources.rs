@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::OnceLock;
 
-use crate::cli::filters::PlaceArgs;
+use crate::cli::filters::FilterArgs;
 use crate::cli::repair::RepairArgs;
 use crate::cli::servers::{DeletionArgs, PreviousArgs, ServerArgs};
 use crate::db::schema::Schema;
@@ -71,7 +71,7 @@ impl ServerSources {
         previous: &PreviousArgs,
         deletions: &DeletionArgs,
         repair: Option<&RepairArgs>,
-        filters: &PlaceArgs,
+        filters: &FilterArgs,
     ) -> Result<Self, Failure> {
         let given = GivenServers::read(servers)?;
         let remaps = repair.map(RepairArgs::remaps).transpose()?;

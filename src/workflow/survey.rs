@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::cli::filters::PlaceArgs;
+use crate::cli::filters::FilterArgs;
 use crate::database::Database;
 use crate::db::detect::{self, CandidateRows, Search};
 use crate::db::schema::Schema;
@@ -33,7 +33,7 @@ pub(crate) struct SurveyOptions<'a> {
 #[derive(Clone, Copy)]
 pub(crate) enum SurveyedRows<'a> {
     /// Those that a search finds and that the filters take.
-    Found(&'a PlaceArgs, Search),
+    Found(&'a FilterArgs, Search),
     /// Those that a saved plan changes.
     Planned(&'a SavedPlan),
 }
@@ -145,14 +145,14 @@ fn warn_unknown_owners(schema: &Schema) {
     }
 }
 
-/// Notes which places are not looked at, though the options did not leave them out.
+/// Notes which sites are not looked at, though the options did not leave them out.
 fn tell_left_out(schema: &Schema) {
-    let mut places: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    let mut sites: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for left_out in schema.left_out() {
-        let places = places.entry(left_out.why).or_default();
-        places.push(left_out.table.place());
+        let sites = sites.entry(left_out.why).or_default();
+        sites.push(left_out.table.label());
     }
-    for (why, places) in places {
-        note(format_args!("not looked at: {} ({why})", places.join(", ")));
+    for (why, sites) in sites {
+        note(format_args!("not looked at: {} ({why})", sites.join(", ")));
     }
 }

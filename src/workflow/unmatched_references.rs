@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::cli::filters::PlaceArgs;
+use crate::cli::filters::FilterArgs;
 use crate::db::session::Connection;
 use crate::error::{ErrorKind, Failure};
 use crate::litellm::finding::{Finding, FindingKind};
@@ -23,7 +23,7 @@ pub(crate) struct UnmatchedReferences {
 impl UnmatchedReferences {
     /// Lists the references that `--reference` names and those that are remapped, to be ticked off
     /// where rows name them.
-    pub(crate) fn of(filters: &PlaceArgs, sources: &ServerSources) -> Self {
+    pub(crate) fn of(filters: &FilterArgs, sources: &ServerSources) -> Self {
         Self {
             missing: filters.reference.clone(),
             not_remapped: sources.remaps().keys().cloned().collect(),

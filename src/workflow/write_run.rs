@@ -40,8 +40,8 @@ pub(crate) trait WriteJob {
     /// The noun for what it has done: "the repair".
     const DONE: &'static str;
 
-    /// Returns the places that it works on.
-    fn places(&self) -> Choice;
+    /// Returns the sites that it works on.
+    fn sites(&self) -> Choice;
 
     /// Refuses a database that the job is not meant for.
     fn check_database(&self, database: &Database) -> Result<(), Failure>;
@@ -306,8 +306,8 @@ impl WriteRun<'_> {
         progress: &Progress,
     ) -> Result<Report<J::Facts>, Failure> {
         let database = session.database().clone();
-        let places = job.places();
-        let begin = session.begin(Purpose::Write, &places);
+        let sites = job.sites();
+        let begin = session.begin(Purpose::Write, &sites);
         let mut open = self.interrupt.guard(begin).await?;
         let attempt = Attempt {
             run: self.run,

@@ -3,13 +3,12 @@
 pub(crate) mod options;
 pub(crate) mod plan_options;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use clap::Args;
 
 use crate::cli::connection::ConnectionArgs;
-use crate::cli::filters::PlaceArgs;
+use crate::cli::filters::FilterArgs;
 use crate::cli::output::{OUTPUT, OutputArgs};
 use crate::cli::repair::RepairArgs;
 use crate::cli::servers::{PreviousArgs, ServerArgs};
@@ -86,7 +85,7 @@ pub struct FixArgs {
     pub servers: ServerArgs,
     /// Where to repair.
     #[command(flatten)]
-    pub places: PlaceArgs,
+    pub filters: FilterArgs,
     /// How far to go.
     #[command(flatten)]
     pub repair: RepairArgs,
@@ -202,7 +201,7 @@ impl WriteJob for Fix<'_> {
     const QUESTION: &'static str = "Repair";
     const DONE: &'static str = "the repair";
 
-    fn places(&self) -> Choice {
+    fn sites(&self) -> Choice {
         self.options.sites().clone()
     }
 
@@ -382,15 +381,11 @@ impl Repaired {
     }
 
     /// Adds the plans of rows that are written.
-    fn add(
-        &mut self,
-        plans: Vec<RowPlan>,
-        remaps: &BTreeMap<String, String>,
-    ) -> Result<(), Failure> {
+    fn add(&mut self, plans: Vec<RowPlan>, catalog: &ServerCatalog) -> Result<(), Failure> {
         for plan in &plans {
             if let ScannedTable::References(table) = plan.audit.table {
                 for edit in &plan.edits {
-                    let before = edit.before_renamed(remaps);
+                    let before = edit.before_renamed(catalog);
                     self.before
                         .set(table, &plan.audit.row, edit.site(), &before);
                 }
@@ -479,7 +474,7 @@ impl RepairPass<'_, '_> {
         let carried_out = carry_out(connection, schema, table, &rows, &changes, out, proof);
         let stored = carried_out.await?;
         check_nothing_left(&stored, &now, catalog)?;
-        self.repaired.add(now, catalog.remaps())
+        self.repaired.add(now, catalog)
     }
 
     /// Deletes the credentials of the given servers that are to be deleted.
@@ -508,7 +503,7 @@ impl RepairPass<'_, '_> {
             let proof = &mut self.verification;
             delete_credentials(connection, schema, table, deletion, out, proof).await?;
         }
-        self.repaired.add(now, catalog.remaps())
+        self.repaired.add(now, catalog)
     }
 }
 
@@ -730,7 +725,7 @@ impl FixArgs {
         let Self {
             connection,
             servers,
-            places,
+            filters,
             repair,
             output: _,
             exit_zero: _,
@@ -738,7 +733,7 @@ impl FixArgs {
         connection.repeat(command);
         servers.repeat(command);
         if options == RepeatedOptions::All {
-            places.repeat(command);
+            filters.repeat(command);
         }
         repair.repeat(options, command);
     }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::cli::filters::PlaceArgs;
+use crate::cli::filters::FilterArgs;
 use crate::cli::repair::{EmptyArgs, OnEmptyArg, RepairArgs, WriteArgs};
 use crate::commands::fix::FixArgs;
 use crate::database::Database;
@@ -28,7 +28,7 @@ pub(crate) struct FixOptions<'a> {
     policy: Policy,
     sites: Choice,
     sources: ServerSources,
-    filters: &'a PlaceArgs,
+    filters: &'a FilterArgs,
     /// The plan to carry out, instead of what the filters take.
     plan: Option<SavedChangeset>,
     /// Whether the plan may be of another database.
@@ -60,8 +60,8 @@ impl<'a> FixOptions<'a> {
         Ok(Self {
             policy: header.and_then(policy_of_plan).unwrap_or(args.policy()),
             sites: match &plan {
-                Some(plan) => plan.contents.places(),
-                None => chosen_sites(&args.places.sites, sources.usual_sites()),
+                Some(plan) => plan.contents.sites(),
+                None => chosen_sites(&args.filters.sites, sources.usual_sites()),
             },
             limits: SizeLimits::from(repair),
             compare_at_most: repair.compare_at_most,
@@ -75,7 +75,7 @@ impl<'a> FixOptions<'a> {
             planned_with: args.planned_with(&sources)?,
             journal_retention: repair.journal_retention,
             sources,
-            filters: &args.places,
+            filters: &args.filters,
             accepts_other_database: repair.other_database,
             plan,
         })
@@ -191,7 +191,7 @@ impl FixArgs {
     fn sources(&self, plan: Option<&Header>) -> Result<ServerSources, Failure> {
         let Self {
             servers,
-            places,
+            filters,
             repair,
             ..
         } = self;
@@ -202,7 +202,7 @@ impl FixArgs {
                     deletions,
                     ..
                 } = repair;
-                ServerSources::of_options(servers, previous, deletions, Some(repair), places)
+                ServerSources::of_options(servers, previous, deletions, Some(repair), filters)
             }
             Some(plan) => {
                 let sources = ServerSources::of_plan(servers, plan)?;

@@ -28,7 +28,7 @@ impl FixArgs {
             configs: named(sources.config_paths())?,
             previous_configs: previous(self)?,
             no_config_servers: self.servers.no_config_servers,
-            ..self.planned_places()
+            ..self.planned_filters()
         }))
     }
 
@@ -83,7 +83,7 @@ impl FixArgs {
             let planned = planned.join(", ");
             return otherwise("--if-deleted", &format!("with --if-deleted {planned}"));
         }
-        let given = self.planned_places();
+        let given = self.planned_filters();
         let planned = plan.planned_with.as_ref();
         for (option, given, planned) in [
             ("--sites", given.sites, planned.map(|p| &p.sites)),
@@ -121,14 +121,14 @@ impl FixArgs {
         }
     }
 
-    fn planned_places(&self) -> PlannedWith {
-        let places = &self.places;
-        let sites = places.sites.iter().map(|site| Group::from(*site).name());
+    fn planned_filters(&self) -> PlannedWith {
+        let filters = &self.filters;
+        let sites = filters.sites.iter().map(|site| Group::from(*site).name());
         PlannedWith {
             sites: sites.map(str::to_owned).collect(),
-            owners: places.owner.iter().map(NamedOwner::argument).collect(),
-            references: places.reference.iter().cloned().collect(),
-            rows: places.row.iter().cloned().collect(),
+            owners: filters.owner.iter().map(NamedOwner::argument).collect(),
+            references: filters.reference.iter().cloned().collect(),
+            rows: filters.row.iter().cloned().collect(),
             ..PlannedWith::default()
         }
     }

@@ -176,7 +176,7 @@ impl AccessRows {
         }
     }
 
-    /// Returns these rows without the references that `is_gone` tells at places with such names.
+    /// Returns these rows without the references that `is_gone` tells at sites with such names.
     /// Lists may run empty by it.
     #[must_use]
     pub(crate) fn without(&self, is_gone: impl Fn(Names, &str) -> bool) -> Self {
