@@ -476,7 +476,7 @@ fn guards_refuse_with_the_number_they_saw() {
         ),
         (
             &["--max-percent", "20"],
-            "4 of the 6 rows that name servers would change, 66.7%",
+            "4 of the 7 rows that name servers would change, 57.1%",
         ),
     ] {
         for mode in ["--yes", "--dry-run"] {
