@@ -22,6 +22,7 @@ use crate::db::verification::Verification;
 use crate::db::{credential_rows, detect, owners, rows};
 use crate::error::{ErrorKind, Failure};
 use crate::exit_code::Outcome;
+use crate::litellm::access::basis::AccessBasis;
 use crate::litellm::access::difference::AccessDifference;
 use crate::litellm::access::other_values::OtherValues;
 use crate::litellm::reference_sites::{Choice, CredentialTable, ScannedTable, SiteTable};
@@ -553,9 +554,7 @@ impl Fix<'_> {
         let (limits, summary) = (self.options.limits(), repaired.found.summary());
         check_size(limits, repaired.naming, summary)
     }
-}
 
-impl Fix<'_> {
     /// Checks what was written, last of all what it changes of anybody's access, and counts what
     /// the other choices would settle.
     async fn conclude(
@@ -613,9 +612,7 @@ impl Fix<'_> {
         if catalog.deleted().is_empty() {
             return empty_list_search::search(connection, planner, candidates, &[of_choice]).await;
         }
-        let (served, rules) = (DeletedAre::Served, basis.rules);
-        let registry = access_registry::registry(connection, schema, catalog, served, rules);
-        let while_served = basis.serving(registry.await?);
+        let while_served = while_served(connection, schema, catalog, &basis).await?;
         // Until the servers are deleted nobody may gain what they still serve.
         let while_served = SearchProof {
             proof: AccessProof {
@@ -663,9 +660,7 @@ impl Fix<'_> {
         if !catalog.deleted().is_empty() {
             // Until they are deleted these servers are served. Access to them may be lost, as was
             // asked, and must not be gained.
-            let (served, rules) = (DeletedAre::Served, basis.rules);
-            let registry = access_registry::registry(connection, schema, catalog, served, rules);
-            let while_served = basis.serving(registry.await?);
+            let while_served = while_served(connection, schema, catalog, &basis).await?;
             let proof = AccessProof {
                 basis: &while_served,
                 catalog,
@@ -680,6 +675,18 @@ impl Fix<'_> {
         }
         Ok(Some(access))
     }
+}
+
+/// Returns the same with the servers served that are taken as deleted: so it is until they are.
+async fn while_served(
+    connection: &mut Connection,
+    schema: &Schema,
+    catalog: &ServerCatalog,
+    basis: &AccessBasis,
+) -> Result<AccessBasis, Failure> {
+    let (served, rules) = (DeletedAre::Served, basis.rules);
+    let registry = access_registry::registry(connection, schema, catalog, served, rules);
+    Ok(basis.serving(registry.await?))
 }
 
 impl WriteFacts for RepairFacts {

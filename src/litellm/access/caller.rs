@@ -169,7 +169,15 @@ pub(crate) const SETTINGS: [AccessSetting; 4] = [
             let key = it.key();
             let row = key.and_then(|key| it.rows.permission(key.permission.as_ref()).read());
             let declares = row.is_some_and(|row| !row.servers.is_empty());
-            it.rules.keys_may_have_to_declare() && !declares
+            // On the route of a toolset its servers take the place of the key's own.
+            let is_on_route = matches!(
+                it.caller,
+                Caller::Key {
+                    toolset: Some(_),
+                    ..
+                }
+            );
+            it.rules.keys_may_have_to_declare() && (is_on_route || !declares)
         },
     },
     AccessSetting {
@@ -221,5 +229,56 @@ impl AccessSetting {
     /// Switches it on or off.
     pub(crate) fn set(&self, settings: &mut AccessSettings, on: bool) {
         (self.set)(settings, on);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::litellm::access::rows::Permission;
+    use crate::litellm::ids::PermissionKey;
+    use crate::litellm::release::Release;
+
+    #[test]
+    fn a_key_that_names_servers_has_declared_them_but_not_on_the_route_of_a_toolset() {
+        let link = PermissionKey("p".to_owned());
+        let token = KeyToken("k".to_owned());
+        let key = Key {
+            token: token.clone(),
+            permission: Some(link.clone()),
+            team: None,
+            organization: None,
+            user: None,
+            agent: None,
+            access_groups: Vec::new(),
+            name: None,
+        };
+        let matters = |servers: &[&str], toolset: Option<&str>| {
+            let row = Permission {
+                servers: servers.iter().map(|s| (*s).to_owned()).collect(),
+                ..Permission::default()
+            };
+            let rows = AccessRows {
+                keys: [(token.clone(), key.clone())].into(),
+                permissions: [(link.clone(), Some(row))].into(),
+                ..AccessRows::default()
+            };
+            let caller = Caller::Key {
+                token: token.clone(),
+                end_user: None,
+                on_behalf_of: None,
+                toolset: toolset.map(|id| ToolsetId(id.to_owned())),
+            };
+            let [must_declare, ..] = SETTINGS;
+            must_declare.matters(&SettingUse {
+                rules: AccessRules::of(Release::AGENT_TOOL_KEYS_COUNT),
+                caller: &caller,
+                rows: &rows,
+                registry: &Registry::default(),
+            })
+        };
+        assert!(!matters(&["s"], None));
+        assert!(matters(&["s"], Some("t")));
+        assert!(matters(&[], None));
     }
 }

@@ -10,18 +10,27 @@ use crate::litellm::release::{self, Release};
 pub(crate) struct AccessRules(Release);
 
 /// The releases in which a rule changed, oldest first.
-const CHANGES: [Release; 28] = [
+pub(super) const CHANGES: [Release; 35] = [
     Release::new(1, 72, 0),
-    Release::TOOL_KEYS_GRANT,
     Release::FAILS_CLOSED,
     Release::new(1, 80, 11),
     Release::new(1, 81, 11),
+    Release::new(1, 81, 14),
     Release::new(1, 82, 0),
+    Release::TOOL_KEYS_GRANT,
+    Release::new(1, 82, 2),
+    Release::new(1, 83, 0),
     Release::new(1, 83, 3),
     Release::RESOLVES_NAMES,
     Release::ORGANIZATIONS_LIMIT,
+    Release::new(1, 86, 7),
+    Release::new(1, 87, 0),
+    Release::new(1, 87, 5),
     Release::new(1, 88, 0),
+    Release::new(1, 88, 5),
     Release::new(1, 89, 0),
+    Release::new(1, 89, 4),
+    Release::new(1, 90, 0),
     Release::new(1, 91, 0),
     Release::new(1, 92, 0),
     Release::new(1, 93, 0),
@@ -37,8 +46,6 @@ const CHANGES: [Release; 28] = [
     Release::new(1, 106, 0),
     Release::new(1, 108, 0),
     Release::new(1, 109, 0),
-    Release::new(1, 82, 2),
-    Release::new(1, 83, 0),
 ];
 
 impl AccessRules {

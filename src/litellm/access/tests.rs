@@ -7,7 +7,7 @@ use std::panic::catch_unwind;
 use super::caller::{AccessSettings, Caller, Human};
 use super::registry::{Registry, ServedServer};
 use super::rows::{AccessGroup, AccessRows, AccessTeam, Agent, Key, NamedTools, Permission, User};
-use super::rules::AccessRules;
+use super::rules::{AccessRules, CHANGES};
 use super::tools::Tools;
 use super::trace::{Denial, Level};
 use super::{Access, AccessModel};
@@ -836,4 +836,44 @@ fn each_rule_that_is_turned_round_fails_a_test() {
     }
     assert!(rules > 40, "{rules}");
     assert_eq!(unnoticed, Vec::<String>::new());
+}
+
+/// Reads the text of the rules, so that a new one is not forgotten.
+#[test]
+fn every_release_in_which_a_rule_changed_is_listed() {
+    assert!(CHANGES.is_sorted_by(|a, b| a < b));
+    let mut rules = 0;
+    for line in include_str!("rules.rs").lines() {
+        let Some((_, numbers)) = line.split_once("self.since(") else {
+            continue;
+        };
+        let (numbers, _) = numbers.split_once(')').unwrap();
+        let numbers: Result<Vec<u16>, _> = numbers.split(", ").map(str::parse).collect();
+        // One rule holds for some patch releases: see below.
+        let Ok([major, minor, patch]) = numbers.as_deref() else {
+            continue;
+        };
+        rules += 1;
+        let release = Release::new(*major, *minor, *patch);
+        assert!(CHANGES.contains(&release), "{release} of: {line}");
+    }
+    assert!(rules > 30, "{rules}");
+    for release in (80..112).flat_map(|minor| (0..20).map(move |p| Release::new(1, minor, p))) {
+        let change = CHANGES.into_iter().rev().find(|change| *change <= release);
+        let as_changed = AccessRules::of(change.unwrap()).knows_the_deny_marker();
+        let found = AccessRules::of(release).knows_the_deny_marker();
+        assert_eq!(found, as_changed, "{release}");
+    }
+}
+
+#[test]
+fn the_rules_up_to_the_next_marker_are_those_that_a_schema_may_have() {
+    let later = |release| -> Vec<String> {
+        let later = AccessRules::later(release);
+        later.map(|rules| rules.release().to_string()).collect()
+    };
+    assert_eq!(later(Release::new(1, 95, 0)), ["1.96.0"]);
+    assert_eq!(later(Release::new(1, 97, 0)), ["1.99.0", "1.100.0"]);
+    assert_eq!(later(Release::new(1, 108, 0)), ["1.109.0"]);
+    assert_eq!(later(Release::new(1, 105, 0)), <[&str; 0]>::default());
 }
