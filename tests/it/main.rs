@@ -54,6 +54,7 @@ mod recording;
 mod samples;
 mod schemas;
 mod server;
+mod server_version;
 mod soak;
 mod standby;
 mod step_diff;
