@@ -9,6 +9,7 @@ use crate::litellm::reference_sites::TABLES;
 use crate::printable::printable;
 use crate::repair::access_comparison::ComparedAccess;
 use crate::report::advice::{self, Advised};
+use crate::report::baseline;
 use crate::report::compared_access::paragraphs;
 use crate::report::json::{self, DatabaseV1, OwnerV1, ValueV1};
 use crate::report::render::{AnyReport, RenderOptions, ReportFormat};
@@ -67,6 +68,9 @@ pub(crate) fn write(report: &Report, command: &str, out: &mut impl Write) -> io:
     facts.push(("LiteLLM", format!("{} or later", report.facts.release)));
     facts.extend(counts(report, report.summary()));
     write_facts(&facts, out)?;
+    for line in baseline::in_words(report) {
+        writeln!(out, "\n{line}")?;
+    }
     if let Some(looked_at) = crate::report::table::looked_at(report) {
         writeln!(out, "\n{looked_at}")?;
     }

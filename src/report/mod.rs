@@ -6,6 +6,7 @@ pub(crate) mod access_naming;
 pub(crate) mod access_what_if;
 pub(crate) mod advice;
 pub(crate) mod affected_callers;
+pub(crate) mod baseline;
 pub(crate) mod collected_plans;
 pub(crate) mod compared_access;
 pub(crate) mod csv;
@@ -39,6 +40,7 @@ use crate::repair::empty_lists::SettledByChoice;
 use crate::repair::plan::{Reason, RowPlan};
 use crate::repair::policy::Policy;
 use crate::report::affected_callers::AffectedCallers;
+use crate::report::baseline::BaselineFacts;
 use crate::report::collected_plans::CollectedPlans;
 use crate::report::compared_access::Tense;
 use crate::report::decisions::Decisions;
@@ -206,7 +208,7 @@ impl Render for Report {
     fn matters(&self, exit_zero: bool) -> bool {
         let summary = self.summary();
         let leaves_something = match self.ending {
-            Ending::Scanned { .. } => return summary.needs_attention(),
+            Ending::Scanned { .. } => return self.leaves_something_new(),
             Ending::DryRun { .. } | Ending::Proposed | Ending::Declined => {
                 summary.needs_attention()
             }
@@ -220,8 +222,12 @@ impl Render for Report {
         let repaired = matches!(self.ending, Ending::Applied { .. });
         let findings = Some(self.facts.found.alike(repaired));
         if self.ending.is_of_scan() {
+            let read = self.facts.baseline.as_ref();
+            let read = read.and_then(|baseline| baseline.read.as_ref());
             return Tally {
                 findings,
+                acknowledged: read.map(|read| read.acknowledged.clone()),
+                baseline_gone: read.map(|read| read.gone),
                 ..Tally::default()
             };
         }
@@ -234,6 +240,7 @@ impl Render for Report {
             references_held: Some(summary.references_held),
             references_removed: written(summary.references_removed),
             references_remapped: written(summary.references_remapped),
+            ..Tally::default()
         }
     }
 
@@ -349,6 +356,8 @@ pub(crate) struct RepairFacts {
     /// How many held references each choice would settle; `None` where none is held in a list that
     /// would run empty, or where this role may not read what access depends on.
     pub settled: Option<SettledByChoice>,
+    /// The baselines of a scan; `None` without any.
+    pub baseline: Option<BaselineFacts>,
 }
 
 impl Report {
@@ -356,6 +365,15 @@ impl Report {
     #[must_use]
     pub(crate) fn summary(&self) -> Summary {
         self.facts.found.summary()
+    }
+
+    /// Tells whether a scan found something that no baseline acknowledges. One that it wrote
+    /// acknowledges everything.
+    #[must_use]
+    pub(crate) fn leaves_something_new(&self) -> bool {
+        let baseline = self.facts.baseline.as_ref();
+        let is_written = baseline.is_some_and(|baseline| baseline.written.is_some());
+        !is_written && self.summary().needs_attention()
     }
 
     /// Returns the rows with findings, if they are kept.

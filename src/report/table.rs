@@ -18,6 +18,7 @@ use crate::repair::empty_lists::SettledByChoice;
 use crate::repair::plan::{Edit, Held, Reason, RowPlan};
 use crate::repair::policy::OnEmpty;
 use crate::report::advice::{self, Advised};
+use crate::report::baseline::{self, BaselineFacts};
 use crate::report::compared_access::paragraphs;
 use crate::report::decisions::Decisions;
 use crate::report::render::{AnyReport, RenderOptions, ReportFormat};
@@ -75,7 +76,11 @@ pub(crate) fn write(report: &Report, look: DisplayOptions, out: &mut impl Write)
         let deleted = format!("As if deleted: {}.", printable(&server.to_string()));
         writeln!(out, "{}", look.prose(&deleted))?;
     }
-    writeln!(out, "{}", look.heading(&headline(summary)))?;
+    let headline = headline(summary, report.facts.baseline.as_ref());
+    writeln!(out, "{}", look.heading(&headline))?;
+    for line in baseline::in_words(report) {
+        writeln!(out, "{}", look.prose(&line))?;
+    }
     if let Some(whose) = whose(report) {
         writeln!(out, "{}", look.prose(&whose))?;
     }
@@ -340,15 +345,17 @@ fn conflicts(conflicts: &[Conflict], look: DisplayOptions) -> Grid<4> {
     table
 }
 
-fn headline(summary: Summary) -> String {
+fn headline(summary: Summary, baseline: Option<&BaselineFacts>) -> String {
+    let new = baseline.and_then(|baseline| baseline.read.as_ref());
+    let new = if new.is_some() { "new " } else { "" };
     if summary.rows == 0 {
-        return "No stale references.".to_owned();
+        return format!("No {new}stale references.");
     }
     let stale = match summary.stale {
-        0 => "No stale references".to_owned(),
+        0 => format!("No {new}stale references"),
         stale => format!(
             "{} in {}",
-            count(stale, "stale reference"),
+            count(stale, &format!("{new}stale reference")),
             count(summary.stale_rows, "row")
         ),
     };

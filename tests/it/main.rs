@@ -11,6 +11,7 @@ mod access;
 mod access_proof;
 mod access_since;
 mod access_trace;
+mod baseline;
 mod cli;
 mod concurrent;
 mod config;

@@ -340,6 +340,7 @@ impl WriteJob for Fix<'_> {
                 affected: None,
                 access,
                 settled,
+                baseline: None,
             },
             draft,
             written: repaired.written,
