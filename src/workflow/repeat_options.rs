@@ -4,9 +4,9 @@
 //! Every set of options is taken apart field by field, without `..`: a new option in `cli/` does
 //! not compile until this file says whether a follow-up repeats it. Two kinds of options are not
 //! repeated. The first shape only the report of this run: `--format`, `--output`, `--limit`,
-//! `--color`, `--quiet`, `--metrics-file`, `--notes`, `--exit-zero`. The second are what the next
-//! command does otherwise: `--dry-run`, `--yes`, `--plan-out`. A suggested command never has
-//! `--yes`: it asks before it writes.
+//! `--color`, `--quiet`, `--verbose`, `--metrics-file`, `--notes`, `--exit-zero`. The second are
+//! what the next command does otherwise: `--dry-run`, `--yes`, `--plan-out`. A suggested command
+//! never has `--yes`: it asks before it writes.
 
 use std::path::Path;
 use std::time::Duration;
@@ -70,6 +70,7 @@ impl ConnectionArgs {
             db_url_file,
             schema,
             statement_timeout,
+            log: _,
         } = self;
         command.options("--db-url-file", db_url_file);
         match db_url.as_deref().map(|url| (url, ShownUrl::of(url))) {
@@ -294,7 +295,7 @@ mod tests {
 
     /// Options that no follow-up repeats: they shape the report of one run, or are the difference
     /// between the run and what follows.
-    const NOT_REPEATED: [&str; 16] = [
+    const NOT_REPEATED: [&str; 17] = [
         "baseline",
         "color",
         "csv-raw",
@@ -308,6 +309,7 @@ mod tests {
         "output",
         "plan-out",
         "quiet",
+        "verbose",
         "version",
         "write-baseline",
         "yes",

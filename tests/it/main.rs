@@ -61,3 +61,4 @@ mod step_diff;
 mod terminal;
 mod tls;
 mod undo;
+mod verbosity;

@@ -294,7 +294,10 @@ fn an_option_given_twice_is_repeatable_or_a_usage_error() {
                 .takes(&line)
                 .unwrap_or_else(|told| panic!("{line:?}: {told}"));
             line.push(line[0].clone());
-            let repeatable = matches!(option.get_action(), clap::ArgAction::Append);
+            let repeatable = matches!(
+                option.get_action(),
+                clap::ArgAction::Append | clap::ArgAction::Count
+            );
             assert_eq!(command.takes(&line).is_ok(), repeatable, "{line:?}");
         }
     }
