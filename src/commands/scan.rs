@@ -30,6 +30,7 @@ use crate::repair::empty_lists::EmptyListDecisions;
 use crate::repair::plan::RowPlan;
 use crate::repair::policy::Policy;
 use crate::report::affected_callers::AffectedCallers;
+use crate::report::ticket::TicketCommands;
 use crate::report::{Announcements, Ending, RepairFacts, Report};
 use crate::workflow::CHUNK;
 use crate::workflow::baseline_files::BaselineFiles;
@@ -37,6 +38,7 @@ use crate::workflow::deletion_effects;
 use crate::workflow::empty_list_search::HeldRows;
 use crate::workflow::filters::chosen_sites;
 use crate::workflow::planner::Planner;
+use crate::workflow::repeat_options::repeat_rows;
 use crate::workflow::server_sources::ServerSources;
 use crate::workflow::survey::{
     EmptyServerTable, SURVEY_STAGE, Survey, SurveyOptions, SurveyedRows, warn_of_schema,
@@ -185,10 +187,10 @@ async fn look(
     let database = session.database().clone();
     baselines.check_database(&database)?;
     let sites = chosen_sites(&args.filters.sites, sources.usual_sites());
+    let progress = Progress::begin(SURVEY_STAGE);
     let mut open = session.begin(Purpose::Read, &sites).await?;
     let (connection, schema) = open.parts();
     warn_of_schema(schema);
-    let progress = Progress::begin(SURVEY_STAGE);
     let options = SurveyOptions {
         sources,
         rows: SurveyedRows::Found(&args.filters, args.search()),
@@ -270,6 +272,10 @@ async fn look(
         access: None,
         settled,
         baseline,
+        ticket: TicketCommands {
+            verify: args.verify(),
+            journal: None,
+        },
     };
     let dry_run = args.follow_up();
     Ok(Report::new(facts, Ending::Scanned { dry_run }))
@@ -325,6 +331,16 @@ impl ScanArgs {
         servers.repeat(&mut dry_run);
         filters.repeat(&mut dry_run);
         dry_run
+    }
+
+    /// Returns the scan that tells what a repair left.
+    fn verify(&self) -> CommandLine {
+        let mut scan = CommandLine::new("scan");
+        self.connection.repeat(&mut scan);
+        self.previous.repeat(&mut scan);
+        self.servers.repeat(&mut scan);
+        repeat_rows(&self.filters, &mut scan);
+        scan
     }
 
     /// Returns this scan, without baselines.

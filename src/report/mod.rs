@@ -22,6 +22,7 @@ pub(crate) mod spool;
 pub(crate) mod summary;
 pub(crate) mod table;
 pub(crate) mod text_table;
+pub(crate) mod ticket;
 
 use std::collections::BTreeMap;
 
@@ -47,6 +48,7 @@ use crate::report::decisions::Decisions;
 use crate::report::render::{AnyReport, Render};
 pub(crate) use crate::report::shown_text::count;
 use crate::report::summary::{Summary, Tally};
+use crate::report::ticket::TicketCommands;
 
 /// How a command ended, which decides how its report reads.
 #[derive(Debug)]
@@ -358,6 +360,8 @@ pub(crate) struct RepairFacts {
     pub settled: Option<SettledByChoice>,
     /// The baselines of a scan; `None` without any.
     pub baseline: Option<BaselineFacts>,
+    /// The commands that only a change ticket has.
+    pub ticket: TicketCommands,
 }
 
 impl Report {

@@ -345,7 +345,8 @@ fn conflicts(conflicts: &[Conflict], look: DisplayOptions) -> Grid<4> {
     table
 }
 
-fn headline(summary: Summary, baseline: Option<&BaselineFacts>) -> String {
+/// Says in one sentence what was found.
+pub(crate) fn headline(summary: Summary, baseline: Option<&BaselineFacts>) -> String {
     let new = baseline.and_then(|baseline| baseline.read.as_ref());
     let new = if new.is_some() { "new " } else { "" };
     if summary.rows == 0 {
@@ -407,7 +408,7 @@ pub(crate) fn looked_at(report: &Report) -> Option<String> {
 }
 
 /// Counts the owners, by kind, of rows with stale references.
-fn whose(report: &Report) -> Option<String> {
+pub(crate) fn whose(report: &Report) -> Option<String> {
     let stale = || report.plans().iter().filter(|plan| plan.audit.is_stale());
     let owners = stale().flat_map(|plan| plan.audit.owners());
     let owners: BTreeSet<(OwnerKind, &str)> = owners.map(|o| (o.kind(), o.id())).collect();
@@ -505,7 +506,7 @@ fn prospects(report: &Report, look: DisplayOptions) -> Grid<3> {
 const GAINED: usize = 5;
 
 /// Says what an owner would gain.
-fn effect(owner: OwnerKind, effect: &Effect) -> String {
+pub(crate) fn effect(owner: OwnerKind, effect: &Effect) -> String {
     let inherits = |inherited: &Inherited, of: &str| {
         let from = printable(&inherited.from);
         let servers: Vec<String> = inherited
@@ -602,7 +603,9 @@ pub(crate) fn write_closing(
     write_commands(&advice::commands(report), look, out)
 }
 
-fn advice(report: &Report, summary: Summary) -> Vec<String> {
+/// Says what follows from what was found and done, what it assumes, and how it ended: a paragraph
+/// each.
+pub(crate) fn advice(report: &Report, summary: Summary) -> Vec<String> {
     let mut lines = successors(report);
     let impacts = report.plans().iter().flat_map(|plan| &plan.audit.impacts);
     let effects = impacts.filter_map(|impact| impact.if_emptied.as_ref());

@@ -146,6 +146,24 @@ impl FilterArgs {
     }
 }
 
+/// Adds to a scan the filters that choose rows, and so find what a repair left. A reference that
+/// was removed would match nothing.
+pub(crate) fn repeat_rows(filters: &FilterArgs, scan: &mut CommandLine) {
+    let everything = FilterArgs {
+        sites: filters.sites.clone(),
+        owner: filters.owner.clone(),
+        reference: Vec::new(),
+        row: filters.row.clone(),
+    };
+    everything.repeat(scan);
+    if !filters.reference.is_empty() {
+        scan.note(
+            "It looks at every reference of these rows: a --reference that is gone would be an \
+             error.",
+        );
+    }
+}
+
 /// Returns the word of the command line for a value.
 fn named<T: ValueEnum>(value: &T) -> Option<String> {
     let value = value.to_possible_value()?;
