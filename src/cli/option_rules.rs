@@ -72,7 +72,7 @@ const fn needs(said: GivenOption, needs: &'static [GivenOption], why: &'static s
 /// Why metrics are not written of a run that takes servers as deleted.
 const METRICS: &str = "metrics tell what there is, not what there would be";
 
-const EXCLUSIONS: [Exclusion; 15] = [
+const EXCLUSIONS: [Exclusion; 16] = [
     excludes(
         option("db-url"),
         option("db-url-file"),
@@ -119,6 +119,11 @@ const EXCLUSIONS: [Exclusion; 15] = [
         "one carries out a saved plan, the other saves a new one",
     ),
     excludes(
+        value("format", "sql"),
+        value("sites", "credentials"),
+        "a script would show what users stored; repair credentials with fix itself",
+    ),
+    excludes(
         option("journal"),
         option("no-journal"),
         "one names the journal, the other writes none",
@@ -146,11 +151,21 @@ const EXCLUSIONS: [Exclusion; 15] = [
     ),
 ];
 
-const NEEDS: [Need; 10] = [
+const NEEDS: [Need; 12] = [
     needs(
         option("plan-out"),
         &[option("dry-run")],
         "only a dry run saves a plan",
+    ),
+    needs(
+        value("format", "sql"),
+        &[option("dry-run")],
+        "only a dry run makes a script",
+    ),
+    needs(
+        option("undo-sql"),
+        &[value("format", "sql")],
+        "it takes back what that script does",
     ),
     needs(
         option("other-database"),
@@ -200,13 +215,14 @@ const NEEDS: [Need; 10] = [
 ];
 
 /// The options that name a file, for which `-` does not mean stdin or stdout.
-const NAMED_FILES: [&str; 6] = [
+const NAMED_FILES: [&str; 7] = [
     "journal",
     "metrics-file",
     "plan",
     "plan-out",
     "save",
     "since",
+    "undo-sql",
 ];
 
 /// The options about the report, of which `access --save` alone makes none.

@@ -18,6 +18,8 @@ pub(crate) mod ndjson;
 pub(crate) mod render;
 pub(crate) mod shown_text;
 pub(crate) mod spool;
+pub(crate) mod sql_literal;
+pub(crate) mod sql_script;
 pub(crate) mod summary;
 pub(crate) mod table;
 pub(crate) mod text_table;
@@ -44,6 +46,7 @@ use crate::report::compared_access::Tense;
 use crate::report::decisions::Decisions;
 use crate::report::render::{AnyReport, Render};
 pub(crate) use crate::report::shown_text::count;
+use crate::report::sql_script::SqlScript;
 use crate::report::summary::{Summary, Tally};
 
 /// How a command ended, which decides how its report reads.
@@ -349,6 +352,8 @@ pub(crate) struct RepairFacts {
     /// How many held references each choice would settle; `None` where none is held in a list that
     /// would run empty, or where this role may not read what access depends on.
     pub settled: Option<SettledByChoice>,
+    /// The script that does the same; `None` unless the operator asked for one.
+    pub script: Option<SqlScript>,
 }
 
 impl Report {

@@ -5,7 +5,7 @@
 //! not compile until this file says whether a follow-up repeats it. Two kinds of options are not
 //! repeated. The first shape only the report of this run: `--format`, `--output`, `--limit`,
 //! `--color`, `--quiet`, `--metrics-file`, `--notes`, `--exit-zero`. The second are what the next
-//! command does otherwise: `--dry-run`, `--yes`, `--plan-out`. A suggested command never has
+//! command does otherwise: `--dry-run`, `--yes`, `--plan-out`, `--undo-sql`. A suggested command never has
 //! `--yes`: it asks before it writes.
 
 use std::path::Path;
@@ -176,6 +176,7 @@ impl RepairArgs {
             max_percent,
             compare_at_most,
             plan_out: _,
+            undo_sql: _,
             plan,
             other_database,
             journal_retention,
