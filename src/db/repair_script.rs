@@ -51,7 +51,10 @@ const VARIABLES: &str = "
 
 const BEGIN: &str = "
   IF pg_catalog.current_setting('transaction_isolation') {<>} 'read committed' THEN
-    RAISE EXCEPTION 'mcp-prune: this transaction is % and not READ COMMITTED, so the script could not see what others commit meanwhile; nothing was written. SET default_transaction_isolation to read committed, and run it again',
+    RAISE EXCEPTION
+      'mcp-prune: this transaction is % and not READ COMMITTED, so the script could not see '
+      'what others commit meanwhile; nothing was written. SET default_transaction_isolation '
+      'to read committed, and run it again',
       pg_catalog.current_setting('transaction_isolation');
   END IF;
 
@@ -65,7 +68,9 @@ const BEGIN: &str = "
 
   -- One repair at a time: mcp-prune takes the same lock.
   IF NOT pg_catalog.pg_try_advisory_xact_lock({lock_key}) THEN
-    RAISE EXCEPTION 'mcp-prune: another repair of this database is running; nothing was written. Run the script again when it has ended';
+    RAISE EXCEPTION
+      'mcp-prune: another repair of this database is running; nothing was written. Run the '
+      'script again when it has ended';
   END IF;
 
   -- Table locks come before row locks. None of them keeps readers or writers out.
@@ -94,7 +99,8 @@ const ROWS: &str = r"
   -- primary key, old values, new values, and digests of what the repair depends on besides.
   at_table := '{name}';
   FOR change IN
-    SELECT c.key, c.old::pg_catalog.jsonb AS old, c.new::pg_catalog.jsonb AS new, c.beside, c.owners
+    SELECT c.key, c.old::pg_catalog.jsonb AS old, c.new::pg_catalog.jsonb AS new,
+           c.beside, c.owners
     FROM (";
 
 const ROW: &str = r#"
@@ -103,7 +109,9 @@ const ROW: &str = r#"
     -- Each row is locked, compared with the old values, written, and compared with the new ones.
     at_row := change.key;
     IF pg_catalog.clock_timestamp() {>} deadline THEN
-      RAISE EXCEPTION 'mcp-prune: the script took longer than its time limit of %; nothing was written', time_limit;
+      RAISE EXCEPTION
+        'mcp-prune: the script took longer than its time limit of %; nothing was written',
+        time_limit;
     END IF;
 
     SELECT {cells},
@@ -113,11 +121,16 @@ const ROW: &str = r#"
     FROM {table} AS t WHERE t.{key} {=} change.key
     FOR UPDATE OF t NOWAIT;
     IF NOT FOUND THEN
-      RAISE EXCEPTION 'mcp-prune: row % of "{name}" is gone; nothing was written. Make the script anew', change.key;
+      RAISE EXCEPTION
+        'mcp-prune: row % of "{name}" is gone; nothing was written. Make the script anew',
+        change.key;
     END IF;
 {compare}
     IF change.beside {<>} was.beside THEN
-      RAISE EXCEPTION 'mcp-prune: row % of "{name}" was changed beside the columns that the script writes, and the repair depends on that; nothing was written. Make the script anew', change.key;
+      RAISE EXCEPTION
+        'mcp-prune: row % of "{name}" was changed beside the columns that the script '
+        'writes, and the repair depends on that; nothing was written. Make the script anew',
+        change.key;
     END IF;
 {write}
     SELECT {cells},
@@ -125,7 +138,10 @@ const ROW: &str = r#"
     INTO stored
     FROM {table} AS t WHERE t.{key} {=} change.key;
     IF NOT coalesce(stored.rest {=} was.rest{written}, false) THEN
-      RAISE EXCEPTION 'mcp-prune: after the write, row % of "{name}" does not hold what it should; nothing was written. Look for a trigger or rule on the table that changes or drops updates', change.key;
+      RAISE EXCEPTION
+        'mcp-prune: after the write, row % of "{name}" does not hold what it should; '
+        'nothing was written. Look for a trigger or rule on the table that changes or drops '
+        'updates', change.key;
     END IF;
 {keep}
     rows_written := rows_written {+} 1;
@@ -137,9 +153,13 @@ const CELL: &str = "coalesce(pg_catalog.to_jsonb({value}), 'null'::pg_catalog.js
 const COMPARE: &str = r#"
     IF NOT coalesce(was.{cell} {=} (change.old {->} '{site}'), true) THEN
       IF was.{cell} {=} (change.new {->} '{site}') THEN
-        RAISE EXCEPTION 'mcp-prune: {site} of row % of "{name}" is as the script would leave it, so it was run before; nothing was written', change.key;
+        RAISE EXCEPTION
+          'mcp-prune: {site} of row % of "{name}" is as the script would leave it, so it '
+          'was run before; nothing was written', change.key;
       END IF;
-      RAISE EXCEPTION 'mcp-prune: {site} of row % of "{name}" no longer holds what it did when the script was made; nothing was written. Make the script anew', change.key;
+      RAISE EXCEPTION
+        'mcp-prune: {site} of row % of "{name}" no longer holds what it did when the script '
+        'was made; nothing was written. Make the script anew', change.key;
     END IF;"#;
 
 const WRITE: &str = r#"
@@ -149,7 +169,9 @@ const WRITE: &str = r#"
       FROM (SELECT (change.new {->} '{site}')::pg_catalog.text) AS c (value)
       WHERE t.{key} {=} change.key;
       IF NOT FOUND THEN
-        RAISE EXCEPTION 'mcp-prune: row % of "{name}" could not be written; nothing was written. Look for a trigger or rule on the table that changes or drops updates', change.key;
+        RAISE EXCEPTION
+          'mcp-prune: row % of "{name}" could not be written; nothing was written. Look for '
+          'a trigger or rule on the table that changes or drops updates', change.key;
       END IF;
     END IF;"#;
 
@@ -179,7 +201,9 @@ const CHECK_STORED: &str = r#"
   WHERE t.{key} IS NULL OR {whole} {<>} d.stored
   LIMIT 1;
   IF FOUND THEN
-    RAISE EXCEPTION 'mcp-prune: a trigger or rule changed row % of "{name}" after it was written; nothing was written', at_row;
+    RAISE EXCEPTION
+      'mcp-prune: a trigger or rule changed row % of "{name}" after it was written; nothing '
+      'was written', at_row;
   END IF;"#;
 
 const CHECK_OWNERS: &str = r#"
@@ -193,7 +217,9 @@ const CHECK_OWNERS: &str = r#"
   WHERE coalesce(o.digest, '') {<>} d.digest
   LIMIT 1;
   IF FOUND THEN
-    RAISE EXCEPTION 'mcp-prune: the owners of row % of "{name}" are not those that it had when the script was made; nothing was written. Make the script anew', at_row;
+    RAISE EXCEPTION
+      'mcp-prune: the owners of row % of "{name}" are not those that it had when the script '
+      'was made; nothing was written. Make the script anew', at_row;
   END IF;"#;
 
 const OWNERS: &str = r#"
@@ -210,7 +236,9 @@ pg_catalog.string_agg(
 const SERVERS: &str = r#"
   at_table := '{name}';
   IF NOT EXISTS (SELECT FROM {servers} AS s) AND NOT no_servers THEN
-    RAISE EXCEPTION 'mcp-prune: "{name}" has no rows, so this may be the wrong database; nothing was written';
+    RAISE EXCEPTION
+      'mcp-prune: "{name}" has no rows, so this may be the wrong database; nothing was '
+      'written';
   END IF;
 
   -- What was removed or renamed is still gone. A server that came back would miss its grants.
@@ -220,7 +248,9 @@ const SERVERS: &str = r#"
   WHERE NOT i.id {=} ANY (left_out)
   LIMIT 1;
   IF FOUND THEN
-    RAISE EXCEPTION 'mcp-prune: row % of "{name}" is there again, and the script removes references to it; nothing was written. Make the script anew', at_row;
+    RAISE EXCEPTION
+      'mcp-prune: row % of "{name}" is there again, and the script removes references to '
+      'it; nothing was written. Make the script anew', at_row;
   END IF;
 
   -- What references were renamed to is still served.
@@ -231,12 +261,16 @@ const SERVERS: &str = r#"
     WHERE i.identifier {=} r.reference AND NOT i.id {=} ANY (left_out))
   LIMIT 1;
   IF FOUND THEN
-    RAISE EXCEPTION 'mcp-prune: no row of "{name}" that is served answers to % any more, and the script renames references to it; nothing was written. Make the script anew', at_row;
+    RAISE EXCEPTION
+      'mcp-prune: no row of "{name}" that is served answers to % any more, and the script '
+      'renames references to it; nothing was written. Make the script anew', at_row;
   END IF;
 
   -- Where what becomes of a list was decided by what its owners may use, no server changed.
   IF servers_then {<>} ({digest}) THEN
-    RAISE EXCEPTION 'mcp-prune: the rows of "{name}" are not as they were when the script was made, and the choice of --on-empty depends on them; nothing was written. Make the script anew';
+    RAISE EXCEPTION
+      'mcp-prune: the rows of "{name}" are not as they were when the script was made, and '
+      'the choice of --on-empty depends on them; nothing was written. Make the script anew';
   END IF;
 "#;
 
@@ -262,7 +296,9 @@ const END: &str = "{servers}
        AS s (name, value);
   RAISE NOTICE 'mcp-prune: % rows were written and checked', rows_written;
 EXCEPTION WHEN lock_not_available THEN
-  RAISE EXCEPTION 'mcp-prune: somebody else holds a lock on \"%\"% that is needed; nothing was written. Run the script again (%)',
+  RAISE EXCEPTION
+    'mcp-prune: somebody else holds a lock on \"%\"% that is needed; nothing was written. '
+    'Run the script again (%)',
     at_table, coalesce(' (row ' {||} at_row {||} ')', ''), SQLERRM;";
 
 const BESIDE: &str = "

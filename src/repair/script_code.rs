@@ -1,5 +1,5 @@
-//! The code of a script that repairs without this program. It is made of the tables of one database
-//! (`db/repair_script.rs`), and knows no row; what a report writes around it are literals.
+//! The code of a script that repairs without this program. It is made of the tables of one
+//! database (`db/repair_script.rs`), and knows no row; what a report writes around it are literals.
 
 use crate::litellm::reference_sites::SiteTable;
 
@@ -8,9 +8,9 @@ use crate::litellm::reference_sites::SiteTable;
 /// It takes these constants, which the script declares before it: `lock_timeout` (milliseconds) and
 /// `time_limit` (an interval, or NULL for none), both as text. With [`ServerCheck::Made`] it takes
 /// five more: `gone`, the references that no server may answer to; `served`, the references that a
-/// served row must answer to; `left_out`, the ids of the rows that count as deleted; `servers_then`,
-/// the digest of the other rows, or NULL if they may have changed; and `no_servers`, whether there
-/// need not be any row.
+/// served row must answer to; `left_out`, the ids of the rows that count as deleted;
+/// `servers_then`, the digest of the other rows, or NULL if they may have changed; and
+/// `no_servers`, whether there need not be any row.
 #[derive(Debug)]
 pub(crate) struct ScriptCode {
     /// The variables.
@@ -42,8 +42,8 @@ pub(crate) struct TableCode {
     pub(crate) check: String,
 }
 
-/// Whether a script looks at servers and owners: an undo puts back what was there, whatever there is
-/// now.
+/// Whether a script looks at servers and owners: an undo puts back what was there, whatever there
+/// is now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ServerCheck {
     /// It does.

@@ -1,8 +1,9 @@
 //! Quotes text for SQL that this program prints and never runs.
 //!
 //! A literal is ASCII, whatever the text: the encoding of a client changes nothing in it. It means
-//! the same whatever `standard_conforming_strings` and `backslash_quote` are. It has no dollar sign,
-//! so it ends no dollar quote, and no tool takes a part of it for a placeholder such as `${name}`.
+//! the same whatever `standard_conforming_strings` and `backslash_quote` are. It has no dollar
+//! sign, so it ends no dollar quote, and no tool takes a part of it for a placeholder such as
+//! `${name}`.
 //!
 //! Source: PostgreSQL 17 manual, 4.1.2, "Constants".
 

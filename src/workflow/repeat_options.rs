@@ -5,8 +5,8 @@
 //! not compile until this file says whether a follow-up repeats it. Two kinds of options are not
 //! repeated. The first shape only the report of this run: `--format`, `--output`, `--limit`,
 //! `--color`, `--quiet`, `--metrics-file`, `--notes`, `--exit-zero`. The second are what the next
-//! command does otherwise: `--dry-run`, `--yes`, `--plan-out`, `--undo-sql`. A suggested command never has
-//! `--yes`: it asks before it writes.
+//! command does otherwise: `--dry-run`, `--yes`, `--plan-out`, `--undo-sql`. A suggested command
+//! never has `--yes`: it asks before it writes.
 
 use std::path::Path;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! The file of `--undo-sql`. As with a journal, no file is written over, only its owner may read it,
-//! and it is whole or not there.
+//! The file of `--undo-sql`. As with a journal, no file is written over, only its owner may read
+//! it, and it is whole or not there.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -13,8 +13,8 @@ use crate::report::Report;
 use crate::report::sql_script::{Direction, write};
 use crate::workflow::changeset_file::new_file;
 
-/// A new file for the script that takes another one back. It deletes itself when dropped, unless the
-/// script was written.
+/// A new file for the script that takes another one back. It deletes itself when dropped, unless
+/// the script was written.
 #[derive(Debug)]
 pub(crate) struct UndoScriptFile {
     path: PathBuf,

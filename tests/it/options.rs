@@ -15,7 +15,7 @@ use crate::samples::{NOWHERE, demo};
 use crate::server::TestDatabase;
 
 /// The value that an option is tried with; a new option that takes one needs an entry here.
-const SAMPLES: [(&str, &str); 39] = [
+const SAMPLES: [(&str, &str); 40] = [
     ("as", "end_user:e"),
     ("color", "never"),
     ("compare-at-most", "9"),
@@ -55,18 +55,21 @@ const SAMPLES: [(&str, &str); 39] = [
     ("sites", "permissions"),
     ("statement-timeout", "0"),
     ("toolset", "t"),
+    ("undo-sql", "undo.sql"),
 ];
 
 /// Every two options that cannot be given together. All others combine: a filter narrows what
 /// another one leaves, a guard is one more guard, and an option without effect beside another is
 /// harmless.
-const EXCLUDED: [(&str, &str); 19] = [
+const EXCLUDED: [(&str, &str); 20] = [
     ("accept-narrowing", "accept-widening"),
     // Beside --since they do go together: `access_since.rs` has that.
     ("color", "save"),
     ("csv-raw", "save"),
     ("db-url", "db-url-file"),
     ("delete-rows", "owner"),
+    // Of --sites credentials no script is made.
+    ("delete-rows", "undo-sql"),
     ("dry-run", "yes"),
     ("every-caller", "toolset"),
     ("format", "save"),
@@ -84,7 +87,7 @@ const EXCLUDED: [(&str, &str); 19] = [
 ];
 
 /// A command, an option of it, and the options of which it needs one.
-const NEEDED: [(&str, &str, &[&str]); 12] = [
+const NEEDED: [(&str, &str, &[&str]); 14] = [
     ("access", "other-database", &["--since=since"]),
     ("fix", "accept-narrowing", &["--on-empty=deny"]),
     ("fix", "accept-widening", &["--on-empty=clear"]),
@@ -92,6 +95,8 @@ const NEEDED: [(&str, &str, &[&str]); 12] = [
     ("fix", "notify-namespace", &["--notify-redis=redis://h/0"]),
     ("fix", "other-database", &["--plan=plan"]),
     ("fix", "plan-out", &["--dry-run"]),
+    ("fix", "undo-sql", &["--dry-run"]),
+    ("fix", "undo-sql", &["--format=sql"]),
     (
         "fix",
         "previous-litellm-config",
