@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 use crate::db::access_rows::ADMINISTRATORS;
 use crate::db::errors::failed;
 use crate::db::schema::Schema;
-use crate::db::sql::{ident, relation};
+use crate::db::sql::{RARE, ident, relation};
 use crate::error::Failure;
 use crate::litellm::ids::{
     AccessGroupId, EndUserId, KeyToken, PermissionKey, TeamId, ToolsetId, UserId,
@@ -62,7 +62,10 @@ struct Known {
     roles: Vec<&'static str>,
 }
 
-const AFFECTED: &str = "SELECT t.{id} FROM {table} AS t WHERE {conditions}";
+// Parallel workers apply the conditions (see `RARE`): there may be a million keys.
+const AFFECTED: &str = "
+SELECT t.{id} FROM {table} AS t
+WHERE CASE WHEN {conditions} THEN 1 ELSE 0 END {=} 1 AND {rare}";
 
 const NAMING: &str =
     "SELECT t.{id} FROM {table} AS t WHERE t.{toolsets} {&&} $1::pg_catalog.text[]";
@@ -208,6 +211,10 @@ impl OwnerReader<'_> {
             ("{id}", ident(id)),
             ("{table}", relation(table)),
             ("{conditions}", conditions.join(" OR ")),
+            (
+                "{rare}",
+                RARE.replace("{never}", &format!("t.{} IS NULL", ident(id))),
+            ),
         ];
         sqlx::query_scalar(self.schema.statement(AFFECTED, &fragments))
             .persistent(false)

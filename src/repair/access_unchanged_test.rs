@@ -373,7 +373,10 @@ impl Grantees {
             for plan in self.plans(release, choices, sites) {
                 proposed.add(&plan, &catalog);
             }
-            let states = (proposed.before.within(&rows), proposed.after.within(&rows));
+            let states = (
+                proposed.before.within(rows.clone()),
+                proposed.after.within(rows.clone()),
+            );
             let compared = CallerRows::new(&basis, &catalog, states);
             let callers = Self::callers();
             let callers = callers

@@ -115,8 +115,10 @@ impl AccessProof<'_> {
                 toolsets: &toolsets,
             };
             let callers = callers.chunk(chunk);
-            let (before, after) = (states.before, states.after);
-            let rows = (before.within(&rows), after.within(&rows));
+            let rows = (
+                states.before.within(rows.clone()),
+                states.after.within(rows),
+            );
             let compared = CallerRows::new(self.basis, self.catalog, rows);
             let taken = callers.len().min(left);
             left -= taken;
@@ -335,6 +337,11 @@ impl AccessProof<'_> {
     /// Adds the keys that may use every server, for the owners that only limit keys: one of nobody,
     /// and one of each user.
     fn add_made_up_keys(&self, chunk: OwnerChunk<'_>, rows: &mut AccessRows) {
+        let users: &[UserId] = match chunk {
+            OwnerChunk::Keys(_) => return,
+            OwnerChunk::Users(users) => users,
+            OwnerChunk::Teams(_) | OwnerChunk::EndUsers(_) => &[],
+        };
         let link = || PermissionKey(MADE_UP_KEY.to_owned());
         let possible = self.basis.possible(rows, self.catalog);
         let registry = possible.as_ref().unwrap_or(&self.basis.registry);
@@ -352,11 +359,6 @@ impl AccessProof<'_> {
             agent,
             access_groups: Vec::new(),
             name: None,
-        };
-        let users: &[UserId] = match chunk {
-            OwnerChunk::Keys(_) => return,
-            OwnerChunk::Users(users) => users,
-            OwnerChunk::Teams(_) | OwnerChunk::EndUsers(_) => &[],
         };
         // Only an agent's key names a human behind its call.
         let agent = Some(AgentId(MADE_UP_KEY.to_owned()));

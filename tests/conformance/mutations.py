@@ -8,7 +8,15 @@ What decides the explanation of an answer alone, and not the answer, is left out
 import re
 
 ACCESS = "src/litellm/access/"
-WHOLE = ("has_toolset_routes", "has_sessions", "serves", "aliases do not resolve", "names do not resolve")
+WHOLE = (
+    "has_toolset_routes",
+    "has_sessions",
+    "serves",
+    "aliases do not resolve",
+    "names do not resolve",
+    "no server is open",
+    "every server is open",
+)
 
 
 class Mutation:
@@ -76,7 +84,7 @@ FILES = {
         },
         "&& «who.token.is_some()» && scope": {"the scope limits open servers without a key too": "true"},
         "scope != AccessScope::Unscoped": {"what nothing limits has a scope": "true"},
-        "&submitted - &open_to_all": {"a scope that is unresolved leaves submitted servers": "submitted.clone()"},
+        "&submitted - self.registry.open()": {"a scope that is unresolved leaves submitted servers": "submitted.clone()"},
         "open.extend(submitted);": {"no user may use what they submitted": ""},
         "self.registry.get(id).is_some()": {"servers may be used that are not served": "true"},
         "if «who.toolset.is_some()» || !self.rules.servers_may_be_open()": {
@@ -295,7 +303,9 @@ FILES = {
         "self.tools_of_agent(agent, server)?": {"agents limit no tools": "None"},
         "if «who.organization.is_some()» &&": {"organizations limit no tools": "false"},
         "return «self.union([direct, toolsets])»; } let groups": {"toolsets of keys limited no tools early": "self.union([direct])"},
-        "«servers.contains(server)» || self": {"groups limit tools of servers that a key's row names": "false"},
+        "«named.any(|reference| self.registry.means(reference, server, self.rules))» || self": {
+            "groups limit tools of servers that a key's row names": "false",
+        },
         "|| «self.registry.tagged(&row.tags, self.rules).contains(server)»": {
             "groups limit tools of servers that a key's tags mean": "false",
         },
@@ -308,12 +318,13 @@ FILES = {
         "if «who.access_groups.iter().any(unreadable)»": {"unreadable groups of a key do not count": "false"},
         "who.team.is_some_and(|team| group.teams.contains(team))": {"groups assigned to a team are not its keys'": "false"},
         "who.token.is_some_and(|token| group.keys.contains(token))": {"groups assigned to a key are not its own": "false"},
-        "self.registry .expand(&group.servers, self.rules) .contains(server)": {
-            "names in groups are not resolved for tools": "group.servers.iter().any(|id| *id == server.0)",
+        "«named.any(|reference| self.registry.means(reference, server, self.rules))» } /// Unites": {
+            "names in groups are not resolved for tools": "named.any(|id| *id == server.0)",
         },
         "filter(|group| «self.grants(group, server)»)": {"groups limit tools of servers that they do not grant": "true"},
-        "let tools = «tools.remove(server)?»;": {
-            "a group without a list adds no tool": "tools.remove(server).unwrap_or_default()",
+        "let tools = «self.registry.tools_on(server, &group.tools, self.rules)?»;": {
+            "a group without a list adds no tool":
+                "self.registry.tools_on(server, &group.tools, self.rules).unwrap_or_default()",
         },
         "if «tools.contains(ALL_TOOLS)»": {"the word for every tool is none in groups": "false"},
         "self.union([«direct», toolsets, groups])": {"the row of a team limits no tools": "None"},
@@ -334,15 +345,22 @@ FILES = {
     ACCESS + "registry.rs": {
         "[«&server.alias», &server.name]": {"aliases do not resolve": "&None"},
         "[&server.alias, «&server.name»]": {"names do not resolve": "&None"},
-        "«!self.servers.contains_key(reference.as_str())»": {"a name goes before an id": "true"},
-        "ids.extend(named.iter().cloned());": {"a shared name means one server": "ids.extend(named.first().cloned());"},
-        "«_ = ids.insert(ServerId(reference.clone()))»,": {"stale references set no limit": "()"},
-        "granted.extend(names.iter().cloned());": {
-            "the last name of a server says its tools": "{ granted.clear(); granted.extend(names.iter().cloned()); }",
+        "«!self.servers.contains_key(reference)»": {"a name goes before an id": "true"},
+        "Some(named) => «ids.extend(named.iter().cloned())»,": {
+            "a shared name means one server": "ids.extend(named.first().cloned())",
         },
-        "filter(|(_, s)| «s.allow_all_keys»)": {"no server is open": "false", "every server is open": "true"},
-        "server.submitted_by.as_ref() == Some(user)": {"servers are nobody's": "false", "servers are everybody's": "true"},
-        "let served = self.servers.iter().filter(|(_, s)| «carries(&s.tags)»);": {"no tag means a served server": "false"},
+        "None => «_ = ids.insert(ServerId(reference.clone()))»,": {"stale references set no limit": "()"},
+        "named.extend(names.iter().cloned());": {
+            "the last name of a server says its tools": "{ named.clear(); named.extend(names.iter().cloned()); }",
+        },
+        "Some(named) => «named.contains(server)»,": {"a shared name means the tools of one server": "named.first() == Some(server)"},
+        "None => «server.as_str() == reference»,": {"ids mean no tools": "false"},
+        "if «server.allow_all_keys»": {"no server is open": "false", "every server is open": "true"},
+        "«self.by_submitter.get(user)».into_iter()": {
+            "servers are nobody's": "None::<&ServerIds>",
+            "servers are everybody's": "self.by_submitter.values().next()",
+        },
+        "«self.by_tag.get(tag)»": {"no tag means a served server": "None::<&ServerIds>"},
     },
     ACCESS + "rows.rs": {
         "!(«self.servers.is_empty()» && self.toolsets": {"servers do not keep a row from inheriting toolsets": "true"},

@@ -196,7 +196,7 @@ pub(crate) const SETTINGS: [AccessSetting; 4] = [
         name: "mcp_allow_all_keys_respects_mcp_scope",
         set: |settings, on| settings.scope_limits_open_servers = on,
         matters: |it| {
-            let mut open = it.registry.open().chain(it.registry.submitted());
+            let mut open = it.registry.open().iter().chain(it.registry.submitted());
             it.rules.open_servers_may_be_limited() && open.next().is_some()
         },
     },

@@ -290,8 +290,7 @@ impl AccessModel<'_> {
             self.open(who)
         };
         let submitted = if limits_open && scope == AccessScope::Unresolved {
-            let open_to_all: ServerIds = self.registry.open().cloned().collect();
-            &submitted - &open_to_all
+            &submitted - self.registry.open()
         } else {
             submitted
         };
@@ -310,7 +309,7 @@ impl AccessModel<'_> {
         if who.toolset.is_some() || !self.rules.servers_may_be_open() {
             return ServerIds::new();
         }
-        self.registry.open().cloned().collect()
+        self.registry.open().clone()
     }
 
     /// Returns the servers that the user submitted, unless the credential has servers of its own.

@@ -258,7 +258,7 @@ impl<'a> AccessModel<'a> {
         permission: &Permission,
         server: &ServerId,
     ) -> Option<ToolNames> {
-        let mut tools = self.registry.expand_tools(&permission.tools, self.rules);
-        tools.remove(server)
+        self.registry
+            .tools_on(server, &permission.tools, self.rules)
     }
 }

@@ -120,31 +120,29 @@ impl OtherValues {
     /// Returns `rows` with these values in them. A row that is gone stays gone, and one that
     /// LiteLLM cannot read stays unreadable.
     #[must_use]
-    pub(crate) fn within(&self, rows: &AccessRows) -> AccessRows {
-        let mut rows = rows.clone();
+    pub(crate) fn within(&self, mut rows: AccessRows) -> AccessRows {
         self.put_into(&mut rows);
         rows
     }
 
     /// Puts these values into `rows`, as [`within`](Self::within) does.
     pub(crate) fn put_into(&self, rows: &mut AccessRows) {
-        for (key, other) in &self.permissions {
-            let whole = rows.permissions.get_mut(key).and_then(Option::as_mut);
-            let part = rows.without_tools.get_mut(key);
-            for row in whole.into_iter().chain(part) {
-                other.put_into(row);
-            }
-        }
-        for (key, other) in &self.access_groups {
-            if let Some(Some(group)) = rows.access_groups.get_mut(key) {
-                other.put_into(group);
-            }
-        }
-        for (key, other) in &self.toolsets {
-            if let Some(toolset) = rows.toolsets.get_mut(key) {
-                toolset.clone_from(other);
-            }
-        }
+        for_common(&self.permissions, &mut rows.permissions, |other, row| {
+            row.iter_mut().for_each(|row| other.put_into(row));
+        });
+        for_common(&self.permissions, &mut rows.without_tools, |other, row| {
+            other.put_into(row);
+        });
+        for_common(
+            &self.access_groups,
+            &mut rows.access_groups,
+            |other, row| {
+                row.iter_mut().for_each(|group| other.put_into(group));
+            },
+        );
+        for_common(&self.toolsets, &mut rows.toolsets, |other, toolset| {
+            toolset.clone_from(other);
+        });
     }
 }
 
@@ -167,6 +165,28 @@ impl OtherGroup {
 fn put<T: Clone>(other: Option<&T>, value: &mut T) {
     if let Some(other) = other {
         value.clone_from(other);
+    }
+}
+
+/// Calls `each` for every key that both maps have. Either may have millions of keys where the other
+/// has few, so the keys of the smaller one are looked up in the larger one.
+fn for_common<K: Ord, A, B>(
+    others: &BTreeMap<K, A>,
+    rows: &mut BTreeMap<K, B>,
+    mut each: impl FnMut(&A, &mut B),
+) {
+    if others.len() <= rows.len() {
+        for (key, other) in others {
+            if let Some(row) = rows.get_mut(key) {
+                each(other, row);
+            }
+        }
+    } else {
+        for (key, row) in rows {
+            if let Some(other) = others.get(key) {
+                each(other, row);
+            }
+        }
     }
 }
 
@@ -211,12 +231,25 @@ mod tests {
                 let mut other = OtherValues::default();
                 let name = site.name;
                 assert!(other.set(table, "id", site, &value_of(site)), "{name}");
-                assert_ne!(other.within(&rows()), rows(), "{name} changes nothing");
+                assert_ne!(other.within(rows()), rows(), "{name} changes nothing");
                 let mut elsewhere = OtherValues::default();
                 elsewhere.set(table, "another", site, &value_of(site));
-                assert_eq!(elsewhere.within(&rows()), rows(), "{name}");
+                assert_eq!(elsewhere.within(rows()), rows(), "{name}");
             }
         }
+    }
+
+    #[test]
+    fn the_same_rows_change_whichever_are_more() {
+        let mut other = OtherValues::default();
+        let none = Value::Array(Vec::new());
+        other.set(&PERMISSIONS, "id", &MCP_SERVERS, &none);
+        let alone = other.within(rows());
+        assert_ne!(alone, rows());
+        for id in ["a", "b", "z"] {
+            other.set(&PERMISSIONS, id, &MCP_SERVERS, &none);
+        }
+        assert_eq!(other.within(rows()), alone);
     }
 
     #[test]
@@ -241,7 +274,7 @@ mod tests {
         unread
             .without_tools
             .extend(row.map(|row| (PermissionKey("id".to_owned()), row)));
-        let after = other.within(&unread);
+        let after = other.within(unread.clone());
         assert_eq!(after.permissions["id"], None);
         assert!(after.without_tools["id"].servers.is_empty());
     }

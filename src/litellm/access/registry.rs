@@ -32,26 +32,59 @@ pub(crate) struct ServedServer {
 pub(crate) struct Registry {
     servers: BTreeMap<ServerId, ServedServer>,
     by_name: BTreeMap<String, ServerIds>,
+    by_tag: BTreeMap<Tag, ServerIds>,
+    by_submitter: BTreeMap<UserId, ServerIds>,
+    /// The servers that every key may use.
+    open: ServerIds,
     /// The tags of rows that are there and not served, by server id.
     unserved_tags: BTreeMap<ServerId, Vec<Tag>>,
+    /// The rows that are there and not served, by tag.
+    unserved_by_tag: BTreeMap<Tag, ServerIds>,
+}
+
+/// Collects the servers of each tag.
+fn by_tag<'a>(
+    servers: impl Iterator<Item = (&'a ServerId, &'a Vec<Tag>)>,
+) -> BTreeMap<Tag, ServerIds> {
+    let mut by_tag: BTreeMap<Tag, ServerIds> = BTreeMap::new();
+    for (id, tags) in servers {
+        for tag in tags {
+            by_tag.entry(tag.clone()).or_default().insert(id.clone());
+        }
+    }
+    by_tag
 }
 
 impl Registry {
-    /// Indexes the servers served, by id, and the tags of rows that are not.
+    /// Indexes the servers served, by id, and the tags of rows that are not. There may be thousands
+    /// of servers, and a repair asks for the access of each of thousands of callers many times.
     #[must_use]
     pub(crate) fn new(
         servers: BTreeMap<ServerId, ServedServer>,
         unserved_tags: BTreeMap<ServerId, Vec<Tag>>,
     ) -> Self {
         let mut by_name: BTreeMap<String, ServerIds> = BTreeMap::new();
+        let mut by_submitter: BTreeMap<UserId, ServerIds> = BTreeMap::new();
+        let mut open = ServerIds::new();
         for (id, server) in &servers {
+            if server.allow_all_keys {
+                open.insert(id.clone());
+            }
+            if let Some(user) = &server.submitted_by {
+                let theirs = by_submitter.entry(user.clone()).or_default();
+                theirs.insert(id.clone());
+            }
             for name in [&server.alias, &server.name].into_iter().flatten() {
                 by_name.entry(name.clone()).or_default().insert(id.clone());
             }
         }
         Self {
-            servers,
             by_name,
+            by_tag: by_tag(servers.iter().map(|(id, server)| (id, &server.tags))),
+            by_submitter,
+            open,
+            unserved_by_tag: by_tag(unserved_tags.iter()),
+            servers,
             unserved_tags,
         }
     }
@@ -76,28 +109,18 @@ impl Registry {
     }
 
     /// Returns the ids of the servers that every key may use.
-    pub(crate) fn open(&self) -> impl Iterator<Item = &ServerId> {
-        let open = self.servers.iter().filter(|(_, s)| s.allow_all_keys);
-        open.map(|(id, _)| id)
+    pub(crate) fn open(&self) -> &ServerIds {
+        &self.open
     }
 
     /// Returns the ids of the servers that somebody submitted.
     pub(crate) fn submitted(&self) -> impl Iterator<Item = &ServerId> {
-        let submitted = self
-            .servers
-            .iter()
-            .filter(|(_, s)| s.submitted_by.is_some());
-        submitted.map(|(id, _)| id)
+        self.by_submitter.values().flatten()
     }
 
     /// Returns the ids of the servers that `user` submitted.
-    pub(crate) fn submitted_by<'a>(
-        &'a self,
-        user: &'a UserId,
-    ) -> impl Iterator<Item = &'a ServerId> {
-        let theirs = move |server: &ServedServer| server.submitted_by.as_ref() == Some(user);
-        let servers = self.servers.iter().filter(move |(_, s)| theirs(s));
-        servers.map(|(id, _)| id)
+    pub(crate) fn submitted_by(&self, user: &UserId) -> impl Iterator<Item = &ServerId> {
+        self.by_submitter.get(user).into_iter().flatten()
     }
 
     /// Replaces aliases and names by the ids of all servers that have them; what no server answers
@@ -112,36 +135,50 @@ impl Registry {
     ) -> ServerIds {
         let mut ids = ServerIds::new();
         for reference in references {
-            match self.by_name.get(reference) {
-                Some(named)
-                    if rules.names_resolve() && !self.servers.contains_key(reference.as_str()) =>
-                {
-                    ids.extend(named.iter().cloned());
-                }
-                _ => _ = ids.insert(ServerId(reference.clone())),
+            match self.bearers(reference, rules) {
+                Some(named) => ids.extend(named.iter().cloned()),
+                None => _ = ids.insert(ServerId(reference.clone())),
             }
         }
         ids
     }
 
-    /// Replaces aliases and names in the keys likewise; tools of keys that mean one server are
-    /// united.
+    /// Returns the servers that a reference means by their alias or name; `None` where it stands
+    /// for itself.
+    fn bearers(&self, reference: &str, rules: AccessRules) -> Option<&ServerIds> {
+        let named = self.by_name.get(reference);
+        named.filter(|_| rules.names_resolve() && !self.servers.contains_key(reference))
+    }
+
+    /// Tells whether a reference means `server`, as [`Registry::expand`] resolves it.
+    #[must_use]
+    pub(crate) fn means(&self, reference: &str, server: &ServerId, rules: AccessRules) -> bool {
+        match self.bearers(reference, rules) {
+            Some(named) => named.contains(server),
+            None => server.as_str() == reference,
+        }
+    }
+
+    /// Returns the tools that are named for `server`, by any of the references that mean it; `None`
+    /// where none does.
     ///
     /// Source: LiteLLM 1.109.1 `mcp_server/mcp_server_manager.py`, `expand_tool_permissions`.
     #[must_use]
-    pub(crate) fn expand_tools(
+    pub(crate) fn tools_on(
         &self,
+        server: &ServerId,
         tools: &NamedTools,
         rules: AccessRules,
-    ) -> BTreeMap<ServerId, ToolNames> {
-        let mut expanded: BTreeMap<ServerId, ToolNames> = BTreeMap::new();
-        for (reference, names) in tools {
-            for id in self.expand([reference], rules) {
-                let granted = expanded.entry(id).or_default();
-                granted.extend(names.iter().cloned());
-            }
+    ) -> Option<ToolNames> {
+        let mut named: Option<ToolNames> = None;
+        for (_, names) in tools
+            .iter()
+            .filter(|(reference, _)| self.means(reference, server, rules))
+        {
+            let named = named.get_or_insert_default();
+            named.extend(names.iter().cloned());
         }
-        expanded
+        named
     }
 
     /// Returns the ids of the servers that carry one of `tags`.
@@ -152,12 +189,12 @@ impl Registry {
     /// `get_mcp_servers_from_access_groups`.
     #[must_use]
     pub(crate) fn tagged(&self, tags: &[Tag], rules: AccessRules) -> ServerIds {
-        let carries = |carried: &[Tag]| carried.iter().any(|tag| tags.contains(tag));
-        let served = self.servers.iter().filter(|(_, s)| carries(&s.tags));
-        let mut ids: ServerIds = served.map(|(id, _)| id.clone()).collect();
-        if !rules.tags_without_servers_limit() {
-            let others = self.unserved_tags.iter().filter(|(_, t)| carries(t));
-            ids.extend(others.map(|(id, _)| id.clone()));
+        let mut ids = ServerIds::new();
+        for tag in tags {
+            let served = self.by_tag.get(tag);
+            let others = self.unserved_by_tag.get(tag);
+            let others = others.filter(|_| !rules.tags_without_servers_limit());
+            ids.extend(served.into_iter().chain(others).flatten().cloned());
         }
         ids
     }

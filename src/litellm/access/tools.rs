@@ -113,8 +113,9 @@ impl AccessModel<'_> {
         }
         let groups = self.tools_of_key_groups(who, server);
         let names_server = row.is_some_and(|row| {
-            let servers = self.registry.expand(&row.servers, self.rules);
-            servers.contains(server) || self.registry.tagged(&row.tags, self.rules).contains(server)
+            let mut named = row.servers.iter();
+            named.any(|reference| self.registry.means(reference, server, self.rules))
+                || self.registry.tagged(&row.tags, self.rules).contains(server)
         });
         // A grant of its own is not limited by groups that are merely attached.
         if names_server || direct.is_some() || toolsets.is_some() || groups.owns_server {
@@ -150,9 +151,8 @@ impl AccessModel<'_> {
     }
 
     fn grants(&self, group: &AccessGroup, server: &ServerId) -> bool {
-        self.registry
-            .expand(&group.servers, self.rules)
-            .contains(server)
+        let mut named = group.servers.iter();
+        named.any(|reference| self.registry.means(reference, server, self.rules))
     }
 
     /// Unites the tools of the groups that grant the server; a group without a list grants all.
@@ -162,8 +162,7 @@ impl AccessModel<'_> {
     fn tools_of_groups(&self, groups: &[&AccessGroup], server: &ServerId) -> Tools {
         let mut united: Tools = None;
         for group in groups.iter().filter(|group| self.grants(group, server)) {
-            let mut tools = self.registry.expand_tools(&group.tools, self.rules);
-            let tools = tools.remove(server)?;
+            let tools = self.registry.tools_on(server, &group.tools, self.rules)?;
             if tools.contains(ALL_TOOLS) {
                 return None;
             }

@@ -257,7 +257,8 @@ impl AccessModel<'_> {
     fn refused_servers(&self, key: &Key, row: &Permission) -> BTreeSet<String> {
         let team = key.team.as_ref().and_then(|team| self.rows.teams.get(team));
         let team = team.and_then(|team| self.rows.permission(team.permission.as_ref()).read());
-        let mut allowed: BTreeSet<&str> = self.registry.open().map(ServerId::as_str).collect();
+        let mut allowed: BTreeSet<&str> =
+            self.registry.open().iter().map(ServerId::as_str).collect();
         allowed.extend(team.into_iter().flat_map(references).map(String::as_str));
         let tags = team.map_or(&[][..], |team| &team.tags);
         let tagged = self.registry.tagged(tags, self.rules);
