@@ -222,9 +222,9 @@ const CHECK_OWNERS: &str = r#"
       'was made; nothing was written. Make the script anew', at_row;
   END IF;"#;
 
-const OWNERS: &str = r#"
+const OWNERS: &str = r"
 SELECT o.link, {digest} AS digest
-FROM ({links}) AS o WHERE o.link {=} ANY ({keys}) GROUP BY o.link"#;
+FROM ({links}) AS o WHERE o.link {=} ANY ({keys}) GROUP BY o.link";
 
 const OWNERS_OF_ROW: &str = r#"
 pg_catalog.string_agg(
@@ -282,8 +282,8 @@ UNION ALL SELECT s.{id}, {alias} FROM {servers} AS s WHERE {served}";
 // As `Server::is_served` has it.
 const IS_SERVED: &str = "coalesce({approval}, 'active') {=} ANY (ARRAY['active', 'approved'])";
 
-const SERVER_DIGEST: &str = r#"
-SELECT {digest} FROM {servers} AS s WHERE NOT s.{id} {=} ANY ({left_out})"#;
+const SERVER_DIGEST: &str = r"
+SELECT {digest} FROM {servers} AS s WHERE NOT s.{id} {=} ANY ({left_out})";
 
 const SERVERS_IN_ORDER: &str = r#"
 coalesce(pg_catalog.string_agg(
@@ -317,11 +317,10 @@ pub(crate) fn code(schema: &Schema, verification: &Verification, check: ServerCh
         .filter(|table| ScannedTable::References(table).may_change())
         .map(|table| table_code(schema, table, verification, check))
         .collect();
-    let (mut read_locks, mut servers) = (String::new(), String::new());
-    if check == ServerCheck::Made {
-        read_locks = read_lock(SERVER_TABLE);
-        servers = SERVERS.to_owned();
-    }
+    let (read_locks, servers) = match check {
+        ServerCheck::Made => (read_lock(SERVER_TABLE), SERVERS.to_owned()),
+        ServerCheck::LeftOut => (String::new(), String::new()),
+    };
     let mut ending = vec![("{servers}", servers)];
     ending.extend(server_fragments(schema, "left_out"));
     ScriptCode {

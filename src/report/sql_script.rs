@@ -6,6 +6,7 @@
 //! planned, so that memory does not grow with their number.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};
 
@@ -217,14 +218,16 @@ impl ScriptRows {
             values(|column| column.before().to_json()),
             values(|column| column.after().to_json()),
         );
-        text.push_str(&format!(
+        // Writing to a string cannot fail.
+        let _ = write!(
+            text,
             "\n{comments}      ({},\n       {},\n       {},\n       {}, {})",
             SqlLiteral(change.key()),
             SqlLiteral(&old),
             SqlLiteral(&new),
             OptionalLiteral(digests.beside),
             OptionalLiteral(digests.owners),
-        ));
+        );
         let loops = self.loops.get_mut().unwrap_or_else(PoisonError::into_inner);
         loops.write_all(text.as_bytes())
     }
@@ -252,7 +255,7 @@ impl ScriptRows {
         }
         let mut loops = self.loops.lock().unwrap_or_else(PoisonError::into_inner);
         loops.write_to(&mut out)?;
-        if let Some(last) = used().last() {
+        if let Some(last) = used().next_back() {
             write!(out, "{}", last.row)?;
         }
         for table in used() {
@@ -288,10 +291,12 @@ fn comments(plan: &RowPlan, change: &RowChange, direction: Direction) -> String 
                 .map(|what| format!("  {}: {what}", edit.site().name)),
         );
     }
-    let lines = lines.into_iter();
-    lines
-        .map(|line| format!("      -- {}\n", in_comment(&line)))
-        .collect()
+    let mut comments = String::new();
+    for line in lines {
+        // Writing to a string cannot fail.
+        let _ = writeln!(comments, "      -- {}", in_comment(&line));
+    }
+    comments
 }
 
 /// Says what an edit does, and why.

@@ -121,19 +121,22 @@ impl ScriptRowReader {
         Ok(())
     }
 
-    /// Finishes the scripts: reads the servers, if what becomes of lists was decided by them.
+    /// Finishes the scripts, if there are any: reads the servers, if what becomes of lists was
+    /// decided by them.
     pub(crate) async fn finish(
-        self,
+        this: Option<Self>,
         connection: &mut Connection,
         planner: &Planner<'_>,
-    ) -> Result<SqlScript, Failure> {
-        let Self { mut script, .. } = self;
+    ) -> Result<Option<SqlScript>, Failure> {
+        let Some(Self { mut script, .. }) = this else {
+            return Ok(None);
+        };
         if planner.policy.on_empty != OnEmpty::Hold {
             let left_out = &script.left_out;
             let servers = repair_script::read_servers(connection, planner.schema, left_out);
             script.servers_then = Some(servers.await?);
         }
-        Ok(script)
+        Ok(Some(script))
     }
 }
 

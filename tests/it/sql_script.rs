@@ -376,7 +376,7 @@ fn a_role_with_the_grants_of_fix_runs_both_scripts() {
             without_writer(all_rows(&database)),
             without_writer(before.clone())
         );
-        if made_by == &url {
+        if *made_by == *url {
             // A superuser's script reads the columns that the superuser may read.
             database.execute(&format!(
                 r#"GRANT SELECT ON ALL TABLES IN SCHEMA public TO "{role}""#
@@ -537,7 +537,7 @@ fn nasty_names_stay_in_their_literals_and_comments() {
             .filter(|line| !line.trim_start().starts_with("--"));
         for line in code {
             assert!(line.is_ascii(), "{line}");
-            assert!(!line.contains("touch") || line.contains("'"), "{line}");
+            assert!(!line.contains("touch") || line.contains('\''), "{line}");
         }
     }
 }

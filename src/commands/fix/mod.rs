@@ -313,11 +313,9 @@ impl WriteJob for Fix<'_> {
             .rows_naming(connection, schema)
             .await?;
         progress.stage("writing and verifying rows");
-        let script = self.options.scripts();
-        let script = script.map(|scripts| {
-            let verification = &verification;
-            ScriptRowReader::begin(scripts, schema, &catalog, verification)
-        });
+        let scripts = self.options.scripts();
+        let script =
+            scripts.map(|scripts| ScriptRowReader::begin(scripts, schema, &catalog, &verification));
         let mut pass = RepairPass {
             planner: &planner,
             script,
@@ -344,10 +342,7 @@ impl WriteJob for Fix<'_> {
             .conclude(connection, database, &planner, &repaired, &verification)
             .await?;
         let is_moved = !repaired.conflicts.is_empty();
-        let script = match script {
-            Some(script) => Some(script.finish(connection, &planner).await?),
-            None => None,
-        };
+        let script = ScriptRowReader::finish(script, connection, &planner).await?;
         Ok(Prepared {
             is_moved,
             facts: RepairFacts {
