@@ -307,9 +307,15 @@ fn tell_saved(args: &AccessArgs, path: &Path, callers: usize, incomplete: usize)
         indented(&compare)
     ));
     if incomplete > 0 {
+        // A config also holds settings, and the two options exclude each other.
+        let instead = if args.servers.no_config_servers {
+            " in place of --no-config-servers"
+        } else {
+            ""
+        };
         warn(format_args!(
-            "the access of {} is not certain: name the proxy's config with --litellm-config, then \
-             save to another file",
+            "the access of {} is not certain: name the proxy's config with --litellm-config\
+             {instead}, then save to another file",
             count(incomplete, "caller")
         ));
     }

@@ -131,6 +131,7 @@ struct Undo<'a> {
 
 impl WriteJob for Undo<'_> {
     type Facts = UndoFacts;
+    type Left = ();
 
     const STAGE: &'static str = "writing and verifying rows";
     const QUESTION: &'static str = "Put back";
@@ -186,7 +187,7 @@ impl WriteJob for Undo<'_> {
         &self,
         open: &mut SchemaTransaction<'_>,
         attempt: Attempt<'a>,
-    ) -> Result<Prepared<'a, UndoFacts>, Failure> {
+    ) -> Result<Prepared<'a, UndoFacts, ()>, Failure> {
         let Attempt {
             run,
             database,
@@ -251,6 +252,7 @@ impl WriteJob for Undo<'_> {
             Change::Credentials(_) => None,
         }));
         Ok(Prepared {
+            left: (),
             is_moved: !undone.conflicts.is_empty() && !self.args.skip_changed,
             facts: undone,
             draft,

@@ -492,7 +492,7 @@ impl ShownCaller {
                 let user = self.user.as_ref().map_or("?", UserId::as_str);
                 format!("session of {user}")
             }
-            (None, _) => "keyless caller".to_owned(),
+            (None, _) => "caller without a key".to_owned(),
         };
         let user = self.user.as_ref().filter(|_| self.via != Via::Session);
         let organization = self.organization.as_ref();

@@ -77,7 +77,7 @@ impl AffectedCaller {
                 None => format!("key {}", key.id),
             },
             (None, "session") => format!("session of {}", self.user.as_deref().unwrap_or("?")),
-            (None, _) => "keyless caller".to_owned(),
+            (None, _) => "caller without a key".to_owned(),
         };
         let user = self.user.as_ref().filter(|_| self.via != "session");
         for (kind, id) in [

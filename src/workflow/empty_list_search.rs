@@ -68,6 +68,11 @@ impl HeldRows {
         }
     }
 
+    /// Tells whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Counts how many of their references each choice would settle. Returns `None` if there are
     /// none, or if this role may not read what access depends on.
     ///

@@ -19,6 +19,7 @@ use crate::process::print::{print, print_end, show_plan};
 use crate::process::progress::Progress;
 use crate::process::prompt;
 use crate::process::signals::Interrupt;
+use crate::process::stderr::warn;
 use crate::repair::policy::WriteConsent;
 use crate::report::render::Render;
 use crate::report::{Ending, FollowUp, Report, WrittenJournal};
@@ -30,6 +31,9 @@ use crate::workflow::lock_retry::{OnMovedRows, Patience, retried};
 pub(crate) trait WriteJob {
     /// What the job found and did.
     type Facts: WriteFacts;
+
+    /// What is looked at once more after the transaction.
+    type Left;
 
     /// The first stage that the progress line names.
     const STAGE: &'static str;
@@ -51,7 +55,18 @@ pub(crate) trait WriteJob {
         &self,
         open: &mut SchemaTransaction<'_>,
         attempt: Attempt<'a>,
-    ) -> Result<Prepared<'a, Self::Facts>, Failure>;
+    ) -> Result<Prepared<'a, Self::Facts, Self::Left>, Failure>;
+
+    /// Looks at what is `left` after the transaction, when no row is locked any longer, and adds
+    /// it to the facts.
+    async fn look_again(
+        &self,
+        _session: &mut Session,
+        _left: Self::Left,
+        _facts: &mut Self::Facts,
+    ) -> Result<(), Failure> {
+        Ok(())
+    }
 
     /// Returns what to suggest after a dry run, which may have saved a `plan`.
     fn after_dry_run(&self, plan: Option<&Path>) -> FollowUp;
@@ -103,8 +118,10 @@ pub(crate) struct Attempt<'a> {
 }
 
 /// What one run of the transaction planned, wrote and checked.
-pub(crate) struct Prepared<'a, F> {
+pub(crate) struct Prepared<'a, F, L> {
     pub(crate) facts: F,
+    /// What is looked at once more after the transaction.
+    pub(crate) left: L,
     /// The journal, or the plan, with all its rows.
     pub(crate) draft: Option<ChangesetDraft<'a>>,
     /// The rows that proxies are told of.
@@ -330,7 +347,8 @@ impl WriteRun<'_> {
         };
         let work = job.prepare(&mut open, attempt);
         let Prepared {
-            facts,
+            mut facts,
+            left,
             draft,
             written,
             is_moved,
@@ -344,6 +362,8 @@ impl WriteRun<'_> {
             self.interrupt.guard(open.rollback()).await?;
             let plan = draft.map(ChangesetDraft::seal).transpose()?;
             let plan = plan.as_ref().map(SealedChangeset::path);
+            let interrupt = &mut self.interrupt;
+            look_again(job, session, left, &mut facts, interrupt).await;
             let ending = Ending::DryRun {
                 plan: plan.map(|path| path.display().to_string()),
                 follow_up: job.after_dry_run(plan),
@@ -362,6 +382,8 @@ impl WriteRun<'_> {
             .commit(open, consent, journal, |path| job.take_back(path))
             .await?;
         if !writes {
+            let interrupt = &mut self.interrupt;
+            look_again(job, session, left, &mut facts, interrupt).await;
             return Ok(Report::new(facts, Ending::NothingToDo));
         }
         let journal = journal.map(|path| {
@@ -376,11 +398,30 @@ impl WriteRun<'_> {
             .after_care
             .tell(session, &written, &mut self.interrupt)
             .await;
+        let interrupt = &mut self.interrupt;
+        look_again(job, session, left, &mut facts, interrupt).await;
         let journal = journal.map(|(path, take_back)| WrittenJournal {
             path: path.display().to_string(),
             take_back,
         });
         let notified = self.options.after_care.tells();
         Ok(Report::new(facts, Ending::Applied { journal, notified }))
+    }
+}
+
+/// Looks at what is left. A failure here is only a warning: the transaction has ended.
+async fn look_again<J: WriteJob>(
+    job: &J,
+    session: &mut Session,
+    left: J::Left,
+    facts: &mut J::Facts,
+    interrupt: &mut Interrupt,
+) {
+    let looking = job.look_again(session, left, facts);
+    if let Err(failure) = interrupt.race(looking, "").await {
+        warn(format_args!(
+            "the report does not say what each choice of --on-empty would settle: {}",
+            failure.message()
+        ));
     }
 }

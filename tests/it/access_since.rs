@@ -186,6 +186,15 @@ fn the_upgrade_is_asked_for_with_the_release_and_is_said() {
 }
 
 #[test]
+fn who_says_that_there_is_no_config_server_is_told_to_name_the_config_instead() {
+    let (database, folder) = (company(), Folder::new());
+    // Whether a key without servers inherits those of its team is a setting.
+    change(&database);
+    let ran = access(&database, &["--save", &folder.file("saved")]).exits(0);
+    let _ = ran.says("with --litellm-config in place of --no-config-servers");
+}
+
+#[test]
 fn what_is_not_known_on_either_side_is_told() {
     let (database, folder) = (company(), Folder::new());
     let file = folder.file("open");

@@ -16,8 +16,9 @@ use crate::command_line::CommandLine;
 use crate::commands::fix::options::FixOptions;
 use crate::database::Database;
 use crate::db::access_registry::{self, DeletedAre};
+use crate::db::purpose::Purpose;
 use crate::db::schema::Schema;
-use crate::db::session::{Connection, SchemaTransaction};
+use crate::db::session::{Connection, SchemaTransaction, Session};
 use crate::db::verification::Verification;
 use crate::db::{credential_rows, detect, owners, rows};
 use crate::error::{ErrorKind, Failure};
@@ -35,7 +36,7 @@ use crate::repair::access_comparison::{AcceptedDifferences, ComparedAccess};
 use crate::repair::changeset::RowChange;
 use crate::repair::conflict::{self, Conflict};
 use crate::repair::credentials_change::CredentialsChange;
-use crate::repair::empty_lists::{EmptyListDecisions, SettledByChoice};
+use crate::repair::empty_lists::EmptyListDecisions;
 use crate::repair::plan::RowPlan;
 use crate::repair::selection::Selection;
 use crate::report::collected_plans::CollectedPlans;
@@ -205,6 +206,7 @@ struct Fix<'a> {
 
 impl WriteJob for Fix<'_> {
     type Facts = RepairFacts;
+    type Left = LeftHeld;
 
     const STAGE: &'static str = SURVEY_STAGE;
     const QUESTION: &'static str = "Repair";
@@ -267,7 +269,7 @@ impl WriteJob for Fix<'_> {
         &self,
         open: &mut SchemaTransaction<'_>,
         attempt: Attempt<'a>,
-    ) -> Result<Prepared<'a, RepairFacts>, Failure> {
+    ) -> Result<Prepared<'a, RepairFacts, LeftHeld>, Failure> {
         let Attempt {
             run,
             database,
@@ -338,8 +340,8 @@ impl WriteJob for Fix<'_> {
             repaired.conflicts.extend(plan.without_row(&catalog));
         }
         progress.stage("comparing access");
-        let (access, settled) = self
-            .conclude(connection, database, &planner, &repaired, &verification)
+        let access = self
+            .conclude(connection, &planner, &repaired, &verification)
             .await?;
         let is_moved = !repaired.conflicts.is_empty();
         let script = ScriptRowReader::finish(script, connection, &planner).await?;
@@ -358,13 +360,58 @@ impl WriteJob for Fix<'_> {
                 deleted: catalog.deleted().clone(),
                 affected: None,
                 access,
-                settled,
+                settled: None,
                 script,
+            },
+            left: LeftHeld {
+                held: repaired.held,
+                decisions: searched.decisions,
+                catalog,
+                selection,
             },
             draft,
             written: repaired.written,
         })
     }
+
+    /// Counts what the other choices would settle.
+    async fn look_again(
+        &self,
+        session: &mut Session,
+        left: LeftHeld,
+        facts: &mut RepairFacts,
+    ) -> Result<(), Failure> {
+        if left.held.is_empty() {
+            return Ok(());
+        }
+        let database = session.database().clone();
+        let mut open = session.begin(Purpose::Read, &self.sites()).await?;
+        let (connection, schema) = open.parts();
+        let planner = Planner {
+            schema,
+            catalog: &left.catalog,
+            policy: self.options.policy(),
+            decisions: &left.decisions,
+            selection: &left.selection,
+            notes: false,
+        };
+        let (sources, most) = (self.options.sources(), self.options.compare_at_most());
+        let settled = left
+            .held
+            .settled(connection, &database, &planner, sources, most);
+        facts.settled = settled.await?;
+        open.rollback().await
+    }
+}
+
+/// What a repair leaves in the rows, and what tells what other choices would do about it.
+struct LeftHeld {
+    /// The rows with something held because a list would run empty.
+    held: HeldRows,
+    /// What became of the lists that would run empty.
+    decisions: EmptyListDecisions,
+    catalog: ServerCatalog,
+    selection: Selection,
 }
 
 /// The rows that an attempt has repaired so far.
@@ -587,16 +634,14 @@ impl Fix<'_> {
         check_size(limits, repaired.naming, summary)
     }
 
-    /// Checks what was written, last of all what it changes of anybody's access, and counts what
-    /// the other choices would settle.
+    /// Checks what was written, last of all what it changes of anybody's access.
     async fn conclude(
         &self,
         connection: &mut Connection,
-        database: &Database,
         planner: &Planner<'_>,
         repaired: &Repaired,
         verification: &Verification,
-    ) -> Result<(Option<ComparedAccess>, Option<SettledByChoice>), Failure> {
+    ) -> Result<Option<ComparedAccess>, Failure> {
         let schema = planner.schema;
         self.check(connection, planner, repaired).await?;
         end_verification(connection, schema, verification).await?;
@@ -604,20 +649,10 @@ impl Fix<'_> {
         let now = sources.catalog(connection, schema).await?;
         repaired.removed.check_still_gone(&now)?;
         if !repaired.conflicts.is_empty() {
-            return Ok((None, None));
+            return Ok(None);
         }
         let before = &repaired.before;
-        let access = self
-            .compare_access(connection, schema, &now, before)
-            .await?;
-        // Only a hint: no row stays locked for it longer than the repair needs.
-        if self.args.repair.write.yes {
-            return Ok((access, None));
-        }
-        let most = self.options.compare_at_most();
-        let held = &repaired.held;
-        let settled = held.settled(connection, database, planner, sources, most);
-        Ok((access, settled.await?))
+        self.compare_access(connection, schema, &now, before).await
     }
 
     /// Decides what becomes of lists that would run empty, where the operator's choice asks that
