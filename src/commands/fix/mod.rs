@@ -309,15 +309,10 @@ impl WriteJob for Fix<'_> {
             decisions: &searched.decisions,
             ..planner
         };
-        let naming = self
-            .options
-            .limits()
-            .rows_naming(connection, schema)
-            .await?;
+        let limits = self.options.limits();
+        let naming = limits.rows_naming(connection, schema).await?;
         progress.stage("writing and verifying rows");
-        let scripts = self.options.scripts();
-        let script =
-            scripts.map(|scripts| ScriptRowReader::begin(scripts, schema, &catalog, &verification));
+        let script = self.options.begin_script(schema, &catalog, &verification);
         let mut pass = RepairPass {
             planner: &planner,
             script,

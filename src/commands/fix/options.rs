@@ -8,6 +8,8 @@ use crate::cli::repair::{EmptyArgs, OnEmptyArg, RepairArgs, WriteArgs};
 use crate::commands::fix::FixArgs;
 use crate::database::Database;
 use crate::db::detect::Search;
+use crate::db::schema::Schema;
+use crate::db::verification::Verification;
 use crate::error::Failure;
 use crate::litellm::reference_sites::Choice;
 use crate::litellm::server_catalog::ServerCatalog;
@@ -20,7 +22,7 @@ use crate::workflow::journal_retention::JournalRetention;
 use crate::workflow::preconditions::SizeLimits;
 use crate::workflow::same_database::refuse_another;
 use crate::workflow::saved_plan::SavedPlan;
-use crate::workflow::script_rows::Scripts;
+use crate::workflow::script_rows::{ScriptRowReader, Scripts};
 use crate::workflow::server_sources::ServerSources;
 use crate::workflow::survey::{EmptyServerTable, SurveyOptions, SurveyedRows};
 
@@ -153,9 +155,15 @@ impl<'a> FixOptions<'a> {
         }
     }
 
-    /// Returns which scripts are made; `None` without `--format sql`.
-    pub(crate) fn scripts(&self) -> Option<Scripts> {
-        self.scripts
+    /// Begins the scripts; `None` without `--format sql`.
+    pub(crate) fn begin_script(
+        &self,
+        schema: &Schema,
+        catalog: &ServerCatalog,
+        verification: &Verification,
+    ) -> Option<ScriptRowReader> {
+        let scripts = self.scripts;
+        scripts.map(|scripts| ScriptRowReader::begin(scripts, schema, catalog, verification))
     }
 
     /// Builds the first line of the journal or the plan.
