@@ -295,7 +295,7 @@ mod tests {
 
     /// Options that no follow-up repeats: they shape the report of one run, or are the difference
     /// between the run and what follows.
-    const NOT_REPEATED: [&str; 14] = [
+    const NOT_REPEATED: [&str; 15] = [
         "color",
         "csv-raw",
         "dry-run",
@@ -308,6 +308,7 @@ mod tests {
         "output",
         "plan-out",
         "quiet",
+        "undo-sql",
         "version",
         "yes",
     ];
