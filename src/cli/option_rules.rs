@@ -75,7 +75,7 @@ const METRICS: &str = "metrics tell what there is, not what there would be";
 /// Why a baseline is neither read nor written by a run that takes servers as deleted.
 const BASELINE: &str = "a baseline lists what there is, not what there would be";
 
-const EXCLUSIONS: [Exclusion; 17] = [
+const EXCLUSIONS: [Exclusion; 18] = [
     excludes(
         option("db-url"),
         option("db-url-file"),
@@ -122,6 +122,11 @@ const EXCLUSIONS: [Exclusion; 17] = [
         "one carries out a saved plan, the other saves a new one",
     ),
     excludes(
+        value("format", "sql"),
+        value("sites", "credentials"),
+        "a script would show what users stored; repair credentials with fix itself",
+    ),
+    excludes(
         option("journal"),
         option("no-journal"),
         "one names the journal, the other writes none",
@@ -151,11 +156,21 @@ const EXCLUSIONS: [Exclusion; 17] = [
     ),
 ];
 
-const NEEDS: [Need; 11] = [
+const NEEDS: [Need; 13] = [
     needs(
         option("plan-out"),
         &[option("dry-run")],
         "only a dry run saves a plan",
+    ),
+    needs(
+        value("format", "sql"),
+        &[option("dry-run")],
+        "only a dry run makes a script",
+    ),
+    needs(
+        option("undo-sql"),
+        &[value("format", "sql")],
+        "it takes back what that script does",
     ),
     needs(
         option("other-database"),
@@ -210,7 +225,7 @@ const NEEDS: [Need; 11] = [
 ];
 
 /// The options that name a file, for which `-` does not mean stdin or stdout.
-const NAMED_FILES: [&str; 8] = [
+const NAMED_FILES: [&str; 9] = [
     "baseline",
     "journal",
     "metrics-file",
@@ -219,6 +234,7 @@ const NAMED_FILES: [&str; 8] = [
     "save",
     "since",
     "write-baseline",
+    "undo-sql",
 ];
 
 /// The options about the report, of which `access --save` alone makes none.

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::builder::{OsStringValueParser, TypedValueParser as _};
-use clap::{Args, ValueEnum};
+use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser as _};
+use clap::{Arg, Args, ValueEnum};
 
 /// The variable that names the metrics file.
 pub(crate) const METRICS_FILE: &str = "MCP_PRUNE_METRICS_FILE";
@@ -104,6 +104,16 @@ pub enum Color {
     Never,
 }
 
+/// Leaves out the format that only `fix` has from an argument of formats.
+pub(crate) fn without_sql(format: Arg) -> Arg {
+    let formats = Format::value_variants().iter();
+    let formats = formats.filter(|format| **format != Format::Sql);
+    let names = formats.filter_map(ValueEnum::to_possible_value);
+    format.value_parser(
+        PossibleValuesParser::new(names).try_map(|name| Format::from_str(&name, false)),
+    )
+}
+
 /// How to print the report.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum Format {
@@ -119,4 +129,6 @@ pub enum Format {
     Csv,
     /// For a change ticket
     Markdown,
+    /// With fix --dry-run: a script for psql that does the same, for a DBA to read and run
+    Sql,
 }

@@ -71,6 +71,12 @@ pub struct RepairArgs {
     /// With --dry-run: save the plan, for --plan
     #[arg(long, value_name = "FILE", help_heading = REPAIR)]
     pub plan_out: Option<PathBuf>,
+    /// With --format sql: also write the script that takes the printed one back to this file
+    ///
+    /// It puts back the references where the columns still hold what the printed script left in
+    /// them, or does nothing. No file is written over.
+    #[arg(long, value_name = "FILE", help_heading = REPAIR)]
+    pub undo_sql: Option<PathBuf>,
     /// Do exactly what a plan of --plan-out says, or nothing
     ///
     /// Give --litellm-config, --no-config-servers and --keep as for the plan: it does not hold the

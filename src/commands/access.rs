@@ -8,7 +8,7 @@ use tokio::sync::mpsc::channel;
 use tokio::sync::oneshot;
 
 use crate::cli::connection::ConnectionArgs;
-use crate::cli::output::{FileArgs, Format, OUTPUT};
+use crate::cli::output::{FileArgs, Format, OUTPUT, without_sql};
 use crate::cli::servers::ServerArgs;
 use crate::command_line::CommandLine;
 use crate::commands::access_output::AnswerOutput;
@@ -52,7 +52,7 @@ It runs in one read-only transaction, needs only SELECT, and works on a replica.
 
 /// Options of `access`.
 #[derive(Debug, Args)]
-#[command(after_help = ACCESS_HELP)]
+#[command(after_help = ACCESS_HELP, mut_arg("format", without_sql))]
 pub struct AccessArgs {
     /// Explain the access of this owner's callers; repeatable [default: everybody, briefly]
     ///
@@ -235,7 +235,7 @@ pub(crate) async fn run(args: &AccessArgs, run: &mut Run) -> Result<Outcome, Fai
     let (head_sender, head) = oneshot::channel();
     let (done, mut written) = oneshot::channel();
     let output = AnswerOutput {
-        format: format(args, run),
+        format: format(args, run)?,
         head,
         entries,
         saving: saving.as_ref().map(NewSavedAccess::writer).transpose()?,
@@ -323,8 +323,8 @@ fn tell_saved(args: &AccessArgs, path: &Path, callers: usize, incomplete: usize)
     }
 }
 
-fn format(args: &AccessArgs, run: &Run) -> AccessFormat {
-    match args.format {
+fn format(args: &AccessArgs, run: &Run) -> Result<AccessFormat, Failure> {
+    Ok(match args.format {
         Format::Table => AccessFormat::Table(DisplayOptions {
             limit: Some(args.limit).filter(|limit| *limit > 0),
             ..args.file.look(run, &io::stdout())
@@ -334,7 +334,11 @@ fn format(args: &AccessArgs, run: &Run) -> AccessFormat {
         Format::Csv if args.csv_raw => AccessFormat::Csv(Cells::Raw),
         Format::Csv => AccessFormat::Csv(Cells::Guarded),
         Format::Markdown => AccessFormat::Markdown,
-    }
+        Format::Sql => {
+            let message = "only fix --dry-run makes a script";
+            return Err(Failure::new(ErrorKind::Usage, message));
+        }
+    })
 }
 
 /// Refuses what no caller can be.

@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::cli::connection::ConnectionArgs;
 use crate::cli::filters::{BaselineArgs, FilterArgs};
-use crate::cli::output::{OUTPUT, OutputArgs};
+use crate::cli::output::{OUTPUT, OutputArgs, without_sql};
 use crate::cli::repair::COMPARE_AT_MOST;
 use crate::cli::servers::{DeletionArgs, PreviousArgs, ServerArgs};
 use crate::command_line::CommandLine;
@@ -66,7 +66,7 @@ scan runs in one read-only transaction, needs only SELECT, and works on a replic
 
 /// Options of `scan`.
 #[derive(Debug, Args)]
-#[command(after_help = SCAN_HELP)]
+#[command(after_help = SCAN_HELP, mut_arg("format", without_sql))]
 pub struct ScanArgs {
     /// Where the database is.
     #[command(flatten)]
@@ -276,6 +276,7 @@ async fn look(
             verify: args.verify(),
             journal: None,
         },
+        script: None,
     };
     let dry_run = args.follow_up();
     Ok(Report::new(facts, Ending::Scanned { dry_run }))

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::cli::connection::ConnectionArgs;
-use crate::cli::output::OutputArgs;
+use crate::cli::output::{OutputArgs, without_sql};
 use crate::cli::repair::{COMPARE_AT_MOST, REPAIR, WriteArgs};
 use crate::command_line::CommandLine;
 use crate::database::Database;
@@ -55,7 +55,7 @@ An undo writes a journal too: to repair again, undo that journal.";
 
 /// Options of `undo`.
 #[derive(Debug, Args)]
-#[command(after_help = UNDO_HELP)]
+#[command(after_help = UNDO_HELP, mut_arg("format", without_sql))]
 pub struct UndoArgs {
     /// The journal of the fix or undo to take back
     #[arg(value_name = "JOURNAL")]

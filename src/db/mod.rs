@@ -38,6 +38,7 @@ pub(crate) mod purpose;
 #[cfg(debug_assertions)]
 pub(crate) mod qualified;
 pub(crate) mod relation_kinds;
+pub(crate) mod repair_script;
 pub(crate) mod rows;
 pub(crate) mod schema;
 pub(crate) mod server_status;

@@ -6,6 +6,7 @@ use crate::report::json::JsonFormat;
 use crate::report::markdown::MarkdownFormat;
 use crate::report::ndjson::NdjsonFormat;
 use crate::report::render::ReportFormat;
+use crate::report::sql_script::SqlFormat;
 use crate::report::table::TableFormat;
 
 impl Format {
@@ -17,6 +18,7 @@ impl Format {
             Self::Ndjson => &NdjsonFormat,
             Self::Csv => &CsvFormat,
             Self::Markdown => &MarkdownFormat,
+            Self::Sql => &SqlFormat,
         }
     }
 }

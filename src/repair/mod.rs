@@ -14,4 +14,5 @@ pub(crate) mod empty_lists;
 pub(crate) mod plan;
 pub(crate) mod policy;
 pub(crate) mod proposed_lists;
+pub(crate) mod script_code;
 pub(crate) mod selection;

@@ -32,8 +32,18 @@ pub(crate) struct CollectedPlans {
     plans: Vec<RowPlan>,
     /// How many rows of each table name anything; empty where that was not counted.
     looked_at: Vec<(ScannedTable, usize)>,
-    /// The lines put aside; behind a lock, because another thread writes the report.
-    lines: Option<Mutex<Spool>>,
+    rows: KeptRows,
+}
+
+/// What a collection keeps of each row.
+#[derive(Debug)]
+enum KeptRows {
+    /// Its plan.
+    Plans,
+    /// Its lines, which are put aside; behind a lock, because another thread writes the report.
+    Lines(Mutex<Spool>),
+    /// Nothing: it is only counted.
+    None,
 }
 
 impl CollectedPlans {
@@ -45,7 +55,7 @@ impl CollectedPlans {
             alike: BTreeMap::new(),
             plans: Vec::new(),
             looked_at: Vec::new(),
-            lines: None,
+            rows: KeptRows::Plans,
         }
     }
 
@@ -57,7 +67,16 @@ impl CollectedPlans {
     #[must_use]
     pub(crate) fn put_aside() -> Self {
         Self {
-            lines: Some(Mutex::new(Spool::new())),
+            rows: KeptRows::Lines(Mutex::new(Spool::new())),
+            ..Self::kept()
+        }
+    }
+
+    /// Makes a collection that keeps no rows, and only counts them.
+    #[must_use]
+    pub(crate) fn counted() -> Self {
+        Self {
+            rows: KeptRows::None,
             ..Self::kept()
         }
     }
@@ -85,9 +104,13 @@ impl CollectedPlans {
             self.summary.count(plan);
             self.count_alike(plan);
         }
-        let Some(lines) = &mut self.lines else {
-            self.plans.append(&mut plans);
-            return Ok(());
+        let lines = match &mut self.rows {
+            KeptRows::Plans => {
+                self.plans.append(&mut plans);
+                return Ok(());
+            }
+            KeptRows::Lines(lines) => lines,
+            KeptRows::None => return Ok(()),
         };
         let lines = lines.get_mut().unwrap_or_else(PoisonError::into_inner);
         let mut lines = BufWriter::with_capacity(1 << 16, lines);
@@ -139,7 +162,7 @@ impl CollectedPlans {
 
     /// Writes the lines of all rows.
     pub(crate) fn write_lines(&self, entries: Entries, out: &mut impl Write) -> io::Result<()> {
-        let Some(lines) = &self.lines else {
+        let KeptRows::Lines(lines) = &self.rows else {
             return ndjson::write_rows(&self.plans, entries, out);
         };
         let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);

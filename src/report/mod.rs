@@ -19,6 +19,8 @@ pub(crate) mod ndjson;
 pub(crate) mod render;
 pub(crate) mod shown_text;
 pub(crate) mod spool;
+pub(crate) mod sql_literal;
+pub(crate) mod sql_script;
 pub(crate) mod summary;
 pub(crate) mod table;
 pub(crate) mod text_table;
@@ -47,6 +49,7 @@ use crate::report::compared_access::Tense;
 use crate::report::decisions::Decisions;
 use crate::report::render::{AnyReport, Render};
 pub(crate) use crate::report::shown_text::count;
+use crate::report::sql_script::SqlScript;
 use crate::report::summary::{Summary, Tally};
 use crate::report::ticket::TicketCommands;
 
@@ -362,6 +365,8 @@ pub(crate) struct RepairFacts {
     pub baseline: Option<BaselineFacts>,
     /// The commands that only a change ticket has.
     pub ticket: TicketCommands,
+    /// The script that does the same; `None` unless the operator asked for one.
+    pub script: Option<SqlScript>,
 }
 
 impl Report {

@@ -239,7 +239,7 @@ impl SealedChangeset<'_> {
 }
 
 /// Creates a file that was not there. Only its owner may read it: it says who may use what.
-fn new_file(path: &Path) -> std::io::Result<File> {
+pub(crate) fn new_file(path: &Path) -> std::io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true).mode(0o600).open(path)
 }

@@ -28,8 +28,10 @@ pub(crate) mod same_database;
 pub(crate) mod saved_access;
 pub(crate) mod saved_access_comparison;
 pub(crate) mod saved_plan;
+pub(crate) mod script_rows;
 pub(crate) mod server_sources;
 pub(crate) mod survey;
+pub(crate) mod undo_script_file;
 pub(crate) mod unmatched_references;
 pub(crate) mod write_run;
 

@@ -5,8 +5,8 @@
 //! not compile until this file says whether a follow-up repeats it. Two kinds of options are not
 //! repeated. The first shape only the report of this run: `--format`, `--output`, `--limit`,
 //! `--color`, `--quiet`, `--verbose`, `--metrics-file`, `--notes`, `--exit-zero`. The second are
-//! what the next command does otherwise: `--dry-run`, `--yes`, `--plan-out`. A suggested command
-//! never has `--yes`: it asks before it writes.
+//! what the next command does otherwise: `--dry-run`, `--yes`, `--plan-out`, `--undo-sql`. A
+//! suggested command never has `--yes`: it asks before it writes.
 
 use std::path::Path;
 use std::time::Duration;
@@ -195,6 +195,7 @@ impl RepairArgs {
             max_percent,
             compare_at_most,
             plan_out: _,
+            undo_sql: _,
             plan,
             other_database,
             journal_retention,
@@ -313,7 +314,7 @@ mod tests {
 
     /// Options that no follow-up repeats: they shape the report of one run, or are the difference
     /// between the run and what follows.
-    const NOT_REPEATED: [&str; 17] = [
+    const NOT_REPEATED: [&str; 18] = [
         "baseline",
         "color",
         "csv-raw",
@@ -328,6 +329,7 @@ mod tests {
         "plan-out",
         "quiet",
         "verbose",
+        "undo-sql",
         "version",
         "write-baseline",
         "yes",

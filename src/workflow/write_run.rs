@@ -82,6 +82,11 @@ pub(crate) trait WriteJob {
     /// Builds the error for rows that are no longer as planned or journalled.
     fn moved(&self, facts: &Self::Facts) -> Failure;
 
+    /// Writes what a dry run keeps besides its report and its plan, before the report is printed.
+    fn save_dry_run(&self, _: &Report<Self::Facts>) -> Result<(), Failure> {
+        Ok(())
+    }
+
     /// Finishes the job once everything is committed and reported.
     fn succeeded(&self, _: &Self::Facts) {}
 
@@ -234,6 +239,11 @@ impl WriteRun<'_> {
                 return self.ask(job, session, facts, out).await;
             }
             report = Report::new(facts, Ending::NothingToDo);
+        }
+        if matches!(report.ending(), Ending::DryRun { .. })
+            && let Err(failure) = job.save_dry_run(&report)
+        {
+            return Ok(Err(failure));
         }
         let report = Arc::new(report);
         let printed = print(&report, self.options.output, self.run, &mut self.interrupt).await;

@@ -56,6 +56,7 @@ mod samples;
 mod schemas;
 mod server;
 mod soak;
+mod sql_script;
 mod standby;
 mod step_diff;
 mod terminal;

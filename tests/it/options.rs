@@ -15,7 +15,7 @@ use crate::samples::{NOWHERE, demo};
 use crate::server::TestDatabase;
 
 /// The value that an option is tried with; a new option that takes one needs an entry here.
-const SAMPLES: [(&str, &str); 41] = [
+const SAMPLES: [(&str, &str); 42] = [
     ("as", "end_user:e"),
     ("baseline", "baseline"),
     ("color", "never"),
@@ -57,12 +57,13 @@ const SAMPLES: [(&str, &str); 41] = [
     ("statement-timeout", "0"),
     ("toolset", "t"),
     ("write-baseline", "new-baseline"),
+    ("undo-sql", "undo.sql"),
 ];
 
 /// Every two options that cannot be given together. All others combine: a filter narrows what
 /// another one leaves, a guard is one more guard, and an option without effect beside another is
 /// harmless.
-const EXCLUDED: [(&str, &str); 21] = [
+const EXCLUDED: [(&str, &str); 22] = [
     ("accept-narrowing", "accept-widening"),
     ("baseline", "if-deleted"),
     // Beside --since they do go together: `access_since.rs` has that.
@@ -70,6 +71,8 @@ const EXCLUDED: [(&str, &str); 21] = [
     ("csv-raw", "save"),
     ("db-url", "db-url-file"),
     ("delete-rows", "owner"),
+    // Of --sites credentials no script is made.
+    ("delete-rows", "undo-sql"),
     ("dry-run", "yes"),
     ("every-caller", "toolset"),
     ("format", "save"),
@@ -88,7 +91,7 @@ const EXCLUDED: [(&str, &str); 21] = [
 ];
 
 /// A command, an option of it, and the options of which it needs one.
-const NEEDED: [(&str, &str, &[&str]); 13] = [
+const NEEDED: [(&str, &str, &[&str]); 15] = [
     ("access", "other-database", &["--since=since"]),
     ("fix", "accept-narrowing", &["--on-empty=deny"]),
     ("fix", "accept-widening", &["--on-empty=clear"]),
@@ -96,6 +99,8 @@ const NEEDED: [(&str, &str, &[&str]); 13] = [
     ("fix", "notify-namespace", &["--notify-redis=redis://h/0"]),
     ("fix", "other-database", &["--plan=plan"]),
     ("fix", "plan-out", &["--dry-run"]),
+    ("fix", "undo-sql", &["--dry-run"]),
+    ("fix", "undo-sql", &["--format=sql"]),
     (
         "fix",
         "previous-litellm-config",

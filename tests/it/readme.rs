@@ -22,7 +22,7 @@ use crate::server::{concurrent_server, skip};
 const JOURNAL: &str = ".local/state/mcp-prune/fix-20260102T030405Z-1a2b3c4d.ndjson";
 
 /// Options of other programs that the documents name.
-const OTHERS: [&str; 16] = [
+const OTHERS: [&str; 17] = [
     "all-targets",
     "clean",
     "create",
@@ -39,16 +39,18 @@ const OTHERS: [&str; 16] = [
     "no-owner",
     "no-privileges",
     "schema-only",
+    "single-transaction",
 ];
 
 /// More of them, whose names are short.
-const MORE_OTHERS: [&str; 9] = [
+const MORE_OTHERS: [&str; 10] = [
     "check",
     "from-file",
     "now",
     "patch-file",
     "path",
     "release",
+    "set",
     "table",
     "target",
     "test",
@@ -233,10 +235,28 @@ fn follow(home: &Path, command: &str) {
         let save = ["access", "--no-config-servers", "--save", &saved];
         let _ = run_on(database.url(), &save).exits(0);
     }
+    if command.contains("--file fix.sql") || command.contains("--file undo.sql") {
+        let [fix, undo] = ["fix.sql", "undo.sql"].map(file);
+        let make = [
+            "fix",
+            "--dry-run",
+            "--format",
+            "sql",
+            "--output",
+            &fix,
+            "--undo-sql",
+            &undo,
+        ];
+        let _ = run_on(database.url(), &make).exits(2);
+        if command.contains("--file undo.sql") {
+            database.load(&fs::read_to_string(&fix).unwrap());
+        }
+    }
     let mut line = command.replace(
         "postgresql://readonly@db.internal/litellm?schema=public",
         &format!("{}?schema=public", database.url()),
     );
+    line = line.replace("postgresql://dba@db.internal/litellm", database.url());
     if command.starts_with("pg_dump ") && concurrent_server("pg_dump").is_none() {
         return;
     }
@@ -267,6 +287,8 @@ fn follow(home: &Path, command: &str) {
         "before.ndjson",
         "now.ndjson",
         "leftovers",
+        "fix.sql",
+        "undo.sql",
     ] {
         // The next command makes it anew. It may be missing.
         let _ = fs::remove_file(home.join(file));
@@ -290,7 +312,9 @@ fn every_command_of_a_console_block_runs() {
             continue;
         }
         assert!(
-            command.starts_with("mcp-prune ") || command.starts_with("pg_dump "),
+            ["mcp-prune ", "pg_dump ", "psql "]
+                .iter()
+                .any(|program| command.starts_with(program)),
             "{command}"
         );
         if command.contains("embedded:") && cfg!(not(feature = "embedded")) {

@@ -59,7 +59,9 @@ use crate::workflow::preconditions::{
 };
 use crate::workflow::repeat_options::{RepeatedOptions, repeat_rows, undo};
 use crate::workflow::saved_plan::SavedPlan;
+use crate::workflow::script_rows::{ScriptRowReader, refuse_credentials};
 use crate::workflow::survey::{SURVEY_STAGE, Survey, warn_of_schema};
+use crate::workflow::undo_script_file::UndoScriptFile;
 use crate::workflow::unmatched_references::UnmatchedReferences;
 use crate::workflow::write_run::{Attempt, Prepared, WriteFacts, WriteJob, WriteOptions};
 
@@ -74,7 +76,8 @@ Examples:
   mcp-prune fix                    (on a terminal: shows the plan and asks)
   mcp-prune fix --yes --exit-zero  (cron: held references are no failure)
   mcp-prune fix --dry-run --sites credentials --delete-rows
-  mcp-prune fix --dry-run --if-deleted github  (before you delete the server)";
+  mcp-prune fix --dry-run --if-deleted github  (before you delete the server)
+  mcp-prune fix --dry-run --format sql  (for a DBA who runs it with psql)";
 
 /// Options of `fix`.
 #[derive(Debug, Args)]
@@ -139,6 +142,7 @@ impl CommandArgs for FixArgs {
             ("--journal", repair.write.journal.journal.as_deref()),
             ("--plan-out", repair.plan_out.as_deref()),
             ("--plan", repair.plan.as_deref()),
+            ("--undo-sql", repair.undo_sql.as_deref()),
         ];
         let files = files.into_iter();
         files
@@ -178,8 +182,10 @@ async fn carry_out_accepting(
     let writing = WriteOptions::check("fix", &args.repair.write, &args.output)?;
     // The journal is opened first, so that nothing is changed that could not be taken back.
     let out = options.open_file(run)?;
+    let undo_sql = args.repair.undo_sql.as_deref();
     let fix = Fix {
         args,
+        undo_script: undo_sql.map(UndoScriptFile::new).transpose()?,
         retention: options.retention(out.as_ref()),
         options,
         accepted,
@@ -191,6 +197,8 @@ async fn carry_out_accepting(
 struct Fix<'a> {
     args: &'a FixArgs,
     options: FixOptions<'a>,
+    /// Where the script goes that takes back the printed one.
+    undo_script: Option<UndoScriptFile>,
     /// The differences of access that the operator accepted.
     accepted: AcceptedDifferences,
     /// How long older journals are kept.
@@ -211,6 +219,11 @@ impl WriteJob for Fix<'_> {
 
     fn check_database(&self, database: &Database) -> Result<(), Failure> {
         self.options.check_database(database)
+    }
+
+    fn save_dry_run(&self, report: &Report) -> Result<(), Failure> {
+        let file = self.undo_script.as_ref();
+        file.map_or(Ok(()), |file| file.save(report))
     }
 
     fn succeeded(&self, facts: &RepairFacts) {
@@ -297,14 +310,13 @@ impl WriteJob for Fix<'_> {
             decisions: &searched.decisions,
             ..planner
         };
-        let naming = self
-            .options
-            .limits()
-            .rows_naming(connection, schema)
-            .await?;
+        let limits = self.options.limits();
+        let naming = limits.rows_naming(connection, schema).await?;
         progress.stage("writing and verifying rows");
+        let script = self.options.begin_script(schema, &catalog, &verification);
         let mut pass = RepairPass {
             planner: &planner,
+            script,
             plan,
             draft,
             verification,
@@ -316,6 +328,7 @@ impl WriteJob for Fix<'_> {
             plan,
             draft,
             verification,
+            script,
             mut repaired,
             ..
         } = pass;
@@ -327,6 +340,7 @@ impl WriteJob for Fix<'_> {
             .conclude(connection, &planner, &repaired, &verification)
             .await?;
         let is_moved = !repaired.conflicts.is_empty();
+        let script = ScriptRowReader::finish(script, connection, &planner).await?;
         Ok(Prepared {
             is_moved,
             facts: RepairFacts {
@@ -345,6 +359,7 @@ impl WriteJob for Fix<'_> {
                 settled: None,
                 baseline: None,
                 ticket: self.args.ticket(run.id()),
+                script,
             },
             left: LeftHeld {
                 held: repaired.held,
@@ -456,6 +471,8 @@ struct RepairPass<'a, 'd> {
     plan: Option<SavedPlan>,
     draft: Option<ChangesetDraft<'d>>,
     verification: Verification,
+    /// What reads the rows of a script, with `--format sql`.
+    script: Option<ScriptRowReader>,
     /// Whether proxies are told of the rows.
     tells: bool,
     repaired: Repaired,
@@ -476,6 +493,9 @@ impl RepairPass<'_, '_> {
                     // commit.
                     let schema = self.planner.schema;
                     let owners = owners::holders(connection, schema, table, &keys).await?;
+                    if let Some(script) = &mut self.script {
+                        script.begin_table(connection, schema, table, &keys).await?;
+                    }
                     for chunk in keys.chunks(CHUNK) {
                         self.rows(connection, table, chunk, &owners).await?;
                         progress.rows(chunk.len());
@@ -520,6 +540,10 @@ impl RepairPass<'_, '_> {
         if self.tells {
             self.repaired.written.add(&changes);
         }
+        if let Some(script) = &mut self.script {
+            let rows = script.add(connection, schema, table, &now, &changes);
+            rows.await?;
+        }
         let out = self.draft.as_mut();
         let proof = &mut self.verification;
         let carried_out = carry_out(connection, schema, table, &rows, &changes, out, proof);
@@ -549,6 +573,9 @@ impl RepairPass<'_, '_> {
             self.repaired.conflicts.extend(moved);
         }
         for rows in now.iter().filter_map(|plan| plan.deletion.clone()) {
+            if self.script.is_some() {
+                return Err(refuse_credentials());
+            }
             let deletion = CredentialsChange::deletion(table, rows);
             let out = self.draft.as_mut();
             let proof = &mut self.verification;
