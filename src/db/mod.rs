@@ -39,6 +39,7 @@ pub(crate) mod purpose;
 pub(crate) mod qualified;
 pub(crate) mod relation_kinds;
 pub(crate) mod rows;
+pub(crate) mod savepoint;
 pub(crate) mod schema;
 pub(crate) mod server_status;
 pub(crate) mod servers;

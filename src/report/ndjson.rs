@@ -57,6 +57,8 @@ struct SummaryV1<'a> {
     settled_by: Option<SettledByV1>,
     #[serde(skip_serializing_if = "Option::is_none")]
     access: Option<ComparedAccessV1<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access_failure: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -136,6 +138,7 @@ pub(crate) fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
         after_care: json::after_care(&report.ending),
         settled_by: report.facts.settled.map(Into::into),
         access: report.facts.access.as_ref().map(Into::into),
+        access_failure: None,
     };
     line(&NdjsonLine::Summary(summary), out)
 }
@@ -174,6 +177,7 @@ pub(crate) fn write_undone(undone: &UndoReport, out: &mut impl Write) -> io::Res
         after_care: json::after_care(&undone.ending),
         settled_by: None,
         access: undone.facts.access.as_ref().map(Into::into),
+        access_failure: json::access_failure(undone),
     };
     line(&NdjsonLine::Summary(summary), out)
 }

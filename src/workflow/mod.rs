@@ -15,6 +15,7 @@ pub(crate) mod deletion_effects;
 pub(crate) mod empty_list_search;
 pub(crate) mod filters;
 pub(crate) mod given_servers;
+pub(crate) mod journal_folder;
 pub(crate) mod journal_retention;
 pub(crate) mod live_references;
 pub(crate) mod lock_retry;
@@ -29,6 +30,7 @@ pub(crate) mod saved_access_comparison;
 pub(crate) mod saved_plan;
 pub(crate) mod server_sources;
 pub(crate) mod survey;
+pub(crate) mod undo_part;
 pub(crate) mod unmatched_references;
 pub(crate) mod write_run;
 
