@@ -55,6 +55,39 @@ pub struct BaselineArgs {
     pub other_database: bool,
 }
 
+/// The part of a run to undo. The filters have the same meaning as those of `scan` and `fix`.
+#[derive(Debug, Args)]
+pub struct PartArgs {
+    /// Only rows of this owner; repeatable
+    ///
+    /// A row is put back if the owner links to it now. If others share the row, it is put back for
+    /// them too, and the report says who gains or loses something by that. KIND and NAME are as in
+    /// scan. Together with --row and --reference, all must match.
+    #[arg(long, value_name = "KIND:NAME|ID", help_heading = FILTERS)]
+    pub owner: Vec<NamedOwner>,
+    /// Only this reference, as the repair found it; repeatable
+    ///
+    /// Other references that the repair took from the same row stay away.
+    #[arg(long, value_name = "REF", help_heading = FILTERS)]
+    pub reference: Vec<String>,
+    /// Only the row with this primary key; repeatable
+    #[arg(long, value_name = "ID", help_heading = FILTERS)]
+    pub row: Vec<String>,
+}
+
+impl PartArgs {
+    /// Tells whether filters of more than one kind are given.
+    #[must_use]
+    pub(crate) fn are_several(&self) -> bool {
+        let given = [
+            !self.owner.is_empty(),
+            !self.reference.is_empty(),
+            !self.row.is_empty(),
+        ];
+        given.into_iter().filter(|given| *given).count() > 1
+    }
+}
+
 /// A group of sites.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Sites {

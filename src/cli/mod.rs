@@ -2,6 +2,7 @@
 
 pub(crate) mod connection;
 pub(crate) mod filters;
+pub(crate) mod journals;
 pub(crate) mod option_rules;
 pub(crate) mod output;
 pub(crate) mod repair;

@@ -65,9 +65,9 @@ pub struct RepairArgs {
     /// Refuse to change more than this percentage of the rows that name servers
     #[arg(long, value_name = "PERCENT", value_parser = percent, help_heading = REPAIR)]
     pub max_percent: Option<f64>,
-    /// Compare the access of at most N callers before the commit, and say how many were left out
-    #[arg(long, value_name = "N", default_value_t = COMPARE_AT_MOST, help_heading = REPAIR)]
-    pub compare_at_most: usize,
+    /// How many callers to compare.
+    #[command(flatten)]
+    pub comparison: ComparisonArgs,
     /// With --dry-run: save the plan, for --plan
     #[arg(long, value_name = "FILE", help_heading = REPAIR)]
     pub plan_out: Option<PathBuf>,
@@ -108,6 +108,14 @@ pub struct WriteArgs {
     /// Which proxies to notify.
     #[command(flatten)]
     pub notify: NotifyArgs,
+}
+
+/// How many callers to compare before the commit.
+#[derive(Debug, Args)]
+pub struct ComparisonArgs {
+    /// Compare the access of at most N callers before the commit, and say how many were left out
+    #[arg(long, value_name = "N", default_value_t = COMPARE_AT_MOST, help_heading = REPAIR)]
+    pub compare_at_most: usize,
 }
 
 /// Which proxies to notify of a repair.

@@ -19,6 +19,7 @@ use crate::litellm::ids::ToolsetId;
 use crate::litellm::owners::OwnerKind;
 use crate::litellm::release::Release;
 use crate::process::command_args::{CommandArgs, NamedFile, Work};
+use crate::process::formats::access_format;
 use crate::process::invocation::Run;
 use crate::process::key_file;
 use crate::process::log;
@@ -27,7 +28,6 @@ use crate::process::stderr::{indented, note, warn};
 use crate::repair::selection::NamedOwner;
 use crate::report::access::AccessFormat;
 use crate::report::count;
-use crate::report::csv::Cells;
 use crate::report::text_table::DisplayOptions;
 use crate::workflow::saved_access::{NewSavedAccess, SavedAccess, cannot_save, unreadable};
 use crate::workflow::server_sources::ServerSources;
@@ -324,21 +324,11 @@ fn tell_saved(args: &AccessArgs, path: &Path, callers: usize, incomplete: usize)
 }
 
 fn format(args: &AccessArgs, run: &Run) -> Result<AccessFormat, Failure> {
-    Ok(match args.format {
-        Format::Table => AccessFormat::Table(DisplayOptions {
-            limit: Some(args.limit).filter(|limit| *limit > 0),
-            ..args.file.look(run, &io::stdout())
-        }),
-        Format::Json => AccessFormat::Json,
-        Format::Ndjson => AccessFormat::Ndjson,
-        Format::Csv if args.csv_raw => AccessFormat::Csv(Cells::Raw),
-        Format::Csv => AccessFormat::Csv(Cells::Guarded),
-        Format::Markdown => AccessFormat::Markdown,
-        Format::Sql => {
-            let message = "only fix --dry-run makes a script";
-            return Err(Failure::new(ErrorKind::Usage, message));
-        }
-    })
+    let table = DisplayOptions {
+        limit: Some(args.limit).filter(|limit| *limit > 0),
+        ..args.file.look(run, &io::stdout())
+    };
+    access_format(args.format, args.csv_raw, table)
 }
 
 /// Refuses what no caller can be.

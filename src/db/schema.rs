@@ -125,7 +125,8 @@ pub struct Examined {
     pub litellm: Result<(), Failure>,
     /// Whether the role may read what [`Purpose::Read`] needs.
     pub reading: Result<(), Failure>,
-    /// Whether the role may do what [`Purpose::Write`] needs.
+    /// Whether the role may do what [`Purpose::Write`] needs, or what the purpose needs that was
+    /// asked about, if that writes.
     pub writing: Result<(), Failure>,
     /// Whether the role sees every row.
     pub row_security: Result<(), Failure>,
@@ -238,7 +239,7 @@ impl Schema {
         examined.litellm?;
         match purpose {
             Purpose::Read => examined.reading?,
-            Purpose::Write => examined.writing?,
+            Purpose::Write | Purpose::PutBack => examined.writing?,
         }
         examined.row_security?;
         Ok(examined.schema)
@@ -313,7 +314,11 @@ impl Schema {
         Ok(Examined {
             litellm,
             reading: may(Purpose::Read),
-            writing: may(Purpose::Write),
+            writing: may(if purpose.writes() {
+                purpose
+            } else {
+                Purpose::Write
+            }),
             row_security: schema.check_row_security(database),
             schema,
         })
@@ -355,7 +360,7 @@ impl Schema {
             column.is_none_or(|column| column.privileges.contains(&privilege))
         };
         let reads = |column: &str| may(column, Privilege::Select);
-        let writes = |column: &str| purpose == Purpose::Read || may(column, Privilege::Update);
+        let writes = |column: &str| !purpose.writes() || may(column, Privilege::Update);
         let mut columns = table.columns().into_iter();
         reads(table.key()) && columns.all(|column| reads(column) && writes(column))
     }
@@ -623,7 +628,7 @@ impl Schema {
                 let mut columns = vec![table.key()];
                 columns.extend(table.columns());
                 columns.dedup();
-                if purpose == Purpose::Write && writes_whole_rows(table) {
+                if purpose.writes() && writes_whole_rows(table) {
                     columns = self.columns(table.name());
                 }
                 read.push((table.name(), columns));
@@ -649,6 +654,16 @@ impl Schema {
             }
         }
         read
+    }
+
+    /// Checks that the role may read the columns on which access depends, for a transaction that
+    /// writes without them.
+    ///
+    /// # Errors
+    ///
+    /// An access failure, with the `GRANT` that is missing.
+    pub(crate) fn check_may_compare(&self, database: &Database) -> Result<(), Failure> {
+        self.check_privileges(database, Purpose::Write)
     }
 
     fn check_privileges(&self, database: &Database, purpose: Purpose) -> Result<(), Failure> {
@@ -682,7 +697,7 @@ impl Schema {
         let needed = self.grants_where(database, purpose, role, |_, _| true);
         grants.extend(needed.into_iter().map(|grant| grant.sql));
         grants.extend(self.grants_of_signs(database, role));
-        if purpose == Purpose::Write {
+        if purpose.writes() {
             let beside = self.sites.iter().filter_map(|table| match table {
                 ScannedTable::References(table) => Some((table.table, self.columns_beside(table))),
                 ScannedTable::Credentials(_) => None,
@@ -728,7 +743,7 @@ impl Schema {
         for (table, read) in self.columns_read(purpose) {
             let of_table = self.sites.iter().find(|site| site.name() == table).copied();
             let mut needed = vec![(Privilege::Select, read)];
-            if let Some(table) = of_table.filter(|_| purpose == Purpose::Write) {
+            if let Some(table) = of_table.filter(|_| purpose.writes()) {
                 // `FOR UPDATE` on a whole row needs UPDATE on one of its columns.
                 needed.push((Privilege::Update, self.written(table)));
                 if writes_whole_rows(table) {

@@ -14,5 +14,8 @@ pub(crate) mod empty_lists;
 pub(crate) mod plan;
 pub(crate) mod policy;
 pub(crate) mod proposed_lists;
+pub(crate) mod recorded_owner;
+pub(crate) mod repaired_column;
 pub(crate) mod script_code;
 pub(crate) mod selection;
+pub(crate) mod undone_runs;

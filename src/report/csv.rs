@@ -30,7 +30,7 @@ const FINDINGS: [&str; 11] = [
 
 /// The columns of `fix` and `undo`. For a conflict, `before` is what was expected, `after` what was
 /// found.
-const ENTRIES: [&str; 9] = [
+pub(super) const ENTRIES: [&str; 9] = [
     "type",
     "table",
     "row",
@@ -191,9 +191,9 @@ fn findings(report: &Report, csv: &mut Writer<impl Write>) -> io::Result<()> {
     })
 }
 
-type Columns = std::collections::BTreeMap<&'static str, ValueV1>;
+pub(super) type Columns = std::collections::BTreeMap<&'static str, ValueV1>;
 
-fn columns(
+pub(super) fn columns(
     csv: &mut Writer<impl Write>,
     (table, row): (&str, &str),
     before: &Columns,
@@ -254,7 +254,7 @@ fn conflicts<'a>(
 }
 
 /// Returns a value as JSON, because it is a list or an object.
-fn value(value: Option<&ValueV1>) -> String {
+pub(super) fn value(value: Option<&ValueV1>) -> String {
     let text = value.map(serde_json::to_string);
     // It holds only strings and numbers, in lists and objects, so this cannot fail.
     text.and_then(Result::ok).unwrap_or_default()

@@ -16,7 +16,7 @@ use crate::litellm::finding::{Audit, FindingKind};
 use crate::litellm::ids::ServerId;
 use crate::litellm::proxy_cache::{ACCESS_GROUPS_FOR, ROWS_FOR};
 use crate::litellm::value::{Tool, Value};
-use crate::repair::changeset::ColumnContent;
+use crate::repair::changeset::{Change, ColumnContent, UndoneRun};
 use crate::repair::conflict::Conflict;
 use crate::repair::empty_lists::SettledByChoice;
 use crate::repair::plan::{Edit, RowPlan};
@@ -28,7 +28,7 @@ use crate::report::render::{AnyReport, RenderOptions, ReportFormat};
 use crate::report::summary::Summary;
 use crate::report::{ConfigIds, Ending, Report, UndoReport, json_text};
 
-const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 1;
 
 /// What a toolset that is gone means for the owners of the row.
 const DANGLING: &str =
@@ -84,7 +84,7 @@ pub(crate) struct ServersV1 {
 }
 
 /// A list that is made while it is written, so that it is never in memory as a whole.
-struct Each<F>(F);
+pub(crate) struct Each<F>(pub(crate) F);
 
 impl<F: Fn() -> I, I: Iterator<Item: Serialize>> Serialize for Each<F> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -158,7 +158,7 @@ pub(crate) struct SuccessorV1<'a> {
 
 #[derive(Serialize)]
 pub(crate) struct OwnerV1<'a> {
-    pub(crate) kind: &'static str,
+    pub(crate) kind: &'a str,
     pub(crate) id: &'a str,
     pub(crate) name: Option<&'a str>,
     /// What this owner would gain if its last grant were removed.
@@ -295,6 +295,9 @@ struct UndoV1<'a> {
     /// The access of everybody whom it concerns, before and after.
     #[serde(skip_serializing_if = "Option::is_none")]
     access: Option<ComparedAccessV1<'a>>,
+    /// Why access was not compared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access_failure: Option<&'a str>,
     journal: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     after_care: Option<AfterCareV1>,
@@ -306,6 +309,37 @@ pub(crate) struct UndoHead<'a> {
     command: &'static str,
     pub(crate) run: &'a str,
     pub(crate) database: DatabaseV1<'a>,
+    /// The run that is taken back, whole or in part.
+    undoes: UndoesV1<'a>,
+}
+
+/// A run that is taken back; the filters are absent where all of it is.
+#[derive(Serialize)]
+pub(crate) struct UndoesV1<'a> {
+    run: &'a str,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    owners: &'a BTreeSet<String>,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    references: &'a BTreeSet<String>,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    rows: &'a BTreeSet<String>,
+}
+
+impl<'a> From<&'a UndoneRun> for UndoesV1<'a> {
+    fn from(undone: &'a UndoneRun) -> Self {
+        let UndoneRun {
+            run,
+            owners,
+            references,
+            rows,
+        } = undone;
+        Self {
+            run,
+            owners,
+            references,
+            rows,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -430,6 +464,7 @@ pub(crate) fn write_undone(undone: &UndoReport, out: &mut impl Write) -> io::Res
         conflicts: conflicts(&undone.facts.conflicts).collect(),
         summary: undo_summary(undone),
         access: undone.facts.access.as_ref().map(Into::into),
+        access_failure: access_failure(undone),
         journal: undone.ending.journal(),
         after_care: after_care(&undone.ending),
     };
@@ -457,7 +492,7 @@ pub(crate) fn write_ids(ids: &ConfigIds, out: &mut impl Write) -> io::Result<()>
     write_object(&object, out)
 }
 
-fn write_object(object: &impl Serialize, out: &mut impl Write) -> io::Result<()> {
+pub(crate) fn write_object(object: &impl Serialize, out: &mut impl Write) -> io::Result<()> {
     json_text::write_pretty(object, out)?;
     out.write_all(b"\n")
 }
@@ -511,7 +546,14 @@ pub(crate) fn undo_head(undone: &UndoReport) -> UndoHead<'_> {
         command: "undo",
         run: &undone.facts.run,
         database: database(&undone.facts.database),
+        undoes: (&undone.facts.undoes).into(),
     }
+}
+
+/// Returns why an undo did not compare access.
+pub(crate) fn access_failure(undone: &UndoReport) -> Option<&str> {
+    let failure = undone.facts.access_failure.as_ref();
+    failure.map(|failure| failure.message.as_str())
 }
 
 pub(crate) fn undo_summary(undone: &UndoReport) -> UndoSummaryV1 {
@@ -525,14 +567,7 @@ pub(crate) fn undo_summary(undone: &UndoReport) -> UndoSummaryV1 {
 /// Lists the rows that are put back.
 pub(crate) fn put_back(undone: &UndoReport) -> impl Iterator<Item = PutBackV1<'_>> {
     undone.facts.changes.iter().map(|change| {
-        let (before, after) = change
-            .contents()
-            .into_iter()
-            .map(|content| {
-                let before = (content.column, content.before.into());
-                (before, (content.column, content.after.into()))
-            })
-            .unzip();
+        let (before, after) = values(change);
         PutBackV1 {
             table: change.table().name(),
             row: change.key(),
@@ -540,6 +575,21 @@ pub(crate) fn put_back(undone: &UndoReport) -> impl Iterator<Item = PutBackV1<'_
             after,
         }
     })
+}
+
+/// Returns what each column of a change holds before and after.
+pub(crate) fn values(
+    change: &Change,
+) -> (
+    BTreeMap<&'static str, ValueV1>,
+    BTreeMap<&'static str, ValueV1>,
+) {
+    let contents = change.contents().into_iter();
+    let both = contents.map(|content| {
+        let before = (content.column, content.before.into());
+        (before, (content.column, content.after.into()))
+    });
+    both.unzip()
 }
 
 /// Lists what is not as a plan or journal has it.

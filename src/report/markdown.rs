@@ -263,15 +263,18 @@ pub(crate) fn write_undone(
 ) -> io::Result<()> {
     title(&undone.ending, "undo", out)?;
     let head = json::undo_head(undone);
-    write_facts(
-        &[
-            ("Run", code(head.run)),
-            ("Database", database(&head.database)),
-            ("Rows put back", undone.facts.rows().to_string()),
-            ("Rows back already", undone.facts.back.to_string()),
-        ],
-        out,
-    )?;
+    let mut facts = vec![
+        ("Run", code(head.run)),
+        ("Database", database(&head.database)),
+    ];
+    let undoes = &undone.facts.undoes;
+    if undoes.is_partial() {
+        let run = code(&undoes.run);
+        facts.push(("Only of", format!("{run}: {}", code(&undoes.part()))));
+    }
+    facts.push(("Rows put back", undone.facts.rows().to_string()));
+    facts.push(("Rows back already", undone.facts.back.to_string()));
+    write_facts(&facts, out)?;
     let changed = json::put_back(undone).flat_map(|change| {
         columns(
             (change.table, change.row),
@@ -287,6 +290,9 @@ pub(crate) fn write_undone(
         out,
     )?;
     access(undone.facts.access.as_ref(), &undone.ending, out)?;
+    if let Some(failure) = &undone.facts.access_failure {
+        writeln!(out, "\n## Access\n\n{}", failure.paragraph())?;
+    }
     conflicts(json::conflicts(&undone.facts.conflicts), out)?;
     let title = if matches!(undone.ending, Ending::Applied { .. }) {
         "Back-out"
@@ -352,7 +358,7 @@ fn counts(report: &Report, summary: Summary) -> Vec<(&'static str, String)> {
     facts
 }
 
-fn write_facts(facts: &[(&str, String)], out: &mut impl Write) -> io::Result<()> {
+pub(super) fn write_facts(facts: &[(&str, String)], out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "| | |\n|---|---|")?;
     for (name, value) in facts {
         writeln!(out, "| {name} | {value} |")?;
@@ -432,7 +438,7 @@ fn changes(report: &Report, out: &mut impl Write) -> io::Result<()> {
 }
 
 /// Makes a line for each column of a changed row: table, row, owners, column, before, after.
-fn columns(
+pub(super) fn columns(
     (table, row): (&str, &str),
     of: &[OwnerV1<'_>],
     before: &BTreeMap<&'static str, ValueV1>,
@@ -501,7 +507,7 @@ fn commands(command: &str, next: &[Advised], title: &str, out: &mut impl Write) 
 }
 
 /// Writes a section with a table, or nothing if there are no rows.
-fn table<const N: usize>(
+pub(super) fn table<const N: usize>(
     title: &str,
     header: &[&str; N],
     rows: impl Iterator<Item = [String; N]>,
@@ -548,7 +554,7 @@ fn owners(table: &str, owners: &[OwnerV1<'_>]) -> String {
 }
 
 /// Writes a value into one cell, a reference a line, tool permissions with their tools.
-fn value(value: Option<&ValueV1>) -> String {
+pub(super) fn value(value: Option<&ValueV1>) -> String {
     let lines: Vec<String> = match value {
         None => return "(nothing)".to_owned(),
         Some(ValueV1::Array(references)) => references.iter().map(|r| code(r)).collect(),

@@ -11,6 +11,7 @@ pub(crate) mod collected_plans;
 pub(crate) mod compared_access;
 pub(crate) mod csv;
 pub(crate) mod decisions;
+pub(crate) mod journals;
 pub(crate) mod json;
 pub(crate) mod json_text;
 pub(crate) mod markdown;
@@ -30,6 +31,7 @@ use std::collections::BTreeMap;
 
 use crate::command_line::CommandLine;
 use crate::database::Database;
+use crate::error::Failure;
 use crate::litellm::config::ConfigServer;
 use crate::litellm::deleted_servers::DeletedServers;
 use crate::litellm::finding::{Finding, FindingKind};
@@ -37,7 +39,7 @@ use crate::litellm::release::Release;
 use crate::litellm::server::ConfigServers;
 use crate::litellm::server_catalog::ServerCatalog;
 use crate::repair::access_comparison::ComparedAccess;
-use crate::repair::changeset::Change;
+use crate::repair::changeset::{Change, UndoneRun};
 use crate::repair::conflict::Conflict;
 use crate::repair::empty_lists::SettledByChoice;
 use crate::repair::plan::{Reason, RowPlan};
@@ -286,14 +288,49 @@ pub(crate) struct UndoFacts {
     pub run: String,
     /// The database.
     pub database: Database,
+    /// The run that is taken back, whole or in part.
+    pub undoes: UndoneRun,
     /// What was put back, or would be.
     pub changes: Vec<Change>,
     /// How many rows were already back.
     pub back: usize,
     /// The columns that now hold something else.
     pub conflicts: Vec<Conflict>,
-    /// The access of everybody whom the undo concerns; `None` where nothing is put back.
+    /// The access of everybody whom the undo concerns; `None` where nothing is put back, and where
+    /// the comparison failed.
     pub access: Option<ComparedAccess>,
+    /// Why access could not be compared. That does not keep the undo from its work.
+    pub access_failure: Option<ComparisonFailure>,
+}
+
+/// Why access could not be compared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ComparisonFailure {
+    /// What happened.
+    pub message: String,
+    /// What can be done about it.
+    pub hint: Option<String>,
+}
+
+impl From<Failure> for ComparisonFailure {
+    fn from(failure: Failure) -> Self {
+        Self {
+            message: failure.message(),
+            hint: failure.advice().map(str::to_owned),
+        }
+    }
+}
+
+impl ComparisonFailure {
+    /// Says that access was not compared, and why, in a paragraph.
+    #[must_use]
+    pub(crate) fn paragraph(&self) -> String {
+        let Self { message, hint } = self;
+        match hint {
+            Some(hint) => format!("Access was not compared: {message} (hint: {hint})."),
+            None => format!("Access was not compared: {message}."),
+        }
+    }
 }
 
 impl UndoFacts {

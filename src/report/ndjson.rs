@@ -61,6 +61,8 @@ struct SummaryV1<'a> {
     baseline: Option<BaselineV1<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     access: Option<ComparedAccessV1<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access_failure: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -141,6 +143,7 @@ pub(crate) fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
         settled_by: report.facts.settled.map(Into::into),
         baseline: report.facts.baseline.as_ref().map(Into::into),
         access: report.facts.access.as_ref().map(Into::into),
+        access_failure: None,
     };
     line(&NdjsonLine::Summary(summary), out)
 }
@@ -180,6 +183,7 @@ pub(crate) fn write_undone(undone: &UndoReport, out: &mut impl Write) -> io::Res
         settled_by: None,
         baseline: None,
         access: undone.facts.access.as_ref().map(Into::into),
+        access_failure: json::access_failure(undone),
     };
     line(&NdjsonLine::Summary(summary), out)
 }

@@ -188,6 +188,12 @@ pub(crate) fn write_undone(
     };
     let headline = format!("{} to put back{back}.", count(undone.facts.rows(), "row"));
     writeln!(out, "{}", look.heading(&headline))?;
+    let undoes = &undone.facts.undoes;
+    if undoes.is_partial() {
+        let part = printable(&undoes.part());
+        let of_run = format!("Only a part of run {}: {part}.", undoes.run);
+        writeln!(out, "\n{}", look.prose(&of_run))?;
+    }
     if !undone.facts.conflicts.is_empty() {
         writeln!(
             out,
@@ -253,6 +259,9 @@ pub(crate) fn write_undone_closing(
         Ending::Moved { .. } => "Nothing was written.".to_owned(),
         Ending::NothingToDo | Ending::Scanned { .. } => "There is nothing to put back.".to_owned(),
     };
+    if let Some(failure) = &undone.facts.access_failure {
+        writeln!(out, "\n{}", look.prose(&failure.paragraph()))?;
+    }
     if let Some(access) = &undone.facts.access {
         for paragraph in paragraphs(access, undone.ending.tense()) {
             writeln!(out, "\n{}", look.prose(&paragraph))?;
@@ -923,7 +932,7 @@ fn owners(audit: &Audit, look: DisplayOptions) -> String {
 }
 
 /// Returns the column of a permission row; elsewhere with the group that it belongs to.
-fn site_label(table: ScannedTable, name: &str) -> String {
+pub(super) fn site_label(table: ScannedTable, name: &str) -> String {
     match table.group() {
         Group::Permissions => name.to_owned(),
         Group::AccessGroups | Group::Toolsets | Group::Defaults => {
@@ -935,7 +944,7 @@ fn site_label(table: ScannedTable, name: &str) -> String {
 }
 
 /// Shows references, one a line, or the number of rows.
-fn shown_content(content: &ColumnContent, look: DisplayOptions) -> String {
+pub(super) fn shown_content(content: &ColumnContent, look: DisplayOptions) -> String {
     match content {
         ColumnContent::References(value) => shown(value, look),
         ColumnContent::Rows(rows) => rows_in_words(rows.rows),
@@ -952,7 +961,7 @@ fn rows_in_words(rows: u64) -> String {
 }
 
 /// Lists text that others chose, one a line, and as many as a table may have rows.
-fn list<'a>(mut texts: impl Iterator<Item = &'a str>, look: DisplayOptions) -> String {
+pub(super) fn list<'a>(mut texts: impl Iterator<Item = &'a str>, look: DisplayOptions) -> String {
     let most = look.limit.unwrap_or(usize::MAX);
     let mut lines: Vec<String> = texts.by_ref().take(most).map(printable).collect();
     match texts.count() {

@@ -57,15 +57,9 @@ impl FilterArgs {
         schema: &Schema,
         database: &Database,
     ) -> Result<Selection, Failure> {
-        let mut owners = BTreeSet::new();
-        for owner in &self.owner {
-            let NamedOwner { kind, name } = owner;
-            match named_owners::named(connection, schema, database, *kind, name).await? {
-                Meant::Nobody => return Err(nothing("--owner", &owner.to_string())),
-                Meant::One(id) => _ = owners.insert((*kind, id)),
-                Meant::Several(ids) => return Err(ambiguous("--owner ", owner, &ids)),
-            }
-        }
+        let ids = find_owners(&self.owner, connection, schema, database).await?;
+        let owners = self.owner.iter().zip(ids);
+        let owners: BTreeSet<_> = owners.map(|(owner, id)| (owner.kind, id)).collect();
         for row in &self.row {
             if !lookup::has_row(connection, schema, row).await? {
                 return Err(nothing(
@@ -79,6 +73,26 @@ impl FilterArgs {
             rows: self.row.iter().cloned().collect(),
         })
     }
+}
+
+/// Looks up the ids of the owners that `--owner` names, in its order, and refuses one that is not
+/// there.
+pub(crate) async fn find_owners(
+    named: &[NamedOwner],
+    connection: &mut Connection,
+    schema: &Schema,
+    database: &Database,
+) -> Result<Vec<String>, Failure> {
+    let mut ids = Vec::new();
+    for owner in named {
+        let NamedOwner { kind, name } = owner;
+        match named_owners::named(connection, schema, database, *kind, name).await? {
+            Meant::Nobody => return Err(nothing("--owner", &owner.to_string())),
+            Meant::One(id) => ids.push(id),
+            Meant::Several(ids) => return Err(ambiguous("--owner ", owner, &ids)),
+        }
+    }
+    Ok(ids)
 }
 
 fn nothing(option: &str, what: &str) -> Failure {

@@ -14,10 +14,10 @@ use std::time::Duration;
 use clap::ValueEnum;
 
 use crate::cli::connection::ConnectionArgs;
-use crate::cli::filters::{FilterArgs, Sites};
+use crate::cli::filters::{FilterArgs, PartArgs, Sites};
 use crate::cli::repair::{
-    COMPARE_AT_MOST, EmptyArgs, JournalArgs, NOTIFY_REDIS, NotifyArgs, OnEmptyArg, RepairArgs,
-    WriteArgs,
+    COMPARE_AT_MOST, ComparisonArgs, EmptyArgs, JournalArgs, NOTIFY_REDIS, NotifyArgs, OnEmptyArg,
+    RepairArgs, WriteArgs,
 };
 use crate::cli::servers::{DeletionArgs, PreviousArgs, ServerArgs};
 use crate::command_line::CommandLine;
@@ -164,6 +164,19 @@ pub(crate) fn repeat_rows(filters: &FilterArgs, scan: &mut CommandLine) {
     }
 }
 
+impl PartArgs {
+    pub(crate) fn repeat(&self, command: &mut CommandLine) {
+        let Self {
+            owner,
+            reference,
+            row,
+        } = self;
+        command.options("--owner", owner.iter().map(NamedOwner::argument));
+        command.options("--reference", reference);
+        command.options("--row", row);
+    }
+}
+
 /// Returns the word of the command line for a value.
 fn named<T: ValueEnum>(value: &T) -> Option<String> {
     let value = value.to_possible_value()?;
@@ -193,7 +206,7 @@ impl RepairArgs {
             allow_empty_server_table,
             max_rows,
             max_percent,
-            compare_at_most,
+            comparison,
             plan_out: _,
             undo_sql: _,
             plan,
@@ -222,10 +235,17 @@ impl RepairArgs {
             "--max-percent",
             max_percent.map(|percent| percent.to_string()),
         );
+        comparison.repeat(command);
+        write.repeat(command);
+    }
+}
+
+impl ComparisonArgs {
+    pub(crate) fn repeat(&self, command: &mut CommandLine) {
+        let Self { compare_at_most } = self;
         if *compare_at_most != COMPARE_AT_MOST {
             command.option("--compare-at-most", compare_at_most.to_string());
         }
-        write.repeat(command);
     }
 }
 

@@ -35,6 +35,9 @@ pub(crate) trait WriteJob {
     /// What is looked at once more after the transaction.
     type Left;
 
+    /// What its transaction is begun for.
+    const PURPOSE: Purpose;
+
     /// The first stage that the progress line names.
     const STAGE: &'static str;
 
@@ -334,7 +337,7 @@ impl WriteRun<'_> {
     ) -> Result<Report<J::Facts>, Failure> {
         let database = session.database().clone();
         let sites = job.sites();
-        let begin = session.begin(Purpose::Write, &sites);
+        let begin = session.begin(J::PURPOSE, &sites);
         let mut open = self.interrupt.guard(begin).await?;
         let attempt = Attempt {
             run: self.run,

@@ -45,6 +45,8 @@ fn every_report_can_be_a_file() {
         (&["scan"][..], 2, "scan"),
         (&["fix", "--yes", "--journal", journal], 3, "fix"),
         (&["undo", "--yes", "--no-journal", journal], 0, "undo"),
+        (&["history", "--journal", journal], 0, "history"),
+        (&["show", journal], 0, "show"),
         (&["access"], 0, "access"),
         (&["doctor"], 0, "doctor"),
     ] {

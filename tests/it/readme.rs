@@ -211,10 +211,25 @@ fn home() -> tempfile::TempDir {
 fn follow(home: &Path, command: &str) {
     let database = demo();
     let file = |name: &str| home.join(name).to_str().unwrap().to_owned();
-    if command.contains("undo ") {
-        let fix = ["fix", "--yes", "--journal", &file(JOURNAL)];
+    let mut run_of_journal = "1a2b3c4d".to_owned();
+    if ["undo ", "show ", "history"]
+        .iter()
+        .any(|word| command.contains(word))
+    {
+        let fix = [
+            "fix",
+            "--yes",
+            "--format",
+            "json",
+            "--journal",
+            &file(JOURNAL),
+        ];
         fs::create_dir_all(home.join(JOURNAL).parent().unwrap()).unwrap();
-        let _ = run_on(database.url(), &fix).exits(3);
+        let fixed = run_on(database.url(), &fix).exits(3).json();
+        fixed["run"]
+            .as_str()
+            .unwrap()
+            .clone_into(&mut run_of_journal);
     }
     if command.contains("--plan ") {
         let plan = ["fix", "--dry-run", "--plan-out", &file("plan.ndjson")];
@@ -252,7 +267,8 @@ fn follow(home: &Path, command: &str) {
             database.load(&fs::read_to_string(&fix).unwrap());
         }
     }
-    let mut line = command.replace(
+    let command_of_run = command.replace(" 1a2b3c4d", &format!(" {run_of_journal}"));
+    let mut line = command_of_run.replace(
         "postgresql://readonly@db.internal/litellm?schema=public",
         &format!("{}?schema=public", database.url()),
     );

@@ -209,6 +209,7 @@ impl WriteJob for Fix<'_> {
     type Facts = RepairFacts;
     type Left = LeftHeld;
 
+    const PURPOSE: Purpose = Purpose::Write;
     const STAGE: &'static str = SURVEY_STAGE;
     const QUESTION: &'static str = "Repair";
     const DONE: &'static str = "the repair";
@@ -533,9 +534,10 @@ impl RepairPass<'_, '_> {
             let moved = plan.hold(table, &rows, &mut now, catalog);
             self.repaired.conflicts.extend(moved);
         }
-        let changes = now
-            .iter()
-            .filter_map(|plan| RowChange::of_edits(table, &plan.audit.row, &plan.edits));
+        let changes = now.iter().filter_map(|plan| {
+            let change = RowChange::of_edits(table, &plan.audit.row, &plan.edits)?;
+            Some(change.with_owners(plan.audit.owners()))
+        });
         let changes: Vec<RowChange> = changes.collect();
         if self.tells {
             self.repaired.written.add(&changes);

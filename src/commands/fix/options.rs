@@ -70,7 +70,7 @@ impl<'a> FixOptions<'a> {
                 None => chosen_sites(&args.filters.sites, sources.usual_sites()),
             },
             limits: SizeLimits::from(repair),
-            compare_at_most: repair.compare_at_most,
+            compare_at_most: repair.comparison.compare_at_most,
             empty_server_table: if repair.allow_empty_server_table {
                 EmptyServerTable::Expected
             } else {
