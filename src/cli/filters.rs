@@ -1,5 +1,7 @@
 //! Options that limit a run to some sites, owners, rows or references.
 
+use std::path::PathBuf;
+
 use clap::{Args, ValueEnum};
 
 use crate::litellm::reference_sites::Group;
@@ -28,6 +30,29 @@ pub struct FilterArgs {
     /// Only the row with this primary key; repeatable
     #[arg(long, value_name = "ID", help_heading = FILTERS)]
     pub row: Vec<String>,
+}
+
+/// What is acknowledged already.
+#[derive(Debug, Args)]
+pub struct BaselineArgs {
+    /// Do not report what this file lists, which --write-baseline wrote; only count it
+    ///
+    /// A reference of the file whose verdict changed is reported: it is new. What the file lists
+    /// and the scan no longer finds is counted too, but not what the filters leave out. fix ignores
+    /// baselines.
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath,
+          help_heading = FILTERS)]
+    pub baseline: Option<PathBuf>,
+    /// Write all stale, unverified and dangling-toolset references into this file, and exit with 0
+    ///
+    /// Only a baseline of the same database is replaced. Beside --baseline, lines that the filters
+    /// leave out stay, and so do the comments above each line.
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath,
+          help_heading = FILTERS)]
+    pub write_baseline: Option<PathBuf>,
+    /// Accept a baseline of another database, or of this one under another name
+    #[arg(long, help_heading = FILTERS)]
+    pub other_database: bool,
 }
 
 /// A group of sites.

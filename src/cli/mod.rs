@@ -6,3 +6,4 @@ pub(crate) mod option_rules;
 pub(crate) mod output;
 pub(crate) mod repair;
 pub(crate) mod servers;
+pub(crate) mod verbosity;

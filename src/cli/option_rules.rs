@@ -72,7 +72,10 @@ const fn needs(said: GivenOption, needs: &'static [GivenOption], why: &'static s
 /// Why metrics are not written of a run that takes servers as deleted.
 const METRICS: &str = "metrics tell what there is, not what there would be";
 
-const EXCLUSIONS: [Exclusion; 15] = [
+/// Why a baseline is neither read nor written by a run that takes servers as deleted.
+const BASELINE: &str = "a baseline lists what there is, not what there would be";
+
+const EXCLUSIONS: [Exclusion; 17] = [
     excludes(
         option("db-url"),
         option("db-url-file"),
@@ -129,6 +132,8 @@ const EXCLUSIONS: [Exclusion; 15] = [
         "one deletes journals beside the new one, the other writes no new one",
     ),
     excludes(option("if-deleted"), option("metrics-file"), METRICS),
+    excludes(option("baseline"), option("if-deleted"), BASELINE),
+    excludes(option("if-deleted"), option("write-baseline"), BASELINE),
     excludes(
         option("owner"),
         value("sites", "credentials"),
@@ -146,7 +151,7 @@ const EXCLUSIONS: [Exclusion; 15] = [
     ),
 ];
 
-const NEEDS: [Need; 10] = [
+const NEEDS: [Need; 11] = [
     needs(
         option("plan-out"),
         &[option("dry-run")],
@@ -161,6 +166,11 @@ const NEEDS: [Need; 10] = [
         option("other-database"),
         &[option("since")],
         "only saved access can be of another database",
+    ),
+    needs(
+        option("other-database"),
+        &[option("baseline"), option("write-baseline")],
+        "only a baseline can be of another database",
     ),
     needs(
         option("previous-litellm-config"),
@@ -200,13 +210,15 @@ const NEEDS: [Need; 10] = [
 ];
 
 /// The options that name a file, for which `-` does not mean stdin or stdout.
-const NAMED_FILES: [&str; 6] = [
+const NAMED_FILES: [&str; 8] = [
+    "baseline",
     "journal",
     "metrics-file",
     "plan",
     "plan-out",
     "save",
     "since",
+    "write-baseline",
 ];
 
 /// The options about the report, of which `access --save` alone makes none.

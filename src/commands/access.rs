@@ -21,6 +21,7 @@ use crate::litellm::release::Release;
 use crate::process::command_args::{CommandArgs, NamedFile, Work};
 use crate::process::invocation::Run;
 use crate::process::key_file;
+use crate::process::log;
 use crate::process::signals::Interrupt;
 use crate::process::stderr::{indented, note, warn};
 use crate::repair::selection::NamedOwner;
@@ -229,6 +230,7 @@ pub(crate) async fn run(args: &AccessArgs, run: &mut Run) -> Result<Outcome, Fai
     let timeout = args.connection.statement_timeout;
     let opening = Box::pin(args.connection.open(timeout, run));
     let mut session = interrupt.guard(opening).await?;
+    log::stage(Some("reading who may use what"));
     let (sender, entries) = channel(WAITING);
     let (head_sender, head) = oneshot::channel();
     let (done, mut written) = oneshot::channel();

@@ -98,7 +98,6 @@ Exit codes:
 
 /// The subcommands.
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "there is one, once")]
 pub enum Command {
     /// Report stale references; never writes
     Scan(ScanArgs),

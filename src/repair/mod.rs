@@ -3,6 +3,7 @@
 pub(crate) mod access_comparison;
 #[cfg(test)]
 pub(crate) mod access_unchanged_test;
+pub(crate) mod baseline;
 pub(crate) mod caller_rows;
 pub(crate) mod changeset;
 pub(crate) mod conflict;

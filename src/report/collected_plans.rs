@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
 use std::sync::{Mutex, PoisonError};
 
-use crate::litellm::finding::FindingKind;
+use crate::litellm::finding::{Audit, Finding, FindingKind};
 use crate::litellm::owners::Owner;
 use crate::litellm::reference_sites::ScannedTable;
 use crate::repair::plan::RowPlan;
@@ -106,14 +106,9 @@ impl CollectedPlans {
     }
 
     fn count_alike(&mut self, plan: &RowPlan) {
-        let owner_kind = owner_kind(plan.audit.owners());
         let decisions = Decisions::of(plan);
         for finding in &plan.audit.findings {
-            let alike = FindingGroup {
-                kind: finding.kind.name(),
-                place: plan.audit.table.group().name(),
-                owner_kind,
-            };
+            let alike = group_of(&plan.audit, finding);
             let [found, left] = self.alike.entry(alike).or_default();
             *found += 1;
             *left += usize::from(
@@ -149,6 +144,15 @@ impl CollectedPlans {
         };
         let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
         lines.write_to(out)
+    }
+}
+
+/// Returns what a finding has in common with others.
+pub(crate) fn group_of(audit: &Audit, finding: &Finding) -> FindingGroup {
+    FindingGroup {
+        kind: finding.kind.name(),
+        place: audit.table.group().name(),
+        owner_kind: owner_kind(audit.owners()),
     }
 }
 

@@ -21,6 +21,7 @@ use crate::repair::conflict::Conflict;
 use crate::repair::empty_lists::SettledByChoice;
 use crate::repair::plan::{Edit, RowPlan};
 use crate::report::affected_callers::AffectedCallers;
+use crate::report::baseline::BaselineV1;
 use crate::report::compared_access::ComparedAccessV1;
 use crate::report::decisions::Decisions;
 use crate::report::render::{AnyReport, RenderOptions, ReportFormat};
@@ -98,6 +99,9 @@ struct ScanV1<'a, F> {
     #[serde(skip_serializing_if = "Option::is_none")]
     settled_by: Option<SettledByV1>,
     summary: ScanSummaryV1,
+    /// The baselines; absent without any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    baseline: Option<BaselineV1<'a>>,
     findings: F,
     /// The callers whose access changes; absent without servers that are taken as deleted.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -643,6 +647,7 @@ fn scan(report: &Report) -> impl Serialize {
         head: head(report),
         settled_by: report.facts.settled.map(Into::into),
         summary: scan_summary(report),
+        baseline: report.facts.baseline.as_ref().map(Into::into),
         findings: Each(|| findings(report.plans())),
         affected_callers: report.facts.affected.as_ref(),
     }

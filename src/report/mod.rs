@@ -6,6 +6,7 @@ pub(crate) mod access_naming;
 pub(crate) mod access_what_if;
 pub(crate) mod advice;
 pub(crate) mod affected_callers;
+pub(crate) mod baseline;
 pub(crate) mod collected_plans;
 pub(crate) mod compared_access;
 pub(crate) mod csv;
@@ -21,6 +22,7 @@ pub(crate) mod spool;
 pub(crate) mod summary;
 pub(crate) mod table;
 pub(crate) mod text_table;
+pub(crate) mod ticket;
 
 use std::collections::BTreeMap;
 
@@ -39,12 +41,14 @@ use crate::repair::empty_lists::SettledByChoice;
 use crate::repair::plan::{Reason, RowPlan};
 use crate::repair::policy::Policy;
 use crate::report::affected_callers::AffectedCallers;
+use crate::report::baseline::BaselineFacts;
 use crate::report::collected_plans::CollectedPlans;
 use crate::report::compared_access::Tense;
 use crate::report::decisions::Decisions;
 use crate::report::render::{AnyReport, Render};
 pub(crate) use crate::report::shown_text::count;
 use crate::report::summary::{Summary, Tally};
+use crate::report::ticket::TicketCommands;
 
 /// How a command ended, which decides how its report reads.
 #[derive(Debug)]
@@ -206,7 +210,7 @@ impl Render for Report {
     fn matters(&self, exit_zero: bool) -> bool {
         let summary = self.summary();
         let leaves_something = match self.ending {
-            Ending::Scanned { .. } => return summary.needs_attention(),
+            Ending::Scanned { .. } => return self.leaves_something_new(),
             Ending::DryRun { .. } | Ending::Proposed | Ending::Declined => {
                 summary.needs_attention()
             }
@@ -220,8 +224,12 @@ impl Render for Report {
         let repaired = matches!(self.ending, Ending::Applied { .. });
         let findings = Some(self.facts.found.alike(repaired));
         if self.ending.is_of_scan() {
+            let read = self.facts.baseline.as_ref();
+            let read = read.and_then(|baseline| baseline.read.as_ref());
             return Tally {
                 findings,
+                acknowledged: read.map(|read| read.acknowledged.clone()),
+                baseline_gone: read.map(|read| read.gone),
                 ..Tally::default()
             };
         }
@@ -234,6 +242,7 @@ impl Render for Report {
             references_held: Some(summary.references_held),
             references_removed: written(summary.references_removed),
             references_remapped: written(summary.references_remapped),
+            ..Tally::default()
         }
     }
 
@@ -349,6 +358,10 @@ pub(crate) struct RepairFacts {
     /// How many held references each choice would settle; `None` where none is held in a list that
     /// would run empty, or where this role may not read what access depends on.
     pub settled: Option<SettledByChoice>,
+    /// The baselines of a scan; `None` without any.
+    pub baseline: Option<BaselineFacts>,
+    /// The commands that only a change ticket has.
+    pub ticket: TicketCommands,
 }
 
 impl Report {
@@ -356,6 +369,15 @@ impl Report {
     #[must_use]
     pub(crate) fn summary(&self) -> Summary {
         self.facts.found.summary()
+    }
+
+    /// Tells whether a scan found something that no baseline acknowledges. One that it wrote
+    /// acknowledges everything.
+    #[must_use]
+    pub(crate) fn leaves_something_new(&self) -> bool {
+        let baseline = self.facts.baseline.as_ref();
+        let is_written = baseline.is_some_and(|baseline| baseline.written.is_some());
+        !is_written && self.summary().needs_attention()
     }
 
     /// Returns the rows with findings, if they are kept.

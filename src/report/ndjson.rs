@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::error::Failure;
 use crate::repair::plan::RowPlan;
 use crate::report::affected_callers::AffectedCaller;
+use crate::report::baseline::BaselineV1;
 use crate::report::collected_plans::{CollectedPlans, Entries};
 use crate::report::compared_access::ComparedAccessV1;
 use crate::report::json::{
@@ -55,6 +56,9 @@ struct SummaryV1<'a> {
     after_care: Option<AfterCareV1>,
     #[serde(skip_serializing_if = "Option::is_none")]
     settled_by: Option<SettledByV1>,
+    /// The baselines of a scan; absent without any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    baseline: Option<BaselineV1<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     access: Option<ComparedAccessV1<'a>>,
 }
@@ -135,6 +139,7 @@ pub(crate) fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
         plan: report.ending.plan(),
         after_care: json::after_care(&report.ending),
         settled_by: report.facts.settled.map(Into::into),
+        baseline: report.facts.baseline.as_ref().map(Into::into),
         access: report.facts.access.as_ref().map(Into::into),
     };
     line(&NdjsonLine::Summary(summary), out)
@@ -173,6 +178,7 @@ pub(crate) fn write_undone(undone: &UndoReport, out: &mut impl Write) -> io::Res
         plan: None,
         after_care: json::after_care(&undone.ending),
         settled_by: None,
+        baseline: None,
         access: undone.facts.access.as_ref().map(Into::into),
     };
     line(&NdjsonLine::Summary(summary), out)

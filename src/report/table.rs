@@ -18,6 +18,7 @@ use crate::repair::empty_lists::SettledByChoice;
 use crate::repair::plan::{Edit, Held, Reason, RowPlan};
 use crate::repair::policy::OnEmpty;
 use crate::report::advice::{self, Advised};
+use crate::report::baseline::{self, BaselineFacts};
 use crate::report::compared_access::paragraphs;
 use crate::report::decisions::Decisions;
 use crate::report::render::{AnyReport, RenderOptions, ReportFormat};
@@ -75,7 +76,11 @@ pub(crate) fn write(report: &Report, look: DisplayOptions, out: &mut impl Write)
         let deleted = format!("As if deleted: {}.", printable(&server.to_string()));
         writeln!(out, "{}", look.prose(&deleted))?;
     }
-    writeln!(out, "{}", look.heading(&headline(summary)))?;
+    let headline = headline(summary, report.facts.baseline.as_ref());
+    writeln!(out, "{}", look.heading(&headline))?;
+    for line in baseline::in_words(report) {
+        writeln!(out, "{}", look.prose(&line))?;
+    }
     if let Some(whose) = whose(report) {
         writeln!(out, "{}", look.prose(&whose))?;
     }
@@ -340,15 +345,18 @@ fn conflicts(conflicts: &[Conflict], look: DisplayOptions) -> Grid<4> {
     table
 }
 
-fn headline(summary: Summary) -> String {
+/// Says in one sentence what was found.
+pub(crate) fn headline(summary: Summary, baseline: Option<&BaselineFacts>) -> String {
+    let new = baseline.and_then(|baseline| baseline.read.as_ref());
+    let new = if new.is_some() { "new " } else { "" };
     if summary.rows == 0 {
-        return "No stale references.".to_owned();
+        return format!("No {new}stale references.");
     }
     let stale = match summary.stale {
-        0 => "No stale references".to_owned(),
+        0 => format!("No {new}stale references"),
         stale => format!(
             "{} in {}",
-            count(stale, "stale reference"),
+            count(stale, &format!("{new}stale reference")),
             count(summary.stale_rows, "row")
         ),
     };
@@ -400,7 +408,7 @@ pub(crate) fn looked_at(report: &Report) -> Option<String> {
 }
 
 /// Counts the owners, by kind, of rows with stale references.
-fn whose(report: &Report) -> Option<String> {
+pub(crate) fn whose(report: &Report) -> Option<String> {
     let stale = || report.plans().iter().filter(|plan| plan.audit.is_stale());
     let owners = stale().flat_map(|plan| plan.audit.owners());
     let owners: BTreeSet<(OwnerKind, &str)> = owners.map(|o| (o.kind(), o.id())).collect();
@@ -498,7 +506,7 @@ fn prospects(report: &Report, look: DisplayOptions) -> Grid<3> {
 const GAINED: usize = 5;
 
 /// Says what an owner would gain.
-fn effect(owner: OwnerKind, effect: &Effect) -> String {
+pub(crate) fn effect(owner: OwnerKind, effect: &Effect) -> String {
     let inherits = |inherited: &Inherited, of: &str| {
         let from = printable(&inherited.from);
         let servers: Vec<String> = inherited
@@ -595,7 +603,9 @@ pub(crate) fn write_closing(
     write_commands(&advice::commands(report), look, out)
 }
 
-fn advice(report: &Report, summary: Summary) -> Vec<String> {
+/// Says what follows from what was found and done, what it assumes, and how it ended: a paragraph
+/// each.
+pub(crate) fn advice(report: &Report, summary: Summary) -> Vec<String> {
     let mut lines = successors(report);
     let impacts = report.plans().iter().flat_map(|plan| &plan.audit.impacts);
     let effects = impacts.filter_map(|impact| impact.if_emptied.as_ref());

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use crate::cli::filters::{FilterArgs, Sites};
+use crate::command_line::CommandLine;
 use crate::database::Database;
 use crate::db::lookup;
 use crate::db::named_owners::{self, Meant};
@@ -11,6 +12,7 @@ use crate::db::schema::Schema;
 use crate::db::session::Connection;
 use crate::error::{ErrorKind, Failure};
 use crate::litellm::reference_sites::Choice;
+use crate::printable::one_line;
 use crate::repair::selection::{NamedOwner, Selection};
 use crate::shell::quoted;
 
@@ -30,6 +32,15 @@ impl FilterArgs {
     /// Returns whether a filter limits the command to some rows or references.
     pub(crate) fn narrows(&self) -> bool {
         !(self.owner.is_empty() && self.reference.is_empty() && self.row.is_empty())
+    }
+
+    /// Returns the filters as they were given; `None` without any.
+    pub(crate) fn narrowed(&self) -> Option<String> {
+        let mut command = CommandLine::new("scan");
+        self.repeat(&mut command);
+        let words = command.to_string();
+        let filters = words.strip_prefix("mcp-prune scan ")?;
+        Some(one_line(filters).into_owned())
     }
 
     /// Returns the references that `--reference` names; `None` means all.

@@ -4,9 +4,9 @@
 //! Every set of options is taken apart field by field, without `..`: a new option in `cli/` does
 //! not compile until this file says whether a follow-up repeats it. Two kinds of options are not
 //! repeated. The first shape only the report of this run: `--format`, `--output`, `--limit`,
-//! `--color`, `--quiet`, `--metrics-file`, `--notes`, `--exit-zero`. The second are what the next
-//! command does otherwise: `--dry-run`, `--yes`, `--plan-out`. A suggested command never has
-//! `--yes`: it asks before it writes.
+//! `--color`, `--quiet`, `--verbose`, `--metrics-file`, `--notes`, `--exit-zero`. The second are
+//! what the next command does otherwise: `--dry-run`, `--yes`, `--plan-out`. A suggested command
+//! never has `--yes`: it asks before it writes.
 
 use std::path::Path;
 use std::time::Duration;
@@ -70,6 +70,7 @@ impl ConnectionArgs {
             db_url_file,
             schema,
             statement_timeout,
+            log: _,
         } = self;
         command.options("--db-url-file", db_url_file);
         match db_url.as_deref().map(|url| (url, ShownUrl::of(url))) {
@@ -142,6 +143,24 @@ impl FilterArgs {
         command.options("--owner", owner.iter().map(NamedOwner::argument));
         command.options("--reference", reference);
         command.options("--row", row);
+    }
+}
+
+/// Adds to a scan the filters that choose rows, and so find what a repair left. A reference that
+/// was removed would match nothing.
+pub(crate) fn repeat_rows(filters: &FilterArgs, scan: &mut CommandLine) {
+    let everything = FilterArgs {
+        sites: filters.sites.clone(),
+        owner: filters.owner.clone(),
+        reference: Vec::new(),
+        row: filters.row.clone(),
+    };
+    everything.repeat(scan);
+    if !filters.reference.is_empty() {
+        scan.note(
+            "It looks at every reference of these rows: a --reference that is gone would be an \
+             error.",
+        );
     }
 }
 
@@ -294,7 +313,8 @@ mod tests {
 
     /// Options that no follow-up repeats: they shape the report of one run, or are the difference
     /// between the run and what follows.
-    const NOT_REPEATED: [&str; 14] = [
+    const NOT_REPEATED: [&str; 17] = [
+        "baseline",
         "color",
         "csv-raw",
         "dry-run",
@@ -307,7 +327,9 @@ mod tests {
         "output",
         "plan-out",
         "quiet",
+        "verbose",
         "version",
+        "write-baseline",
         "yes",
     ];
 
@@ -423,6 +445,10 @@ mod tests {
             Command::Undo(args) => args.follow_up(),
             other => panic!("{other:?}"),
         });
+        // A repair reads no baseline, and so accepts none of another database.
+        let scan: Vec<_> = { scan.into_iter() }
+            .filter(|(option, ..)| option != "other-database")
+            .collect();
         assert!(scan.len() >= 11 && fix.len() >= 24 && undo.len() >= 9);
         for (option, said, words) in [scan, fix, undo].concat() {
             assert!(says(&words, &said), "--{option} is not in {words:?}");

@@ -465,13 +465,21 @@ fn the_commands_of_a_ticket_run_as_pasted() {
     assert_eq!(fenced(&again.stdout), commands);
     let dry_run = desk.paste(&format!("{} --format=markdown", commands[1]));
     let commands = fenced(&dry_run.exits(2).stdout);
-    let fix = format!("{} --yes --format=markdown", commands[1]);
+    let [_, fix, verify, back_out] = &commands[..] else {
+        panic!("{commands:#?}");
+    };
+    let fix = format!("{fix} --yes --format=markdown");
     let fixed = desk.paste(&fix).exits(0).prints(TAKE_BACK);
+    let _ = desk.paste(verify).exits(0);
     assert_eq!(desk.stale(&options[..2]), 0);
-    let _ = desk
-        .paste(&format!("{} --yes", fenced(&fixed.stdout)[1]))
-        .exits(0);
+    let _ = desk.paste(&format!("{back_out} --yes")).exits(0);
     assert_eq!(desk.stale(&options[..2]), 3);
+    // The ticket of the repair itself has the same two, with a folder for the undo's own journal.
+    let [_, again, take_back] = &fenced(&fixed.stdout)[..] else {
+        panic!("{fixed}");
+    };
+    assert_eq!(again, verify);
+    assert_eq!(take_back, &format!("{back_out} --journal ."));
 }
 
 #[test]

@@ -15,8 +15,9 @@ use crate::samples::{NOWHERE, demo};
 use crate::server::TestDatabase;
 
 /// The value that an option is tried with; a new option that takes one needs an entry here.
-const SAMPLES: [(&str, &str); 39] = [
+const SAMPLES: [(&str, &str); 41] = [
     ("as", "end_user:e"),
+    ("baseline", "baseline"),
     ("color", "never"),
     ("compare-at-most", "9"),
     ("db-url", "postgresql://u@h/d"),
@@ -55,13 +56,15 @@ const SAMPLES: [(&str, &str); 39] = [
     ("sites", "permissions"),
     ("statement-timeout", "0"),
     ("toolset", "t"),
+    ("write-baseline", "new-baseline"),
 ];
 
 /// Every two options that cannot be given together. All others combine: a filter narrows what
 /// another one leaves, a guard is one more guard, and an option without effect beside another is
 /// harmless.
-const EXCLUDED: [(&str, &str); 19] = [
+const EXCLUDED: [(&str, &str); 21] = [
     ("accept-narrowing", "accept-widening"),
+    ("baseline", "if-deleted"),
     // Beside --since they do go together: `access_since.rs` has that.
     ("color", "save"),
     ("csv-raw", "save"),
@@ -71,6 +74,7 @@ const EXCLUDED: [(&str, &str); 19] = [
     ("every-caller", "toolset"),
     ("format", "save"),
     ("if-deleted", "metrics-file"),
+    ("if-deleted", "write-baseline"),
     ("journal", "no-journal"),
     ("journal-retention", "no-journal"),
     ("limit", "save"),
@@ -84,7 +88,7 @@ const EXCLUDED: [(&str, &str); 19] = [
 ];
 
 /// A command, an option of it, and the options of which it needs one.
-const NEEDED: [(&str, &str, &[&str]); 12] = [
+const NEEDED: [(&str, &str, &[&str]); 13] = [
     ("access", "other-database", &["--since=since"]),
     ("fix", "accept-narrowing", &["--on-empty=deny"]),
     ("fix", "accept-widening", &["--on-empty=clear"]),
@@ -101,6 +105,11 @@ const NEEDED: [(&str, &str, &[&str]); 12] = [
         "fix",
         "prune-config-ids",
         &["--litellm-config=config.yaml", "--no-config-servers"],
+    ),
+    (
+        "scan",
+        "other-database",
+        &["--baseline=baseline", "--write-baseline=new-baseline"],
     ),
     (
         "scan",
@@ -285,7 +294,10 @@ fn an_option_given_twice_is_repeatable_or_a_usage_error() {
                 .takes(&line)
                 .unwrap_or_else(|told| panic!("{line:?}: {told}"));
             line.push(line[0].clone());
-            let repeatable = matches!(option.get_action(), clap::ArgAction::Append);
+            let repeatable = matches!(
+                option.get_action(),
+                clap::ArgAction::Append | clap::ArgAction::Count
+            );
             assert_eq!(command.takes(&line).is_ok(), repeatable, "{line:?}");
         }
     }

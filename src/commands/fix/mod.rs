@@ -40,6 +40,7 @@ use crate::repair::empty_lists::EmptyListDecisions;
 use crate::repair::plan::RowPlan;
 use crate::repair::selection::Selection;
 use crate::report::collected_plans::CollectedPlans;
+use crate::report::ticket::{NamedJournal, TicketCommands};
 use crate::report::{Announcements, Ending, FollowUp, RepairFacts, Report};
 use crate::workflow::CHUNK;
 use crate::workflow::access_basis::read_basis;
@@ -56,7 +57,7 @@ use crate::workflow::planner::Planner;
 use crate::workflow::preconditions::{
     PlannedBy, RemovedReferences, check_access, check_as_shown, check_nothing_left, check_size,
 };
-use crate::workflow::repeat_options::{RepeatedOptions, undo};
+use crate::workflow::repeat_options::{RepeatedOptions, repeat_rows, undo};
 use crate::workflow::saved_plan::SavedPlan;
 use crate::workflow::survey::{SURVEY_STAGE, Survey, warn_of_schema};
 use crate::workflow::unmatched_references::UnmatchedReferences;
@@ -342,6 +343,8 @@ impl WriteJob for Fix<'_> {
                 affected: None,
                 access,
                 settled: None,
+                baseline: None,
+                ticket: self.args.ticket(run.id()),
             },
             left: LeftHeld {
                 held: repaired.held,
@@ -760,6 +763,25 @@ impl FixArgs {
             // A saved plan cannot be varied.
             dry_run: Some(dry_run).filter(|_| self.repair.plan.is_none()),
         }
+    }
+
+    /// Returns the commands that only a change ticket has.
+    fn ticket(&self, run: &str) -> TicketCommands {
+        let mut verify = CommandLine::new("scan");
+        self.connection.repeat(&mut verify);
+        self.repair.previous.repeat(&mut verify);
+        self.servers.repeat(&mut verify);
+        repeat_rows(&self.filters, &mut verify);
+        let journal = &self.repair.write.journal;
+        // Journals are deleted beside the new one, so with a retention its folder matters.
+        let is_said = journal.journal.is_some() || journal.no_journal;
+        let is_free = !is_said && self.repair.journal_retention.is_none();
+        let journal = is_free.then(|| {
+            let file = format!("fix-{run}.ndjson");
+            let take_back = self.take_back(Path::new(&file));
+            NamedJournal { file, take_back }
+        });
+        TicketCommands { verify, journal }
     }
 
     /// Adds the options that decide what is repaired.
