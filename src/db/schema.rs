@@ -513,11 +513,13 @@ impl Schema {
     ///
     /// Source: LiteLLM `mcp_server/mcp_server_manager.py`, `_generate_stable_server_id`. The hash
     /// of 1.77.1 has the protocol's version in it, that of 1.77.4 has not; no schema marker is
-    /// closer to them than that of 1.80.0. Pinned ids came with 1.101.0.
+    /// closer to them than that of 1.80.0. Up to 1.85.7, `load_servers_from_config` applied
+    /// `mcp_aliases` twice; the next schema marker is that of 1.87.0. Pinned ids came with 1.101.0.
     #[must_use]
     pub fn derivation(&self) -> Derivation {
         Derivation {
             may_be_old: self.release() < Release::FAILS_CLOSED,
+            may_map_twice: self.release() < Release::MAPS_ALIASES_ONCE,
             pins: self.release() >= Release::PINS_IDS,
         }
     }
