@@ -72,7 +72,7 @@ const fn needs(said: GivenOption, needs: &'static [GivenOption], why: &'static s
 /// Why metrics are not written of a run that takes servers as deleted.
 const METRICS: &str = "metrics tell what there is, not what there would be";
 
-const EXCLUSIONS: [Exclusion; 15] = [
+const EXCLUSIONS: [Exclusion; 16] = [
     excludes(
         option("db-url"),
         option("db-url-file"),
@@ -107,6 +107,11 @@ const EXCLUSIONS: [Exclusion; 15] = [
         option("dry-run"),
         option("yes"),
         "one rolls everything back, the other commits it",
+    ),
+    excludes(
+        option("summary"),
+        option("wide"),
+        "one prints ten lines at most, the other everything",
     ),
     excludes(
         option("plan-out"),

@@ -187,7 +187,7 @@ fn write_facts(facts: &[(&str, String)], out: &mut impl Write) -> io::Result<()>
 }
 
 fn findings(report: &Report, out: &mut impl Write) -> io::Result<()> {
-    let findings = json::findings(report.plans()).map(|finding| {
+    let findings = json::findings(report.plans(), report.names()).map(|finding| {
         let rows = |rows| count(usize::try_from(rows).unwrap_or(usize::MAX), "row");
         let detail = finding.detail.or(finding.rows.map(rows));
         let reference = match (finding.reference, detail) {
@@ -238,7 +238,7 @@ fn affected(report: &Report, out: &mut impl Write) -> io::Result<()> {
 }
 
 fn changes(report: &Report, out: &mut impl Write) -> io::Result<()> {
-    let changes = json::changes(report.plans());
+    let changes = json::changes(report.plans(), report.names());
     let rows = changes.flat_map(|c| columns((c.table, c.row), &c.owners, &c.before, &c.after));
     let title = match report.ending {
         Ending::Applied { .. } => "Changes",
@@ -276,7 +276,7 @@ fn columns(
 }
 
 fn held(report: &Report, out: &mut impl Write) -> io::Result<()> {
-    let held = json::held(report.plans()).map(|held| {
+    let held = json::held(report.plans(), report.names()).map(|held| {
         [
             code(held.table),
             code(held.row),

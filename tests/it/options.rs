@@ -60,7 +60,7 @@ const SAMPLES: [(&str, &str); 39] = [
 /// Every two options that cannot be given together. All others combine: a filter narrows what
 /// another one leaves, a guard is one more guard, and an option without effect beside another is
 /// harmless.
-const EXCLUDED: [(&str, &str); 19] = [
+const EXCLUDED: [(&str, &str); 20] = [
     ("accept-narrowing", "accept-widening"),
     // Beside --since they do go together: `access_since.rs` has that.
     ("color", "save"),
@@ -81,6 +81,7 @@ const EXCLUDED: [(&str, &str); 19] = [
     ("plan-out", "yes"),
     ("save", "server"),
     ("server", "since"),
+    ("summary", "wide"),
 ];
 
 /// A command, an option of it, and the options of which it needs one.
