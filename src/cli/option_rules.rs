@@ -75,7 +75,7 @@ const METRICS: &str = "metrics tell what there is, not what there would be";
 /// Why a baseline is neither read nor written by a run that takes servers as deleted.
 const BASELINE: &str = "a baseline lists what there is, not what there would be";
 
-const EXCLUSIONS: [Exclusion; 18] = [
+const EXCLUSIONS: [Exclusion; 19] = [
     excludes(
         option("db-url"),
         option("db-url-file"),
@@ -110,6 +110,11 @@ const EXCLUSIONS: [Exclusion; 18] = [
         option("dry-run"),
         option("yes"),
         "one rolls everything back, the other commits it",
+    ),
+    excludes(
+        option("summary"),
+        option("wide"),
+        "one prints ten lines at most, the other everything",
     ),
     excludes(
         option("plan-out"),

@@ -33,6 +33,10 @@ pub enum AnswerFormat {
 
 /// How to answer.
 #[derive(Debug, Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag that may be given or not"
+)]
 pub struct OutputArgs {
     /// How to print the report
     #[arg(long, value_enum, default_value_t, help_heading = OUTPUT)]
@@ -50,6 +54,18 @@ pub struct OutputArgs {
     /// Show at most N rows of each table; 0 shows all. Other formats always show all
     #[arg(long, value_name = "N", default_value = "200", help_heading = OUTPUT)]
     pub limit: usize,
+    /// Name rows and columns in a table too, and fold nothing
+    ///
+    /// Without this option, a table of more than 100 lines folds the owners of whom fix does the
+    /// same about one server into one line.
+    #[arg(long, help_heading = OUTPUT)]
+    pub wide: bool,
+    /// List each row that names an unverified or inactive server, instead of one line a server
+    #[arg(long, help_heading = OUTPUT)]
+    pub all_references: bool,
+    /// Print ten lines at most: counts, what fix does, and the next command
+    #[arg(long, help_heading = OUTPUT)]
+    pub summary: bool,
     /// Print nothing unless something was found (scan), changed (fix, undo), held, or failed
     ///
     /// With --exit-zero, held references are not printed either. If the exit code is not 0, the

@@ -213,7 +213,7 @@ async fn look(
     };
     let format = args.output.format.writer();
     let mut held = HeldRows::default();
-    let mut report = format.collection();
+    let mut report = format.collection().with_names(Arc::clone(catalog.names()));
     progress.stage("reading rows");
     for (table, mut keys) in found {
         keys.retain(|key| selection.takes_key(key));

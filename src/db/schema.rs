@@ -24,8 +24,9 @@ use crate::litellm::owners::{
     OwnerTable, TEAM_TABLE, USER_TABLE,
 };
 use crate::litellm::reference_sites::{
-    ACCESS_GROUP_SERVERS, ACCESS_GROUPS, Choice, DEFAULTS, Group, Names, OAUTH_CLIENTS,
-    PERMISSIONS, ScannedTable, Site, SiteTable, TABLES, TAGS, TOOLSET_TOOLS, TOOLSETS,
+    ACCESS_GROUP_NAME, ACCESS_GROUP_SERVERS, ACCESS_GROUPS, Choice, DEFAULTS, Group, Names,
+    OAUTH_CLIENTS, PERMISSIONS, ScannedTable, Site, SiteTable, TABLES, TAGS, TOOLSET_NAME,
+    TOOLSET_TOOLS, TOOLSETS,
 };
 use crate::litellm::release::{self, MARKERS, Release};
 use crate::litellm::server::SERVER_TABLE;
@@ -709,10 +710,17 @@ impl Schema {
         grants
     }
 
-    /// Returns the statements that let `role` read the signs of config servers.
+    /// Returns the statements that let `role` read the signs of config servers, and the names of
+    /// access groups and toolsets.
     fn grants_of_signs(&self, database: &Database, role: &str) -> Vec<String> {
         let clients = (OAUTH_CLIENTS.table, vec![OAUTH_CLIENTS.server]);
-        self.grants_to_read([clients, (CONFIG.0, vec![CONFIG.1])], database, role)
+        let config = (CONFIG.0, vec![CONFIG.1]);
+        let names = [
+            (ACCESS_GROUPS.table, vec![ACCESS_GROUP_NAME]),
+            (TOOLSETS.table, vec![TOOLSET_NAME]),
+        ];
+        let signs = [clients, config].into_iter().chain(names);
+        self.grants_to_read(signs, database, role)
     }
 
     /// Returns the statements that let `role` read those of the columns that this database has.

@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::litellm::finding::{Audit, Finding, FindingKind};
+use crate::litellm::known_names::KnownNames;
 use crate::litellm::owners::Owner;
 use crate::litellm::reference_sites::ScannedTable;
 use crate::repair::plan::RowPlan;
@@ -30,6 +31,8 @@ pub(crate) struct CollectedPlans {
     /// Counts of findings by what they have in common: all, and those that a repair leaves.
     alike: BTreeMap<FindingGroup, [usize; 2]>,
     plans: Vec<RowPlan>,
+    /// What people call servers, access groups and toolsets.
+    names: Arc<KnownNames>,
     /// How many rows of each table name anything; empty where that was not counted.
     looked_at: Vec<(ScannedTable, usize)>,
     rows: KeptRows,
@@ -54,6 +57,7 @@ impl CollectedPlans {
             summary: Summary::default(),
             alike: BTreeMap::new(),
             plans: Vec::new(),
+            names: Arc::default(),
             looked_at: Vec::new(),
             rows: KeptRows::Plans,
         }
@@ -114,8 +118,20 @@ impl CollectedPlans {
         };
         let lines = lines.get_mut().unwrap_or_else(PoisonError::into_inner);
         let mut lines = BufWriter::with_capacity(1 << 16, lines);
-        ndjson::write_rows(&plans, entries, &mut lines)?;
+        ndjson::write_rows(&plans, &self.names, entries, &mut lines)?;
         lines.flush()
+    }
+
+    /// Adds what people call servers, access groups and toolsets; comes before the first row.
+    #[must_use]
+    pub(crate) fn with_names(self, names: Arc<KnownNames>) -> Self {
+        Self { names, ..self }
+    }
+
+    /// Returns what people call servers, access groups and toolsets.
+    #[must_use]
+    pub(crate) fn names(&self) -> &KnownNames {
+        &self.names
     }
 
     /// Remembers how many rows of each table were looked at, for a report without findings.
@@ -163,7 +179,7 @@ impl CollectedPlans {
     /// Writes the lines of all rows.
     pub(crate) fn write_lines(&self, entries: Entries, out: &mut impl Write) -> io::Result<()> {
         let KeptRows::Lines(lines) = &self.rows else {
-            return ndjson::write_rows(&self.plans, entries, out);
+            return ndjson::write_rows(&self.plans, &self.names, entries, out);
         };
         let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
         lines.write_to(out)

@@ -71,7 +71,7 @@ pub(crate) fn write(report: &Report, cells: Cells, out: &mut impl Write) -> io::
         findings(report, &mut csv)?;
     } else {
         csv.write_record(ENTRIES)?;
-        for change in json::changes(report.plans()) {
+        for change in json::changes(report.plans(), report.names()) {
             let at = (change.table, change.row);
             columns(&mut csv, at, &change.before, &change.after, &change.owners)?;
         }
@@ -154,7 +154,7 @@ impl<W: Write> Writer<W> {
 
 fn findings(report: &Report, csv: &mut Writer<impl Write>) -> io::Result<()> {
     csv.write_record(FINDINGS)?;
-    for finding in json::findings(report.plans()) {
+    for finding in json::findings(report.plans(), report.names()) {
         let successor = finding.successor.map(|successor| successor.ids.join(" "));
         csv.write_record([
             finding.kind,
@@ -217,7 +217,7 @@ pub(super) fn columns(
 }
 
 fn held(report: &Report, csv: &mut Writer<impl Write>) -> io::Result<()> {
-    for held in json::held(report.plans()) {
+    for held in json::held(report.plans(), report.names()) {
         csv.write_record([
             "held",
             held.table,

@@ -14,7 +14,7 @@ use crate::repair::undone_runs::{RunFate, UndoneState};
 use crate::report::access::AccessFormat;
 use crate::report::csv::{self, Cells, Writer};
 use crate::report::json::{self, ChangeV1, Each, OwnerV1, UndoesV1};
-use crate::report::shown_text::{count, nobody};
+use crate::report::shown_text::{count, list, nobody};
 use crate::report::text_table::{DisplayOptions, Grid, GridCell, Tone};
 use crate::report::{json_text, markdown, table};
 
@@ -506,9 +506,12 @@ fn shown_change(change: &Change) -> ChangeV1<'_> {
     ChangeV1 {
         table: change.table().name(),
         row: change.key(),
+        row_name: None,
         before,
         after,
         on_empty: std::collections::BTreeMap::new(),
+        // A journal holds references, not what people called them.
+        server_names: std::collections::BTreeMap::new(),
         owners: owners_of(change).iter().map(OwnerV1::from).collect(),
     }
 }
@@ -582,7 +585,7 @@ impl<F: FnMut() -> io::Result<Option<Change>>> JournalContents<F> {
     fn owners(&self, change: &Change, look: DisplayOptions) -> String {
         let owners: Vec<String> = owners_of(change).iter().map(ToString::to_string).collect();
         if !owners.is_empty() {
-            return table::list(owners.iter().map(String::as_str), look);
+            return list(owners.iter().map(String::as_str), look);
         }
         without_owners(&self.journal, change).to_owned()
     }
@@ -609,7 +612,7 @@ impl<F: FnMut() -> io::Result<Option<Change>>> JournalContents<F> {
                 grid.row([
                     self.owners(&change, look).into(),
                     printable(change.key()).into(),
-                    table::site_label(change.table(), content.column).into(),
+                    table::site_name(change.table(), content.column, true).into(),
                     table::shown_content(&content.before, look).into(),
                     table::shown_content(&content.after, look).into(),
                 ]);

@@ -12,8 +12,9 @@ use crate::database::Database;
 use crate::litellm::credentials::ServerRows;
 use crate::litellm::deleted_servers::DeletedServer;
 use crate::litellm::empty_list_effect::{Effect, IfEmptied};
-use crate::litellm::finding::{Audit, FindingKind};
+use crate::litellm::finding::{Audit, Finding, FindingKind};
 use crate::litellm::ids::ServerId;
+use crate::litellm::known_names::{KnownNames, KnownServer};
 use crate::litellm::proxy_cache::{ACCESS_GROUPS_FOR, ROWS_FOR};
 use crate::litellm::value::{Tool, Value};
 use crate::repair::changeset::{Change, ColumnContent, UndoneRun};
@@ -131,9 +132,18 @@ pub(crate) struct FindingV1<'a> {
     pub(crate) kind: &'static str,
     pub(crate) table: &'static str,
     pub(crate) row: &'a str,
+    /// The name of an access group or a toolset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) row_name: Option<&'a str>,
     pub(crate) column: &'static str,
     /// Null where the whole value is malformed.
     pub(crate) reference: Option<&'a str>,
+    /// What people call the server, where it is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) server_name: Option<&'a str>,
+    /// The review state of a server that is not served.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) approval_status: Option<&'a str>,
     pub(crate) last_grant: bool,
     /// What is wrong with a malformed value, what a note is about, or what a deleted toolset does.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -175,6 +185,9 @@ pub(crate) struct IfEmptiedV1<'a> {
     /// The ids of the servers that would be gained.
     #[serde(skip_serializing_if = "Option::is_none")]
     servers: Option<Vec<&'a str>>,
+    /// What people call those of them that have a name, by id.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    server_names: BTreeMap<&'a str, &'a str>,
     /// Whether servers of an unknown config.yaml may be gained as well.
     #[serde(skip_serializing_if = "Option::is_none")]
     incomplete: Option<bool>,
@@ -361,11 +374,17 @@ pub(crate) struct UndoSummaryV1 {
 pub(crate) struct ChangeV1<'a> {
     pub(crate) table: &'static str,
     pub(crate) row: &'a str,
+    /// The name of an access group or a toolset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) row_name: Option<&'a str>,
     pub(crate) before: BTreeMap<&'static str, ValueV1>,
     pub(crate) after: BTreeMap<&'static str, ValueV1>,
     /// What was chosen for columns that would run empty.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) on_empty: BTreeMap<&'static str, &'static str>,
+    /// What people call the servers in `before` and `after`, by reference.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) server_names: BTreeMap<String, &'a str>,
     pub(crate) owners: Vec<OwnerV1<'a>>,
 }
 
@@ -389,6 +408,9 @@ pub(crate) struct ToolV1 {
 pub(crate) struct HeldV1<'a> {
     pub(crate) table: &'static str,
     pub(crate) row: &'a str,
+    /// The name of an access group or a toolset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) row_name: Option<&'a str>,
     pub(crate) column: &'static str,
     pub(crate) reference: &'a str,
     pub(crate) reason: &'static str,
@@ -613,15 +635,22 @@ fn conflict(conflict: &Conflict) -> ConflictV1<'_> {
 }
 
 /// Lists the findings by table, primary key, column and position.
-pub(crate) fn findings(plans: &[RowPlan]) -> impl Iterator<Item = FindingV1<'_>> {
-    plans.iter().flat_map(|plan| {
+pub(crate) fn findings<'a>(
+    plans: &'a [RowPlan],
+    names: &'a KnownNames,
+) -> impl Iterator<Item = FindingV1<'a>> {
+    plans.iter().flat_map(move |plan| {
         let decisions = Decisions::of(plan);
         plan.audit.findings.iter().map(move |finding| FindingV1 {
             kind: finding.kind.name(),
             table: plan.audit.table.name(),
             row: &plan.audit.row,
+            row_name: names.row(plan.audit.table, &plan.audit.row),
             column: finding.column,
             reference: finding.reference.as_deref(),
+            server_name: of_server(finding, names).and_then(|server| server.name.as_deref()),
+            approval_status: of_server(finding, names)
+                .and_then(|server| server.not_served.as_deref()),
             last_grant: finding.last_grant,
             detail: match finding.kind {
                 FindingKind::Malformed(malformed) => Some(malformed.to_string()),
@@ -635,28 +664,48 @@ pub(crate) fn findings(plans: &[RowPlan]) -> impl Iterator<Item = FindingV1<'_>>
             }),
             rows: plan.audit.credentials(),
             held: decisions.held(finding).map(|held| held.reason.name()),
-            owners: owners(&plan.audit),
+            owners: owners(&plan.audit, names),
         })
     })
 }
 
+/// Returns the server that a finding is about, if it is there.
+fn of_server<'a>(finding: &Finding, names: &'a KnownNames) -> Option<&'a KnownServer> {
+    let reference = finding.reference.as_deref()?;
+    match finding.kind {
+        FindingKind::Inactive | FindingKind::Note(_) => names.server(reference),
+        FindingKind::Stale
+        | FindingKind::Unverified
+        | FindingKind::Malformed(_)
+        | FindingKind::DanglingToolset => None,
+    }
+}
+
 /// Lists the changed rows.
-pub(crate) fn changes(plans: &[RowPlan]) -> impl Iterator<Item = ChangeV1<'_>> {
+pub(crate) fn changes<'a>(
+    plans: &'a [RowPlan],
+    names: &'a KnownNames,
+) -> impl Iterator<Item = ChangeV1<'a>> {
     let changed = |plan: &&RowPlan| plan.changes_something();
-    plans.iter().filter(changed).map(change)
+    let changed = plans.iter().filter(changed);
+    changed.map(move |plan| change(plan, names))
 }
 
 /// Lists the held references.
-pub(crate) fn held(plans: &[RowPlan]) -> impl Iterator<Item = HeldV1<'_>> {
-    plans.iter().flat_map(|plan| {
-        plan.held.iter().map(|held| HeldV1 {
+pub(crate) fn held<'a>(
+    plans: &'a [RowPlan],
+    names: &'a KnownNames,
+) -> impl Iterator<Item = HeldV1<'a>> {
+    plans.iter().flat_map(move |plan| {
+        plan.held.iter().map(move |held| HeldV1 {
             table: plan.audit.table.name(),
             row: &plan.audit.row,
+            row_name: names.row(plan.audit.table, &plan.audit.row),
             column: held.column,
             reference: &held.reference,
             reason: held.reason.name(),
             because: held.because.as_deref(),
-            owners: owners(&plan.audit),
+            owners: owners(&plan.audit, names),
         })
     })
 }
@@ -698,7 +747,7 @@ fn scan(report: &Report) -> impl Serialize {
         settled_by: report.facts.settled.map(Into::into),
         summary: scan_summary(report),
         baseline: report.facts.baseline.as_ref().map(Into::into),
-        findings: Each(|| findings(report.plans())),
+        findings: Each(|| findings(report.plans(), report.names())),
         affected_callers: report.facts.affected.as_ref(),
     }
 }
@@ -708,8 +757,8 @@ fn fix(report: &Report, summary: Summary) -> impl Serialize {
         head: head(report),
         outcome: report.ending.name(),
         conflicts: conflicts(&report.facts.conflicts).collect(),
-        changes: Each(|| changes(report.plans())),
-        held: Each(|| held(report.plans())),
+        changes: Each(|| changes(report.plans(), report.names())),
+        held: Each(|| held(report.plans(), report.names())),
         summary: fix_summary(summary),
         settled_by: report.facts.settled.map(Into::into),
         access: report.facts.access.as_ref().map(Into::into),
@@ -719,7 +768,7 @@ fn fix(report: &Report, summary: Summary) -> impl Serialize {
     }
 }
 
-fn change(plan: &RowPlan) -> ChangeV1<'_> {
+fn change<'a>(plan: &'a RowPlan, names: &'a KnownNames) -> ChangeV1<'a> {
     let columns = |value: fn(&Edit) -> Value, rows: fn(&ServerRows) -> ServerRows| {
         let edits = plan.edits.iter();
         let edits = edits.map(|edit| (edit.site().name, value(edit).into()));
@@ -729,9 +778,19 @@ fn change(plan: &RowPlan) -> ChangeV1<'_> {
         });
         edits.chain(deletion).collect()
     };
+    let stored = plan.edits.iter();
+    let stored = stored.flat_map(|edit| [edit.before().clone(), edit.after()]);
+    let references: BTreeSet<String> = stored
+        .flat_map(|value| value.references().map(str::to_owned).collect::<Vec<_>>())
+        .collect();
+    let server_names = references.into_iter().filter_map(|reference| {
+        let name = names.other_name(&reference)?;
+        Some((reference, name))
+    });
     ChangeV1 {
         table: plan.audit.table.name(),
         row: &plan.audit.row,
+        row_name: names.row(plan.audit.table, &plan.audit.row),
         before: columns(|edit| edit.before().clone(), ServerRows::clone),
         after: columns(Edit::after, ServerRows::none_left),
         on_empty: plan
@@ -739,23 +798,27 @@ fn change(plan: &RowPlan) -> ChangeV1<'_> {
             .iter()
             .filter_map(|edit| Some((edit.site().name, edit.ending().name()?)))
             .collect(),
-        owners: owners(&plan.audit),
+        server_names: server_names.collect(),
+        owners: owners(&plan.audit, names),
     }
 }
 
-fn owners(audit: &Audit) -> Vec<OwnerV1<'_>> {
+fn owners<'a>(audit: &'a Audit, names: &'a KnownNames) -> Vec<OwnerV1<'a>> {
     let impacts = audit.impacts.iter();
     impacts
         .map(|impact| OwnerV1 {
             kind: impact.owner.kind().name(),
             id: impact.owner.id(),
             name: impact.owner.name(),
-            if_emptied: impact.if_emptied.as_ref().map(if_emptied),
+            if_emptied: impact
+                .if_emptied
+                .as_ref()
+                .map(|effect| if_emptied(effect, names)),
         })
         .collect()
 }
 
-fn if_emptied(if_emptied: &IfEmptied) -> IfEmptiedV1<'_> {
+fn if_emptied<'a>(if_emptied: &'a IfEmptied, names: &'a KnownNames) -> IfEmptiedV1<'a> {
     let effect = &if_emptied.effect;
     let (inherited, keys) = match effect {
         Effect::InheritsTeam(inherited) | Effect::InheritsOrganization(inherited) => {
@@ -768,6 +831,11 @@ fn if_emptied(if_emptied: &IfEmptied) -> IfEmptiedV1<'_> {
         effect: effect.name(),
         from: inherited.map(|inherited| inherited.from.as_str()),
         servers: inherited.map(|i| i.servers.iter().map(ServerId::as_str).collect()),
+        server_names: inherited
+            .into_iter()
+            .flat_map(|inherited| &inherited.servers)
+            .filter_map(|id| Some((id.as_str(), names.other_name(id.as_str())?)))
+            .collect(),
         incomplete: inherited.map(|inherited| inherited.incomplete),
         keys,
         assuming: if_emptied.assuming,

@@ -141,7 +141,7 @@ fn consequences(report: &Report, summary: Summary, out: &mut impl Write) -> io::
     let impacts = plans.flat_map(|plan| plan.audit.impacts.iter().map(move |i| (plan, i)));
     let gains = impacts.filter_map(|(plan, impact)| {
         let if_emptied = impact.if_emptied.as_ref()?;
-        let gain = table::effect(impact.owner.kind(), &if_emptied.effect);
+        let gain = table::effect(impact.owner.kind(), &if_emptied.effect, report.names());
         Some([
             ticket::name_of(&impact.owner),
             prose(&gain),
@@ -367,7 +367,7 @@ pub(super) fn write_facts(facts: &[(&str, String)], out: &mut impl Write) -> io:
 }
 
 fn findings(report: &Report, out: &mut impl Write) -> io::Result<()> {
-    let findings = json::findings(report.plans()).map(|finding| {
+    let findings = json::findings(report.plans(), report.names()).map(|finding| {
         let rows = |rows| count(usize::try_from(rows).unwrap_or(usize::MAX), "row");
         let detail = finding.detail.or(finding.rows.map(rows));
         let reference = match (finding.reference, detail) {
@@ -422,7 +422,7 @@ fn affected(report: &Report, out: &mut impl Write) -> io::Result<()> {
 }
 
 fn changes(report: &Report, out: &mut impl Write) -> io::Result<()> {
-    let changes = json::changes(report.plans());
+    let changes = json::changes(report.plans(), report.names());
     let rows = changes.flat_map(|c| columns((c.table, c.row), &c.owners, &c.before, &c.after));
     let title = match report.ending {
         Ending::Applied { .. } => "Before and after",
@@ -460,7 +460,7 @@ pub(super) fn columns(
 }
 
 fn held(report: &Report, out: &mut impl Write) -> io::Result<()> {
-    let held = json::held(report.plans()).map(|held| {
+    let held = json::held(report.plans(), report.names()).map(|held| {
         [
             code(held.table),
             code(held.row),

@@ -7,6 +7,7 @@ pub(crate) mod access_what_if;
 pub(crate) mod advice;
 pub(crate) mod affected_callers;
 pub(crate) mod baseline;
+pub(crate) mod cell_text;
 pub(crate) mod collected_plans;
 pub(crate) mod compared_access;
 pub(crate) mod csv;
@@ -35,6 +36,7 @@ use crate::error::Failure;
 use crate::litellm::config::ConfigServer;
 use crate::litellm::deleted_servers::DeletedServers;
 use crate::litellm::finding::{Finding, FindingKind};
+use crate::litellm::known_names::KnownNames;
 use crate::litellm::release::Release;
 use crate::litellm::server::ConfigServers;
 use crate::litellm::server_catalog::ServerCatalog;
@@ -422,6 +424,11 @@ impl Report {
         !is_written && self.summary().needs_attention()
     }
 
+    /// Returns what people call servers, access groups and toolsets.
+    pub(crate) fn names(&self) -> &KnownNames {
+        self.facts.found.names()
+    }
+
     /// Returns the rows with findings, if they are kept.
     pub(crate) fn plans(&self) -> &[RowPlan] {
         self.facts.found.plans()
@@ -431,19 +438,6 @@ impl Report {
     /// rows first.
     #[must_use]
     pub(crate) fn stale_references(&self) -> Vec<(&str, usize)> {
-        self.references(|is_config_id| !is_config_id)
-    }
-
-    /// Returns the references that look like ids of config servers that were edited or removed,
-    /// each with the number of rows that hold it, most rows first.
-    #[must_use]
-    pub(crate) fn config_ids(&self) -> Vec<(&str, usize)> {
-        self.references(|is_config_id| is_config_id)
-    }
-
-    /// Counts the rows of the stale references that are meant: `is_meant` is told whether a
-    /// reference may be the id of a config server.
-    fn references(&self, is_meant: fn(bool) -> bool) -> Vec<(&str, usize)> {
         let mut rows: BTreeMap<&str, usize> = BTreeMap::new();
         for plan in self.plans() {
             let decisions = Decisions::of(plan);
@@ -452,7 +446,7 @@ impl Report {
                 .findings
                 .iter()
                 .filter(|finding| finding.kind == FindingKind::Stale)
-                .filter(|finding| is_meant(is_config_id(&decisions, finding)))
+                .filter(|finding| !is_config_id(&decisions, finding))
                 .filter_map(|finding| finding.reference.as_deref())
                 .collect();
             references.sort_unstable();

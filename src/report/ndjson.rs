@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use crate::error::Failure;
+use crate::litellm::known_names::KnownNames;
 use crate::repair::plan::RowPlan;
 use crate::report::affected_callers::AffectedCaller;
 use crate::report::baseline::BaselineV1;
@@ -151,14 +152,15 @@ pub(crate) fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
 /// Writes the lines of rows, row by row.
 pub(crate) fn write_rows(
     plans: &[RowPlan],
+    names: &KnownNames,
     entries: Entries,
     out: &mut impl Write,
 ) -> io::Result<()> {
     match entries {
-        Entries::Findings => lines(json::findings(plans).map(NdjsonLine::Finding), out),
+        Entries::Findings => lines(json::findings(plans, names).map(NdjsonLine::Finding), out),
         Entries::Decisions => plans.chunks(1).try_for_each(|plan| {
-            lines(json::changes(plan).map(NdjsonLine::Change), out)?;
-            lines(json::held(plan).map(NdjsonLine::Held), out)
+            lines(json::changes(plan, names).map(NdjsonLine::Change), out)?;
+            lines(json::held(plan, names).map(NdjsonLine::Held), out)
         }),
     }
 }

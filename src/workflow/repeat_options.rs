@@ -4,9 +4,10 @@
 //! Every set of options is taken apart field by field, without `..`: a new option in `cli/` does
 //! not compile until this file says whether a follow-up repeats it. Two kinds of options are not
 //! repeated. The first shape only the report of this run: `--format`, `--output`, `--limit`,
-//! `--color`, `--quiet`, `--verbose`, `--metrics-file`, `--notes`, `--exit-zero`. The second are
-//! what the next command does otherwise: `--dry-run`, `--yes`, `--plan-out`, `--undo-sql`. A
-//! suggested command never has `--yes`: it asks before it writes.
+//! `--wide`, `--all-references`, `--summary`, `--color`, `--quiet`, `--verbose`, `--metrics-file`,
+//! `--notes`, `--exit-zero`. The second are what the next command does otherwise: `--dry-run`,
+//! `--yes`, `--plan-out`, `--undo-sql`. A suggested command never has `--yes`: it asks before it
+//! writes.
 
 use std::path::Path;
 use std::time::Duration;
@@ -334,7 +335,8 @@ mod tests {
 
     /// Options that no follow-up repeats: they shape the report of one run, or are the difference
     /// between the run and what follows.
-    const NOT_REPEATED: [&str; 18] = [
+    const NOT_REPEATED: [&str; 22] = [
+        "all-references",
         "baseline",
         "color",
         "csv-raw",
@@ -352,6 +354,9 @@ mod tests {
         "undo-sql",
         "version",
         "write-baseline",
+        "summary",
+        "version",
+        "wide",
         "yes",
     ];
 

@@ -37,6 +37,7 @@ mod if_deleted;
 mod journal_retention;
 mod kit;
 mod large_rows;
+mod layout;
 mod litellm_schema;
 mod metrics;
 mod mutated_plan;

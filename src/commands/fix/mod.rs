@@ -4,6 +4,7 @@ pub(crate) mod options;
 pub(crate) mod plan_options;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use clap::Args;
 
@@ -322,7 +323,7 @@ impl WriteJob for Fix<'_> {
             draft,
             verification,
             tells,
-            repaired: Repaired::new(self.collection(keeps), unmatched, naming),
+            repaired: Repaired::new(self.collection(keeps, &catalog), unmatched, naming),
         };
         pass.tables(connection, locked, progress).await?;
         let RepairPass {
@@ -611,12 +612,13 @@ async fn lock(
 
 impl Fix<'_> {
     /// Makes an empty collection of plans. It keeps every row that is compared with what was shown.
-    fn collection(&self, keeps: bool) -> CollectedPlans {
-        if keeps {
+    fn collection(&self, keeps: bool, catalog: &ServerCatalog) -> CollectedPlans {
+        let plans = if keeps {
             CollectedPlans::kept()
         } else {
             self.args.output.format.writer().collection()
-        }
+        };
+        plans.with_names(Arc::clone(catalog.names()))
     }
 
     /// Refuses a repair in which a reference was not found, or which is larger than it may be.
