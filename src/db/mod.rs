@@ -38,7 +38,9 @@ pub(crate) mod purpose;
 #[cfg(debug_assertions)]
 pub(crate) mod qualified;
 pub(crate) mod relation_kinds;
+pub(crate) mod repair_script;
 pub(crate) mod rows;
+pub(crate) mod savepoint;
 pub(crate) mod schema;
 pub(crate) mod server_status;
 pub(crate) mod server_version;
