@@ -8,16 +8,16 @@ use crate::repair::changeset::{Change, ChangesetPurpose, Identity};
 /// The references that a changeset changes, each as a hash of where it is, and whether it comes or
 /// goes: enough to tell which of them an undo put back, without keeping the journals in memory.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct ChangedItems(BTreeMap<u64, Direction>);
+pub(crate) struct ChangedItems(BTreeMap<u64, Movement>);
 
 /// Whether a reference comes or goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Direction {
+enum Movement {
     Comes,
     Goes,
 }
 
-impl Direction {
+impl Movement {
     fn inverse(self) -> Self {
         match self {
             Self::Comes => Self::Goes,
@@ -41,23 +41,23 @@ impl ChangedItems {
                     let [before, after] = [column.before(), column.after()]
                         .map(|value| value.references().collect::<BTreeSet<_>>());
                     let name = column.site().name;
-                    let goes = before.difference(&after).map(|r| (r, Direction::Goes));
-                    let comes = after.difference(&before).map(|r| (r, Direction::Comes));
+                    let goes = before.difference(&after).map(|r| (r, Movement::Goes));
+                    let comes = after.difference(&before).map(|r| (r, Movement::Comes));
                     let changed = goes.chain(comes);
                     self.0
-                        .extend(changed.map(|(r, direction)| (hash((name, r)), direction)));
+                        .extend(changed.map(|(r, movement)| (hash((name, r)), movement)));
                 }
             }
             Change::Credentials(change) => {
                 let each = change.table().each;
                 let users = change.rows().iter().filter_map(|row| row.text(each));
-                let direction = if change.deletes() {
-                    Direction::Goes
+                let movement = if change.deletes() {
+                    Movement::Goes
                 } else {
-                    Direction::Comes
+                    Movement::Comes
                 };
                 self.0
-                    .extend(users.map(|user| (hash((each, &user)), direction)));
+                    .extend(users.map(|user| (hash((each, &user)), movement)));
             }
         }
     }
@@ -65,7 +65,7 @@ impl ChangedItems {
     /// Tells whether these items are some of those of `other`, each the other way round.
     fn take_back(&self, other: &Self) -> bool {
         let mut items = self.0.iter();
-        items.all(|(item, direction)| other.0.get(item) == Some(&direction.inverse()))
+        items.all(|(item, movement)| other.0.get(item) == Some(&movement.inverse()))
     }
 
     fn hashes(&self) -> BTreeSet<u64> {
@@ -242,9 +242,9 @@ mod tests {
 
     /// Makes the record of a run that takes references away, or of one that puts them back.
     fn record(run: &str, time: u8, undoes: Option<&str>, items: &[u64]) -> RunRecord {
-        let direction = match undoes {
-            None => Direction::Goes,
-            Some(_) => Direction::Comes,
+        let movement = match undoes {
+            None => Movement::Goes,
+            Some(_) => Movement::Comes,
         };
         let name = "litellm".to_owned();
         let schema = "public".to_owned();
@@ -264,7 +264,7 @@ mod tests {
             undoes: undoes.map(str::to_owned),
             is_complete: false,
             is_committed: true,
-            items: ChangedItems(items.iter().map(|item| (*item, direction)).collect()),
+            items: ChangedItems(items.iter().map(|item| (*item, movement)).collect()),
         }
     }
 

@@ -41,7 +41,7 @@ use crate::repair::empty_lists::EmptyListDecisions;
 use crate::repair::plan::RowPlan;
 use crate::repair::selection::Selection;
 use crate::report::collected_plans::CollectedPlans;
-use crate::report::ticket::{NamedJournal, TicketCommands};
+use crate::report::ticket::{TicketCommands, TicketJournal};
 use crate::report::{Announcements, Ending, FollowUp, RepairFacts, Report};
 use crate::workflow::CHUNK;
 use crate::workflow::access_basis::read_basis;
@@ -810,7 +810,7 @@ impl FixArgs {
         let journal = is_free.then(|| {
             let file = format!("fix-{run}.ndjson");
             let take_back = self.take_back(Path::new(&file));
-            NamedJournal { file, take_back }
+            TicketJournal { file, take_back }
         });
         TicketCommands { verify, journal }
     }
