@@ -118,23 +118,36 @@ pub(crate) struct RunFate {
     pub undone_by: Vec<String>,
 }
 
-/// Tells of each run whether it was undone, in the order of `records`.
+/// Tells of each run whether it was undone, in the order of `records`. Copies of one journal are
+/// one run.
 #[must_use]
 pub(crate) fn fates(records: &[RunRecord]) -> Vec<RunFate> {
+    let mut runs: Vec<&RunRecord> = Vec::new();
+    let mut places: BTreeMap<(&str, &str, bool), usize> = BTreeMap::new();
+    let mut run_of = Vec::with_capacity(records.len());
+    for record in records {
+        let is_undo = record.purpose == ChangesetPurpose::Undo;
+        let place = places.entry((&record.run, &record.time, is_undo));
+        let place = *place.or_insert(runs.len());
+        match runs.get_mut(place) {
+            None => runs.push(record),
+            // A copy may be of before the commit.
+            Some(run) if record.is_committed => *run = record,
+            Some(_) => {}
+        }
+        run_of.push(place);
+    }
+    let undone = (0..runs.len()).map(|at| undone_by(&runs, at)).collect();
     let fates = Fates {
-        records,
-        undone: records
-            .iter()
-            .enumerate()
-            .map(|(at, _)| undone_by(records, at))
-            .collect(),
+        records: &runs,
+        undone,
     };
-    (0..records.len()).map(|at| fates.of(at)).collect()
+    run_of.into_iter().map(|at| fates.of(at)).collect()
 }
 
 /// Finds the record of the run that a record took back.
-fn undone_by(records: &[RunRecord], at: usize) -> Option<usize> {
-    let undo = &records[at];
+fn undone_by(records: &[&RunRecord], at: usize) -> Option<usize> {
+    let undo = records[at];
     if undo.purpose != ChangesetPurpose::Undo {
         return None;
     }
@@ -152,7 +165,7 @@ fn undone_by(records: &[RunRecord], at: usize) -> Option<usize> {
 
 /// The records, and the record that each of them took back.
 struct Fates<'a> {
-    records: &'a [RunRecord],
+    records: &'a [&'a RunRecord],
     undone: Vec<Option<usize>>,
 }
 
@@ -354,6 +367,22 @@ mod tests {
             ];
             assert_eq!(found, expected);
         }
+    }
+
+    #[test]
+    fn copies_of_a_journal_are_one_run() {
+        let fix = record("f", 0, None, &[1, 2]);
+        let undo = record("u", 1, Some("f"), &[1]);
+        let before_commit = RunRecord {
+            is_committed: false,
+            ..undo.clone()
+        };
+        let partly = fate(UndoneState::Partly, &["u"]);
+        let records = [fix.clone(), undo, fix, before_commit];
+        assert_eq!(
+            fates(&records),
+            [partly.clone(), fate(NOT, &[]), partly, fate(NOT, &[])]
+        );
     }
 
     #[test]
