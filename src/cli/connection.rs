@@ -36,7 +36,7 @@ pub struct ConnectionArgs {
     #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = seconds,
           help_heading = CONNECTION)]
     pub statement_timeout: Duration,
-    /// How much is told of the work on it.
+    /// How much the run tells on stderr.
     #[command(flatten)]
     pub log: LogArgs,
 }

@@ -32,20 +32,19 @@ pub struct FilterArgs {
     pub row: Vec<String>,
 }
 
-/// What is acknowledged already.
+/// The baselines that a scan reads and writes.
 #[derive(Debug, Args)]
 pub struct BaselineArgs {
-    /// Do not report what this file lists, which --write-baseline wrote; only count it
+    /// Only count what this file lists, and report the rest; --write-baseline writes such a file
     ///
-    /// A reference of the file whose verdict changed is reported: it is new. What the file lists
-    /// and the scan no longer finds is counted too, but not what the filters leave out. fix ignores
-    /// baselines.
+    /// A reference whose verdict is not the one in the file is new, and reported. Lines that the
+    /// scan looked for and no longer found are counted too. fix ignores baselines.
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath,
           help_heading = FILTERS)]
     pub baseline: Option<PathBuf>,
     /// Write all stale, unverified and dangling-toolset references into this file, and exit with 0
     ///
-    /// Only a baseline of the same database is replaced. Beside --baseline, lines that the filters
+    /// Only a baseline of the same database is replaced. With --baseline, lines that the filters
     /// leave out stay, and so do the comments above each line.
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath,
           help_heading = FILTERS)]
@@ -62,7 +61,8 @@ pub struct PartArgs {
     ///
     /// A row is put back if the owner links to it now. If others share the row, it is put back for
     /// them too, and the report says who gains or loses something by that. KIND and NAME are as in
-    /// scan. Together with --row and --reference, all must match.
+    /// scan. Together with --row and --reference,
+    /// all must match.
     #[arg(long, value_name = "KIND:NAME|ID", help_heading = FILTERS)]
     pub owner: Vec<NamedOwner>,
     /// Only this reference, as the repair found it; repeatable

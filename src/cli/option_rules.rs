@@ -72,7 +72,7 @@ const fn needs(said: GivenOption, needs: &'static [GivenOption], why: &'static s
 /// Why metrics are not written of a run that takes servers as deleted.
 const METRICS: &str = "metrics tell what there is, not what there would be";
 
-/// Why a baseline is neither read nor written by a run that takes servers as deleted.
+/// The reason why a run with `--if-deleted` neither reads nor writes a baseline.
 const BASELINE: &str = "a baseline lists what there is, not what there would be";
 
 const EXCLUSIONS: [Exclusion; 19] = [

@@ -54,10 +54,10 @@ pub struct OutputArgs {
     /// Show at most N rows of each table; 0 shows all. Other formats always show all
     #[arg(long, value_name = "N", default_value = "200", help_heading = OUTPUT)]
     pub limit: usize,
-    /// Name rows and columns in a table too, and fold nothing
+    /// Also show row ids and column names in a table, and fold nothing
     ///
-    /// Without this option, a table of more than 100 lines folds the owners of whom fix does the
-    /// same about one server into one line.
+    /// Without this option, a table of more than 100 lines is folded: the rows of one server about
+    /// which fix does the same become one line.
     #[arg(long, help_heading = OUTPUT)]
     pub wide: bool,
     /// List each row that names an unverified or inactive server, instead of one line a server
@@ -120,7 +120,7 @@ pub enum Color {
     Never,
 }
 
-/// Leaves out the format that only `fix` has from an argument of formats.
+/// Removes `sql` from the formats that an argument takes, because only `fix` has it.
 pub(crate) fn without_sql(format: Arg) -> Arg {
     let formats = Format::value_variants().iter();
     let formats = formats.filter(|format| **format != Format::Sql);

@@ -14,9 +14,9 @@ pub(crate) const LOG: &str = "MCP_PRUNE_LOG";
 pub struct LogArgs {
     /// Tell on stderr what is done and how long it takes; -vv also tells each statement
     ///
-    /// Values are never told, only the text of a statement. With --quiet, these lines are held back
-    /// until something else is printed. MCP_PRUNE_LOG stands for the option: info for -v, debug for
-    /// -vv. The option wins.
+    /// Only the text of a statement is told, never a value. With --quiet, these lines are printed
+    /// only if something else is printed. MCP_PRUNE_LOG stands for the option: info for -v, debug
+    /// for -vv. The option wins.
     // Not read by clap: the variable has names for its values, and the option has none.
     #[arg(long, short, action = ArgAction::Count, help_heading = OUTPUT, display_order = 900)]
     pub verbose: u8,

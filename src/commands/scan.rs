@@ -83,7 +83,7 @@ pub struct ScanArgs {
     /// Where to look.
     #[command(flatten)]
     pub filters: FilterArgs,
-    /// What is acknowledged already.
+    /// The baselines to read and to write.
     #[command(flatten)]
     pub baselines: BaselineArgs,
     /// Also report what is not stale, but worth knowing: names that several servers share, names
@@ -318,7 +318,7 @@ impl ScanArgs {
             previous,
             deletions,
             filters,
-            // A repair is of all that is stale, whatever is acknowledged.
+            // `fix` ignores baselines.
             baselines: _,
             notes: _,
             output: _,

@@ -19,7 +19,7 @@ use crate::workflow::journal_folder::NamedJournal;
 
 const SHOW_HELP: &str = "\
 RUN is the name of a run, or its first digits: 4 to 8 hexadecimal digits, which history lists. It \
-is looked for in the folder of --journal. To name a file that is called so, write ./ before it.
+is looked for in the folder of --journal. To name a file with such a name, write ./ before it.
 
 Of credentials only the number of rows is printed, never a secret. Owners are those who owned a \
 row when it was changed.

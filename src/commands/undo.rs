@@ -54,7 +54,7 @@ it counts as back. If it holds anything else, nothing at all is written (exit co
 --skip-changed leaves such rows as they are, and puts back the others.
 
 RUN is the name of a run, or its first digits: 4 to 8 hexadecimal digits, which history lists. It \
-is looked for in the folder of --journal. To name a file that is called so, write ./ before it.
+is looked for in the folder of --journal. To name a file with such a name, write ./ before it.
 
 --owner, --row and --reference take back a part of the run. The rest can be taken back later, in \
 parts or as a whole.
@@ -416,8 +416,9 @@ impl PutBack<'_, '_> {
 /// Compares the access of everybody who depends on a row that is put back; `None` where there is
 /// nothing to compare.
 ///
-/// It only tells: what was there before has to come back in any case. So it may fail, and the inner
-/// error says why. Only where the connection is lost is nothing put back.
+/// The comparison stops no undo: what was there before has to come back in any case. If it fails,
+/// the inner error says why. The outer error means that the connection is lost, and that nothing is
+/// put back.
 async fn compare_access(
     connection: &mut Connection,
     schema: &Schema,
@@ -457,7 +458,7 @@ async fn compare_states(
     let catalog = sources.catalog(connection, schema).await?;
     let release = schema.release();
     let basis = read_basis(connection, schema, &sources, &catalog, release).await?;
-    // It only tells: what the configs may add besides makes no difference to what is put back.
+    // Nothing depends on the result but a report, so servers that a config may add are left out.
     let basis = AccessBasis {
         configs_known: true,
         later: Vec::new(),

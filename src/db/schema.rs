@@ -126,8 +126,8 @@ pub struct Examined {
     pub litellm: Result<(), Failure>,
     /// Whether the role may read what [`Purpose::Read`] needs.
     pub reading: Result<(), Failure>,
-    /// Whether the role may do what [`Purpose::Write`] needs, or what the purpose needs that was
-    /// asked about, if that writes.
+    /// Whether the role has the privileges of the purpose that was asked about if that purpose
+    /// writes, else those of [`Purpose::Write`].
     pub writing: Result<(), Failure>,
     /// Whether the role sees every row.
     pub row_security: Result<(), Failure>,

@@ -22,7 +22,7 @@ use crate::report::shown_text::count;
 /// Source: sqlx-core 0.9.0, `src/logger.rs`, `QueryLogger::finish`.
 const STATEMENTS: &str = "sqlx::query";
 
-/// There is one for the process, once it is begun.
+/// The log of the process; empty until [`begin`] is called, and for good without `-v`.
 static LOG: OnceLock<Log> = OnceLock::new();
 
 struct Log {
@@ -79,7 +79,7 @@ pub(crate) fn begin(verbosity: Verbosity) {
     }
 }
 
-/// Tells what is done, if that is wanted.
+/// Prints a line about what is done, if `-v` was given.
 pub(crate) fn tell(what: impl fmt::Display) {
     if let Some(log) = LOG.get() {
         log.tell(&what);
@@ -183,7 +183,7 @@ impl Visit for Statement {
     fn record_debug(&mut self, _: &Field, _: &dyn fmt::Debug) {}
 }
 
-/// Hears of statements, and of nothing else.
+/// The subscriber of the events that announce statements. It takes no other events.
 struct StatementSubscriber;
 
 impl Subscriber for StatementSubscriber {

@@ -20,7 +20,7 @@ const PURPOSE: &str = "mcp-prune-baseline";
 /// The first word of the second line, before the database as JSON.
 const DATABASE: &str = "database";
 
-/// The verdicts that a scan exits with 2 for. A baseline has no others.
+/// The verdicts for which a scan exits with 2. A baseline has no others.
 const KINDS: [FindingKind; 3] = [
     FindingKind::Stale,
     FindingKind::Unverified,
@@ -247,7 +247,7 @@ impl NewBaseline {
             .extend(texts.map(|text| (text.into(), owners.as_str().into())));
     }
 
-    /// Adds those lines of the baseline that was read which the run did not look at.
+    /// Adds the lines of the baseline that was read, as far as the run did not look at them.
     pub(crate) fn keep_unseen(&mut self, read: &Baseline, scope: &BaselineScope) {
         let found_rows = read.found_rows(scope);
         let missing = read.lines.iter().filter(|line| !line.is_found);
@@ -295,7 +295,7 @@ impl NewBaseline {
     }
 }
 
-/// Returns the line of a finding; `None` of one that a scan does not exit with 2 for.
+/// Returns the line of a finding; `None` if a scan does not exit with 2 for its verdict.
 fn line_of(audit: &Audit, finding: &Finding) -> Option<String> {
     let reference = finding.reference.as_deref()?;
     let (table, kind) = (audit.table.name(), finding.kind);
@@ -308,8 +308,8 @@ fn text_of(words: [&str; 5]) -> String {
     words.map(word).join(" ")
 }
 
-/// Returns text as a word of a line: as it is where nothing in it could be mistaken, else as a
-/// string of JSON.
+/// Returns text as a word of a line: as it is if it cannot be mistaken for anything else, otherwise
+/// as a string of JSON.
 fn word(text: &str) -> Cow<'_, str> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.:/@+".contains(c);
     if !text.is_empty() && text.chars().all(is_plain) {

@@ -21,7 +21,7 @@ pub(crate) struct RepairedColumn<'a> {
     is_repair: bool,
 }
 
-/// What taking back a change means for its column as it is now.
+/// The way to take back a change of a column, given what the column holds now.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum ColumnTakeBack {
     /// The column is back already.

@@ -50,7 +50,7 @@ impl ReadBaseline {
     }
 }
 
-/// What JSON says of baselines.
+/// The baselines in JSON.
 #[derive(Debug, Serialize)]
 pub(crate) struct BaselineV1<'a> {
     /// Null without `--baseline`, as are the two numbers.
@@ -118,13 +118,13 @@ pub(crate) fn in_words(report: &Report) -> Vec<String> {
         });
         if read.gone > 0 {
             let (are, it) = if read.gone == 1 {
-                ("is", "that")
+                ("is", "it")
             } else {
                 ("are", "them")
             };
             lines.push(format!(
-                "{} of the baseline {are} gone. Write it again to drop {it}.",
-                read.gone
+                "{} of the baseline {are} gone. Write the baseline again to drop {it}.",
+                count(read.gone, "reference")
             ));
         }
     }

@@ -200,7 +200,7 @@ fn back_out(report: &Report, out: &mut impl Write) -> io::Result<()> {
         (Ending::DryRun { .. }, Some(named)) => {
             section("Back-out", out)?;
             let lead = format!(
-                "To take it back, in the folder of {}, which the repair writes:",
+                "To take it back, run this in the folder of {}, the journal that the repair writes:",
                 named.file
             );
             return advise(&lead, &named.take_back, out);

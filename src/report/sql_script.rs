@@ -445,7 +445,7 @@ fn contents(report: &Report, script: &SqlScript, direction: Direction) -> Vec<St
         "Holds nothing: every stale reference that was looked at goes.".to_owned()
     } else {
         format!(
-            "Holds {}, left as they are: {}.",
+            "Holds {}: {}.",
             count(summary.references_held, "stale reference"),
             reasons.join(", ")
         )
@@ -493,7 +493,7 @@ fn conditions(script: &SqlScript, direction: Direction) -> Vec<&'static str> {
     told.push(
         "It assumes that the servers of config.yaml files, the release and settings of LiteLLM, \
          and the teams, users and access groups of the owners are as they were. If not, or if it \
-         waited for long, make it anew.",
+         waited for long, make a new script.",
     );
     told
 }

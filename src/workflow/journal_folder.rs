@@ -15,7 +15,7 @@ use crate::workflow::journal_retention::is_name;
 /// How many digits a run's name has.
 const RUN_DIGITS: usize = 8;
 
-/// With how many of its first digits a run may be named at least.
+/// The fewest digits by which a run can be named.
 const FEWEST_DIGITS: usize = 4;
 
 /// How many journals an error names.
@@ -147,7 +147,7 @@ impl JournalFolder {
         Ok(files)
     }
 
-    /// Finds the journal of the run whose name begins so.
+    /// Finds the journal of the run whose name begins with the digits `run`.
     fn find(&self, run: &str, fits: &[ChangesetPurpose]) -> Result<PathBuf, Failure> {
         let mut known: Vec<(Header, PathBuf)> = Vec::new();
         for path in self.files()? {
@@ -235,7 +235,7 @@ fn time_of_name(path: &Path) -> Option<String> {
 }
 
 impl SavedChangeset {
-    /// Describes the file. Whether its run was undone is not looked for.
+    /// Describes the file, without looking whether its run was undone.
     pub(crate) fn listed(&self) -> Result<ListedJournal, Failure> {
         let mut rows = 0;
         for change in self.changes()? {

@@ -3,9 +3,9 @@
 //!
 //! Every set of options is taken apart field by field, without `..`: a new option in `cli/` does
 //! not compile until this file says whether a follow-up repeats it. Two kinds of options are not
-//! repeated. The first shape only the report of this run: `--format`, `--output`, `--limit`,
+//! repeated. The first kind shapes only the report of this run: `--format`, `--output`, `--limit`,
 //! `--wide`, `--all-references`, `--summary`, `--color`, `--quiet`, `--verbose`, `--metrics-file`,
-//! `--notes`, `--exit-zero`. The second are what the next command does otherwise: `--dry-run`,
+//! `--notes`, `--exit-zero`. The second kind is what the next command does otherwise: `--dry-run`,
 //! `--yes`, `--plan-out`, `--undo-sql`. A suggested command never has `--yes`: it asks before it
 //! writes.
 

@@ -412,7 +412,8 @@ impl WriteRun<'_> {
     }
 }
 
-/// Looks at what is left. A failure here is only a warning: the transaction has ended.
+/// Looks at what is `left` after the transaction. A failure is only a warning, because the
+/// transaction has ended.
 async fn look_again<J: WriteJob>(
     job: &J,
     session: &mut Session,

@@ -198,7 +198,8 @@ fn what_is_gone_is_told_and_the_command_writes_it_again() {
     put(&desk.database, "p-1", "");
     put(&desk.database, "p-3", &format!(", '{NEW}'"));
     let ran = desk.scan(&["--baseline", &known]).exits(2);
-    let ran = ran.prints("1 of the baseline is gone. Write it again to drop that.");
+    let ran =
+        ran.prints("1 reference of the baseline is gone. Write the baseline again to drop it.");
     let (_, after) = ran.stdout.split_once("To acknowledge all").unwrap();
     let command = after.lines().nth(1).unwrap().trim();
     let words = format!("mcp-prune scan --baseline {known} --write-baseline {known}");

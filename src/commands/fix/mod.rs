@@ -404,7 +404,7 @@ impl WriteJob for Fix<'_> {
     }
 }
 
-/// What a repair leaves in the rows, and what tells what other choices would do about it.
+/// The held references of a repair, and what is needed to count what other choices would settle.
 struct LeftHeld {
     /// The rows with something held because a list would run empty.
     held: HeldRows,
@@ -473,7 +473,7 @@ struct RepairPass<'a, 'd> {
     plan: Option<SavedPlan>,
     draft: Option<ChangesetDraft<'d>>,
     verification: Verification,
-    /// What reads the rows of a script, with `--format sql`.
+    /// The reader of the rows of a script, with `--format sql`.
     script: Option<ScriptRowReader>,
     /// Whether proxies are told of the rows.
     tells: bool,

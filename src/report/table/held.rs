@@ -12,7 +12,7 @@ use crate::report::Report;
 use crate::report::shown_text::{count, printable};
 use crate::report::table::layout::first_of;
 
-/// How many owners are named whom a toolset that is gone denies everything.
+/// How many owners a report names to whom a toolset that is gone denies everything.
 const DENIED: usize = 5;
 
 /// Explains why references are held: a paragraph for each explanation, and what helps.
@@ -63,7 +63,8 @@ fn because(report: &Report, explanation: &str) -> String {
     }
 }
 
-/// Says how many of the held references each choice would settle that was not `said`.
+/// Says how many of the held references each choice of `--on-empty` would settle, except the choice
+/// that was `said`.
 fn settled(settled: SettledByChoice, said: OnEmpty) -> String {
     let SettledByChoice {
         held,

@@ -225,7 +225,7 @@ fn references(content: &ColumnContent) -> BTreeSet<String> {
     }
 }
 
-/// Names a row by its key: a journal does not hold who owns it.
+/// Names a row by its key, because others may own it by now than when it was changed.
 fn row_label(table: ScannedTable, key: &str) -> String {
     let key = printable(key);
     match table.group() {
