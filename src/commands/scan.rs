@@ -236,12 +236,13 @@ async fn look(
             deletion_effects::compare(connection, schema, &database, sources, &catalog, &progress);
         Some(Box::pin(compared).await?)
     };
-    let release = schema.release();
+    let (release, drift) = (schema.release(), schema.drift());
     open.rollback().await?;
     let facts = RepairFacts {
         run: run.id().to_owned(),
         database,
         release,
+        drift,
         servers: (&catalog).into(),
         found: report,
         conflicts: Vec::new(),

@@ -16,8 +16,8 @@ use clap::ValueEnum;
 use crate::cli::connection::ConnectionArgs;
 use crate::cli::filters::{FilterArgs, Sites};
 use crate::cli::repair::{
-    COMPARE_AT_MOST, EmptyArgs, JournalArgs, NOTIFY_REDIS, NotifyArgs, OnEmptyArg, RepairArgs,
-    WriteArgs,
+    COMPARE_AT_MOST, EmptyArgs, GuardArgs, JournalArgs, NOTIFY_REDIS, NotifyArgs, OnEmptyArg,
+    RepairArgs, WriteArgs,
 };
 use crate::cli::servers::{DeletionArgs, PreviousArgs, ServerArgs};
 use crate::command_line::CommandLine;
@@ -172,8 +172,7 @@ impl RepairArgs {
             previous,
             deletions,
             allow_empty_server_table,
-            max_rows,
-            max_percent,
+            guards,
             compare_at_most,
             plan_out: _,
             plan,
@@ -197,15 +196,27 @@ impl RepairArgs {
             command.options("--remap-file", remap_file);
         }
         command.flag_if("--allow-empty-server-table", *allow_empty_server_table);
+        guards.repeat(command);
+        if *compare_at_most != COMPARE_AT_MOST {
+            command.option("--compare-at-most", compare_at_most.to_string());
+        }
+        write.repeat(command);
+    }
+}
+
+impl GuardArgs {
+    pub(crate) fn repeat(&self, command: &mut CommandLine) {
+        let Self {
+            max_rows,
+            max_percent,
+            strict,
+        } = self;
         command.options("--max-rows", max_rows.map(|rows| rows.to_string()));
         command.options(
             "--max-percent",
             max_percent.map(|percent| percent.to_string()),
         );
-        if *compare_at_most != COMPARE_AT_MOST {
-            command.option("--compare-at-most", compare_at_most.to_string());
-        }
-        write.repeat(command);
+        command.flag_if("--strict", *strict);
     }
 }
 

@@ -145,6 +145,7 @@ fn a_deleted_server_is_found_and_repaired_on_every_release() {
             other => panic!("which LiteLLM has the schema of extras {other}?"),
         };
         assert_eq!(scan["litellm"]["schema_of"], implied, "{context}");
+        assert_eq!(scan["litellm"].get("drift"), None, "{context}");
         assert_eq!(scan["summary"]["rows"], 4, "{context}");
         assert_eq!(
             scan["summary"]["stale"],
@@ -210,7 +211,23 @@ fn a_deleted_server_is_found_and_repaired_on_every_release() {
         assert_eq!(scan["summary"]["stale"], expected.len(), "{context}");
         run_on(database.url(), &["fix", "--yes"]).exits(3);
 
-        let deny = ["fix", "--yes", "--on-empty", "deny", "--no-config-servers"];
+        // Nothing in it is unknown, and nothing else names a server.
+        let doctor = ["doctor", "--deep", "--format", "json"];
+        let doctor = run_on(database.url(), &doctor).exits(0).json();
+        for name in ["drift", "references-elsewhere"] {
+            let checks = doctor["checks"].as_array().unwrap();
+            let check = checks.iter().find(|check| check["name"] == name);
+            assert_eq!(check.unwrap()["status"], "ok", "{context} {check:?}");
+        }
+
+        let deny = [
+            "fix",
+            "--yes",
+            "--strict",
+            "--on-empty",
+            "deny",
+            "--no-config-servers",
+        ];
         run_on(database.url(), &deny).exits(if fails_closed { 0 } else { 3 });
         assert_eq!(
             database.texts(

@@ -58,7 +58,7 @@ use crate::workflow::preconditions::{
 };
 use crate::workflow::repeat_options::{RepeatedOptions, undo};
 use crate::workflow::saved_plan::SavedPlan;
-use crate::workflow::survey::{SURVEY_STAGE, Survey, warn_of_schema};
+use crate::workflow::survey::{SURVEY_STAGE, Survey, refuse_drift, warn_of_schema};
 use crate::workflow::unmatched_references::UnmatchedReferences;
 use crate::workflow::write_run::{Attempt, Prepared, WriteFacts, WriteJob, WriteOptions};
 
@@ -267,7 +267,7 @@ impl WriteJob for Fix<'_> {
             tells,
         } = attempt;
         let (connection, schema) = open.parts();
-        warn_of_schema(schema);
+        self.check_schema(schema)?;
         lock_tables(connection, schema).await?;
         let verification = begin_verification(connection, schema, database).await?;
         let plan = self.options.read_plan()?;
@@ -335,6 +335,7 @@ impl WriteJob for Fix<'_> {
                     policy: self.options.policy(),
                 },
                 release: schema.release(),
+                drift: schema.drift(),
                 servers: (&catalog).into(),
                 found: repaired.found,
                 conflicts: repaired.conflicts,
@@ -381,6 +382,17 @@ impl WriteJob for Fix<'_> {
             .settled(connection, &database, &planner, sources, most);
         facts.settled = settled.await?;
         open.rollback().await
+    }
+}
+
+impl Fix<'_> {
+    /// Warns of what is not known of the schema, and with `--strict` refuses it.
+    fn check_schema(&self, schema: &Schema) -> Result<(), Failure> {
+        if self.args.repair.guards.strict {
+            refuse_drift(schema)?;
+        }
+        warn_of_schema(schema);
+        Ok(())
     }
 }
 
