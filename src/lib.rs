@@ -37,4 +37,5 @@ pub mod testing {
     pub use crate::error::ErrorKind;
     pub use crate::litellm::api_key::hash;
     pub use crate::litellm::reference_sites::{Choice, Group, TABLES};
+    pub use crate::report::sql_literal::{SqlLiteral, in_comment};
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::cli::verbosity::LogArgs;
+
 /// The variable with the database's URL.
 pub(crate) const DATABASE_URL: &str = "DATABASE_URL";
 
@@ -34,6 +36,9 @@ pub struct ConnectionArgs {
     #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = seconds,
           help_heading = CONNECTION)]
     pub statement_timeout: Duration,
+    /// How much the run tells on stderr.
+    #[command(flatten)]
+    pub log: LogArgs,
 }
 
 pub(crate) fn seconds(text: &str) -> Result<Duration, String> {

@@ -2,7 +2,9 @@
 
 pub(crate) mod connection;
 pub(crate) mod filters;
+pub(crate) mod journals;
 pub(crate) mod option_rules;
 pub(crate) mod output;
 pub(crate) mod repair;
 pub(crate) mod servers;
+pub(crate) mod verbosity;

@@ -72,7 +72,10 @@ const fn needs(said: GivenOption, needs: &'static [GivenOption], why: &'static s
 /// Why metrics are not written of a run that takes servers as deleted.
 const METRICS: &str = "metrics tell what there is, not what there would be";
 
-const EXCLUSIONS: [Exclusion; 15] = [
+/// The reason why a run with `--if-deleted` neither reads nor writes a baseline.
+const BASELINE: &str = "a baseline lists what there is, not what there would be";
+
+const EXCLUSIONS: [Exclusion; 19] = [
     excludes(
         option("db-url"),
         option("db-url-file"),
@@ -109,6 +112,11 @@ const EXCLUSIONS: [Exclusion; 15] = [
         "one rolls everything back, the other commits it",
     ),
     excludes(
+        option("summary"),
+        option("wide"),
+        "one prints ten lines at most, the other everything",
+    ),
+    excludes(
         option("plan-out"),
         option("yes"),
         "only a dry run saves a plan; to name the journal of a repair, give --journal",
@@ -117,6 +125,11 @@ const EXCLUSIONS: [Exclusion; 15] = [
         option("plan"),
         option("plan-out"),
         "one carries out a saved plan, the other saves a new one",
+    ),
+    excludes(
+        value("format", "sql"),
+        value("sites", "credentials"),
+        "a script would show what users stored; repair credentials with fix itself",
     ),
     excludes(
         option("journal"),
@@ -129,6 +142,8 @@ const EXCLUSIONS: [Exclusion; 15] = [
         "one deletes journals beside the new one, the other writes no new one",
     ),
     excludes(option("if-deleted"), option("metrics-file"), METRICS),
+    excludes(option("baseline"), option("if-deleted"), BASELINE),
+    excludes(option("if-deleted"), option("write-baseline"), BASELINE),
     excludes(
         option("owner"),
         value("sites", "credentials"),
@@ -146,11 +161,21 @@ const EXCLUSIONS: [Exclusion; 15] = [
     ),
 ];
 
-const NEEDS: [Need; 10] = [
+const NEEDS: [Need; 13] = [
     needs(
         option("plan-out"),
         &[option("dry-run")],
         "only a dry run saves a plan",
+    ),
+    needs(
+        value("format", "sql"),
+        &[option("dry-run")],
+        "only a dry run makes a script",
+    ),
+    needs(
+        option("undo-sql"),
+        &[value("format", "sql")],
+        "it takes back what that script does",
     ),
     needs(
         option("other-database"),
@@ -161,6 +186,11 @@ const NEEDS: [Need; 10] = [
         option("other-database"),
         &[option("since")],
         "only saved access can be of another database",
+    ),
+    needs(
+        option("other-database"),
+        &[option("baseline"), option("write-baseline")],
+        "only a baseline can be of another database",
     ),
     needs(
         option("previous-litellm-config"),
@@ -200,13 +230,16 @@ const NEEDS: [Need; 10] = [
 ];
 
 /// The options that name a file, for which `-` does not mean stdin or stdout.
-const NAMED_FILES: [&str; 6] = [
+const NAMED_FILES: [&str; 9] = [
+    "baseline",
     "journal",
     "metrics-file",
     "plan",
     "plan-out",
     "save",
     "since",
+    "write-baseline",
+    "undo-sql",
 ];
 
 /// The options about the report, of which `access --save` alone makes none.

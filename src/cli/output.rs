@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::builder::{OsStringValueParser, TypedValueParser as _};
-use clap::{Args, ValueEnum};
+use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser as _};
+use clap::{Arg, Args, ValueEnum};
 
 /// The variable that names the metrics file.
 pub(crate) const METRICS_FILE: &str = "MCP_PRUNE_METRICS_FILE";
@@ -33,6 +33,10 @@ pub enum AnswerFormat {
 
 /// How to answer.
 #[derive(Debug, Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag that may be given or not"
+)]
 pub struct OutputArgs {
     /// How to print the report
     #[arg(long, value_enum, default_value_t, help_heading = OUTPUT)]
@@ -50,6 +54,18 @@ pub struct OutputArgs {
     /// Show at most N rows of each table; 0 shows all. Other formats always show all
     #[arg(long, value_name = "N", default_value = "200", help_heading = OUTPUT)]
     pub limit: usize,
+    /// Also show row ids and column names in a table, and fold nothing
+    ///
+    /// Without this option, a table of more than 100 lines is folded: the rows of one server about
+    /// which fix does the same become one line.
+    #[arg(long, help_heading = OUTPUT)]
+    pub wide: bool,
+    /// List each row that names an unverified or inactive server, instead of one line a server
+    #[arg(long, help_heading = OUTPUT)]
+    pub all_references: bool,
+    /// Print ten lines at most: counts, what fix does, and the next command
+    #[arg(long, help_heading = OUTPUT)]
+    pub summary: bool,
     /// Print nothing unless something was found (scan), changed (fix, undo), held, or failed
     ///
     /// With --exit-zero, held references are not printed either. If the exit code is not 0, the
@@ -104,6 +120,16 @@ pub enum Color {
     Never,
 }
 
+/// Removes `sql` from the formats that an argument takes, because only `fix` has it.
+pub(crate) fn without_sql(format: Arg) -> Arg {
+    let formats = Format::value_variants().iter();
+    let formats = formats.filter(|format| **format != Format::Sql);
+    let names = formats.filter_map(ValueEnum::to_possible_value);
+    format.value_parser(
+        PossibleValuesParser::new(names).try_map(|name| Format::from_str(&name, false)),
+    )
+}
+
 /// How to print the report.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum Format {
@@ -119,4 +145,6 @@ pub enum Format {
     Csv,
     /// For a change ticket
     Markdown,
+    /// With fix --dry-run: a script for psql that does the same, for a DBA to read and run
+    Sql,
 }

@@ -62,12 +62,18 @@ pub struct RepairArgs {
     /// What to refuse.
     #[command(flatten)]
     pub guards: GuardArgs,
-    /// Compare the access of at most N callers before the commit, and say how many were left out
-    #[arg(long, value_name = "N", default_value_t = COMPARE_AT_MOST, help_heading = REPAIR)]
-    pub compare_at_most: usize,
+    /// How many callers to compare.
+    #[command(flatten)]
+    pub comparison: ComparisonArgs,
     /// With --dry-run: save the plan, for --plan
     #[arg(long, value_name = "FILE", help_heading = REPAIR)]
     pub plan_out: Option<PathBuf>,
+    /// With --format sql: also write the script that takes the printed one back to this file
+    ///
+    /// It puts back the references where the columns still hold what the printed script left in
+    /// them, or does nothing. No file is written over.
+    #[arg(long, value_name = "FILE", help_heading = REPAIR)]
+    pub undo_sql: Option<PathBuf>,
     /// Do exactly what a plan of --plan-out says, or nothing
     ///
     /// Give --litellm-config, --no-config-servers and --keep as for the plan: it does not hold the
@@ -116,6 +122,14 @@ pub struct WriteArgs {
     /// Which proxies to notify.
     #[command(flatten)]
     pub notify: NotifyArgs,
+}
+
+/// How many callers to compare before the commit.
+#[derive(Debug, Args)]
+pub struct ComparisonArgs {
+    /// Compare the access of at most N callers before the commit, and say how many were left out
+    #[arg(long, value_name = "N", default_value_t = COMPARE_AT_MOST, help_heading = REPAIR)]
+    pub compare_at_most: usize,
 }
 
 /// Which proxies to notify of a repair.

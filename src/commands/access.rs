@@ -8,7 +8,7 @@ use tokio::sync::mpsc::channel;
 use tokio::sync::oneshot;
 
 use crate::cli::connection::ConnectionArgs;
-use crate::cli::output::{FileArgs, Format, OUTPUT};
+use crate::cli::output::{FileArgs, Format, OUTPUT, without_sql};
 use crate::cli::servers::ServerArgs;
 use crate::command_line::CommandLine;
 use crate::commands::access_output::AnswerOutput;
@@ -19,14 +19,15 @@ use crate::litellm::ids::ToolsetId;
 use crate::litellm::owners::OwnerKind;
 use crate::litellm::release::Release;
 use crate::process::command_args::{CommandArgs, NamedFile, Work};
+use crate::process::formats::access_format;
 use crate::process::invocation::Run;
 use crate::process::key_file;
+use crate::process::log;
 use crate::process::signals::Interrupt;
 use crate::process::stderr::{indented, note, warn};
 use crate::repair::selection::NamedOwner;
 use crate::report::access::AccessFormat;
 use crate::report::count;
-use crate::report::csv::Cells;
 use crate::report::text_table::DisplayOptions;
 use crate::workflow::saved_access::{NewSavedAccess, SavedAccess, cannot_save, unreadable};
 use crate::workflow::server_sources::ServerSources;
@@ -51,7 +52,7 @@ It runs in one read-only transaction, needs only SELECT, and works on a replica.
 
 /// Options of `access`.
 #[derive(Debug, Args)]
-#[command(after_help = ACCESS_HELP)]
+#[command(after_help = ACCESS_HELP, mut_arg("format", without_sql))]
 pub struct AccessArgs {
     /// Explain the access of this owner's callers; repeatable [default: everybody, briefly]
     ///
@@ -229,11 +230,12 @@ pub(crate) async fn run(args: &AccessArgs, run: &mut Run) -> Result<Outcome, Fai
     let timeout = args.connection.statement_timeout;
     let opening = Box::pin(args.connection.open(timeout, run));
     let mut session = interrupt.guard(opening).await?;
+    log::stage(Some("reading who may use what"));
     let (sender, entries) = channel(WAITING);
     let (head_sender, head) = oneshot::channel();
     let (done, mut written) = oneshot::channel();
     let output = AnswerOutput {
-        format: format(args, run),
+        format: format(args, run)?,
         head,
         entries,
         saving: saving.as_ref().map(NewSavedAccess::writer).transpose()?,
@@ -321,18 +323,12 @@ fn tell_saved(args: &AccessArgs, path: &Path, callers: usize, incomplete: usize)
     }
 }
 
-fn format(args: &AccessArgs, run: &Run) -> AccessFormat {
-    match args.format {
-        Format::Table => AccessFormat::Table(DisplayOptions {
-            limit: Some(args.limit).filter(|limit| *limit > 0),
-            ..args.file.look(run, &io::stdout())
-        }),
-        Format::Json => AccessFormat::Json,
-        Format::Ndjson => AccessFormat::Ndjson,
-        Format::Csv if args.csv_raw => AccessFormat::Csv(Cells::Raw),
-        Format::Csv => AccessFormat::Csv(Cells::Guarded),
-        Format::Markdown => AccessFormat::Markdown,
-    }
+fn format(args: &AccessArgs, run: &Run) -> Result<AccessFormat, Failure> {
+    let table = DisplayOptions {
+        limit: Some(args.limit).filter(|limit| *limit > 0),
+        ..args.file.look(run, &io::stdout())
+    };
+    access_format(args.format, args.csv_raw, table)
 }
 
 /// Refuses what no caller can be.

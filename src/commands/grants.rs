@@ -11,6 +11,7 @@ use crate::exit_code::Outcome;
 use crate::litellm::reference_sites::Choice;
 use crate::process::command_args::{CommandArgs, Work};
 use crate::process::invocation::Run;
+use crate::process::log;
 use crate::process::signals::Interrupt;
 use crate::workflow::filters::chosen_sites;
 
@@ -74,6 +75,7 @@ pub(crate) async fn run(args: &GrantsArgs, run: &Run) -> Result<Outcome, Failure
             .connection
             .open(args.connection.statement_timeout, run)
             .await?;
+        log::stage(Some("reading the schema"));
         let database = session.database().clone();
         let places = chosen_sites(&args.sites, Choice::default());
         let mut open = session.begin(Purpose::Read, &places).await?;

@@ -11,8 +11,10 @@ pub(crate) mod completions;
 pub(crate) mod doctor;
 pub(crate) mod fix;
 pub(crate) mod grants;
+pub(crate) mod history;
 pub(crate) mod ids;
 pub(crate) mod scan;
+pub(crate) mod show;
 pub(crate) mod undo;
 
 use std::ffi::OsString;
@@ -26,8 +28,10 @@ use crate::commands::completions::{CompletionsArgs, ManArgs};
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::fix::FixArgs;
 use crate::commands::grants::GrantsArgs;
+use crate::commands::history::HistoryArgs;
 use crate::commands::ids::IdsArgs;
 use crate::commands::scan::ScanArgs;
+use crate::commands::show::ShowArgs;
 use crate::commands::undo::UndoArgs;
 use crate::error::{ErrorKind, Failure};
 use crate::exit_code::{self, Outcome};
@@ -98,7 +102,7 @@ Exit codes:
 
 /// The subcommands.
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "there is one, once")]
+#[allow(clippy::large_enum_variant, reason = "there is one, once")]
 pub enum Command {
     /// Report stale references; never writes
     Scan(ScanArgs),
@@ -106,6 +110,10 @@ pub enum Command {
     Fix(FixArgs),
     /// Take back a repair: put back what its journal holds
     Undo(UndoArgs),
+    /// List the journals: which runs changed what, and which were undone
+    History(HistoryArgs),
+    /// Print what a journal or a plan holds
+    Show(ShowArgs),
     /// Tell who may use which servers and tools, and why; never writes
     Access(AccessArgs),
     /// Print the ids that LiteLLM gives to the servers of a config.yaml
@@ -127,6 +135,8 @@ impl Command {
             Self::Scan(args) => args,
             Self::Fix(args) => args,
             Self::Undo(args) => args,
+            Self::History(args) => args,
+            Self::Show(args) => args,
             Self::Access(args) => args,
             Self::Ids(args) => args,
             Self::Grants(args) => args,

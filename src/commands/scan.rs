@@ -1,23 +1,27 @@
 //! `scan`: reports what is stale; never writes.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use clap::Args;
 
 use crate::cli::connection::ConnectionArgs;
-use crate::cli::filters::FilterArgs;
-use crate::cli::output::{OUTPUT, OutputArgs};
+use crate::cli::filters::{BaselineArgs, FilterArgs};
+use crate::cli::output::{OUTPUT, OutputArgs, without_sql};
 use crate::cli::repair::COMPARE_AT_MOST;
 use crate::cli::servers::{DeletionArgs, PreviousArgs, ServerArgs};
 use crate::command_line::CommandLine;
+use crate::database::Database;
 use crate::db::detect::{self, Search};
 use crate::db::purpose::Purpose;
-use crate::db::session::Session;
+use crate::db::schema::Schema;
+use crate::db::session::{Connection, Session};
 use crate::db::{credential_rows, owners, rows};
 use crate::error::Failure;
 use crate::exit_code::Outcome;
 use crate::litellm::reference_sites::ScannedTable;
-use crate::process::command_args::{CommandArgs, Work};
+use crate::litellm::server_catalog::ServerCatalog;
+use crate::process::command_args::{CommandArgs, NamedFile, Work};
 use crate::process::invocation::Run;
 use crate::process::print::{cannot_put_aside, print};
 use crate::process::progress::Progress;
@@ -25,12 +29,16 @@ use crate::process::signals::Interrupt;
 use crate::repair::empty_lists::EmptyListDecisions;
 use crate::repair::plan::RowPlan;
 use crate::repair::policy::Policy;
+use crate::report::affected_callers::AffectedCallers;
+use crate::report::ticket::TicketCommands;
 use crate::report::{Announcements, Ending, RepairFacts, Report};
 use crate::workflow::CHUNK;
+use crate::workflow::baseline_files::BaselineFiles;
 use crate::workflow::deletion_effects;
 use crate::workflow::empty_list_search::HeldRows;
 use crate::workflow::filters::chosen_sites;
 use crate::workflow::planner::Planner;
+use crate::workflow::repeat_options::repeat_rows;
 use crate::workflow::server_sources::ServerSources;
 use crate::workflow::survey::{
     EmptyServerTable, SURVEY_STAGE, Survey, SurveyOptions, SurveyedRows, warn_of_schema,
@@ -51,13 +59,14 @@ Examples:
   mcp-prune scan --db-url 'postgresql://readonly@db/litellm?schema=public'
   mcp-prune scan --no-config-servers --format json | jq .summary
   mcp-prune scan --if-deleted github  (who would lose or gain something)
+  mcp-prune scan --write-baseline known  (then: scan --baseline known)
   mcp-prune scan --db-url embedded:backup.sql
 
 scan runs in one read-only transaction, needs only SELECT, and works on a replica.";
 
 /// Options of `scan`.
 #[derive(Debug, Args)]
-#[command(after_help = SCAN_HELP)]
+#[command(after_help = SCAN_HELP, mut_arg("format", without_sql))]
 pub struct ScanArgs {
     /// Where the database is.
     #[command(flatten)]
@@ -74,6 +83,9 @@ pub struct ScanArgs {
     /// Where to look.
     #[command(flatten)]
     pub filters: FilterArgs,
+    /// The baselines to read and to write.
+    #[command(flatten)]
+    pub baselines: BaselineArgs,
     /// Also report what is not stale, but worth knowing: names that several servers share, names
     /// that this release of LiteLLM does not resolve, duplicates, servers granted by their tools
     /// alone
@@ -104,6 +116,17 @@ impl CommandArgs for ScanArgs {
         self.exit_zero
     }
 
+    fn own_files(&self) -> Vec<NamedFile<'_>> {
+        let new = self.baselines.write_baseline.as_deref();
+        new.map(|file| ("--write-baseline", file))
+            .into_iter()
+            .collect()
+    }
+
+    fn baseline(&self) -> Option<&Path> {
+        self.baselines.baseline.as_deref()
+    }
+
     fn connection(&self) -> Option<&ConnectionArgs> {
         Some(&self.connection)
     }
@@ -131,20 +154,25 @@ pub(crate) async fn run(args: &ScanArgs, run: &mut Run) -> Result<Outcome, Failu
         ..
     } = args;
     let sources = ServerSources::of_options(servers, previous, deletions, None, filters)?;
+    let baselines = BaselineFiles::open(&args.baselines)?;
     let mut interrupt = Interrupt::listen()?;
-    let report = interrupt.guard(Box::pin(scan(args, run, &sources))).await?;
-    let report = Arc::new(report);
+    let scanning = Box::pin(scan(args, run, &sources, baselines));
+    let report = Arc::new(interrupt.guard(scanning).await?);
     print(&report, &args.output, run, &mut interrupt).await?;
-    let summary = report.summary();
     Ok(Outcome::Looked {
-        found: summary.needs_attention(),
+        found: report.leaves_something_new(),
     })
 }
 
-async fn scan(args: &ScanArgs, run: &Run, sources: &ServerSources) -> Result<Report, Failure> {
+async fn scan(
+    args: &ScanArgs,
+    run: &Run,
+    sources: &ServerSources,
+    baselines: BaselineFiles<'_>,
+) -> Result<Report, Failure> {
     let timeout = args.connection.statement_timeout;
     let mut session = args.connection.open(timeout, run).await?;
-    let report = look(args, run, &mut session, sources).await?;
+    let report = look(args, run, &mut session, sources, baselines).await?;
     session.close().await;
     Ok(report)
 }
@@ -154,21 +182,18 @@ async fn look(
     run: &Run,
     session: &mut Session,
     sources: &ServerSources,
+    mut baselines: BaselineFiles<'_>,
 ) -> Result<Report, Failure> {
     let database = session.database().clone();
+    baselines.check_database(&database)?;
     let sites = chosen_sites(&args.filters.sites, sources.usual_sites());
+    let progress = Progress::begin(SURVEY_STAGE);
     let mut open = session.begin(Purpose::Read, &sites).await?;
     let (connection, schema) = open.parts();
     warn_of_schema(schema);
-    let progress = Progress::begin(SURVEY_STAGE);
-    let search = if args.notes {
-        Search::ReferencesAndNotes
-    } else {
-        Search::References
-    };
     let options = SurveyOptions {
         sources,
-        rows: SurveyedRows::Found(&args.filters, search),
+        rows: SurveyedRows::Found(&args.filters, args.search()),
         empty_server_table: EmptyServerTable::Warns,
     };
     let survey = Survey::take(connection, schema, &database, options, &progress).await?;
@@ -188,13 +213,14 @@ async fn look(
     };
     let format = args.output.format.writer();
     let mut held = HeldRows::default();
-    let mut report = format.collection();
+    let mut report = format.collection().with_names(Arc::clone(catalog.names()));
     progress.stage("reading rows");
     for (table, mut keys) in found {
         keys.retain(|key| selection.takes_key(key));
-        let mut add = |plans: Vec<RowPlan>, looked_at| {
+        let mut add = |mut plans: Vec<RowPlan>, looked_at| {
             unmatched.mark_found(&plans);
             held.add(&plans);
+            baselines.sift(&mut plans);
             progress.rows(looked_at);
             report.add_findings(plans).map_err(cannot_put_aside)
         };
@@ -229,14 +255,9 @@ async fn look(
     {
         report.tell_looked_at(detect::looked_at(connection, schema).await?);
     }
-    let affected = if catalog.deleted().is_empty() {
-        None
-    } else {
-        let compared =
-            deletion_effects::compare(connection, schema, &database, sources, &catalog, &progress);
-        Some(Box::pin(compared).await?)
-    };
+    let affected = affected(connection, schema, &database, sources, &catalog, &progress).await?;
     let (release, drift) = (schema.release(), schema.drift());
+    let baseline = baselines.close(&database, schema, &args.filters, args.again())?;
     open.rollback().await?;
     let facts = RepairFacts {
         run: run.id().to_owned(),
@@ -251,12 +272,45 @@ async fn look(
         affected,
         access: None,
         settled,
+        baseline,
+        ticket: TicketCommands {
+            verify: args.verify(),
+            journal: None,
+        },
+        script: None,
     };
     let dry_run = args.follow_up();
     Ok(Report::new(facts, Ending::Scanned { dry_run }))
 }
 
+/// Compares the access of everybody with and without the servers that are taken as deleted; `None`
+/// where there are none.
+async fn affected(
+    connection: &mut Connection,
+    schema: &Schema,
+    database: &Database,
+    sources: &ServerSources,
+    catalog: &ServerCatalog,
+    progress: &Progress,
+) -> Result<Option<AffectedCallers>, Failure> {
+    if catalog.deleted().is_empty() {
+        return Ok(None);
+    }
+    let compared =
+        deletion_effects::compare(connection, schema, database, sources, catalog, progress);
+    Box::pin(compared).await.map(Some)
+}
+
 impl ScanArgs {
+    /// Returns what the rows are searched for.
+    fn search(&self) -> Search {
+        if self.notes {
+            Search::ReferencesAndNotes
+        } else {
+            Search::References
+        }
+    }
+
     /// Returns the dry run of the repair of what was found.
     pub(crate) fn follow_up(&self) -> CommandLine {
         let Self {
@@ -265,6 +319,8 @@ impl ScanArgs {
             previous,
             deletions,
             filters,
+            // `fix` ignores baselines.
+            baselines: _,
             notes: _,
             output: _,
             exit_zero: _,
@@ -277,5 +333,25 @@ impl ScanArgs {
         servers.repeat(&mut dry_run);
         filters.repeat(&mut dry_run);
         dry_run
+    }
+
+    /// Returns the scan that tells what a repair left.
+    fn verify(&self) -> CommandLine {
+        let mut scan = CommandLine::new("scan");
+        self.connection.repeat(&mut scan);
+        self.previous.repeat(&mut scan);
+        self.servers.repeat(&mut scan);
+        repeat_rows(&self.filters, &mut scan);
+        scan
+    }
+
+    /// Returns this scan, without baselines.
+    fn again(&self) -> CommandLine {
+        let mut scan = CommandLine::new("scan");
+        self.connection.repeat(&mut scan);
+        self.previous.repeat(&mut scan);
+        self.servers.repeat(&mut scan);
+        self.filters.repeat(&mut scan);
+        scan
     }
 }

@@ -6,25 +6,29 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::cli::connection::ConnectionArgs;
-use crate::cli::output::OutputArgs;
-use crate::cli::repair::{COMPARE_AT_MOST, REPAIR, WriteArgs};
+use crate::cli::filters::PartArgs;
+use crate::cli::output::{OutputArgs, without_sql};
+use crate::cli::repair::{ComparisonArgs, REPAIR, WriteArgs};
 use crate::command_line::CommandLine;
 use crate::database::Database;
+use crate::db::purpose::Purpose;
 use crate::db::schema::Schema;
 use crate::db::session::{Connection, SchemaTransaction};
 use crate::db::verification::Verification;
-use crate::db::{credential_rows, log_exposure, rows};
+use crate::db::{credential_rows, log_exposure, rows, savepoint};
 use crate::error::{ErrorKind, Failure};
 use crate::exit_code::Outcome;
 use crate::litellm::access::basis::AccessBasis;
 use crate::litellm::access::other_values::OtherValues;
 use crate::litellm::reference_sites::{Choice, ScannedTable, SiteTable, TABLES};
 use crate::litellm::row::Row;
+use crate::process::atomic_file::folder_of;
 use crate::process::command_args::{CommandArgs, NamedFile, Work};
 use crate::process::invocation::Run;
 use crate::process::stderr::warn;
 use crate::repair::access_comparison::ComparedAccess;
-use crate::repair::changeset::{self, Change, RowChange};
+use crate::repair::changeset::{Change, ChangesetPurpose, RowChange, UndoneRun};
+use crate::repair::conflict::InseparableColumn;
 use crate::repair::credentials_change::CredentialsChange;
 use crate::repair::{conflict, credentials_conflict};
 use crate::report::{Ending, FollowUp, UndoFacts, UndoReport};
@@ -36,10 +40,12 @@ use crate::workflow::apply_changes::{
 };
 use crate::workflow::cache_invalidation::ChangedRows;
 use crate::workflow::changeset_file::{ChangesetDraft, ChangesetFile, SavedChangeset};
+use crate::workflow::journal_folder::NamedJournal;
 use crate::workflow::lock_retry::Patience;
 use crate::workflow::repeat_options::undo;
 use crate::workflow::same_database::refuse_another;
 use crate::workflow::server_sources::ServerSources;
+use crate::workflow::undo_part::UndoPart;
 use crate::workflow::write_run::{Attempt, Prepared, WriteFacts, WriteJob, WriteOptions};
 
 const UNDO_HELP: &str = "\
@@ -47,25 +53,38 @@ A row is put back if it still holds what the repair wrote. If it is as before th
 it counts as back. If it holds anything else, nothing at all is written (exit code 5); \
 --skip-changed leaves such rows as they are, and puts back the others.
 
+RUN is the name of a run, or its first digits: 4 to 8 hexadecimal digits, which history lists. It \
+is looked for in the folder of --journal. To name a file with such a name, write ./ before it.
+
+--owner, --row and --reference take back a part of the run. The rest can be taken back later, in \
+parts or as a whole.
+
 Examples:
-  mcp-prune undo --dry-run fix-20260102T030405Z-1a2b3c4d.ndjson
+  mcp-prune undo --dry-run 1a2b3c4d
   mcp-prune undo --yes fix-20260102T030405Z-1a2b3c4d.ndjson
+  mcp-prune undo 1a2b3c4d --owner team:platform --reference github
 
 An undo writes a journal too: to repair again, undo that journal.";
 
 /// Options of `undo`.
 #[derive(Debug, Args)]
-#[command(after_help = UNDO_HELP)]
+#[command(after_help = UNDO_HELP, mut_arg("format", without_sql))]
 pub struct UndoArgs {
-    /// The journal of the fix or undo to take back
-    #[arg(value_name = "JOURNAL")]
+    /// The journal of the fix or undo to take back, or the name of its run
+    #[arg(value_name = "JOURNAL|RUN")]
     pub from: PathBuf,
     /// Where the database is.
     #[command(flatten)]
     pub connection: ConnectionArgs,
+    /// The part of the run to take back.
+    #[command(flatten)]
+    pub part: PartArgs,
     /// Whether to write, and what to keep of it.
     #[command(flatten)]
     pub write: WriteArgs,
+    /// How many callers to compare.
+    #[command(flatten)]
+    pub comparison: ComparisonArgs,
     /// Leave rows that were changed since then as they are, and put back the others
     #[arg(long, help_heading = REPAIR)]
     pub skip_changed: bool,
@@ -98,7 +117,9 @@ impl CommandArgs for UndoArgs {
         let journal = self.write.journal.journal.as_deref();
         let mut files = Vec::new();
         files.extend(journal.map(|file| ("--journal", file)));
-        files.push(("JOURNAL", self.from.as_path()));
+        // The name of a run is no file.
+        let is_file = NamedJournal::read(&self.from).file().is_some();
+        files.extend(is_file.then_some(("JOURNAL", self.from.as_path())));
         files
     }
 }
@@ -110,18 +131,18 @@ impl CommandArgs for UndoArgs {
 /// Fails where nothing was written, and says why.
 pub(crate) async fn run(args: &UndoArgs, run: &mut Run) -> Result<Outcome, Failure> {
     let options = WriteOptions::check("undo", &args.write, &args.output)?;
-    let saved = SavedChangeset::open(&args.from)?;
+    let saved = SavedChangeset::open(&args.journal()?)?;
     saved.check_purpose(
-        &[
-            changeset::ChangesetPurpose::Fix,
-            changeset::ChangesetPurpose::Undo,
-        ],
+        &JOURNALS,
         "undo takes the journal that fix or undo has kept; a plan is for fix --plan",
     )?;
     let out = ChangesetFile::of_run(&args.write, "undo", run)?;
     let undo = Undo { args, saved };
     options.carry_out(&undo, &args.connection, out, run).await
 }
+
+/// The purposes of the changesets that `undo` takes.
+const JOURNALS: [ChangesetPurpose; 2] = [ChangesetPurpose::Fix, ChangesetPurpose::Undo];
 
 /// An undo: it puts back what a journal says was taken away.
 struct Undo<'a> {
@@ -133,6 +154,7 @@ impl WriteJob for Undo<'_> {
     type Facts = UndoFacts;
     type Left = ();
 
+    const PURPOSE: Purpose = Purpose::PutBack;
     const STAGE: &'static str = "writing and verifying rows";
     const QUESTION: &'static str = "Put back";
     const DONE: &'static str = "the undo";
@@ -197,7 +219,10 @@ impl WriteJob for Undo<'_> {
             keeps: _,
             tells: _,
         } = attempt;
-        let header = run.header(changeset::ChangesetPurpose::Undo, database);
+        let made = &self.saved.contents.header;
+        let undoes = self.args.part.of_run(&made.run);
+        let mut header = run.header(ChangesetPurpose::Undo, database);
+        header.undoes = Some(undoes.clone());
         let draft = out.map(|out| out.begin(header)).transpose()?;
         let (connection, schema) = open.parts();
         lock_tables(connection, schema).await?;
@@ -209,15 +234,18 @@ impl WriteJob for Undo<'_> {
         {
             warn_of_log(&log_exposure::limit(connection).await?);
         }
-        let mut made = self.saved.changes()?;
+        let of_run = (made.run.as_str(), made.purpose);
+        let part = UndoPart::find(&self.args.part, of_run, connection, schema, database).await?;
         progress.stage("writing and verifying rows");
         let mut put_back = PutBack {
             schema,
+            part,
             patience,
             draft,
             verification,
-            undone: nothing_undone(run, database),
+            undone: nothing_undone(run, database, undoes),
         };
+        let mut made = self.saved.changes()?;
         loop {
             let made = made.take_chunk(CHUNK)?;
             if made.is_empty() {
@@ -231,20 +259,29 @@ impl WriteJob for Undo<'_> {
                 if !schema.site_tables().contains(&table) {
                     return Err(no_table(table));
                 }
-                put_back.changes(connection, &of_table).await?;
+                put_back.changes(connection, of_table).await?;
             }
             progress.rows(made.len());
         }
         let PutBack {
-            draft,
+            part,
+            mut draft,
             verification,
             mut undone,
             ..
         } = put_back;
+        part.ensure_all_found()?;
         end_verification(connection, schema, &verification).await?;
         progress.stage("comparing access");
         if undone.conflicts.is_empty() || self.args.skip_changed {
-            undone.access = compare_access(connection, schema, &undone.changes).await?;
+            let most = self.args.comparison.compare_at_most;
+            match compare_access(connection, schema, database, &undone.changes, most).await? {
+                Ok(access) => undone.access = access,
+                Err(failure) => undone.access_failure = Some(failure.into()),
+            }
+        }
+        if let Some(draft) = &mut draft {
+            draft.leave(undone.conflicts.len());
         }
         let mut written = ChangedRows::default();
         written.add(undone.changes.iter().filter_map(|change| match change {
@@ -264,6 +301,7 @@ impl WriteJob for Undo<'_> {
 /// What an undo puts back, and has put back so far.
 struct PutBack<'a, 'd> {
     schema: &'a Schema,
+    part: UndoPart<'a>,
     patience: &'a mut Patience,
     draft: Option<ChangesetDraft<'d>>,
     verification: Verification,
@@ -271,12 +309,13 @@ struct PutBack<'a, 'd> {
 }
 
 impl PutBack<'_, '_> {
-    /// Takes back changes of one table.
+    /// Takes back the changes of one table that belong to the part.
     async fn changes(
         &mut self,
         connection: &mut Connection,
-        made: &[&Change],
+        made: Vec<&Change>,
     ) -> Result<(), Failure> {
+        let made = self.part.select(made, connection, self.schema).await?;
         let mut of_rows = Vec::new();
         for change in made {
             match change {
@@ -299,7 +338,7 @@ impl PutBack<'_, '_> {
         made: &[&RowChange],
     ) -> Result<(), Failure> {
         let by_key = made.iter().map(|change| (change.key(), *change));
-        let by_key: BTreeMap<&str, &RowChange> = by_key.collect();
+        let mut by_key: BTreeMap<&str, &RowChange> = by_key.collect();
         let keys: Vec<String> = by_key.keys().map(|key| (*key).to_owned()).collect();
         let locked = self.patience.lock(
             connection,
@@ -308,11 +347,23 @@ impl PutBack<'_, '_> {
             &keys,
         );
         let locked = locked.await?;
+        if self.part.is_of_owners() {
+            // Until the row was locked, somebody may have linked its owner to another one.
+            let owned = self
+                .part
+                .owned(table, &locked, connection, self.schema)
+                .await?;
+            by_key.retain(|key, _| {
+                owned.contains(*key) || locked.binary_search_by(|k| k.as_str().cmp(key)).is_err()
+            });
+        }
         let rows = rows::cells(connection, self.schema, table, &locked).await?;
         let stored: HashMap<&str, &Row> = rows.iter().map(|row| (row.key.as_str(), row)).collect();
         let mut changes = Vec::new();
         for (key, change) in by_key {
-            let todo = conflict::take_back(change, stored.get(key).copied());
+            let row = stored.get(key).copied();
+            let todo = conflict::take_back(change, row, self.part.taken());
+            let todo = todo.map_err(|column| inseparable(&column))?;
             self.undone.back += todo.back;
             self.undone.conflicts.extend(todo.conflicts);
             changes.extend(todo.change);
@@ -362,13 +413,19 @@ impl PutBack<'_, '_> {
     }
 }
 
-/// Compares the access of everybody who depends on a row that is put back. It only tells: what was
-/// there before has to come back in any case. `None` where there is nothing to compare.
+/// Compares the access of everybody who depends on a row that is put back; `None` where there is
+/// nothing to compare.
+///
+/// The comparison stops no undo: what was there before has to come back in any case. If it fails,
+/// the inner error says why. The outer error means that the connection is lost, and that nothing is
+/// put back.
 async fn compare_access(
     connection: &mut Connection,
     schema: &Schema,
+    database: &Database,
     changes: &[Change],
-) -> Result<Option<ComparedAccess>, Failure> {
+    most: usize,
+) -> Result<Result<Option<ComparedAccess>, Failure>, Failure> {
     let mut before = OtherValues::default();
     for change in changes {
         if let Change::Row(change) = change {
@@ -378,13 +435,30 @@ async fn compare_access(
         }
     }
     if before.is_empty() {
-        return Ok(None);
+        return Ok(Ok(None));
     }
+    if most > 0
+        && let Err(failure) = schema.check_may_compare(database)
+    {
+        return Ok(Err(failure));
+    }
+    let compare =
+        async |connection: &mut Connection| compare_states(connection, schema, &before, most).await;
+    savepoint::attempt(connection, compare).await
+}
+
+/// Compares access with the rows as they are, and with these values in some columns before.
+async fn compare_states(
+    connection: &mut Connection,
+    schema: &Schema,
+    before: &OtherValues,
+    most: usize,
+) -> Result<Option<ComparedAccess>, Failure> {
     let sources = ServerSources::default();
     let catalog = sources.catalog(connection, schema).await?;
     let release = schema.release();
     let basis = read_basis(connection, schema, &sources, &catalog, release).await?;
-    // It only tells: what the configs may add besides makes no difference to what is put back.
+    // Nothing depends on the result but a report, so servers that a config may add are left out.
     let basis = AccessBasis {
         configs_known: true,
         later: Vec::new(),
@@ -394,10 +468,10 @@ async fn compare_access(
     let proof = AccessProof {
         basis: &basis,
         catalog: &catalog,
-        most: COMPARE_AT_MOST,
+        most,
     };
     let states = TwoStates {
-        before: &before,
+        before,
         after: &OtherValues::default(),
     };
     proof.compare(connection, schema, states).await.map(Some)
@@ -432,15 +506,30 @@ fn warn_of_log(settings: &[String]) {
 }
 
 /// Makes the facts of an undo that has not done anything yet.
-fn nothing_undone(run: &Run, database: &Database) -> UndoFacts {
+fn nothing_undone(run: &Run, database: &Database, undoes: UndoneRun) -> UndoFacts {
     UndoFacts {
         run: run.id().to_owned(),
         database: database.clone(),
+        undoes,
         changes: Vec::new(),
         back: 0,
         conflicts: Vec::new(),
         access: None,
+        access_failure: None,
     }
+}
+
+/// Builds the error for a part that the journal does not tell from the rest.
+fn inseparable(column: &InseparableColumn) -> Failure {
+    let InseparableColumn { row, column } = column;
+    let message = format!(
+        "the journal does not tell these references from the others that were changed in {column} \
+         of row {row}"
+    );
+    Failure::new(ErrorKind::Error, message).hint(
+        "nothing was written; leave --reference out, or name every reference of this row that the \
+         repair changed",
+    )
 }
 
 /// Builds the error for a journal whose table this database does not have.
@@ -477,11 +566,21 @@ impl UndoArgs {
         self.repeated(OnChanged::Skip)
     }
 
+    /// Returns the file of the journal to take back.
+    fn journal(&self) -> Result<PathBuf, Failure> {
+        let kept = self.write.journal.journal.as_deref();
+        // A file is where the journal of this undo goes.
+        let folder = kept.map(|path| if path.is_dir() { path } else { folder_of(path) });
+        NamedJournal::read(&self.from).find(folder, &JOURNALS)
+    }
+
     fn repeated(&self, on_changed: OnChanged) -> CommandLine {
         let Self {
             from,
             connection,
+            part,
             write,
+            comparison,
             skip_changed: _,
             other_database,
             output: _,
@@ -489,6 +588,8 @@ impl UndoArgs {
         let mut command = CommandLine::new("undo");
         command.path(from);
         connection.repeat(&mut command);
+        part.repeat(&mut command);
+        comparison.repeat(&mut command);
         write.repeat(&mut command);
         command.flag_if("--other-database", *other_database);
         command.flag_if("--skip-changed", on_changed == OnChanged::Skip);

@@ -201,6 +201,14 @@ SELECT {kind} AS kind, o.{link} AS link, o.{id} AS id, {secret} AS secret, {name
        {has_access_groups} AS has_access_groups
 FROM {table} AS o"#;
 
+/// Returns the SQL of everybody who links to permission rows, a row each: `link`, `kind`, `id` and
+/// what [`KeyTies`] are made of.
+pub(super) fn links(schema: &Schema) -> String {
+    let tables = schema.owner_tables();
+    let select = |owner| part(OWNERS_OF_TABLE, &owner_fragments(schema, owner));
+    tables.map(select).collect::<Vec<_>>().join("\nUNION ALL\n")
+}
+
 /// Reads who links to the permission rows with the given keys, in one statement over all tables.
 ///
 /// No table has an index on the link, so each call reads every owner: ask once for all rows.

@@ -90,7 +90,10 @@ fn unqualified(sql: &str) -> Option<String> {
                 called.then_some("a function")
             }
             ")" => {
-                clauses.pop();
+                // What it closes may be in a piece of SQL before this one.
+                if clauses.len() > 1 {
+                    clauses.pop();
+                }
                 None
             }
             "::" => {
@@ -101,6 +104,8 @@ fn unqualified(sql: &str) -> Option<String> {
             "COLLATE" => (next != "pg_catalog").then_some("a collation"),
             "CASE" => (next != "WHEN").then_some("an operator"),
             "USING" => (next != "ROWS").then_some("an operator"),
+            // The loop of PL/pgSQL.
+            "IN" if before(2) == "FOR" => None,
             "DISTINCT" => (next == "FROM").then_some("an operator"),
             word if STAND_FOR_NAMES.contains(&word) => Some("an operator or a function"),
             text if text.starts_with('\'') => text
@@ -112,7 +117,10 @@ fn unqualified(sql: &str) -> Option<String> {
             _ => None,
         };
         let lists_tables = ["FROM", "JOIN"].contains(&clause);
-        let names_table = BEFORE_TABLE.contains(&token) || token == "," && lists_tables;
+        // PL/pgSQL selects into variables.
+        let is_into_variable = token == "INTO" && previous != "INSERT";
+        let names_table =
+            BEFORE_TABLE.contains(&token) && !is_into_variable || token == "," && lists_tables;
         let is_bare = is_name(next) && at(place + 2) != "." && !queries.contains(&next);
         let is_syntax =
             ["LATERAL", "ROWS", "OF"].contains(&next) || next == "FROM" && token == "ROWS";
@@ -122,10 +130,12 @@ fn unqualified(sql: &str) -> Option<String> {
                 "{wrong} without its schema at `{previous} {token} {next}`"
             ));
         }
-        if let Some(clause) = clauses.last_mut()
-            && CLAUSES.contains(&token)
-        {
-            *clause = token;
+        if let Some(clause) = clauses.last_mut() {
+            if CLAUSES.contains(&token) {
+                *clause = token;
+            } else if token == ";" {
+                *clause = "";
+            }
         }
     }
     None
@@ -162,18 +172,23 @@ fn is_operator(token: &str) -> bool {
     token.starts_with(|c: char| "+-*/<>=~!@#%^&|`?".contains(c))
 }
 
-/// Cuts a statement without comments into words, quoted names, texts, operators and single
-/// characters.
+/// Cuts a statement into words, quoted names, texts, operators and single characters. Leaves out
+/// comments that end with their line.
 fn tokens(sql: &str) -> Vec<&str> {
     let mut tokens = Vec::new();
     let mut rest = sql.trim_start();
     while let Some(first) = rest.chars().next() {
+        if rest.starts_with("--") {
+            let end = rest.find('\n').unwrap_or(rest.len());
+            rest = rest[end..].trim_start();
+            continue;
+        }
         let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '$';
         let while_all =
             |is: &dyn Fn(char) -> bool| rest.find(|c: char| !is(c)).unwrap_or(rest.len());
         let length = match first {
             quote @ ('\'' | '"') => quoted(rest, quote),
-            ':' if rest.starts_with("::") => 2,
+            ':' if rest.starts_with("::") || rest.starts_with(":=") => 2,
             c if is_word(c) => while_all(&is_word),
             c if is_operator(c.encode_utf8(&mut [0; 4])) => {
                 while_all(&|c| is_operator(c.encode_utf8(&mut [0; 4])))
@@ -244,6 +259,10 @@ mod tests {
             ("SELECT 1 IS DISTINCT FROM 2", "an operator"),
             ("SELECT CASE 1 WHEN 2 THEN 3 END", "an operator"),
             (r"SELECT 'a\b'", "a text"),
+            ("-- A comment's\nSELECT 1 = 1", "an operator"),
+            ("IF a.b = c THEN", "an operator"),
+            ("SELECT a.b INTO c FROM t", "a table"),
+            ("PERFORM 1 FROM s.t; INSERT INTO t", "a table"),
         ] {
             let found = unqualified(sql);
             assert!(
@@ -263,6 +282,8 @@ mod tests {
             "SELECT FROM s.t AS t FOR UPDATE OF t NOWAIT",
             "WITH RECURSIVE a (b) AS (SELECT 1 UNION SELECT FROM a), c AS (SELECT 2) SELECT FROM a, c AS d",
             "SELECT FROM ROWS FROM (pg_catalog.unnest($1)) AS t (a)",
+            "-- A comment's = sign\nFOR a IN SELECT b.c FROM s.t AS b LOOP d := a.c; END LOOP",
+            "SELECT a.b INTO c FROM s.t AS a; RAISE NOTICE '%, %', c, d;",
         ] {
             assert_eq!(unqualified(sql), None, "{sql}");
         }

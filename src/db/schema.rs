@@ -25,8 +25,9 @@ use crate::litellm::owners::{
     OwnerTable, TEAM_TABLE, USER_TABLE,
 };
 use crate::litellm::reference_sites::{
-    ACCESS_GROUP_SERVERS, ACCESS_GROUPS, Choice, DEFAULTS, Group, Names, OAUTH_CLIENTS,
-    PERMISSIONS, ScannedTable, Site, SiteTable, TABLES, TAGS, TOOLSET_TOOLS, TOOLSETS,
+    ACCESS_GROUP_NAME, ACCESS_GROUP_SERVERS, ACCESS_GROUPS, Choice, DEFAULTS, Group, Names,
+    OAUTH_CLIENTS, PERMISSIONS, ScannedTable, Site, SiteTable, TABLES, TAGS, TOOLSET_NAME,
+    TOOLSET_TOOLS, TOOLSETS,
 };
 use crate::litellm::release::{self, MARKERS, Release};
 use crate::litellm::schema_drift::{self, SchemaDrift, TypedColumn};
@@ -129,7 +130,8 @@ pub struct Examined {
     pub litellm: Result<(), Failure>,
     /// Whether the role may read what [`Purpose::Read`] needs.
     pub reading: Result<(), Failure>,
-    /// Whether the role may do what [`Purpose::Write`] needs.
+    /// Whether the role has the privileges of the purpose that was asked about if that purpose
+    /// writes, else those of [`Purpose::Write`].
     pub writing: Result<(), Failure>,
     /// Whether the role sees every row.
     pub row_security: Result<(), Failure>,
@@ -242,7 +244,7 @@ impl Schema {
         examined.litellm?;
         match purpose {
             Purpose::Read => examined.reading?,
-            Purpose::Write => examined.writing?,
+            Purpose::Write | Purpose::PutBack => examined.writing?,
         }
         examined.row_security?;
         Ok(examined.schema)
@@ -326,7 +328,11 @@ impl Schema {
         Ok(Examined {
             litellm,
             reading: may(Purpose::Read),
-            writing: may(Purpose::Write),
+            writing: may(if purpose.writes() {
+                purpose
+            } else {
+                Purpose::Write
+            }),
             row_security: schema.check_row_security(database),
             schema,
         })
@@ -368,7 +374,7 @@ impl Schema {
             column.is_none_or(|column| column.privileges.contains(&privilege))
         };
         let reads = |column: &str| may(column, Privilege::Select);
-        let writes = |column: &str| purpose == Purpose::Read || may(column, Privilege::Update);
+        let writes = |column: &str| !purpose.writes() || may(column, Privilege::Update);
         let mut columns = table.columns().into_iter();
         reads(table.key()) && columns.all(|column| reads(column) && writes(column))
     }
@@ -534,11 +540,13 @@ impl Schema {
     ///
     /// Source: LiteLLM `mcp_server/mcp_server_manager.py`, `_generate_stable_server_id`. The hash
     /// of 1.77.1 has the protocol's version in it, that of 1.77.4 has not; no schema marker is
-    /// closer to them than that of 1.80.0. Pinned ids came with 1.101.0.
+    /// closer to them than that of 1.80.0. Up to 1.85.7, `load_servers_from_config` applied
+    /// `mcp_aliases` twice; the next schema marker is that of 1.87.0. Pinned ids came with 1.101.0.
     #[must_use]
     pub fn derivation(&self) -> Derivation {
         Derivation {
             may_be_old: self.release() < Release::FAILS_CLOSED,
+            may_map_twice: self.release() < Release::MAPS_ALIASES_ONCE,
             pins: self.release() >= Release::PINS_IDS,
         }
     }
@@ -649,7 +657,7 @@ impl Schema {
                 let mut columns = vec![table.key()];
                 columns.extend(table.columns());
                 columns.dedup();
-                if purpose == Purpose::Write && writes_whole_rows(table) {
+                if purpose.writes() && writes_whole_rows(table) {
                     columns = self.columns(table.name());
                 }
                 read.push((table.name(), columns));
@@ -675,6 +683,16 @@ impl Schema {
             }
         }
         read
+    }
+
+    /// Checks that the role may read the columns on which access depends, for a transaction that
+    /// writes without them.
+    ///
+    /// # Errors
+    ///
+    /// An access failure, with the `GRANT` that is missing.
+    pub(crate) fn check_may_compare(&self, database: &Database) -> Result<(), Failure> {
+        self.check_privileges(database, Purpose::Write)
     }
 
     fn check_privileges(&self, database: &Database, purpose: Purpose) -> Result<(), Failure> {
@@ -708,7 +726,7 @@ impl Schema {
         let needed = self.grants_where(database, purpose, role, |_, _| true);
         grants.extend(needed.into_iter().map(|grant| grant.sql));
         grants.extend(self.grants_of_signs(database, role));
-        if purpose == Purpose::Write {
+        if purpose.writes() {
             let beside = self.sites.iter().filter_map(|table| match table {
                 ScannedTable::References(table) => Some((table.table, self.columns_beside(table))),
                 ScannedTable::Credentials(_) => None,
@@ -718,10 +736,17 @@ impl Schema {
         grants
     }
 
-    /// Returns the statements that let `role` read the signs of config servers.
+    /// Returns the statements that let `role` read the signs of config servers, and the names of
+    /// access groups and toolsets.
     fn grants_of_signs(&self, database: &Database, role: &str) -> Vec<String> {
         let clients = (OAUTH_CLIENTS.table, vec![OAUTH_CLIENTS.server]);
-        self.grants_to_read([clients, (CONFIG.0, vec![CONFIG.1])], database, role)
+        let config = (CONFIG.0, vec![CONFIG.1]);
+        let names = [
+            (ACCESS_GROUPS.table, vec![ACCESS_GROUP_NAME]),
+            (TOOLSETS.table, vec![TOOLSET_NAME]),
+        ];
+        let signs = [clients, config].into_iter().chain(names);
+        self.grants_to_read(signs, database, role)
     }
 
     /// Returns the statements that let `role` read those of the columns that this database has.
@@ -754,7 +779,7 @@ impl Schema {
         for (table, read) in self.columns_read(purpose) {
             let of_table = self.sites.iter().find(|site| site.name() == table).copied();
             let mut needed = vec![(Privilege::Select, read)];
-            if let Some(table) = of_table.filter(|_| purpose == Purpose::Write) {
+            if let Some(table) = of_table.filter(|_| purpose.writes()) {
                 // `FOR UPDATE` on a whole row needs UPDATE on one of its columns.
                 needed.push((Privilege::Update, self.written(table)));
                 if writes_whole_rows(table) {

@@ -1,6 +1,6 @@
 //! Reads the servers and toolsets that the database has.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use sqlx::PgConnection;
 use sqlx::postgres::PgRow;
@@ -12,7 +12,9 @@ use crate::db::schema::{CONFIG, SERVER_COLUMNS, SERVER_ID, SERVER_SCOPE, Schema}
 use crate::db::sql::{ident, relation};
 use crate::error::Failure;
 use crate::litellm::ids::ServerId;
-use crate::litellm::reference_sites::{OAUTH_CLIENTS, TOOLSETS};
+use crate::litellm::reference_sites::{
+    ACCESS_GROUP_NAME, ACCESS_GROUPS, OAUTH_CLIENTS, TOOLSET_NAME, TOOLSETS,
+};
 use crate::litellm::server::{SERVER_TABLE, SavedAliases, Server, Signs};
 
 /// The servers and toolsets of a database.
@@ -22,6 +24,10 @@ pub(crate) struct KnownServers {
     pub servers: Vec<Server>,
     /// The ids of the toolsets; none if this database has no such table.
     pub toolsets: BTreeSet<String>,
+    /// The names of toolsets, by id, as far as this role may read them.
+    pub toolset_names: HashMap<String, String>,
+    /// The names of unified access groups, by id, as far as this role may read them.
+    pub access_group_names: HashMap<String, String>,
     /// Signs of servers without a row, as far as this role may read them.
     pub signs: Signs,
 }
@@ -33,7 +39,9 @@ const SERVERS: &str = "
 SELECT 1, {id}, {name}, {alias}, {approval}, pg_catalog.to_jsonb({tags})::pg_catalog.text, {open}
 FROM {servers} AS t";
 
-const TOOLSET_IDS: &str = "SELECT 2, t.{key} FROM {toolsets} AS t";
+const TOOLSET_IDS: &str = "SELECT 2, t.{key}, {toolset_name} FROM {toolsets} AS t";
+
+const GROUP_NAMES: &str = "SELECT 6, g.{group_key}, g.{group_name} FROM {groups} AS g";
 
 const CLIENTS: &str = r"
 SELECT 3, o.{id} FROM {clients} AS o
@@ -73,6 +81,17 @@ pub(crate) async fn told(
     if schema.has(TOOLSETS.table, TOOLSETS.key) {
         statements.push(TOOLSET_IDS);
     }
+    let may_name = |table, column| schema.may_read(table, column);
+    if may_name(ACCESS_GROUPS.table, ACCESS_GROUPS.key)
+        && may_name(ACCESS_GROUPS.table, ACCESS_GROUP_NAME)
+    {
+        statements.push(GROUP_NAMES);
+    }
+    let toolset_name = if may_name(TOOLSETS.table, TOOLSET_NAME) {
+        format!("t.{}", ident(TOOLSET_NAME))
+    } else {
+        "NULL::pg_catalog.text".to_owned()
+    };
     if schema.may_read(OAUTH_CLIENTS.table, OAUTH_CLIENTS.server) {
         statements.push(CLIENTS);
     }
@@ -97,7 +116,11 @@ pub(crate) async fn told(
         ("{open}", column_or(schema, SERVER_TABLE, open, "false")),
         ("{servers}", relation(SERVER_TABLE)),
         ("{key}", ident(TOOLSETS.key)),
+        ("{toolset_name}", toolset_name),
         ("{toolsets}", relation(TOOLSETS.table)),
+        ("{group_key}", ident(ACCESS_GROUPS.key)),
+        ("{group_name}", ident(ACCESS_GROUP_NAME)),
+        ("{groups}", relation(ACCESS_GROUPS.table)),
         ("{clients}", relation(OAUTH_CLIENTS.table)),
         ("{config}", relation(config)),
         ("{param}", ident(param)),
@@ -115,16 +138,33 @@ pub(crate) async fn told(
         let id = |table, key| decode::read(&row, 1, TableColumn(table, key));
         match decode::read(&row, 0, "the kind of a row")? {
             1 => told.servers.push(server(&row)?),
-            2 => _ = told.toolsets.insert(id(TOOLSETS.table, TOOLSETS.key)?),
+            2 => {
+                let toolset: String = id(TOOLSETS.table, TOOLSETS.key)?;
+                let name = name_of(&row, TableColumn(TOOLSETS.table, TOOLSET_NAME))?;
+                told.toolset_names
+                    .extend(name.map(|name| (toolset.clone(), name)));
+                told.toolsets.insert(toolset);
+            }
             3 => {
                 let client = id(OAUTH_CLIENTS.table, OAUTH_CLIENTS.server)?;
                 told.signs.clients.insert(client);
             }
             5 => told.signs.aliases = aliases(decode::read(&row, 1, "the saved aliases")?),
-            i32::MIN..=0 | 4 | 6..=i32::MAX => told.signs.saved = true,
+            6 => {
+                let group = id(ACCESS_GROUPS.table, ACCESS_GROUPS.key)?;
+                let name = name_of(&row, TableColumn(ACCESS_GROUPS.table, ACCESS_GROUP_NAME))?;
+                told.access_group_names
+                    .extend(name.map(|name| (group, name)));
+            }
+            i32::MIN..=0 | 4 | 7..=i32::MAX => told.signs.saved = true,
         }
     }
     Ok(told)
+}
+
+/// Reads the name that a person gave to a row.
+fn name_of(row: &PgRow, column: TableColumn) -> Result<Option<String>, Failure> {
+    decode::read(row, 2, column)
 }
 
 /// Reads the aliases that LiteLLM saved, of which only texts mean a server.

@@ -202,7 +202,7 @@ impl Session {
         purpose: Purpose,
         choice: &Choice,
     ) -> Result<SchemaTransaction<'_>, Failure> {
-        if purpose == Purpose::Write && self.is_replica {
+        if purpose.writes() && self.is_replica {
             return Err(Failure::new(
                 ErrorKind::Refused,
                 "this server is a replica, which cannot be written",
@@ -225,7 +225,7 @@ impl Session {
     ) -> Result<Transaction<'_, Postgres>, Failure> {
         let begin = match purpose {
             Purpose::Read => "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY",
-            Purpose::Write => "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE",
+            Purpose::Write | Purpose::PutBack => "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE",
         };
         let mut transaction = self
             .connection
@@ -240,7 +240,7 @@ impl Session {
         let timeouts = timeouts.map(|(name, timeout)| (name, milliseconds(timeout)));
         let mut settings: Vec<(&str, &str)> = SETTINGS.to_vec();
         settings.extend(timeouts.iter().map(|(name, value)| (*name, value.as_str())));
-        if purpose == Purpose::Read {
+        if !purpose.writes() {
             settings.push(NO_VIEWS);
         }
         let (names, values): (Vec<&str>, Vec<&str>) = settings.into_iter().unzip();

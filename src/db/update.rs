@@ -249,10 +249,43 @@ async fn update(
     columns: &[(&str, &ColumnChange)],
 ) -> Result<usize, Failure> {
     let new = match site.shape {
-        Shape::TextArray => array_bounds::KEPT.replace("{array}", NEW_TEXT_ARRAY),
+        Shape::TextArray => new_text_array(),
         Shape::JsonKeys => NEW_JSON_KEYS.to_owned(),
         Shape::JsonArray | Shape::JsonTools => NEW_JSON.to_owned(),
     };
+    let sql = schema.statement(UPDATE, &fragments(schema, table, site, &new));
+    let keys: Vec<&str> = columns.iter().map(|(key, _)| *key).collect();
+    let values: Vec<String> = columns.iter().map(|(_, column)| operand(column)).collect();
+    let done = sqlx::query(sql)
+        .persistent(false)
+        .bind(keys)
+        .bind(values)
+        .execute(connection)
+        .await
+        .map_err(failed("write the rows that name servers"))?;
+    Ok(usize::try_from(done.rows_affected()).unwrap_or(usize::MAX))
+}
+
+fn new_text_array() -> String {
+    array_bounds::KEPT.replace("{array}", NEW_TEXT_ARRAY)
+}
+
+/// Returns the SQL of the new value of a site, from the whole value as JSON text in `c.value`.
+pub(super) fn new_value(site: &Site) -> String {
+    match site.shape {
+        Shape::TextArray => new_text_array(),
+        Shape::JsonKeys | Shape::JsonArray | Shape::JsonTools => NEW_JSON.to_owned(),
+    }
+}
+
+/// Returns what a statement is filled with that sets a site of the table aliased `t` to `new`, SQL
+/// with the placeholder `{value}` for the value that is there.
+pub(super) fn fragments(
+    schema: &Schema,
+    table: &'static SiteTable,
+    site: &Site,
+    new: &str,
+) -> [(&'static str, String); 6] {
     let at_path = if site.path.is_empty() {
         "{new}"
     } else {
@@ -264,30 +297,17 @@ async fn update(
             .replace("{by}", &ident(by)),
         None => String::new(),
     };
-    let sql = schema.statement(
-        UPDATE,
-        &[
-            (
-                "{new}",
-                at_path.replace("{new}", &new.replace("{value}", &value(site))),
-            ),
-            ("{touched}", touched),
-            ("{path}", path(site)),
-            ("{table}", relation(table.table)),
-            ("{key}", ident(table.key)),
-            ("{column}", ident(site.column)),
-        ],
-    );
-    let keys: Vec<&str> = columns.iter().map(|(key, _)| *key).collect();
-    let values: Vec<String> = columns.iter().map(|(_, column)| operand(column)).collect();
-    let done = sqlx::query(sql)
-        .persistent(false)
-        .bind(keys)
-        .bind(values)
-        .execute(connection)
-        .await
-        .map_err(failed("write the rows that name servers"))?;
-    Ok(usize::try_from(done.rows_affected()).unwrap_or(usize::MAX))
+    [
+        (
+            "{new}",
+            at_path.replace("{new}", &new.replace("{value}", &value(site))),
+        ),
+        ("{touched}", touched),
+        ("{path}", path(site)),
+        ("{table}", relation(table.table)),
+        ("{key}", ident(table.key)),
+        ("{column}", ident(site.column)),
+    ]
 }
 
 /// Returns the value that the update of a column takes: all new elements, or the keys to remove and

@@ -82,6 +82,22 @@ impl Verification {
         &self.changed
     }
 
+    /// Returns the SQL of everything in a row of `table` that no trigger may change, an expression
+    /// each: the same as a fingerprint covers.
+    #[must_use]
+    pub(crate) fn rest(&self, schema: &Schema, table: &'static SiteTable) -> Vec<String> {
+        let (rest, _) = self.columns(schema, table);
+        let mut rest: Vec<String> = rest.into_iter().map(column).collect();
+        rest.extend(beside_paths(table));
+        rest
+    }
+
+    /// Tells whether triggers or rules act on what is written, some of them perhaps later.
+    #[must_use]
+    pub(crate) fn may_be_changed(&self) -> bool {
+        !self.effects.is_empty()
+    }
+
     /// Reads the fingerprints of the rows of `changes`, by key. They cover the columns that name no
     /// servers, that this role may read, and that the server does not compute itself.
     ///
@@ -95,9 +111,8 @@ impl Verification {
         table: &'static SiteTable,
         changes: &[RowChange],
     ) -> Result<Fingerprints, Failure> {
-        let (rest, bookkeeping) = self.columns(schema, table);
-        let mut rest: Vec<String> = rest.into_iter().map(column).collect();
-        rest.extend(beside_paths(table));
+        let (_, bookkeeping) = self.columns(schema, table);
+        let rest = self.rest(schema, table);
         if (rest.is_empty() && bookkeeping.is_empty()) || changes.is_empty() {
             return Ok(Fingerprints::new());
         }
@@ -329,7 +344,8 @@ fn column(name: &str) -> String {
     format!("t.{}", told(name))
 }
 
-fn digest(columns: &[String]) -> String {
+/// Returns the SQL of one digest of several columns.
+pub(super) fn digest(columns: &[String]) -> String {
     DIGEST.replace("{columns}", &columns.join(", "))
 }
 

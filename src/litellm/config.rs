@@ -33,11 +33,14 @@ pub(crate) enum Remedy {
 
 /// Which ways to derive an id the proxy may use.
 ///
-/// The hash changed its fields until LiteLLM 1.77.4, and ids can be pinned since 1.101.0.
+/// The hash changed its fields until LiteLLM 1.77.4, another alias was hashed until 1.86.0, and ids
+/// can be pinned since 1.101.0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Derivation {
     /// The proxy may be older than 1.77.4, so every formula may be in use.
     pub may_be_old: bool,
+    /// The proxy may be older than 1.86.0, so it may apply `mcp_aliases` twice.
+    pub may_map_twice: bool,
     /// The proxy knows pinned ids, so that a server with one has no hash.
     pub pins: bool,
 }
@@ -46,6 +49,7 @@ impl Derivation {
     /// How LiteLLM 1.101.0 and later derive an id.
     pub const NEWEST: Self = Self {
         may_be_old: false,
+        may_map_twice: false,
         pins: true,
     };
 }
@@ -425,6 +429,7 @@ mod tests {
 
     const NEW: Derivation = Derivation {
         may_be_old: false,
+        may_map_twice: false,
         pins: true,
     };
 
@@ -520,6 +525,35 @@ mod tests {
         }
     }
 
+    /// Checks the second mapping of LiteLLM 1.74.9 to 1.85.7, which takes the next alias or none.
+    #[test]
+    fn an_older_proxy_maps_aliases_twice() {
+        let yaml = "mcp_servers:\n  a: {transport: sse}\n  b: {transport: sse}\n  c: {transport: sse, alias: own}\n\
+                    litellm_settings:\n  mcp_aliases: {first: a, only: b, second: a, third: a, taken: c}\n";
+        let older = Derivation {
+            may_map_twice: true,
+            ..NEW
+        };
+        let hashed = |name: &str, alias: &str| hash(&format!("{name}||sse||{alias}"));
+        for (server, (now, then)) in
+            read(yaml, older)
+                .iter()
+                .zip([("first", "second"), ("only", ""), ("own", "own")])
+        {
+            let name = server.name.as_str();
+            assert_eq!(
+                server.ids,
+                set(&[&hashed(name, now), &hashed(name, then)]),
+                "{name}"
+            );
+            assert!(server.names.contains(now), "{name}");
+        }
+        assert!(read(yaml, older)[0].names.contains("second"));
+        let server = &read(yaml, NEW)[1];
+        assert_eq!(server.ids, set(&[&hashed("b", "only")]));
+        assert!(server.former_ids.contains(&hashed("b", "")));
+    }
+
     #[test]
     fn a_pinned_id_wins_where_litellm_knows_pins() {
         let yaml = "mcp_servers:\n  a:\n    transport: sse\n    server_id: ' pinned '\n";
@@ -544,6 +578,7 @@ mod tests {
         let yaml = "mcp_servers:\n  a:\n    url: u\n    transport: sse\n";
         let old = Derivation {
             may_be_old: true,
+            may_map_twice: true,
             pins: false,
         };
         let server = &read(yaml, old)[0];

@@ -52,6 +52,7 @@ pub(crate) fn audit(
         reference: Some(server.to_owned()),
         successor: catalog.successor(server),
         last_grant: false,
+        tools: Vec::new(),
     });
     Audit {
         table: ScannedTable::Credentials(table),
@@ -76,6 +77,7 @@ pub(crate) fn note(
         reference: Some(rows.server.clone()),
         successor: None,
         last_grant: false,
+        tools: Vec::new(),
     })
 }
 

@@ -1,5 +1,6 @@
 //! What is wrong with a row's references.
 
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -75,6 +76,8 @@ pub(crate) struct Finding {
     pub successor: Option<Successor>,
     /// Whether removing the column's stale references would take the owners' last grant.
     pub last_grant: bool,
+    /// The first tools that are named beside a stale reference: what is known of the server.
+    pub tools: Vec<String>,
 }
 
 /// An owner of a row, and what an emptied list would mean for it.
@@ -147,6 +150,9 @@ impl Audit {
     }
 }
 
+/// How many tools of a server are kept of each value, so that memory does not grow with them.
+const TOOLS: usize = 4;
+
 fn audit_cell(table: &SiteTable, row: &Row, cell: &Cell, catalog: &ServerCatalog) -> Vec<Finding> {
     let finding = |kind, reference: Option<&str>| Finding {
         kind,
@@ -154,6 +160,7 @@ fn audit_cell(table: &SiteTable, row: &Row, cell: &Cell, catalog: &ServerCatalog
         reference: reference.map(str::to_owned),
         successor: reference.and_then(|reference| catalog.successor(reference)),
         last_grant: false,
+        tools: Vec::new(),
     };
     let value = match &cell.stored {
         Ok(value) => value,
@@ -163,6 +170,7 @@ fn audit_cell(table: &SiteTable, row: &Row, cell: &Cell, catalog: &ServerCatalog
     // A permission row that nobody links to grants nobody anything; other rows are given by name.
     let is_held = table.group != Group::Permissions || !row.owners.is_empty();
     let last_grant = is_held && last_grant::takes_last_grant(row, cell, is_stale);
+    let tools = OnceCell::new();
     let mut seen = BTreeSet::new();
     value
         .references()
@@ -175,8 +183,23 @@ fn audit_cell(table: &SiteTable, row: &Row, cell: &Cell, catalog: &ServerCatalog
             } else {
                 FindingKind::of(resolution)?
             };
+            let named = match kind {
+                FindingKind::Stale => tools
+                    .get_or_init(|| value.first_tools(TOOLS))
+                    .get(reference),
+                FindingKind::Unverified
+                | FindingKind::Inactive
+                | FindingKind::Malformed(_)
+                | FindingKind::DanglingToolset
+                | FindingKind::Note(_) => None,
+            };
             Some(Finding {
                 last_grant: last_grant && is_stale(reference),
+                tools: named
+                    .into_iter()
+                    .flatten()
+                    .map(|tool| (*tool).to_owned())
+                    .collect(),
                 ..finding(kind, Some(reference))
             })
         })

@@ -14,6 +14,7 @@ pub(crate) mod deny_marker;
 pub(crate) mod empty_list_effect;
 pub(crate) mod finding;
 pub(crate) mod ids;
+pub(crate) mod known_names;
 pub(crate) mod last_grant;
 pub(crate) mod notes;
 pub(crate) mod owners;

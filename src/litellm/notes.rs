@@ -62,6 +62,7 @@ fn notes_of_cell(
         reference: Some(reference.to_owned()),
         successor: None,
         last_grant: false,
+        tools: Vec::new(),
     };
     found.into_iter().map(finding).collect()
 }

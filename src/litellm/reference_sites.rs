@@ -341,6 +341,9 @@ pub(crate) const ACCESS_GROUPS: SiteTable = SiteTable {
     sites: &[ACCESS_GROUP_SERVERS, ACCESS_GROUP_TOOLS],
 };
 
+/// The column with the name of a row of [`ACCESS_GROUPS`], which this program only shows.
+pub(crate) const ACCESS_GROUP_NAME: &str = "access_group_name";
+
 /// The servers of a row of [`ACCESS_GROUPS`].
 pub(crate) const ACCESS_GROUP_SERVERS: Site =
     column("access_mcp_server_ids", Shape::TextArray, Empty::Widens);
@@ -363,6 +366,9 @@ pub(crate) const TOOLSETS: SiteTable = SiteTable {
     touched: Some(("updated_at", "updated_by")),
     sites: &[TOOLSET_TOOLS],
 };
+
+/// The column with the name of a row of [`TOOLSETS`], which this program only shows.
+pub(crate) const TOOLSET_NAME: &str = "toolset_name";
 
 /// The tools of a row of [`TOOLSETS`].
 pub(crate) const TOOLSET_TOOLS: Site = Site {

@@ -32,6 +32,8 @@ impl Release {
     pub const RESOLVES_NAMES: Self = Self(1, 83, 14);
     /// Organizations limit their keys.
     pub const ORGANIZATIONS_LIMIT: Self = Self(1, 84, 0);
+    /// `mcp_aliases` is applied once. 1.86.0 is really the first, but its schema is that of 1.84.
+    pub const MAPS_ALIASES_ONCE: Self = Self(1, 87, 0);
     /// Editing such a key works again, and removes its unknown ids. 1.88.0 is really the first, but
     /// its schema is that of 1.87.
     pub const DROPS_ON_EDIT: Self = Self(1, 89, 0);

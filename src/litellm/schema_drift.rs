@@ -229,7 +229,7 @@ impl TypedColumn {
     }
 }
 
-/// Names tables or columns, at most ten of them; `None` where there are none.
+/// Lists tables or columns, at most ten of them; `None` where there are none.
 fn named(noun: &str, names: &[String]) -> Option<String> {
     const MOST: usize = 10;
     let shown = names.get(..MOST).unwrap_or(names).join(", ");

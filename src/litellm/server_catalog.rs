@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -10,6 +11,7 @@ use crate::litellm::config::ConfigServer;
 use crate::litellm::config::entry::hex;
 use crate::litellm::deleted_servers::DeletedServers;
 use crate::litellm::ids::ServerId;
+use crate::litellm::known_names::KnownNames;
 use crate::litellm::reference_sites::Names;
 use crate::litellm::server::{ConfigServers, SENTINELS, SavedAliases, Server, Signs};
 
@@ -80,6 +82,8 @@ pub(crate) struct ServerCatalog {
     /// Id to whether the server is served.
     ids: HashMap<String, bool>,
     toolsets: BTreeSet<String>,
+    /// What people call servers, access groups and toolsets.
+    names: Arc<KnownNames>,
     /// The references that the operator asked about; all where `None`.
     asked: Option<BTreeSet<String>>,
     /// The reference that is looked for, whatever it resolves to.
@@ -174,6 +178,7 @@ impl ServerCatalog {
             served,
             ids,
             toolsets: BTreeSet::new(),
+            names: Arc::default(),
             asked: None,
             sought: None,
             registry: rows
@@ -279,6 +284,21 @@ impl ServerCatalog {
     #[must_use]
     pub(crate) fn with_toolsets(self, toolsets: BTreeSet<String>) -> Self {
         Self { toolsets, ..self }
+    }
+
+    /// Adds what people call servers, access groups and toolsets.
+    #[must_use]
+    pub(crate) fn with_names(self, names: KnownNames) -> Self {
+        Self {
+            names: Arc::new(names),
+            ..self
+        }
+    }
+
+    /// Returns what people call servers, access groups and toolsets.
+    #[must_use]
+    pub(crate) fn names(&self) -> &Arc<KnownNames> {
+        &self.names
     }
 
     /// Passes over every reference but these.

@@ -133,6 +133,29 @@ impl Value {
         references.map(String::as_str)
     }
 
+    /// Returns the first tools that are named beside each reference.
+    pub(crate) fn first_tools(&self, most: usize) -> HashMap<&str, Vec<&str>> {
+        let mut first: HashMap<&str, Vec<&str>> = HashMap::new();
+        match self {
+            Self::Array(_) => {}
+            Self::Keys(keys) => {
+                for (reference, tools) in keys {
+                    let tools = tools.iter().take(most).map(String::as_str);
+                    first.insert(reference, tools.collect());
+                }
+            }
+            Self::Tools(tools) => {
+                for tool in tools {
+                    let of_server = first.entry(&tool.server_id).or_default();
+                    if of_server.len() < most {
+                        of_server.push(&tool.tool_name);
+                    }
+                }
+            }
+        }
+        first
+    }
+
     /// Tells whether the value has no reference.
     #[must_use]
     pub(crate) fn is_empty(&self) -> bool {

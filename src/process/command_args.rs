@@ -59,6 +59,11 @@ pub(crate) trait CommandArgs {
         None
     }
 
+    /// Returns the file of `--baseline`.
+    fn baseline(&self) -> Option<&Path> {
+        None
+    }
+
     /// Returns the connection options of a command that connects to a database.
     fn connection(&self) -> Option<&ConnectionArgs> {
         None
@@ -108,6 +113,7 @@ impl dyn CommandArgs + '_ {
         files.extend(url.map(|file| ("--db-url-file", file)));
         files.extend(self.key_file().map(|file| ("--key-file", file)));
         files.extend(self.remap_file().map(|file| ("--remap-file", file)));
+        files.extend(self.baseline().map(|file| ("--baseline", file)));
         let previous = self.previous().into_iter();
         let previous = previous.flat_map(|args| &args.previous_litellm_config);
         files.extend(previous.map(|file| ("--previous-litellm-config", file.as_path())));

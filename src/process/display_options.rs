@@ -9,7 +9,7 @@ use terminal_size::{Width, terminal_size_of};
 
 use crate::cli::output::{Color, FileArgs, OutputArgs};
 use crate::process::invocation::Run;
-use crate::report::text_table::DisplayOptions;
+use crate::report::text_table::{DetailLevel, DisplayOptions};
 
 impl FileArgs {
     /// Chooses how an answer looks that goes to `place`, or to the file of the run.
@@ -22,7 +22,7 @@ impl FileArgs {
                 .then(|| terminal_size_of(place))
                 .flatten()
                 .map(|(Width(columns), _)| columns.into()),
-            limit: None,
+            ..DisplayOptions::default()
         }
     }
 }
@@ -32,6 +32,12 @@ impl OutputArgs {
     pub(crate) fn look(&self, run: &Run, place: &(impl AsFd + IsTerminal)) -> DisplayOptions {
         DisplayOptions {
             limit: Some(self.limit).filter(|limit| *limit > 0),
+            detail: match (self.summary, self.wide) {
+                (true, _) => DetailLevel::Summary,
+                (false, true) => DetailLevel::Wide,
+                (false, false) => DetailLevel::Usual,
+            },
+            all_references: self.all_references,
             ..self.file.look(run, place)
         }
     }

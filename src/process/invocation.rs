@@ -8,6 +8,7 @@ use crate::error::{self, Failure};
 use crate::exit_code::{self, Outcome};
 use crate::litellm::finding::FindingKind;
 use crate::process::command_args::CommandArgs;
+use crate::process::log;
 use crate::process::metrics_file::MetricsFile;
 use crate::process::report_sink::ReportTo;
 use crate::process::stderr::{self, indented, warn};
@@ -92,7 +93,11 @@ impl Run {
             stderr::hold_back();
         }
         self.exit_zero = command.exit_zero();
-        let meant = rules;
+        let verbosity = || match command.connection() {
+            Some(connection) => connection.log.verbosity().map(log::begin),
+            None => Ok(()),
+        };
+        let meant = rules.and_then(|()| verbosity());
         let metrics = output.and_then(OutputArgs::metrics_file);
         let metrics = metrics
             .filter(|_| meant.is_ok())
@@ -110,6 +115,7 @@ impl Run {
             outcome
         };
         let code = exit_code::code(counted);
+        log::end(code);
         if let Some(metrics) = metrics {
             metrics.write(&self.id, code, outcome.succeeded(), self.tally.as_ref());
         }

@@ -8,6 +8,7 @@ pub(crate) mod formats;
 pub(crate) mod invocation;
 pub(crate) mod key_file;
 pub(crate) mod litellm_variables;
+pub(crate) mod log;
 pub(crate) mod metrics_file;
 pub(crate) mod print;
 pub(crate) mod progress;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
-use crate::process::stderr;
+use crate::process::{log, stderr};
 
 /// The progress of a run, stage by stage. Dropped, it is cleared from the terminal.
 ///
@@ -19,6 +19,7 @@ pub(crate) struct Progress {
 impl Progress {
     /// Begins to show progress, with the first stage.
     pub(crate) fn begin(doing: &'static str) -> Self {
+        log::stage(Some(doing));
         if stderr::is_quiet() || !io::stderr().is_terminal() {
             return Self {
                 bar: ProgressBar::hidden(),
@@ -37,6 +38,7 @@ impl Progress {
 
     /// Shows the next stage.
     pub(crate) fn stage(&self, doing: &'static str) {
+        log::stage(Some(doing));
         self.bar.set_position(0);
         self.bar.reset_eta();
         self.bar.set_message(doing);
@@ -50,6 +52,7 @@ impl Progress {
 
 impl Drop for Progress {
     fn drop(&mut self) {
+        log::stage(None);
         if !self.bar.is_hidden() {
             stderr::beside(None);
             self.bar.finish_and_clear();

@@ -88,6 +88,11 @@ pub(crate) fn note(note: impl Display) {
     console().tell(note.to_string());
 }
 
+/// Prints a line about what is being done.
+pub(crate) fn log(line: impl Display) {
+    console().say(&line);
+}
+
 /// Begins to hold back all text.
 pub(crate) fn hold_back() {
     let mut console = console();

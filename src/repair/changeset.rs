@@ -18,6 +18,7 @@ use sha2::{Digest as _, Sha256};
 use crate::litellm::config::entry::hex;
 use crate::litellm::credentials::{ServerRows, WholeRow};
 use crate::litellm::deleted_servers::DeletedServers;
+use crate::litellm::owners::Owner;
 use crate::litellm::reference_sites::{
     self, Choice as SiteChoice, CredentialTable, Group, ScannedTable, Site, SiteTable,
 };
@@ -28,6 +29,7 @@ use crate::printable::one_line;
 use crate::repair::credentials_change::CredentialsChange;
 use crate::repair::plan::Edit;
 use crate::repair::policy::{OnEmpty, Policy};
+use crate::repair::recorded_owner::RecordedOwner;
 
 /// The version of the format.
 const FORMAT: u32 = 1;
@@ -126,6 +128,8 @@ pub(crate) struct RowChange {
     key: String,
     /// At least one, in the order of the table's sites.
     columns: Vec<ColumnChange>,
+    /// Those who owned the row when it was changed; empty where that is not known.
+    owners: Vec<RecordedOwner>,
 }
 
 /// What one column holds before and after.
@@ -134,6 +138,9 @@ pub(crate) struct ColumnChange {
     site: &'static Site,
     before: Value,
     after: Value,
+    /// The references that the repair renamed, each with its new name. A changeset of an older
+    /// version does not tell any.
+    renamed: BTreeMap<String, String>,
 }
 
 impl ColumnChange {
@@ -155,13 +162,28 @@ impl ColumnChange {
         &self.after
     }
 
-    /// Builds the change that takes this one back.
-    fn inverse(&self) -> Self {
+    /// Returns the references that the repair renamed, each with its new name. A changeset of an
+    /// older version does not tell any.
+    #[must_use]
+    pub(crate) fn renamed(&self) -> &BTreeMap<String, String> {
+        &self.renamed
+    }
+
+    /// Builds the change that replaces `before` with `after`, as a part of what this one did or
+    /// took back.
+    #[must_use]
+    pub(crate) fn with_values(&self, before: Value, after: Value) -> Self {
         Self {
             site: self.site,
-            before: self.after.clone(),
-            after: self.before.clone(),
+            before,
+            after,
+            renamed: self.renamed.clone(),
         }
+    }
+
+    /// Builds the change that takes this one back.
+    fn inverse(&self) -> Self {
+        self.with_values(self.after.clone(), self.before.clone())
     }
 }
 
@@ -171,6 +193,7 @@ impl From<&Edit> for ColumnChange {
             site: edit.site(),
             before: edit.before().clone(),
             after: edit.after(),
+            renamed: edit.remapped().clone(),
         }
     }
 }
@@ -183,7 +206,17 @@ impl RowChange {
             table,
             key: key.to_owned(),
             columns: edits.iter().map(ColumnChange::from).collect(),
+            owners: Vec::new(),
         })
+    }
+
+    /// Records who owns the row.
+    #[must_use]
+    pub(crate) fn with_owners<'o>(self, owners: impl Iterator<Item = &'o Owner>) -> Self {
+        Self {
+            owners: owners.map(RecordedOwner::from).collect(),
+            ..self
+        }
     }
 
     /// Returns the row's table.
@@ -204,20 +237,30 @@ impl RowChange {
         &self.columns
     }
 
+    /// Returns those who owned the row when it was changed; none where that is not known.
+    #[must_use]
+    pub(crate) fn owners(&self) -> &[RecordedOwner] {
+        &self.owners
+    }
+
+    /// Builds the change of the same row that changes `columns`; `None` where there are none.
+    #[must_use]
+    pub(crate) fn with_columns(&self, columns: Vec<ColumnChange>) -> Option<Self> {
+        (!columns.is_empty()).then(|| Self {
+            table: self.table,
+            key: self.key.clone(),
+            columns,
+            owners: self.owners.clone(),
+        })
+    }
+
     /// Builds the change that takes this one back.
     #[must_use]
     pub(crate) fn inverse(&self) -> Self {
         Self {
-            table: self.table,
-            key: self.key.clone(),
             columns: self.columns.iter().map(ColumnChange::inverse).collect(),
+            ..self.clone()
         }
-    }
-
-    /// Keeps the columns that `is_kept` tells; `None` where none is left.
-    pub(crate) fn with_columns(mut self, is_kept: impl Fn(&ColumnChange) -> bool) -> Option<Self> {
-        self.columns.retain(is_kept);
-        (!self.columns.is_empty()).then_some(self)
     }
 }
 
@@ -382,6 +425,13 @@ pub(crate) struct Header {
     pub time: String,
     /// The database that it was made for.
     pub database: Identity,
+    /// The role that wrote to the database; `None` where an older version wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The run that an undo takes back; `None` in any other changeset, and where an older version
+    /// wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undoes: Option<UndoneRun>,
     /// The operator's choice for lists that run empty; `None` in an undo.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_empty: Option<EmptyChoice>,
@@ -404,6 +454,44 @@ pub(crate) struct Header {
     /// version wrote.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub planned_with: Option<PlannedWith>,
+}
+
+/// The run that an undo takes back, whole or in part.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct UndoneRun {
+    /// The name of the run.
+    pub run: String,
+    /// The owners whose rows it was limited to, as `--owner` takes them; never a key itself.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub owners: BTreeSet<String>,
+    /// The references that it was limited to.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub references: BTreeSet<String>,
+    /// The rows that it was limited to, by primary key.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub rows: BTreeSet<String>,
+}
+
+impl UndoneRun {
+    /// Tells whether the undo was limited to a part of the run.
+    #[must_use]
+    pub(crate) fn is_partial(&self) -> bool {
+        !(self.owners.is_empty() && self.references.is_empty() && self.rows.is_empty())
+    }
+
+    /// Writes the options that limited the undo: "--owner team:platform --row 1".
+    #[must_use]
+    pub(crate) fn part(&self) -> String {
+        let options = [
+            ("--owner", &self.owners),
+            ("--reference", &self.references),
+            ("--row", &self.rows),
+        ];
+        let each = options.iter().flat_map(|(option, values)| {
+            values.iter().map(move |value| format!("{option} {value}"))
+        });
+        each.collect::<Vec<_>>().join(" ")
+    }
 }
 
 /// The choice of [`OnEmpty`] as a changeset keeps it.
@@ -484,6 +572,8 @@ impl Header {
             run,
             time,
             database,
+            user: None,
+            undoes: None,
             on_empty: None,
             delete_rows: false,
             id_history: IdHistory::default(),
@@ -500,8 +590,22 @@ impl Header {
 enum ChangesetLine {
     Changeset(Box<Header>),
     Row(RowLine),
-    End { rows: u64 },
-    Committed { time: String },
+    End {
+        rows: u64,
+        #[serde(default, skip_serializing_if = "is_zero")]
+        left: u64,
+    },
+    Committed {
+        time: String,
+    },
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde calls it with a reference"
+)]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// A change as a line of a changeset.
@@ -510,6 +614,8 @@ pub(crate) struct RowLine {
     table: String,
     key: String,
     columns: BTreeMap<String, ColumnLine>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    owners: Vec<RecordedOwner>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     rows: Vec<RowText>,
 }
@@ -534,6 +640,8 @@ impl<'de> Deserialize<'de> for RowText {
 struct ColumnLine {
     before: Json,
     after: Json,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    renamed: BTreeMap<String, String>,
 }
 
 impl From<&RowChange> for RowLine {
@@ -542,6 +650,7 @@ impl From<&RowChange> for RowLine {
             let line = ColumnLine {
                 before: column.before.to_json(),
                 after: column.after.to_json(),
+                renamed: column.renamed.clone(),
             };
             (column.site.name.to_owned(), line)
         };
@@ -549,6 +658,7 @@ impl From<&RowChange> for RowLine {
             table: change.table.table.to_owned(),
             key: change.key.clone(),
             columns: change.columns.iter().map(column).collect(),
+            owners: change.owners.clone(),
             rows: Vec::new(),
         }
     }
@@ -559,12 +669,14 @@ impl From<&CredentialsChange> for RowLine {
         let line = ColumnLine {
             before: serde_json::json!(change.before().by_server()),
             after: serde_json::json!(change.after().by_server()),
+            renamed: BTreeMap::new(),
         };
         let rows = change.rows().iter();
         Self {
             table: change.table().table.to_owned(),
             key: change.server().to_owned(),
             columns: BTreeMap::from([(change.table().server.to_owned(), line)]),
+            owners: Vec::new(),
             rows: rows.map(|row| RowText(row.json().to_owned())).collect(),
         }
     }
@@ -611,6 +723,7 @@ impl RowLine {
                 site,
                 before: value(&line.before)?,
                 after: value(&line.after)?,
+                renamed: line.renamed.clone(),
             });
         }
         if columns.len() != self.columns.len() || columns.is_empty() {
@@ -626,6 +739,7 @@ impl RowLine {
             table,
             key: self.key,
             columns,
+            owners: self.owners,
         })
     }
 
@@ -724,6 +838,7 @@ struct Directions {
 pub(crate) struct Encoder {
     sum: String,
     rows: u64,
+    left: u64,
     is_plan: bool,
 }
 
@@ -752,11 +867,16 @@ impl Encoder {
         self.line(&ChangesetLine::Row(line))
     }
 
+    /// Notes how many columns an undo leaves as they are, because they were changed since.
+    pub(crate) fn leave(&mut self, columns: u64) {
+        self.left = columns;
+    }
+
     /// Builds the line after the last row.
     #[must_use]
     pub(crate) fn end(&mut self) -> String {
-        let rows = self.rows;
-        self.line(&ChangesetLine::End { rows })
+        let Self { rows, left, .. } = *self;
+        self.line(&ChangesetLine::End { rows, left })
     }
 
     /// Builds the line that says that the repair was committed.
@@ -806,11 +926,18 @@ pub(crate) struct Decoder {
     rows: u64,
     header: Option<Header>,
     groups: BTreeSet<Group>,
+    left: u64,
     ended: bool,
     committed: bool,
 }
 
 impl Decoder {
+    /// Returns the first line, once it was read.
+    #[must_use]
+    pub(crate) fn header(&self) -> Option<&Header> {
+        self.header.as_ref()
+    }
+
     /// Reads the next line, without its newline; a row yields its change.
     ///
     /// # Errors
@@ -857,10 +984,11 @@ impl Decoder {
                 self.groups.insert(change.table().group());
                 Some(change)
             }
-            ChangesetLine::End { rows }
+            ChangesetLine::End { rows, left }
                 if self.header.is_some() && !self.ended && rows == self.rows =>
             {
                 self.ended = true;
+                self.left = left;
                 None
             }
             ChangesetLine::Committed { .. } if self.ended && !self.committed => {
@@ -889,6 +1017,7 @@ impl Decoder {
                 header,
                 rows: self.rows,
                 groups: self.groups,
+                left: self.left,
                 committed: self.committed,
             }),
             Some(_) | None => Err(Damage {
@@ -910,6 +1039,8 @@ pub(crate) struct Contents {
     pub rows: u64,
     /// The groups of sites that change.
     pub groups: BTreeSet<Group>,
+    /// How many columns an undo left as they were, because they were changed since.
+    pub left: u64,
     /// Whether it says that it was committed. The line is written after the commit, so it may be
     /// missing although the commit was made.
     pub committed: bool,
@@ -943,8 +1074,18 @@ impl RowChange {
                 site,
                 before,
                 after,
+                renamed: BTreeMap::new(),
             }],
+            owners: Vec::new(),
         }
+    }
+
+    /// Notes the references of its only column that were renamed.
+    pub(crate) fn with_renamed(mut self, renamed: &[(&str, &str)]) -> Self {
+        let pairs = renamed.iter();
+        let owned = pairs.map(|(old, new)| ((*old).to_owned(), (*new).to_owned()));
+        self.columns[0].renamed = owned.collect();
+        self
     }
 }
 
@@ -1027,6 +1168,7 @@ mod tests {
             header: header(),
             rows: 2,
             groups: BTreeSet::from([Group::Permissions]),
+            left: 0,
             committed: true,
         };
         assert_eq!(contents, expected);
@@ -1201,11 +1343,17 @@ mod tests {
                     site,
                     before,
                     after,
+                    renamed: BTreeMap::from([(key.clone(), "new".to_owned())]),
                 });
                 RowChange {
                     table,
-                    key,
                     columns: columns.collect(),
+                    owners: vec![RecordedOwner {
+                        kind: "end_user".to_owned(),
+                        id: key.clone(),
+                        name: None,
+                    }],
+                    key,
                 }
             })
         })

@@ -1,14 +1,15 @@
 //! Compares a change with the row as it is now, before it is carried out or taken back.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 
 use crate::litellm::reference_sites::ScannedTable;
 use crate::litellm::row::Row;
 use crate::litellm::server_catalog::{Resolution, ServerCatalog};
 use crate::litellm::value::{Malformed, Stored, Value};
-use crate::repair::changeset::{ColumnChange, ColumnContent, RowChange};
+use crate::repair::changeset::{Change, ChangesetPurpose, ColumnChange, ColumnContent, RowChange};
 use crate::repair::plan::{Reason, RowPlan};
+use crate::repair::repaired_column::{ColumnTakeBack, RepairedColumn};
 
 /// A column that is no longer as planned or journalled.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,33 +99,99 @@ pub(crate) struct TakeBack<C> {
     pub conflicts: Vec<Conflict>,
 }
 
-/// Compares `made`, a change that was made, with its row as it is now.
+/// The part of a changeset that is taken back.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TakenPart<'a> {
+    /// The purpose of the changeset.
+    pub purpose: ChangesetPurpose,
+    /// The references that are meant; `None` for all.
+    pub references: Option<&'a BTreeSet<String>>,
+}
+
+impl TakenPart<'_> {
+    /// Lists the references that a change took away or put back and that are meant.
+    pub(crate) fn references_of<'c>(&self, made: &'c Change) -> BTreeSet<&'c str> {
+        let mut references: BTreeSet<&str> = match made {
+            Change::Row(change) => {
+                let columns = change.columns().iter();
+                let columns = columns.map(|column| RepairedColumn::of(column, self.purpose));
+                columns
+                    .flat_map(|column| column.references().collect::<Vec<_>>())
+                    .collect()
+            }
+            Change::Credentials(change) => BTreeSet::from([change.server()]),
+        };
+        references.retain(|reference| self.takes(reference));
+        references
+    }
+
+    /// Tells whether a reference is meant.
+    fn takes(&self, reference: &str) -> bool {
+        self.references.is_none_or(|all| all.contains(reference))
+    }
+}
+
+/// A column of which only a part is to be taken back, and whose changeset does not tell the
+/// references of that part from the others.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct InseparableColumn {
+    /// The row's primary key.
+    pub row: String,
+    /// The column.
+    pub column: &'static str,
+}
+
+/// Compares `made`, a change that was made, with its row as it is now, to take a `part` of it back.
 ///
-/// Columns that are back already are left out. Nothing of the row is taken back where any of its
-/// columns holds something else.
-#[must_use]
-pub(crate) fn take_back(made: &RowChange, row: Option<&Row>) -> TakeBack<RowChange> {
-    let is_written =
-        |column: &ColumnChange| stored(row, column) == Some(&Ok(column.after().clone()));
-    let is_back = |column: &ColumnChange| stored(row, column) == Some(&Ok(column.before().clone()));
-    let others = made.columns().iter();
-    let others = others.filter(|column| !is_written(column) && !is_back(column));
-    let conflicts: Vec<Conflict> = others
-        .map(|column| conflict(made, column, column.after(), stored(row, column)))
-        .collect();
+/// Columns that are back already are left out, and so are columns without a reference that is
+/// meant. Nothing of the row is taken back where any other column holds something else.
+///
+/// # Errors
+///
+/// Fails where the changeset does not tell the references that are meant from the others.
+pub(crate) fn take_back(
+    made: &RowChange,
+    row: Option<&Row>,
+    part: TakenPart<'_>,
+) -> Result<TakeBack<RowChange>, InseparableColumn> {
+    let (mut columns, mut conflicts) = (Vec::new(), Vec::new());
+    for column in made.columns() {
+        let repaired = RepairedColumn::of(column, part.purpose);
+        if part.references.is_some() && !repaired.references().any(|r| part.takes(r)) {
+            continue;
+        }
+        let found = stored(row, column);
+        let Some(Ok(now)) = found else {
+            conflicts.push(conflict(made, column, column.after(), found));
+            continue;
+        };
+        match repaired.take_back(now, part.references) {
+            ColumnTakeBack::Back => {}
+            ColumnTakeBack::Write(then) => columns.push(column.with_values(now.clone(), then)),
+            ColumnTakeBack::Changed => {
+                conflicts.push(conflict(made, column, column.after(), found));
+            }
+            ColumnTakeBack::Inseparable => {
+                return Err(InseparableColumn {
+                    row: made.key().to_owned(),
+                    column: column.site().name,
+                });
+            }
+        }
+    }
     if !conflicts.is_empty() {
-        return TakeBack {
+        return Ok(TakeBack {
             change: None,
             back: 0,
             conflicts,
-        };
+        });
     }
-    let change = made.clone().with_columns(is_written);
-    TakeBack {
+    let change = made.with_columns(columns);
+    Ok(TakeBack {
         back: usize::from(change.is_none()),
-        change: change.map(|change| change.inverse()),
+        change,
         conflicts,
-    }
+    })
 }
 
 /// Compares `planned` with its row, and with the plan of now for that row. Returns the conflicts:
@@ -225,8 +292,6 @@ pub(super) fn is_back(resolution: Resolution) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
     use crate::litellm::access_context::{AccessContext, RelatedGrants};
     use crate::litellm::owners::OwnerKind;
@@ -258,18 +323,23 @@ mod tests {
         RowChange::of_column(&PERMISSIONS, "p-1", &MCP_SERVERS, values)
     }
 
+    const WHOLE: TakenPart<'static> = TakenPart {
+        purpose: ChangesetPurpose::Fix,
+        references: None,
+    };
+
     #[test]
     fn only_what_was_written_is_taken_back() {
         let as_written = row(Ok(array(&["a"])));
         let back = row(Ok(array(&["gone", "a"])));
-        let todo = take_back(&made(), Some(&as_written));
+        let todo = take_back(&made(), Some(&as_written), WHOLE).unwrap();
         assert_eq!(todo.change, Some(made().inverse()));
         let nothing = TakeBack {
             change: None,
             back: 1,
             conflicts: Vec::new(),
         };
-        assert_eq!(take_back(&made(), Some(&back)), nothing);
+        assert_eq!(take_back(&made(), Some(&back), WHOLE), Ok(nothing));
     }
 
     #[test]
@@ -321,7 +391,7 @@ mod tests {
                 ConflictKind::Malformed(malformed),
             ),
         ] {
-            let taken = take_back(&made(), row.as_ref());
+            let taken = take_back(&made(), row.as_ref(), WHOLE).unwrap();
             assert_eq!(taken.change, None);
             assert_eq!(taken.conflicts.len(), 1);
             let expected = ColumnContent::References(array(&["a"]));

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::command_line::CommandLine;
 use crate::printable::printable;
+use crate::report::baseline::renewal;
 use crate::report::{Ending, Report, UndoReport};
 
 /// A command, and what it is for.
@@ -40,6 +41,9 @@ pub(crate) fn commands(report: &Report) -> Vec<Advised> {
                 Advised::new("If every server really was deleted, next:", next)
             }));
             commands.extend(keep_grants(report, dry_run));
+            let renewal = renewal(report).cloned();
+            let lead = "To acknowledge all that there is now:";
+            commands.extend(renewal.map(|command| Advised::new(lead, command)));
         }
         Ending::DryRun { plan, follow_up } => {
             let dry_run = follow_up.dry_run.as_ref();

@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::litellm::finding::FindingKind;
+use crate::litellm::finding::{Audit, Finding, FindingKind};
+use crate::litellm::known_names::KnownNames;
 use crate::litellm::owners::Owner;
 use crate::litellm::reference_sites::ScannedTable;
 use crate::repair::plan::RowPlan;
@@ -30,10 +31,22 @@ pub(crate) struct CollectedPlans {
     /// Counts of findings by what they have in common: all, and those that a repair leaves.
     alike: BTreeMap<FindingGroup, [usize; 2]>,
     plans: Vec<RowPlan>,
+    /// What people call servers, access groups and toolsets.
+    names: Arc<KnownNames>,
     /// How many rows of each table name anything; empty where that was not counted.
     looked_at: Vec<(ScannedTable, usize)>,
-    /// The lines put aside; behind a lock, because another thread writes the report.
-    lines: Option<Mutex<Spool>>,
+    rows: KeptRows,
+}
+
+/// What a collection keeps of each row.
+#[derive(Debug)]
+enum KeptRows {
+    /// Its plan.
+    Plans,
+    /// Its lines, which are put aside; behind a lock, because another thread writes the report.
+    Lines(Mutex<Spool>),
+    /// Nothing: it is only counted.
+    None,
 }
 
 impl CollectedPlans {
@@ -44,8 +57,9 @@ impl CollectedPlans {
             summary: Summary::default(),
             alike: BTreeMap::new(),
             plans: Vec::new(),
+            names: Arc::default(),
             looked_at: Vec::new(),
-            lines: None,
+            rows: KeptRows::Plans,
         }
     }
 
@@ -57,7 +71,16 @@ impl CollectedPlans {
     #[must_use]
     pub(crate) fn put_aside() -> Self {
         Self {
-            lines: Some(Mutex::new(Spool::new())),
+            rows: KeptRows::Lines(Mutex::new(Spool::new())),
+            ..Self::kept()
+        }
+    }
+
+    /// Makes a collection that keeps no rows, and only counts them.
+    #[must_use]
+    pub(crate) fn counted() -> Self {
+        Self {
+            rows: KeptRows::None,
             ..Self::kept()
         }
     }
@@ -85,14 +108,30 @@ impl CollectedPlans {
             self.summary.count(plan);
             self.count_alike(plan);
         }
-        let Some(lines) = &mut self.lines else {
-            self.plans.append(&mut plans);
-            return Ok(());
+        let lines = match &mut self.rows {
+            KeptRows::Plans => {
+                self.plans.append(&mut plans);
+                return Ok(());
+            }
+            KeptRows::Lines(lines) => lines,
+            KeptRows::None => return Ok(()),
         };
         let lines = lines.get_mut().unwrap_or_else(PoisonError::into_inner);
         let mut lines = BufWriter::with_capacity(1 << 16, lines);
-        ndjson::write_rows(&plans, entries, &mut lines)?;
+        ndjson::write_rows(&plans, &self.names, entries, &mut lines)?;
         lines.flush()
+    }
+
+    /// Adds what people call servers, access groups and toolsets; comes before the first row.
+    #[must_use]
+    pub(crate) fn with_names(self, names: Arc<KnownNames>) -> Self {
+        Self { names, ..self }
+    }
+
+    /// Returns what people call servers, access groups and toolsets.
+    #[must_use]
+    pub(crate) fn names(&self) -> &KnownNames {
+        &self.names
     }
 
     /// Remembers how many rows of each table were looked at, for a report without findings.
@@ -106,14 +145,9 @@ impl CollectedPlans {
     }
 
     fn count_alike(&mut self, plan: &RowPlan) {
-        let owner_kind = owner_kind(plan.audit.owners());
         let decisions = Decisions::of(plan);
         for finding in &plan.audit.findings {
-            let alike = FindingGroup {
-                kind: finding.kind.name(),
-                place: plan.audit.table.group().name(),
-                owner_kind,
-            };
+            let alike = group_of(&plan.audit, finding);
             let [found, left] = self.alike.entry(alike).or_default();
             *found += 1;
             *left += usize::from(
@@ -144,11 +178,20 @@ impl CollectedPlans {
 
     /// Writes the lines of all rows.
     pub(crate) fn write_lines(&self, entries: Entries, out: &mut impl Write) -> io::Result<()> {
-        let Some(lines) = &self.lines else {
-            return ndjson::write_rows(&self.plans, entries, out);
+        let KeptRows::Lines(lines) = &self.rows else {
+            return ndjson::write_rows(&self.plans, &self.names, entries, out);
         };
         let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
         lines.write_to(out)
+    }
+}
+
+/// Returns what a finding has in common with others.
+pub(crate) fn group_of(audit: &Audit, finding: &Finding) -> FindingGroup {
+    FindingGroup {
+        kind: finding.kind.name(),
+        place: audit.table.group().name(),
+        owner_kind: owner_kind(audit.owners()),
     }
 }
 

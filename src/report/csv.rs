@@ -30,7 +30,7 @@ const FINDINGS: [&str; 11] = [
 
 /// The columns of `fix` and `undo`. For a conflict, `before` is what was expected, `after` what was
 /// found.
-const ENTRIES: [&str; 9] = [
+pub(super) const ENTRIES: [&str; 9] = [
     "type",
     "table",
     "row",
@@ -71,7 +71,7 @@ pub(crate) fn write(report: &Report, cells: Cells, out: &mut impl Write) -> io::
         findings(report, &mut csv)?;
     } else {
         csv.write_record(ENTRIES)?;
-        for change in json::changes(report.plans()) {
+        for change in json::changes(report.plans(), report.names()) {
             let at = (change.table, change.row);
             columns(&mut csv, at, &change.before, &change.after, &change.owners)?;
         }
@@ -154,7 +154,7 @@ impl<W: Write> Writer<W> {
 
 fn findings(report: &Report, csv: &mut Writer<impl Write>) -> io::Result<()> {
     csv.write_record(FINDINGS)?;
-    for finding in json::findings(report.plans()) {
+    for finding in json::findings(report.plans(), report.names()) {
         let successor = finding.successor.map(|successor| successor.ids.join(" "));
         csv.write_record([
             finding.kind,
@@ -191,9 +191,9 @@ fn findings(report: &Report, csv: &mut Writer<impl Write>) -> io::Result<()> {
     })
 }
 
-type Columns = std::collections::BTreeMap<&'static str, ValueV1>;
+pub(super) type Columns = std::collections::BTreeMap<&'static str, ValueV1>;
 
-fn columns(
+pub(super) fn columns(
     csv: &mut Writer<impl Write>,
     (table, row): (&str, &str),
     before: &Columns,
@@ -217,7 +217,7 @@ fn columns(
 }
 
 fn held(report: &Report, csv: &mut Writer<impl Write>) -> io::Result<()> {
-    for held in json::held(report.plans()) {
+    for held in json::held(report.plans(), report.names()) {
         csv.write_record([
             "held",
             held.table,
@@ -254,7 +254,7 @@ fn conflicts<'a>(
 }
 
 /// Returns a value as JSON, because it is a list or an object.
-fn value(value: Option<&ValueV1>) -> String {
+pub(super) fn value(value: Option<&ValueV1>) -> String {
     let text = value.map(serde_json::to_string);
     // It holds only strings and numbers, in lists and objects, so this cannot fail.
     text.and_then(Result::ok).unwrap_or_default()

@@ -3,7 +3,41 @@
 use std::collections::HashMap;
 
 use crate::litellm::finding::{Finding, FindingKind};
-use crate::repair::plan::{Held, RowPlan};
+use crate::repair::plan::{Edit, EmptyOutcome, Held, Reason, RowPlan};
+
+/// What `fix` does about a reference. Those that need a decision of the operator come first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Decision<'a> {
+    /// It stays, for this reason.
+    Hold(Reason),
+    /// It goes, and its list runs empty.
+    Clear,
+    /// It goes, and its list becomes the deny marker.
+    Deny,
+    /// It becomes this one.
+    Remap(&'a str),
+    /// Its whole rows are deleted.
+    Delete,
+    /// It goes.
+    Remove,
+    /// It stays, because only stale references are ever changed.
+    Leave,
+}
+
+impl Decision<'_> {
+    /// Returns the word for it in reports.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Hold(_) => "hold",
+            Self::Clear => "clear",
+            Self::Deny => "deny",
+            Self::Remap(_) => "remap",
+            Self::Delete => "delete",
+            Self::Remove => "remove",
+            Self::Leave => "leave",
+        }
+    }
+}
 
 /// The decisions of one plan, indexed by column and reference, because a row may have very many.
 pub(crate) struct Decisions<'a> {
@@ -29,22 +63,23 @@ impl<'a> Decisions<'a> {
         self.held.get(&(finding.column, reference)).copied()
     }
 
-    /// Tells what `fix` does about `finding`: "remove", why it is held, or "leave".
-    pub(crate) fn disposition(&self, finding: &Finding) -> String {
+    /// Tells what `fix` does about `finding`.
+    pub(crate) fn of_finding(&self, finding: &Finding) -> Decision<'a> {
         match (self.held(finding), finding.kind) {
-            (Some(held), _) => format!("hold: {}", held.reason),
+            (Some(held), _) => Decision::Hold(held.reason),
+            (None, FindingKind::Stale) if self.plan.deletion.is_some() => Decision::Delete,
             (None, FindingKind::Stale) => {
-                if self.plan.deletion.is_some() {
-                    return "delete".to_owned();
-                }
                 let mut edits = self.plan.edits.iter();
                 let edit = edits.find(|edit| edit.site().name == finding.column);
                 let reference = finding.reference.as_deref().unwrap_or_default();
                 if let Some(new) = edit.and_then(|edit| edit.remapped().get(reference)) {
-                    return format!("remap to {}", crate::report::shown_text::printable(new));
+                    return Decision::Remap(new);
                 }
-                let chosen = edit.and_then(|edit| edit.ending().name());
-                chosen.unwrap_or("remove").to_owned()
+                match edit.map(Edit::ending) {
+                    Some(EmptyOutcome::Denied) => Decision::Deny,
+                    Some(EmptyOutcome::Cleared) => Decision::Clear,
+                    Some(EmptyOutcome::No) | None => Decision::Remove,
+                }
             }
             (
                 None,
@@ -53,7 +88,7 @@ impl<'a> Decisions<'a> {
                 | FindingKind::Malformed(_)
                 | FindingKind::DanglingToolset
                 | FindingKind::Note(_),
-            ) => "leave".to_owned(),
+            ) => Decision::Leave,
         }
     }
 }

@@ -12,24 +12,26 @@ use crate::database::Database;
 use crate::litellm::credentials::ServerRows;
 use crate::litellm::deleted_servers::DeletedServer;
 use crate::litellm::empty_list_effect::{Effect, IfEmptied};
-use crate::litellm::finding::{Audit, FindingKind};
+use crate::litellm::finding::{Audit, Finding, FindingKind};
 use crate::litellm::ids::ServerId;
+use crate::litellm::known_names::{KnownNames, KnownServer};
 use crate::litellm::proxy_cache::{ACCESS_GROUPS_FOR, ROWS_FOR};
 use crate::litellm::release::NEWEST_KNOWN;
 use crate::litellm::schema_drift::SchemaDrift;
 use crate::litellm::value::{Tool, Value};
-use crate::repair::changeset::ColumnContent;
+use crate::repair::changeset::{Change, ColumnContent, UndoneRun};
 use crate::repair::conflict::Conflict;
 use crate::repair::empty_lists::SettledByChoice;
 use crate::repair::plan::{Edit, RowPlan};
 use crate::report::affected_callers::AffectedCallers;
+use crate::report::baseline::BaselineV1;
 use crate::report::compared_access::ComparedAccessV1;
 use crate::report::decisions::Decisions;
 use crate::report::render::{AnyReport, RenderOptions, ReportFormat};
 use crate::report::summary::Summary;
 use crate::report::{ConfigIds, Ending, Report, UndoReport, json_text};
 
-const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 1;
 
 /// What a toolset that is gone means for the owners of the row.
 const DANGLING: &str =
@@ -107,7 +109,7 @@ pub(crate) struct ServersV1 {
 }
 
 /// A list that is made while it is written, so that it is never in memory as a whole.
-struct Each<F>(F);
+pub(crate) struct Each<F>(pub(crate) F);
 
 impl<F: Fn() -> I, I: Iterator<Item: Serialize>> Serialize for Each<F> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -122,6 +124,9 @@ struct ScanV1<'a, F> {
     #[serde(skip_serializing_if = "Option::is_none")]
     settled_by: Option<SettledByV1>,
     summary: ScanSummaryV1,
+    /// The baselines; absent without any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    baseline: Option<BaselineV1<'a>>,
     findings: F,
     /// The callers whose access changes; absent without servers that are taken as deleted.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -151,9 +156,18 @@ pub(crate) struct FindingV1<'a> {
     pub(crate) kind: &'static str,
     pub(crate) table: &'static str,
     pub(crate) row: &'a str,
+    /// The name of an access group or a toolset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) row_name: Option<&'a str>,
     pub(crate) column: &'static str,
     /// Null where the whole value is malformed.
     pub(crate) reference: Option<&'a str>,
+    /// What people call the server, where it is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) server_name: Option<&'a str>,
+    /// The review state of a server that is not served.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) approval_status: Option<&'a str>,
     pub(crate) last_grant: bool,
     /// What is wrong with a malformed value, what a note is about, or what a deleted toolset does.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -178,7 +192,7 @@ pub(crate) struct SuccessorV1<'a> {
 
 #[derive(Serialize)]
 pub(crate) struct OwnerV1<'a> {
-    pub(crate) kind: &'static str,
+    pub(crate) kind: &'a str,
     pub(crate) id: &'a str,
     pub(crate) name: Option<&'a str>,
     /// What this owner would gain if its last grant were removed.
@@ -195,6 +209,9 @@ pub(crate) struct IfEmptiedV1<'a> {
     /// The ids of the servers that would be gained.
     #[serde(skip_serializing_if = "Option::is_none")]
     servers: Option<Vec<&'a str>>,
+    /// What people call those of them that have a name, by id.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    server_names: BTreeMap<&'a str, &'a str>,
     /// Whether servers of an unknown config.yaml may be gained as well.
     #[serde(skip_serializing_if = "Option::is_none")]
     incomplete: Option<bool>,
@@ -315,6 +332,9 @@ struct UndoV1<'a> {
     /// The access of everybody whom it concerns, before and after.
     #[serde(skip_serializing_if = "Option::is_none")]
     access: Option<ComparedAccessV1<'a>>,
+    /// Why access was not compared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access_failure: Option<&'a str>,
     journal: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     after_care: Option<AfterCareV1>,
@@ -326,6 +346,37 @@ pub(crate) struct UndoHead<'a> {
     command: &'static str,
     pub(crate) run: &'a str,
     pub(crate) database: DatabaseV1<'a>,
+    /// The run that is taken back, whole or in part.
+    undoes: UndoesV1<'a>,
+}
+
+/// A run that is taken back; the filters are absent where all of it is.
+#[derive(Serialize)]
+pub(crate) struct UndoesV1<'a> {
+    run: &'a str,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    owners: &'a BTreeSet<String>,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    references: &'a BTreeSet<String>,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    rows: &'a BTreeSet<String>,
+}
+
+impl<'a> From<&'a UndoneRun> for UndoesV1<'a> {
+    fn from(undone: &'a UndoneRun) -> Self {
+        let UndoneRun {
+            run,
+            owners,
+            references,
+            rows,
+        } = undone;
+        Self {
+            run,
+            owners,
+            references,
+            rows,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -347,11 +398,17 @@ pub(crate) struct UndoSummaryV1 {
 pub(crate) struct ChangeV1<'a> {
     pub(crate) table: &'static str,
     pub(crate) row: &'a str,
+    /// The name of an access group or a toolset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) row_name: Option<&'a str>,
     pub(crate) before: BTreeMap<&'static str, ValueV1>,
     pub(crate) after: BTreeMap<&'static str, ValueV1>,
     /// What was chosen for columns that would run empty.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) on_empty: BTreeMap<&'static str, &'static str>,
+    /// What people call the servers in `before` and `after`, by reference.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) server_names: BTreeMap<String, &'a str>,
     pub(crate) owners: Vec<OwnerV1<'a>>,
 }
 
@@ -375,6 +432,9 @@ pub(crate) struct ToolV1 {
 pub(crate) struct HeldV1<'a> {
     pub(crate) table: &'static str,
     pub(crate) row: &'a str,
+    /// The name of an access group or a toolset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) row_name: Option<&'a str>,
     pub(crate) column: &'static str,
     pub(crate) reference: &'a str,
     pub(crate) reason: &'static str,
@@ -450,6 +510,7 @@ pub(crate) fn write_undone(undone: &UndoReport, out: &mut impl Write) -> io::Res
         conflicts: conflicts(&undone.facts.conflicts).collect(),
         summary: undo_summary(undone),
         access: undone.facts.access.as_ref().map(Into::into),
+        access_failure: access_failure(undone),
         journal: undone.ending.journal(),
         after_care: after_care(&undone.ending),
     };
@@ -477,7 +538,7 @@ pub(crate) fn write_ids(ids: &ConfigIds, out: &mut impl Write) -> io::Result<()>
     write_object(&object, out)
 }
 
-fn write_object(object: &impl Serialize, out: &mut impl Write) -> io::Result<()> {
+pub(crate) fn write_object(object: &impl Serialize, out: &mut impl Write) -> io::Result<()> {
     json_text::write_pretty(object, out)?;
     out.write_all(b"\n")
 }
@@ -550,7 +611,14 @@ pub(crate) fn undo_head(undone: &UndoReport) -> UndoHead<'_> {
         command: "undo",
         run: &undone.facts.run,
         database: database(&undone.facts.database),
+        undoes: (&undone.facts.undoes).into(),
     }
+}
+
+/// Returns why an undo did not compare access.
+pub(crate) fn access_failure(undone: &UndoReport) -> Option<&str> {
+    let failure = undone.facts.access_failure.as_ref();
+    failure.map(|failure| failure.message.as_str())
 }
 
 pub(crate) fn undo_summary(undone: &UndoReport) -> UndoSummaryV1 {
@@ -564,14 +632,7 @@ pub(crate) fn undo_summary(undone: &UndoReport) -> UndoSummaryV1 {
 /// Lists the rows that are put back.
 pub(crate) fn put_back(undone: &UndoReport) -> impl Iterator<Item = PutBackV1<'_>> {
     undone.facts.changes.iter().map(|change| {
-        let (before, after) = change
-            .contents()
-            .into_iter()
-            .map(|content| {
-                let before = (content.column, content.before.into());
-                (before, (content.column, content.after.into()))
-            })
-            .unzip();
+        let (before, after) = values(change);
         PutBackV1 {
             table: change.table().name(),
             row: change.key(),
@@ -579,6 +640,21 @@ pub(crate) fn put_back(undone: &UndoReport) -> impl Iterator<Item = PutBackV1<'_
             after,
         }
     })
+}
+
+/// Returns what each column of a change holds before and after.
+pub(crate) fn values(
+    change: &Change,
+) -> (
+    BTreeMap<&'static str, ValueV1>,
+    BTreeMap<&'static str, ValueV1>,
+) {
+    let contents = change.contents().into_iter();
+    let both = contents.map(|content| {
+        let before = (content.column, content.before.into());
+        (before, (content.column, content.after.into()))
+    });
+    both.unzip()
 }
 
 /// Lists what is not as a plan or journal has it.
@@ -602,15 +678,22 @@ fn conflict(conflict: &Conflict) -> ConflictV1<'_> {
 }
 
 /// Lists the findings by table, primary key, column and position.
-pub(crate) fn findings(plans: &[RowPlan]) -> impl Iterator<Item = FindingV1<'_>> {
-    plans.iter().flat_map(|plan| {
+pub(crate) fn findings<'a>(
+    plans: &'a [RowPlan],
+    names: &'a KnownNames,
+) -> impl Iterator<Item = FindingV1<'a>> {
+    plans.iter().flat_map(move |plan| {
         let decisions = Decisions::of(plan);
         plan.audit.findings.iter().map(move |finding| FindingV1 {
             kind: finding.kind.name(),
             table: plan.audit.table.name(),
             row: &plan.audit.row,
+            row_name: names.row(plan.audit.table, &plan.audit.row),
             column: finding.column,
             reference: finding.reference.as_deref(),
+            server_name: of_server(finding, names).and_then(|server| server.name.as_deref()),
+            approval_status: of_server(finding, names)
+                .and_then(|server| server.not_served.as_deref()),
             last_grant: finding.last_grant,
             detail: match finding.kind {
                 FindingKind::Malformed(malformed) => Some(malformed.to_string()),
@@ -624,28 +707,48 @@ pub(crate) fn findings(plans: &[RowPlan]) -> impl Iterator<Item = FindingV1<'_>>
             }),
             rows: plan.audit.credentials(),
             held: decisions.held(finding).map(|held| held.reason.name()),
-            owners: owners(&plan.audit),
+            owners: owners(&plan.audit, names),
         })
     })
 }
 
+/// Returns the server that a finding is about, if it is there.
+fn of_server<'a>(finding: &Finding, names: &'a KnownNames) -> Option<&'a KnownServer> {
+    let reference = finding.reference.as_deref()?;
+    match finding.kind {
+        FindingKind::Inactive | FindingKind::Note(_) => names.server(reference),
+        FindingKind::Stale
+        | FindingKind::Unverified
+        | FindingKind::Malformed(_)
+        | FindingKind::DanglingToolset => None,
+    }
+}
+
 /// Lists the changed rows.
-pub(crate) fn changes(plans: &[RowPlan]) -> impl Iterator<Item = ChangeV1<'_>> {
+pub(crate) fn changes<'a>(
+    plans: &'a [RowPlan],
+    names: &'a KnownNames,
+) -> impl Iterator<Item = ChangeV1<'a>> {
     let changed = |plan: &&RowPlan| plan.changes_something();
-    plans.iter().filter(changed).map(change)
+    let changed = plans.iter().filter(changed);
+    changed.map(move |plan| change(plan, names))
 }
 
 /// Lists the held references.
-pub(crate) fn held(plans: &[RowPlan]) -> impl Iterator<Item = HeldV1<'_>> {
-    plans.iter().flat_map(|plan| {
-        plan.held.iter().map(|held| HeldV1 {
+pub(crate) fn held<'a>(
+    plans: &'a [RowPlan],
+    names: &'a KnownNames,
+) -> impl Iterator<Item = HeldV1<'a>> {
+    plans.iter().flat_map(move |plan| {
+        plan.held.iter().map(move |held| HeldV1 {
             table: plan.audit.table.name(),
             row: &plan.audit.row,
+            row_name: names.row(plan.audit.table, &plan.audit.row),
             column: held.column,
             reference: &held.reference,
             reason: held.reason.name(),
             because: held.because.as_deref(),
-            owners: owners(&plan.audit),
+            owners: owners(&plan.audit, names),
         })
     })
 }
@@ -686,7 +789,8 @@ fn scan(report: &Report) -> impl Serialize {
         head: head(report),
         settled_by: report.facts.settled.map(Into::into),
         summary: scan_summary(report),
-        findings: Each(|| findings(report.plans())),
+        baseline: report.facts.baseline.as_ref().map(Into::into),
+        findings: Each(|| findings(report.plans(), report.names())),
         affected_callers: report.facts.affected.as_ref(),
     }
 }
@@ -696,8 +800,8 @@ fn fix(report: &Report, summary: Summary) -> impl Serialize {
         head: head(report),
         outcome: report.ending.name(),
         conflicts: conflicts(&report.facts.conflicts).collect(),
-        changes: Each(|| changes(report.plans())),
-        held: Each(|| held(report.plans())),
+        changes: Each(|| changes(report.plans(), report.names())),
+        held: Each(|| held(report.plans(), report.names())),
         summary: fix_summary(summary),
         settled_by: report.facts.settled.map(Into::into),
         access: report.facts.access.as_ref().map(Into::into),
@@ -707,7 +811,7 @@ fn fix(report: &Report, summary: Summary) -> impl Serialize {
     }
 }
 
-fn change(plan: &RowPlan) -> ChangeV1<'_> {
+fn change<'a>(plan: &'a RowPlan, names: &'a KnownNames) -> ChangeV1<'a> {
     let columns = |value: fn(&Edit) -> Value, rows: fn(&ServerRows) -> ServerRows| {
         let edits = plan.edits.iter();
         let edits = edits.map(|edit| (edit.site().name, value(edit).into()));
@@ -717,9 +821,19 @@ fn change(plan: &RowPlan) -> ChangeV1<'_> {
         });
         edits.chain(deletion).collect()
     };
+    let stored = plan.edits.iter();
+    let stored = stored.flat_map(|edit| [edit.before().clone(), edit.after()]);
+    let references: BTreeSet<String> = stored
+        .flat_map(|value| value.references().map(str::to_owned).collect::<Vec<_>>())
+        .collect();
+    let server_names = references.into_iter().filter_map(|reference| {
+        let name = names.other_name(&reference)?;
+        Some((reference, name))
+    });
     ChangeV1 {
         table: plan.audit.table.name(),
         row: &plan.audit.row,
+        row_name: names.row(plan.audit.table, &plan.audit.row),
         before: columns(|edit| edit.before().clone(), ServerRows::clone),
         after: columns(Edit::after, ServerRows::none_left),
         on_empty: plan
@@ -727,23 +841,27 @@ fn change(plan: &RowPlan) -> ChangeV1<'_> {
             .iter()
             .filter_map(|edit| Some((edit.site().name, edit.ending().name()?)))
             .collect(),
-        owners: owners(&plan.audit),
+        server_names: server_names.collect(),
+        owners: owners(&plan.audit, names),
     }
 }
 
-fn owners(audit: &Audit) -> Vec<OwnerV1<'_>> {
+fn owners<'a>(audit: &'a Audit, names: &'a KnownNames) -> Vec<OwnerV1<'a>> {
     let impacts = audit.impacts.iter();
     impacts
         .map(|impact| OwnerV1 {
             kind: impact.owner.kind().name(),
             id: impact.owner.id(),
             name: impact.owner.name(),
-            if_emptied: impact.if_emptied.as_ref().map(if_emptied),
+            if_emptied: impact
+                .if_emptied
+                .as_ref()
+                .map(|effect| if_emptied(effect, names)),
         })
         .collect()
 }
 
-fn if_emptied(if_emptied: &IfEmptied) -> IfEmptiedV1<'_> {
+fn if_emptied<'a>(if_emptied: &'a IfEmptied, names: &'a KnownNames) -> IfEmptiedV1<'a> {
     let effect = &if_emptied.effect;
     let (inherited, keys) = match effect {
         Effect::InheritsTeam(inherited) | Effect::InheritsOrganization(inherited) => {
@@ -756,6 +874,11 @@ fn if_emptied(if_emptied: &IfEmptied) -> IfEmptiedV1<'_> {
         effect: effect.name(),
         from: inherited.map(|inherited| inherited.from.as_str()),
         servers: inherited.map(|i| i.servers.iter().map(ServerId::as_str).collect()),
+        server_names: inherited
+            .into_iter()
+            .flat_map(|inherited| &inherited.servers)
+            .filter_map(|id| Some((id.as_str(), names.other_name(id.as_str())?)))
+            .collect(),
         incomplete: inherited.map(|inherited| inherited.incomplete),
         keys,
         assuming: if_emptied.assuming,

@@ -5,16 +5,19 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
+use crate::command_line::CommandLine;
 use crate::litellm::reference_sites::TABLES;
 use crate::printable::printable;
 use crate::repair::access_comparison::ComparedAccess;
 use crate::report::advice::{self, Advised};
+use crate::report::baseline;
 use crate::report::compared_access::paragraphs;
 use crate::report::json::{self, DatabaseV1, OwnerV1, ValueV1};
 use crate::report::render::{AnyReport, RenderOptions, ReportFormat};
 use crate::report::shown_text::{affected_in_words, count, nobody};
 use crate::report::summary::Summary;
-use crate::report::{Ending, Report, UndoReport};
+use crate::report::ticket::{self, ConcernedOwner};
+use crate::report::{Ending, Report, UndoReport, table};
 
 /// The format for a change ticket.
 #[derive(Debug)]
@@ -45,7 +48,10 @@ impl ReportFormat for MarkdownFormat {
 /// What `out` says.
 pub(crate) fn write(report: &Report, command: &str, out: &mut impl Write) -> io::Result<()> {
     let head = json::head(report);
+    let summary = report.summary();
     title(&report.ending, report.ending.command(), out)?;
+    let headline = table::headline(summary, report.facts.baseline.as_ref());
+    writeln!(out, "## Summary\n\n{}\n", prose(&headline))?;
     let mut facts = vec![
         ("Run", code(head.run)),
         ("Database", database(&head.database)),
@@ -65,21 +71,184 @@ pub(crate) fn write(report: &Report, command: &str, out: &mut impl Write) -> io:
         facts.push(("As if deleted", code(&server.to_string())));
     }
     facts.push(("LiteLLM", format!("{} or later", report.facts.release)));
-    facts.extend(counts(report, report.summary()));
+    facts.extend(counts(report, summary));
     write_facts(&facts, out)?;
-    if let Some(looked_at) = crate::report::table::looked_at(report) {
-        writeln!(out, "\n{looked_at}")?;
+    let mut sentences = baseline::in_words(report);
+    sentences.extend(table::looked_at(report));
+    for sentence in sentences {
+        writeln!(out, "\n{}", prose(&sentence))?;
     }
 
+    who(report, out)?;
+    if report.ending.is_of_scan() {
+        affected(report, out)?;
+    }
+    consequences(report, summary, out)?;
     if report.ending.is_of_scan() {
         findings(report, out)?;
-        affected(report, out)?;
     }
     changes(report, out)?;
     held(report, out)?;
-    access(report.facts.access.as_ref(), &report.ending, out)?;
     conflicts(json::conflicts(&report.facts.conflicts), out)?;
-    commands(command, &advice::commands(report), out)
+    section("Command", out)?;
+    fence(command, out)?;
+    implementation(report, out)?;
+    let changes = summary.rows_changed > 0;
+    if changes && !matches!(report.ending, Ending::Declined | Ending::Moved { .. }) {
+        section("Verification", out)?;
+        advise(
+            &ticket::expectation(report),
+            &report.facts.ticket.verify,
+            out,
+        )?;
+    }
+    back_out(report, out)
+}
+
+/// Writes which owners are concerned, and what becomes of their references.
+fn who(report: &Report, out: &mut impl Write) -> io::Result<()> {
+    let concerned = ticket::concerned(report.plans());
+    if concerned.is_empty() {
+        return Ok(());
+    }
+    section("Who is concerned", out)?;
+    if let Some(whose) = table::whose(report) {
+        writeln!(out, "{}\n", prose(&whose))?;
+    }
+    writeln!(out, "| Who | What changes | What stays |\n|---|---|---|")?;
+    for ConcernedOwner {
+        name,
+        changes,
+        stays,
+    } in concerned
+    {
+        let [changes, stays] = [changes, stays].map(|lines| Vec::from_iter(lines).join("<br>"));
+        writeln!(out, "| {name} | {changes} | {stays} |")?;
+    }
+    Ok(())
+}
+
+/// Writes what follows from the repair, and what that assumes.
+fn consequences(report: &Report, summary: Summary, out: &mut impl Write) -> io::Result<()> {
+    let lines = table::advice(report, summary);
+    if !lines.is_empty() {
+        section("Consequences and assumptions", out)?;
+        for line in lines {
+            writeln!(out, "- {}", prose(&line))?;
+        }
+    }
+    let plans = report.plans().iter();
+    let impacts = plans.flat_map(|plan| plan.audit.impacts.iter().map(move |i| (plan, i)));
+    let gains = impacts.filter_map(|(plan, impact)| {
+        let if_emptied = impact.if_emptied.as_ref()?;
+        let gain = table::effect(impact.owner.kind(), &if_emptied.effect, report.names());
+        Some([
+            ticket::name_of(&impact.owner),
+            prose(&gain),
+            code(&plan.audit.row),
+        ])
+    });
+    let header = ["Last grant of", "If its list were empty", "Row"];
+    table("If a last grant were removed", &header, gains, out)
+}
+
+/// Writes the commands that come next, before anything can be verified.
+fn implementation(report: &Report, out: &mut impl Write) -> io::Result<()> {
+    let mut commands = advice::commands(report);
+    let named = report.facts.ticket.journal.as_ref();
+    match &report.ending {
+        // Its command is the back-out.
+        Ending::Applied { .. } => return Ok(()),
+        Ending::DryRun { follow_up, .. } => {
+            for Advised { command, .. } in &mut commands {
+                if let Some(named) = named.filter(|_| *command == follow_up.carry_out) {
+                    command.option("--journal", &named.file);
+                }
+            }
+        }
+        Ending::Scanned { .. }
+        | Ending::Proposed
+        | Ending::NothingToDo
+        | Ending::Declined
+        | Ending::Moved { .. } => {}
+    }
+    if commands.is_empty() {
+        return Ok(());
+    }
+    section("Implementation", out)?;
+    if report.ending.is_of_scan() {
+        let sentence = "Make a dry run. As Markdown, its report has the commands that follow.";
+        writeln!(out, "{sentence}\n")?;
+    } else {
+        let sentence = "The repair shows what it would do, and asks. Add --yes where there is no \
+                        terminal to ask on.";
+        writeln!(out, "{sentence}\n")?;
+    }
+    for (at, Advised { lead, command }) in commands.iter().enumerate() {
+        if at > 0 {
+            writeln!(out)?;
+        }
+        advise(lead, command, out)?;
+    }
+    Ok(())
+}
+
+/// Writes how a repair is taken back.
+fn back_out(report: &Report, out: &mut impl Write) -> io::Result<()> {
+    let sentence = match (&report.ending, &report.facts.ticket.journal) {
+        (Ending::DryRun { .. }, _) if report.summary().rows_changed == 0 => return Ok(()),
+        (Ending::DryRun { .. }, Some(named)) => {
+            section("Back-out", out)?;
+            let lead = format!(
+                "To take it back, run this in the folder of {}, the journal that the repair writes:",
+                named.file
+            );
+            return advise(&lead, &named.take_back, out);
+        }
+        (Ending::DryRun { .. }, None) => {
+            "The report of the repair ends with the command that takes it back, unless it was told \
+             to keep no journal."
+        }
+        (Ending::Applied { journal, .. }, _) => {
+            section("Back-out", out)?;
+            let [Advised { lead, command }] = &advice::commands(report)[..] else {
+                return match journal {
+                    None => writeln!(out, "Nothing takes it back: no journal was kept."),
+                    Some(_) => Ok(()),
+                };
+            };
+            return advise(lead, command, out);
+        }
+        (
+            Ending::Scanned { .. }
+            | Ending::Proposed
+            | Ending::NothingToDo
+            | Ending::Declined
+            | Ending::Moved { .. },
+            _,
+        ) => return Ok(()),
+    };
+    section("Back-out", out)?;
+    writeln!(out, "{sentence}")
+}
+
+fn section(title: &str, out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "\n## {title}\n")
+}
+
+/// Writes a command to be pasted.
+fn fence(command: impl std::fmt::Display, out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "```sh\n{command}\n```")
+}
+
+/// Writes a command to be pasted, below what it is for.
+fn advise(lead: &str, command: &CommandLine, out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "{}\n", prose(lead))?;
+    fence(command, out)?;
+    for note in command.notes() {
+        writeln!(out, "\n{}", prose(note))?;
+    }
+    Ok(())
 }
 
 /// Writes what `undo` did; `command` is the command line it is of.
@@ -94,15 +263,18 @@ pub(crate) fn write_undone(
 ) -> io::Result<()> {
     title(&undone.ending, "undo", out)?;
     let head = json::undo_head(undone);
-    write_facts(
-        &[
-            ("Run", code(head.run)),
-            ("Database", database(&head.database)),
-            ("Rows put back", undone.facts.rows().to_string()),
-            ("Rows back already", undone.facts.back.to_string()),
-        ],
-        out,
-    )?;
+    let mut facts = vec![
+        ("Run", code(head.run)),
+        ("Database", database(&head.database)),
+    ];
+    let undoes = &undone.facts.undoes;
+    if undoes.is_partial() {
+        let run = code(&undoes.run);
+        facts.push(("Only of", format!("{run}: {}", code(&undoes.part()))));
+    }
+    facts.push(("Rows put back", undone.facts.rows().to_string()));
+    facts.push(("Rows back already", undone.facts.back.to_string()));
+    write_facts(&facts, out)?;
     let changed = json::put_back(undone).flat_map(|change| {
         columns(
             (change.table, change.row),
@@ -112,14 +284,22 @@ pub(crate) fn write_undone(
         )
     });
     table(
-        "Changes",
+        "Before and after",
         &["Table", "Row", "Column", "Before", "After"],
         changed.map(|[table, row, _, column, before, after]| [table, row, column, before, after]),
         out,
     )?;
     access(undone.facts.access.as_ref(), &undone.ending, out)?;
+    if let Some(failure) = &undone.facts.access_failure {
+        writeln!(out, "\n## Access\n\n{}", failure.paragraph())?;
+    }
     conflicts(json::conflicts(&undone.facts.conflicts), out)?;
-    commands(command, &advice::undone_commands(undone), out)
+    let title = if matches!(undone.ending, Ending::Applied { .. }) {
+        "Back-out"
+    } else {
+        "Implementation"
+    };
+    commands(command, &advice::undone_commands(undone), title, out)
 }
 
 fn access(
@@ -130,7 +310,7 @@ fn access(
     let Some(access) = access else { return Ok(()) };
     writeln!(out, "\n## Access\n")?;
     for paragraph in paragraphs(access, ending.tense()) {
-        writeln!(out, "{paragraph}")?;
+        writeln!(out, "{}", prose(&paragraph))?;
     }
     Ok(())
 }
@@ -178,7 +358,7 @@ fn counts(report: &Report, summary: Summary) -> Vec<(&'static str, String)> {
     facts
 }
 
-fn write_facts(facts: &[(&str, String)], out: &mut impl Write) -> io::Result<()> {
+pub(super) fn write_facts(facts: &[(&str, String)], out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "| | |\n|---|---|")?;
     for (name, value) in facts {
         writeln!(out, "| {name} | {value} |")?;
@@ -187,7 +367,7 @@ fn write_facts(facts: &[(&str, String)], out: &mut impl Write) -> io::Result<()>
 }
 
 fn findings(report: &Report, out: &mut impl Write) -> io::Result<()> {
-    let findings = json::findings(report.plans()).map(|finding| {
+    let findings = json::findings(report.plans(), report.names()).map(|finding| {
         let rows = |rows| count(usize::try_from(rows).unwrap_or(usize::MAX), "row");
         let detail = finding.detail.or(finding.rows.map(rows));
         let reference = match (finding.reference, detail) {
@@ -223,7 +403,11 @@ fn affected(report: &Report, out: &mut impl Write) -> io::Result<()> {
     let Some(affected) = &report.facts.affected else {
         return Ok(());
     };
-    writeln!(out, "\n## Access\n\n{}", affected_in_words(affected))?;
+    writeln!(
+        out,
+        "\n## Access\n\n{}",
+        prose(&affected_in_words(affected))
+    )?;
     let mut is_first = true;
     affected.each(|caller| {
         if std::mem::take(&mut is_first) {
@@ -238,23 +422,23 @@ fn affected(report: &Report, out: &mut impl Write) -> io::Result<()> {
 }
 
 fn changes(report: &Report, out: &mut impl Write) -> io::Result<()> {
-    let changes = json::changes(report.plans());
+    let changes = json::changes(report.plans(), report.names());
     let rows = changes.flat_map(|c| columns((c.table, c.row), &c.owners, &c.before, &c.after));
     let title = match report.ending {
-        Ending::Applied { .. } => "Changes",
+        Ending::Applied { .. } => "Before and after",
         Ending::Scanned { .. }
         | Ending::DryRun { .. }
         | Ending::Proposed
         | Ending::NothingToDo
         | Ending::Declined
-        | Ending::Moved { .. } => "Changes that a repair would make",
+        | Ending::Moved { .. } => "Before and after a repair",
     };
     let header = ["Table", "Row", "Owners", "Column", "Before", "After"];
     table(title, &header, rows, out)
 }
 
 /// Makes a line for each column of a changed row: table, row, owners, column, before, after.
-fn columns(
+pub(super) fn columns(
     (table, row): (&str, &str),
     of: &[OwnerV1<'_>],
     before: &BTreeMap<&'static str, ValueV1>,
@@ -276,7 +460,7 @@ fn columns(
 }
 
 fn held(report: &Report, out: &mut impl Write) -> io::Result<()> {
-    let held = json::held(report.plans()).map(|held| {
+    let held = json::held(report.plans(), report.names()).map(|held| {
         [
             code(held.table),
             code(held.row),
@@ -312,19 +496,18 @@ fn conflicts<'a>(
     table("Not as expected", &header, conflicts, out)
 }
 
-fn commands(command: &str, next: &[Advised], out: &mut impl Write) -> io::Result<()> {
-    writeln!(out, "\n## Command\n\n```sh\n{command}\n```")?;
+fn commands(command: &str, next: &[Advised], title: &str, out: &mut impl Write) -> io::Result<()> {
+    section("Command", out)?;
+    fence(command, out)?;
     for Advised { lead, command } in next {
-        writeln!(out, "\n{lead}\n\n```sh\n{command}\n```")?;
-        for note in command.notes() {
-            writeln!(out, "\n{note}")?;
-        }
+        section(title, out)?;
+        advise(lead, command, out)?;
     }
     Ok(())
 }
 
 /// Writes a section with a table, or nothing if there are no rows.
-fn table<const N: usize>(
+pub(super) fn table<const N: usize>(
     title: &str,
     header: &[&str; N],
     rows: impl Iterator<Item = [String; N]>,
@@ -371,7 +554,7 @@ fn owners(table: &str, owners: &[OwnerV1<'_>]) -> String {
 }
 
 /// Writes a value into one cell, a reference a line, tool permissions with their tools.
-fn value(value: Option<&ValueV1>) -> String {
+pub(super) fn value(value: Option<&ValueV1>) -> String {
     let lines: Vec<String> = match value {
         None => return "(nothing)".to_owned(),
         Some(ValueV1::Array(references)) => references.iter().map(|r| code(r)).collect(),
@@ -401,9 +584,38 @@ fn value(value: Option<&ValueV1>) -> String {
     }
 }
 
+/// Writes a sentence in which names that others chose may stand: whatever Markdown or HTML would
+/// obey is shown as it is. Options stay readable, as a hyphen within a line means nothing.
+pub(crate) fn prose(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len() + 8);
+    // At the beginning of a line, these begin a list or a heading.
+    let number = text.trim_start_matches(|c: char| c.is_ascii_digit());
+    let mark = match text.chars().next() {
+        Some('-' | '+' | '=') => Some(0),
+        Some('0'..='9') if number.starts_with(['.', ')']) => Some(text.len() - number.len()),
+        Some(_) | None => None,
+    };
+    for (at, c) in text.char_indices() {
+        if mark == Some(at) {
+            shown.push('\\');
+        }
+        match c {
+            // GitHub would notify somebody of that name, backslash or not.
+            '@' => shown.push_str("&#64;"),
+            '\\' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '&' | '|' | '~' | '$' | '#' => {
+                shown.extend(['\\', c]);
+            }
+            // A line break would end the list, the cell or the paragraph.
+            '\n' | '\r' => shown.push(' '),
+            c => shown.push(c),
+        }
+    }
+    shown
+}
+
 /// Quotes text that others chose for the cell of a table: between more backticks than it has in a
 /// row, and with its bars escaped.
-fn code(text: &str) -> String {
+pub(crate) fn code(text: &str) -> String {
     let mut text = printable(text);
     if text.contains("\\|") {
         // A backslash before a bar cannot be told from an escaped bar.
@@ -424,6 +636,24 @@ fn code(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_in_a_sentence_is_obeyed() {
+        for (text, shown) in [
+            ("fix --on-empty deny", "fix --on-empty deny"),
+            ("no-mcp-servers (1 key)", "no-mcp-servers (1 key)"),
+            ("<b>a|b</b>", r"\<b\>a\|b\</b\>"),
+            ("[a](http://x) `b`", r"\[a\](http://x) \`b\`"),
+            (r"*a* _b_ ~c~ \ #1 !", r"\*a\* \_b\_ \~c\~ \\ \#1 !"),
+            ("- a", r"\- a"),
+            ("12. a - b", r"12\. a - b"),
+            ("12 rows", "12 rows"),
+            ("> a", r"\> a"),
+            ("&lt; @ann $x$\n# b", r"\&lt; &#64;ann \$x\$ \# b"),
+        ] {
+            assert_eq!(prose(text), shown);
+        }
+    }
 
     #[test]
     fn bars_and_backticks_of_others_stay_in_their_cell() {

@@ -106,6 +106,11 @@ pub(crate) fn write(measured: &Measured<'_>) -> Result<String, fmt::Error> {
                 "References that the last run remapped",
                 tally.references_remapped,
             ),
+            (
+                "baseline_gone",
+                "References of the baseline that the last run no longer found",
+                tally.baseline_gone,
+            ),
         ] {
             if let Some(count) = count {
                 number(name, help, i64::try_from(count).unwrap_or(i64::MAX));
@@ -115,9 +120,33 @@ pub(crate) fn write(measured: &Measured<'_>) -> Result<String, fmt::Error> {
     let duration = Gauge::<f64, AtomicU64>::default();
     duration.set(measured.duration.as_secs_f64());
     registry.register("duration_seconds", "How long the last run took", duration);
-    if let Some(findings) = measured.tally.and_then(|tally| tally.findings.as_ref()) {
+    if let Some(tally) = measured.tally {
+        findings(&mut registry, tally);
+    }
+    let mut out = String::new();
+    text::encode(&mut out, &registry)?;
+    Ok(out)
+}
+
+/// Registers how many findings of each kind there are, and how many of them are acknowledged.
+fn findings(registry: &mut Registry, tally: &Tally) {
+    let findings = tally.findings.as_ref();
+    let acknowledged = tally.acknowledged.as_ref();
+    for (name, help, found) in [
+        (
+            "findings",
+            "Findings that are there after the last run",
+            findings,
+        ),
+        (
+            "findings_acknowledged",
+            "Findings that the baseline of the last run acknowledges",
+            acknowledged,
+        ),
+    ] {
+        let Some(found) = found else { continue };
         let family = Family::<[(&str, &str); 3], Gauge>::default();
-        for (found, count) in findings {
+        for (found, count) in found {
             let labels = [
                 ("kind", found.kind),
                 ("place", found.place),
@@ -126,15 +155,8 @@ pub(crate) fn write(measured: &Measured<'_>) -> Result<String, fmt::Error> {
             let count = i64::try_from(*count).unwrap_or(i64::MAX);
             family.get_or_create(&labels).set(count);
         }
-        registry.register(
-            "findings",
-            "Findings that are there after the last run",
-            family,
-        );
+        registry.register(name, help, family);
     }
-    let mut out = String::new();
-    text::encode(&mut out, &registry)?;
-    Ok(out)
 }
 
 /// Registers a metric whose label tells something, and whose value is always 1.

@@ -6,10 +6,13 @@ pub(crate) mod access_naming;
 pub(crate) mod access_what_if;
 pub(crate) mod advice;
 pub(crate) mod affected_callers;
+pub(crate) mod baseline;
+pub(crate) mod cell_text;
 pub(crate) mod collected_plans;
 pub(crate) mod compared_access;
 pub(crate) mod csv;
 pub(crate) mod decisions;
+pub(crate) mod journals;
 pub(crate) mod json;
 pub(crate) mod json_text;
 pub(crate) mod markdown;
@@ -18,34 +21,42 @@ pub(crate) mod ndjson;
 pub(crate) mod render;
 pub(crate) mod shown_text;
 pub(crate) mod spool;
+pub(crate) mod sql_literal;
+pub(crate) mod sql_script;
 pub(crate) mod summary;
 pub(crate) mod table;
 pub(crate) mod text_table;
+pub(crate) mod ticket;
 
 use std::collections::BTreeMap;
 
 use crate::command_line::CommandLine;
 use crate::database::Database;
+use crate::error::Failure;
 use crate::litellm::config::ConfigServer;
 use crate::litellm::deleted_servers::DeletedServers;
 use crate::litellm::finding::{Finding, FindingKind};
+use crate::litellm::known_names::KnownNames;
 use crate::litellm::release::Release;
 use crate::litellm::schema_drift::SchemaDrift;
 use crate::litellm::server::ConfigServers;
 use crate::litellm::server_catalog::ServerCatalog;
 use crate::repair::access_comparison::ComparedAccess;
-use crate::repair::changeset::Change;
+use crate::repair::changeset::{Change, UndoneRun};
 use crate::repair::conflict::Conflict;
 use crate::repair::empty_lists::SettledByChoice;
 use crate::repair::plan::{Reason, RowPlan};
 use crate::repair::policy::Policy;
 use crate::report::affected_callers::AffectedCallers;
+use crate::report::baseline::BaselineFacts;
 use crate::report::collected_plans::CollectedPlans;
 use crate::report::compared_access::Tense;
 use crate::report::decisions::Decisions;
 use crate::report::render::{AnyReport, Render};
 pub(crate) use crate::report::shown_text::count;
+use crate::report::sql_script::SqlScript;
 use crate::report::summary::{Summary, Tally};
+use crate::report::ticket::TicketCommands;
 
 /// How a command ended, which decides how its report reads.
 #[derive(Debug)]
@@ -207,7 +218,7 @@ impl Render for Report {
     fn matters(&self, exit_zero: bool) -> bool {
         let summary = self.summary();
         let leaves_something = match self.ending {
-            Ending::Scanned { .. } => return summary.needs_attention(),
+            Ending::Scanned { .. } => return self.leaves_something_new(),
             Ending::DryRun { .. } | Ending::Proposed | Ending::Declined => {
                 summary.needs_attention()
             }
@@ -221,8 +232,12 @@ impl Render for Report {
         let repaired = matches!(self.ending, Ending::Applied { .. });
         let findings = Some(self.facts.found.alike(repaired));
         if self.ending.is_of_scan() {
+            let read = self.facts.baseline.as_ref();
+            let read = read.and_then(|baseline| baseline.read.as_ref());
             return Tally {
                 findings,
+                acknowledged: read.map(|read| read.acknowledged.clone()),
+                baseline_gone: read.map(|read| read.gone),
                 ..Tally::default()
             };
         }
@@ -235,6 +250,7 @@ impl Render for Report {
             references_held: Some(summary.references_held),
             references_removed: written(summary.references_removed),
             references_remapped: written(summary.references_remapped),
+            ..Tally::default()
         }
     }
 
@@ -275,14 +291,49 @@ pub(crate) struct UndoFacts {
     pub run: String,
     /// The database.
     pub database: Database,
+    /// The run that is taken back, whole or in part.
+    pub undoes: UndoneRun,
     /// What was put back, or would be.
     pub changes: Vec<Change>,
     /// How many rows were already back.
     pub back: usize,
     /// The columns that now hold something else.
     pub conflicts: Vec<Conflict>,
-    /// The access of everybody whom the undo concerns; `None` where nothing is put back.
+    /// The access of everybody whom the undo concerns; `None` where nothing is put back, and where
+    /// the comparison failed.
     pub access: Option<ComparedAccess>,
+    /// Why access could not be compared. That does not keep the undo from its work.
+    pub access_failure: Option<ComparisonFailure>,
+}
+
+/// Why access could not be compared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ComparisonFailure {
+    /// What happened.
+    pub message: String,
+    /// What can be done about it.
+    pub hint: Option<String>,
+}
+
+impl From<Failure> for ComparisonFailure {
+    fn from(failure: Failure) -> Self {
+        Self {
+            message: failure.message(),
+            hint: failure.advice().map(str::to_owned),
+        }
+    }
+}
+
+impl ComparisonFailure {
+    /// Says that access was not compared, and why, in a paragraph.
+    #[must_use]
+    pub(crate) fn paragraph(&self) -> String {
+        let Self { message, hint } = self;
+        match hint {
+            Some(hint) => format!("Access was not compared: {message} (hint: {hint})."),
+            None => format!("Access was not compared: {message}."),
+        }
+    }
 }
 
 impl UndoFacts {
@@ -352,6 +403,12 @@ pub(crate) struct RepairFacts {
     /// How many held references each choice would settle; `None` where none is held in a list that
     /// would run empty, or where this role may not read what access depends on.
     pub settled: Option<SettledByChoice>,
+    /// The baselines of a scan; `None` without any.
+    pub baseline: Option<BaselineFacts>,
+    /// The commands that only a change ticket has.
+    pub ticket: TicketCommands,
+    /// The script that does the same; `None` unless the operator asked for one.
+    pub script: Option<SqlScript>,
 }
 
 impl Report {
@@ -359,6 +416,20 @@ impl Report {
     #[must_use]
     pub(crate) fn summary(&self) -> Summary {
         self.facts.found.summary()
+    }
+
+    /// Tells whether a scan found something that no baseline acknowledges. One that it wrote
+    /// acknowledges everything.
+    #[must_use]
+    pub(crate) fn leaves_something_new(&self) -> bool {
+        let baseline = self.facts.baseline.as_ref();
+        let is_written = baseline.is_some_and(|baseline| baseline.written.is_some());
+        !is_written && self.summary().needs_attention()
+    }
+
+    /// Returns what people call servers, access groups and toolsets.
+    pub(crate) fn names(&self) -> &KnownNames {
+        self.facts.found.names()
     }
 
     /// Returns the rows with findings, if they are kept.
@@ -370,19 +441,6 @@ impl Report {
     /// rows first.
     #[must_use]
     pub(crate) fn stale_references(&self) -> Vec<(&str, usize)> {
-        self.references(|is_config_id| !is_config_id)
-    }
-
-    /// Returns the references that look like ids of config servers that were edited or removed,
-    /// each with the number of rows that hold it, most rows first.
-    #[must_use]
-    pub(crate) fn config_ids(&self) -> Vec<(&str, usize)> {
-        self.references(|is_config_id| is_config_id)
-    }
-
-    /// Counts the rows of the stale references that are meant: `is_meant` is told whether a
-    /// reference may be the id of a config server.
-    fn references(&self, is_meant: fn(bool) -> bool) -> Vec<(&str, usize)> {
         let mut rows: BTreeMap<&str, usize> = BTreeMap::new();
         for plan in self.plans() {
             let decisions = Decisions::of(plan);
@@ -391,7 +449,7 @@ impl Report {
                 .findings
                 .iter()
                 .filter(|finding| finding.kind == FindingKind::Stale)
-                .filter(|finding| is_meant(is_config_id(&decisions, finding)))
+                .filter(|finding| !is_config_id(&decisions, finding))
                 .filter_map(|finding| finding.reference.as_deref())
                 .collect();
             references.sort_unstable();

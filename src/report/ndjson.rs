@@ -7,8 +7,10 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use crate::error::Failure;
+use crate::litellm::known_names::KnownNames;
 use crate::repair::plan::RowPlan;
 use crate::report::affected_callers::AffectedCaller;
+use crate::report::baseline::BaselineV1;
 use crate::report::collected_plans::{CollectedPlans, Entries};
 use crate::report::compared_access::ComparedAccessV1;
 use crate::report::json::{
@@ -55,8 +57,13 @@ struct SummaryV1<'a> {
     after_care: Option<AfterCareV1>,
     #[serde(skip_serializing_if = "Option::is_none")]
     settled_by: Option<SettledByV1>,
+    /// The baselines of a scan; absent without any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    baseline: Option<BaselineV1<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     access: Option<ComparedAccessV1<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access_failure: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -135,7 +142,9 @@ pub(crate) fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
         plan: report.ending.plan(),
         after_care: json::after_care(&report.ending),
         settled_by: report.facts.settled.map(Into::into),
+        baseline: report.facts.baseline.as_ref().map(Into::into),
         access: report.facts.access.as_ref().map(Into::into),
+        access_failure: None,
     };
     line(&NdjsonLine::Summary(summary), out)
 }
@@ -143,14 +152,15 @@ pub(crate) fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
 /// Writes the lines of rows, row by row.
 pub(crate) fn write_rows(
     plans: &[RowPlan],
+    names: &KnownNames,
     entries: Entries,
     out: &mut impl Write,
 ) -> io::Result<()> {
     match entries {
-        Entries::Findings => lines(json::findings(plans).map(NdjsonLine::Finding), out),
+        Entries::Findings => lines(json::findings(plans, names).map(NdjsonLine::Finding), out),
         Entries::Decisions => plans.chunks(1).try_for_each(|plan| {
-            lines(json::changes(plan).map(NdjsonLine::Change), out)?;
-            lines(json::held(plan).map(NdjsonLine::Held), out)
+            lines(json::changes(plan, names).map(NdjsonLine::Change), out)?;
+            lines(json::held(plan, names).map(NdjsonLine::Held), out)
         }),
     }
 }
@@ -173,7 +183,9 @@ pub(crate) fn write_undone(undone: &UndoReport, out: &mut impl Write) -> io::Res
         plan: None,
         after_care: json::after_care(&undone.ending),
         settled_by: None,
+        baseline: None,
         access: undone.facts.access.as_ref().map(Into::into),
+        access_failure: json::access_failure(undone),
     };
     line(&NdjsonLine::Summary(summary), out)
 }

@@ -4,6 +4,7 @@
 use crate::litellm::reference_sites::Group;
 pub(crate) use crate::printable::printable;
 use crate::report::affected_callers::AffectedCallers;
+use crate::report::text_table::DisplayOptions;
 
 /// Returns the text for a row without owners.
 pub(crate) fn nobody(group: Group) -> &'static str {
@@ -27,6 +28,23 @@ pub(crate) fn count(number: usize, noun: &str) -> String {
         (0, Some(stem)) => format!("no {stem}ies"),
         (_, Some(stem)) => format!("{number} {stem}ies"),
     }
+}
+
+/// Returns the number of rows of a database with its noun.
+pub(crate) fn rows_in_words(rows: u64) -> String {
+    count(usize::try_from(rows).unwrap_or(usize::MAX), "row")
+}
+
+/// Lists text that others chose, one a line, and as many as a table may have rows.
+pub(crate) fn list<'a>(mut texts: impl Iterator<Item = &'a str>, look: DisplayOptions) -> String {
+    let most = look.limit.unwrap_or(usize::MAX);
+    let mut lines: Vec<String> = texts.by_ref().take(most).map(printable).collect();
+    match texts.count() {
+        0 if lines.is_empty() => return "(empty)".to_owned(),
+        0 => {}
+        more => lines.push(format!("({more} more: --limit 0 shows all)")),
+    }
+    lines.join("\n")
 }
 
 /// Says how many callers lose or gain something by the deletion of servers.

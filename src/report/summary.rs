@@ -10,6 +10,10 @@ use crate::repair::plan::RowPlan;
 pub(crate) struct Tally {
     /// The findings that are there after the run: after a repair, those that it left.
     pub findings: Option<BTreeMap<FindingGroup, usize>>,
+    /// The findings that a baseline acknowledges, which are not among the others.
+    pub acknowledged: Option<BTreeMap<FindingGroup, usize>>,
+    /// What a baseline lists and is no longer found.
+    pub baseline_gone: Option<usize>,
     /// Rows written.
     pub rows_changed: Option<usize>,
     /// Rows with something held.

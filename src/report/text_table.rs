@@ -1,14 +1,15 @@
-//! A text table for people. It never cuts or wraps a cell, so that ids can be copied. Where it is
-//! wider than the terminal, each row is a block of lines instead.
+//! Text tables for people. Where a table is wider than the terminal, its cells are wrapped: first
+//! between words, and an id is broken only if its column would not fit otherwise.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
-use comfy_table::{ContentArrangement, LineStyle, Table, TableStyle};
+use comfy_table::{ColumnConstraint, ContentArrangement, LineStyle, Table, TableStyle, Width};
 
 use crate::printable::lines;
 use crate::prose::wrapped;
+use crate::report::cell_text::{fitted, longest_word, width, wrap};
 
 /// How a report for people looks, which depends on where it goes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -21,21 +22,48 @@ pub(crate) struct DisplayOptions {
     pub width: Option<usize>,
     /// How many rows of a table are shown at most; `None` for all.
     pub limit: Option<usize>,
+    /// How much a report of `scan`, `fix` or `undo` says.
+    pub detail: DetailLevel,
+    /// Whether it lists each row that names an unverified or an inactive server.
+    pub all_references: bool,
+}
+
+/// How much a report says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum DetailLevel {
+    /// Ten lines at most.
+    Summary,
+    /// What a decision needs; many lines alike are folded into one.
+    #[default]
+    Usual,
+    /// Rows and columns are named too, and nothing is folded.
+    Wide,
 }
 
 impl DisplayOptions {
+    /// Tells whether a report names rows and columns, and folds nothing.
+    pub(crate) fn is_wide(self) -> bool {
+        self.detail == DetailLevel::Wide
+    }
+
+    /// Tells whether a report is ten lines at most.
+    pub(crate) fn is_summary(self) -> bool {
+        self.detail == DetailLevel::Summary
+    }
+
     /// Wraps sentences to the terminal, and escapes control characters in them.
     pub(crate) fn prose(self, text: &str) -> String {
         wrapped(&lines(text), self.width)
     }
 
-    /// Makes the heading of a report, bold if it is in colours.
+    /// Makes the heading of a report: wrapped as a sentence, and bold if it is in colours.
     pub(crate) fn heading(self, text: &str) -> String {
+        let text = self.prose(text);
         if self.color {
             let style = Tone::Heading.style();
             format!("{style}{text}{style:#}")
         } else {
-            text.to_owned()
+            text
         }
     }
 }
@@ -87,7 +115,6 @@ impl Tone {
 pub(crate) struct GridCell {
     text: String,
     tone: Tone,
-    is_ditto: bool,
 }
 
 impl GridCell {
@@ -98,13 +125,19 @@ impl GridCell {
         Self {
             text: lines(&text).into_owned(),
             tone,
-            is_ditto: false,
         }
     }
 
-    /// Leaves the cell of a table empty if the cell above says the same.
-    pub(crate) fn ditto(self, is_ditto: bool) -> Self {
-        Self { is_ditto, ..self }
+    /// Returns the text of the cell.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Wraps the text to so many columns, each line in the colour of the cell.
+    fn fitted(&self, columns: usize, look: DisplayOptions) -> String {
+        let lines = wrap(&self.text, columns);
+        let lines = lines.iter().map(|line| marked(line, self.tone, look));
+        lines.collect::<Vec<String>>().join("\n")
     }
 }
 
@@ -122,6 +155,9 @@ pub(crate) struct Grid<const N: usize> {
     left_out: usize,
     look: DisplayOptions,
 }
+
+/// The columns between two cells of a row: the padding of both, and one.
+const GAP: usize = 3;
 
 impl<const N: usize> Grid<N> {
     pub(crate) fn new(header: [&'static str; N], look: DisplayOptions) -> Self {
@@ -154,116 +190,108 @@ impl<const N: usize> Grid<N> {
     }
 
     pub(crate) fn write(&self, out: &mut impl Write) -> io::Result<()> {
-        let table = self.table();
-        // A space on both sides of each column, and one between two.
-        let widths = table.column_max_content_widths();
-        let width = widths
-            .iter()
-            .map(|width| usize::from(*width) + 3)
-            .sum::<usize>()
-            - 1;
-        let text = match self.look.width {
-            Some(columns) if columns < width => self.blocks(columns),
-            Some(_) | None => table.trim_fmt(),
-        };
-        writeln!(out, "{}", self.painted(&text))?;
+        let text = self.table().trim_fmt();
+        writeln!(out, "{}", painted(&text, self.look))?;
         if self.left_out > 0 {
             let (shown, all) = (self.rows.len(), self.rows.len() + self.left_out);
-            writeln!(
-                out,
-                "\n{shown} of {all} rows are shown: --limit 0 shows all, --format ndjson streams them."
-            )?;
+            let told = format!(
+                "{shown} of {all} rows are shown: --limit 0 shows all, --format ndjson streams them."
+            );
+            writeln!(out, "\n{}", self.look.prose(&told))?;
         }
         Ok(())
     }
 
     fn table(&self) -> Table {
         let line = if self.look.unicode { '─' } else { '-' };
+        let header = self
+            .header
+            .map(|name| marked(name, Tone::Heading, self.look));
+        let widths = self.widths();
         let mut table = Table::new();
         table
             .load_style(
                 TableStyle::new().header_separator(LineStyle::none().fill(line).junction(line)),
             )
             .set_content_arrangement(ContentArrangement::Disabled)
-            .set_header(self.header.map(|name| self.marked(name, Tone::Heading)));
+            .set_header(header);
         for row in &self.rows {
-            table.add_row(row.iter().map(|cell| {
-                let text = if cell.is_ditto { "" } else { &cell.text };
-                self.marked(text, cell.tone)
-            }));
+            let cells = row.iter().zip(widths);
+            table.add_row(cells.map(|(cell, width)| cell.fitted(width, self.look)));
         }
         table
     }
 
-    /// Writes a block for each row, with a line for each cell, and an empty line between blocks. A
-    /// line that is still too wide breaks between words, so that no id is broken.
-    fn blocks(&self, columns: usize) -> String {
-        let names = self.header.iter().map(|name| name.len());
-        let indent = names.max().unwrap_or_default() + 3;
-        let mut text = String::new();
-        for row in &self.rows {
-            if !text.is_empty() {
-                text.push('\n');
-            }
-            for (name, cell) in self.header.iter().zip(row) {
-                let name = self.marked(name, Tone::Heading);
-                let lines = cell.text.lines();
-                let lines = lines.flat_map(|line| cell_lines(line, columns.saturating_sub(indent)));
-                for (at, line) in lines.enumerate() {
-                    let name = if at == 0 { name.as_str() } else { "" };
-                    let pad = indent - name.chars().filter(char::is_ascii).count();
-                    let line = self.marked(&line, cell.tone);
-                    // Writing to a string cannot fail.
-                    let _ = writeln!(text, "{name}{:pad$}{line}", "");
+    /// Returns how wide each column is, without its padding.
+    fn widths(&self) -> [usize; N] {
+        let widest = |measure: fn(&str) -> usize| {
+            let mut widths = self.header.map(width);
+            for row in &self.rows {
+                for (widest, cell) in widths.iter_mut().zip(row) {
+                    *widest = (*widest).max(measure(&cell.text));
                 }
             }
-        }
-        text.truncate(text.trim_end().len());
-        text
-    }
-
-    fn marked(&self, text: &str, tone: Tone) -> String {
-        if self.look.color && tone != Tone::Plain {
-            format!("{}{text}{}", tone.mark(), Tone::Plain.mark())
-        } else {
-            text.to_owned()
-        }
-    }
-
-    /// Replaces the marks in the text by their colours.
-    fn painted(&self, text: &str) -> String {
-        if !self.look.color {
-            return text.to_owned();
-        }
-        let mut painted = String::with_capacity(text.len());
-        let mut tone = Tone::Plain;
-        for c in text.chars() {
-            match Tone::ALL.into_iter().find(|tone| tone.mark() == c) {
-                None => painted.push(c),
-                Some(next) => {
-                    let (before, after) = (tone.style(), next.style());
-                    let _ = write!(painted, "{before:#}{after}");
-                    tone = next;
-                }
-            }
-        }
-        painted
+            widths
+        };
+        let room = self.look.width.map(|columns| {
+            let padding = N * GAP - 1;
+            columns.saturating_sub(padding)
+        });
+        fitted(widest(width), widest(longest_word), room)
     }
 }
 
-/// Breaks a line between words into lines of at most so many columns; a longer word stays whole.
-fn cell_lines(line: &str, columns: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in line.split(' ') {
-        match lines.last_mut() {
-            Some(last) if last.chars().count() + 1 + word.chars().count() <= columns => {
-                last.push(' ');
-                last.push_str(word);
+/// Makes rows of cells that are as wide as `widths`, two columns apart and indented by two.
+pub(crate) fn aligned<const N: usize>(
+    rows: &[&[GridCell; N]],
+    widths: [usize; N],
+    look: DisplayOptions,
+) -> String {
+    let mut table = Table::new();
+    table
+        .load_style(TableStyle::new().header_separator(LineStyle::none().junction(' ')))
+        .set_content_arrangement(ContentArrangement::Disabled);
+    for row in rows {
+        let cells = row.iter().zip(widths);
+        table.add_row(cells.map(|(cell, width)| cell.fitted(width, look)));
+    }
+    for (at, (column, width)) in table.column_iter_mut().zip(widths).enumerate() {
+        // comfy-table puts one column between two.
+        let padding = if at == 0 { 2 } else { 1 };
+        column.set_padding((padding, 0));
+        let width = width.saturating_add(padding.into());
+        let width = u16::try_from(width).unwrap_or(u16::MAX);
+        column.set_constraint(ColumnConstraint::Absolute(Width::Fixed(width)));
+    }
+    painted(&table.trim_fmt(), look)
+}
+
+fn marked(text: &str, tone: Tone, look: DisplayOptions) -> String {
+    if look.color && tone != Tone::Plain {
+        format!("{}{text}{}", tone.mark(), Tone::Plain.mark())
+    } else {
+        text.to_owned()
+    }
+}
+
+/// Replaces the marks in the text by their colours.
+fn painted(text: &str, look: DisplayOptions) -> String {
+    if !look.color {
+        return text.to_owned();
+    }
+    let mut painted = String::with_capacity(text.len());
+    let mut tone = Tone::Plain;
+    for c in text.chars() {
+        match Tone::ALL.into_iter().find(|tone| tone.mark() == c) {
+            None => painted.push(c),
+            Some(next) => {
+                let (before, after) = (tone.style(), next.style());
+                let _ = write!(painted, "{before:#}{after}");
+                tone = next;
             }
-            Some(_) | None => lines.push(word.to_owned()),
         }
     }
-    lines
+    painted
 }
 
 #[cfg(test)]
@@ -277,7 +305,7 @@ mod tests {
         let stale = GridCell::toned("stale", Tone::Bad);
         grid.row([owner(), "d7c3f1a8".into(), stale]);
         let held = GridCell::toned("held", Tone::Unsure);
-        grid.row([owner().ditto(true), "a15e".into(), held]);
+        grid.row(["".into(), "a15e".into(), held]);
         let mut out = Vec::new();
         grid.write(&mut out).unwrap();
         String::from_utf8(out).unwrap()
@@ -325,47 +353,40 @@ mod tests {
     }
 
     #[test]
-    fn a_terminal_too_narrow_gets_a_block_a_row() {
+    fn a_terminal_too_narrow_wraps_cells() {
         let look = |width| DisplayOptions {
             width: Some(width),
             ..DisplayOptions::default()
         };
         assert_eq!(grid(look(33)), ASCII);
         assert_eq!(
-            grid(look(32)),
-            "\
-OWNER       key Übung
-            team b
-REFERENCE   d7c3f1a8
-VERDICT     stale
-
-OWNER       key Übung
-            team b
-REFERENCE   a15e
-VERDICT     held
-"
-        );
-        let colored = grid(DisplayOptions {
-            color: true,
-            ..look(32)
-        });
-        assert!(
-            colored.contains("\x1b[1mVERDICT\x1b[0m     \x1b[31mstale\x1b[0m\n"),
-            "{colored:?}"
+            grid(look(30)),
+            concat!(
+                " OWNER    REFERENCE   VERDICT\n",
+                "------------------------------\n",
+                " key      d7c3f1a8    stale\n",
+                " Übung\n",
+                " team b\n",
+                "          a15e        held\n",
+            )
         );
     }
 
     #[test]
-    fn what_is_too_wide_for_a_block_goes_on_at_the_next_word() {
-        let id = "d7c3f1a8-0e6b-4a92-85d4-1b7e3c9f6a04";
-        let line = format!("gains 2 servers: {id}, {id}");
+    fn a_wrapped_cell_keeps_its_colour_to_itself() {
+        let look = DisplayOptions {
+            color: true,
+            width: Some(20),
+            ..DisplayOptions::default()
+        };
+        let row = [
+            GridCell::toned("hold it", Tone::Unsure),
+            GridCell::from("key a"),
+        ];
         assert_eq!(
-            cell_lines(&line, 40),
-            ["gains 2 servers:", &format!("{id},"), id]
+            aligned(&[&row], [4, 5], look),
+            "  \x1b[33mhold\x1b[0m  key a\n  \x1b[33mit\x1b[0m"
         );
-        assert_eq!(cell_lines(&line, 5)[..3], ["gains", "2", "servers:"]);
-        assert_eq!(cell_lines(&line, 400), [line]);
-        assert_eq!(cell_lines("", 10), [""]);
     }
 
     #[test]

@@ -21,7 +21,9 @@ use crate::repair::changeset::{
 impl Run {
     /// Builds the first line of a changeset of this run.
     pub(crate) fn header(&self, purpose: ChangesetPurpose, database: &Database) -> Header {
-        Header::new(purpose, self.id().to_owned(), now(), database.identity())
+        let mut header = Header::new(purpose, self.id().to_owned(), now(), database.identity());
+        header.user = Some(database.user.clone());
+        header
     }
 }
 
@@ -212,6 +214,12 @@ impl<'a> ChangesetDraft<'a> {
         Ok(())
     }
 
+    /// Notes how many columns an undo leaves as they are, because they were changed since.
+    pub(crate) fn leave(&mut self, columns: usize) {
+        let columns = u64::try_from(columns).unwrap_or(u64::MAX);
+        self.encoder.leave(columns);
+    }
+
     /// Writes the closing line and waits until the file, and its name in its folder, are on disk.
     pub(crate) fn seal(self) -> Result<SealedChangeset<'a>, Failure> {
         let Self { out, mut encoder } = self;
@@ -239,7 +247,7 @@ impl SealedChangeset<'_> {
 }
 
 /// Creates a file that was not there. Only its owner may read it: it says who may use what.
-fn new_file(path: &Path) -> std::io::Result<File> {
+pub(crate) fn new_file(path: &Path) -> std::io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true).mode(0o600).open(path)
 }
@@ -271,7 +279,7 @@ fn cannot_make(what: &str, path: &Path, error: std::io::Error) -> Failure {
         .hint(format_args!("nothing was done; {hint}, with {option}"))
 }
 
-fn cannot(doing: &str, path: &Path, error: std::io::Error) -> Failure {
+pub(super) fn cannot(doing: &str, path: &Path, error: std::io::Error) -> Failure {
     let failure = Failure::caused(ErrorKind::Error, error);
     failure.context(format!("cannot {doing} {}", path.display()))
 }
@@ -279,7 +287,7 @@ fn cannot(doing: &str, path: &Path, error: std::io::Error) -> Failure {
 /// Returns the folder where programs keep data between runs.
 ///
 /// Source: XDG Base Directory Specification 0.8, `$XDG_STATE_HOME`.
-fn state_folder() -> Result<PathBuf, Failure> {
+pub(super) fn state_folder() -> Result<PathBuf, Failure> {
     let absolute = |variable| {
         let folder = std::env::var_os(variable).map(PathBuf::from);
         folder.filter(|folder| folder.is_absolute())
@@ -317,6 +325,11 @@ impl SavedChangeset {
         })
     }
 
+    /// Returns the path of the file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Opens the file again and returns its changes.
     pub(crate) fn changes(&self) -> Result<Lines, Failure> {
         Lines::open(&self.path)
@@ -346,7 +359,7 @@ pub(crate) struct Lines {
 
 impl Lines {
     fn open(path: &Path) -> Result<Self, Failure> {
-        let file = File::open(path).map_err(|error| cannot("read", path, error))?;
+        let file = open_regular(path).map_err(|error| cannot("read", path, error))?;
         Ok(Self {
             path: path.to_owned(),
             reader: BufReader::new(file),
@@ -392,6 +405,18 @@ impl Lines {
     }
 }
 
+/// Opens a regular file to read it. Opening anything else might wait for somebody to write into it.
+pub(super) fn open_regular(path: &Path) -> std::io::Result<File> {
+    let metadata = path.metadata()?;
+    if metadata.is_dir() {
+        return Err(std::io::ErrorKind::IsADirectory.into());
+    }
+    if !metadata.is_file() {
+        return Err(std::io::Error::other("it is not a regular file"));
+    }
+    File::open(path)
+}
+
 impl Iterator for Lines {
     type Item = Result<Change, Failure>;
 
@@ -400,7 +425,7 @@ impl Iterator for Lines {
     }
 }
 
-fn damaged(path: &Path, damage: &Damage) -> Failure {
+pub(super) fn damaged(path: &Path, damage: &Damage) -> Failure {
     Failure::new(ErrorKind::Error, format!("{}, {damage}", path.display())).hint(
         "nothing was done; use the file as it was written. A run that ended before its commit has \
          nothing to take back",

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use crate::cli::filters::{FilterArgs, Sites};
+use crate::command_line::CommandLine;
 use crate::database::Database;
 use crate::db::lookup;
 use crate::db::named_owners::{self, Meant};
@@ -11,6 +12,7 @@ use crate::db::schema::Schema;
 use crate::db::session::Connection;
 use crate::error::{ErrorKind, Failure};
 use crate::litellm::reference_sites::Choice;
+use crate::printable::one_line;
 use crate::repair::selection::{NamedOwner, Selection};
 use crate::shell::quoted;
 
@@ -32,6 +34,15 @@ impl FilterArgs {
         !(self.owner.is_empty() && self.reference.is_empty() && self.row.is_empty())
     }
 
+    /// Returns the filters as they were given; `None` without any.
+    pub(crate) fn narrowed(&self) -> Option<String> {
+        let mut command = CommandLine::new("scan");
+        self.repeat(&mut command);
+        let words = command.to_string();
+        let filters = words.strip_prefix("mcp-prune scan ")?;
+        Some(one_line(filters).into_owned())
+    }
+
     /// Returns the references that `--reference` names; `None` means all.
     pub(crate) fn references(&self) -> Option<BTreeSet<String>> {
         let references: BTreeSet<String> = self.reference.iter().cloned().collect();
@@ -46,15 +57,9 @@ impl FilterArgs {
         schema: &Schema,
         database: &Database,
     ) -> Result<Selection, Failure> {
-        let mut owners = BTreeSet::new();
-        for owner in &self.owner {
-            let NamedOwner { kind, name } = owner;
-            match named_owners::named(connection, schema, database, *kind, name).await? {
-                Meant::Nobody => return Err(nothing("--owner", &owner.to_string())),
-                Meant::One(id) => _ = owners.insert((*kind, id)),
-                Meant::Several(ids) => return Err(ambiguous("--owner ", owner, &ids)),
-            }
-        }
+        let ids = find_owners(&self.owner, connection, schema, database).await?;
+        let owners = self.owner.iter().zip(ids);
+        let owners: BTreeSet<_> = owners.map(|(owner, id)| (owner.kind, id)).collect();
         for row in &self.row {
             if !lookup::has_row(connection, schema, row).await? {
                 return Err(nothing(
@@ -68,6 +73,26 @@ impl FilterArgs {
             rows: self.row.iter().cloned().collect(),
         })
     }
+}
+
+/// Looks up the ids of the owners that `--owner` names, in its order, and refuses one that is not
+/// there.
+pub(crate) async fn find_owners(
+    named: &[NamedOwner],
+    connection: &mut Connection,
+    schema: &Schema,
+    database: &Database,
+) -> Result<Vec<String>, Failure> {
+    let mut ids = Vec::new();
+    for owner in named {
+        let NamedOwner { kind, name } = owner;
+        match named_owners::named(connection, schema, database, *kind, name).await? {
+            Meant::Nobody => return Err(nothing("--owner", &owner.to_string())),
+            Meant::One(id) => ids.push(id),
+            Meant::Several(ids) => return Err(ambiguous("--owner ", owner, &ids)),
+        }
+    }
+    Ok(ids)
 }
 
 fn nothing(option: &str, what: &str) -> Failure {

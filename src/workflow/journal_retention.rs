@@ -90,7 +90,7 @@ fn is_older(path: &Path, database: &Database, oldest_kept: i64) -> bool {
 }
 
 /// Returns whether `fix` or `undo` gives such a name to a journal: COMMAND-TIME-RUN.ndjson.
-fn is_name(name: &str) -> bool {
+pub(super) fn is_name(name: &str) -> bool {
     let Some(parts) = name.strip_suffix(".ndjson") else {
         return false;
     };

@@ -7,6 +7,7 @@ use crate::db::session::Connection;
 use crate::db::{credential_rows, lock_holders, rows};
 use crate::error::{ErrorKind, Failure};
 use crate::litellm::reference_sites::ScannedTable;
+use crate::process::log;
 use crate::workflow::CHUNK;
 
 /// How often the whole transaction is tried when others write the same rows.
@@ -70,7 +71,10 @@ impl Patience {
                 };
                 match locked {
                     Some(locked) => break locked,
-                    None if self.wait().await => {}
+                    None if self.wait().await => log::tell(format_args!(
+                        "others have locked rows of {}: asking again",
+                        table.name()
+                    )),
                     None => {
                         let held = lock_holders::of_rows(connection, schema, table, chunk).await;
                         let message = format!("{held}; nothing was written");
@@ -125,6 +129,10 @@ pub(crate) async fn retried<T>(
             return Err(failure);
         }
         attempt += 1;
+        log::tell(format_args!(
+            "starting over, attempt {attempt} of {ATTEMPTS}: {}",
+            failure.kind()
+        ));
         tokio::time::sleep(jittered(SHORTEST_PAUSE)).await;
     }
 }

@@ -4,6 +4,7 @@
 pub(crate) mod access_basis;
 pub(crate) mod access_proof;
 pub(crate) mod apply_changes;
+pub(crate) mod baseline_files;
 pub(crate) mod cache_invalidation;
 pub(crate) mod catalog_warnings;
 pub(crate) mod changeset_file;
@@ -15,6 +16,7 @@ pub(crate) mod deletion_effects;
 pub(crate) mod empty_list_search;
 pub(crate) mod filters;
 pub(crate) mod given_servers;
+pub(crate) mod journal_folder;
 pub(crate) mod journal_retention;
 pub(crate) mod live_references;
 pub(crate) mod lock_retry;
@@ -27,8 +29,11 @@ pub(crate) mod same_database;
 pub(crate) mod saved_access;
 pub(crate) mod saved_access_comparison;
 pub(crate) mod saved_plan;
+pub(crate) mod script_rows;
 pub(crate) mod server_sources;
 pub(crate) mod survey;
+pub(crate) mod undo_part;
+pub(crate) mod undo_script_file;
 pub(crate) mod unmatched_references;
 pub(crate) mod write_run;
 

@@ -32,7 +32,15 @@ pub(crate) fn one_file_each(command: &dyn CommandArgs) -> Result<(), Failure> {
     let configs = configs.map(|(source, path)| (source.to_string(), path));
     let script = command.connection().and_then(ConnectionArgs::script);
     let script = script.map(|(source, path)| (source.to_owned(), path));
-    let mut read = files.chain(configs).chain(script);
+    let read = files.chain(configs).chain(script);
+    // A baseline is written again over the one that was read.
+    let written = command.own_files().into_iter();
+    let written = { written }.find(|(option, _)| *option == "--write-baseline");
+    let written = written.map(|(_, path)| name_of(path));
+    let is_renewed = |option: &str, path: &Path| {
+        option == "--baseline" && written.as_deref() == Some(name_of(path).as_path())
+    };
+    let mut read = read.filter(|(option, path)| !is_renewed(option, path));
     read.find_map(|(option, path)| same(&names, &option, &path))
         .map_or(Ok(()), Err)
 }

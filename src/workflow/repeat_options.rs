@@ -3,10 +3,11 @@
 //!
 //! Every set of options is taken apart field by field, without `..`: a new option in `cli/` does
 //! not compile until this file says whether a follow-up repeats it. Two kinds of options are not
-//! repeated. The first shape only the report of this run: `--format`, `--output`, `--limit`,
-//! `--color`, `--quiet`, `--metrics-file`, `--notes`, `--exit-zero`. The second are what the next
-//! command does otherwise: `--dry-run`, `--yes`, `--plan-out`. A suggested command never has
-//! `--yes`: it asks before it writes.
+//! repeated. The first kind shapes only the report of this run: `--format`, `--output`, `--limit`,
+//! `--wide`, `--all-references`, `--summary`, `--color`, `--quiet`, `--verbose`, `--metrics-file`,
+//! `--notes`, `--exit-zero`. The second kind is what the next command does otherwise: `--dry-run`,
+//! `--yes`, `--plan-out`, `--undo-sql`. A suggested command never has `--yes`: it asks before it
+//! writes.
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,10 +15,10 @@ use std::time::Duration;
 use clap::ValueEnum;
 
 use crate::cli::connection::ConnectionArgs;
-use crate::cli::filters::{FilterArgs, Sites};
+use crate::cli::filters::{FilterArgs, PartArgs, Sites};
 use crate::cli::repair::{
-    COMPARE_AT_MOST, EmptyArgs, GuardArgs, JournalArgs, NOTIFY_REDIS, NotifyArgs, OnEmptyArg,
-    RepairArgs, WriteArgs,
+    COMPARE_AT_MOST, ComparisonArgs, EmptyArgs, GuardArgs, JournalArgs, NOTIFY_REDIS, NotifyArgs,
+    OnEmptyArg, RepairArgs, WriteArgs,
 };
 use crate::cli::servers::{DeletionArgs, PreviousArgs, ServerArgs};
 use crate::command_line::CommandLine;
@@ -70,6 +71,7 @@ impl ConnectionArgs {
             db_url_file,
             schema,
             statement_timeout,
+            log: _,
         } = self;
         command.options("--db-url-file", db_url_file);
         match db_url.as_deref().map(|url| (url, ShownUrl::of(url))) {
@@ -145,6 +147,37 @@ impl FilterArgs {
     }
 }
 
+/// Adds to a scan the filters that choose rows, and so find what a repair left. A reference that
+/// was removed would match nothing.
+pub(crate) fn repeat_rows(filters: &FilterArgs, scan: &mut CommandLine) {
+    let everything = FilterArgs {
+        sites: filters.sites.clone(),
+        owner: filters.owner.clone(),
+        reference: Vec::new(),
+        row: filters.row.clone(),
+    };
+    everything.repeat(scan);
+    if !filters.reference.is_empty() {
+        scan.note(
+            "It looks at every reference of these rows: a --reference that is gone would be an \
+             error.",
+        );
+    }
+}
+
+impl PartArgs {
+    pub(crate) fn repeat(&self, command: &mut CommandLine) {
+        let Self {
+            owner,
+            reference,
+            row,
+        } = self;
+        command.options("--owner", owner.iter().map(NamedOwner::argument));
+        command.options("--reference", reference);
+        command.options("--row", row);
+    }
+}
+
 /// Returns the word of the command line for a value.
 fn named<T: ValueEnum>(value: &T) -> Option<String> {
     let value = value.to_possible_value()?;
@@ -173,8 +206,9 @@ impl RepairArgs {
             deletions,
             allow_empty_server_table,
             guards,
-            compare_at_most,
+            comparison,
             plan_out: _,
+            undo_sql: _,
             plan,
             other_database,
             journal_retention,
@@ -197,9 +231,7 @@ impl RepairArgs {
         }
         command.flag_if("--allow-empty-server-table", *allow_empty_server_table);
         guards.repeat(command);
-        if *compare_at_most != COMPARE_AT_MOST {
-            command.option("--compare-at-most", compare_at_most.to_string());
-        }
+        comparison.repeat(command);
         write.repeat(command);
     }
 }
@@ -217,6 +249,15 @@ impl GuardArgs {
             max_percent.map(|percent| percent.to_string()),
         );
         command.flag_if("--strict", *strict);
+    }
+}
+
+impl ComparisonArgs {
+    pub(crate) fn repeat(&self, command: &mut CommandLine) {
+        let Self { compare_at_most } = self;
+        if *compare_at_most != COMPARE_AT_MOST {
+            command.option("--compare-at-most", compare_at_most.to_string());
+        }
     }
 }
 
@@ -305,7 +346,9 @@ mod tests {
 
     /// Options that no follow-up repeats: they shape the report of one run, or are the difference
     /// between the run and what follows.
-    const NOT_REPEATED: [&str; 14] = [
+    const NOT_REPEATED: [&str; 22] = [
+        "all-references",
+        "baseline",
         "color",
         "csv-raw",
         "dry-run",
@@ -318,7 +361,13 @@ mod tests {
         "output",
         "plan-out",
         "quiet",
+        "verbose",
+        "undo-sql",
         "version",
+        "write-baseline",
+        "summary",
+        "version",
+        "wide",
         "yes",
     ];
 
@@ -434,6 +483,10 @@ mod tests {
             Command::Undo(args) => args.follow_up(),
             other => panic!("{other:?}"),
         });
+        // A repair reads no baseline, and so accepts none of another database.
+        let scan: Vec<_> = { scan.into_iter() }
+            .filter(|(option, ..)| option != "other-database")
+            .collect();
         assert!(scan.len() >= 11 && fix.len() >= 24 && undo.len() >= 9);
         for (option, said, words) in [scan, fix, undo].concat() {
             assert!(says(&words, &said), "--{option} is not in {words:?}");

@@ -13,6 +13,7 @@ use crate::db::session::Connection;
 use crate::error::{ErrorKind, Failure};
 use crate::litellm::config::{PresentConfigs, Renewals};
 use crate::litellm::deleted_servers::{BadDeletion, DeletedServers};
+use crate::litellm::known_names::KnownNames;
 use crate::litellm::reference_sites::Choice;
 use crate::litellm::server::ConfigServers;
 use crate::litellm::server_catalog::{IdHistory, Resolution, ServerCatalog};
@@ -115,11 +116,15 @@ impl ServerSources {
         connection: &mut Connection,
         schema: &Schema,
     ) -> Result<ServerCatalog, Failure> {
-        let told = servers::told(connection, schema).await?;
+        let mut told = servers::told(connection, schema).await?;
+        let (groups, toolsets) = (&mut told.access_group_names, &mut told.toolset_names);
+        let (groups, toolsets) = (std::mem::take(groups), std::mem::take(toolsets));
         let config = match self.given.config_servers(schema.derivation())? {
             None => ConfigServers::Unknown(told.signs.clone()),
             Some((_, servers)) => ConfigServers::Known(servers),
         };
+        let names =
+            KnownNames::of_servers(&told.servers, config.servers()).with_groups(groups, toolsets);
         let deleted = self.deleted(connection, schema, &told, &config).await?;
         let renewals = self.renewals(&config, schema)?;
         let mut history = self.history.clone();
@@ -141,7 +146,7 @@ impl ServerSources {
             Failure::new(ErrorKind::Refused, format!("cannot remap: {bad}"))
                 .hint("remap from a deleted server to one that is served; scan tells them apart")
         })?;
-        let catalog = catalog.with_toolsets(told.toolsets);
+        let catalog = catalog.with_toolsets(told.toolsets).with_names(names);
         Ok(match &self.references {
             None => catalog,
             Some(references) => catalog.asked_about(references.clone()),

@@ -35,6 +35,9 @@ pub(crate) trait WriteJob {
     /// What is looked at once more after the transaction.
     type Left;
 
+    /// What its transaction is begun for.
+    const PURPOSE: Purpose;
+
     /// The first stage that the progress line names.
     const STAGE: &'static str;
 
@@ -81,6 +84,11 @@ pub(crate) trait WriteJob {
 
     /// Builds the error for rows that are no longer as planned or journalled.
     fn moved(&self, facts: &Self::Facts) -> Failure;
+
+    /// Writes what a dry run keeps besides its report and its plan, before the report is printed.
+    fn save_dry_run(&self, _: &Report<Self::Facts>) -> Result<(), Failure> {
+        Ok(())
+    }
 
     /// Finishes the job once everything is committed and reported.
     fn succeeded(&self, _: &Self::Facts) {}
@@ -235,6 +243,11 @@ impl WriteRun<'_> {
             }
             report = Report::new(facts, Ending::NothingToDo);
         }
+        if matches!(report.ending(), Ending::DryRun { .. })
+            && let Err(failure) = job.save_dry_run(&report)
+        {
+            return Ok(Err(failure));
+        }
         let report = Arc::new(report);
         let printed = print(&report, self.options.output, self.run, &mut self.interrupt).await;
         Ok(self.outcome(job, &report, printed))
@@ -324,7 +337,7 @@ impl WriteRun<'_> {
     ) -> Result<Report<J::Facts>, Failure> {
         let database = session.database().clone();
         let sites = job.sites();
-        let begin = session.begin(Purpose::Write, &sites);
+        let begin = session.begin(J::PURPOSE, &sites);
         let mut open = self.interrupt.guard(begin).await?;
         let attempt = Attempt {
             run: self.run,
@@ -399,7 +412,8 @@ impl WriteRun<'_> {
     }
 }
 
-/// Looks at what is left. A failure here is only a warning: the transaction has ended.
+/// Looks at what is `left` after the transaction. A failure is only a warning, because the
+/// transaction has ended.
 async fn look_again<J: WriteJob>(
     job: &J,
     session: &mut Session,

@@ -41,7 +41,6 @@ KNOWS = {
 }
 
 
-
 def caches():
     """Every cache in memory that there is; those made later join it as they are made.
 
@@ -84,6 +83,12 @@ async def load_agents():
         return
     registry.load_agents_from_db_and_config(
         agent_config=[], db_agents=await registry.get_all_agents_from_db(proxy_server.prisma_client))
+
+
+async def of_all(world, callers):
+    """servers -> tools or None, of every caller, by whatever key it is given under."""
+    async with World(world) as proxy:
+        return {who: await proxy.of(caller) for who, caller in callers.items()}
 
 
 class World:

@@ -1,7 +1,7 @@
 """The database client that LiteLLM is given: it reads the rows of one schema over psycopg.
 
-Tables are made after the `schema.prisma` of the release, and the client answers as Prisma's does, as
-far as the code that decides access asks: a list that is NULL is empty, an element that is NULL is an error.
+The client answers as Prisma's does, as far as the code that decides access asks: a list that is NULL is empty, an
+element that is NULL is an error.
 """
 
 import datetime
@@ -10,39 +10,13 @@ import re
 import uuid
 
 import psycopg
+import schema as schemas
 from psycopg import sql
 
 JSON_NULL = object()
-TYPES = {"String": "text", "Json": "jsonb", "Boolean": "boolean", "DateTime": "timestamp(3)", "Float": "float8",
-         "Int": "integer", "BigInt": "bigint", "Decimal": "numeric", "Bytes": "bytea"}
 MODELS = """ObjectPermissionTable OrganizationTable TeamTable UserTable EndUserTable AgentsTable VerificationToken
 AccessGroupTable MCPToolsetTable MCPServerTable Config ProjectTable BudgetTable ModelTable TeamMembership
 OrganizationMembership AgentIdentity DeprecatedVerificationToken MCPServerOAuthClient MCPUserCredentials MCPUserEnvVars""".split()
-
-
-class Field:
-    def __init__(self, name, type, rest):
-        self.name, self.type, self.rest = name, type.rstrip("?").removesuffix("[]"), rest
-        self.is_list, self.is_key = type.endswith("[]"), "@id" in rest
-        self.is_optional = type.endswith("?")
-        relation = re.search(r"fields: \[(\w+)\], references: \[(\w+)\]", rest)
-        self.link = relation and relation.groups()
-        mapped = re.search(r'@map\("(\w+)"\)', rest)
-        self.column = mapped.group(1) if mapped else name
-
-    @property
-    def is_column(self):
-        return self.type in TYPES
-
-
-def models(prisma):
-    """The models that access depends on: name -> fields."""
-    found = {}
-    for name, body in re.findall(r"^model (\w+) \{(.*?)^\}", prisma, re.S | re.M):
-        if name.removeprefix("LiteLLM_") in MODELS:
-            lines = re.findall(r"^\s+(\w+)\s+(\w+(?:\[\])?\??)(.*)$", body, re.M)
-            found[name] = {field: Field(field, type, rest) for field, type, rest in lines}
-    return found
 
 
 class Row:
@@ -140,18 +114,15 @@ class Database:
     # Counts how often Prisma's engine was started anew; LiteLLM asks since 1.110.
     engine_generation = 0
 
-    def __init__(self, url, prisma, schema):
-        self.models = models(prisma)
+    def __init__(self, url, prisma, schema, migrations=None):
+        schemas.create(url, schema, prisma, migrations)
+        # The models that access depends on: name -> fields.
+        self.models = {name: model.fields for name, model in schemas.models_of(prisma).items()
+                       if name.removeprefix("LiteLLM_") in MODELS}
         self.connection = psycopg.connect(url, autocommit=True, cursor_factory=psycopg.RawCursor)
-        self.connection.execute(f'DROP SCHEMA IF EXISTS "{schema}" CASCADE')
-        self.connection.execute(f'CREATE SCHEMA "{schema}"')
         self.connection.execute(f'SET search_path = "{schema}"')
-        for name, fields in self.models.items():
-            columns = [
-                f'"{f.column}" {TYPES[f.type]}{"[]" if f.is_list else ""}{" PRIMARY KEY" if f.is_key else ""}'
-                for f in fields.values() if f.is_column
-            ]
-            self.connection.execute(f'CREATE TABLE "{name}" ({", ".join(columns)})')
+        # Rows of the worlds link to rows that are gone, and LiteLLM's triggers know nothing of that.
+        self.connection.execute("SET session_replication_role = replica")
         for name in self.models:
             setattr(self, name.lower(), Table(self, name))
         self.cache = {}

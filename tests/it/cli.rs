@@ -169,6 +169,10 @@ fn json_is_one_object_as_the_readme_promises() {
                         "3f6d1b52-7c1e-4b0a-9d39-8c5f0f6a1e01",
                         "9b2e4c70-1a5d-4f3e-8a77-2d9c6b8e5f02"
                     ],
+                    "server_names": {
+                        "3f6d1b52-7c1e-4b0a-9d39-8c5f0f6a1e01": "github",
+                        "9b2e4c70-1a5d-4f3e-8a77-2d9c6b8e5f02": "jira"
+                    },
                     "incomplete": false,
                     "assuming": "general_settings.require_key_mcp_access_defined is off"
                 }

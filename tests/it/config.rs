@@ -241,10 +241,12 @@ fn a_scan_shows_where_they_would_go_and_the_command_that_does_it() {
     let previous = ["--previous-litellm-config", &edit.old];
     let now = ["--litellm-config", &edit.new];
     let ran = run_with(&[&["scan"][..], &previous, &now].concat()).exits(2);
-    let mut lines = ran.stdout.lines();
-    let fix = format!("remap to {MOVED}");
-    let shown = lines.any(|line| line.contains(DEEPWIKI) && line.contains(&fix));
-    assert!(shown, "{ran}");
+    let (_, block) = ran.stdout.split_once(&format!("\n{DEEPWIKI}: ")).unwrap();
+    let line = block.lines().nth(1).unwrap();
+    assert!(
+        line.starts_with("  remap ") && line.contains(MOVED),
+        "{ran}"
+    );
 
     // What is said to be next does what is said.
     let (_, closing) = ran.stdout.split_once("A repair would ").unwrap();
@@ -258,7 +260,7 @@ fn a_scan_shows_where_they_would_go_and_the_command_that_does_it() {
 
     // Without the old config all that is known of it is that it is gone.
     let without = run_with(&[&["scan"][..], &now].concat()).exits(2);
-    assert!(!without.stdout.contains("remap to"), "{without}");
+    assert!(!without.stdout.contains("  remap "), "{without}");
     let next = ["Next:\n  mcp-prune fix --dry-run", now[0], now[1]].join(" ");
     let _ = without.prints(&format!("{next}\n"));
     // And without the new one there is nothing to remap to.

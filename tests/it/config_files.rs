@@ -228,15 +228,15 @@ fn what_looks_like_an_edited_config_server_is_held_until_it_is_said_to_be_gone()
         let scan = run_on(&database, &[&["scan"][..], known].concat()).exits(2);
         let (deleted, edited) = scan
             .stdout
-            .split_once("CONFIG SERVER, EDITED OR REMOVED")
+            .split_once("CONFIG SERVERS, EDITED OR REMOVED")
             .unwrap();
         assert!(
-            deleted.contains("gone") && !deleted.contains(EDITED),
+            deleted.contains("\ngone: ") && !deleted.contains(&format!("\n{EDITED}: ")),
             "{scan}"
         );
         assert!(edited.contains(EDITED), "{scan}");
         let _ = scan
-            .prints("hold: config server edited?")
+            .prints("config server edited?")
             .prints("add --prune-config-ids");
 
         // A scan says what the repair would do, and hands the option on to it.

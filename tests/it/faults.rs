@@ -513,3 +513,55 @@ fn a_serialization_failure_is_tried_again() {
         company.is_repaired();
     }
 }
+
+#[test]
+fn a_partial_undo_that_is_killed_leaves_nothing_half_written() {
+    let Some(company) = Company::new("a partial undo that is killed") else {
+        return;
+    };
+    let url = company.database.url();
+    run(&mut company.fix(url, &[])).exits(0);
+    company.holds(&company.after);
+    let gate = company.shut_gate(MIDWAY);
+    let (journal, own) = (company.journal(), company.folder.path().join("own"));
+    let part = [
+        "undo",
+        "--yes",
+        "--reference",
+        GONE,
+        "--lock-timeout",
+        "600",
+    ];
+    let files = [
+        "--journal",
+        own.to_str().unwrap(),
+        journal.to_str().unwrap(),
+    ];
+    let start = || {
+        let mut undo = mcp_prune(&[&part[..], &files[..]].concat());
+        undo.env("DATABASE_URL", url)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        undo.spawn().unwrap()
+    };
+    let undo = start();
+    company.wait_for_session("wait_event = 'advisory'", true);
+    kill(undo);
+    company.wait_until_left();
+    drop(gate);
+    company.holds(&company.after);
+    // Its own journal is cut short, and nobody takes the run for undone.
+    let cut = ["undo", "--yes", "--no-journal", own.to_str().unwrap()];
+    run_on(url, &cut).exits(1).says(", line ");
+    let journals = crate::history::history(company.folder.path());
+    let states: Vec<&Value> = journals.iter().map(|journal| &journal["state"]).collect();
+    assert_eq!(states, ["cut-short", "committed"]);
+    assert_eq!(journals[1]["undone"], "no");
+    // A journal is never written over.
+    ended(start()).exits(1).says("no file is written over");
+    std::fs::remove_file(&own).unwrap();
+    ended(start()).exits(0);
+    company.holds(&company.before);
+    let journals = crate::history::history(company.folder.path());
+    assert_eq!(journals[1]["undone"], "wholly");
+}

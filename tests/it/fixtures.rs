@@ -7,6 +7,7 @@ use crate::program::{repository, run_on};
 use crate::samples::script;
 use crate::schemas::Format;
 use crate::server::TestDatabase;
+use crate::sql_script::repairs_alike;
 use crate::step_diff::diff;
 
 const LIFE: [&[&str]; 5] = [
@@ -141,6 +142,18 @@ fn live_by_the_schema(case: &str, more: &[&str], fix: &[&str]) {
     }
 }
 
+/// Repairs a case by the script of a dry run. There is none of credentials.
+fn repaired_by_a_script(case: &str, options: &[&str]) {
+    if options.contains(&"credentials") {
+        let args = [&["fix", "--dry-run", "--format", "sql"], options].concat();
+        let _ = run_on(load(case).url(), &args)
+            .exits(64)
+            .says("--format sql does not go with --sites credentials");
+        return;
+    }
+    repairs_alike(|| load(case), options);
+}
+
 /// Replaces what differs from run to run (the database, the id of the run and the journal) and from
 /// build to build (the advice about Redis).
 fn redact(told: &str) -> String {
@@ -177,6 +190,15 @@ macro_rules! cases {
             let told = told(&life, WHOLE.contains(&test));
             golden_settings().bind(|| insta::assert_snapshot!(test, told));
         })*
+
+        /// The same cases, repaired by a script.
+        mod by_a_script {
+            $(#[test]
+            fn $test() {
+                let options = [&[$($($more),*)?][..], &[$($($fix),*)?]].concat();
+                super::repaired_by_a_script(stringify!($case), &options);
+            })*
+        }
 
         /// The same cases, in the formats for machines.
         mod as_the_schema_says {

@@ -337,7 +337,7 @@ fn what_stands_in_the_way_of_an_undo_comes_alone_with_the_way_round_it() {
     let first = ran.stdout.lines().next().unwrap();
     assert_eq!(first, "1 column is no longer as the journal has it.");
     assert!(ran.stdout.contains(&row[0]), "{ran}");
-    assert!(!ran.stdout.contains("AS BEFORE"), "{ran}");
+    assert!(!ran.stdout.contains("SERVERS"), "{ran}");
     let undo = command(&ran.stdout, "put back the others:");
     assert_eq!(undo, "mcp-prune undo j --skip-changed");
     let Some((code, told)) = desk.paste_and_answer(undo, "y") else {
@@ -345,8 +345,8 @@ fn what_stands_in_the_way_of_an_undo_comes_alone_with_the_way_round_it() {
     };
     assert_eq!(code, 0, "{told}");
     assert!(told.contains("Put back 3 rows"), "{told}");
-    let conflict = told.find("EXPECTED").unwrap();
-    assert!(conflict < told.find("AS BEFORE").unwrap(), "{told}");
+    let conflict = told.find("expected  ").unwrap();
+    assert!(conflict < told.find("SERVERS").unwrap(), "{told}");
 }
 
 #[test]
@@ -465,13 +465,21 @@ fn the_commands_of_a_ticket_run_as_pasted() {
     assert_eq!(fenced(&again.stdout), commands);
     let dry_run = desk.paste(&format!("{} --format=markdown", commands[1]));
     let commands = fenced(&dry_run.exits(2).stdout);
-    let fix = format!("{} --yes --format=markdown", commands[1]);
+    let [_, fix, verify, back_out] = &commands[..] else {
+        panic!("{commands:#?}");
+    };
+    let fix = format!("{fix} --yes --format=markdown");
     let fixed = desk.paste(&fix).exits(0).prints(TAKE_BACK);
+    let _ = desk.paste(verify).exits(0);
     assert_eq!(desk.stale(&options[..2]), 0);
-    let _ = desk
-        .paste(&format!("{} --yes", fenced(&fixed.stdout)[1]))
-        .exits(0);
+    let _ = desk.paste(&format!("{back_out} --yes")).exits(0);
     assert_eq!(desk.stale(&options[..2]), 3);
+    // The ticket of the repair itself has the same two, with a folder for the undo's own journal.
+    let [_, again, take_back] = &fenced(&fixed.stdout)[..] else {
+        panic!("{fixed}");
+    };
+    assert_eq!(again, verify);
+    assert_eq!(take_back, &format!("{back_out} --journal ."));
 }
 
 #[test]
@@ -633,7 +641,7 @@ fn a_signal_while_the_report_is_printed_does_not_say_that_nothing_was_written() 
     let mut run = "mcp-prune fix".to_owned();
     for (what, repaired) in [("the repair", true), ("the undo", false)] {
         let mut command = Command::new("sh");
-        command.args(["-c", &format!("exec {run} --yes --limit 0")]);
+        command.args(["-c", &format!("exec {run} --yes --wide --limit 0")]);
         let mut command = desk.prepared(command);
         let child = command
             .stdout(Stdio::piped())

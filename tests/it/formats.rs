@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::fixtures::golden_settings;
 use crate::pooler::NOTES_WHO_WRITES;
 use crate::program::{Ran, mcp_prune, run, run_on};
-use crate::samples::{NOWHERE, demo};
+use crate::samples::{GONE, NOWHERE, demo};
 use crate::server::TestDatabase;
 
 fn lines(ran: &Ran) -> Vec<Value> {
@@ -216,6 +216,7 @@ fn markdown_is_made_for_a_change_ticket() {
     let mut told = String::new();
     for args in [
         &["scan", "--db-url", url, "--format", "markdown"][..],
+        &["fix", "--dry-run", "--db-url", url, "--format=markdown"],
         &[
             "fix",
             "--yes",
@@ -251,11 +252,116 @@ fn markdown_is_made_for_a_change_ticket() {
             if let Some(at) = words.iter().position(|word| *word == "--db-url") {
                 words[at + 1] = "[...]";
             }
+            for word in &mut words {
+                if word.contains("fix-") && word.contains(".ndjson") {
+                    *word = match word.strip_suffix(',') {
+                        Some(_) => "fix-RUN.ndjson,",
+                        None => "fix-RUN.ndjson",
+                    };
+                }
+            }
             let line = words.join(" ").replace(journal, "JOURNAL");
+            let line = match line.split_once("(run ") {
+                Some((before, after)) => format!("{before}(run [...]{}", &after[8..]),
+                None => line,
+            };
             line.replace(folder.path().to_str().unwrap(), "FOLDER")
         });
     }
     golden_settings().bind(|| insta::assert_snapshot!("markdown", shown.join("\n")));
+}
+
+/// Returns what Markdown obeys of a line: it is in no code span, and has no backslash before it.
+fn without_code(line: &str) -> String {
+    let (mut kept, mut rest) = (String::new(), line);
+    while let Some(at) = rest.find('`') {
+        let (before, code) = rest.split_at(at);
+        kept.push_str(before);
+        let escapes = before.len() - before.trim_end_matches('\\').len();
+        if escapes % 2 == 1 {
+            kept.push('`');
+            rest = &code[1..];
+            continue;
+        }
+        let fence = code.len() - code.trim_start_matches('`').len();
+        let (mark, inside) = code.split_at(fence);
+        // The span ends at the next run of just as many.
+        let mut at = 0;
+        let end = loop {
+            let run = inside[at..].find('`').map(|found| at + found).unwrap();
+            let length = inside[run..].len() - inside[run..].trim_start_matches('`').len();
+            at = run + length;
+            if length == mark.len() {
+                break at;
+            }
+        };
+        // The bars of a table are found before its code spans.
+        let span = &inside[..end];
+        assert!(!span.replace("\\|", "").contains('|'), "{line}");
+        rest = &inside[end..];
+    }
+    kept.push_str(rest);
+    let mut obeyed = String::new();
+    let mut chars = kept.chars();
+    while let Some(c) = chars.next() {
+        if c == '\\' {
+            let _ = chars.next();
+        } else {
+            obeyed.push(c);
+        }
+    }
+    obeyed
+}
+
+#[test]
+fn no_name_that_others_chose_breaks_a_ticket() {
+    const ODD: &str = "a|b`c``d\\e <img src=x> @ann [l](http://x) *b* &amp; $m$";
+    let odd = ODD.replace('\'', "''");
+    let database = TestDatabase::with(&format!(
+        r#"INSERT INTO "LiteLLM_MCPServerTable" ("server_id", "alias") VALUES ('live', 'gh');
+           INSERT INTO "LiteLLM_ObjectPermissionTable" ("object_permission_id", "mcp_servers") VALUES
+               ('p' || chr(10) || '# {odd}',
+                ARRAY['live', '{GONE}', '# {odd}' || chr(10) || '{odd}']),
+               ('q', ARRAY['{GONE}']), ('r', ARRAY['live']);
+           INSERT INTO "LiteLLM_VerificationToken"
+               ("token", "key_name", "key_alias", "team_id", "object_permission_id") VALUES
+               ('dcf1f059cedd01b2d9347bd1010bbabdbc54616cf25e2d6c5d103e63b64f0def', 'sk-...f3Qa',
+                '{odd}', 't {odd}', 'p' || chr(10) || '# {odd}'),
+               ('784395b41c9c3654c478996abea52435cbaa3e542ff9a2d1515ee59515a393d1', 'sk-...9xLe',
+                '- {odd}' || chr(10) || '- x', 't {odd}', 'q');
+           INSERT INTO "LiteLLM_TeamTable" ("team_id", "team_alias", "object_permission_id") VALUES
+               ('t {odd}', '{odd}', 'r');"#
+    ));
+    let clear = ["--on-empty=clear", "--accept-widening"];
+    for args in [
+        &["scan", "--no-config-servers"][..],
+        &["scan"],
+        &["fix", "--dry-run", "--no-config-servers"],
+        &["fix", "--dry-run", clear[0], clear[1]],
+        &["fix", "--dry-run", "--on-empty=deny", "--no-config-servers"],
+        &["scan", "--if-deleted", "live", "--no-config-servers"],
+    ] {
+        let ran = run_on(database.url(), &[args, &["--format=markdown"]].concat());
+        let ran = ran.exits(2);
+        let (mut bars, mut is_fenced) = (None, false);
+        for line in ran.stdout.lines() {
+            if line.starts_with("```") {
+                is_fenced = !is_fenced;
+            } else if !is_fenced {
+                let shown = without_code(line);
+                for odd in ["<img", "@ann", "[l]", " *b*", " &amp;", " $m$"] {
+                    assert!(!shown.contains(odd), "{odd} in {line}");
+                }
+                let found = shown.matches('|').count();
+                let fits = bars.is_none_or(|bars| bars == found);
+                assert!(fits || line.is_empty(), "{line}");
+                bars = (found > 0).then_some(found);
+                let heading = line.trim_start_matches('#');
+                assert!(!heading.starts_with(" a|b"), "{line}");
+            }
+        }
+        assert!(!is_fenced, "{ran}");
+    }
 }
 
 #[test]

@@ -75,7 +75,7 @@ fn scan_tells_what_goes_stale_and_who_loses_and_gains() {
         )
         .prints("Jira if its emptied list is not held")
         .prints("mcp-prune fix --dry-run --if-deleted github --no-config-servers");
-    let _ = ran.prints("hold: limits tools until the server is deleted");
+    let _ = ran.prints("limits tools until the server is deleted");
     // By its id the same server is meant.
     let by_id = mcp(&database, &["scan", "--if-deleted", LIVE]).exits(2);
     assert_eq!(

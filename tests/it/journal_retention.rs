@@ -22,7 +22,7 @@ fn fix(database: &TestDatabase, folder: &Path, more: &[&str]) -> Ran {
 }
 
 /// Returns the journal as if it had been written in 2020, with the right sum on each line.
-fn aged(journal: &str) -> String {
+pub(crate) fn aged(journal: &str) -> String {
     const SUM: &str = ",\"sum\":\"";
     let mut before = String::new();
     let mut aged = String::new();

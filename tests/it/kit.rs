@@ -100,6 +100,30 @@ fn the_crontab_line_says_what_it_repaired_and_why_it_could_not_and_else_nothing(
     assert!(!ran.to_string().contains("s3cret"), "{ran}");
 }
 
+#[test]
+fn the_crontab_line_of_the_scan_tells_only_what_is_new() {
+    let text = shipped("docs/scheduling.md");
+    let mut lines = text.lines();
+    let line = lines.find(|line| line.contains("/usr/bin/mcp-prune scan "));
+    let (database, home) = installed();
+    let known = home.path().join("leftovers");
+    let known = known.to_str().unwrap();
+    let line = line.unwrap().replace("/etc/mcp-prune/leftovers", known);
+    let write = ["scan", "--write-baseline", known];
+    let _ = run(mcp_prune(&write).args(["--db-url", database.url()])).exits(0);
+    let ran = by_cron(&line, home.path()).exits(0);
+    assert_eq!(
+        (ran.stdout.as_str(), ran.stderr.as_str()),
+        ("", ""),
+        "no mail: {ran}"
+    );
+    database.execute(
+        r#"UPDATE "LiteLLM_ObjectPermissionTable"
+           SET "mcp_servers" = "mcp_servers" || 'a15e9c3d-84f2-4d7b-92c6-5e0b8f3a7d05'::text"#,
+    );
+    let _ = by_cron(&line, home.path()).exits(2).prints("new stale");
+}
+
 /// Runs the command of a unit as systemd would, with its folders in `folder` and `options` in
 /// `MCP_PRUNE_OPTIONS`.
 fn by_systemd(unit: &str, folder: &Path, options: &str) -> Ran {
@@ -118,7 +142,7 @@ fn by_systemd(unit: &str, folder: &Path, options: &str) -> Ran {
         // A variable without braces becomes as many words as it has.
         .flat_map(|word| match word {
             "$MCP_PRUNE_OPTIONS" => options.split_whitespace().map(str::to_owned).collect(),
-            "$MCP_PRUNE_FIX_OPTIONS" => Vec::new(),
+            "$MCP_PRUNE_FIX_OPTIONS" | "$MCP_PRUNE_SCAN_OPTIONS" => Vec::new(),
             word => vec![
                 word.replace("${CREDENTIALS_DIRECTORY}", place)
                     .replace("${STATE_DIRECTORY}", place)

@@ -15,8 +15,9 @@ use crate::samples::{NOWHERE, demo};
 use crate::server::TestDatabase;
 
 /// The value that an option is tried with; a new option that takes one needs an entry here.
-const SAMPLES: [(&str, &str); 39] = [
+const SAMPLES: [(&str, &str); 42] = [
     ("as", "end_user:e"),
+    ("baseline", "baseline"),
     ("color", "never"),
     ("compare-at-most", "9"),
     ("db-url", "postgresql://u@h/d"),
@@ -55,22 +56,28 @@ const SAMPLES: [(&str, &str); 39] = [
     ("sites", "permissions"),
     ("statement-timeout", "0"),
     ("toolset", "t"),
+    ("write-baseline", "new-baseline"),
+    ("undo-sql", "undo.sql"),
 ];
 
 /// Every two options that cannot be given together. All others combine: a filter narrows what
 /// another one leaves, a guard is one more guard, and an option without effect beside another is
 /// harmless.
-const EXCLUDED: [(&str, &str); 19] = [
+const EXCLUDED: [(&str, &str); 23] = [
     ("accept-narrowing", "accept-widening"),
+    ("baseline", "if-deleted"),
     // Beside --since they do go together: `access_since.rs` has that.
     ("color", "save"),
     ("csv-raw", "save"),
     ("db-url", "db-url-file"),
     ("delete-rows", "owner"),
+    // Of --sites credentials no script is made.
+    ("delete-rows", "undo-sql"),
     ("dry-run", "yes"),
     ("every-caller", "toolset"),
     ("format", "save"),
     ("if-deleted", "metrics-file"),
+    ("if-deleted", "write-baseline"),
     ("journal", "no-journal"),
     ("journal-retention", "no-journal"),
     ("limit", "save"),
@@ -81,10 +88,11 @@ const EXCLUDED: [(&str, &str); 19] = [
     ("plan-out", "yes"),
     ("save", "server"),
     ("server", "since"),
+    ("summary", "wide"),
 ];
 
 /// A command, an option of it, and the options of which it needs one.
-const NEEDED: [(&str, &str, &[&str]); 12] = [
+const NEEDED: [(&str, &str, &[&str]); 15] = [
     ("access", "other-database", &["--since=since"]),
     ("fix", "accept-narrowing", &["--on-empty=deny"]),
     ("fix", "accept-widening", &["--on-empty=clear"]),
@@ -92,6 +100,8 @@ const NEEDED: [(&str, &str, &[&str]); 12] = [
     ("fix", "notify-namespace", &["--notify-redis=redis://h/0"]),
     ("fix", "other-database", &["--plan=plan"]),
     ("fix", "plan-out", &["--dry-run"]),
+    ("fix", "undo-sql", &["--dry-run"]),
+    ("fix", "undo-sql", &["--format=sql"]),
     (
         "fix",
         "previous-litellm-config",
@@ -101,6 +111,11 @@ const NEEDED: [(&str, &str, &[&str]); 12] = [
         "fix",
         "prune-config-ids",
         &["--litellm-config=config.yaml", "--no-config-servers"],
+    ),
+    (
+        "scan",
+        "other-database",
+        &["--baseline=baseline", "--write-baseline=new-baseline"],
     ),
     (
         "scan",
@@ -285,7 +300,10 @@ fn an_option_given_twice_is_repeatable_or_a_usage_error() {
                 .takes(&line)
                 .unwrap_or_else(|told| panic!("{line:?}: {told}"));
             line.push(line[0].clone());
-            let repeatable = matches!(option.get_action(), clap::ArgAction::Append);
+            let repeatable = matches!(
+                option.get_action(),
+                clap::ArgAction::Append | clap::ArgAction::Count
+            );
             assert_eq!(command.takes(&line).is_ok(), repeatable, "{line:?}");
         }
     }

@@ -45,6 +45,8 @@ fn every_report_can_be_a_file() {
         (&["scan"][..], 2, "scan"),
         (&["fix", "--yes", "--journal", journal], 3, "fix"),
         (&["undo", "--yes", "--no-journal", journal], 0, "undo"),
+        (&["history", "--journal", journal], 0, "history"),
+        (&["show", journal], 0, "show"),
         (&["access"], 0, "access"),
         (&["doctor"], 0, "doctor"),
     ] {
@@ -129,7 +131,7 @@ fn conflicts_are_in_the_file() {
     let args = ["fix", "--yes", "--plan", plan, "--output", &path];
     let _ = run_on(database.url(), &args).exits(5);
     let table = fs::read_to_string(&path).unwrap();
-    assert!(table.contains("EXPECTED"), "{table}");
+    assert!(table.contains("  expected  "), "{table}");
     let args = [&args[..], &["--format", "ndjson"]].concat();
     let _ = run_on(database.url(), &args).exits(5);
     assert_eq!(last_line(&path)["code"], 5);

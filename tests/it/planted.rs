@@ -448,7 +448,7 @@ fn a_transaction_is_set_to_what_its_statements_rely_on() {
     let database = TestDatabase::with("");
     let of_database = "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET synchronous_commit = off', current_database()); END $$";
     database.execute(of_database);
-    for purpose in [Purpose::Read, Purpose::Write] {
+    for purpose in [Purpose::Read, Purpose::Write, Purpose::PutBack] {
         let set = block_on(settings(&database, purpose));
         for (name, value) in [
             ("search_path", ""),

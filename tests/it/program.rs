@@ -28,9 +28,10 @@ pub(crate) fn mcp_prune(args: &[&str]) -> Command {
     command
 }
 
-/// Lists the formats of a report, by their names on the command line.
+/// Lists the formats that every report has, by their names on the command line.
 pub(crate) fn formats() -> impl Iterator<Item = &'static str> {
     let values = Format::value_variants().iter();
+    let values = values.filter(|format| **format != Format::Sql);
     let values = values.filter_map(ValueEnum::to_possible_value);
     // A name is borrowed from its value; the few of a test program may stay.
     values.map(|value| &*value.get_name().to_owned().leak())

@@ -22,7 +22,7 @@ use crate::server::{concurrent_server, skip};
 const JOURNAL: &str = ".local/state/mcp-prune/fix-20260102T030405Z-1a2b3c4d.ndjson";
 
 /// Options of other programs that the documents name.
-const OTHERS: [&str; 16] = [
+const OTHERS: [&str; 17] = [
     "all-targets",
     "clean",
     "create",
@@ -39,16 +39,18 @@ const OTHERS: [&str; 16] = [
     "no-owner",
     "no-privileges",
     "schema-only",
+    "single-transaction",
 ];
 
 /// More of them, whose names are short.
-const MORE_OTHERS: [&str; 9] = [
+const MORE_OTHERS: [&str; 10] = [
     "check",
     "from-file",
     "now",
     "patch-file",
     "path",
     "release",
+    "set",
     "table",
     "target",
     "test",
@@ -162,6 +164,9 @@ fn status(command: &str) -> i32 {
     if has("--exit-zero") || has("--plan") {
         // A plan has only what is to be written, so nothing is left to be held.
         0
+    } else if has("--write-baseline") || has("scan --baseline leftovers") {
+        // Everything is acknowledged.
+        0
     } else if has("scan") || has("fix --dry-run") {
         2
     } else if has("fix --yes") {
@@ -206,10 +211,25 @@ fn home() -> tempfile::TempDir {
 fn follow(home: &Path, command: &str) {
     let database = demo();
     let file = |name: &str| home.join(name).to_str().unwrap().to_owned();
-    if command.contains("undo ") {
-        let fix = ["fix", "--yes", "--journal", &file(JOURNAL)];
+    let mut run_of_journal = "1a2b3c4d".to_owned();
+    if ["undo ", "show ", "history"]
+        .iter()
+        .any(|word| command.contains(word))
+    {
+        let fix = [
+            "fix",
+            "--yes",
+            "--format",
+            "json",
+            "--journal",
+            &file(JOURNAL),
+        ];
         fs::create_dir_all(home.join(JOURNAL).parent().unwrap()).unwrap();
-        let _ = run_on(database.url(), &fix).exits(3);
+        let fixed = run_on(database.url(), &fix).exits(3).json();
+        fixed["run"]
+            .as_str()
+            .unwrap()
+            .clone_into(&mut run_of_journal);
     }
     if command.contains("--plan ") {
         let plan = ["fix", "--dry-run", "--plan-out", &file("plan.ndjson")];
@@ -221,15 +241,38 @@ fn follow(home: &Path, command: &str) {
             hash("sk-of-the-readme")
         ));
     }
+    if command.contains("--baseline leftovers") {
+        let scan = ["scan", "--write-baseline", &file("leftovers")];
+        let _ = run_on(database.url(), &scan).exits(0);
+    }
     if let Some((_, since)) = command.split_once("--since ") {
         let saved = file(since.split(' ').next().unwrap());
         let save = ["access", "--no-config-servers", "--save", &saved];
         let _ = run_on(database.url(), &save).exits(0);
     }
-    let mut line = command.replace(
+    if command.contains("--file fix.sql") || command.contains("--file undo.sql") {
+        let [fix, undo] = ["fix.sql", "undo.sql"].map(file);
+        let make = [
+            "fix",
+            "--dry-run",
+            "--format",
+            "sql",
+            "--output",
+            &fix,
+            "--undo-sql",
+            &undo,
+        ];
+        let _ = run_on(database.url(), &make).exits(2);
+        if command.contains("--file undo.sql") {
+            database.load(&fs::read_to_string(&fix).unwrap());
+        }
+    }
+    let command_of_run = command.replace(" 1a2b3c4d", &format!(" {run_of_journal}"));
+    let mut line = command_of_run.replace(
         "postgresql://readonly@db.internal/litellm?schema=public",
         &format!("{}?schema=public", database.url()),
     );
+    line = line.replace("postgresql://dba@db.internal/litellm", database.url());
     if command.starts_with("pg_dump ") && concurrent_server("pg_dump").is_none() {
         return;
     }
@@ -254,7 +297,15 @@ fn follow(home: &Path, command: &str) {
         .stdin(std::process::Stdio::null())
         .current_dir(home));
     assert_eq!(ran.status, status(command), "$ {command}\n{ran}");
-    for file in [JOURNAL, "plan.ndjson", "before.ndjson", "now.ndjson"] {
+    for file in [
+        JOURNAL,
+        "plan.ndjson",
+        "before.ndjson",
+        "now.ndjson",
+        "leftovers",
+        "fix.sql",
+        "undo.sql",
+    ] {
         // The next command makes it anew. It may be missing.
         let _ = fs::remove_file(home.join(file));
     }
@@ -277,7 +328,9 @@ fn every_command_of_a_console_block_runs() {
             continue;
         }
         assert!(
-            command.starts_with("mcp-prune ") || command.starts_with("pg_dump "),
+            ["mcp-prune ", "pg_dump ", "psql "]
+                .iter()
+                .any(|program| command.starts_with(program)),
             "{command}"
         );
         if command.contains("embedded:") && cfg!(not(feature = "embedded")) {
@@ -486,7 +539,19 @@ fn every_metric_is_explained_and_every_explained_metric_is_written() {
     let file = folder.path().join("run.prom");
     let database = demo();
     let mut written: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for (args, status) in [(&["scan"][..], 2), (&["fix", "--yes", "--no-journal"], 3)] {
+    let leftovers = folder.path().join("leftovers").display().to_string();
+    let wrote = [
+        "scan",
+        "--owner",
+        "team:platform",
+        "--write-baseline",
+        &leftovers,
+    ];
+    let _ = run(mcp_prune(&wrote).args(["--db-url", database.url()])).exits(0);
+    for (args, status) in [
+        (&["scan", "--baseline", &leftovers][..], 2),
+        (&["fix", "--yes", "--no-journal"], 3),
+    ] {
         let mut program = mcp_prune(args);
         let ran = program.args(["--db-url", database.url(), "--metrics-file"]);
         let _ = run(ran.arg(&file)).exits(status);
@@ -707,10 +772,10 @@ fn every_command_has_a_manual_page_and_pages_refer_to_those_that_ship() {
 #[test]
 fn lines_are_no_longer_than_an_editor_is_wide() {
     for (path, text) in documents() {
-        // A row of a table, a command, and the crontab line, cannot be broken.
+        // A row of a table, a command, and a crontab line cannot be broken.
         let breakable = |line: &&str| {
             let line = line.trim_start();
-            !["| ", "17 3 ", "$ "]
+            !["| ", "17 3 ", "17 4 ", "$ "]
                 .iter()
                 .any(|start| line.starts_with(start))
         };

@@ -8,11 +8,13 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use crate::program::{mcp_prune, repository, run};
+use crate::program::repository;
 use crate::samples::demo;
+use crate::server::skip;
+use crate::terminal::{lines_shown, terminal};
 
 /// The width of the terminal, in characters.
-const COLUMNS: usize = 138;
+const COLUMNS: usize = 100;
 
 /// The size of a character's cell, and of the frame around them all.
 const CELL: (f32, f32) = (7.2, 16.0);
@@ -32,8 +34,8 @@ enum Shown {
     Again(usize),
 }
 
-/// Scans, repairs and undoes.
-fn session() -> Vec<Shown> {
+/// Scans, repairs and undoes on a terminal; `None` if the test is skipped.
+fn session() -> Option<Vec<Shown>> {
     let database = demo();
     let home = tempfile::tempdir().unwrap();
     let mut shown = Vec::new();
@@ -51,23 +53,24 @@ fn session() -> Vec<Shown> {
         let journal = journal.map(|journal| journal.unwrap().path());
         let journal = journal.as_deref().map_or("", |path| path.to_str().unwrap());
         let words = words.replace("JOURNAL", journal);
-        let args: Vec<&str> = words.split(' ').collect();
-        let ran = run(mcp_prune(&args)
-            .env("DATABASE_URL", database.url())
-            .env_remove("XDG_STATE_HOME")
-            .env("HOME", home.path()))
-        .exits(status);
-        let lines = format!("{}{}", ran.stderr, ran.stdout);
-        // Only a build with Redis advises it.
-        let with_redis = "restart them, or give --notify-redis.";
-        let lines = lines.replace("restart them.", with_redis);
-        let lines = lines.lines().map(|line| redacted(line, &journals));
-        let lines: Vec<String> = lines.collect();
+        let set = format!("-u XDG_STATE_HOME HOME={}", home.path().display());
+        let log = home.path().join("typescript");
+        let columns = u16::try_from(COLUMNS).unwrap();
+        let ran = terminal(&database, columns, &words, &set, &log);
+        let Ok(ran) = { ran }.status() else {
+            skip("the picture of the demo", "needs `script` of util-linux");
+            return None;
+        };
+        assert_eq!(ran.code(), Some(status), "{words}");
+        let told = lines_shown(&fs::read_to_string(&log).unwrap());
+        // The first and the last line are of `script`.
+        let lines = told[1..told.len() - 2].iter();
+        let lines: Vec<String> = lines.map(|line| redacted(line, &journals)).collect();
         shown.extend(folded(&lines, &before));
         shown.push(Shown::Output(String::new()));
         before = lines.into_iter().collect();
     }
-    shown
+    Some(shown)
 }
 
 fn redacted(line: &str, journals: &Path) -> String {
@@ -96,36 +99,9 @@ fn folded(lines: &[String], before: &BTreeSet<String>) -> Vec<Shown> {
             }
             return lines;
         }
-        let lines = run.iter().flat_map(|line| fitted(line));
-        lines.map(Shown::Output).collect()
+        run.iter().cloned().map(Shown::Output).collect()
     });
     shown.collect()
-}
-
-/// Fits a line into the frame: a line of a table ends at the edge, as with `less -S`, and a
-/// sentence goes on below.
-fn fitted(line: &str) -> Vec<String> {
-    if line.chars().count() <= COLUMNS {
-        return vec![line.to_owned()];
-    }
-    if line.starts_with('─') {
-        return vec!["─".repeat(COLUMNS)];
-    }
-    if line.contains("  ") {
-        let cut: String = line.chars().take(COLUMNS - 1).collect();
-        return vec![format!("{cut}…")];
-    }
-    let mut lines = vec![String::new()];
-    for word in line.split(' ') {
-        let last = lines.last_mut().unwrap();
-        if !last.is_empty() && last.chars().count() + 1 + word.chars().count() > COLUMNS {
-            lines.push(word.to_owned());
-        } else {
-            let space = if last.is_empty() { "" } else { " " };
-            write!(last, "{space}{word}").unwrap();
-        }
-    }
-    lines
 }
 
 #[expect(
@@ -183,7 +159,14 @@ text {{ font: 12px ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans M
 
 #[test]
 fn the_picture_shows_what_the_commands_print() {
-    let svg = svg(&session());
+    // Only a build with Redis advises --notify-redis.
+    let session = if cfg!(feature = "redis") {
+        session()
+    } else {
+        None
+    };
+    let Some(session) = session else { return };
+    let svg = svg(&session);
     assert!(svg.len() < 60_000, "{}", svg.len());
     let file = repository("fixtures/demo.svg");
     if std::env::var("INSTA_UPDATE").is_ok_and(|update| update == "always") {

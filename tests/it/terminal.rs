@@ -61,7 +61,7 @@ pub(crate) fn on_a_terminal(
 
 /// Returns the lines that are on the terminal in the end: without colours, and without what was
 /// cleared.
-pub(crate) fn shown(told: &str) -> Vec<String> {
+pub(crate) fn lines_shown(told: &str) -> Vec<String> {
     let mut text = String::new();
     let mut rest = told;
     while let Some((before, code)) = rest.split_once("\x1b[") {
@@ -74,45 +74,56 @@ pub(crate) fn shown(told: &str) -> Vec<String> {
         rest = &code[end..];
     }
     text.push_str(rest);
-    let lines = text.lines().map(|line| line.trim_matches(['\r', ' ']));
+    let lines = text.lines().map(|line| line.trim_end_matches(['\r', ' ']));
     lines.map(str::to_owned).collect()
 }
 
+/// Returns the same lines without the space before them.
+pub(crate) fn shown(told: &str) -> Vec<String> {
+    let lines = lines_shown(told);
+    lines
+        .iter()
+        .map(|line| line.trim_start().to_owned())
+        .collect()
+}
+
 #[test]
-fn a_narrow_terminal_gets_blocks_with_whole_ids() {
+fn the_layout_is_the_same_at_every_width() {
     let database = demo();
     let Some(wide) = on_a_terminal(&database, 250, "scan", "") else {
         return;
     };
-    let id = "3b9dd9b3-7b1d-4e3a-9c5f-0a2b4c6d8e03";
-    assert!(
-        shown(&wide)
-            .iter()
-            .any(|line| line.starts_with("key release-bot (784395b4)") && line.ends_with(id)),
-        "{wide}"
-    );
     let narrow = on_a_terminal(&database, 80, "scan", "").unwrap();
-    let lines = shown(&narrow);
-    let at = lines
-        .iter()
-        .position(|line| line == "OWNER        key release-bot (784395b4)");
-    let block = &lines[at.unwrap_or_else(|| panic!("{narrow}"))..];
-    assert_eq!(block[3], "VERDICT      stale");
-    assert_eq!(block[6], format!("ROW          {id}"));
-    // What the terminal still cuts is prose.
-    for line in lines.iter().filter(|line| line.chars().count() > 80) {
-        assert!(!line.contains("-4"), "an id in {line}");
+    for told in [&wide, &narrow] {
+        let lines = shown(told);
+        let owner = "hold    key release-bot (784395b4)  servers;";
+        assert!(lines.iter().any(|line| line.starts_with(owner)), "{told}");
+        let title = "d7c3f1a8-0e6b-4a92-85d4-1b7e3c9f6a04: 3 rows, 3 owners; tools: post_message";
+        assert!(lines.iter().any(|line| line == title), "{told}");
+        assert!(!told.contains("3b9dd9b3-7b1d"), "no row: {told}");
     }
+    for line in shown(&narrow) {
+        // `script` says when it began and ended.
+        if line.starts_with("Script ") || line.starts_with("database ") {
+            continue;
+        }
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+    let rows = on_a_terminal(&database, 80, "scan --wide", "").unwrap();
+    assert!(
+        rows.contains("3b9dd9b3-7b1d-4e3a-9c5f-0a2b4c6d8e03"),
+        "{rows}"
+    );
 }
 
 #[test]
 fn verdicts_have_colours_where_somebody_sees_them() {
     let database = demo();
-    let stale = "\x1b[31mstale\x1b[0m";
+    let hold = "\x1b[33mhold\x1b[0m";
     let Some(told) = on_a_terminal(&database, 250, "scan", "") else {
         return;
     };
-    assert!(told.contains(stale), "{told}");
+    assert!(told.contains(hold), "{told}");
     for (variable, args) in [
         ("NO_COLOR=1", "scan"),
         ("TERM=dumb", "scan"),
@@ -120,13 +131,13 @@ fn verdicts_have_colours_where_somebody_sees_them() {
     ] {
         let told = on_a_terminal(&database, 250, args, variable);
         let told = told.unwrap();
-        assert!(told.contains(" stale "), "{variable}: {told}");
-        assert!(!told.contains("\x1b[31m"), "{variable}: {told}");
+        assert!(told.contains("  hold  "), "{variable}: {told}");
+        assert!(!told.contains("\x1b[33m"), "{variable}: {told}");
     }
     let piped = run_on(database.url(), &["scan"]).exits(2);
     assert!(!piped.stdout.contains('\x1b'), "{piped}");
     let forced = run_on(database.url(), &["scan", "--color", "always"]).exits(2);
-    let _ = forced.prints(stale);
+    let _ = forced.prints(hold);
 }
 
 #[test]
@@ -137,8 +148,15 @@ fn lines_are_drawn_as_the_locale_can() {
         command.env("DATABASE_URL", database.url());
         run(command.env("LC_ALL", locale)).exits(2)
     };
-    let _ = scan("de_DE.UTF-8").prints("────");
-    let ascii = scan("C").prints("----");
+    let ids = |locale: &str| {
+        let mut command = mcp_prune(&["doctor"]);
+        command.env("DATABASE_URL", database.url());
+        run(command.env("LC_ALL", locale))
+    };
+    let _ = ids("de_DE.UTF-8").prints("────");
+    let ascii = ids("C").prints("----");
+    assert!(ascii.stdout.is_ascii(), "{ascii}");
+    let ascii = scan("C");
     assert!(ascii.stdout.is_ascii(), "{ascii}");
 }
 
@@ -149,21 +167,23 @@ fn a_long_table_ends_with_what_was_left_out() {
            SELECT 'p-' || n, ARRAY['c1e2a7d4-93b6-4d0e-b8a5-6a2f9e4d7c33'] FROM generate_series(1, 300) AS n"#,
     );
     let rows = |args: &[&str]| {
-        let ran = run_on(database.url(), &[&["scan"], args].concat()).exits(2);
+        let ran = run_on(database.url(), &[&["scan", "--wide"], args].concat()).exits(2);
         let rows = ran
             .stdout
             .lines()
-            .filter(|line| line.contains("  p-"))
+            .filter(|line| line.contains("row p-"))
             .count();
         (rows, ran)
     };
     let (shown, ran) = rows(&[]);
     assert_eq!(shown, 200);
-    let _ = ran.prints("200 of 300 rows are shown: --limit 0 shows all");
+    let _ = ran.prints("200 of 300 lines are shown: --limit 0 shows all");
     assert_eq!(rows(&["--limit", "7"]).0, 7);
     let (shown, ran) = rows(&["--limit", "0"]);
     assert_eq!(shown, 300);
     assert!(!ran.stdout.contains("are shown"), "{ran}");
+    let folded = run_on(database.url(), &["scan"]).exits(2);
+    let _ = folded.prints("300 rows without an owner");
     let all = run_on(database.url(), &["scan", "--format", "json"])
         .exits(2)
         .json();

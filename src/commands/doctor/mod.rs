@@ -26,6 +26,7 @@ use crate::exit_code::Outcome;
 use crate::litellm::config::{ConfigServer, Derivation};
 use crate::process::command_args::{CommandArgs, Work};
 use crate::process::invocation::Run;
+use crate::process::log;
 use crate::process::signals::Interrupt;
 use crate::report::shown_text::count;
 use crate::workflow::changeset_file::ChangesetFile;
@@ -155,6 +156,7 @@ async fn examine(args: &DoctorArgs, target: Target, fix: FixProblem) -> (Vec<Che
         statement: statement_timeout,
     };
     let started = Instant::now();
+    log::stage(Some("checking"));
     let session = Session::open(target, args.connection.schema.clone(), timeouts).await;
     let (request, warnings) = server.unzip();
     let mut checks = vec![connection(&session, warnings.as_deref())];

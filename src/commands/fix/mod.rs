@@ -4,6 +4,7 @@ pub(crate) mod options;
 pub(crate) mod plan_options;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use clap::Args;
 
@@ -40,6 +41,7 @@ use crate::repair::empty_lists::EmptyListDecisions;
 use crate::repair::plan::RowPlan;
 use crate::repair::selection::Selection;
 use crate::report::collected_plans::CollectedPlans;
+use crate::report::ticket::{NamedJournal, TicketCommands};
 use crate::report::{Announcements, Ending, FollowUp, RepairFacts, Report};
 use crate::workflow::CHUNK;
 use crate::workflow::access_basis::read_basis;
@@ -56,9 +58,11 @@ use crate::workflow::planner::Planner;
 use crate::workflow::preconditions::{
     PlannedBy, RemovedReferences, check_access, check_as_shown, check_nothing_left, check_size,
 };
-use crate::workflow::repeat_options::{RepeatedOptions, undo};
+use crate::workflow::repeat_options::{RepeatedOptions, repeat_rows, undo};
 use crate::workflow::saved_plan::SavedPlan;
+use crate::workflow::script_rows::{ScriptRowReader, refuse_credentials};
 use crate::workflow::survey::{SURVEY_STAGE, Survey, refuse_drift, warn_of_schema};
+use crate::workflow::undo_script_file::UndoScriptFile;
 use crate::workflow::unmatched_references::UnmatchedReferences;
 use crate::workflow::write_run::{Attempt, Prepared, WriteFacts, WriteJob, WriteOptions};
 
@@ -73,7 +77,8 @@ Examples:
   mcp-prune fix                    (on a terminal: shows the plan and asks)
   mcp-prune fix --yes --exit-zero  (cron: held references are no failure)
   mcp-prune fix --dry-run --sites credentials --delete-rows
-  mcp-prune fix --dry-run --if-deleted github  (before you delete the server)";
+  mcp-prune fix --dry-run --if-deleted github  (before you delete the server)
+  mcp-prune fix --dry-run --format sql  (for a DBA who runs it with psql)";
 
 /// Options of `fix`.
 #[derive(Debug, Args)]
@@ -138,6 +143,7 @@ impl CommandArgs for FixArgs {
             ("--journal", repair.write.journal.journal.as_deref()),
             ("--plan-out", repair.plan_out.as_deref()),
             ("--plan", repair.plan.as_deref()),
+            ("--undo-sql", repair.undo_sql.as_deref()),
         ];
         let files = files.into_iter();
         files
@@ -177,8 +183,10 @@ async fn carry_out_accepting(
     let writing = WriteOptions::check("fix", &args.repair.write, &args.output)?;
     // The journal is opened first, so that nothing is changed that could not be taken back.
     let out = options.open_file(run)?;
+    let undo_sql = args.repair.undo_sql.as_deref();
     let fix = Fix {
         args,
+        undo_script: undo_sql.map(UndoScriptFile::new).transpose()?,
         retention: options.retention(out.as_ref()),
         options,
         accepted,
@@ -190,6 +198,8 @@ async fn carry_out_accepting(
 struct Fix<'a> {
     args: &'a FixArgs,
     options: FixOptions<'a>,
+    /// Where the script goes that takes back the printed one.
+    undo_script: Option<UndoScriptFile>,
     /// The differences of access that the operator accepted.
     accepted: AcceptedDifferences,
     /// How long older journals are kept.
@@ -200,6 +210,7 @@ impl WriteJob for Fix<'_> {
     type Facts = RepairFacts;
     type Left = LeftHeld;
 
+    const PURPOSE: Purpose = Purpose::Write;
     const STAGE: &'static str = SURVEY_STAGE;
     const QUESTION: &'static str = "Repair";
     const DONE: &'static str = "the repair";
@@ -210,6 +221,11 @@ impl WriteJob for Fix<'_> {
 
     fn check_database(&self, database: &Database) -> Result<(), Failure> {
         self.options.check_database(database)
+    }
+
+    fn save_dry_run(&self, report: &Report) -> Result<(), Failure> {
+        let file = self.undo_script.as_ref();
+        file.map_or(Ok(()), |file| file.save(report))
     }
 
     fn succeeded(&self, facts: &RepairFacts) {
@@ -267,8 +283,7 @@ impl WriteJob for Fix<'_> {
             tells,
         } = attempt;
         let (connection, schema) = open.parts();
-        self.check_schema(schema)?;
-        lock_tables(connection, schema).await?;
+        self.lock_known_tables(connection, schema).await?;
         let verification = begin_verification(connection, schema, database).await?;
         let plan = self.options.read_plan()?;
         let survey = self.options.survey(plan.as_ref());
@@ -296,25 +311,25 @@ impl WriteJob for Fix<'_> {
             decisions: &searched.decisions,
             ..planner
         };
-        let naming = self
-            .options
-            .limits()
-            .rows_naming(connection, schema)
-            .await?;
+        let limits = self.options.limits();
+        let naming = limits.rows_naming(connection, schema).await?;
         progress.stage("writing and verifying rows");
+        let script = self.options.begin_script(schema, &catalog, &verification);
         let mut pass = RepairPass {
             planner: &planner,
+            script,
             plan,
             draft,
             verification,
             tells,
-            repaired: Repaired::new(self.collection(keeps), unmatched, naming),
+            repaired: Repaired::new(self.collection(keeps, &catalog), unmatched, naming),
         };
         pass.tables(connection, locked, progress).await?;
         let RepairPass {
             plan,
             draft,
             verification,
+            script,
             mut repaired,
             ..
         } = pass;
@@ -325,9 +340,9 @@ impl WriteJob for Fix<'_> {
         let access = self
             .conclude(connection, &planner, &repaired, &verification)
             .await?;
-        let is_moved = !repaired.conflicts.is_empty();
+        let script = ScriptRowReader::finish(script, connection, &planner).await?;
         Ok(Prepared {
-            is_moved,
+            is_moved: !repaired.conflicts.is_empty(),
             facts: RepairFacts {
                 run: run.id().to_owned(),
                 database: database.clone(),
@@ -343,6 +358,9 @@ impl WriteJob for Fix<'_> {
                 affected: None,
                 access,
                 settled: None,
+                baseline: None,
+                ticket: self.args.ticket(run.id()),
+                script,
             },
             left: LeftHeld {
                 held: repaired.held,
@@ -386,17 +404,22 @@ impl WriteJob for Fix<'_> {
 }
 
 impl Fix<'_> {
-    /// Warns of what is not known of the schema, and with `--strict` refuses it.
-    fn check_schema(&self, schema: &Schema) -> Result<(), Failure> {
+    /// Warns of what is not known of the schema, or refuses it with `--strict`, and locks the
+    /// tables.
+    async fn lock_known_tables(
+        &self,
+        connection: &mut Connection,
+        schema: &Schema,
+    ) -> Result<(), Failure> {
         if self.args.repair.guards.strict {
             refuse_drift(schema)?;
         }
         warn_of_schema(schema);
-        Ok(())
+        lock_tables(connection, schema).await
     }
 }
 
-/// What a repair leaves in the rows, and what tells what other choices would do about it.
+/// The held references of a repair, and what is needed to count what other choices would settle.
 struct LeftHeld {
     /// The rows with something held because a list would run empty.
     held: HeldRows,
@@ -465,6 +488,8 @@ struct RepairPass<'a, 'd> {
     plan: Option<SavedPlan>,
     draft: Option<ChangesetDraft<'d>>,
     verification: Verification,
+    /// The reader of the rows of a script, with `--format sql`.
+    script: Option<ScriptRowReader>,
     /// Whether proxies are told of the rows.
     tells: bool,
     repaired: Repaired,
@@ -485,6 +510,9 @@ impl RepairPass<'_, '_> {
                     // commit.
                     let schema = self.planner.schema;
                     let owners = owners::holders(connection, schema, table, &keys).await?;
+                    if let Some(script) = &mut self.script {
+                        script.begin_table(connection, schema, table, &keys).await?;
+                    }
                     for chunk in keys.chunks(CHUNK) {
                         self.rows(connection, table, chunk, &owners).await?;
                         progress.rows(chunk.len());
@@ -522,12 +550,17 @@ impl RepairPass<'_, '_> {
             let moved = plan.hold(table, &rows, &mut now, catalog);
             self.repaired.conflicts.extend(moved);
         }
-        let changes = now
-            .iter()
-            .filter_map(|plan| RowChange::of_edits(table, &plan.audit.row, &plan.edits));
+        let changes = now.iter().filter_map(|plan| {
+            let change = RowChange::of_edits(table, &plan.audit.row, &plan.edits)?;
+            Some(change.with_owners(plan.audit.owners()))
+        });
         let changes: Vec<RowChange> = changes.collect();
         if self.tells {
             self.repaired.written.add(&changes);
+        }
+        if let Some(script) = &mut self.script {
+            let rows = script.add(connection, schema, table, &now, &changes);
+            rows.await?;
         }
         let out = self.draft.as_mut();
         let proof = &mut self.verification;
@@ -558,6 +591,9 @@ impl RepairPass<'_, '_> {
             self.repaired.conflicts.extend(moved);
         }
         for rows in now.iter().filter_map(|plan| plan.deletion.clone()) {
+            if self.script.is_some() {
+                return Err(refuse_credentials());
+            }
             let deletion = CredentialsChange::deletion(table, rows);
             let out = self.draft.as_mut();
             let proof = &mut self.verification;
@@ -591,12 +627,13 @@ async fn lock(
 
 impl Fix<'_> {
     /// Makes an empty collection of plans. It keeps every row that is compared with what was shown.
-    fn collection(&self, keeps: bool) -> CollectedPlans {
-        if keeps {
+    fn collection(&self, keeps: bool, catalog: &ServerCatalog) -> CollectedPlans {
+        let plans = if keeps {
             CollectedPlans::kept()
         } else {
             self.args.output.format.writer().collection()
-        }
+        };
+        plans.with_names(Arc::clone(catalog.names()))
     }
 
     /// Refuses a repair in which a reference was not found, or which is larger than it may be.
@@ -772,6 +809,25 @@ impl FixArgs {
             // A saved plan cannot be varied.
             dry_run: Some(dry_run).filter(|_| self.repair.plan.is_none()),
         }
+    }
+
+    /// Returns the commands that only a change ticket has.
+    fn ticket(&self, run: &str) -> TicketCommands {
+        let mut verify = CommandLine::new("scan");
+        self.connection.repeat(&mut verify);
+        self.repair.previous.repeat(&mut verify);
+        self.servers.repeat(&mut verify);
+        repeat_rows(&self.filters, &mut verify);
+        let journal = &self.repair.write.journal;
+        // Journals are deleted beside the new one, so with a retention its folder matters.
+        let is_said = journal.journal.is_some() || journal.no_journal;
+        let is_free = !is_said && self.repair.journal_retention.is_none();
+        let journal = is_free.then(|| {
+            let file = format!("fix-{run}.ndjson");
+            let take_back = self.take_back(Path::new(&file));
+            NamedJournal { file, take_back }
+        });
+        TicketCommands { verify, journal }
     }
 
     /// Adds the options that decide what is repaired.

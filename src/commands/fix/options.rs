@@ -3,10 +3,13 @@
 use std::path::Path;
 
 use crate::cli::filters::FilterArgs;
+use crate::cli::output::Format;
 use crate::cli::repair::{EmptyArgs, OnEmptyArg, RepairArgs, WriteArgs};
 use crate::commands::fix::FixArgs;
 use crate::database::Database;
 use crate::db::detect::Search;
+use crate::db::schema::Schema;
+use crate::db::verification::Verification;
 use crate::error::Failure;
 use crate::litellm::reference_sites::Choice;
 use crate::litellm::server_catalog::ServerCatalog;
@@ -19,6 +22,7 @@ use crate::workflow::journal_retention::JournalRetention;
 use crate::workflow::preconditions::SizeLimits;
 use crate::workflow::same_database::refuse_another;
 use crate::workflow::saved_plan::SavedPlan;
+use crate::workflow::script_rows::{ScriptRowReader, Scripts};
 use crate::workflow::server_sources::ServerSources;
 use crate::workflow::survey::{EmptyServerTable, SurveyOptions, SurveyedRows};
 
@@ -40,6 +44,8 @@ pub(crate) struct FixOptions<'a> {
     write: &'a WriteArgs,
     /// The file to save the plan to.
     plan_out: Option<&'a Path>,
+    /// The scripts to make instead of a report, with `--format sql`.
+    scripts: Option<Scripts>,
     /// The options that a plan keeps, with `--plan-out`.
     planned_with: Option<PlannedWith>,
     /// How many days older journals are kept.
@@ -64,7 +70,7 @@ impl<'a> FixOptions<'a> {
                 None => chosen_sites(&args.filters.sites, sources.usual_sites()),
             },
             limits: SizeLimits::from(&repair.guards),
-            compare_at_most: repair.compare_at_most,
+            compare_at_most: repair.comparison.compare_at_most,
             empty_server_table: if repair.allow_empty_server_table {
                 EmptyServerTable::Expected
             } else {
@@ -72,6 +78,7 @@ impl<'a> FixOptions<'a> {
             },
             write: &repair.write,
             plan_out: repair.plan_out.as_deref(),
+            scripts: args.scripts(),
             planned_with: args.planned_with(&sources)?,
             journal_retention: repair.journal_retention,
             sources,
@@ -148,6 +155,17 @@ impl<'a> FixOptions<'a> {
         }
     }
 
+    /// Begins the scripts; `None` without `--format sql`.
+    pub(crate) fn begin_script(
+        &self,
+        schema: &Schema,
+        catalog: &ServerCatalog,
+        verification: &Verification,
+    ) -> Option<ScriptRowReader> {
+        let scripts = self.scripts;
+        scripts.map(|scripts| ScriptRowReader::begin(scripts, schema, catalog, verification))
+    }
+
     /// Builds the first line of the journal or the plan.
     pub(crate) fn header(&self, run: &Run, database: &Database, catalog: &ServerCatalog) -> Header {
         let purpose = if self.write.dry_run {
@@ -210,6 +228,15 @@ impl FixArgs {
                 Ok(sources)
             }
         }
+    }
+
+    /// Returns which scripts are made; `None` without `--format sql`.
+    fn scripts(&self) -> Option<Scripts> {
+        (self.output.format == Format::Sql).then(|| Scripts {
+            take_back: self.repair.undo_sql.is_some(),
+            lock_timeout: self.repair.write.lock_timeout,
+            time_limit: self.connection.statement_timeout,
+        })
     }
 
     /// Returns what a repair does with emptied columns and with rows of credentials.

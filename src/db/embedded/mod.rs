@@ -14,7 +14,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use pglite_oxide::PgliteServer;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
-use sqlx::{Connection as _, PgConnection};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 use tempfile::TempDir;
 
 use crate::db::embedded::loading::{Loading, Unloaded};
@@ -98,7 +98,9 @@ impl Embedded {
         archive::ensure_text(file, script.fill_buf().with_context(unreadable)?)
             .map_err(unloadable)?;
         let mut server = Self::start_empty().await?;
-        let mut connection = PgConnection::connect_with(&server.options)
+        // The statements of the script hold values, which -vv must not tell.
+        let silent = server.options.clone().disable_statement_logging();
+        let mut connection = PgConnection::connect_with(&silent)
             .await
             .context("cannot connect to the embedded PostgreSQL")?;
         let loaded = Loading::begin(file, script).run(&mut connection).await;

@@ -128,7 +128,9 @@ impl OtherValues {
     /// Puts these values into `rows`, as [`within`](Self::within) does.
     pub(crate) fn put_into(&self, rows: &mut AccessRows) {
         for_common(&self.permissions, &mut rows.permissions, |other, row| {
-            row.iter_mut().for_each(|row| other.put_into(row));
+            if let Some(row) = row {
+                other.put_into(row);
+            }
         });
         for_common(&self.permissions, &mut rows.without_tools, |other, row| {
             other.put_into(row);
@@ -137,7 +139,9 @@ impl OtherValues {
             &self.access_groups,
             &mut rows.access_groups,
             |other, row| {
-                row.iter_mut().for_each(|group| other.put_into(group));
+                if let Some(group) = row {
+                    other.put_into(group);
+                }
             },
         );
         for_common(&self.toolsets, &mut rows.toolsets, |other, toolset| {

@@ -58,14 +58,9 @@ impl Entry<'_> {
         aliases: Option<&Mapping>,
         derivation: Derivation,
     ) -> Result<ConfigServer, ConfigError> {
-        let alias = match self.field("alias") {
-            // An empty alias of the entry takes no mapping.
-            Substitution::Absent | Substitution::Null => self.mapped_alias(aliases),
-            alias @ (Substitution::Text(_)
-            | Substitution::Falsy(_)
-            | Substitution::Unset(_)
-            | Substitution::Unclear) => alias,
-        };
+        let alias = self.alias(aliases, 0);
+        // Up to 1.85.7, the mapping was applied twice, and an alias was not taken twice.
+        let next_alias = self.alias(aliases, 1);
         let url = self.field("url");
         let transport = self.field("transport");
         let auth_type = self.field("auth_type");
@@ -87,21 +82,42 @@ impl Entry<'_> {
                 or_empty(&url)
             }
         };
-        let old = self.old_hashes(
-            &old_url,
+        let mut old = BTreeSet::new();
+        for alias in [&alias, &next_alias] {
+            old.extend(self.old_hashes(
+                &old_url,
+                &transport,
+                &spec,
+                &or_empty(&auth_type),
+                &or_empty(alias),
+            ));
+        }
+        let mapped_twice = self.hashes(
+            &or_empty(&url),
             &transport,
-            &spec,
             &or_empty(&auth_type),
-            &or_empty(&alias),
+            &or_empty(&next_alias),
         );
 
         let mut current = hashes.last().cloned();
-        let hashes: BTreeSet<String> = hashes.into_iter().collect();
-        let (mut ids, mut former_ids) = if derivation.may_be_old {
-            (hashes.into_iter().chain(old).collect(), BTreeSet::new())
-        } else {
-            (hashes, old)
-        };
+        let mut ids: BTreeSet<String> = hashes.into_iter().collect();
+        let mut former_ids = BTreeSet::new();
+        let kinds = [
+            (derivation.may_be_old, old),
+            (derivation.may_map_twice, mapped_twice.into_iter().collect()),
+        ];
+        for (in_use, mut kind) in kinds {
+            if in_use {
+                ids.append(&mut kind);
+            } else {
+                former_ids.append(&mut kind);
+            }
+        }
+        let mut aliases = or_empty(&alias);
+        if derivation.may_map_twice {
+            unset.append(&mut self.unset([&next_alias]));
+            aliases.append(&mut or_empty(&next_alias));
+        }
         let is_pinned = derivation.pins && pinned.is_some();
         if let Some(pinned) = pinned {
             if derivation.pins {
@@ -114,11 +130,7 @@ impl Entry<'_> {
         }
         former_ids.retain(|id| !ids.contains(id));
         let mut names = BTreeSet::from([self.name.to_owned()]);
-        names.extend(
-            or_empty(&alias)
-                .into_iter()
-                .filter(|alias| !alias.is_empty()),
-        );
+        names.extend(aliases.into_iter().filter(|alias| !alias.is_empty()));
         Ok(ConfigServer {
             name: self.name.to_owned(),
             names,
@@ -193,18 +205,37 @@ impl Entry<'_> {
         }
     }
 
-    /// Returns the first alias that `litellm_settings.mcp_aliases` maps to this server.
+    /// Returns the alias of the entry, else that of `litellm_settings.mcp_aliases` after the first
+    /// `skipped` that it maps to this server.
     ///
-    /// The servers in it may come from the environment, the aliases not. An alias of the
-    /// entry itself, even an empty one, wins over the mapping.
+    /// An alias of the entry itself, even an empty one, wins over the mapping.
+    fn alias(&self, aliases: Option<&Mapping>, skipped: usize) -> Substitution {
+        match self.field("alias") {
+            Substitution::Absent | Substitution::Null => self.mapped_alias(aliases, skipped),
+            alias @ (Substitution::Text(_)
+            | Substitution::Falsy(_)
+            | Substitution::Unset(_)
+            | Substitution::Unclear) => alias,
+        }
+    }
+
+    /// Returns an alias that `litellm_settings.mcp_aliases` maps to this server: the first after
+    /// `skipped` of them.
+    ///
+    /// The servers in the mapping may come from the environment, the aliases not.
     ///
     /// Source: LiteLLM 1.110.2 `proxy/mcp_server/mcp_server_manager.py`,
-    /// `load_servers_from_config` and `_first_mapped_alias`.
-    fn mapped_alias(&self, aliases: Option<&Mapping>) -> Substitution {
+    /// `load_servers_from_config` and `_first_mapped_alias`. 1.74.9 to 1.85.7 have the loop over
+    /// the mapping twice in `load_servers_from_config`. The second one forgets the alias that the
+    /// first one took, and does not take it again.
+    fn mapped_alias(&self, aliases: Option<&Mapping>, mut skipped: usize) -> Substitution {
         for (alias, server) in aliases.into_iter().flat_map(Mapping::iter) {
             match self.resolve(server) {
                 Substitution::Text(server) if server == self.name => {
-                    return Substitution::from(alias);
+                    if skipped == 0 {
+                        return Substitution::from(alias);
+                    }
+                    skipped -= 1;
                 }
                 // It may be this server, and then no later one counts.
                 unset @ Substitution::Unset(_) => return unset,

@@ -1,24 +1,15 @@
-"""Whether LiteLLM itself forgets what `--notify-redis` tells it to: its own cache, listening to a Redis.
-
-Usage: invalidation.py MCP_PRUNE, with the LiteLLM to ask installed and redis-server at hand. The binary
-needs the features embedded and redis.
-"""
+"""Whether LiteLLM itself forgets what `--notify-redis` tells it to: its own cache, listening to a Redis."""
 
 import asyncio
-import os
+import importlib.util
 import socket
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
-os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+import schema as schemas
 
-from litellm.caching.redis_cache import RedisCache
-from litellm.proxy.common_utils.auth_cache_invalidation_pubsub import AuthCacheInvalidationSubscriber
-from litellm.proxy.common_utils.user_api_key_cache import UserApiKeyCache
-
-FIXTURES = Path(__file__).parent.parent / "fixtures"
+FIXTURES = Path(__file__).resolve().parent.parent.parent / "fixtures"
 # Those whose permission row is written, and what they are called in LiteLLM's cache.
 STALE = [
     "object_permission_id:p-1",
@@ -44,7 +35,12 @@ async def until(condition):
     return False
 
 
-async def check(program, port, namespace, folder):
+async def forgets(program, url, schema, port, namespace):
+    """How many entries LiteLLM forgot and kept, as it should."""
+    from litellm.caching.redis_cache import RedisCache
+    from litellm.proxy.common_utils.auth_cache_invalidation_pubsub import AuthCacheInvalidationSubscriber
+    from litellm.proxy.common_utils.user_api_key_cache import UserApiKeyCache
+
     redis = RedisCache(host="127.0.0.1", port=port, namespace=namespace)
     assert await until(lambda: answers(redis)), "redis-server did not come up"
     cache = UserApiKeyCache(redis_cache=redis)
@@ -63,9 +59,9 @@ async def check(program, port, namespace, folder):
         return bool(await client.pubsub_channels("*auth_cache_invalidation"))
 
     assert await until(listens), "LiteLLM does not listen"
-    dump = Path(folder) / "dump.sql"
-    dump.write_text((FIXTURES / "schema.sql").read_text() + (FIXTURES / "cases/beside_live.sql").read_text())
-    command = [program, "fix", "--yes", "--no-journal", "--db-url", f"embedded:{dump}"]
+    schemas.psql(url, schema, "--command", f'DROP SCHEMA IF EXISTS "{schema}" CASCADE; CREATE SCHEMA "{schema}"',
+                 "--file", FIXTURES / "schema.sql", "--file", FIXTURES / "cases/beside_live.sql")
+    command = [program, "fix", "--yes", "--no-journal", "--db-url", url, "--schema", schema]
     command += ["--notify-redis", f"redis://127.0.0.1:{port}/0"]
     if namespace:
         command += ["--notify-namespace", namespace]
@@ -79,7 +75,7 @@ async def check(program, port, namespace, folder):
     assert await until(forgotten), f"kept {await present(STALE)}: {stderr.decode()}"
     assert await present(OTHERS) == OTHERS, "more was forgotten than was written"
     await subscriber.stop()
-    print(f"namespace {namespace}: LiteLLM forgot {len(STALE)} entries and kept {len(OTHERS)}")
+    return len(STALE) + len(OTHERS)
 
 
 async def answers(redis):
@@ -89,17 +85,19 @@ async def answers(redis):
         return False
 
 
-async def main(program):
+def check(arguments):
+    """Returns how many entries were looked at, or None where the release listens to no messages."""
+    if not importlib.util.find_spec("litellm.proxy.common_utils.auth_cache_invalidation_pubsub"):
+        return None
+    entries = 0
     for namespace in (None, "eu"):
         with tempfile.TemporaryDirectory() as folder:
             port = free_port()
             command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", folder]
             server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
             try:
-                await check(program, port, namespace, folder)
+                entries += asyncio.run(forgets(arguments.binary, arguments.url, "messages", port, namespace))
             finally:
                 server.terminate()
                 server.wait()
-
-
-asyncio.run(main(sys.argv[1]))
+    return {"entries": entries}

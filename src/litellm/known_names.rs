@@ -1,0 +1,180 @@
+//! The names that people gave to servers, access groups and toolsets, by what is stored of them.
+
+use std::collections::HashMap;
+
+use crate::litellm::config::ConfigServer;
+use crate::litellm::reference_sites::{Group, ScannedTable};
+use crate::litellm::server::Server;
+
+/// What a report says of a server besides the reference to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct KnownServer {
+    /// The id; several where a config alone does not tell which.
+    pub ids: Vec<String>,
+    /// What people call it: its alias, else its name.
+    pub name: Option<String>,
+    /// The review state of a server that no proxy serves.
+    pub not_served: Option<String>,
+}
+
+/// The names of everything that a reference or a row may be called by.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct KnownNames {
+    servers: Vec<KnownServer>,
+    /// Id, alias or name to the place in `servers`.
+    identifiers: HashMap<String, usize>,
+    access_groups: HashMap<String, String>,
+    toolsets: HashMap<String, String>,
+}
+
+impl KnownNames {
+    /// Collects the names of the rows of the server table and of the entries of configs.
+    ///
+    /// An id comes before the names of other servers, and a server that is served before one that
+    /// is not.
+    #[must_use]
+    pub(crate) fn of_servers(rows: &[Server], entries: &[ConfigServer]) -> Self {
+        let mut known = Self::default();
+        let mut names: Vec<(String, usize)> = Vec::new();
+        let (served, others): (Vec<&Server>, Vec<&Server>) =
+            rows.iter().partition(|server| server.is_served());
+        for server in served {
+            let at = known.add_row(server, None);
+            names.extend(server.identifiers().map(|name| (name.to_owned(), at)));
+        }
+        for entry in entries {
+            let at = known.servers.len();
+            known.servers.push(KnownServer {
+                ids: entry.ids.iter().cloned().collect(),
+                name: Some(entry.name.clone()),
+                not_served: None,
+            });
+            for id in &entry.ids {
+                known.identifiers.entry(id.clone()).or_insert(at);
+            }
+            names.extend(entry.names.iter().map(|name| (name.clone(), at)));
+        }
+        for server in others {
+            let at = known.add_row(server, server.approval_status.clone());
+            names.extend(server.identifiers().map(|name| (name.to_owned(), at)));
+        }
+        for (name, at) in names {
+            known.identifiers.entry(name).or_insert(at);
+        }
+        known
+    }
+
+    fn add_row(&mut self, server: &Server, not_served: Option<String>) -> usize {
+        let at = self.servers.len();
+        let names = [&server.alias, &server.server_name].into_iter().flatten();
+        self.servers.push(KnownServer {
+            ids: vec![server.server_id.to_string()],
+            name: names.into_iter().find(|name| !name.is_empty()).cloned(),
+            not_served,
+        });
+        self.identifiers.insert(server.server_id.to_string(), at);
+        at
+    }
+
+    /// Adds the names of unified access groups and of toolsets, by id.
+    #[must_use]
+    pub(crate) fn with_groups(
+        self,
+        access_groups: HashMap<String, String>,
+        toolsets: HashMap<String, String>,
+    ) -> Self {
+        Self {
+            access_groups,
+            toolsets,
+            ..self
+        }
+    }
+
+    /// Returns the server that a reference is the id, alias or name of.
+    #[must_use]
+    pub(crate) fn server(&self, reference: &str) -> Option<&KnownServer> {
+        let at = self.identifiers.get(reference)?;
+        self.servers.get(*at)
+    }
+
+    /// Returns what people call the server of a reference; `None` if the reference says so itself.
+    #[must_use]
+    pub(crate) fn other_name(&self, reference: &str) -> Option<&str> {
+        let name = self.server(reference)?.name.as_deref();
+        name.filter(|name| *name != reference)
+    }
+
+    /// Returns what people call a server, or the reference itself.
+    #[must_use]
+    pub(crate) fn name_or<'a>(&'a self, reference: &'a str) -> &'a str {
+        self.other_name(reference).unwrap_or(reference)
+    }
+
+    /// Returns the name of an access group or a toolset; `None` of any other row.
+    #[must_use]
+    pub(crate) fn row(&self, table: ScannedTable, key: &str) -> Option<&str> {
+        let names = match table.group() {
+            Group::AccessGroups => &self.access_groups,
+            Group::Toolsets => &self.toolsets,
+            Group::Permissions | Group::Defaults | Group::Credentials => return None,
+        };
+        let name = names.get(key).map(String::as_str);
+        name.filter(|name| !name.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::litellm::ids::ServerId;
+    use crate::litellm::reference_sites::{ACCESS_GROUPS, PERMISSIONS, TOOLSETS};
+
+    fn server(id: &str, alias: &str, status: Option<&str>) -> Server {
+        Server {
+            server_id: ServerId(id.to_owned()),
+            server_name: Some(format!("the {alias}")),
+            alias: Some(alias.to_owned()).filter(|alias| !alias.is_empty()),
+            approval_status: status.map(str::to_owned),
+            tags: Vec::new(),
+            allow_all_keys: false,
+        }
+    }
+
+    #[test]
+    fn a_server_is_found_by_id_alias_and_name() {
+        let rows = [
+            server("id-1", "github", Some("rejected")),
+            server("id-2", "github", Some("active")),
+            server("github", "odd", None),
+            server("id-4", "", Some("draft")),
+        ];
+        let names = KnownNames::of_servers(&rows, &[]);
+        let status = |reference: &str| {
+            let server = names.server(reference).unwrap();
+            (server.ids[0].as_str(), server.not_served.as_deref())
+        };
+        assert_eq!(status("id-1"), ("id-1", Some("rejected")));
+        assert_eq!(
+            status("the github"),
+            ("id-2", None),
+            "the one that is served"
+        );
+        assert_eq!(status("github"), ("github", None), "an id comes first");
+        assert_eq!(status("the "), ("id-4", Some("draft")));
+        assert_eq!(names.other_name("id-2"), Some("github"));
+        assert_eq!(names.other_name("odd"), None);
+        assert_eq!(names.name_or("id-4"), "the ");
+        assert_eq!(names.name_or("gone"), "gone");
+    }
+
+    #[test]
+    fn only_access_groups_and_toolsets_have_names() {
+        let one = |name: &str| HashMap::from([("1".to_owned(), name.to_owned())]);
+        let names = KnownNames::default().with_groups(one("backend"), one("search"));
+        let row = |table| names.row(ScannedTable::References(table), "1");
+        assert_eq!(row(&ACCESS_GROUPS), Some("backend"));
+        assert_eq!(row(&TOOLSETS), Some("search"));
+        assert_eq!(row(&PERMISSIONS), None);
+        assert_eq!(names.row(ScannedTable::References(&TOOLSETS), "2"), None);
+    }
+}

@@ -1,0 +1,372 @@
+//! Tells which runs were undone, from the journals that they left.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use crate::repair::changeset::{Change, ChangesetPurpose, Identity};
+
+/// The references that a changeset changes, each as a hash of where it is, and whether it comes or
+/// goes: enough to tell which of them an undo put back, without keeping the journals in memory.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct ChangedItems(BTreeMap<u64, Direction>);
+
+/// Whether a reference comes or goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    Comes,
+    Goes,
+}
+
+impl Direction {
+    fn inverse(self) -> Self {
+        match self {
+            Self::Comes => Self::Goes,
+            Self::Goes => Self::Comes,
+        }
+    }
+}
+
+impl ChangedItems {
+    /// Adds what a change changes.
+    pub(crate) fn add(&mut self, change: &Change) {
+        let (table, row) = (change.table().name(), change.key());
+        let hash = |item: (&str, &str)| {
+            let mut hasher = DefaultHasher::new();
+            (table, row, item).hash(&mut hasher);
+            hasher.finish()
+        };
+        match change {
+            Change::Row(change) => {
+                for column in change.columns() {
+                    let [before, after] = [column.before(), column.after()]
+                        .map(|value| value.references().collect::<BTreeSet<_>>());
+                    let name = column.site().name;
+                    let goes = before.difference(&after).map(|r| (r, Direction::Goes));
+                    let comes = after.difference(&before).map(|r| (r, Direction::Comes));
+                    let changed = goes.chain(comes);
+                    self.0
+                        .extend(changed.map(|(r, direction)| (hash((name, r)), direction)));
+                }
+            }
+            Change::Credentials(change) => {
+                let each = change.table().each;
+                let users = change.rows().iter().filter_map(|row| row.text(each));
+                let direction = if change.deletes() {
+                    Direction::Goes
+                } else {
+                    Direction::Comes
+                };
+                self.0
+                    .extend(users.map(|user| (hash((each, &user)), direction)));
+            }
+        }
+    }
+
+    /// Tells whether these items are some of those of `other`, each the other way round.
+    fn take_back(&self, other: &Self) -> bool {
+        let mut items = self.0.iter();
+        items.all(|(item, direction)| other.0.get(item) == Some(&direction.inverse()))
+    }
+
+    fn hashes(&self) -> BTreeSet<u64> {
+        self.0.keys().copied().collect()
+    }
+}
+
+/// What the journal of a run tells of what became of it and of other runs.
+#[derive(Debug, Clone)]
+pub(crate) struct RunRecord {
+    /// The name of the run.
+    pub run: String,
+    /// When its journal was begun.
+    pub time: String,
+    /// The database.
+    pub database: Identity,
+    /// Whether it repaired or took a run back.
+    pub purpose: ChangesetPurpose,
+    /// The run that it took back; `None` if it is no undo, or if an older version wrote the
+    /// journal.
+    pub undoes: Option<String>,
+    /// Whether it took back all that its run had written.
+    pub is_complete: bool,
+    /// Whether its journal says that it was committed.
+    pub is_committed: bool,
+    /// What it changed.
+    pub items: ChangedItems,
+}
+
+/// Whether a run was undone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum UndoneState {
+    /// No undo of it is in effect.
+    No,
+    /// A part of it was undone.
+    Partly,
+    /// All of it was undone.
+    Wholly,
+    /// It cannot be told: the journal of an undo does not say that the undo was committed, or it is
+    /// of another database, which may be the same by another name or a copy.
+    Unknown,
+}
+
+/// Whether a run was undone, and by which runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RunFate {
+    /// Whether it was undone.
+    pub undone: UndoneState,
+    /// The undos that are in effect, oldest first.
+    pub undone_by: Vec<String>,
+}
+
+/// Tells of each run whether it was undone, in the order of `records`.
+#[must_use]
+pub(crate) fn fates(records: &[RunRecord]) -> Vec<RunFate> {
+    let fates = Fates {
+        records,
+        undone: records
+            .iter()
+            .enumerate()
+            .map(|(at, _)| undone_by(records, at))
+            .collect(),
+    };
+    (0..records.len()).map(|at| fates.of(at)).collect()
+}
+
+/// Finds the record of the run that a record took back.
+fn undone_by(records: &[RunRecord], at: usize) -> Option<usize> {
+    let undo = &records[at];
+    if undo.purpose != ChangesetPurpose::Undo {
+        return None;
+    }
+    let others = records.iter().enumerate();
+    let earlier = others.filter(|(other, record)| *other != at && record.time <= undo.time);
+    let taken = earlier.filter(|(_, record)| match &undo.undoes {
+        Some(run) => record.run == *run,
+        // An older version did not write it. It took back the newest run that changed all of this.
+        None => record.database.may_be(&undo.database) && undo.items.take_back(&record.items),
+    });
+    // Of two journals of one second, either may be the first.
+    let newest = taken.max_by_key(|(_, record)| (record.time < undo.time, &record.time));
+    newest.map(|(other, _)| other)
+}
+
+/// The records, and the record that each of them took back.
+struct Fates<'a> {
+    records: &'a [RunRecord],
+    undone: Vec<Option<usize>>,
+}
+
+impl Fates<'_> {
+    /// Tells whether the run of a record was undone.
+    fn of(&self, at: usize) -> RunFate {
+        let mut undos = self.in_effect_of(at, &mut vec![at]);
+        let undone = if !self.is_certain(at, &mut vec![at]) {
+            undos = self.undos(at).collect();
+            UndoneState::Unknown
+        } else if undos.is_empty() {
+            UndoneState::No
+        } else if self.left(at, &mut vec![at]).is_empty() {
+            UndoneState::Wholly
+        } else {
+            UndoneState::Partly
+        };
+        undos.sort_by_key(|undo| &self.records[*undo].time);
+        let runs = undos.iter().map(|undo| self.records[*undo].run.clone());
+        RunFate {
+            undone,
+            undone_by: runs.collect(),
+        }
+    }
+
+    /// Lists the undos of a run.
+    fn undos(&self, at: usize) -> impl Iterator<Item = usize> {
+        (0..self.records.len()).filter(move |undo| self.undone[*undo] == Some(at))
+    }
+
+    /// Tells whether every undo of a run was committed on its database, and every undo of these.
+    fn is_certain(&self, at: usize, above: &mut Vec<usize>) -> bool {
+        let undos: Vec<usize> = self
+            .undos(at)
+            .filter(|undo| !above.contains(undo))
+            .collect();
+        undos.into_iter().all(|undo| {
+            let record = &self.records[undo];
+            let here = record.database.may_be(&self.records[at].database);
+            above.push(undo);
+            let is_certain = record.is_committed && here && self.is_certain(undo, above);
+            above.pop();
+            is_certain
+        })
+    }
+
+    /// Lists the undos of a run of which anything is in effect.
+    ///
+    /// `above` are the records on the way here: journals that were made up may go in a circle.
+    fn in_effect_of(&self, at: usize, above: &mut Vec<usize>) -> Vec<usize> {
+        let undos: Vec<usize> = self
+            .undos(at)
+            .filter(|undo| !above.contains(undo))
+            .collect();
+        let mut in_effect = Vec::new();
+        for undo in undos {
+            above.push(undo);
+            if !self.left(undo, above).is_empty() {
+                in_effect.push(undo);
+            }
+            above.pop();
+        }
+        in_effect
+    }
+
+    /// Returns what a run changed and no undo has put back.
+    fn left(&self, at: usize, above: &mut Vec<usize>) -> BTreeSet<u64> {
+        let mut left = self.records[at].items.hashes();
+        for undo in self.in_effect_of(at, above) {
+            above.push(undo);
+            let put_back = self.left(undo, above);
+            above.pop();
+            let record = &self.records[undo];
+            if record.is_complete && put_back == record.items.hashes() {
+                // What its journal lacks was back already.
+                return BTreeSet::new();
+            }
+            left.retain(|item| !put_back.contains(item));
+        }
+        left
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Makes the record of a run that takes references away, or of one that puts them back.
+    fn record(run: &str, time: u8, undoes: Option<&str>, items: &[u64]) -> RunRecord {
+        let direction = match undoes {
+            None => Direction::Goes,
+            Some(_) => Direction::Comes,
+        };
+        let name = "litellm".to_owned();
+        let schema = "public".to_owned();
+        RunRecord {
+            run: run.to_owned(),
+            time: format!("2026-01-02T03:04:{time:02}Z"),
+            database: Identity {
+                host: "db".to_owned(),
+                port: 5432,
+                name,
+                schema,
+            },
+            purpose: match undoes {
+                None => ChangesetPurpose::Fix,
+                Some(_) => ChangesetPurpose::Undo,
+            },
+            undoes: undoes.map(str::to_owned),
+            is_complete: false,
+            is_committed: true,
+            items: ChangedItems(items.iter().map(|item| (*item, direction)).collect()),
+        }
+    }
+
+    fn complete(record: RunRecord) -> RunRecord {
+        RunRecord {
+            is_complete: true,
+            ..record
+        }
+    }
+
+    fn fate(undone: UndoneState, undone_by: &[&str]) -> RunFate {
+        RunFate {
+            undone,
+            undone_by: undone_by.iter().map(|run| (*run).to_owned()).collect(),
+        }
+    }
+
+    const NOT: UndoneState = UndoneState::No;
+
+    #[test]
+    fn two_parts_make_a_whole_and_a_complete_undo_is_one_whatever_it_found() {
+        let fix = record("f", 0, None, &[1, 2, 3]);
+        let one = record("u1", 1, Some("f"), &[1]);
+        let two = record("u2", 2, Some("f"), &[2, 3]);
+        assert_eq!(fates(std::slice::from_ref(&fix)), [fate(NOT, &[])]);
+        let partly = fate(UndoneState::Partly, &["u1"]);
+        assert_eq!(fates(&[fix.clone(), one.clone()])[0], partly);
+        let wholly = fate(UndoneState::Wholly, &["u1", "u2"]);
+        // The order of the files does not matter.
+        assert_eq!(fates(&[two, fix.clone(), one])[1], wholly);
+        let rest = complete(record("u3", 3, Some("f"), &[2]));
+        assert_eq!(fates(&[fix, rest])[0], fate(UndoneState::Wholly, &["u3"]));
+    }
+
+    #[test]
+    fn an_undo_that_was_undone_itself_does_not_count() {
+        let fix = record("f", 0, None, &[1, 2]);
+        let undo = complete(record("u", 1, Some("f"), &[1, 2]));
+        let redo = complete(record("r", 2, Some("u"), &[1, 2]));
+        let wholly = |by: &str| fate(UndoneState::Wholly, &[by]);
+        let records = [fix.clone(), undo.clone(), redo.clone()];
+        assert_eq!(
+            fates(&records),
+            [fate(NOT, &[]), wholly("r"), fate(NOT, &[])]
+        );
+        let part = record("r", 2, Some("u"), &[1]);
+        let partly = [
+            fate(UndoneState::Partly, &["u"]),
+            fate(UndoneState::Partly, &["r"]),
+        ];
+        assert_eq!(fates(&[fix.clone(), undo.clone(), part])[..2], partly);
+        // Whether the last undo was committed decides.
+        let unsure = RunRecord {
+            is_committed: false,
+            ..redo
+        };
+        let found = fates(&[fix, undo, unsure]);
+        assert_eq!(found[0], fate(UndoneState::Unknown, &["u"]));
+        assert_eq!(found[1], fate(UndoneState::Unknown, &["r"]));
+    }
+
+    #[test]
+    fn a_journal_of_an_older_version_took_back_the_newest_run_that_changed_all_of_it() {
+        let of_older = |run: &str, time, items: &[u64]| RunRecord {
+            undoes: None,
+            ..record(run, time, Some("not written"), items)
+        };
+        let fix = record("f", 0, None, &[1, 2]);
+        let undo = of_older("u", 1, &[1, 2]);
+        let again = record("g", 2, None, &[1, 2]);
+        let found = fates(&[fix.clone(), undo.clone(), again.clone()]);
+        let expected = [
+            fate(UndoneState::Wholly, &["u"]),
+            fate(NOT, &[]),
+            fate(NOT, &[]),
+        ];
+        assert_eq!(found, expected);
+        // The second one may have been written in the same second.
+        for time in [1, 3] {
+            let mut redo = of_older("r", time, &[1, 2]);
+            redo.items = again.items.clone();
+            let found = fates(&[redo, fix.clone(), undo.clone()]);
+            let expected = [
+                fate(NOT, &[]),
+                fate(NOT, &[]),
+                fate(UndoneState::Wholly, &["r"]),
+            ];
+            assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
+    fn an_undo_of_another_database_may_be_of_a_copy_and_a_circle_ends() {
+        let fix = record("f", 0, None, &[1]);
+        let mut elsewhere = record("u", 1, Some("f"), &[1]);
+        elsewhere.database.name = "other".to_owned();
+        let unknown = fate(UndoneState::Unknown, &["u"]);
+        assert_eq!(fates(&[fix, elsewhere])[0], unknown);
+        let circle = [
+            record("a", 0, Some("b"), &[1]),
+            record("b", 0, Some("a"), &[1]),
+        ];
+        assert_eq!(fates(&circle).len(), 2);
+    }
+}

@@ -1,0 +1,209 @@
+//! How a run ended, why references are held in it, and what to do next.
+
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+
+use crate::litellm::proxy_cache::{ACCESS_GROUPS_FOR, ROWS_FOR};
+use crate::litellm::reference_sites::Group;
+use crate::redis;
+use crate::repair::plan::{Edit, RowPlan};
+use crate::report::advice::{self, Advised};
+use crate::report::compared_access::paragraphs;
+use crate::report::shown_text::{count, printable};
+use crate::report::summary::Summary;
+use crate::report::table::held::held;
+use crate::report::table::layout::first_of;
+use crate::report::table::short;
+use crate::report::text_table::DisplayOptions;
+use crate::report::{Ending, Report};
+
+/// How many owners are named whose lists of tools are merged.
+const UNITED: usize = 5;
+
+/// Writes only how it ended and what to do next.
+///
+/// # Errors
+///
+/// What `out` says.
+pub(crate) fn write_closing(
+    report: &Report,
+    look: DisplayOptions,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let is_moved = matches!(report.ending, Ending::Moved { .. });
+    if look.is_summary() && !is_moved {
+        return short::write_ending(report, look, out);
+    }
+    let lines = if is_moved {
+        vec!["Nothing was written. Make a new plan.".to_owned()]
+    } else {
+        advice(report, report.summary())
+    };
+    for line in lines {
+        writeln!(out, "\n{}", look.prose(&line))?;
+    }
+    write_commands(&advice::commands(report), look, out)
+}
+
+/// Says what follows from what was found and done, what it assumes, and how it ended: a paragraph
+/// each.
+pub(crate) fn advice(report: &Report, summary: Summary) -> Vec<String> {
+    let mut lines = successors(report);
+    let impacts = report.plans().iter().flat_map(|plan| &plan.audit.impacts);
+    let effects = impacts.filter_map(|impact| impact.if_emptied.as_ref());
+    let assumed: BTreeSet<&str> = effects.filter_map(|effect| effect.assuming).collect();
+    if !assumed.is_empty() {
+        let assumed: Vec<&str> = assumed.into_iter().collect();
+        let assumed = assumed.join(", and that ");
+        lines.push(format!("This assumes that {assumed}."));
+    }
+    if summary.unverified > 0 && report.facts.servers.config.is_none() {
+        lines.push(
+            "Unverified references may name servers of a config.yaml, which have no row. Give it \
+             with --litellm-config FILE, or --no-config-servers if there is none."
+                .to_owned(),
+        );
+    }
+    let is_in_a_list = |plan: &&RowPlan| plan.audit.table.group() != Group::Credentials;
+    let mut lists = report.plans().iter().filter(is_in_a_list);
+    if lists.any(|plan| plan.audit.is_stale()) {
+        let release = report.facts.release;
+        let consequence = release.consequence();
+        lines.push(format!(
+            "The schema is one of LiteLLM {release} or later. {consequence}"
+        ));
+    }
+    lines.extend(held(report));
+    if let Some(access) = &report.facts.access {
+        lines.extend(paragraphs(access, report.ending.tense()));
+    }
+    let Some(last) = ending_line(report, summary) else {
+        return lines;
+    };
+    lines.push(last);
+    if matches!(report.ending, Ending::Applied { .. }) && !report.facts.deleted.is_empty() {
+        lines.push("Now delete the server in LiteLLM, and then run scan.".to_owned());
+    }
+    lines.extend(united(report));
+    lines
+}
+
+/// Names the owners of rows in which a rename made two lists of tools one.
+fn united(report: &Report) -> Option<String> {
+    let plans = report.plans().iter();
+    let united = plans.filter(|plan| plan.edits.iter().any(Edit::unites));
+    let united: Vec<String> = united
+        .map(|plan| match plan.audit.owners().next() {
+            Some(owner) => owner.to_string(),
+            None => format!("row {}", plan.audit.row),
+        })
+        .collect();
+    let named = first_of(united.iter().map(String::as_str), UNITED);
+    (!united.is_empty())
+        .then(|| format!("Where the new server already had tools, both lists are merged: {named}."))
+}
+
+/// Says how the run ended; `None` if nothing was found, and of a plan that does not hold any more.
+pub(super) fn ending_line(report: &Report, summary: Summary) -> Option<String> {
+    let repair = repair(summary);
+    Some(match report.ending {
+        Ending::Scanned { .. }
+            if summary.rows_changed > 0 && report.facts.servers.database == 0 =>
+        {
+            format!("A repair would {repair}, but fix refuses to while the server table is empty.")
+        }
+        Ending::Scanned { .. } if summary.rows_changed > 0 => format!("A repair would {repair}."),
+        Ending::Scanned { .. } if summary.rows == 0 => return None,
+        Ending::Scanned { .. } | Ending::NothingToDo => {
+            "There is nothing that fix may change.".to_owned()
+        }
+        Ending::DryRun { .. } if summary.rows_changed == 0 => {
+            "Nothing was written (dry run): there is nothing that fix may change.".to_owned()
+        }
+        Ending::DryRun { .. } => format!("Nothing was written (dry run). It would {repair}."),
+        Ending::Proposed => format!("It would {repair}."),
+        // Nothing else matters then, see `write_closing`.
+        Ending::Moved { .. } => return None,
+        Ending::Applied { .. } if summary.rows_changed == summary.rows_deleted => {
+            format!(
+                "Done: {repair}; verified and committed (run {}).",
+                report.facts.run
+            )
+        }
+        Ending::Applied { notified, .. } => format!(
+            "Done: {repair}; verified and committed (run {}). {}",
+            report.facts.run,
+            after_care(notified)
+        ),
+        Ending::Declined => "Declined: nothing was written.".to_owned(),
+    })
+}
+
+/// Says in words what a repair does.
+pub(super) fn repair(summary: Summary) -> String {
+    let edited = summary.rows_changed - summary.rows_deleted;
+    let rows = count(edited, "row");
+    let removed = summary.references_removed;
+    let remove = format!("remove {} from {rows}", count(removed, "stale reference"));
+    let remap = match summary.references_remapped {
+        0 => None,
+        n if removed == 0 => Some(format!("remap {} in {rows}", count(n, "reference"))),
+        n => Some(format!("remap {} and {remove}", count(n, "reference"))),
+    };
+    let edit = remap.unwrap_or(remove);
+    let delete = format!("delete {}", count(summary.rows_deleted, "row"));
+    match (edited, summary.rows_deleted) {
+        (_, 0) => edit,
+        (0, _) => delete,
+        (_, _) => format!("{edit}, and {delete}"),
+    }
+}
+
+/// Lists what stale ids of config servers became, a line each.
+fn successors(report: &Report) -> Vec<String> {
+    let plans = report.plans().iter();
+    let findings = plans.flat_map(|plan| &plan.audit.findings);
+    let lines: BTreeSet<String> = findings
+        .filter_map(|finding| {
+            let successor = finding.successor.as_ref()?;
+            let ids: Vec<String> = successor.ids.iter().map(|id| printable(id)).collect();
+            let old = printable(finding.reference.as_deref()?);
+            let name = printable(&successor.name);
+            let now = ids.join(" or ");
+            Some(format!(
+                "{old} is an old id of config server {name}, now {now}."
+            ))
+        })
+        .collect();
+    lines.into_iter().collect()
+}
+
+/// Writes commands to be pasted: each on one line of its own, however wide the terminal is.
+pub(super) fn write_commands(
+    commands: &[Advised],
+    look: DisplayOptions,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    for Advised { lead, command } in commands {
+        writeln!(out, "\n{}\n  {command}", look.prose(lead))?;
+        for note in command.notes() {
+            writeln!(out, "{}", look.prose(note))?;
+        }
+    }
+    Ok(())
+}
+
+/// Returns what is left to do after the commit; `notified` if the proxies were told by Redis.
+pub(super) fn after_care(notified: bool) -> String {
+    let quicker = if notified {
+        "restart those that were not notified"
+    } else if redis::IS_BUILT_IN {
+        "restart them, or give --notify-redis"
+    } else {
+        "restart them"
+    };
+    format!(
+        "Running proxies may serve the old rows for {ROWS_FOR} seconds (unified access groups for \
+         {ACCESS_GROUPS_FOR}). To be quicker, {quicker}."
+    )
+}

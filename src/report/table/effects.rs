@@ -1,0 +1,123 @@
+//! Says what an owner would gain if its list ran empty.
+
+use crate::litellm::empty_list_effect::{Effect, Inherited};
+use crate::litellm::known_names::KnownNames;
+use crate::litellm::owners::OwnerKind;
+use crate::report::shown_text::{count, printable};
+use crate::report::table::layout::first_of;
+
+/// How many of the servers that an owner would gain are named; JSON has them all.
+const GAINED: usize = 5;
+
+/// Says what an owner would gain.
+pub(crate) fn effect(owner: OwnerKind, effect: &Effect, names: &KnownNames) -> String {
+    match effect {
+        Effect::InheritsTeam(inherited) => inherits(inherited, "team", names),
+        Effect::InheritsOrganization(inherited) => inherits(inherited, "organization", names),
+        Effect::LiftsCeiling { keys: Some(keys) } => {
+            let owner = owner.name().replace('_', " ");
+            let keys = count(usize::try_from(*keys).unwrap_or(usize::MAX), "key");
+            format!("lifts the limit for every caller of this {owner} ({keys} today)")
+        }
+        Effect::LiftsCeiling { keys: None } => {
+            "lifts the limit for every key that names it".to_owned()
+        }
+        Effect::OpensAll => "reaches every server".to_owned(),
+        Effect::Nothing => "gains nothing now".to_owned(),
+    }
+}
+
+fn inherits(inherited: &Inherited, of: &str, names: &KnownNames) -> String {
+    let from = printable(&inherited.from);
+    let more = if inherited.incomplete {
+        ", and those that a config.yaml names"
+    } else {
+        ""
+    };
+    match inherited.servers.len() {
+        0 if inherited.incomplete => {
+            format!("gains the servers of {of} {from} that a config.yaml names")
+        }
+        0 => format!("inherits from {of} {from}, which has no server now"),
+        servers => {
+            let gained = inherited.servers.iter();
+            let gained = gained.map(|id| names.name_or(id.as_str()));
+            format!(
+                "gains {} of {of} {from}: {}{more}",
+                count(servers, "server"),
+                first_of(gained, GAINED)
+            )
+        }
+    }
+}
+
+/// Tells whether the owner gains anything today.
+pub(super) fn is_gain(effect: &Effect) -> bool {
+    match effect {
+        Effect::InheritsTeam(inherited) | Effect::InheritsOrganization(inherited) => {
+            !inherited.servers.is_empty() || inherited.incomplete
+        }
+        Effect::LiftsCeiling { .. } | Effect::OpensAll => true,
+        Effect::Nothing => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::litellm::ids::ServerId;
+    use crate::litellm::server::Server;
+
+    fn gains(servers: usize) -> Effect {
+        Effect::InheritsTeam(Inherited {
+            from: "platform".to_owned(),
+            servers: (1..=servers).map(|n| ServerId(format!("{n:02}"))).collect(),
+            incomplete: false,
+        })
+    }
+
+    #[test]
+    fn of_many_servers_gained_the_first_are_named() {
+        let github = Server {
+            server_id: ServerId("02".to_owned()),
+            server_name: None,
+            alias: Some("github".to_owned()),
+            approval_status: None,
+            tags: Vec::new(),
+            allow_all_keys: false,
+        };
+        let names = KnownNames::of_servers(&[github], &[]);
+        let shown = |servers| effect(OwnerKind::Key, &gains(servers), &names);
+        assert_eq!(
+            shown(5),
+            "gains 5 servers of team platform: 01, github, 03, 04, 05"
+        );
+        assert_eq!(
+            shown(30),
+            "gains 30 servers of team platform: 01, github, 03, 04, 05 and 25 more"
+        );
+        assert!(is_gain(&gains(1)) && !is_gain(&gains(0)) && !is_gain(&Effect::Nothing));
+    }
+
+    #[test]
+    fn a_lifted_limit_tells_the_number_of_keys() {
+        for (keys, shown) in [
+            (
+                0,
+                "lifts the limit for every caller of this end user (no keys today)",
+            ),
+            (
+                1,
+                "lifts the limit for every caller of this end user (1 key today)",
+            ),
+            (
+                12,
+                "lifts the limit for every caller of this end user (12 keys today)",
+            ),
+        ] {
+            let lifts = Effect::LiftsCeiling { keys: Some(keys) };
+            let names = KnownNames::default();
+            assert_eq!(effect(OwnerKind::EndUser, &lifts, &names), shown);
+        }
+    }
+}

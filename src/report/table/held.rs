@@ -1,0 +1,189 @@
+//! Explains why references are held, whom that harms, and what helps.
+
+use std::collections::BTreeSet;
+
+use crate::litellm::owners::OwnerKind;
+use crate::litellm::reference_sites::Group;
+use crate::litellm::release::Release;
+use crate::repair::empty_lists::SettledByChoice;
+use crate::repair::plan::{Held, Reason, RowPlan};
+use crate::repair::policy::OnEmpty;
+use crate::report::Report;
+use crate::report::shown_text::{count, printable};
+use crate::report::table::layout::first_of;
+
+/// How many owners a report names to whom a toolset that is gone denies everything.
+const DENIED: usize = 5;
+
+/// Explains why references are held: a paragraph for each explanation, and what helps.
+pub(super) fn held(report: &Report) -> Vec<String> {
+    let plans = || report.plans().iter();
+    let mut reasons: Vec<Reason> = plans().flat_map(|p| &p.held).map(|h| h.reason).collect();
+    reasons.sort_unstable();
+    reasons.dedup_by_key(|reason| reason.explanation());
+    let paragraphs = reasons.into_iter().map(|reason| {
+        let explanation = reason.explanation();
+        let of_row = |plan: &RowPlan| {
+            let held = plan.held.iter();
+            held.filter(|h| h.reason.explanation() == explanation)
+                .count()
+        };
+        let rows = plans().map(|plan| (of_row(plan), plan.rows()));
+        let rows = rows.filter(|(references, _)| *references > 0);
+        let (references, rows) = rows.fold((0, 0), |(r, n), (held, rows)| (r + held, n + rows));
+        format!(
+            "Held: {} in {}. {explanation}{}{}",
+            count(references, "reference"),
+            count(rows, "row"),
+            because(report, explanation),
+            what_helps(reason, report)
+        )
+    });
+    let said = report.facts.said.policy.on_empty;
+    let numbers = report.facts.settled.filter(|_| said != OnEmpty::Clear);
+    let settled = numbers.map(|numbers| settled(numbers, said));
+    paragraphs
+        .chain(settled)
+        .chain(refused_edits(report))
+        .collect()
+}
+
+/// Lists callers who would gain or lose something, of those references that are held with this
+/// explanation; empty, or with a space before it.
+fn because(report: &Report, explanation: &str) -> String {
+    const NAMED: usize = 3;
+    let held = report.plans().iter().flat_map(|plan| &plan.held);
+    let held = held.filter(|held| held.reason.explanation() == explanation);
+    let because: BTreeSet<&str> = held.filter_map(|held| held.because.as_deref()).collect();
+    let named: Vec<String> = because.iter().take(NAMED).map(|b| printable(b)).collect();
+    match because.len().saturating_sub(NAMED) {
+        _ if named.is_empty() => String::new(),
+        0 => format!(" Who: {}.", named.join("; ")),
+        more => format!(" Who: {}; and {}.", named.join("; "), count(more, "other")),
+    }
+}
+
+/// Says how many of the held references each choice of `--on-empty` would settle, except the choice
+/// that was `said`.
+fn settled(settled: SettledByChoice, said: OnEmpty) -> String {
+    let SettledByChoice {
+        held,
+        deny,
+        unchanged,
+        clear,
+    } = settled;
+    let of_unchanged = format!("{unchanged} with --on-empty unchanged");
+    let of_deny = format!("{deny} with --on-empty deny");
+    let of_clear = format!(
+        "{clear} with --on-empty clear --accept-widening, by which somebody may gain access"
+    );
+    let choices = match said {
+        OnEmpty::Hold | OnEmpty::Clear => vec![of_unchanged, of_deny, of_clear],
+        OnEmpty::Deny { .. } => vec![of_unchanged, of_clear],
+        OnEmpty::Unchanged => vec![of_deny, of_clear],
+    };
+    format!(
+        "Of {} held in a list that would run empty, fix would settle {}.",
+        count(held, "reference"),
+        choices.join("; ")
+    )
+}
+
+/// Returns what the operator can do about what `reason` holds, or whom it harms; empty, or with a
+/// space before it. Never proposes an option that was given.
+fn what_helps(reason: Reason, report: &Report) -> String {
+    let on_empty = report.facts.said.policy.on_empty;
+    let narrows = |held: &Held| held.reason == Reason::WouldNarrow;
+    match reason {
+        Reason::WouldWiden | Reason::WouldNarrow
+            if on_empty
+                == OnEmpty::Deny {
+                    accept_narrowing: false,
+                }
+                && report.plans().iter().flat_map(|p| &p.held).any(narrows) =>
+        {
+            " Add --accept-narrowing to write no-mcp-servers where it only takes access away."
+                .to_owned()
+        }
+        Reason::DanglingToolset => locked_out(report),
+        Reason::LastGrant
+        | Reason::Marker(_)
+        | Reason::WouldWiden
+        | Reason::WouldNarrow
+        | Reason::FailsOpen
+        | Reason::KeptByKey
+        | Reason::NeedsId
+        | Reason::NeedsDeleteRows
+        | Reason::NotRemapped
+        | Reason::OauthClient
+        | Reason::MaybeEdited
+        | Reason::MaybeRenewed
+        | Reason::StillServed => String::new(),
+    }
+}
+
+/// Says how to edit keys that LiteLLM refuses to edit while their last references are held.
+///
+/// Source: LiteLLM 1.86.7 `management_helpers/object_permission_utils.py`,
+/// `validate_key_mcp_servers_against_team`, looks at the servers that a request names, not at those
+/// stored. 1.86.7 and 1.87.5 know the marker, and no schema tells them from older ones.
+fn refused_edits(report: &Report) -> Option<String> {
+    let refuses = Release::REFUSES_EDITS..Release::DROPS_ON_EDIT;
+    if !refuses.contains(&report.facts.release) {
+        return None;
+    }
+    let is_last = |held: &Held| held.reason.is_of_empty_list();
+    let is_stuck = |plan: &&RowPlan| {
+        let mut owners = plan.audit.owners();
+        plan.audit.table.group() == Group::Permissions
+            && owners.any(|owner| owner.kind() == OwnerKind::Key)
+            && plan.held.iter().any(is_last)
+    };
+    let rows = report.plans().iter().filter(is_stuck).count();
+    (rows > 0).then(|| {
+        let whose = if rows == 1 {
+            "belongs to a key"
+        } else {
+            "belong to keys"
+        };
+        format!(
+            "{} {whose}: LiteLLM answers 403 to an edit of such a key that still names a held \
+             reference. To edit it, set its MCP servers anew in LiteLLM: to servers that its team \
+             has, or, once LiteLLM is upgraded to 1.86.7 or 1.87.5, to no-mcp-servers for none. Or \
+             run fix with --on-empty clear --accept-widening, if the key may gain what is shown.",
+            count(rows, "row")
+        )
+    })
+}
+
+/// Says to whom toolsets that are gone deny access.
+///
+/// Source: LiteLLM 1.109.1 `mcp_server/auth/user_api_key_auth_mcp.py`,
+/// `UnloadableEntitlementError`: a team, an organization, a user and an agent are denied
+/// everything; for a key the toolset is empty.
+fn locked_out(report: &Report) -> String {
+    let dangles = |plan: &&RowPlan| {
+        let mut held = plan.held.iter();
+        held.any(|held| held.reason == Reason::DanglingToolset)
+    };
+    let owners = || {
+        let plans = report.plans().iter().filter(dangles);
+        plans.flat_map(|plan| plan.audit.owners())
+    };
+    let named = |is_meant: fn(OwnerKind) -> bool| {
+        let meant = owners().filter(|owner| is_meant(owner.kind()));
+        let names: BTreeSet<String> = meant.map(ToString::to_string).collect();
+        let is_any = !names.is_empty();
+        is_any.then(|| first_of(names.iter().map(String::as_str), DENIED))
+    };
+    let denied = named(|kind| match kind {
+        OwnerKind::Team | OwnerKind::Organization | OwnerKind::User | OwnerKind::Agent => true,
+        OwnerKind::Key | OwnerKind::EndUser | OwnerKind::Project => false,
+    });
+    let denied = denied.map(|names| {
+        format!(" This is an outage: LiteLLM denies every MCP server to all callers of {names}.")
+    });
+    let keys = named(|kind| kind == OwnerKind::Key)
+        .map(|names| format!(" Such a toolset grants nothing to {names}."));
+    [denied, keys].into_iter().flatten().collect()
+}

@@ -1,0 +1,317 @@
+//! Says in one line what `fix` does about a server in one row, or in several that are alike.
+
+use std::collections::BTreeSet;
+
+use crate::litellm::finding::Finding;
+use crate::litellm::owners::OwnerKind;
+use crate::litellm::reference_sites::Group;
+use crate::litellm::server::NO_SERVERS;
+use crate::repair::plan::{Edit, Held, Reason, RowPlan};
+use crate::report::decisions::Decision;
+use crate::report::shown_text::{count, printable, rows_in_words};
+use crate::report::table::effects::{effect, is_gain};
+use crate::report::table::groups::ServerRow;
+use crate::report::table::layout::OwnerLine;
+use crate::report::table::owner_names::{OwnerNames, site_name};
+use crate::report::text_table::{DisplayOptions, GridCell, Tone};
+
+/// How many of the servers that are left in a list are named, unless all are.
+const LEFT: usize = 3;
+
+/// How much is said of rows that are folded into one line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Brevity {
+    /// The first two are named.
+    Short,
+    /// The first is named, and it should all fit one line.
+    Shortest,
+}
+
+/// What lines of a report are made with.
+#[derive(Clone, Copy)]
+pub(super) struct LineWriter<'a> {
+    pub(super) owners: &'a OwnerNames<'a>,
+    pub(super) look: DisplayOptions,
+}
+
+impl LineWriter<'_> {
+    /// Says what is done about a server in one row.
+    pub(super) fn line(self, row: ServerRow<'_>, decision: Decision<'_>) -> OwnerLine {
+        let plan = row.plan;
+        let findings: Vec<&Finding> = row.findings().collect();
+        let columns: Vec<&'static str> = findings.iter().map(|finding| finding.column).collect();
+        let mut said = vec![self.sites(plan, &columns)];
+        said.extend(self.consequences(plan, &findings, &columns, decision));
+        if let Group::AccessGroups | Group::Toolsets = plan.audit.table.group() {
+            said.push(shared(plan));
+        }
+        if self.look.is_wide() {
+            said.push(format!("row {}", printable(&plan.audit.row)));
+        }
+        let denies = denies_everything(plan, decision);
+        [
+            action(decision, denies),
+            self.owners.row(&plan.audit).into(),
+            said.join("; ").into(),
+        ]
+    }
+
+    /// Says the same of rows about which the same is decided, in one line.
+    pub(super) fn folded(
+        self,
+        rows: &[ServerRow<'_>],
+        decision: Decision<'_>,
+        brevity: Brevity,
+    ) -> OwnerLine {
+        let mut sites = BTreeSet::new();
+        let (mut gaining, mut denied) = (0, 0);
+        for row in rows {
+            let table = row.plan.audit.table;
+            let is_last = row.findings().fold(false, |is_last, finding| {
+                sites.insert(site_name(table, finding.column, self.look.is_wide()));
+                is_last || finding.last_grant
+            });
+            let effects = row.plan.audit.impacts.iter();
+            let mut effects = effects.filter_map(|impact| impact.if_emptied.as_ref());
+            let gains = is_last && effects.any(|emptied| is_gain(&emptied.effect));
+            gaining += usize::from(gains);
+            denied += usize::from(denies_everything(row.plan, decision));
+        }
+        let sites: Vec<String> = sites.into_iter().collect();
+        let mut said = vec![sites.join(", ")];
+        match decision {
+            Decision::Hold(Reason::DanglingToolset) if denied == 0 => {
+                said.push("grants nothing".to_owned());
+            }
+            Decision::Hold(Reason::DanglingToolset) => {
+                said.push(format!("denies {denied} every server today"));
+            }
+            Decision::Hold(reason) => said.push(reason.to_string()),
+            Decision::Clear => said.push("lists run empty".to_owned()),
+            Decision::Deny => said.push(format!("become {NO_SERVERS}")),
+            Decision::Remap(new) => said.push(format!("become {}", self.by_id(new))),
+            Decision::Delete | Decision::Remove | Decision::Leave => {}
+        }
+        let all = rows.len();
+        let is_held = matches!(decision, Decision::Hold(_));
+        if gaining > 0 && (is_held || decision == Decision::Clear) {
+            said.push(match (is_held, brevity) {
+                (true, Brevity::Short) => {
+                    format!("if removed, {gaining} of {all} would gain access")
+                }
+                (true, Brevity::Shortest) => format!("{gaining} would gain"),
+                (false, Brevity::Short) => format!("{gaining} of {all} gain access"),
+                (false, Brevity::Shortest) => format!("{gaining} gain access"),
+            });
+        }
+        [
+            action(decision, denied > 0),
+            self.several(rows.iter().map(|row| row.plan), brevity)
+                .into(),
+            said.join("; ").into(),
+        ]
+    }
+
+    /// Names the first owners of rows, and counts the others.
+    pub(super) fn several<'r>(
+        self,
+        rows: impl Iterator<Item = &'r RowPlan>,
+        brevity: Brevity,
+    ) -> String {
+        let most = match brevity {
+            Brevity::Short => 2,
+            Brevity::Shortest => 1,
+        };
+        let (mut named, mut more, mut without) = (Vec::new(), 0, 0);
+        for plan in rows {
+            if plan.audit.impacts.is_empty() && plan.audit.table.group() == Group::Permissions {
+                without += 1;
+            } else if named.len() == most {
+                more += 1;
+            } else if let Some(name) = self.owners.briefly(&plan.audit) {
+                named.push(name);
+            }
+        }
+        let mut told = named.join(", ");
+        if brevity == Brevity::Shortest && !named.is_empty() {
+            more += std::mem::take(&mut without);
+        }
+        if more > 0 {
+            told = format!("{told} and {more} more");
+        }
+        match without {
+            0 => told,
+            _ if told.is_empty() && without == 1 => "no owner".to_owned(),
+            _ if told.is_empty() => format!("{} without an owner", count(without, "row")),
+            _ => format!("{told}, {} without an owner", count(without, "row")),
+        }
+    }
+
+    fn sites(self, plan: &RowPlan, columns: &[&'static str]) -> String {
+        let table = plan.audit.table;
+        if table.group() == Group::Credentials {
+            return rows_in_words(plan.audit.rows);
+        }
+        let mut sites = Vec::new();
+        for column in columns {
+            let site = site_name(table, column, self.look.is_wide());
+            if !sites.contains(&site) {
+                sites.push(site);
+            }
+        }
+        sites.join(", ")
+    }
+
+    /// Names a server by what people call it, and with its id where rows are named.
+    fn server(self, reference: &str) -> String {
+        if self.look.is_wide() {
+            return self.by_id(reference);
+        }
+        printable(self.owners.known().name_or(reference))
+    }
+
+    /// Names a server as it is stored, and by what people call it.
+    fn by_id(self, reference: &str) -> String {
+        let stored = printable(reference);
+        match self.owners.known().other_name(reference) {
+            Some(name) => format!("{} ({stored})", printable(name)),
+            None => stored,
+        }
+    }
+
+    fn consequences(
+        self,
+        plan: &RowPlan,
+        findings: &[&Finding],
+        columns: &[&'static str],
+        decision: Decision<'_>,
+    ) -> Vec<String> {
+        let is_last = findings.iter().any(|finding| finding.last_grant);
+        let mut said = Vec::new();
+        match decision {
+            Decision::Hold(Reason::DanglingToolset) => said.push(dangling(plan).to_owned()),
+            Decision::Hold(reason) => {
+                let held = findings.iter().find_map(|finding| held_by(plan, finding));
+                let because = held.and_then(|held| held.because.as_deref());
+                said.push(because.map_or_else(|| reason.to_string(), printable));
+                if is_last {
+                    said.extend(self.effects(plan).map(|told| format!("if removed, {told}")));
+                }
+            }
+            Decision::Clear => {
+                said.push("list runs empty".to_owned());
+                said.extend(self.effects(plan));
+            }
+            Decision::Deny => said.push(format!("becomes {NO_SERVERS}")),
+            Decision::Remap(new) => {
+                said.push(format!("becomes {}", self.by_id(new)));
+                if edits(plan, columns).any(Edit::unites) {
+                    said.push("tools of both are merged".to_owned());
+                }
+            }
+            Decision::Remove => said.push(self.left(plan, columns)),
+            Decision::Delete | Decision::Leave => {}
+        }
+        said
+    }
+
+    /// Says what the owners of a row would gain, each by name if there are several.
+    fn effects(self, plan: &RowPlan) -> Option<String> {
+        let several = plan.audit.impacts.len() > 1;
+        let told = plan.audit.impacts.iter().filter_map(|impact| {
+            let emptied = impact.if_emptied.as_ref()?;
+            let told = effect(impact.owner.kind(), &emptied.effect, self.owners.known());
+            Some(if several {
+                format!("{} {told}", self.owners.owner(&impact.owner))
+            } else {
+                told
+            })
+        });
+        let told: Vec<String> = told.collect();
+        (!told.is_empty()).then(|| told.join("; "))
+    }
+
+    /// Says what is left in the lists that a reference is removed from.
+    fn left(self, plan: &RowPlan, columns: &[&'static str]) -> String {
+        let most = if self.look.is_wide() {
+            self.look.limit.unwrap_or(usize::MAX)
+        } else {
+            LEFT
+        };
+        // A row may hold very many, so only those that are named are made into text.
+        let (mut named, mut seen, mut more) = (Vec::new(), BTreeSet::new(), 0);
+        for edit in edits(plan, columns) {
+            let stays = |reference: &&str| !edit.removed().contains(*reference);
+            for reference in edit.before().references().filter(stays) {
+                let new = edit.remapped().get(reference);
+                let reference = new.map_or(reference, String::as_str);
+                if !seen.insert(self.owners.known().name_or(reference)) {
+                    continue;
+                }
+                if named.len() < most {
+                    named.push(self.server(reference));
+                } else {
+                    more += 1;
+                }
+            }
+        }
+        match (named.is_empty(), more) {
+            (true, _) => "nothing is left".to_owned(),
+            (false, 0) => format!("left: {}", named.join(", ")),
+            (false, more) => format!("left: {} and {more} more", named.join(", ")),
+        }
+    }
+}
+
+fn action(decision: Decision<'_>, denies: bool) -> GridCell {
+    let tone = match decision {
+        Decision::Hold(_) if denies => Tone::Bad,
+        Decision::Clear => Tone::Bad,
+        Decision::Hold(_) | Decision::Deny => Tone::Unsure,
+        Decision::Remap(_) | Decision::Delete | Decision::Remove => Tone::Good,
+        Decision::Leave => Tone::Plain,
+    };
+    GridCell::toned(decision.name(), tone)
+}
+
+fn edits<'p>(plan: &'p RowPlan, columns: &[&'static str]) -> impl Iterator<Item = &'p Edit> {
+    let edits = plan.edits.iter();
+    edits.filter(|edit| columns.contains(&edit.site().name))
+}
+
+fn held_by<'p>(plan: &'p RowPlan, finding: &Finding) -> Option<&'p Held> {
+    let mut held = plan.held.iter();
+    held.find(|held| {
+        held.column == finding.column
+            && Some(held.reference.as_str()) == finding.reference.as_deref()
+    })
+}
+
+/// Says how many owners have an access group or a toolset.
+fn shared(plan: &RowPlan) -> String {
+    match plan.audit.impacts.len() {
+        0 => "nobody has it".to_owned(),
+        owners => format!("shared by {}", count(owners, "owner")),
+    }
+}
+
+/// Tells whether a toolset that is gone denies everything to an owner of the row.
+///
+/// Source: LiteLLM 1.109.1 `mcp_server/auth/user_api_key_auth_mcp.py`,
+/// `UnloadableEntitlementError`.
+pub(super) fn denies_everything(plan: &RowPlan, decision: Decision<'_>) -> bool {
+    let is_denied = |kind: OwnerKind| match kind {
+        OwnerKind::Team | OwnerKind::Organization | OwnerKind::User | OwnerKind::Agent => true,
+        OwnerKind::Key | OwnerKind::EndUser | OwnerKind::Project => false,
+    };
+    decision == Decision::Hold(Reason::DanglingToolset)
+        && plan.audit.owners().any(|owner| is_denied(owner.kind()))
+}
+
+fn dangling(plan: &RowPlan) -> &'static str {
+    if denies_everything(plan, Decision::Hold(Reason::DanglingToolset)) {
+        "denies every server today"
+    } else {
+        "grants nothing"
+    }
+}

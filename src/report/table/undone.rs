@@ -1,0 +1,270 @@
+//! The report of `undo` for people, and of what is no longer as a plan or journal has it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Write};
+
+use crate::litellm::reference_sites::{Group, ScannedTable};
+use crate::repair::changeset::{Change, ColumnContent};
+use crate::repair::conflict::Conflict;
+use crate::report::advice;
+use crate::report::compared_access::paragraphs;
+use crate::report::shown_text::{count, list, printable, rows_in_words};
+use crate::report::table::closing::{after_care, write_commands};
+use crate::report::table::layout::{Layout, first_of};
+use crate::report::table::owner_names::site_name;
+use crate::report::text_table::{DisplayOptions, GridCell, Tone};
+use crate::report::{Ending, UndoReport};
+
+/// Writes only the conflicts: nothing of the rest was written.
+pub(super) fn write_moved(
+    as_what: &str,
+    moved: &[Conflict],
+    look: DisplayOptions,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let columns = count(moved.len(), "column");
+    let are = if moved.len() == 1 { "is" } else { "are" };
+    let headline = format!("{columns} {are} no longer as {as_what}.");
+    writeln!(out, "{}\n", look.heading(&headline))?;
+    if look.is_summary() {
+        return Ok(());
+    }
+    conflicts(moved, look).write(out)
+}
+
+/// Writes what `undo` did, or would do, for a person to read.
+///
+/// # Errors
+///
+/// What `out` says.
+pub(crate) fn write_undone(
+    undone: &UndoReport,
+    look: DisplayOptions,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    if matches!(undone.ending, Ending::Moved { .. }) {
+        return write_moved("the journal has it", &undone.facts.conflicts, look, out)
+            .and_then(|()| write_undone_closing(undone, look, out));
+    }
+    let back = match undone.facts.back {
+        0 => String::new(),
+        back => format!(", {back} already back"),
+    };
+    let headline = format!("{} to put back{back}.", count(undone.facts.rows(), "row"));
+    writeln!(out, "{}", look.heading(&headline))?;
+    let undoes = &undone.facts.undoes;
+    if undoes.is_partial() {
+        let part = printable(&undoes.part());
+        let of_run = format!("Only a part of run {}: {part}.", undoes.run);
+        writeln!(out, "\n{}", look.prose(&of_run))?;
+    }
+    if !undone.facts.conflicts.is_empty() && !look.is_summary() {
+        writeln!(
+            out,
+            "\nLeft as they are, because they were changed since then:\n"
+        )?;
+        conflicts(&undone.facts.conflicts, look).write(out)?;
+    }
+    if !undone.facts.changes.is_empty() && !look.is_summary() {
+        changes(undone, look).write(out)?;
+    }
+    write_undone_closing(undone, look, out)
+}
+
+/// Writes only how an undo ended.
+///
+/// # Errors
+///
+/// What `out` says.
+pub(crate) fn write_undone_closing(
+    undone: &UndoReport,
+    look: DisplayOptions,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let rows = count(undone.facts.rows(), "row");
+    let line = match undone.ending {
+        Ending::Applied { notified, .. } => {
+            let done = format!(
+                "Put back {rows}; verified and committed (run {}).",
+                undone.facts.run
+            );
+            // No proxy caches whole rows.
+            if undone
+                .facts
+                .changes
+                .iter()
+                .all(|change| matches!(change, Change::Credentials(_)))
+            {
+                done
+            } else {
+                format!("{done} {}", after_care(notified))
+            }
+        }
+        Ending::Proposed => format!("It would put back {rows}."),
+        Ending::DryRun { .. } if undone.facts.changes.is_empty() => {
+            "Nothing was written (dry run): there is nothing to put back.".to_owned()
+        }
+        Ending::DryRun { .. } => {
+            format!("Nothing was written (dry run). It would put back {rows}.")
+        }
+        Ending::Declined => "Declined: nothing was written.".to_owned(),
+        Ending::Moved { .. } => "Nothing was written.".to_owned(),
+        Ending::NothingToDo | Ending::Scanned { .. } => "There is nothing to put back.".to_owned(),
+    };
+    if let Some(failure) = &undone.facts.access_failure {
+        writeln!(out, "\n{}", look.prose(&failure.paragraph()))?;
+    }
+    if let Some(access) = &undone.facts.access {
+        for paragraph in paragraphs(access, undone.ending.tense()) {
+            writeln!(out, "\n{}", look.prose(&paragraph))?;
+        }
+    }
+    writeln!(out, "\n{}", look.prose(&line))?;
+    write_commands(&advice::undone_commands(undone), look, out)
+}
+
+/// What becomes of a reference by an undo.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Move {
+    PutBack,
+    TakeAway,
+}
+
+impl Move {
+    fn name(self) -> &'static str {
+        match self {
+            Self::PutBack => "put back",
+            Self::TakeAway => "take away",
+        }
+    }
+}
+
+/// A row in which something becomes of a server, by its place among the changes, and the columns.
+type MovedRow = (usize, Vec<&'static str>);
+
+/// Lays out what is put back, a block for each server.
+fn changes(undone: &UndoReport, look: DisplayOptions) -> Layout {
+    let changes = &undone.facts.changes;
+    let mut servers: BTreeMap<(Move, String), Vec<MovedRow>> = BTreeMap::new();
+    for (at, change) in changes.iter().enumerate() {
+        for content in change.contents() {
+            let (now, then) = (references(&content.before), references(&content.after));
+            let back = then.difference(&now).map(|name| (Move::PutBack, name));
+            let away = now.difference(&then).map(|name| (Move::TakeAway, name));
+            for (becomes, reference) in back.chain(away) {
+                let rows = servers.entry((becomes, reference.clone())).or_default();
+                match rows.last_mut() {
+                    Some((last, columns)) if *last == at => columns.push(content.column),
+                    Some(_) | None => rows.push((at, vec![content.column])),
+                }
+            }
+        }
+    }
+    let limit = look.limit.unwrap_or(usize::MAX);
+    let (mut shown, mut all) = (0, 0);
+    let mut layout = Layout::new(look);
+    layout.heading("SERVERS");
+    for ((becomes, reference), rows) in &servers {
+        all += rows.len();
+        if shown >= limit {
+            continue;
+        }
+        let title = format!("{}: {}", printable(reference), count(rows.len(), "row"));
+        layout.title(title);
+        for (at, columns) in rows.iter().take(limit - shown) {
+            shown += 1;
+            let change = &changes[*at];
+            let tone = match becomes {
+                Move::PutBack => Tone::Good,
+                Move::TakeAway => Tone::Unsure,
+            };
+            layout.owner([
+                GridCell::toned(becomes.name(), tone),
+                row_label(change.table(), change.key()).into(),
+                where_in(change, columns, look).into(),
+            ]);
+        }
+    }
+    layout.left_out(shown, all, "lines");
+    layout
+}
+
+/// Names the sites of a row that change, and what stays beside.
+fn where_in(change: &Change, columns: &[&'static str], look: DisplayOptions) -> String {
+    if let Change::Credentials(credentials) = change {
+        return count(credentials.size(), "row");
+    }
+    let sites: Vec<String> = columns
+        .iter()
+        .map(|column| site_name(change.table(), column, look.is_wide()))
+        .collect();
+    let mut beside = BTreeSet::new();
+    let contents = change.contents().into_iter();
+    for content in contents.filter(|content| columns.contains(&content.column)) {
+        let (now, then) = (references(&content.before), references(&content.after));
+        beside.extend(then.intersection(&now).cloned());
+    }
+    let sites = sites.join(", ");
+    match beside.len() {
+        0 => sites,
+        _ if look.is_wide() => {
+            let names = beside.iter().map(String::as_str);
+            format!("{sites}; beside {}", first_of(names, usize::MAX))
+        }
+        others => format!("{sites}; beside {}", count(others, "other")),
+    }
+}
+
+fn references(content: &ColumnContent) -> BTreeSet<String> {
+    match content {
+        ColumnContent::References(value) => value.references().map(str::to_owned).collect(),
+        ColumnContent::Rows(rows) => {
+            let by_server = rows.clone().by_server();
+            by_server.into_keys().collect()
+        }
+    }
+}
+
+/// Names a row by its key, because others may own it by now than when it was changed.
+fn row_label(table: ScannedTable, key: &str) -> String {
+    let key = printable(key);
+    match table.group() {
+        Group::Permissions => key,
+        Group::AccessGroups => format!("access group {key}"),
+        Group::Toolsets => format!("toolset {key}"),
+        Group::Defaults => "every new key".to_owned(),
+        Group::Credentials => table.label(),
+    }
+}
+
+/// Lays out what is not as a plan or journal has it.
+fn conflicts(conflicts: &[Conflict], look: DisplayOptions) -> Layout {
+    let mut layout = Layout::new(look);
+    let limit = look.limit.unwrap_or(usize::MAX);
+    for conflict in conflicts.iter().take(limit) {
+        let site = site_name(conflict.table, conflict.column, true);
+        let row = row_label(conflict.table, &conflict.row);
+        layout.title(format!("{row}, {site}"));
+        let found = conflict.found.value().map_or_else(
+            || format!("({})", printable(&conflict.found.to_string())),
+            |content| shown_content(content, look),
+        );
+        let expected = shown_content(&conflict.expected, look);
+        layout.owner(["expected".into(), expected.into(), "".into()]);
+        layout.owner([
+            GridCell::toned("found", Tone::Unsure),
+            found.into(),
+            "".into(),
+        ]);
+    }
+    layout.left_out(conflicts.len().min(limit), conflicts.len(), "columns");
+    layout
+}
+
+/// Shows references, or the number of rows.
+pub(crate) fn shown_content(content: &ColumnContent, look: DisplayOptions) -> String {
+    match content {
+        ColumnContent::References(value) => list(value.references(), look).replace('\n', ", "),
+        ColumnContent::Rows(rows) => rows_in_words(rows.rows),
+    }
+}

@@ -1,0 +1,151 @@
+//! What a change ticket says besides the other reports: who is concerned, and the commands that
+//! verify a repair and take it back.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::command_line::CommandLine;
+use crate::litellm::finding::FindingKind;
+use crate::litellm::owners::{Owner, OwnerKind};
+use crate::repair::plan::{EmptyOutcome, RowPlan};
+use crate::report::Report;
+use crate::report::decisions::Decisions;
+use crate::report::markdown::{code, prose};
+use crate::report::shown_text::{count, nobody};
+
+/// The commands of a change ticket besides those that every report suggests.
+#[derive(Debug)]
+pub(crate) struct TicketCommands {
+    /// The scan that tells what a repair leaves.
+    pub verify: CommandLine,
+    /// The journal that the repair of a dry run is to write; `None` where the options say which, or
+    /// that there is none.
+    pub journal: Option<NamedJournal>,
+}
+
+/// A journal that is named before it is written, so that the undo can be written down too.
+#[derive(Debug)]
+pub(crate) struct NamedJournal {
+    /// The file.
+    pub file: String,
+    /// The undo that takes it.
+    pub take_back: CommandLine,
+}
+
+/// What becomes of the references of one owner, in Markdown.
+#[derive(Debug, Default)]
+pub(crate) struct ConcernedOwner {
+    /// Who it is.
+    pub name: String,
+    /// What changes, a line each.
+    pub changes: BTreeSet<String>,
+    /// What stays, a line each.
+    pub stays: BTreeSet<String>,
+}
+
+/// Lists who is concerned: the owners of rows with findings, by kind and id, and then rows without
+/// an owner.
+pub(crate) fn concerned(plans: &[RowPlan]) -> Vec<ConcernedOwner> {
+    let mut owners: BTreeMap<(Option<OwnerKind>, &str), ConcernedOwner> = BTreeMap::new();
+    for plan in plans {
+        let (changes, stays) = (changes(plan), stays(plan));
+        let mut add = |key, name: String| {
+            let owner = owners.entry(key).or_default();
+            owner.name = name;
+            owner.changes.extend(changes.iter().cloned());
+            owner.stays.extend(stays.iter().cloned());
+        };
+        if plan.audit.impacts.is_empty() {
+            let (group, row) = (plan.audit.table.group(), plan.audit.row.as_str());
+            add((None, row), format!("{}: row {}", nobody(group), code(row)));
+        }
+        for owner in plan.audit.owners() {
+            add((Some(owner.kind()), owner.id()), name_of(owner));
+        }
+    }
+    // Rows without an owner come last.
+    let (owned, ownerless): (Vec<_>, Vec<_>) =
+        { owners.into_iter() }.partition(|((kind, _), _)| kind.is_some());
+    let all = owned.into_iter().chain(ownerless);
+    all.map(|(_, owner)| owner).collect()
+}
+
+/// Names an owner in Markdown.
+pub(crate) fn name_of(owner: &Owner) -> String {
+    let kind = owner.kind().name().replace('_', " ");
+    match owner.name() {
+        Some(name) if !name.is_empty() => format!("{kind} {} ({})", code(name), code(owner.id())),
+        Some(_) | None => format!("{kind} {}", code(owner.id())),
+    }
+}
+
+/// Says what a repair changes of a row, a line for each column.
+fn changes(plan: &RowPlan) -> Vec<String> {
+    let mut lines = Vec::new();
+    for edit in &plan.edits {
+        let mut parts = Vec::new();
+        let removed: Vec<String> = edit.removed().iter().map(|r| code(r)).collect();
+        if !removed.is_empty() {
+            parts.push(format!("without {}", removed.join(", ")));
+        }
+        for (old, new) in edit.remapped() {
+            parts.push(format!("{} becomes {}", code(old), code(new)));
+        }
+        match edit.ending() {
+            EmptyOutcome::No => {}
+            EmptyOutcome::Denied => parts.push("the deny marker in its place".to_owned()),
+            EmptyOutcome::Cleared => parts.push("so the list is empty".to_owned()),
+        }
+        lines.push(format!("{}: {}", code(edit.site().name), parts.join(", ")));
+    }
+    if let Some(deleted) = &plan.deletion {
+        let rows = count(usize::try_from(deleted.rows).unwrap_or(usize::MAX), "row");
+        lines.push(format!(
+            "{rows} of server {} deleted",
+            code(&deleted.server)
+        ));
+    }
+    lines
+}
+
+/// Says what a repair leaves of what was found, and why, a line for each reference.
+fn stays(plan: &RowPlan) -> Vec<String> {
+    let decisions = Decisions::of(plan);
+    let findings = plan.audit.findings.iter();
+    let left = findings.filter_map(|finding| {
+        let why = match (decisions.held(finding), finding.kind) {
+            (Some(held), _) => prose(&held.reason.to_string()),
+            (None, FindingKind::Stale) => return None,
+            (None, kind) => kind.name().to_owned(),
+        };
+        let reference = finding
+            .reference
+            .as_deref()
+            .map_or(String::new(), |r| code(r) + " ");
+        Some(format!("{}: {reference}({why})", code(finding.column)))
+    });
+    left.collect()
+}
+
+/// Says what the scan should find that verifies a repair.
+pub(crate) fn expectation(report: &Report) -> String {
+    let exits = [
+        FindingKind::Stale,
+        FindingKind::Unverified,
+        FindingKind::DanglingToolset,
+    ];
+    let left = report.facts.found.alike(true);
+    let left = left.into_iter();
+    let left = left.filter(|(group, _)| exits.iter().any(|kind| kind.name() == group.kind));
+    let left: usize = left.map(|(_, count)| count).sum();
+    let when = if report.facts.deleted.is_empty() {
+        ""
+    } else {
+        "Once the server is deleted in LiteLLM, run it. "
+    };
+    if left == 0 {
+        format!("{when}It should find nothing, and exit with 0:")
+    } else {
+        let left = count(left, "reference");
+        format!("{when}It should find only what stays ({left}), and exit with 2:")
+    }
+}
