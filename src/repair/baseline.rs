@@ -98,10 +98,13 @@ impl Baseline {
         if format.trim() != FORMAT.to_string() {
             return Err(BadBaseline::OtherFormat(format.trim().to_owned()));
         }
-        let database = next().and_then(|(_, line)| line.strip_prefix(DATABASE)?.strip_prefix(' '));
+        // A file that ends before this line lacks its second one.
+        let (number, line) = next().unwrap_or((2, ""));
+        let database = line.strip_prefix(DATABASE);
+        let database = database.and_then(|rest| rest.strip_prefix(' '));
         let database = database.and_then(|json| serde_json::from_str(json).ok());
         let database = database.ok_or(BadBaseline::BadLine {
-            line: 2,
+            line: number,
             why: "it does not name the database",
         })?;
         let mut lines = Vec::new();
@@ -520,6 +523,7 @@ mod tests {
         assert_eq!(refused, BadBaseline::OtherFormat("2".to_owned()));
         for (old, new, line) in [
             ("database", "db", 2),
+            ("database", "# a note\n\ndb", 4),
             ("LiteLLM_Object", "LiteLLM_Objects", 7),
             (" stale", " stall", 7),
             (" stale", " stale 1", 7),

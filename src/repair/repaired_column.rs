@@ -171,6 +171,9 @@ impl<'a> RepairedColumn<'a> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::{btree_map, btree_set, vec};
+    use proptest::prelude::*;
+
     use super::*;
     use crate::litellm::reference_sites::{MCP_SERVERS, MCP_TOOL_PERMISSIONS, PERMISSIONS, Site};
     use crate::repair::changeset::RowChange;
@@ -305,5 +308,105 @@ mod tests {
         let part = taken_back(ChangesetPurpose::Fix, &fix, &united, Some(&["o2"]));
         let expected = keys(&[("n", &["x"]), ("o2", &["y"])]);
         assert_eq!(part, ColumnTakeBack::Write(expected));
+    }
+
+    /// Makes a value of references by number; six of them are stale and three are live.
+    fn value_of(entries: &[(usize, Vec<usize>)], is_array: bool) -> Value {
+        let entries = entries.iter().map(|(number, tools)| {
+            let tools = tools.iter().map(|tool| format!("t{tool}"));
+            (format!("r{number}"), tools.collect())
+        });
+        if is_array {
+            Value::Array(
+                entries
+                    .map(|(reference, _): (_, Vec<String>)| reference)
+                    .collect(),
+            )
+        } else {
+            Value::Keys(entries.collect())
+        }
+    }
+
+    /// Makes the change of a repair that takes and renames references as told.
+    fn repair_of(
+        full: &Value,
+        taken: &BTreeSet<usize>,
+        renamed: &BTreeMap<usize, usize>,
+        marks: bool,
+    ) -> Option<RowChange> {
+        let taken: BTreeSet<String> = taken.iter().map(|number| format!("r{number}")).collect();
+        let there: BTreeSet<&str> = full.references().filter(|r| taken.contains(*r)).collect();
+        let renamed = renamed.iter();
+        let renamed = renamed.map(|(old, new)| (format!("r{old}"), format!("r{new}")));
+        let renamed: BTreeMap<String, String> = renamed
+            .filter(|(old, _)| there.contains(old.as_str()))
+            .collect();
+        let new = |old: &str| renamed.get(old).map(String::as_str);
+        let left = full.without(|r| there.contains(r) && new(r).is_none());
+        let mut repaired = left.renamed(new);
+        let is_array = matches!(full, Value::Array(_));
+        if marks && is_array && repaired.is_empty() {
+            repaired = array(&[NO_SERVERS]);
+        }
+        let site = if is_array {
+            &MCP_SERVERS
+        } else {
+            &MCP_TOOL_PERMISSIONS
+        };
+        let renamed: Vec<(&str, &str)> = renamed.iter().map(|(o, n)| (&**o, &**n)).collect();
+        (!there.is_empty()).then(|| change(site, [full.clone(), repaired], &renamed))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1000))]
+
+        #[test]
+        fn any_parts_and_then_the_rest_put_back_what_was_there(
+            entries in vec((0..9_usize, vec(0..4_usize, 0..3)), 1..8),
+            is_array in any::<bool>(),
+            taken in btree_set(0..6_usize, 1..6),
+            renamed in btree_map(0..6_usize, 6..9_usize, 0..4),
+            marks in any::<bool>(),
+            parts in vec(btree_set(0..6_usize, 0..3), 0..5),
+        ) {
+            let full = value_of(&entries, is_array);
+            let Some(fix) = repair_of(&full, &taken, &renamed, marks) else {
+                return Ok(());
+            };
+            let made = &fix.columns()[0];
+            let column = RepairedColumn::of(made, ChangesetPurpose::Fix);
+            let mut now = made.after().clone();
+            let parts = parts.into_iter().map(Some).chain([None]);
+            for part in parts {
+                let part = part.map(|part| part.iter().map(|n| format!("r{n}")).collect());
+                let back: BTreeSet<&str> = column.references().collect();
+                let is_meant = |r: &str| part.as_ref().is_none_or(|part: &BTreeSet<String>| part.contains(r));
+                let then = match column.take_back(&now, part.as_ref()) {
+                    ColumnTakeBack::Back => now.clone(),
+                    ColumnTakeBack::Write(then) => {
+                        // The undo of this undo leaves the column as it was.
+                        let undo = made.with_values(now.clone(), then.clone());
+                        let redo = RepairedColumn::of(&undo, ChangesetPurpose::Undo);
+                        let redone = redo.take_back(&then, None);
+                        prop_assert_eq!(redone, ColumnTakeBack::Write(now.clone()));
+                        then
+                    }
+                    ColumnTakeBack::Inseparable => {
+                        prop_assert!(!is_array && part.is_some());
+                        continue;
+                    }
+                    ColumnTakeBack::Changed => return Err(TestCaseError::fail("changed")),
+                };
+                // Exactly the references that are meant are back besides those that were.
+                let [before, after]: [BTreeSet<&str>; 2] =
+                    [&now, &then].map(|value| value.references().collect());
+                for reference in back {
+                    let expected = before.contains(reference) || is_meant(reference);
+                    prop_assert_eq!(after.contains(reference), expected, "{}", reference);
+                }
+                now = then;
+            }
+            prop_assert_eq!(now, full);
+        }
     }
 }

@@ -8,16 +8,16 @@ use crate::repair::changeset::{Change, ChangesetPurpose, Identity};
 /// The references that a changeset changes, each as a hash of where it is, and whether it comes or
 /// goes: enough to tell which of them an undo put back, without keeping the journals in memory.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct ChangedItems(BTreeMap<u64, Direction>);
+pub(crate) struct ChangedItems(BTreeMap<u64, Movement>);
 
 /// Whether a reference comes or goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Direction {
+enum Movement {
     Comes,
     Goes,
 }
 
-impl Direction {
+impl Movement {
     fn inverse(self) -> Self {
         match self {
             Self::Comes => Self::Goes,
@@ -41,23 +41,23 @@ impl ChangedItems {
                     let [before, after] = [column.before(), column.after()]
                         .map(|value| value.references().collect::<BTreeSet<_>>());
                     let name = column.site().name;
-                    let goes = before.difference(&after).map(|r| (r, Direction::Goes));
-                    let comes = after.difference(&before).map(|r| (r, Direction::Comes));
+                    let goes = before.difference(&after).map(|r| (r, Movement::Goes));
+                    let comes = after.difference(&before).map(|r| (r, Movement::Comes));
                     let changed = goes.chain(comes);
                     self.0
-                        .extend(changed.map(|(r, direction)| (hash((name, r)), direction)));
+                        .extend(changed.map(|(r, movement)| (hash((name, r)), movement)));
                 }
             }
             Change::Credentials(change) => {
                 let each = change.table().each;
                 let users = change.rows().iter().filter_map(|row| row.text(each));
-                let direction = if change.deletes() {
-                    Direction::Goes
+                let movement = if change.deletes() {
+                    Movement::Goes
                 } else {
-                    Direction::Comes
+                    Movement::Comes
                 };
                 self.0
-                    .extend(users.map(|user| (hash((each, &user)), direction)));
+                    .extend(users.map(|user| (hash((each, &user)), movement)));
             }
         }
     }
@@ -65,7 +65,7 @@ impl ChangedItems {
     /// Tells whether these items are some of those of `other`, each the other way round.
     fn take_back(&self, other: &Self) -> bool {
         let mut items = self.0.iter();
-        items.all(|(item, direction)| other.0.get(item) == Some(&direction.inverse()))
+        items.all(|(item, movement)| other.0.get(item) == Some(&movement.inverse()))
     }
 
     fn hashes(&self) -> BTreeSet<u64> {
@@ -118,23 +118,36 @@ pub(crate) struct RunFate {
     pub undone_by: Vec<String>,
 }
 
-/// Tells of each run whether it was undone, in the order of `records`.
+/// Tells of each run whether it was undone, in the order of `records`. Copies of one journal are
+/// one run.
 #[must_use]
 pub(crate) fn fates(records: &[RunRecord]) -> Vec<RunFate> {
+    let mut runs: Vec<&RunRecord> = Vec::new();
+    let mut places: BTreeMap<(&str, &str, bool), usize> = BTreeMap::new();
+    let mut run_of = Vec::with_capacity(records.len());
+    for record in records {
+        let is_undo = record.purpose == ChangesetPurpose::Undo;
+        let place = places.entry((&record.run, &record.time, is_undo));
+        let place = *place.or_insert(runs.len());
+        match runs.get_mut(place) {
+            None => runs.push(record),
+            // A copy may be of before the commit.
+            Some(run) if record.is_committed => *run = record,
+            Some(_) => {}
+        }
+        run_of.push(place);
+    }
+    let undone = (0..runs.len()).map(|at| undone_by(&runs, at)).collect();
     let fates = Fates {
-        records,
-        undone: records
-            .iter()
-            .enumerate()
-            .map(|(at, _)| undone_by(records, at))
-            .collect(),
+        records: &runs,
+        undone,
     };
-    (0..records.len()).map(|at| fates.of(at)).collect()
+    run_of.into_iter().map(|at| fates.of(at)).collect()
 }
 
 /// Finds the record of the run that a record took back.
-fn undone_by(records: &[RunRecord], at: usize) -> Option<usize> {
-    let undo = &records[at];
+fn undone_by(records: &[&RunRecord], at: usize) -> Option<usize> {
+    let undo = records[at];
     if undo.purpose != ChangesetPurpose::Undo {
         return None;
     }
@@ -152,7 +165,7 @@ fn undone_by(records: &[RunRecord], at: usize) -> Option<usize> {
 
 /// The records, and the record that each of them took back.
 struct Fates<'a> {
-    records: &'a [RunRecord],
+    records: &'a [&'a RunRecord],
     undone: Vec<Option<usize>>,
 }
 
@@ -242,9 +255,9 @@ mod tests {
 
     /// Makes the record of a run that takes references away, or of one that puts them back.
     fn record(run: &str, time: u8, undoes: Option<&str>, items: &[u64]) -> RunRecord {
-        let direction = match undoes {
-            None => Direction::Goes,
-            Some(_) => Direction::Comes,
+        let movement = match undoes {
+            None => Movement::Goes,
+            Some(_) => Movement::Comes,
         };
         let name = "litellm".to_owned();
         let schema = "public".to_owned();
@@ -264,7 +277,7 @@ mod tests {
             undoes: undoes.map(str::to_owned),
             is_complete: false,
             is_committed: true,
-            items: ChangedItems(items.iter().map(|item| (*item, direction)).collect()),
+            items: ChangedItems(items.iter().map(|item| (*item, movement)).collect()),
         }
     }
 
@@ -354,6 +367,22 @@ mod tests {
             ];
             assert_eq!(found, expected);
         }
+    }
+
+    #[test]
+    fn copies_of_a_journal_are_one_run() {
+        let fix = record("f", 0, None, &[1, 2]);
+        let undo = record("u", 1, Some("f"), &[1]);
+        let before_commit = RunRecord {
+            is_committed: false,
+            ..undo.clone()
+        };
+        let partly = fate(UndoneState::Partly, &["u"]);
+        let records = [fix.clone(), undo, fix, before_commit];
+        assert_eq!(
+            fates(&records),
+            [partly.clone(), fate(NOT, &[]), partly, fate(NOT, &[])]
+        );
     }
 
     #[test]

@@ -138,6 +138,13 @@ pub(crate) fn in_words(report: &Report) -> Vec<String> {
     lines
 }
 
+/// Tells whether a baseline acknowledges anything that a scan found.
+pub(crate) fn acknowledges_anything(report: &Report) -> bool {
+    let baseline = report.facts.baseline.as_ref();
+    let read = baseline.and_then(|baseline| baseline.read.as_ref());
+    read.is_some_and(|read| read.acknowledged.values().any(|number| *number > 0))
+}
+
 /// Returns the scan that writes the baseline again, if that would change it and was not done.
 pub(crate) fn renewal(report: &Report) -> Option<&CommandLine> {
     let BaselineFacts { read, written } = report.facts.baseline.as_ref()?;

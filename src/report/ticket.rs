@@ -19,12 +19,12 @@ pub(crate) struct TicketCommands {
     pub verify: CommandLine,
     /// The journal that the repair of a dry run is to write; `None` where the options say which, or
     /// that there is none.
-    pub journal: Option<NamedJournal>,
+    pub journal: Option<TicketJournal>,
 }
 
 /// A journal that is named before it is written, so that the undo can be written down too.
 #[derive(Debug)]
-pub(crate) struct NamedJournal {
+pub(crate) struct TicketJournal {
     /// The file.
     pub file: String,
     /// The undo that takes it.

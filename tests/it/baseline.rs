@@ -129,6 +129,18 @@ fn only_what_is_new_is_reported_and_sets_the_exit_code() {
         .prints("No new stale references.")
         .prints("acknowledges it: 1 stale, 1 unverified.");
 
+    // fix is not said to leave alone what it would remove.
+    desk.database.execute(
+        r#"INSERT INTO "LiteLLM_ObjectPermissionTable" ("object_permission_id", "mcp_servers")
+               VALUES ('p-4', ARRAY[NULL])"#,
+    );
+    let _ = desk.scan(&baseline).exits(0).prints(
+        "There is nothing new that fix may change. It ignores baselines, so it may change what",
+    );
+    let malformed = r#"DELETE FROM "LiteLLM_ObjectPermissionTable"
+                       WHERE "object_permission_id" = 'p-4'"#;
+    desk.database.execute(malformed);
+
     put(&desk.database, "p-3", &format!(", '{NEW}'"));
     let metrics = desk.file("x.prom");
     let report = desk.scan(

@@ -8,6 +8,7 @@ use crate::litellm::reference_sites::Group;
 use crate::redis;
 use crate::repair::plan::{Edit, RowPlan};
 use crate::report::advice::{self, Advised};
+use crate::report::baseline::acknowledges_anything;
 use crate::report::compared_access::paragraphs;
 use crate::report::shown_text::{count, printable};
 use crate::report::summary::Summary;
@@ -114,6 +115,11 @@ pub(super) fn ending_line(report: &Report, summary: Summary) -> Option<String> {
         }
         Ending::Scanned { .. } if summary.rows_changed > 0 => format!("A repair would {repair}."),
         Ending::Scanned { .. } if summary.rows == 0 => return None,
+        Ending::Scanned { .. } if acknowledges_anything(report) => {
+            "There is nothing new that fix may change. It ignores baselines, so it may change \
+             what is acknowledged."
+                .to_owned()
+        }
         Ending::Scanned { .. } | Ending::NothingToDo => {
             "There is nothing that fix may change.".to_owned()
         }
