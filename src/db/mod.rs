@@ -45,6 +45,7 @@ pub(crate) mod rows;
 pub(crate) mod savepoint;
 pub(crate) mod schema;
 pub(crate) mod server_status;
+pub(crate) mod server_version;
 pub(crate) mod servers;
 pub(crate) mod session;
 pub(crate) mod side_effects;

@@ -18,8 +18,6 @@ use crate::litellm::server::SERVER_TABLE;
 /// The state of a server, a connection and a schema.
 #[derive(Debug)]
 pub(crate) struct ServerStatus {
-    /// The server's version as a text, and as PostgreSQL's number: 15.4 is 150004.
-    pub version: (String, i32),
     /// The protocol, such as `TLSv1.3`, if the server's connection is encrypted.
     pub tls: Option<String>,
     /// The port that the server itself listens on; none behind a Unix-domain socket.
@@ -40,9 +38,7 @@ pub(crate) struct ServerStatus {
 
 // reltuples is -1 before the first ANALYZE, until PostgreSQL 13 also 0 (52.11, "pg_class").
 const VITALS: &str = r"
-SELECT pg_catalog.current_setting('server_version'),
-       pg_catalog.current_setting('server_version_num')::pg_catalog.int4,
-       (SELECT s.version FROM pg_catalog.pg_stat_ssl AS s
+SELECT (SELECT s.version FROM pg_catalog.pg_stat_ssl AS s
         WHERE s.pid {=} pg_catalog.pg_backend_pid() AND s.ssl),
        pg_catalog.inet_server_port(),
        (SELECT pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() {-} a.backend_start)
@@ -86,22 +82,17 @@ impl ServerStatus {
         let effects =
             SideEffects::read(&mut transaction, &examined.schema, &database.schema).await?;
         transaction.rollback().await.map_err(failed("roll back"))?;
-        let port: Option<i32> = decode::read(&row, 3, "the server's port")?;
-        let age: Option<f64> = decode::read(&row, 4, "the age of the server's process")?;
-        let version = "the server's version";
+        let port: Option<i32> = decode::read(&row, 1, "the server's port")?;
+        let age: Option<f64> = decode::read(&row, 2, "the age of the server's process")?;
         Ok(Self {
-            version: (
-                decode::read(&row, 0, version)?,
-                decode::read(&row, 1, version)?,
-            ),
-            tls: decode::read(&row, 2, "the connection's encryption")?,
+            tls: decode::read(&row, 0, "the connection's encryption")?,
             server_port: port.and_then(|port| port.try_into().ok()),
             backend_age: age
                 .and_then(|age| Duration::try_from_secs_f64(age).ok())
                 .unwrap_or_default(),
-            lock_holder: decode::read(&row, 5, "the holder of the advisory lock")?,
-            permission_rows: estimate(decode::read(&row, 6, "the number of permission rows")?),
-            server_rows: estimate(decode::read(&row, 7, "the number of servers")?),
+            lock_holder: decode::read(&row, 3, "the holder of the advisory lock")?,
+            permission_rows: estimate(decode::read(&row, 4, "the number of permission rows")?),
+            server_rows: estimate(decode::read(&row, 5, "the number of servers")?),
             examined,
             effects,
         })

@@ -13,6 +13,7 @@ use crate::db::decode;
 use crate::db::errors::failed;
 use crate::db::purpose::Purpose;
 use crate::db::schema::Schema;
+use crate::db::server_version::ServerVersion;
 use crate::db::sql::statement;
 use crate::error::{ErrorKind, Failure};
 use crate::litellm::reference_sites::Choice;
@@ -35,7 +36,8 @@ const IDLE: Duration = Duration::from_mins(1);
 const WHO: &str = "
 BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY;
 SELECT pg_catalog.current_database()::pg_catalog.text, current_user::pg_catalog.text,
-       pg_catalog.pg_is_in_recovery();
+       pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('server_version'),
+       pg_catalog.current_setting('server_version_num')::pg_catalog.int4;
 COMMIT";
 
 /// The settings of every transaction. A role or a database may have other defaults for each of
@@ -91,6 +93,7 @@ pub struct Session {
     database: Database,
     timeouts: Timeouts,
     is_replica: bool,
+    version: ServerVersion,
     /// The embedded server, if there is one; it is dropped after the connection.
     #[cfg(feature = "embedded")]
     server: Option<crate::db::embedded::Embedded>,
@@ -158,6 +161,10 @@ impl Session {
             database,
             timeouts,
             is_replica: decode::read(&row, 2, "whether the server is a replica")?,
+            version: ServerVersion {
+                text: decode::read(&row, 3, "the server's version")?,
+                number: decode::read(&row, 4, "the number of the server's version")?,
+            },
             #[cfg(feature = "embedded")]
             server: None,
         })
@@ -185,6 +192,12 @@ impl Session {
         self.is_replica
     }
 
+    /// Returns the version that the server reports.
+    #[must_use]
+    pub(crate) fn version(&self) -> &ServerVersion {
+        &self.version
+    }
+
     /// Begins a transaction for `purpose`, and reads and checks the tables of `choice`.
     ///
     /// A reading transaction is `REPEATABLE READ, READ ONLY`: it has one snapshot, and the server
@@ -196,12 +209,14 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// What reading the schema says; refused if a replica would have to be written.
+    /// What reading the schema says; refused if the server is too old, or if a replica would have
+    /// to be written.
     pub async fn begin(
         &mut self,
         purpose: Purpose,
         choice: &Choice,
     ) -> Result<SchemaTransaction<'_>, Failure> {
+        self.version.ensure_supported()?;
         if purpose.writes() && self.is_replica {
             return Err(Failure::new(
                 ErrorKind::Refused,

@@ -227,7 +227,7 @@ fn no_secret_is_printed() {
 fn a_reader_that_goes_away_is_no_error() {
     let database = TestDatabase::with(
         r#"INSERT INTO "LiteLLM_ObjectPermissionTable" ("object_permission_id", "mcp_servers")
-           SELECT 'p-' || n, ARRAY[gen_random_uuid()::text] FROM generate_series(1, 2000) AS n"#,
+           SELECT 'p-' || n, ARRAY[md5(n::text)::uuid::text] FROM generate_series(1, 2000) AS n"#,
     );
     let mut child = mcp_prune(&["scan", "--limit", "0"])
         .env("DATABASE_URL", database.url())

@@ -1,13 +1,18 @@
 # Runs a private PostgreSQL cluster until standard input closes, and starts it anew, after somebody
-# killed it, at each line. Arguments: the folder with the binaries, the TCP port, and for a hot standby
-# the folder and the port of its primary. Prints the cluster's folder once it is made.
+# stopped it, at each line. Arguments: the folder with the binaries, the TCP port, and for a hot standby
+# the folder and the port of its primary, which is stopped. Prints the cluster's folder once it is made.
 set -eu
 bin=$1 port=$2 primary=${3-} primary_port=${4-}
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 if test -n "$primary"; then
-    PATH="$bin:$PATH" pg_basebackup --pgdata="$dir/data" --username=postgres --host="$primary" \
-        --port="$primary_port" --write-recovery-conf --checkpoint=fast --no-sync >"$dir/backup.log"
+    # A copy of the stopped primary. pg_basebackup need not be there in the version of the server.
+    cp -a "$primary/data" "$dir/data"
+    touch "$dir/data/standby.signal"
+    cat >>"$dir/data/postgresql.conf" <<CONF
+primary_conninfo = 'host=$primary port=$primary_port user=postgres'
+wal_retrieve_retry_interval = '100ms'
+CONF
     chmod 755 "$dir"
 else
     "$bin/initdb" --pgdata="$dir/data" --username=postgres --auth=trust --encoding=UTF8 \
@@ -39,7 +44,7 @@ HBA
 fi
 serve() {
     "$bin/postgres" -D "$dir/data" -k "$dir" -p "$port" -c listen_addresses=127.0.0.1 \
-        -c fsync=off -c max_connections=200 >>"$dir/server.log" 2>&1 &
+        -c fsync=off -c max_connections=200 -c password_encryption=scram-sha-256 >>"$dir/server.log" 2>&1 &
     server=$!
 }
 serve

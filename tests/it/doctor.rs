@@ -5,6 +5,7 @@ use serde_json::Value;
 use crate::program::{Ran, mcp_prune, run, run_on};
 use crate::samples::{NOWHERE, demo};
 use crate::server::{TestDatabase, block_on, concurrent_server};
+use crate::server_version;
 
 /// Makes a role that may log in and nothing else; returns its name and its URL.
 fn role(database: &TestDatabase, suffix: &str) -> (String, String) {
@@ -15,7 +16,7 @@ fn role(database: &TestDatabase, suffix: &str) -> (String, String) {
     (role, url)
 }
 
-fn doctor(url: &str, args: &[&str]) -> Ran {
+pub(crate) fn doctor(url: &str, args: &[&str]) -> Ran {
     let args = [&["doctor", "--format", "json"], args].concat();
     let ran = run_on(url, &args);
     assert!(!ran.to_string().contains("s3cret"), "{ran}");
@@ -24,7 +25,7 @@ fn doctor(url: &str, args: &[&str]) -> Ran {
 
 /// Returns the check with that name.
 #[track_caller]
-fn check(ran: &Ran, name: &str) -> Value {
+pub(crate) fn check(ran: &Ran, name: &str) -> Value {
     let report = ran.json();
     let checks = report["checks"].as_array().unwrap();
     let found = checks.iter().find(|check| check["name"] == name);
@@ -32,7 +33,7 @@ fn check(ran: &Ran, name: &str) -> Value {
 }
 
 #[track_caller]
-fn has(ran: &Ran, name: &str, status: &str, found: &str) -> Value {
+pub(crate) fn has(ran: &Ran, name: &str, status: &str, found: &str) -> Value {
     let check = check(ran, name);
     assert_eq!(check["status"], status, "{check}");
     assert!(check["found"].as_str().unwrap().contains(found), "{check}");
@@ -58,7 +59,7 @@ const NAMES: [&str; 15] = [
 ];
 
 #[track_caller]
-fn has_every_check(ran: &Ran) {
+pub(crate) fn has_every_check(ran: &Ran) {
     let report = ran.json();
     assert_eq!(report["version"], 1);
     assert_eq!(report["command"], "doctor");
@@ -78,11 +79,23 @@ fn a_healthy_database_passes_every_check_and_is_not_touched() {
     let ran = doctor(database.url(), &args).exits(0);
     has_every_check(&ran);
     for name in NAMES {
+        // Before PostgreSQL 14, a server may go on with what was interrupted.
+        if name == "server" && server_version::major() < 14 {
+            let server = has(&ran, name, "warn", "PostgreSQL 1");
+            let advice = server["advice"].as_str().unwrap();
+            assert!(advice.contains("may run on in a server before"), "{ran}");
+            continue;
+        }
         assert_eq!(check(&ran, name)["status"], "ok", "{ran}");
         assert_eq!(check(&ran, name)["advice"], Value::Null, "{ran}");
     }
     has(&ran, "connection", "ok", database.name());
-    has(&ran, "server", "ok", "PostgreSQL ");
+    assert!(
+        check(&ran, "server")["found"]
+            .as_str()
+            .unwrap()
+            .starts_with("PostgreSQL 1")
+    );
     has(&ran, "schema", "ok", "that of LiteLLM 1.");
     has(&ran, "size", "ok", "permission rows");
     has(&ran, "journal", "ok", journal);
@@ -293,5 +306,6 @@ fn an_encrypted_connection_is_told_from_a_plain_one() {
             .await
             .unwrap()
     });
-    has(&doctor(database.url(), &[]), "server", "ok", &version);
+    let server = check(&doctor(database.url(), &[]), "server");
+    assert_eq!(server["found"], format!("PostgreSQL {version}"));
 }

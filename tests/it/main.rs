@@ -59,6 +59,7 @@ mod recording;
 mod samples;
 mod schemas;
 mod server;
+mod server_version;
 mod soak;
 mod sql_script;
 mod standby;

@@ -181,7 +181,7 @@ fn owners_of_rows_are_known_in_every_encoding() {
     let beside = TestDatabase::empty();
     let name = format!("{}_1251", beside.name());
     beside.execute(&format!(
-        "CREATE DATABASE {name} TEMPLATE template0 ENCODING 'WIN1251' LOCALE 'C'"
+        "CREATE DATABASE {name} TEMPLATE template0 ENCODING 'WIN1251' LC_COLLATE 'C' LC_CTYPE 'C'"
     ));
     let (server, _) = beside.url().rsplit_once('/').unwrap();
     let database = TestDatabase::at(format!("{server}/{name}"));

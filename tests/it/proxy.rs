@@ -115,6 +115,48 @@ fn hand_back(
     cut(client, server);
 }
 
+/// Listens in front of the server at `port` of this machine, and replaces texts in its answers: the
+/// first of each pair by the second, which is as long. Returns the port to connect to.
+pub(crate) fn replacing(port: u16, texts: &[(String, String)]) -> u16 {
+    let texts: Vec<(Vec<u8>, Vec<u8>)> = texts
+        .iter()
+        .map(|(from, to)| (from.clone().into_bytes(), to.clone().into_bytes()))
+        .collect();
+    assert!(texts.iter().all(|(from, to)| from.len() == to.len()));
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let own = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for client in listener.incoming() {
+            let client = client.unwrap();
+            let server = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+            let texts = &texts;
+            thread::scope(|scope| {
+                scope.spawn(|| copy(&client, &server, &[]));
+                copy(&server, &client, texts);
+            });
+        }
+    });
+    own
+}
+
+/// Hands on what one side says, with texts replaced, until it has no more to say.
+fn copy(mut from: &TcpStream, mut to: &TcpStream, texts: &[(Vec<u8>, Vec<u8>)]) {
+    let mut buffer = [0; 64 * 1024];
+    while let Ok(read @ 1..) = from.read(&mut buffer) {
+        for (old, new) in texts {
+            for at in 0..read.saturating_sub(old.len()) {
+                if buffer[at..read].starts_with(old) {
+                    buffer[at..at + new.len()].copy_from_slice(new);
+                }
+            }
+        }
+        if to.write_all(&buffer[..read]).is_err() {
+            break;
+        }
+    }
+    cut(from, to);
+}
+
 /// Ends both sides; one of them may be gone already.
 fn cut(client: &TcpStream, server: &TcpStream) {
     for side in [client, server] {

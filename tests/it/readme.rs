@@ -18,6 +18,7 @@ use serde_json::Value;
 use crate::program::{mcp_prune, repository, run, run_on};
 use crate::samples::{demo, script};
 use crate::server::{concurrent_server, skip};
+use crate::server_version::{Feature, has};
 
 const JOURNAL: &str = ".local/state/mcp-prune/fix-20260102T030405Z-1a2b3c4d.ndjson";
 
@@ -273,7 +274,10 @@ fn follow(home: &Path, command: &str) {
         &format!("{}?schema=public", database.url()),
     );
     line = line.replace("postgresql://dba@db.internal/litellm", database.url());
-    if command.starts_with("pg_dump ") && concurrent_server("pg_dump").is_none() {
+    if command.starts_with("pg_dump ")
+        && (concurrent_server("pg_dump").is_none()
+            || !has(Feature::PgDump, "pg_dump as documented"))
+    {
         return;
     }
     if line.contains("psql") {

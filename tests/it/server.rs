@@ -163,9 +163,13 @@ impl Server {
         server
     }
 
-    /// Starts a hot standby of it. Only for a [`server_to_crash`], which no other test writes to.
-    pub(crate) fn standby(&self) -> Self {
-        Self::start(&postgres_binaries().unwrap(), Some(self))
+    /// Starts a hot standby, from a copy of the server while it is stopped. Only for a
+    /// [`server_to_crash`].
+    pub(crate) fn standby(&mut self) -> Self {
+        self.stop();
+        let standby = Self::start(&postgres_binaries().unwrap(), Some(self));
+        self.restart();
+        standby
     }
 
     /// Returns the folder and the port of the socket of a private cluster.
@@ -177,9 +181,7 @@ impl Server {
     /// Kills the postmaster and all its processes at once, as a crash of the machine would, and
     /// starts the server again. Only for a [`server_to_crash`].
     pub(crate) fn crash_and_restart(&mut self) {
-        let folder = self.tls.as_ref().unwrap();
-        let lock = std::fs::read_to_string(folder.join("data/postmaster.pid")).unwrap();
-        let postmaster = lock.lines().next().unwrap().trim();
+        let postmaster = &self.postmaster().unwrap();
         let children = Command::new("ps")
             .args(["-o", "pid=", "--ppid", postmaster])
             .output()
@@ -192,7 +194,38 @@ impl Server {
             .args(children.split_whitespace())
             .output()
             .unwrap();
-        let watch = self.watch.as_mut().unwrap();
+        self.restart();
+    }
+
+    /// Returns the process id of the postmaster of a private cluster, while it is up.
+    fn postmaster(&self) -> Option<String> {
+        let file = self.tls.as_ref().unwrap().join("data/postmaster.pid");
+        let lock = std::fs::read_to_string(file).ok()?;
+        Some(lock.lines().next()?.trim().to_owned())
+    }
+
+    /// Stops the server in good order.
+    fn stop(&self) {
+        let postmaster = self.postmaster().unwrap();
+        let mut kill = Command::new("kill");
+        assert!(
+            kill.args(["-s", "INT", &postmaster])
+                .status()
+                .unwrap()
+                .success()
+        );
+        for _ in 0..300 {
+            if self.postmaster().is_none() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        panic!("the private cluster did not stop within 30 seconds");
+    }
+
+    /// Starts the server again, which somebody stopped.
+    fn restart(&self) {
+        let watch = self.watch.as_ref().unwrap();
         writeln!(watch.stdin.as_ref().unwrap()).unwrap();
         self.wait_until_ready();
     }
@@ -213,9 +246,16 @@ impl Server {
         format!("{}/{database}", self.address)
     }
 
+    /// Returns its TCP port.
+    pub(crate) fn port(&self) -> u16 {
+        let (_, port) = self.address.rsplit_once(':').unwrap();
+        port.parse().unwrap()
+    }
+
     /// Makes a database of that encoding with the tables of `fixtures/schema.sql` in it.
     pub(crate) fn create_encoded(&self, encoding: &str) -> TestDatabase {
-        let template = format!("template0 ENCODING '{encoding}' LOCALE 'C'");
+        // In the words that PostgreSQL 12 knows, too.
+        let template = format!("template0 ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C'");
         let database = self.create(Some(&template));
         database.load(&script("schema"));
         database
@@ -256,7 +296,14 @@ impl Drop for TestDatabase {
             .take()
             .filter(|_| !std::thread::panicking())
         {
-            TestDatabase::at(url).execute(&format!("DROP DATABASE {} WITH (FORCE)", self.name()));
+            let maintenance = TestDatabase::at(url);
+            // WITH (FORCE) came with PostgreSQL 13.
+            maintenance.texts(&format!(
+                "SELECT pg_terminate_backend(pid)::text FROM pg_stat_activity
+                 WHERE datname = '{}'",
+                self.name()
+            ));
+            maintenance.execute(&format!("DROP DATABASE {}", self.name()));
         }
     }
 }

@@ -56,7 +56,7 @@ fn renew_key(writer: u32, turn: u32) -> String {
     format!(
         r#"DELETE FROM "LiteLLM_VerificationToken" WHERE "key_alias" = 'k-{row}';
            INSERT INTO "LiteLLM_VerificationToken" ("token", "key_alias", "team_id", "object_permission_id")
-               VALUES (gen_random_uuid()::text, 'k-{row}', 't', 'p-{row}');"#
+               VALUES (md5(random()::text)::uuid::text, 'k-{row}', 't', 'p-{row}');"#
     )
 }
 

@@ -22,7 +22,7 @@ struct Replicated {
 
 impl Replicated {
     fn new(test: &str) -> Option<Self> {
-        let primary = server_to_crash(test)?;
+        let mut primary = server_to_crash(test)?;
         let standby = primary.standby();
         let on_primary = primary.create(None);
         for file in ["schema", "cases/beside_live"] {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::command_line::CommandLine;
 use crate::db::reference_search::{OtherPlace, ROWS, SearchedPlaces, Sign};
+use crate::db::server_version::ServerVersion;
 use crate::error::{ErrorKind, Failure};
 use crate::litellm::release::{NEWEST_KNOWN, Release};
 use crate::litellm::schema_drift::SchemaDrift;
@@ -182,29 +183,21 @@ pub(crate) fn encryption(
     }
 }
 
-/// Checks whether the server is new enough for the statements.
+/// Checks whether the server notices that its client is gone. `examine` tells a server that is too
+/// old for the statements before this.
 #[must_use]
-pub(crate) fn version(name: &'static str, (text, number): (&str, i32), fix: FixProblem) -> Check {
-    // PostgreSQL 11 brought sha256(), which compares rows before and after a write. PostgreSQL 14
-    // brought the setting by which a server notices that its client is gone.
-    let found = format!("PostgreSQL {text}");
-    if number < 110_000 {
-        fix.check(
-            name,
-            ErrorKind::Error,
-            found,
-            "fix needs PostgreSQL 11 or later; scan works",
-        )
-    } else if number < 140_000 {
-        Check::warn(
+pub(crate) fn version(name: &'static str, version: &ServerVersion) -> Check {
+    let found = format!("PostgreSQL {}", version.text);
+    // PostgreSQL 14 brought client_connection_check_interval, which a session sets.
+    if version.is_before(14) {
+        return Check::warn(
             name,
             found,
             "a statement that is interrupted may run on in a server before PostgreSQL 14, up to \
              --statement-timeout",
-        )
-    } else {
-        Check::ok(name, found)
+        );
     }
+    Check::ok(name, found)
 }
 
 /// Checks whether a pooler is in between. The server's process is `backend_age` old; the connection
@@ -570,20 +563,15 @@ mod tests {
     #[test]
     fn what_only_fix_needs_fails_only_where_fix_is_asked_for() {
         let lacks = Err(Failure::new(ErrorKind::Access, "role \"ro\" lacks UPDATE"));
-        for (fix, access, error) in [
-            (FixProblem::Warns, Status::Warn, Status::Warn),
-            (
-                FixProblem::Fails,
-                Status::Fail(ErrorKind::Access),
-                Status::Fail(ErrorKind::Error),
-            ),
+        for (fix, access) in [
+            (FixProblem::Warns, Status::Warn),
+            (FixProblem::Fails, Status::Fail(ErrorKind::Access)),
         ] {
             let grants = CommandLine::new("grants");
             let check = writing("privileges-fix", &lacks, &grants, fix);
             assert_eq!(check.status, access);
             let advice = check.advice.unwrap();
             assert_eq!(advice.lines().last(), Some("  mcp-prune grants"));
-            assert_eq!(version("server", ("10.23", 100_023), fix).status, error);
         }
         assert_eq!(
             primary("primary", ServerRole::Replica, FixProblem::Warns).status,
@@ -597,7 +585,10 @@ mod tests {
 
     #[test]
     fn an_old_server_is_warned_of() {
-        let status = |number| version("server", ("x", number), FixProblem::Fails).status;
+        let status = |number| {
+            let text = "x".to_owned();
+            version("server", &ServerVersion { text, number }).status
+        };
         assert_eq!(status(130_012), Status::Warn);
         assert_eq!(status(140_000), Status::Ok);
     }

@@ -8,6 +8,7 @@ use crate::commands::doctor::checks::{self, Check, ConnectionRequest, FixProblem
 use crate::db::reference_search::SearchedPlaces;
 use crate::db::schema::Schema;
 use crate::db::server_status::ServerStatus;
+use crate::db::server_version::ServerVersion;
 use crate::error::Failure;
 use crate::litellm::config::Derivation;
 use crate::litellm::reference_sites::Group;
@@ -19,6 +20,8 @@ pub(crate) struct Observed {
     pub request: Option<ConnectionRequest>,
     /// How long ago it was requested.
     pub asked_ago: Duration,
+    /// The version that the server reports.
+    pub version: ServerVersion,
     /// Whether the server is the primary.
     pub role: ServerRole,
     /// What the server says of itself.
@@ -78,10 +81,7 @@ const fn of_tables(
 
 /// The checks, in the order of the report. The first tells whether the server answers.
 const CHECKS: [DatabaseCheck; 12] = [
-    of_server("server", |name, seen| {
-        let (version, number) = &seen.status.version;
-        checks::version(name, (version, *number), seen.fix)
-    }),
+    of_server("server", |name, seen| checks::version(name, &seen.version)),
     of_server("encryption", |name, seen| match &seen.request {
         Some(request) => checks::encryption(name, request, seen.status.tls.as_deref()),
         None => Check::ok(name, "not needed: a PostgreSQL inside this process"),
@@ -174,12 +174,12 @@ pub(crate) fn without_connection(depth: Depth) -> Vec<Check> {
     skipped.collect()
 }
 
-/// Fails the first check, as the server did not answer, and skips the others.
-pub(crate) fn without_answer(failure: &Failure, depth: Depth) -> Vec<Check> {
+/// Fails the first check, and skips the others, which need what is `missing`.
+pub(crate) fn only_first(failure: &Failure, missing: &str, depth: Depth) -> Vec<Check> {
     let [first, ..] = &CHECKS;
     let mut checks = vec![Check::failed(first.name, failure)];
     let skipped = checks_of(depth).skip(1);
-    checks.extend(skipped.map(|check| Check::skipped(check.name, "the server's answer")));
+    checks.extend(skipped.map(|check| Check::skipped(check.name, missing)));
     checks
 }
 

@@ -164,10 +164,18 @@ async fn examine(args: &DoctorArgs, target: Target, fix: FixProblem) -> (Vec<Che
         checks.extend(database_checks::without_connection(depth));
         return (checks, Derivation::NEWEST);
     };
+    if let Err(failure) = session.version().ensure_supported() {
+        checks.extend(database_checks::only_first(&failure, "a newer server", depth));
+        return (checks, Derivation::NEWEST);
+    }
     let status = match ServerStatus::read(&mut session).await {
         Ok(status) => status,
         Err(failure) => {
-            checks.extend(database_checks::without_answer(&failure, depth));
+            checks.extend(database_checks::only_first(
+                &failure,
+                "the server's answer",
+                depth,
+            ));
             return (checks, Derivation::NEWEST);
         }
     };
@@ -180,6 +188,7 @@ async fn examine(args: &DoctorArgs, target: Target, fix: FixProblem) -> (Vec<Che
     let observed = Observed {
         request,
         asked_ago: started.elapsed(),
+        version: session.version().clone(),
         role: if session.is_replica() {
             ServerRole::Replica
         } else {
