@@ -59,12 +59,9 @@ pub struct RepairArgs {
     /// Repair even if the server table has no rows
     #[arg(long, help_heading = REPAIR)]
     pub allow_empty_server_table: bool,
-    /// Refuse to change more rows than this
-    #[arg(long, value_name = "N", help_heading = REPAIR)]
-    pub max_rows: Option<usize>,
-    /// Refuse to change more than this percentage of the rows that name servers
-    #[arg(long, value_name = "PERCENT", value_parser = percent, help_heading = REPAIR)]
-    pub max_percent: Option<f64>,
+    /// What to refuse.
+    #[command(flatten)]
+    pub guards: GuardArgs,
     /// How many callers to compare.
     #[command(flatten)]
     pub comparison: ComparisonArgs,
@@ -87,6 +84,23 @@ pub struct RepairArgs {
     /// name
     #[arg(long, help_heading = REPAIR)]
     pub other_database: bool,
+}
+
+/// What a repair refuses.
+#[derive(Debug, Args)]
+pub struct GuardArgs {
+    /// Refuse to change more rows than this
+    #[arg(long, value_name = "N", help_heading = REPAIR)]
+    pub max_rows: Option<usize>,
+    /// Refuse to change more than this percentage of the rows that name servers
+    #[arg(long, value_name = "PERCENT", value_parser = percent, help_heading = REPAIR)]
+    pub max_percent: Option<f64>,
+    /// Refuse a schema with a table or column that no LiteLLM known to this mcp-prune has
+    ///
+    /// Such a schema is of a newer LiteLLM, or somebody added to it. Without this option, fix
+    /// repairs the sites that it knows, and says what it did not look at.
+    #[arg(long, help_heading = REPAIR)]
+    pub strict: bool,
 }
 
 /// Whether to write, and what to keep of it.

@@ -102,6 +102,7 @@ Exit codes:
 
 /// The subcommands.
 #[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "there is one, once")]
 pub enum Command {
     /// Report stale references; never writes
     Scan(ScanArgs),

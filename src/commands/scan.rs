@@ -256,13 +256,14 @@ async fn look(
         report.tell_looked_at(detect::looked_at(connection, schema).await?);
     }
     let affected = affected(connection, schema, &database, sources, &catalog, &progress).await?;
-    let release = schema.release();
+    let (release, drift) = (schema.release(), schema.drift());
     let baseline = baselines.close(&database, schema, &args.filters, args.again())?;
     open.rollback().await?;
     let facts = RepairFacts {
         run: run.id().to_owned(),
         database,
         release,
+        drift,
         servers: (&catalog).into(),
         found: report,
         conflicts: Vec::new(),

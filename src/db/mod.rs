@@ -24,6 +24,7 @@ pub(crate) mod detect;
 pub(crate) mod embedded;
 pub(crate) mod encoding;
 pub(crate) mod errors;
+pub(crate) mod every_column;
 pub(crate) mod fragments;
 pub(crate) mod key_hashes;
 pub(crate) mod lock_holders;
@@ -37,6 +38,7 @@ pub(crate) mod privileges;
 pub(crate) mod purpose;
 #[cfg(debug_assertions)]
 pub(crate) mod qualified;
+pub(crate) mod reference_search;
 pub(crate) mod relation_kinds;
 pub(crate) mod repair_script;
 pub(crate) mod rows;

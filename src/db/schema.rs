@@ -11,6 +11,7 @@ use crate::db::column_types::{self, Presence};
 use crate::db::columns::{Column, Privilege, Table};
 use crate::db::decode::{self, TableColumn};
 use crate::db::errors::failed;
+use crate::db::every_column::{AnyColumn, EVERY_COLUMN};
 use crate::db::privileges::{Grant, check_usage, grant};
 use crate::db::purpose::Purpose;
 use crate::db::relation_kinds::{OTHER_RELATIONS, Oddity};
@@ -29,6 +30,7 @@ use crate::litellm::reference_sites::{
     TOOLSET_TOOLS, TOOLSETS,
 };
 use crate::litellm::release::{self, MARKERS, Release};
+use crate::litellm::schema_drift::{self, SchemaDrift, TypedColumn};
 use crate::litellm::server::SERVER_TABLE;
 use crate::printable::one_line;
 use crate::shell::quoted;
@@ -115,6 +117,8 @@ pub struct Schema {
     unknown_links: BTreeSet<String>,
     sites: Vec<ScannedTable>,
     left_out: Vec<LeftOut>,
+    /// The columns of every table of LiteLLM, known to this program or not.
+    every_column: Vec<AnyColumn>,
 }
 
 /// A schema, and the results of the checks on it.
@@ -268,20 +272,28 @@ impl Schema {
         let fragments = [
             ("{columns}", COLUMNS.to_owned()),
             ("{others}", OTHER_RELATIONS.to_owned()),
+            ("{every}", EVERY_COLUMN.to_owned()),
         ];
-        let rows = sqlx::query(statement_in("pg_catalog", "{columns}{others}", &fragments))
+        let template = "{columns}{others}{every}";
+        let rows = sqlx::query(statement_in("pg_catalog", template, &fragments))
             .persistent(false)
             .bind(&database.schema)
             .bind(known)
             .bind(LINK)
             .bind(PERMISSIONS.table)
+            .bind(schema_drift::PREFIX)
             .fetch_all(&mut *connection)
             .await
             .map_err(failed("read the system catalog"))?;
         let mut tables: BTreeMap<String, Table> = BTreeMap::new();
         let mut oddities = Vec::new();
+        let mut every_column = Vec::new();
         let mut may_use = false;
         for row in rows {
+            if let Some(column) = AnyColumn::read(&row)? {
+                every_column.push(column);
+                continue;
+            }
             if let Some(oddity) = oddity(&row)? {
                 oddities.push(oddity);
                 continue;
@@ -301,6 +313,7 @@ impl Schema {
             unknown_links: BTreeSet::new(),
             sites: Vec::new(),
             left_out: Vec::new(),
+            every_column,
         };
         schema.choose(choice, purpose);
         let litellm = match schema.check_litellm() {
@@ -499,6 +512,19 @@ impl Schema {
             None => self.tables.contains_key(table),
             Some(column) => self.has(table, column),
         })
+    }
+
+    /// Returns the columns of every table of LiteLLM, known to this program or not.
+    pub(crate) fn every_column(&self) -> &[AnyColumn] {
+        &self.every_column
+    }
+
+    /// Compares this schema with those of all known releases.
+    #[must_use]
+    pub(crate) fn drift(&self) -> SchemaDrift {
+        let columns = self.every_column.iter();
+        let columns: Vec<TypedColumn> = columns.map(|any| any.column.clone()).collect();
+        SchemaDrift::of(&columns)
     }
 
     /// Returns how the LiteLLM of this schema behaves, as far as its tables tell.
@@ -945,6 +971,7 @@ impl Schema {
             unknown_links: BTreeSet::new(),
             sites: Vec::new(),
             left_out: Vec::new(),
+            every_column: Vec::new(),
         }
     }
 

@@ -27,9 +27,9 @@ pub(crate) fn relation(table: &str) -> String {
 const SCHEMA: &str = "{schema}";
 
 /// The operators of the statements. A template writes PostgreSQL's own `=` as `{=}`.
-const OPERATORS: [&str; 19] = [
-    "=", "<>", ">", "+", "-", "||", "|", "&", "<<", "&&", "->", "->>", "#>", "#-", "?|", "@?", "~",
-    "~~", "*=",
+const OPERATORS: [&str; 21] = [
+    "=", "<>", ">", "<", "+", "-", "||", "|", "&", "<<", "&&", "->", "->>", "#>", "#>>", "#-",
+    "?|", "@?", "~", "~~", "*=",
 ];
 
 /// Fills the `{placeholders}` of a part of a statement with SQL that is made of names.

@@ -22,6 +22,7 @@ pub(crate) mod proxy_cache;
 pub(crate) mod reference_sites;
 pub(crate) mod release;
 pub(crate) mod row;
+pub(crate) mod schema_drift;
 pub(crate) mod server;
 pub(crate) mod server_catalog;
 #[cfg(test)]

@@ -69,6 +69,10 @@ impl Release {
     }
 }
 
+/// The newest release that this program was held against: its schema, its code of access, its ids
+/// of config servers and its messages between proxies.
+pub(crate) const NEWEST_KNOWN: Release = Release::new(1, 110, 2);
+
 /// `1.92.0`.
 impl FromStr for Release {
     type Err = &'static str;
@@ -107,7 +111,7 @@ pub(crate) struct Marker {
 /// proxies beside it may be older while one is rolled out, or rolled back.
 ///
 /// Source: `schema.prisma` of the release named and of the one before, which lacks it.
-pub(crate) const MARKERS: [Marker; 21] = [
+pub(crate) const MARKERS: [Marker; 22] = [
     table(AGENT_TABLE, (1, 80, 0)),
     column(SERVER_TABLE, "allow_all_keys", (1, 80, 16)),
     table(ACCESS_GROUPS.table, (1, 81, 12)),
@@ -129,6 +133,7 @@ pub(crate) const MARKERS: [Marker; 21] = [
     column(END_USER_TABLE, "models", (1, 106, 0)),
     column(ACCESS_GROUPS.table, "mcp_tool_permissions", (1, 108, 0)),
     table("LiteLLM_AccountingEvent", (1, 109, 0)),
+    table("LiteLLM_SpendLogDelivery", (1, 110, 0)),
 ];
 
 const fn table(table: &'static str, (major, minor, patch): (u16, u16, u16)) -> Marker {
@@ -179,14 +184,16 @@ mod tests {
     fn a_schema_may_be_of_later_releases_up_to_the_next_marker() {
         assert_eq!(next_marked(Release(1, 95, 0)), Some(Release(1, 97, 0)));
         assert_eq!(next_marked(Release(1, 106, 0)), Some(Release(1, 108, 0)));
-        assert_eq!(next_marked(Release(1, 108, 0)), None);
-        assert_eq!(next_marked(Release(1, 109, 0)), None);
+        // Not 1.109.0, because a later schema lacks its marker again.
+        assert_eq!(next_marked(Release(1, 108, 0)), Some(Release(1, 110, 0)));
+        assert_eq!(next_marked(Release(1, 109, 0)), Some(Release(1, 110, 0)));
+        assert_eq!(next_marked(Release(1, 110, 0)), None);
     }
 
     #[test]
     fn the_newest_marker_decides() {
         assert_eq!(implied(|_, _| false), Release::FIRST);
-        assert_eq!(implied(|_, _| true).to_string(), "1.109.0");
+        assert_eq!(implied(|_, _| true).to_string(), "1.110.0");
         let some =
             implied(|table, column| table == AGENT_TABLE && column != Some(ACCESS_GROUP_IDS));
         assert_eq!(some, Release(1, 82, 0));

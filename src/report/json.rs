@@ -16,6 +16,8 @@ use crate::litellm::finding::{Audit, Finding, FindingKind};
 use crate::litellm::ids::ServerId;
 use crate::litellm::known_names::{KnownNames, KnownServer};
 use crate::litellm::proxy_cache::{ACCESS_GROUPS_FOR, ROWS_FOR};
+use crate::litellm::release::NEWEST_KNOWN;
+use crate::litellm::schema_drift::SchemaDrift;
 use crate::litellm::value::{Tool, Value};
 use crate::repair::changeset::{Change, ColumnContent, UndoneRun};
 use crate::repair::conflict::Conflict;
@@ -65,6 +67,28 @@ pub(crate) struct LitellmV1 {
     schema_of: String,
     /// What stale references do in that release.
     consequence: &'static str,
+    /// What no known release has; not there where a known release may have made the schema.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    drift: Option<DriftV1>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct DriftV1 {
+    /// The newest release that this program knows.
+    newest_known: String,
+    tables: Vec<String>,
+    /// Those of unknown tables among them.
+    columns: Vec<UnknownColumnV1>,
+}
+
+#[derive(Serialize)]
+struct UnknownColumnV1 {
+    table: String,
+    column: String,
+    #[serde(rename = "type")]
+    sql_type: String,
+    /// By name and type alone.
+    may_hold_references: bool,
 }
 
 #[derive(Serialize)]
@@ -534,9 +558,28 @@ pub(crate) fn head(report: &Report) -> Head<'_> {
         litellm: LitellmV1 {
             schema_of: report.facts.release.to_string(),
             consequence: report.facts.release.consequence(),
+            drift: drift(&report.facts.drift),
         },
         if_deleted: report.facts.deleted.iter().map(deleted).collect(),
     }
+}
+
+/// Describes what no known release has; `None` if there is nothing.
+fn drift(drift: &SchemaDrift) -> Option<DriftV1> {
+    if drift.is_none() {
+        return None;
+    }
+    let columns = drift.columns().iter().map(|column| UnknownColumnV1 {
+        table: column.table.clone(),
+        column: column.name.clone(),
+        sql_type: column.sql_type.clone(),
+        may_hold_references: column.is_suspect(),
+    });
+    Some(DriftV1 {
+        newest_known: NEWEST_KNOWN.to_string(),
+        tables: drift.tables().iter().cloned().collect(),
+        columns: columns.collect(),
+    })
 }
 
 fn deleted(server: &DeletedServer) -> DeletedServerV1<'_> {

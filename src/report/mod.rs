@@ -38,6 +38,7 @@ use crate::litellm::deleted_servers::DeletedServers;
 use crate::litellm::finding::{Finding, FindingKind};
 use crate::litellm::known_names::KnownNames;
 use crate::litellm::release::Release;
+use crate::litellm::schema_drift::SchemaDrift;
 use crate::litellm::server::ConfigServers;
 use crate::litellm::server_catalog::ServerCatalog;
 use crate::repair::access_comparison::ComparedAccess;
@@ -385,6 +386,8 @@ pub(crate) struct RepairFacts {
     pub servers: ServerCounts,
     /// The oldest LiteLLM release that has this schema.
     pub release: Release,
+    /// What the schema has that no known release has.
+    pub drift: SchemaDrift,
     /// The rows with findings.
     pub found: CollectedPlans,
     /// The columns that are no longer as a saved plan has them.

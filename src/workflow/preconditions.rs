@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::cli::repair::RepairArgs;
+use crate::cli::repair::GuardArgs;
 use crate::db::detect;
 use crate::db::schema::Schema;
 use crate::db::session::Connection;
@@ -39,8 +39,8 @@ pub(crate) struct SizeLimits {
     max_percent: Option<f64>,
 }
 
-impl From<&RepairArgs> for SizeLimits {
-    fn from(args: &RepairArgs) -> Self {
+impl From<&GuardArgs> for SizeLimits {
+    fn from(args: &GuardArgs) -> Self {
         Self {
             max_rows: args.max_rows,
             max_percent: args.max_percent,

@@ -17,8 +17,8 @@ use clap::ValueEnum;
 use crate::cli::connection::ConnectionArgs;
 use crate::cli::filters::{FilterArgs, PartArgs, Sites};
 use crate::cli::repair::{
-    COMPARE_AT_MOST, ComparisonArgs, EmptyArgs, JournalArgs, NOTIFY_REDIS, NotifyArgs, OnEmptyArg,
-    RepairArgs, WriteArgs,
+    COMPARE_AT_MOST, ComparisonArgs, EmptyArgs, GuardArgs, JournalArgs, NOTIFY_REDIS, NotifyArgs,
+    OnEmptyArg, RepairArgs, WriteArgs,
 };
 use crate::cli::servers::{DeletionArgs, PreviousArgs, ServerArgs};
 use crate::command_line::CommandLine;
@@ -205,8 +205,7 @@ impl RepairArgs {
             previous,
             deletions,
             allow_empty_server_table,
-            max_rows,
-            max_percent,
+            guards,
             comparison,
             plan_out: _,
             undo_sql: _,
@@ -231,13 +230,25 @@ impl RepairArgs {
             command.options("--remap-file", remap_file);
         }
         command.flag_if("--allow-empty-server-table", *allow_empty_server_table);
+        guards.repeat(command);
+        comparison.repeat(command);
+        write.repeat(command);
+    }
+}
+
+impl GuardArgs {
+    pub(crate) fn repeat(&self, command: &mut CommandLine) {
+        let Self {
+            max_rows,
+            max_percent,
+            strict,
+        } = self;
         command.options("--max-rows", max_rows.map(|rows| rows.to_string()));
         command.options(
             "--max-percent",
             max_percent.map(|percent| percent.to_string()),
         );
-        comparison.repeat(command);
-        write.repeat(command);
+        command.flag_if("--strict", *strict);
     }
 }
 

@@ -8,7 +8,8 @@ use crate::database::Database;
 use crate::db::detect::{self, CandidateRows, Search};
 use crate::db::schema::Schema;
 use crate::db::session::Connection;
-use crate::error::Failure;
+use crate::error::{ErrorKind, Failure};
+use crate::litellm::schema_drift::SchemaDrift;
 use crate::litellm::server_catalog::ServerCatalog;
 use crate::process::progress::Progress;
 use crate::process::stderr::{note, warn};
@@ -130,6 +131,7 @@ impl EmptyServerTable {
 /// Warns of what this program does not know of the tables, and notes which sites it leaves out.
 pub(crate) fn warn_of_schema(schema: &Schema) {
     warn_unknown_owners(schema);
+    tell_drift(&schema.drift());
     tell_left_out(schema);
 }
 
@@ -143,6 +145,30 @@ fn warn_unknown_owners(schema: &Schema) {
             unknown.join(", ")
         ));
     }
+}
+
+/// Warns if a newer LiteLLM than this program knows may keep references elsewhere, and notes
+/// whatever else such a LiteLLM made.
+fn tell_drift(drift: &SchemaDrift) {
+    if drift.suspicion().is_some() {
+        warn(drift);
+    } else if !drift.is_none() {
+        note(drift);
+    }
+}
+
+/// Refuses a schema that no known LiteLLM has made, for `--strict`.
+pub(crate) fn refuse_drift(schema: &Schema) -> Result<(), Failure> {
+    let drift = schema.drift();
+    if drift.is_none() {
+        return Ok(());
+    }
+    Err(
+        Failure::new(ErrorKind::Refused, format!("{drift} (--strict)")).hint(
+            "use an mcp-prune that knows the newer LiteLLM, or leave out --strict: fix then repairs \
+             the sites that it knows, and touches nothing else",
+        ),
+    )
 }
 
 /// Notes which sites are not looked at, though the options did not leave them out.

@@ -39,13 +39,14 @@ fn has(ran: &Ran, name: &str, status: &str, found: &str) -> Value {
     check
 }
 
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 15] = [
     "connection",
     "server",
     "encryption",
     "pooler",
     "primary",
     "schema",
+    "drift",
     "privileges-scan",
     "privileges-fix",
     "row-level-security",

@@ -145,6 +145,7 @@ fn a_deleted_server_is_found_and_repaired_on_every_release() {
             other => panic!("which LiteLLM has the schema of extras {other}?"),
         };
         assert_eq!(scan["litellm"]["schema_of"], implied, "{context}");
+        assert_eq!(scan["litellm"].get("drift"), None, "{context}");
         assert_eq!(scan["summary"]["rows"], 4, "{context}");
         assert_eq!(
             scan["summary"]["stale"],
@@ -210,7 +211,14 @@ fn a_deleted_server_is_found_and_repaired_on_every_release() {
         assert_eq!(scan["summary"]["stale"], expected.len(), "{context}");
         run_on(database.url(), &["fix", "--yes"]).exits(3);
 
-        let deny = ["fix", "--yes", "--on-empty", "deny", "--no-config-servers"];
+        let deny = [
+            "fix",
+            "--yes",
+            "--strict",
+            "--on-empty",
+            "deny",
+            "--no-config-servers",
+        ];
         run_on(database.url(), &deny).exits(if fails_closed { 0 } else { 3 });
         assert_eq!(
             database.texts(
@@ -223,6 +231,25 @@ fn a_deleted_server_is_found_and_repaired_on_every_release() {
             )],
             "{context}"
         );
+    }
+}
+
+#[test]
+fn nothing_of_a_real_release_is_unknown_and_nothing_else_names_a_server() {
+    let Some(server) = concurrent_server("LiteLLM's schema") else {
+        return;
+    };
+    for release in releases() {
+        let database = migrate(server, &release);
+        populate(&database);
+        let doctor = ["doctor", "--deep", "--format", "json"];
+        let doctor = run_on(database.url(), &doctor).exits(0).json();
+        let checks = doctor["checks"].as_array().unwrap();
+        for name in ["drift", "references-elsewhere"] {
+            let check = checks.iter().find(|check| check["name"] == name);
+            let context = release.display();
+            assert_eq!(check.unwrap()["status"], "ok", "{context} {check:?}");
+        }
     }
 }
 

@@ -19,6 +19,7 @@ mod config_files;
 mod connection;
 mod credentials;
 mod doctor;
+mod drift;
 #[cfg(feature = "embedded")]
 mod dumps;
 #[cfg(feature = "embedded")]

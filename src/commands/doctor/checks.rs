@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use crate::command_line::CommandLine;
+use crate::db::reference_search::{OtherPlace, ROWS, SearchedPlaces, Sign};
 use crate::error::{ErrorKind, Failure};
-use crate::litellm::release::Release;
+use crate::litellm::release::{NEWEST_KNOWN, Release};
+use crate::litellm::schema_drift::SchemaDrift;
 use crate::report::shown_text::count;
 
 /// The result of a check.
@@ -44,6 +46,8 @@ pub(crate) struct Check {
     pub found: String,
     /// What to do about it.
     pub advice: Option<String>,
+    /// The columns outside the sites that it found.
+    pub places: Vec<OtherPlace>,
 }
 
 impl Check {
@@ -95,6 +99,7 @@ impl Check {
             status,
             found: found.into(),
             advice,
+            places: Vec::new(),
         }
     }
 }
@@ -319,6 +324,89 @@ pub(crate) fn schema(
             ),
             "fix treats every row as used; a newer mcp-prune may know the table",
         ),
+    }
+}
+
+/// Checks whether a newer LiteLLM than this program knows made the schema.
+#[must_use]
+pub(crate) fn drift(name: &'static str, drift: &SchemaDrift) -> Check {
+    if drift.is_none() {
+        let found = format!("none: a LiteLLM up to {NEWEST_KNOWN} has every table and column");
+        return Check::ok(name, found);
+    }
+    let places = drift.suspects().map(|column| OtherPlace {
+        column: column.clone(),
+        path: Vec::new(),
+        sign: Sign::Name,
+    });
+    Check {
+        places: places.collect(),
+        ..Check::warn(
+            name,
+            drift.to_string(),
+            "fix repairs the sites that it knows and touches nothing else; fix --strict refuses \
+             this schema. doctor --deep looks for server ids in the other columns. An mcp-prune \
+             that knows this LiteLLM may know them as sites",
+        )
+    }
+}
+
+/// Checks whether references stand outside the sites.
+#[must_use]
+pub(crate) fn elsewhere(name: &'static str, searched: &SearchedPlaces) -> Check {
+    let SearchedPlaces {
+        places,
+        tables,
+        too_slow,
+        unreadable,
+    } = searched;
+    let of_sign = |sign: Sign, told: &str| {
+        let places = places.iter().filter(|place| place.sign == sign);
+        let places: Vec<String> = places.map(ToString::to_string).collect();
+        (!places.is_empty()).then(|| format!("{told}: {}", places.join(", ")))
+    };
+    let looked = format!(
+        "up to {ROWS} rows of each of {} were searched",
+        count(*tables, "table")
+    );
+    let found = [
+        of_sign(
+            Sign::Value,
+            "ids of known servers stand outside the sites, where they are neither reported nor \
+             repaired",
+        ),
+        of_sign(Sign::Name, "by the name of a key these may hold references"),
+        places
+            .is_empty()
+            .then(|| "no id of a known server was found outside the sites".to_owned()),
+        Some(looked),
+        (!too_slow.is_empty()).then(|| format!("not in time: {}", too_slow.join(", "))),
+        (*unreadable > 0).then(|| {
+            let columns = count(*unreadable, "column");
+            format!("not {columns}, which this role may not read")
+        }),
+    ];
+    let found: Vec<String> = found.into_iter().flatten().collect();
+    let found = found.join("; ");
+    let check = if !places.is_empty() {
+        Check::warn(
+            name,
+            found,
+            "look at these columns yourself: after a server is deleted, its id stays there. An \
+             mcp-prune that knows this LiteLLM may know them as sites",
+        )
+    } else if !too_slow.is_empty() || *unreadable > 0 {
+        Check::warn(
+            name,
+            found,
+            "run doctor --deep as the tables' owner, and when the database has less to do",
+        )
+    } else {
+        Check::ok(name, found)
+    };
+    Check {
+        places: places.iter().cloned().collect(),
+        ..check
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::command_line::CommandLine;
 use crate::commands::doctor::checks::{self, Check, ConnectionRequest, FixProblem, ServerRole};
+use crate::db::reference_search::SearchedPlaces;
 use crate::db::schema::Schema;
 use crate::db::server_status::ServerStatus;
 use crate::error::Failure;
@@ -26,8 +27,21 @@ pub(crate) struct Observed {
     pub grants: CommandLine,
     /// The timeout of the operator.
     pub statement_timeout: Duration,
+    /// What a search for references outside the sites found; `None` where there was none.
+    pub searched: Option<Result<SearchedPlaces, Failure>>,
+    /// Whether that search was asked for.
+    pub depth: Depth,
     /// Whether a problem of `fix` alone is a failure.
     pub fix: FixProblem,
+}
+
+/// How far `doctor` looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Depth {
+    /// At what scan and fix need.
+    Usual,
+    /// At other columns too, as `--deep` says.
+    Deep,
 }
 
 /// A check that needs the database.
@@ -63,7 +77,7 @@ const fn of_tables(
 }
 
 /// The checks, in the order of the report. The first tells whether the server answers.
-const CHECKS: [DatabaseCheck; 11] = [
+const CHECKS: [DatabaseCheck; 12] = [
     of_server("server", |name, seen| {
         let (version, number) = &seen.status.version;
         checks::version(name, (version, *number), seen.fix)
@@ -88,6 +102,9 @@ const CHECKS: [DatabaseCheck; 11] = [
         let links: Vec<&str> = links.iter().map(String::as_str).collect();
         checks::schema(name, &examined.litellm, examined.schema.release(), &links)
     }),
+    of_tables("drift", |name, seen| {
+        checks::drift(name, &seen.status.examined.schema.drift())
+    }),
     of_tables("privileges-scan", |name, seen| {
         let examined = &seen.status.examined;
         passed(name, &examined.reading, readable(&examined.schema))
@@ -111,10 +128,22 @@ const CHECKS: [DatabaseCheck; 11] = [
     }),
 ];
 
+/// Returns every check of a depth.
+fn checks_of(depth: Depth) -> impl Iterator<Item = &'static DatabaseCheck> {
+    CHECKS.iter().chain((depth == Depth::Deep).then_some(&DEEP))
+}
+
+/// The check that `--deep` adds.
+const DEEP: DatabaseCheck = of_tables("references-elsewhere", |name, seen| match &seen.searched {
+    Some(Ok(searched)) => checks::elsewhere(name, searched),
+    Some(Err(failure)) => Check::failed(name, failure),
+    None => Check::skipped(name, "--deep"),
+});
+
 impl Observed {
     /// Makes every check.
     pub(crate) fn checks(&self) -> Vec<Check> {
-        let made = CHECKS.iter().map(|check| {
+        let made = checks_of(self.depth).map(|check| {
             if check.needs_litellm && !self.is_litellm() {
                 Check::skipped(check.name, "LiteLLM's tables")
             } else {
@@ -139,17 +168,17 @@ impl Observed {
 }
 
 /// Skips every check, as there is no connection.
-pub(crate) fn without_connection() -> Vec<Check> {
-    let skipped = CHECKS.iter();
+pub(crate) fn without_connection(depth: Depth) -> Vec<Check> {
+    let skipped = checks_of(depth);
     let skipped = skipped.map(|check| Check::skipped(check.name, "a connection"));
     skipped.collect()
 }
 
 /// Fails the first check, as the server did not answer, and skips the others.
-pub(crate) fn without_answer(failure: &Failure) -> Vec<Check> {
-    let [first, others @ ..] = &CHECKS;
+pub(crate) fn without_answer(failure: &Failure, depth: Depth) -> Vec<Check> {
+    let [first, ..] = &CHECKS;
     let mut checks = vec![Check::failed(first.name, failure)];
-    let skipped = others.iter();
+    let skipped = checks_of(depth).skip(1);
     checks.extend(skipped.map(|check| Check::skipped(check.name, "the server's answer")));
     checks
 }

@@ -15,9 +15,10 @@ use crate::cli::repair::JournalArgs;
 use crate::cli::servers::ServerArgs;
 use crate::command_line::CommandLine;
 use crate::commands::doctor::checks::{Check, ConnectionRequest, FixProblem, ServerRole};
-use crate::commands::doctor::database_checks::Observed;
+use crate::commands::doctor::database_checks::{Depth, Observed};
 use crate::commands::doctor::render::Diagnosis;
 use crate::db::connect::{ServerTarget, Target};
+use crate::db::reference_search;
 use crate::db::server_status::ServerStatus;
 use crate::db::session::{Session, Timeouts};
 use crate::error::{ErrorKind, Failure};
@@ -45,7 +46,8 @@ need, run: mcp-prune grants --for fix --sites credentials
 
 Examples:
   mcp-prune doctor
-  mcp-prune doctor --for fix --format json && mcp-prune fix --yes";
+  mcp-prune doctor --for fix --format json && mcp-prune fix --yes
+  mcp-prune doctor --deep  (after an upgrade of LiteLLM)";
 
 /// Options of `doctor`.
 #[derive(Debug, Args)]
@@ -63,6 +65,12 @@ pub struct DoctorArgs {
     /// The command to check for
     #[arg(long = "for", value_enum, value_name = "COMMAND", default_value_t)]
     pub purpose: DoctorFor,
+    /// Also search other columns for ids of known servers
+    ///
+    /// It searches up to 1000 rows of each table that LiteLLM made, for up to 5 seconds each and
+    /// about a minute in all. The server compares the values, and none is read or shown.
+    #[arg(long)]
+    pub deep: bool,
     /// How to print the answer.
     #[command(flatten)]
     pub answer: AnswerArgs,
@@ -137,6 +145,7 @@ pub(crate) async fn run(args: &DoctorArgs, run: &mut Run) -> Result<Outcome, Fai
 
 /// Makes every check of the database, and returns how this LiteLLM derives ids of config servers.
 async fn examine(args: &DoctorArgs, target: Target, fix: FixProblem) -> (Vec<Check>, Derivation) {
+    let depth = if args.deep { Depth::Deep } else { Depth::Usual };
     let server = match &target {
         Target::Server(server) => Some((asked(server), server.warnings().join("; "))),
         Target::Embedded(_) => None,
@@ -152,15 +161,21 @@ async fn examine(args: &DoctorArgs, target: Target, fix: FixProblem) -> (Vec<Che
     let (request, warnings) = server.unzip();
     let mut checks = vec![connection(&session, warnings.as_deref())];
     let Ok(mut session) = session else {
-        checks.extend(database_checks::without_connection());
+        checks.extend(database_checks::without_connection(depth));
         return (checks, Derivation::NEWEST);
     };
     let status = match ServerStatus::read(&mut session).await {
         Ok(status) => status,
         Err(failure) => {
-            checks.extend(database_checks::without_answer(&failure));
+            checks.extend(database_checks::without_answer(&failure, depth));
             return (checks, Derivation::NEWEST);
         }
+    };
+    let examined = &status.examined;
+    let searched = if args.deep && examined.litellm.is_ok() {
+        Some(reference_search::search(&mut session, &examined.schema).await)
+    } else {
+        None
     };
     let observed = Observed {
         request,
@@ -173,6 +188,8 @@ async fn examine(args: &DoctorArgs, target: Target, fix: FixProblem) -> (Vec<Che
         status,
         grants: args.grants(&session.database().user),
         statement_timeout,
+        searched,
+        depth,
         fix,
     };
     session.close().await;
@@ -279,6 +296,7 @@ impl DoctorArgs {
             servers: _,
             journal: _,
             purpose: _,
+            deep: _,
             answer: _,
         } = self;
         let mut command = CommandLine::new("grants");

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use crate::commands::doctor::checks::{Check, Status};
+use crate::db::reference_search::{OtherPlace, Sign};
 use crate::printable::one_line;
 use crate::report::json_text;
 use crate::report::text_table::{DisplayOptions, Grid, GridCell, Tone};
@@ -33,6 +34,34 @@ struct CheckV1<'a> {
     found: &'a str,
     /// Null where there is nothing to do.
     advice: Option<&'a str>,
+    /// Not there where no column outside the sites is told of.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    places: Vec<PlaceV1<'a>>,
+}
+
+#[derive(Serialize)]
+struct PlaceV1<'a> {
+    table: &'a str,
+    column: &'a str,
+    #[serde(rename = "type")]
+    sql_type: &'a str,
+    path: &'a [String],
+    sign: &'static str,
+}
+
+impl<'a> From<&'a OtherPlace> for PlaceV1<'a> {
+    fn from(place: &'a OtherPlace) -> Self {
+        Self {
+            table: &place.column.table,
+            column: &place.column.name,
+            sql_type: &place.column.sql_type,
+            path: &place.path,
+            sign: match place.sign {
+                Sign::Name => "name",
+                Sign::Value => "value",
+            },
+        }
+    }
 }
 
 fn tone(status: Status) -> Tone {
@@ -82,6 +111,7 @@ impl Diagnosis {
             status: check.status.name(),
             found: &check.found,
             advice: check.advice.as_deref(),
+            places: check.places.iter().map(PlaceV1::from).collect(),
         });
         let object = DiagnosisV1 {
             version: 1,

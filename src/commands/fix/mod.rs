@@ -61,7 +61,7 @@ use crate::workflow::preconditions::{
 use crate::workflow::repeat_options::{RepeatedOptions, repeat_rows, undo};
 use crate::workflow::saved_plan::SavedPlan;
 use crate::workflow::script_rows::{ScriptRowReader, refuse_credentials};
-use crate::workflow::survey::{SURVEY_STAGE, Survey, warn_of_schema};
+use crate::workflow::survey::{SURVEY_STAGE, Survey, refuse_drift, warn_of_schema};
 use crate::workflow::undo_script_file::UndoScriptFile;
 use crate::workflow::unmatched_references::UnmatchedReferences;
 use crate::workflow::write_run::{Attempt, Prepared, WriteFacts, WriteJob, WriteOptions};
@@ -283,8 +283,7 @@ impl WriteJob for Fix<'_> {
             tells,
         } = attempt;
         let (connection, schema) = open.parts();
-        warn_of_schema(schema);
-        lock_tables(connection, schema).await?;
+        self.lock_known_tables(connection, schema).await?;
         let verification = begin_verification(connection, schema, database).await?;
         let plan = self.options.read_plan()?;
         let survey = self.options.survey(plan.as_ref());
@@ -341,10 +340,9 @@ impl WriteJob for Fix<'_> {
         let access = self
             .conclude(connection, &planner, &repaired, &verification)
             .await?;
-        let is_moved = !repaired.conflicts.is_empty();
         let script = ScriptRowReader::finish(script, connection, &planner).await?;
         Ok(Prepared {
-            is_moved,
+            is_moved: !repaired.conflicts.is_empty(),
             facts: RepairFacts {
                 run: run.id().to_owned(),
                 database: database.clone(),
@@ -352,6 +350,7 @@ impl WriteJob for Fix<'_> {
                     policy: self.options.policy(),
                 },
                 release: schema.release(),
+                drift: schema.drift(),
                 servers: (&catalog).into(),
                 found: repaired.found,
                 conflicts: repaired.conflicts,
@@ -401,6 +400,22 @@ impl WriteJob for Fix<'_> {
             .settled(connection, &database, &planner, sources, most);
         facts.settled = settled.await?;
         open.rollback().await
+    }
+}
+
+impl Fix<'_> {
+    /// Warns of what is not known of the schema, or refuses it with `--strict`, and locks the
+    /// tables.
+    async fn lock_known_tables(
+        &self,
+        connection: &mut Connection,
+        schema: &Schema,
+    ) -> Result<(), Failure> {
+        if self.args.repair.guards.strict {
+            refuse_drift(schema)?;
+        }
+        warn_of_schema(schema);
+        lock_tables(connection, schema).await
     }
 }
 

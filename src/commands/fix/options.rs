@@ -69,7 +69,7 @@ impl<'a> FixOptions<'a> {
                 Some(plan) => plan.contents.sites(),
                 None => chosen_sites(&args.filters.sites, sources.usual_sites()),
             },
-            limits: SizeLimits::from(repair),
+            limits: SizeLimits::from(&repair.guards),
             compare_at_most: repair.comparison.compare_at_most,
             empty_server_table: if repair.allow_empty_server_table {
                 EmptyServerTable::Expected
