@@ -15,6 +15,7 @@ pub(crate) mod decisions;
 pub(crate) mod journals;
 pub(crate) mod json;
 pub(crate) mod json_text;
+pub(crate) mod list_format;
 pub(crate) mod markdown;
 pub(crate) mod metrics;
 pub(crate) mod ndjson;
