@@ -43,7 +43,7 @@ pub(crate) struct WrittenBaseline {
 }
 
 impl ReadBaseline {
-    fn of_kind(&self, kind: FindingKind) -> usize {
+    pub(crate) fn of_kind(&self, kind: FindingKind) -> usize {
         let found = self.acknowledged.iter();
         let found = found.filter(|(group, _)| group.kind == kind.name());
         found.map(|(_, count)| count).sum()

@@ -17,6 +17,7 @@ pub(crate) mod json;
 pub(crate) mod json_text;
 pub(crate) mod markdown;
 pub(crate) mod metrics;
+pub(crate) mod named_owners;
 pub(crate) mod ndjson;
 pub(crate) mod render;
 pub(crate) mod shown_text;

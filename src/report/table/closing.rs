@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 
+use crate::litellm::finding::FindingKind;
 use crate::litellm::proxy_cache::{ACCESS_GROUPS_FOR, ROWS_FOR};
 use crate::litellm::reference_sites::Group;
 use crate::redis;
@@ -106,11 +107,24 @@ fn united(report: &Report) -> Option<String> {
 /// Says how the run ended; `None` if nothing was found, and of a plan that does not hold any more.
 pub(super) fn ending_line(report: &Report, summary: Summary) -> Option<String> {
     let repair = repair(summary);
+    let baseline = report.facts.baseline.as_ref();
+    let read = baseline.and_then(|baseline| baseline.read.as_ref());
+    let hides = read.is_some_and(|read| read.of_kind(FindingKind::Stale) > 0);
     Some(match report.ending {
         Ending::Scanned { .. }
             if summary.rows_changed > 0 && report.facts.servers.database == 0 =>
         {
             format!("A repair would {repair}, but fix refuses to while the server table is empty.")
+        }
+        // fix takes no baseline, so its numbers are higher than those of what is listed.
+        Ending::Scanned { .. } if hides && summary.rows_changed > 0 => format!(
+            "Of what is listed, a repair would {repair}. fix repairs what the baseline \
+             acknowledges too."
+        ),
+        Ending::Scanned { .. } if hides && summary.rows > 0 => {
+            "Of what is listed, there is nothing that fix may change. fix repairs what the \
+             baseline acknowledges too."
+                .to_owned()
         }
         Ending::Scanned { .. } if summary.rows_changed > 0 => format!("A repair would {repair}."),
         Ending::Scanned { .. } if summary.rows == 0 => return None,
