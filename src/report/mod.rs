@@ -18,6 +18,7 @@ pub(crate) mod json_text;
 pub(crate) mod list_format;
 pub(crate) mod markdown;
 pub(crate) mod metrics;
+pub(crate) mod named_owners;
 pub(crate) mod ndjson;
 pub(crate) mod render;
 pub(crate) mod shown_text;

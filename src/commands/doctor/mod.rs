@@ -165,7 +165,11 @@ async fn examine(args: &DoctorArgs, target: Target, fix: FixProblem) -> (Vec<Che
         return (checks, Derivation::NEWEST);
     };
     if let Err(failure) = session.version().ensure_supported() {
-        checks.extend(database_checks::only_first(&failure, "a newer server", depth));
+        checks.extend(database_checks::only_first(
+            &failure,
+            "a newer server",
+            depth,
+        ));
         return (checks, Derivation::NEWEST);
     }
     let status = match ServerStatus::read(&mut session).await {
