@@ -19,15 +19,15 @@ use crate::litellm::ids::ToolsetId;
 use crate::litellm::owners::OwnerKind;
 use crate::litellm::release::Release;
 use crate::process::command_args::{CommandArgs, NamedFile, Work};
-use crate::process::formats::access_format;
+use crate::process::formats::list_format;
 use crate::process::invocation::Run;
 use crate::process::key_file;
 use crate::process::log;
 use crate::process::signals::Interrupt;
 use crate::process::stderr::{indented, note, warn};
 use crate::repair::selection::NamedOwner;
-use crate::report::access::AccessFormat;
 use crate::report::count;
+use crate::report::list_format::ListFormat;
 use crate::report::text_table::DisplayOptions;
 use crate::workflow::saved_access::{NewSavedAccess, SavedAccess, cannot_save, unreadable};
 use crate::workflow::server_sources::ServerSources;
@@ -323,12 +323,12 @@ fn tell_saved(args: &AccessArgs, path: &Path, callers: usize, incomplete: usize)
     }
 }
 
-fn format(args: &AccessArgs, run: &Run) -> Result<AccessFormat, Failure> {
+fn format(args: &AccessArgs, run: &Run) -> Result<ListFormat, Failure> {
     let table = DisplayOptions {
         limit: Some(args.limit).filter(|limit| *limit > 0),
         ..args.file.look(run, &io::stdout())
     };
-    access_format(args.format, args.csv_raw, table)
+    list_format(args.format, args.csv_raw, table)
 }
 
 /// Refuses what no caller can be.

@@ -5,9 +5,10 @@ use std::io;
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::oneshot;
 
-use crate::report::access::{self, AccessFormat, AccessHead};
+use crate::report::access::{self, AccessHead};
 use crate::report::access_changes::{self, ChangeCounts, ChangeStep, ChangesHead};
 use crate::report::access_naming::{self, NamingColumn};
+use crate::report::list_format::ListFormat;
 use crate::workflow::saved_access::{SavedAccessWriter, SavedCaller, SavedCallers, SavedHeader};
 use crate::workflow::saved_access_comparison::{PlacedAccess, SavedComparison};
 
@@ -29,7 +30,7 @@ pub(super) struct AnswerHead {
 /// Where the answer goes.
 pub(super) struct AnswerOutput {
     /// How to print it.
-    pub(super) format: AccessFormat,
+    pub(super) format: ListFormat,
     /// What is known before the first caller; it does not come where the command failed before.
     pub(super) head: oneshot::Receiver<AnswerHead>,
     /// The callers.

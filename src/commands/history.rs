@@ -10,11 +10,11 @@ use crate::cli::output::{FileArgs, Format, without_sql};
 use crate::error::Failure;
 use crate::exit_code::Outcome;
 use crate::process::command_args::{CommandArgs, NamedFile, Work};
-use crate::process::formats::access_format;
+use crate::process::formats::list_format;
 use crate::process::invocation::Run;
 use crate::process::signals::Interrupt;
-use crate::report::access::AccessFormat;
 use crate::report::journals::JournalList;
+use crate::report::list_format::ListFormat;
 use crate::report::text_table::DisplayOptions;
 use crate::workflow::journal_folder::JournalFolder;
 
@@ -73,12 +73,12 @@ impl JournalFolderArgs {
 
 impl JournalReportArgs {
     /// Chooses how the report is written.
-    pub(super) fn format_of(&self, run: &Run) -> Result<AccessFormat, Failure> {
+    pub(super) fn format_of(&self, run: &Run) -> Result<ListFormat, Failure> {
         let table = DisplayOptions {
             limit: Some(self.limit).filter(|limit| *limit > 0),
             ..self.file.look(run, &io::stdout())
         };
-        access_format(self.format, self.csv_raw, table)
+        list_format(self.format, self.csv_raw, table)
     }
 }
 

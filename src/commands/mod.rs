@@ -107,7 +107,7 @@ pub enum Command {
     /// Report stale references; never writes
     Scan(ScanArgs),
     /// Remove stale references in one transaction
-    Fix(FixArgs),
+    Fix(Box<FixArgs>),
     /// Take back a repair: put back what its journal holds
     Undo(UndoArgs),
     /// List the journals: which runs changed what, and which were undone
@@ -133,7 +133,7 @@ impl Command {
     pub(crate) fn args(&self) -> &dyn CommandArgs {
         match self {
             Self::Scan(args) => args,
-            Self::Fix(args) => args,
+            Self::Fix(args) => args.as_ref(),
             Self::Undo(args) => args,
             Self::History(args) => args,
             Self::Show(args) => args,

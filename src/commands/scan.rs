@@ -247,12 +247,7 @@ async fn look(
     ensured.await?;
     let settled = held.settled(connection, &database, &planner, sources, COMPARE_AT_MOST);
     let settled = settled.await?;
-    // This reads the tables once more, so it is only done for a person who would see nothing else.
-    if format.is_for_people()
-        && !args.output.quiet
-        && report.summary().rows == 0
-        && !args.filters.narrows()
-    {
+    if report.summary().rows == 0 && args.tells_looked_at() {
         report.tell_looked_at(detect::looked_at(connection, schema).await?);
     }
     let affected = affected(connection, schema, &database, sources, &catalog, &progress).await?;
@@ -311,6 +306,15 @@ impl ScanArgs {
         }
     }
 
+    /// Tells whether a report without findings says what was looked at.
+    ///
+    /// Counting it reads the tables once more, so it is only done for a person, who would see
+    /// nothing else.
+    fn tells_looked_at(&self) -> bool {
+        let is_for_people = self.output.format.writer().is_for_people();
+        is_for_people && !self.output.quiet && !self.filters.narrows()
+    }
+
     /// Returns the dry run of the repair of what was found.
     pub(crate) fn follow_up(&self) -> CommandLine {
         let Self {
@@ -337,21 +341,24 @@ impl ScanArgs {
 
     /// Returns the scan that tells what a repair left.
     fn verify(&self) -> CommandLine {
-        let mut scan = CommandLine::new("scan");
-        self.connection.repeat(&mut scan);
-        self.previous.repeat(&mut scan);
-        self.servers.repeat(&mut scan);
+        let mut scan = self.unfiltered();
         repeat_rows(&self.filters, &mut scan);
         scan
     }
 
     /// Returns this scan, without baselines.
     fn again(&self) -> CommandLine {
+        let mut scan = self.unfiltered();
+        self.filters.repeat(&mut scan);
+        scan
+    }
+
+    /// Returns this scan without baselines and without filters.
+    fn unfiltered(&self) -> CommandLine {
         let mut scan = CommandLine::new("scan");
         self.connection.repeat(&mut scan);
         self.previous.repeat(&mut scan);
         self.servers.repeat(&mut scan);
-        self.filters.repeat(&mut scan);
         scan
     }
 }

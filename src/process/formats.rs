@@ -2,9 +2,9 @@
 
 use crate::cli::output::Format;
 use crate::error::{ErrorKind, Failure};
-use crate::report::access::AccessFormat;
 use crate::report::csv::{Cells, CsvFormat};
 use crate::report::json::JsonFormat;
+use crate::report::list_format::ListFormat;
 use crate::report::markdown::MarkdownFormat;
 use crate::report::ndjson::NdjsonFormat;
 use crate::report::render::ReportFormat;
@@ -32,18 +32,18 @@ impl Format {
 /// # Errors
 ///
 /// If the format is one of repairs alone.
-pub(crate) fn access_format(
+pub(crate) fn list_format(
     format: Format,
     is_raw: bool,
     table: DisplayOptions,
-) -> Result<AccessFormat, Failure> {
+) -> Result<ListFormat, Failure> {
     Ok(match format {
-        Format::Table => AccessFormat::Table(table),
-        Format::Json => AccessFormat::Json,
-        Format::Ndjson => AccessFormat::Ndjson,
-        Format::Csv if is_raw => AccessFormat::Csv(Cells::Raw),
-        Format::Csv => AccessFormat::Csv(Cells::Guarded),
-        Format::Markdown => AccessFormat::Markdown,
+        Format::Table => ListFormat::Table(table),
+        Format::Json => ListFormat::Json,
+        Format::Ndjson => ListFormat::Ndjson,
+        Format::Csv if is_raw => ListFormat::Csv(Cells::Raw),
+        Format::Csv => ListFormat::Csv(Cells::Guarded),
+        Format::Markdown => ListFormat::Markdown,
         Format::Sql => {
             let message = "only fix --dry-run makes a script";
             return Err(Failure::new(ErrorKind::Usage, message));

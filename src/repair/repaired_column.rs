@@ -378,9 +378,10 @@ mod tests {
             let mut now = made.after().clone();
             let parts = parts.into_iter().map(Some).chain([None]);
             for part in parts {
-                let part = part.map(|part| part.iter().map(|n| format!("r{n}")).collect());
+                let named = |part: BTreeSet<usize>| part.iter().map(|n| format!("r{n}")).collect();
+                let part: Option<BTreeSet<String>> = part.map(named);
                 let back: BTreeSet<&str> = column.references().collect();
-                let is_meant = |r: &str| part.as_ref().is_none_or(|part: &BTreeSet<String>| part.contains(r));
+                let is_meant = |r: &str| part.as_ref().is_none_or(|part| part.contains(r));
                 let then = match column.take_back(&now, part.as_ref()) {
                     ColumnTakeBack::Back => now.clone(),
                     ColumnTakeBack::Write(then) => {

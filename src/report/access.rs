@@ -11,25 +11,11 @@ use crate::litellm::ids::{
 };
 use crate::printable::one_line;
 use crate::report::access_what_if::{self, ShownWhatIf};
-use crate::report::csv::{Cells, Writer};
+use crate::report::csv::Writer;
 use crate::report::json::{self, DatabaseV1};
 use crate::report::json_text;
+use crate::report::list_format::ListFormat;
 use crate::report::text_table::{DisplayOptions, Grid, GridCell, Tone};
-
-/// How to write the report.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum AccessFormat {
-    /// For people.
-    Table(DisplayOptions),
-    /// One JSON object.
-    Json,
-    /// One JSON object a line.
-    Ndjson,
-    /// A line for each caller and server.
-    Csv(Cells),
-    /// For a change ticket.
-    Markdown,
-}
 
 /// What the report is of.
 #[derive(Debug, Clone)]
@@ -217,18 +203,18 @@ const COLUMNS: [&str; 13] = [
 /// whole, but of lines each stands for itself.
 pub(crate) fn write(
     head: &AccessHead,
-    format: AccessFormat,
+    format: ListFormat,
     next: impl FnMut() -> Option<Result<CallerAccess, ()>>,
     mut out: &mut dyn Write,
 ) -> io::Result<()> {
     let mut entries = std::iter::from_fn(next);
     let cut = || io::Error::other("the command failed before the report was whole");
     match format {
-        AccessFormat::Table(look) => {
+        ListFormat::Table(look) => {
             let entries: Result<Vec<CallerAccess>, ()> = entries.collect();
             write_table(&entries.map_err(|()| cut())?, head, look, out)
         }
-        AccessFormat::Markdown => {
+        ListFormat::Markdown => {
             writeln!(
                 out,
                 "# MCP access\n\n{} (LiteLLM {})\n",
@@ -247,7 +233,7 @@ pub(crate) fn write(
             }
             Ok(())
         }
-        AccessFormat::Json => {
+        ListFormat::Json => {
             let text = |value: &str| serde_json::to_string(value).map_err(io::Error::from);
             let database = json::database(&head.database);
             let database = serde_json::to_string(&database).map_err(io::Error::from)?;
@@ -266,7 +252,7 @@ pub(crate) fn write(
             }
             writeln!(out, "\n]}}")
         }
-        AccessFormat::Ndjson => {
+        ListFormat::Ndjson => {
             let header = AccessHeaderV1 {
                 version: 1,
                 command: "access",
@@ -284,7 +270,7 @@ pub(crate) fn write(
             }
             line(&Line::Summary { callers }, out)
         }
-        AccessFormat::Csv(cells) => {
+        ListFormat::Csv(cells) => {
             let mut csv = Writer::new(BufWriter::new(out), cells);
             csv.write_record(COLUMNS)?;
             for entry in entries {

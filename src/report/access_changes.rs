@@ -7,11 +7,12 @@ use serde::Serialize;
 
 use crate::litellm::ids::ServerId;
 use crate::printable::one_line;
-use crate::report::access::{AccessFormat, AccessHead, ShownCaller, ShownDenial};
+use crate::report::access::{AccessHead, ShownCaller, ShownDenial};
 use crate::report::count;
 use crate::report::csv::Writer;
 use crate::report::json::{self, DatabaseV1};
 use crate::report::json_text;
+use crate::report::list_format::ListFormat;
 use crate::report::text_table::{DisplayOptions, Grid};
 
 /// A server that is gained or lost, whole or in part.
@@ -216,14 +217,14 @@ const COLUMNS: [&str; 15] = [
 /// What `out` says, and where the command failed on the way.
 pub(crate) fn write(
     head: &ChangesHead,
-    format: AccessFormat,
+    format: ListFormat,
     mut next: impl FnMut() -> ChangeStep,
     mut out: &mut dyn Write,
 ) -> io::Result<()> {
     let cut = || io::Error::other("the command failed before the report was whole");
     match format {
-        AccessFormat::Table(look) => write_table(head, look, next, out),
-        AccessFormat::Markdown => {
+        ListFormat::Table(look) => write_table(head, look, next, out),
+        ListFormat::Markdown => {
             writeln!(out, "# MCP access: who gained and who lost\n")?;
             writeln!(out, "{}\n", one_line(&head.head.database.to_string()))?;
             writeln!(out, "| caller | change | gained | lost |")?;
@@ -248,7 +249,7 @@ pub(crate) fn write(
             }
             Ok(())
         }
-        AccessFormat::Json => {
+        ListFormat::Json => {
             let header = serde_json::to_value(ChangesHeader::of(head))?;
             writeln!(out, "{{")?;
             for (name, value) in header.as_object().into_iter().flatten() {
@@ -273,7 +274,7 @@ pub(crate) fn write(
             json_text::write_compact(&counts, &mut out)?;
             writeln!(out, "\n}}")
         }
-        AccessFormat::Ndjson => {
+        ListFormat::Ndjson => {
             line(&ChangesLine::Header(ChangesHeader::of(head)), out)?;
             loop {
                 match next() {
@@ -284,7 +285,7 @@ pub(crate) fn write(
                 }
             }
         }
-        AccessFormat::Csv(cells) => {
+        ListFormat::Csv(cells) => {
             let mut csv = Writer::new(BufWriter::new(out), cells);
             csv.write_record(COLUMNS)?;
             loop {

@@ -5,9 +5,10 @@ use std::io::{self, BufWriter, Write};
 use serde::Serialize;
 
 use crate::printable::one_line;
-use crate::report::access::{AccessFormat, AccessHead};
+use crate::report::access::AccessHead;
 use crate::report::csv::Writer;
 use crate::report::json::{self, DatabaseV1};
+use crate::report::list_format::ListFormat;
 use crate::report::text_table::{DisplayOptions, Grid};
 use crate::report::{count, json_text};
 
@@ -84,7 +85,7 @@ const COLUMNS: [&str; 8] = [
 /// What `out` says.
 pub(crate) fn write(
     head: &AccessHead,
-    format: AccessFormat,
+    format: ListFormat,
     named: &[NamingColumn],
     mut out: &mut dyn Write,
 ) -> io::Result<()> {
@@ -92,8 +93,8 @@ pub(crate) fn write(
     let database = json::database(&head.database);
     let (version, command) = (1, "access");
     match format {
-        AccessFormat::Table(look) => write_table(named, look, out),
-        AccessFormat::Markdown => {
+        ListFormat::Table(look) => write_table(named, look, out),
+        ListFormat::Markdown => {
             writeln!(
                 out,
                 "# MCP servers that nobody may use\n\n{}\n",
@@ -114,7 +115,7 @@ pub(crate) fn write(
             }
             Ok(())
         }
-        AccessFormat::Json => {
+        ListFormat::Json => {
             let document = NamingDocument {
                 version,
                 command,
@@ -127,7 +128,7 @@ pub(crate) fn write(
             json_text::write_pretty(&document, &mut out)?;
             writeln!(out)
         }
-        AccessFormat::Ndjson => {
+        ListFormat::Ndjson => {
             let header = NamingLine::Header {
                 version,
                 command,
@@ -143,7 +144,7 @@ pub(crate) fn write(
             }
             Ok(())
         }
-        AccessFormat::Csv(cells) => {
+        ListFormat::Csv(cells) => {
             let mut csv = Writer::new(BufWriter::new(out), cells);
             csv.write_record(COLUMNS)?;
             for column in named {

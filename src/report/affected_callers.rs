@@ -7,7 +7,11 @@ use std::sync::{Mutex, PoisonError};
 use serde::ser::SerializeSeq as _;
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::litellm::known_names::KnownNames;
+use crate::litellm::owners::OwnerKind;
+use crate::litellm::reference_sites::{ScannedTable, TOOLSETS};
 use crate::report::json_text;
+use crate::report::named_owners::NamedOwners;
 use crate::report::spool::Spool;
 
 /// A key, as reports show it.
@@ -68,9 +72,29 @@ pub(crate) struct AffectedCaller {
 }
 
 impl AffectedCaller {
-    /// Names the caller for people.
+    /// Names the caller for machines: its levels by their ids.
     #[must_use]
     pub(crate) fn shown(&self) -> String {
+        self.shown_by(|kind, id| format!("{kind} {id}"))
+    }
+
+    /// Names the caller for people: its levels and its toolset by what people call them, where
+    /// the report knows that.
+    #[must_use]
+    pub(crate) fn shown_named(&self, owners: &NamedOwners<'_>, names: &KnownNames) -> String {
+        self.shown_by(|kind, id| match kind {
+            "team" => owners.shown(OwnerKind::Team, id),
+            "organization" => owners.shown(OwnerKind::Organization, id),
+            "user" => owners.shown(OwnerKind::User, id),
+            "agent" => owners.shown(OwnerKind::Agent, id),
+            _ => match names.row(ScannedTable::References(&TOOLSETS), id) {
+                Some(name) => format!("{kind} {name}"),
+                None => format!("{kind} {id}"),
+            },
+        })
+    }
+
+    fn shown_by(&self, level: impl Fn(&str, &str) -> String) -> String {
         let mut shown = match (&self.key, self.via.as_str()) {
             (Some(key), _) => match &key.name {
                 Some(name) => format!("key {name} ({})", key.id),
@@ -88,7 +112,7 @@ impl AffectedCaller {
             ("toolset", self.toolset.as_ref()),
         ] {
             if let Some(id) = id {
-                shown = format!("{shown}, {kind} {id}");
+                shown = format!("{shown}, {}", level(kind, id));
             }
         }
         shown
@@ -102,6 +126,7 @@ impl ChangedServer {
         let name = self.name.as_deref().unwrap_or(&self.id);
         match &self.tools {
             None => name.to_owned(),
+            Some(tools) if tools.is_empty() => format!("{name} (no tool)"),
             Some(tools) => format!("{name} ({})", tools.join(", ")),
         }
     }
@@ -123,6 +148,7 @@ pub(crate) struct AffectedCallers {
     compared: usize,
     losing: usize,
     gaining: usize,
+    is_gain_by_removal: bool,
     is_uncertain: bool,
     /// Behind a lock, because another thread writes the report.
     lines: Mutex<Spool>,
@@ -136,6 +162,7 @@ impl AffectedCallers {
             compared: 0,
             losing: 0,
             gaining: 0,
+            is_gain_by_removal: false,
             is_uncertain: false,
             lines: Mutex::new(Spool::new()),
         }
@@ -156,6 +183,8 @@ impl AffectedCallers {
     pub(crate) fn add(&mut self, caller: &AffectedCaller) -> io::Result<()> {
         self.losing += usize::from(!caller.loses.is_empty());
         self.gaining += usize::from(!caller.gains.is_empty());
+        let is_by_removal = |server: &ChangedServer| server.by == ChangeCause::Removal;
+        self.is_gain_by_removal |= caller.gains.iter().any(is_by_removal);
         let lines = self.lines.get_mut().unwrap_or_else(PoisonError::into_inner);
         // Written at once: a file has no buffer.
         let mut line = Vec::new();
@@ -186,6 +215,12 @@ impl AffectedCallers {
     #[must_use]
     pub(crate) fn gaining(&self) -> usize {
         self.gaining
+    }
+
+    /// Tells whether every gain comes from the deletion itself, so that it is certain.
+    #[must_use]
+    pub(crate) fn all_gain_by_deletion(&self) -> bool {
+        !self.is_gain_by_removal
     }
 
     /// Hands every caller to `each`, in the order in which they were added.
@@ -305,5 +340,13 @@ mod tests {
         let first = caller(0);
         assert_eq!(first.shown(), "key 0, team t");
         assert_eq!(first.gains[0].shown(), "github\n (a)");
+        assert!(!affected.all_gain_by_deletion());
+    }
+
+    #[test]
+    fn a_server_of_which_only_its_use_without_tools_changes_says_so() {
+        let mut server = caller(0).gains.remove(0);
+        server.tools = Some(Vec::new());
+        assert_eq!(server.shown(), "github\n (no tool)");
     }
 }

@@ -43,7 +43,7 @@ pub(crate) struct WrittenBaseline {
 }
 
 impl ReadBaseline {
-    fn of_kind(&self, kind: FindingKind) -> usize {
+    pub(crate) fn of_kind(&self, kind: FindingKind) -> usize {
         let found = self.acknowledged.iter();
         let found = found.filter(|(group, _)| group.kind == kind.name());
         found.map(|(_, count)| count).sum()
@@ -136,13 +136,6 @@ pub(crate) fn in_words(report: &Report) -> Vec<String> {
         ));
     }
     lines
-}
-
-/// Tells whether a baseline acknowledges anything that a scan found.
-pub(crate) fn acknowledges_anything(report: &Report) -> bool {
-    let baseline = report.facts.baseline.as_ref();
-    let read = baseline.and_then(|baseline| baseline.read.as_ref());
-    read.is_some_and(|read| read.acknowledged.values().any(|number| *number > 0))
 }
 
 /// Returns the scan that writes the baseline again, if that would change it and was not done.

@@ -14,7 +14,7 @@ use crate::report::render::{AnyReport, RenderOptions, ReportFormat};
 use crate::report::{Report, UndoReport};
 
 /// The columns of `scan`.
-const FINDINGS: [&str; 11] = [
+const FINDINGS: [&str; 13] = [
     "kind",
     "table",
     "row",
@@ -26,6 +26,8 @@ const FINDINGS: [&str; 11] = [
     "successor",
     "rows",
     "held",
+    "row_name",
+    "server_name",
 ];
 
 /// The columns of `fix` and `undo`. For a conflict, `before` is what was expected, `after` what was
@@ -170,6 +172,8 @@ fn findings(report: &Report, csv: &mut Writer<impl Write>) -> io::Result<()> {
                 .rows
                 .map_or_else(String::new, |rows| rows.to_string()),
             finding.held.unwrap_or_default(),
+            finding.row_name.unwrap_or_default(),
+            finding.server_name.unwrap_or_default(),
         ])?;
     }
     let Some(affected) = &report.facts.affected else {
@@ -185,7 +189,11 @@ fn findings(report: &Report, csv: &mut Writer<impl Write>) -> io::Result<()> {
                 _ => server.shown_gain(),
             };
             let id = server.id.as_str();
-            csv.write_record([kind, "", "", "", id, "", &shown, &detail, "", "", ""])?;
+            let name = server.name.as_deref().unwrap_or_default();
+            let record = [
+                kind, "", "", "", id, "", &shown, &detail, "", "", "", "", name,
+            ];
+            csv.write_record(record)?;
         }
         Ok(())
     })

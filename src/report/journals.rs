@@ -11,9 +11,9 @@ use crate::printable::printable;
 use crate::repair::changeset::{Change, ChangesetPurpose, Header, Identity, UndoneRun};
 use crate::repair::recorded_owner::RecordedOwner;
 use crate::repair::undone_runs::{RunFate, UndoneState};
-use crate::report::access::AccessFormat;
 use crate::report::csv::{self, Cells, Writer};
 use crate::report::json::{self, ChangeV1, Each, OwnerV1, UndoesV1};
+use crate::report::list_format::ListFormat;
 use crate::report::shown_text::{count, list, nobody};
 use crate::report::text_table::{DisplayOptions, Grid, GridCell, Tone};
 use crate::report::{json_text, markdown, table};
@@ -291,10 +291,10 @@ impl JournalList {
     /// # Errors
     ///
     /// What `out` says.
-    pub(crate) fn write(&self, format: AccessFormat, mut out: &mut dyn Write) -> io::Result<()> {
+    pub(crate) fn write(&self, format: ListFormat, mut out: &mut dyn Write) -> io::Result<()> {
         match format {
-            AccessFormat::Table(look) => self.write_table(look, &mut out),
-            AccessFormat::Json => {
+            ListFormat::Table(look) => self.write_table(look, &mut out),
+            ListFormat::Json => {
                 let object = HistoryV1 {
                     version: json::VERSION,
                     command: "history",
@@ -303,9 +303,9 @@ impl JournalList {
                 };
                 json::write_object(&object, &mut out)
             }
-            AccessFormat::Ndjson => self.write_lines(&mut out),
-            AccessFormat::Csv(cells) => self.write_csv(cells, &mut out),
-            AccessFormat::Markdown => self.write_markdown(&mut out),
+            ListFormat::Ndjson => self.write_lines(&mut out),
+            ListFormat::Csv(cells) => self.write_csv(cells, &mut out),
+            ListFormat::Markdown => self.write_markdown(&mut out),
         }
     }
 
@@ -542,10 +542,10 @@ impl<F: FnMut() -> io::Result<Option<Change>>> JournalContents<F> {
     /// # Errors
     ///
     /// What `out` says, and why the file can no longer be read.
-    pub(crate) fn write(mut self, format: AccessFormat, mut out: &mut dyn Write) -> io::Result<()> {
+    pub(crate) fn write(mut self, format: ListFormat, mut out: &mut dyn Write) -> io::Result<()> {
         match format {
-            AccessFormat::Table(look) => self.write_table(look, &mut out),
-            AccessFormat::Json => {
+            ListFormat::Table(look) => self.write_table(look, &mut out),
+            ListFormat::Json => {
                 let changes = ReadChanges {
                     next: RefCell::new(&mut self.next),
                     failed: RefCell::new(None),
@@ -559,9 +559,9 @@ impl<F: FnMut() -> io::Result<Option<Change>>> JournalContents<F> {
                 json::write_object(&object, &mut out)?;
                 changes.failed.into_inner().map_or(Ok(()), Err)
             }
-            AccessFormat::Ndjson => self.write_lines(&mut out),
-            AccessFormat::Csv(cells) => self.write_csv(cells, &mut out),
-            AccessFormat::Markdown => self.write_markdown(&mut out),
+            ListFormat::Ndjson => self.write_lines(&mut out),
+            ListFormat::Csv(cells) => self.write_csv(cells, &mut out),
+            ListFormat::Markdown => self.write_markdown(&mut out),
         }
     }
 

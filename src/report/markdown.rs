@@ -13,6 +13,7 @@ use crate::report::advice::{self, Advised};
 use crate::report::baseline;
 use crate::report::compared_access::paragraphs;
 use crate::report::json::{self, DatabaseV1, OwnerV1, ValueV1};
+use crate::report::named_owners::NamedOwners;
 use crate::report::render::{AnyReport, RenderOptions, ReportFormat};
 use crate::report::shown_text::{affected_in_words, count, nobody};
 use crate::report::summary::Summary;
@@ -139,9 +140,15 @@ fn consequences(report: &Report, summary: Summary, out: &mut impl Write) -> io::
     }
     let plans = report.plans().iter();
     let impacts = plans.flat_map(|plan| plan.audit.impacts.iter().map(move |i| (plan, i)));
+    let named = named_owners(report);
     let gains = impacts.filter_map(|(plan, impact)| {
         let if_emptied = impact.if_emptied.as_ref()?;
-        let gain = table::effect(impact.owner.kind(), &if_emptied.effect, report.names());
+        let gain = table::effect(
+            impact.owner.kind(),
+            &if_emptied.effect,
+            report.names(),
+            &named,
+        );
         Some([
             ticket::name_of(&impact.owner),
             prose(&gain),
@@ -370,15 +377,26 @@ fn findings(report: &Report, out: &mut impl Write) -> io::Result<()> {
     let findings = json::findings(report.plans(), report.names()).map(|finding| {
         let rows = |rows| count(usize::try_from(rows).unwrap_or(usize::MAX), "row");
         let detail = finding.detail.or(finding.rows.map(rows));
-        let reference = match (finding.reference, detail) {
-            (Some(reference), Some(detail)) => format!("{}<br>({detail})", code(reference)),
-            (Some(reference), None) => code(reference),
+        let name = finding.server_name;
+        let reference =
+            finding
+                .reference
+                .map(|reference| match name.filter(|name| *name != reference) {
+                    Some(name) => format!("{} ({})", code(reference), code(name)),
+                    None => code(reference),
+                });
+        let reference = match (reference, detail) {
+            (Some(reference), Some(detail)) => format!("{reference}<br>({detail})"),
+            (Some(reference), None) => reference,
             (None, Some(detail)) => format!("({detail})"),
             (None, None) => String::new(),
         };
         [
             code(finding.table),
-            code(finding.row),
+            match finding.row_name {
+                Some(name) => format!("{} ({})", code(finding.row), code(name)),
+                None => code(finding.row),
+            },
             owners(finding.table, &finding.owners),
             code(finding.column),
             reference,
@@ -398,6 +416,11 @@ fn findings(report: &Report, out: &mut impl Write) -> io::Result<()> {
     table("Findings", &header, findings, out)
 }
 
+/// Collects the names of owners; ids are shown too, because a ticket outlives the terminal.
+fn named_owners(report: &Report) -> NamedOwners<'_> {
+    NamedOwners::of(report.plans().iter().map(|plan| &plan.audit), true)
+}
+
 /// Writes who loses or gains something by the deletion of servers.
 fn affected(report: &Report, out: &mut impl Write) -> io::Result<()> {
     let Some(affected) = &report.facts.affected else {
@@ -409,6 +432,7 @@ fn affected(report: &Report, out: &mut impl Write) -> io::Result<()> {
         prose(&affected_in_words(affected))
     )?;
     let mut is_first = true;
+    let owners = named_owners(report);
     affected.each(|caller| {
         if std::mem::take(&mut is_first) {
             writeln!(out, "\n| Caller | Loses | Gains |\n|---|---|---|")?;
@@ -417,7 +441,8 @@ fn affected(report: &Report, out: &mut impl Write) -> io::Result<()> {
         let gains = caller.gains.iter().map(|server| code(&server.shown_gain()));
         let cells = [loses.collect::<Vec<_>>(), gains.collect()];
         let [loses, gains] = cells.map(|lines| lines.join("<br>"));
-        writeln!(out, "| {} | {loses} | {gains} |", code(&caller.shown()))
+        let shown = caller.shown_named(&owners, report.names());
+        writeln!(out, "| {} | {loses} | {gains} |", code(&shown))
     })
 }
 

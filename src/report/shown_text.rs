@@ -9,7 +9,7 @@ use crate::report::text_table::DisplayOptions;
 /// Returns the text for a row without owners.
 pub(crate) fn nobody(group: Group) -> &'static str {
     match group {
-        Group::Defaults => "every new key",
+        Group::Defaults => "saved settings",
         Group::Credentials => "not shown",
         Group::Permissions | Group::AccessGroups | Group::Toolsets => "no owner",
     }
@@ -50,6 +50,12 @@ pub(crate) fn list<'a>(mut texts: impl Iterator<Item = &'a str>, look: DisplayOp
 /// Says how many callers lose or gain something by the deletion of servers.
 pub(crate) fn affected_in_words(affected: &AffectedCallers) -> String {
     let compared = count(affected.compared(), "caller");
+    // Only a gain by the deletion itself is certain: a list that runs empty may be held.
+    let gain = if affected.all_gain_by_deletion() {
+        "gain"
+    } else {
+        "may gain"
+    };
     let change = match (affected.losing(), affected.gaining()) {
         (0, 0) => format!("Nobody loses or gains access by the deletion ({compared} compared)."),
         (losing, 0) => format!(
@@ -57,9 +63,9 @@ pub(crate) fn affected_in_words(affected: &AffectedCallers) -> String {
             lose(losing, "lose")
         ),
         (losing, gaining) => format!(
-            "By the deletion {} access, and {} some ({compared} compared).",
+            "By the deletion {} access, and {} access ({compared} compared).",
             lose(losing, "lose"),
-            lose(gaining, "gain")
+            lose(gaining, gain)
         ),
     };
     if affected.are_complete() {
@@ -73,7 +79,11 @@ pub(crate) fn affected_in_words(affected: &AffectedCallers) -> String {
 
 /// Says how many callers lose, or gain: "no callers lose", "1 caller loses".
 fn lose(number: usize, verb: &str) -> String {
-    let s = if number == 1 { "s" } else { "" };
+    let s = if number == 1 && !verb.starts_with("may ") {
+        "s"
+    } else {
+        ""
+    };
     format!("{} {verb}{s}", count(number, "caller"))
 }
 

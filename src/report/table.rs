@@ -19,6 +19,7 @@ use crate::litellm::owners::OwnerKind;
 use crate::litellm::reference_sites::Group;
 use crate::printable::printable;
 use crate::report::baseline::{self, BaselineFacts};
+use crate::report::named_owners::NamedOwners;
 use crate::report::render::{AnyReport, RenderOptions, ReportFormat};
 use crate::report::shown_text::{affected_in_words, count};
 use crate::report::summary::Summary;
@@ -106,6 +107,8 @@ fn write_affected(report: &Report, look: DisplayOptions, out: &mut impl Write) -
     };
     writeln!(out, "\n{}", look.prose(&affected_in_words(affected)))?;
     let mut table = Grid::new(["CALLER", "LOSES", "GAINS"], look);
+    let audits = report.plans().iter().map(|plan| &plan.audit);
+    let owners = NamedOwners::of(audits, look.is_wide());
     affected.each(|caller| {
         if table.room() == 0 {
             table.leave_out(1);
@@ -115,7 +118,7 @@ fn write_affected(report: &Report, look: DisplayOptions, out: &mut impl Write) -
         let gains = caller.gains.iter().map(|s| printable(&s.shown_gain()));
         let (loses, gains): (Vec<String>, Vec<String>) = (loses.collect(), gains.collect());
         table.row([
-            printable(&caller.shown()).into(),
+            printable(&caller.shown_named(&owners, report.names())).into(),
             loses.join("\n").into(),
             gains.join("\n").into(),
         ]);

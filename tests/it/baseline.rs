@@ -134,9 +134,10 @@ fn only_what_is_new_is_reported_and_sets_the_exit_code() {
         r#"INSERT INTO "LiteLLM_ObjectPermissionTable" ("object_permission_id", "mcp_servers")
                VALUES ('p-4', ARRAY[NULL])"#,
     );
-    let _ = desk.scan(&baseline).exits(0).prints(
-        "There is nothing new that fix may change. It ignores baselines, so it may change what",
-    );
+    let _ = desk
+        .scan(&baseline)
+        .exits(0)
+        .prints("Of what is listed, there is nothing that fix may change. fix repairs what the");
     let malformed = r#"DELETE FROM "LiteLLM_ObjectPermissionTable"
                        WHERE "object_permission_id" = 'p-4'"#;
     desk.database.execute(malformed);
@@ -171,6 +172,7 @@ fn only_what_is_new_is_reported_and_sets_the_exit_code() {
         .scan(&[&baseline[..], &["-q"]].concat())
         .exits(2)
         .prints("1 new stale reference in 1 row")
+        .prints("Of what is listed, a repair would remove 1 stale reference from 1 row. fix ")
         .says("exit 2: found 1 stale (run ");
 }
 

@@ -71,7 +71,7 @@ fn scan_tells_what_goes_stale_and_who_loses_and_gains() {
         .prints(&format!("As if deleted: GitHub MCP, github ({LIVE}).\n"))
         .prints("5 stale references in 4 rows.\n")
         .prints(
-            "By the deletion 3 callers lose access, and 1 caller gains some (6 callers compared)",
+            "By the deletion 3 callers lose access, and 1 caller may gain access (6 callers compared)",
         )
         .prints("Jira if its emptied list is not held")
         .prints("mcp-prune fix --dry-run --if-deleted github --no-config-servers");
@@ -630,4 +630,52 @@ fn a_role_with_select_alone_may_ask_and_is_told_what_it_lacks() {
     assert!(grant.starts_with("GRANT SELECT (\"blocked\")"), "{ran}");
     database.execute(grant);
     let _ = run_on(&url, &scan).exits(2).prints("3 callers lose access");
+}
+
+#[test]
+fn callers_are_named_and_a_gain_that_is_not_certain_is_not_promised() {
+    let database = company();
+    let table = mcp(&database, &["scan", "--if-deleted", "github"]).exits(2);
+    let _ = table.prints("key ci (").prints("team platform (t-1)");
+    let markdown = mcp(
+        &database,
+        &["scan", "--if-deleted", "github", "--format=markdown"],
+    );
+    let _ = markdown.exits(2).prints("team platform (t-1)");
+    let csv = mcp(
+        &database,
+        &["scan", "--if-deleted", "github", "--format=csv"],
+    );
+    let header = "kind,table,row,column,reference,last_grant,owners,detail,successor,rows,held,\
+                  row_name,server_name\r\n";
+    let csv = csv.exits(2);
+    assert!(csv.stdout.starts_with(header), "{csv}");
+    assert!(csv.stdout.contains(&format!("{LIVE},")), "{csv}");
+    assert!(csv.stdout.contains(",github\r\n"), "{csv}");
+}
+
+#[test]
+fn what_the_proof_says_of_a_list_is_not_said_twice() {
+    let database = company();
+    delete(&database);
+    let held = mcp(&database, &["fix", "--dry-run", "--on-empty", "unchanged"]);
+    let held = held.exits(2);
+    assert!(!held.stdout.contains("if removed,"), "{held}");
+    let inherits = mcp(&database, &["scan"]).exits(2);
+    let _ = inherits.prints("if removed, inherits 1 server of team platform (t-1): Jira");
+    let fixed = mcp(
+        &database,
+        &[
+            "fix",
+            "--yes",
+            "--on-empty",
+            "clear",
+            "--accept-widening",
+            "--format=json",
+        ],
+    );
+    let report = fixed.exits(0).json();
+    let journal = report["journal"].as_str().unwrap();
+    let undone = run_on(database.url(), &["undo", "--dry-run", journal]);
+    let _ = undone.exits(0).prints("put back  key old (");
 }

@@ -297,20 +297,11 @@ impl WriteJob for Fix<'_> {
         let draft = out.map(|out| out.begin(self.options.header(run, database, &catalog)));
         let draft = draft.transpose()?;
         let locked = lock(found, &selection, connection, schema, patience, progress).await?;
-        let planner = Planner {
-            schema,
-            catalog: &catalog,
-            policy: self.options.policy(),
-            decisions: EmptyListDecisions::FIRST_CHOICES,
-            selection: &selection,
-            notes: false,
-        };
+        let first_choices = EmptyListDecisions::FIRST_CHOICES;
+        let planner = self.planner(schema, &catalog, first_choices, &selection);
         progress.stage("comparing access");
         let searched = self.search_lists(connection, &planner, &locked).await?;
-        let planner = Planner {
-            decisions: &searched.decisions,
-            ..planner
-        };
+        let planner = self.planner(schema, &catalog, &searched.decisions, &selection);
         let limits = self.options.limits();
         let naming = limits.rows_naming(connection, schema).await?;
         progress.stage("writing and verifying rows");
@@ -386,14 +377,7 @@ impl WriteJob for Fix<'_> {
         let database = session.database().clone();
         let mut open = session.begin(Purpose::Read, &self.sites()).await?;
         let (connection, schema) = open.parts();
-        let planner = Planner {
-            schema,
-            catalog: &left.catalog,
-            policy: self.options.policy(),
-            decisions: &left.decisions,
-            selection: &left.selection,
-            notes: false,
-        };
+        let planner = self.planner(schema, &left.catalog, &left.decisions, &left.selection);
         let (sources, most) = (self.options.sources(), self.options.compare_at_most());
         let settled = left
             .held
@@ -670,6 +654,24 @@ impl Fix<'_> {
         }
         let before = &repaired.before;
         self.compare_access(connection, schema, &now, before).await
+    }
+
+    /// Makes a planner that applies the operator's policy and these decisions.
+    fn planner<'p>(
+        &self,
+        schema: &'p Schema,
+        catalog: &'p ServerCatalog,
+        decisions: &'p EmptyListDecisions,
+        selection: &'p Selection,
+    ) -> Planner<'p> {
+        Planner {
+            schema,
+            catalog,
+            policy: self.options.policy(),
+            decisions,
+            selection,
+            notes: false,
+        }
     }
 
     /// Decides what becomes of lists that would run empty, where the operator's choice asks that

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 
+use crate::litellm::finding::FindingKind;
 use crate::litellm::proxy_cache::{ACCESS_GROUPS_FOR, ROWS_FOR};
 use crate::litellm::reference_sites::Group;
 use crate::redis;
 use crate::repair::plan::{Edit, RowPlan};
 use crate::report::advice::{self, Advised};
-use crate::report::baseline::acknowledges_anything;
 use crate::report::compared_access::paragraphs;
 use crate::report::shown_text::{count, printable};
 use crate::report::summary::Summary;
@@ -107,19 +107,27 @@ fn united(report: &Report) -> Option<String> {
 /// Says how the run ended; `None` if nothing was found, and of a plan that does not hold any more.
 pub(super) fn ending_line(report: &Report, summary: Summary) -> Option<String> {
     let repair = repair(summary);
+    let baseline = report.facts.baseline.as_ref();
+    let read = baseline.and_then(|baseline| baseline.read.as_ref());
+    let hides = read.is_some_and(|read| read.of_kind(FindingKind::Stale) > 0);
     Some(match report.ending {
         Ending::Scanned { .. }
             if summary.rows_changed > 0 && report.facts.servers.database == 0 =>
         {
             format!("A repair would {repair}, but fix refuses to while the server table is empty.")
         }
-        Ending::Scanned { .. } if summary.rows_changed > 0 => format!("A repair would {repair}."),
-        Ending::Scanned { .. } if summary.rows == 0 => return None,
-        Ending::Scanned { .. } if acknowledges_anything(report) => {
-            "There is nothing new that fix may change. It ignores baselines, so it may change \
-             what is acknowledged."
+        // fix takes no baseline, so its numbers are higher than those of what is listed.
+        Ending::Scanned { .. } if hides && summary.rows_changed > 0 => format!(
+            "Of what is listed, a repair would {repair}. fix repairs what the baseline \
+             acknowledges too."
+        ),
+        Ending::Scanned { .. } if hides && summary.rows > 0 => {
+            "Of what is listed, there is nothing that fix may change. fix repairs what the \
+             baseline acknowledges too."
                 .to_owned()
         }
+        Ending::Scanned { .. } if summary.rows_changed > 0 => format!("A repair would {repair}."),
+        Ending::Scanned { .. } if summary.rows == 0 => return None,
         Ending::Scanned { .. } | Ending::NothingToDo => {
             "There is nothing that fix may change.".to_owned()
         }

@@ -3,17 +3,28 @@
 use crate::litellm::empty_list_effect::{Effect, Inherited};
 use crate::litellm::known_names::KnownNames;
 use crate::litellm::owners::OwnerKind;
-use crate::report::shown_text::{count, printable};
+use crate::report::named_owners::NamedOwners;
+use crate::report::shown_text::count;
 use crate::report::table::layout::first_of;
 
 /// How many of the servers that an owner would gain are named; JSON has them all.
 const GAINED: usize = 5;
 
-/// Says what an owner would gain.
-pub(crate) fn effect(owner: OwnerKind, effect: &Effect, names: &KnownNames) -> String {
+/// Says what an owner would inherit, or whose limit would be lifted. Other levels may limit the
+/// owner too, so this does not say that the owner gains.
+pub(crate) fn effect(
+    owner: OwnerKind,
+    effect: &Effect,
+    names: &KnownNames,
+    named: &NamedOwners<'_>,
+) -> String {
+    let inherits = |inherited: &Inherited, kind| {
+        let from = named.shown(kind, &inherited.from);
+        inherits(inherited, &from, names)
+    };
     match effect {
-        Effect::InheritsTeam(inherited) => inherits(inherited, "team", names),
-        Effect::InheritsOrganization(inherited) => inherits(inherited, "organization", names),
+        Effect::InheritsTeam(inherited) => inherits(inherited, OwnerKind::Team),
+        Effect::InheritsOrganization(inherited) => inherits(inherited, OwnerKind::Organization),
         Effect::LiftsCeiling { keys: Some(keys) } => {
             let owner = owner.name().replace('_', " ");
             let keys = count(usize::try_from(*keys).unwrap_or(usize::MAX), "key");
@@ -27,8 +38,7 @@ pub(crate) fn effect(owner: OwnerKind, effect: &Effect, names: &KnownNames) -> S
     }
 }
 
-fn inherits(inherited: &Inherited, of: &str, names: &KnownNames) -> String {
-    let from = printable(&inherited.from);
+fn inherits(inherited: &Inherited, from: &str, names: &KnownNames) -> String {
     let more = if inherited.incomplete {
         ", and those that a config.yaml names"
     } else {
@@ -36,14 +46,14 @@ fn inherits(inherited: &Inherited, of: &str, names: &KnownNames) -> String {
     };
     match inherited.servers.len() {
         0 if inherited.incomplete => {
-            format!("gains the servers of {of} {from} that a config.yaml names")
+            format!("inherits the servers of {from} that a config.yaml names")
         }
-        0 => format!("inherits from {of} {from}, which has no server now"),
+        0 => format!("inherits from {from}, which has no server now"),
         servers => {
             let gained = inherited.servers.iter();
             let gained = gained.map(|id| names.name_or(id.as_str()));
             format!(
-                "gains {} of {of} {from}: {}{more}",
+                "inherits {} of {from}: {}{more}",
                 count(servers, "server"),
                 first_of(gained, GAINED)
             )
@@ -51,7 +61,7 @@ fn inherits(inherited: &Inherited, of: &str, names: &KnownNames) -> String {
     }
 }
 
-/// Tells whether the owner gains anything today.
+/// Tells whether the owner may gain anything today, unless another level limits it.
 pub(super) fn is_gain(effect: &Effect) -> bool {
     match effect {
         Effect::InheritsTeam(inherited) | Effect::InheritsOrganization(inherited) => {
@@ -87,14 +97,17 @@ mod tests {
             allow_all_keys: false,
         };
         let names = KnownNames::of_servers(&[github], &[]);
-        let shown = |servers| effect(OwnerKind::Key, &gains(servers), &names);
+        let shown = |servers| {
+            let named = NamedOwners::default();
+            effect(OwnerKind::Key, &gains(servers), &names, &named)
+        };
         assert_eq!(
             shown(5),
-            "gains 5 servers of team platform: 01, github, 03, 04, 05"
+            "inherits 5 servers of team platform: 01, github, 03, 04, 05"
         );
         assert_eq!(
             shown(30),
-            "gains 30 servers of team platform: 01, github, 03, 04, 05 and 25 more"
+            "inherits 30 servers of team platform: 01, github, 03, 04, 05 and 25 more"
         );
         assert!(is_gain(&gains(1)) && !is_gain(&gains(0)) && !is_gain(&Effect::Nothing));
     }
@@ -117,7 +130,8 @@ mod tests {
         ] {
             let lifts = Effect::LiftsCeiling { keys: Some(keys) };
             let names = KnownNames::default();
-            assert_eq!(effect(OwnerKind::EndUser, &lifts, &names), shown);
+            let named = NamedOwners::default();
+            assert_eq!(effect(OwnerKind::EndUser, &lifts, &names, &named), shown);
         }
     }
 }

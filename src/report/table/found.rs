@@ -9,6 +9,7 @@ use crate::repair::plan::RowPlan;
 use crate::report::Report;
 use crate::report::cell_text::width;
 use crate::report::decisions::Decision;
+use crate::report::named_owners::NamedOwners;
 use crate::report::shown_text::{count, printable};
 use crate::report::table::groups::{ServerGroup, ServerRow, by_server};
 use crate::report::table::layout::{Layout, first_of};
@@ -55,6 +56,8 @@ pub(super) fn lay_out(report: &Report, look: DisplayOptions) -> Layout {
     let plans = report.plans();
     let audits = plans.iter().map(|plan| &plan.audit);
     let owners = OwnerNames::of(audits, report.names(), look);
+    let audits = plans.iter().map(|plan| &plan.audit);
+    let named = NamedOwners::of(audits, look.is_wide());
     let (config_ids, deleted) = by_server(plans, |kind| kind == FindingKind::Stale)
         .into_iter()
         .partition(|group| group.is_config_id);
@@ -67,6 +70,8 @@ pub(super) fn lay_out(report: &Report, look: DisplayOptions) -> Layout {
         inactive: by_server(plans, |kind| kind == FindingKind::Inactive),
         lines: LineWriter {
             owners: &owners,
+            named: &named,
+            on_empty: report.facts.said.policy.on_empty,
             look,
         },
         look,
@@ -143,10 +148,8 @@ impl<'a> Found<'a> {
         );
         self.notes(&mut layout);
         if folded > 0 {
-            let rows = count(folded, "row");
-            layout.note(format!(
-                "\n{rows} are folded into lines of several: --wide shows each, and --format json."
-            ));
+            let told = "Rows alike share a line: --wide shows each, and so does --format json.";
+            layout.note(format!("\n{told}"));
         }
         layout
     }

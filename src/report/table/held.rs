@@ -40,8 +40,12 @@ pub(super) fn held(report: &Report) -> Vec<String> {
         )
     });
     let said = report.facts.said.policy.on_empty;
-    let numbers = report.facts.settled.filter(|_| said != OnEmpty::Clear);
-    let settled = numbers.map(|numbers| settled(numbers, said));
+    // The numbers are of all rows, so a report that a baseline shortens does not tell them.
+    let baseline = report.facts.baseline.as_ref();
+    let is_whole = baseline.is_none_or(|baseline| baseline.read.is_none());
+    let numbers = report.facts.settled;
+    let numbers = numbers.filter(|_| is_whole && said != OnEmpty::Clear);
+    let settled = numbers.and_then(|numbers| settled(numbers, said));
     paragraphs
         .chain(settled)
         .chain(refused_edits(report))
@@ -63,30 +67,35 @@ fn because(report: &Report, explanation: &str) -> String {
     }
 }
 
-/// Says how many of the held references each choice of `--on-empty` would settle, except the choice
-/// that was `said`.
-fn settled(settled: SettledByChoice, said: OnEmpty) -> String {
+/// Says how many of the held references each choice would settle that was not `said`; `None` if no
+/// choice settles any.
+fn settled(settled: SettledByChoice, said: OnEmpty) -> Option<String> {
     let SettledByChoice {
         held,
         deny,
         unchanged,
         clear,
     } = settled;
-    let of_unchanged = format!("{unchanged} with --on-empty unchanged");
-    let of_deny = format!("{deny} with --on-empty deny");
-    let of_clear = format!(
-        "{clear} with --on-empty clear --accept-widening, by which somebody may gain access"
+    let of_unchanged = (unchanged, "--on-empty unchanged");
+    let of_deny = (deny, "--on-empty deny");
+    let of_clear = (
+        clear,
+        "--on-empty clear --accept-widening, by which somebody may gain access",
     );
     let choices = match said {
         OnEmpty::Hold | OnEmpty::Clear => vec![of_unchanged, of_deny, of_clear],
         OnEmpty::Deny { .. } => vec![of_unchanged, of_clear],
         OnEmpty::Unchanged => vec![of_deny, of_clear],
     };
-    format!(
-        "Of {} held in a list that would run empty, fix would settle {}.",
-        count(held, "reference"),
-        choices.join("; ")
-    )
+    let settling = choices.into_iter().filter(|(number, _)| *number > 0);
+    let choices: Vec<String> = settling.map(|(n, by)| format!("{n} with {by}")).collect();
+    (!choices.is_empty()).then(|| {
+        format!(
+            "Of {} held in a list that would run empty, fix would settle {}.",
+            count(held, "reference"),
+            choices.join("; ")
+        )
+    })
 }
 
 /// Returns what the operator can do about what `reason` holds, or whom it harms; empty, or with a
@@ -186,4 +195,31 @@ fn locked_out(report: &Report) -> String {
     let keys = named(|kind| kind == OwnerKind::Key)
         .map(|names| format!(" Such a toolset grants nothing to {names}."));
     [denied, keys].into_iter().flatten().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn choices_that_settle_nothing_are_not_told() {
+        let numbers = |deny, clear| SettledByChoice {
+            held: 9,
+            deny,
+            unchanged: 0,
+            clear,
+        };
+        let told = settled(numbers(2, 9), OnEmpty::Unchanged);
+        assert_eq!(
+            told.as_deref(),
+            Some(
+                "Of 9 references held in a list that would run empty, fix would settle 2 with \
+                 --on-empty deny; 9 with --on-empty clear --accept-widening, by which somebody may \
+                 gain access."
+            )
+        );
+        let told = settled(numbers(0, 9), OnEmpty::Hold).unwrap_or_default();
+        assert!(told.contains("settle 9 with --on-empty clear"), "{told}");
+        assert_eq!(settled(numbers(0, 0), OnEmpty::Hold), None);
+    }
 }

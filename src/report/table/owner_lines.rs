@@ -2,12 +2,15 @@
 
 use std::collections::BTreeSet;
 
+use crate::litellm::empty_list_effect::Effect;
 use crate::litellm::finding::Finding;
 use crate::litellm::owners::OwnerKind;
 use crate::litellm::reference_sites::Group;
 use crate::litellm::server::NO_SERVERS;
 use crate::repair::plan::{Edit, Held, Reason, RowPlan};
+use crate::repair::policy::OnEmpty;
 use crate::report::decisions::Decision;
+use crate::report::named_owners::NamedOwners;
 use crate::report::shown_text::{count, printable, rows_in_words};
 use crate::report::table::effects::{effect, is_gain};
 use crate::report::table::groups::ServerRow;
@@ -31,6 +34,9 @@ pub(super) enum Brevity {
 #[derive(Clone, Copy)]
 pub(super) struct LineWriter<'a> {
     pub(super) owners: &'a OwnerNames<'a>,
+    pub(super) named: &'a NamedOwners<'a>,
+    /// What `fix` was told to do about lists that run empty.
+    pub(super) on_empty: OnEmpty,
     pub(super) look: DisplayOptions,
 }
 
@@ -87,21 +93,38 @@ impl LineWriter<'_> {
                 said.push(format!("denies {denied} every server today"));
             }
             Decision::Hold(reason) => said.push(reason.to_string()),
-            Decision::Clear => said.push("lists run empty".to_owned()),
+            Decision::Clear => said.push(self.runs_empty("lists run empty")),
             Decision::Deny => said.push(format!("become {NO_SERVERS}")),
             Decision::Remap(new) => said.push(format!("become {}", self.by_id(new))),
             Decision::Delete | Decision::Remove | Decision::Leave => {}
         }
         let all = rows.len();
         let is_held = matches!(decision, Decision::Hold(_));
-        if gaining > 0 && (is_held || decision == Decision::Clear) {
+        let may_gain = match decision {
+            // The reason says who gains or loses.
+            Decision::Hold(Reason::WouldWiden | Reason::WouldNarrow) => false,
+            Decision::Hold(_) => true,
+            Decision::Clear => self.on_empty != OnEmpty::Unchanged,
+            Decision::Deny
+            | Decision::Remap(_)
+            | Decision::Delete
+            | Decision::Remove
+            | Decision::Leave => false,
+        };
+        if gaining > 0 && may_gain {
+            // Another level may limit the owner, so a gain is not certain.
+            let who = if gaining == all {
+                format!("all {all}")
+            } else {
+                format!("{gaining} of {all}")
+            };
             said.push(match (is_held, brevity) {
-                (true, Brevity::Short) => {
-                    format!("if removed, {gaining} of {all} would gain access")
-                }
-                (true, Brevity::Shortest) => format!("{gaining} would gain"),
-                (false, Brevity::Short) => format!("{gaining} of {all} gain access"),
-                (false, Brevity::Shortest) => format!("{gaining} gain access"),
+                (true, Brevity::Short) if all == 1 => "if removed, may gain access".to_owned(),
+                (true, Brevity::Short) => format!("if removed, {who} may gain access"),
+                (true, Brevity::Shortest) => format!("{gaining} may gain"),
+                (false, Brevity::Short) if all == 1 => "may gain access".to_owned(),
+                (false, Brevity::Short) => format!("{who} may gain access"),
+                (false, Brevity::Shortest) => format!("{gaining} may gain access"),
             });
         }
         [
@@ -194,13 +217,17 @@ impl LineWriter<'_> {
                 let held = findings.iter().find_map(|finding| held_by(plan, finding));
                 let because = held.and_then(|held| held.because.as_deref());
                 said.push(because.map_or_else(|| reason.to_string(), printable));
-                if is_last {
-                    said.extend(self.effects(plan).map(|told| format!("if removed, {told}")));
+                // What a proof found is exact, and says it all.
+                if is_last && because.is_none() {
+                    said.extend(
+                        self.effects(plan, false)
+                            .map(|told| format!("if removed, {told}")),
+                    );
                 }
             }
             Decision::Clear => {
-                said.push("list runs empty".to_owned());
-                said.extend(self.effects(plan));
+                said.push(self.runs_empty("list runs empty"));
+                said.extend(self.effects(plan, self.on_empty == OnEmpty::Unchanged));
             }
             Decision::Deny => said.push(format!("becomes {NO_SERVERS}")),
             Decision::Remap(new) => {
@@ -215,12 +242,25 @@ impl LineWriter<'_> {
         said
     }
 
-    /// Says what the owners of a row would gain, each by name if there are several.
-    fn effects(self, plan: &RowPlan) -> Option<String> {
+    /// Says that a list runs empty, and that this changes nothing today where that was required.
+    fn runs_empty(self, told: &str) -> String {
+        match self.on_empty {
+            OnEmpty::Unchanged => format!("{told}, access unchanged today"),
+            OnEmpty::Hold | OnEmpty::Deny { .. } | OnEmpty::Clear => told.to_owned(),
+        }
+    }
+
+    /// Says what the owners of a row would inherit, each by name if there are several.
+    /// Where access is proved to be as before, only a lifted limit is said: callers may come.
+    fn effects(self, plan: &RowPlan, is_unchanged: bool) -> Option<String> {
         let several = plan.audit.impacts.len() > 1;
         let told = plan.audit.impacts.iter().filter_map(|impact| {
             let emptied = impact.if_emptied.as_ref()?;
-            let told = effect(impact.owner.kind(), &emptied.effect, self.owners.known());
+            if is_unchanged && !matches!(emptied.effect, Effect::LiftsCeiling { .. }) {
+                return None;
+            }
+            let kind = impact.owner.kind();
+            let told = effect(kind, &emptied.effect, self.owners.known(), self.named);
             Some(if several {
                 format!("{} {told}", self.owners.owner(&impact.owner))
             } else {
@@ -291,7 +331,8 @@ fn held_by<'p>(plan: &'p RowPlan, finding: &Finding) -> Option<&'p Held> {
 fn shared(plan: &RowPlan) -> String {
     match plan.audit.impacts.len() {
         0 => "nobody has it".to_owned(),
-        owners => format!("shared by {}", count(owners, "owner")),
+        1 => "1 owner has it".to_owned(),
+        owners => format!("{owners} owners have it"),
     }
 }
 

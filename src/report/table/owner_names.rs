@@ -6,11 +6,9 @@ use crate::litellm::finding::Audit;
 use crate::litellm::known_names::KnownNames;
 use crate::litellm::owners::{Owner, OwnerKind};
 use crate::litellm::reference_sites::{Group, ScannedTable};
+use crate::report::named_owners::SHORT;
 use crate::report::shown_text::{nobody, printable};
 use crate::report::text_table::DisplayOptions;
-
-/// The longest id that is shown beside a name that tells the owner.
-const SHORT: usize = 12;
 
 /// How many owners of one row are named, unless all are.
 const NAMED: usize = 3;
@@ -130,6 +128,8 @@ pub(crate) fn site_name(table: ScannedTable, column: &'static str, whole: bool) 
         }
         Group::Permissions | Group::AccessGroups | Group::Toolsets | Group::Defaults => {
             match last {
+                "mcp_servers" if table.group() == Group::Defaults => "servers of new keys",
+                "mcp_tool_permissions" if table.group() == Group::Defaults => "tools of new keys",
                 "mcp_servers" | "access_mcp_server_ids" => "servers",
                 "mcp_tool_permissions" => "tools",
                 "mcp_toolsets" => "toolsets",

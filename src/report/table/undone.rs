@@ -8,7 +8,7 @@ use crate::repair::changeset::{Change, ColumnContent};
 use crate::repair::conflict::Conflict;
 use crate::report::advice;
 use crate::report::compared_access::paragraphs;
-use crate::report::shown_text::{count, list, printable, rows_in_words};
+use crate::report::shown_text::{count, list, nobody, printable, rows_in_words};
 use crate::report::table::closing::{after_care, write_commands};
 use crate::report::table::layout::{Layout, first_of};
 use crate::report::table::owner_names::site_name;
@@ -123,6 +123,9 @@ pub(crate) fn write_undone_closing(
     write_commands(&advice::undone_commands(undone), look, out)
 }
 
+/// How many owners of a row are named, unless all are.
+const OWNERS: usize = 3;
+
 /// What becomes of a reference by an undo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Move {
@@ -180,7 +183,7 @@ fn changes(undone: &UndoReport, look: DisplayOptions) -> Layout {
             };
             layout.owner([
                 GridCell::toned(becomes.name(), tone),
-                row_label(change.table(), change.key()).into(),
+                changed_row(change, look).into(),
                 where_in(change, columns, look).into(),
             ]);
         }
@@ -225,14 +228,34 @@ fn references(content: &ColumnContent) -> BTreeSet<String> {
     }
 }
 
-/// Names a row by its key, because others may own it by now than when it was changed.
+/// Names a row by the owners that it had when it was changed; by its key where none is recorded.
+fn changed_row(change: &Change, look: DisplayOptions) -> String {
+    let label = row_label(change.table(), change.key());
+    let owners = match change {
+        Change::Row(row) if row.table().group == Group::Permissions => row.owners(),
+        Change::Row(_) | Change::Credentials(_) => &[],
+    };
+    if owners.is_empty() {
+        return label;
+    }
+    let most = if look.is_wide() { usize::MAX } else { OWNERS };
+    let owners: Vec<String> = owners.iter().map(ToString::to_string).collect();
+    let named = first_of(owners.iter().map(String::as_str), most);
+    if look.is_wide() {
+        format!("{named}; row {label}")
+    } else {
+        named
+    }
+}
+
+/// Names a row by its key.
 fn row_label(table: ScannedTable, key: &str) -> String {
     let key = printable(key);
     match table.group() {
         Group::Permissions => key,
         Group::AccessGroups => format!("access group {key}"),
         Group::Toolsets => format!("toolset {key}"),
-        Group::Defaults => "every new key".to_owned(),
+        Group::Defaults => nobody(Group::Defaults).to_owned(),
         Group::Credentials => table.label(),
     }
 }
