@@ -141,7 +141,7 @@ pub(crate) fn replacing(port: u16, texts: &[(String, String)]) -> u16 {
 
 /// Hands on what one side says, with texts replaced, until it has no more to say.
 fn copy(mut from: &TcpStream, mut to: &TcpStream, texts: &[(Vec<u8>, Vec<u8>)]) {
-    let mut buffer = [0; 64 * 1024];
+    let mut buffer = vec![0; 64 * 1024];
     while let Ok(read @ 1..) = from.read(&mut buffer) {
         for (old, new) in texts {
             for at in 0..read.saturating_sub(old.len()) {

@@ -16,10 +16,10 @@ pub(crate) fn effect(
     owner: OwnerKind,
     effect: &Effect,
     names: &KnownNames,
-    named: &NamedOwners<'_>,
+    owners: &NamedOwners<'_>,
 ) -> String {
     let inherits = |inherited: &Inherited, kind| {
-        let from = named.shown(kind, &inherited.from);
+        let from = owners.shown(kind, &inherited.from);
         inherits(inherited, &from, names)
     };
     match effect {
@@ -98,8 +98,8 @@ mod tests {
         };
         let names = KnownNames::of_servers(&[github], &[]);
         let shown = |servers| {
-            let named = NamedOwners::default();
-            effect(OwnerKind::Key, &gains(servers), &names, &named)
+            let owners = NamedOwners::default();
+            effect(OwnerKind::Key, &gains(servers), &names, &owners)
         };
         assert_eq!(
             shown(5),
@@ -130,8 +130,8 @@ mod tests {
         ] {
             let lifts = Effect::LiftsCeiling { keys: Some(keys) };
             let names = KnownNames::default();
-            let named = NamedOwners::default();
-            assert_eq!(effect(OwnerKind::EndUser, &lifts, &names, &named), shown);
+            let owners = NamedOwners::default();
+            assert_eq!(effect(OwnerKind::EndUser, &lifts, &names, &owners), shown);
         }
     }
 }

@@ -101,10 +101,9 @@ impl LineWriter<'_> {
         let all = rows.len();
         let is_held = matches!(decision, Decision::Hold(_));
         let may_gain = match decision {
-            // The reason says who gains or loses.
-            Decision::Hold(Reason::WouldWiden | Reason::WouldNarrow) => false,
-            Decision::Hold(_) => true,
             Decision::Clear => self.on_empty != OnEmpty::Unchanged,
+            // The reason says who gains or loses.
+            Decision::Hold(reason) => !matches!(reason, Reason::WouldWiden | Reason::WouldNarrow),
             Decision::Deny
             | Decision::Remap(_)
             | Decision::Delete
