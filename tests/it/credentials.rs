@@ -101,9 +101,9 @@ fn a_finding_tells_the_number_of_rows_in_every_form() {
     assert_eq!(unverified.count(), 1);
     let line = scan("ndjson").prints(&format!(r#""row":"{GONE}""#));
     assert!(line.stdout.contains(r#""rows":2"#), "{line}");
-    let csv = scan("csv").prints("successor,rows,held\r\n");
+    let csv = scan("csv").prints("successor,rows,held,row_name,server_name\r\n");
     let row = format!(
-        "stale,LiteLLM_MCPUserCredentials,{GONE},server_id,{GONE},false,,,,2,needs-delete-rows\r\n"
+        "stale,LiteLLM_MCPUserCredentials,{GONE},server_id,{GONE},false,,,,2,needs-delete-rows,,\r\n"
     );
     assert!(csv.stdout.contains(&row), "{csv}");
     scan("markdown").prints(&format!("| not shown | `server_id` | `{GONE}`<br>(2 rows)"));
