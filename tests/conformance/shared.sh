@@ -65,13 +65,13 @@ asked = (re.match(r"litellm-proxy-extras\s*\(?\s*==\s*([\w.]+)", line) for line 
 print(next((found.group(1) for found in asked if found), ""))
 PYTHON
     )
-    folder=$PWD/target/litellm-migrations/$extras
+    folder=$PWD/target/conformance/migrations/$extras
     if [ -n "$extras" ] && [ ! -d "$folder" ]; then
         download=$(mktemp -d)
         if python3 -m pip download -q --no-deps --no-binary :none: -d "$download" "litellm-proxy-extras==$extras" \
             2>"$download/log"; then
             python3 -m zipfile -e "$download"/*.whl "$download/wheel"
-            mkdir -p "$PWD/target/litellm-migrations"
+            mkdir -p "$PWD/target/conformance/migrations"
             mv "$download/wheel/litellm_proxy_extras/migrations" "$folder"
         elif ! grep -q 'No matching distribution' "$download/log"; then
             cat "$download/log" >&2
