@@ -28,6 +28,11 @@ pub(crate) const EMPTY_PATH: [(&str, &str); 1] = [("search_path", "")];
 /// How long to wait for a connection by default. libpq waits for ever, Prisma 5 seconds.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The target of the events of `tracing` that announce statements.
+///
+/// Source: sqlx-core 0.9.0, `src/logger.rs`, `QueryLogger::finish`.
+pub(crate) const STATEMENT_EVENTS: &str = "sqlx::query";
+
 /// Where the database is.
 #[derive(Debug)]
 pub enum Target {

@@ -14,13 +14,9 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
 use crate::cli::verbosity::Verbosity;
+use crate::db::connect::STATEMENT_EVENTS;
 use crate::process::stderr;
 use crate::report::shown_text::count;
-
-/// The target of the events that announce statements.
-///
-/// Source: sqlx-core 0.9.0, `src/logger.rs`, `QueryLogger::finish`.
-const STATEMENTS: &str = "sqlx::query";
 
 /// The log of the process; empty until [`begin`] is called, and for good without `-v`.
 static LOG: OnceLock<Log> = OnceLock::new();
@@ -188,7 +184,7 @@ struct StatementSubscriber;
 
 impl Subscriber for StatementSubscriber {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target() == STATEMENTS
+        metadata.target() == STATEMENT_EVENTS
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
