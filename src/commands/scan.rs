@@ -270,6 +270,7 @@ async fn look(
         baseline,
         ticket: TicketCommands {
             verify: args.verify(),
+            looks_further: args.baselines.baseline.is_some() || !args.filters.reference.is_empty(),
             journal: None,
         },
         script: None,

@@ -551,7 +551,8 @@ mod tests {
         assert!(read(yaml, older)[0].names.contains("second"));
         let server = &read(yaml, NEW)[1];
         assert_eq!(server.ids, set(&[&hashed("b", "only")]));
-        assert!(server.former_ids.contains(&hashed("b", "")));
+        // Any release gives this id to an entry without the mapping.
+        assert!(!server.former_ids.contains(&hashed("b", "")));
     }
 
     #[test]

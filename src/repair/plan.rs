@@ -213,7 +213,7 @@ impl Reason {
         match self {
             Self::LastGrant => {
                 "LiteLLM reads an empty list as \"inherit\" or \"no limit\", so removing the last \
-                 entry would widen access. Left as it is, the list denies as before."
+                 entry may widen access. Left as it is, the list denies as before."
             }
             Self::FailsOpen => {
                 "Before LiteLLM 1.80, a key and a team whose lists share no entry reach every \

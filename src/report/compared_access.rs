@@ -16,47 +16,68 @@ const NAMED: usize = 20;
 /// Says how many callers were compared and who differs, a paragraph each; `tense` is how the report
 /// speaks of a difference.
 pub(crate) fn paragraphs(access: &ComparedAccess, tense: Tense) -> Vec<String> {
+    let paragraphs = [counts(access, tense)].into_iter();
+    let paragraphs = paragraphs
+        .chain(who_differs(access))
+        .chain(left_out(access));
+    paragraphs.collect()
+}
+
+/// Says the same without names, in one paragraph.
+pub(crate) fn in_short(access: &ComparedAccess, tense: Tense) -> String {
+    let sentences = [counts(access, tense)].into_iter().chain(left_out(access));
+    Vec::from_iter(sentences).join(" ")
+}
+
+/// Says how many callers were compared, and how many of them gain or lose something.
+fn counts(access: &ComparedAccess, tense: Tense) -> String {
+    if access.compared == 0 {
+        return if access.not_compared == 0 {
+            "Nobody's access depends on what is written.".to_owned()
+        } else {
+            "Access was not compared: --compare-at-most 0 compares nobody.".to_owned()
+        };
+    }
     let mut compared = count(access.compared, "caller");
     if access.without_deleted {
         compared.push_str(", apart from access to what is taken as deleted,");
     }
-    let mut paragraphs = Vec::new();
-    if access.compared == 0 {
-        paragraphs.push(if access.not_compared == 0 {
-            "Nobody's access depends on what is written.".to_owned()
-        } else {
-            return vec![
-                "Access was not compared: --compare-at-most 0 compares nobody.".to_owned(),
-            ];
-        });
-    } else if access.is_unchanged() {
-        paragraphs.push(format!("Access of {compared} compared: unchanged."));
-    } else {
-        let (gain, lose) = tense.verbs();
-        paragraphs.push(format!(
-            "Access of {compared} compared: {} {gain} servers or tools, {} {lose} any.",
-            somebody(access.widened),
-            somebody(access.narrowed)
-        ));
-        let named = access.differing.iter().take(NAMED);
-        let named: Vec<String> = named.map(|who| printable(&who.changes())).collect();
-        let more = access.differing.len().saturating_sub(NAMED);
-        paragraphs.push(if more == 0 {
-            format!("Who: {}.", named.join("; "))
-        } else {
-            format!(
-                "Who: {}; and others, whom --format json names.",
-                named.join("; ")
-            )
-        });
+    if access.is_unchanged() {
+        return format!("Access of {compared} compared: unchanged.");
     }
-    if access.not_compared > 0 {
-        paragraphs.push(format!(
+    let (gain, lose) = tense.verbs();
+    format!(
+        "Access of {compared} compared: {} {gain} servers or tools, {} {lose} any.",
+        somebody(access.widened),
+        somebody(access.narrowed)
+    )
+}
+
+/// Names those who gain or lose something; `None` if nobody does.
+fn who_differs(access: &ComparedAccess) -> Option<String> {
+    if access.compared == 0 || access.is_unchanged() {
+        return None;
+    }
+    let named = access.differing.iter().take(NAMED);
+    let named: Vec<String> = named.map(|who| printable(&who.changes())).collect();
+    Some(if access.differing.len() <= NAMED {
+        format!("Who: {}.", named.join("; "))
+    } else {
+        format!(
+            "Who: {}; and others, whom --format json names.",
+            named.join("; ")
+        )
+    })
+}
+
+/// Says how many were left out; `None` where none were, or all.
+fn left_out(access: &ComparedAccess) -> Option<String> {
+    (access.compared > 0 && access.not_compared > 0).then(|| {
+        format!(
             "Not compared: {} owners or callers more. Raise --compare-at-most to compare them too.",
             access.not_compared
-        ));
-    }
-    paragraphs
+        )
+    })
 }
 
 fn somebody(number: usize) -> String {

@@ -298,7 +298,7 @@ pub(crate) fn write_undone(
     )?;
     access(undone.facts.access.as_ref(), &undone.ending, out)?;
     if let Some(failure) = &undone.facts.access_failure {
-        writeln!(out, "\n## Access\n\n{}", failure.paragraph())?;
+        writeln!(out, "\n## Access\n\n{}", prose(&failure.paragraph()))?;
     }
     conflicts(json::conflicts(&undone.facts.conflicts), out)?;
     let title = if matches!(undone.ending, Ending::Applied { .. }) {

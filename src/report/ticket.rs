@@ -17,6 +17,9 @@ use crate::report::shown_text::{count, nobody};
 pub(crate) struct TicketCommands {
     /// The scan that tells what a repair leaves.
     pub verify: CommandLine,
+    /// Whether that scan also looks at references that this report leaves out, so that the report
+    /// cannot tell how many the scan will find.
+    pub looks_further: bool,
     /// The journal that the repair of a dry run is to write; `None` where the options say which, or
     /// that there is none.
     pub journal: Option<TicketJournal>,
@@ -142,7 +145,12 @@ pub(crate) fn expectation(report: &Report) -> String {
     } else {
         "Once the server is deleted in LiteLLM, run it. "
     };
-    if left == 0 {
+    if report.facts.ticket.looks_further {
+        format!(
+            "{when}It also looks at references that this ticket does not list. It should list \
+             none of those that the repair removes or renames:"
+        )
+    } else if left == 0 {
         format!("{when}It should find nothing, and exit with 0:")
     } else {
         let left = count(left, "reference");

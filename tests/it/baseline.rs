@@ -172,7 +172,7 @@ fn only_what_is_new_is_reported_and_sets_the_exit_code() {
         .scan(&[&baseline[..], &["-q"]].concat())
         .exits(2)
         .prints("1 new stale reference in 1 row")
-        .prints("Of what is listed, a repair would remove 1 stale reference from 1 row. fix ")
+        .prints("In the rows listed, a repair would remove 1 stale reference from 1 row. fix ")
         .says("exit 2: found 1 stale (run ");
 }
 

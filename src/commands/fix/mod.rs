@@ -829,7 +829,12 @@ impl FixArgs {
             let take_back = self.take_back(Path::new(&file));
             TicketJournal { file, take_back }
         });
-        TicketCommands { verify, journal }
+        TicketCommands {
+            verify,
+            // A plan has filters of its own, and a reference that is gone cannot be asked for.
+            looks_further: self.repair.plan.is_some() || !self.filters.reference.is_empty(),
+            journal,
+        }
     }
 
     /// Adds the options that decide what is repaired.

@@ -59,7 +59,9 @@ impl Entry<'_> {
         derivation: Derivation,
     ) -> Result<ConfigServer, ConfigError> {
         let alias = self.alias(aliases, 0);
-        // Up to 1.85.7, the mapping was applied twice, and an alias was not taken twice.
+        // Up to 1.85.7, the mapping was applied twice, and an alias was not taken twice. A later
+        // release gives the id of the second time to an entry without the mapping. So it is no
+        // former id there: it may be that of another proxy, or of this one before the mapping.
         let next_alias = self.alias(aliases, 1);
         let url = self.field("url");
         let transport = self.field("transport");
@@ -92,29 +94,22 @@ impl Entry<'_> {
                 &or_empty(alias),
             ));
         }
-        let mapped_twice = self.hashes(
-            &or_empty(&url),
-            &transport,
-            &or_empty(&auth_type),
-            &or_empty(&next_alias),
-        );
-
         let mut current = hashes.last().cloned();
         let mut ids: BTreeSet<String> = hashes.into_iter().collect();
         let mut former_ids = BTreeSet::new();
-        let kinds = [
-            (derivation.may_be_old, old),
-            (derivation.may_map_twice, mapped_twice.into_iter().collect()),
-        ];
-        for (in_use, mut kind) in kinds {
-            if in_use {
-                ids.append(&mut kind);
-            } else {
-                former_ids.append(&mut kind);
-            }
+        if derivation.may_be_old {
+            ids.append(&mut old);
+        } else {
+            former_ids.append(&mut old);
         }
         let mut aliases = or_empty(&alias);
         if derivation.may_map_twice {
+            ids.extend(self.hashes(
+                &or_empty(&url),
+                &transport,
+                &or_empty(&auth_type),
+                &or_empty(&next_alias),
+            ));
             unset.append(&mut self.unset([&next_alias]));
             aliases.append(&mut or_empty(&next_alias));
         }

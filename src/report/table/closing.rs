@@ -82,11 +82,16 @@ pub(crate) fn advice(report: &Report, summary: Summary) -> Vec<String> {
         return lines;
     };
     lines.push(last);
-    if matches!(report.ending, Ending::Applied { .. }) && !report.facts.deleted.is_empty() {
-        lines.push("Now delete the server in LiteLLM, and then run scan.".to_owned());
-    }
+    lines.extend(last_step(report));
     lines.extend(united(report));
     lines
+}
+
+/// Says what is left to do in LiteLLM; `None` unless a server is yet to be deleted.
+pub(super) fn last_step(report: &Report) -> Option<String> {
+    let is_done = matches!(report.ending, Ending::Applied { .. });
+    (is_done && !report.facts.deleted.is_empty())
+        .then(|| "Now delete the server in LiteLLM, and then run scan.".to_owned())
 }
 
 /// Names the owners of rows in which a rename made two lists of tools one.
@@ -118,7 +123,7 @@ pub(super) fn ending_line(report: &Report, summary: Summary) -> Option<String> {
         }
         // fix takes no baseline, so its numbers are higher than those of what is listed.
         Ending::Scanned { .. } if hides && summary.rows_changed > 0 => format!(
-            "Of what is listed, a repair would {repair}. fix repairs what the baseline \
+            "In the rows listed, a repair would {repair}. fix repairs what the baseline \
              acknowledges too."
         ),
         Ending::Scanned { .. } if hides && summary.rows > 0 => {

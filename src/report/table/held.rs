@@ -45,7 +45,7 @@ pub(super) fn held(report: &Report) -> Vec<String> {
     let is_whole = baseline.is_none_or(|baseline| baseline.read.is_none());
     let numbers = report.facts.settled;
     let numbers = numbers.filter(|_| is_whole && said != OnEmpty::Clear);
-    let settled = numbers.and_then(|numbers| settled(numbers, said));
+    let settled = numbers.map(|numbers| settled(numbers, said));
     paragraphs
         .chain(settled)
         .chain(refused_edits(report))
@@ -67,9 +67,8 @@ fn because(report: &Report, explanation: &str) -> String {
     }
 }
 
-/// Says how many of the held references each choice would settle that was not `said`; `None` if no
-/// choice settles any.
-fn settled(settled: SettledByChoice, said: OnEmpty) -> Option<String> {
+/// Says how many of the held references each choice would settle that was not `said`.
+fn settled(settled: SettledByChoice, said: OnEmpty) -> String {
     let SettledByChoice {
         held,
         deny,
@@ -87,15 +86,13 @@ fn settled(settled: SettledByChoice, said: OnEmpty) -> Option<String> {
         OnEmpty::Deny { .. } => vec![of_unchanged, of_clear],
         OnEmpty::Unchanged => vec![of_deny, of_clear],
     };
-    let settling = choices.into_iter().filter(|(number, _)| *number > 0);
-    let choices: Vec<String> = settling.map(|(n, by)| format!("{n} with {by}")).collect();
-    (!choices.is_empty()).then(|| {
-        format!(
-            "Of {} held in a list that would run empty, fix would settle {}.",
-            count(held, "reference"),
-            choices.join("; ")
-        )
-    })
+    let choices = choices.into_iter();
+    let choices: Vec<String> = choices.map(|(n, by)| format!("{n} with {by}")).collect();
+    format!(
+        "Of {} held in a list that would run empty, fix would settle {}.",
+        count(held, "reference"),
+        choices.join("; ")
+    )
 }
 
 /// Returns what the operator can do about what `reason` holds, or whom it harms; empty, or with a
@@ -202,24 +199,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn choices_that_settle_nothing_are_not_told() {
-        let numbers = |deny, clear| SettledByChoice {
+    fn every_other_choice_is_told_even_if_it_settles_nothing() {
+        let numbers = SettledByChoice {
             held: 9,
-            deny,
+            deny: 2,
             unchanged: 0,
-            clear,
+            clear: 9,
         };
-        let told = settled(numbers(2, 9), OnEmpty::Unchanged);
         assert_eq!(
-            told.as_deref(),
-            Some(
-                "Of 9 references held in a list that would run empty, fix would settle 2 with \
-                 --on-empty deny; 9 with --on-empty clear --accept-widening, by which somebody may \
-                 gain access."
-            )
+            settled(numbers, OnEmpty::Hold),
+            "Of 9 references held in a list that would run empty, fix would settle 0 with \
+             --on-empty unchanged; 2 with --on-empty deny; 9 with --on-empty clear \
+             --accept-widening, by which somebody may gain access."
         );
-        let told = settled(numbers(0, 9), OnEmpty::Hold).unwrap_or_default();
-        assert!(told.contains("settle 9 with --on-empty clear"), "{told}");
-        assert_eq!(settled(numbers(0, 0), OnEmpty::Hold), None);
+        let told = settled(numbers, OnEmpty::Unchanged);
+        assert!(!told.contains("--on-empty unchanged"), "{told}");
     }
 }

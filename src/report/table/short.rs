@@ -1,17 +1,19 @@
-//! The report in ten lines at most: `--summary`.
+//! The report in about ten lines: `--summary`.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use crate::report::Report;
-use crate::report::advice;
+use crate::printable::printable;
+use crate::report::compared_access::in_short;
 use crate::report::shown_text::{affected_in_words, count};
-use crate::report::table::closing::ending_line;
+use crate::report::table::closing::{ending_line, last_step};
 use crate::report::table::layout::first_of;
 use crate::report::table::{headline, whose};
 use crate::report::text_table::DisplayOptions;
+use crate::report::{Report, advice, baseline};
 
-/// The lines that a report may have.
+/// The lines that a report may have. On a narrow terminal it takes more, because what decides
+/// whether to repair is never left out.
 const LINES: usize = 10;
 
 /// How many reasons are named.
@@ -21,16 +23,16 @@ const REASONS: usize = 3;
 ///
 /// If that takes more lines than it may, what can be missed most easily is left out.
 pub(super) fn write(report: &Report, look: DisplayOptions, out: &mut impl Write) -> io::Result<()> {
-    let needed = [
-        Some(headline(report.summary(), report.facts.baseline.as_ref())),
-        held(report),
-        report.facts.affected.as_ref().map(affected_in_words),
-    ];
-    let needed: Vec<String> = needed
-        .into_iter()
-        .flatten()
-        .map(|l| look.prose(&l))
+    let deletions = report.facts.deleted.iter();
+    let mut needed: Vec<String> = deletions
+        .map(|server| format!("As if deleted: {}.", printable(&server.to_string())))
         .collect();
+    needed.push(headline(report.summary(), report.facts.baseline.as_ref()));
+    let head = needed.len();
+    needed.extend(baseline::in_words(report));
+    needed.extend(held(report));
+    needed.extend(report.facts.affected.as_ref().map(affected_in_words));
+    let needed: Vec<String> = needed.iter().map(|line| look.prose(line)).collect();
     let end = end(report, look);
     let lines = |text: &String| text.lines().count();
     let used = needed.iter().chain(&end).map(lines).sum::<usize>();
@@ -43,7 +45,7 @@ pub(super) fn write(report: &Report, look: DisplayOptions, out: &mut impl Write)
             more.push(line);
         }
     }
-    let (first, rest) = needed.split_at(1);
+    let (first, rest) = needed.split_at(head);
     for line in first.iter().chain(&more).chain(rest).chain(&end) {
         writeln!(out, "{line}")?;
     }
@@ -61,11 +63,23 @@ pub(super) fn write_ending(
 }
 
 fn end(report: &Report, look: DisplayOptions) -> Vec<String> {
+    let access = report.facts.access.as_ref();
+    let access = access.map(|access| in_short(access, report.ending.tense()));
     let ending = ending_line(report, report.summary());
-    let next = advice::commands(report).pop();
-    let next = next.map(|next| format!("{}\n  {}", look.prose(&next.lead), next.command));
-    let ending = ending.map(|ending| look.prose(&ending));
-    ending.into_iter().chain(next).collect()
+    let said = access.into_iter().chain(ending).chain(last_step(report));
+    let mut lines: Vec<String> = said.map(|line| look.prose(&line)).collect();
+    let mut commands = advice::commands(report).into_iter();
+    // After a scan, what repairs comes first; else, what carries out or takes back comes last.
+    let next = if report.ending.is_of_scan() {
+        commands.next()
+    } else {
+        commands.next_back()
+    };
+    if let Some(next) = next {
+        lines.push(format!("{}\n  {}", look.prose(&next.lead), next.command));
+        lines.extend(next.command.notes().iter().map(|note| look.prose(note)));
+    }
+    lines
 }
 
 fn deleted(report: &Report) -> Option<String> {

@@ -7,7 +7,7 @@ use crate::litellm::reference_sites::{Group, ScannedTable};
 use crate::repair::changeset::{Change, ColumnContent};
 use crate::repair::conflict::Conflict;
 use crate::report::advice;
-use crate::report::compared_access::paragraphs;
+use crate::report::compared_access::{in_short, paragraphs};
 use crate::report::shown_text::{count, list, nobody, printable, rows_in_words};
 use crate::report::table::closing::{after_care, write_commands};
 use crate::report::table::layout::{Layout, first_of};
@@ -115,7 +115,13 @@ pub(crate) fn write_undone_closing(
         writeln!(out, "\n{}", look.prose(&failure.paragraph()))?;
     }
     if let Some(access) = &undone.facts.access {
-        for paragraph in paragraphs(access, undone.ending.tense()) {
+        let tense = undone.ending.tense();
+        let paragraphs = if look.is_summary() {
+            vec![in_short(access, tense)]
+        } else {
+            paragraphs(access, tense)
+        };
+        for paragraph in paragraphs {
             writeln!(out, "\n{}", look.prose(&paragraph))?;
         }
     }
