@@ -4,8 +4,6 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 
-use crate::cli::output::{FileArgs, Format, OUTPUT};
-
 const JOURNALS: &str = "Journals";
 
 /// Where the journals are.
@@ -16,21 +14,4 @@ pub struct JournalFolderArgs {
     #[arg(long, value_name = "DIR|FILE", value_hint = ValueHint::AnyPath,
           help_heading = JOURNALS)]
     pub journal: Option<PathBuf>,
-}
-
-/// How to print what journals hold.
-#[derive(Debug, Args)]
-pub struct JournalReportArgs {
-    /// How to print the report
-    #[arg(long, value_enum, default_value_t, help_heading = OUTPUT)]
-    pub format: Format,
-    /// With --format csv: write every cell as it is, for programs
-    #[arg(long, help_heading = OUTPUT)]
-    pub csv_raw: bool,
-    /// Show at most N rows of each table; 0 shows all. Other formats always show all
-    #[arg(long, value_name = "N", default_value = "200", help_heading = OUTPUT)]
-    pub limit: usize,
-    /// Where it goes.
-    #[command(flatten)]
-    pub file: FileArgs,
 }

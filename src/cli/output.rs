@@ -94,6 +94,23 @@ impl OutputArgs {
     }
 }
 
+/// How to print a report that is a list: callers, or journals.
+#[derive(Debug, Args)]
+pub struct ListReportArgs {
+    /// How to print the report
+    #[arg(long, value_enum, default_value_t, help_heading = OUTPUT)]
+    pub format: Format,
+    /// With --format csv: write every cell as it is, for programs
+    #[arg(long, help_heading = OUTPUT)]
+    pub csv_raw: bool,
+    /// Show at most N rows of each table; 0 shows all. Other formats always show all
+    #[arg(long, value_name = "N", default_value = "200", help_heading = OUTPUT)]
+    pub limit: usize,
+    /// Where it goes.
+    #[command(flatten)]
+    pub file: FileArgs,
+}
+
 /// Where a report goes.
 #[derive(Debug, Args)]
 pub struct FileArgs {

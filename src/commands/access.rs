@@ -1,6 +1,5 @@
 //! `access`: tells who may use which servers and tools, and why; never writes.
 
-use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -8,7 +7,7 @@ use tokio::sync::mpsc::channel;
 use tokio::sync::oneshot;
 
 use crate::cli::connection::ConnectionArgs;
-use crate::cli::output::{FileArgs, Format, OUTPUT, without_sql};
+use crate::cli::output::{FileArgs, Format, ListReportArgs, without_sql};
 use crate::cli::servers::ServerArgs;
 use crate::command_line::CommandLine;
 use crate::commands::access_output::AnswerOutput;
@@ -19,7 +18,6 @@ use crate::litellm::ids::ToolsetId;
 use crate::litellm::owners::OwnerKind;
 use crate::litellm::release::Release;
 use crate::process::command_args::{CommandArgs, NamedFile, Work};
-use crate::process::formats::list_format;
 use crate::process::invocation::Run;
 use crate::process::key_file;
 use crate::process::log;
@@ -27,8 +25,6 @@ use crate::process::signals::Interrupt;
 use crate::process::stderr::{indented, note, warn};
 use crate::repair::selection::NamedOwner;
 use crate::report::count;
-use crate::report::list_format::ListFormat;
-use crate::report::text_table::DisplayOptions;
 use crate::workflow::saved_access::{NewSavedAccess, SavedAccess, cannot_save, unreadable};
 use crate::workflow::server_sources::ServerSources;
 
@@ -105,18 +101,9 @@ pub struct AccessArgs {
     /// Compare even if the file is of another database, such as a replica under another host name
     #[arg(long, help_heading = COMPARISON)]
     pub other_database: bool,
-    /// How to print the report
-    #[arg(long, value_enum, default_value_t, help_heading = OUTPUT)]
-    pub format: Format,
-    /// With --format csv: write every cell as it is, for programs
-    #[arg(long, help_heading = OUTPUT)]
-    pub csv_raw: bool,
-    /// Show at most N rows of each table; 0 shows all. Other formats always show all
-    #[arg(long, value_name = "N", default_value = "200", help_heading = OUTPUT)]
-    pub limit: usize,
-    /// Where it goes.
+    /// How to print the report.
     #[command(flatten)]
-    pub file: FileArgs,
+    pub report: ListReportArgs,
 }
 
 impl CommandArgs for AccessArgs {
@@ -129,11 +116,11 @@ impl CommandArgs for AccessArgs {
     }
 
     fn answer_file(&self) -> Option<&FileArgs> {
-        Some(&self.file)
+        Some(&self.report.file)
     }
 
     fn format(&self) -> Option<Format> {
-        Some(self.format)
+        Some(self.report.format)
     }
 
     fn connection(&self) -> Option<&ConnectionArgs> {
@@ -185,10 +172,7 @@ impl AccessArgs {
             save: _,
             since: _,
             other_database: _,
-            format: _,
-            csv_raw: _,
-            limit: _,
-            file: _,
+            report: _,
         } = self;
         let mut command = CommandLine::new("access");
         for owner in owner {
@@ -235,7 +219,7 @@ pub(crate) async fn run(args: &AccessArgs, run: &mut Run) -> Result<Outcome, Fai
     let (head_sender, head) = oneshot::channel();
     let (done, mut written) = oneshot::channel();
     let output = AnswerOutput {
-        format: format(args, run)?,
+        format: args.report.list_format(run)?,
         head,
         entries,
         saving: saving.as_ref().map(NewSavedAccess::writer).transpose()?,
@@ -321,14 +305,6 @@ fn tell_saved(args: &AccessArgs, path: &Path, callers: usize, incomplete: usize)
             count(incomplete, "caller")
         ));
     }
-}
-
-fn format(args: &AccessArgs, run: &Run) -> Result<ListFormat, Failure> {
-    let table = DisplayOptions {
-        limit: Some(args.limit).filter(|limit| *limit > 0),
-        ..args.file.look(run, &io::stdout())
-    };
-    list_format(args.format, args.csv_raw, table)
 }
 
 /// Refuses what no caller can be.

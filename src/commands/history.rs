@@ -1,21 +1,18 @@
 //! `history`: lists the journals of a folder. It needs no database.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::journals::{JournalFolderArgs, JournalReportArgs};
-use crate::cli::output::{FileArgs, Format, without_sql};
+use crate::cli::journals::JournalFolderArgs;
+use crate::cli::output::{FileArgs, Format, ListReportArgs, without_sql};
 use crate::error::Failure;
 use crate::exit_code::Outcome;
 use crate::process::command_args::{CommandArgs, NamedFile, Work};
-use crate::process::formats::list_format;
 use crate::process::invocation::Run;
 use crate::process::signals::Interrupt;
 use crate::report::journals::JournalList;
-use crate::report::list_format::ListFormat;
-use crate::report::text_table::DisplayOptions;
 use crate::workflow::journal_folder::JournalFolder;
 
 const HISTORY_HELP: &str = "\
@@ -38,7 +35,7 @@ pub struct HistoryArgs {
     pub folder: JournalFolderArgs,
     /// How to print them.
     #[command(flatten)]
-    pub report: JournalReportArgs,
+    pub report: ListReportArgs,
 }
 
 impl CommandArgs for HistoryArgs {
@@ -71,17 +68,6 @@ impl JournalFolderArgs {
     }
 }
 
-impl JournalReportArgs {
-    /// Chooses how the report is written.
-    pub(super) fn format_of(&self, run: &Run) -> Result<ListFormat, Failure> {
-        let table = DisplayOptions {
-            limit: Some(self.limit).filter(|limit| *limit > 0),
-            ..self.file.look(run, &io::stdout())
-        };
-        list_format(self.format, self.csv_raw, table)
-    }
-}
-
 /// Runs `history`.
 ///
 /// # Errors
@@ -94,7 +80,7 @@ async fn run(args: &HistoryArgs, run: &mut Run) -> Result<Outcome, Failure> {
         folder: folder.path().display().to_string(),
         journals: folder.journals()?,
     };
-    let format = args.report.format_of(run)?;
+    let format = args.report.list_format(run)?;
     let write = move |out: &mut dyn Write| list.write(format, out);
     run.report.write(&mut interrupt, write).await?;
     Ok(Outcome::Looked { found: false })

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::journals::{JournalFolderArgs, JournalReportArgs};
-use crate::cli::output::{FileArgs, Format, without_sql};
+use crate::cli::journals::JournalFolderArgs;
+use crate::cli::output::{FileArgs, Format, ListReportArgs, without_sql};
 use crate::error::Failure;
 use crate::exit_code::Outcome;
 use crate::process::command_args::{CommandArgs, NamedFile, Work};
@@ -41,7 +41,7 @@ pub struct ShowArgs {
     pub folder: JournalFolderArgs,
     /// How to print it.
     #[command(flatten)]
-    pub report: JournalReportArgs,
+    pub report: ListReportArgs,
 }
 
 impl CommandArgs for ShowArgs {
@@ -92,7 +92,7 @@ async fn run(args: &ShowArgs, run: &mut Run) -> Result<Outcome, Failure> {
         change.map_err(|failure| io::Error::other(failure.message()))
     };
     let contents = JournalContents { journal, next };
-    let format = args.report.format_of(run)?;
+    let format = args.report.list_format(run)?;
     let write = move |out: &mut dyn Write| contents.write(format, out);
     run.report.write(&mut interrupt, write).await?;
     Ok(Outcome::Looked { found: false })

@@ -1,7 +1,10 @@
 //! The list of output formats.
 
-use crate::cli::output::Format;
+use std::io;
+
+use crate::cli::output::{Format, ListReportArgs};
 use crate::error::{ErrorKind, Failure};
+use crate::process::invocation::Run;
 use crate::report::csv::{Cells, CsvFormat};
 use crate::report::json::JsonFormat;
 use crate::report::list_format::ListFormat;
@@ -26,27 +29,27 @@ impl Format {
     }
 }
 
-/// Chooses the format of an answer that is a list: callers, or journals. `is_raw` leaves the cells
-/// of CSV as they are, and `table` is how a table looks.
-///
-/// # Errors
-///
-/// If the format is one of repairs alone.
-pub(crate) fn list_format(
-    format: Format,
-    is_raw: bool,
-    table: DisplayOptions,
-) -> Result<ListFormat, Failure> {
-    Ok(match format {
-        Format::Table => ListFormat::Table(table),
-        Format::Json => ListFormat::Json,
-        Format::Ndjson => ListFormat::Ndjson,
-        Format::Csv if is_raw => ListFormat::Csv(Cells::Raw),
-        Format::Csv => ListFormat::Csv(Cells::Guarded),
-        Format::Markdown => ListFormat::Markdown,
-        Format::Sql => {
-            let message = "only fix --dry-run makes a script";
-            return Err(Failure::new(ErrorKind::Usage, message));
-        }
-    })
+impl ListReportArgs {
+    /// Chooses the format of a report that is a list.
+    ///
+    /// # Errors
+    ///
+    /// If the format is one of repairs alone.
+    pub(crate) fn list_format(&self, run: &Run) -> Result<ListFormat, Failure> {
+        Ok(match self.format {
+            Format::Table => ListFormat::Table(DisplayOptions {
+                limit: Some(self.limit).filter(|limit| *limit > 0),
+                ..self.file.look(run, &io::stdout())
+            }),
+            Format::Json => ListFormat::Json,
+            Format::Ndjson => ListFormat::Ndjson,
+            Format::Csv if self.csv_raw => ListFormat::Csv(Cells::Raw),
+            Format::Csv => ListFormat::Csv(Cells::Guarded),
+            Format::Markdown => ListFormat::Markdown,
+            Format::Sql => {
+                let message = "only fix --dry-run makes a script";
+                return Err(Failure::new(ErrorKind::Usage, message));
+            }
+        })
+    }
 }
