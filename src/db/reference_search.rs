@@ -33,8 +33,13 @@ const WHOLE_TIME: Duration = Duration::from_mins(1);
 /// How deep JSON is searched.
 const DEPTH: i32 = 12;
 
-// A value that is larger than 16 kB in the table is left out. The first key of a row's JSON is the
-// name of the column.
+/// The most signs of a table that are looked at.
+const SIGNS: usize = 200;
+
+// A value that is larger than 16 kB in the table is left out. The first key of a row's JSON is
+// `value N` or `large N`, where N is the place of the column among those that are searched. The
+// sign `above`, of which each column has one at most, comes first in the order, so that it is never
+// cut off.
 const SEARCH: &str = "
 WITH RECURSIVE walked (path, value, depth) AS (
     SELECT ARRAY[]::pg_catalog.text[], pg_catalog.to_jsonb(r.*), 0
@@ -70,11 +75,19 @@ FROM (
     FROM walked AS n
     WHERE n.depth {>} 1 AND pg_catalog.jsonb_typeof(n.value) {<>} 'null'
           AND n.path[n.depth] {~} 'mcp_(server|tool)'
+    UNION ALL
+    SELECT n.path, 'above'
+    FROM walked AS n
+    WHERE n.depth {=} 1 AND pg_catalog.strpos(n.path[1], 'large ') {=} 1
+          AND pg_catalog.jsonb_typeof(n.value) {<>} 'null'
 ) AS w
-LIMIT 200";
+ORDER BY w.sign, w.path
+LIMIT $3";
 
 const SEARCHED: &str = "CASE WHEN pg_catalog.pg_column_size(t.{column}) {<} 16384 \
-                        THEN t.{column} END AS {column}";
+                        THEN t.{column} END AS {value}, \
+                        CASE WHEN pg_catalog.pg_column_size(t.{column}) {>} 16383 \
+                        THEN 1 END AS {large}";
 
 const LIMIT_TIME: &str = "SELECT pg_catalog.set_config('statement_timeout', $1, true)";
 
@@ -119,8 +132,14 @@ pub(crate) struct SearchedPlaces {
     pub tables: usize,
     /// The tables that could not be searched in time.
     pub too_slow: Vec<String>,
+    /// The tables with more signs than are looked at.
+    pub cut_off: Vec<String>,
+    /// The columns with values that are too large to be searched: `Table.column`.
+    pub too_large: Vec<String>,
     /// How many columns this role may not read.
     pub unreadable: usize,
+    /// Whether nothing was searched, because this role may not read the ids of the servers.
+    pub lacks_server_ids: bool,
 }
 
 /// Searches every column that may hold texts and is not known to hold no references.
@@ -144,6 +163,7 @@ pub(crate) async fn search(
         }
     }
     if !schema.may_read(SERVER_TABLE, SERVER_ID) {
+        found.lacks_server_ids = true;
         return Ok(found);
     }
     let begun = Instant::now();
@@ -155,9 +175,16 @@ pub(crate) async fn search(
         // Each has a transaction of its own, as a timeout ends one.
         let mut transaction = session.start(Purpose::Read).await?;
         match search_table(&mut transaction, schema, table, &columns).await? {
-            Some(places) => {
+            Some(searched) => {
                 found.tables += 1;
-                found.places.extend(places);
+                found.places.extend(searched.places);
+                let too_large = searched.too_large.into_iter();
+                found
+                    .too_large
+                    .extend(too_large.map(|column| format!("{table}.{column}")));
+                if searched.is_cut_off {
+                    found.cut_off.push(table.to_owned());
+                }
             }
             None => found.too_slow.push(table.to_owned()),
         }
@@ -167,22 +194,37 @@ pub(crate) async fn search(
     Ok(found)
 }
 
+/// What the search of one table found and left out.
+#[derive(Debug, Default)]
+struct SearchedTable {
+    places: Vec<OtherPlace>,
+    /// The columns with values that are too large to be searched.
+    too_large: Vec<String>,
+    /// Whether there are more signs than are looked at.
+    is_cut_off: bool,
+}
+
 /// Searches the columns of one table; `None` if that took too long.
 async fn search_table(
     connection: &mut PgConnection,
     schema: &Schema,
     table: &str,
     columns: &[&TypedColumn],
-) -> Result<Option<Vec<OtherPlace>>, Failure> {
+) -> Result<Option<SearchedTable>, Failure> {
     sqlx::query(statement(LIMIT_TIME))
         .persistent(false)
         .bind(TABLE_TIME.as_millis().to_string())
         .execute(&mut *connection)
         .await
         .map_err(failed_over_secrets("limit the search's time"))?;
-    let expressions = columns
-        .iter()
-        .map(|column| part(SEARCHED, &[("{column}", told(&column.name))]));
+    let expressions = columns.iter().enumerate().map(|(at, column)| {
+        let fragments = [
+            ("{column}", told(&column.name)),
+            ("{value}", ident(&format!("value {at}"))),
+            ("{large}", ident(&format!("large {at}"))),
+        ];
+        part(SEARCHED, &fragments)
+    });
     let fragments = [
         ("{columns}", expressions.collect::<Vec<_>>().join(", ")),
         ("{table}", relation(table)),
@@ -193,6 +235,7 @@ async fn search_table(
         .persistent(false)
         .bind(ROWS)
         .bind(DEPTH)
+        .bind(i64::try_from(SIGNS).unwrap_or(i64::MAX).saturating_add(1))
         .fetch_all(connection)
         .await;
     let rows = match rows {
@@ -200,22 +243,30 @@ async fn search_table(
         Err(error) if is_timeout(&error) => return Ok(None),
         Err(error) => return Err(failed_over_secrets("search for server ids")(error)),
     };
-    let mut places = Vec::new();
-    for row in &rows {
+    let mut searched = SearchedTable {
+        is_cut_off: rows.len() > SIGNS,
+        ..SearchedTable::default()
+    };
+    for row in rows.iter().take(SIGNS) {
         let path: Vec<String> = decode::read(row, 0, "the path of a server id")?;
         let sign: &str = decode::read(row, 1, "the sign of a server id")?;
-        let Some((name, path)) = path.split_first() else {
+        let Some((first, path)) = path.split_first() else {
             continue;
         };
-        let Some(column) = columns.iter().find(|column| column.name == *name) else {
+        let at = first.split_once(' ').and_then(|(_, at)| at.parse().ok());
+        let Some(column) = at.and_then(|at: usize| columns.get(at)) else {
             continue;
         };
+        if sign == "above" {
+            searched.too_large.push(column.name.clone());
+            continue;
+        }
         let mut path: Vec<String> = path.iter().map(|key| shown_key(key).to_owned()).collect();
         if let Some(last) = path.last_mut().filter(|_| sign == "key") {
             "*".clone_into(last);
         }
         if !column.is_site(&path) {
-            places.push(OtherPlace {
+            searched.places.push(OtherPlace {
                 column: (*column).clone(),
                 path,
                 sign: if sign == "name" {
@@ -226,7 +277,7 @@ async fn search_table(
             });
         }
     }
-    Ok(Some(places))
+    Ok(Some(searched))
 }
 
 /// Returns a key of JSON, or `*` where it may be data: a name that a program gives has lower-case

@@ -8,6 +8,9 @@ use crate::error::{ErrorKind, Failure};
 /// Source: PostgreSQL 12 release notes, "JSON path".
 const OLDEST_MAJOR: i32 = 12;
 
+const HINT: &str = "upgrade the server; or dump its database with pg_dump, and have the dump \
+                    looked at: --db-url embedded:FILE.sql";
+
 /// The version that a server reports. An engine that speaks for PostgreSQL reports the version
 /// whose functions it has, and is judged by that.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +36,8 @@ impl ServerVersion {
                      that it is {}",
                     self.text
                 ),
-            ));
+            )
+            .hint(HINT));
         }
         Ok(())
     }
@@ -65,6 +69,7 @@ mod tests {
         ] {
             let failure = version(text, number).ensure_supported().unwrap_err();
             assert_eq!(failure.kind(), ErrorKind::Refused);
+            assert_eq!(failure.advice(), Some(HINT));
             assert_eq!(
                 failure.message(),
                 format!(

@@ -54,8 +54,12 @@ const OTHER_TYPES: [&str; 12] = [
 /// Known tables and columns that hold no references although their names or values may look so;
 /// no columns stand for all columns of the table. Each has the reason.
 ///
-/// Source: LiteLLM 1.110.2 `proxy/schema.prisma`, and what reads these columns.
-const HOLD_NO_REFERENCES: [(&str, &[&str], &str); 22] = [
+/// A column that holds secrets is not searched even if a reference may stand in it. `scan` reads the
+/// sites in `LiteLLM_Config.param_value`, and nothing else of that column.
+///
+/// Source: LiteLLM 1.110.2 `proxy/schema.prisma`, what reads these columns, and the columns that
+/// LiteLLM encrypts (`proxy/db/master_key_migration.py`, `_SECRET_COLUMNS`).
+const HOLD_NO_REFERENCES: [(&str, &[&str], &str); 42] = [
     (SERVER_TABLE, &[], "its rows are the servers"),
     (
         "LiteLLM_MCPToolsetTable",
@@ -81,19 +85,55 @@ const HOLD_NO_REFERENCES: [(&str, &[&str], &str); 22] = [
     ("LiteLLM_SpendLogDelivery", &[], RECORD),
     ("LiteLLM_SpendLogs", &[], RECORD),
     ("LiteLLM_SpendLogToolIndex", &[], RECORD),
+    (
+        "LiteLLM_AgentsTable",
+        &["litellm_params", "static_headers"],
+        SECRET,
+    ),
+    ("LiteLLM_CacheConfig", &["cache_settings"], SECRET),
+    ("LiteLLM_Config", &["param_value"], SECRET),
+    ("LiteLLM_ConfigOverrides", &["config_value"], SECRET),
     ("LiteLLM_CredentialsTable", &["credential_values"], SECRET),
+    (
+        "LiteLLM_DeprecatedVerificationToken",
+        &["active_token_id", "token"],
+        SECRET,
+    ),
+    ("LiteLLM_EngineWorker", &["token_hash"], SECRET),
+    ("LiteLLM_GuardrailsTable", &["litellm_params"], SECRET),
+    ("LiteLLM_JWTKeyMapping", &["token"], SECRET),
+    ("LiteLLM_LensIngestionKey", &["data"], SECRET),
+    ("LiteLLM_LensWorker", &["token_hash"], SECRET),
+    ("LiteLLM_MCPServerOAuthClient", &["credentials"], SECRET),
+    ("LiteLLM_MCPUserCredentials", &["credential_b64"], SECRET),
+    ("LiteLLM_MCPUserEnvVars", &["values_b64"], SECRET),
+    (
+        "LiteLLM_ManagedVectorStoreIndexTable",
+        &["litellm_params"],
+        SECRET,
+    ),
+    (
+        "LiteLLM_ManagedVectorStoresTable",
+        &["litellm_params"],
+        SECRET,
+    ),
+    ("LiteLLM_PromptTable", &["litellm_params"], SECRET),
+    ("LiteLLM_ProxyModelTable", &["litellm_params"], SECRET),
+    ("LiteLLM_SSOConfig", &["sso_settings"], SECRET),
     ("LiteLLM_SSOIdentityAssertion", &["assertion_b64"], SECRET),
+    ("LiteLLM_SearchToolsTable", &["litellm_params"], SECRET),
+    ("LiteLLM_TeamTable", &["metadata"], SECRET),
     (
         "LiteLLM_UserProviderCredentials",
         &["credential_b64"],
         SECRET,
     ),
-    ("LiteLLM_UserTable", &["password"], SECRET),
-    ("LiteLLM_VerificationToken", &["token"], SECRET),
+    ("LiteLLM_UserTable", &["metadata", "password"], SECRET),
+    ("LiteLLM_VerificationToken", &["metadata", "token"], SECRET),
 ];
 
 const RECORD: &str = "a record of what was: nobody is granted anything by it";
-const SECRET: &str = "a secret";
+const SECRET: &str = "it holds secrets";
 
 /// What a schema has that no known release has.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -213,8 +253,8 @@ impl TypedColumn {
         self.may_hold_text() && reason(&self.table, &self.name).is_none()
     }
 
-    /// Tells whether the references at a path in this column are those of a site, of credentials,
-    /// or of a key's own links, which other code looks at. The path has `*` for each element of an
+    /// Tells whether the references at a path in this column are those of a site or of credentials,
+    /// which other code looks at. The path has `*` for each element of an
     /// array and for each key that is no name.
     #[must_use]
     pub(crate) fn is_site(&self, path: &[String]) -> bool {
@@ -341,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn every_reason_is_of_a_known_column_that_is_no_site() {
+    fn every_reason_is_of_a_known_column_that_is_no_site_or_holds_secrets_too() {
         let known = known();
         for (table, columns, why) in HOLD_NO_REFERENCES {
             let of_table = &known[table];
@@ -350,9 +390,45 @@ mod tests {
             for column in columns {
                 let site = TABLES.iter().find(|scanned| scanned.name() == table);
                 let is_site = site.is_some_and(|site| site.columns().contains(column));
-                assert!(!is_site, "{table} {column}");
+                assert!(!is_site || why == SECRET, "{table} {column}");
             }
         }
+    }
+
+    #[test]
+    fn no_known_column_is_searched_that_is_called_like_a_secret() {
+        let called_so = [
+            "_b64",
+            "_settings",
+            "config_value",
+            "credential_values",
+            "credentials",
+            "litellm_params",
+            "param_value",
+            "password",
+            "static_headers",
+            "token",
+            "token_hash",
+        ];
+        // They hold no secrets: switches of the dashboard, and how requests are routed.
+        let harmless = ["router_settings", "ui_settings"];
+        for (table, columns) in known() {
+            for column in columns {
+                let is_secret = called_so.iter().any(|end| column.ends_with(end));
+                let is_searched = typed(table, column, "jsonb").is_searched();
+                let is_harmless = harmless.contains(&column);
+                assert!(
+                    !is_secret || is_harmless || !is_searched,
+                    "{table} {column}"
+                );
+            }
+        }
+        for metadata in ["VerificationToken", "TeamTable", "UserTable"] {
+            let table = format!("LiteLLM_{metadata}");
+            assert!(!typed(&table, "metadata", "jsonb").is_searched());
+        }
+        // A table that somebody made is searched whatever its columns are called.
+        assert!(typed("LiteLLM_Squad", "token", "text").is_searched());
     }
 
     #[test]

@@ -178,6 +178,78 @@ fn a_deep_search_of_a_known_schema_finds_nothing_and_says_what_it_may_not_read()
 }
 
 #[test]
+fn a_deep_search_leaves_out_columns_that_hold_secrets() {
+    let database = demo();
+    database.load(&format!(
+        r#"INSERT INTO "LiteLLM_MCPServerOAuthClient" ("server_id", "credentials")
+               VALUES ('{LIVE}', '{{"mcp_servers": ["{LIVE}"]}}');
+           UPDATE "LiteLLM_MCPUserCredentials" SET "credential_b64" = '{LIVE}';
+           INSERT INTO "LiteLLM_MCPUserEnvVars" ("id", "user_id", "server_id", "values_b64")
+               VALUES ('e', 'u', '{LIVE}', '{LIVE}');
+           UPDATE "LiteLLM_AgentsTable" SET "litellm_params" = '{{"mcp_server": "{LIVE}"}}';
+           INSERT INTO "LiteLLM_Config" ("param_name", "param_value")
+               VALUES ('environment_variables', '{{"A": "{LIVE}"}}');
+           ALTER TABLE "LiteLLM_AgentsTable" ADD COLUMN "static_headers" jsonb;
+           ALTER TABLE "LiteLLM_TeamTable" ADD COLUMN "metadata" jsonb;
+           UPDATE "LiteLLM_TeamTable" SET "metadata" = '{{"mcp_servers": "{LIVE}"}}';
+           CREATE TABLE "LiteLLM_SSOConfig" ("id" text PRIMARY KEY, "sso_settings" jsonb);
+           INSERT INTO "LiteLLM_SSOConfig" VALUES ('sso', '["{LIVE}"]');"#
+    ));
+    let ran = run_on(database.url(), &["doctor", "--deep", "--format", "json"]).exits(0);
+    let check = check(&ran, "references-elsewhere");
+    assert_eq!(check["status"], "ok", "{check}");
+    assert_eq!(check.get("places"), None, "{check}");
+}
+
+#[test]
+fn a_deep_search_tells_what_it_left_out() {
+    let database = demo();
+    database.load(&format!(
+        r#"CREATE TABLE "LiteLLM_Squad" ("id" text, "notes" text, "more" jsonb);
+           ALTER TABLE "LiteLLM_Squad" ALTER COLUMN "notes" SET STORAGE EXTERNAL;
+           INSERT INTO "LiteLLM_Squad" VALUES ('s1', '{LIVE}' || repeat('x', 20000), NULL);"#
+    ));
+    let deep = ["doctor", "--deep", "--format", "json"];
+    let found = || {
+        let ran = run_on(database.url(), &deep).exits(0);
+        let check = check(&ran, "references-elsewhere");
+        let found = check["found"].as_str().unwrap().to_owned();
+        (check["status"].as_str().unwrap().to_owned(), found)
+    };
+    let above = "not the values above 16 kB in LiteLLM_Squad.notes";
+    let (status, told) = found();
+    assert_eq!(status, "ok", "{told}");
+    assert!(told.contains(above), "{told}");
+    // Each letter is a path of its own, and so is each pair of letters.
+    database.load(&format!(
+        r#"INSERT INTO "LiteLLM_Squad" SELECT 's2', NULL, jsonb_object_agg(
+               chr(97 + a) || chr(97 + b), '{LIVE}'::text)
+           FROM generate_series(0, 20) AS a, generate_series(0, 20) AS b;"#
+    ));
+    let (status, told) = found();
+    assert_eq!(status, "warn", "{told}");
+    let cut = "there are more such places than are listed in LiteLLM_Squad";
+    assert!(told.contains(cut) && told.contains(above), "{told}");
+}
+
+#[test]
+fn a_deep_search_that_cannot_read_the_servers_warns() {
+    let database = demo();
+    let role = format!("{}_blind", database.name());
+    database.load(&format!(
+        r#"CREATE ROLE {role} LOGIN PASSWORD 's3cret';
+           GRANT SELECT ON "LiteLLM_TeamTable" TO {role};"#
+    ));
+    let (_, address) = database.url().split_once('@').unwrap();
+    let url = format!("postgresql://{role}:s3cret@{address}");
+    let ran = run_on(&url, &["doctor", "--deep", "--format", "json"]).exits(7);
+    let check = check(&ran, "references-elsewhere");
+    assert_eq!(check["status"], "warn", "{check}");
+    let found = check["found"].as_str().unwrap();
+    assert!(found.starts_with("nothing was searched: "), "{found}");
+}
+
+#[test]
 fn a_deep_search_is_skipped_where_the_tables_are_not_litellms() {
     let database = demo();
     database.execute(r#"DROP TABLE "LiteLLM_ObjectPermissionTable" CASCADE"#);

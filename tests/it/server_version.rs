@@ -110,6 +110,9 @@ fn a_server_before_version_12_is_refused_in_one_sentence() {
         assert_eq!(ran.stdout, "", "{ran}");
         let error = ran.stderr.lines().find(|line| line.starts_with("error: "));
         assert_eq!(error, Some(&*format!("error: {told}")), "{ran}");
+        let _ = ran
+            .says("upgrade the server")
+            .says("--db-url embedded:FILE.sql");
     }
     let ran = doctor(&url, &[]).exits(1);
     has_every_check(&ran);

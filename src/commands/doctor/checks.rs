@@ -351,8 +351,19 @@ pub(crate) fn elsewhere(name: &'static str, searched: &SearchedPlaces) -> Check 
         places,
         tables,
         too_slow,
+        cut_off,
+        too_large,
         unreadable,
+        lacks_server_ids,
     } = searched;
+    if *lacks_server_ids {
+        return Check::warn(
+            name,
+            "nothing was searched: this role may not read server_id of the server table, so it \
+             does not know which ids to look for",
+            "run doctor --deep as the tables' owner",
+        );
+    }
     let of_sign = |sign: Sign, told: &str| {
         let places = places.iter().filter(|place| place.sign == sign);
         let places: Vec<String> = places.map(ToString::to_string).collect();
@@ -374,6 +385,12 @@ pub(crate) fn elsewhere(name: &'static str, searched: &SearchedPlaces) -> Check 
             .then(|| "no id of a known server was found outside the sites".to_owned()),
         Some(looked),
         (!too_slow.is_empty()).then(|| format!("not in time: {}", too_slow.join(", "))),
+        (!cut_off.is_empty()).then(|| {
+            let tables = cut_off.join(", ");
+            format!("there are more such places than are listed in {tables}")
+        }),
+        (!too_large.is_empty())
+            .then(|| format!("not the values above 16 kB in {}", too_large.join(", "))),
         (*unreadable > 0).then(|| {
             let columns = count(*unreadable, "column");
             format!("not {columns}, which this role may not read")
@@ -388,6 +405,8 @@ pub(crate) fn elsewhere(name: &'static str, searched: &SearchedPlaces) -> Check 
             "look at these columns yourself: after a server is deleted, its id stays there. An \
              mcp-prune that knows this LiteLLM may know them as sites",
         )
+    } else if !cut_off.is_empty() {
+        Check::warn(name, found, "look at these tables yourself")
     } else if !too_slow.is_empty() || *unreadable > 0 {
         Check::warn(
             name,
