@@ -114,7 +114,7 @@ const EXCLUSIONS: [Exclusion; 19] = [
     excludes(
         option("summary"),
         option("wide"),
-        "one prints ten lines at most, the other everything",
+        "one prints about ten lines, the other everything",
     ),
     excludes(
         option("plan-out"),

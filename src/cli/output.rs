@@ -63,7 +63,7 @@ pub struct OutputArgs {
     /// List each row that names an unverified or inactive server, instead of one line a server
     #[arg(long, help_heading = OUTPUT)]
     pub all_references: bool,
-    /// Print ten lines at most: counts, what fix does, and the next command
+    /// Print about ten lines: counts, what fix does, and the next command
     #[arg(long, help_heading = OUTPUT)]
     pub summary: bool,
     /// Print nothing unless something was found (scan), changed (fix, undo), held, or failed

@@ -110,6 +110,14 @@ impl KnownNames {
         self.other_name(reference).unwrap_or(reference)
     }
 
+    /// Returns the id of the server of a reference, by which two references to one server are seen
+    /// to be of one; the reference itself if no server is known.
+    #[must_use]
+    pub(crate) fn id_or<'a>(&'a self, reference: &'a str) -> &'a str {
+        let id = self.server(reference).and_then(|server| server.ids.first());
+        id.map_or(reference, String::as_str)
+    }
+
     /// Returns the name of an access group or a toolset; `None` of any other row.
     #[must_use]
     pub(crate) fn row(&self, table: ScannedTable, key: &str) -> Option<&str> {
@@ -165,6 +173,9 @@ mod tests {
         assert_eq!(names.other_name("odd"), None);
         assert_eq!(names.name_or("id-4"), "the ");
         assert_eq!(names.name_or("gone"), "gone");
+        assert_eq!(names.id_or("the github"), "id-2");
+        assert_eq!(names.id_or("id-1"), "id-1");
+        assert_eq!(names.id_or("gone"), "gone");
     }
 
     #[test]

@@ -317,6 +317,21 @@ const fn owner(
     }
 }
 
+impl OwnerKind {
+    /// Tells whether a toolset that is gone denies every server to the callers of such an owner.
+    /// For a key the toolset is empty. An end user and a project have none.
+    ///
+    /// Source: LiteLLM 1.109.1 `mcp_server/auth/user_api_key_auth_mcp.py`,
+    /// `UnloadableEntitlementError`.
+    #[must_use]
+    pub(crate) fn is_denied_by_missing_toolset(self) -> bool {
+        match self {
+            Self::Team | Self::Organization | Self::User | Self::Agent => true,
+            Self::Key | Self::EndUser | Self::Project => false,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

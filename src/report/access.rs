@@ -260,15 +260,15 @@ pub(crate) fn write(
                 database: json::database(&head.database),
                 release: &head.release,
             };
-            line(&Line::Header(header), out)?;
+            json_text::write_line(&Line::Header(header), out)?;
             let mut callers = 0;
             for entry in entries.by_ref() {
                 // The error is the last line then.
                 let Ok(entry) = entry else { return Ok(()) };
-                line(&Line::Caller(&entry), out)?;
+                json_text::write_line(&Line::Caller(&entry), out)?;
                 callers += 1;
             }
-            line(&Line::Summary { callers }, out)
+            json_text::write_line(&Line::Summary { callers }, out)
         }
         ListFormat::Csv(cells) => {
             let mut csv = Writer::new(BufWriter::new(out), cells);
@@ -279,11 +279,6 @@ pub(crate) fn write(
             csv.flush()
         }
     }
-}
-
-fn line(line: &Line<'_>, mut out: &mut dyn Write) -> io::Result<()> {
-    json_text::write_compact(line, &mut out)?;
-    out.write_all(b"\n")
 }
 
 fn records(entry: &CallerAccess, csv: &mut Writer<impl Write>) -> io::Result<()> {

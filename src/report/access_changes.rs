@@ -275,11 +275,15 @@ pub(crate) fn write(
             writeln!(out, "\n}}")
         }
         ListFormat::Ndjson => {
-            line(&ChangesLine::Header(ChangesHeader::of(head)), out)?;
+            json_text::write_line(&ChangesLine::Header(ChangesHeader::of(head)), out)?;
             loop {
                 match next() {
-                    ChangeStep::Changed(change) => line(&ChangesLine::AccessChange(&change), out)?,
-                    ChangeStep::End(counts) => return line(&ChangesLine::Summary(counts), out),
+                    ChangeStep::Changed(change) => {
+                        json_text::write_line(&ChangesLine::AccessChange(&change), out)?
+                    }
+                    ChangeStep::End(counts) => {
+                        return json_text::write_line(&ChangesLine::Summary(counts), out);
+                    }
                     // The error is the last line then.
                     ChangeStep::Cut => return Ok(()),
                 }
@@ -297,11 +301,6 @@ pub(crate) fn write(
             }
         }
     }
-}
-
-fn line(line: &ChangesLine<'_>, mut out: &mut dyn Write) -> io::Result<()> {
-    json_text::write_compact(line, &mut out)?;
-    out.write_all(b"\n")
 }
 
 /// Writes a line for each server that a caller gained or lost; one where there is none.

@@ -75,14 +75,14 @@ impl AffectedCaller {
     /// Names the caller for machines: its levels by their ids.
     #[must_use]
     pub(crate) fn shown(&self) -> String {
-        self.shown_by(|kind, id| format!("{kind} {id}"))
+        self.shown_by("keyless caller", |kind, id| format!("{kind} {id}"))
     }
 
     /// Names the caller for people: its levels and its toolset by what people call them, where
     /// the report knows that.
     #[must_use]
     pub(crate) fn shown_named(&self, owners: &NamedOwners<'_>, names: &KnownNames) -> String {
-        self.shown_by(|kind, id| match kind {
+        self.shown_by("caller without a key", |kind, id| match kind {
             "team" => owners.shown(OwnerKind::Team, id),
             "organization" => owners.shown(OwnerKind::Organization, id),
             "user" => owners.shown(OwnerKind::User, id),
@@ -94,14 +94,14 @@ impl AffectedCaller {
         })
     }
 
-    fn shown_by(&self, level: impl Fn(&str, &str) -> String) -> String {
+    fn shown_by(&self, without_key: &str, level: impl Fn(&str, &str) -> String) -> String {
         let mut shown = match (&self.key, self.via.as_str()) {
             (Some(key), _) => match &key.name {
                 Some(name) => format!("key {name} ({})", key.id),
                 None => format!("key {}", key.id),
             },
             (None, "session") => format!("session of {}", self.user.as_deref().unwrap_or("?")),
-            (None, _) => "caller without a key".to_owned(),
+            (None, _) => without_key.to_owned(),
         };
         let user = self.user.as_ref().filter(|_| self.via != "session");
         for (kind, id) in [

@@ -14,7 +14,7 @@ use crate::repair::undone_runs::{RunFate, UndoneState};
 use crate::report::csv::{self, Cells, Writer};
 use crate::report::json::{self, ChangeV1, Each, OwnerV1, UndoesV1};
 use crate::report::list_format::ListFormat;
-use crate::report::shown_text::{count, list, nobody};
+use crate::report::shown_text::{count, list, nobody, rows_in_words};
 use crate::report::text_table::{DisplayOptions, Grid, GridCell, Tone};
 use crate::report::{json_text, markdown, table};
 
@@ -369,11 +369,11 @@ impl JournalList {
         let summary = HistoryLine::Summary {
             journals: self.journals.len(),
         };
-        line(&header, out)?;
+        json_text::write_line(&header, out)?;
         for journal in &self.journals {
-            line(&HistoryLine::Journal(Box::new(journal.into())), out)?;
+            json_text::write_line(&HistoryLine::Journal(Box::new(journal.into())), out)?;
         }
-        line(&summary, out)
+        json_text::write_line(&summary, out)
     }
 
     fn write_csv(&self, cells: Cells, out: &mut impl Write) -> io::Result<()> {
@@ -568,7 +568,7 @@ impl<F: FnMut() -> io::Result<Option<Change>>> JournalContents<F> {
     /// Says in a line what the run did.
     fn headline(&self) -> String {
         let Self { journal, .. } = self;
-        let rows = count(usize::try_from(journal.rows).unwrap_or(usize::MAX), "row");
+        let rows = rows_in_words(journal.rows);
         let kind = journal.kind().unwrap_or_default().replace('-', " ");
         let did = match journal.state {
             FileState::Committed => "changed",
@@ -647,13 +647,13 @@ impl<F: FnMut() -> io::Result<Option<Change>>> JournalContents<F> {
             command: "show",
             journal: Box::new((&self.journal).into()),
         };
-        line(&header, out)?;
+        json_text::write_line(&header, out)?;
         let mut changes = 0;
         while let Some(change) = (self.next)()? {
             changes += 1;
-            line(&ShowLine::Change(shown_change(&change)), out)?;
+            json_text::write_line(&ShowLine::Change(shown_change(&change)), out)?;
         }
-        line(&ShowLine::Summary { changes }, out)
+        json_text::write_line(&ShowLine::Summary { changes }, out)
     }
 
     fn write_csv(mut self, cells: Cells, out: &mut impl Write) -> io::Result<()> {
@@ -712,9 +712,4 @@ impl<'a> From<&'a RecordedOwner> for OwnerV1<'a> {
             if_emptied: None,
         }
     }
-}
-
-fn line(line: &impl Serialize, out: &mut impl Write) -> io::Result<()> {
-    json_text::write_compact(line, out)?;
-    out.write_all(b"\n")
 }

@@ -335,6 +335,9 @@ struct UndoV1<'a> {
     /// Why access was not compared.
     #[serde(skip_serializing_if = "Option::is_none")]
     access_failure: Option<&'a str>,
+    /// What can be done about that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access_failure_hint: Option<&'a str>,
     journal: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     after_care: Option<AfterCareV1>,
@@ -511,6 +514,7 @@ pub(crate) fn write_undone(undone: &UndoReport, out: &mut impl Write) -> io::Res
         summary: undo_summary(undone),
         access: undone.facts.access.as_ref().map(Into::into),
         access_failure: access_failure(undone),
+        access_failure_hint: access_failure_hint(undone),
         journal: undone.ending.journal(),
         after_care: after_care(&undone.ending),
     };
@@ -619,6 +623,12 @@ pub(crate) fn undo_head(undone: &UndoReport) -> UndoHead<'_> {
 pub(crate) fn access_failure(undone: &UndoReport) -> Option<&str> {
     let failure = undone.facts.access_failure.as_ref();
     failure.map(|failure| failure.message.as_str())
+}
+
+/// Returns what can be done so that an undo compares access.
+pub(crate) fn access_failure_hint(undone: &UndoReport) -> Option<&str> {
+    let failure = undone.facts.access_failure.as_ref();
+    failure.and_then(|failure| failure.hint.as_deref())
 }
 
 pub(crate) fn undo_summary(undone: &UndoReport) -> UndoSummaryV1 {

@@ -14,9 +14,25 @@ use crate::printable::is_unseen;
 /// # Errors
 ///
 /// What `out` says.
-pub(crate) fn write_compact(value: &impl Serialize, out: &mut impl Write) -> io::Result<()> {
+pub(crate) fn write_compact(
+    value: &impl Serialize,
+    out: &mut (impl Write + ?Sized),
+) -> io::Result<()> {
     let mut serializer = Serializer::with_formatter(out, Escaping(CompactFormatter));
     Ok(value.serialize(&mut serializer)?)
+}
+
+/// Writes a value on one line, and ends the line.
+///
+/// # Errors
+///
+/// What `out` says.
+pub(crate) fn write_line(
+    value: &impl Serialize,
+    out: &mut (impl Write + ?Sized),
+) -> io::Result<()> {
+    write_compact(value, out)?;
+    out.write_all(b"\n")
 }
 
 /// Writes a value over several lines, indented.

@@ -15,7 +15,7 @@ use crate::report::compared_access::paragraphs;
 use crate::report::json::{self, DatabaseV1, OwnerV1, ValueV1};
 use crate::report::named_owners::NamedOwners;
 use crate::report::render::{AnyReport, RenderOptions, ReportFormat};
-use crate::report::shown_text::{affected_in_words, count, nobody};
+use crate::report::shown_text::{affected_in_words, count, nobody, rows_in_words};
 use crate::report::summary::Summary;
 use crate::report::ticket::{self, ConcernedOwner};
 use crate::report::{Ending, Report, UndoReport, table};
@@ -113,9 +113,6 @@ fn who(report: &Report, out: &mut impl Write) -> io::Result<()> {
         return Ok(());
     }
     section("Who is concerned", out)?;
-    if let Some(whose) = table::whose(report) {
-        writeln!(out, "{}\n", prose(&whose))?;
-    }
     writeln!(out, "| Who | What changes | What stays |\n|---|---|---|")?;
     for ConcernedOwner {
         name,
@@ -142,15 +139,10 @@ fn consequences(report: &Report, summary: Summary, out: &mut impl Write) -> io::
     let impacts = plans.flat_map(|plan| plan.audit.impacts.iter().map(move |i| (plan, i)));
     let named = named_owners(report);
     let gains = impacts.filter_map(|(plan, impact)| {
-        let if_emptied = impact.if_emptied.as_ref()?;
-        let gain = table::effect(
-            impact.owner.kind(),
-            &if_emptied.effect,
-            report.names(),
-            &named,
-        );
+        let (owner, if_emptied) = (&impact.owner, impact.if_emptied.as_ref()?);
+        let gain = table::effect(owner.kind(), &if_emptied.effect, report.names(), &named);
         Some([
-            ticket::name_of(&impact.owner),
+            owner_named(owner.kind().name(), owner.id(), owner.name()),
             prose(&gain),
             code(&plan.audit.row),
         ])
@@ -375,8 +367,7 @@ pub(super) fn write_facts(facts: &[(&str, String)], out: &mut impl Write) -> io:
 
 fn findings(report: &Report, out: &mut impl Write) -> io::Result<()> {
     let findings = json::findings(report.plans(), report.names()).map(|finding| {
-        let rows = |rows| count(usize::try_from(rows).unwrap_or(usize::MAX), "row");
-        let detail = finding.detail.or(finding.rows.map(rows));
+        let detail = finding.detail.or(finding.rows.map(rows_in_words));
         let name = finding.server_name;
         let reference =
             finding
@@ -563,19 +554,20 @@ fn owners(table: &str, owners: &[OwnerV1<'_>]) -> String {
         let table = TABLES.iter().find(|known| known.name() == table);
         return table.map_or("", |table| nobody(table.group())).to_owned();
     }
+    let owners = owners.iter();
     let owners: Vec<String> = owners
-        .iter()
-        .map(|owner| {
-            let kind = owner.kind.replace('_', " ");
-            match owner.name {
-                Some(name) if !name.is_empty() => {
-                    format!("{kind} {} ({})", code(name), code(owner.id))
-                }
-                _ => format!("{kind} {}", code(owner.id)),
-            }
-        })
+        .map(|owner| owner_named(owner.kind, owner.id, owner.name))
         .collect();
     owners.join("<br>")
+}
+
+/// Names an owner by kind, name and id.
+pub(super) fn owner_named(kind: &str, id: &str, name: Option<&str>) -> String {
+    let kind = kind.replace('_', " ");
+    match name {
+        Some(name) if !name.is_empty() => format!("{kind} {} ({})", code(name), code(id)),
+        Some(_) | None => format!("{kind} {}", code(id)),
+    }
 }
 
 /// Writes a value into one cell, a reference a line, tool permissions with their tools.
@@ -596,10 +588,7 @@ pub(super) fn value(value: Option<&ValueV1>) -> String {
             .collect(),
         Some(ValueV1::Rows(rows)) => rows
             .iter()
-            .map(|(server, rows)| {
-                let rows = count(usize::try_from(*rows).unwrap_or(usize::MAX), "row");
-                format!("{}: {rows}", code(server))
-            })
+            .map(|(server, rows)| format!("{}: {}", code(server), rows_in_words(*rows)))
             .collect(),
     };
     if lines.is_empty() {

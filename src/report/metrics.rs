@@ -135,7 +135,7 @@ fn findings(registry: &mut Registry, tally: &Tally) {
     for (name, help, found) in [
         (
             "findings",
-            "Findings that are there after the last run",
+            "Findings that are there after the last run, without those that its baseline acknowledges",
             findings,
         ),
         (

@@ -64,6 +64,8 @@ struct SummaryV1<'a> {
     access: Option<ComparedAccessV1<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     access_failure: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access_failure_hint: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -122,11 +124,12 @@ impl ReportFormat for NdjsonFormat {
 /// What `out` says.
 pub(crate) fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
     let header = HeaderV1::Report(json::head(report));
-    line(&NdjsonLine::Header(Box::new(header)), out)?;
+    json_text::write_line(&NdjsonLine::Header(Box::new(header)), out)?;
     let counts = if report.ending.is_of_scan() {
         report.facts.found.write_lines(Entries::Findings, out)?;
         if let Some(affected) = &report.facts.affected {
-            affected.each(|caller| line(&NdjsonLine::AffectedCaller(&caller), out))?;
+            affected
+                .each(|caller| json_text::write_line(&NdjsonLine::AffectedCaller(&caller), out))?;
         }
         CountsV1::Scan(json::scan_summary(report))
     } else {
@@ -145,8 +148,9 @@ pub(crate) fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
         baseline: report.facts.baseline.as_ref().map(Into::into),
         access: report.facts.access.as_ref().map(Into::into),
         access_failure: None,
+        access_failure_hint: None,
     };
-    line(&NdjsonLine::Summary(summary), out)
+    json_text::write_line(&NdjsonLine::Summary(summary), out)
 }
 
 /// Writes the lines of rows, row by row.
@@ -172,7 +176,7 @@ pub(crate) fn write_rows(
 /// What `out` says.
 pub(crate) fn write_undone(undone: &UndoReport, out: &mut impl Write) -> io::Result<()> {
     let header = HeaderV1::Undo(json::undo_head(undone));
-    line(&NdjsonLine::Header(Box::new(header)), out)?;
+    json_text::write_line(&NdjsonLine::Header(Box::new(header)), out)?;
     lines(json::put_back(undone).map(NdjsonLine::PutBack), out)?;
     let conflicts = json::conflicts(&undone.facts.conflicts);
     lines(conflicts.map(NdjsonLine::Conflict), out)?;
@@ -186,8 +190,9 @@ pub(crate) fn write_undone(undone: &UndoReport, out: &mut impl Write) -> io::Res
         baseline: None,
         access: undone.facts.access.as_ref().map(Into::into),
         access_failure: json::access_failure(undone),
+        access_failure_hint: json::access_failure_hint(undone),
     };
-    line(&NdjsonLine::Summary(summary), out)
+    json_text::write_line(&NdjsonLine::Summary(summary), out)
 }
 
 /// Writes why a command failed, as the last line.
@@ -202,17 +207,12 @@ fn write_error(run: &str, failure: &Failure, code: u8, out: &mut impl Write) -> 
         message: failure.message(),
         hint: failure.advice(),
     };
-    line(&NdjsonLine::Error(error), out)
+    json_text::write_line(&NdjsonLine::Error(error), out)
 }
 
 fn lines<'a>(
     mut lines: impl Iterator<Item = NdjsonLine<'a>>,
     out: &mut impl Write,
 ) -> io::Result<()> {
-    lines.try_for_each(|entry| line(&entry, out))
-}
-
-fn line(line: &NdjsonLine<'_>, out: &mut impl Write) -> io::Result<()> {
-    json_text::write_compact(line, out)?;
-    out.write_all(b"\n")
+    lines.try_for_each(|entry| json_text::write_line(&entry, out))
 }

@@ -46,7 +46,7 @@ impl DisplayOptions {
         self.detail == DetailLevel::Wide
     }
 
-    /// Tells whether a report is ten lines at most.
+    /// Tells whether a report is about ten lines.
     pub(crate) fn is_summary(self) -> bool {
         self.detail == DetailLevel::Summary
     }

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::command_line::CommandLine;
 use crate::litellm::finding::FindingKind;
-use crate::litellm::owners::{Owner, OwnerKind};
+use crate::litellm::owners::OwnerKind;
 use crate::repair::plan::{EmptyOutcome, RowPlan};
 use crate::report::Report;
 use crate::report::decisions::Decisions;
-use crate::report::markdown::{code, prose};
-use crate::report::shown_text::{count, nobody};
+use crate::report::markdown::{code, owner_named, prose};
+use crate::report::shown_text::{count, nobody, rows_in_words};
 
 /// The commands of a change ticket besides those that every report suggests.
 #[derive(Debug)]
@@ -62,7 +62,8 @@ pub(crate) fn concerned(plans: &[RowPlan]) -> Vec<ConcernedOwner> {
             add((None, row), format!("{}: row {}", nobody(group), code(row)));
         }
         for owner in plan.audit.owners() {
-            add((Some(owner.kind()), owner.id()), name_of(owner));
+            let (kind, id) = (owner.kind(), owner.id());
+            add((Some(kind), id), owner_named(kind.name(), id, owner.name()));
         }
     }
     // Rows without an owner come last.
@@ -70,15 +71,6 @@ pub(crate) fn concerned(plans: &[RowPlan]) -> Vec<ConcernedOwner> {
         { owners.into_iter() }.partition(|((kind, _), _)| kind.is_some());
     let all = owned.into_iter().chain(ownerless);
     all.map(|(_, owner)| owner).collect()
-}
-
-/// Names an owner in Markdown.
-pub(crate) fn name_of(owner: &Owner) -> String {
-    let kind = owner.kind().name().replace('_', " ");
-    match owner.name() {
-        Some(name) if !name.is_empty() => format!("{kind} {} ({})", code(name), code(owner.id())),
-        Some(_) | None => format!("{kind} {}", code(owner.id())),
-    }
 }
 
 /// Says what a repair changes of a row, a line for each column.
@@ -101,7 +93,7 @@ fn changes(plan: &RowPlan) -> Vec<String> {
         lines.push(format!("{}: {}", code(edit.site().name), parts.join(", ")));
     }
     if let Some(deleted) = &plan.deletion {
-        let rows = count(usize::try_from(deleted.rows).unwrap_or(usize::MAX), "row");
+        let rows = rows_in_words(deleted.rows);
         lines.push(format!(
             "{rows} of server {} deleted",
             code(&deleted.server)

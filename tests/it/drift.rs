@@ -220,7 +220,7 @@ fn a_deep_search_tells_what_it_left_out() {
     let (status, told) = found();
     assert_eq!(status, "ok", "{told}");
     assert!(told.contains(above), "{told}");
-    // Each letter is a path of its own, and so is each pair of letters.
+    // Each pair of letters is a path of its own.
     database.load(&format!(
         r#"INSERT INTO "LiteLLM_Squad" SELECT 's2', NULL, jsonb_object_agg(
                chr(97 + a) || chr(97 + b), '{LIVE}'::text)

@@ -46,6 +46,18 @@ fn a_repair_can_be_rehearsed_and_leaves_the_file_as_it_was() {
 }
 
 #[test]
+fn the_statements_of_the_file_are_not_told() {
+    let secret = "s3cret-of-the-dump";
+    let demo = repository_file("fixtures/demo.sql");
+    let script = format!("{demo}\nCREATE TABLE t (v text);\nINSERT INTO t VALUES ('{secret}');\n");
+    let ran = on_script(&script, &["scan", "-vv"]).exits(2);
+    assert!(ran.stderr.contains("SELECT"), "{ran}");
+    for told in [secret, "INSERT INTO", "CREATE TABLE"] {
+        assert!(!ran.to_string().contains(told), "{told} in {ran}");
+    }
+}
+
+#[test]
 fn an_embedded_database_ignores_the_environment() {
     let ran = run(
         mcp_prune(&["scan", "--db-url", "embedded:fixtures/demo.sql"])

@@ -136,6 +136,10 @@ fn scan_tells_what_goes_stale_and_who_loses_and_gains() {
             .count()
     };
     assert_eq!((kinds("loses,"), kinds("gains,")), (3, 1), "{csv}");
+    // Programs read the same words as ever.
+    let _ = csv.prints(",\"keyless caller, team t-1\",");
+    let table = mcp(&database, &scan).exits(2);
+    let _ = table.prints("caller without a key, team platform");
     let _ = mcp(&database, &[&scan[..], &["--format", "markdown"]].concat())
         .exits(2)
         .prints("\n## Access\n")

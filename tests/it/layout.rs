@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::program::{mcp_prune, run, run_on};
-use crate::samples::script;
+use crate::samples::{GONE, script};
 use crate::server::TestDatabase;
 use crate::terminal::{lines_shown, on_a_terminal};
 
@@ -85,16 +85,116 @@ fn many_findings_are_few_lines() {
 }
 
 #[test]
+fn a_summary_leaves_out_nothing_that_decides_on_a_narrow_terminal() {
+    let database = large();
+    let folder = tempfile::tempdir().unwrap();
+    let baseline = folder.path().join("baseline").display().to_string();
+    let known = ["scan", "--sites", "toolsets", "--write-baseline", &baseline];
+    let _ = run_on(database.url(), &known).exits(0);
+    let cases = [
+        (
+            format!("scan --summary --baseline {baseline}"),
+            &[
+                " new stale references in ",
+                "Not listed, because ",
+                " acknowledges it: 6 stale.",
+                "Held: ",
+                "In the rows listed, a repair would remove ",
+                "fix repairs what the baseline acknowledges too.",
+                "  mcp-prune fix",
+            ][..],
+        ),
+        (
+            "scan --summary --if-deleted server_1".to_owned(),
+            &[
+                "As if deleted: ",
+                " stale references in ",
+                "Held: ",
+                "By the deletion ",
+                " callers compared)",
+                "  mcp-prune fix",
+            ],
+        ),
+        (
+            "fix --dry-run --summary --on-empty clear --accept-widening".to_owned(),
+            &[
+                " stale references in ",
+                "Access of ",
+                " callers compared: 125 would gain servers or tools, ",
+                "Nothing was written (dry run). It would remove ",
+                "  mcp-prune fix",
+            ],
+        ),
+    ];
+    for (args, needed) in cases {
+        let Some(told) = on_a_terminal(&database, 60, &args, "") else {
+            return;
+        };
+        let lines = lines_shown(&told);
+        let commands = lines.iter().filter(|line| line.starts_with("  mcp-prune "));
+        let prose = lines.iter().filter(|line| !line.starts_with(' '));
+        let prose = prose.map(|line| format!("{line} ")).collect::<String>();
+        let text = prose + &commands.cloned().collect::<String>();
+        for part in needed {
+            assert!(
+                text.contains(part),
+                "{args}: {part} in\n{}",
+                lines.join("\n")
+            );
+        }
+        assert!(lines.len() < 30, "{args}\n{}", lines.join("\n"));
+    }
+}
+
+#[test]
 fn a_table_is_ascii_where_the_locale_is() {
     let database = large();
-    for args in [&["scan"][..], &["fix", "--dry-run"], &["scan", "--wide"]] {
-        let mut command = mcp_prune(args);
-        command
-            .env("DATABASE_URL", database.url())
-            .env("LC_ALL", "C");
-        let ran = run(&mut command).exits(2);
+    let folder = tempfile::tempdir().unwrap();
+    let journals = folder.path().to_str().unwrap();
+    let fix = ["fix", "--yes", "--journal", journals];
+    let _ = run_on(database.url(), &fix).exits(3);
+    for (args, status) in [
+        (&["scan", "--if-deleted", "server_1"][..], 2),
+        (&["access"], 0),
+        (&["history", "--journal", journals], 0),
+    ] {
+        let table = |locale: &str| {
+            let mut command = mcp_prune(args);
+            command.env("DATABASE_URL", database.url());
+            run(command.env("LC_ALL", locale)).exits(status)
+        };
+        let ran = table("C");
         assert!(ran.stdout.is_ascii(), "{ran}");
+        let ran = table("C.UTF-8");
+        assert!(ran.stdout.contains('─'), "{ran}");
     }
+}
+
+#[test]
+fn rows_that_cannot_be_read_are_told_to_share_a_line() {
+    let database = TestDatabase::with(
+        r#"INSERT INTO "LiteLLM_MCPServerTable" ("server_id") VALUES ('live');
+           INSERT INTO "LiteLLM_ObjectPermissionTable"
+               ("object_permission_id", "mcp_tool_permissions")
+           SELECT 'p-' || n, '7' FROM generate_series(1, 150) AS n;"#,
+    );
+    let _ = run_on(database.url(), &["scan"])
+        .exits(0)
+        .prints("150 rows without an owner")
+        .prints("Rows alike share a line: --wide shows each");
+}
+
+#[test]
+fn two_servers_of_one_alias_are_two_that_are_left() {
+    let database = TestDatabase::with(&format!(
+        r#"INSERT INTO "LiteLLM_MCPServerTable" ("server_id", "alias")
+               VALUES ('id-1', 'github'), ('id-2', 'github');
+           INSERT INTO "LiteLLM_ObjectPermissionTable" ("object_permission_id", "mcp_servers")
+               VALUES ('p', ARRAY['id-1', 'github', 'id-2', '{GONE}']);"#
+    ));
+    let _ = run_on(database.url(), &["scan"])
+        .exits(2)
+        .prints("left: github, github (id-2)");
 }
 
 /// Counts the rows that an owner cell stands for: "key a, key b and 14 more".

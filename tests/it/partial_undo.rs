@@ -320,12 +320,13 @@ fn file_of(folder: &Path, run: &str) -> String {
     journal["file"].as_str().unwrap().to_owned()
 }
 
-/// Returns what is missing where access is not compared.
-fn not_compared(ran: Ran) -> String {
+/// Returns why access is not compared, and the hint.
+fn not_compared(ran: Ran) -> (String, Option<String>) {
     let report = ran.exits(0).json();
     assert_eq!(report["outcome"], "applied");
     assert_eq!(report.get("access"), None);
-    report["access_failure"].as_str().unwrap().to_owned()
+    let text = |field: &str| report[field].as_str().map(str::to_owned);
+    (text("access_failure").unwrap(), text("access_failure_hint"))
 }
 
 #[test]
@@ -361,11 +362,12 @@ fn an_undo_is_not_kept_from_its_work_where_access_cannot_be_compared() {
         "--format",
         "json",
     ];
-    let told = not_compared(run_on(&url, &undo));
+    let (told, hint) = not_compared(run_on(&url, &undo));
     assert!(
         told.contains("lacks SELECT on table \"LiteLLM_TeamTable\""),
         "{told}"
     );
+    assert!(hint.unwrap().contains("GRANT SELECT (\"blocked\")"));
     assert_eq!(rows(&database), before);
 
     // In words, with the grant that helps.
@@ -433,7 +435,7 @@ fn a_statement_that_fails_while_access_is_compared_is_told_and_costs_nothing() {
     wait_at_the_gate(&database);
     database.execute(&format!(r#"REVOKE ALL ON "LiteLLM_TeamTable" FROM {role}"#));
     drop(keeper);
-    let told = not_compared(ended(undo));
+    let (told, _) = not_compared(ended(undo));
     assert!(
         told.contains("permission denied for table LiteLLM_TeamTable"),
         "{told}"

@@ -135,7 +135,7 @@ impl<'a> Found<'a> {
         for (heading, groups) in parts.into_iter().chain([config_ids]) {
             folded += self.blocks(&mut layout, heading, groups, fold);
         }
-        self.malformed(&mut layout, fold);
+        folded += self.malformed(&mut layout, fold);
         self.left_alone(
             &mut layout,
             "UNVERIFIED: no row has it, a server of a config.yaml may",
@@ -303,8 +303,8 @@ impl<'a> Found<'a> {
         }
     }
 
-    /// Lays out the values that LiteLLM cannot read.
-    fn malformed(&self, layout: &mut Layout, fold: Fold) {
+    /// Lays out the values that LiteLLM cannot read, and returns how many rows were folded.
+    fn malformed(&self, layout: &mut Layout, fold: Fold) -> usize {
         let what = |finding: &Finding| match finding.kind {
             FindingKind::Malformed(malformed) => Some(malformed.to_string()),
             FindingKind::Stale
@@ -318,7 +318,7 @@ impl<'a> Found<'a> {
             "MALFORMED: LiteLLM cannot read the value",
             fold,
             what,
-        );
+        )
     }
 
     /// Lays out what is worth knowing.
@@ -340,14 +340,14 @@ impl<'a> Found<'a> {
         self.alike(layout, "NOTES", Fold::Nothing, what);
     }
 
-    /// Lays out findings that are alike, by what they say.
+    /// Lays out findings that are alike, by what they say, and returns how many rows were folded.
     fn alike(
         &self,
         layout: &mut Layout,
         heading: &str,
         fold: Fold,
         what: impl Fn(&Finding) -> Option<String>,
-    ) {
+    ) -> usize {
         let mut alike: BTreeMap<(String, String), Vec<&RowPlan>> = BTreeMap::new();
         for plan in self.plans {
             for finding in &plan.audit.findings {
@@ -364,10 +364,10 @@ impl<'a> Found<'a> {
             }
         }
         if alike.is_empty() {
-            return;
+            return 0;
         }
         layout.heading(heading);
-        let (mut shown, mut all) = (0, 0);
+        let (mut shown, mut all, mut folded) = (0, 0, 0);
         for ((told, site), plans) in alike {
             let leave = || GridCell::from(Decision::Leave.name());
             let said = format!("{site}; {told}");
@@ -375,6 +375,7 @@ impl<'a> Found<'a> {
                 all += 1;
                 if shown < self.limit() {
                     shown += 1;
+                    folded += if plans.len() > 1 { plans.len() } else { 0 };
                     let who = self.lines.several(plans.into_iter(), fold.brevity());
                     layout.owner([leave(), who.into(), said.into()]);
                 }
@@ -393,5 +394,6 @@ impl<'a> Found<'a> {
             }
         }
         layout.left_out(shown, all, "lines");
+        folded
     }
 }

@@ -163,10 +163,6 @@ fn refused_edits(report: &Report) -> Option<String> {
 }
 
 /// Says to whom toolsets that are gone deny access.
-///
-/// Source: LiteLLM 1.109.1 `mcp_server/auth/user_api_key_auth_mcp.py`,
-/// `UnloadableEntitlementError`: a team, an organization, a user and an agent are denied
-/// everything; for a key the toolset is empty.
 fn locked_out(report: &Report) -> String {
     let dangles = |plan: &&RowPlan| {
         let mut held = plan.held.iter();
@@ -182,10 +178,7 @@ fn locked_out(report: &Report) -> String {
         let is_any = !names.is_empty();
         is_any.then(|| first_of(names.iter().map(String::as_str), DENIED))
     };
-    let denied = named(|kind| match kind {
-        OwnerKind::Team | OwnerKind::Organization | OwnerKind::User | OwnerKind::Agent => true,
-        OwnerKind::Key | OwnerKind::EndUser | OwnerKind::Project => false,
-    });
+    let denied = named(OwnerKind::is_denied_by_missing_toolset);
     let denied = denied.map(|names| {
         format!(" This is an outage: LiteLLM denies every MCP server to all callers of {names}.")
     });

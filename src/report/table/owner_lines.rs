@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use crate::litellm::empty_list_effect::Effect;
 use crate::litellm::finding::Finding;
-use crate::litellm::owners::OwnerKind;
 use crate::litellm::reference_sites::Group;
 use crate::litellm::server::NO_SERVERS;
 use crate::repair::plan::{Edit, Held, Reason, RowPlan};
@@ -284,11 +283,17 @@ impl LineWriter<'_> {
             for reference in edit.before().references().filter(stays) {
                 let new = edit.remapped().get(reference);
                 let reference = new.map_or(reference, String::as_str);
-                if !seen.insert(self.owners.known().name_or(reference)) {
+                if !seen.insert(self.owners.known().id_or(reference)) {
                     continue;
                 }
                 if named.len() < most {
-                    named.push(self.server(reference));
+                    let name = self.server(reference);
+                    let is_of_another = named.contains(&name);
+                    named.push(if is_of_another {
+                        self.by_id(reference)
+                    } else {
+                        name
+                    });
                 } else {
                     more += 1;
                 }
@@ -336,16 +341,10 @@ fn shared(plan: &RowPlan) -> String {
 }
 
 /// Tells whether a toolset that is gone denies everything to an owner of the row.
-///
-/// Source: LiteLLM 1.109.1 `mcp_server/auth/user_api_key_auth_mcp.py`,
-/// `UnloadableEntitlementError`.
 pub(super) fn denies_everything(plan: &RowPlan, decision: Decision<'_>) -> bool {
-    let is_denied = |kind: OwnerKind| match kind {
-        OwnerKind::Team | OwnerKind::Organization | OwnerKind::User | OwnerKind::Agent => true,
-        OwnerKind::Key | OwnerKind::EndUser | OwnerKind::Project => false,
-    };
+    let mut owners = plan.audit.owners();
     decision == Decision::Hold(Reason::DanglingToolset)
-        && plan.audit.owners().any(|owner| is_denied(owner.kind()))
+        && owners.any(|owner| owner.kind().is_denied_by_missing_toolset())
 }
 
 fn dangling(plan: &RowPlan) -> &'static str {
