@@ -219,6 +219,15 @@ impl RowChange {
         }
     }
 
+    /// Returns the same without a record of the owners.
+    #[must_use]
+    pub(crate) fn without_owners(&self) -> Self {
+        Self {
+            owners: Vec::new(),
+            ..self.clone()
+        }
+    }
+
     /// Returns the row's table.
     #[must_use]
     pub(crate) fn table(&self) -> &'static SiteTable {

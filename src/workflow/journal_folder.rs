@@ -105,6 +105,19 @@ impl JournalFolder {
         &self.path
     }
 
+    /// Tells whether a journal of the folder is of an undo of `run`, or of a part of it, that may
+    /// have been committed.
+    pub(crate) fn has_undo_of(&self, run: &str) -> Result<bool, Failure> {
+        let mut journals = self
+            .journals()?
+            .into_iter()
+            .filter(|journal| matches!(journal.state, FileState::Committed | FileState::Uncertain));
+        Ok(journals.any(|journal| {
+            let undoes = journal.header.and_then(|header| header.undoes);
+            undoes.is_some_and(|undone| undone.run == run)
+        }))
+    }
+
     /// Reads every journal of the folder, the newest first. What is broken is listed too.
     pub(crate) fn journals(&self) -> Result<Vec<ListedJournal>, Failure> {
         let (mut journals, mut records) = (Vec::new(), Vec::new());
