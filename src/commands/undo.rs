@@ -308,9 +308,9 @@ impl Undo<'_> {
     /// known; and the undo of a part by `--reference`, if it takes references away and somebody
     /// would gain.
     ///
-    /// What a repair removed has to come back in any case. But the undo of an undo removes it again,
-    /// and what that rests on may have changed. The columns of a row belong together: without a
-    /// part of a rename, a server may be there without the limit of its tools.
+    /// What a repair removed has to come back in any case. But the undo of an undo removes it
+    /// again, and what that rests on may have changed. The columns of a row belong together:
+    /// without a part of a rename, a server may be there without the limit of its tools.
     fn ensure_proven(&self, undone: &UndoFacts) -> Result<(), Failure> {
         let repairs_again = self.saved.contents.header.purpose == ChangesetPurpose::Undo;
         let takes_a_part = !self.args.part.reference.is_empty() && takes_away(&undone.changes);
