@@ -923,6 +923,7 @@ impl fmt::Display for Damage {
 pub(crate) struct Decoder {
     line: u64,
     sum: String,
+    changes: u64,
     rows: u64,
     header: Option<Header>,
     groups: BTreeSet<Group>,
@@ -936,6 +937,12 @@ impl Decoder {
     #[must_use]
     pub(crate) fn header(&self) -> Option<&Header> {
         self.header.as_ref()
+    }
+
+    /// Returns how many rows of the database the changes write that were read so far.
+    #[must_use]
+    pub(crate) fn rows(&self) -> u64 {
+        self.rows
     }
 
     /// Reads the next line, without its newline; a row yields its change.
@@ -979,13 +986,14 @@ impl Decoder {
                 if let Some(header) = &self.header
                     && !self.ended =>
             {
-                self.rows += 1;
+                self.changes += 1;
                 let change = row.change(header.purpose).map_err(damage)?;
+                self.rows += u64::try_from(change.size()).unwrap_or(u64::MAX);
                 self.groups.insert(change.table().group());
                 Some(change)
             }
             ChangesetLine::End { rows, left }
-                if self.header.is_some() && !self.ended && rows == self.rows =>
+                if self.header.is_some() && !self.ended && rows == self.changes =>
             {
                 self.ended = true;
                 self.left = left;
@@ -1035,7 +1043,7 @@ impl Decoder {
 pub(crate) struct Contents {
     /// The first line.
     pub header: Header,
-    /// The number of changes.
+    /// How many rows of the database the changes write.
     pub rows: u64,
     /// The groups of sites that change.
     pub groups: BTreeSet<Group>,
@@ -1297,20 +1305,21 @@ mod tests {
 
     #[test]
     fn a_plan_tells_the_number_of_rows_and_a_journal_holds_them() {
-        let deletion = deletion(&[r#"{"credential_b64": "s3cret"}"#.to_owned()]);
-        let deletion = Change::Credentials(deletion);
+        let rows = [r#"{"credential_b64": "s3cret"}"#, "{}"];
+        let deletion = Change::Credentials(deletion(&rows.map(str::to_owned)));
         let plan = written_for(ChangesetPurpose::Plan, std::slice::from_ref(&deletion));
         assert!(!plan.concat().contains("s3cret"), "{plan:?}");
-        let (changes, _) = read(&plan).unwrap();
+        let (changes, contents) = read(&plan).unwrap();
         assert_eq!(changes, [into_report(&deletion)]);
-        assert_eq!(changes[0].size(), 1);
+        assert_eq!((changes[0].size(), contents.rows), (2, 2));
 
         let journal = written(std::slice::from_ref(&deletion));
-        let (changes, _) = read(&journal).unwrap();
+        let (changes, contents) = read(&journal).unwrap();
         assert_eq!(changes, std::slice::from_ref(&deletion));
+        assert_eq!(contents.rows, 2);
         let damage = read(&written(&[into_report(&deletion)])).unwrap_err();
         assert!(
-            damage.what.contains("0 rows of") && damage.what.contains("should be 1"),
+            damage.what.contains("0 rows of") && damage.what.contains("should be 2"),
             "{damage}"
         );
     }

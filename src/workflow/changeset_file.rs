@@ -397,6 +397,11 @@ impl Lines {
         self.decoder.header()
     }
 
+    /// Returns how many rows of the database the changes write that were read so far.
+    pub(super) fn rows(&self) -> u64 {
+        self.decoder.rows()
+    }
+
     /// Reads the next changes, until they have `most` rows or more; none at the end.
     pub(crate) fn take_chunk(&mut self, most: usize) -> Result<Vec<Change>, Failure> {
         let mut changes = Vec::new();

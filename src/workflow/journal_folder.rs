@@ -231,19 +231,15 @@ fn time_of_name(path: &Path) -> Option<String> {
 
 impl SavedChangeset {
     /// Describes the file, without looking whether its run was undone.
-    pub(crate) fn listed(&self) -> Result<ListedJournal, Failure> {
-        let mut rows = 0;
-        for change in self.changes()? {
-            rows += u64::try_from(change?.size()).unwrap_or(u64::MAX);
-        }
-        Ok(ListedJournal {
+    pub(crate) fn listed(&self) -> ListedJournal {
+        ListedJournal {
             file: self.path().display().to_string(),
             header: Some(self.contents.header.clone()),
-            rows,
+            rows: self.contents.rows,
             state: file_state(&self.contents),
             problem: None,
             fate: None,
-        })
+        }
     }
 }
 
@@ -287,7 +283,7 @@ fn read(path: &Path) -> (ListedJournal, Option<RunRecord>) {
         let mut lines = Lines::open(path)?;
         header = lines.header().cloned();
         while let Some(change) = lines.read()? {
-            rows += u64::try_from(change.size()).unwrap_or(u64::MAX);
+            rows = lines.rows();
             items.add(&change);
         }
         lines.finish()
