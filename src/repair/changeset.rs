@@ -4,7 +4,8 @@
 //! The first line says what the file is. Then comes one line for each row, then a line with their
 //! number. A journal whose repair was committed ends in a line that says so. Each line carries a
 //! checksum over itself and all lines before it, so that a file that was cut short or edited is
-//! refused, with the line.
+//! refused, with the line. Only the line about the commit may be cut short: no change comes after
+//! it.
 //! `fixtures/schema/changeset.json` describes the lines.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -1014,6 +1015,24 @@ impl Decoder {
         Ok(change)
     }
 
+    /// Reads a last line that has no newline at its end.
+    ///
+    /// After the closing line of a journal such a line is no damage: the run was stopped while it
+    /// wrote that it was committed, so all changes are there. The contents do not say then that it
+    /// was committed.
+    ///
+    /// # Errors
+    ///
+    /// Fails where any other line is damaged, cut short or out of place.
+    pub(crate) fn last_line(&mut self, text: &str) -> Result<Option<Change>, Damage> {
+        let header = self.header.as_ref();
+        let is_journal = header.is_some_and(|header| header.purpose != ChangesetPurpose::Plan);
+        match self.line(text) {
+            Err(_) if is_journal && self.ended && !self.committed => Ok(None),
+            read => read,
+        }
+    }
+
     /// Returns the contents, once there are no more lines.
     ///
     /// # Errors
@@ -1050,7 +1069,7 @@ pub(crate) struct Contents {
     /// How many columns an undo left as they were, because they were changed since.
     pub left: u64,
     /// Whether it says that it was committed. The line is written after the commit, so it may be
-    /// missing although the commit was made.
+    /// missing or cut short although the commit was made.
     pub committed: bool,
 }
 
@@ -1239,6 +1258,35 @@ mod tests {
         let mut half = lines[..3].to_vec();
         half[2].truncate(30);
         assert_eq!(read(&half).unwrap_err().line, 3);
+    }
+
+    #[test]
+    fn a_journal_is_whole_although_its_line_about_the_commit_is_cut_short() {
+        let last_line = |lines: &[String], last: &str| {
+            let mut decoder = Decoder::default();
+            for line in lines {
+                decoder.line(line.trim_end_matches('\n'))?;
+            }
+            decoder.last_line(last)?;
+            decoder.finish().map(|contents| contents.committed)
+        };
+        let lines = written(&two());
+        let (line, before) = lines.split_last().unwrap();
+        let line = line.trim_end_matches('\n');
+        for length in 1..line.len() {
+            assert_eq!(last_line(before, &line[..length]), Ok(false), "{length}");
+        }
+        assert_eq!(last_line(before, line), Ok(true));
+        // A file system may have kept the length of the line without its bytes.
+        assert_eq!(last_line(before, "\0\0\0"), Ok(false));
+        // No other line may be cut short.
+        assert_eq!(
+            last_line(&before[..3], &before[3][..9]).unwrap_err().line,
+            4
+        );
+        assert_eq!(last_line(&lines, &line[..9]).unwrap_err().line, 6);
+        let plan = written_for(ChangesetPurpose::Plan, &two());
+        assert_eq!(last_line(&plan[..4], &line[..9]).unwrap_err().line, 5);
     }
 
     #[test]

@@ -55,6 +55,8 @@ pub(crate) struct ChangesetDraft<'a> {
 pub(crate) struct SealedChangeset<'a> {
     out: &'a mut ChangesetFile,
     encoder: Encoder,
+    /// How long the file is with the closing line.
+    length: u64,
 }
 
 impl ChangesetFile {
@@ -224,10 +226,15 @@ impl<'a> ChangesetDraft<'a> {
         let Self { out, mut encoder } = self;
         let sealed = out
             .write_through(&encoder.end())
-            .and_then(|()| File::open(folder_of(&out.path))?.sync_all());
-        sealed.map_err(|error| out.failed(error))?;
+            .and_then(|()| File::open(folder_of(&out.path))?.sync_all())
+            .and_then(|()| out.file.stream_position());
+        let length = sealed.map_err(|error| out.failed(error))?;
         out.is_sealed = true;
-        Ok(SealedChangeset { out, encoder })
+        Ok(SealedChangeset {
+            out,
+            encoder,
+            length,
+        })
     }
 }
 
@@ -237,11 +244,17 @@ impl SealedChangeset<'_> {
         self.out.path()
     }
 
-    /// Adds that the repair was committed.
+    /// Adds that the repair was committed. If that fails, the file is left as it was sealed.
     pub(crate) fn committed(&mut self) -> Result<(), Failure> {
         let line = self.encoder.committed(now());
-        let written = self.out.write_through(&line);
-        written.map_err(|error| cannot("finish", &self.out.path, error))
+        // Not through the buffer, which would write the rest of the line when it is dropped.
+        let mut file = self.out.file.get_ref();
+        let written = file.write_all(line.as_bytes());
+        written.and_then(|()| file.sync_all()).map_err(|error| {
+            // If that fails too, the file ends in half a line, which its readers allow.
+            let _ = file.set_len(self.length).and_then(|()| file.sync_all());
+            cannot("finish", &self.out.path, error)
+        })
     }
 }
 
@@ -442,7 +455,7 @@ impl Lines {
     fn decode(&mut self, line: &str) -> Result<Option<Change>, LineFault> {
         match line.strip_suffix('\n') {
             Some(line) => self.decoder.line(line).map_err(LineFault::Damaged),
-            None => self.decoder.line(line).map_err(LineFault::CutShort),
+            None => self.decoder.last_line(line).map_err(LineFault::CutShort),
         }
     }
 }
