@@ -256,7 +256,7 @@ fn file_state(contents: &Contents) -> FileState {
 
 /// Tells whether the first line of a file looks like that of a changeset. Whatever else is in the
 /// folder is somebody else's.
-fn begins_as_changeset(path: &Path) -> bool {
+pub(super) fn begins_as_changeset(path: &Path) -> bool {
     let beginning = || -> std::io::Result<Vec<u8>> {
         let mut line = Vec::new();
         let file = BufReader::new(open_regular(path)?.take(BEGINNING));

@@ -558,6 +558,38 @@ fn no_report_takes_the_place_of_a_journal() {
         let args = [args, &["--output", text(&journal)]].concat();
         run_on(NOWHERE, &args).exits(64).says("are the same file");
     }
+    // The name of a run is no file, and an option may name the folder or nothing at all.
+    let header: Value = serde_json::from_str(before.lines().next().unwrap()).unwrap();
+    let run_of = header["run"].as_str().unwrap();
+    let rows = database.permission_rows();
+    let undo = ["undo", "--yes", run_of, "--journal", text(folder.path())];
+    let scan = ["scan", "--no-config-servers"];
+    let show = ["show", run_of, "--journal", text(folder.path())];
+    for (args, option) in [
+        (&undo[..], "--output"),
+        (&undo, "--metrics-file"),
+        (&scan, "--output"),
+        (&scan, "--metrics-file"),
+        (&show, "--output"),
+    ] {
+        let args = [args, &[option, text(&journal)]].concat();
+        run_on(database.url(), &args)
+            .exits(64)
+            .says(&format!("{option} would replace "))
+            .says("a journal or plan");
+    }
+    // These options replace no file at all, or only one of their own kind.
+    let dry_run = ["fix", "--dry-run", "--no-config-servers", "--format", "sql"];
+    for (args, option) in [
+        (&scan[..], "--write-baseline"),
+        (&["access", "--no-config-servers"], "--save"),
+        (&dry_run, "--undo-sql"),
+        (&dry_run[..3], "--plan-out"),
+    ] {
+        let args = [args, &[option, text(&journal)]].concat();
+        run_on(database.url(), &args).exits(1).says(text(&journal));
+    }
+    assert_eq!(database.permission_rows(), rows);
     assert_eq!(fs::read_to_string(&journal).unwrap(), before);
     let report = folder.path().join("report");
     let args = [
