@@ -152,11 +152,16 @@ fn undone_by(records: &[&RunRecord], at: usize) -> Option<usize> {
         return None;
     }
     let others = records.iter().enumerate();
-    let earlier = others.filter(|(other, record)| *other != at && record.time <= undo.time);
-    let taken = earlier.filter(|(_, record)| match &undo.undoes {
+    let others = others.filter(|(other, _)| *other != at);
+    let taken = others.filter(|(_, record)| match &undo.undoes {
+        // The clock of this host may be behind.
         Some(run) => record.run == *run,
         // An older version did not write it. It took back the newest run that changed all of this.
-        None => record.database.may_be(&undo.database) && undo.items.take_back(&record.items),
+        None => {
+            record.time <= undo.time
+                && record.database.may_be(&undo.database)
+                && undo.items.take_back(&record.items)
+        }
     });
     // Of two journals of one second, either may be the first.
     let newest = taken.max_by_key(|(_, record)| (record.time < undo.time, &record.time));
@@ -367,6 +372,21 @@ mod tests {
             ];
             assert_eq!(found, expected);
         }
+    }
+
+    #[test]
+    fn an_undo_counts_although_the_clock_of_its_host_was_behind() {
+        let fix = record("f", 10, None, &[1, 2]);
+        let undo = complete(record("u", 1, Some("f"), &[1, 2]));
+        let redo = record("r", 0, Some("u"), &[1]);
+        let records = [fix, undo, redo];
+        assert_eq!(fates(&records[..2])[0], fate(UndoneState::Wholly, &["u"]));
+        let expected = [
+            fate(UndoneState::Partly, &["u"]),
+            fate(UndoneState::Partly, &["r"]),
+            fate(NOT, &[]),
+        ];
+        assert_eq!(fates(&records), expected);
     }
 
     #[test]
