@@ -38,7 +38,7 @@ use crate::exit_code::{self, Outcome};
 use crate::process::command_args::CommandArgs;
 use crate::process::invocation::Run;
 use crate::usage_message;
-use crate::workflow::named_files::one_file_each;
+use crate::workflow::named_files::{one_file_each, replace_no_changeset};
 
 /// A command line that clap accepts.
 #[derive(Debug)]
@@ -163,6 +163,7 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let args = command.args();
     let rules = rules.and_then(|()| one_file_each(args));
+    let rules = rules.and_then(|()| replace_no_changeset(args));
     Run::new().of(args, rules, |run| execute(args, run)).into()
 }
 

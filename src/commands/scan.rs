@@ -11,16 +11,13 @@ use crate::cli::output::{OUTPUT, OutputArgs, without_sql};
 use crate::cli::repair::COMPARE_AT_MOST;
 use crate::cli::servers::{DeletionArgs, PreviousArgs, ServerArgs};
 use crate::command_line::CommandLine;
-use crate::database::Database;
 use crate::db::detect::{self, Search};
 use crate::db::purpose::Purpose;
-use crate::db::schema::Schema;
-use crate::db::session::{Connection, Session};
+use crate::db::session::Session;
 use crate::db::{credential_rows, owners, rows};
 use crate::error::Failure;
 use crate::exit_code::Outcome;
 use crate::litellm::reference_sites::ScannedTable;
-use crate::litellm::server_catalog::ServerCatalog;
 use crate::process::command_args::{CommandArgs, NamedFile, Work};
 use crate::process::invocation::Run;
 use crate::process::print::{cannot_put_aside, print};
@@ -29,7 +26,6 @@ use crate::process::signals::Interrupt;
 use crate::repair::empty_lists::EmptyListDecisions;
 use crate::repair::plan::RowPlan;
 use crate::repair::policy::Policy;
-use crate::report::affected_callers::AffectedCallers;
 use crate::report::ticket::TicketCommands;
 use crate::report::{Announcements, Ending, RepairFacts, Report};
 use crate::workflow::CHUNK;
@@ -250,7 +246,9 @@ async fn look(
     if report.summary().rows == 0 && args.tells_looked_at() {
         report.tell_looked_at(detect::looked_at(connection, schema).await?);
     }
-    let affected = affected(connection, schema, &database, sources, &catalog, &progress).await?;
+    let affected =
+        deletion_effects::compare(connection, schema, &database, sources, &catalog, &progress);
+    let affected = Box::pin(affected).await?;
     let (release, drift) = (schema.release(), schema.drift());
     let baseline = baselines.close(&database, schema, &args.filters, args.again())?;
     open.rollback().await?;
@@ -277,24 +275,6 @@ async fn look(
     };
     let dry_run = args.follow_up();
     Ok(Report::new(facts, Ending::Scanned { dry_run }))
-}
-
-/// Compares the access of everybody with and without the servers that are taken as deleted; `None`
-/// where there are none.
-async fn affected(
-    connection: &mut Connection,
-    schema: &Schema,
-    database: &Database,
-    sources: &ServerSources,
-    catalog: &ServerCatalog,
-    progress: &Progress,
-) -> Result<Option<AffectedCallers>, Failure> {
-    if catalog.deleted().is_empty() {
-        return Ok(None);
-    }
-    let compared =
-        deletion_effects::compare(connection, schema, database, sources, catalog, progress);
-    Box::pin(compared).await.map(Some)
 }
 
 impl ScanArgs {

@@ -85,7 +85,7 @@ async fn run(args: &ShowArgs, run: &mut Run) -> Result<Outcome, Failure> {
     let mut interrupt = Interrupt::listen()?;
     let path = NamedJournal::read(&args.from).find(args.folder.journal.as_deref(), &any)?;
     let saved = SavedChangeset::open(&path)?;
-    let journal = saved.listed()?;
+    let journal = saved.listed();
     let mut changes = saved.changes()?;
     let next = move || {
         let change = changes.next().transpose();

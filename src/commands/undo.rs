@@ -1,6 +1,6 @@
 //! `undo`: puts back what a journal says was taken away, where the row is still as written.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -26,7 +26,7 @@ use crate::process::atomic_file::folder_of;
 use crate::process::command_args::{CommandArgs, NamedFile, Work};
 use crate::process::invocation::Run;
 use crate::process::stderr::warn;
-use crate::repair::access_comparison::ComparedAccess;
+use crate::repair::access_comparison::{AcceptedDifferences, ComparedAccess};
 use crate::repair::changeset::{Change, ChangesetPurpose, RowChange, UndoneRun};
 use crate::repair::conflict::InseparableColumn;
 use crate::repair::credentials_change::CredentialsChange;
@@ -42,6 +42,7 @@ use crate::workflow::cache_invalidation::ChangedRows;
 use crate::workflow::changeset_file::{ChangesetDraft, ChangesetFile, SavedChangeset};
 use crate::workflow::journal_folder::NamedJournal;
 use crate::workflow::lock_retry::Patience;
+use crate::workflow::preconditions::{PlannedBy, check_access};
 use crate::workflow::repeat_options::undo;
 use crate::workflow::same_database::refuse_another;
 use crate::workflow::server_sources::ServerSources;
@@ -50,7 +51,8 @@ use crate::workflow::write_run::{Attempt, Prepared, WriteFacts, WriteJob, WriteO
 
 const UNDO_HELP: &str = "\
 A row is put back if it still holds what the repair wrote. If it is as before the repair already, \
-it counts as back. If it holds anything else, nothing at all is written (exit code 5); \
+it counts as back. What an undo of a part left is taken further, if the journal of that undo is in \
+the same folder. If a row holds anything else, nothing at all is written (exit code 5); \
 --skip-changed leaves such rows as they are, and puts back the others.
 
 RUN is the name of a run, or its first digits: 4 to 8 hexadecimal digits, which history lists. It \
@@ -64,7 +66,8 @@ Examples:
   mcp-prune undo --yes fix-20260102T030405Z-1a2b3c4d.ndjson
   mcp-prune undo 1a2b3c4d --owner team:platform --reference github
 
-An undo writes a journal too: to repair again, undo that journal.";
+An undo writes a journal too: to repair again, undo that journal. That is refused (exit code 4) if \
+anybody's access would change; then run fix.";
 
 /// Options of `undo`.
 #[derive(Debug, Args)]
@@ -239,6 +242,7 @@ impl WriteJob for Undo<'_> {
         progress.stage("writing and verifying rows");
         let mut put_back = PutBack {
             schema,
+            journal: self.saved.path(),
             part,
             patience,
             draft,
@@ -279,6 +283,7 @@ impl WriteJob for Undo<'_> {
                 Ok(access) => undone.access = access,
                 Err(failure) => undone.access_failure = Some(failure.into()),
             }
+            self.ensure_proven(&undone)?;
         }
         if let Some(draft) = &mut draft {
             draft.leave(undone.conflicts.len());
@@ -298,9 +303,67 @@ impl WriteJob for Undo<'_> {
     }
 }
 
+impl Undo<'_> {
+    /// Refuses an undo that repairs again, if somebody's access would change, or if that is not
+    /// known; and the undo of a part by `--reference`, if it takes references away and somebody
+    /// would gain.
+    ///
+    /// What a repair removed has to come back in any case. But the undo of an undo removes it
+    /// again, and what that rests on may have changed. The columns of a row belong together:
+    /// without a part of a rename, a server may be there without the limit of its tools.
+    fn ensure_proven(&self, undone: &UndoFacts) -> Result<(), Failure> {
+        let repairs_again = self.saved.contents.header.purpose == ChangesetPurpose::Undo;
+        let takes_a_part = !self.args.part.reference.is_empty() && takes_away(&undone.changes);
+        if undone.changes.is_empty() || !(repairs_again || takes_a_part) {
+            return Ok(());
+        }
+        if let Some(failure) = &undone.access_failure {
+            return Err(unproven(&failure.message));
+        }
+        let Some(access) = &undone.access else {
+            // Only defaults of new keys and credentials change, which give nobody access now.
+            return Ok(());
+        };
+        if access.not_compared > 0 {
+            return Err(unproven("not every caller was compared"));
+        }
+        let accepted = AcceptedDifferences {
+            widening: false,
+            narrowing: !repairs_again,
+        };
+        check_access(access, accepted, PlannedBy::Journal)
+    }
+}
+
+/// Tells whether any column loses a reference.
+fn takes_away(changes: &[Change]) -> bool {
+    let rows = changes.iter().filter_map(|change| match change {
+        Change::Row(change) => Some(change),
+        Change::Credentials(_) => None,
+    });
+    rows.flat_map(RowChange::columns).any(|column| {
+        let after: BTreeSet<&str> = column.after().references().collect();
+        column.before().references().any(|r| !after.contains(r))
+    })
+}
+
+/// Builds the error for an undo that takes references away and that nobody can judge.
+fn unproven(why: &str) -> Failure {
+    let message = format!(
+        "this undo takes references away, and it is not known what that changes of anybody's \
+         access: {why}; nothing was written"
+    );
+    Failure::new(ErrorKind::Refused, message).hint(
+        "to repair again, run fix, which looks at what is stale now; to take back more of the run, \
+         leave --reference out; --compare-at-most tells how many callers are compared",
+    )
+}
+
 /// What an undo puts back, and has put back so far.
 struct PutBack<'a, 'd> {
     schema: &'a Schema,
+    /// The file of what is taken back.
+    journal: &'a Path,
     part: UndoPart<'a>,
     patience: &'a mut Patience,
     draft: Option<ChangesetDraft<'d>>,
@@ -362,7 +425,11 @@ impl PutBack<'_, '_> {
         let mut changes = Vec::new();
         for (key, change) in by_key {
             let row = stored.get(key).copied();
-            let todo = conflict::take_back(change, row, self.part.taken());
+            let mut todo = conflict::take_back(change, row, self.part.taken());
+            let is_moved = todo.as_ref().is_ok_and(|todo| !todo.conflicts.is_empty());
+            if is_moved && self.part.learns_of_earlier(self.journal)? {
+                todo = conflict::take_back(change, row, self.part.taken());
+            }
             let todo = todo.map_err(|column| inseparable(&column))?;
             self.undone.back += todo.back;
             self.undone.conflicts.extend(todo.conflicts);
@@ -370,7 +437,9 @@ impl PutBack<'_, '_> {
         }
         let (schema, out) = (self.schema, self.draft.as_mut());
         let proof = &mut self.verification;
-        carry_out(connection, schema, table, &rows, &changes, out, proof).await?;
+        // The owners are those of the run that is taken back, not those of now.
+        let written: Vec<RowChange> = changes.iter().map(RowChange::without_owners).collect();
+        carry_out(connection, schema, table, &rows, &written, out, proof).await?;
         self.undone
             .changes
             .extend(changes.into_iter().map(Change::Row));
@@ -416,8 +485,8 @@ impl PutBack<'_, '_> {
 /// Compares the access of everybody who depends on a row that is put back; `None` where there is
 /// nothing to compare.
 ///
-/// The comparison stops no undo: what was there before has to come back in any case. If it fails,
-/// the inner error says why. The outer error means that the connection is lost, and that nothing is
+/// The comparison stops no undo that only puts back, see [`Undo::ensure_proven`]. If it fails, the
+/// inner error says why. The outer error means that the connection is lost, and that nothing is
 /// put back.
 async fn compare_access(
     connection: &mut Connection,
@@ -437,9 +506,13 @@ async fn compare_access(
     if before.is_empty() {
         return Ok(Ok(None));
     }
-    if most > 0
-        && let Err(failure) = schema.check_may_compare(database)
-    {
+    if most == 0 {
+        return Ok(Ok(Some(ComparedAccess {
+            not_compared: changes.len(),
+            ..ComparedAccess::default()
+        })));
+    }
+    if let Err(failure) = schema.check_may_compare(database) {
         return Ok(Err(failure));
     }
     let compare =
@@ -483,13 +556,15 @@ impl WriteFacts for UndoFacts {
     }
 
     fn check_as_shown(&self, shown: &Self) -> Result<(), Failure> {
-        if shown.changes == self.changes {
+        let message = if shown.changes != self.changes {
+            "the rows are no longer as shown"
+        } else if shown.access != self.access || shown.access_failure != self.access_failure {
+            "what the undo changes of somebody's access is no longer as shown"
+        } else {
             return Ok(());
-        }
-        Err(
-            Failure::new(ErrorKind::Moved, "the rows are no longer as shown")
-                .hint("nothing was written; run it again to see them as they are now"),
-        )
+        };
+        Err(Failure::new(ErrorKind::Moved, message)
+            .hint("nothing was written; run it again to see it as it is now"))
     }
 }
 

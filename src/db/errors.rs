@@ -135,13 +135,3 @@ pub(crate) fn meant(state: &str, raised_in: Option<&str>) -> (ErrorKind, Option<
     };
     (kind, Some(hint))
 }
-
-/// Tells whether a `NOWAIT` found a row that another session has locked.
-pub(crate) fn is_lock_not_available(error: &Error) -> bool {
-    has_state(error, "55P03")
-}
-
-fn has_state(error: &Error, state: &str) -> bool {
-    let told = error.as_database_error().and_then(DatabaseError::code);
-    told.as_deref() == Some(state)
-}

@@ -45,6 +45,7 @@ const VARIABLES: &str = "
   at_table pg_catalog.text DEFAULT '';
   at_row pg_catalog.text;
   rows_written pg_catalog.int8 DEFAULT 0;
+  kept pg_catalog.text;
   change pg_catalog.record;
   was pg_catalog.record;
   stored pg_catalog.record;";
@@ -185,8 +186,8 @@ const KEEP_OWNERS: &str = "
     owners_{group} := pg_catalog.array_append(owners_{group}, change.owners);";
 
 const KEEP_STORED: &str = "
-    stored_{group} := pg_catalog.array_append(stored_{group},
-      (SELECT {whole} FROM {table} AS t WHERE t.{key} {=} change.key));";
+    SELECT {whole} INTO kept FROM {table} AS t WHERE t.{key} {=} change.key;
+    stored_{group} := pg_catalog.array_append(stored_{group}, kept);";
 
 // What a deferred trigger does comes after the loops. It is fired in the check of the first table.
 const CHECK_STORED: &str = r#"

@@ -1,17 +1,18 @@
 //! Reads and locks the rows that name servers.
 
 use sqlx::postgres::PgRow;
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use sqlx::{AssertSqlSafe, PgConnection};
 
 use crate::db::decode::{self, TableColumn};
 use crate::db::encoding::storable;
-use crate::db::errors::{failed, is_lock_not_available};
+use crate::db::errors::failed;
 use crate::db::fragments::json_text;
 use crate::db::oversized::refuse_oversized;
 use crate::db::owners::Owners;
+use crate::db::savepoint;
 use crate::db::schema::Schema;
 use crate::db::sql::{ident, relation};
-use crate::error::Failure;
+use crate::error::{ErrorKind, Failure};
 use crate::litellm::reference_sites::SiteTable;
 use crate::litellm::row::{Cell, Row};
 use crate::litellm::value::Value;
@@ -133,23 +134,13 @@ pub(crate) async fn lock_now(
     sql: AssertSqlSafe<String>,
     keys: &[String],
 ) -> Result<Option<Vec<String>>, Failure> {
-    const DOING: &str = "lock the rows that name servers";
-    // A savepoint, so that only this statement is undone if it fails.
-    let mut savepoint = connection.begin().await.map_err(failed(DOING))?;
-    let locked = sqlx::query_scalar(sql)
-        .persistent(false)
-        .bind(keys)
-        .fetch_all(&mut *savepoint)
-        .await;
-    match locked {
-        Ok(locked) => {
-            savepoint.commit().await.map_err(failed(DOING))?;
-            Ok(Some(locked))
-        }
-        Err(error) if is_lock_not_available(&error) => {
-            savepoint.rollback().await.map_err(failed(DOING))?;
-            Ok(None)
-        }
-        Err(error) => Err(failed(DOING)(error)),
+    let lock = async |connection: &mut _| {
+        let query = sqlx::query_scalar(sql).persistent(false).bind(keys);
+        let locked = query.fetch_all(connection).await;
+        locked.map_err(failed("lock the rows that name servers"))
+    };
+    match savepoint::attempt(connection, lock).await? {
+        Err(failure) if failure.kind() == ErrorKind::Busy => Ok(None),
+        locked => locked.map(Some),
     }
 }

@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 
-use sqlx::{Connection as _, PgConnection};
+use sqlx::PgConnection;
 
 use crate::db::errors::failed;
 use crate::db::fragments::{path, value};
 use crate::db::schema::Schema;
 use crate::db::sql::{ident, part, relation};
 use crate::db::verification::{Fingerprints, Verification};
-use crate::db::{array_bounds, credential_rows, lock_holders, rows};
+use crate::db::{array_bounds, credential_rows, lock_holders, rows, savepoint};
 use crate::error::{ErrorKind, Failure};
 use crate::litellm::reference_sites::{ScannedTable, Shape, Site, SiteTable};
 use crate::litellm::row::Row;
@@ -62,20 +62,17 @@ pub(crate) async fn enter(
     schema: &Schema,
     table: ScannedTable,
 ) -> Result<(), Failure> {
-    // A savepoint, so that the transaction can still ask who keeps a table locked.
-    const DOING: &str = "lock the tables";
-    let mut savepoint = connection.begin().await.map_err(failed(DOING))?;
-    match enter_table(&mut savepoint, schema, table).await {
-        Ok(()) => savepoint.commit().await.map_err(failed(DOING)),
+    // Under a savepoint, the transaction can still ask who keeps a table locked.
+    let enter_table = async |connection: &mut _| enter_table(connection, schema, table).await;
+    match savepoint::attempt(connection, enter_table).await? {
         Err(failure) if failure.kind() == ErrorKind::Busy => {
-            savepoint.rollback().await.map_err(failed(DOING))?;
             let holder = lock_holders::of_tables(connection, schema, table).await;
             Err(match holder {
                 Some(holder) => failure.context(holder),
                 None => failure,
             })
         }
-        Err(failure) => Err(failure),
+        entered => entered,
     }
 }
 

@@ -4,7 +4,8 @@
 //! The first line says what the file is. Then comes one line for each row, then a line with their
 //! number. A journal whose repair was committed ends in a line that says so. Each line carries a
 //! checksum over itself and all lines before it, so that a file that was cut short or edited is
-//! refused, with the line.
+//! refused, with the line. Only the line about the commit may be cut short: no change comes after
+//! it.
 //! `fixtures/schema/changeset.json` describes the lines.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -216,6 +217,15 @@ impl RowChange {
         Self {
             owners: owners.map(RecordedOwner::from).collect(),
             ..self
+        }
+    }
+
+    /// Returns the same without a record of the owners.
+    #[must_use]
+    pub(crate) fn without_owners(&self) -> Self {
+        Self {
+            owners: Vec::new(),
+            ..self.clone()
         }
     }
 
@@ -923,6 +933,7 @@ impl fmt::Display for Damage {
 pub(crate) struct Decoder {
     line: u64,
     sum: String,
+    changes: u64,
     rows: u64,
     header: Option<Header>,
     groups: BTreeSet<Group>,
@@ -936,6 +947,12 @@ impl Decoder {
     #[must_use]
     pub(crate) fn header(&self) -> Option<&Header> {
         self.header.as_ref()
+    }
+
+    /// Returns how many rows of the database the changes write that were read so far.
+    #[must_use]
+    pub(crate) fn rows(&self) -> u64 {
+        self.rows
     }
 
     /// Reads the next line, without its newline; a row yields its change.
@@ -979,13 +996,14 @@ impl Decoder {
                 if let Some(header) = &self.header
                     && !self.ended =>
             {
-                self.rows += 1;
+                self.changes += 1;
                 let change = row.change(header.purpose).map_err(damage)?;
+                self.rows += u64::try_from(change.size()).unwrap_or(u64::MAX);
                 self.groups.insert(change.table().group());
                 Some(change)
             }
             ChangesetLine::End { rows, left }
-                if self.header.is_some() && !self.ended && rows == self.rows =>
+                if self.header.is_some() && !self.ended && rows == self.changes =>
             {
                 self.ended = true;
                 self.left = left;
@@ -1004,6 +1022,24 @@ impl Decoder {
         };
         self.sum = expected;
         Ok(change)
+    }
+
+    /// Reads a last line that has no newline at its end.
+    ///
+    /// After the closing line of a journal such a line is no damage: the run was stopped while it
+    /// wrote that it was committed, so all changes are there. The contents do not say then that it
+    /// was committed.
+    ///
+    /// # Errors
+    ///
+    /// Fails where any other line is damaged, cut short or out of place.
+    pub(crate) fn last_line(&mut self, text: &str) -> Result<Option<Change>, Damage> {
+        let header = self.header.as_ref();
+        let is_journal = header.is_some_and(|header| header.purpose != ChangesetPurpose::Plan);
+        match self.line(text) {
+            Err(_) if is_journal && self.ended && !self.committed => Ok(None),
+            read => read,
+        }
     }
 
     /// Returns the contents, once there are no more lines.
@@ -1035,14 +1071,14 @@ impl Decoder {
 pub(crate) struct Contents {
     /// The first line.
     pub header: Header,
-    /// The number of changes.
+    /// How many rows of the database the changes write.
     pub rows: u64,
     /// The groups of sites that change.
     pub groups: BTreeSet<Group>,
     /// How many columns an undo left as they were, because they were changed since.
     pub left: u64,
     /// Whether it says that it was committed. The line is written after the commit, so it may be
-    /// missing although the commit was made.
+    /// missing or cut short although the commit was made.
     pub committed: bool,
 }
 
@@ -1234,6 +1270,35 @@ mod tests {
     }
 
     #[test]
+    fn a_journal_is_whole_although_its_line_about_the_commit_is_cut_short() {
+        let last_line = |lines: &[String], last: &str| {
+            let mut decoder = Decoder::default();
+            for line in lines {
+                decoder.line(line.trim_end_matches('\n'))?;
+            }
+            decoder.last_line(last)?;
+            decoder.finish().map(|contents| contents.committed)
+        };
+        let lines = written(&two());
+        let (line, before) = lines.split_last().unwrap();
+        let line = line.trim_end_matches('\n');
+        for length in 1..line.len() {
+            assert_eq!(last_line(before, &line[..length]), Ok(false), "{length}");
+        }
+        assert_eq!(last_line(before, line), Ok(true));
+        // A file system may have kept the length of the line without its bytes.
+        assert_eq!(last_line(before, "\0\0\0"), Ok(false));
+        // No other line may be cut short.
+        assert_eq!(
+            last_line(&before[..3], &before[3][..9]).unwrap_err().line,
+            4
+        );
+        assert_eq!(last_line(&lines, &line[..9]).unwrap_err().line, 6);
+        let plan = written_for(ChangesetPurpose::Plan, &two());
+        assert_eq!(last_line(&plan[..4], &line[..9]).unwrap_err().line, 5);
+    }
+
+    #[test]
     fn an_edited_file_is_refused_at_the_line() {
         let lines = written(&two());
         let mut edited = lines.clone();
@@ -1297,20 +1362,21 @@ mod tests {
 
     #[test]
     fn a_plan_tells_the_number_of_rows_and_a_journal_holds_them() {
-        let deletion = deletion(&[r#"{"credential_b64": "s3cret"}"#.to_owned()]);
-        let deletion = Change::Credentials(deletion);
+        let rows = [r#"{"credential_b64": "s3cret"}"#, "{}"];
+        let deletion = Change::Credentials(deletion(&rows.map(str::to_owned)));
         let plan = written_for(ChangesetPurpose::Plan, std::slice::from_ref(&deletion));
         assert!(!plan.concat().contains("s3cret"), "{plan:?}");
-        let (changes, _) = read(&plan).unwrap();
+        let (changes, contents) = read(&plan).unwrap();
         assert_eq!(changes, [into_report(&deletion)]);
-        assert_eq!(changes[0].size(), 1);
+        assert_eq!((changes[0].size(), contents.rows), (2, 2));
 
         let journal = written(std::slice::from_ref(&deletion));
-        let (changes, _) = read(&journal).unwrap();
+        let (changes, contents) = read(&journal).unwrap();
         assert_eq!(changes, std::slice::from_ref(&deletion));
+        assert_eq!(contents.rows, 2);
         let damage = read(&written(&[into_report(&deletion)])).unwrap_err();
         assert!(
-            damage.what.contains("0 rows of") && damage.what.contains("should be 1"),
+            damage.what.contains("0 rows of") && damage.what.contains("should be 2"),
             "{damage}"
         );
     }

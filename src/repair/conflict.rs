@@ -9,7 +9,7 @@ use crate::litellm::server_catalog::{Resolution, ServerCatalog};
 use crate::litellm::value::{Malformed, Stored, Value};
 use crate::repair::changeset::{Change, ChangesetPurpose, ColumnChange, ColumnContent, RowChange};
 use crate::repair::plan::{Reason, RowPlan};
-use crate::repair::repaired_column::{ColumnTakeBack, RepairedColumn};
+use crate::repair::repaired_column::{ColumnTakeBack, EarlierUndo, RepairedColumn};
 
 /// A column that is no longer as planned or journalled.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,6 +106,8 @@ pub(crate) struct TakenPart<'a> {
     pub purpose: ChangesetPurpose,
     /// The references that are meant; `None` for all.
     pub references: Option<&'a BTreeSet<String>>,
+    /// Whether a part of it was taken back before.
+    pub earlier: EarlierUndo,
 }
 
 impl TakenPart<'_> {
@@ -165,10 +167,15 @@ pub(crate) fn take_back(
             conflicts.push(conflict(made, column, column.after(), found));
             continue;
         };
-        match repaired.take_back(now, part.references) {
+        match repaired.take_back(now, part.references, part.earlier) {
             ColumnTakeBack::Back => {}
             ColumnTakeBack::Write(then) => columns.push(column.with_values(now.clone(), then)),
             ColumnTakeBack::Changed => {
+                conflicts.push(conflict(made, column, column.after(), found));
+            }
+            // All references are meant, so it is what an undo of a part left that cannot be told
+            // from the rest.
+            ColumnTakeBack::Inseparable if part.references.is_none() => {
                 conflicts.push(conflict(made, column, column.after(), found));
             }
             ColumnTakeBack::Inseparable => {
@@ -326,6 +333,7 @@ mod tests {
     const WHOLE: TakenPart<'static> = TakenPart {
         purpose: ChangesetPurpose::Fix,
         references: None,
+        earlier: EarlierUndo::None,
     };
 
     #[test]

@@ -21,6 +21,15 @@ pub(crate) struct RepairedColumn<'a> {
     is_repair: bool,
 }
 
+/// Whether a part of a run was taken back before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EarlierUndo {
+    /// As far as the journals tell, it was not.
+    None,
+    /// A journal tells that it was.
+    OfAPart,
+}
+
 /// The way to take back a change of a column, given what the column holds now.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum ColumnTakeBack {
@@ -80,12 +89,14 @@ impl<'a> RepairedColumn<'a> {
     /// Compares the change with what the column holds `now`, and decides how to take back
     /// `references` of it; `None` means all.
     ///
-    /// A column that a partial undo left between the two values is no conflict.
+    /// A value between the two is what an undo of a part left, if there was one. Otherwise somebody
+    /// chose it since.
     #[must_use]
     pub(crate) fn take_back(
         &self,
         now: &Value,
         references: Option<&BTreeSet<String>>,
+        earlier: EarlierUndo,
     ) -> ColumnTakeBack {
         let (original, written) = if self.is_repair {
             (self.full, self.repaired)
@@ -97,6 +108,9 @@ impl<'a> RepairedColumn<'a> {
         }
         if now == original {
             return ColumnTakeBack::Back;
+        }
+        if now != written && earlier == EarlierUndo::None {
+            return ColumnTakeBack::Changed;
         }
         let there: BTreeSet<&str> = now.references().collect();
         let taken = self.taken.iter().copied();
@@ -206,7 +220,7 @@ mod tests {
         references: Option<&[&str]>,
     ) -> ColumnTakeBack {
         let column = RepairedColumn::of(&change.columns()[0], purpose);
-        column.take_back(now, references.map(only).as_ref())
+        column.take_back(now, references.map(only).as_ref(), EarlierUndo::OfAPart)
     }
 
     #[test]
@@ -382,13 +396,13 @@ mod tests {
                 let part: Option<BTreeSet<String>> = part.map(named);
                 let back: BTreeSet<&str> = column.references().collect();
                 let is_meant = |r: &str| part.as_ref().is_none_or(|part| part.contains(r));
-                let then = match column.take_back(&now, part.as_ref()) {
+                let then = match column.take_back(&now, part.as_ref(), EarlierUndo::OfAPart) {
                     ColumnTakeBack::Back => now.clone(),
                     ColumnTakeBack::Write(then) => {
                         // The undo of this undo leaves the column as it was.
                         let undo = made.with_values(now.clone(), then.clone());
                         let redo = RepairedColumn::of(&undo, ChangesetPurpose::Undo);
-                        let redone = redo.take_back(&then, None);
+                        let redone = redo.take_back(&then, None, EarlierUndo::None);
                         prop_assert_eq!(redone, ColumnTakeBack::Write(now.clone()));
                         then
                     }

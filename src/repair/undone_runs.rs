@@ -105,7 +105,8 @@ pub(crate) enum UndoneState {
     /// All of it was undone.
     Wholly,
     /// It cannot be told: the journal of an undo does not say that the undo was committed, or it is
-    /// of another database, which may be the same by another name or a copy.
+    /// of another database, which may be the same by another name or a copy. Or, by what the
+    /// journals say, it is an undo of its own undo.
     Unknown,
 }
 
@@ -137,12 +138,8 @@ pub(crate) fn fates(records: &[RunRecord]) -> Vec<RunFate> {
         }
         run_of.push(place);
     }
-    let undone = (0..runs.len()).map(|at| undone_by(&runs, at)).collect();
-    let fates = Fates {
-        records: &runs,
-        undone,
-    };
-    run_of.into_iter().map(|at| fates.of(at)).collect()
+    let fates = Fates::of(&runs);
+    run_of.into_iter().map(|at| fates.fate(at)).collect()
 }
 
 /// Finds the record of the run that a record took back.
@@ -152,33 +149,115 @@ fn undone_by(records: &[&RunRecord], at: usize) -> Option<usize> {
         return None;
     }
     let others = records.iter().enumerate();
-    let earlier = others.filter(|(other, record)| *other != at && record.time <= undo.time);
-    let taken = earlier.filter(|(_, record)| match &undo.undoes {
+    let others = others.filter(|(other, _)| *other != at);
+    let taken = others.filter(|(_, record)| match &undo.undoes {
+        // The clock of this host may be behind.
         Some(run) => record.run == *run,
         // An older version did not write it. It took back the newest run that changed all of this.
-        None => record.database.may_be(&undo.database) && undo.items.take_back(&record.items),
+        None => {
+            record.time <= undo.time
+                && record.database.may_be(&undo.database)
+                && undo.items.take_back(&record.items)
+        }
     });
     // Of two journals of one second, either may be the first.
     let newest = taken.max_by_key(|(_, record)| (record.time < undo.time, &record.time));
     newest.map(|(other, _)| other)
 }
 
-/// The records, and the record that each of them took back.
-struct Fates<'a> {
-    records: &'a [&'a RunRecord],
-    undone: Vec<Option<usize>>,
+/// Lists the records so that each undo comes before the run that it took back, which `undone`
+/// tells. Records that go in a circle are left out: journals that were made up may say so.
+fn undos_first(undone: &[Option<usize>]) -> Vec<usize> {
+    let mut missing = vec![0; undone.len()];
+    for run in undone.iter().flatten() {
+        missing[*run] += 1;
+    }
+    let mut order: Vec<usize> = (0..undone.len()).filter(|at| missing[*at] == 0).collect();
+    let mut next = 0;
+    while let Some(undo) = order.get(next) {
+        next += 1;
+        if let Some(run) = undone[*undo] {
+            missing[run] -= 1;
+            if missing[run] == 0 {
+                order.push(run);
+            }
+        }
+    }
+    order
 }
 
-impl Fates<'_> {
+/// The records, and what became of each.
+struct Fates<'a> {
+    records: &'a [&'a RunRecord],
+    /// The undos of each run.
+    undos: Vec<Vec<usize>>,
+    /// Whether every undo of a run was committed on its database, and every undo of these.
+    are_certain: Vec<bool>,
+    /// What each run changed and no undo has put back.
+    left: Vec<BTreeSet<u64>>,
+}
+
+impl<'a> Fates<'a> {
+    /// Finds out what became of each run, each undo before the run that it took back.
+    fn of(records: &'a [&'a RunRecord]) -> Self {
+        let undone = (0..records.len()).map(|at| undone_by(records, at));
+        let undone: Vec<Option<usize>> = undone.collect();
+        let mut fates = Self {
+            records,
+            undos: vec![Vec::new(); records.len()],
+            are_certain: vec![false; records.len()],
+            left: vec![BTreeSet::new(); records.len()],
+        };
+        for (undo, run) in undone.iter().enumerate() {
+            if let Some(run) = run {
+                fates.undos[*run].push(undo);
+            }
+        }
+        for at in undos_first(&undone) {
+            fates.are_certain[at] = fates.is_certain(at);
+            fates.left[at] = fates.left_of(at);
+        }
+        fates
+    }
+
+    /// Tells whether the undos of a run are certain, once that is known of the undos of these.
+    fn is_certain(&self, at: usize) -> bool {
+        let here = &self.records[at].database;
+        self.undos[at].iter().all(|undo| {
+            let record = self.records[*undo];
+            record.is_committed && record.database.may_be(here) && self.are_certain[*undo]
+        })
+    }
+
+    /// Returns what a run changed and no undo has put back, once that is known of its undos.
+    fn left_of(&self, at: usize) -> BTreeSet<u64> {
+        let mut left = self.records[at].items.hashes();
+        for undo in self.in_effect(at) {
+            let (record, put_back) = (self.records[undo], &self.left[undo]);
+            if record.is_complete && put_back.len() == record.items.0.len() {
+                // What its journal lacks was back already.
+                left.clear();
+            }
+            left.retain(|item| !put_back.contains(item));
+        }
+        left
+    }
+
+    /// Lists the undos of a run of which anything is in effect.
+    fn in_effect(&self, at: usize) -> impl Iterator<Item = usize> {
+        let undos = self.undos[at].iter().copied();
+        undos.filter(|undo| !self.left[*undo].is_empty())
+    }
+
     /// Tells whether the run of a record was undone.
-    fn of(&self, at: usize) -> RunFate {
-        let mut undos = self.in_effect_of(at, &mut vec![at]);
-        let undone = if !self.is_certain(at, &mut vec![at]) {
-            undos = self.undos(at).collect();
+    fn fate(&self, at: usize) -> RunFate {
+        let mut undos: Vec<usize> = self.in_effect(at).collect();
+        let undone = if !self.are_certain[at] {
+            undos.clone_from(&self.undos[at]);
             UndoneState::Unknown
         } else if undos.is_empty() {
             UndoneState::No
-        } else if self.left(at, &mut vec![at]).is_empty() {
+        } else if self.left[at].is_empty() {
             UndoneState::Wholly
         } else {
             UndoneState::Partly
@@ -189,63 +268,6 @@ impl Fates<'_> {
             undone,
             undone_by: runs.collect(),
         }
-    }
-
-    /// Lists the undos of a run.
-    fn undos(&self, at: usize) -> impl Iterator<Item = usize> {
-        (0..self.records.len()).filter(move |undo| self.undone[*undo] == Some(at))
-    }
-
-    /// Tells whether every undo of a run was committed on its database, and every undo of these.
-    fn is_certain(&self, at: usize, above: &mut Vec<usize>) -> bool {
-        let undos: Vec<usize> = self
-            .undos(at)
-            .filter(|undo| !above.contains(undo))
-            .collect();
-        undos.into_iter().all(|undo| {
-            let record = &self.records[undo];
-            let here = record.database.may_be(&self.records[at].database);
-            above.push(undo);
-            let is_certain = record.is_committed && here && self.is_certain(undo, above);
-            above.pop();
-            is_certain
-        })
-    }
-
-    /// Lists the undos of a run of which anything is in effect.
-    ///
-    /// `above` are the records on the way here: journals that were made up may go in a circle.
-    fn in_effect_of(&self, at: usize, above: &mut Vec<usize>) -> Vec<usize> {
-        let undos: Vec<usize> = self
-            .undos(at)
-            .filter(|undo| !above.contains(undo))
-            .collect();
-        let mut in_effect = Vec::new();
-        for undo in undos {
-            above.push(undo);
-            if !self.left(undo, above).is_empty() {
-                in_effect.push(undo);
-            }
-            above.pop();
-        }
-        in_effect
-    }
-
-    /// Returns what a run changed and no undo has put back.
-    fn left(&self, at: usize, above: &mut Vec<usize>) -> BTreeSet<u64> {
-        let mut left = self.records[at].items.hashes();
-        for undo in self.in_effect_of(at, above) {
-            above.push(undo);
-            let put_back = self.left(undo, above);
-            above.pop();
-            let record = &self.records[undo];
-            if record.is_complete && put_back == record.items.hashes() {
-                // What its journal lacks was back already.
-                return BTreeSet::new();
-            }
-            left.retain(|item| !put_back.contains(item));
-        }
-        left
     }
 }
 
@@ -370,6 +392,21 @@ mod tests {
     }
 
     #[test]
+    fn an_undo_counts_although_the_clock_of_its_host_was_behind() {
+        let fix = record("f", 10, None, &[1, 2]);
+        let undo = complete(record("u", 1, Some("f"), &[1, 2]));
+        let redo = record("r", 0, Some("u"), &[1]);
+        let records = [fix, undo, redo];
+        assert_eq!(fates(&records[..2])[0], fate(UndoneState::Wholly, &["u"]));
+        let expected = [
+            fate(UndoneState::Partly, &["u"]),
+            fate(UndoneState::Partly, &["r"]),
+            fate(NOT, &[]),
+        ];
+        assert_eq!(fates(&records), expected);
+    }
+
+    #[test]
     fn copies_of_a_journal_are_one_run() {
         let fix = record("f", 0, None, &[1, 2]);
         let undo = record("u", 1, Some("f"), &[1]);
@@ -396,6 +433,26 @@ mod tests {
             record("a", 0, Some("b"), &[1]),
             record("b", 0, Some("a"), &[1]),
         ];
-        assert_eq!(fates(&circle).len(), 2);
+        let unknown = |by: &str| fate(UndoneState::Unknown, &[by]);
+        assert_eq!(fates(&circle), [unknown("b"), unknown("a")]);
+    }
+
+    #[test]
+    fn a_long_chain_of_undos_of_undos_is_told_at_once() {
+        let run = |at: u8| format!("run{at}");
+        let mut chain = vec![record(&run(0), 0, None, &[1, 2])];
+        for at in 1..=60 {
+            let undo = record(&run(at), at, Some(&run(at - 1)), &[1, 2]);
+            chain.push(complete(undo));
+        }
+        for (at, found) in (0..).zip(fates(&chain)) {
+            // The last one counts, so the one before it does not, and so on.
+            let expected = if at % 2 == 0 {
+                fate(NOT, &[])
+            } else {
+                fate(UndoneState::Wholly, &[&run(at + 1)])
+            };
+            assert_eq!(found, expected, "{at}");
+        }
     }
 }

@@ -16,17 +16,17 @@ const NAMED: usize = 20;
 /// Says how many callers were compared and who differs, a paragraph each; `tense` is how the report
 /// speaks of a difference.
 pub(crate) fn paragraphs(access: &ComparedAccess, tense: Tense) -> Vec<String> {
-    let paragraphs = [counts(access, tense)].into_iter();
-    let paragraphs = paragraphs
-        .chain(who_differs(access))
-        .chain(left_out(access));
-    paragraphs.collect()
+    let mut paragraphs = vec![counts(access, tense)];
+    paragraphs.extend(who_differs(access));
+    paragraphs.extend(left_out(access));
+    paragraphs
 }
 
 /// Says the same without names, in one paragraph.
 pub(crate) fn in_short(access: &ComparedAccess, tense: Tense) -> String {
-    let sentences = [counts(access, tense)].into_iter().chain(left_out(access));
-    Vec::from_iter(sentences).join(" ")
+    let mut sentences = vec![counts(access, tense)];
+    sentences.extend(left_out(access));
+    sentences.join(" ")
 }
 
 /// Says how many callers were compared, and how many of them gain or lose something.
@@ -53,7 +53,7 @@ fn counts(access: &ComparedAccess, tense: Tense) -> String {
     )
 }
 
-/// Names those who gain or lose something; `None` if nobody does.
+/// Lists those who gain or lose something; `None` if nobody does.
 fn who_differs(access: &ComparedAccess) -> Option<String> {
     if access.compared == 0 || access.is_unchanged() {
         return None;

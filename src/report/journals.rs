@@ -118,7 +118,7 @@ impl ListedJournal {
     fn records_owners(&self) -> bool {
         self.header
             .as_ref()
-            .is_some_and(|header| header.user.is_some())
+            .is_some_and(|header| header.user.is_some() && header.purpose != ChangesetPurpose::Undo)
     }
 
     /// Returns the database as a short text: "litellm at db:5432".

@@ -5,7 +5,6 @@ use std::io::{BufRead as _, BufReader, BufWriter, Seek as _, SeekFrom, Write as 
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
 use jiff::{Timestamp, Unit};
 
 use crate::cli::repair::{JournalArgs, WriteArgs};
@@ -56,6 +55,8 @@ pub(crate) struct ChangesetDraft<'a> {
 pub(crate) struct SealedChangeset<'a> {
     out: &'a mut ChangesetFile,
     encoder: Encoder,
+    /// How long the file is with the closing line.
+    length: u64,
 }
 
 impl ChangesetFile {
@@ -225,10 +226,15 @@ impl<'a> ChangesetDraft<'a> {
         let Self { out, mut encoder } = self;
         let sealed = out
             .write_through(&encoder.end())
-            .and_then(|()| File::open(folder_of(&out.path))?.sync_all());
-        sealed.map_err(|error| out.failed(error))?;
+            .and_then(|()| File::open(folder_of(&out.path))?.sync_all())
+            .and_then(|()| out.file.stream_position());
+        let length = sealed.map_err(|error| out.failed(error))?;
         out.is_sealed = true;
-        Ok(SealedChangeset { out, encoder })
+        Ok(SealedChangeset {
+            out,
+            encoder,
+            length,
+        })
     }
 }
 
@@ -238,11 +244,17 @@ impl SealedChangeset<'_> {
         self.out.path()
     }
 
-    /// Adds that the repair was committed.
+    /// Adds that the repair was committed. If that fails, the file is left as it was sealed.
     pub(crate) fn committed(&mut self) -> Result<(), Failure> {
         let line = self.encoder.committed(now());
-        let written = self.out.write_through(&line);
-        written.map_err(|error| cannot("finish", &self.out.path, error))
+        // Not through the buffer, which would write the rest of the line when it is dropped.
+        let mut file = self.out.file.get_ref();
+        let written = file.write_all(line.as_bytes());
+        written.and_then(|()| file.sync_all()).map_err(|error| {
+            // If that fails too, the file ends in half a line, which its readers allow.
+            let _ = file.set_len(self.length).and_then(|()| file.sync_all());
+            cannot("finish", &self.out.path, error)
+        })
     }
 }
 
@@ -315,13 +327,14 @@ pub(crate) struct SavedChangeset {
 impl SavedChangeset {
     /// Reads and checks the whole file.
     pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
-        let mut lines = Lines::open(path)?;
-        for change in &mut lines {
-            change?;
-        }
+        let contents = || -> Result<Contents, LineFault> {
+            let mut lines = Lines::open(path)?;
+            while lines.read()?.is_some() {}
+            lines.finish()
+        };
         Ok(Self {
             path: path.to_owned(),
-            contents: lines.finish()?,
+            contents: contents().map_err(|fault| fault.failure(path))?,
         })
     }
 
@@ -332,7 +345,7 @@ impl SavedChangeset {
 
     /// Opens the file again and returns its changes.
     pub(crate) fn changes(&self) -> Result<Lines, Failure> {
-        Lines::open(&self.path)
+        Lines::open(&self.path).map_err(|fault| fault.failure(&self.path))
     }
 
     /// Fails if the changeset is for another purpose than those that fit.
@@ -349,6 +362,27 @@ impl SavedChangeset {
     }
 }
 
+/// Why a changeset file cannot be read further.
+#[derive(Debug)]
+pub(super) enum LineFault {
+    /// The file cannot be read.
+    Unreadable(std::io::Error),
+    /// The file ends too soon: before its closing line, or within a line.
+    CutShort(Damage),
+    /// A line is damaged, or another version wrote it.
+    Damaged(Damage),
+}
+
+impl LineFault {
+    /// Builds the error for the file at `path`.
+    fn failure(self, path: &Path) -> Failure {
+        match self {
+            Self::Unreadable(error) => cannot("read", path, error),
+            Self::CutShort(damage) | Self::Damaged(damage) => damaged(path, &damage),
+        }
+    }
+}
+
 /// The changes of a changeset file, one after the other.
 #[derive(Debug)]
 pub(crate) struct Lines {
@@ -358,13 +392,27 @@ pub(crate) struct Lines {
 }
 
 impl Lines {
-    fn open(path: &Path) -> Result<Self, Failure> {
-        let file = open_regular(path).map_err(|error| cannot("read", path, error))?;
-        Ok(Self {
+    /// Opens a file and reads its first line.
+    pub(super) fn open(path: &Path) -> Result<Self, LineFault> {
+        let mut lines = Self {
             path: path.to_owned(),
-            reader: BufReader::new(file),
+            reader: BufReader::new(open_regular(path).map_err(LineFault::Unreadable)?),
             decoder: Decoder::default(),
-        })
+        };
+        if let Some(line) = lines.line()? {
+            lines.decode(&line)?;
+        }
+        Ok(lines)
+    }
+
+    /// Returns the first line; `None` where the file is empty.
+    pub(super) fn header(&self) -> Option<&Header> {
+        self.decoder.header()
+    }
+
+    /// Returns how many rows of the database the changes write that were read so far.
+    pub(super) fn rows(&self) -> u64 {
+        self.decoder.rows()
     }
 
     /// Reads the next changes, until they have `most` rows or more; none at the end.
@@ -372,7 +420,7 @@ impl Lines {
         let mut changes = Vec::new();
         let mut rows = 0;
         while rows < most
-            && let Some(change) = self.read()?
+            && let Some(change) = self.next().transpose()?
         {
             rows += change.size();
             changes.push(change);
@@ -380,27 +428,34 @@ impl Lines {
         Ok(changes)
     }
 
-    fn finish(self) -> Result<Contents, Failure> {
-        self.decoder
-            .finish()
-            .map_err(|damage| damaged(&self.path, &damage))
-    }
-
-    fn read(&mut self) -> Result<Option<Change>, Failure> {
-        loop {
-            let mut line = String::new();
-            let read = self
-                .reader
-                .read_line(&mut line)
-                .with_context(|| format!("cannot read {}", self.path.display()))?;
-            if read == 0 {
-                return Ok(None);
-            }
-            let line = line.strip_suffix('\n').unwrap_or(&line);
-            let change = self.decoder.line(line);
-            if let Some(change) = change.map_err(|damage| damaged(&self.path, &damage))? {
+    /// Reads the next change; `None` at the end.
+    pub(super) fn read(&mut self) -> Result<Option<Change>, LineFault> {
+        while let Some(line) = self.line()? {
+            if let Some(change) = self.decode(&line)? {
                 return Ok(Some(change));
             }
+        }
+        Ok(None)
+    }
+
+    /// Returns the contents, once every change was read.
+    pub(super) fn finish(self) -> Result<Contents, LineFault> {
+        self.decoder.finish().map_err(LineFault::CutShort)
+    }
+
+    /// Reads the text of the next line, with its newline if it has one; `None` at the end.
+    fn line(&mut self) -> Result<Option<String>, LineFault> {
+        let mut line = String::new();
+        let read = self.reader.read_line(&mut line);
+        let read = read.map_err(LineFault::Unreadable)?;
+        Ok((read > 0).then_some(line))
+    }
+
+    /// Decodes a line; a row yields its change.
+    fn decode(&mut self, line: &str) -> Result<Option<Change>, LineFault> {
+        match line.strip_suffix('\n') {
+            Some(line) => self.decoder.line(line).map_err(LineFault::Damaged),
+            None => self.decoder.last_line(line).map_err(LineFault::CutShort),
         }
     }
 }
@@ -421,11 +476,12 @@ impl Iterator for Lines {
     type Item = Result<Change, Failure>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.read().transpose()
+        let change = self.read().transpose()?;
+        Some(change.map_err(|fault| fault.failure(&self.path)))
     }
 }
 
-pub(super) fn damaged(path: &Path, damage: &Damage) -> Failure {
+fn damaged(path: &Path, damage: &Damage) -> Failure {
     Failure::new(ErrorKind::Error, format!("{}, {damage}", path.display())).hint(
         "nothing was done; use the file as it was written. A run that ended before its commit has \
          nothing to take back",

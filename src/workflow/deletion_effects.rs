@@ -30,7 +30,8 @@ use crate::workflow::access_basis::read_basis;
 use crate::workflow::server_sources::ServerSources;
 
 /// Compares the access of every caller that `access` lists: each key at large and on the toolsets
-/// that it holds, each user's session, and each team's keyless caller.
+/// that it holds, each user's session, and each team's keyless caller. `None` where no server is
+/// taken as deleted.
 ///
 /// # Errors
 ///
@@ -42,7 +43,10 @@ pub(crate) async fn compare(
     sources: &ServerSources,
     catalog: &ServerCatalog,
     progress: &Progress,
-) -> Result<AffectedCallers, Failure> {
+) -> Result<Option<AffectedCallers>, Failure> {
+    if catalog.deleted().is_empty() {
+        return Ok(None);
+    }
     schema.check_access_privileges(database)?;
     let release = schema.release();
     let basis = read_basis(connection, schema, sources, catalog, release).await?;
@@ -77,7 +81,7 @@ pub(crate) async fn compare(
             ..Callers::default()
         })
         .await?;
-    Ok(comparison.affected)
+    Ok(Some(comparison.affected))
 }
 
 /// An owner that asks for tools itself.

@@ -1,15 +1,16 @@
 //! The folder of the journals: the journals in it, and the run that a short name means.
 
-use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
 use crate::error::{ErrorKind, Failure, reason};
 use crate::process::atomic_file::folder_of;
-use crate::repair::changeset::{ChangesetPurpose, Contents, Decoder, Header};
+use crate::repair::changeset::{ChangesetPurpose, Contents, Header};
 use crate::repair::undone_runs::{ChangedItems, RunRecord, fates};
 use crate::report::journals::{FileState, ListedJournal};
-use crate::workflow::changeset_file::{SavedChangeset, cannot, open_regular, state_folder};
+use crate::workflow::changeset_file::{
+    LineFault, Lines, SavedChangeset, cannot, open_regular, state_folder,
+};
 use crate::workflow::journal_retention::is_name;
 
 /// How many digits a run's name has.
@@ -79,12 +80,6 @@ pub(crate) struct JournalFolder {
     is_named: bool,
 }
 
-/// What is wrong with a file that is not a whole journal or plan.
-struct BrokenFile {
-    state: FileState,
-    problem: String,
-}
-
 impl JournalFolder {
     /// Chooses the folder that `--journal` names, itself or by a journal in it, else the user's
     /// own.
@@ -103,6 +98,19 @@ impl JournalFolder {
     /// Returns the path of the folder.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Tells whether a journal of the folder is of an undo of `run`, or of a part of it, that may
+    /// have been committed.
+    pub(crate) fn has_undo_of(&self, run: &str) -> Result<bool, Failure> {
+        let mut journals = self
+            .journals()?
+            .into_iter()
+            .filter(|journal| matches!(journal.state, FileState::Committed | FileState::Uncertain));
+        Ok(journals.any(|journal| {
+            let undoes = journal.header.and_then(|header| header.undoes);
+            undoes.is_some_and(|undone| undone.run == run)
+        }))
     }
 
     /// Reads every journal of the folder, the newest first. What is broken is listed too.
@@ -236,19 +244,15 @@ fn time_of_name(path: &Path) -> Option<String> {
 
 impl SavedChangeset {
     /// Describes the file, without looking whether its run was undone.
-    pub(crate) fn listed(&self) -> Result<ListedJournal, Failure> {
-        let mut rows = 0;
-        for change in self.changes()? {
-            rows += u64::try_from(change?.size()).unwrap_or(u64::MAX);
-        }
-        Ok(ListedJournal {
+    pub(crate) fn listed(&self) -> ListedJournal {
+        ListedJournal {
             file: self.path().display().to_string(),
             header: Some(self.contents.header.clone()),
-            rows,
+            rows: self.contents.rows,
             state: file_state(&self.contents),
             problem: None,
             fate: None,
-        })
+        }
     }
 }
 
@@ -265,7 +269,7 @@ fn file_state(contents: &Contents) -> FileState {
 
 /// Tells whether the first line of a file looks like that of a changeset. Whatever else is in the
 /// folder is somebody else's.
-fn begins_as_changeset(path: &Path) -> bool {
+pub(super) fn begins_as_changeset(path: &Path) -> bool {
     let beginning = || -> std::io::Result<Vec<u8>> {
         let mut line = Vec::new();
         let file = BufReader::new(open_regular(path)?.take(BEGINNING));
@@ -281,41 +285,36 @@ fn begins_as_changeset(path: &Path) -> bool {
 
 /// Reads the first line of a changeset.
 fn read_header(path: &Path) -> Option<Header> {
-    let mut line = String::new();
-    BufReader::new(open_regular(path).ok()?)
-        .read_line(&mut line)
-        .ok()?;
-    let mut decoder = Decoder::default();
-    decoder.line(line.strip_suffix('\n')?).ok()?;
-    decoder.header().cloned()
+    Lines::open(path).ok()?.header().cloned()
 }
 
 /// Reads a journal or a plan as far as it goes.
 fn read(path: &Path) -> (ListedJournal, Option<RunRecord>) {
-    let mut reading = JournalReading::default();
-    let whole = match open_regular(path) {
-        Ok(file) => reading.lines(file),
-        Err(error) => Err(unreadable(&error)),
+    let (mut header, mut rows) = (None, 0);
+    let mut items = ChangedItems::default();
+    let mut contents = || -> Result<Contents, LineFault> {
+        let mut lines = Lines::open(path)?;
+        header = lines.header().cloned();
+        while let Some(change) = lines.read()? {
+            rows = lines.rows();
+            items.add(&change);
+        }
+        lines.finish()
     };
-    let JournalReading {
-        decoder,
-        rows,
-        items,
-    } = reading;
-    let header = decoder.header().cloned();
-    let contents = whole.and_then(|()| {
-        decoder.finish().map_err(|damage| BrokenFile {
-            state: FileState::CutShort,
-            problem: damage.to_string(),
-        })
-    });
-    let (state, problem, record) = match contents {
+    let (state, problem, record) = match contents() {
         Ok(contents) => {
             let state = file_state(&contents);
             let is_plan = state == FileState::Saved;
             (state, None, (!is_plan).then(|| record(&contents, items)))
         }
-        Err(BrokenFile { state, problem }) => (state, Some(problem), None),
+        Err(fault) => {
+            let (state, problem) = match fault {
+                LineFault::Unreadable(error) => (FileState::Unreadable, reason(&error)),
+                LineFault::CutShort(damage) => (FileState::CutShort, damage.to_string()),
+                LineFault::Damaged(damage) => (FileState::Damaged, damage.to_string()),
+            };
+            (state, Some(problem), None)
+        }
     };
     let journal = ListedJournal {
         file: path.display().to_string(),
@@ -326,13 +325,6 @@ fn read(path: &Path) -> (ListedJournal, Option<RunRecord>) {
         fate: None,
     };
     (journal, record)
-}
-
-fn unreadable(error: &std::io::Error) -> BrokenFile {
-    BrokenFile {
-        state: FileState::Unreadable,
-        problem: reason(error),
-    }
 }
 
 /// Makes the record of a whole journal.
@@ -353,43 +345,6 @@ fn record(contents: &Contents, items: ChangedItems) -> RunRecord {
         is_complete: *left == 0 && undoes.is_some_and(|undone| !undone.is_partial()),
         is_committed: *committed,
         items,
-    }
-}
-
-/// What was read of a journal so far.
-#[derive(Default)]
-struct JournalReading {
-    decoder: Decoder,
-    rows: u64,
-    items: ChangedItems,
-}
-
-impl JournalReading {
-    /// Reads all lines of a file, or says why not.
-    fn lines(&mut self, file: File) -> Result<(), BrokenFile> {
-        let mut reader = BufReader::new(file);
-        let mut line = String::new();
-        loop {
-            line.clear();
-            let read = reader.read_line(&mut line);
-            let read = read.map_err(|error| unreadable(&error))?;
-            if read == 0 {
-                return Ok(());
-            }
-            let whole = line.strip_suffix('\n');
-            let change = self.decoder.line(whole.unwrap_or(&line));
-            let change = change.map_err(|damage| BrokenFile {
-                state: match whole {
-                    Some(_) => FileState::Damaged,
-                    None => FileState::CutShort,
-                },
-                problem: damage.to_string(),
-            })?;
-            if let Some(change) = change {
-                self.rows += u64::try_from(change.size()).unwrap_or(u64::MAX);
-                self.items.add(&change);
-            }
-        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The files that a command line names: none is written over another one.
+//! The files that a command line names: none is written over another one, or over a journal.
 
 use std::path::{Path, PathBuf};
 
@@ -7,6 +7,7 @@ use crate::error::{ErrorKind, Failure};
 use crate::process::atomic_file::name_of;
 use crate::process::command_args::CommandArgs;
 use crate::workflow::config_files::config_paths;
+use crate::workflow::journal_folder::begins_as_changeset;
 
 /// Refuses two options that name one file, unless both only read it. Otherwise the file that is
 /// written last would replace the other, which may be a journal, a backup or the proxy's config.
@@ -43,4 +44,22 @@ pub(crate) fn one_file_each(command: &dyn CommandArgs) -> Result<(), Failure> {
     let mut read = read.filter(|(option, path)| !is_renewed(option, path));
     read.find_map(|(option, path)| same(&names, &option, &path))
         .map_or(Ok(()), Err)
+}
+
+/// Refuses an option whose file would replace a journal or a plan. A run may need that journal
+/// although no option names it: `undo RUN` finds it in a folder.
+///
+/// Every other file that a command writes is a new one, or replaces a baseline alone.
+pub(crate) fn replace_no_changeset(command: &dyn CommandArgs) -> Result<(), Failure> {
+    let writes_over = |option: &str| ["--output", "--metrics-file"].contains(&option);
+    let mut files = command.files().into_iter();
+    let replaced = files.find(|(option, path)| writes_over(option) && begins_as_changeset(path));
+    let Some((option, path)) = replaced else {
+        return Ok(());
+    };
+    let message = format!(
+        "{option} would replace {}, a journal or plan",
+        path.display()
+    );
+    Err(Failure::new(ErrorKind::Usage, message).hint("nothing was done; name another file"))
 }

@@ -125,6 +125,10 @@ pub(crate) fn check_access(
     Err(match planned {
         PlannedBy::Search => Failure::new(ErrorKind::Moved, message)
             .hint("somebody changed what their access depends on: run it again"),
+        PlannedBy::Journal => Failure::new(ErrorKind::Refused, message).hint(
+            "what their access depends on changed since; to repair again, run fix, which looks at \
+             what is stale now; to take back more of the run, leave --reference out",
+        ),
         PlannedBy::Rules => Failure::new(ErrorKind::Refused, message).hint(
             "report this, because fix is not meant to plan such a change; to repair other rows, \
              name them with --owner or --reference; mcp-prune access tells what each caller may use",
@@ -139,6 +143,8 @@ pub(crate) enum PlannedBy {
     Rules,
     /// By asking the access model, so that a difference can only be new.
     Search,
+    /// By an earlier run, whose journal is taken back.
+    Journal,
 }
 
 #[expect(

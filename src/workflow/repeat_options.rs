@@ -24,6 +24,7 @@ use crate::cli::servers::{DeletionArgs, PreviousArgs, ServerArgs};
 use crate::command_line::CommandLine;
 use crate::process::shown_url::ShownUrl;
 use crate::repair::selection::NamedOwner;
+use crate::workflow::journal_folder::NamedJournal;
 
 /// The default of `--statement-timeout`.
 const STATEMENT_TIMEOUT: Duration = Duration::from_mins(10);
@@ -41,7 +42,11 @@ pub(crate) fn undo(journal: &Path, connection: &ConnectionArgs, write: &WriteArg
         notify,
     } = write;
     let mut command = CommandLine::new("undo");
-    command.path(journal);
+    match NamedJournal::read(journal) {
+        NamedJournal::File(_) => command.path(journal),
+        // The file has a name like that of a run.
+        NamedJournal::Run(_) => command.path(&Path::new(".").join(journal)),
+    }
     connection.repeat(&mut command);
     // The file is there by now, so the undo keeps its own journal in the same folder.
     if let Some(path) = &kept.journal {

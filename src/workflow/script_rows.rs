@@ -1,7 +1,7 @@
 //! Makes the script of `fix --dry-run --format sql`, and the one that takes it back: reads what a
 //! script compares, for the rows that a dry run writes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::db::repair_script;
@@ -39,7 +39,7 @@ pub(crate) struct ScriptRowReader {
     /// The digests of the owners of the rows of one table, by key.
     owners: BTreeMap<String, String>,
     /// The names of servers that have no row.
-    config: Vec<String>,
+    config: BTreeSet<String>,
 }
 
 impl ScriptRowReader {
@@ -114,7 +114,7 @@ impl ScriptRowReader {
                 beside: beside.get(change.key()).map(String::as_str),
                 owners: (table.group == Group::Permissions).then_some(owners),
             };
-            let has_row = |new: &str| !self.config.iter().any(|known| known == new);
+            let has_row = |new: &str| !self.config.contains(new);
             let added = self.script.add(plan, change, digests, has_row);
             added.map_err(cannot_put_aside)?;
         }

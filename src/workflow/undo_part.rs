@@ -1,6 +1,7 @@
 //! The part of a run that an undo takes back: the rows and references that the filters take.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use crate::cli::filters::PartArgs;
 use crate::database::Database;
@@ -11,10 +12,13 @@ use crate::db::session::Connection;
 use crate::error::{ErrorKind, Failure};
 use crate::litellm::owners::Owner;
 use crate::litellm::reference_sites::SiteTable;
+use crate::process::atomic_file::folder_of;
 use crate::repair::changeset::{Change, ChangesetPurpose, UndoneRun};
 use crate::repair::conflict::TakenPart;
+use crate::repair::repaired_column::EarlierUndo;
 use crate::repair::selection::{NamedOwner, Selection};
 use crate::workflow::filters::find_owners;
+use crate::workflow::journal_folder::JournalFolder;
 
 /// The part of a run that is taken back, and the filters that no row fitted yet.
 pub(crate) struct UndoPart<'a> {
@@ -26,6 +30,8 @@ pub(crate) struct UndoPart<'a> {
     missing_owners: Vec<(NamedOwner, String)>,
     missing_rows: BTreeSet<&'a str>,
     missing_references: BTreeSet<&'a str>,
+    /// Whether a part of the run was taken back before; `None` until somebody asks.
+    earlier: Option<EarlierUndo>,
 }
 
 impl PartArgs {
@@ -67,7 +73,24 @@ impl<'a> UndoPart<'a> {
             missing_owners,
             missing_rows: args.row.iter().map(String::as_str).collect(),
             missing_references: args.reference.iter().map(String::as_str).collect(),
+            earlier: None,
         })
+    }
+
+    /// Looks in the folder of `journal` whether a part of the run was taken back before. Returns
+    /// whether that is news.
+    pub(crate) fn learns_of_earlier(&mut self, journal: &Path) -> Result<bool, Failure> {
+        if self.earlier.is_some() {
+            return Ok(false);
+        }
+        let folder = JournalFolder::of(Some(folder_of(journal)))?;
+        let earlier = if folder.has_undo_of(self.run)? {
+            EarlierUndo::OfAPart
+        } else {
+            EarlierUndo::None
+        };
+        self.earlier = Some(earlier);
+        Ok(earlier == EarlierUndo::OfAPart)
     }
 
     /// Returns the references that are taken back of each change.
@@ -75,6 +98,7 @@ impl<'a> UndoPart<'a> {
         TakenPart {
             purpose: self.purpose,
             references: self.references.as_ref(),
+            earlier: self.earlier.unwrap_or(EarlierUndo::None),
         }
     }
 

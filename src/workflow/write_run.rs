@@ -11,7 +11,7 @@ use crate::command_line::CommandLine;
 use crate::database::Database;
 use crate::db::purpose::Purpose;
 use crate::db::session::{SchemaTransaction, Session};
-use crate::error::Failure;
+use crate::error::{ErrorKind, Failure};
 use crate::exit_code::Outcome;
 use crate::litellm::reference_sites::Choice;
 use crate::process::invocation::{Committed, Run};
@@ -365,8 +365,8 @@ impl WriteRun<'_> {
             self.interrupt.guard(open.rollback()).await?;
             let plan = draft.map(ChangesetDraft::seal).transpose()?;
             let plan = plan.as_ref().map(SealedChangeset::path);
-            let interrupt = &mut self.interrupt;
-            look_again(job, session, left, &mut facts, interrupt).await;
+            let interrupt = (&mut self.interrupt, false);
+            look_again(job, session, left, &mut facts, interrupt).await?;
             let ending = Ending::DryRun {
                 plan: plan.map(|path| path.display().to_string()),
                 follow_up: job.after_dry_run(plan),
@@ -385,8 +385,8 @@ impl WriteRun<'_> {
             .commit(open, consent, journal, |path| job.take_back(path))
             .await?;
         if !writes {
-            let interrupt = &mut self.interrupt;
-            look_again(job, session, left, &mut facts, interrupt).await;
+            let interrupt = (&mut self.interrupt, false);
+            look_again(job, session, left, &mut facts, interrupt).await?;
             return Ok(Report::new(facts, Ending::NothingToDo));
         }
         let journal = journal.map(|path| {
@@ -401,8 +401,8 @@ impl WriteRun<'_> {
             .after_care
             .tell(session, &written, &mut self.interrupt)
             .await;
-        let interrupt = &mut self.interrupt;
-        look_again(job, session, left, &mut facts, interrupt).await;
+        let interrupt = (&mut self.interrupt, true);
+        look_again(job, session, left, &mut facts, interrupt).await?;
         let journal = journal.map(|(path, take_back)| WrittenJournal {
             path: path.display().to_string(),
             take_back,
@@ -413,19 +413,25 @@ impl WriteRun<'_> {
 }
 
 /// Looks at what is `left` after the transaction. A failure is only a warning, because the
-/// transaction has ended.
+/// transaction has ended; but a signal ends the run, unless something was committed.
 async fn look_again<J: WriteJob>(
     job: &J,
     session: &mut Session,
     left: J::Left,
     facts: &mut J::Facts,
-    interrupt: &mut Interrupt,
-) {
+    (interrupt, has_committed): (&mut Interrupt, bool),
+) -> Result<(), Failure> {
     let looking = job.look_again(session, left, facts);
-    if let Err(failure) = interrupt.race(looking, "").await {
-        warn(format_args!(
-            "the report does not say what each choice of --on-empty would settle: {}",
+    let when = " while the report was completed";
+    match interrupt.race(looking, when).await {
+        Err(failure) if matches!(failure.kind(), ErrorKind::Interrupted(_)) && !has_committed => {
+            return Err(failure.hint("nothing was written"));
+        }
+        Err(failure) => warn(format_args!(
+            "the report is not complete: {}",
             failure.message()
-        ));
+        )),
+        Ok(()) => {}
     }
+    Ok(())
 }

@@ -1,7 +1,7 @@
 //! `history` and `show`: what they tell of journals, whole and broken, without a database.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -250,6 +250,76 @@ fn broken_files_are_listed_with_what_is_wrong_and_refused_by_show_and_undo() {
         .prints("damaged");
 }
 
+/// Commits a repair with its journal in `folder`, and returns the name of the run and the file.
+fn committed(database: &TestDatabase, folder: &Path) -> (String, PathBuf) {
+    let run = journalled(database, folder, &["fix", "--no-config-servers"], 0);
+    let file = of_run(&history(folder), &run)["file"].clone();
+    (run, PathBuf::from(file.as_str().unwrap()))
+}
+
+#[test]
+fn a_repair_is_undone_although_its_journal_ends_within_the_line_about_the_commit() {
+    let database = case("beside_live");
+    let before = database.permission_rows();
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let (run, file) = committed(&database, folder);
+    let journal = fs::read_to_string(&file).unwrap();
+    fs::write(&file, &journal[..journal.len() - 20]).unwrap();
+    let listed = of_run(&history(folder), &run);
+    assert_eq!(
+        (&listed["state"], &listed["problem"], &listed["undone"]),
+        (&json!("uncertain"), &Value::Null, &json!("no"))
+    );
+    show(&[&run, "--journal", text(folder)])
+        .exits(0)
+        .prints("State: perhaps committed");
+    journalled(&database, folder, &["undo", &run], 0);
+    assert_eq!(database.permission_rows(), before);
+}
+
+#[test]
+fn a_journal_that_cannot_be_finished_is_left_as_it_was_before_the_commit() {
+    let database = case("beside_live");
+    let before = database.permission_rows();
+    let folder = tempfile::tempdir().unwrap();
+    let (first, file) = committed(&database, folder.path());
+    let journal = fs::read_to_string(&file).unwrap();
+    let end = journal.trim_end().rfind('\n').unwrap() + 1;
+    journalled(&database, folder.path(), &["undo", &first], 0);
+
+    // The next journal is as long, and there is no room for all of its last line.
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let args = ["fix", "--yes", "--no-config-servers", "--journal"];
+    let fix = mcp_prune(&[&args[..], &[text(folder)]].concat());
+    let room = (end + 20).to_string();
+    let mut limited = Command::new("sh");
+    limited
+        .args([
+            "-c",
+            "trap '' XFSZ; room=$1; shift; exec prlimit --fsize=$room \"$@\"",
+        ])
+        .args(["sh", &room])
+        .arg(fix.get_program())
+        .args(fix.get_args())
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("DATABASE_URL", database.url());
+    run(&mut limited)
+        .exits(0)
+        .says("everything was committed, but cannot finish");
+    assert_ne!(database.permission_rows(), before);
+    let journals = history(folder);
+    let left = &journals[0];
+    assert_eq!(left["state"], "uncertain");
+    let length = fs::metadata(left["file"].as_str().unwrap()).unwrap().len();
+    assert_eq!(length, u64::try_from(end).unwrap());
+    let second = left["run"].as_str().unwrap();
+    journalled(&database, folder, &["undo", second], 0);
+    assert_eq!(database.permission_rows(), before);
+}
+
 #[test]
 fn what_is_no_file_is_not_opened() {
     let folder = tempfile::tempdir().unwrap();
@@ -488,6 +558,38 @@ fn no_report_takes_the_place_of_a_journal() {
         let args = [args, &["--output", text(&journal)]].concat();
         run_on(NOWHERE, &args).exits(64).says("are the same file");
     }
+    // The name of a run is no file, and an option may name the folder or nothing at all.
+    let header: Value = serde_json::from_str(before.lines().next().unwrap()).unwrap();
+    let run_of = header["run"].as_str().unwrap();
+    let rows = database.permission_rows();
+    let undo = ["undo", "--yes", run_of, "--journal", text(folder.path())];
+    let scan = ["scan", "--no-config-servers"];
+    let show = ["show", run_of, "--journal", text(folder.path())];
+    for (args, option) in [
+        (&undo[..], "--output"),
+        (&undo, "--metrics-file"),
+        (&scan, "--output"),
+        (&scan, "--metrics-file"),
+        (&show, "--output"),
+    ] {
+        let args = [args, &[option, text(&journal)]].concat();
+        run_on(database.url(), &args)
+            .exits(64)
+            .says(&format!("{option} would replace "))
+            .says("a journal or plan");
+    }
+    // These options replace no file at all, or only one of their own kind.
+    let dry_run = ["fix", "--dry-run", "--no-config-servers", "--format", "sql"];
+    for (args, option) in [
+        (&scan[..], "--write-baseline"),
+        (&["access", "--no-config-servers"], "--save"),
+        (&dry_run, "--undo-sql"),
+        (&dry_run[..3], "--plan-out"),
+    ] {
+        let args = [args, &[option, text(&journal)]].concat();
+        run_on(database.url(), &args).exits(1).says(text(&journal));
+    }
+    assert_eq!(database.permission_rows(), rows);
     assert_eq!(fs::read_to_string(&journal).unwrap(), before);
     let report = folder.path().join("report");
     let args = [

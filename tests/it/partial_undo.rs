@@ -12,8 +12,8 @@ use serde_json::json;
 use crate::concurrent::{Other, ended};
 use crate::connection::{role, url_of};
 use crate::history::{history, journalled, of_run, text};
-use crate::program::{Ran, formats, mcp_prune, run_on};
-use crate::samples::{case, demo};
+use crate::program::{Ran, formats, mcp_prune, run, run_on};
+use crate::samples::case;
 use crate::schemas::Format;
 use crate::server::{TestDatabase, concurrent_server};
 
@@ -114,6 +114,80 @@ fn parts_of_a_run_are_taken_back_one_after_the_other_and_then_the_rest() {
 }
 
 #[test]
+fn what_somebody_chose_since_is_not_taken_for_what_an_undo_of_a_part_left() {
+    let database = shared();
+    let folder = tempfile::tempdir().unwrap();
+    let fix = journalled(&database, folder.path(), &["fix"], 0);
+    // The server is there again, and somebody granted it, but not the other one.
+    database.execute(&format!(
+        r#"INSERT INTO "LiteLLM_MCPServerTable" ("server_id") VALUES ('{G1}');
+           UPDATE "LiteLLM_ObjectPermissionTable" SET "mcp_servers" = ARRAY['{G1}', '{LIVE}']
+           WHERE "object_permission_id" = 'p-1'"#
+    ));
+    let now = rows(&database);
+    let report = undo(&database, folder.path(), &[&fix]).exits(5).json();
+    assert_eq!(report["conflicts"][0]["row"], "p-1");
+    assert_eq!(rows(&database), now);
+}
+
+#[test]
+fn an_undo_of_an_undo_changes_nobodys_access() {
+    let database = shared();
+    database.execute(
+        r#"INSERT INTO "LiteLLM_VerificationToken" ("token", "team_id", "object_permission_id")
+               VALUES (repeat('a', 64), 'd', 'p-2')"#,
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let fix = journalled(&database, folder, &["fix"], 0);
+    let repaired = rows(&database);
+    let back = undo(&database, folder, &[&fix]).exits(0).json();
+    let before = rows(&database);
+    let back = back["run"].as_str().unwrap();
+    // The server is there again: who has it would lose it.
+    let server = format!(r#"INSERT INTO "LiteLLM_MCPServerTable" ("server_id") VALUES ('{G1}')"#);
+    database.execute(&server);
+    let _ = undo(&database, folder, &[back])
+        .exits(4)
+        .says("access would not stay as it is")
+        .says("to repair again, run fix");
+    let _ = undo(&database, folder, &[back, "--compare-at-most", "0"])
+        .exits(4)
+        .says("not every caller was compared");
+    assert_eq!(rows(&database), before);
+    database.execute(
+        &server
+            .replace("INSERT INTO", "DELETE FROM")
+            .replace(r#" ("server_id") VALUES ("#, r#" WHERE "server_id" IN ("#),
+    );
+    let _ = undo(&database, folder, &[back]).exits(0);
+    assert_eq!(rows(&database), repaired);
+}
+
+#[test]
+fn a_part_of_a_rename_does_not_lift_the_limit_of_tools() {
+    let database = TestDatabase::with(&format!(
+        r#"INSERT INTO "LiteLLM_MCPServerTable" ("server_id") VALUES ('{LIVE}');
+           INSERT INTO "LiteLLM_ObjectPermissionTable"
+               ("object_permission_id", "mcp_servers", "mcp_tool_permissions") VALUES
+               ('p-1', ARRAY['{G1}'], '{{"{G2}": ["read"]}}');
+           INSERT INTO "LiteLLM_TeamTable" ("team_id", "object_permission_id") VALUES ('a', 'p-1');"#
+    ));
+    let folder = tempfile::tempdir().unwrap();
+    let remaps = [G1, G2].map(|gone| format!("--remap={gone}={LIVE}"));
+    let fix = ["fix", &remaps[0], &remaps[1]];
+    let fix = journalled(&database, folder.path(), &fix, 0);
+    let repaired = rows(&database);
+    let _ = undo(&database, folder.path(), &[&fix, "--reference", G2])
+        .exits(4)
+        .says("access would not stay as it is")
+        .says("leave --reference out");
+    assert_eq!(rows(&database), repaired);
+    let _ = undo(&database, folder.path(), &[&fix]).exits(0);
+    assert_eq!(rows(&database), [format!("p-1 {G1}")]);
+}
+
+#[test]
 fn an_owner_is_who_links_to_the_row_now_and_a_shared_row_comes_back_for_all() {
     let database = shared();
     let before = rows(&database);
@@ -135,13 +209,20 @@ fn an_owner_is_who_links_to_the_row_now_and_a_shared_row_comes_back_for_all() {
         .json();
     assert_eq!(of_a["changes"][0]["row"], "p-1");
     assert_eq!(rows(&database)[0], before[0], "also for B, which shares it");
-    // The journal says who owned it when it was repaired.
-    let file = of_run(&history(folder), of_a["run"].as_str().unwrap())["file"].clone();
-    let journal = fs::read_to_string(file.as_str().unwrap()).unwrap();
-    assert!(
-        journal.contains(r#"{"kind":"team","id":"b","name":"B"}"#),
-        "{journal}"
-    );
+    // The journal of the repair says who owned it then; that of the undo does not repeat it.
+    let owner = r#"{"kind":"team","id":"b","name":"B"}"#;
+    for (run, records) in [(fix.as_str(), true), (of_a["run"].as_str().unwrap(), false)] {
+        let file = of_run(&history(folder), run)["file"].clone();
+        let journal = fs::read_to_string(file.as_str().unwrap()).unwrap();
+        assert_eq!(journal.contains(owner), records, "{journal}");
+    }
+    let shown = [
+        "show",
+        of_a["run"].as_str().unwrap(),
+        "--journal",
+        text(folder),
+    ];
+    let _ = run(&mut mcp_prune(&shown)).exits(0).prints("not recorded");
 
     // Nobody links to this row any more.
     let nobody = undo(
@@ -257,25 +338,26 @@ fn credentials_are_chosen_by_their_server_and_never_by_an_owner() {
 
 #[test]
 fn remapped_references_come_back_one_by_one() {
-    let database = demo();
+    let database = shared();
+    database
+        .execute(r#"INSERT INTO "LiteLLM_MCPServerTable" ("server_id") VALUES ('jira'), ('wiki')"#);
     let before = database.permission_rows();
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let slack = "d7c3f1a8-0e6b-4a92-85d4-1b7e3c9f6a04";
-    let notion = "a15e9c3d-84f2-4d7b-92c6-5e0b8f3a7d05";
-    let remaps = [format!("{slack}=jira"), format!("{notion}=jira")];
+    let remaps = [format!("{G1}=jira"), format!("{G2}=wiki")];
     let fix = ["fix", "--remap", &remaps[0], "--remap", &remaps[1]];
     let fix = journalled(&database, folder, &fix, 0);
-    let report = undo(&database, folder, &[&fix, "--reference", slack])
+    let part = ["--row", "p-1", "--reference", G1];
+    let report = undo(&database, folder, &[&[fix.as_str()], &part[..]].concat())
         .exits(0)
         .json();
-    assert!(report["summary"]["rows_put_back"].as_u64() > Some(0));
+    assert_eq!(report["summary"]["rows_put_back"], 1);
     let now = database.permission_rows().join("\n");
-    assert!(now.contains(slack) && !now.contains(notion), "{now}");
+    assert!(now.contains(G1) && !now.contains(G2), "{now}");
     let run = report["run"].as_str().unwrap();
-    undo(&database, folder, &[run]).exits(0);
-    assert!(!database.permission_rows().join("\n").contains(slack));
-    undo(&database, folder, &[&fix, "--reference", notion]).exits(0);
+    // To rename it again would give access to jira.
+    undo(&database, folder, &[run]).exits(4);
+    undo(&database, folder, &[&fix, "--reference", G2]).exits(0);
     undo(&database, folder, &[&fix]).exits(0);
     assert_eq!(database.permission_rows(), before);
 }

@@ -491,3 +491,20 @@ fn guards_refuse_with_the_number_they_saw() {
     )
     .exits(3);
 }
+
+#[test]
+fn a_journal_with_a_name_like_that_of_a_run_is_taken_back_by_the_command_that_is_told() {
+    let database = demo();
+    let before = database.permission_rows();
+    let folder = tempfile::tempdir().unwrap();
+    let in_folder = |args: &[&str]| {
+        let mut command = mcp_prune(args);
+        run(command
+            .current_dir(folder.path())
+            .env("DATABASE_URL", database.url()))
+    };
+    let told = in_folder(&["fix", "--yes", "--journal", "cafe1234"]).exits(3);
+    let _ = told.prints("mcp-prune undo ./cafe1234 ");
+    let _ = in_folder(&["undo", "--yes", "./cafe1234"]).exits(0);
+    assert_eq!(database.permission_rows(), before);
+}
