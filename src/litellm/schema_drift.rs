@@ -54,8 +54,8 @@ const OTHER_TYPES: [&str; 12] = [
 /// Known tables and columns that hold no references although their names or values may look so;
 /// no columns stand for all columns of the table. Each has the reason.
 ///
-/// A column that holds secrets is not searched even if a reference may stand in it. `scan` reads the
-/// sites in `LiteLLM_Config.param_value`, and nothing else of that column.
+/// A column that holds secrets is not searched even if a reference may stand in it. `scan` reads
+/// the sites in `LiteLLM_Config.param_value`, and nothing else of that column.
 ///
 /// Source: LiteLLM 1.110.2 `proxy/schema.prisma`, what reads these columns, and the columns that
 /// LiteLLM encrypts (`proxy/db/master_key_migration.py`, `_SECRET_COLUMNS`).
