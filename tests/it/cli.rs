@@ -391,6 +391,62 @@ fn each_shell_gets_its_own_completions_of_every_command() {
 }
 
 #[test]
+fn the_version_is_one_line_or_all_that_the_program_is_built_from() {
+    let version = env!("CARGO_PKG_VERSION");
+    let short = run(&mut mcp_prune(&["-V"])).exits(0).stdout;
+    assert_eq!(short, format!("mcp-prune {version}\n"));
+    let long = run(&mut mcp_prune(&["--version"])).exits(0).stdout;
+    let lines: Vec<&str> = long.lines().collect();
+    assert_eq!(lines[0], format!("mcp-prune {version}"));
+    let fields: Vec<(&str, &str)> = lines[1..]
+        .iter()
+        .map(|line| line.split_once(": ").unwrap())
+        .collect();
+    let [
+        ("commit", commit),
+        ("target", target),
+        ("features", features),
+    ] = fields[..]
+    else {
+        panic!("{long}");
+    };
+    assert!(target.contains(std::env::consts::ARCH), "{target}");
+    for (feature, is_on) in [
+        ("embedded", cfg!(feature = "embedded")),
+        ("redis", cfg!(feature = "redis")),
+        (
+            "none",
+            cfg!(not(any(feature = "embedded", feature = "redis"))),
+        ),
+    ] {
+        assert_eq!(
+            features.split(',').any(|f| f == feature),
+            is_on,
+            "{features}"
+        );
+    }
+    // Every command tells it, and no manual page, because a page is of every build of the version.
+    let command = run(&mut mcp_prune(&["scan", "--version"])).exits(0).stdout;
+    assert!(command.contains(&lines[1..].join("\n")), "{command}");
+    let page = run(&mut mcp_prune(&["man"])).exits(0).stdout;
+    assert!(!page.contains("commit:"), "{page}");
+
+    // git need not be there, and need not trust this folder.
+    let head = Command::new("git")
+        .args(["rev-parse", "HEAD"])
+        .current_dir(repository(""))
+        .output();
+    let head = head.ok().filter(|head| head.status.success());
+    let is_checkout = repository(".git").exists();
+    if let Some(head) = head.filter(|_| is_checkout) {
+        assert_eq!(commit, String::from_utf8(head.stdout).unwrap().trim_end());
+    } else {
+        let is_id = commit.len() >= 40 && commit.chars().all(|c| c.is_ascii_hexdigit());
+        assert!(commit == "unknown" || is_id, "{commit}");
+    }
+}
+
+#[test]
 fn what_is_no_command_has_no_manual_page() {
     for word in ["scna", "help"] {
         run(&mut mcp_prune(&["man", word]))
