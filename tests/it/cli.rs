@@ -464,7 +464,7 @@ fn pages_named_in(page: &str) -> BTreeSet<String> {
 
 #[test]
 fn every_manual_page_is_of_its_command_and_refers_to_pages_that_are_shipped() {
-    let script = std::fs::read_to_string(repository("packaging/build-deb")).unwrap();
+    let script = std::fs::read_to_string(repository("packaging/build-pages")).unwrap();
     let (_, list) = script.split_once("for command in ").unwrap();
     let (list, _) = list.split_once(';').unwrap();
     let commands: BTreeSet<&str> = list.split_whitespace().collect();
@@ -473,7 +473,7 @@ fn every_manual_page_is_of_its_command_and_refers_to_pages_that_are_shipped() {
         .get_subcommands()
         .map(clap::Command::get_name)
         .collect();
-    assert_eq!(commands, all, "build-deb makes a page of each command");
+    assert_eq!(commands, all, "build-pages makes a page of each command");
 
     let version = env!("CARGO_PKG_VERSION");
     let mut shipped = BTreeSet::from(["mcp-prune".to_owned()]);
@@ -497,7 +497,7 @@ fn every_manual_page_is_of_its_command_and_refers_to_pages_that_are_shipped() {
 }
 
 #[test]
-fn the_package_says_which_tools_are_missing_before_it_builds() {
+fn a_release_says_which_tools_are_missing_before_it_builds() {
     let folder = tempfile::tempdir().unwrap();
     // Next to nothing on the path: the shell, and what it needs to find its way.
     for tool in ["bash", "dirname", "uname"] {
@@ -506,11 +506,14 @@ fn the_package_says_which_tools_are_missing_before_it_builds() {
         std::os::unix::fs::symlink(found, folder.path().join(tool)).unwrap();
     }
     let mut script = Command::new("/bin/bash");
-    script.arg(repository("packaging/build-deb"));
+    script
+        .arg(repository("packaging/build-release"))
+        .args(["x86_64-unknown-linux-musl", "nowhere"]);
     let ran = run(script.env_clear().env("PATH", folder.path())).exits(1);
-    for tool in ["cargo: ", "cargo-deb: ", "musl-gcc: "] {
+    for tool in ["cargo: ", "cargo-auditable: ", "musl-gcc: ", "dpkg-deb: "] {
         assert!(
-            ran.stderr.contains(&format!("build-deb: missing {tool}")),
+            ran.stderr
+                .contains(&format!("build-release: missing {tool}")),
             "{ran}"
         );
     }
