@@ -166,7 +166,9 @@ fn delete_at(
 /// Returns how many listen to a channel, at all nodes of the cluster.
 ///
 /// A message reaches the listeners of all nodes, but the node that it is sent to counts only its
-/// own. Source: Redis documentation, "PUBLISH" and "PUBSUB NUMSUB".
+/// own. A worker listens at one node, any of them. Source: Redis documentation, "PUBLISH" and
+/// "PUBSUB NUMSUB"; LiteLLM 1.105.0 and 1.110.2 `caching/redis_cache.py`,
+/// `_cluster_node_pubsub_client`.
 ///
 /// # Errors
 ///
