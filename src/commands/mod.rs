@@ -81,7 +81,8 @@ impl Invocation {
 /// was granted it. `scan` reports these stale references. `fix` removes them in one transaction,
 /// and holds those whose removal would widen somebody's access.
 #[derive(Debug, Parser)]
-#[command(version, propagate_version = true, max_term_width = 100, after_help = EXAMPLES)]
+#[command(version, propagate_version = true, max_term_width = 100,
+          after_help = exit_code::help("mcp-prune", EXAMPLES))]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -92,13 +93,7 @@ const EXAMPLES: &str = "\
 Examples:
   mcp-prune scan --db-url postgresql://readonly@db/litellm
   mcp-prune fix --dry-run  (database from DATABASE_URL or other variables)
-  mcp-prune fix --yes --format json
-
-Exit codes:
-  0 clean or repaired, 1 error, 2 stale, unverified or dangling-toolset
-  found (or access gained or lost), 3 repaired but some held, 4 refused,
-  5 changed meanwhile, 6 busy, 7 no access, 64 usage, 128+N ended by
-  signal N";
+  mcp-prune fix --yes --format json";
 
 /// The subcommands.
 #[derive(Debug, Subcommand)]
@@ -237,6 +232,17 @@ mod tests {
     #[test]
     fn a_keep_entry_with_an_at_sign_is_a_file() {
         let keep = ["gh".to_owned(), "@keep.txt".to_owned()];
+    #[test]
+    fn every_help_lists_the_exit_codes_of_its_command() {
+        for command in Cli::command().get_subcommands() {
+            let help = command.get_after_help().unwrap().to_string();
+            let codes = exit_code::help(command.get_name(), "");
+            assert!(help.ends_with(&codes), "{help}");
+            let of_program = exit_code::help("mcp-prune", "");
+            assert_ne!(codes, of_program, "{}", command.get_name());
+        }
+    }
+
         assert_eq!(
             kept_sources(&keep),
             (vec!["gh".to_owned()], vec![Path::new("keep.txt")])

@@ -114,6 +114,11 @@ impl Run {
         } else {
             outcome
         };
+        debug_assert!(
+            exit_code::is_listed(command.name(), code),
+            "the help of {} does not list exit code {code}",
+            command.name()
+        );
         let code = exit_code::code(counted);
         log::end(code);
         if let Some(metrics) = metrics {
