@@ -22,7 +22,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::cli::option_rules::Given;
+use crate::cli::site_variables::{self, OptionsOfVariables};
 use crate::commands::access::AccessArgs;
 use crate::commands::completions::{CompletionsArgs, ManArgs};
 use crate::commands::doctor::DoctorArgs;
@@ -37,6 +37,7 @@ use crate::error::{ErrorKind, Failure};
 use crate::exit_code::{self, Outcome};
 use crate::process::command_args::CommandArgs;
 use crate::process::invocation::Run;
+use crate::process::log;
 use crate::usage_message;
 use crate::workflow::named_files::{one_file_each, replace_no_changeset};
 
@@ -47,6 +48,8 @@ pub struct Invocation {
     pub command: Command,
     /// The rule between options that it breaks, if any.
     pub rules: Result<(), Failure>,
+    /// The options that variables gave.
+    pub variables: OptionsOfVariables,
 }
 
 impl Invocation {
@@ -58,19 +61,14 @@ impl Invocation {
     pub fn parse<W: Into<OsString> + Clone>(
         words: impl IntoIterator<Item = W>,
     ) -> Result<Self, clap::Error> {
-        let mut definition = Cli::command();
-        let matches = definition.try_get_matches_from_mut(words)?;
+        let words: Vec<OsString> = words.into_iter().map(Into::into).collect();
+        let (mut definition, matches) = site_variables::parse(Cli::command, &words)?;
         let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut definition))?;
-        let given = matches.subcommand().and_then(|(name, matches)| {
-            let definition = definition.find_subcommand(name)?;
-            Some(Given {
-                definition,
-                matches,
-            })
-        });
+        let given = site_variables::given(&definition, &matches);
         Ok(Self {
             command: cli.command,
             rules: given.map_or(Ok(()), |given| given.check()),
+            variables: given.map(OptionsOfVariables::of).unwrap_or_default(),
         })
     }
 }
@@ -145,7 +143,11 @@ impl Command {
 /// Parses a command line, the program's name first, runs it, and returns the exit code.
 #[must_use]
 pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let Invocation { command, rules } = match Invocation::parse(words) {
+    let Invocation {
+        command,
+        rules,
+        variables,
+    } = match Invocation::parse(words) {
         Ok(invocation) => invocation,
         Err(message) => {
             // `--help` and `--version` come as errors too, which go to stdout.
@@ -159,7 +161,14 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args = command.args();
     let rules = rules.and_then(|()| one_file_each(args));
     let rules = rules.and_then(|()| replace_no_changeset(args));
-    Run::new().of(args, rules, |run| execute(args, run)).into()
+    let rules = rules.map_err(|failure| variables.named_in(failure));
+    let work = |run: &mut Run| {
+        if let Some(told) = variables.told() {
+            log::tell(told);
+        }
+        execute(args, run).map_err(|failure| variables.named_in(failure))
+    };
+    Run::new().of(args, rules, work).into()
 }
 
 /// Runs a `fix` whose plan nobody accepted, for a test of what stops it. Returns what kind of
@@ -230,9 +239,6 @@ mod tests {
     }
 
     #[test]
-    fn a_keep_entry_with_an_at_sign_is_a_file() {
-        let keep = ["gh".to_owned(), "@keep.txt".to_owned()];
-    #[test]
     fn every_help_lists_the_exit_codes_of_its_command() {
         for command in Cli::command().get_subcommands() {
             let help = command.get_after_help().unwrap().to_string();
@@ -243,6 +249,9 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_keep_entry_with_an_at_sign_is_a_file() {
+        let keep = ["gh".to_owned(), "@keep.txt".to_owned()];
         assert_eq!(
             kept_sources(&keep),
             (vec!["gh".to_owned()], vec![Path::new("keep.txt")])
