@@ -57,7 +57,7 @@ const REFUSED: Meaning = ("4", "a guard refused; nothing was written");
 
 const UNFIT: Meaning = (
     "4",
-    "refused: the schema is not LiteLLM's, or not one that can be read",
+    "a guard refused, such as where the schema is not LiteLLM's",
 );
 
 const CHANGED: Meaning = (
@@ -107,10 +107,7 @@ const OF_COMMANDS: &[(&str, &[Meaning])] = &[
                 "2",
                 "stale, unverified or dangling-toolset references found",
             ),
-            (
-                "4",
-                "refused: not LiteLLM's schema, or a baseline of another database",
-            ),
+            UNFIT,
             ENDED,
             ACCESS,
             USAGE,
@@ -159,10 +156,7 @@ const OF_COMMANDS: &[(&str, &[Meaning])] = &[
             ),
             ERROR,
             ("2", "--since: somebody gained or lost access"),
-            (
-                "4",
-                "refused: not LiteLLM's schema, or saved access of another database",
-            ),
+            UNFIT,
             ENDED,
             ACCESS,
             USAGE,

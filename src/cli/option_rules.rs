@@ -423,8 +423,10 @@ impl Given<'_> {
             }
             // A file would be written by one run, and be in the way of the next.
             if name == JOURNAL && !Path::new(value).is_dir() {
-                return Err(usage(format!("{JOURNAL} names no folder that is there"))
-                    .hint("make the folder, or correct or unset the variable"));
+                return Err(
+                    usage(format!("{JOURNAL} names no folder that is there: {text}"))
+                        .hint("make the folder, or correct or unset the variable"),
+                );
             }
             if is_owner_of_access(argument) && is_a_key_as_owner(text) {
                 return Err(usage(format!(

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
 
 use crate::cli::connection::positive_seconds;
 use crate::cli::journals::JOURNAL;
 use crate::cli::servers::{DeletionArgs, PreviousArgs};
+use crate::cli::site_variables::switch;
 
 /// The variable that names the proxies' Redis without showing it in the process list.
 pub(crate) const NOTIFY_REDIS: &str = "MCP_PRUNE_NOTIFY_REDIS";
@@ -104,7 +104,7 @@ pub struct GuardArgs {
     /// Such a schema is of a newer LiteLLM, or somebody added to it. Without this option, fix
     /// repairs the sites that it knows, and says what it did not look at.
     #[arg(long, env = "MCP_PRUNE_STRICT", hide_env_values = true,
-          value_parser = BoolishValueParser::new(), help_heading = REPAIR)]
+          value_parser = switch, help_heading = REPAIR)]
     pub strict: bool,
 }
 

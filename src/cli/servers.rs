@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use clap::builder::BoolishValueParser;
+
+use crate::cli::site_variables::switch;
 
 /// The variable with the configs, separated as in `PATH`.
 pub(crate) const LITELLM_CONFIG: &str = "MCP_PRUNE_LITELLM_CONFIG";
@@ -26,7 +27,7 @@ pub struct ServerArgs {
     /// Servers of a config.yaml have no row in the database. So without this option or
     /// --litellm-config, a name or a 32-digit id that no row has is only reported as `unverified`.
     #[arg(long, env = "MCP_PRUNE_NO_CONFIG_SERVERS", hide_env_values = true,
-          value_parser = BoolishValueParser::new(), help_heading = SERVERS)]
+          value_parser = switch, help_heading = SERVERS)]
     pub no_config_servers: bool,
     /// Treat REF as a live server; repeatable, @FILE reads one REF per line
     #[arg(long, env = "MCP_PRUNE_KEEP", hide_env_values = true, value_name = "REF|@FILE",

@@ -100,6 +100,16 @@ fn naming_the_variable(mut error: clap::Error, command: &mut Definition) -> clap
     error
 }
 
+/// Reads the variable of an option that takes no value.
+pub(crate) fn switch(text: &str) -> Result<bool, String> {
+    match text {
+        // clap writes an option that is typed as `true`.
+        "1" | "true" | "yes" | "on" => Ok(true),
+        "0" | "false" | "no" | "off" => Ok(false),
+        _ => Err("must be 1, true, yes or on; or 0, false, no or off".to_owned()),
+    }
+}
+
 /// The options of a run that variables gave.
 #[derive(Debug, Default)]
 pub struct OptionsOfVariables {
@@ -118,7 +128,10 @@ impl OptionsOfVariables {
     /// Adds to a failure which variables gave the options that it names.
     pub(crate) fn named_in(&self, failure: Failure) -> Failure {
         let text = failure.to_string();
-        let named = self.given.iter().filter(|(option, _)| names(&text, option));
+        let is_named = |(option, variable): &&(String, String)| {
+            names(&text, option) && !text.contains(variable.as_str())
+        };
+        let named = self.given.iter().filter(is_named);
         named.fold(failure, |failure, (option, variable)| {
             failure.also_hint(format_args!("{option} comes from {variable}"))
         })

@@ -179,6 +179,9 @@ fn a_wrong_value_is_a_usage_error_that_names_the_variable() {
     let _ = run(&mut command)
         .exits(64)
         .says("MCP_PRUNE_SCHEMA is not UTF-8 text");
+    let _ = ran(&["scan"], &[("MCP_PRUNE_NO_CONFIG_SERVERS", "perhaps")])
+        .exits(64)
+        .says("must be 1, true, yes or on; or 0, false, no or off");
     // A wrong word is still that of the command line.
     let told = ran(
         &["fix", "--max-rows", "many"],
@@ -255,6 +258,10 @@ fn the_command_line_sets_aside_a_variable_that_it_excludes() {
     let file = ("MCP_PRUNE_LITELLM_CONFIG", "config.yaml");
     let without = [&doctor[..], &["--no-config-servers"]].concat();
     assert_eq!(known(ran(&without, &[file])), "there are none, as you say");
+    // It counts where another option needs it.
+    let prune = ["scan", "--prune-config-ids"];
+    let _ = ran(&prune, &[]).exits(64);
+    let _ = ran(&prune, &[none]).exits(2);
     // Two variables are of one rank.
     let _ = ran(&["scan"], &[none, file])
         .exits(64)
