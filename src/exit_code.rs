@@ -71,7 +71,7 @@ const ENDED: Meaning = ("6", "busy: a lock timeout, or a replica ended the query
 
 const ACCESS: Meaning = (
     "7",
-    "cannot connect or authenticate, or the role lacks a privilege",
+    "no connection or privilege, or a pooler that allows no transactions",
 );
 
 const USAGE: Meaning = ("64", "wrong usage; nothing was touched");
