@@ -32,7 +32,7 @@ use crate::report::{Announcements, Ending, RepairFacts, Report};
 use crate::workflow::CHUNK;
 use crate::workflow::baseline_files::BaselineFiles;
 use crate::workflow::deletion_effects;
-use crate::workflow::empty_list_search::{CandidateRowData, HeldRows};
+use crate::workflow::empty_list_search::HeldRows;
 use crate::workflow::filters::chosen_sites;
 use crate::workflow::planner::Planner;
 use crate::workflow::repeat_options::repeat_rows;
@@ -226,14 +226,7 @@ async fn look(
                 for chunk in keys.chunks(CHUNK) {
                     let mut rows = owned.read(connection, schema, chunk).await?;
                     rows.retain(|row| selection.takes(row));
-                    let mut related = planner.related(connection, table, &rows).await?;
-                    let plans = planner.plan_related(table, &rows, &mut related);
-                    let rows = CandidateRowData {
-                        table,
-                        rows,
-                        related,
-                    };
-                    held.add_unchanging(&plans, rows);
+                    let plans = held.plan(connection, &planner, table, rows).await?;
                     add(plans, chunk.len())?;
                 }
             }

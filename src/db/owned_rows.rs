@@ -55,17 +55,16 @@ impl<'k> OwnedRows<'k> {
         schema: &Schema,
         some: &[String],
     ) -> Result<Vec<Row>, Failure> {
-        let owners = match &mut self.owners {
-            Some(owners) => owners,
-            None => {
-                if some.len() == self.keys.len()
-                    && let Some(rows) = together(connection, schema, self.table, self.keys).await?
-                {
-                    return Ok(rows);
-                }
-                let owners = owners::holders(connection, schema, self.table, self.keys).await?;
-                self.owners.insert(owners)
+        let owners = if let Some(owners) = &mut self.owners {
+            owners
+        } else {
+            if some.len() == self.keys.len()
+                && let Some(rows) = together(connection, schema, self.table, self.keys).await?
+            {
+                return Ok(rows);
             }
+            let owners = owners::holders(connection, schema, self.table, self.keys).await?;
+            self.owners.insert(owners)
         };
         rows::rows(connection, schema, self.table, some, owners).await
     }

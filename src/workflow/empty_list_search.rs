@@ -75,20 +75,37 @@ impl HeldRows {
         }
     }
 
-    /// Adds the rows of these plans as [`add`](Self::add) does, and keeps those of `rows` if they
-    /// are few: they will not change, so they need not be read again.
-    pub(crate) fn add_unchanging(&mut self, plans: &[RowPlan], mut rows: CandidateRowData) {
-        self.add(plans);
+    /// Plans the rows as [`Planner::plan`] does, and adds those with held references. It keeps them
+    /// if they are few: they will not change, so they need not be read again.
+    ///
+    /// # Errors
+    ///
+    /// What the server said.
+    pub(crate) async fn plan(
+        &mut self,
+        connection: &mut Connection,
+        planner: &Planner<'_>,
+        table: &'static SiteTable,
+        mut rows: Vec<Row>,
+    ) -> Result<Vec<RowPlan>, Failure> {
+        let mut related = planner.related(connection, table, &rows).await?;
+        let plans = planner.plan_related(table, &rows, &mut related);
+        self.add(&plans);
         if number(&self.candidates) > CHUNK {
             self.kept = Vec::new();
-            return;
+            return Ok(plans);
         }
         let held = plans.iter().filter(|plan| plan.held_in_empty_lists() > 0);
         let held: BTreeSet<&str> = held.map(|plan| plan.audit.row.as_str()).collect();
-        rows.rows.retain(|row| held.contains(row.key.as_str()));
-        if !rows.rows.is_empty() {
-            self.kept.push(rows);
+        rows.retain(|row| held.contains(row.key.as_str()));
+        if !rows.is_empty() {
+            self.kept.push(CandidateRowData {
+                table,
+                rows,
+                related,
+            });
         }
+        Ok(plans)
     }
 
     /// Tells whether there are none.
@@ -259,10 +276,10 @@ struct ReadCandidates<'c> {
 
 /// Rows of one table, with what their plans depend on.
 #[derive(Debug)]
-pub(crate) struct CandidateRowData {
-    pub(crate) table: &'static SiteTable,
-    pub(crate) rows: Vec<Row>,
-    pub(crate) related: RelatedRows,
+struct CandidateRowData {
+    table: &'static SiteTable,
+    rows: Vec<Row>,
+    related: RelatedRows,
 }
 
 /// Counts the rows of all tables.
