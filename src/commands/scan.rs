@@ -11,10 +11,11 @@ use crate::cli::output::{OUTPUT, OutputArgs, without_sql};
 use crate::cli::repair::COMPARE_AT_MOST;
 use crate::cli::servers::{DeletionArgs, PreviousArgs, ServerArgs};
 use crate::command_line::CommandLine;
+use crate::db::credential_rows;
 use crate::db::detect::{self, Search};
+use crate::db::owned_rows::OwnedRows;
 use crate::db::purpose::Purpose;
 use crate::db::session::Session;
-use crate::db::{credential_rows, owners, rows};
 use crate::error::Failure;
 use crate::exit_code::{self, Outcome};
 use crate::litellm::reference_sites::ScannedTable;
@@ -215,18 +216,18 @@ async fn look(
         keys.retain(|key| selection.takes_key(key));
         let mut add = |mut plans: Vec<RowPlan>, looked_at| {
             unmatched.mark_found(&plans);
-            held.add(&plans);
             baselines.sift(&mut plans);
             progress.rows(looked_at);
             report.add_findings(plans).map_err(cannot_put_aside)
         };
         match table {
             ScannedTable::References(table) => {
-                let owners = owners::holders(connection, schema, table, &keys).await?;
+                let mut owned = OwnedRows::new(table, &keys);
                 for chunk in keys.chunks(CHUNK) {
-                    let mut rows = rows::rows(connection, schema, table, chunk, &owners).await?;
+                    let mut rows = owned.read(connection, schema, chunk).await?;
                     rows.retain(|row| selection.takes(row));
-                    add(planner.plan(connection, table, &rows).await?, chunk.len())?;
+                    let plans = held.plan(connection, &planner, table, rows).await?;
+                    add(plans, chunk.len())?;
                 }
             }
             ScannedTable::Credentials(table) => {
@@ -234,7 +235,9 @@ async fn look(
                     let numbers = credential_rows::numbers(connection, schema, table, chunk);
                     let mut rows = numbers.await?;
                     rows.retain(|rows| selection.takes_credentials(rows));
-                    add(planner.plan_credentials(table, &rows), chunk.len())?;
+                    let plans = planner.plan_credentials(table, &rows);
+                    held.add(&plans);
+                    add(plans, chunk.len())?;
                 }
             }
         }
@@ -251,7 +254,7 @@ async fn look(
     let affected = Box::pin(affected).await?;
     let (release, drift) = (schema.release(), schema.drift());
     let baseline = baselines.close(&database, schema, &args.filters, args.again())?;
-    open.rollback().await?;
+    open.leave();
     let facts = RepairFacts {
         run: run.id().to_owned(),
         database,

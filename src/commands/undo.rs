@@ -229,7 +229,7 @@ impl WriteJob for Undo<'_> {
         let draft = out.map(|out| out.begin(header)).transpose()?;
         let (connection, schema) = open.parts();
         lock_tables(connection, schema).await?;
-        let verification = begin_verification(connection, schema, database).await?;
+        let verification = begin_verification(connection, schema).await?;
         if schema
             .site_tables()
             .iter()

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use sqlx::PgConnection;
 
+use crate::db::decode::{self, TableColumn};
 use crate::db::errors::failed;
 use crate::db::owners;
 use crate::db::schema::Schema;
@@ -134,12 +135,12 @@ pub(crate) async fn toolsets(
         ("{key}", ident(TOOLSETS.key)),
         ("{table}", relation(TOOLSETS.table)),
     ];
-    let ids: Vec<String> = sqlx::query_scalar(schema.statement(ALL_TOOLSETS, &fragments))
-        .persistent(false)
+    let rows = sqlx::raw_sql(schema.statement(ALL_TOOLSETS, &fragments))
         .fetch_all(connection)
         .await
         .map_err(failed("read the toolsets"))?;
-    Ok(ids.into_iter().map(ToolsetId).collect())
+    let id = |row| decode::read(row, 0, TableColumn(TOOLSETS.table, TOOLSETS.key));
+    rows.iter().map(|row| Ok(ToolsetId(id(row)?))).collect()
 }
 
 const TOKENS: &str = "

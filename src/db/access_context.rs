@@ -9,9 +9,9 @@ use sqlx::postgres::PgRow;
 use crate::db::decode::{self, TableColumn};
 use crate::db::errors::failed;
 use crate::db::fragments::{column_or, json_text, names_any, texts_or_none};
+use crate::db::owned_rows::OwnedRows;
 use crate::db::schema::Schema;
-use crate::db::sql::{ident, relation};
-use crate::db::{owners, rows};
+use crate::db::sql::{ident, part, relation};
 use crate::error::Failure;
 use crate::litellm::access_context::{Grants, RelatedGrants, Team};
 use crate::litellm::ids::{AccessGroupId, OrganizationId, PermissionKey, TeamId, ToolsetId};
@@ -48,81 +48,137 @@ pub(crate) async fn related_grants(
             .map(|key| &key.ties.parents)
     };
 
-    let teams = unique(parents().filter_map(|parents| parents.team.as_ref()));
-    related.teams = reader.teams(&teams).await?;
-    let teams = related.teams.values();
-    let above = teams.filter_map(|team| team.organization.as_ref());
-    let own = parents().filter_map(|parents| parents.organization.as_ref());
-    let organizations = unique(own.chain(above));
-    related.organizations = reader.organizations(&organizations).await?;
+    let asked = AskedLevels {
+        teams: unique(parents().filter_map(|parents| parents.team.as_ref())),
+        organizations: unique(parents().filter_map(|parents| parents.organization.as_ref())),
+        rows: unique(rows.iter().map(|row| row.key.as_str())),
+    };
+    reader.levels(&asked, &mut related).await?;
 
-    let own = rows.iter().map(|row| row.key.as_str());
-    let of_teams = related
-        .teams
-        .values()
-        .filter_map(|t| t.permissions.as_ref());
-    let of_organizations = related.organizations.values().flatten();
-    let above = of_teams.chain(of_organizations).map(PermissionKey::as_str);
-    let keys = unique(own.chain(above));
-    related.rows = reader.grants(&keys).await?;
-
-    let toolsets = unique(related.rows.values().flat_map(|grants| &grants.toolsets));
-    related.toolsets = reader.toolsets(&toolsets).await?;
-    let groups = unique(related.teams.values().flat_map(|team| &team.access_groups));
-    related.access_groups = reader.access_groups(&groups).await?;
-    related.keys_under = reader.keys_under(owners().collect()).await?;
+    let asked = AskedBeside {
+        toolsets: unique(related.rows.values().flat_map(|grants| &grants.toolsets)),
+        access_groups: unique(related.teams.values().flat_map(|team| &team.access_groups)),
+        owners: COUNTED.map(|owner| {
+            let of_kind = owners().filter(|o| o.kind() == owner.kind);
+            unique(of_kind.map(Owner::id))
+        }),
+    };
+    reader.beside(&asked, &mut related).await?;
     Ok(related)
 }
+
+/// What is asked about the rows above others.
+struct AskedLevels {
+    /// The teams of keys.
+    teams: Vec<String>,
+    /// The organizations of keys; those of the teams are read as well.
+    organizations: Vec<String>,
+    /// Permission rows; those of the teams and organizations are read as well.
+    rows: Vec<String>,
+}
+
+/// What is asked once the levels are known.
+struct AskedBeside {
+    toolsets: Vec<String>,
+    access_groups: Vec<String>,
+    /// The owners whose keys are counted, of each kind of [`COUNTED`].
+    owners: [Vec<String>; COUNTED.len()],
+}
+
+/// A kind of owner whose keys are counted.
+struct CountedOwner {
+    kind: OwnerKind,
+    table: &'static str,
+    /// The id, in this table and in that of the keys.
+    column: &'static str,
+}
+
+/// An organization also has the keys of its teams.
+const COUNTED: [CountedOwner; 4] = [
+    CountedOwner {
+        kind: OwnerKind::Team,
+        table: TEAM_TABLE,
+        column: "team_id",
+    },
+    CountedOwner {
+        kind: OwnerKind::Organization,
+        table: ORGANIZATION_TABLE,
+        column: "organization_id",
+    },
+    CountedOwner {
+        kind: OwnerKind::User,
+        table: USER_TABLE,
+        column: "user_id",
+    },
+    CountedOwner {
+        kind: OwnerKind::Agent,
+        table: AGENT_TABLE,
+        column: "agent_id",
+    },
+];
 
 fn unique<'a, S: Borrow<str> + ?Sized + 'a>(names: impl Iterator<Item = &'a S>) -> Vec<String> {
     let names: BTreeSet<&str> = names.map(Borrow::borrow).collect();
     names.into_iter().map(str::to_owned).collect()
 }
 
-/// Reads rows of a table by their primary keys; without keys it asks for nothing.
+/// Reads what is related to rows, in as few statements as their order allows.
 struct Reader<'a> {
     connection: &'a mut PgConnection,
     schema: &'a Schema,
 }
 
-const TEAMS: &str = r#"
-SELECT t."team_id", t.{link}, {organization}, {groups} FROM {table} AS t
-WHERE t."team_id" {=} ANY ($1)"#;
+// The columns: kind, id, link, organization, access groups, and what is granted.
+const LEVELS: &str = r"
+WITH teams AS (
+    SELECT t.{team} AS id, t.{link} AS link, {organization_of_team} AS organization,
+           {groups} AS groups
+    FROM {team_table} AS t WHERE t.{team} {=} ANY ($1)
+), organizations AS (
+    SELECT t.{organization} AS id, t.{link} AS link
+    FROM (SELECT pg_catalog.unnest($2::pg_catalog.text[]) AS id
+          UNION SELECT o.organization FROM teams AS o) AS i
+    JOIN {organization_table} AS t ON t.{organization} {=} i.id
+), linked AS (
+    SELECT pg_catalog.unnest($3::pg_catalog.text[]) AS id
+    UNION SELECT l.link FROM teams AS l
+    UNION SELECT l.link FROM organizations AS l
+)
+SELECT 1, t.id, t.link, t.organization, t.groups, {nothing} FROM teams AS t
+UNION ALL
+SELECT 2, t.id, t.link, NULL, NULL, {nothing} FROM organizations AS t
+UNION ALL
+SELECT 3, t.{key}, NULL, NULL, NULL, {grants}
+FROM linked AS l JOIN {table} AS t ON t.{key} {=} l.id";
 
-const ORGANIZATIONS: &str = r#"
-SELECT t."organization_id", t.{link} FROM {table} AS t WHERE t."organization_id" {=} ANY ($1)"#;
+// The columns: the kind, the id, the tools, the servers, and the number of keys.
+const TOOLS_OF_TOOLSETS: &str = "
+SELECT 'toolset', t.{key}, t.{tools}::pg_catalog.text, NULL::pg_catalog.text[], 0::pg_catalog.int8
+FROM {table} AS t WHERE t.{key} {=} ANY ($1)";
 
-const GRANTS: &str = "SELECT t.{key}, {grants} FROM {table} AS t WHERE t.{key} {=} ANY ($1)";
-
-const TOOLS_OF_TOOLSETS: &str =
-    "SELECT t.{key}, t.{tools}::pg_catalog.text FROM {table} AS t WHERE t.{key} {=} ANY ($1)";
-
-const SERVERS_OF_GROUPS: &str =
-    "SELECT t.{key}, {servers} FROM {table} AS t WHERE t.{key} {=} ANY ($1)";
+const SERVERS_OF_GROUPS: &str = "
+SELECT 'group', t.{key}, NULL::pg_catalog.text, {servers}, 0::pg_catalog.int8
+FROM {table} AS t WHERE t.{key} {=} ANY ($2)";
 
 const KEYS_UNDER: &str = r"
-SELECT {kind}, {parent}, pg_catalog.count(*) FROM {keys} AS k {join}
-WHERE {parent} {=} ANY ($1) GROUP BY {parent}";
+SELECT {kind}, {parent}, NULL::pg_catalog.text, NULL::pg_catalog.text[], pg_catalog.count(*)
+FROM {keys} AS k {join}
+WHERE {parent} {=} ANY ({parameter}) GROUP BY {parent}";
 
 impl Reader<'_> {
-    async fn ask(
+    /// Reads teams, organizations and permission rows.
+    async fn levels(
         &mut self,
-        template: &'static str,
-        fragments: &[(&'static str, String)],
-        keys: &[String],
-    ) -> Result<Vec<PgRow>, Failure> {
-        if keys.is_empty() {
-            return Ok(Vec::new());
-        }
-        sqlx::query(self.schema.statement(template, fragments))
-            .persistent(false)
-            .bind(keys)
-            .fetch_all(&mut *self.connection)
-            .await
-            .map_err(failed("read what the owners would inherit"))
-    }
-
-    async fn teams(&mut self, teams: &[String]) -> Result<BTreeMap<TeamId, Team>, Failure> {
+        asked: &AskedLevels,
+        related: &mut RelatedGrants,
+    ) -> Result<(), Failure> {
+        let columns = grant_columns(self.schema, &PERMISSIONS);
+        let values: Vec<&str> = columns.iter().map(|column| column.sql.as_str()).collect();
+        let nothing = columns.iter().map(|column| match column.shape {
+            Some(_) => "NULL::pg_catalog.text",
+            None => "NULL::pg_catalog.text[]",
+        });
+        let nothing: Vec<&str> = nothing.collect();
         let organization = column_or(
             self.schema,
             TEAM_TABLE,
@@ -130,167 +186,171 @@ impl Reader<'_> {
             "NULL::pg_catalog.text",
         );
         let fragments = [
-            ("{link}", ident(LINK)),
-            ("{organization}", organization),
+            ("{team}", ident("team_id")),
+            ("{organization}", ident("organization_id")),
+            ("{organization_of_team}", organization),
             (
                 "{groups}",
                 texts_or_none(self.schema, TEAM_TABLE, ACCESS_GROUP_IDS),
             ),
-            ("{table}", relation(TEAM_TABLE)),
-        ];
-        let found = self.ask(TEAMS, &fragments, teams).await?;
-        let column = |name| TableColumn(TEAM_TABLE, name);
-        let team = |row: &PgRow| {
-            let permissions: Option<String> = decode::read(row, 1, column(LINK))?;
-            let organization: Option<String> = decode::read(row, 2, column("organization_id"))?;
-            let access_groups: Vec<String> = decode::read(row, 3, column(ACCESS_GROUP_IDS))?;
-            let team = Team {
-                permissions: permissions.map(PermissionKey),
-                organization: organization.map(OrganizationId),
-                access_groups: access_groups.into_iter().map(AccessGroupId).collect(),
-            };
-            Ok((TeamId(decode::read(row, 0, column("team_id"))?), team))
-        };
-        found.iter().map(team).collect()
-    }
-
-    async fn organizations(
-        &mut self,
-        organizations: &[String],
-    ) -> Result<BTreeMap<OrganizationId, Option<PermissionKey>>, Failure> {
-        let fragments = [
             ("{link}", ident(LINK)),
-            ("{table}", relation(ORGANIZATION_TABLE)),
-        ];
-        let found = self.ask(ORGANIZATIONS, &fragments, organizations).await?;
-        let column = |name| TableColumn(ORGANIZATION_TABLE, name);
-        let organization = |row: &PgRow| {
-            let id = OrganizationId(decode::read(row, 0, column("organization_id"))?);
-            let permissions: Option<String> = decode::read(row, 1, column(LINK))?;
-            Ok((id, permissions.map(PermissionKey)))
-        };
-        found.iter().map(organization).collect()
-    }
-
-    async fn grants(
-        &mut self,
-        keys: &[String],
-    ) -> Result<BTreeMap<PermissionKey, Grants>, Failure> {
-        let columns = grant_columns(self.schema, &PERMISSIONS);
-        let values: Vec<&str> = columns.iter().map(|column| column.sql.as_str()).collect();
-        let fragments = [
+            ("{team_table}", relation(TEAM_TABLE)),
+            ("{organization_table}", relation(ORGANIZATION_TABLE)),
+            ("{nothing}", nothing.join(", ")),
             ("{key}", ident(PERMISSIONS.key)),
             ("{grants}", values.join(", ")),
             ("{table}", relation(PERMISSIONS.table)),
         ];
-        let found = self.ask(GRANTS, &fragments, keys).await?;
-        let key = TableColumn(PERMISSIONS.table, PERMISSIONS.key);
-        let of_row = |row: &PgRow| {
-            let grants = grants(row, &columns)?.unwrap_or_default();
-            Ok((PermissionKey(decode::read(row, 0, key)?), grants))
-        };
-        found.iter().map(of_row).collect()
-    }
-
-    async fn toolsets(
-        &mut self,
-        ids: &[String],
-    ) -> Result<BTreeMap<ToolsetId, Vec<String>>, Failure> {
-        let (table, key, tools) = (TOOLSETS.table, TOOLSETS.key, TOOLSET_TOOLS.column);
-        if !self.schema.has(table, tools) {
-            return Ok(BTreeMap::new());
-        }
-        let fragments = [
-            ("{key}", ident(key)),
-            ("{tools}", ident(tools)),
-            ("{table}", relation(table)),
-        ];
-        let found = self.ask(TOOLS_OF_TOOLSETS, &fragments, ids).await?;
-        let toolset = |row: &PgRow| {
-            let tools = decode::read(row, 1, TableColumn(table, tools))?;
-            let id = ToolsetId(decode::read(row, 0, TableColumn(table, key))?);
-            Ok((id, servers_of_tools(tools)))
-        };
-        found.iter().map(toolset).collect()
-    }
-
-    async fn access_groups(
-        &mut self,
-        ids: &[String],
-    ) -> Result<BTreeMap<AccessGroupId, Vec<String>>, Failure> {
-        let (table, key) = (ACCESS_GROUPS.table, ACCESS_GROUPS.key);
-        let servers = ACCESS_GROUP_SERVERS.column;
-        if !self.schema.has(table, servers) {
-            return Ok(BTreeMap::new());
-        }
-        let fragments = [
-            ("{key}", ident(key)),
-            ("{servers}", texts_or_none(self.schema, table, servers)),
-            ("{table}", relation(table)),
-        ];
-        let found = self.ask(SERVERS_OF_GROUPS, &fragments, ids).await?;
-        let group = |row: &PgRow| {
-            let id = AccessGroupId(decode::read(row, 0, TableColumn(table, key))?);
-            Ok((id, decode::read(row, 1, TableColumn(table, servers))?))
-        };
-        found.iter().map(group).collect()
-    }
-
-    /// Counts the keys of each team, organization, user and agent; an organization also has the
-    /// keys of its teams.
-    async fn keys_under(
-        &mut self,
-        owners: Vec<&Owner>,
-    ) -> Result<BTreeMap<(OwnerKind, String), u64>, Failure> {
-        let team = self.schema.has(TEAM_TABLE, "organization_id");
-        let mut under = BTreeMap::new();
-        for (kind, table, column) in [
-            (OwnerKind::Team, TEAM_TABLE, "team_id"),
-            (
-                OwnerKind::Organization,
-                ORGANIZATION_TABLE,
-                "organization_id",
-            ),
-            (OwnerKind::User, USER_TABLE, "user_id"),
-            (OwnerKind::Agent, AGENT_TABLE, "agent_id"),
-        ] {
-            let of_kind = owners.iter().filter(|owner| owner.kind() == kind);
-            let ids = unique(of_kind.map(|owner| owner.id()));
-            let has = self.schema.has(KEY_TABLE, column) && self.schema.has(table, column);
-            let joins = kind == OwnerKind::Organization && team;
-            if !has && !joins {
-                continue;
+        let found = sqlx::query(self.schema.statement(LEVELS, &fragments))
+            .persistent(false)
+            .bind(&asked.teams)
+            .bind(&asked.organizations)
+            .bind(&asked.rows)
+            .fetch_all(&mut *self.connection)
+            .await
+            .map_err(failed(DOING))?;
+        for row in &found {
+            let id = |table, column| decode::read(row, 1, TableColumn(table, column));
+            let link = |table| -> Result<_, Failure> {
+                let link: Option<String> = decode::read(row, 2, TableColumn(table, LINK))?;
+                Ok(link.map(PermissionKey))
+            };
+            match decode::read(row, 0, "the kind of a row")? {
+                1 => {
+                    let column = |name| TableColumn(TEAM_TABLE, name);
+                    let organization: Option<String> =
+                        decode::read(row, 3, column("organization_id"))?;
+                    let access_groups: Vec<String> =
+                        decode::read(row, 4, column(ACCESS_GROUP_IDS))?;
+                    let team = Team {
+                        permissions: link(TEAM_TABLE)?,
+                        organization: organization.map(OrganizationId),
+                        access_groups: access_groups.into_iter().map(AccessGroupId).collect(),
+                    };
+                    related
+                        .teams
+                        .insert(TeamId(id(TEAM_TABLE, "team_id")?), team);
+                }
+                2 => {
+                    let organization = OrganizationId(id(ORGANIZATION_TABLE, "organization_id")?);
+                    let link = link(ORGANIZATION_TABLE)?;
+                    related.organizations.insert(organization, link);
+                }
+                i32::MIN..=0 | 3..=i32::MAX => {
+                    let grants = grants(row, 5, &columns)?.unwrap_or_default();
+                    let row = PermissionKey(id(PERMISSIONS.table, PERMISSIONS.key)?);
+                    related.rows.insert(row, grants);
+                }
             }
-            let own = format!("k.{}", ident(column));
-            let (parent, join) = match (has, joins) {
-                (true, true) => (format!("coalesce({own}, t.{})", ident(column)), true),
-                (false, true) => (format!("t.{}", ident(column)), true),
-                (_, false) => (own, false),
-            };
-            let join = if join {
-                format!(
-                    "LEFT JOIN {} AS t ON t.{team} {{=}} k.{team}",
-                    relation(TEAM_TABLE),
-                    team = ident("team_id")
-                )
-            } else {
-                String::new()
-            };
+        }
+        Ok(())
+    }
+
+    /// Reads toolsets and access groups, and counts the keys of owners.
+    async fn beside(
+        &mut self,
+        asked: &AskedBeside,
+        related: &mut RelatedGrants,
+    ) -> Result<(), Failure> {
+        let mut selects = Vec::new();
+        let (toolsets, tools) = (TOOLSETS.table, TOOLSET_TOOLS.column);
+        if !asked.toolsets.is_empty() && self.schema.has(toolsets, tools) {
             let fragments = [
-                ("{kind}", format!("'{}'", kind.name())),
-                ("{parent}", parent),
-                ("{keys}", relation(KEY_TABLE)),
-                ("{join}", join),
+                ("{key}", ident(TOOLSETS.key)),
+                ("{tools}", ident(tools)),
+                ("{table}", relation(toolsets)),
             ];
-            for row in self.ask(KEYS_UNDER, &fragments, &ids).await? {
-                let id = decode::read(&row, 1, TableColumn(KEY_TABLE, column))?;
-                let keys: i64 = decode::read(&row, 2, "the number of keys under an owner")?;
-                under.insert((kind, id), keys.unsigned_abs());
+            selects.push(part(TOOLS_OF_TOOLSETS, &fragments));
+        }
+        let (groups, servers) = (ACCESS_GROUPS.table, ACCESS_GROUP_SERVERS.column);
+        if !asked.access_groups.is_empty() && self.schema.has(groups, servers) {
+            let fragments = [
+                ("{key}", ident(ACCESS_GROUPS.key)),
+                ("{servers}", texts_or_none(self.schema, groups, servers)),
+                ("{table}", relation(groups)),
+            ];
+            selects.push(part(SERVERS_OF_GROUPS, &fragments));
+        }
+        for (at, (owner, ids)) in COUNTED.iter().zip(&asked.owners).enumerate() {
+            if !ids.is_empty() {
+                selects.extend(self.keys_under(owner, at + 3));
             }
         }
-        Ok(under)
+        if selects.is_empty() {
+            return Ok(());
+        }
+        let selects = [("{selects}", selects.join("\nUNION ALL\n"))];
+        let mut query = sqlx::query(self.schema.statement("{selects}", &selects))
+            .persistent(false)
+            .bind(&asked.toolsets)
+            .bind(&asked.access_groups);
+        for ids in &asked.owners {
+            query = query.bind(ids);
+        }
+        let found = query.fetch_all(&mut *self.connection).await;
+        for row in &found.map_err(failed(DOING))? {
+            let kind: &str = decode::read(row, 0, "the kind of a row")?;
+            let counted = COUNTED.iter().find(|owner| owner.kind.name() == kind);
+            match (kind, counted) {
+                (_, Some(owner)) => {
+                    let id = decode::read(row, 1, TableColumn(KEY_TABLE, owner.column))?;
+                    let keys: i64 = decode::read(row, 4, "the number of keys under an owner")?;
+                    let keys = keys.unsigned_abs();
+                    related.keys_under.insert((owner.kind, id), keys);
+                }
+                ("toolset", None) => {
+                    let id = decode::read(row, 1, TableColumn(toolsets, TOOLSETS.key))?;
+                    let tools = decode::read(row, 2, TableColumn(toolsets, tools))?;
+                    let servers = servers_of_tools(tools);
+                    related.toolsets.insert(ToolsetId(id), servers);
+                }
+                (_, None) => {
+                    let id = decode::read(row, 1, TableColumn(groups, ACCESS_GROUPS.key))?;
+                    let servers = decode::read(row, 3, TableColumn(groups, servers))?;
+                    related.access_groups.insert(AccessGroupId(id), servers);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the SQL that counts the keys of owners of a kind, whose ids are a parameter of that
+    /// number; `None` if keys have no such owner.
+    fn keys_under(&self, owner: &CountedOwner, parameter: usize) -> Option<String> {
+        let column = owner.column;
+        let has = self.schema.has(KEY_TABLE, column) && self.schema.has(owner.table, column);
+        let joins =
+            owner.kind == OwnerKind::Organization && self.schema.has(TEAM_TABLE, "organization_id");
+        if !has && !joins {
+            return None;
+        }
+        let own = format!("k.{}", ident(column));
+        let (parent, join) = match (has, joins) {
+            (true, true) => (format!("coalesce({own}, t.{})", ident(column)), true),
+            (false, true) => (format!("t.{}", ident(column)), true),
+            (_, false) => (own, false),
+        };
+        let join = if join {
+            format!(
+                "LEFT JOIN {} AS t ON t.{team} {{=}} k.{team}",
+                relation(TEAM_TABLE),
+                team = ident("team_id")
+            )
+        } else {
+            String::new()
+        };
+        let fragments = [
+            ("{kind}", format!("'{}'", owner.kind.name())),
+            ("{parent}", parent),
+            ("{keys}", relation(KEY_TABLE)),
+            ("{join}", join),
+            ("{parameter}", format!("${parameter}")),
+        ];
+        Some(part(KEYS_UNDER, &fragments))
     }
 }
+
+const DOING: &str = "read what the owners would inherit";
 
 /// A column of a permission row that grants something, and how it is read.
 #[derive(Debug)]
@@ -334,19 +394,22 @@ fn grant_columns(schema: &Schema, table: &SiteTable) -> Vec<GrantColumn> {
     of_sites.chain([texts(GrantKind::Tags, TAGS)]).collect()
 }
 
-/// Reads what a row of these columns, after its key, grants; `None` if a column is malformed,
-/// because LiteLLM then drops the row.
+/// Reads what a row grants in these columns, of which the first is at `first`. Returns `None` if a
+/// column is malformed, because LiteLLM then drops the row.
 ///
 /// Source: LiteLLM 1.109.1 `auth/auth_checks.py`, `get_object_permission`.
-fn grants(row: &PgRow, columns: &[GrantColumn]) -> Result<Option<Grants>, Failure> {
+fn grants(row: &PgRow, first: usize, columns: &[GrantColumn]) -> Result<Option<Grants>, Failure> {
     let mut grants = Grants::default();
     for (at, column) in columns.iter().enumerate() {
         let name = TableColumn(PERMISSIONS.table, column.name);
         let Some(shape) = column.shape else {
-            grants.add(column.kind, decode::read::<Vec<String>>(row, at + 1, name)?);
+            grants.add(
+                column.kind,
+                decode::read::<Vec<String>>(row, first + at, name)?,
+            );
             continue;
         };
-        let Ok(value) = Value::parse(shape, decode::read(row, at + 1, name)?) else {
+        let Ok(value) = Value::parse(shape, decode::read(row, first + at, name)?) else {
             return Ok(None);
         };
         grants.add(column.kind, value.references().map(str::to_owned));
@@ -413,9 +476,12 @@ pub(crate) async fn rows_of_team_keys(
         .fetch_all(&mut *connection)
         .await
         .map_err(failed("read the keys of a team"))?;
+    if found.is_empty() {
+        return Ok(Vec::new());
+    }
     let keys = unique(found.iter().map(|(_, key)| key));
-    let owners = owners::holders(connection, schema, &PERMISSIONS, &keys).await?;
-    let rows = rows::rows(connection, schema, &PERMISSIONS, &keys, &owners).await?;
+    let mut owned = OwnedRows::new(&PERMISSIONS, &keys);
+    let rows = owned.read(connection, schema, &keys).await?;
     let rows: BTreeMap<String, Row> = rows.into_iter().map(|row| (row.key.clone(), row)).collect();
     let of_team = |(team, key): (String, String)| Some((TeamId(team), rows.get(&key)?.clone()));
     Ok(found.into_iter().filter_map(of_team).collect())

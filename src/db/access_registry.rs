@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 
 use sqlx::PgConnection;
+use sqlx::postgres::PgRow;
 
 use crate::db::decode::{self, TableColumn};
 use crate::db::errors::failed;
 use crate::db::fragments::{column_or, texts_or_none};
 use crate::db::schema::{SERVER_COLUMNS, SERVER_ID, SERVER_SCOPE, Schema};
-use crate::db::sql::{ident, relation};
+use crate::db::sql::{ident, part, relation};
+use crate::db::{access_settings, batch};
 use crate::error::Failure;
+use crate::litellm::access::caller::AccessSetting;
 use crate::litellm::access::registry::{Registry, ServedServer};
 use crate::litellm::access::rules::AccessRules;
 use crate::litellm::ids::{ServerId, Tag, UserId};
@@ -19,8 +22,11 @@ use crate::litellm::server_catalog::ServerCatalog;
 /// The column with the user who submitted a server for review.
 pub(super) const SUBMITTED_BY: &str = "submitted_by";
 
+// Without parameters, so arrays are read as JSON: see `servers.rs`.
 const SERVERS: &str = "
-SELECT {id}, {name}, {alias}, {approval}, {tags}, {open}, {submitted} FROM {servers} AS t";
+SELECT {id}, {name}, {alias}, {approval}, pg_catalog.to_jsonb({tags})::pg_catalog.text, {open},
+       {submitted}
+FROM {servers} AS t";
 
 /// Which of the servers that are taken as deleted a registry has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +50,45 @@ pub(crate) async fn registry(
     deleted: DeletedAre,
     rules: AccessRules,
 ) -> Result<Registry, Failure> {
+    let select = [("{select}", select(schema))];
+    let rows = sqlx::raw_sql(schema.statement("{select}", &select))
+        .fetch_all(connection)
+        .await
+        .map_err(failed(DOING))?;
+    of_rows(&rows, catalog, deleted, rules)
+}
+
+/// Reads the servers as [`registry`] does, without those that are taken as deleted, and which of
+/// `settings` are saved as on or off, by name: one that no row tells, or that this role may not
+/// read, is left out. All of it is one round trip.
+///
+/// # Errors
+///
+/// What the server said.
+pub(crate) async fn with_settings(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    catalog: &ServerCatalog,
+    rules: AccessRules,
+    settings: &[AccessSetting],
+) -> Result<(Registry, BTreeMap<String, bool>), Failure> {
+    let mut selects = vec![select(schema)];
+    selects.extend(access_settings::select(schema, settings));
+    let selects = [("{selects}", selects.join(";\n"))];
+    let sql = schema.statement("{selects}", &selects);
+    let rows = batch::run(connection, sql, &[DOING, access_settings::DOING]).await;
+    let rows = rows.map_err(|failed| failed.failure)?;
+    let of_statement = |at: usize| rows.get(at).map_or(&[][..], Vec::as_slice);
+    Ok((
+        of_rows(of_statement(0), catalog, DeletedAre::LeftOut, rules)?,
+        access_settings::of_rows(of_statement(1))?,
+    ))
+}
+
+const DOING: &str = "read the MCP servers";
+
+/// Returns the SQL of the rows that [`of_rows`] reads.
+fn select(schema: &Schema) -> String {
     let [name, alias, approval] = SERVER_COLUMNS;
     let [tags, open] = SERVER_SCOPE;
     let text = |column| column_or(schema, SERVER_TABLE, column, "NULL::pg_catalog.text");
@@ -57,11 +102,17 @@ pub(crate) async fn registry(
         ("{open}", column_or(schema, SERVER_TABLE, open, "false")),
         ("{servers}", relation(SERVER_TABLE)),
     ];
-    let rows = sqlx::query(schema.statement(SERVERS, &fragments))
-        .persistent(false)
-        .fetch_all(connection)
-        .await
-        .map_err(failed("read the MCP servers"))?;
+    part(SERVERS, &fragments)
+}
+
+fn of_rows(
+    rows: &[PgRow],
+    catalog: &ServerCatalog,
+    deleted: DeletedAre,
+    rules: AccessRules,
+) -> Result<Registry, Failure> {
+    let [name, alias, approval] = SERVER_COLUMNS;
+    let [tags, open] = SERVER_SCOPE;
     let column = |name| TableColumn(SERVER_TABLE, name);
     let mut served: BTreeMap<ServerId, ServedServer> = BTreeMap::new();
     let gone = match deleted {
@@ -82,13 +133,14 @@ pub(crate) async fn registry(
         }
     }
     let mut unserved_tags = BTreeMap::new();
-    for row in &rows {
+    for row in rows {
         let id = ServerId(decode::read(row, 0, column(SERVER_ID))?);
         if deleted == DeletedAre::LeftOut && catalog.deleted().has_row(id.as_str()) {
             continue;
         }
         let approval: Option<&str> = decode::read(row, 3, column(approval))?;
-        let carried: Vec<String> = decode::read(row, 4, column(tags))?;
+        let carried: &str = decode::read(row, 4, column(tags))?;
+        let carried: Vec<String> = serde_json::from_str(carried).map_err(anyhow::Error::from)?;
         let carried = carried.into_iter().map(Tag).collect();
         let is_active = approval == Some("active");
         if !rules.serves(approval) {

@@ -9,9 +9,8 @@ use sqlx::postgres::PgRow;
 
 use crate::db::decode::{self, TableColumn};
 use crate::db::errors::failed;
-use crate::db::fragments::column_or;
 use crate::db::schema::Schema;
-use crate::db::sql::{ident, relation};
+use crate::db::sql::{ident, part, relation};
 use crate::error::Failure;
 use crate::litellm::access::rows::{
     AccessGroup, AccessRows, AccessTeam, Agent, Key, NamedTools, Permission, Toolset, User,
@@ -67,32 +66,101 @@ pub(crate) async fn rows(
     schema: &Schema,
     callers: &Callers,
 ) -> Result<AccessRows, Failure> {
-    let mut reader = RowReader { connection, schema };
+    stored(connection, schema, callers).await?.rows(callers)
+}
+
+/// Reads, in one statement, the rows that the access of `callers` depends on, as they are stored.
+///
+/// # Errors
+///
+/// What the server said.
+pub(crate) async fn stored(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    callers: &Callers,
+) -> Result<StoredRows, Failure> {
+    let mut stored = StoredRows::default();
+    if *callers == Callers::default() {
+        return Ok(stored);
+    }
+    let tables: Vec<&LinkedTable> = LINKED.iter().filter(|t| t.is_in(schema)).collect();
+    let (mut with, mut selects) = (Vec::new(), Vec::new());
+    for table in &tables {
+        with.push(table.query(schema, &tables));
+        let name = table.name;
+        selects.push(format!("SELECT '{name}', q.* FROM {name} AS q"));
+    }
+    if with.is_empty() {
+        return Ok(stored);
+    }
+    let fragments = [
+        ("{with}", with.join(", ")),
+        ("{selects}", selects.join("\nUNION ALL\n")),
+    ];
+    let found = sqlx::query(schema.statement("WITH {with}\n{selects}", &fragments))
+        .persistent(false)
+        .bind(ids(&callers.keys))
+        .bind(ids(&callers.users))
+        .bind(ids(&callers.teams))
+        .bind(ids(&callers.end_users))
+        .bind(ids(&callers.toolsets))
+        .fetch_all(connection)
+        .await
+        .map_err(failed("read what access depends on"))?;
+    for row in found {
+        let name: &str = decode::read(&row, 0, "the table of a row")?;
+        let Some(table) = LINKED.iter().find(|table| table.name == name) else {
+            continue;
+        };
+        let key = TableColumn(table.table, table.columns[0].name);
+        let key: String = decode::read(&row, FIRST_TEXT, key)?;
+        stored.0.entry(table.name).or_default().insert(key, row);
+    }
+    Ok(stored)
+}
+
+fn ids<I: Borrow<str>>(ids: &BTreeSet<I>) -> Vec<&str> {
+    ids.iter().map(Borrow::borrow).collect()
+}
+
+/// Rows as they are stored, by the name of their table in [`LINKED`] and by their primary key.
+#[derive(Debug, Default)]
+pub(crate) struct StoredRows(BTreeMap<&'static str, BTreeMap<String, PgRow>>);
+
+impl StoredRows {
+    /// Returns the rows of `callers`, who are some of those that these rows were read for. It adds
+    /// those of every level above them.
+    ///
+    /// # Errors
+    ///
+    /// Fails where a value cannot be decoded.
+    pub(crate) fn rows(&self, callers: &Callers) -> Result<AccessRows, Failure> {
+        of_callers(RowReader { stored: self }, callers)
+    }
+}
+
+fn of_callers(reader: RowReader<'_>, callers: &Callers) -> Result<AccessRows, Failure> {
     let mut rows = AccessRows {
-        keys: reader.keys(&callers.keys).await?,
+        keys: reader.keys(&callers.keys)?,
         ..AccessRows::default()
     };
     let keys = || rows.keys.values();
     let mut users = callers.users.clone();
     users.extend(keys().filter_map(|key| key.user.clone()));
     let agents = keys().filter_map(|key| key.agent.clone()).collect();
-    rows.users = reader.users(&users).await?;
-    rows.agents = reader.agents(&agents).await?;
+    rows.users = reader.users(&users)?;
+    rows.agents = reader.agents(&agents)?;
     let mut teams = callers.teams.clone();
     teams.extend(rows.keys.values().filter_map(|key| key.team.clone()));
     teams.extend(rows.users.values().flat_map(|user| user.teams.clone()));
-    rows.teams = reader.teams(&teams).await?;
+    rows.teams = reader.teams(&teams)?;
     let of_keys = rows.keys.values().map(|key| &key.organization);
     let of_teams = rows.teams.values().map(|team| &team.organization);
     let of_users = rows.users.values().map(|user| &user.organization);
     let organizations = of_keys.chain(of_teams).chain(of_users);
     let organizations = organizations.flatten().cloned().collect();
-    rows.organizations = reader
-        .links(ORGANIZATION_TABLE, "organization_id", &organizations)
-        .await?;
-    rows.end_users = reader
-        .links(END_USER_TABLE, "user_id", &callers.end_users)
-        .await?;
+    rows.organizations = reader.links("organizations", &organizations)?;
+    rows.end_users = reader.links("end_users", &callers.end_users)?;
 
     let links = rows.keys.values().map(|key| &key.permission);
     let links = links.chain(rows.teams.values().map(|team| &team.permission));
@@ -101,7 +169,7 @@ pub(crate) async fn rows(
     let links = links.chain(rows.organizations.values());
     let links = links.chain(rows.end_users.values());
     let links = links.flatten().cloned().collect();
-    for (id, row) in reader.permissions(&links).await? {
+    for (id, row) in reader.permissions(&links)? {
         let row = match row {
             StoredRow::Read(row) => Some(row),
             StoredRow::WithoutTools(row) => {
@@ -117,11 +185,11 @@ pub(crate) async fn rows(
     let groups = groups.chain(rows.teams.values().map(|team| &team.access_groups));
     let groups = groups.chain(rows.agents.values().map(|agent| &agent.access_groups));
     let groups = groups.flatten().cloned().collect();
-    rows.access_groups = reader.access_groups(&groups).await?;
+    rows.access_groups = reader.access_groups(&groups)?;
     let granted = rows.permissions.values().flatten();
     let granted = granted.flat_map(|row| row.toolsets.iter().cloned());
     let toolsets = granted.chain(callers.toolsets.iter().cloned()).collect();
-    rows.toolsets = reader.toolsets(&toolsets).await?;
+    rows.toolsets = reader.toolsets(&toolsets)?;
     Ok(rows)
 }
 
@@ -130,6 +198,18 @@ pub(crate) async fn rows(
 struct RowColumn {
     name: &'static str,
     sql_type: &'static str,
+}
+
+impl RowColumn {
+    /// Returns the SQL of its value in the table aliased `t`.
+    fn value(self) -> String {
+        let value = format!("t.{}", ident(self.name));
+        match self.sql_type {
+            "text[]" => PLAIN_ARRAY.replace("{value}", &value),
+            "jsonb" => value + "::pg_catalog.text",
+            _ => value,
+        }
+    }
 }
 
 const fn text(name: &'static str) -> RowColumn {
@@ -153,13 +233,227 @@ const fn json(name: &'static str) -> RowColumn {
     RowColumn { name, sql_type }
 }
 
-/// Reads by the primary keys of a table; what is empty is not asked for.
-struct RowReader<'a> {
-    connection: &'a mut PgConnection,
-    schema: &'a Schema,
+/// A table of rows that access depends on, and what leads to its rows.
+struct LinkedTable {
+    /// The name of its query.
+    name: &'static str,
+    table: &'static str,
+    /// The first is the primary key.
+    columns: &'static [RowColumn],
+    /// The parameter with the keys of rows that are asked for.
+    parameter: Option<u8>,
+    /// The rows that lead to it: the name of a query before, and a column of that.
+    leads: &'static [(&'static str, &'static str)],
 }
 
-const SELECT: &str = "SELECT {columns} FROM {table} AS t WHERE t.{key} {=} ANY ($1)";
+/// The tables, each after those that lead to it.
+///
+/// The parameters are keys, users, teams, end users and toolsets.
+const LINKED: [LinkedTable; 9] = [
+    LinkedTable {
+        name: "keys",
+        table: KEY_TABLE,
+        columns: &[
+            text("token"),
+            text(LINK),
+            text("team_id"),
+            text("organization_id"),
+            text("user_id"),
+            text("agent_id"),
+            texts(ACCESS_GROUP_IDS),
+            text("key_alias"),
+        ],
+        parameter: Some(1),
+        leads: &[],
+    },
+    LinkedTable {
+        name: "users",
+        table: USER_TABLE,
+        columns: &[
+            text("user_id"),
+            text(LINK),
+            text("organization_id"),
+            texts("teams"),
+            text("user_role"),
+        ],
+        parameter: Some(2),
+        leads: &[("keys", "user_id")],
+    },
+    LinkedTable {
+        name: "agents",
+        table: AGENT_TABLE,
+        columns: &[text("agent_id"), text(LINK), texts(ACCESS_GROUP_IDS)],
+        parameter: None,
+        leads: &[("keys", "agent_id")],
+    },
+    LinkedTable {
+        name: "teams",
+        table: TEAM_TABLE,
+        columns: &[
+            text("team_id"),
+            text(LINK),
+            text("organization_id"),
+            texts(ACCESS_GROUP_IDS),
+            json("members_with_roles"),
+            flag("blocked"),
+        ],
+        parameter: Some(3),
+        leads: &[("keys", "team_id"), ("users", "teams")],
+    },
+    LinkedTable {
+        name: "organizations",
+        table: ORGANIZATION_TABLE,
+        columns: &[text("organization_id"), text(LINK)],
+        parameter: None,
+        leads: &[
+            ("keys", "organization_id"),
+            ("teams", "organization_id"),
+            ("users", "organization_id"),
+        ],
+    },
+    LinkedTable {
+        name: "end_users",
+        table: END_USER_TABLE,
+        columns: &[text("user_id"), text(LINK)],
+        parameter: Some(4),
+        leads: &[],
+    },
+    LinkedTable {
+        name: "permissions",
+        table: PERMISSIONS.table,
+        columns: &[
+            text(PERMISSIONS.key),
+            texts("mcp_servers"),
+            json("mcp_tool_permissions"),
+            texts(TAGS),
+            texts(MCP_TOOLSETS.column),
+        ],
+        parameter: None,
+        leads: &[
+            ("keys", LINK),
+            ("users", LINK),
+            ("agents", LINK),
+            ("teams", LINK),
+            ("organizations", LINK),
+            ("end_users", LINK),
+        ],
+    },
+    LinkedTable {
+        name: "access_groups",
+        table: ACCESS_GROUPS.table,
+        columns: &[
+            text(ACCESS_GROUPS.key),
+            texts(ACCESS_GROUP_SERVERS.column),
+            json("mcp_tool_permissions"),
+            texts("assigned_team_ids"),
+            texts("assigned_key_ids"),
+        ],
+        parameter: None,
+        leads: &[
+            ("keys", ACCESS_GROUP_IDS),
+            ("teams", ACCESS_GROUP_IDS),
+            ("agents", ACCESS_GROUP_IDS),
+        ],
+    },
+    LinkedTable {
+        name: "toolsets",
+        table: TOOLSETS.table,
+        columns: &[text(TOOLSETS.key), json(TOOLSET_TOOLS.column)],
+        parameter: Some(5),
+        leads: &[("permissions", MCP_TOOLSETS.column)],
+    },
+];
+
+/// The columns of every query, after the name of its table: the texts, then the lists, then one of
+/// JSON and a flag.
+const TEXTS: usize = 7;
+const LISTS: usize = 3;
+const FIRST_TEXT: usize = 1;
+const FIRST_LIST: usize = FIRST_TEXT + TEXTS;
+const JSON: usize = FIRST_LIST + LISTS;
+const FLAG: usize = JSON + 1;
+
+const QUERY: &str = "
+{name} AS (SELECT {columns} FROM {linked} JOIN {table} AS t ON t.{key} {=} i.id)";
+
+impl LinkedTable {
+    /// Tells whether this database has the table.
+    fn is_in(&self, schema: &Schema) -> bool {
+        let mut columns = self.columns.iter();
+        let key = columns.next();
+        key.is_some_and(|key| schema.has(self.table, key.name))
+    }
+
+    /// Returns the place, in the answer, of the column at `at`.
+    fn place(&self, at: usize) -> usize {
+        let Some((column, before)) = self.columns.get(..=at).and_then(<[_]>::split_last) else {
+            return FIRST_TEXT;
+        };
+        let alike = before.iter().filter(|b| b.sql_type == column.sql_type);
+        let first = match column.sql_type {
+            "text[]" => FIRST_LIST,
+            "bool" => FLAG,
+            "jsonb" => JSON,
+            _ => FIRST_TEXT,
+        };
+        first + alike.count()
+    }
+
+    /// Returns the query of the rows that are asked for by `$1` to `$5`, and to which rows of the
+    /// `tables` of this database lead.
+    fn query(&self, schema: &Schema, tables: &[&Self]) -> String {
+        let mut columns: Vec<String> = Vec::new();
+        for place in FIRST_TEXT..=FLAG {
+            let (name, null) = match place {
+                FLAG => ("f".to_owned(), "NULL::pg_catalog.bool"),
+                JSON => ("j".to_owned(), "NULL::pg_catalog.text"),
+                FIRST_LIST.. => (format!("l{place}"), "NULL::pg_catalog.text[]"),
+                _ => (format!("x{place}"), "NULL::pg_catalog.text"),
+            };
+            let mut all = self.columns.iter().enumerate();
+            let column = all.find(|(at, column)| {
+                self.place(*at) == place && schema.has(self.table, column.name)
+            });
+            let value = column.map_or_else(|| null.to_owned(), |(_, column)| column.value());
+            columns.push(format!("{value} AS {name}"));
+        }
+        let mut linked: Vec<String> = Vec::new();
+        let parameter = self.parameter.iter();
+        linked.extend(
+            parameter.map(|n| format!("SELECT pg_catalog.unnest(${n}::pg_catalog.text[])")),
+        );
+        for (name, column) in self.leads {
+            let Some(table) = tables.iter().find(|table| table.name == *name) else {
+                continue;
+            };
+            let at = table.columns.iter().position(|c| c.name == *column);
+            let place = table.place(at.unwrap_or_default());
+            linked.push(if place >= FIRST_LIST {
+                format!("SELECT pg_catalog.unnest(q.l{place}) FROM {name} AS q")
+            } else {
+                format!("SELECT q.x{place} FROM {name} AS q")
+            });
+        }
+        let key = self.columns.first().map_or("", |key| key.name);
+        let fragments = [
+            ("{name}", self.name.to_owned()),
+            ("{columns}", columns.join(", ")),
+            (
+                "{linked}",
+                format!("({}) AS i (id)", linked.join(" UNION ")),
+            ),
+            ("{table}", relation(self.table)),
+            ("{key}", ident(key)),
+        ];
+        part(QUERY, &fragments)
+    }
+}
+
+/// Reads by the primary keys of a table.
+#[derive(Clone, Copy)]
+struct RowReader<'a> {
+    stored: &'a StoredRows,
+}
 
 // A slice counts from 1, whatever the array does (PostgreSQL 17 manual, 8.15.3). LiteLLM reads no
 // array of several dimensions, and none with a NULL in it.
@@ -167,33 +461,37 @@ const PLAIN_ARRAY: &str = "
 CASE WHEN pg_catalog.array_ndims({value}) {>} 1 THEN ARRAY[NULL::pg_catalog.text]
      ELSE {value}[:] END";
 
-/// One row, whose columns are read in the order in which they were asked for.
+/// One row, whose columns are counted as its table lists them.
 struct Read<'r> {
     row: &'r PgRow,
-    table: &'static str,
-    columns: &'r [RowColumn],
+    table: &'static LinkedTable,
 }
 
 impl Read<'_> {
     fn name(&self, at: usize) -> TableColumn<'static> {
-        let column = self.columns.get(at).map_or("", |column| column.name);
-        TableColumn(self.table, column)
+        let column = self.table.columns.get(at).map_or("", |column| column.name);
+        TableColumn(self.table.table, column)
+    }
+
+    fn place(&self, at: usize) -> usize {
+        self.table.place(at)
     }
 
     fn id<I: From<String>>(&self) -> Result<I, Failure> {
-        let id: String = decode::read(self.row, 0, self.name(0))?;
+        let id: String = decode::read(self.row, self.place(0), self.name(0))?;
         Ok(I::from(id))
     }
 
     /// Reads a text; LiteLLM takes an empty one for none.
     fn text<T: From<String>>(&self, at: usize) -> Result<Option<T>, Failure> {
-        let text: Option<String> = decode::read(self.row, at, self.name(at))?;
+        let text: Option<String> = decode::read(self.row, self.place(at), self.name(at))?;
         Ok(text.filter(|text| !text.is_empty()).map(T::from))
     }
 
     /// Reads a list, of which NULL is an empty one; `None` where an element is NULL.
     fn texts<T: From<String>>(&self, at: usize) -> Result<Option<Vec<T>>, Failure> {
-        let texts: Option<Vec<Option<String>>> = decode::read(self.row, at, self.name(at))?;
+        let texts: Option<Vec<Option<String>>> =
+            decode::read(self.row, self.place(at), self.name(at))?;
         let texts = texts.unwrap_or_default().into_iter();
         Ok(texts.map(|text| text.map(T::from)).collect())
     }
@@ -203,91 +501,36 @@ impl Read<'_> {
     }
 
     fn flag(&self, at: usize) -> Result<bool, Failure> {
-        let flag: Option<bool> = decode::read(self.row, at, self.name(at))?;
+        let flag: Option<bool> = decode::read(self.row, self.place(at), self.name(at))?;
         Ok(flag.unwrap_or_default())
     }
 
     fn json(&self, at: usize) -> Result<Json, Failure> {
-        let text: Option<&str> = decode::read(self.row, at, self.name(at))?;
+        let text: Option<&str> = decode::read(self.row, self.place(at), self.name(at))?;
         let parsed = text.map(serde_json::from_str).transpose();
         Ok(parsed.unwrap_or_default().unwrap_or_default())
     }
 }
 
 impl RowReader<'_> {
-    /// Reads the rows with these keys; the first of `columns` is the primary key. A column that
-    /// this database does not have reads as NULL, and a table as one without rows.
-    async fn read<K: Borrow<str> + Ord, T>(
-        &mut self,
-        table: &'static str,
-        columns: &[RowColumn],
+    /// Reads the rows with these keys. A column that this database does not have reads as NULL, and
+    /// a table as one without rows.
+    fn read<K: Borrow<str> + Ord, T>(
+        self,
+        name: &str,
         keys: &BTreeSet<K>,
         read: impl Fn(&Read<'_>) -> Result<(K, T), Failure>,
     ) -> Result<BTreeMap<K, T>, Failure> {
-        let Some(key) = columns
-            .first()
-            .filter(|key| self.schema.has(table, key.name))
-        else {
+        let table = LINKED.iter().find(|table| table.name == name);
+        let Some((table, rows)) = table.zip(self.stored.0.get(name)) else {
             return Ok(BTreeMap::new());
         };
-        if keys.is_empty() {
-            return Ok(BTreeMap::new());
-        }
-        let select = columns.iter().map(|column| {
-            let (cast, null) = match column.sql_type {
-                "text[]" => ("", "NULL::pg_catalog.text[]"),
-                "bool" => ("", "NULL::pg_catalog.bool"),
-                "jsonb" => ("::pg_catalog.text", "NULL::pg_catalog.text"),
-                _ => ("", "NULL::pg_catalog.text"),
-            };
-            if self.schema.has(table, column.name) {
-                let value = format!("t.{}", ident(column.name));
-                match column.sql_type {
-                    "text[]" => PLAIN_ARRAY.replace("{value}", &value),
-                    _ => value + cast,
-                }
-            } else {
-                column_or(self.schema, table, column.name, null)
-            }
-        });
-        let fragments = [
-            ("{columns}", select.collect::<Vec<_>>().join(", ")),
-            ("{table}", relation(table)),
-            ("{key}", ident(key.name)),
-        ];
-        let keys: Vec<&str> = keys.iter().map(Borrow::borrow).collect();
-        let found = sqlx::query(self.schema.statement(SELECT, &fragments))
-            .persistent(false)
-            .bind(keys)
-            .fetch_all(&mut *self.connection)
-            .await
-            .map_err(failed("read what access depends on"))?;
-        let of_row = |row: &PgRow| {
-            let row = Read {
-                row,
-                table,
-                columns,
-            };
-            read(&row)
-        };
-        found.iter().map(of_row).collect()
+        let found = keys.iter().filter_map(|key| rows.get(key.borrow()));
+        found.map(|row| read(&Read { row, table })).collect()
     }
 
-    async fn keys(
-        &mut self,
-        keys: &BTreeSet<KeyToken>,
-    ) -> Result<BTreeMap<KeyToken, Key>, Failure> {
-        let columns = [
-            text("token"),
-            text(LINK),
-            text("team_id"),
-            text("organization_id"),
-            text("user_id"),
-            text("agent_id"),
-            texts(ACCESS_GROUP_IDS),
-            text("key_alias"),
-        ];
-        let key = |row: &Read<'_>| {
+    fn keys(self, keys: &BTreeSet<KeyToken>) -> Result<BTreeMap<KeyToken, Key>, Failure> {
+        self.read("keys", keys, |row| {
             let key = Key {
                 token: row.id()?,
                 permission: row.text(1)?,
@@ -299,23 +542,11 @@ impl RowReader<'_> {
                 name: row.text(7)?,
             };
             Ok((row.id()?, key))
-        };
-        self.read(KEY_TABLE, &columns, keys, key).await
+        })
     }
 
-    async fn teams(
-        &mut self,
-        teams: &BTreeSet<TeamId>,
-    ) -> Result<BTreeMap<TeamId, AccessTeam>, Failure> {
-        let columns = [
-            text("team_id"),
-            text(LINK),
-            text("organization_id"),
-            texts(ACCESS_GROUP_IDS),
-            json("members_with_roles"),
-            flag("blocked"),
-        ];
-        let team = |row: &Read<'_>| {
+    fn teams(self, teams: &BTreeSet<TeamId>) -> Result<BTreeMap<TeamId, AccessTeam>, Failure> {
+        self.read("teams", teams, |row| {
             let team = AccessTeam {
                 permission: row.text(1)?,
                 organization: row.text(2)?,
@@ -324,19 +555,11 @@ impl RowReader<'_> {
                 blocked: row.flag(5)?,
             };
             Ok((row.id()?, team))
-        };
-        self.read(TEAM_TABLE, &columns, teams, team).await
+        })
     }
 
-    async fn users(&mut self, users: &BTreeSet<UserId>) -> Result<BTreeMap<UserId, User>, Failure> {
-        let columns = [
-            text("user_id"),
-            text(LINK),
-            text("organization_id"),
-            texts("teams"),
-            text("user_role"),
-        ];
-        let user = |row: &Read<'_>| {
+    fn users(self, users: &BTreeSet<UserId>) -> Result<BTreeMap<UserId, User>, Failure> {
+        self.read("users", users, |row| {
             let role: String = row.text(4)?.unwrap_or_default();
             let user = User {
                 permission: row.text(1)?,
@@ -346,48 +569,33 @@ impl RowReader<'_> {
                 is_proxy_admin: role == "proxy_admin",
             };
             Ok((row.id()?, user))
-        };
-        self.read(USER_TABLE, &columns, users, user).await
+        })
     }
 
-    async fn agents(
-        &mut self,
-        agents: &BTreeSet<AgentId>,
-    ) -> Result<BTreeMap<AgentId, Agent>, Failure> {
-        let columns = [text("agent_id"), text(LINK), texts(ACCESS_GROUP_IDS)];
-        let agent = |row: &Read<'_>| {
+    fn agents(self, agents: &BTreeSet<AgentId>) -> Result<BTreeMap<AgentId, Agent>, Failure> {
+        self.read("agents", agents, |row| {
             let agent = Agent {
                 permission: row.text(1)?,
                 access_groups: row.names(2)?,
             };
             Ok((row.id()?, agent))
-        };
-        self.read(AGENT_TABLE, &columns, agents, agent).await
+        })
     }
 
     /// Reads which permission row each of these owners links to.
-    async fn links<I: From<String> + Borrow<str> + Ord>(
-        &mut self,
-        table: &'static str,
-        id: &'static str,
+    fn links<I: From<String> + Borrow<str> + Ord>(
+        self,
+        name: &str,
         ids: &BTreeSet<I>,
     ) -> Result<BTreeMap<I, Option<PermissionKey>>, Failure> {
-        let link = |row: &Read<'_>| Ok((row.id()?, row.text(1)?));
-        self.read(table, &[text(id), text(LINK)], ids, link).await
+        self.read(name, ids, |row| Ok((row.id()?, row.text(1)?)))
     }
 
-    async fn permissions(
-        &mut self,
+    fn permissions(
+        self,
         ids: &BTreeSet<PermissionKey>,
     ) -> Result<BTreeMap<PermissionKey, StoredRow>, Failure> {
-        let columns = [
-            text(PERMISSIONS.key),
-            texts("mcp_servers"),
-            json("mcp_tool_permissions"),
-            texts(TAGS),
-            texts(MCP_TOOLSETS.column),
-        ];
-        let permission = |row: &Read<'_>| {
+        self.read("permissions", ids, |row| {
             let lists = (row.texts(1)?, row.texts(3)?, row.texts(4)?);
             let (Some(servers), Some(tags), Some(toolsets)) = lists else {
                 return Ok((row.id()?, StoredRow::Unreadable));
@@ -406,23 +614,14 @@ impl RowReader<'_> {
                 StoredRow::WithoutTools(permission)
             };
             Ok((row.id()?, permission))
-        };
-        self.read(PERMISSIONS.table, &columns, ids, permission)
-            .await
+        })
     }
 
-    async fn access_groups(
-        &mut self,
+    fn access_groups(
+        self,
         ids: &BTreeSet<AccessGroupId>,
     ) -> Result<BTreeMap<AccessGroupId, Option<AccessGroup>>, Failure> {
-        let columns = [
-            text(ACCESS_GROUPS.key),
-            texts(ACCESS_GROUP_SERVERS.column),
-            json("mcp_tool_permissions"),
-            texts("assigned_team_ids"),
-            texts("assigned_key_ids"),
-        ];
-        let group = |row: &Read<'_>| {
+        self.read("access_groups", ids, |row| {
             let group = match (row.texts(1)?, named_tools(&row.json(2)?)) {
                 (Some(servers), Some(tools)) => Some(AccessGroup {
                     servers,
@@ -433,17 +632,13 @@ impl RowReader<'_> {
                 _ => None,
             };
             Ok((row.id()?, group))
-        };
-        self.read(ACCESS_GROUPS.table, &columns, ids, group).await
+        })
     }
 
-    async fn toolsets(
-        &mut self,
-        ids: &BTreeSet<ToolsetId>,
-    ) -> Result<BTreeMap<ToolsetId, Toolset>, Failure> {
-        let columns = [text(TOOLSETS.key), json(TOOLSET_TOOLS.column)];
-        let toolset = |row: &Read<'_>| Ok((row.id()?, toolset(row.json(1)?)));
-        self.read(TOOLSETS.table, &columns, ids, toolset).await
+    fn toolsets(self, ids: &BTreeSet<ToolsetId>) -> Result<BTreeMap<ToolsetId, Toolset>, Failure> {
+        self.read("toolsets", ids, |row| {
+            Ok((row.id()?, toolset(row.json(1)?)))
+        })
     }
 }
 
@@ -485,4 +680,47 @@ fn members(value: &Json) -> BTreeSet<UserId> {
     let members = value.as_array().into_iter().flatten();
     let ids = members.filter_map(|member| member.get("user_id")?.as_str());
     ids.map(|id| UserId(id.to_owned())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_column_has_a_place_of_its_own_and_every_lead_comes_from_a_query_before() {
+        for (at, table) in LINKED.iter().enumerate() {
+            let places: BTreeSet<usize> = (0..table.columns.len())
+                .map(|column| table.place(column))
+                .collect();
+            assert_eq!(places.len(), table.columns.len(), "{}", table.name);
+            for (column, place) in table.columns.iter().zip((0..).map(|c| table.place(c))) {
+                let range = match column.sql_type {
+                    "text" => FIRST_TEXT..FIRST_LIST,
+                    "text[]" => FIRST_LIST..JSON,
+                    "jsonb" => JSON..FLAG,
+                    _ => FLAG..FLAG + 1,
+                };
+                assert!(range.contains(&place), "{} of {}", column.name, table.name);
+            }
+            for (name, column) in table.leads {
+                let from = LINKED[..at].iter().find(|before| before.name == *name);
+                let columns = from.unwrap().columns;
+                assert!(columns.iter().any(|c| c.name == *column), "{name}.{column}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_table_that_a_database_does_not_have_leads_nowhere() {
+        let schema = Schema::of_columns([(KEY_TABLE, "token"), (TEAM_TABLE, "team_id")]);
+        let tables: Vec<&LinkedTable> = LINKED.iter().filter(|t| t.is_in(&schema)).collect();
+        let names: Vec<&str> = tables.iter().map(|table| table.name).collect();
+        assert_eq!(names, ["keys", "teams"]);
+        let teams = tables[1].query(&schema, &tables);
+        assert!(
+            teams.contains("FROM keys AS q") && !teams.contains("users"),
+            "{teams}"
+        );
+        assert!(teams.contains("NULL::pg_catalog.text[] AS l8"), "{teams}");
+    }
 }

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::PgConnection;
+use sqlx::postgres::PgRow;
 
 use crate::db::decode;
-use crate::db::errors::failed;
 use crate::db::schema::{CONFIG, Schema};
-use crate::db::sql::{ident, relation};
+use crate::db::sql::{constants, ident, part, relation};
 use crate::error::Failure;
 use crate::litellm::access::caller::AccessSetting;
 
@@ -16,8 +15,7 @@ const VALUE: &str = "param_value";
 
 const SAVED: &str = "
 SELECT s.name, c.{value} {->>} s.name
-FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.text[]))
-     AS s (section, name)
+FROM ROWS FROM (pg_catalog.unnest({sections}), pg_catalog.unnest({names})) AS s (section, name)
 JOIN {config} AS c ON c.{param} {=} s.section";
 
 /// Tells whether this role may read saved settings.
@@ -27,37 +25,29 @@ pub(crate) fn may_read(schema: &Schema) -> bool {
     schema.may_read(config, param) && schema.may_read(config, VALUE)
 }
 
-/// Reads which of the settings are switched on or off, by name; one that no row tells, or that this
-/// role may not read, is left out.
-///
-/// # Errors
-///
-/// What the server said.
-pub(crate) async fn saved(
-    connection: &mut PgConnection,
-    schema: &Schema,
-    settings: &[AccessSetting],
-) -> Result<BTreeMap<String, bool>, Failure> {
+/// What reading the settings is called in an error.
+pub(crate) const DOING: &str = "read the saved settings";
+
+/// Returns the SQL of the settings; `None` if this role may not read them.
+pub(super) fn select(schema: &Schema, settings: &[AccessSetting]) -> Option<String> {
     let (config, param) = CONFIG;
     if !may_read(schema) {
-        return Ok(BTreeMap::new());
+        return None;
     }
     let fragments = [
+        ("{sections}", constants(settings.iter().map(|s| s.section))),
+        ("{names}", constants(settings.iter().map(|s| s.name))),
         ("{value}", ident(VALUE)),
         ("{config}", relation(config)),
         ("{param}", ident(param)),
     ];
-    let sections: Vec<&str> = settings.iter().map(|setting| setting.section).collect();
-    let names: Vec<&str> = settings.iter().map(|setting| setting.name).collect();
-    let rows = sqlx::query(schema.statement(SAVED, &fragments))
-        .persistent(false)
-        .bind(sections)
-        .bind(names)
-        .fetch_all(connection)
-        .await
-        .map_err(failed("read the saved settings"))?;
+    Some(part(SAVED, &fragments))
+}
+
+/// Reads which of the settings are switched on or off, by name; one that no row tells is left out.
+pub(super) fn of_rows(rows: &[PgRow]) -> Result<BTreeMap<String, bool>, Failure> {
     let mut saved = BTreeMap::new();
-    for row in &rows {
+    for row in rows {
         let text: Option<&str> = decode::read(row, 1, "a saved setting")?;
         if let Some(text) = text {
             let is_on = !matches!(text, "" | "false" | "0" | "null");

@@ -2,15 +2,16 @@
 
 use sqlx::PgConnection;
 
+use crate::db::decode;
 use crate::db::errors::failed;
 use crate::db::lock_holders;
-use crate::db::sql::statement;
+use crate::db::sql::statement_in;
 use crate::error::{ErrorKind, Failure};
 
 /// The key of the advisory lock: "mcp-prun" in ASCII. Advisory locks are local to a database.
 pub(crate) const LOCK_KEY: i64 = 0x6d63_702d_7072_756e;
 
-const LOCK_OUT: &str = "SELECT pg_catalog.pg_try_advisory_xact_lock($1)";
+const LOCK_OUT: &str = "SELECT pg_catalog.pg_try_advisory_xact_lock({key})";
 
 /// Takes the advisory lock that only one run at a time holds, until the transaction ends.
 ///
@@ -20,12 +21,12 @@ const LOCK_OUT: &str = "SELECT pg_catalog.pg_try_advisory_xact_lock($1)";
 ///
 /// Taken if another run holds it.
 pub(crate) async fn lock_out_other_runs(connection: &mut PgConnection) -> Result<(), Failure> {
-    let locked: bool = sqlx::query_scalar(statement(LOCK_OUT))
-        .persistent(false)
-        .bind(LOCK_KEY)
+    let key = [("{key}", LOCK_KEY.to_string())];
+    let row = sqlx::raw_sql(statement_in("pg_catalog", LOCK_OUT, &key))
         .fetch_one(&mut *connection)
         .await
         .map_err(failed("take the advisory lock"))?;
+    let locked: bool = decode::read(&row, 0, "the advisory lock")?;
     if locked {
         return Ok(());
     }

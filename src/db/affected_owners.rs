@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 use crate::db::access_rows::ADMINISTRATORS;
 use crate::db::errors::failed;
 use crate::db::schema::Schema;
-use crate::db::sql::{RARE, ident, relation};
+use crate::db::sql::{RARE, ident, part, relation};
 use crate::error::Failure;
 use crate::litellm::ids::{
     AccessGroupId, EndUserId, KeyToken, PermissionKey, TeamId, ToolsetId, UserId,
@@ -18,7 +18,7 @@ use crate::litellm::owners::{
 use crate::litellm::reference_sites::{MCP_TOOLSETS, PERMISSIONS};
 
 /// The primary keys of rows that change.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct AlteredKeys {
     /// Permission rows.
     pub permissions: Vec<PermissionKey>,
@@ -49,38 +49,102 @@ pub(crate) struct AffectedOwners {
     pub end_users: Vec<EndUserId>,
 }
 
-/// What is known of the owners so far: the parameters `$1` to `$6` of every statement, in this
-/// order, and `$7`, the administrators' roles where these count.
+/// What is known of the owners so far: the parameters `$1` to `$6`.
 #[derive(Default)]
 struct Known {
     permissions: Vec<String>,
     access_groups: Vec<String>,
+    /// The administrators' roles, where these count.
+    roles: Vec<&'static str>,
     organizations: Vec<String>,
     teams: Vec<String>,
     users: Vec<String>,
     agents: Vec<String>,
-    roles: Vec<&'static str>,
 }
 
 // Parallel workers apply the conditions (see `RARE`): there may be a million keys.
 const AFFECTED: &str = "
-SELECT t.{id} FROM {table} AS t
+SELECT t.{id} AS id FROM {table} AS t
 WHERE CASE WHEN {conditions} THEN 1 ELSE 0 END {=} 1 AND {rare}";
 
 const NAMING: &str =
     "SELECT t.{id} FROM {table} AS t WHERE t.{toolsets} {&&} $1::pg_catalog.text[]";
 
-/// How a column of an owner leads to a row that changes.
+/// How a column of an owner leads to a row that changes, or to an owner above.
 #[derive(Clone, Copy)]
 enum Leads {
-    /// It holds one of the ids of a parameter.
-    Holds(&'static str, u8),
-    /// It is a list that shares one with a parameter.
-    Shares(&'static str, u8),
+    /// It holds one of these ids.
+    Holds(&'static str, Ids),
+    /// It is a list that shares one with these ids.
+    Shares(&'static str, Ids),
 }
 
+/// The ids that a column leads to.
+#[derive(Clone, Copy)]
+enum Ids {
+    /// Those of a parameter.
+    Parameter(u8),
+    /// Those that the same statement finds in the query of that name.
+    Query(&'static str),
+}
+
+const PERMISSION: Leads = Leads::Holds(LINK, Ids::Parameter(1));
+const GROUP: Leads = Leads::Shares(ACCESS_GROUP_IDS, Ids::Parameter(2));
+
+/// An owner above keys, and what leads to it.
+struct UpperOwner {
+    /// The name of its query.
+    query: &'static str,
+    table: &'static str,
+    id: &'static str,
+    leads: &'static [Leads],
+}
+
+/// The owners above keys, from the top of LiteLLM's levels down.
+const UPPER: [UpperOwner; 5] = [
+    UpperOwner {
+        query: "organizations",
+        table: ORGANIZATION_TABLE,
+        id: "organization_id",
+        leads: &[PERMISSION],
+    },
+    UpperOwner {
+        query: "teams",
+        table: TEAM_TABLE,
+        id: "team_id",
+        leads: &[
+            PERMISSION,
+            GROUP,
+            Leads::Holds("organization_id", Ids::Query("organizations")),
+        ],
+    },
+    UpperOwner {
+        query: "users",
+        table: USER_TABLE,
+        id: "user_id",
+        leads: &[
+            PERMISSION,
+            Leads::Holds("organization_id", Ids::Query("organizations")),
+            Leads::Shares("teams", Ids::Query("teams")),
+            Leads::Holds("user_role", Ids::Parameter(3)),
+        ],
+    },
+    UpperOwner {
+        query: "agents",
+        table: AGENT_TABLE,
+        id: "agent_id",
+        leads: &[PERMISSION, GROUP],
+    },
+    UpperOwner {
+        query: "end_users",
+        table: END_USER_TABLE,
+        id: "user_id",
+        leads: &[PERMISSION],
+    },
+];
+
 /// Finds the owners whose callers depend on the rows with these keys, from the top of LiteLLM's
-/// levels down.
+/// levels down: first all owners above keys, in one statement, then the keys.
 ///
 /// # Errors
 ///
@@ -88,15 +152,16 @@ enum Leads {
 pub(crate) async fn affected(
     connection: &mut PgConnection,
     schema: &Schema,
-    altered: AlteredKeys,
+    altered: &AlteredKeys,
 ) -> Result<AffectedOwners, Failure> {
-    const PERMISSION: Leads = Leads::Holds(LINK, 1);
-    const GROUP: Leads = Leads::Shares(ACCESS_GROUP_IDS, 2);
-    const ORGANIZATION: Leads = Leads::Holds("organization_id", 3);
-    const TEAM: Leads = Leads::Holds("team_id", 4);
+    let permissions = altered.permissions.iter().map(|key| key.0.clone());
     let mut known = Known {
-        permissions: altered.permissions.into_iter().map(|key| key.0).collect(),
-        access_groups: altered.access_groups.into_iter().map(|id| id.0).collect(),
+        permissions: permissions.collect(),
+        access_groups: altered
+            .access_groups
+            .iter()
+            .map(|id| id.0.clone())
+            .collect(),
         ..Known::default()
     };
     if !altered.toolsets.is_empty() {
@@ -106,34 +171,8 @@ pub(crate) async fn affected(
         known.permissions.extend(naming);
     }
     let mut reader = OwnerReader { connection, schema };
-    known.organizations = reader
-        .read(ORGANIZATION_TABLE, "organization_id", &[PERMISSION], &known)
-        .await?;
-    let teams = [PERMISSION, GROUP, ORGANIZATION];
-    known.teams = reader.read(TEAM_TABLE, "team_id", &teams, &known).await?;
-    let users = [
-        PERMISSION,
-        ORGANIZATION,
-        Leads::Shares("teams", 4),
-        Leads::Holds("user_role", 7),
-    ];
-    known.users = reader.read(USER_TABLE, "user_id", &users, &known).await?;
-    let agents = [PERMISSION, GROUP];
-    known.agents = reader
-        .read(AGENT_TABLE, "agent_id", &agents, &known)
-        .await?;
-    let end_users = reader
-        .read(END_USER_TABLE, "user_id", &[PERMISSION], &known)
-        .await?;
-    let keys = [
-        PERMISSION,
-        GROUP,
-        ORGANIZATION,
-        TEAM,
-        Leads::Holds("user_id", 5),
-        Leads::Holds("agent_id", 6),
-    ];
-    let mut keys = reader.read(KEY_TABLE, "token", &keys, &known).await?;
+    let end_users = reader.upper(&mut known).await?;
+    let mut keys = reader.keys(&known).await?;
     keys.sort_unstable();
     Ok(AffectedOwners {
         keys: keys.into_iter().map(KeyToken).collect(),
@@ -172,40 +211,117 @@ struct OwnerReader<'a> {
 }
 
 impl OwnerReader<'_> {
-    /// Reads the ids of the owners of a table that one of the columns leads to what is `known`. No
-    /// table has an index on the link, so each statement reads all of its table, once.
-    async fn read(
-        &mut self,
-        table: &'static str,
-        id: &'static str,
-        leads: &[Leads],
-        known: &Known,
-    ) -> Result<Vec<String>, Failure> {
+    /// Reads the owners above keys, and adds them to what is known. Returns the end users.
+    async fn upper(&mut self, known: &mut Known) -> Result<Vec<String>, Failure> {
         let lengths = [
             known.permissions.len(),
             known.access_groups.len(),
-            known.organizations.len(),
-            known.teams.len(),
-            known.users.len(),
-            known.agents.len(),
             known.roles.len(),
         ];
+        let (mut queries, mut selects) = (Vec::<&str>::new(), Vec::new());
+        let mut with = Vec::new();
+        for (at, owner) in UPPER.iter().enumerate() {
+            let Some(sql) = self.select((owner.table, owner.id), owner.leads, &lengths, &queries)
+            else {
+                continue;
+            };
+            let query = owner.query;
+            queries.push(query);
+            with.push(format!("{query} AS ({sql})"));
+            selects.push(format!("SELECT {at}, q.id FROM {query} AS q"));
+        }
+        if with.is_empty() {
+            return Ok(Vec::new());
+        }
+        let fragments = [
+            ("{with}", with.join(", ")),
+            ("{selects}", selects.join("\nUNION ALL\n")),
+        ];
+        let found: Vec<(i32, String)> =
+            sqlx::query_as(self.schema.statement("WITH {with}\n{selects}", &fragments))
+                .persistent(false)
+                .bind(&known.permissions)
+                .bind(&known.access_groups)
+                .bind(&known.roles)
+                .fetch_all(&mut *self.connection)
+                .await
+                .map_err(failed(DOING))?;
+        let mut end_users = Vec::new();
+        for (at, id) in found {
+            match at {
+                0 => known.organizations.push(id),
+                1 => known.teams.push(id),
+                2 => known.users.push(id),
+                3 => known.agents.push(id),
+                i32::MIN..0 | 4..=i32::MAX => end_users.push(id),
+            }
+        }
+        Ok(end_users)
+    }
+
+    /// Reads the keys that lead to what is known.
+    async fn keys(&mut self, known: &Known) -> Result<Vec<String>, Failure> {
+        const LEADS: [Leads; 6] = [
+            PERMISSION,
+            GROUP,
+            Leads::Holds("organization_id", Ids::Parameter(3)),
+            Leads::Holds("team_id", Ids::Parameter(4)),
+            Leads::Holds("user_id", Ids::Parameter(5)),
+            Leads::Holds("agent_id", Ids::Parameter(6)),
+        ];
+        let parameters = [
+            &known.permissions,
+            &known.access_groups,
+            &known.organizations,
+            &known.teams,
+            &known.users,
+            &known.agents,
+        ];
+        let lengths = parameters.map(Vec::len);
+        let Some(sql) = self.select((KEY_TABLE, "token"), &LEADS, &lengths, &[]) else {
+            return Ok(Vec::new());
+        };
+        let keys = [("{keys}", sql)];
+        let mut query =
+            sqlx::query_scalar(self.schema.statement("{keys}", &keys)).persistent(false);
+        for parameter in parameters {
+            query = query.bind(parameter);
+        }
+        query
+            .fetch_all(&mut *self.connection)
+            .await
+            .map_err(failed(DOING))
+    }
+
+    /// Returns the SQL of the owners of a table that one of the columns leads to ids; `None` if
+    /// there are no such ids. `lengths` are those of the parameters. No table has an index on the
+    /// link, so each of these reads all of its table, once.
+    fn select(
+        &self,
+        (table, id): (&str, &str),
+        leads: &[Leads],
+        lengths: &[usize],
+        queries: &[&str],
+    ) -> Option<String> {
         let condition = |lead: &Leads| {
-            let (Leads::Holds(column, parameter) | Leads::Shares(column, parameter)) = *lead;
-            let counts = lengths
-                .get(usize::from(parameter) - 1)
-                .is_some_and(|n| *n > 0);
+            let (Leads::Holds(column, ids) | Leads::Shares(column, ids)) = *lead;
+            let is_any = match ids {
+                Ids::Parameter(at) => lengths.get(usize::from(at) - 1).is_some_and(|n| *n > 0),
+                Ids::Query(query) => queries.contains(&query),
+            };
+            let ids = match ids {
+                Ids::Parameter(at) => format!("${at}::pg_catalog.text[]"),
+                Ids::Query(query) => format!("ARRAY(SELECT q.id FROM {query} AS q)"),
+            };
             let name = ident(column);
-            (counts && self.schema.has(table, column)).then(|| match lead {
-                Leads::Holds(..) => {
-                    format!("t.{name} {{=}} ANY (${parameter}::pg_catalog.text[])")
-                }
-                Leads::Shares(..) => format!("t.{name} {{&&}} ${parameter}::pg_catalog.text[]"),
+            (is_any && self.schema.has(table, column)).then(|| match lead {
+                Leads::Holds(..) => format!("t.{name} {{=}} ANY ({ids})"),
+                Leads::Shares(..) => format!("t.{name} {{&&}} {ids}"),
             })
         };
         let conditions: Vec<String> = leads.iter().filter_map(condition).collect();
         if conditions.is_empty() || !self.schema.has(table, id) {
-            return Ok(Vec::new());
+            return None;
         }
         let fragments = [
             ("{id}", ident(id)),
@@ -216,17 +332,8 @@ impl OwnerReader<'_> {
                 RARE.replace("{never}", &format!("t.{} IS NULL", ident(id))),
             ),
         ];
-        sqlx::query_scalar(self.schema.statement(AFFECTED, &fragments))
-            .persistent(false)
-            .bind(&known.permissions)
-            .bind(&known.access_groups)
-            .bind(&known.organizations)
-            .bind(&known.teams)
-            .bind(&known.users)
-            .bind(&known.agents)
-            .bind(&known.roles)
-            .fetch_all(&mut *self.connection)
-            .await
-            .map_err(failed("read whose access depends on the rows"))
+        Some(part(AFFECTED, &fragments))
     }
 }
+
+const DOING: &str = "read whose access depends on the rows";

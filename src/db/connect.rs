@@ -26,6 +26,9 @@ pub(crate) const APPLICATION_NAME: &str = "mcp-prune";
 /// empties the path as well (CVE-2018-1058).
 pub(crate) const EMPTY_PATH: [(&str, &str); 1] = [("search_path", "")];
 
+/// The name of a setting of the server, and its value.
+pub(crate) type Setting = (&'static str, String);
+
 /// How long to wait for a connection by default. libpq waits for ever, Prisma 5 seconds.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -154,13 +157,14 @@ impl ServerTarget {
         self.options.get_port()
     }
 
-    /// Connects and authenticates, without another try.
+    /// Connects and authenticates, without another try. The server is asked to begin the session
+    /// with these settings; a pooler may not pass them on.
     ///
     /// # Errors
     ///
     /// Access, with a hint that fits the reason. Neither text holds the password.
-    pub async fn connect(&self) -> Result<PgConnection, Failure> {
-        let connecting = self.with_empty_path();
+    pub async fn connect(&self, settings: &[Setting]) -> Result<PgConnection, Failure> {
+        let connecting = self.with_settings(settings);
         let outcome = match self.connect_timeout {
             None => connecting.await,
             Some(limit) => tokio::time::timeout(limit, connecting).await.map_err(|_| {
@@ -182,15 +186,18 @@ impl ServerTarget {
         })
     }
 
-    /// Connects with an empty search path from the start, unless a pooler refuses that.
+    /// Connects with an empty search path and these settings from the start, unless a pooler
+    /// refuses that.
     ///
     /// Poolers do not pass options on: PgBouncer refuses them as a protocol violation, Amazon's RDS
-    /// Proxy as an unsupported feature. With a pooler the path is emptied in each transaction.
+    /// Proxy as an unsupported feature. With a pooler everything is set in each transaction.
     ///
     /// Source: issues 875 and 1074 of pgbouncer/pgbouncer; psycopg/psycopg2 issue 1577.
-    async fn with_empty_path(&self) -> Result<PgConnection, sqlx::Error> {
+    async fn with_settings(&self, settings: &[Setting]) -> Result<PgConnection, sqlx::Error> {
         if !self.pooled {
             let options = self.options.clone().options(EMPTY_PATH);
+            let settings = settings.iter().map(|(name, value)| (name, value));
+            let options = options.options(settings);
             match PgConnection::connect_with(&options).await {
                 Err(error) if refuses_options(&error) => {}
                 outcome => return outcome,

@@ -1021,7 +1021,7 @@ mod tests {
             }
         });
         let server = server(&format!("postgres://u:hunter2@{address}/d?{query}"));
-        let failure = server.connect().await.unwrap_err();
+        let failure = server.connect(&[]).await.unwrap_err();
         assert_eq!(failure.kind(), ErrorKind::Access);
         let text = failure.to_string();
         assert!(!text.contains(SECRET), "{text}");
@@ -1072,7 +1072,7 @@ mod tests {
             }
         });
         let server = server(&format!("postgres://u@{address}/d?sslmode=disable&{query}"));
-        let _ = server.connect().await.unwrap_err();
+        let _ = server.connect(&[]).await.unwrap_err();
         told.try_iter().collect()
     }
 
@@ -1124,13 +1124,13 @@ mod tests {
             .local_addr()
             .unwrap();
         let failure = server(&format!("postgres://u@{free}/d"))
-            .connect()
+            .connect(&[])
             .await
             .unwrap_err();
         let said = format!("cannot connect to {free}: connection refused");
         assert_has(&failure.to_string(), &[&said]);
         let failure = server("postgres://u@h:7/d?host=/nowhere")
-            .connect()
+            .connect(&[])
             .await
             .unwrap_err();
         assert_has(

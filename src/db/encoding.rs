@@ -5,11 +5,12 @@
 
 use std::borrow::Cow;
 
+use sqlx::PgConnection;
 use sqlx::error::{DatabaseError, Error};
-use sqlx::{Connection as _, PgConnection};
 
 use crate::db::decode;
 use crate::db::errors::failed;
+use crate::db::savepoint;
 use crate::db::sql::statement;
 use crate::error::Failure;
 
@@ -78,20 +79,24 @@ async fn convertible(
             continue;
         }
         // A savepoint, so that only this statement is undone if it fails.
-        let mut savepoint = connection.begin().await.map_err(failed(DOING))?;
+        savepoint::set(connection).await.map_err(failed(DOING))?;
         let bytes: Vec<&[u8]> = batch.iter().map(String::as_bytes).collect();
         let converted = sqlx::query(statement(CONVERT))
             .persistent(false)
             .bind(bytes)
-            .execute(&mut *savepoint)
+            .execute(&mut *connection)
             .await;
         match converted {
             Ok(_) => {
-                savepoint.commit().await.map_err(failed(DOING))?;
+                savepoint::release(connection)
+                    .await
+                    .map_err(failed(DOING))?;
                 convertible.append(&mut batch);
             }
             Err(error) if is_unconvertible(&error) => {
-                savepoint.rollback().await.map_err(failed(DOING))?;
+                savepoint::roll_back(connection)
+                    .await
+                    .map_err(failed(DOING))?;
                 if batch.len() > 1 {
                     batches.push(batch.split_off(batch.len() / 2));
                     batches.push(batch);

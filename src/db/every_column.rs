@@ -19,8 +19,8 @@ FROM pg_catalog.pg_class AS c
 JOIN pg_catalog.pg_namespace AS n ON n.oid {=} c.relnamespace
 JOIN pg_catalog.pg_attribute AS a
      ON a.attrelid {=} c.oid AND a.attnum {>} 0 AND NOT a.attisdropped
-WHERE n.nspname {=} $1 AND c.relkind {=} ANY ('{r,p}') AND NOT c.relispartition
-      AND pg_catalog.strpos(c.relname::pg_catalog.text, $5) {=} 1";
+WHERE n.nspname {=} {named_schema} AND c.relkind {=} ANY ('{r,p}') AND NOT c.relispartition
+      AND pg_catalog.strpos(c.relname::pg_catalog.text, {prefix}) {=} 1";
 
 /// A column, and whether this role may read it in every row of its table.
 #[derive(Debug)]

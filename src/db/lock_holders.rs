@@ -5,9 +5,10 @@
 use std::fmt;
 
 use sqlx::postgres::PgRow;
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use sqlx::{AssertSqlSafe, PgConnection};
 
 use crate::db::decode;
+use crate::db::savepoint;
 use crate::db::schema::Schema;
 use crate::db::sql::{ident, relation, statement, statement_in};
 use crate::error::Failure;
@@ -191,17 +192,17 @@ async fn attempt(
     keys: &[String],
     bound: Keys,
 ) -> Vec<PgRow> {
-    let Ok(mut savepoint) = connection.begin().await else {
+    if savepoint::set(connection).await.is_err() {
         return Vec::new();
-    };
+    }
     let query = sqlx::query(sql).persistent(false);
     let query = match bound {
         Keys::All => query.bind(keys),
         Keys::One => query.bind(keys.first()),
     };
-    let rows = query.fetch_all(&mut *savepoint).await;
+    let rows = query.fetch_all(&mut *connection).await;
     // If even that fails, the transaction is over, and so is the run.
-    let _ = savepoint.rollback().await;
+    let _ = savepoint::roll_back(connection).await;
     rows.unwrap_or_default()
 }
 

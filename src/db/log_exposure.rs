@@ -3,10 +3,11 @@
 //! Rows that are put back hold secrets. They are parameters of a statement, and the detail of its
 //! error if they break a constraint.
 
-use sqlx::{Connection as _, PgConnection};
+use sqlx::PgConnection;
 
 use crate::db::decode;
 use crate::db::errors::failed;
+use crate::db::savepoint;
 use crate::db::sql::statement;
 use crate::error::Failure;
 
@@ -73,17 +74,21 @@ pub(crate) async fn limit(connection: &mut PgConnection) -> Result<Vec<String>, 
     for (name, value) in SETTINGS {
         // A savepoint, so that only this statement is undone if this role may not change the
         // setting.
-        let mut savepoint = connection.begin().await.map_err(failed(DOING))?;
+        savepoint::set(connection).await.map_err(failed(DOING))?;
         let set = sqlx::query(statement(SET))
             .persistent(false)
             .bind(name)
             .bind(value)
-            .execute(&mut *savepoint)
+            .execute(&mut *connection)
             .await;
         match set {
-            Ok(_) => savepoint.commit().await.map_err(failed(DOING))?,
+            Ok(_) => savepoint::release(connection)
+                .await
+                .map_err(failed(DOING))?,
             Err(error) if error.as_database_error().is_some() => {
-                savepoint.rollback().await.map_err(failed(DOING))?;
+                savepoint::roll_back(connection)
+                    .await
+                    .map_err(failed(DOING))?;
             }
             Err(error) => return Err(failed(DOING)(error)),
         }

@@ -1,8 +1,9 @@
 //! Everything that talks to PostgreSQL: no other module uses sqlx.
 //!
 //! A statement without parameters is sent as it is (`raw_sql`), which takes one round trip where a
-//! prepared one takes two. Every query is `persistent(false)`: a pooler in transaction mode hands
-//! the server connection to another client next, and a named statement would stay behind on it.
+//! prepared one takes two; several of them go together (`batch`). Every query is
+//! `persistent(false)`: a pooler in transaction mode hands the server connection to another client
+//! next, and a named statement would stay behind on it.
 
 pub(crate) mod access_callers;
 pub(crate) mod access_context;
@@ -12,6 +13,7 @@ pub(crate) mod access_settings;
 pub(crate) mod advisory_lock;
 pub(crate) mod affected_owners;
 pub(crate) mod array_bounds;
+pub(crate) mod batch;
 pub(crate) mod column_types;
 pub(crate) mod columns;
 pub(crate) mod connect;
@@ -33,6 +35,7 @@ pub(crate) mod lookup;
 pub(crate) mod named_owners;
 pub(crate) mod ordered_callers;
 pub(crate) mod oversized;
+pub(crate) mod owned_rows;
 pub(crate) mod owners;
 pub(crate) mod privileges;
 pub(crate) mod purpose;
@@ -51,5 +54,6 @@ pub(crate) mod session;
 pub(crate) mod side_effects;
 pub(crate) mod sql;
 pub(crate) mod target_session;
+pub(crate) mod transaction;
 pub(crate) mod update;
 pub(crate) mod verification;

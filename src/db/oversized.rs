@@ -10,7 +10,7 @@ use crate::error::{ErrorKind, Failure};
 use crate::litellm::reference_sites::{Site, SiteTable};
 use crate::litellm::row::{MOST_BYTES, MOST_ENTRIES, entries};
 
-/// Refuses a row with too large a value, before the value is unpacked. Column 0 of `row` is its
+/// Refuses a row with too large a value, before the value is unpacked. Column `key` of `row` is its
 /// key; the columns after it are those of `sites`, as JSON text.
 ///
 /// # Errors
@@ -20,17 +20,18 @@ pub(crate) fn refuse_oversized(
     table: &SiteTable,
     sites: &[&Site],
     row: &PgRow,
+    key: usize,
 ) -> Result<(), Failure> {
     for (at, site) in sites.iter().enumerate() {
         // A value that is no text is refused where it is read.
-        let text: Option<&str> = row.try_get(at + 1).unwrap_or_default();
+        let text: Option<&str> = row.try_get(key + 1 + at).unwrap_or_default();
         let text = text.unwrap_or_default();
         if text.len() <= MOST_ENTRIES {
             continue;
         }
         let entries = entries(text);
         if text.len() > MOST_BYTES || entries > MOST_ENTRIES {
-            let key: String = row.try_get(0).unwrap_or_default();
+            let key: String = row.try_get(key).unwrap_or_default();
             return Err(Failure::new(
                 ErrorKind::Refused,
                 format!(

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use futures_util::TryStreamExt as _;
 use sqlx::PgConnection;
+use sqlx::postgres::PgRow;
 
 use crate::db::decode::{self, TableColumn};
 use crate::db::detect::functions;
@@ -69,7 +70,7 @@ type PackedParents = (
 type Packed = (OwnerKind, String, Option<String>, PackedParents, bool);
 
 impl<'k> Owners<'k> {
-    fn of_nobody(keys: &'k [String]) -> Self {
+    pub(super) fn of_nobody(keys: &'k [String]) -> Self {
         Self {
             keys: SortedKeys::new(keys),
             text: String::new(),
@@ -103,7 +104,35 @@ impl<'k> Owners<'k> {
         self.text.push_str(&serde_json::json!(fields).to_string());
     }
 
-    fn sorted(mut self) -> Self {
+    /// Adds the owner in a row with the columns of [`OWNERS`]. Returns whether there is one.
+    pub(super) fn add_row(&mut self, row: &PgRow) -> Result<bool, Failure> {
+        let kind: &str = decode::read(row, 0, "the kind of an owner")?;
+        let Some(table) = OWNER_TABLES.iter().find(|table| table.kind.name() == kind) else {
+            return Ok(false);
+        };
+        let column = |name| TableColumn(table.table, name);
+        let [team, organization, user, agent] = KEY_PARENTS.map(column);
+        let id = decode::read(row, 2, column(table.id))?;
+        let name = decode::read(row, 3, column(table.name))?;
+        let team: Option<String> = decode::read(row, 4, team)?;
+        let organization: Option<String> = decode::read(row, 5, organization)?;
+        let user: Option<String> = decode::read(row, 6, user)?;
+        let agent: Option<String> = decode::read(row, 7, agent)?;
+        let ties = KeyTies {
+            parents: Parents {
+                team: team.map(TeamId),
+                organization: organization.map(OrganizationId),
+                user: user.map(UserId),
+                agent: agent.map(AgentId),
+            },
+            has_access_groups: decode::read(row, 8, column(ACCESS_GROUP_IDS))?,
+        };
+        let owner = Owner::new(table.kind, id, name, ties);
+        self.add(decode::read(row, 1, column(LINK))?, &owner);
+        Ok(true)
+    }
+
+    pub(super) fn sorted(mut self) -> Self {
         self.places.sort_unstable();
         self
     }
@@ -209,19 +238,24 @@ pub(super) fn links(schema: &Schema) -> String {
     tables.map(select).collect::<Vec<_>>().join("\nUNION ALL\n")
 }
 
-/// Reads who links to the permission rows with the given keys, in one statement over all tables.
-///
-/// No table has an index on the link, so each call reads every owner: ask once for all rows.
-async fn owners<'k>(
-    connection: &mut PgConnection,
-    schema: &Schema,
-    keys: &'k [String],
-) -> Result<Owners<'k>, Failure> {
-    const DOING: &str = "read who links to the permission rows";
-    let tables: Vec<&OwnerTable> = schema.owner_tables().collect();
+/// Returns the SQL of the owners of the rows of `table` with the keys `$1`, with the columns of
+/// [`OWNERS`]; `None` if they take more than one statement, or if nobody owns them.
+pub(super) fn of_rows(schema: &Schema, table: &SiteTable) -> Option<String> {
+    match table.group {
+        Group::Permissions => Some(linking(schema)),
+        Group::AccessGroups => {
+            let members = having(schema)?;
+            Some(part(MEMBERS_AS_OWNERS, &[("{members}", members)]))
+        }
+        Group::Toolsets | Group::Defaults | Group::Credentials => None,
+    }
+}
+
+/// Returns the SQL of [`OWNERS`], in one statement over all tables.
+fn linking(schema: &Schema) -> String {
     // Every schema with permission rows has keys and other owners.
-    let (of_keys, others): (Vec<_>, Vec<_>) = tables
-        .iter()
+    let (of_keys, others): (Vec<&OwnerTable>, Vec<&OwnerTable>) = schema
+        .owner_tables()
         .partition(|table| table.kind == OwnerKind::Key);
     let select = |owner: &&OwnerTable| part(OWNERS_OF_TABLE, &owner_fragments(schema, owner));
     let all = |tables: Vec<&OwnerTable>| -> Vec<String> { tables.iter().map(select).collect() };
@@ -235,36 +269,26 @@ async fn owners<'k>(
         ),
         ("{link}", ident(LINK)),
     ];
-    let sql = schema.statement(OWNERS, &fragments);
-    let mut rows = sqlx::query(sql)
+    part(OWNERS, &fragments)
+}
+
+/// Reads who links to the permission rows with the given keys.
+///
+/// No table has an index on the link, so each call reads every owner: ask once for all rows.
+async fn owners<'k>(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    keys: &'k [String],
+) -> Result<Owners<'k>, Failure> {
+    const DOING: &str = "read who links to the permission rows";
+    let fragments = [("{owners}", linking(schema))];
+    let mut rows = sqlx::query(schema.statement("{owners}", &fragments))
         .persistent(false)
         .bind(keys)
         .fetch(connection);
     let mut owners = Owners::of_nobody(keys);
     while let Some(row) = rows.try_next().await.map_err(failed(DOING))? {
-        let kind: &str = decode::read(&row, 0, "the kind of an owner")?;
-        let Some(table) = tables.iter().find(|table| table.kind.name() == kind) else {
-            continue;
-        };
-        let column = |name| TableColumn(table.table, name);
-        let [team, organization, user, agent] = KEY_PARENTS.map(column);
-        let id = decode::read(&row, 2, column(table.id))?;
-        let name = decode::read(&row, 3, column(table.name))?;
-        let team: Option<String> = decode::read(&row, 4, team)?;
-        let organization: Option<String> = decode::read(&row, 5, organization)?;
-        let user: Option<String> = decode::read(&row, 6, user)?;
-        let agent: Option<String> = decode::read(&row, 7, agent)?;
-        let ties = KeyTies {
-            parents: Parents {
-                team: team.map(TeamId),
-                organization: organization.map(OrganizationId),
-                user: user.map(UserId),
-                agent: agent.map(AgentId),
-            },
-            has_access_groups: decode::read(&row, 8, column(ACCESS_GROUP_IDS))?,
-        };
-        let owner = Owner::new(table.kind, id, name, ties);
-        owners.add(decode::read(&row, 1, column(LINK))?, &owner);
+        owners.add_row(&row)?;
     }
     Ok(owners.sorted())
 }
@@ -318,15 +342,18 @@ SELECT '{kind}', g.{key}, t.{id}, {name}
 FROM {group_table} AS g, pg_catalog.unnest(g.{assigned}) AS e (id)
 JOIN {table} AS t ON t.{id} {=} e.id";
 
-/// Reads who has access groups: keys, teams and agents.
+// With the columns of OWNERS. Whoever has an access group has access groups.
+const MEMBERS_AS_OWNERS: &str = r"
+SELECT m.kind, m.row, m.id, m.name, NULL::pg_catalog.text, NULL::pg_catalog.text,
+       NULL::pg_catalog.text, NULL::pg_catalog.text, true
+FROM ({members}) AS m (kind, row, id, name)";
+
+/// Returns the SQL of who has access groups: keys, teams and agents; `None` if this database does
+/// not tell.
 ///
 /// Source: LiteLLM 1.109.1 `management_endpoints/access_group_endpoints.py` writes the groups of a
 /// team or key and their members, each in its own table.
-async fn members<'k>(
-    connection: &mut PgConnection,
-    schema: &Schema,
-    keys: &'k [String],
-) -> Result<Owners<'k>, Failure> {
+fn having(schema: &Schema) -> Option<String> {
     let mut selects = Vec::new();
     for owner in &OWNER_TABLES {
         let assigned = match owner.kind {
@@ -357,35 +384,34 @@ async fn members<'k>(
             selects.push(part(ASSIGNED, &fragments));
         }
     }
-    if selects.is_empty() || keys.is_empty() {
-        return Ok(Owners::of_nobody(keys));
+    if selects.is_empty() {
+        return None;
     }
     let fragments = [
         ("{prefix}", PREFIX.to_owned()),
         ("{selects}", selects.join("\nUNION ALL\n")),
     ];
-    let rows = sqlx::query(schema.statement(MEMBERS, &fragments))
+    Some(part(MEMBERS, &fragments))
+}
+
+/// Reads who has the access groups with the given keys.
+async fn members<'k>(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    keys: &'k [String],
+) -> Result<Owners<'k>, Failure> {
+    let mut members = Owners::of_nobody(keys);
+    let Some(sql) = of_rows(schema, &ACCESS_GROUPS).filter(|_| !keys.is_empty()) else {
+        return Ok(members);
+    };
+    let rows = sqlx::query(schema.statement("{members}", &[("{members}", sql)]))
         .persistent(false)
         .bind(keys)
         .fetch_all(connection)
         .await
         .map_err(failed("read who has the access groups"))?;
-    let mut members = Owners::of_nobody(keys);
-    for row in rows {
-        let kind: &str = decode::read(&row, 0, "the kind of a member")?;
-        let Some(table) = OWNER_TABLES.iter().find(|table| table.kind.name() == kind) else {
-            continue;
-        };
-        let column = |name| TableColumn(table.table, name);
-        let id = decode::read(&row, 2, column(table.id))?;
-        let name = decode::read(&row, 3, column(table.name))?;
-        let ties = KeyTies {
-            parents: Parents::default(),
-            has_access_groups: true,
-        };
-        let member = Owner::new(table.kind, id, name, ties);
-        let group = TableColumn(ACCESS_GROUPS.table, ACCESS_GROUPS.key);
-        members.add(decode::read(&row, 1, group)?, &member);
+    for row in &rows {
+        members.add_row(row)?;
     }
     Ok(members.sorted())
 }

@@ -30,17 +30,17 @@ SELECT 'relation', n.nspname::pg_catalog.text, c.relname::pg_catalog.text, NULL,
                 AND ba.attnum {=} d.refobjsubid
            WHERE r.ev_class {=} c.oid
                  AND b.oid {<>} c.oid
-                 AND ba.attname {=} $3), true)),
+                 AND ba.attname {=} {link}), true)),
        NULL, NULL, NULL, NULL, NULL, NULL
 FROM pg_catalog.pg_class AS c
 JOIN pg_catalog.pg_namespace AS n ON n.oid {=} c.relnamespace
 CROSS JOIN LATERAL (
     SELECT EXISTS (SELECT FROM pg_catalog.pg_attribute AS a
                    WHERE a.attrelid {=} c.oid AND NOT a.attisdropped
-                         AND a.attname {=} $3)) AS l (has_link)
-WHERE n.nspname {=} $1
+                         AND a.attname {=} {link})) AS l (has_link)
+WHERE n.nspname {=} {named_schema}
       AND c.relkind {=} ANY (ARRAY['v', 'm', 'f']::pg_catalog."char"[])
-      AND (c.relname {=} ANY ($2) OR l.has_link)
+      AND (c.relname {=} ANY ({known}) OR l.has_link)
 UNION ALL
 SELECT 'collation', n.nspname::pg_catalog.text, c.relname::pg_catalog.text,
        a.attname::pg_catalog.text, co.collname::pg_catalog.text,
@@ -51,7 +51,7 @@ JOIN pg_catalog.pg_attribute AS a
      ON a.attrelid {=} c.oid AND a.attnum {>} 0
      AND NOT a.attisdropped
 JOIN pg_catalog.pg_collation AS co ON co.oid {=} a.attcollation
-WHERE n.nspname {=} $1 AND c.relname {=} ANY ($2)
+WHERE n.nspname {=} {named_schema} AND c.relname {=} ANY ({known})
       AND co.collprovider {=} 'i'
       AND (pg_catalog.to_jsonb(co) {->>} 'collisdeterministic')
           {=} 'false'"#;

@@ -13,7 +13,7 @@ use crate::db::savepoint;
 use crate::db::schema::Schema;
 use crate::db::sql::{ident, relation};
 use crate::error::{ErrorKind, Failure};
-use crate::litellm::reference_sites::SiteTable;
+use crate::litellm::reference_sites::{Site, SiteTable};
 use crate::litellm::row::{Cell, Row};
 use crate::litellm::value::Value;
 
@@ -46,8 +46,38 @@ pub(crate) async fn cells(
     table: &'static SiteTable,
     keys: &[String],
 ) -> Result<Vec<Row>, Failure> {
+    let read = cells_and_more(connection, schema, table, keys, &[]).await?;
+    Ok(read.into_iter().map(|(row, _)| row).collect())
+}
+
+/// The further columns of a row that [`cells_and_more`] read.
+pub(super) struct MoreColumns {
+    row: PgRow,
+    first: usize,
+}
+
+impl MoreColumns {
+    /// Reads the further column at that place.
+    pub(super) fn read<'r, T>(&'r self, at: usize, what: &'static str) -> Result<T, Failure>
+    where
+        T: sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
+    {
+        decode::read(&self.row, self.first + at, what)
+    }
+}
+
+/// Reads rows as [`cells`] does; `more` is the SQL of further columns.
+pub(super) async fn cells_and_more(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    table: &'static SiteTable,
+    keys: &[String],
+    more: &[String],
+) -> Result<Vec<(Row, MoreColumns)>, Failure> {
     let sites = schema.sites(table);
-    let cells: Vec<String> = sites.iter().map(|site| json_text(site)).collect();
+    let mut cells: Vec<String> = sites.iter().map(|site| json_text(site)).collect();
+    let first = 1 + cells.len();
+    cells.extend_from_slice(more);
     let sql = schema.statement(
         ROWS,
         &[
@@ -64,23 +94,32 @@ pub(crate) async fn cells(
         .map_err(failed("read the rows that name servers"))
         .map_err(|failure| failure.context(format!("table \"{}\"", table.table)))?;
     for row in &found {
-        refuse_oversized(table, &sites, row)?;
+        refuse_oversized(table, &sites, row, 0)?;
     }
-    let row = |row: &PgRow| {
-        let cells = sites.iter().enumerate().map(|(at, site)| {
-            let text = decode::read(row, at + 1, TableColumn(table.table, site.column))?;
-            Ok(Cell {
-                site,
-                stored: Value::parse(site.shape, text),
-            })
-        });
-        Ok(Row {
-            key: decode::read(row, 0, TableColumn(table.table, table.key))?,
-            cells: cells.collect::<Result<_, Failure>>()?,
-            owners: Vec::new(),
+    let with_more = |row| Ok((read(table, &sites, &row, 0)?, MoreColumns { row, first }));
+    found.into_iter().map(with_more).collect()
+}
+
+/// Reads a row without its owners. Column `key` is its key; the columns after it are those of
+/// `sites`, as JSON text.
+pub(super) fn read(
+    table: &'static SiteTable,
+    sites: &[&'static Site],
+    row: &PgRow,
+    key: usize,
+) -> Result<Row, Failure> {
+    let cells = sites.iter().enumerate().map(|(at, site)| {
+        let text = decode::read(row, key + 1 + at, TableColumn(table.table, site.column))?;
+        Ok(Cell {
+            site,
+            stored: Value::parse(site.shape, text),
         })
-    };
-    found.iter().map(row).collect()
+    });
+    Ok(Row {
+        key: decode::read(row, key, TableColumn(table.table, table.key))?,
+        cells: cells.collect::<Result<_, Failure>>()?,
+        owners: Vec::new(),
+    })
 }
 
 /// Reads the rows with the given primary keys as [`cells`] does, and takes their owners from

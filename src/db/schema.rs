@@ -15,7 +15,7 @@ use crate::db::every_column::{AnyColumn, EVERY_COLUMN};
 use crate::db::privileges::{Grant, check_usage, grant};
 use crate::db::purpose::Purpose;
 use crate::db::relation_kinds::{OTHER_RELATIONS, Oddity};
-use crate::db::sql::{ident, statement, statement_in};
+use crate::db::sql::{constant, constants, ident, part, statement, statement_in};
 use crate::db::verification::is_bookkeeping;
 use crate::error::{ErrorKind, Failure};
 use crate::litellm::access_context::LitellmBehavior;
@@ -123,7 +123,7 @@ pub struct Schema {
 
 /// A schema, and the results of the checks on it.
 #[derive(Debug)]
-pub struct Examined {
+pub(crate) struct Examined {
     /// The tables, whether they are LiteLLM's or not.
     pub schema: Schema,
     /// Whether they are LiteLLM's.
@@ -137,8 +137,9 @@ pub struct Examined {
     pub row_security: Result<(), Failure>,
 }
 
-// One statement, because each takes two round trips: first the columns of the tables, then those of
-// foreign keys. A foreign key to permission rows is a link, whatever its schema and column.
+// One statement without parameters, which goes together with the `BEGIN`: first the columns of the
+// tables, then those of foreign keys. A foreign key to permission rows is a link, whatever its
+// schema and column.
 //
 // `detail` is the type of a column, the kind of a relation, or the name of a collation.
 pub(crate) const COLUMNS: &str = r"
@@ -155,8 +156,8 @@ FROM pg_catalog.pg_class AS c
 JOIN pg_catalog.pg_namespace AS n ON n.oid {=} c.relnamespace
 JOIN pg_catalog.pg_attribute AS a
      ON a.attrelid {=} c.oid AND a.attnum {>} 0 AND NOT a.attisdropped
-WHERE n.nspname {=} $1 AND c.relkind {=} ANY ('{r,p}')
-      AND (c.relname {=} ANY ($2) OR a.attname {=} $3)
+WHERE n.nspname {=} {named_schema} AND c.relkind {=} ANY ('{r,p}')
+      AND (c.relname {=} ANY ({known}) OR a.attname {=} {link})
 UNION ALL
 SELECT 'foreign key', n.nspname::pg_catalog.text, c.relname::pg_catalog.text,
        a.attname::pg_catalog.text, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
@@ -166,7 +167,37 @@ JOIN pg_catalog.pg_namespace AS n ON n.oid {=} c.relnamespace
 JOIN pg_catalog.pg_attribute AS a ON a.attrelid {=} k.conrelid AND a.attnum {=} ANY (k.conkey)
 JOIN pg_catalog.pg_class AS p ON p.oid {=} k.confrelid
 JOIN pg_catalog.pg_namespace AS pn ON pn.oid {=} p.relnamespace
-WHERE k.contype {=} 'f' AND k.conparentid {=} 0 AND pn.nspname {=} $1 AND p.relname {=} $4";
+WHERE k.contype {=} 'f' AND k.conparentid {=} 0 AND pn.nspname {=} {named_schema} AND p.relname {=} {permissions}";
+
+// The name of the schema as a text. It gets into a statement as a quoted name alone, so it is made
+// the name of a column, which becomes a key of JSON.
+pub(crate) const NAMED_SCHEMA: &str = "
+(SELECT pg_catalog.jsonb_object_keys(pg_catalog.to_jsonb(s.*)) FROM (SELECT NULL AS {schema}) AS s)";
+
+/// What reading the catalog is called in an error.
+pub(crate) const READING: &str = "read the system catalog";
+
+/// Returns the statement on the system catalog that [`Schema::examine`] reads the answer of.
+pub(crate) fn catalog() -> String {
+    let known = OWNER_TABLES
+        .iter()
+        .map(|owner| owner.table)
+        .chain([SERVER_TABLE])
+        .chain(TABLES.map(ScannedTable::name))
+        .chain(RELATED_COLUMNS.iter().map(|(table, _)| *table))
+        .chain(MARKERS.iter().map(|marker| marker.table));
+    let fragments = [
+        ("{columns}", COLUMNS.to_owned()),
+        ("{others}", OTHER_RELATIONS.to_owned()),
+        ("{every}", EVERY_COLUMN.to_owned()),
+        ("{named_schema}", NAMED_SCHEMA.to_owned()),
+        ("{known}", constants(known)),
+        ("{link}", constant(LINK)),
+        ("{permissions}", constant(PERMISSIONS.table)),
+        ("{prefix}", constant(schema_drift::PREFIX)),
+    ];
+    part("{columns}{others}{every}", &fragments)
+}
 
 const SCHEMAS_WITH: &str = r"
 SELECT n.nspname::pg_catalog.text
@@ -227,20 +258,21 @@ impl Schema {
         grants.collect()
     }
 
-    /// Asks the system catalog for LiteLLM's tables, and checks that the role may do with the
-    /// chosen tables what `purpose` takes.
+    /// Reads LiteLLM's tables from the answer to [`catalog`], and checks that the role may do with
+    /// the chosen tables what `purpose` takes.
     ///
     /// # Errors
     ///
     /// Refused if the tables are not LiteLLM's or if row security hides rows from this role. An
     /// access failure, with the `GRANT` that is missing, if the role lacks a privilege.
-    pub async fn read(
+    pub(crate) async fn read(
         connection: &mut PgConnection,
+        rows: Vec<PgRow>,
         database: &Database,
         purpose: Purpose,
         choice: &Choice,
     ) -> Result<Self, Failure> {
-        let examined = Self::examine(connection, database, purpose, choice).await?;
+        let examined = Self::examine(connection, rows, database, purpose, choice).await?;
         examined.litellm?;
         match purpose {
             Purpose::Read => examined.reading?,
@@ -255,41 +287,41 @@ impl Schema {
     /// # Errors
     ///
     /// What the server said.
-    pub async fn examine(
+    pub(crate) async fn ask(
         connection: &mut PgConnection,
         database: &Database,
         purpose: Purpose,
         choice: &Choice,
     ) -> Result<Examined, Failure> {
-        let known: Vec<&str> = OWNER_TABLES
-            .iter()
-            .map(|owner| owner.table)
-            .chain([SERVER_TABLE])
-            .chain(TABLES.map(ScannedTable::name))
-            .chain(RELATED_COLUMNS.iter().map(|(table, _)| *table))
-            .chain(MARKERS.iter().map(|marker| marker.table))
-            .collect();
-        let fragments = [
-            ("{columns}", COLUMNS.to_owned()),
-            ("{others}", OTHER_RELATIONS.to_owned()),
-            ("{every}", EVERY_COLUMN.to_owned()),
-        ];
-        let template = "{columns}{others}{every}";
-        let rows = sqlx::query(statement_in("pg_catalog", template, &fragments))
-            .persistent(false)
-            .bind(&database.schema)
-            .bind(known)
-            .bind(LINK)
-            .bind(PERMISSIONS.table)
-            .bind(schema_drift::PREFIX)
+        let fragments = [("{catalog}", catalog())];
+        let rows = sqlx::raw_sql(statement_in(&database.schema, "{catalog}", &fragments))
             .fetch_all(&mut *connection)
             .await
-            .map_err(failed("read the system catalog"))?;
+            .map_err(failed(READING))?;
+        Self::examine(connection, rows, database, purpose, choice).await
+    }
+
+    /// Reads LiteLLM's tables from the answer to [`catalog`], and checks what the role may do with
+    /// them.
+    ///
+    /// # Errors
+    ///
+    /// What the server said.
+    async fn examine(
+        connection: &mut PgConnection,
+        rows: Vec<PgRow>,
+        database: &Database,
+        purpose: Purpose,
+        choice: &Choice,
+    ) -> Result<Examined, Failure> {
         let mut tables: BTreeMap<String, Table> = BTreeMap::new();
         let mut oddities = Vec::new();
         let mut every_column = Vec::new();
         let mut may_use = false;
         for row in rows {
+            if is_of_another_schema(&row, database)? {
+                continue;
+            }
             if let Some(column) = AnyColumn::read(&row)? {
                 every_column.push(column);
                 continue;
@@ -879,6 +911,14 @@ fn writes_whole_rows(table: ScannedTable) -> bool {
 
 /// What the errors call an answer of the system catalog.
 pub(crate) const CATALOG: &str = "the system catalog";
+
+/// Tells whether a row is about a relation of another schema. Only foreign keys may be: a name that
+/// is too long for PostgreSQL is cut, and is then that of another schema.
+fn is_of_another_schema(row: &PgRow, database: &Database) -> Result<bool, Failure> {
+    let subject: &str = decode::read(row, "subject", CATALOG)?;
+    let schema: &str = decode::read(row, "schema_name", CATALOG)?;
+    Ok(subject != "foreign key" && schema != database.schema)
+}
 
 /// Reads a row of the catalog's answer that is not about a column of a table.
 fn oddity(row: &PgRow) -> Result<Option<Oddity>, Failure> {

@@ -72,15 +72,9 @@ impl ServerStatus {
             .fetch_one(&mut *transaction)
             .await
             .map_err(failed("ask the server about itself"))?;
-        let examined = Schema::examine(
-            &mut transaction,
-            &database,
-            Purpose::Read,
-            &Choice::default(),
-        )
-        .await?;
-        let effects =
-            SideEffects::read(&mut transaction, &examined.schema, &database.schema).await?;
+        let choice = Choice::default();
+        let examined = Schema::ask(&mut transaction, &database, Purpose::Read, &choice).await?;
+        let effects = SideEffects::read(&mut transaction, &examined.schema).await?;
         transaction.rollback().await.map_err(failed("roll back"))?;
         let port: Option<i32> = decode::read(&row, 1, "the server's port")?;
         let age: Option<f64> = decode::read(&row, 2, "the age of the server's process")?;

@@ -6,15 +6,18 @@ use crate::db::connect::EMPTY_PATH;
 use std::time::Duration;
 
 use sqlx::error::DatabaseError;
-use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
+use sqlx::postgres::PgRow;
+use sqlx::{Connection as _, PgConnection};
 
-use crate::db::connect::Target;
+use crate::db::batch;
+use crate::db::connect::{Setting, Target};
 use crate::db::decode;
 use crate::db::errors::failed;
 use crate::db::purpose::Purpose;
-use crate::db::schema::Schema;
+use crate::db::schema::{self, Schema};
 use crate::db::server_version::ServerVersion;
-use crate::db::sql::statement;
+use crate::db::sql::{constants, statement_in};
+use crate::db::transaction::OpenTransaction;
 use crate::error::{ErrorKind, Failure};
 use crate::litellm::reference_sites::Choice;
 use crate::repair::policy::WriteConsent;
@@ -38,8 +41,15 @@ BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY;
 SELECT pg_catalog.current_database()::pg_catalog.text, current_user::pg_catalog.text,
        pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('server_version'),
        pg_catalog.current_setting('server_version_num')::pg_catalog.int4,
-       pg_catalog.current_setting('default_transaction_read_only')::pg_catalog.bool;
+       pg_catalog.current_setting('default_transaction_read_only')::pg_catalog.bool, {timeouts};
 COMMIT";
+
+// In the order of their names.
+const TIMEOUTS: &str = "
+(SELECT pg_catalog.string_agg(s.setting, ' ' ORDER BY s.name)
+ FROM pg_catalog.pg_settings AS s
+ WHERE s.name {=} ANY (
+     '{idle_in_transaction_session_timeout,lock_timeout,statement_timeout}'))";
 
 /// The settings of every transaction. A role or a database may have other defaults for each of
 /// them. A setting that a server does not know is skipped.
@@ -79,10 +89,16 @@ const NO_VIEWS: (&str, &str) = ("restrict_nonsystem_relation_kind", "view, forei
 const SET: &str = "
 SELECT pg_catalog.set_config(s.name, w.value, true)
 FROM pg_catalog.pg_settings AS s
-JOIN ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]),
-                pg_catalog.unnest($2::pg_catalog.text[])) AS w (name, value) ON w.name {=} s.name
+JOIN ROWS FROM (pg_catalog.unnest({names}), pg_catalog.unnest({values})) AS w (name, value)
+     ON w.name {=} s.name
 WHERE (s.name {<>} 'synchronous_commit' OR s.setting {=} 'off')
       AND (s.name {<>} 'client_connection_check_interval' OR pg_catalog.version() {~~} '%linux%')";
+
+// One round trip: statements without parameters go together.
+const BEGIN: &str = "{rollback}{begin};
+{set};
+SELECT {timeouts};
+{first}";
 
 /// A connection within a transaction.
 pub(crate) type Connection = PgConnection;
@@ -93,6 +109,10 @@ pub struct Session {
     connection: PgConnection,
     database: Database,
     timeouts: Timeouts,
+    /// Whether the session has these timeouts from its start. A pooler may not have passed them on.
+    keeps_timeouts: bool,
+    /// Whether a transaction may be open that nobody ended.
+    is_open: bool,
     is_replica: bool,
     /// Whether transactions are read-only unless they say otherwise.
     is_read_only: bool,
@@ -118,7 +138,7 @@ impl Session {
         match target {
             Target::Server(server) => {
                 let schema = schema.or_else(|| server.schema().map(str::to_owned));
-                let connection = server.connect().await?;
+                let connection = server.connect(&timeouts.settings()).await?;
                 let address = (server.host(), server.port());
                 let session = Self::new(connection, address, schema, timeouts).await?;
                 server
@@ -153,7 +173,8 @@ impl Session {
         schema: Option<String>,
         timeouts: Timeouts,
     ) -> Result<Self, Failure> {
-        let row = sqlx::raw_sql(statement(WHO))
+        let told = [("{timeouts}", TIMEOUTS.to_owned())];
+        let row = sqlx::raw_sql(statement_in("pg_catalog", WHO, &told))
             .fetch_one(&mut connection)
             .await
             .map_err(failed("ask the server which database this is"))?;
@@ -168,7 +189,9 @@ impl Session {
         Ok(Self {
             connection,
             database,
+            keeps_timeouts: timeouts.are(decode::read(&row, 6, "the timeouts")?),
             timeouts,
+            is_open: false,
             is_replica: decode::read(&row, 2, "whether the server is a replica")?,
             is_read_only: decode::read(&row, 5, "whether transactions are read-only")?,
             version: ServerVersion {
@@ -235,8 +258,12 @@ impl Session {
             .hint("point --db-url at the primary server"));
         }
         let database = self.database.clone();
-        let mut transaction = self.start(purpose).await?;
-        let schema = Schema::read(&mut transaction, &database, purpose, choice).await?;
+        let first = Some(FirstStatement {
+            sql: schema::catalog(),
+            doing: schema::READING,
+        });
+        let (mut transaction, rows) = self.start_with(purpose, first).await?;
+        let schema = Schema::read(&mut transaction, rows, &database, purpose, choice).await?;
         Ok(SchemaTransaction {
             transaction,
             schema,
@@ -244,54 +271,137 @@ impl Session {
     }
 
     /// Begins a transaction as [`Self::begin`] does, and does not look at the schema.
-    pub(crate) async fn start(
+    pub(crate) async fn start(&mut self, purpose: Purpose) -> Result<OpenTransaction<'_>, Failure> {
+        let (transaction, _) = self.start_with(purpose, None).await?;
+        Ok(transaction)
+    }
+
+    /// Begins a transaction, and returns the rows of the first statement in it.
+    ///
+    /// All of it is one round trip if the session keeps its timeouts. Else these are set before the
+    /// first statement.
+    async fn start_with(
         &mut self,
         purpose: Purpose,
-    ) -> Result<Transaction<'_, Postgres>, Failure> {
+        first: Option<FirstStatement>,
+    ) -> Result<(OpenTransaction<'_>, Vec<PgRow>), Failure> {
+        let (at_once, later) = if self.keeps_timeouts {
+            (first, None)
+        } else {
+            (None, first)
+        };
+        let (told, mut rows) = self.send_begin(purpose, at_once).await?;
+        self.keeps_timeouts = self.timeouts.are(&told);
+        if !self.keeps_timeouts {
+            self.set_timeouts().await?;
+        }
+        if let Some(FirstStatement { sql, doing }) = later {
+            let first = [("{first}", sql)];
+            let sql = statement_in(&self.database.schema, "{first}", &first);
+            rows = sqlx::raw_sql(sql)
+                .fetch_all(&mut self.connection)
+                .await
+                .map_err(failed(doing))?;
+        }
+        let transaction = OpenTransaction::new(&mut self.connection, &mut self.is_open);
+        Ok((transaction, rows))
+    }
+
+    /// Begins a transaction with all settings but the timeouts. Returns the timeouts that it has,
+    /// and the rows of the first statement.
+    async fn send_begin(
+        &mut self,
+        purpose: Purpose,
+        first: Option<FirstStatement>,
+    ) -> Result<(String, Vec<PgRow>), Failure> {
         let begin = match purpose {
             Purpose::Read => "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY",
             Purpose::Write | Purpose::PutBack => "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE",
         };
-        let mut transaction = self
-            .connection
-            .begin_with(begin)
-            .await
-            .map_err(failed("begin a transaction"))?;
-        let timeouts = [
-            ("lock_timeout", self.timeouts.lock),
-            ("statement_timeout", self.timeouts.statement),
-            ("idle_in_transaction_session_timeout", IDLE),
-        ];
-        let timeouts = timeouts.map(|(name, timeout)| (name, milliseconds(timeout)));
-        let mut settings: Vec<(&str, &str)> = SETTINGS.to_vec();
-        settings.extend(timeouts.iter().map(|(name, value)| (*name, value.as_str())));
+        let mut settings = SETTINGS.to_vec();
         if !purpose.writes() {
             settings.push(NO_VIEWS);
         }
         let (names, values): (Vec<&str>, Vec<&str>) = settings.into_iter().unzip();
-        sqlx::query(statement(SET))
+        let (first, doing) = match first {
+            Some(FirstStatement { sql, doing }) => (sql, doing),
+            None => (String::new(), BEGINNING),
+        };
+        let rollback = if self.is_open { "ROLLBACK;\n" } else { "" };
+        let fragments = [
+            ("{rollback}", rollback.to_owned()),
+            ("{begin}", begin.to_owned()),
+            ("{set}", SET.to_owned()),
+            ("{names}", constants(names)),
+            ("{values}", constants(values)),
+            ("{timeouts}", TIMEOUTS.to_owned()),
+            ("{first}", first),
+        ];
+        let mut doing = vec![BEGINNING, SETTING, SETTING, doing];
+        if self.is_open {
+            doing.insert(0, BEGINNING);
+        }
+        let of_timeouts = doing.len() - 2;
+        self.is_open = true;
+        let sql = statement_in(&self.database.schema, BEGIN, &fragments);
+        let answers = batch::run(&mut self.connection, sql, &doing).await;
+        let mut answers = answers.map_err(|failed| failed.failure)?;
+        let rows = answers.pop().unwrap_or_default();
+        let told = answers.get(of_timeouts).and_then(|rows| rows.first());
+        let told = told
+            .map(|row| decode::read(row, 0, "the timeouts"))
+            .transpose()?;
+        Ok((told.unwrap_or_default(), rows))
+    }
+
+    /// Sets the timeouts of the transaction.
+    async fn set_timeouts(&mut self) -> Result<(), Failure> {
+        let (names, values): (Vec<&str>, Vec<String>) =
+            self.timeouts.settings().into_iter().unzip();
+        let fragments = [
+            ("{names}", "$1::pg_catalog.text[]".to_owned()),
+            ("{values}", "$2::pg_catalog.text[]".to_owned()),
+        ];
+        sqlx::query(statement_in("pg_catalog", SET, &fragments))
             .persistent(false)
             .bind(names)
             .bind(values)
-            .execute(&mut *transaction)
+            .execute(&mut self.connection)
             .await
-            .map_err(failed("set the transaction's timeouts"))?;
-        Ok(transaction)
+            .map_err(failed(SETTING))?;
+        Ok(())
     }
 
-    /// Says goodbye to the server.
-    pub async fn close(self) {
+    /// Says goodbye to the server, which rolls back a transaction that is still open.
+    pub async fn close(mut self) {
         // The work is done or rolled back by now, so a failure here changes nothing.
+        if self.is_open && !self.keeps_timeouts {
+            // This may be a pooler, which would have to end its connection to the server, too.
+            let open = OpenTransaction::new(&mut self.connection, &mut self.is_open);
+            let _ = open.rollback().await;
+        }
         let _ = self.connection.close().await;
         #[cfg(feature = "embedded")]
         drop(self.server);
     }
 }
 
+const BEGINNING: &str = "begin a transaction";
+
+const SETTING: &str = "set the transaction's timeouts";
+
+/// A statement without parameters that goes to the server together with the `BEGIN`.
+struct FirstStatement {
+    /// Its text, with the placeholders that [`statement_in`] fills.
+    sql: String,
+    /// What it does, for an error.
+    doing: &'static str,
+}
+
 /// A transaction and the schema that it sees. Dropping it rolls it back.
 #[derive(Debug)]
 pub struct SchemaTransaction<'c> {
-    transaction: Transaction<'c, Postgres>,
+    transaction: OpenTransaction<'c>,
     schema: Schema,
 }
 
@@ -299,6 +409,12 @@ impl SchemaTransaction<'_> {
     /// Returns the connection within the transaction, and the schema.
     pub fn parts(&mut self) -> (&mut PgConnection, &Schema) {
         (&mut self.transaction, &self.schema)
+    }
+
+    /// Leaves a transaction that wrote nothing: the server rolls it back when the session is closed
+    /// or begins another one. That saves a round trip.
+    pub(crate) fn leave(self) {
+        drop(self);
     }
 
     /// Rolls the transaction back.
@@ -342,8 +458,23 @@ fn may_have_reached_the_server(error: &sqlx::Error) -> bool {
     state.is_none_or(|state| state.starts_with("08") || state.starts_with("57P"))
 }
 
-/// Formats a duration for the timeout settings, in which PostgreSQL takes a bare number for
-/// milliseconds.
-fn milliseconds(duration: Duration) -> String {
-    duration.as_millis().to_string()
+impl Timeouts {
+    /// Returns the settings in the order of their names. PostgreSQL takes a bare number for
+    /// milliseconds.
+    fn settings(self) -> Vec<Setting> {
+        let settings = [
+            ("idle_in_transaction_session_timeout", IDLE),
+            ("lock_timeout", self.lock),
+            ("statement_timeout", self.statement),
+        ];
+        let settings = settings.map(|(name, timeout)| (name, timeout.as_millis().to_string()));
+        settings.into()
+    }
+
+    /// Tells whether these are the timeouts that the server told, in the order of their names.
+    fn are(self, told: &str) -> bool {
+        let settings = self.settings();
+        let wanted: Vec<&str> = settings.iter().map(|(_, value)| value.as_str()).collect();
+        told == wanted.join(" ")
+    }
 }

@@ -7,8 +7,8 @@ use sqlx::PgConnection;
 
 use crate::db::decode;
 use crate::db::errors::failed;
-use crate::db::schema::Schema;
-use crate::db::sql::statement;
+use crate::db::schema::{NAMED_SCHEMA, Schema};
+use crate::db::sql::constants;
 use crate::error::Failure;
 use crate::litellm::reference_sites::{ScannedTable, TABLES};
 
@@ -24,7 +24,7 @@ WITH RECURSIVE family (root, oid, is_root) AS (
     SELECT c.relname, c.oid, true
     FROM pg_catalog.pg_class AS c
     JOIN pg_catalog.pg_namespace AS n ON n.oid {=} c.relnamespace
-    WHERE n.nspname {=} $1 AND c.relname {=} ANY ($2)
+    WHERE n.nspname {=} {named_schema} AND c.relname {=} ANY ({tables})
           AND c.relkind {=} ANY (ARRAY['r', 'p']::pg_catalog."char"[])
     UNION
     SELECT f.root, i.inhrelid, false
@@ -39,14 +39,14 @@ FROM family AS f
 JOIN pg_catalog.pg_trigger AS t ON t.tgrelid {=} f.oid
 CROSS JOIN replication AS s
 WHERE NOT t.tgisinternal AND t.tgenabled {=} ANY (s.enabled)
-      AND CASE WHEN f.root {=} ANY ($3)
+      AND CASE WHEN f.root {=} ANY ({whole})
                THEN (t.tgtype::pg_catalog.int4 {&} 12) {<>} 0
                ELSE (t.tgtype::pg_catalog.int4 {&} 16) {<>} 0
                     AND (t.tgattr::pg_catalog.text {=} '' OR EXISTS (
                         SELECT FROM pg_catalog.pg_attribute AS a
                         WHERE a.attrelid {=} t.tgrelid
                               AND a.attnum {=} ANY (t.tgattr)
-                              AND a.attname {=} ANY ($4))) END
+                              AND a.attname {=} ANY ({columns}))) END
 UNION
 SELECT f.root::pg_catalog.text, 'rule', r.rulename::pg_catalog.text
 FROM family AS f
@@ -54,7 +54,7 @@ JOIN pg_catalog.pg_rewrite AS r ON r.ev_class {=} f.oid
 CROSS JOIN replication AS s
 WHERE f.is_root AND r.ev_enabled {=} ANY (s.enabled)
       AND r.ev_type {=} ANY (
-          CASE WHEN f.root {=} ANY ($3)
+          CASE WHEN f.root {=} ANY ({whole})
                THEN ARRAY['3', '4'] ELSE ARRAY['2'] END::pg_catalog."char"[])
 UNION
 SELECT f.root::pg_catalog.text, 'generated', a.attname::pg_catalog.text
@@ -86,7 +86,6 @@ impl SideEffects {
     pub(crate) async fn read(
         connection: &mut PgConnection,
         schema: &Schema,
-        name: &str,
     ) -> Result<Self, Failure> {
         let (mut tables, mut whole, mut columns) = (Vec::new(), Vec::new(), Vec::new());
         for table in TABLES.into_iter().filter(|table| table.may_change()) {
@@ -102,12 +101,13 @@ impl SideEffects {
             tables.push(table.name());
             columns.extend(table.columns());
         }
-        let rows = sqlx::query(statement(SIDE_EFFECTS))
-            .persistent(false)
-            .bind(name)
-            .bind(tables)
-            .bind(whole)
-            .bind(columns)
+        let fragments = [
+            ("{named_schema}", NAMED_SCHEMA.to_owned()),
+            ("{tables}", constants(tables)),
+            ("{whole}", constants(whole)),
+            ("{columns}", constants(columns)),
+        ];
+        let rows = sqlx::raw_sql(schema.statement(SIDE_EFFECTS, &fragments))
             .fetch_all(connection)
             .await
             .map_err(failed("look up triggers and rules"))?;

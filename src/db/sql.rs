@@ -9,6 +9,18 @@ pub(crate) fn ident(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
+/// Returns the SQL of an array of texts that are constants of this program.
+pub(crate) fn constants(texts: impl IntoIterator<Item = &'static str>) -> String {
+    let texts: Vec<String> = texts.into_iter().map(constant).collect();
+    format!("ARRAY[{}]::pg_catalog.text[]", texts.join(", "))
+}
+
+/// Returns the SQL of a text that is a constant of this program, and has nothing to escape.
+pub(crate) fn constant(text: &'static str) -> String {
+    debug_assert!(!text.contains(['\'', '\\', '{']), "{text}");
+    format!("'{text}'")
+}
+
 /// Stands for an opening brace in a name. No name of PostgreSQL holds this character.
 const BRACE: &str = "\0";
 

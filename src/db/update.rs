@@ -4,12 +4,13 @@ use std::collections::HashMap;
 
 use sqlx::PgConnection;
 
+use crate::db::batch::{self, FailedBatch};
 use crate::db::errors::failed;
 use crate::db::fragments::{path, value};
 use crate::db::schema::Schema;
 use crate::db::sql::{ident, part, relation};
 use crate::db::verification::{Fingerprints, Verification};
-use crate::db::{array_bounds, credential_rows, lock_holders, rows, savepoint};
+use crate::db::{array_bounds, credential_rows, lock_holders, savepoint};
 use crate::error::{ErrorKind, Failure};
 use crate::litellm::reference_sites::{ScannedTable, Shape, Site, SiteTable};
 use crate::litellm::row::Row;
@@ -19,9 +20,20 @@ use crate::repair::changeset::{ColumnChange, RowChange};
 const UPDATE: &str = r"
 UPDATE {table} AS t
 SET {column} = {new}{touched}
-FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]),
-                pg_catalog.unnest($2::pg_catalog.text[])) AS c (key, value)
+FROM ROWS FROM (pg_catalog.unnest({keys}), pg_catalog.unnest({values})) AS c (key, value)
 WHERE t.{key} {=} c.key";
+
+/// The values of [`UPDATE`]: the keys and the new values.
+const BOUND: [(&str, &str); 2] = [
+    ("{keys}", "$1::pg_catalog.text[]"),
+    ("{values}", "$2::pg_catalog.text[]"),
+];
+
+/// No values of [`UPDATE`]: it only takes the lock of the table.
+const NO_ROWS: [(&str, &str); 2] = [
+    ("{keys}", "ARRAY[]::pg_catalog.text[]"),
+    ("{values}", "ARRAY[]::pg_catalog.text[]"),
+];
 
 const NEW_TEXT_ARRAY: &str = r"
 ARRAY(SELECT e.reference
@@ -54,69 +66,87 @@ const TOUCHED: &str = "
 /// Takes all table locks that reading and writing need. Call it before a row is locked, so that the
 /// run never waits for a table lock while it holds row locks.
 ///
+/// The tables of references are locked in one round trip.
+///
 /// # Errors
 ///
 /// What the server said; busy if another session keeps a whole table locked.
-pub(crate) async fn enter(
+pub(crate) async fn enter(connection: &mut PgConnection, schema: &Schema) -> Result<(), Failure> {
+    let Some(first) = schema.site_tables().first() else {
+        return Ok(());
+    };
+    // Under a savepoint, the transaction can still ask who keeps a table locked.
+    let mut statements = vec![(*first, LOCKING, savepoint::SET.to_owned())];
+    let reading = lock_for_reading(schema);
+    statements.extend(reading.map(|reading| (*first, LOCKING, reading)));
+    for scanned in schema.site_tables() {
+        if let ScannedTable::References(table) = *scanned {
+            let sites = schema.sites(table).into_iter();
+            for site in sites.filter(|site| site.may_change()) {
+                let update = part(UPDATE, &update_fragments(schema, table, site, NO_ROWS));
+                statements.push((*scanned, WRITING, update));
+            }
+        }
+    }
+    statements.push((*first, LOCKING, savepoint::RELEASE.to_owned()));
+    let doing: Vec<&str> = statements.iter().map(|(_, doing, _)| *doing).collect();
+    let all: Vec<&str> = statements.iter().map(|(.., sql)| sql.as_str()).collect();
+    let all = [("{all}", all.join(";\n"))];
+    if let Err(FailedBatch { at, failure }) =
+        batch::run(connection, schema.statement("{all}", &all), &doing).await
+    {
+        let table = statements.get(at).map_or(*first, |(table, ..)| *table);
+        // If even that fails, the transaction is over, and the first failure says more.
+        if savepoint::roll_back(connection).await.is_err() {
+            return Err(failure);
+        }
+        return Err(busy_with(connection, schema, table, failure).await);
+    }
+    for table in schema.site_tables() {
+        if let ScannedTable::Credentials(credentials) = *table
+            && credentials.names.may_change()
+        {
+            let enter = async |connection: &mut _| {
+                credential_rows::enter(connection, schema, credentials).await
+            };
+            if let Err(failure) = savepoint::attempt(connection, enter).await? {
+                return Err(busy_with(connection, schema, *table, failure).await);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Adds to the failure who keeps a table locked, if that is the reason.
+async fn busy_with(
     connection: &mut PgConnection,
     schema: &Schema,
     table: ScannedTable,
-) -> Result<(), Failure> {
-    // Under a savepoint, the transaction can still ask who keeps a table locked.
-    let enter_table = async |connection: &mut _| enter_table(connection, schema, table).await;
-    match savepoint::attempt(connection, enter_table).await? {
-        Err(failure) if failure.kind() == ErrorKind::Busy => {
-            let holder = lock_holders::of_tables(connection, schema, table).await;
-            Err(match holder {
-                Some(holder) => failure.context(holder),
-                None => failure,
-            })
-        }
-        entered => entered,
+    failure: Failure,
+) -> Failure {
+    if failure.kind() != ErrorKind::Busy {
+        return failure;
+    }
+    match lock_holders::of_tables(connection, schema, table).await {
+        Some(holder) => failure.context(holder),
+        None => failure,
     }
 }
 
+const LOCKING: &str = "lock the tables";
+
+const WRITING: &str = "write the rows that name servers";
+
 const READING: &str = "SELECT 1 FROM {table} AS t WHERE false";
 
-/// Takes the lock of a reader on every table that this role can read, because owners, parents,
-/// access groups and toolsets are read once rows are locked.
-async fn lock_for_reading(connection: &mut PgConnection, schema: &Schema) -> Result<(), Failure> {
+/// Returns the SQL that takes the lock of a reader on every table that this role can read, because
+/// owners, parents, access groups and toolsets are read once rows are locked.
+fn lock_for_reading(schema: &Schema) -> Option<String> {
     let reading = schema
         .readable_tables()
         .map(|table| part(READING, &[("{table}", relation(table))]));
     let reading: Vec<String> = reading.collect();
-    if reading.is_empty() {
-        return Ok(());
-    }
-    let all = [("{all}", reading.join("\nUNION ALL\n"))];
-    sqlx::raw_sql(schema.statement("{all}", &all))
-        .execute(connection)
-        .await
-        .map_err(failed("lock the tables"))?;
-    Ok(())
-}
-
-async fn enter_table(
-    connection: &mut PgConnection,
-    schema: &Schema,
-    table: ScannedTable,
-) -> Result<(), Failure> {
-    lock_for_reading(connection, schema).await?;
-    let table = match table {
-        ScannedTable::References(table) => table,
-        ScannedTable::Credentials(table) if table.names.may_change() => {
-            return credential_rows::enter(connection, schema, table).await;
-        }
-        ScannedTable::Credentials(_) => return Ok(()),
-    };
-    for site in schema
-        .sites(table)
-        .into_iter()
-        .filter(|site| site.may_change())
-    {
-        update(connection, schema, table, site, &[]).await?;
-    }
-    Ok(())
+    (!reading.is_empty()).then(|| reading.join("\nUNION ALL\n"))
 }
 
 /// Writes `changes`, whose rows this transaction has locked.
@@ -179,8 +209,8 @@ pub(crate) async fn verify(
     changes: &[RowChange],
     verification: &mut Verification,
 ) -> Result<Vec<Row>, Failure> {
-    let keys = keys(changes);
-    let stored = rows::cells(connection, schema, table, &keys).await?;
+    let read = verification.cells_and_fingerprints(connection, schema, table, changes);
+    let (stored, rest_now) = read.await?;
     let locked: HashMap<&str, &Row> = locked.iter().map(|row| (row.key.as_str(), row)).collect();
     let found: HashMap<&str, &Row> = stored.iter().map(|row| (row.key.as_str(), row)).collect();
     for change in changes {
@@ -196,9 +226,6 @@ pub(crate) async fn verify(
             }
         }
     }
-    let rest_now = verification
-        .fingerprints(connection, schema, table, changes)
-        .await?;
     verification.compare(schema, table, changes, rest, &rest_now)?;
     Ok(stored)
 }
@@ -245,12 +272,7 @@ async fn update(
     site: &Site,
     columns: &[(&str, &ColumnChange)],
 ) -> Result<usize, Failure> {
-    let new = match site.shape {
-        Shape::TextArray => new_text_array(),
-        Shape::JsonKeys => NEW_JSON_KEYS.to_owned(),
-        Shape::JsonArray | Shape::JsonTools => NEW_JSON.to_owned(),
-    };
-    let sql = schema.statement(UPDATE, &fragments(schema, table, site, &new));
+    let sql = schema.statement(UPDATE, &update_fragments(schema, table, site, BOUND));
     let keys: Vec<&str> = columns.iter().map(|(key, _)| *key).collect();
     let values: Vec<String> = columns.iter().map(|(_, column)| operand(column)).collect();
     let done = sqlx::query(sql)
@@ -259,8 +281,25 @@ async fn update(
         .bind(values)
         .execute(connection)
         .await
-        .map_err(failed("write the rows that name servers"))?;
+        .map_err(failed(WRITING))?;
     Ok(usize::try_from(done.rows_affected()).unwrap_or(usize::MAX))
+}
+
+/// Returns what [`UPDATE`] is filled with.
+fn update_fragments(
+    schema: &Schema,
+    table: &'static SiteTable,
+    site: &Site,
+    values: [(&'static str, &str); 2],
+) -> Vec<(&'static str, String)> {
+    let new = match site.shape {
+        Shape::TextArray => new_text_array(),
+        Shape::JsonKeys => NEW_JSON_KEYS.to_owned(),
+        Shape::JsonArray | Shape::JsonTools => NEW_JSON.to_owned(),
+    };
+    let values = values.map(|(name, value)| (name, value.to_owned()));
+    let fragments = fragments(schema, table, site, &new);
+    fragments.into_iter().chain(values).collect()
 }
 
 fn new_text_array() -> String {

@@ -14,9 +14,10 @@ use crate::db::schema::Schema;
 use crate::db::side_effects::SideEffects;
 use crate::db::sql::{ident, relation, statement, told};
 use crate::db::update::{beside_paths, differs, keys};
-use crate::db::{credential_rows, decode};
+use crate::db::{credential_rows, decode, rows};
 use crate::error::Failure;
 use crate::litellm::reference_sites::{ScannedTable, SiteTable};
+use crate::litellm::row::Row;
 use crate::repair::changeset::RowChange;
 
 /// The rows that were written so far, as they were when they were compared.
@@ -48,8 +49,7 @@ pub(crate) struct Fingerprint {
 pub(crate) type Fingerprints = BTreeMap<String, Fingerprint>;
 
 const FINGERPRINTS: &str = r"
-SELECT t.{key}, {rest}, ARRAY[{bookkeeping}]::pg_catalog.text[]
-FROM {table} AS t WHERE t.{key} {=} ANY ($1)";
+SELECT t.{key}, {columns} FROM {table} AS t WHERE t.{key} {=} ANY ($1)";
 
 // One digest of several columns.
 const DIGEST: &str = "
@@ -111,20 +111,18 @@ impl Verification {
         table: &'static SiteTable,
         changes: &[RowChange],
     ) -> Result<Fingerprints, Failure> {
-        let (_, bookkeeping) = self.columns(schema, table);
-        let rest = self.rest(schema, table);
-        if (rest.is_empty() && bookkeeping.is_empty()) || changes.is_empty() {
+        let Some(columns) = self
+            .fingerprint(schema, table)
+            .filter(|_| !changes.is_empty())
+        else {
             return Ok(Fingerprints::new());
-        }
-        let bookkeeping = bookkeeping.into_iter().map(|name| digest(&[column(name)]));
+        };
+        let names = (table.table, table.key);
         let sql = select(
             schema,
             FINGERPRINTS,
-            (table.table, table.key),
-            &[
-                ("{rest}", digest(&rest)),
-                ("{bookkeeping}", bookkeeping.collect::<Vec<_>>().join(", ")),
-            ],
+            names,
+            &[("{columns}", columns.join(", "))],
         );
         let rows: Vec<(String, String, Vec<String>)> = sqlx::query_as(sql)
             .persistent(false)
@@ -134,6 +132,50 @@ impl Verification {
             .map_err(failed("read the rows' other columns"))?;
         let fingerprint = |(key, rest, bookkeeping)| (key, Fingerprint { rest, bookkeeping });
         Ok(rows.into_iter().map(fingerprint).collect())
+    }
+
+    /// Returns the SQL of the two columns of a fingerprint; `None` if there is nothing to cover.
+    fn fingerprint(&self, schema: &Schema, table: &'static SiteTable) -> Option<[String; 2]> {
+        let (_, bookkeeping) = self.columns(schema, table);
+        let rest = self.rest(schema, table);
+        if rest.is_empty() && bookkeeping.is_empty() {
+            return None;
+        }
+        let bookkeeping = bookkeeping.into_iter().map(|name| digest(&[column(name)]));
+        let bookkeeping = bookkeeping.collect::<Vec<_>>().join(", ");
+        Some([
+            digest(&rest),
+            format!("ARRAY[{bookkeeping}]::pg_catalog.text[]"),
+        ])
+    }
+
+    /// Reads the rows of `changes` without their owners, and their fingerprints, in one statement.
+    ///
+    /// # Errors
+    ///
+    /// What the server said.
+    pub(crate) async fn cells_and_fingerprints(
+        &self,
+        connection: &mut PgConnection,
+        schema: &Schema,
+        table: &'static SiteTable,
+        changes: &[RowChange],
+    ) -> Result<(Vec<Row>, Fingerprints), Failure> {
+        let columns = self.fingerprint(schema, table);
+        let more: &[String] = columns.as_ref().map_or(&[], |columns| columns);
+        let read = rows::cells_and_more(connection, schema, table, &keys(changes), more).await?;
+        let (mut cells, mut fingerprints) = (Vec::new(), Fingerprints::new());
+        for (row, more) in read {
+            if columns.is_some() {
+                let fingerprint = Fingerprint {
+                    rest: more.read(0, "the digest of a row")?,
+                    bookkeeping: more.read(1, "the digests of a row")?,
+                };
+                fingerprints.insert(row.key.clone(), fingerprint);
+            }
+            cells.push(row);
+        }
+        Ok((cells, fingerprints))
     }
 
     /// Compares the fingerprints of the rows of `changes` before and after they were written.
@@ -259,10 +301,7 @@ impl Verification {
                 schema,
                 FINGERPRINTS,
                 (table.table, table.key),
-                &[
-                    ("{rest}", digest(&columns)),
-                    ("{bookkeeping}", String::new()),
-                ],
+                &[("{columns}", digest(&columns))],
             ),
             ScannedTable::Credentials(table) => select(
                 schema,

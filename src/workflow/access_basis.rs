@@ -1,6 +1,6 @@
 //! Reads what access depends on besides the rows.
 
-use crate::db::access_registry::{self, DeletedAre};
+use crate::db::access_registry;
 use crate::db::access_settings;
 use crate::db::schema::Schema;
 use crate::db::session::Connection;
@@ -25,10 +25,9 @@ pub(crate) async fn read_basis(
     release: Release,
 ) -> Result<AccessBasis, Failure> {
     let rules = AccessRules::of(release);
-    let left = DeletedAre::LeftOut;
-    let registry = access_registry::registry(connection, schema, catalog, left, rules).await?;
+    let read = access_registry::with_settings(connection, schema, catalog, rules, &SETTINGS);
+    let (registry, saved) = read.await?;
     let (mut settings, mut unknown) = (AccessSettings::default(), Vec::new());
-    let saved = access_settings::saved(connection, schema, &SETTINGS).await?;
     let may_read = access_settings::may_read(schema);
     for setting in SETTINGS {
         let configured = sources.is_on(setting.section, setting.name);

@@ -11,7 +11,7 @@
 use std::collections::BTreeSet;
 
 use crate::db::access_callers;
-use crate::db::access_rows::{self, Callers};
+use crate::db::access_rows::{self, Callers, StoredRows};
 use crate::db::affected_owners::{self, AffectedOwners, AlteredKeys};
 use crate::db::schema::Schema;
 use crate::db::session::Connection;
@@ -64,12 +64,15 @@ impl AccessProof<'_> {
         let mut compared = ComparedAccess::default();
         let add = |caller: ComparedCaller<'_>| compared.add(caller.differing);
         let every = |_: &AccessDifference| true;
-        let not_compared = self.each(connection, schema, states, every, add).await?;
+        let mut read = ReadCallers::default();
+        let each = self.each(connection, schema, &mut read, states, every, add);
+        let not_compared = each.await?;
         compared.not_compared = not_compared;
         Ok(compared)
     }
 
-    /// Compares the same callers, and hands each of them to `each`. Only differences for which
+    /// Compares the same callers, and hands each of them to `each`. What was `read` for the same
+    /// rows before is not read again. Only differences for which
     /// `counts` is true are kept. Returns how many owners or callers were left out because there
     /// are too many.
     ///
@@ -80,6 +83,7 @@ impl AccessProof<'_> {
         &self,
         connection: &mut Connection,
         schema: &Schema,
+        read: &mut ReadCallers,
         states: TwoStates<'_>,
         counts: fn(&AccessDifference) -> bool,
         mut each: impl FnMut(ComparedCaller<'_>),
@@ -88,23 +92,28 @@ impl AccessProof<'_> {
         if self.most == 0 {
             return Ok(altered.rows());
         }
-        let owners = affected_owners::affected(connection, schema, altered).await?;
-        let toolsets = if self.knows(AccessRules::has_toolset_routes) {
-            access_callers::toolsets(connection, schema).await?
-        } else {
-            BTreeSet::new()
-        };
+        let routes = self.knows(AccessRules::has_toolset_routes);
+        read.read(connection, schema, altered, routes).await?;
+        let ReadCallers {
+            owners,
+            toolsets,
+            stored,
+            ..
+        } = &*read;
         let (mut left, mut not_compared) = (self.most, 0);
-        for chunk in chunks(&owners) {
+        for chunk in chunks(owners) {
             if left == 0 {
                 not_compared += chunk.len();
                 continue;
             }
             let mut asked = chunk.callers();
-            let mut rows = access_rows::rows(connection, schema, &asked).await?;
+            let mut rows = match stored {
+                Some(stored) => stored.rows(&asked)?,
+                None => access_rows::rows(connection, schema, &asked).await?,
+            };
             if !toolsets.is_empty() && rows.users.values().any(|user| user.administers) {
                 // Who administers the proxy may take the route of any toolset.
-                asked.toolsets.clone_from(&toolsets);
+                asked.toolsets.clone_from(toolsets);
                 rows = access_rows::rows(connection, schema, &asked).await?;
             }
             self.add_made_up_keys(chunk, &mut rows);
@@ -112,7 +121,7 @@ impl AccessProof<'_> {
                 proof: self,
                 rows: &rows,
                 states,
-                toolsets: &toolsets,
+                toolsets,
             };
             let callers = callers.chunk(chunk);
             let rows = (
@@ -134,6 +143,48 @@ impl AccessProof<'_> {
     fn knows(&self, rule: fn(AccessRules) -> bool) -> bool {
         let later = self.basis.later.iter().copied();
         std::iter::once(self.basis.rules).chain(later).any(rule)
+    }
+}
+
+/// The callers who depend on some rows, as they were read.
+#[derive(Debug, Default)]
+pub(crate) struct ReadCallers {
+    /// The rows; `None` where nothing was read yet.
+    altered: Option<AlteredKeys>,
+    owners: AffectedOwners,
+    /// Every toolset; none where no release has routes of toolsets.
+    toolsets: BTreeSet<ToolsetId>,
+    /// The rows of all these owners, if they are few.
+    stored: Option<StoredRows>,
+}
+
+impl ReadCallers {
+    /// Reads who depends on `altered`, unless that is what was read last.
+    async fn read(
+        &mut self,
+        connection: &mut Connection,
+        schema: &Schema,
+        altered: AlteredKeys,
+        routes: bool,
+    ) -> Result<(), Failure> {
+        if self.altered.as_ref() == Some(&altered) {
+            return Ok(());
+        }
+        let owners = affected_owners::affected(connection, schema, &altered).await?;
+        if routes {
+            self.toolsets = access_callers::toolsets(connection, schema).await?;
+        }
+        let number: usize = chunks(&owners).map(OwnerChunk::len).sum();
+        self.stored = None;
+        if number <= CHUNK {
+            let mut asked = Callers::default();
+            for chunk in chunks(&owners) {
+                chunk.ask(&mut asked);
+            }
+            self.stored = Some(access_rows::stored(connection, schema, &asked).await?);
+        }
+        (self.owners, self.altered) = (owners, Some(altered));
+        Ok(())
     }
 }
 
@@ -185,13 +236,18 @@ impl OwnerChunk<'_> {
     /// Says whose rows are read for these owners.
     fn callers(self) -> Callers {
         let mut callers = Callers::default();
+        self.ask(&mut callers);
+        callers
+    }
+
+    /// Adds these owners to those whose rows are read.
+    fn ask(self, callers: &mut Callers) {
         match self {
             Self::Teams(ids) => callers.teams.extend(ids.iter().cloned()),
             Self::Users(ids) => callers.users.extend(ids.iter().cloned()),
             Self::EndUsers(ids) => callers.end_users.extend(ids.iter().cloned()),
             Self::Keys(ids) => callers.keys.extend(ids.iter().cloned()),
         }
-        callers
     }
 }
 

@@ -1,6 +1,5 @@
 //! Writes changes and verifies them, for `fix` and `undo`.
 
-use crate::database::Database;
 use crate::db::schema::Schema;
 use crate::db::session::Connection;
 use crate::db::side_effects::SideEffects;
@@ -23,10 +22,7 @@ pub(crate) async fn lock_tables(
     schema: &Schema,
 ) -> Result<(), Failure> {
     advisory_lock::lock_out_other_runs(connection).await?;
-    for table in schema.site_tables() {
-        update::enter(connection, schema, *table).await?;
-    }
-    Ok(())
+    update::enter(connection, schema).await
 }
 
 /// Writes the changes of locked rows of `table` and checks them. Returns the rows after that.
@@ -81,9 +77,8 @@ pub(crate) async fn write_credentials(
 pub(crate) async fn begin_verification(
     connection: &mut Connection,
     schema: &Schema,
-    database: &Database,
 ) -> Result<Verification, Failure> {
-    let effects = SideEffects::read(connection, schema, &database.schema).await?;
+    let effects = SideEffects::read(connection, schema).await?;
     if !effects.is_empty() {
         warn(format_args!(
             "the database itself acts on what is written: {}. The rows that are written are compared \

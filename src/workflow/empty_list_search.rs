@@ -3,13 +3,16 @@
 //! It plans the rows, compares the access of every caller whom these lists concern, and changes
 //! its decisions. It repeats this until a comparison changes no decision.
 
+use std::collections::BTreeSet;
+
 use crate::database::Database;
 use crate::db::detect::CandidateRows;
+use crate::db::owned_rows::OwnedRows;
 use crate::db::session::Connection;
-use crate::db::{owners, rows};
 use crate::error::{ErrorKind, Failure};
 use crate::litellm::access::difference::AccessDifference;
-use crate::litellm::reference_sites::ScannedTable;
+use crate::litellm::reference_sites::{ScannedTable, SiteTable};
+use crate::litellm::row::Row;
 use crate::repair::caller_rows::ComparedCaller;
 use crate::repair::empty_lists::{EmptyListDecisions, SettledByChoice};
 use crate::repair::plan::RowPlan;
@@ -17,8 +20,8 @@ use crate::repair::policy::{OnEmpty, Policy};
 use crate::repair::proposed_lists::ProposedLists;
 use crate::workflow::CHUNK;
 use crate::workflow::access_basis::read_basis;
-use crate::workflow::access_proof::{AccessProof, TwoStates};
-use crate::workflow::planner::Planner;
+use crate::workflow::access_proof::{AccessProof, ReadCallers, TwoStates};
+use crate::workflow::planner::{Planner, RelatedRows};
 use crate::workflow::server_sources::ServerSources;
 
 /// What a search asks about the callers.
@@ -54,23 +57,60 @@ pub(crate) struct SearchedLists {
 
 /// The rows with a reference that is held because its list would run empty.
 #[derive(Debug, Default)]
-pub(crate) struct HeldRows(CandidateRows);
+pub(crate) struct HeldRows {
+    candidates: CandidateRows,
+    /// The rows themselves, as far as they are kept.
+    kept: Vec<CandidateRowData>,
+}
 
 impl HeldRows {
     /// Adds the rows of these plans, all of one table.
     pub(crate) fn add(&mut self, plans: &[RowPlan]) {
         for plan in plans.iter().filter(|plan| plan.held_in_empty_lists() > 0) {
             let key = plan.audit.row.clone();
-            match self.0.last_mut() {
+            match self.candidates.last_mut() {
                 Some((table, keys)) if *table == plan.audit.table => keys.push(key),
-                Some(_) | None => self.0.push((plan.audit.table, vec![key])),
+                Some(_) | None => self.candidates.push((plan.audit.table, vec![key])),
             }
         }
     }
 
+    /// Plans the rows as [`Planner::plan`] does, and adds those with held references. It keeps them
+    /// if they are few: they will not change, so they need not be read again.
+    ///
+    /// # Errors
+    ///
+    /// What the server said.
+    pub(crate) async fn plan(
+        &mut self,
+        connection: &mut Connection,
+        planner: &Planner<'_>,
+        table: &'static SiteTable,
+        mut rows: Vec<Row>,
+    ) -> Result<Vec<RowPlan>, Failure> {
+        let mut related = planner.related(connection, table, &rows).await?;
+        let plans = planner.plan_related(table, &rows, &mut related);
+        self.add(&plans);
+        if number(&self.candidates) > CHUNK {
+            self.kept = Vec::new();
+            return Ok(plans);
+        }
+        let held = plans.iter().filter(|plan| plan.held_in_empty_lists() > 0);
+        let held: BTreeSet<&str> = held.map(|plan| plan.audit.row.as_str()).collect();
+        rows.retain(|row| held.contains(row.key.as_str()));
+        if !rows.is_empty() {
+            self.kept.push(CandidateRowData {
+                table,
+                rows,
+                related,
+            });
+        }
+        Ok(plans)
+    }
+
     /// Tells whether there are none.
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.candidates.is_empty()
     }
 
     /// Counts how many of their references each choice would settle. Returns `None` if there are
@@ -80,7 +120,7 @@ impl HeldRows {
     ///
     /// What the server said.
     pub(crate) async fn settled(
-        &self,
+        self,
         connection: &mut Connection,
         database: &Database,
         planner: &Planner<'_>,
@@ -88,7 +128,7 @@ impl HeldRows {
         most: usize,
     ) -> Result<Option<SettledByChoice>, Failure> {
         let (schema, catalog) = (planner.schema, planner.catalog);
-        if self.0.is_empty() || schema.check_access_privileges(database).is_err() {
+        if self.is_empty() || schema.check_access_privileges(database).is_err() {
             return Ok(None);
         }
         let release = schema.release();
@@ -98,7 +138,13 @@ impl HeldRows {
             catalog,
             most,
         };
-        match settled(connection, planner, &self.0, proof).await {
+        let kept: usize = self.kept.iter().map(|kept| kept.rows.len()).sum();
+        let is_kept = kept == number(&self.candidates);
+        let mut read = ReadCandidates {
+            kept: is_kept.then_some(self.kept),
+            ..ReadCandidates::new(&self.candidates)
+        };
+        match settled(connection, planner, &mut read, proof).await {
             // Too many callers would have to be compared.
             Err(failure) if failure.kind() == ErrorKind::Refused => Ok(None),
             counted => counted.map(Some),
@@ -106,8 +152,8 @@ impl HeldRows {
     }
 }
 
-/// Counts how many references that are held in `candidates`, because their list would run empty,
-/// each choice would settle.
+/// Counts how many references that are held in these candidates, because their list would run
+/// empty, each choice would settle.
 ///
 /// # Errors
 ///
@@ -115,10 +161,10 @@ impl HeldRows {
 async fn settled(
     connection: &mut Connection,
     planner: &Planner<'_>,
-    candidates: &CandidateRows,
+    read: &mut ReadCandidates<'_>,
     proof: AccessProof<'_>,
 ) -> Result<SettledByChoice, Failure> {
-    let ProposedLists { held, stays, .. } = propose(connection, planner, candidates).await?;
+    let ProposedLists { held, stays, .. } = read.propose(connection, planner).await?;
     let mut settles = async |on_empty: OnEmpty| {
         let planner = Planner {
             policy: Policy {
@@ -131,12 +177,10 @@ async fn settled(
         let left = match on_empty {
             OnEmpty::Deny { .. } | OnEmpty::Unchanged => {
                 let proofs = [SearchProof::of_choice(proof, on_empty)];
-                let searched = search(connection, &planner, candidates, &proofs);
+                let searched = search_read(connection, &planner, read, &proofs);
                 searched.await?.stays
             }
-            OnEmpty::Hold | OnEmpty::Clear => {
-                propose(connection, &planner, candidates).await?.stays
-            }
+            OnEmpty::Hold | OnEmpty::Clear => read.propose(connection, &planner).await?.stays,
         };
         Ok::<usize, Failure>(stays.saturating_sub(left))
     };
@@ -162,13 +206,24 @@ pub(crate) async fn search(
     candidates: &CandidateRows,
     proofs: &[SearchProof<'_>],
 ) -> Result<SearchedLists, Failure> {
+    let mut read = ReadCandidates::new(candidates);
+    search_read(connection, planner, &mut read, proofs).await
+}
+
+/// Decides as [`search`] does, about candidates that may have been read.
+async fn search_read(
+    connection: &mut Connection,
+    planner: &Planner<'_>,
+    read: &mut ReadCandidates<'_>,
+    proofs: &[SearchProof<'_>],
+) -> Result<SearchedLists, Failure> {
     let mut decisions = EmptyListDecisions::default();
     loop {
         let deciding = Planner {
             decisions: &decisions,
             ..*planner
         };
-        let proposal = propose(connection, &deciding, candidates).await?;
+        let proposal = read.propose(connection, &deciding).await?;
         let mut evidence = Vec::new();
         if !proposal.is_empty() {
             let states = TwoStates {
@@ -180,7 +235,8 @@ pub(crate) async fn search(
                     evidence.extend(proposal.evidence(&caller, *counts));
                 };
                 let schema = planner.schema;
-                let compared = proof.each(connection, schema, states, *counts, each);
+                let callers = &mut read.callers;
+                let compared = proof.each(connection, schema, callers, states, *counts, each);
                 if compared.await? > 0 {
                     return Err(too_many_callers(proof.most));
                 }
@@ -208,25 +264,86 @@ fn too_many_callers(most: usize) -> Failure {
         .hint("raise --compare-at-most, or leave the lists as they are with --on-empty hold")
 }
 
-/// Plans all candidates, and collects the lists that would run empty.
-async fn propose(
-    connection: &mut Connection,
-    planner: &Planner<'_>,
-    candidates: &CandidateRows,
-) -> Result<ProposedLists, Failure> {
-    let mut proposal = ProposedLists::default();
-    for (table, keys) in candidates {
-        let ScannedTable::References(table) = *table else {
-            continue;
-        };
-        let owners = owners::holders(connection, planner.schema, table, keys).await?;
-        for chunk in keys.chunks(CHUNK) {
-            let mut rows = rows::rows(connection, planner.schema, table, chunk, &owners).await?;
-            rows.retain(|row| planner.selection.takes(row));
-            for plan in planner.plan(connection, table, &rows).await? {
-                proposal.add(&plan, planner.catalog);
-            }
+/// The candidates of a search. If there are few, they are read once and kept: a search plans them
+/// again and again.
+struct ReadCandidates<'c> {
+    candidates: &'c CandidateRows,
+    /// The rows of each table, once they are read; `None` if there are too many.
+    kept: Option<Vec<CandidateRowData>>,
+    /// The callers who depend on them.
+    callers: ReadCallers,
+}
+
+/// Rows of one table, with what their plans depend on.
+#[derive(Debug)]
+struct CandidateRowData {
+    table: &'static SiteTable,
+    rows: Vec<Row>,
+    related: RelatedRows,
+}
+
+/// Counts the rows of all tables.
+fn number(candidates: &CandidateRows) -> usize {
+    candidates.iter().map(|(_, keys)| keys.len()).sum()
+}
+
+impl<'c> ReadCandidates<'c> {
+    fn new(candidates: &'c CandidateRows) -> Self {
+        Self {
+            candidates,
+            kept: None,
+            callers: ReadCallers::default(),
         }
     }
-    Ok(proposal)
+
+    /// Plans all candidates, and collects the lists that would run empty.
+    async fn propose(
+        &mut self,
+        connection: &mut Connection,
+        planner: &Planner<'_>,
+    ) -> Result<ProposedLists, Failure> {
+        let mut proposal = ProposedLists::default();
+        let number = number(self.candidates);
+        if self.kept.is_none() {
+            let mut kept = Vec::new();
+            for (table, keys) in self.candidates {
+                let ScannedTable::References(table) = *table else {
+                    continue;
+                };
+                let mut owned = OwnedRows::new(table, keys);
+                for chunk in keys.chunks(CHUNK) {
+                    let mut rows = owned.read(connection, planner.schema, chunk).await?;
+                    rows.retain(|row| planner.selection.takes(row));
+                    let related = planner.related(connection, table, &rows).await?;
+                    let mut rows = CandidateRowData {
+                        table,
+                        rows,
+                        related,
+                    };
+                    if number <= CHUNK {
+                        kept.push(rows);
+                    } else {
+                        rows.propose(planner, &mut proposal);
+                    }
+                }
+            }
+            if number > CHUNK {
+                return Ok(proposal);
+            }
+            self.kept = Some(kept);
+        }
+        for rows in self.kept.iter_mut().flatten() {
+            rows.propose(planner, &mut proposal);
+        }
+        Ok(proposal)
+    }
+}
+
+impl CandidateRowData {
+    /// Plans the rows, and adds their lists that would run empty.
+    fn propose(&mut self, planner: &Planner<'_>, proposal: &mut ProposedLists) {
+        for plan in planner.plan_related(self.table, &self.rows, &mut self.related) {
+            proposal.add(&plan, planner.catalog);
+        }
+    }
 }

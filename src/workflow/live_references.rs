@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use crate::db::credential_rows;
 use crate::db::detect::{self, Search};
+use crate::db::owned_rows::OwnedRows;
 use crate::db::schema::Schema;
 use crate::db::session::Connection;
-use crate::db::{credential_rows, owners, rows};
 use crate::error::Failure;
 use crate::litellm::reference_sites::{ScannedTable, SiteTable};
 use crate::litellm::row::Row;
@@ -58,9 +59,9 @@ pub(crate) async fn find_naming_rows(
                 continue;
             }
         };
-        let owners = owners::holders(connection, schema, table, &keys).await?;
+        let mut owned = OwnedRows::new(table, &keys);
         for chunk in keys.chunks(CHUNK) {
-            let rows = rows::rows(connection, schema, table, chunk, &owners).await?;
+            let rows = owned.read(connection, schema, chunk).await?;
             let rows = rows.into_iter().filter(|row| selection.takes(row));
             for row in rows.filter(|row| names(row, reference)) {
                 found(NamingRow::References(table, &row));

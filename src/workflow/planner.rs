@@ -50,12 +50,19 @@ impl Planner<'_> {
         table: &'static SiteTable,
         rows: &[Row],
     ) -> Result<Vec<RowPlan>, Failure> {
-        let related = if table.group == Group::Permissions {
-            self.related(connection, rows).await?
-        } else {
-            RelatedGrants::default()
-        };
-        let context = self.context(&related);
+        let mut related = self.related(connection, table, rows).await?;
+        Ok(self.plan_related(table, rows, &mut related))
+    }
+
+    /// Plans `rows` of `table` as [`Planner::plan`] does; `related` is what was read for them.
+    pub(crate) fn plan_related(
+        &self,
+        table: &'static SiteTable,
+        rows: &[Row],
+        related: &mut RelatedRows,
+    ) -> Vec<RowPlan> {
+        related.grants.kept_by_keys = self.kept_by_keys(&related.of_team_keys);
+        let context = self.context(&related.grants);
         let plans = rows.iter().map(|row| {
             let mut plan = RowPlan::of(table, row, context, self.choices());
             if self.notes {
@@ -64,9 +71,9 @@ impl Planner<'_> {
             }
             plan
         });
-        Ok(plans
+        plans
             .filter(|plan| !plan.audit.findings.is_empty())
-            .collect())
+            .collect()
     }
 
     /// Plans the credentials in `table`, as [`Planner::plan`] does.
@@ -104,28 +111,38 @@ impl Planner<'_> {
         }
     }
 
-    async fn related(
+    /// Reads what the plans of `rows` depend on besides the rows: whatever the policy is.
+    pub(crate) async fn related(
         &self,
         connection: &mut Connection,
+        table: &'static SiteTable,
         rows: &[Row],
-    ) -> Result<RelatedGrants, Failure> {
+    ) -> Result<RelatedRows, Failure> {
+        if table.group != Group::Permissions {
+            return Ok(RelatedRows::default());
+        }
         let emptied: Vec<&Row> = rows
             .iter()
             .filter(|row| last_grant::loses_last_grant(row, self.catalog))
             .collect();
-        let mut related = access_context::related_grants(connection, self.schema, &emptied).await?;
+        let grants = access_context::related_grants(connection, self.schema, &emptied).await?;
+        let mut of_team_keys = Vec::new();
         if self.schema.behavior().refuses_edits() {
-            related.kept_by_keys = self.kept_by_keys(connection, rows).await?;
+            of_team_keys = self.rows_of_team_keys(connection, rows).await?;
         }
-        Ok(related)
+        Ok(RelatedRows {
+            grants,
+            of_team_keys,
+        })
     }
 
-    /// Reads the references that keys of a team keep, for each team that owns one of `rows`.
-    async fn kept_by_keys(
+    /// Reads the permission rows of the keys of each team that owns one of `rows`, if they name
+    /// what may be taken from these rows.
+    async fn rows_of_team_keys(
         &self,
         connection: &mut Connection,
         rows: &[Row],
-    ) -> Result<BTreeMap<TeamId, BTreeSet<String>>, Failure> {
+    ) -> Result<Vec<(TeamId, Row)>, Failure> {
         let mut teams = BTreeSet::new();
         let mut taken = BTreeSet::new();
         for row in rows {
@@ -137,12 +154,16 @@ impl Planner<'_> {
                 teams.extend(of_teams);
             }
         }
-        let mut kept: BTreeMap<TeamId, BTreeSet<String>> = BTreeMap::new();
         if taken.is_empty() {
-            return Ok(kept);
+            return Ok(Vec::new());
         }
         let teams: Vec<TeamId> = teams.into_iter().collect();
         let taken: Vec<String> = taken.into_iter().collect();
+        access_context::rows_of_team_keys(connection, self.schema, &teams, &taken).await
+    }
+
+    /// Returns the references that keys keep in their rows, for each team.
+    fn kept_by_keys(&self, rows: &[(TeamId, Row)]) -> BTreeMap<TeamId, BTreeSet<String>> {
         // What a key keeps beside such a LiteLLM does not depend on its team or organization: that
         // LiteLLM does not know the deny marker.
         let nothing = RelatedGrants::default();
@@ -150,12 +171,20 @@ impl Planner<'_> {
             all_cleared: false,
             ..self.context(&nothing)
         };
-        let rows =
-            access_context::rows_of_team_keys(connection, self.schema, &teams, &taken).await?;
+        let mut kept: BTreeMap<TeamId, BTreeSet<String>> = BTreeMap::new();
         for (team, row) in rows {
-            let left = references_left_to_key(&row, self.selection, context, self.choices());
-            kept.entry(team).or_default().extend(left);
+            let left = references_left_to_key(row, self.selection, context, self.choices());
+            kept.entry(team.clone()).or_default().extend(left);
         }
-        Ok(kept)
+        kept
     }
+}
+
+/// What the plans of rows depend on besides the rows.
+#[derive(Debug, Default)]
+pub(crate) struct RelatedRows {
+    /// What the owners of rows would inherit. What keys keep is of the last plan.
+    grants: RelatedGrants,
+    /// The permission rows of keys, each with the team of the key.
+    of_team_keys: Vec<(TeamId, Row)>,
 }

@@ -213,3 +213,20 @@ fn the_prompt_forges_nothing() {
         "{told}"
     );
 }
+
+/// PostgreSQL cuts a name after 63 bytes, so a longer one is not that of a schema.
+#[test]
+fn a_name_that_is_too_long_is_not_taken_for_that_of_another_schema() {
+    let database = TestDatabase::with("");
+    let name = "s".repeat(63);
+    database.load(&format!("ALTER SCHEMA public RENAME TO {name}"));
+    let scan = |name: &str| {
+        let args = ["scan", "--schema", name, "--db-url", database.url()];
+        run(&mut mcp_prune(&args))
+    };
+    let _ = scan(&name).exits(0);
+    let _ = scan(&format!("{name}s"))
+        .exits(4)
+        .says("is not one of LiteLLM")
+        .says(&format!("use --schema {name}"));
+}

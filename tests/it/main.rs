@@ -25,6 +25,8 @@ mod dumps;
 #[cfg(feature = "embedded")]
 mod embedded;
 mod encodings;
+#[path = "../../benches/throughput/proxy.rs"]
+mod far_away;
 mod faults;
 mod filters;
 mod fixtures;
@@ -62,6 +64,7 @@ mod readme;
 mod recording;
 #[cfg(feature = "redis")]
 mod redis_server;
+mod round_trips;
 mod samples;
 mod schemas;
 mod server;

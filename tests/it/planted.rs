@@ -425,8 +425,8 @@ fn a_trigger_that_searches_for_names_is_told_what_it_lacks() {
 }
 
 /// Returns the settings of a transaction of the program.
-async fn settings(database: &TestDatabase, purpose: Purpose) -> Vec<(String, String)> {
-    let target = Target::resolve(Some(database.url())).unwrap();
+async fn settings(url: &str, purpose: Purpose) -> Vec<(String, String)> {
+    let target = Target::resolve(Some(url)).unwrap();
     let timeouts = Timeouts {
         lock: Duration::from_secs(2),
         statement: Duration::from_secs(3),
@@ -434,8 +434,8 @@ async fn settings(database: &TestDatabase, purpose: Purpose) -> Vec<(String, Str
     let mut session = Session::open(target, None, timeouts).await.unwrap();
     let mut open = session.begin(purpose, &Choice::default()).await.unwrap();
     let (connection, _) = open.parts();
-    let set =
-        "SELECT s.name, s.setting FROM pg_catalog.pg_settings AS s WHERE s.source = 'session'";
+    let set = "SELECT s.name, s.setting FROM pg_catalog.pg_settings AS s \
+         WHERE s.source IN ('session', 'client')";
     let set = sqlx::query_as(set).persistent(false).fetch_all(connection);
     set.await.unwrap()
 }
@@ -448,8 +448,12 @@ fn a_transaction_is_set_to_what_its_statements_rely_on() {
     let database = TestDatabase::with("");
     let of_database = "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET synchronous_commit = off', current_database()); END $$";
     database.execute(of_database);
-    for purpose in [Purpose::Read, Purpose::Write, Purpose::PutBack] {
-        let set = block_on(settings(&database, purpose));
+    // With a pooler nothing is set when the session begins.
+    let pooled = format!("{}?pgbouncer=true", database.url());
+    let purposes = [Purpose::Read, Purpose::Write, Purpose::PutBack];
+    let both = [database.url(), &pooled].map(|url| purposes.map(|purpose| (url, purpose)));
+    for (url, purpose) in both.concat() {
+        let set = block_on(settings(url, purpose));
         for (name, value) in [
             ("search_path", ""),
             ("row_security", "off"),

@@ -17,11 +17,12 @@ use crate::command_line::CommandLine;
 use crate::commands::fix::options::FixOptions;
 use crate::database::Database;
 use crate::db::access_registry::{self, DeletedAre};
+use crate::db::owned_rows::OwnedRows;
 use crate::db::purpose::Purpose;
 use crate::db::schema::Schema;
 use crate::db::session::{Connection, SchemaTransaction, Session};
 use crate::db::verification::Verification;
-use crate::db::{credential_rows, detect, owners, rows};
+use crate::db::{credential_rows, detect};
 use crate::error::{ErrorKind, Failure};
 use crate::exit_code::{self, Outcome};
 use crate::litellm::access::basis::AccessBasis;
@@ -284,7 +285,7 @@ impl WriteJob for Fix<'_> {
         } = attempt;
         let (connection, schema) = open.parts();
         self.lock_known_tables(connection, schema).await?;
-        let verification = begin_verification(connection, schema, database).await?;
+        let verification = begin_verification(connection, schema).await?;
         let plan = self.options.read_plan()?;
         let survey = self.options.survey(plan.as_ref());
         let survey = Survey::take(connection, schema, database, survey, progress).await?;
@@ -493,12 +494,12 @@ impl RepairPass<'_, '_> {
                     // Owners are read after all locks, so that they are still the owners at the
                     // commit.
                     let schema = self.planner.schema;
-                    let owners = owners::holders(connection, schema, table, &keys).await?;
+                    let mut owned = OwnedRows::new(table, &keys);
                     if let Some(script) = &mut self.script {
                         script.begin_table(connection, schema, table, &keys).await?;
                     }
                     for chunk in keys.chunks(CHUNK) {
-                        self.rows(connection, table, chunk, &owners).await?;
+                        self.rows(connection, table, chunk, &mut owned).await?;
                         progress.rows(chunk.len());
                     }
                 }
@@ -519,7 +520,7 @@ impl RepairPass<'_, '_> {
         connection: &mut Connection,
         table: &'static SiteTable,
         keys: &[String],
-        owners: &owners::Owners<'_>,
+        owned: &mut OwnedRows<'_>,
     ) -> Result<(), Failure> {
         let Planner {
             schema,
@@ -527,7 +528,7 @@ impl RepairPass<'_, '_> {
             selection,
             ..
         } = *self.planner;
-        let mut rows = rows::rows(connection, schema, table, keys, owners).await?;
+        let mut rows = owned.read(connection, schema, keys).await?;
         rows.retain(|row| selection.takes(row));
         let mut now = self.planner.plan(connection, table, &rows).await?;
         if let Some(plan) = &mut self.plan {
