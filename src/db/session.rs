@@ -17,6 +17,7 @@ use crate::db::purpose::Purpose;
 use crate::db::schema::{self, Schema};
 use crate::db::server_version::ServerVersion;
 use crate::db::sql::{constants, statement_in};
+use crate::db::target_session::ServerAccess;
 use crate::db::transaction::OpenTransaction;
 use crate::error::{ErrorKind, Failure};
 use crate::litellm::reference_sites::Choice;
@@ -113,9 +114,7 @@ pub struct Session {
     keeps_timeouts: bool,
     /// Whether a transaction may be open that nobody ended.
     is_open: bool,
-    is_replica: bool,
-    /// Whether transactions are read-only unless they say otherwise.
-    is_read_only: bool,
+    access: ServerAccess,
     version: ServerVersion,
     /// The embedded server, if there is one; it is dropped after the connection.
     #[cfg(feature = "embedded")]
@@ -141,9 +140,7 @@ impl Session {
                 let connection = server.connect(&timeouts.settings()).await?;
                 let address = (server.host(), server.port());
                 let session = Self::new(connection, address, schema, timeouts).await?;
-                server
-                    .target_session
-                    .ensure(session.is_replica, session.is_read_only)?;
+                server.target_session.ensure(session.access)?;
                 Ok(session)
             }
             #[cfg(feature = "embedded")]
@@ -192,8 +189,10 @@ impl Session {
             keeps_timeouts: timeouts.are(decode::read(&row, 6, "the timeouts")?),
             timeouts,
             is_open: false,
-            is_replica: decode::read(&row, 2, "whether the server is a replica")?,
-            is_read_only: decode::read(&row, 5, "whether transactions are read-only")?,
+            access: ServerAccess::of(
+                decode::read(&row, 2, "whether the server is a replica")?,
+                decode::read(&row, 5, "whether transactions are read-only")?,
+            ),
             version: ServerVersion {
                 text: decode::read(&row, 3, "the server's version")?,
                 number: decode::read(&row, 4, "the number of the server's version")?,
@@ -222,7 +221,7 @@ impl Session {
     /// Tells whether the server is a replica, which cannot be written.
     #[must_use]
     pub fn is_replica(&self) -> bool {
-        self.is_replica
+        self.access == ServerAccess::Replica
     }
 
     /// Returns the version that the server reports.
@@ -250,7 +249,7 @@ impl Session {
         choice: &Choice,
     ) -> Result<SchemaTransaction<'_>, Failure> {
         self.version.ensure_supported()?;
-        if purpose.writes() && self.is_replica {
+        if purpose.writes() && self.is_replica() {
             return Err(Failure::new(
                 ErrorKind::Refused,
                 "this server is a replica, which cannot be written",

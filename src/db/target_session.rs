@@ -22,6 +22,28 @@ pub(crate) enum TargetSession {
     Standby,
 }
 
+/// What the transactions of a server may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ServerAccess {
+    /// They write.
+    Writable,
+    /// They are read-only unless they say otherwise (`default_transaction_read_only`).
+    ReadOnlyByDefault,
+    /// They only read: the server is a replica.
+    Replica,
+}
+
+impl ServerAccess {
+    /// Makes it from what the server tells.
+    pub(crate) fn of(is_replica: bool, is_read_only: bool) -> Self {
+        match (is_replica, is_read_only) {
+            (true, _) => Self::Replica,
+            (false, true) => Self::ReadOnlyByDefault,
+            (false, false) => Self::Writable,
+        }
+    }
+}
+
 /// Reads the word of libpq.
 impl FromStr for TargetSession {
     type Err = ();
@@ -52,22 +74,23 @@ impl fmt::Display for TargetSession {
 }
 
 impl TargetSession {
-    /// Refuses a server of another kind. `is_read_only` tells whether its transactions are
-    /// read-only unless they say otherwise (`default_transaction_read_only`).
+    /// Refuses a server of another kind.
     ///
     /// Source: PostgreSQL 18 `fe-connect.c`, `CONNECTION_CHECK_TARGET`.
-    pub(crate) fn ensure(self, is_replica: bool, is_read_only: bool) -> Result<(), Failure> {
-        let found = match (is_replica, is_read_only) {
-            (true, _) => "this server is a replica",
-            (false, true) => "transactions on this server are read-only by default",
-            (false, false) => "this server is no replica, and can be written",
+    pub(crate) fn ensure(self, access: ServerAccess) -> Result<(), Failure> {
+        let found = match access {
+            ServerAccess::Replica => "this server is a replica",
+            ServerAccess::ReadOnlyByDefault => {
+                "transactions on this server are read-only by default"
+            }
+            ServerAccess::Writable => "this server is no replica, and can be written",
         };
         let fits = match self {
             Self::Any => true,
-            Self::ReadWrite => !is_replica && !is_read_only,
-            Self::ReadOnly => is_replica || is_read_only,
-            Self::Primary => !is_replica,
-            Self::Standby => is_replica,
+            Self::ReadWrite => access == ServerAccess::Writable,
+            Self::ReadOnly => access != ServerAccess::Writable,
+            Self::Primary => access != ServerAccess::Replica,
+            Self::Standby => access == ServerAccess::Replica,
         };
         if fits {
             return Ok(());
@@ -89,9 +112,10 @@ mod tests {
 
     #[test]
     fn a_server_of_another_kind_is_refused() {
-        let primary = (false, false);
-        let read_only = (false, true);
-        let replica = (true, false);
+        let primary = ServerAccess::of(false, false);
+        let read_only = ServerAccess::of(false, true);
+        let replica = ServerAccess::of(true, false);
+        assert_eq!(ServerAccess::of(true, true), replica);
         for (word, fitting) in [
             ("any", &[primary, read_only, replica][..]),
             ("prefer-standby", &[primary, read_only, replica]),
@@ -101,10 +125,9 @@ mod tests {
             ("standby", &[replica]),
         ] {
             let wanted: TargetSession = word.parse().unwrap();
-            for server in [primary, read_only, replica, (true, true)] {
-                let fits = wanted.ensure(server.0, server.1);
-                let expected = fitting.contains(&(server.0, server.1 && !server.0));
-                assert_eq!(fits.is_ok(), expected, "{word} {server:?}");
+            for server in [primary, read_only, replica] {
+                let fits = wanted.ensure(server);
+                assert_eq!(fits.is_ok(), fitting.contains(&server), "{word} {server:?}");
                 if let Err(failure) = fits {
                     assert_eq!(failure.kind(), ErrorKind::Refused);
                     let told = format!("target_session_attrs={word} asks for another kind");
