@@ -279,7 +279,7 @@ pub(crate) fn write(
             loop {
                 match next() {
                     ChangeStep::Changed(change) => {
-                        json_text::write_line(&ChangesLine::AccessChange(&change), out)?
+                        json_text::write_line(&ChangesLine::AccessChange(&change), out)?;
                     }
                     ChangeStep::End(counts) => {
                         return json_text::write_line(&ChangesLine::Summary(counts), out);

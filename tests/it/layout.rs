@@ -133,8 +133,8 @@ fn a_summary_leaves_out_nothing_that_decides_on_a_narrow_terminal() {
         let lines = lines_shown(&told);
         let commands = lines.iter().filter(|line| line.starts_with("  mcp-prune "));
         let prose = lines.iter().filter(|line| !line.starts_with(' '));
-        let prose = prose.map(|line| format!("{line} ")).collect::<String>();
-        let text = prose + &commands.cloned().collect::<String>();
+        let prose = prose.map(String::as_str).collect::<Vec<_>>().join(" ");
+        let text = prose + " " + &commands.cloned().collect::<String>();
         for part in needed {
             assert!(
                 text.contains(part),
