@@ -44,10 +44,11 @@ const OTHERS: [&str; 17] = [
 ];
 
 /// More of them, whose names are short.
-const MORE_OTHERS: [&str; 10] = [
+const MORE_OTHERS: [&str; 11] = [
     "check",
     "from-file",
     "now",
+    "part",
     "patch-file",
     "path",
     "release",
