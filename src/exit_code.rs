@@ -54,7 +54,7 @@ impl Outcome {
 /// | 4 | a guard refused |
 /// | 5 | a plan no longer matches the database |
 /// | 6 | busy |
-/// | 7 | cannot connect, authenticate, or lacks a privilege |
+/// | 7 | cannot connect, authenticate or begin a transaction, or lacks a privilege |
 /// | 64 | usage error |
 /// | 128+N | ended by signal N |
 #[must_use]

@@ -139,8 +139,10 @@ pub struct NotifyArgs {
     /// that they share (LiteLLM 1.97 or later)
     ///
     /// Give the URL of LiteLLM's REDIS_URL, or of the cache_params in its config:
-    /// redis://HOST:PORT/DATABASE, or rediss:// for TLS. A failure here is only a warning: the
-    /// repair is already committed. Needs a build with the feature `redis`.
+    /// redis://HOST:PORT/DATABASE, or rediss:// for TLS. For startup_nodes, name one node of the
+    /// cluster, or several: redis://HOST:PORT,HOST:PORT. For sentinel_nodes, write
+    /// redis-sentinel://HOST:PORT,HOST:PORT?service_name=NAME. A failure here is only a warning:
+    /// the repair is already committed. Needs a build with the feature `redis`.
     #[arg(long, env = NOTIFY_REDIS, hide_env_values = true, value_name = "URL",
           help_heading = REPAIR)]
     pub notify_redis: Option<String>,

@@ -46,6 +46,10 @@ pub(crate) fn explain(error: &sqlx::Error, transport: Transport) -> (String, &'s
             Some("42501") => "grant this role CONNECT on the database, or use another role",
             Some("53300") => "wait until connections are freed, or raise the server's limit",
             Some("57P03") => "the server is starting up or shutting down; wait and run it again",
+            // As PgBouncer says it, which has no code of its own for it.
+            Some("08P01") if database.message().contains("startup parameter") => {
+                "leave it out of the URL, or name it in the pooler's ignore_startup_parameters"
+            }
             _ => "ask whoever runs the server or its pooler what this means",
         };
         return (database.message().to_owned(), hint);

@@ -64,7 +64,11 @@ fn failure(doing: &str, answer: &(dyn DatabaseError + 'static), message: &str) -
     let answered = answer.try_downcast_ref::<PgDatabaseError>();
     let code = answer.code();
     let state = code.as_deref().unwrap_or_default();
-    let (kind, hint) = meant(state, answered.and_then(PgDatabaseError::file));
+    let (kind, hint) = if message.contains(NO_TRANSACTIONS) {
+        (ErrorKind::Access, Some(OTHER_POOL))
+    } else {
+        meant(state, answered.and_then(PgDatabaseError::file))
+    };
     // Only the function of a trigger can search for a name: every name of this program has its
     // schema.
     let is_of_a_trigger = ["42P01", "42704", "42883"].contains(&state)
@@ -76,6 +80,15 @@ fn failure(doing: &str, answer: &(dyn DatabaseError + 'static), message: &str) -
         None => failure,
     }
 }
+
+/// What PgBouncer says at `BEGIN` in statement mode, under a code that it has for much else.
+///
+/// Source: PgBouncer 1.18 `src/server.c`, `handle_server_work`.
+const NO_TRANSACTIONS: &str = "statement pooling mode";
+
+const OTHER_POOL: &str = "connect to the server itself, or through a pool in session or \
+    transaction mode: this PgBouncer has pool_mode = statement, which allows no transactions, and \
+    mcp-prune needs one to read and to write";
 
 /// The hint for the function of a trigger that relies on the search path, which is empty here.
 const SEARCHING_TRIGGER: &str = "have the owner of the trigger's function run: ALTER FUNCTION ... \

@@ -90,6 +90,11 @@ mod tests {
             ),
             ("postgresql://ann@db/x", "postgresql://ann@db/x", false),
             ("redis://:s3cret@db:6379/1", "redis://db:6379/1", true),
+            (
+                "redis-sentinel://:s3cret@a,b/0?service_name=x&sentinel_password=s3cret",
+                "redis-sentinel://a,b/0",
+                true,
+            ),
             ("embedded:a demo.sql", "embedded:a demo.sql", false),
         ] {
             let expected = ShownUrl {
@@ -103,6 +108,8 @@ mod tests {
             "postgresql://ann:s3#cret@db/x",
             "host=db password=s3cret",
             "postgresql:ann:s3cret@db",
+            "redis://:s3cret@a:1,b:2/0",
+            "redis-sentinel://a:1,b:2?service_name=x&sentinel_password=s3cret",
         ] {
             assert_eq!(ShownUrl::of(url), None, "{url}");
         }

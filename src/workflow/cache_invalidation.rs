@@ -83,29 +83,40 @@ impl AfterCare {
             redis.forget(keys).await
         };
         match interrupt.race(telling, " while proxies were told").await {
-            Ok(NotifyResult { workers: 0, .. }) => warn(format_args!(
-                "no proxy listens on this Redis under this namespace, so none was told; proxies serve \
-                 the old rows for up to {ROWS_FOR} seconds"
-            )),
-            Ok(told) => {
-                note(format_args!(
-                    "told {} to forget {}",
-                    count(told.workers, "proxy worker"),
-                    count(told.entries, "cache entry")
-                ));
-                if let Some(why) = told.left_in_redis {
-                    warn(format_args!(
-                        "the entries are still in Redis, which matters with enable_redis_auth_cache: \
-                         {why}"
-                    ));
-                }
-            }
+            Ok(told) => report(told),
             Err(failure) => warn(format_args!(
                 "everything was committed, but {}; proxies serve the old rows for up to {ROWS_FOR} \
                  seconds",
                 failure.message()
             )),
         }
+    }
+}
+
+/// Prints how many workers were told, and what is left to expire.
+fn report(told: NotifyResult) {
+    let entries = count(told.entries, "cache entry");
+    match told.workers {
+        Ok(0) => warn(format_args!(
+            "no proxy listens on this Redis under this namespace, so none was told; proxies serve \
+             the old rows for up to {ROWS_FOR} seconds"
+        )),
+        Ok(workers) => note(format_args!(
+            "told {} to forget {entries}",
+            count(workers, "proxy worker")
+        )),
+        Err(why) => warn(format_args!(
+            "all proxies that listen on this Redis Cluster under this namespace were told to \
+             forget {entries}, but nobody could count them: {why}; a proxy that does not listen \
+             serves the old rows for up to {ROWS_FOR} seconds"
+        )),
+    }
+    if let Some((left, why)) = told.left_in_redis {
+        let are = if left == 1 { "is" } else { "are" };
+        let left = count(left, "cache entry");
+        warn(format_args!(
+            "{left} {are} still in Redis, which matters with enable_redis_auth_cache: {why}"
+        ));
     }
 }
 

@@ -44,6 +44,10 @@ mod metrics;
 mod mutated_plan;
 #[cfg(feature = "redis")]
 mod notify;
+#[cfg(feature = "redis")]
+mod notify_cluster;
+#[cfg(feature = "redis")]
+mod notify_sentinel;
 mod options;
 mod output;
 mod partial_undo;
@@ -56,6 +60,8 @@ mod proxy;
 mod quiet;
 mod readme;
 mod recording;
+#[cfg(feature = "redis")]
+mod redis_server;
 mod samples;
 mod schemas;
 mod server;

@@ -2,22 +2,21 @@
 //! it.
 
 use std::io::Read as _;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::net::{Ipv4Addr, TcpListener};
 use std::sync::mpsc;
-use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::program::{mcp_prune, run, run_on};
+use crate::program::{Ran, mcp_prune, run, run_on};
+use crate::redis_server::RedisServer;
 use crate::samples::case;
 use crate::server::{TestDatabase, concurrent_server, skip};
 
-const CHANNEL: &str = "litellm_proxy.auth_cache_invalidation";
+pub(crate) const CHANNEL: &str = "litellm_proxy.auth_cache_invalidation";
 const HASH: &str = "dcf1f059cedd01b2d9347bd1010bbabdbc54616cf25e2d6c5d103e63b64f0def";
 
 /// The cache entries that a repair of [`database`] makes proxies forget: those of two rows, of the
 /// team of one and of the key of the other.
-const FORGOTTEN: [&str; 5] = [
+pub(crate) const FORGOTTEN: [&str; 5] = [
     HASH,
     "object_permission_id:p-1",
     "object_permission_id:p-2",
@@ -25,94 +24,12 @@ const FORGOTTEN: [&str; 5] = [
     "team_id:team-core",
 ];
 
-/// A Redis of this test's own; ends with it.
-struct Server {
-    port: u16,
-    process: Child,
-    _folder: tempfile::TempDir,
-}
-
-impl Server {
-    /// Starts Redis with its port in `port_option`; without one, skips the test and returns `None`.
-    fn start(test: &str, port_option: &str, options: &[&str]) -> Option<Self> {
-        let port = free_port();
-        let folder = tempfile::tempdir().unwrap();
-        let process = Command::new("redis-server")
-            .args([
-                port_option,
-                &port.to_string(),
-                "--bind",
-                "127.0.0.1",
-                "--save",
-                "",
-            ])
-            .args(options)
-            .current_dir(folder.path())
-            .stdout(Stdio::null())
-            .spawn();
-        let Ok(process) = process else {
-            skip(test, "needs redis-server");
-            return None;
-        };
-        let server = Self {
-            port,
-            process,
-            _folder: folder,
-        };
-        for _ in 0..200 {
-            if TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok() {
-                return Some(server);
-            }
-            thread::sleep(Duration::from_millis(50));
-        }
-        panic!("redis-server did not come up");
-    }
-
-    fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}/0", self.port)
-    }
-
-    fn connect(&self) -> redis::Connection {
-        let client = redis::Client::open(self.url()).unwrap();
-        client.get_connection().unwrap()
-    }
-
-    /// Listens as a proxy does, and returns once it is ready.
-    fn listen(&self, channel: &str) -> mpsc::Receiver<String> {
-        let (ready, is_ready) = mpsc::channel();
-        let (tell, told) = mpsc::channel();
-        let (mut connection, channel) = (self.connect(), channel.to_owned());
-        thread::spawn(move || {
-            let mut listening = connection.as_pubsub();
-            listening.subscribe(channel).unwrap();
-            ready.send(()).unwrap();
-            while let Ok(message) = listening.get_message() {
-                tell.send(message.get_payload().unwrap()).unwrap();
-            }
-        });
-        is_ready.recv().unwrap();
-        told
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    listener.local_addr().unwrap().port()
-}
-
-fn database() -> TestDatabase {
+pub(crate) fn database() -> TestDatabase {
     case("beside_live")
 }
 
 /// Returns the cache entries that messages named, in order, once a second passes without one.
-fn heard(told: &mpsc::Receiver<String>) -> Vec<String> {
+pub(crate) fn heard(told: &mpsc::Receiver<String>) -> Vec<String> {
     let mut keys = Vec::new();
     while let Ok(message) = told.recv_timeout(Duration::from_secs(1)) {
         let message: serde_json::Value = serde_json::from_str(&message).unwrap();
@@ -127,7 +44,7 @@ fn heard(told: &mpsc::Receiver<String>) -> Vec<String> {
 
 #[test]
 fn workers_are_told_of_a_fix_and_of_its_undo_and_of_nothing_else() {
-    let Some(server) = Server::start("a notice", "--port", &[]) else {
+    let Some(server) = RedisServer::start("a notice", "--port", &[]) else {
         return;
     };
     let database = database();
@@ -171,7 +88,7 @@ fn workers_are_told_of_a_fix_and_of_its_undo_and_of_nothing_else() {
 
 #[test]
 fn a_namespace_has_a_channel_and_entries_of_its_own() {
-    let Some(server) = Server::start("a namespace", "--port", &[]) else {
+    let Some(server) = RedisServer::start("a namespace", "--port", &[]) else {
         return;
     };
     let database = database();
@@ -203,45 +120,102 @@ fn a_namespace_has_a_channel_and_entries_of_its_own() {
     assert_eq!(left, ["team_id:team-core"]);
 }
 
+/// Repairs a new database and tells the proxies at `url`. The repair stands, whatever becomes of
+/// it, and no secret is shown.
+#[track_caller]
+pub(crate) fn fix_and_tell(url: &str) -> Ran {
+    let database = database();
+    let fix = ["fix", "--yes", "--notify-redis", url];
+    let ran = run_on(database.url(), &fix)
+        .exits(0)
+        .prints("verified and committed");
+    for secret in ["s3cret", "wr0ng", "sent1nel", HASH] {
+        assert!(!ran.to_string().contains(secret), "{ran}");
+    }
+    run_on(database.url(), &["scan"]).exits(0);
+    ran
+}
+
+/// Returns the warnings of a run, each a line.
+pub(crate) fn warnings(ran: &Ran) -> Vec<String> {
+    let lines = ran.stderr.lines();
+    let warnings = lines.filter(|line| line.starts_with("warning: "));
+    warnings.map(str::to_owned).collect()
+}
+
 #[test]
-fn a_notice_that_nobody_hears_is_a_warning_and_the_repair_stands() {
-    let Some(server) = Server::start("nobody listens", "--port", &["--requirepass", "s3cret"])
+fn a_notice_that_nobody_hears_is_one_warning_and_the_repair_stands() {
+    let Some(server) = RedisServer::start("nobody listens", "--port", &["--requirepass", "s3cret"])
     else {
         return;
     };
     let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let silent = silent.local_addr().unwrap();
     let (with, port) = ("redis://:s3cret@127.0.0.1", server.port);
+    let nobody = format!("{with}:{port}");
+    let mut redis = redis::Client::open(nobody.clone()).unwrap();
+    let rules = ["muted", "on", ">s3cret", "+del", "~*"];
+    redis::cmd("ACL")
+        .arg("SETUSER")
+        .arg(&rules)
+        .exec(&mut redis)
+        .unwrap();
     for (url, told) in [
-        (format!("{with}:{port}"), "no proxy listens on this Redis"),
+        (nobody, "no proxy listens on this Redis"),
         (
             format!("redis://:wr0ng@127.0.0.1:{port}"),
-            "could not be told by Redis",
+            "does not accept the user or the password of the URL",
         ),
-        (format!("{with}:1"), "could not be told by Redis"),
+        (format!("redis://127.0.0.1:{port}"), "answers NOAUTH: "),
+        (
+            format!("redis://muted:s3cret@127.0.0.1:{port}"),
+            "answers NOPERM: ",
+        ),
+        (
+            format!("{with}:1"),
+            "the connection to 127.0.0.1:1 failed: Connection refused",
+        ),
         (
             format!("redis://:s3cret@{silent}"),
-            "could not be told by Redis",
+            "gave no answer in time",
+        ),
+        (
+            format!("rediss://:s3cret@127.0.0.1:{port}"),
+            "gave no answer in time; perhaps it has no TLS",
         ),
     ] {
-        let database = database();
         let started = Instant::now();
-        let ran = run_on(database.url(), &["fix", "--yes", "--notify-redis", &url]).exits(0);
-        let ran = ran
-            .says("warning: ")
-            .says(told)
-            .prints("verified and committed");
+        let ran = fix_and_tell(&url).says(told);
         assert!(started.elapsed() < Duration::from_secs(30), "{ran}");
-        for secret in ["s3cret", "wr0ng", HASH] {
-            assert!(!ran.to_string().contains(secret), "{ran}");
+        let warnings = warnings(&ran);
+        assert_eq!(warnings.len(), 1, "{ran}");
+        if !told.starts_with("no proxy") {
+            assert!(
+                warnings[0].contains("could not be told by Redis: "),
+                "{ran}"
+            );
         }
-        run_on(database.url(), &["scan"]).exits(0);
+    }
+}
+
+#[test]
+fn a_replica_is_refused_because_nobody_hears_it() {
+    let Some(primary) = RedisServer::start("a replica", "--port", &[]) else {
+        return;
+    };
+    let follows = ["--replicaof", "127.0.0.1", &primary.port.to_string()];
+    let hello = ["--rename-command", "HELLO", ""];
+    for options in [follows.to_vec(), [follows, hello].concat()] {
+        let replica = RedisServer::start("a replica", "--port", &options).unwrap();
+        let ran = fix_and_tell(&replica.url());
+        let ran = ran.says("is a replica, from which nothing reaches the proxies at its primary");
+        assert_eq!(warnings(&ran).len(), 1, "{ran}");
     }
 }
 
 #[test]
 fn an_entry_that_may_not_be_taken_out_of_redis_is_warned_of_and_workers_are_told() {
-    let Some(server) = Server::start("a role without DEL", "--port", &[]) else {
+    let Some(server) = RedisServer::start("a role without DEL", "--port", &[]) else {
         return;
     };
     let mut redis = server.connect();
@@ -304,13 +278,13 @@ fn with_tls_the_certificate_is_checked() {
         &ca,
     ];
     let tls = [&tls[..], &["--tls-auth-clients", "no"]].concat();
-    let Some(server) = Server::start("Redis with TLS", "--tls-port", &tls) else {
+    let Some(server) = RedisServer::start("Redis with TLS", "--tls-port", &tls) else {
         return;
     };
     let url = format!("rediss://127.0.0.1:{}/0", server.port);
     for (authority, told) in [
         (ca.as_str(), "no proxy listens on this Redis"),
-        (file("other.pem").as_str(), "could not be told by Redis"),
+        (file("other.pem").as_str(), "cannot be trusted"),
     ] {
         let database = database();
         let mut command = mcp_prune(&["fix", "--yes", "--notify-redis", &url]);
