@@ -84,6 +84,15 @@ impl Failure {
         self
     }
 
+    /// Adds a sentence to what the operator can do, on a line of its own.
+    #[must_use]
+    pub fn also_hint(self, more: impl fmt::Display) -> Self {
+        match self.hint.clone() {
+            None => self.hint(more),
+            Some(hint) => self.hint(format_args!("{hint}\n{more}")),
+        }
+    }
+
     /// Puts `context` before the message, as in "context: message".
     #[must_use]
     pub fn context(mut self, context: impl fmt::Display + Send + Sync + 'static) -> Self {

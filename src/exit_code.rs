@@ -43,20 +43,178 @@ impl Outcome {
     }
 }
 
-/// Returns the exit code of an outcome.
-///
-/// | code | meaning |
-/// |---|---|
-/// | 0 | nothing stale, or everything stale was repaired and verified |
-/// | 1 | error; nothing was written, unless the message says so |
-/// | 2 | stale or unverified references found, or access gained or lost; nothing written |
-/// | 3 | repaired, but some references were held |
-/// | 4 | a guard refused |
-/// | 5 | a plan no longer matches the database |
-/// | 6 | busy |
-/// | 7 | cannot connect, authenticate or begin a transaction, or lacks a privilege |
-/// | 64 | usage error |
-/// | 128+N | ended by signal N |
+/// An exit code, and what it means in the help of a command.
+type Meaning = (&'static str, &'static str);
+
+const ERROR: Meaning = ("1", "error; the message says what it is");
+
+const UNWRITTEN: Meaning = (
+    "1",
+    "error; nothing was written, unless the message says so",
+);
+
+const REFUSED: Meaning = ("4", "a guard refused; nothing was written");
+
+const UNFIT: Meaning = (
+    "4",
+    "a guard refused, such as where the schema is not LiteLLM's",
+);
+
+const CHANGED: Meaning = (
+    "5",
+    "changed meanwhile: rows, a server, or access; nothing was written",
+);
+
+const BUSY: Meaning = ("6", "busy: others hold locks; nothing was written");
+
+const ENDED: Meaning = ("6", "busy: a lock timeout, or a replica ended the query");
+
+const ACCESS: Meaning = (
+    "7",
+    "no connection or privilege, or a pooler that allows no transactions",
+);
+
+const USAGE: Meaning = ("64", "wrong usage; nothing was touched");
+
+const SIGNAL: Meaning = ("128+N", "ended by signal N");
+
+/// The exit codes of all commands together, for the help of the program.
+const OF_PROGRAM: &[Meaning] = &[
+    ("0", "nothing stale, or everything stale was repaired"),
+    UNWRITTEN,
+    (
+        "2",
+        "stale, unverified or dangling-toolset found; access gained or lost",
+    ),
+    ("3", "repaired, except references that were held"),
+    REFUSED,
+    CHANGED,
+    BUSY,
+    ACCESS,
+    USAGE,
+    SIGNAL,
+];
+
+/// The exit codes of each command: all that it can return, and no other. Debug builds, and so all
+/// tests, stop where a command returns another one.
+const OF_COMMANDS: &[(&str, &[Meaning])] = &[
+    (
+        "scan",
+        &[
+            ("0", "nothing found, except what --baseline lists"),
+            ERROR,
+            (
+                "2",
+                "stale, unverified or dangling-toolset references found",
+            ),
+            UNFIT,
+            ENDED,
+            ACCESS,
+            USAGE,
+            SIGNAL,
+        ],
+    ),
+    (
+        "fix",
+        &[
+            ("0", "nothing stale, or everything stale was repaired"),
+            UNWRITTEN,
+            (
+                "2",
+                "--dry-run, or answered with no: there is something stale",
+            ),
+            ("3", "repaired, except references that were held"),
+            REFUSED,
+            CHANGED,
+            BUSY,
+            ACCESS,
+            USAGE,
+            SIGNAL,
+        ],
+    ),
+    (
+        "undo",
+        &[
+            ("0", "put back, or would be, or everything is back already"),
+            UNWRITTEN,
+            REFUSED,
+            ("5", "rows were changed since; nothing was written"),
+            BUSY,
+            ACCESS,
+            USAGE,
+            SIGNAL,
+        ],
+    ),
+    ("history", &[("0", "listed"), ERROR, USAGE, SIGNAL]),
+    ("show", &[("0", "printed"), ERROR, USAGE, SIGNAL]),
+    (
+        "access",
+        &[
+            (
+                "0",
+                "answered; with --since, nobody gained or lost anything",
+            ),
+            ERROR,
+            ("2", "--since: somebody gained or lost access"),
+            UNFIT,
+            ENDED,
+            ACCESS,
+            USAGE,
+            SIGNAL,
+        ],
+    ),
+    ("ids", &[("0", "printed"), ERROR, USAGE, SIGNAL]),
+    (
+        "grants",
+        &[("0", "printed"), ERROR, UNFIT, ENDED, ACCESS, USAGE, SIGNAL],
+    ),
+    (
+        "doctor",
+        &[
+            ("0", "no check fails"),
+            ("1", "a check fails, for another reason than that of 7"),
+            ("7", "there is no connection, or a privilege is missing"),
+            USAGE,
+            SIGNAL,
+        ],
+    ),
+    ("completions", &[("0", "printed"), ERROR, USAGE]),
+    ("man", &[("0", "printed"), ERROR, USAGE]),
+];
+
+/// Returns the exit codes of a command; those of the program where no command has that name.
+fn codes_of(command: &str) -> &'static [Meaning] {
+    let mut commands = OF_COMMANDS.iter();
+    let of_command = commands.find(|(name, _)| *name == command);
+    of_command.map_or(OF_PROGRAM, |(_, codes)| codes)
+}
+
+/// Returns the end of a command's help: what `before` says, then its exit codes.
+pub(crate) fn help(command: &str, before: &str) -> String {
+    let codes = codes_of(command).iter();
+    let rows = codes.map(|(code, meaning)| format!("\n  {code:<5}  {meaning}"));
+    let exit_zero = match command {
+        "scan" => "\n\n--exit-zero turns 2 into 0.",
+        "fix" => "\n\n--exit-zero turns 2 and 3 into 0.",
+        _ => "",
+    };
+    let gap = if before.is_empty() { "" } else { "\n\n" };
+    format!(
+        "{before}{gap}Exit codes:{}{exit_zero}",
+        rows.collect::<String>()
+    )
+}
+
+/// Tells whether the help of a command lists an exit code.
+pub(crate) fn is_listed(command: &str, code: u8) -> bool {
+    let code = match code {
+        128.. => SIGNAL.0.to_owned(),
+        code => code.to_string(),
+    };
+    codes_of(command).iter().any(|(listed, _)| *listed == code)
+}
+
+/// Returns the exit code of an outcome. [`help`] says what it means.
 #[must_use]
 pub(crate) fn code(outcome: Outcome) -> u8 {
     match outcome {
@@ -108,17 +266,60 @@ mod tests {
         }
     }
 
+    /// Returns the exit codes of a list, as it lists them.
+    fn listed(codes: &[Meaning]) -> Vec<&str> {
+        codes.iter().map(|(code, _)| *code).collect()
+    }
+
     #[test]
-    fn the_readme_lists_every_code() {
-        let readme = include_str!("../README.md");
-        let listed: Vec<u8> = readme
-            .lines()
-            .filter_map(|line| line.strip_prefix("| ")?.split(' ').next()?.parse().ok())
-            .collect();
+    fn the_readme_and_the_helps_list_every_code() {
         let mut codes: Vec<u8> = TABLE.iter().map(|row| row.1).filter(|c| *c < 128).collect();
         codes.sort_unstable();
         codes.dedup();
-        assert_eq!(listed, codes);
-        assert!(readme.contains("| 128+N |"));
+        let codes = codes.iter().map(u8::to_string);
+        let codes: Vec<String> = codes.chain([SIGNAL.0.to_owned()]).collect();
+        assert_eq!(listed(OF_PROGRAM), codes);
+        let readme = include_str!("../README.md");
+        let (_, table) = readme.split_once("| code | meaning |").unwrap();
+        let rows = table
+            .lines()
+            .skip(2)
+            .map_while(|row| row.strip_prefix("| "));
+        let rows: Vec<&str> = rows.filter_map(|row| row.split(' ').next()).collect();
+        assert_eq!(rows, codes);
+        let mut of_commands = Vec::new();
+        for (command, meanings) in OF_COMMANDS {
+            let of_command = listed(meanings);
+            // In the order of the program's, and none twice.
+            let sorted = codes
+                .iter()
+                .filter(|code| of_command.contains(&code.as_str()));
+            assert_eq!(of_command, sorted.collect::<Vec<_>>(), "{command}");
+            of_commands.extend(of_command);
+        }
+        assert!(
+            codes
+                .iter()
+                .all(|code| of_commands.contains(&code.as_str()))
+        );
+    }
+
+    #[test]
+    fn a_command_returns_no_code_that_its_help_does_not_list() {
+        assert!(is_listed("fix", 3) && is_listed("fix", 130));
+        assert!(!is_listed("scan", 3) && !is_listed("doctor", 4) && !is_listed("man", 130));
+        for (command, codes) in OF_COMMANDS {
+            let help = help(command, "Before.");
+            assert!(
+                help.starts_with("Before.\n\nExit codes:\n  0      "),
+                "{help}"
+            );
+            for (code, meaning) in *codes {
+                assert!(
+                    help.contains(&format!("\n  {code:<5}  {meaning}")),
+                    "{help}"
+                );
+            }
+        }
     }
 }

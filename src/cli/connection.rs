@@ -10,6 +10,9 @@ use crate::cli::verbosity::LogArgs;
 /// The variable with the database's URL.
 pub(crate) const DATABASE_URL: &str = "DATABASE_URL";
 
+/// The variable that names the file with the database's URL.
+pub(crate) const DB_URL_FILE: &str = "MCP_PRUNE_DB_URL_FILE";
+
 pub(crate) const CONNECTION: &str = "Connection";
 
 /// Where the database is.
@@ -27,13 +30,16 @@ pub struct ConnectionArgs {
     #[arg(long, value_name = "URL", help_heading = CONNECTION)]
     pub db_url: Option<String>,
     /// Read the database's URL from this file, such as a mounted secret; wins over DATABASE_URL
-    #[arg(long, value_name = "FILE", help_heading = CONNECTION)]
+    #[arg(long, env = DB_URL_FILE, hide_env_values = true, value_name = "FILE",
+          help_heading = CONNECTION)]
     pub db_url_file: Option<PathBuf>,
     /// The schema with LiteLLM's tables [default: ?schema= of the URL, else public]
-    #[arg(long, value_name = "NAME", help_heading = CONNECTION)]
+    #[arg(long, env = "MCP_PRUNE_SCHEMA", hide_env_values = true, value_name = "NAME",
+          help_heading = CONNECTION)]
     pub schema: Option<String>,
     /// How long one statement may take, in seconds; 0 for no limit
-    #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = seconds,
+    #[arg(long, env = "MCP_PRUNE_STATEMENT_TIMEOUT", hide_env_values = true,
+          value_name = "SECONDS", default_value = "600", value_parser = seconds,
           help_heading = CONNECTION)]
     pub statement_timeout: Duration,
     /// How much the run tells on stderr.

@@ -6,12 +6,15 @@ use clap::{Args, ValueHint};
 
 const JOURNALS: &str = "Journals";
 
+/// The variable that names the folder of the journals.
+pub(crate) const JOURNAL: &str = "MCP_PRUNE_JOURNAL";
+
 /// Where the journals are.
 #[derive(Debug, Args)]
 pub struct JournalFolderArgs {
     /// The folder of the journals, or a journal in it [default: $XDG_STATE_HOME/mcp-prune, else
     /// ~/.local/state/mcp-prune]
-    #[arg(long, value_name = "DIR|FILE", value_hint = ValueHint::AnyPath,
+    #[arg(long, env = JOURNAL, hide_env_values = true, value_name = "DIR|FILE", value_hint = ValueHint::AnyPath,
           help_heading = JOURNALS)]
     pub journal: Option<PathBuf>,
 }

@@ -7,4 +7,5 @@ pub(crate) mod option_rules;
 pub(crate) mod output;
 pub(crate) mod repair;
 pub(crate) mod servers;
+pub(crate) mod site_variables;
 pub(crate) mod verbosity;

@@ -1,14 +1,19 @@
 //! The rules between options: which exclude each other, which need another, and which values no
 //! option takes. All rules that the words alone decide are here. None is left to clap, because clap
 //! drops a `requires` as soon as the required option is in conflict with another.
+//!
+//! A variable that stands for an option never makes a command line fail that is right without it:
+//! where the two exclude each other, the variable is set aside (`site_variables`). Two variables
+//! that exclude each other are an error, and a variable needs no other option beside it.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
 
 use clap::parser::ValueSource;
-use clap::{ArgMatches, Command as Definition};
+use clap::{Arg, ArgAction, ArgMatches, Command as Definition};
 
-use crate::cli::output::METRICS_FILE;
-use crate::cli::repair::NOTIFY_REDIS;
+use crate::cli::connection::{DATABASE_URL, DB_URL_FILE};
+use crate::cli::journals::JOURNAL;
 use crate::cli::servers::LITELLM_CONFIG;
 use crate::error::{ErrorKind, Failure};
 use crate::litellm::api_key::may_be_a_key;
@@ -245,7 +250,11 @@ const NAMED_FILES: [&str; 9] = [
 /// The options about the report, of which `access --save` alone makes none.
 const OF_A_REPORT: [&str; 5] = ["format", "csv-raw", "limit", "output", "color"];
 
+/// The variables that name LiteLLM's database.
+const LITELLMS_DATABASE: [&str; 2] = [DATABASE_URL, "DATABASE_HOST"];
+
 /// The arguments that were given, and the definition of their command.
+#[derive(Clone, Copy)]
 pub(crate) struct Given<'a> {
     pub(crate) definition: &'a Definition,
     pub(crate) matches: &'a ArgMatches,
@@ -256,15 +265,22 @@ impl Given<'_> {
         for argument in self.definition.get_arguments() {
             self.check_values(argument)?;
         }
-        for rule in &EXCLUSIONS {
-            if self.says(rule.first) && self.says(rule.second) {
-                let Exclusion { first, second, why } = rule;
-                return Err(usage(format!("{first} does not go with {second}: {why}")));
+        for Exclusion { first, second, why } in &EXCLUSIONS {
+            let sources = (self.source(*first), self.source(*second));
+            match sources {
+                (Some(one), Some(other)) if one == other => {
+                    let [first, second] = [first, second].map(|said| self.name(*said));
+                    return Err(usage(format!("{first} does not go with {second}: {why}")));
+                }
+                // The variable was set aside.
+                (Some(_) | None, _) => {}
             }
         }
+        self.check_one_database()?;
         for Need { said, needs, why } in &NEEDS {
             let may_be_met = needs.iter().any(|n| self.argument(n.option).is_some());
-            if may_be_met && self.says(*said) && !needs.iter().any(|n| self.is_met(*n)) {
+            let is_met = || needs.iter().any(|n| self.source(*n).is_some());
+            if may_be_met && self.types(*said) && !is_met() {
                 let needs: Vec<String> = needs.iter().map(GivenOption::to_string).collect();
                 let needs = needs.join(" or ");
                 return Err(usage(format!("{said} goes with {needs}: {why}")));
@@ -275,53 +291,120 @@ impl Given<'_> {
         self.check_remaps()
     }
 
-    fn argument(&self, option: &str) -> Option<&clap::Arg> {
+    /// Tells whether the command line sets aside the variable of an argument: it gives an option
+    /// that excludes what the variable says.
+    pub(crate) fn sets_aside(&self, argument: &Arg) -> bool {
+        let is_it =
+            |said: GivenOption| said.value.is_none() && argument.get_long() == Some(said.option);
+        let excludes_it = |rule: &Exclusion| {
+            is_it(rule.first) && self.types(rule.second)
+                || is_it(rule.second) && self.types(rule.first)
+        };
+        EXCLUSIONS.iter().any(excludes_it)
+            || argument.get_long() == Some("keep")
+                && value_of_variable(argument)
+                    .is_some_and(|kept| self.values_of("if-deleted").contains(&kept.as_os_str()))
+    }
+
+    /// Lists the options that variables gave, each with its variable.
+    pub(crate) fn of_variables(&self) -> Vec<(String, String)> {
+        let arguments = self.definition.get_arguments();
+        let by_variable =
+            arguments.filter(|argument| self.given(argument) == Some(ValueSource::EnvVariable));
+        let named = by_variable.filter_map(|argument| {
+            let variable = argument.get_env()?.to_string_lossy().into_owned();
+            Some((format!("--{}", argument.get_long()?), variable))
+        });
+        named.collect()
+    }
+
+    fn argument(&self, option: &str) -> Option<&Arg> {
         let mut arguments = self.definition.get_arguments();
         arguments.find(|argument| argument.get_long() == Some(option))
     }
 
-    fn source(&self, option: &str) -> Option<ValueSource> {
-        let argument = self.argument(option)?;
-        self.matches.value_source(argument.get_id().as_str())
+    /// Returns where an argument was given; `None` where it was not, or where a variable switches a
+    /// flag off.
+    fn given(&self, argument: &Arg) -> Option<ValueSource> {
+        let id = argument.get_id().as_str();
+        let is_off =
+            || matches!(argument.get_action(), ArgAction::SetTrue) && !self.matches.get_flag(id);
+        let source = self.matches.value_source(id);
+        source.filter(|source| *source != ValueSource::DefaultValue && !is_off())
     }
 
-    /// Returns the values that the command line gives an option.
-    fn values(&self, argument: &clap::Arg) -> Vec<&OsStr> {
-        let id = argument.get_id().as_str();
-        let given = self.matches.value_source(id) == Some(ValueSource::CommandLine);
-        let values = self.matches.get_raw(id).filter(|_| given);
+    /// Returns the values that an argument was given.
+    fn values(&self, argument: &Arg) -> Vec<&OsStr> {
+        let values = self.matches.get_raw(argument.get_id().as_str());
+        let values = values.filter(|_| self.given(argument).is_some());
         values.into_iter().flatten().collect()
     }
 
-    fn says(&self, said: GivenOption) -> bool {
-        let Some(argument) = self.argument(said.option) else {
-            return false;
-        };
-        match said.value {
-            None => self.source(said.option) == Some(ValueSource::CommandLine),
-            Some(value) => self.values(argument).contains(&OsStr::new(value)),
-        }
+    fn values_of(&self, option: &str) -> Vec<&OsStr> {
+        let argument = self.argument(option);
+        argument.map_or_else(Vec::new, |argument| self.values(argument))
     }
 
-    /// Tells whether the command line gives an option, or a variable stands for it.
-    fn is_met(&self, said: GivenOption) -> bool {
-        let by_variable = || match said.option {
-            "litellm-config" => is_set(LITELLM_CONFIG),
-            "notify-redis" => is_set(NOTIFY_REDIS),
-            _ => false,
-        };
-        self.says(said) || by_variable()
+    /// Returns where an option was given: on the command line, or by a variable.
+    fn source(&self, said: GivenOption) -> Option<ValueSource> {
+        let argument = self.argument(said.option)?;
+        let source = self.given(argument).or_else(|| {
+            // clap does not read this variable.
+            let by_variable = said.option == "litellm-config" && is_set(LITELLM_CONFIG);
+            by_variable.then_some(ValueSource::EnvVariable)
+        });
+        let is_said = |value| self.values(argument).contains(&OsStr::new(value));
+        source.filter(|_| said.value.is_none_or(is_said))
+    }
+
+    /// Tells whether the command line itself gives an option.
+    fn types(&self, said: GivenOption) -> bool {
+        self.source(said) == Some(ValueSource::CommandLine)
+    }
+
+    /// Returns the name of an option that was given, or of the variable that gave it.
+    fn name(&self, said: GivenOption) -> String {
+        if self.types(said) {
+            return said.to_string();
+        }
+        let variable = self.argument(said.option).and_then(Arg::get_env);
+        variable.map_or_else(
+            || LITELLM_CONFIG.to_owned(),
+            |variable| variable.to_string_lossy().into_owned(),
+        )
+    }
+
+    /// Refuses two variables that may name two databases: the program does not guess which one is
+    /// meant.
+    fn check_one_database(&self) -> Result<(), Failure> {
+        if self.source(option("db-url-file")) != Some(ValueSource::EnvVariable) {
+            return Ok(());
+        }
+        let is_set = |name: &&&str| std::env::var_os(name).is_some_and(|url| !url.is_empty());
+        match LITELLMS_DATABASE.iter().find(is_set) {
+            None => Ok(()),
+            Some(other) => Err(usage(format!(
+                "both {DB_URL_FILE} and {other} are set, and each names a database"
+            ))
+            .hint(
+                "unset the one that is not meant, or name the database with --db-url or \
+                 --db-url-file",
+            )),
+        }
     }
 
     /// Refuses values that nobody can mean: an empty one comes from a shell variable that is not
     /// set, and a key in the wrong option would be shown in reports, journals and commands.
-    fn check_values(&self, argument: &clap::Arg) -> Result<(), Failure> {
+    fn check_values(&self, argument: &Arg) -> Result<(), Failure> {
         if !argument.get_action().takes_values() {
             return Ok(());
         }
-        let name = match argument.get_long() {
-            Some(long) => format!("--{long}"),
-            None => argument.get_id().as_str().to_ascii_uppercase(),
+        let by_variable = self.given(argument) == Some(ValueSource::EnvVariable);
+        let variable = argument.get_env().filter(|_| by_variable);
+        let name = match (variable, argument.get_long()) {
+            (Some(variable), _) => variable.to_string_lossy().into_owned(),
+            (None, Some(long)) => format!("--{long}"),
+            (None, None) => argument.get_id().as_str().to_ascii_uppercase(),
         };
         for value in self.values(argument) {
             let text = value.to_string_lossy();
@@ -337,6 +420,13 @@ impl Given<'_> {
             {
                 return Err(usage(format!("{name} names a file, and - is none"))
                     .hint("name a file; only --output takes - for stdout"));
+            }
+            // A file would be written by one run, and be in the way of the next.
+            if name == JOURNAL && !Path::new(value).is_dir() {
+                return Err(
+                    usage(format!("{JOURNAL} names no folder that is there: {text}"))
+                        .hint("make the folder, or correct or unset the variable"),
+                );
             }
             if is_owner_of_access(argument) && is_a_key_as_owner(text) {
                 return Err(usage(format!(
@@ -359,11 +449,11 @@ impl Given<'_> {
 
     /// Refuses options about the report where access is saved and nothing is reported.
     fn check_saving(&self) -> Result<(), Failure> {
-        if !self.says(option("save")) || self.says(option("since")) {
+        if !self.types(option("save")) || self.types(option("since")) {
             return Ok(());
         }
         let of_a_report = OF_A_REPORT.into_iter().map(option);
-        match of_a_report.into_iter().find(|said| self.says(*said)) {
+        match of_a_report.into_iter().find(|said| self.types(*said)) {
             Some(said) => Err(usage(format!(
                 "{said} goes with --save only beside --since: --save alone reports nothing"
             ))
@@ -374,20 +464,18 @@ impl Given<'_> {
 
     /// Refuses what contradicts a server that is taken as deleted.
     fn check_deletions(&self) -> Result<(), Failure> {
-        let values = |option| {
-            let argument = self.argument(option);
-            argument.map_or_else(Vec::new, |argument| self.values(argument))
-        };
-        let deleted = values("if-deleted");
+        let deleted = self.values_of("if-deleted");
         let is_deleted = |reference: &OsStr| deleted.contains(&reference);
-        if let Some(kept) = values("keep").into_iter().find(|kept| is_deleted(kept)) {
+        let mut kept = self.values_of("keep").into_iter();
+        if let Some(kept) = kept.find(|kept| is_deleted(kept)) {
             let kept = kept.to_string_lossy();
             return Err(usage(format!(
                 "--keep {kept} does not go with --if-deleted {kept}: --keep declares it live, and \
                  --if-deleted treats it as deleted"
             )));
         }
-        let remaps = values("remap").into_iter().filter_map(OsStr::to_str);
+        let remaps = self.values_of("remap").into_iter();
+        let remaps = remaps.filter_map(OsStr::to_str);
         let mut new = remaps.filter_map(|remap| Some(remap.split_once('=')?.1));
         if let Some(new) = new.find(|new| is_deleted(OsStr::new(new))) {
             return Err(usage(format!(
@@ -395,27 +483,14 @@ impl Given<'_> {
                  stale again"
             )));
         }
-        let by_variable =
-            self.source("metrics-file") == Some(ValueSource::EnvVariable) && is_set(METRICS_FILE);
-        if by_variable && !deleted.is_empty() {
-            return Err(usage(format!(
-                "--if-deleted does not go with {METRICS_FILE}: {METRICS}"
-            ))
-            .hint(format_args!(
-                "run it with {METRICS_FILE}= before the command"
-            )));
-        }
         Ok(())
     }
 
     /// Refuses a remap that `--reference` would silently leave out.
     fn check_remaps(&self) -> Result<(), Failure> {
-        let values = |option| {
-            let argument = self.argument(option);
-            argument.map_or_else(Vec::new, |argument| self.values(argument))
-        };
-        let references = values("reference");
-        let remaps = values("remap").into_iter().filter_map(OsStr::to_str);
+        let references = self.values_of("reference");
+        let remaps = self.values_of("remap").into_iter();
+        let remaps = remaps.filter_map(OsStr::to_str);
         let old = remaps.filter_map(|remap| Some(remap.split_once('=')?.0));
         let mut passed = old.filter(|old| !references.contains(&OsStr::new(old)));
         match passed.next() {
@@ -432,7 +507,7 @@ impl Given<'_> {
 
 /// Tells whether a key is given where none belongs. The password of a URL may look like one, and is
 /// never shown.
-fn names_a_key(argument: &clap::Arg, text: &str) -> bool {
+fn names_a_key(argument: &Arg, text: &str) -> bool {
     match argument.get_long() {
         // The parser keeps only the hash of a key.
         Some("owner") => text
@@ -445,13 +520,18 @@ fn names_a_key(argument: &clap::Arg, text: &str) -> bool {
 }
 
 /// Tells whether an argument is one of the owners that `access` takes without an option.
-fn is_owner_of_access(argument: &clap::Arg) -> bool {
+fn is_owner_of_access(argument: &Arg) -> bool {
     argument.get_long().is_none() && argument.get_id() == "owner"
 }
 
 /// Tells whether an owner is named by the key itself.
 fn is_a_key_as_owner(text: &str) -> bool {
     may_be_a_key(text.strip_prefix("key:").unwrap_or(text))
+}
+
+/// Returns the value of the variable that stands for an argument.
+pub(crate) fn value_of_variable(argument: &Arg) -> Option<OsString> {
+    std::env::var_os(argument.get_env()?)
 }
 
 /// Tells whether a variable names a file: one with only colons, as in `PATH`, names none.

@@ -1,12 +1,9 @@
 //! Options that say how to answer, and where.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser as _};
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Arg, Args, ValueEnum};
-
-/// The variable that names the metrics file.
-pub(crate) const METRICS_FILE: &str = "MCP_PRUNE_METRICS_FILE";
 
 pub(crate) const OUTPUT: &str = "Output";
 
@@ -77,21 +74,9 @@ pub struct OutputArgs {
     ///
     /// Use one file for each command, FILE.prom in the collector's folder: each run replaces the
     /// whole file. Only the time when the same command last succeeded is kept from the old file.
-    // The parser of paths refuses an empty one, but a variable that is set to nothing asks for
-    // nothing.
-    #[arg(long, env = METRICS_FILE, value_name = "FILE",
-          value_hint = clap::ValueHint::FilePath,
-          value_parser = OsStringValueParser::new().map(PathBuf::from), help_heading = OUTPUT)]
-    metrics_file: Option<PathBuf>,
-}
-
-impl OutputArgs {
-    /// Returns the metrics file, if one is named.
-    #[must_use]
-    pub fn metrics_file(&self) -> Option<&Path> {
-        let file = self.metrics_file.as_deref();
-        file.filter(|file| !file.as_os_str().is_empty())
-    }
+    #[arg(long, env = "MCP_PRUNE_METRICS_FILE", hide_env_values = true, value_name = "FILE",
+          value_hint = clap::ValueHint::FilePath, help_heading = OUTPUT)]
+    pub metrics_file: Option<PathBuf>,
 }
 
 /// How to print a report that is a list: callers, or journals.

@@ -6,7 +6,9 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use crate::cli::connection::positive_seconds;
+use crate::cli::journals::JOURNAL;
 use crate::cli::servers::{DeletionArgs, PreviousArgs};
+use crate::cli::site_variables::switch;
 
 /// The variable that names the proxies' Redis without showing it in the process list.
 pub(crate) const NOTIFY_REDIS: &str = "MCP_PRUNE_NOTIFY_REDIS";
@@ -90,16 +92,19 @@ pub struct RepairArgs {
 #[derive(Debug, Args)]
 pub struct GuardArgs {
     /// Refuse to change more rows than this
-    #[arg(long, value_name = "N", help_heading = REPAIR)]
+    #[arg(long, env = "MCP_PRUNE_MAX_ROWS", hide_env_values = true, value_name = "N",
+          help_heading = REPAIR)]
     pub max_rows: Option<usize>,
     /// Refuse to change more than this percentage of the rows that name servers
-    #[arg(long, value_name = "PERCENT", value_parser = percent, help_heading = REPAIR)]
+    #[arg(long, env = "MCP_PRUNE_MAX_PERCENT", hide_env_values = true, value_name = "PERCENT",
+          value_parser = percent, help_heading = REPAIR)]
     pub max_percent: Option<f64>,
     /// Refuse a schema with a table or column that no LiteLLM known to this mcp-prune has
     ///
     /// Such a schema is of a newer LiteLLM, or somebody added to it. Without this option, fix
     /// repairs the sites that it knows, and says what it did not look at.
-    #[arg(long, help_heading = REPAIR)]
+    #[arg(long, env = "MCP_PRUNE_STRICT", hide_env_values = true,
+          value_parser = switch, help_heading = REPAIR)]
     pub strict: bool,
 }
 
@@ -116,8 +121,8 @@ pub struct WriteArgs {
     #[command(flatten)]
     pub journal: JournalArgs,
     /// How long to wait for rows that somebody else has locked, in seconds
-    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = positive_seconds,
-          help_heading = REPAIR)]
+    #[arg(long, env = "MCP_PRUNE_LOCK_TIMEOUT", hide_env_values = true, value_name = "SECONDS",
+          default_value = "5", value_parser = positive_seconds, help_heading = REPAIR)]
     pub lock_timeout: Duration,
     /// Which proxies to notify.
     #[command(flatten)]
@@ -147,16 +152,9 @@ pub struct NotifyArgs {
           help_heading = REPAIR)]
     pub notify_redis: Option<String>,
     /// The namespace of LiteLLM's cache_params, if it has one
-    #[arg(long, value_name = "NAME", help_heading = REPAIR)]
+    #[arg(long, env = "MCP_PRUNE_NOTIFY_NAMESPACE", hide_env_values = true, value_name = "NAME",
+          help_heading = REPAIR)]
     pub notify_namespace: Option<String>,
-}
-
-impl NotifyArgs {
-    /// Returns the proxies' Redis, if one is named: a variable that is set to nothing names none.
-    #[must_use]
-    pub fn redis(&self) -> Option<&str> {
-        self.notify_redis.as_deref().filter(|url| !url.is_empty())
-    }
 }
 
 /// Where the old values go.
@@ -166,7 +164,8 @@ pub struct JournalArgs {
     /// $XDG_STATE_HOME/mcp-prune, else in ~/.local/state/mcp-prune]
     ///
     /// A dry run and doctor write no journal: they only make sure that it could be made.
-    #[arg(long, value_name = "FILE|DIR", help_heading = REPAIR)]
+    #[arg(long, env = JOURNAL, hide_env_values = true, value_name = "FILE|DIR",
+          help_heading = REPAIR)]
     pub journal: Option<PathBuf>,
     /// Write no journal: the repair cannot be undone
     #[arg(long, help_heading = REPAIR)]

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use crate::cli::site_variables::switch;
+
 /// The variable with the configs, separated as in `PATH`.
 pub(crate) const LITELLM_CONFIG: &str = "MCP_PRUNE_LITELLM_CONFIG";
 
@@ -13,20 +15,23 @@ const SERVERS: &str = "Servers";
 #[derive(Debug, Args)]
 pub struct ServerArgs {
     /// Read the MCP servers of LiteLLM's config.yaml; repeatable, one per region or environment
+    /// [env: MCP_PRUNE_LITELLM_CONFIG, files separated by colons]
     ///
     /// Server ids are derived as LiteLLM derives them. `include:` is followed, and
-    /// `os.environ/NAME` is read from this environment. Without this option,
-    /// MCP_PRUNE_LITELLM_CONFIG may name files, separated by colons.
+    /// `os.environ/NAME` is read from this environment.
+    // Not read by clap: only the variable may hold several files.
     #[arg(long, value_name = "FILE", help_heading = SERVERS)]
     pub litellm_config: Vec<PathBuf>,
     /// Declare that no config.yaml names MCP servers
     ///
     /// Servers of a config.yaml have no row in the database. So without this option or
     /// --litellm-config, a name or a 32-digit id that no row has is only reported as `unverified`.
-    #[arg(long, help_heading = SERVERS)]
+    #[arg(long, env = "MCP_PRUNE_NO_CONFIG_SERVERS", hide_env_values = true,
+          value_parser = switch, help_heading = SERVERS)]
     pub no_config_servers: bool,
     /// Treat REF as a live server; repeatable, @FILE reads one REF per line
-    #[arg(long, value_name = "REF|@FILE", help_heading = SERVERS)]
+    #[arg(long, env = "MCP_PRUNE_KEEP", hide_env_values = true, value_name = "REF|@FILE",
+          help_heading = SERVERS)]
     pub keep: Vec<String>,
 }
 

@@ -13,7 +13,7 @@ use crate::command_line::CommandLine;
 use crate::commands::access_output::AnswerOutput;
 use crate::commands::access_question::Inquiry;
 use crate::error::{ErrorKind, Failure};
-use crate::exit_code::Outcome;
+use crate::exit_code::{self, Outcome};
 use crate::litellm::ids::ToolsetId;
 use crate::litellm::owners::OwnerKind;
 use crate::litellm::release::Release;
@@ -48,7 +48,7 @@ It runs in one read-only transaction, needs only SELECT, and works on a replica.
 
 /// Options of `access`.
 #[derive(Debug, Args)]
-#[command(after_help = ACCESS_HELP, mut_arg("format", without_sql))]
+#[command(after_help = exit_code::help("access", ACCESS_HELP), mut_arg("format", without_sql))]
 pub struct AccessArgs {
     /// Explain the access of this owner's callers; repeatable [default: everybody, briefly]
     ///

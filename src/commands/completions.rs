@@ -9,7 +9,7 @@ use clap_complete::Shell;
 
 use crate::commands::Cli;
 use crate::error::{ErrorKind, Failure};
-use crate::exit_code::Outcome;
+use crate::exit_code::{self, Outcome};
 use crate::process::command_args::{CommandArgs, Work};
 use crate::process::invocation::Run;
 
@@ -17,6 +17,7 @@ const NAME: &str = "mcp-prune";
 
 /// The arguments of `completions`.
 #[derive(Debug, Args)]
+#[command(after_help = exit_code::help("completions", ""))]
 pub struct CompletionsArgs {
     /// The shell
     shell: Shell,
@@ -34,6 +35,7 @@ impl CommandArgs for CompletionsArgs {
 
 /// The arguments of `man`.
 #[derive(Debug, Args)]
+#[command(after_help = exit_code::help("man", ""))]
 pub struct ManArgs {
     /// The command
     command: Option<String>,

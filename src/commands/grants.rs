@@ -7,7 +7,7 @@ use crate::cli::filters::Sites;
 use crate::commands::completions;
 use crate::db::purpose::Purpose;
 use crate::error::Failure;
-use crate::exit_code::Outcome;
+use crate::exit_code::{self, Outcome};
 use crate::litellm::reference_sites::Choice;
 use crate::process::command_args::{CommandArgs, Work};
 use crate::process::invocation::Run;
@@ -17,6 +17,7 @@ use crate::workflow::filters::chosen_sites;
 
 /// Options of `grants`.
 #[derive(Debug, Args)]
+#[command(after_help = exit_code::help("grants", ""))]
 pub struct GrantsArgs {
     /// Where the database is.
     #[command(flatten)]

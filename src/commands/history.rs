@@ -8,7 +8,7 @@ use clap::Args;
 use crate::cli::journals::JournalFolderArgs;
 use crate::cli::output::{FileArgs, Format, ListReportArgs, without_sql};
 use crate::error::Failure;
-use crate::exit_code::Outcome;
+use crate::exit_code::{self, Outcome};
 use crate::process::command_args::{CommandArgs, NamedFile, Work};
 use crate::process::invocation::Run;
 use crate::process::signals::Interrupt;
@@ -28,7 +28,7 @@ Examples:
 
 /// Options of `history`.
 #[derive(Debug, Args)]
-#[command(after_help = HISTORY_HELP, mut_arg("format", without_sql))]
+#[command(after_help = exit_code::help("history", HISTORY_HELP), mut_arg("format", without_sql))]
 pub struct HistoryArgs {
     /// Where the journals are.
     #[command(flatten)]

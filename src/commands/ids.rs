@@ -8,7 +8,7 @@ use clap::Args;
 use crate::cli::output::{AnswerArgs, AnswerFormat, FileArgs};
 use crate::cli::servers::LITELLM_CONFIG;
 use crate::error::{ErrorKind, Failure};
-use crate::exit_code::Outcome;
+use crate::exit_code::{self, Outcome};
 use crate::litellm::config::Derivation;
 use crate::process::command_args::{CommandArgs, Work};
 use crate::process::invocation::Run;
@@ -26,7 +26,7 @@ entry (LiteLLM 1.101 or later).";
 
 /// Options of `ids`.
 #[derive(Debug, Args)]
-#[command(after_help = IDS_HELP)]
+#[command(after_help = exit_code::help("ids", IDS_HELP))]
 pub struct IdsArgs {
     /// LiteLLM's config.yaml; repeatable [env: MCP_PRUNE_LITELLM_CONFIG, files separated by colons]
     #[arg(long, value_name = "FILE")]

@@ -23,7 +23,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::build_info;
-use crate::cli::option_rules::Given;
+use crate::cli::site_variables::{self, OptionsOfVariables};
 use crate::commands::access::AccessArgs;
 use crate::commands::completions::{CompletionsArgs, ManArgs};
 use crate::commands::doctor::DoctorArgs;
@@ -38,6 +38,7 @@ use crate::error::{ErrorKind, Failure};
 use crate::exit_code::{self, Outcome};
 use crate::process::command_args::CommandArgs;
 use crate::process::invocation::Run;
+use crate::process::log;
 use crate::usage_message;
 use crate::workflow::named_files::{one_file_each, replace_no_changeset};
 
@@ -48,6 +49,8 @@ pub struct Invocation {
     pub command: Command,
     /// The rule between options that it breaks, if any.
     pub rules: Result<(), Failure>,
+    /// The options that variables gave.
+    pub variables: OptionsOfVariables,
 }
 
 impl Invocation {
@@ -59,19 +62,14 @@ impl Invocation {
     pub fn parse<W: Into<OsString> + Clone>(
         words: impl IntoIterator<Item = W>,
     ) -> Result<Self, clap::Error> {
-        let mut definition = Cli::command();
-        let matches = definition.try_get_matches_from_mut(words)?;
+        let words: Vec<OsString> = words.into_iter().map(Into::into).collect();
+        let (mut definition, matches) = site_variables::parse(Cli::command, &words)?;
         let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut definition))?;
-        let given = matches.subcommand().and_then(|(name, matches)| {
-            let definition = definition.find_subcommand(name)?;
-            Some(Given {
-                definition,
-                matches,
-            })
-        });
+        let given = site_variables::given(&definition, &matches);
         Ok(Self {
             command: cli.command,
             rules: given.map_or(Ok(()), |given| given.check()),
+            variables: given.map(OptionsOfVariables::of).unwrap_or_default(),
         })
     }
 }
@@ -87,7 +85,7 @@ impl Invocation {
     long_version = build_info::LONG_VERSION,
     propagate_version = true,
     max_term_width = 100,
-    after_help = EXAMPLES
+    after_help = exit_code::help("mcp-prune", EXAMPLES)
 )]
 pub struct Cli {
     /// What to do.
@@ -99,13 +97,7 @@ const EXAMPLES: &str = "\
 Examples:
   mcp-prune scan --db-url postgresql://readonly@db/litellm
   mcp-prune fix --dry-run  (database from DATABASE_URL or other variables)
-  mcp-prune fix --yes --format json
-
-Exit codes:
-  0 clean or repaired, 1 error, 2 stale, unverified or dangling-toolset
-  found (or access gained or lost), 3 repaired but some held, 4 refused,
-  5 changed meanwhile, 6 busy, 7 no access, 64 usage, 128+N ended by
-  signal N";
+  mcp-prune fix --yes --format json";
 
 /// The subcommands.
 #[derive(Debug, Subcommand)]
@@ -157,7 +149,11 @@ impl Command {
 /// Parses a command line, the program's name first, runs it, and returns the exit code.
 #[must_use]
 pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let Invocation { command, rules } = match Invocation::parse(words) {
+    let Invocation {
+        command,
+        rules,
+        variables,
+    } = match Invocation::parse(words) {
         Ok(invocation) => invocation,
         Err(message) => {
             // `--help` and `--version` come as errors too, which go to stdout.
@@ -171,7 +167,14 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args = command.args();
     let rules = rules.and_then(|()| one_file_each(args));
     let rules = rules.and_then(|()| replace_no_changeset(args));
-    Run::new().of(args, rules, |run| execute(args, run)).into()
+    let rules = rules.map_err(|failure| variables.named_in(failure));
+    let work = |run: &mut Run| {
+        if let Some(told) = variables.told() {
+            log::tell(told);
+        }
+        execute(args, run).map_err(|failure| variables.named_in(failure))
+    };
+    Run::new().of(args, rules, work).into()
 }
 
 /// Runs a `fix` whose plan nobody accepted, for a test of what stops it. Returns what kind of
@@ -238,6 +241,17 @@ mod tests {
                 }
                 before = line;
             }
+        }
+    }
+
+    #[test]
+    fn every_help_lists_the_exit_codes_of_its_command() {
+        for command in Cli::command().get_subcommands() {
+            let help = command.get_after_help().unwrap().to_string();
+            let codes = exit_code::help(command.get_name(), "");
+            assert!(help.ends_with(&codes), "{help}");
+            let of_program = exit_code::help("mcp-prune", "");
+            assert_ne!(codes, of_program, "{}", command.get_name());
         }
     }
 

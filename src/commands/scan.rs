@@ -16,7 +16,7 @@ use crate::db::purpose::Purpose;
 use crate::db::session::Session;
 use crate::db::{credential_rows, owners, rows};
 use crate::error::Failure;
-use crate::exit_code::Outcome;
+use crate::exit_code::{self, Outcome};
 use crate::litellm::reference_sites::ScannedTable;
 use crate::process::command_args::{CommandArgs, NamedFile, Work};
 use crate::process::invocation::Run;
@@ -62,7 +62,7 @@ scan runs in one read-only transaction, needs only SELECT, and works on a replic
 
 /// Options of `scan`.
 #[derive(Debug, Args)]
-#[command(after_help = SCAN_HELP, mut_arg("format", without_sql))]
+#[command(after_help = exit_code::help("scan", SCAN_HELP), mut_arg("format", without_sql))]
 pub struct ScanArgs {
     /// Where the database is.
     #[command(flatten)]

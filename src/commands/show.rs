@@ -8,7 +8,7 @@ use clap::Args;
 use crate::cli::journals::JournalFolderArgs;
 use crate::cli::output::{FileArgs, Format, ListReportArgs, without_sql};
 use crate::error::Failure;
-use crate::exit_code::Outcome;
+use crate::exit_code::{self, Outcome};
 use crate::process::command_args::{CommandArgs, NamedFile, Work};
 use crate::process::invocation::Run;
 use crate::process::signals::Interrupt;
@@ -31,7 +31,7 @@ Examples:
 
 /// Options of `show`.
 #[derive(Debug, Args)]
-#[command(after_help = SHOW_HELP, mut_arg("format", without_sql))]
+#[command(after_help = exit_code::help("show", SHOW_HELP), mut_arg("format", without_sql))]
 pub struct ShowArgs {
     /// The journal or the plan to print, or the name of its run
     #[arg(value_name = "JOURNAL|RUN")]

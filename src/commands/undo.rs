@@ -17,7 +17,7 @@ use crate::db::session::{Connection, SchemaTransaction};
 use crate::db::verification::Verification;
 use crate::db::{credential_rows, log_exposure, rows, savepoint};
 use crate::error::{ErrorKind, Failure};
-use crate::exit_code::Outcome;
+use crate::exit_code::{self, Outcome};
 use crate::litellm::access::basis::AccessBasis;
 use crate::litellm::access::other_values::OtherValues;
 use crate::litellm::reference_sites::{Choice, ScannedTable, SiteTable, TABLES};
@@ -71,7 +71,7 @@ anybody's access would change; then run fix.";
 
 /// Options of `undo`.
 #[derive(Debug, Args)]
-#[command(after_help = UNDO_HELP, mut_arg("format", without_sql))]
+#[command(after_help = exit_code::help("undo", UNDO_HELP), mut_arg("format", without_sql))]
 pub struct UndoArgs {
     /// The journal of the fix or undo to take back, or the name of its run
     #[arg(value_name = "JOURNAL|RUN")]

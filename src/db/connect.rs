@@ -11,6 +11,7 @@ use sqlx::{Connection as _, PgConnection};
 
 use crate::db::connect_error::{Transport, explain};
 use crate::db::connection_url::{Settings, parameters, unquoted, usage};
+use crate::db::target_session::TargetSession;
 use crate::error::{ErrorKind, Failure};
 
 /// The name of this tool in `pg_stat_activity` and in the server's log. The name of the run follows
@@ -106,6 +107,8 @@ pub struct ServerTarget {
     pub(crate) connect_timeout: Option<Duration>,
     pub(crate) schema: Option<String>,
     pub(crate) pooled: bool,
+    /// The kind of server that it has to be.
+    pub(crate) target_session: TargetSession,
     pub(crate) warnings: Vec<String>,
 }
 

@@ -11,6 +11,7 @@ use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use url::{ParseError, Url, form_urlencoded};
 
 use crate::db::connect::{APPLICATION_NAME, CONNECT_TIMEOUT, ServerTarget};
+use crate::db::target_session::TargetSession;
 use crate::error::{ErrorKind, Failure};
 
 /// Parameters that can be ignored in silence, because they mean nothing to a single connection.
@@ -41,7 +42,6 @@ const IGNORED: &[&str] = &[
     "sslcompression",
     "sslsni",
     "statement_cache_size",
-    "target_session_attrs",
     "tcp_user_timeout",
 ];
 
@@ -77,7 +77,24 @@ const HONOURED: &[&str] = &[
     "sslkey",
     "sslmode",
     "sslrootcert",
+    "target_session_attrs",
     "user",
+];
+
+/// Variables of libpq that ask for protection that this program does not have, each with its
+/// parameter and the one value that asks for it; `None` where every value does.
+///
+/// Source: PostgreSQL 18 manual, 32.15 "Environment Variables".
+const STRENGTHENING_VARIABLES: [(&str, &str, Option<&str>); 9] = [
+    ("PGCHANNELBINDING", "channel_binding", Some("require")),
+    ("PGGSSENCMODE", "gssencmode", Some("require")),
+    ("PGREQUIREAUTH", "require_auth", None),
+    ("PGREQUIREPEER", "requirepeer", None),
+    ("PGREQUIRESSL", "sslmode", Some("1")),
+    ("PGSSLCRL", "sslcrl", None),
+    ("PGSSLCRLDIR", "sslcrldir", None),
+    ("PGSSLMAXPROTOCOLVERSION", "ssl_max_protocol_version", None),
+    ("PGSSLMINPROTOCOLVERSION", "ssl_min_protocol_version", None),
 ];
 
 /// Tells whether a parameter of a database URL may be shown with its value: it must be known and no
@@ -290,6 +307,9 @@ impl Settings<'_> {
                 .parameters
                 .get("pgbouncer")
                 .is_some_and(|value| value == "true"),
+            target_session: self
+                .parsed("target_session_attrs", "PGTARGETSESSIONATTRS")?
+                .unwrap_or(TargetSession::Any),
             warnings: self.warnings(),
         })
     }
@@ -467,8 +487,19 @@ impl Settings<'_> {
                 name => !IGNORED.contains(&name) && !HONOURED.contains(&name),
             }
         });
-        let service = (self.environment)("PGSERVICE")
-            .map(|_| "PGSERVICE is not supported and has no effect".to_owned());
+        let service = (self.environment)("PGSERVICE").map(|_| "PGSERVICE");
+        let asks = |variable, parameter: &str, value: Option<&str>| {
+            let set = (self.environment)(variable).filter(|set| !set.is_empty());
+            let counts = !self.parameters.contains_key(parameter);
+            counts && set.is_some_and(|set| value.is_none_or(|value| set == value))
+        };
+        let strengthening = STRENGTHENING_VARIABLES
+            .into_iter()
+            .filter(|(variable, parameter, value)| asks(variable, parameter, *value))
+            .map(|(variable, ..)| variable);
+        let variables = { service.into_iter() }
+            .chain(strengthening)
+            .map(|variable| format!("{variable} is not supported and has no effect"));
         // The rest of a password after a bare & looks like a parameter.
         let after_password = self.parameters.contains_key("password");
         unknown
@@ -483,7 +514,7 @@ impl Settings<'_> {
                     of_url(name)
                 )
             })
-            .chain(service)
+            .chain(variables)
             .chain(self.asks_no_verify().then(|| {
                 format!(
                     "sslmode={NO_VERIFY} means prefer here, as for Prisma: the connection is encrypted \
@@ -715,7 +746,7 @@ mod tests {
     #[test]
     fn what_has_no_effect_is_said_unless_it_is_known_to_be_harmless() {
         let known = "connection_limit=5&pool_timeout=0&socket_timeout=9&pgbouncer=true\
-            &statement_cache_size=0&application_name=x&target_session_attrs=any&keepalives_idle=1\
+            &statement_cache_size=0&application_name=x&keepalives_idle=1\
             &channel_binding=prefer";
         assert_eq!(
             server(&format!("postgres://u@h/d?{known}")).warnings(),
@@ -738,6 +769,85 @@ mod tests {
             !warnings.contains("verify-full") && !warnings.contains("prod"),
             "{warnings}"
         );
+    }
+
+    /// Checks what becomes of every parameter of libpq and of Prisma.
+    ///
+    /// Sources: PostgreSQL 18 manual, 32.1.2 "Parameter Key Words"; Prisma documentation,
+    /// "PostgreSQL database connector", "Arguments".
+    #[test]
+    fn no_parameter_is_passed_over_by_oversight() {
+        let counts = "connect_timeout=1 dbname=d host=h hostaddr=10.0.0.1 options=-cgeqo%3Doff \
+            password=p port=7 schema=s sslaccept=strict sslcert=c sslmode=require sslrootcert=c \
+            target_session_attrs=read-write user=u";
+        let harmless = "application_name=x client_encoding=x connection_limit=1 \
+            fallback_application_name=x gsslib=x keepalives=0 keepalives_count=1 \
+            keepalives_idle=1 keepalives_interval=1 krbsrvname=x load_balance_hosts=random \
+            max_connection_lifetime=1 max_idle_connection_lifetime=1 pgbouncer=true \
+            pool_timeout=1 single_use_connections=true socket_timeout=1 sslcompression=0 \
+            sslsni=1 statement_cache_size=0 tcp_user_timeout=1 channel_binding=prefer \
+            gssencmode=prefer";
+        let warned = "channel_binding=require gssdelegation=1 gssencmode=require \
+            max_protocol_version=x min_protocol_version=x oauth_client_id=x \
+            oauth_client_secret=x oauth_issuer=x oauth_scope=x passfile=x replication=true \
+            require_auth=x requirepeer=x requiressl=1 scram_client_key=x scram_server_key=x \
+            service=x servicefile=x ssl_max_protocol_version=x ssl_min_protocol_version=x \
+            sslcertmode=require sslcrl=x sslcrldir=x sslkeylogfile=x sslnegotiation=direct";
+        let refused = "sslidentity=x sslkey=x sslpassword=x target_session_attrs=x";
+        for (all, effect) in [(counts, true), (harmless, false)] {
+            for pair in all.split_whitespace() {
+                let name = pair.split_once('=').unwrap().0;
+                let server = server(&format!("postgres://u@h/d?{pair}"));
+                assert_eq!(server.warnings(), [""; 0], "{pair}");
+                assert_eq!(HONOURED.contains(&name), effect, "{pair}");
+            }
+        }
+        for pair in warned.split_whitespace() {
+            let warnings = server(&format!("postgres://u@h/d?{pair}")).warnings;
+            let name = pair.split_once('=').unwrap().0;
+            assert_eq!(warnings.len(), 1, "{pair}");
+            assert_has(&warnings[0], &[&format!("`{name}`"), "has no effect"]);
+        }
+        for pair in refused.split_whitespace() {
+            let _ = refusal(&format!("postgres://u@h/d?{pair}"), &[]);
+        }
+    }
+
+    #[test]
+    fn a_variable_that_asks_for_protection_in_vain_is_told() {
+        for (variable, parameter, value) in STRENGTHENING_VARIABLES {
+            let set = [(variable, value.unwrap_or("x"))];
+            let warnings = server_in(Some("postgres://u@h/d"), &set).warnings;
+            let told = format!("{variable} is not supported and has no effect");
+            assert_eq!(warnings, [told]);
+            for nothing in [(variable, ""), (variable, "prefer")] {
+                let warnings = server_in(Some("postgres://u@h/d"), &[nothing]).warnings;
+                let asks = value.is_none() && !nothing.1.is_empty();
+                assert_eq!(warnings.len(), usize::from(asks), "{nothing:?}");
+            }
+            if parameter == "sslmode" {
+                let url = "postgres://u@h/d?sslmode=verify-full";
+                assert_eq!(server_in(Some(url), &set).warnings, [""; 0]);
+            }
+        }
+    }
+
+    #[test]
+    fn the_kind_of_server_comes_from_the_url_or_else_from_the_environment() {
+        let variable = [("PGTARGETSESSIONATTRS", "standby")];
+        for (url, variables, wanted) in [
+            ("postgres://u@h/d", &[] as &Variables, TargetSession::Any),
+            ("postgres://u@h/d", &variable, TargetSession::Standby),
+            (
+                "postgres://u@h/d?target_session_attrs=read-write",
+                &variable,
+                TargetSession::ReadWrite,
+            ),
+        ] {
+            assert_eq!(server_in(Some(url), variables).target_session, wanted);
+        }
+        let wrong = [("PGTARGETSESSIONATTRS", "master")];
+        assert_has(&refusal("postgres://u@h/d", &wrong), &[wrong[0].0]);
     }
 
     #[test]

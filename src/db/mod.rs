@@ -50,5 +50,6 @@ pub(crate) mod servers;
 pub(crate) mod session;
 pub(crate) mod side_effects;
 pub(crate) mod sql;
+pub(crate) mod target_session;
 pub(crate) mod update;
 pub(crate) mod verification;

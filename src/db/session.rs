@@ -37,7 +37,8 @@ const WHO: &str = "
 BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY;
 SELECT pg_catalog.current_database()::pg_catalog.text, current_user::pg_catalog.text,
        pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('server_version'),
-       pg_catalog.current_setting('server_version_num')::pg_catalog.int4;
+       pg_catalog.current_setting('server_version_num')::pg_catalog.int4,
+       pg_catalog.current_setting('default_transaction_read_only')::pg_catalog.bool;
 COMMIT";
 
 /// The settings of every transaction. A role or a database may have other defaults for each of
@@ -93,6 +94,8 @@ pub struct Session {
     database: Database,
     timeouts: Timeouts,
     is_replica: bool,
+    /// Whether transactions are read-only unless they say otherwise.
+    is_read_only: bool,
     version: ServerVersion,
     /// The embedded server, if there is one; it is dropped after the connection.
     #[cfg(feature = "embedded")]
@@ -105,7 +108,8 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// Why the connection failed, or why the embedded server could not be loaded.
+    /// Why the connection failed, or why the embedded server could not be loaded. Refused if the
+    /// server is not of the kind that `target_session_attrs` asks for.
     pub async fn open(
         target: Target,
         schema: Option<String>,
@@ -115,7 +119,12 @@ impl Session {
             Target::Server(server) => {
                 let schema = schema.or_else(|| server.schema().map(str::to_owned));
                 let connection = server.connect().await?;
-                Self::new(connection, (server.host(), server.port()), schema, timeouts).await
+                let address = (server.host(), server.port());
+                let session = Self::new(connection, address, schema, timeouts).await?;
+                server
+                    .target_session
+                    .ensure(session.is_replica, session.is_read_only)?;
+                Ok(session)
             }
             #[cfg(feature = "embedded")]
             Target::Embedded(file) => {
@@ -161,6 +170,7 @@ impl Session {
             database,
             timeouts,
             is_replica: decode::read(&row, 2, "whether the server is a replica")?,
+            is_read_only: decode::read(&row, 5, "whether transactions are read-only")?,
             version: ServerVersion {
                 text: decode::read(&row, 3, "the server's version")?,
                 number: decode::read(&row, 4, "the number of the server's version")?,

@@ -95,7 +95,7 @@ impl dyn CommandArgs + '_ {
 
     /// Lists the files that the command writes, and the changeset that it reads.
     pub(crate) fn files(&self) -> Vec<NamedFile<'_>> {
-        let metrics = self.output().and_then(OutputArgs::metrics_file);
+        let metrics = self.output().and_then(|args| args.metrics_file.as_deref());
         let mut files = Vec::new();
         files.extend(self.file().map(|file| ("--output", file)));
         files.extend(metrics.map(|file| ("--metrics-file", file)));

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use crate::cli::output::OutputArgs;
 use crate::command_line::CommandLine;
 use crate::error::{self, Failure};
 use crate::exit_code::{self, Outcome};
@@ -98,7 +97,7 @@ impl Run {
             None => Ok(()),
         };
         let meant = rules.and_then(|()| verbosity());
-        let metrics = output.and_then(OutputArgs::metrics_file);
+        let metrics = output.and_then(|output| output.metrics_file.as_deref());
         let metrics = metrics
             .filter(|_| meant.is_ok())
             .and_then(|path| MetricsFile::at(path, command.name()));
@@ -115,6 +114,11 @@ impl Run {
             outcome
         };
         let code = exit_code::code(counted);
+        debug_assert!(
+            exit_code::is_listed(command.name(), code),
+            "the help of {} does not list exit code {code}",
+            command.name()
+        );
         log::end(code);
         if let Some(metrics) = metrics {
             metrics.write(&self.id, code, outcome.succeeded(), self.tally.as_ref());

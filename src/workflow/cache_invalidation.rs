@@ -53,7 +53,7 @@ impl AfterCare {
             .notify_namespace
             .as_deref()
             .filter(|name| !name.is_empty());
-        let url = args.redis();
+        let url = args.notify_redis.as_deref();
         let redis = url.map(|url| Redis::at(url, namespace)).transpose()?;
         Ok(Self { redis })
     }

@@ -8,6 +8,10 @@
 //! `--notes`, `--exit-zero`. The second kind is what the next command does otherwise: `--dry-run`,
 //! `--yes`, `--plan-out`, `--undo-sql`. A suggested command never has `--yes`: it asks before it
 //! writes.
+//!
+//! An option that a variable gave is repeated as if it had been typed, so that the command does the
+//! same in another shell. Only what may hold a password stays in its variable: the URLs of the
+//! database and of Redis.
 
 use std::path::Path;
 use std::time::Duration;
@@ -24,6 +28,7 @@ use crate::cli::servers::{DeletionArgs, PreviousArgs, ServerArgs};
 use crate::command_line::CommandLine;
 use crate::process::shown_url::ShownUrl;
 use crate::repair::selection::NamedOwner;
+use crate::workflow::config_files::config_paths;
 use crate::workflow::journal_folder::NamedJournal;
 
 /// The default of `--statement-timeout`.
@@ -128,8 +133,12 @@ impl ServerArgs {
             no_config_servers,
             keep,
         } = self;
-        command.options("--litellm-config", litellm_config);
-        command.flag_if("--no-config-servers", *no_config_servers);
+        if *no_config_servers {
+            command.flag("--no-config-servers");
+        } else {
+            let paths = config_paths(litellm_config).into_iter();
+            command.options("--litellm-config", paths.map(|(_, path)| path));
+        }
         command.options("--keep", keep);
     }
 }
@@ -311,26 +320,26 @@ impl JournalArgs {
 }
 
 impl NotifyArgs {
-    /// Adds which Redis to tell; nothing where the environment says it.
+    /// Adds which Redis to tell. A URL that may hold a password is left out, and a note says so
+    /// unless the variable has it.
     pub(crate) fn repeat(&self, command: &mut CommandLine) {
         let Self {
-            notify_redis: _,
+            notify_redis,
             notify_namespace,
         } = self;
-        let Some(url) = self.redis() else {
+        let Some(url) = notify_redis else {
             return;
         };
-        let is_in_environment = std::env::var(NOTIFY_REDIS).is_ok_and(|set| set == url);
-        if !is_in_environment {
-            // A URL that is shown only in part may name another Redis, or lack its password.
-            if ShownUrl::of(url).is_none_or(|shown| shown.text != url) {
-                command.note(format!(
-                    "The URL of --notify-redis is left out, as it may hold a password: set \
-                     {NOTIFY_REDIS} to it, to have proxies told then too."
-                ));
-                return;
-            }
+        let is_in_environment = std::env::var(NOTIFY_REDIS).is_ok_and(|set| set == *url);
+        // A URL that is shown only in part may name another Redis, or lack its password.
+        if ShownUrl::of(url).is_some_and(|shown| shown.text == *url) {
             command.option("--notify-redis", url);
+        } else if !is_in_environment {
+            command.note(format!(
+                "The URL of --notify-redis is left out, as it may hold a password: set \
+                 {NOTIFY_REDIS} to it, to have proxies told then too."
+            ));
+            return;
         }
         command.options("--notify-namespace", notify_namespace);
     }

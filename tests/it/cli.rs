@@ -62,6 +62,26 @@ fn help_names_the_options_the_environment_and_the_exit_codes() {
     }
 }
 
+/// `exit_code.rs` has the codes of each command; here they are where somebody looks for them.
+#[test]
+fn the_help_and_the_manual_page_of_every_command_list_its_exit_codes() {
+    for command in Cli::command().get_subcommands() {
+        let name = command.get_name();
+        let help = command.get_after_help().unwrap().to_string();
+        let (_, codes) = help.split_once("Exit codes:\n").unwrap();
+        let page = run(&mut mcp_prune(&["man", name])).exits(0).stdout;
+        // As roff spells a hyphen and an apostrophe.
+        let page = page.replace("\\*(Aq", "'").replace('\\', "");
+        for option in ["-h", "--help"] {
+            let shown = run(&mut mcp_prune(&[name, option])).exits(0).stdout;
+            for line in codes.lines().filter(|line| !line.is_empty()) {
+                assert!(shown.contains(line), "{name}: {line} in {shown}");
+                assert!(page.contains(line.trim()), "{name}: {line} in {page}");
+            }
+        }
+    }
+}
+
 #[test]
 fn an_unknown_word_or_value_is_a_usage_error_that_names_it() {
     for (args, told) in [

@@ -66,6 +66,7 @@ mod samples;
 mod schemas;
 mod server;
 mod server_version;
+mod site_variables;
 mod soak;
 mod sql_script;
 mod standby;

@@ -134,15 +134,15 @@ fn is_excluded(one: &str, other: &str) -> bool {
     EXCLUDED.contains(&(one, other)) || EXCLUDED.contains(&(other, one))
 }
 
-struct Tried {
-    command: String,
-    options: Vec<Arg>,
+pub(crate) struct Tried {
+    pub(crate) command: String,
+    pub(crate) options: Vec<Arg>,
     /// The words that its command line always has.
-    positionals: Vec<String>,
+    pub(crate) positionals: Vec<String>,
 }
 
 /// Returns the options of each command, as clap has them.
-fn commands() -> Vec<Tried> {
+pub(crate) fn commands() -> Vec<Tried> {
     let mut program = Cli::command();
     program.build();
     let commands = program.get_subcommands();
@@ -168,7 +168,7 @@ fn commands() -> Vec<Tried> {
 }
 
 /// Returns the word with which an option is tried.
-fn word(option: &Arg) -> String {
+pub(crate) fn word(option: &Arg) -> String {
     let name = option.get_long().unwrap();
     if !option.get_action().takes_values() {
         return format!("--{name}");
@@ -185,7 +185,7 @@ fn name_of(word: &str) -> &str {
 
 impl Tried {
     /// Returns these words, the options that they need, and those that the command requires.
-    fn complete(&self, words: &[&str]) -> Vec<String> {
+    pub(crate) fn complete(&self, words: &[&str]) -> Vec<String> {
         let mut line: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
         let required = self
             .options
@@ -653,16 +653,17 @@ fn a_script_of_an_embedded_database_is_not_written_over() {
 
 #[test]
 fn an_empty_variable_says_nothing() {
-    const EMPTY: [&str; 3] = [
-        "MCP_PRUNE_METRICS_FILE",
-        "MCP_PRUNE_NOTIFY_REDIS",
-        "MCP_PRUNE_LITELLM_CONFIG",
-    ];
+    let mut empty: Vec<String> = { commands().into_iter() }
+        .flat_map(|command| command.options)
+        .filter_map(|option| Some(option.get_env()?.to_str()?.to_owned()))
+        .collect();
+    assert!(empty.len() > 12, "{empty:?}");
+    empty.push("MCP_PRUNE_LITELLM_CONFIG".to_owned());
     let database = demo();
     for (args, status) in [(&["scan"][..], 2), (&["fix", "--yes", "--no-journal"], 3)] {
         let mut command = mcp_prune(args);
         command.env("DATABASE_URL", database.url());
-        command.envs(EMPTY.map(|variable| (variable, "")));
+        command.envs(empty.iter().map(|variable| (variable, "")));
         let ran = run(&mut command).exits(status);
         for word in [
             "metrics",

@@ -137,6 +137,80 @@ fn a_standby_is_scanned_as_its_primary_is_and_never_written() {
     }
 }
 
+/// `target_session_attrs`, asked of a primary, of a standby, and of a primary whose transactions
+/// are read-only by default.
+#[test]
+fn a_server_of_another_kind_than_the_url_asks_for_is_refused() {
+    let Some(replicated) = Replicated::new("target_session_attrs") else {
+        return;
+    };
+    let asks = |server: &TestDatabase, word: &str, command: &[&str]| {
+        let url = format!("{}?target_session_attrs={word}", server.url());
+        run_on(&url, command)
+    };
+    let replica = "this server is a replica";
+    let writable = "this server is no replica, and can be written";
+    let read_only = "transactions on this server are read-only by default";
+    let check = |server: &TestDatabase, is: &str, fitting: &[&str]| {
+        let words = [
+            "any",
+            "prefer-standby",
+            "primary",
+            "read-only",
+            "read-write",
+            "standby",
+        ];
+        for word in words {
+            let ran = asks(server, word, &["scan"]);
+            if fitting.contains(&word) {
+                let _ = ran.exits(2);
+                continue;
+            }
+            let told = format!("{is}, but target_session_attrs={word} asks for another kind");
+            let ran = ran.exits(4).says(&told).says("PGTARGETSESSIONATTRS");
+            assert_eq!(ran.stdout, "", "{word}");
+        }
+    };
+    let Replicated {
+        on_primary,
+        on_standby,
+        ..
+    } = &replicated;
+    let any = ["any", "prefer-standby"];
+    check(
+        on_primary,
+        writable,
+        &[&any[..], &["primary", "read-write"]].concat(),
+    );
+    check(
+        on_standby,
+        replica,
+        &[&any[..], &["read-only", "standby"]].concat(),
+    );
+    for command in [&["fix", "--dry-run"][..], &["access"], &["grants"]] {
+        let ran = asks(on_standby, "read-write", command).exits(4);
+        let _ = ran.says("target_session_attrs=read-write asks for another kind");
+    }
+    let doctor = asks(on_standby, "primary", &["doctor"]).exits(1);
+    let _ = doctor.prints("target_session_attrs=primary asks for another kind of server");
+    let mut command = mcp_prune(&["scan"]);
+    command.env("DATABASE_URL", on_primary.url());
+    let ran = crate::program::run(command.env("PGTARGETSESSIONATTRS", "standby"));
+    let _ = ran.exits(4).says("target_session_attrs=standby");
+
+    on_primary.execute(
+        "DO $$ BEGIN
+             EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = on',
+                            current_database());
+         END $$",
+    );
+    check(
+        on_primary,
+        read_only,
+        &[&any[..], &["primary", "read-only"]].concat(),
+    );
+}
+
 #[test]
 fn a_scan_that_the_standby_ends_to_go_on_with_replay_says_so() {
     let Some(replicated) = Replicated::new("a conflict with recovery") else {

@@ -22,7 +22,7 @@ use crate::db::reference_search;
 use crate::db::server_status::ServerStatus;
 use crate::db::session::{Session, Timeouts};
 use crate::error::{ErrorKind, Failure};
-use crate::exit_code::Outcome;
+use crate::exit_code::{self, Outcome};
 use crate::litellm::config::{ConfigServer, Derivation};
 use crate::process::command_args::{CommandArgs, Work};
 use crate::process::invocation::Run;
@@ -39,8 +39,6 @@ Status:
   fail     the command would not work
   skipped  not checked, because of a failure before it
 
-Exit codes: 0 nothing fails, 7 no connection or a missing privilege, 64 usage, 1 anything else.
-
 It checks the sites that scan and fix look at by default, so not credentials. To see what those \
 need, run: mcp-prune grants --for fix --sites credentials
 
@@ -51,7 +49,7 @@ Examples:
 
 /// Options of `doctor`.
 #[derive(Debug, Args)]
-#[command(after_help = DOCTOR_HELP)]
+#[command(after_help = exit_code::help("doctor", DOCTOR_HELP))]
 pub struct DoctorArgs {
     /// Where the database is.
     #[command(flatten)]

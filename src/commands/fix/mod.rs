@@ -23,7 +23,7 @@ use crate::db::session::{Connection, SchemaTransaction, Session};
 use crate::db::verification::Verification;
 use crate::db::{credential_rows, detect, owners, rows};
 use crate::error::{ErrorKind, Failure};
-use crate::exit_code::Outcome;
+use crate::exit_code::{self, Outcome};
 use crate::litellm::access::basis::AccessBasis;
 use crate::litellm::access::difference::AccessDifference;
 use crate::litellm::access::other_values::OtherValues;
@@ -82,7 +82,7 @@ Examples:
 
 /// Options of `fix`.
 #[derive(Debug, Args)]
-#[command(after_help = FIX_HELP)]
+#[command(after_help = exit_code::help("fix", FIX_HELP))]
 pub struct FixArgs {
     /// Where the database is.
     #[command(flatten)]
