@@ -47,7 +47,7 @@ const OTHERS: [&str; 20] = [
 ];
 
 /// More of them, whose names are short.
-const MORE_OTHERS: [&str; 12] = [
+const MORE_OTHERS: [&str; 13] = [
     "check",
     "from-file",
     "install",
@@ -60,6 +60,7 @@ const MORE_OTHERS: [&str; 12] = [
     "table",
     "target",
     "test",
+    "unit-graph",
 ];
 
 /// Programs of `sh` blocks, which no test runs: they build, or need a cluster.
