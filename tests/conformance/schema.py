@@ -69,6 +69,11 @@ def enums_of(prisma):
     return {name: re.findall(r"^\s+(\w+)", body, re.M) for name, body in found}
 
 
+def counted(number, noun):
+    """The number with its noun; nothing for none."""
+    return f"{number} {noun}{'' if number == 1 else 's'}" if number else ""
+
+
 def quoted(text):
     return "'" + text.replace("'", "''") + "'"
 
@@ -90,7 +95,8 @@ def create(url, schema, prisma, migrations=None):
     tables, columns, statements = missing(url, schema, prisma)
     psql(url, schema, "--command", "\n".join(statements))
     if migrations and (tables or columns):
-        said.append(f"{tables} tables and {columns} columns of schema.prisma that they lack")
+        lacking = [counted(tables, "table"), counted(columns, "column")]
+        said.append(" and ".join(filter(None, lacking)) + " of schema.prisma that they lack")
     return ", and ".join(said)
 
 

@@ -3,14 +3,12 @@
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::process::{Command, Stdio};
-use std::thread;
-use std::time::Duration;
 
 use clap::{CommandFactory as _, ValueEnum as _};
 use clap_complete::Shell;
 use mcp_prune::testing::Cli;
 
-use crate::program::{Ran, formats, mcp_prune, repository, run, run_on};
+use crate::program::{Ran, formats, mcp_prune, repository, run, run_on, wait_until};
 use crate::samples::{NOWHERE, case, demo};
 use crate::server::{TestDatabase, concurrent_server, skip};
 
@@ -290,13 +288,7 @@ fn fix_on_a_terminal(
         .spawn()
         .unwrap();
     let asked = || std::fs::read_to_string(&log).is_ok_and(|told| told.contains("[y/N]"));
-    for _ in 0..600 {
-        if asked() {
-            break;
-        }
-        thread::sleep(Duration::from_millis(50));
-    }
-    assert!(asked(), "no question within 30 seconds");
+    wait_until("the question is asked", asked);
     meanwhile();
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(keys).unwrap();

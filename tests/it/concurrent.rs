@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use sqlx::{AssertSqlSafe, PgConnection};
 use tokio::runtime::Runtime;
 
-use crate::program::{Ran, mcp_prune, run, run_on};
+use crate::program::{Ran, mcp_prune, run, run_on, wait_until};
 use crate::samples::{GONE, LIVE};
 use crate::server::{TestDatabase, block_on, concurrent_server, runtime};
 
@@ -188,13 +188,7 @@ fn an_interrupted_fix_writes_nothing() {
 
 /// Waits until `fix` has found a row locked and is about to ask for it again.
 pub(crate) fn wait_for_lock(database: &TestDatabase) {
-    for _ in 0..600 {
-        if is_asking_again(database) {
-            return;
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
-    panic!("fix asked for no locked row within 12 seconds");
+    wait_until("fix asks for a locked row", || is_asking_again(database));
 }
 
 fn is_asking_again(database: &TestDatabase) -> bool {
@@ -311,18 +305,13 @@ fn nobody_else_is_cancelled_for_a_deadlock() {
 
 /// Waits until `fix` waits for a table that another session has locked.
 fn wait_for_table(database: &TestDatabase) {
-    for _ in 0..600 {
-        let waiting = database.texts(
-            "SELECT l.pid::text FROM pg_locks AS l JOIN pg_stat_activity AS a ON a.pid = l.pid
-             WHERE a.datname = current_database() AND a.application_name LIKE 'mcp-prune/%'
-               AND l.locktype = 'relation' AND NOT l.granted",
-        );
-        if !waiting.is_empty() {
-            return;
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
-    panic!("fix waited for no table within 12 seconds");
+    let waiting = "SELECT l.pid::text
+         FROM pg_locks AS l JOIN pg_stat_activity AS a ON a.pid = l.pid
+         WHERE a.datname = current_database() AND a.application_name LIKE 'mcp-prune/%'
+           AND l.locktype = 'relation' AND NOT l.granted";
+    wait_until("fix waits for a table", || {
+        !database.texts(waiting).is_empty()
+    });
 }
 
 /// Whoever holds a whole table may want a row next. So `fix` waits for tables while it has no row,

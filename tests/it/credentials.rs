@@ -4,14 +4,12 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Child;
-use std::thread;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::concurrent::{Other, ended, wait_for_lock};
 use crate::connection::{grant_what_is_asked, role, url_of};
-use crate::program::{Ran, mcp_prune, repository, run_on};
+use crate::program::{Ran, mcp_prune, repository, run_on, wait_until};
 use crate::samples::{GONE, case};
 use crate::server::{TestDatabase, concurrent_server};
 use crate::server_version::{Feature, has};
@@ -543,17 +541,11 @@ fn delete_while(
 }
 
 fn wait_until_at_the_gate(database: &TestDatabase) {
-    for _ in 0..1500 {
-        let waiting = database.texts(
-            "SELECT pid::text FROM pg_stat_activity
-             WHERE datname = current_database() AND wait_event = 'advisory'",
-        );
-        if !waiting.is_empty() {
-            return;
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
-    panic!("fix did not reach the gate within 30 seconds");
+    let waiting = "SELECT pid::text FROM pg_stat_activity
+         WHERE datname = current_database() AND wait_event = 'advisory'";
+    wait_until("fix stands at the gate", || {
+        !database.texts(waiting).is_empty()
+    });
 }
 
 #[test]

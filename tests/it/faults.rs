@@ -8,13 +8,11 @@ use std::io::{BufRead as _, BufReader};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::concurrent::{Other, ended, wait_for_lock};
-use crate::program::{Ran, mcp_prune, run, run_on};
+use crate::program::{Ran, mcp_prune, run, run_on, wait_until};
 use crate::proxy::{AtCommit, Proxy};
 use crate::samples::{GONE, LIVE, script};
 use crate::server::{Server, TestDatabase, concurrent_server, server_to_crash, skip};
@@ -177,13 +175,8 @@ impl Company {
             "SELECT pid::text FROM pg_stat_activity
              WHERE datname = current_database() AND application_name LIKE 'mcp-prune/%' AND {like}"
         );
-        for _ in 0..1500 {
-            if self.database.texts(&sql).is_empty() != there {
-                return;
-            }
-            thread::sleep(Duration::from_millis(20));
-        }
-        panic!("within 30 seconds a session of fix where {like} should be there: {there}");
+        let what = format!("a session of fix where {like} is there: {there}");
+        wait_until(&what, || self.database.texts(&sql).is_empty() != there);
     }
 
     /// Ends the session of `fix` as an administrator does.

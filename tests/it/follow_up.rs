@@ -4,10 +4,8 @@ use std::fs;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::thread;
-use std::time::Duration;
 
-use crate::program::{Ran, mcp_prune, repository, run};
+use crate::program::{Ran, mcp_prune, repository, run, wait_until};
 use crate::samples::{case, demo};
 use crate::server::{TestDatabase, concurrent_server, skip};
 use crate::terminal::{on_a_terminal, shown};
@@ -95,12 +93,9 @@ impl Desk {
             return None;
         };
         let told = || String::from_utf8_lossy(&fs::read(&log).unwrap_or_default()).into_owned();
-        for _ in 0..600 {
-            if told().contains("[y/N]") || child.try_wait().unwrap().is_some() {
-                break;
-            }
-            thread::sleep(Duration::from_millis(50));
-        }
+        wait_until("the question is asked, or the run has ended", || {
+            told().contains("[y/N]") || child.try_wait().unwrap().is_some()
+        });
         // It may have ended without a question; then its exit code says why.
         let _ = child
             .stdin
@@ -648,12 +643,7 @@ fn a_signal_while_the_report_is_printed_does_not_say_that_nothing_was_written() 
             .stderr(Stdio::piped())
             .spawn();
         let mut child = child.unwrap();
-        for _ in 0..600 {
-            if is_repaired(&database) == repaired {
-                break;
-            }
-            thread::sleep(Duration::from_millis(50));
-        }
+        wait_until(what, || is_repaired(&database) == repaired);
         // Nobody reads the pipe, so that it is still printing whenever the signal comes.
         let killed = Command::new("kill")
             .args(["-s", "TERM", &child.id().to_string()])

@@ -4,10 +4,8 @@
 use std::fs;
 use std::io::Write as _;
 use std::process::Stdio;
-use std::thread;
-use std::time::Duration;
 
-use crate::program::{Ran, formats, mcp_prune, run};
+use crate::program::{Ran, formats, mcp_prune, run, wait_until};
 use crate::server::{TestDatabase, skip};
 use crate::terminal::terminal;
 
@@ -192,12 +190,9 @@ fn the_prompt_forges_nothing() {
         skip("a hostile prompt", "needs `script` of util-linux");
         return;
     };
-    for _ in 0..600 {
-        if told().contains("[y/N]") {
-            break;
-        }
-        thread::sleep(Duration::from_millis(50));
-    }
+    wait_until("the question is asked, or the run has ended", || {
+        told().contains("[y/N]") || child.try_wait().unwrap().is_some()
+    });
     child.stdin.take().unwrap().write_all(b"n\r").unwrap();
     let _ = child.wait().unwrap();
     let told = told();

@@ -4,15 +4,13 @@
 use std::fs;
 use std::path::Path;
 use std::process::Stdio;
-use std::thread;
-use std::time::Duration;
 
 use serde_json::json;
 
 use crate::concurrent::{Other, ended};
 use crate::connection::{role, url_of};
 use crate::history::{history, journalled, of_run, text};
-use crate::program::{Ran, formats, mcp_prune, run, run_on};
+use crate::program::{Ran, formats, mcp_prune, run, run_on, wait_until};
 use crate::samples::case;
 use crate::schemas::Format;
 use crate::server::{TestDatabase, concurrent_server};
@@ -530,11 +528,7 @@ fn a_statement_that_fails_while_access_is_compared_is_told_and_costs_nothing() {
 fn wait_at_the_gate(database: &TestDatabase) {
     let sql = "SELECT pid::text FROM pg_stat_activity WHERE datname = current_database()
                AND application_name LIKE 'mcp-prune/%' AND wait_event = 'advisory'";
-    for _ in 0..1500 {
-        if !database.texts(sql).is_empty() {
-            return;
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
-    panic!("within 30 seconds the undo should stand at the gate");
+    wait_until("the undo stands at the gate", || {
+        !database.texts(sql).is_empty()
+    });
 }

@@ -57,7 +57,7 @@ impl PgBouncer {
             process,
             _folder: folder,
         };
-        for _ in 0..100 {
+        for _ in 0..600 {
             if TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok() {
                 return Some(pooler);
             }

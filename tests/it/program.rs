@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use mcp_prune::testing::Format;
@@ -41,6 +43,23 @@ pub(crate) fn formats() -> impl Iterator<Item = &'static str> {
 #[must_use = "a run is checked by its exit status"]
 pub(crate) fn run_on(url: &str, args: &[&str]) -> Ran {
     run(mcp_prune(args).env("DATABASE_URL", url))
+}
+
+/// How long a test waits for what another process does. A busy machine may take long over it; this
+/// only ends a test that would wait for ever.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(5);
+
+/// Waits until `is_so`, which another process brings about.
+#[track_caller]
+pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(
+            began.elapsed() < PATIENCE,
+            "not so within five minutes: {what}"
+        );
+        thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// Runs a command to its end.

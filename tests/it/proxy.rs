@@ -6,7 +6,8 @@ use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
-use std::time::Duration;
+
+use crate::program::PATIENCE;
 
 /// What happens to the `COMMIT`.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -57,8 +58,8 @@ impl Proxy {
 
     /// Waits until the server has answered the `COMMIT`.
     pub(crate) fn wait_for_answer(&self) {
-        let answered = self.answered.recv_timeout(Duration::from_secs(30));
-        answered.expect("the server should have answered the COMMIT within 30 seconds");
+        let answered = self.answered.recv_timeout(PATIENCE);
+        answered.expect("the server should have answered the COMMIT");
     }
 
     /// Hands on the answer that was held.

@@ -47,11 +47,12 @@ const OTHERS: [&str; 20] = [
 ];
 
 /// More of them, whose names are short.
-const MORE_OTHERS: [&str; 11] = [
+const MORE_OTHERS: [&str; 13] = [
     "check",
     "from-file",
     "install",
     "now",
+    "part",
     "path",
     "repo",
     "release",
@@ -59,6 +60,7 @@ const MORE_OTHERS: [&str; 11] = [
     "table",
     "target",
     "test",
+    "unit-graph",
 ];
 
 /// Programs of `sh` blocks, which no test runs: they build, or need a cluster.

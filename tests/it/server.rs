@@ -17,6 +17,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 use tokio::runtime::Runtime;
 
+use crate::program::wait_until;
 use crate::samples::script;
 
 /// A server that serves several connections at once.
@@ -214,13 +215,9 @@ impl Server {
                 .unwrap()
                 .success()
         );
-        for _ in 0..300 {
-            if self.postmaster().is_none() {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        panic!("the private cluster did not stop within 30 seconds");
+        wait_until("the private cluster is down", || {
+            self.postmaster().is_none()
+        });
     }
 
     /// Starts the server again, which somebody stopped.
@@ -231,14 +228,10 @@ impl Server {
     }
 
     fn wait_until_ready(&self) {
-        for _ in 0..300 {
-            let up = block_on(PgConnection::connect(&format!("{}/postgres", self.address)));
-            if up.is_ok() {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        panic!("the private cluster did not come up within 30 seconds");
+        let url = self.url("postgres");
+        wait_until("the private cluster is up", || {
+            block_on(PgConnection::connect(&url)).is_ok()
+        });
     }
 
     /// Returns the URL of one of its databases.

@@ -1,13 +1,11 @@
 //! A hot standby: `scan` works there, and commands that would write refuse.
 
 use std::process::Stdio;
-use std::thread;
-use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::concurrent::{Other, ended};
-use crate::program::{Ran, mcp_prune, run_on};
+use crate::program::{Ran, mcp_prune, run_on, wait_until};
 use crate::samples::script;
 use crate::server::{Server, TestDatabase, server_to_crash};
 
@@ -51,7 +49,7 @@ impl Replicated {
             .url()
             .replace(self.on_standby.name(), "postgres");
         let replayed = format!("SELECT (pg_last_wal_replay_lsn() >= '{done}')::text");
-        wait_until(&TestDatabase::at(maintenance), &replayed);
+        wait_until_true(&TestDatabase::at(maintenance), &replayed);
     }
 
     fn scan(database: &TestDatabase) -> (i32, Value) {
@@ -74,14 +72,8 @@ impl Replicated {
 }
 
 /// Waits until a query returns `true`.
-fn wait_until(database: &TestDatabase, query: &str) {
-    for _ in 0..1500 {
-        if database.texts(query) == ["true"] {
-            return;
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
-    panic!("within 30 seconds it should be true: {query}");
+fn wait_until_true(database: &TestDatabase, query: &str) {
+    wait_until(query, || database.texts(query) == ["true"]);
 }
 
 /// Checks that a command refused because the server is a replica, and says what to do.
@@ -232,7 +224,7 @@ fn a_scan_that_the_standby_ends_to_go_on_with_replay_says_so() {
     on_standby.execute("ALTER SYSTEM SET max_standby_streaming_delay = 0");
     on_standby.execute("SELECT pg_reload_conf()");
     let now = "SELECT (current_setting('max_standby_streaming_delay') = '0')::text";
-    wait_until(on_standby, now);
+    wait_until_true(on_standby, now);
 
     // An exclusive lock is replayed too: the scan waits for it, and has read the servers by then.
     let mut gate = Other::connect(on_primary);
@@ -247,7 +239,7 @@ fn a_scan_that_the_standby_ends_to_go_on_with_replay_says_so() {
     let waits =
         "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name LIKE 'mcp-prune/%'
                      AND datname = current_database() AND wait_event_type = 'Lock')::text";
-    wait_until(on_standby, waits);
+    wait_until_true(on_standby, waits);
     // And then replay needs what the scan has.
     gate.execute(r#"LOCK TABLE "LiteLLM_MCPServerTable""#);
     replicated.replay();

@@ -4,11 +4,9 @@ use std::fs;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::thread;
-use std::time::Duration;
 
 use crate::concurrent::while_open;
-use crate::program::{mcp_prune, run, run_on};
+use crate::program::{mcp_prune, run, run_on, wait_until};
 use crate::samples::demo;
 use crate::server::{TestDatabase, concurrent_server, skip};
 
@@ -261,12 +259,12 @@ fn rows_are_counted_while_they_are_written() {
     let mut child = None;
     while_open(&database, "SELECT pg_advisory_xact_lock(7)", || {
         child = terminal(&database, 250, fix, "", &log).spawn().ok();
-        for _ in 0..600 {
-            if child.is_none() || told().contains(counted) {
-                return;
-            }
-            thread::sleep(Duration::from_millis(50));
-        }
+        wait_until("the rows are counted, or the run has ended", || {
+            let ended = child
+                .as_mut()
+                .is_none_or(|run| run.try_wait().unwrap().is_some());
+            ended || told().contains(counted)
+        });
     });
     let Some(mut child) = child else {
         skip("rows counted", "needs `script` of util-linux");
@@ -292,12 +290,9 @@ fn the_prompt_stands_on_a_line_of_its_own() {
         skip("the prompt below progress", "needs `script` of util-linux");
         return;
     };
-    for _ in 0..600 {
-        if told().contains("[y/N]") {
-            break;
-        }
-        thread::sleep(Duration::from_millis(50));
-    }
+    wait_until("the question is asked, or the run has ended", || {
+        told().contains("[y/N]") || child.try_wait().unwrap().is_some()
+    });
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(b"y\r").unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(3), "{}", told());

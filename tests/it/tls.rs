@@ -2,9 +2,8 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
-use crate::program::{Ran, run, run_on};
+use crate::program::{Ran, run, run_on, wait_until};
 use crate::samples::script;
 use crate::server::{Server, TestDatabase, server_to_crash, skip};
 
@@ -59,19 +58,13 @@ impl Certified {
         let [folder, port] = self.server.socket();
         let wanted = std::fs::read_to_string(format!("{folder}/data/server.crt")).unwrap();
         let (_, wanted) = wanted.split_once("-----BEGIN").unwrap();
-        for _ in 0..300 {
+        wait_until("the server uses its new certificate", || {
             let mut client = Command::new("openssl");
             let address = format!("127.0.0.1:{port}");
             client.args(["s_client", "-starttls", "postgres", "-connect", &address]);
-            if run(client.stdin(Stdio::null()))
-                .stdout
-                .contains(wanted.trim())
-            {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        panic!("the server did not take its new certificate within 30 seconds");
+            let told = run(client.stdin(Stdio::null())).stdout;
+            told.contains(wanted.trim())
+        });
     }
 
     /// Returns whether this openssl makes certificates of version 1 if no extension is asked for.
