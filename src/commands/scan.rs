@@ -28,7 +28,6 @@ use crate::repair::plan::RowPlan;
 use crate::repair::policy::Policy;
 use crate::report::ticket::TicketCommands;
 use crate::report::{Announcements, Ending, RepairFacts, Report};
-use crate::workflow::CHUNK;
 use crate::workflow::baseline_files::BaselineFiles;
 use crate::workflow::deletion_effects;
 use crate::workflow::empty_list_search::HeldRows;
@@ -39,6 +38,7 @@ use crate::workflow::server_sources::ServerSources;
 use crate::workflow::survey::{
     EmptyServerTable, SURVEY_STAGE, Survey, SurveyOptions, SurveyedRows, warn_of_schema,
 };
+use crate::workflow::{CHUNK, OWNED};
 
 const SCAN_HELP: &str = "\
 Verdicts:
@@ -218,15 +218,18 @@ async fn look(
             held.add(&plans);
             baselines.sift(&mut plans);
             progress.rows(looked_at);
-            report.add_findings(plans).map_err(cannot_put_aside)
+            report.add(&plans).map_err(cannot_put_aside)
         };
         match table {
             ScannedTable::References(table) => {
-                let owners = owners::holders(connection, schema, table, &keys).await?;
-                for chunk in keys.chunks(CHUNK) {
-                    let mut rows = rows::rows(connection, schema, table, chunk, &owners).await?;
-                    rows.retain(|row| selection.takes(row));
-                    add(planner.plan(connection, table, &rows).await?, chunk.len())?;
+                for keys in keys.chunks(OWNED) {
+                    let owners = owners::holders(connection, schema, table, keys).await?;
+                    for chunk in keys.chunks(CHUNK) {
+                        let rows = rows::rows(connection, schema, table, chunk, &owners);
+                        let mut rows = rows.await?;
+                        rows.retain(|row| selection.takes(row));
+                        add(planner.plan(connection, table, &rows).await?, chunk.len())?;
+                    }
                 }
             }
             ScannedTable::Credentials(table) => {

@@ -15,11 +15,11 @@ use crate::repair::empty_lists::{EmptyListDecisions, SettledByChoice};
 use crate::repair::plan::RowPlan;
 use crate::repair::policy::{OnEmpty, Policy};
 use crate::repair::proposed_lists::ProposedLists;
-use crate::workflow::CHUNK;
 use crate::workflow::access_basis::read_basis;
 use crate::workflow::access_proof::{AccessProof, TwoStates};
 use crate::workflow::planner::Planner;
 use crate::workflow::server_sources::ServerSources;
+use crate::workflow::{CHUNK, OWNED};
 
 /// What a search asks about the callers.
 #[derive(Clone, Copy)]
@@ -219,12 +219,15 @@ async fn propose(
         let ScannedTable::References(table) = *table else {
             continue;
         };
-        let owners = owners::holders(connection, planner.schema, table, keys).await?;
-        for chunk in keys.chunks(CHUNK) {
-            let mut rows = rows::rows(connection, planner.schema, table, chunk, &owners).await?;
-            rows.retain(|row| planner.selection.takes(row));
-            for plan in planner.plan(connection, table, &rows).await? {
-                proposal.add(&plan, planner.catalog);
+        for keys in keys.chunks(OWNED) {
+            let owners = owners::holders(connection, planner.schema, table, keys).await?;
+            for chunk in keys.chunks(CHUNK) {
+                let rows = rows::rows(connection, planner.schema, table, chunk, &owners);
+                let mut rows = rows.await?;
+                rows.retain(|row| planner.selection.takes(row));
+                for plan in planner.plan(connection, table, &rows).await? {
+                    proposal.add(&plan, planner.catalog);
+                }
             }
         }
     }
