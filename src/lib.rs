@@ -4,6 +4,7 @@
 //! `report` renders. A file of `commands` is the pipe of one subcommand; what several share is in
 //! `workflow`, what concerns this process in `process`, and what the user may say in `cli`.
 
+mod build_info;
 mod cli;
 mod command_line;
 mod commands;

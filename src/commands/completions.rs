@@ -67,7 +67,10 @@ fn completions(shell: Shell) -> Result<Outcome, Failure> {
 /// Where there is no such command, and where it could not be printed.
 fn page(command: Option<&str>) -> Result<Outcome, Failure> {
     // `mcp-prune help` has no page of its own, so no page may refer to one.
-    let mut program = Cli::command().disable_help_subcommand(true);
+    // A page is of the version, and not of one build.
+    let mut program = Cli::command()
+        .disable_help_subcommand(true)
+        .long_version(None::<&str>);
     program.build();
     let command = match command {
         None => Some(program),

@@ -22,6 +22,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
+use crate::build_info;
 use crate::cli::option_rules::Given;
 use crate::commands::access::AccessArgs;
 use crate::commands::completions::{CompletionsArgs, ManArgs};
@@ -81,7 +82,13 @@ impl Invocation {
 /// was granted it. `scan` reports these stale references. `fix` removes them in one transaction,
 /// and holds those whose removal would widen somebody's access.
 #[derive(Debug, Parser)]
-#[command(version, propagate_version = true, max_term_width = 100, after_help = EXAMPLES)]
+#[command(
+    version = build_info::VERSION,
+    long_version = build_info::LONG_VERSION,
+    propagate_version = true,
+    max_term_width = 100,
+    after_help = EXAMPLES
+)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]

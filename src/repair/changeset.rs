@@ -581,7 +581,7 @@ impl Header {
         Self {
             format: FORMAT,
             purpose,
-            tool: env!("CARGO_PKG_VERSION").to_owned(),
+            tool: crate::build_info::VERSION.to_owned(),
             run,
             time,
             database,

@@ -12,6 +12,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::build_info;
 use crate::report::summary::Tally;
 
 const PREFIX: &str = "mcp_prune";
@@ -52,12 +53,17 @@ pub(crate) fn write(measured: &Measured<'_>) -> Result<String, fmt::Error> {
     info(
         &mut registry,
         ("build_info", "The mcp-prune that ran"),
-        ("version", env!("CARGO_PKG_VERSION")),
+        [
+            ("version", build_info::VERSION),
+            ("commit", build_info::COMMIT),
+            ("target", build_info::TARGET),
+            ("features", build_info::FEATURES),
+        ],
     );
     info(
         &mut registry,
         ("run_info", "The last run, as reports and journals name it"),
-        ("run", measured.run),
+        [("run", measured.run)],
     );
     let mut number = |name: &str, help: &str, value: i64| {
         let gauge = Gauge::<i64>::default();
@@ -160,9 +166,14 @@ fn findings(registry: &mut Registry, tally: &Tally) {
 }
 
 /// Registers a metric whose label tells something, and whose value is always 1.
-fn info(registry: &mut Registry, (name, help): (&str, &str), (label, value): (&'static str, &str)) {
-    let family = Family::<[(&str, String); 1], Gauge>::default();
-    family.get_or_create(&[(label, value.to_owned())]).set(1);
+fn info<const N: usize>(
+    registry: &mut Registry,
+    (name, help): (&str, &str),
+    labels: [(&'static str, &str); N],
+) {
+    let family = Family::<[(&str, String); N], Gauge>::default();
+    let labels = labels.map(|(label, value)| (label, value.to_owned()));
+    family.get_or_create(&labels).set(1);
     registry.register(name, help, family);
 }
 

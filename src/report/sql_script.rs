@@ -412,7 +412,7 @@ fn origin(report: &Report, script: &SqlScript, command: &str) -> String {
     format!(
         "  made by:   mcp-prune {}, run {}, at {}\n  database:  {}\n  read as:   {}\n  \
          command:   {}",
-        env!("CARGO_PKG_VERSION"),
+        crate::build_info::VERSION,
         facts.run,
         script.time,
         facts.database.identity(),

@@ -121,7 +121,7 @@ impl SavedHeader {
         Self {
             format: FORMAT,
             purpose: PURPOSE.to_owned(),
-            tool: env!("CARGO_PKG_VERSION").to_owned(),
+            tool: crate::build_info::VERSION.to_owned(),
             run: run.to_owned(),
             time: now(),
             database: database.identity(),

@@ -391,6 +391,62 @@ fn each_shell_gets_its_own_completions_of_every_command() {
 }
 
 #[test]
+fn the_version_is_one_line_or_all_that_the_program_is_built_from() {
+    let version = env!("CARGO_PKG_VERSION");
+    let short = run(&mut mcp_prune(&["-V"])).exits(0).stdout;
+    assert_eq!(short, format!("mcp-prune {version}\n"));
+    let long = run(&mut mcp_prune(&["--version"])).exits(0).stdout;
+    let lines: Vec<&str> = long.lines().collect();
+    assert_eq!(lines[0], format!("mcp-prune {version}"));
+    let fields: Vec<(&str, &str)> = lines[1..]
+        .iter()
+        .map(|line| line.split_once(": ").unwrap())
+        .collect();
+    let [
+        ("commit", commit),
+        ("target", target),
+        ("features", features),
+    ] = fields[..]
+    else {
+        panic!("{long}");
+    };
+    assert!(target.contains(std::env::consts::ARCH), "{target}");
+    for (feature, is_on) in [
+        ("embedded", cfg!(feature = "embedded")),
+        ("redis", cfg!(feature = "redis")),
+        (
+            "none",
+            cfg!(not(any(feature = "embedded", feature = "redis"))),
+        ),
+    ] {
+        assert_eq!(
+            features.split(',').any(|f| f == feature),
+            is_on,
+            "{features}"
+        );
+    }
+    // Every command tells it, and no manual page, because a page is of every build of the version.
+    let command = run(&mut mcp_prune(&["scan", "--version"])).exits(0).stdout;
+    assert!(command.contains(&lines[1..].join("\n")), "{command}");
+    let page = run(&mut mcp_prune(&["man"])).exits(0).stdout;
+    assert!(!page.contains("commit:"), "{page}");
+
+    // git need not be there, and need not trust this folder.
+    let head = Command::new("git")
+        .args(["rev-parse", "HEAD"])
+        .current_dir(repository(""))
+        .output();
+    let head = head.ok().filter(|head| head.status.success());
+    let is_checkout = repository(".git").exists();
+    if let Some(head) = head.filter(|_| is_checkout) {
+        assert_eq!(commit, String::from_utf8(head.stdout).unwrap().trim_end());
+    } else {
+        let is_id = commit.len() >= 40 && commit.chars().all(|c| c.is_ascii_hexdigit());
+        assert!(commit == "unknown" || is_id, "{commit}");
+    }
+}
+
+#[test]
 fn what_is_no_command_has_no_manual_page() {
     for word in ["scna", "help"] {
         run(&mut mcp_prune(&["man", word]))
@@ -408,7 +464,7 @@ fn pages_named_in(page: &str) -> BTreeSet<String> {
 
 #[test]
 fn every_manual_page_is_of_its_command_and_refers_to_pages_that_are_shipped() {
-    let script = std::fs::read_to_string(repository("packaging/build-deb")).unwrap();
+    let script = std::fs::read_to_string(repository("packaging/build-pages")).unwrap();
     let (_, list) = script.split_once("for command in ").unwrap();
     let (list, _) = list.split_once(';').unwrap();
     let commands: BTreeSet<&str> = list.split_whitespace().collect();
@@ -417,7 +473,7 @@ fn every_manual_page_is_of_its_command_and_refers_to_pages_that_are_shipped() {
         .get_subcommands()
         .map(clap::Command::get_name)
         .collect();
-    assert_eq!(commands, all, "build-deb makes a page of each command");
+    assert_eq!(commands, all, "build-pages makes a page of each command");
 
     let version = env!("CARGO_PKG_VERSION");
     let mut shipped = BTreeSet::from(["mcp-prune".to_owned()]);
@@ -441,7 +497,7 @@ fn every_manual_page_is_of_its_command_and_refers_to_pages_that_are_shipped() {
 }
 
 #[test]
-fn the_package_says_which_tools_are_missing_before_it_builds() {
+fn a_release_says_which_tools_are_missing_before_it_builds() {
     let folder = tempfile::tempdir().unwrap();
     // Next to nothing on the path: the shell, and what it needs to find its way.
     for tool in ["bash", "dirname", "uname"] {
@@ -450,11 +506,14 @@ fn the_package_says_which_tools_are_missing_before_it_builds() {
         std::os::unix::fs::symlink(found, folder.path().join(tool)).unwrap();
     }
     let mut script = Command::new("/bin/bash");
-    script.arg(repository("packaging/build-deb"));
+    script
+        .arg(repository("packaging/build-release"))
+        .args(["x86_64-unknown-linux-musl", "nowhere"]);
     let ran = run(script.env_clear().env("PATH", folder.path())).exits(1);
-    for tool in ["cargo: ", "cargo-deb: ", "musl-gcc: "] {
+    for tool in ["cargo: ", "cargo-auditable: ", "musl-gcc: ", "dpkg-deb: "] {
         assert!(
-            ran.stderr.contains(&format!("build-deb: missing {tool}")),
+            ran.stderr
+                .contains(&format!("build-release: missing {tool}")),
             "{ran}"
         );
     }

@@ -40,7 +40,8 @@ pub(crate) fn has(ran: &Ran, name: &str, status: &str, found: &str) -> Value {
     check
 }
 
-const NAMES: [&str; 15] = [
+const NAMES: [&str; 16] = [
+    "program",
     "connection",
     "server",
     "encryption",
@@ -231,7 +232,7 @@ fn without_a_connection_the_rest_is_said_to_be_unchecked() {
     has_every_check(&ran);
     let connection = has(&ran, "connection", "fail", "cannot connect to 127.0.0.1:1");
     assert_ne!(connection["advice"], Value::Null);
-    for name in &NAMES[1..11] {
+    for name in &NAMES[2..12] {
         has(&ran, name, "skipped", "not checked: needs a connection");
     }
     // What this machine alone can tell is told all the same.

@@ -198,8 +198,8 @@ fn the_user_and_the_folders_of_the_units_are_made() {
         "mcp-prune.tmpfiles",
         "options",
         "alerts.yaml",
-        "cronjob.yaml",
-        "cronjob-pushgateway.yaml",
+        "mcp-prune-failed@.service",
+        "kubernetes/**/*",
     ] {
         assert!(
             manifest.contains(&format!("[\"packaging/{name}\", ")),
@@ -207,7 +207,7 @@ fn the_user_and_the_folders_of_the_units_are_made() {
         );
     }
     // systemd reads the example as it is, and the maintainer's scripts are shell.
-    for script in ["postinst", "postrm"] {
+    for script in ["postinst", "prerm", "postrm"] {
         let script = repository("packaging/debian").join(script);
         let _ = run(Command::new("/bin/sh").arg("-n").arg(script)).exits(0);
     }
@@ -237,16 +237,14 @@ fn pushed(folder: &Path, container: &Value) -> Ran {
 
 #[test]
 fn the_kubernetes_job_pushes_the_metrics_of_its_own_run() {
-    let patch = shipped("packaging/cronjob-pushgateway.yaml");
-    let patch: Value = serde_saphyr::from_str(&patch).unwrap();
-    let pod = &patch["spec"]["jobTemplate"]["spec"]["template"]["spec"];
+    let whole = manifest("pushgateway/patch");
+    let pod = pod_of(&whole);
     let (before, containers) = (&pod["initContainers"][0], &pod["containers"]);
     let (job, push) = (&containers[0], &containers[1]);
     // It patches the container that is there, and the volume that its journals are on.
-    let whole = shipped("packaging/cronjob.yaml");
-    let (_, cronjob) = whole.split_once("\n---\n").unwrap();
-    let cronjob: Value = serde_saphyr::from_str(cronjob).unwrap();
-    let patched = &cronjob["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0];
+    let cronjob = manifest("nightly-fix/cronjob");
+    assert_eq!(whole["metadata"], cronjob["metadata"]);
+    let patched = &pod_of(&cronjob)["containers"][0];
     assert_eq!(job["name"], patched["name"]);
     for container in [before, push] {
         let mount = &container["volumeMounts"][0];
@@ -288,6 +286,8 @@ fn systemd_takes_the_units_and_finds_the_service_hardened() {
         std::fs::write(&path, unit).unwrap();
         path
     };
+    // Both services name it, so it is checked with them.
+    let _ = copy("mcp-prune-failed@.service");
     for name in ["mcp-prune", "mcp-prune-scan"] {
         let service = copy(&format!("{name}.service"));
         let timer = copy(&format!("{name}.timer"));
@@ -311,51 +311,261 @@ fn systemd_takes_the_units_and_finds_the_service_hardened() {
     }
 }
 
-#[test]
-fn the_kubernetes_job_finds_its_secret_and_its_volume_on_a_read_only_root() {
-    let text = shipped("packaging/cronjob.yaml");
-    let (claim, job) = text.split_once("\n---\n").unwrap();
-    let parse = |text: &str| serde_saphyr::from_str::<Value>(text).unwrap();
-    let (claim, job) = (parse(claim), parse(job));
-    assert_eq!(claim["kind"], "PersistentVolumeClaim");
-    assert_eq!(
-        (&job["kind"], &job["apiVersion"]),
-        (&"CronJob".into(), &"batch/v1".into())
-    );
-    assert_eq!(job["spec"]["concurrencyPolicy"], "Forbid");
-    let pod = &job["spec"]["jobTemplate"]["spec"]["template"]["spec"];
-    assert_eq!(pod["restartPolicy"], "Never");
-    assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
-    let container = &pod["containers"][0];
-    assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], true);
-    let version = env!("CARGO_PKG_VERSION");
-    assert_eq!(container["image"], format!("mcp-prune:{version}"));
+/// Reads a file of `packaging/kubernetes/`.
+fn manifest(name: &str) -> Value {
+    serde_saphyr::from_str(&shipped(&format!("packaging/kubernetes/{name}.yaml"))).unwrap()
+}
 
-    // Each mount is of a volume that is there, and the one that is written is of the claim.
-    let (database, folder) = installed();
-    let volumes = pod["volumes"].as_array().unwrap();
-    let mounts = container["volumeMounts"].as_array().unwrap();
-    assert_eq!(volumes.len(), mounts.len());
-    let mut args: Vec<String> = serde_json::from_value(container["args"].clone()).unwrap();
-    for mount in mounts {
-        let volume = volumes.iter().find(|v| v["name"] == mount["name"]).unwrap();
-        let of_claim = volume["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"];
-        assert_ne!(of_claim, mount["readOnly"] == true, "{mount}");
-        let path = mount["mountPath"].as_str().unwrap();
-        let used = args.iter_mut().filter(|arg| arg.starts_with(path));
-        let used: Vec<()> = used
-            .map(|arg| *arg = arg.replace(path, folder.path().to_str().unwrap()))
-            .collect();
-        assert_eq!(used.len(), 1, "{mount}");
+/// Returns the pod of a job, or of the job that a cron job makes.
+fn pod_of(job: &Value) -> &Value {
+    let job = match job["kind"].as_str().unwrap() {
+        "CronJob" => &job["spec"]["jobTemplate"],
+        "Job" => job,
+        kind => panic!("{kind}"),
+    };
+    &job["spec"]["template"]["spec"]
+}
+
+const JOBS: [&str; 5] = [
+    "scan",
+    "plan/job",
+    "fix/job",
+    "undo/job",
+    "nightly-fix/cronjob",
+];
+
+/// Returns the names of the objects that `site/` makes.
+fn made_by_the_site(site: &Value) -> Vec<&str> {
+    let generated = site["configMapGenerator"].as_array().unwrap();
+    let names = generated.iter().map(|map| map["name"].as_str().unwrap());
+    names.collect()
+}
+
+#[test]
+fn the_kubernetes_jobs_have_what_they_name_on_a_read_only_root() {
+    let site = manifest("site/kustomization");
+    let made = made_by_the_site(&site);
+    let (image, version) = (&site["images"][0], env!("CARGO_PKG_VERSION"));
+    assert_eq!(image["newTag"], version);
+    assert!(shipped("README.md").contains(&format!("mcp-prune-{version}-image.tar")));
+    assert!(shipped("packaging/Dockerfile").contains(&format!(" mcp-prune:{version} ")));
+    let claim = manifest("journals");
+    for name in JOBS {
+        let job = manifest(name);
+        assert_eq!(job["apiVersion"], "batch/v1", "{name}");
+        if job["kind"] == "CronJob" {
+            assert_eq!(job["spec"]["concurrencyPolicy"], "Forbid", "{name}");
+        }
+        let pod = pod_of(&job);
+        assert_eq!(pod["restartPolicy"], "Never", "{name}");
+        assert_eq!(pod["securityContext"]["runAsNonRoot"], true, "{name}");
+        let container = &pod["containers"][0];
+        let confined = &container["securityContext"];
+        assert_eq!(confined["readOnlyRootFilesystem"], true, "{name}");
+        assert_eq!(container["image"], image["name"], "{name}");
+        for source in container["envFrom"].as_array().unwrap() {
+            if let Some(map) = source["configMapRef"]["name"].as_str() {
+                assert!(made.contains(&map), "{name}: {map}");
+            } else {
+                assert_eq!(source["secretRef"]["optional"], true, "{name}");
+            }
+        }
+
+        // Each mount is of a volume that is there, and only the one of the claim is written.
+        let volumes = pod["volumes"].as_array().unwrap();
+        let mounts = container["volumeMounts"].as_array().unwrap();
+        assert_eq!(volumes.len(), mounts.len(), "{name}");
+        let args: Vec<String> = serde_json::from_value(container["args"].clone()).unwrap();
+        for mount in mounts {
+            let volume = volumes.iter().find(|v| v["name"] == mount["name"]).unwrap();
+            let of_claim = &volume["persistentVolumeClaim"]["claimName"];
+            let is_written = *of_claim == claim["metadata"]["name"];
+            assert_ne!(is_written, mount["readOnly"] == true, "{name}: {mount}");
+            if let Some(map) = volume["configMap"]["name"].as_str() {
+                assert!(made.contains(&map), "{name}: {map}");
+            }
+            let path = mount["mountPath"].as_str().unwrap();
+            assert!(
+                args.iter().any(|arg| arg.starts_with(path)),
+                "{name}: {path}"
+            );
+        }
+        // What the arguments name is mounted.
+        for arg in args.iter().filter(|arg| arg.starts_with('/')) {
+            let is_mounted = |mount: &Value| arg.starts_with(mount["mountPath"].as_str().unwrap());
+            assert!(mounts.iter().any(is_mounted), "{name}: {arg}");
+        }
     }
-    assert!(
-        args.iter()
-            .all(|arg| !arg.starts_with("/etc") && !arg.starts_with("/var"))
-    );
-    let percent = args.iter().position(|arg| arg == "--max-percent").unwrap();
-    "100".clone_into(&mut args[percent + 1]);
+}
+
+/// Runs the container of a job with the folders of `home` mounted, and `variables` in its
+/// arguments.
+fn by_kubernetes(name: &str, home: &Path, variables: &[(&str, &str)]) -> Ran {
+    let job = manifest(name);
+    let container = &pod_of(&job)["containers"][0];
+    let args: Vec<String> = serde_json::from_value(container["args"].clone()).unwrap();
+    let place = |folder: &str| home.join(folder).display().to_string();
+    let args = args.into_iter().map(|arg| {
+        let arg = variables.iter().fold(arg, |arg, (variable, value)| {
+            arg.replace(&format!("$({variable})"), value)
+        });
+        arg.replace("/etc/mcp-prune/db-url", &place("db-url"))
+            .replace("/etc/litellm", &place("site"))
+            .replace("/var/lib/mcp-prune", &place("journals"))
+    });
+    let mut args: Vec<String> = args.collect();
+    if let Some(percent) = args.iter().position(|arg| arg == "--max-percent") {
+        "100".clone_into(&mut args[percent + 1]);
+    }
+    assert!(args.iter().all(|arg| !arg.contains('$')), "{args:?}");
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    let _ = run(mcp_prune(&args).env_remove("XDG_STATE_HOME")).exits(0);
+    run(mcp_prune(&args).env_remove("XDG_STATE_HOME"))
+}
+
+#[test]
+fn the_kubernetes_jobs_scan_plan_repair_and_take_back() {
+    let site = manifest("site/kustomization");
+    let generated = site["configMapGenerator"].as_array().unwrap();
+    let run_map = generated.iter().find(|map| map["name"] == "mcp-prune-run");
+    let literals = run_map.unwrap()["literals"].as_array().unwrap();
+    let plan = literals
+        .iter()
+        .find_map(|literal| literal.as_str()?.strip_prefix("PLAN="));
+    let plan = ("PLAN", plan.unwrap());
+    let (database, home) = installed();
+    let home = home.path();
+    for folder in ["site", "journals"] {
+        std::fs::create_dir(home.join(folder)).unwrap();
+    }
+    // As it is shipped, no job runs, because the config was not put there.
+    let config = home.join("site/config.yaml");
+    std::fs::copy(repository("packaging/kubernetes/site/config.yaml"), &config).unwrap();
+    for name in ["plan/job", "fix/job", "nightly-fix/cronjob"] {
+        let _ = by_kubernetes(name, home, &[plan]).exits(1);
+    }
+    let _ = by_kubernetes("scan", home, &[])
+        .exits(1)
+        .says("the file is empty");
+    let shipped = shipped("packaging/kubernetes/site/config.yaml");
+    let (_, nothing) = shipped.trim_end().rsplit_once(": ").unwrap();
+    let (_, key) = shipped.trim_end().split_once("write: ").unwrap();
+    assert!(key.ends_with(nothing));
+    std::fs::write(&config, format!("{key}\n")).unwrap();
+
+    let _ = by_kubernetes("scan", home, &[]).exits(2).prints("stale");
+    let _ = by_kubernetes("plan/job", home, &[plan])
+        .exits(0)
+        .prints("stale");
+    assert_eq!(journals(&home.join("journals")), 0);
+    let repaired = by_kubernetes("fix/job", home, &[plan]).exits(0);
     is_clean(&database);
-    assert_eq!(journals(folder.path()), 1);
+    let folder = home.join("journals").display().to_string();
+    let history = ["history", "--journal", &folder, "--format", "json"];
+    let history = run(&mut mcp_prune(&history)).exits(0).json();
+    let listed = history["journals"].as_array().unwrap();
+    let repair = listed.iter().find(|journal| journal["kind"] == "fix");
+    let name = repair.unwrap()["run"].as_str().unwrap();
+    assert!(repaired.stdout.contains(name), "{repaired}");
+    let _ = by_kubernetes("undo/job", home, &[("RUN", name)]).exits(0);
+    let _ = by_kubernetes("scan", home, &[]).exits(2);
+    let _ = by_kubernetes("nightly-fix/cronjob", home, &[]).exits(0);
+    is_clean(&database);
+    assert_eq!(journals(&home.join("journals")), 2);
+}
+
+#[test]
+fn kustomize_makes_every_folder_of_the_files_for_kubernetes() {
+    for folder in ["", "plan", "fix", "undo", "nightly-fix", "pushgateway"] {
+        let path = repository("packaging/kubernetes").join(folder);
+        let kustomization: Value =
+            manifest(format!("{folder}/kustomization").trim_start_matches('/'));
+        let fields = ["resources", "components"];
+        let named = fields.map(|field| kustomization[field].as_array().into_iter().flatten());
+        for name in named.into_iter().flatten() {
+            let name = path.join(name.as_str().unwrap());
+            assert!(name.exists(), "{}", name.display());
+        }
+        let Ok(made) = Command::new("kubectl").arg("kustomize").arg(&path).output() else {
+            // CI need not have kubectl; packaging/check validates the files all the same.
+            continue;
+        };
+        let made = Ran::from(made).exits(0);
+        let image = format!("image: mcp-prune:{}", env!("CARGO_PKG_VERSION"));
+        let _ = made.prints(&image).prints("name: mcp-prune-environment");
+    }
+}
+
+/// Returns a copy of what `packaging/check-release` reads, with real addresses.
+fn ready_for_release() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["Cargo.toml", "CHANGELOG.md"] {
+        let text = shipped(name).replace(".invalid", ".example.com");
+        std::fs::write(folder.path().join(name), text).unwrap();
+    }
+    folder
+}
+
+#[test]
+fn a_release_has_its_tag_its_section_and_real_addresses() {
+    let check = |tag: &str, folder: &Path| {
+        let mut program = Command::new("python3");
+        run(program
+            .arg(repository("packaging/check-release"))
+            .arg(tag)
+            .arg(folder))
+    };
+    let version = env!("CARGO_PKG_VERSION");
+    let tag = format!("v{version}");
+    let folder = ready_for_release();
+    let ran = check(&tag, folder.path()).exits(0).prints("### Added");
+    assert!(!ran.stdout.contains("\n## "), "{ran}");
+    let _ = check("v999.0.0", folder.path())
+        .exits(1)
+        .says("the tag is v999.0.0, and Cargo.toml has version ");
+    let changelog = folder.path().join("CHANGELOG.md");
+    let text = std::fs::read_to_string(&changelog).unwrap();
+    std::fs::write(
+        &changelog,
+        text.replace(&format!("## {version} - "), "## 0.0.9 - "),
+    )
+    .unwrap();
+    let _ = check(&tag, folder.path()).exits(1).says("has no section");
+    // As long as the repository has placeholders, nothing is released from it.
+    if shipped("Cargo.toml").contains(".invalid") {
+        let _ = check(&tag, &repository("")).exits(1).says("placeholders");
+        assert!(shipped("CONTRIBUTING.md").contains("\n## Before the first release\n"));
+    }
+}
+
+#[test]
+fn one_issue_is_opened_about_a_release_of_litellm_that_differs() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    std::fs::write(path("release"), "1.111.0$(id)\n").unwrap();
+    std::fs::write(path("report"), "world 7: key differs\n@everybody [x](y)\n").unwrap();
+    // A gh that lists the issues of a file, and adds to it.
+    let gh = "#!/bin/sh\ncd \"$(dirname \"$0\")\"\ncase \"$2\" in\nlist) cat issues ;;\n\
+              create) echo \"$4\" >>issues; cp \"$6\" body ;;\nesac\n";
+    std::fs::write(path("gh"), gh).unwrap();
+    std::fs::write(path("issues"), "Another issue\n").unwrap();
+    run(Command::new("chmod").arg("755").arg(path("gh"))).exits(0);
+    let report = || {
+        let mut script = Command::new("/bin/bash");
+        script
+            .arg(repository("packaging/report-difference"))
+            .arg(folder.path())
+            .arg("https://ci.example.com/1");
+        let search = format!("{}:/usr/bin:/bin", folder.path().display());
+        let _ = run(script.env_clear().env("PATH", search)).exits(0);
+        std::fs::read_to_string(path("issues")).unwrap()
+    };
+    let issues = "Another issue\nLiteLLM 1.111.0: mcp-prune differs, or could not be compared\n";
+    assert_eq!(report(), issues);
+    let body = std::fs::read_to_string(path("body")).unwrap();
+    assert!(
+        body.contains("\n    world 7: key differs\n    @everybody [x](y)\n"),
+        "{body}"
+    );
+    assert!(body.contains("https://ci.example.com/1"), "{body}");
+    assert_eq!(report(), issues, "it is open already");
 }

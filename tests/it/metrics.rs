@@ -142,8 +142,18 @@ fn a_scan_says_in_metrics_what_it_says_in_json() {
     let info = format!("mcp_prune_run_info{{command=\"scan\",run=\"{run}\"}}");
     assert_eq!(samples.0[&info], "1");
     let version = env!("CARGO_PKG_VERSION");
-    let info = format!("mcp_prune_build_info{{command=\"scan\",version=\"{version}\"}}");
-    assert_eq!(samples.0[&info], "1");
+    let info = format!("mcp_prune_build_info{{command=\"scan\",version=\"{version}\",commit=\"");
+    let build: Vec<_> = samples
+        .0
+        .iter()
+        .filter(|(name, _)| name.starts_with(&info))
+        .collect();
+    assert_eq!(build.len(), 1, "{build:?}");
+    assert!(
+        build[0].0.contains(",target=\"") && build[0].0.contains(",features=\""),
+        "{build:?}"
+    );
+    assert_eq!(build[0].1, "1");
     let text = fs::read_to_string(&file).unwrap();
     if let Some(ran) = promtool(&["check", "metrics"], &text) {
         let ran = ran.exits(0);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::build_info;
 use crate::command_line::CommandLine;
 use crate::db::reference_search::{OtherPlace, ROWS, SearchedPlaces, Sign};
 use crate::db::server_version::ServerVersion;
@@ -181,6 +182,21 @@ pub(crate) fn encryption(
             VERIFY,
         ),
     }
+}
+
+/// Tells which program this is, for a report of a fault. It is always as it should be.
+#[must_use]
+pub(crate) fn program(name: &'static str) -> Check {
+    // Enough of the commit to find it.
+    let commit = build_info::COMMIT;
+    let found = format!(
+        "mcp-prune {}, commit {}, {}, features: {}",
+        build_info::VERSION,
+        commit.get(..12).unwrap_or(commit),
+        build_info::TARGET,
+        build_info::FEATURES,
+    );
+    Check::ok(name, found)
 }
 
 /// Checks whether the server notices that its client is gone. `examine` tells a server that is too

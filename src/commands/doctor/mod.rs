@@ -122,7 +122,9 @@ pub(crate) async fn run(args: &DoctorArgs, run: &mut Run) -> Result<Outcome, Fai
     let target = interrupt.guard(args.connection.find_target()).await?;
     let target = target.of_run(run.id());
     let examining = Box::pin(async { Ok(examine(args, target, fix).await) });
-    let (mut checks, derivation) = interrupt.guard(examining).await?;
+    let (of_database, derivation) = interrupt.guard(examining).await?;
+    let mut checks = vec![checks::program("program")];
+    checks.extend(of_database);
     checks.push(config(args, derivation));
     checks.push(journal(args, fix));
     let outcome = match checks::worst(&checks) {
