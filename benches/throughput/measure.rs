@@ -66,6 +66,13 @@ impl Runs {
     }
 }
 
+/// Runs a process once, for what is counted and not timed: its memory.
+pub(crate) fn once(work: &Work<'_>) -> Result<Runs> {
+    let mut found = Runs::default();
+    found.add(work)?;
+    Ok(found)
+}
+
 /// Times one process a few times, after a run that is not counted.
 pub(crate) fn alone(work: &Work<'_>, runs: u32) -> Result<Runs> {
     Runs::default().add(work)?;

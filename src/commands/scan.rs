@@ -24,12 +24,9 @@ use crate::process::invocation::Run;
 use crate::process::print::{cannot_put_aside, print};
 use crate::process::progress::Progress;
 use crate::process::signals::Interrupt;
-use crate::repair::empty_lists::EmptyListDecisions;
 use crate::repair::plan::RowPlan;
-use crate::repair::policy::Policy;
 use crate::report::ticket::TicketCommands;
 use crate::report::{Announcements, Ending, RepairFacts, Report};
-use crate::workflow::CHUNK;
 use crate::workflow::baseline_files::BaselineFiles;
 use crate::workflow::deletion_effects;
 use crate::workflow::empty_list_search::HeldRows;
@@ -40,6 +37,7 @@ use crate::workflow::server_sources::ServerSources;
 use crate::workflow::survey::{
     EmptyServerTable, SURVEY_STAGE, Survey, SurveyOptions, SurveyedRows, warn_of_schema,
 };
+use crate::workflow::{CHUNK, OWNED};
 
 const SCAN_HELP: &str = "\
 Verdicts:
@@ -200,14 +198,7 @@ async fn look(
         found,
         mut unmatched,
     } = survey;
-    let planner = Planner {
-        schema,
-        catalog: &catalog,
-        policy: Policy::default(),
-        decisions: EmptyListDecisions::FIRST_CHOICES,
-        selection: &selection,
-        notes: args.notes,
-    };
+    let planner = Planner::of_a_scan(schema, &catalog, &selection, args.notes);
     let format = args.output.format.writer();
     let mut held = HeldRows::default();
     let mut report = format.collection().with_names(Arc::clone(catalog.names()));
@@ -218,16 +209,18 @@ async fn look(
             unmatched.mark_found(&plans);
             baselines.sift(&mut plans);
             progress.rows(looked_at);
-            report.add_findings(plans).map_err(cannot_put_aside)
+            report.add(&plans).map_err(cannot_put_aside)
         };
         match table {
             ScannedTable::References(table) => {
-                let mut owned = OwnedRows::new(table, &keys);
-                for chunk in keys.chunks(CHUNK) {
-                    let mut rows = owned.read(connection, schema, chunk).await?;
-                    rows.retain(|row| selection.takes(row));
-                    let plans = held.plan(connection, &planner, table, rows).await?;
-                    add(plans, chunk.len())?;
+                for keys in keys.chunks(OWNED) {
+                    let mut owned = OwnedRows::new(table, keys);
+                    for chunk in keys.chunks(CHUNK) {
+                        let mut rows = owned.read(connection, schema, chunk).await?;
+                        rows.retain(|row| selection.takes(row));
+                        let plans = held.plan(connection, &planner, table, rows).await?;
+                        add(plans, chunk.len())?;
+                    }
                 }
             }
             ScannedTable::Credentials(table) => {

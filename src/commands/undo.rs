@@ -1,6 +1,6 @@
 //! `undo`: puts back what a journal says was taken away, where the row is still as written.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -25,12 +25,14 @@ use crate::litellm::row::Row;
 use crate::process::atomic_file::folder_of;
 use crate::process::command_args::{CommandArgs, NamedFile, Work};
 use crate::process::invocation::Run;
+use crate::process::print::cannot_put_aside;
 use crate::process::stderr::warn;
 use crate::repair::access_comparison::{AcceptedDifferences, ComparedAccess};
 use crate::repair::changeset::{Change, ChangesetPurpose, RowChange, UndoneRun};
 use crate::repair::conflict::InseparableColumn;
 use crate::repair::credentials_change::CredentialsChange;
 use crate::repair::{conflict, credentials_conflict};
+use crate::report::undone_changes::UndoneChanges;
 use crate::report::{Ending, FollowUp, UndoFacts, UndoReport};
 use crate::workflow::CHUNK;
 use crate::workflow::access_basis::read_basis;
@@ -220,7 +222,7 @@ impl WriteJob for Undo<'_> {
             out,
             progress,
             keeps: _,
-            tells: _,
+            tells,
         } = attempt;
         let made = &self.saved.contents.header;
         let undoes = self.args.part.of_run(&made.run);
@@ -289,10 +291,13 @@ impl WriteJob for Undo<'_> {
             draft.leave(undone.conflicts.len());
         }
         let mut written = ChangedRows::default();
-        written.add(undone.changes.iter().filter_map(|change| match change {
-            Change::Row(change) => Some(change),
-            Change::Credentials(_) => None,
-        }));
+        if tells {
+            for change in undone.changes.iter() {
+                if let Change::Row(change) = change.map_err(cannot_put_aside)? {
+                    written.add([&change]);
+                }
+            }
+        }
         Ok(Prepared {
             left: (),
             is_moved: !undone.conflicts.is_empty() && !self.args.skip_changed,
@@ -313,7 +318,7 @@ impl Undo<'_> {
     /// without a part of a rename, a server may be there without the limit of its tools.
     fn ensure_proven(&self, undone: &UndoFacts) -> Result<(), Failure> {
         let repairs_again = self.saved.contents.header.purpose == ChangesetPurpose::Undo;
-        let takes_a_part = !self.args.part.reference.is_empty() && takes_away(&undone.changes);
+        let takes_a_part = !self.args.part.reference.is_empty() && undone.changes.takes_away();
         if undone.changes.is_empty() || !(repairs_again || takes_a_part) {
             return Ok(());
         }
@@ -333,18 +338,6 @@ impl Undo<'_> {
         };
         check_access(access, accepted, PlannedBy::Journal)
     }
-}
-
-/// Tells whether any column loses a reference.
-fn takes_away(changes: &[Change]) -> bool {
-    let rows = changes.iter().filter_map(|change| match change {
-        Change::Row(change) => Some(change),
-        Change::Credentials(_) => None,
-    });
-    rows.flat_map(RowChange::columns).any(|column| {
-        let after: BTreeSet<&str> = column.after().references().collect();
-        column.before().references().any(|r| !after.contains(r))
-    })
 }
 
 /// Builds the error for an undo that takes references away and that nobody can judge.
@@ -440,9 +433,10 @@ impl PutBack<'_, '_> {
         // The owners are those of the run that is taken back, not those of now.
         let written: Vec<RowChange> = changes.iter().map(RowChange::without_owners).collect();
         carry_out(connection, schema, table, &rows, &written, out, proof).await?;
-        self.undone
-            .changes
-            .extend(changes.into_iter().map(Change::Row));
+        for change in changes {
+            let change = Change::Row(change);
+            self.undone.changes.add(&change).map_err(cannot_put_aside)?;
+        }
         Ok(())
     }
 
@@ -477,8 +471,7 @@ impl PutBack<'_, '_> {
         let proof = &mut self.verification;
         write_credentials(connection, self.schema, table, &change, proof).await?;
         let change = Change::Credentials(change.into_report());
-        self.undone.changes.push(change);
-        Ok(())
+        self.undone.changes.add(&change).map_err(cannot_put_aside)
     }
 }
 
@@ -492,12 +485,12 @@ async fn compare_access(
     connection: &mut Connection,
     schema: &Schema,
     database: &Database,
-    changes: &[Change],
+    changes: &UndoneChanges,
     most: usize,
 ) -> Result<Result<Option<ComparedAccess>, Failure>, Failure> {
     let mut before = OtherValues::default();
-    for change in changes {
-        if let Change::Row(change) = change {
+    for change in changes.iter() {
+        if let Change::Row(change) = change.map_err(cannot_put_aside)? {
             for column in change.columns() {
                 before.set(change.table(), change.key(), column.site(), column.before());
             }
@@ -508,7 +501,7 @@ async fn compare_access(
     }
     if most == 0 {
         return Ok(Ok(Some(ComparedAccess {
-            not_compared: changes.len(),
+            not_compared: changes.number(),
             ..ComparedAccess::default()
         })));
     }
@@ -556,15 +549,25 @@ impl WriteFacts for UndoFacts {
     }
 
     fn check_as_shown(&self, shown: &Self) -> Result<(), Failure> {
-        let message = if shown.changes != self.changes {
-            "the rows are no longer as shown"
-        } else if shown.access != self.access || shown.access_failure != self.access_failure {
-            "what the undo changes of somebody's access is no longer as shown"
-        } else {
-            return Ok(());
+        let (mut now, mut then) = (self.changes.iter(), shown.changes.iter());
+        let is_as_shown = loop {
+            let now = now.next().transpose().map_err(cannot_put_aside)?;
+            let then = then.next().transpose().map_err(cannot_put_aside)?;
+            if now != then || now.is_none() {
+                break now == then;
+            }
         };
-        Err(Failure::new(ErrorKind::Moved, message)
-            .hint("nothing was written; run it again to see it as it is now"))
+        let moved = |message| {
+            Err(Failure::new(ErrorKind::Moved, message)
+                .hint("nothing was written; run it again to see it as it is now"))
+        };
+        if !is_as_shown {
+            return moved("the rows are no longer as shown");
+        }
+        if shown.access != self.access || shown.access_failure != self.access_failure {
+            return moved("what the undo changes of somebody's access is no longer as shown");
+        }
+        Ok(())
     }
 }
 
@@ -586,7 +589,7 @@ fn nothing_undone(run: &Run, database: &Database, undoes: UndoneRun) -> UndoFact
         run: run.id().to_owned(),
         database: database.clone(),
         undoes,
-        changes: Vec::new(),
+        changes: UndoneChanges::new(),
         back: 0,
         conflicts: Vec::new(),
         access: None,

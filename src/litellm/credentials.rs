@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use crate::litellm::finding::{Audit, Finding, FindingKind, Note};
@@ -10,7 +11,7 @@ use crate::litellm::reference_sites::{CredentialTable, ScannedTable};
 use crate::litellm::server_catalog::{Resolution, ServerCatalog};
 
 /// How many rows of a table of credentials belong to a server.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ServerRows {
     /// The server's id.
     pub server: String,

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::litellm::access_context::LitellmBehavior;
 use crate::litellm::owners::OwnerKind;
 use crate::litellm::reference_sites::GrantKind;
@@ -10,7 +12,7 @@ use crate::litellm::row::{Cell, Row};
 
 /// A reason why `no-mcp-servers` cannot stand in place of the last entries of a row, whatever the
 /// access of its owners is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) enum Obstacle {
     /// Only tool permissions are left, and the marker belongs into the other column.
     ToolPermissions,

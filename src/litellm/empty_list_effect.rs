@@ -6,9 +6,13 @@
 
 use std::collections::BTreeSet;
 
+use serde::de::IntoDeserializer as _;
+use serde::{Deserialize, Deserializer, Serialize};
+
 use crate::litellm::access_context::{AccessContext, Grants, Team};
 use crate::litellm::ids::{PermissionKey, ServerId};
 use crate::litellm::owners::{Owner, OwnerKind, Parents};
+use crate::litellm::packing::{ConstantText, find_text};
 use crate::litellm::reference_sites::GrantKind;
 use crate::litellm::release::Release;
 use crate::litellm::row::Row;
@@ -16,16 +20,17 @@ use crate::litellm::server::ALL_SERVERS;
 use crate::litellm::server_catalog::{Resolution, ServerCatalog};
 
 /// What an emptied list would mean for one owner.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct IfEmptied {
     /// What would happen.
     pub effect: Effect,
     /// The setting outside the database that is assumed, in words; another may narrow the effect.
-    pub assuming: Option<&'static str>,
+    #[serde(deserialize_with = "find_assumption")]
+    pub assuming: Option<ConstantText>,
 }
 
 /// What happens to an owner whose list runs empty.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Effect {
     /// A key gets what its team has.
     InheritsTeam(Inherited),
@@ -43,7 +48,7 @@ pub(crate) enum Effect {
 }
 
 /// What a key would inherit.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Inherited {
     /// The team or organization.
     pub from: String,
@@ -65,6 +70,22 @@ impl Effect {
             Self::Nothing => "none",
         }
     }
+}
+
+/// Everything that may be assumed.
+const ASSUMPTIONS: [&str; 3] = [
+    KEYS_MUST_DECLARE,
+    END_USERS_MUST_DECLARE,
+    NO_PERSONAL_FAN_OUT,
+];
+
+/// Finds an assumption, where there is one.
+fn find_assumption<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<ConstantText>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    text.map(|text| find_text(text.into_deserializer(), ASSUMPTIONS.into_iter()))
+        .transpose()
 }
 
 const KEYS_MUST_DECLARE: &str = "general_settings.require_key_mcp_access_defined is off";

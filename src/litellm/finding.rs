@@ -4,17 +4,20 @@ use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::litellm::access_context::AccessContext;
 use crate::litellm::empty_list_effect::{IfEmptied, if_emptied};
 use crate::litellm::last_grant;
 use crate::litellm::owners::Owner;
+use crate::litellm::packing::{ConstantText, find_column};
 use crate::litellm::reference_sites::{Group, Names, ScannedTable, SiteTable};
 use crate::litellm::row::{Cell, Row};
 use crate::litellm::server_catalog::{Resolution, ServerCatalog, Successor};
 use crate::litellm::value::Malformed;
 
 /// What a finding says of a reference or of a whole value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) enum FindingKind {
     /// The reference names a server that is gone.
     Stale,
@@ -64,12 +67,13 @@ impl FindingKind {
 }
 
 /// One thing wrong at one site of a row.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Finding {
     /// What is wrong.
     pub kind: FindingKind,
     /// The site's name.
-    pub column: &'static str,
+    #[serde(deserialize_with = "find_column")]
+    pub column: ConstantText,
     /// The reference as stored; `None` where the finding is of the whole value.
     pub reference: Option<String>,
     /// The config server whose former id the reference is.
@@ -81,7 +85,7 @@ pub(crate) struct Finding {
 }
 
 /// An owner of a row, and what an emptied list would mean for it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct OwnerImpact {
     /// Who links to the row.
     pub owner: Owner,
@@ -91,7 +95,7 @@ pub(crate) struct OwnerImpact {
 }
 
 /// What is wrong with one row, and who links to it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Audit {
     /// The row's table.
     pub table: ScannedTable,
@@ -207,7 +211,7 @@ fn audit_cell(table: &SiteTable, row: &Row, cell: &Cell, catalog: &ServerCatalog
 }
 
 /// Something worth knowing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) enum Note {
     /// The name is shared: it grants several servers.
     SharedName,

@@ -116,7 +116,7 @@ pub(crate) const MARKERS: [Marker; 22] = [
     column(SERVER_TABLE, "allow_all_keys", (1, 80, 16)),
     table(ACCESS_GROUPS.table, (1, 81, 12)),
     column(END_USER_TABLE, LINK, (1, 81, 14)),
-    column(AGENT_TABLE, LINK, (1, 82, 0)),
+    column(AGENT_TABLE, LINK, (1, 81, 16)),
     column(PERMISSIONS.table, "blocked_tools", (1, 82, 1)),
     column(PERMISSIONS.table, "models", (1, 82, 2)),
     table(TOOLSETS.table, (1, 83, 3)),
@@ -196,7 +196,7 @@ mod tests {
         assert_eq!(implied(|_, _| true).to_string(), "1.110.0");
         let some =
             implied(|table, column| table == AGENT_TABLE && column != Some(ACCESS_GROUP_IDS));
-        assert_eq!(some, Release(1, 82, 0));
+        assert_eq!(some, Release(1, 81, 16));
     }
 
     #[test]

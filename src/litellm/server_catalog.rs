@@ -44,7 +44,7 @@ pub(crate) enum Resolution {
 }
 
 /// What a stale reference became: a config server of a new id.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Successor {
     /// The config server's name.
     pub name: String,

@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value as Json;
 
+use crate::litellm::packing::{ConstantText, find_text};
 use crate::litellm::reference_sites::Shape;
 
 /// A value that LiteLLM can read.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Value {
     /// A `text[]`: references in stored order, duplicates kept.
     Array(Vec<String>),
@@ -38,16 +39,16 @@ pub(crate) struct Tool {
 ///
 /// Source: LiteLLM 1.109.1 `models/object_permission.py` (the types) and
 /// `proxy/auth/auth_checks.py`, `get_object_permission` (swallows the validation error).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) enum Malformed {
     /// An array with a NULL element.
     NullElement,
     /// An array with more than one dimension.
     NestedArray,
     /// JSON that is no object; a string may be an object encoded twice.
-    NotAnObject(&'static str),
+    NotAnObject(#[serde(deserialize_with = "find_kind")] ConstantText),
     /// JSON that is no array; a string may be an array encoded twice.
-    NotAnArray(&'static str),
+    NotAnArray(#[serde(deserialize_with = "find_kind")] ConstantText),
     /// An array with an element that is no string.
     NotStrings,
     /// An array with an element that is no tool of a server, or more than that.
@@ -263,14 +264,28 @@ fn parse_json_array<T: DeserializeOwned>(
 }
 
 /// Names the type of a JSON value, with its article.
+/// The kinds of JSON values, in words.
+const KINDS: [&str; 6] = [
+    "null",
+    "a boolean",
+    "a number",
+    "a string",
+    "an array",
+    "an object",
+];
+
+fn find_kind<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ConstantText, D::Error> {
+    find_text(deserializer, KINDS.into_iter())
+}
+
 fn kind_of(json: &Json) -> &'static str {
     match json {
-        Json::Null => "null",
-        Json::Bool(_) => "a boolean",
-        Json::Number(_) => "a number",
-        Json::String(_) => "a string",
-        Json::Array(_) => "an array",
-        Json::Object(_) => "an object",
+        Json::Null => KINDS[0],
+        Json::Bool(_) => KINDS[1],
+        Json::Number(_) => KINDS[2],
+        Json::String(_) => KINDS[3],
+        Json::Array(_) => KINDS[4],
+        Json::Object(_) => KINDS[5],
     }
 }
 

@@ -20,6 +20,7 @@ use crate::litellm::config::entry::hex;
 use crate::litellm::credentials::{ServerRows, WholeRow};
 use crate::litellm::deleted_servers::DeletedServers;
 use crate::litellm::owners::Owner;
+use crate::litellm::packing::{packed_site, packed_table};
 use crate::litellm::reference_sites::{
     self, Choice as SiteChoice, CredentialTable, Group, ScannedTable, Site, SiteTable,
 };
@@ -37,7 +38,7 @@ const FORMAT: u32 = 1;
 
 /// What a repair, or the undo of one, changes: the columns of a row that names servers, or the
 /// credentials of a server.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Change {
     /// The columns of a row.
     Row(RowChange),
@@ -123,8 +124,9 @@ impl From<&ColumnChange> for ContentChange {
 /// The fields are private so that nothing else can be written: a change is made of the edits of a
 /// plan, read from a changeset, or takes another one back. It removes references, renames them or
 /// leaves the deny marker in their place, or it undoes exactly that.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RowChange {
+    #[serde(with = "packed_table")]
     table: &'static SiteTable,
     key: String,
     /// At least one, in the order of the table's sites.
@@ -134,8 +136,9 @@ pub(crate) struct RowChange {
 }
 
 /// What one column holds before and after.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ColumnChange {
+    #[serde(with = "packed_site")]
     site: &'static Site,
     before: Value,
     after: Value,

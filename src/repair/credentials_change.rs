@@ -1,18 +1,24 @@
 //! What a repair does to the credentials of one server: it deletes whole rows, and an undo puts
 //! them back.
 
+use serde::{Deserialize, Serialize};
+
 use crate::litellm::credentials::{ServerRows, WholeRow};
+use crate::litellm::packing::packed_credentials;
 use crate::litellm::reference_sites::CredentialTable;
 
 /// How many rows of credentials a server has before and after a repair, or before and after the
 /// undo of one, and the rows that are deleted or put back.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct CredentialsChange {
+    #[serde(with = "packed_credentials")]
     table: &'static CredentialTable,
     server: String,
     before: u64,
     after: u64,
-    /// Empty in a plan and in a report, which tell the number of rows alone.
+    /// Empty in a plan and in a report, which tell the number of rows alone. They are secrets, so
+    /// they are never put aside.
+    #[serde(skip)]
     rows: Vec<WholeRow>,
 }
 

@@ -3,12 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::litellm::access_context::{AccessContext, RelatedGrants};
 use crate::litellm::credentials::ServerRows;
 use crate::litellm::deny_marker::{Obstacle, marker_obstacle};
 use crate::litellm::finding::Audit;
 use crate::litellm::last_grant;
 use crate::litellm::owners::OwnerKind;
+use crate::litellm::packing::{ConstantText, find_column, packed_site};
 use crate::litellm::reference_sites::{
     Group, Names, PERMISSIONS, ScannedTable, Shape, Site, SiteTable,
 };
@@ -22,18 +25,21 @@ use crate::repair::selection::Selection;
 
 /// The edit of one column. It can only remove references, rename them as the operator said, or
 /// leave the deny marker in place of all.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Edit {
+    #[serde(with = "packed_site")]
     site: &'static Site,
     before: Value,
     removed: BTreeSet<String>,
     remapped: BTreeMap<String, String>,
     ending: EmptyOutcome,
+    /// What a search may decide instead. No report says it.
+    #[serde(skip)]
     fallbacks: &'static [Fallback],
 }
 
 /// How an edit leaves a column that held the last grants of its owners.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum EmptyOutcome {
     /// The column keeps references, or may be empty safely.
     No,
@@ -134,7 +140,7 @@ impl Edit {
 }
 
 /// Why a stale reference is held.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) enum Reason {
     /// Its column would run empty, and to LiteLLM that means "inherit" or "no ceiling".
     LastGrant,
@@ -290,10 +296,11 @@ impl fmt::Display for Reason {
 }
 
 /// A stale reference that a repair leaves in place.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Held {
     /// The column.
-    pub column: &'static str,
+    #[serde(deserialize_with = "find_column")]
+    pub column: ConstantText,
     /// The reference as stored.
     pub reference: String,
     /// Why it stays.
@@ -321,7 +328,7 @@ impl From<Policy> for RepairChoices<'static> {
 }
 
 /// The findings of a row, and what to do about them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RowPlan {
     /// The findings of the row, and its owners.
     pub audit: Audit,

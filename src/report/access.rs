@@ -211,8 +211,8 @@ pub(crate) fn write(
     let cut = || io::Error::other("the command failed before the report was whole");
     match format {
         ListFormat::Table(look) => {
-            let entries: Result<Vec<CallerAccess>, ()> = entries.collect();
-            write_table(&entries.map_err(|()| cut())?, head, look, out)
+            let entries = entries.map(|entry| entry.map_err(|()| cut()));
+            write_table(entries, head, look, out)
         }
         ListFormat::Markdown => {
             writeln!(
@@ -305,51 +305,64 @@ fn records(entry: &CallerAccess, csv: &mut Writer<impl Write>) -> io::Result<()>
     Ok(())
 }
 
-/// Writes a line for each caller or, where an owner is asked about, how each answer came about.
+/// Writes a line for each caller or, where an owner is asked about, how each answer came about. It
+/// keeps the lines that it shows, and counts the others.
 fn write_table(
-    entries: &[CallerAccess],
+    entries: impl Iterator<Item = io::Result<CallerAccess>>,
     head: &AccessHead,
     look: DisplayOptions,
     mut out: &mut dyn Write,
 ) -> io::Result<()> {
-    if entries.is_empty() {
-        writeln!(out, "Nobody.")?;
-    } else if !head.wanted.is_empty() {
-        let mut rows = Grid::new(["CALLER", "TOOLS", "THROUGH"], look);
-        for entry in entries {
-            rows.row([
-                one_line(&entry.who.shown()).into_owned().into(),
-                one_line(&entry.tools_of(&head.wanted)).into_owned().into(),
-                entry.through(&head.wanted).into(),
-            ]);
-        }
-        rows.write(&mut out)?;
-    } else if entries.iter().any(|entry| entry.steps.is_some()) {
-        for (number, entry) in entries.iter().enumerate() {
-            if number > 0 {
-                writeln!(out)?;
-            }
-            write_trace(entry, look, out)?;
-        }
-    } else {
-        let mut rows = Grid::new(["CALLER", "SERVERS", "DENIED BY"], look);
-        for entry in entries {
+    let mut through = Grid::new(["CALLER", "TOOLS", "THROUGH"], look);
+    let mut briefly = Grid::new(["CALLER", "SERVERS", "DENIED BY"], look);
+    let mut traced = Vec::new();
+    let (mut all, mut incomplete) = (0_usize, 0_usize);
+    for entry in entries {
+        let entry = entry?;
+        all += 1;
+        incomplete += usize::from(!entry.complete);
+        if !head.wanted.is_empty() {
+            through.add(|| {
+                [
+                    one_line(&entry.who.shown()).into_owned().into(),
+                    one_line(&entry.tools_of(&head.wanted)).into_owned().into(),
+                    entry.through(&head.wanted).into(),
+                ]
+            });
+        } else if entry.steps.is_some() {
+            traced.push(entry);
+        } else {
             let tone = if entry.servers.is_empty() {
                 Tone::Unsure
             } else {
                 Tone::Plain
             };
-            rows.row([
-                one_line(&entry.who.shown()).into_owned().into(),
-                GridCell::toned(one_line(&entry.servers_shown()), tone),
-                one_line(&entry.denial_shown()).into_owned().into(),
-            ]);
+            briefly.add(|| {
+                [
+                    one_line(&entry.who.shown()).into_owned().into(),
+                    GridCell::toned(one_line(&entry.servers_shown()), tone),
+                    one_line(&entry.denial_shown()).into_owned().into(),
+                ]
+            });
         }
-        rows.write(&mut out)?;
+    }
+    if all == 0 {
+        writeln!(out, "Nobody.")?;
+    } else if !head.wanted.is_empty() {
+        through.write(&mut out)?;
+    } else if traced.is_empty() {
+        briefly.write(&mut out)?;
+    } else {
+        for (number, entry) in traced.iter().enumerate() {
+            if number > 0 {
+                writeln!(out)?;
+            }
+            write_trace(entry, look, out)?;
+        }
     }
     let release = format!("By the rules of LiteLLM {}.", head.release);
     writeln!(out, "\n{}", look.prose(&release))?;
-    if entries.iter().any(|entry| !entry.complete) {
+    if incomplete > 0 {
         let note = "Name the proxy's config with --litellm-config: servers and settings that it may \
                     hold are not known, and may change this answer.";
         writeln!(out, "{}", look.prose(note))?;

@@ -1,10 +1,9 @@
 //! The commands that a report ends with, in every form that a person reads.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use crate::command_line::CommandLine;
 use crate::printable::printable;
 use crate::report::baseline::renewal;
+use crate::report::overview::Overview;
 use crate::report::{Ending, Report, UndoReport};
 
 /// A command, and what it is for.
@@ -26,7 +25,7 @@ impl Advised {
 }
 
 /// Returns the commands that may follow a scan or a repair.
-pub(crate) fn commands(report: &Report) -> Vec<Advised> {
+pub(crate) fn commands(report: &Report, overview: &Overview) -> Vec<Advised> {
     let summary = report.summary();
     let changes = summary.rows_changed > 0;
     let mut commands = Vec::new();
@@ -40,14 +39,14 @@ pub(crate) fn commands(report: &Report) -> Vec<Advised> {
                 next.flag("--allow-empty-server-table");
                 Advised::new("If every server really was deleted, next:", next)
             }));
-            commands.extend(keep_grants(report, dry_run));
+            commands.extend(keep_grants(overview, dry_run));
             let renewal = renewal(report).cloned();
             let lead = "To acknowledge all that there is now:";
             commands.extend(renewal.map(|command| Advised::new(lead, command)));
         }
         Ending::DryRun { plan, follow_up } => {
             let dry_run = follow_up.dry_run.as_ref();
-            commands.extend(dry_run.and_then(|dry_run| keep_grants(report, dry_run)));
+            commands.extend(dry_run.and_then(|dry_run| keep_grants(overview, dry_run)));
             let lead = match plan {
                 Some(plan) => format!("The plan is in {}. To carry it out:", printable(plan)),
                 None => "To carry it out:".to_owned(),
@@ -68,26 +67,10 @@ pub(crate) fn commands(report: &Report) -> Vec<Advised> {
 /// them at once, because a repair removes those that it does not remap.
 ///
 /// The options are added to `dry_run`.
-fn keep_grants(report: &Report, dry_run: &CommandLine) -> Option<Advised> {
-    let plans = report.plans().iter();
-    let edits = plans.clone().flat_map(|plan| &plan.edits);
-    let remapped: BTreeSet<&String> = edits.flat_map(|edit| edit.remapped().keys()).collect();
-    let findings = plans
-        .filter(|plan| plan.audit.credentials().is_none())
-        .flat_map(|plan| &plan.audit.findings);
-    let is_remapped = |reference: &String| remapped.contains(reference);
-    let remaps: BTreeMap<&str, &str> = findings
-        .filter(|finding| !finding.reference.as_ref().is_some_and(is_remapped))
-        .filter_map(|finding| {
-            let ids = &finding.successor.as_ref()?.ids;
-            let [id] = ids.iter().collect::<Vec<_>>()[..] else {
-                return None;
-            };
-            Some((finding.reference.as_deref()?, id.as_str()))
-        })
-        .collect();
+fn keep_grants(overview: &Overview, dry_run: &CommandLine) -> Option<Advised> {
+    let remaps = &overview.remaps;
     let mut command = dry_run.clone();
-    for (old, new) in &remaps {
+    for (old, new) in remaps {
         command.option("--remap", format!("{old}={new}"));
     }
     let lead = "To keep grants that name an old id of a config server, remap them:";

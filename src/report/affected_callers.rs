@@ -1,18 +1,16 @@
-//! The callers whose access changes if a server is deleted, put aside as lines so that memory does
-//! not grow with their number.
+//! The callers whose access changes if a server is deleted, put aside so that memory does not grow
+//! with their number.
 
-use std::io::{self, Write};
-use std::sync::{Mutex, PoisonError};
+use std::io;
 
-use serde::ser::SerializeSeq as _;
+use serde::ser::{Error as _, SerializeSeq as _};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::litellm::known_names::KnownNames;
 use crate::litellm::owners::OwnerKind;
 use crate::litellm::reference_sites::{ScannedTable, TOOLSETS};
-use crate::report::json_text;
 use crate::report::named_owners::NamedOwners;
-use crate::report::spool::Spool;
+use crate::report::put_aside::PutAside;
 
 /// A key, as reports show it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,7 +79,7 @@ impl AffectedCaller {
     /// Names the caller for people: its levels and its toolset by what people call them, where
     /// the report knows that.
     #[must_use]
-    pub(crate) fn shown_named(&self, owners: &NamedOwners<'_>, names: &KnownNames) -> String {
+    pub(crate) fn shown_named(&self, owners: NamedOwners<'_>, names: &KnownNames) -> String {
         self.shown_by("caller without a key", |kind, id| match kind {
             "team" => owners.shown(OwnerKind::Team, id),
             "organization" => owners.shown(OwnerKind::Organization, id),
@@ -150,8 +148,7 @@ pub(crate) struct AffectedCallers {
     gaining: usize,
     is_gain_by_removal: bool,
     is_uncertain: bool,
-    /// Behind a lock, because another thread writes the report.
-    lines: Mutex<Spool>,
+    callers: PutAside<AffectedCaller>,
 }
 
 impl AffectedCallers {
@@ -164,7 +161,7 @@ impl AffectedCallers {
             gaining: 0,
             is_gain_by_removal: false,
             is_uncertain: false,
-            lines: Mutex::new(Spool::new()),
+            callers: PutAside::new(),
         }
     }
 
@@ -185,12 +182,7 @@ impl AffectedCallers {
         self.gaining += usize::from(!caller.gains.is_empty());
         let is_by_removal = |server: &ChangedServer| server.by == ChangeCause::Removal;
         self.is_gain_by_removal |= caller.gains.iter().any(is_by_removal);
-        let lines = self.lines.get_mut().unwrap_or_else(PoisonError::into_inner);
-        // Written at once: a file has no buffer.
-        let mut line = Vec::new();
-        json_text::write_compact(caller, &mut line)?;
-        line.push(b'\n');
-        lines.write_all(&line)
+        self.callers.add(caller)
     }
 
     /// Returns how many callers were compared.
@@ -230,14 +222,9 @@ impl AffectedCallers {
     /// What `each` says, or an I/O error if they cannot be read back.
     pub(crate) fn each(
         &self,
-        each: impl FnMut(AffectedCaller) -> io::Result<()>,
+        mut each: impl FnMut(AffectedCaller) -> io::Result<()>,
     ) -> io::Result<()> {
-        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut reader = LineReader {
-            line: Vec::new(),
-            each,
-        };
-        lines.write_to(&mut reader)
+        self.callers.iter().try_for_each(|caller| each(caller?))
     }
 }
 
@@ -245,41 +232,10 @@ impl AffectedCallers {
 impl Serialize for AffectedCallers {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut list = serializer.serialize_seq(None)?;
-        let mut failed = None;
-        let read = self.each(|caller| {
-            list.serialize_element(&caller).map_err(|error| {
-                failed = Some(error);
-                io::Error::other("the list cannot be written")
-            })
-        });
-        match (failed, read) {
-            (Some(error), _) => Err(error),
-            (None, Err(error)) => Err(serde::ser::Error::custom(error)),
-            (None, Ok(())) => list.end(),
+        for caller in self.callers.iter() {
+            list.serialize_element(&caller.map_err(S::Error::custom)?)?;
         }
-    }
-}
-
-/// Reads lines that are written to it, and hands on each.
-struct LineReader<F> {
-    line: Vec<u8>,
-    each: F,
-}
-
-impl<F: FnMut(AffectedCaller) -> io::Result<()>> Write for LineReader<F> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
-            self.line.extend_from_slice(part);
-            if self.line.ends_with(b"\n") {
-                (self.each)(serde_json::from_slice(&self.line)?)?;
-                self.line.clear();
-            }
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        list.end()
     }
 }
 

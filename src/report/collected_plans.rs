@@ -1,9 +1,9 @@
-//! Collects the plans of all rows: kept for a report that needs them all at once, else put aside as
-//! lines, so that memory does not grow with the table.
+//! Collects the plans of all rows: counts them, and puts them aside, so that memory does not grow
+//! with the table. A report reads them back row by row, as often as it needs.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufWriter, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::io;
+use std::sync::Arc;
 
 use crate::litellm::finding::{Audit, Finding, FindingKind};
 use crate::litellm::known_names::KnownNames;
@@ -11,18 +11,8 @@ use crate::litellm::owners::Owner;
 use crate::litellm::reference_sites::ScannedTable;
 use crate::repair::plan::RowPlan;
 use crate::report::decisions::Decisions;
-use crate::report::ndjson;
-use crate::report::spool::Spool;
+use crate::report::put_aside::PutAside;
 use crate::report::summary::{FindingGroup, Summary};
-
-/// What the lines of a report list of each row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Entries {
-    /// Its findings, as `scan` does.
-    Findings,
-    /// Its changes and held references, as `fix` does.
-    Decisions,
-}
 
 /// The plans of all rows with findings, and counts over them.
 #[derive(Debug)]
@@ -30,49 +20,21 @@ pub(crate) struct CollectedPlans {
     summary: Summary,
     /// Counts of findings by what they have in common: all, and those that a repair leaves.
     alike: BTreeMap<FindingGroup, [usize; 2]>,
-    plans: Vec<RowPlan>,
+    /// `None` if they are only counted.
+    plans: Option<PutAside<RowPlan>>,
     /// What people call servers, access groups and toolsets.
     names: Arc<KnownNames>,
     /// How many rows of each table name anything; empty where that was not counted.
     looked_at: Vec<(ScannedTable, usize)>,
-    rows: KeptRows,
-}
-
-/// What a collection keeps of each row.
-#[derive(Debug)]
-enum KeptRows {
-    /// Its plan.
-    Plans,
-    /// Its lines, which are put aside; behind a lock, because another thread writes the report.
-    Lines(Mutex<Spool>),
-    /// Nothing: it is only counted.
-    None,
 }
 
 impl CollectedPlans {
-    /// Makes a collection that keeps every row.
-    #[must_use]
-    pub(crate) fn kept() -> Self {
-        Self {
-            summary: Summary::default(),
-            alike: BTreeMap::new(),
-            plans: Vec::new(),
-            names: Arc::default(),
-            looked_at: Vec::new(),
-            rows: KeptRows::Plans,
-        }
-    }
-
-    /// Makes a collection that keeps no rows, only their lines of NDJSON.
-    ///
-    /// Few lines stay in memory; more go to an unnamed file in the folder for temporary files, if
-    /// there is one. They are not printed at once: a slow reader must not hold up a transaction,
-    /// and a transaction that is tried again must not leave lines behind.
+    /// Makes a collection that puts every row aside.
     #[must_use]
     pub(crate) fn put_aside() -> Self {
         Self {
-            rows: KeptRows::Lines(Mutex::new(Spool::new())),
-            ..Self::kept()
+            plans: Some(PutAside::new()),
+            ..Self::counted()
         }
     }
 
@@ -80,46 +42,28 @@ impl CollectedPlans {
     #[must_use]
     pub(crate) fn counted() -> Self {
         Self {
-            rows: KeptRows::None,
-            ..Self::kept()
+            summary: Summary::default(),
+            alike: BTreeMap::new(),
+            plans: None,
+            names: Arc::default(),
+            looked_at: Vec::new(),
         }
     }
 
-    /// Adds rows with findings, in their order, for a report of `scan`.
+    /// Adds rows with findings, in their order.
     ///
     /// # Errors
     ///
-    /// An I/O error if the lines cannot be put aside.
-    pub(crate) fn add_findings(&mut self, plans: Vec<RowPlan>) -> io::Result<()> {
-        self.add(plans, Entries::Findings)
-    }
-
-    /// Adds rows with what was decided about them, in their order, for a report of `fix`.
-    ///
-    /// # Errors
-    ///
-    /// An I/O error if the lines cannot be put aside.
-    pub(crate) fn add_decisions(&mut self, plans: Vec<RowPlan>) -> io::Result<()> {
-        self.add(plans, Entries::Decisions)
-    }
-
-    fn add(&mut self, mut plans: Vec<RowPlan>, entries: Entries) -> io::Result<()> {
-        for plan in &plans {
+    /// An I/O error if they cannot be put aside.
+    pub(crate) fn add(&mut self, plans: &[RowPlan]) -> io::Result<()> {
+        for plan in plans {
             self.summary.count(plan);
             self.count_alike(plan);
-        }
-        let lines = match &mut self.rows {
-            KeptRows::Plans => {
-                self.plans.append(&mut plans);
-                return Ok(());
+            if let Some(put_aside) = &mut self.plans {
+                put_aside.add(plan)?;
             }
-            KeptRows::Lines(lines) => lines,
-            KeptRows::None => return Ok(()),
-        };
-        let lines = lines.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let mut lines = BufWriter::with_capacity(1 << 16, lines);
-        ndjson::write_rows(&plans, &self.names, entries, &mut lines)?;
-        lines.flush()
+        }
+        Ok(())
     }
 
     /// Adds what people call servers, access groups and toolsets; comes before the first row.
@@ -170,19 +114,10 @@ impl CollectedPlans {
         self.summary
     }
 
-    /// Returns the rows with findings, by table and primary key; none if they are put aside.
-    #[must_use]
-    pub(crate) fn plans(&self) -> &[RowPlan] {
-        &self.plans
-    }
-
-    /// Writes the lines of all rows.
-    pub(crate) fn write_lines(&self, entries: Entries, out: &mut impl Write) -> io::Result<()> {
-        let KeptRows::Lines(lines) = &self.rows else {
-            return ndjson::write_rows(&self.plans, &self.names, entries, out);
-        };
-        let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.write_to(out)
+    /// Reads back the rows with findings, by table and primary key; none if they are only counted.
+    /// An item is an I/O error if one cannot be read.
+    pub(crate) fn plans(&self) -> impl Iterator<Item = io::Result<RowPlan>> {
+        self.plans.iter().flat_map(PutAside::iter)
     }
 }
 
@@ -214,10 +149,9 @@ mod tests {
     use crate::litellm::row::Row;
     use crate::litellm::test_support::{BEHAVIOR, GONE, Standing, catalog, owner, row};
     use crate::repair::policy::Policy;
-    use crate::report::spool::IN_MEMORY;
 
     #[test]
-    fn what_is_put_aside_is_what_would_have_been_kept() {
+    fn plans_come_back_as_they_were_added() {
         let context = AccessContext {
             behavior: BEHAVIOR,
             catalog: &catalog(),
@@ -225,29 +159,34 @@ mod tests {
             all_cleared: false,
         };
         let plan = |at: usize| {
+            let servers = [r#"["id-1","{GONE}"]"#, r#"["{GONE}"]"#][at % 2];
+            let tools = [r#"{"{GONE}":["a"]}"#, "[]", "null"][at % 3];
+            let standing = [Standing::InTeam, Standing::Alone][at % 2];
             let row = Row {
                 key: at.to_string(),
-                owners: vec![owner(OwnerKind::Team, Standing::InTeam)],
-                ..row(&format!(r#"["id-1","{GONE}"]"#), "null")
+                owners: vec![
+                    owner(OwnerKind::Key, standing),
+                    owner(OwnerKind::Team, standing),
+                ],
+                ..row(
+                    &servers.replace("{GONE}", GONE),
+                    &tools.replace("{GONE}", GONE),
+                )
             };
             RowPlan::of(&PERMISSIONS, &row, context, Policy::default().into())
         };
-        for entries in [Entries::Findings, Entries::Decisions] {
-            let lines = |mut found: CollectedPlans| {
-                for at in 0..20 {
-                    let chunk = (1_000 * at..1_000 * (at + 1)).map(plan).collect();
-                    found.add(chunk, entries).unwrap();
-                }
-                assert_eq!(found.summary().stale, 20_000);
-                let mut lines = Vec::new();
-                found.write_lines(entries, &mut lines).unwrap();
-                (lines, found.plans().len())
-            };
-            let (kept, rows) = lines(CollectedPlans::kept());
-            let (put_aside, none) = lines(CollectedPlans::put_aside());
-            assert!(put_aside.len() > IN_MEMORY, "it should have gone to a file");
-            assert!(put_aside == kept);
-            assert_eq!((rows, none), (20_000, 0));
+        let plans: Vec<RowPlan> = (0..20_000).map(plan).collect();
+        let mut found = CollectedPlans::put_aside();
+        for chunk in plans.chunks(2_000) {
+            found.add(chunk).unwrap();
         }
+        for _ in 0..2 {
+            let read = found.plans().collect::<io::Result<Vec<RowPlan>>>();
+            assert!(read.unwrap() == plans);
+        }
+        let mut counted = CollectedPlans::counted();
+        counted.add(&plans).unwrap();
+        assert_eq!(counted.summary(), found.summary());
+        assert_eq!(counted.plans().count(), 0);
     }
 }

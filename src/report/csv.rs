@@ -8,7 +8,9 @@ use std::io::{self, Write};
 
 use csv::{Terminator, WriterBuilder};
 
+use crate::litellm::known_names::KnownNames;
 use crate::printable::one_line;
+use crate::repair::plan::RowPlan;
 use crate::report::json::{self, OwnerV1, ValueV1};
 use crate::report::render::{AnyReport, RenderOptions, ReportFormat};
 use crate::report::{Report, UndoReport};
@@ -73,11 +75,17 @@ pub(crate) fn write(report: &Report, cells: Cells, out: &mut impl Write) -> io::
         findings(report, &mut csv)?;
     } else {
         csv.write_record(ENTRIES)?;
-        for change in json::changes(report.plans(), report.names()) {
+        for plan in report.plans_with_changes() {
+            let plan = plan?;
+            let Some(change) = json::change(&plan, report.names()) else {
+                continue;
+            };
             let at = (change.table, change.row);
             columns(&mut csv, at, &change.before, &change.after, &change.owners)?;
         }
-        held(report, &mut csv)?;
+        for plan in report.plans_with_holds() {
+            held(&plan?, report.names(), &mut csv)?;
+        }
         conflicts(json::conflicts(&report.facts.conflicts), &mut csv)?;
     }
     csv.flush()
@@ -95,7 +103,9 @@ pub(crate) fn write_undone(
 ) -> io::Result<()> {
     let mut csv = Writer::new(out, cells);
     csv.write_record(ENTRIES)?;
-    for change in json::put_back(undone) {
+    for change in undone.facts.changes.iter() {
+        let change = change?;
+        let change = json::put_back(&change);
         let at = (change.table, change.row);
         columns(&mut csv, at, &change.before, &change.after, &[])?;
     }
@@ -156,7 +166,14 @@ impl<W: Write> Writer<W> {
 
 fn findings(report: &Report, csv: &mut Writer<impl Write>) -> io::Result<()> {
     csv.write_record(FINDINGS)?;
-    for finding in json::findings(report.plans(), report.names()) {
+    for plan in report.plans() {
+        findings_of(&plan?, report.names(), csv)?;
+    }
+    affected(report, csv)
+}
+
+fn findings_of(plan: &RowPlan, names: &KnownNames, csv: &mut Writer<impl Write>) -> io::Result<()> {
+    for finding in json::findings(plan, names) {
         let successor = finding.successor.map(|successor| successor.ids.join(" "));
         csv.write_record([
             finding.kind,
@@ -176,6 +193,11 @@ fn findings(report: &Report, csv: &mut Writer<impl Write>) -> io::Result<()> {
             finding.server_name.unwrap_or_default(),
         ])?;
     }
+    Ok(())
+}
+
+/// Writes a line for each server that a caller loses or gains by the deletion of servers.
+fn affected(report: &Report, csv: &mut Writer<impl Write>) -> io::Result<()> {
     let Some(affected) = &report.facts.affected else {
         return Ok(());
     };
@@ -224,8 +246,8 @@ pub(super) fn columns(
     Ok(())
 }
 
-fn held(report: &Report, csv: &mut Writer<impl Write>) -> io::Result<()> {
-    for held in json::held(report.plans(), report.names()) {
+fn held(plan: &RowPlan, names: &KnownNames, csv: &mut Writer<impl Write>) -> io::Result<()> {
+    for held in json::held(plan, names) {
         csv.write_record([
             "held",
             held.table,

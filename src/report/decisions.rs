@@ -6,8 +6,8 @@ use crate::litellm::finding::{Finding, FindingKind};
 use crate::repair::plan::{Edit, EmptyOutcome, Held, Reason, RowPlan};
 
 /// What `fix` does about a reference. Those that need a decision of the operator come first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Decision<'a> {
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Decision {
     /// It stays, for this reason.
     Hold(Reason),
     /// It goes, and its list runs empty.
@@ -15,7 +15,7 @@ pub(crate) enum Decision<'a> {
     /// It goes, and its list becomes the deny marker.
     Deny,
     /// It becomes this one.
-    Remap(&'a str),
+    Remap(String),
     /// Its whole rows are deleted.
     Delete,
     /// It goes.
@@ -24,9 +24,9 @@ pub(crate) enum Decision<'a> {
     Leave,
 }
 
-impl Decision<'_> {
+impl Decision {
     /// Returns the word for it in reports.
-    pub(crate) fn name(self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Hold(_) => "hold",
             Self::Clear => "clear",
@@ -64,7 +64,7 @@ impl<'a> Decisions<'a> {
     }
 
     /// Tells what `fix` does about `finding`.
-    pub(crate) fn of_finding(&self, finding: &Finding) -> Decision<'a> {
+    pub(crate) fn of_finding(&self, finding: &Finding) -> Decision {
         match (self.held(finding), finding.kind) {
             (Some(held), _) => Decision::Hold(held.reason),
             (None, FindingKind::Stale) if self.plan.deletion.is_some() => Decision::Delete,
@@ -73,7 +73,7 @@ impl<'a> Decisions<'a> {
                 let edit = edits.find(|edit| edit.site().name == finding.column);
                 let reference = finding.reference.as_deref().unwrap_or_default();
                 if let Some(new) = edit.and_then(|edit| edit.remapped().get(reference)) {
-                    return Decision::Remap(new);
+                    return Decision::Remap(new.clone());
                 }
                 match edit.map(Edit::ending) {
                     Some(EmptyOutcome::Denied) => Decision::Deny,

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
+use serde::ser::{Error as _, SerializeSeq as _};
 use serde::{Serialize, Serializer};
 
 use crate::database::Database;
@@ -29,6 +30,7 @@ use crate::report::compared_access::ComparedAccessV1;
 use crate::report::decisions::Decisions;
 use crate::report::render::{AnyReport, RenderOptions, ReportFormat};
 use crate::report::summary::Summary;
+use crate::report::undone_changes::UndoneChanges;
 use crate::report::{ConfigIds, Ending, Report, UndoReport, json_text};
 
 pub(crate) const VERSION: u32 = 1;
@@ -108,6 +110,63 @@ pub(crate) struct ServersV1 {
     pub(crate) config: Option<usize>,
 }
 
+/// A list of a report that is made while it is written, so that it is never in memory as a whole.
+struct ReportList<'a> {
+    report: &'a Report,
+    entries: Entries,
+}
+
+/// What a list has of each row.
+#[derive(Clone, Copy)]
+enum Entries {
+    Findings,
+    Changes,
+    Held,
+}
+
+impl Serialize for ReportList<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (report, names) = (self.report, self.report.names());
+        let mut list = serializer.serialize_seq(None)?;
+        match self.entries {
+            Entries::Findings => {
+                for plan in report.plans() {
+                    let plan = plan.map_err(S::Error::custom)?;
+                    findings(&plan, names).try_for_each(|entry| list.serialize_element(&entry))?;
+                }
+            }
+            Entries::Changes => {
+                for plan in report.plans_with_changes() {
+                    let plan = plan.map_err(S::Error::custom)?;
+                    let mut changed = change(&plan, names).into_iter();
+                    changed.try_for_each(|entry| list.serialize_element(&entry))?;
+                }
+            }
+            Entries::Held => {
+                for plan in report.plans_with_holds() {
+                    let plan = plan.map_err(S::Error::custom)?;
+                    held(&plan, names).try_for_each(|entry| list.serialize_element(&entry))?;
+                }
+            }
+        }
+        list.end()
+    }
+}
+
+/// The rows that are put back, of which only one is in memory at a time.
+struct PutBackList<'a>(&'a UndoneChanges);
+
+impl Serialize for PutBackList<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut list = serializer.serialize_seq(None)?;
+        for change in self.0.iter() {
+            let change = change.map_err(S::Error::custom)?;
+            list.serialize_element(&put_back(&change))?;
+        }
+        list.end()
+    }
+}
+
 /// A list that is made while it is written, so that it is never in memory as a whole.
 pub(crate) struct Each<F>(pub(crate) F);
 
@@ -118,7 +177,7 @@ impl<F: Fn() -> I, I: Iterator<Item: Serialize>> Serialize for Each<F> {
 }
 
 #[derive(Serialize)]
-struct ScanV1<'a, F> {
+struct ScanV1<'a> {
     #[serde(flatten)]
     head: Head<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -127,7 +186,7 @@ struct ScanV1<'a, F> {
     /// The baselines; absent without any.
     #[serde(skip_serializing_if = "Option::is_none")]
     baseline: Option<BaselineV1<'a>>,
-    findings: F,
+    findings: ReportList<'a>,
     /// The callers whose access changes; absent without servers that are taken as deleted.
     #[serde(skip_serializing_if = "Option::is_none")]
     affected_callers: Option<&'a AffectedCallers>,
@@ -223,12 +282,12 @@ pub(crate) struct IfEmptiedV1<'a> {
 }
 
 #[derive(Serialize)]
-struct FixV1<'a, C, H> {
+struct FixV1<'a> {
     #[serde(flatten)]
     head: Head<'a>,
     outcome: &'static str,
-    changes: C,
-    held: H,
+    changes: ReportList<'a>,
+    held: ReportList<'a>,
     summary: FixSummaryV1,
     /// How many held references each choice would settle.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -326,7 +385,7 @@ struct UndoV1<'a> {
     #[serde(flatten)]
     head: UndoHead<'a>,
     outcome: &'static str,
-    changes: Vec<PutBackV1<'a>>,
+    changes: PutBackList<'a>,
     conflicts: Vec<ConflictV1<'a>>,
     summary: UndoSummaryV1,
     /// The access of everybody whom it concerns, before and after.
@@ -509,7 +568,7 @@ pub(crate) fn write_undone(undone: &UndoReport, out: &mut impl Write) -> io::Res
     let object = UndoV1 {
         head: undo_head(undone),
         outcome: undone.ending.name(),
-        changes: put_back(undone).collect(),
+        changes: PutBackList(&undone.facts.changes),
         conflicts: conflicts(&undone.facts.conflicts).collect(),
         summary: undo_summary(undone),
         access: undone.facts.access.as_ref().map(Into::into),
@@ -639,17 +698,15 @@ pub(crate) fn undo_summary(undone: &UndoReport) -> UndoSummaryV1 {
     }
 }
 
-/// Lists the rows that are put back.
-pub(crate) fn put_back(undone: &UndoReport) -> impl Iterator<Item = PutBackV1<'_>> {
-    undone.facts.changes.iter().map(|change| {
-        let (before, after) = values(change);
-        PutBackV1 {
-            table: change.table().name(),
-            row: change.key(),
-            before,
-            after,
-        }
-    })
+/// Describes a row that is put back.
+pub(crate) fn put_back(change: &Change) -> PutBackV1<'_> {
+    let (before, after) = values(change);
+    PutBackV1 {
+        table: change.table().name(),
+        row: change.key(),
+        before,
+        after,
+    }
 }
 
 /// Returns what each column of a change holds before and after.
@@ -687,38 +744,35 @@ fn conflict(conflict: &Conflict) -> ConflictV1<'_> {
     }
 }
 
-/// Lists the findings by table, primary key, column and position.
+/// Lists the findings of a row by column and position.
 pub(crate) fn findings<'a>(
-    plans: &'a [RowPlan],
+    plan: &'a RowPlan,
     names: &'a KnownNames,
 ) -> impl Iterator<Item = FindingV1<'a>> {
-    plans.iter().flat_map(move |plan| {
-        let decisions = Decisions::of(plan);
-        plan.audit.findings.iter().map(move |finding| FindingV1 {
-            kind: finding.kind.name(),
-            table: plan.audit.table.name(),
-            row: &plan.audit.row,
-            row_name: names.row(plan.audit.table, &plan.audit.row),
-            column: finding.column,
-            reference: finding.reference.as_deref(),
-            server_name: of_server(finding, names).and_then(|server| server.name.as_deref()),
-            approval_status: of_server(finding, names)
-                .and_then(|server| server.not_served.as_deref()),
-            last_grant: finding.last_grant,
-            detail: match finding.kind {
-                FindingKind::Malformed(malformed) => Some(malformed.to_string()),
-                FindingKind::Note(note) => Some(note.to_string()),
-                FindingKind::DanglingToolset => Some(DANGLING.to_owned()),
-                FindingKind::Stale | FindingKind::Unverified | FindingKind::Inactive => None,
-            },
-            successor: finding.successor.as_ref().map(|successor| SuccessorV1 {
-                name: &successor.name,
-                ids: successor.ids.iter().map(String::as_str).collect(),
-            }),
-            rows: plan.audit.credentials(),
-            held: decisions.held(finding).map(|held| held.reason.name()),
-            owners: owners(&plan.audit, names),
-        })
+    let decisions = Decisions::of(plan);
+    plan.audit.findings.iter().map(move |finding| FindingV1 {
+        kind: finding.kind.name(),
+        table: plan.audit.table.name(),
+        row: &plan.audit.row,
+        row_name: names.row(plan.audit.table, &plan.audit.row),
+        column: finding.column,
+        reference: finding.reference.as_deref(),
+        server_name: of_server(finding, names).and_then(|server| server.name.as_deref()),
+        approval_status: of_server(finding, names).and_then(|server| server.not_served.as_deref()),
+        last_grant: finding.last_grant,
+        detail: match finding.kind {
+            FindingKind::Malformed(malformed) => Some(malformed.to_string()),
+            FindingKind::Note(note) => Some(note.to_string()),
+            FindingKind::DanglingToolset => Some(DANGLING.to_owned()),
+            FindingKind::Stale | FindingKind::Unverified | FindingKind::Inactive => None,
+        },
+        successor: finding.successor.as_ref().map(|successor| SuccessorV1 {
+            name: &successor.name,
+            ids: successor.ids.iter().map(String::as_str).collect(),
+        }),
+        rows: plan.audit.credentials(),
+        held: decisions.held(finding).map(|held| held.reason.name()),
+        owners: owners(&plan.audit, names),
     })
 }
 
@@ -734,32 +788,20 @@ fn of_server<'a>(finding: &Finding, names: &'a KnownNames) -> Option<&'a KnownSe
     }
 }
 
-/// Lists the changed rows.
-pub(crate) fn changes<'a>(
-    plans: &'a [RowPlan],
-    names: &'a KnownNames,
-) -> impl Iterator<Item = ChangeV1<'a>> {
-    let changed = |plan: &&RowPlan| plan.changes_something();
-    let changed = plans.iter().filter(changed);
-    changed.map(move |plan| change(plan, names))
-}
-
-/// Lists the held references.
+/// Lists the held references of a row.
 pub(crate) fn held<'a>(
-    plans: &'a [RowPlan],
+    plan: &'a RowPlan,
     names: &'a KnownNames,
 ) -> impl Iterator<Item = HeldV1<'a>> {
-    plans.iter().flat_map(move |plan| {
-        plan.held.iter().map(move |held| HeldV1 {
-            table: plan.audit.table.name(),
-            row: &plan.audit.row,
-            row_name: names.row(plan.audit.table, &plan.audit.row),
-            column: held.column,
-            reference: &held.reference,
-            reason: held.reason.name(),
-            because: held.because.as_deref(),
-            owners: owners(&plan.audit, names),
-        })
+    plan.held.iter().map(move |held| HeldV1 {
+        table: plan.audit.table.name(),
+        row: &plan.audit.row,
+        row_name: names.row(plan.audit.table, &plan.audit.row),
+        column: held.column,
+        reference: &held.reference,
+        reason: held.reason.name(),
+        because: held.because.as_deref(),
+        owners: owners(&plan.audit, names),
     })
 }
 
@@ -795,23 +837,25 @@ pub(crate) fn fix_summary(summary: Summary) -> FixSummaryV1 {
 }
 
 fn scan(report: &Report) -> impl Serialize {
+    let list = |entries| ReportList { report, entries };
     ScanV1 {
         head: head(report),
         settled_by: report.facts.settled.map(Into::into),
         summary: scan_summary(report),
         baseline: report.facts.baseline.as_ref().map(Into::into),
-        findings: Each(|| findings(report.plans(), report.names())),
+        findings: list(Entries::Findings),
         affected_callers: report.facts.affected.as_ref(),
     }
 }
 
 fn fix(report: &Report, summary: Summary) -> impl Serialize {
+    let list = |entries| ReportList { report, entries };
     FixV1 {
         head: head(report),
         outcome: report.ending.name(),
         conflicts: conflicts(&report.facts.conflicts).collect(),
-        changes: Each(|| changes(report.plans(), report.names())),
-        held: Each(|| held(report.plans(), report.names())),
+        changes: list(Entries::Changes),
+        held: list(Entries::Held),
         summary: fix_summary(summary),
         settled_by: report.facts.settled.map(Into::into),
         access: report.facts.access.as_ref().map(Into::into),
@@ -821,7 +865,11 @@ fn fix(report: &Report, summary: Summary) -> impl Serialize {
     }
 }
 
-fn change<'a>(plan: &'a RowPlan, names: &'a KnownNames) -> ChangeV1<'a> {
+/// Describes what changes of a row; `None` if nothing does.
+pub(crate) fn change<'a>(plan: &'a RowPlan, names: &'a KnownNames) -> Option<ChangeV1<'a>> {
+    if !plan.changes_something() {
+        return None;
+    }
     let columns = |value: fn(&Edit) -> Value, rows: fn(&ServerRows) -> ServerRows| {
         let edits = plan.edits.iter();
         let edits = edits.map(|edit| (edit.site().name, value(edit).into()));
@@ -840,7 +888,7 @@ fn change<'a>(plan: &'a RowPlan, names: &'a KnownNames) -> ChangeV1<'a> {
         let name = names.other_name(&reference)?;
         Some((reference, name))
     });
-    ChangeV1 {
+    Some(ChangeV1 {
         table: plan.audit.table.name(),
         row: &plan.audit.row,
         row_name: names.row(plan.audit.table, &plan.audit.row),
@@ -853,7 +901,7 @@ fn change<'a>(plan: &'a RowPlan, names: &'a KnownNames) -> ChangeV1<'a> {
             .collect(),
         server_names: server_names.collect(),
         owners: owners(&plan.audit, names),
-    }
+    })
 }
 
 fn owners<'a>(audit: &'a Audit, names: &'a KnownNames) -> Vec<OwnerV1<'a>> {

@@ -12,8 +12,9 @@ use crate::repair::access_comparison::ComparedAccess;
 use crate::report::advice::{self, Advised};
 use crate::report::baseline;
 use crate::report::compared_access::paragraphs;
-use crate::report::json::{self, DatabaseV1, OwnerV1, ValueV1};
+use crate::report::json::{self, DatabaseV1, FindingV1, OwnerV1, ValueV1};
 use crate::report::named_owners::NamedOwners;
+use crate::report::overview::Overview;
 use crate::report::render::{AnyReport, RenderOptions, ReportFormat};
 use crate::report::shown_text::{affected_in_words, count, nobody, rows_in_words};
 use crate::report::summary::Summary;
@@ -48,6 +49,7 @@ impl ReportFormat for MarkdownFormat {
 ///
 /// What `out` says.
 pub(crate) fn write(report: &Report, command: &str, out: &mut impl Write) -> io::Result<()> {
+    let overview = &Overview::of(report)?;
     let head = json::head(report);
     let summary = report.summary();
     title(&report.ending, report.ending.command(), out)?;
@@ -82,9 +84,9 @@ pub(crate) fn write(report: &Report, command: &str, out: &mut impl Write) -> io:
 
     who(report, out)?;
     if report.ending.is_of_scan() {
-        affected(report, out)?;
+        affected(report, overview, out)?;
     }
-    consequences(report, summary, out)?;
+    consequences(report, overview, out)?;
     if report.ending.is_of_scan() {
         findings(report, out)?;
     }
@@ -93,7 +95,7 @@ pub(crate) fn write(report: &Report, command: &str, out: &mut impl Write) -> io:
     conflicts(json::conflicts(&report.facts.conflicts), out)?;
     section("Command", out)?;
     fence(command, out)?;
-    implementation(report, out)?;
+    implementation(report, overview, out)?;
     let changes = summary.rows_changed > 0;
     if changes && !matches!(report.ending, Ending::Declined | Ending::Moved { .. }) {
         section("Verification", out)?;
@@ -103,57 +105,56 @@ pub(crate) fn write(report: &Report, command: &str, out: &mut impl Write) -> io:
             out,
         )?;
     }
-    back_out(report, out)
+    back_out(report, overview, out)
 }
 
 /// Writes which owners are concerned, and what becomes of their references.
 fn who(report: &Report, out: &mut impl Write) -> io::Result<()> {
-    let concerned = ticket::concerned(report.plans());
-    if concerned.is_empty() {
-        return Ok(());
-    }
-    section("Who is concerned", out)?;
-    writeln!(out, "| Who | What changes | What stays |\n|---|---|---|")?;
-    for ConcernedOwner {
-        name,
-        changes,
-        stays,
-    } in concerned
-    {
+    let header = ["Who", "What changes", "What stays"];
+    let mut table = TableWriter::new("Who is concerned", header, out);
+    ticket::concerned(report, |concerned| {
+        let ConcernedOwner {
+            name,
+            changes,
+            stays,
+        } = concerned;
         let [changes, stays] = [changes, stays].map(|lines| Vec::from_iter(lines).join("<br>"));
-        writeln!(out, "| {name} | {changes} | {stays} |")?;
-    }
-    Ok(())
+        table.row(&[name, changes, stays])
+    })
 }
 
 /// Writes what follows from the repair, and what that assumes.
-fn consequences(report: &Report, summary: Summary, out: &mut impl Write) -> io::Result<()> {
-    let lines = table::advice(report, summary);
+fn consequences(report: &Report, overview: &Overview, out: &mut impl Write) -> io::Result<()> {
+    let lines = table::advice(report, overview);
     if !lines.is_empty() {
         section("Consequences and assumptions", out)?;
         for line in lines {
             writeln!(out, "- {}", prose(&line))?;
         }
     }
-    let plans = report.plans().iter();
-    let impacts = plans.flat_map(|plan| plan.audit.impacts.iter().map(move |i| (plan, i)));
-    let named = named_owners(report);
-    let gains = impacts.filter_map(|(plan, impact)| {
-        let (owner, if_emptied) = (&impact.owner, impact.if_emptied.as_ref()?);
-        let gain = table::effect(owner.kind(), &if_emptied.effect, report.names(), &named);
-        Some([
-            owner_named(owner.kind().name(), owner.id(), owner.name()),
-            prose(&gain),
-            code(&plan.audit.row),
-        ])
-    });
+    let named = named_owners(overview);
     let header = ["Last grant of", "If its list were empty", "Row"];
-    table("If a last grant were removed", &header, gains, out)
+    let mut table = TableWriter::new("If a last grant were removed", header, out);
+    for plan in report.plans_with_last_grants() {
+        let plan = plan?;
+        for impact in &plan.audit.impacts {
+            let (owner, Some(if_emptied)) = (&impact.owner, &impact.if_emptied) else {
+                continue;
+            };
+            let gain = table::effect(owner.kind(), &if_emptied.effect, report.names(), named);
+            table.row(&[
+                owner_named(owner.kind().name(), owner.id(), owner.name()),
+                prose(&gain),
+                code(&plan.audit.row),
+            ])?;
+        }
+    }
+    Ok(())
 }
 
 /// Writes the commands that come next, before anything can be verified.
-fn implementation(report: &Report, out: &mut impl Write) -> io::Result<()> {
-    let mut commands = advice::commands(report);
+fn implementation(report: &Report, overview: &Overview, out: &mut impl Write) -> io::Result<()> {
+    let mut commands = advice::commands(report, overview);
     let named = report.facts.ticket.journal.as_ref();
     match &report.ending {
         // Its command is the back-out.
@@ -193,7 +194,7 @@ fn implementation(report: &Report, out: &mut impl Write) -> io::Result<()> {
 }
 
 /// Writes how a repair is taken back.
-fn back_out(report: &Report, out: &mut impl Write) -> io::Result<()> {
+fn back_out(report: &Report, overview: &Overview, out: &mut impl Write) -> io::Result<()> {
     let sentence = match (&report.ending, &report.facts.ticket.journal) {
         (Ending::DryRun { .. }, _) if report.summary().rows_changed == 0 => return Ok(()),
         (Ending::DryRun { .. }, Some(named)) => {
@@ -210,7 +211,7 @@ fn back_out(report: &Report, out: &mut impl Write) -> io::Result<()> {
         }
         (Ending::Applied { journal, .. }, _) => {
             section("Back-out", out)?;
-            let [Advised { lead, command }] = &advice::commands(report)[..] else {
+            let [Advised { lead, command }] = &advice::commands(report, overview)[..] else {
                 return match journal {
                     None => writeln!(out, "Nothing takes it back: no journal was kept."),
                     Some(_) => Ok(()),
@@ -274,20 +275,17 @@ pub(crate) fn write_undone(
     facts.push(("Rows put back", undone.facts.rows().to_string()));
     facts.push(("Rows back already", undone.facts.back.to_string()));
     write_facts(&facts, out)?;
-    let changed = json::put_back(undone).flat_map(|change| {
-        columns(
-            (change.table, change.row),
-            &[],
-            &change.before,
-            &change.after,
-        )
-    });
-    table(
-        "Before and after",
-        &["Table", "Row", "Column", "Before", "After"],
-        changed.map(|[table, row, _, column, before, after]| [table, row, column, before, after]),
-        out,
-    )?;
+    let header = ["Table", "Row", "Column", "Before", "After"];
+    let mut table = TableWriter::new("Before and after", header, out);
+    for change in undone.facts.changes.iter() {
+        let change = change?;
+        let change = json::put_back(&change);
+        let at = (change.table, change.row);
+        for cells in columns(at, &[], &change.before, &change.after) {
+            let [of, row, _, column, before, after] = cells;
+            table.row(&[of, row, column, before, after])?;
+        }
+    }
     access(undone.facts.access.as_ref(), &undone.ending, out)?;
     if let Some(failure) = &undone.facts.access_failure {
         writeln!(out, "\n## Access\n\n{}", prose(&failure.paragraph()))?;
@@ -366,35 +364,6 @@ pub(super) fn write_facts(facts: &[(&str, String)], out: &mut impl Write) -> io:
 }
 
 fn findings(report: &Report, out: &mut impl Write) -> io::Result<()> {
-    let findings = json::findings(report.plans(), report.names()).map(|finding| {
-        let detail = finding.detail.or(finding.rows.map(rows_in_words));
-        let name = finding.server_name;
-        let reference =
-            finding
-                .reference
-                .map(|reference| match name.filter(|name| *name != reference) {
-                    Some(name) => format!("{} ({})", code(reference), code(name)),
-                    None => code(reference),
-                });
-        let reference = match (reference, detail) {
-            (Some(reference), Some(detail)) => format!("{reference}<br>({detail})"),
-            (Some(reference), None) => reference,
-            (None, Some(detail)) => format!("({detail})"),
-            (None, None) => String::new(),
-        };
-        [
-            code(finding.table),
-            match finding.row_name {
-                Some(name) => format!("{} ({})", code(finding.row), code(name)),
-                None => code(finding.row),
-            },
-            owners(finding.table, &finding.owners),
-            code(finding.column),
-            reference,
-            finding.kind.to_owned(),
-            if finding.last_grant { "yes" } else { "" }.to_owned(),
-        ]
-    });
     let header = [
         "Table",
         "Row",
@@ -404,16 +373,52 @@ fn findings(report: &Report, out: &mut impl Write) -> io::Result<()> {
         "Verdict",
         "Last grant",
     ];
-    table("Findings", &header, findings, out)
+    let mut table = TableWriter::new("Findings", header, out);
+    for plan in report.plans() {
+        let plan = plan?;
+        let mut findings = json::findings(&plan, report.names());
+        findings.try_for_each(|finding| table.row(&finding_cells(finding)))?;
+    }
+    Ok(())
 }
 
-/// Collects the names of owners; ids are shown too, because a ticket outlives the terminal.
-fn named_owners(report: &Report) -> NamedOwners<'_> {
-    NamedOwners::of(report.plans().iter().map(|plan| &plan.audit), true)
+fn finding_cells(finding: FindingV1<'_>) -> [String; 7] {
+    let detail = finding.detail.or(finding.rows.map(rows_in_words));
+    let name = finding.server_name;
+    let reference =
+        finding
+            .reference
+            .map(|reference| match name.filter(|name| *name != reference) {
+                Some(name) => format!("{} ({})", code(reference), code(name)),
+                None => code(reference),
+            });
+    let reference = match (reference, detail) {
+        (Some(reference), Some(detail)) => format!("{reference}<br>({detail})"),
+        (Some(reference), None) => reference,
+        (None, Some(detail)) => format!("({detail})"),
+        (None, None) => String::new(),
+    };
+    [
+        code(finding.table),
+        match finding.row_name {
+            Some(name) => format!("{} ({})", code(finding.row), code(name)),
+            None => code(finding.row),
+        },
+        owners(finding.table, &finding.owners),
+        code(finding.column),
+        reference,
+        finding.kind.to_owned(),
+        if finding.last_grant { "yes" } else { "" }.to_owned(),
+    ]
+}
+
+/// Returns the names of owners; ids are shown too, because a ticket outlives the terminal.
+fn named_owners(overview: &Overview) -> NamedOwners<'_> {
+    overview.named(true)
 }
 
 /// Writes who loses or gains something by the deletion of servers.
-fn affected(report: &Report, out: &mut impl Write) -> io::Result<()> {
+fn affected(report: &Report, overview: &Overview, out: &mut impl Write) -> io::Result<()> {
     let Some(affected) = &report.facts.affected else {
         return Ok(());
     };
@@ -423,7 +428,7 @@ fn affected(report: &Report, out: &mut impl Write) -> io::Result<()> {
         prose(&affected_in_words(affected))
     )?;
     let mut is_first = true;
-    let owners = named_owners(report);
+    let owners = named_owners(overview);
     affected.each(|caller| {
         if std::mem::take(&mut is_first) {
             writeln!(out, "\n| Caller | Loses | Gains |\n|---|---|---|")?;
@@ -432,14 +437,12 @@ fn affected(report: &Report, out: &mut impl Write) -> io::Result<()> {
         let gains = caller.gains.iter().map(|server| code(&server.shown_gain()));
         let cells = [loses.collect::<Vec<_>>(), gains.collect()];
         let [loses, gains] = cells.map(|lines| lines.join("<br>"));
-        let shown = caller.shown_named(&owners, report.names());
+        let shown = caller.shown_named(owners, report.names());
         writeln!(out, "| {} | {loses} | {gains} |", code(&shown))
     })
 }
 
 fn changes(report: &Report, out: &mut impl Write) -> io::Result<()> {
-    let changes = json::changes(report.plans(), report.names());
-    let rows = changes.flat_map(|c| columns((c.table, c.row), &c.owners, &c.before, &c.after));
     let title = match report.ending {
         Ending::Applied { .. } => "Before and after",
         Ending::Scanned { .. }
@@ -450,7 +453,15 @@ fn changes(report: &Report, out: &mut impl Write) -> io::Result<()> {
         | Ending::Moved { .. } => "Before and after a repair",
     };
     let header = ["Table", "Row", "Owners", "Column", "Before", "After"];
-    table(title, &header, rows, out)
+    let mut table = TableWriter::new(title, header, out);
+    for plan in report.plans_with_changes() {
+        let plan = plan?;
+        let changed = json::change(&plan, report.names()).into_iter();
+        let mut rows =
+            changed.flat_map(|c| columns((c.table, c.row), &c.owners, &c.before, &c.after));
+        rows.try_for_each(|row| table.row(&row))?;
+    }
+    Ok(())
 }
 
 /// Makes a line for each column of a changed row: table, row, owners, column, before, after.
@@ -476,18 +487,22 @@ pub(super) fn columns(
 }
 
 fn held(report: &Report, out: &mut impl Write) -> io::Result<()> {
-    let held = json::held(report.plans(), report.names()).map(|held| {
-        [
-            code(held.table),
-            code(held.row),
-            owners(held.table, &held.owners),
-            code(held.column),
-            code(held.reference),
-            held.reason.to_owned(),
-        ]
-    });
     let header = ["Table", "Row", "Owners", "Column", "Reference", "Reason"];
-    table("Held, left as it is", &header, held, out)
+    let mut table = TableWriter::new("Held, left as it is", header, out);
+    for plan in report.plans_with_holds() {
+        let plan = plan?;
+        for held in json::held(&plan, report.names()) {
+            table.row(&[
+                code(held.table),
+                code(held.row),
+                owners(held.table, &held.owners),
+                code(held.column),
+                code(held.reference),
+                held.reason.to_owned(),
+            ])?;
+        }
+    }
+    Ok(())
 }
 
 fn conflicts<'a>(
@@ -526,17 +541,39 @@ fn commands(command: &str, next: &[Advised], title: &str, out: &mut impl Write) 
 pub(super) fn table<const N: usize>(
     title: &str,
     header: &[&str; N],
-    rows: impl Iterator<Item = [String; N]>,
+    mut rows: impl Iterator<Item = [String; N]>,
     out: &mut impl Write,
 ) -> io::Result<()> {
-    for (at, row) in rows.enumerate() {
-        if at == 0 {
-            let line = vec!["---"; N].join("|");
-            writeln!(out, "\n## {title}\n\n| {} |\n|{line}|", header.join(" | "))?;
+    let mut table = TableWriter::new(title, *header, out);
+    rows.try_for_each(|row| table.row(&row))
+}
+
+/// Writes a section with a table, row by row; nothing if there are no rows.
+struct TableWriter<'a, W, const N: usize> {
+    title: &'a str,
+    header: [&'a str; N],
+    is_begun: bool,
+    out: &'a mut W,
+}
+
+impl<'a, W: Write, const N: usize> TableWriter<'a, W, N> {
+    fn new(title: &'a str, header: [&'a str; N], out: &'a mut W) -> Self {
+        Self {
+            title,
+            header,
+            is_begun: false,
+            out,
         }
-        writeln!(out, "| {} |", row.join(" | "))?;
     }
-    Ok(())
+
+    fn row(&mut self, cells: &[String; N]) -> io::Result<()> {
+        if !std::mem::replace(&mut self.is_begun, true) {
+            let (title, header) = (self.title, self.header.join(" | "));
+            let line = ["---"; N].join("|");
+            writeln!(self.out, "\n## {title}\n\n| {header} |\n|{line}|")?;
+        }
+        writeln!(self.out, "| {} |", cells.join(" | "))
+    }
 }
 
 fn database(database: &DatabaseV1<'_>) -> String {

@@ -20,6 +20,8 @@ pub(crate) mod markdown;
 pub(crate) mod metrics;
 pub(crate) mod named_owners;
 pub(crate) mod ndjson;
+pub(crate) mod overview;
+pub(crate) mod put_aside;
 pub(crate) mod render;
 pub(crate) mod shown_text;
 pub(crate) mod spool;
@@ -29,36 +31,36 @@ pub(crate) mod summary;
 pub(crate) mod table;
 pub(crate) mod text_table;
 pub(crate) mod ticket;
+pub(crate) mod undone_changes;
 
-use std::collections::BTreeMap;
+use std::io;
 
 use crate::command_line::CommandLine;
 use crate::database::Database;
 use crate::error::Failure;
 use crate::litellm::config::ConfigServer;
 use crate::litellm::deleted_servers::DeletedServers;
-use crate::litellm::finding::{Finding, FindingKind};
 use crate::litellm::known_names::KnownNames;
 use crate::litellm::release::Release;
 use crate::litellm::schema_drift::SchemaDrift;
 use crate::litellm::server::ConfigServers;
 use crate::litellm::server_catalog::ServerCatalog;
 use crate::repair::access_comparison::ComparedAccess;
-use crate::repair::changeset::{Change, UndoneRun};
+use crate::repair::changeset::UndoneRun;
 use crate::repair::conflict::Conflict;
 use crate::repair::empty_lists::SettledByChoice;
-use crate::repair::plan::{Reason, RowPlan};
+use crate::repair::plan::RowPlan;
 use crate::repair::policy::Policy;
 use crate::report::affected_callers::AffectedCallers;
 use crate::report::baseline::BaselineFacts;
 use crate::report::collected_plans::CollectedPlans;
 use crate::report::compared_access::Tense;
-use crate::report::decisions::Decisions;
 use crate::report::render::{AnyReport, Render};
 pub(crate) use crate::report::shown_text::count;
 use crate::report::sql_script::SqlScript;
 use crate::report::summary::{Summary, Tally};
 use crate::report::ticket::TicketCommands;
+use crate::report::undone_changes::UndoneChanges;
 
 /// How a command ended, which decides how its report reads.
 #[derive(Debug)]
@@ -269,7 +271,11 @@ impl Render for UndoReport {
     fn tally(&self) -> Tally {
         let applied = matches!(self.ending, Ending::Applied { .. });
         Tally {
-            rows_changed: Some(if applied { self.facts.changes.len() } else { 0 }),
+            rows_changed: Some(if applied {
+                self.facts.changes.number()
+            } else {
+                0
+            }),
             ..Tally::default()
         }
     }
@@ -296,7 +302,7 @@ pub(crate) struct UndoFacts {
     /// The run that is taken back, whole or in part.
     pub undoes: UndoneRun,
     /// What was put back, or would be.
-    pub changes: Vec<Change>,
+    pub changes: UndoneChanges,
     /// How many rows were already back.
     pub back: usize,
     /// The columns that now hold something else.
@@ -342,7 +348,7 @@ impl UndoFacts {
     /// Counts the rows that were put back, or would be.
     #[must_use]
     pub(crate) fn rows(&self) -> usize {
-        self.changes.iter().map(Change::size).sum()
+        self.changes.rows()
     }
 }
 
@@ -434,42 +440,27 @@ impl Report {
         self.facts.found.names()
     }
 
-    /// Returns the rows with findings, if they are kept.
-    pub(crate) fn plans(&self) -> &[RowPlan] {
+    /// Reads back the rows with findings, by table and primary key, if they are kept. An item is an
+    /// I/O error if one cannot be read.
+    pub(crate) fn plans(&self) -> impl Iterator<Item = io::Result<RowPlan>> {
         self.facts.found.plans()
     }
 
-    /// Returns the references to deleted servers, each with the number of rows that hold it, most
-    /// rows first.
-    #[must_use]
-    pub(crate) fn stale_references(&self) -> Vec<(&str, usize)> {
-        let mut rows: BTreeMap<&str, usize> = BTreeMap::new();
-        for plan in self.plans() {
-            let decisions = Decisions::of(plan);
-            let mut references: Vec<&str> = plan
-                .audit
-                .findings
-                .iter()
-                .filter(|finding| finding.kind == FindingKind::Stale)
-                .filter(|finding| !is_config_id(&decisions, finding))
-                .filter_map(|finding| finding.reference.as_deref())
-                .collect();
-            references.sort_unstable();
-            references.dedup();
-            let of_plan = plan.rows();
-            for reference in references {
-                *rows.entry(reference).or_default() += of_plan;
-            }
-        }
-        let mut rows: Vec<(&str, usize)> = rows.into_iter().collect();
-        rows.sort_by_key(|(_, rows)| std::cmp::Reverse(*rows));
-        rows
+    /// Reads back the same rows if any of them changes; else none, as that takes time.
+    pub(crate) fn plans_with_changes(&self) -> impl Iterator<Item = io::Result<RowPlan>> {
+        let has_any = self.summary().rows_changed > 0;
+        has_any.then(|| self.plans()).into_iter().flatten()
     }
-}
 
-/// Tells whether a finding may be of a config server that was edited or removed.
-fn is_config_id(decisions: &Decisions<'_>, finding: &Finding) -> bool {
-    decisions
-        .held(finding)
-        .is_some_and(|held| matches!(held.reason, Reason::MaybeEdited | Reason::MaybeRenewed))
+    /// Reads back the same rows if any of them holds a reference; else none.
+    pub(crate) fn plans_with_holds(&self) -> impl Iterator<Item = io::Result<RowPlan>> {
+        let has_any = self.summary().references_held > 0;
+        has_any.then(|| self.plans()).into_iter().flatten()
+    }
+
+    /// Reads back the same rows if any of them has a last grant; else none.
+    pub(crate) fn plans_with_last_grants(&self) -> impl Iterator<Item = io::Result<RowPlan>> {
+        let has_any = self.summary().last_grant_rows > 0;
+        has_any.then(|| self.plans()).into_iter().flatten()
+    }
 }

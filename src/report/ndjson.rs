@@ -7,11 +7,8 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use crate::error::Failure;
-use crate::litellm::known_names::KnownNames;
-use crate::repair::plan::RowPlan;
 use crate::report::affected_callers::AffectedCaller;
 use crate::report::baseline::BaselineV1;
-use crate::report::collected_plans::{CollectedPlans, Entries};
 use crate::report::compared_access::ComparedAccessV1;
 use crate::report::json::{
     self, AfterCareV1, ChangeV1, ConflictV1, FindingV1, FixSummaryV1, Head, HeldV1, PutBackV1,
@@ -111,10 +108,6 @@ impl ReportFormat for NdjsonFormat {
     ) -> io::Result<bool> {
         write_error(run, failure, code, &mut out).map(|()| true)
     }
-
-    fn collection(&self) -> CollectedPlans {
-        CollectedPlans::put_aside()
-    }
 }
 
 /// Writes `report` line by line.
@@ -126,14 +119,28 @@ pub(crate) fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
     let header = HeaderV1::Report(json::head(report));
     json_text::write_line(&NdjsonLine::Header(Box::new(header)), out)?;
     let counts = if report.ending.is_of_scan() {
-        report.facts.found.write_lines(Entries::Findings, out)?;
+        for plan in report.plans() {
+            lines(
+                json::findings(&plan?, report.names()).map(NdjsonLine::Finding),
+                out,
+            )?;
+        }
         if let Some(affected) = &report.facts.affected {
             affected
                 .each(|caller| json_text::write_line(&NdjsonLine::AffectedCaller(&caller), out))?;
         }
         CountsV1::Scan(json::scan_summary(report))
     } else {
-        report.facts.found.write_lines(Entries::Decisions, out)?;
+        for plan in report.plans() {
+            let (plan, names) = (plan?, report.names());
+            lines(
+                json::change(&plan, names)
+                    .into_iter()
+                    .map(NdjsonLine::Change),
+                out,
+            )?;
+            lines(json::held(&plan, names).map(NdjsonLine::Held), out)?;
+        }
         let conflicts = json::conflicts(&report.facts.conflicts);
         lines(conflicts.map(NdjsonLine::Conflict), out)?;
         CountsV1::Fix(json::fix_summary(report.summary()))
@@ -153,22 +160,6 @@ pub(crate) fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
     json_text::write_line(&NdjsonLine::Summary(summary), out)
 }
 
-/// Writes the lines of rows, row by row.
-pub(crate) fn write_rows(
-    plans: &[RowPlan],
-    names: &KnownNames,
-    entries: Entries,
-    out: &mut impl Write,
-) -> io::Result<()> {
-    match entries {
-        Entries::Findings => lines(json::findings(plans, names).map(NdjsonLine::Finding), out),
-        Entries::Decisions => plans.chunks(1).try_for_each(|plan| {
-            lines(json::changes(plan, names).map(NdjsonLine::Change), out)?;
-            lines(json::held(plan, names).map(NdjsonLine::Held), out)
-        }),
-    }
-}
-
 /// Writes what `undo` did line by line.
 ///
 /// # Errors
@@ -177,7 +168,10 @@ pub(crate) fn write_rows(
 pub(crate) fn write_undone(undone: &UndoReport, out: &mut impl Write) -> io::Result<()> {
     let header = HeaderV1::Undo(json::undo_head(undone));
     json_text::write_line(&NdjsonLine::Header(Box::new(header)), out)?;
-    lines(json::put_back(undone).map(NdjsonLine::PutBack), out)?;
+    for change in undone.facts.changes.iter() {
+        let change = change?;
+        json_text::write_line(&NdjsonLine::PutBack(json::put_back(&change)), out)?;
+    }
     let conflicts = json::conflicts(&undone.facts.conflicts);
     lines(conflicts.map(NdjsonLine::Conflict), out)?;
     let summary = SummaryV1 {

@@ -92,7 +92,7 @@ pub(crate) trait ReportFormat: Sync {
 
     /// Makes an empty collection of what this format needs of each row.
     fn collection(&self) -> CollectedPlans {
-        CollectedPlans::kept()
+        CollectedPlans::put_aside()
     }
 
     /// Tells whether a person reads it, who wants to know what was looked at if nothing was found.

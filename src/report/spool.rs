@@ -1,8 +1,9 @@
-//! Keeps lines until they can be printed: a few in memory, more in an unnamed file. Where no file
+//! Keeps bytes until they can be printed: a few in memory, more in an unnamed file. Where no file
 //! can be made, as in an image without /tmp, they stay in memory up to a bound.
 
 use std::fs::File;
-use std::io::{self, Seek as _, Write};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 
 /// How many bytes stay in memory before they go to a file.
@@ -11,10 +12,11 @@ pub(crate) const IN_MEMORY: usize = 4 << 20;
 /// How many bytes stay in memory if no file can be made: about 700,000 findings.
 const WITHOUT_A_FILE: usize = 256 << 20;
 
-/// The lines kept so far.
+/// The bytes kept so far.
 #[derive(Debug)]
 pub(crate) struct Spool {
     place: Place,
+    length: u64,
     folder: PathBuf,
     in_memory: usize,
     without_a_file: usize,
@@ -33,21 +35,47 @@ impl Spool {
     pub(crate) fn new() -> Self {
         Self {
             place: Place::Memory(Vec::new()),
+            length: 0,
             folder: std::env::temp_dir(),
             in_memory: IN_MEMORY,
             without_a_file: WITHOUT_A_FILE,
         }
     }
 
-    /// Writes all lines.
-    pub(crate) fn write_to(&mut self, out: &mut impl Write) -> io::Result<()> {
-        match &mut self.place {
-            Place::Memory(bytes) | Place::MemoryAlone(bytes, _) => out.write_all(bytes),
-            Place::File(file) => {
-                file.rewind()?;
-                io::copy(file, out).map(drop)
+    /// Returns how many bytes it keeps.
+    pub(crate) fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Reads the bytes from an offset on. Several readers do not disturb each other.
+    pub(crate) fn read_from(&self, at: u64) -> SpoolReader<'_> {
+        SpoolReader { spool: self, at }
+    }
+
+    /// Writes all bytes.
+    pub(crate) fn write_to(&self, out: &mut impl Write) -> io::Result<()> {
+        io::copy(&mut self.read_from(0), out).map(drop)
+    }
+}
+
+/// Reads what a spool keeps.
+#[derive(Debug)]
+pub(crate) struct SpoolReader<'a> {
+    spool: &'a Spool,
+    at: u64,
+}
+
+impl Read for SpoolReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = match &self.spool.place {
+            Place::File(file) => file.read_at(buffer, self.at)?,
+            Place::Memory(kept) | Place::MemoryAlone(kept, _) => {
+                let at = usize::try_from(self.at).unwrap_or(usize::MAX);
+                kept.get(at..).unwrap_or_default().read(buffer)?
             }
-        }
+        };
+        self.at += read as u64;
+        Ok(read)
     }
 }
 
@@ -65,19 +93,21 @@ impl Write for Spool {
                 Err(error) => Place::MemoryAlone(kept, error),
             };
         }
-        match &mut self.place {
-            Place::File(file) => file.write(bytes),
+        let written = match &mut self.place {
+            Place::File(file) => file.write(bytes)?,
             Place::MemoryAlone(kept, why) if kept.len() + bytes.len() > self.without_a_file => {
                 let folder = self.folder.display();
                 let (kind, why) = (why.kind(), crate::error::reason(why));
                 let message = format!("no file can be made in {folder}: {why}");
-                Err(io::Error::new(kind, message))
+                return Err(io::Error::new(kind, message));
             }
             Place::Memory(kept) | Place::MemoryAlone(kept, _) => {
                 kept.extend_from_slice(bytes);
-                Ok(bytes.len())
+                bytes.len()
             }
-        }
+        };
+        self.length += written as u64;
+        Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -113,6 +143,10 @@ mod tests {
             let mut out = Vec::new();
             spool.write_to(&mut out).unwrap();
             assert_eq!(out, b"01234567890123456789 and so on and so on");
+            let mut rest = String::new();
+            spool.read_from(30).read_to_string(&mut rest).unwrap();
+            assert_eq!(rest, " and so on");
+            assert_eq!(spool.length(), 40);
         }
     }
 

@@ -8,7 +8,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::{self, Write};
-use std::sync::{Mutex, PoisonError};
 
 use crate::litellm::reference_sites::{Group, SiteTable};
 use crate::prose::wrapped;
@@ -94,8 +93,8 @@ struct ScriptRows {
     code: ScriptCode,
     /// The tables that it writes rows of, as places in the code.
     tables: Vec<usize>,
-    /// The loops over these rows; behind a lock, because another thread writes the report.
-    loops: Mutex<Spool>,
+    /// The loops over these rows.
+    loops: Spool,
 }
 
 /// Digests of what a plan for a row depends on.
@@ -180,7 +179,7 @@ impl ScriptRows {
         Self {
             code,
             tables: Vec::new(),
-            loops: Mutex::new(Spool::new()),
+            loops: Spool::new(),
         }
     }
 
@@ -228,8 +227,7 @@ impl ScriptRows {
             OptionalLiteral(digests.beside),
             OptionalLiteral(digests.owners),
         );
-        let loops = self.loops.get_mut().unwrap_or_else(PoisonError::into_inner);
-        loops.write_all(text.as_bytes())
+        self.loops.write_all(text.as_bytes())
     }
 
     /// Writes the one statement of the script.
@@ -253,8 +251,7 @@ impl ScriptRows {
         for table in used() {
             write!(out, "{}", table.lock)?;
         }
-        let mut loops = self.loops.lock().unwrap_or_else(PoisonError::into_inner);
-        loops.write_to(&mut out)?;
+        self.loops.write_to(&mut out)?;
         if let Some(last) = used().next_back() {
             write!(out, "{}", last.row)?;
         }

@@ -12,14 +12,13 @@ mod owner_names;
 mod short;
 mod undone;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use crate::litellm::owners::OwnerKind;
 use crate::litellm::reference_sites::Group;
 use crate::printable::printable;
 use crate::report::baseline::{self, BaselineFacts};
-use crate::report::named_owners::NamedOwners;
+use crate::report::overview::Overview;
 use crate::report::render::{AnyReport, RenderOptions, ReportFormat};
 use crate::report::shown_text::{affected_in_words, count};
 use crate::report::summary::Summary;
@@ -56,7 +55,9 @@ impl ReportFormat for TableFormat {
         mut out: &mut dyn Write,
     ) -> io::Result<()> {
         match report {
-            AnyReport::Repair(report) => write_closing(report, options.look, &mut out),
+            AnyReport::Repair(report) => {
+                write_closing(report, &Overview::of(report)?, options.look, &mut out)
+            }
             AnyReport::Undo(undone) => write_undone_closing(undone, options.look, &mut out),
         }
     }
@@ -72,12 +73,13 @@ impl ReportFormat for TableFormat {
 ///
 /// What `out` says.
 pub(crate) fn write(report: &Report, look: DisplayOptions, out: &mut impl Write) -> io::Result<()> {
+    let overview = &Overview::of(report)?;
     if matches!(report.ending, Ending::Moved { .. }) {
         return write_moved("planned", &report.facts.conflicts, look, out)
-            .and_then(|()| write_closing(report, look, out));
+            .and_then(|()| write_closing(report, overview, look, out));
     }
     if look.is_summary() {
-        return short::write(report, look, out);
+        return short::write(report, overview, look, out);
     }
     let summary = report.summary();
     for server in report.facts.deleted.iter() {
@@ -89,26 +91,30 @@ pub(crate) fn write(report: &Report, look: DisplayOptions, out: &mut impl Write)
     for line in baseline::in_words(report) {
         writeln!(out, "{}", look.prose(&line))?;
     }
-    if let Some(whose) = whose(report) {
+    if let Some(whose) = whose(overview) {
         writeln!(out, "{}", look.prose(&whose))?;
     }
     if let Some(looked_at) = looked_at(report) {
         writeln!(out, "{}", look.prose(&looked_at))?;
     }
-    found::lay_out(report, look).write(out)?;
-    write_affected(report, look, out)?;
-    write_closing(report, look, out)
+    found::lay_out(report, overview, look)?.write(out)?;
+    write_affected(report, overview, look, out)?;
+    write_closing(report, overview, look, out)
 }
 
 /// Writes who loses or gains something by the deletion of servers.
-fn write_affected(report: &Report, look: DisplayOptions, out: &mut impl Write) -> io::Result<()> {
+fn write_affected(
+    report: &Report,
+    overview: &Overview,
+    look: DisplayOptions,
+    out: &mut impl Write,
+) -> io::Result<()> {
     let Some(affected) = &report.facts.affected else {
         return Ok(());
     };
     writeln!(out, "\n{}", look.prose(&affected_in_words(affected)))?;
     let mut table = Grid::new(["CALLER", "LOSES", "GAINS"], look);
-    let audits = report.plans().iter().map(|plan| &plan.audit);
-    let owners = NamedOwners::of(audits, look.is_wide());
+    let owners = overview.named(look.is_wide());
     affected.each(|caller| {
         if table.room() == 0 {
             table.leave_out(1);
@@ -118,7 +124,7 @@ fn write_affected(report: &Report, look: DisplayOptions, out: &mut impl Write) -
         let gains = caller.gains.iter().map(|s| printable(&s.shown_gain()));
         let (loses, gains): (Vec<String>, Vec<String>) = (loses.collect(), gains.collect());
         table.row([
-            printable(&caller.shown_named(&owners, report.names())).into(),
+            printable(&caller.shown_named(owners, report.names())).into(),
             loses.join("\n").into(),
             gains.join("\n").into(),
         ]);
@@ -194,27 +200,12 @@ pub(crate) fn looked_at(report: &Report) -> Option<String> {
 }
 
 /// Counts the owners, by kind, of rows with stale references.
-pub(crate) fn whose(report: &Report) -> Option<String> {
-    let stale = || report.plans().iter().filter(|plan| plan.audit.is_stale());
-    let owners = stale().flat_map(|plan| plan.audit.owners());
-    let owners: BTreeSet<(OwnerKind, &str)> = owners.map(|o| (o.kind(), o.id())).collect();
-    let mut kinds: BTreeMap<OwnerKind, usize> = BTreeMap::new();
-    for (kind, _) in owners {
-        *kinds.entry(kind).or_default() += 1;
-    }
-    let kinds = kinds.into_iter();
+pub(crate) fn whose(overview: &Overview) -> Option<String> {
+    let kinds = overview.owners.iter();
     let mut counts: Vec<String> = kinds
-        .map(|(kind, number)| count(number, &kind.name().replace('_', " ")))
+        .map(|(kind, number)| count(*number, &kind.name().replace('_', " ")))
         .collect();
-    let without_owner = stale()
-        .filter(|plan| plan.audit.impacts.is_empty())
-        .filter(|plan| {
-            !matches!(
-                plan.audit.table.group(),
-                Group::Defaults | Group::Credentials
-            )
-        });
-    match without_owner.count() {
+    match overview.ownerless {
         0 => {}
         number => counts.push(format!("{} without an owner", count(number, "row"))),
     }

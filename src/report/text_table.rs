@@ -189,6 +189,15 @@ impl<const N: usize> Grid<N> {
         }
     }
 
+    /// Makes a row and adds it, or only counts it if there are too many.
+    pub(crate) fn add(&mut self, cells: impl FnOnce() -> [GridCell; N]) {
+        if self.room() == 0 {
+            self.left_out += 1;
+        } else {
+            self.rows.push(cells());
+        }
+    }
+
     pub(crate) fn write(&self, out: &mut impl Write) -> io::Result<()> {
         let text = self.table().trim_fmt();
         writeln!(out, "{}", painted(&text, self.look))?;

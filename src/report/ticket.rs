@@ -1,7 +1,10 @@
 //! What a change ticket says besides the other reports: who is concerned, and the commands that
 //! verify a repair and take it back.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::io;
+
+use serde::{Deserialize, Serialize};
 
 use crate::command_line::CommandLine;
 use crate::litellm::finding::FindingKind;
@@ -10,6 +13,7 @@ use crate::repair::plan::{EmptyOutcome, RowPlan};
 use crate::report::Report;
 use crate::report::decisions::Decisions;
 use crate::report::markdown::{code, owner_named, prose};
+use crate::report::put_aside::Sorter;
 use crate::report::shown_text::{count, nobody, rows_in_words};
 
 /// The commands of a change ticket besides those that every report suggests.
@@ -35,7 +39,7 @@ pub(crate) struct TicketJournal {
 }
 
 /// What becomes of the references of one owner, in Markdown.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct ConcernedOwner {
     /// Who it is.
     pub name: String,
@@ -45,32 +49,77 @@ pub(crate) struct ConcernedOwner {
     pub stays: BTreeSet<String>,
 }
 
-/// Lists who is concerned: the owners of rows with findings, by kind and id, and then rows without
-/// an owner.
-pub(crate) fn concerned(plans: &[RowPlan]) -> Vec<ConcernedOwner> {
-    let mut owners: BTreeMap<(Option<OwnerKind>, &str), ConcernedOwner> = BTreeMap::new();
-    for plan in plans {
-        let (changes, stays) = (changes(plan), stays(plan));
-        let mut add = |key, name: String| {
-            let owner = owners.entry(key).or_default();
-            owner.name = name;
-            owner.changes.extend(changes.iter().cloned());
-            owner.stays.extend(stays.iter().cloned());
+/// A row of an owner, or a row without one. They are sorted by owner, and then in their order.
+#[derive(PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+struct ConcernedRow {
+    /// Rows without an owner come last.
+    is_ownerless: bool,
+    kind: Option<OwnerKind>,
+    /// The id of the owner, or the key of a row without one.
+    id: String,
+    place: usize,
+    name: String,
+    changes: Vec<String>,
+    stays: Vec<String>,
+}
+
+/// Lists who is concerned to `each`: the owners of rows with findings, by kind and id, and then
+/// rows without an owner.
+///
+/// # Errors
+///
+/// What `each` says, or an I/O error if the rows cannot be read back.
+pub(crate) fn concerned(
+    report: &Report,
+    mut each: impl FnMut(ConcernedOwner) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut rows = Sorter::new();
+    for (place, plan) in report.plans().enumerate() {
+        let plan = plan?;
+        let (changes, stays) = (changes(&plan), stays(&plan));
+        let row = |kind: Option<OwnerKind>, id: &str, name: String| ConcernedRow {
+            is_ownerless: kind.is_none(),
+            kind,
+            id: id.to_owned(),
+            place,
+            name,
+            changes: changes.clone(),
+            stays: stays.clone(),
         };
         if plan.audit.impacts.is_empty() {
-            let (group, row) = (plan.audit.table.group(), plan.audit.row.as_str());
-            add((None, row), format!("{}: row {}", nobody(group), code(row)));
+            let (group, key) = (plan.audit.table.group(), plan.audit.row.as_str());
+            rows.add(row(
+                None,
+                key,
+                format!("{}: row {}", nobody(group), code(key)),
+            ))?;
         }
         for owner in plan.audit.owners() {
             let (kind, id) = (owner.kind(), owner.id());
-            add((Some(kind), id), owner_named(kind.name(), id, owner.name()));
+            let name = owner_named(kind.name(), id, owner.name());
+            rows.add(row(Some(kind), id, name))?;
         }
     }
-    // Rows without an owner come last.
-    let (owned, ownerless): (Vec<_>, Vec<_>) =
-        { owners.into_iter() }.partition(|((kind, _), _)| kind.is_some());
-    let all = owned.into_iter().chain(ownerless);
-    all.map(|(_, owner)| owner).collect()
+    let mut last: Option<((Option<OwnerKind>, String), ConcernedOwner)> = None;
+    for row in rows.sorted() {
+        let row = row?;
+        let this = (row.kind, row.id);
+        if let Some((_, owner)) = last.take_if(|(of, _)| *of != this) {
+            each(owner)?;
+        }
+        let (_, owner) = last.get_or_insert_with(|| {
+            let owner = ConcernedOwner {
+                name: String::new(),
+                changes: BTreeSet::new(),
+                stays: BTreeSet::new(),
+            };
+            (this, owner)
+        });
+        owner.name = row.name;
+        owner.changes.extend(row.changes);
+        owner.stays.extend(row.stays);
+    }
+    last.map_or(Ok(()), |(_, owner)| each(owner))
 }
 
 /// Says what a repair changes of a row, a line for each column.

@@ -373,14 +373,15 @@ impl CallersOf<'_> {
         }
         let named = links.flat_map(|link| {
             let read = self.rows.permissions.get(link).and_then(Option::as_ref);
-            let stored = read.into_iter().flat_map(|row| row.toolsets.iter());
+            let stored = read
+                .into_iter()
+                .flat_map(|row| row.toolsets.iter().cloned());
             let states = self.states;
             stored
                 .chain(states.before.toolsets_of(link))
                 .chain(states.after.toolsets_of(link))
         });
-        let there = named.filter(|id| self.toolsets.contains(*id));
-        there.cloned().collect()
+        named.filter(|id| self.toolsets.contains(id)).collect()
     }
 }
 

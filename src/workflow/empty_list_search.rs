@@ -18,11 +18,11 @@ use crate::repair::empty_lists::{EmptyListDecisions, SettledByChoice};
 use crate::repair::plan::RowPlan;
 use crate::repair::policy::{OnEmpty, Policy};
 use crate::repair::proposed_lists::ProposedLists;
-use crate::workflow::CHUNK;
 use crate::workflow::access_basis::read_basis;
 use crate::workflow::access_proof::{AccessProof, ReadCallers, TwoStates};
 use crate::workflow::planner::{Planner, RelatedRows};
 use crate::workflow::server_sources::ServerSources;
+use crate::workflow::{CHUNK, OWNED};
 
 /// What a search asks about the callers.
 #[derive(Clone, Copy)]
@@ -310,20 +310,22 @@ impl<'c> ReadCandidates<'c> {
                 let ScannedTable::References(table) = *table else {
                     continue;
                 };
-                let mut owned = OwnedRows::new(table, keys);
-                for chunk in keys.chunks(CHUNK) {
-                    let mut rows = owned.read(connection, planner.schema, chunk).await?;
-                    rows.retain(|row| planner.selection.takes(row));
-                    let related = planner.related(connection, table, &rows).await?;
-                    let mut rows = CandidateRowData {
-                        table,
-                        rows,
-                        related,
-                    };
-                    if number <= CHUNK {
-                        kept.push(rows);
-                    } else {
-                        rows.propose(planner, &mut proposal);
+                for keys in keys.chunks(OWNED) {
+                    let mut owned = OwnedRows::new(table, keys);
+                    for chunk in keys.chunks(CHUNK) {
+                        let mut rows = owned.read(connection, planner.schema, chunk).await?;
+                        rows.retain(|row| planner.selection.takes(row));
+                        let related = planner.related(connection, table, &rows).await?;
+                        let mut rows = CandidateRowData {
+                            table,
+                            rows,
+                            related,
+                        };
+                        if number <= CHUNK {
+                            kept.push(rows);
+                        } else {
+                            rows.propose(planner, &mut proposal);
+                        }
                     }
                 }
             }

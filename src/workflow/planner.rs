@@ -40,6 +40,26 @@ pub(crate) struct Planner<'a> {
     pub(crate) notes: bool,
 }
 
+impl<'a> Planner<'a> {
+    /// Makes the planner of a `scan`, to which nobody told what becomes of lists that would run
+    /// empty.
+    pub(crate) fn of_a_scan(
+        schema: &'a Schema,
+        catalog: &'a ServerCatalog,
+        selection: &'a Selection,
+        notes: bool,
+    ) -> Self {
+        Self {
+            schema,
+            catalog,
+            policy: Policy::default(),
+            decisions: EmptyListDecisions::FIRST_CHOICES,
+            selection,
+            notes,
+        }
+    }
+}
+
 impl Planner<'_> {
     /// Plans `rows` of `table`. Only rows with findings get a plan.
     ///

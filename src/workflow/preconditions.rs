@@ -1,6 +1,7 @@
 //! The checks before a repair is committed, and their errors.
 
 use std::collections::{BTreeSet, HashMap};
+use std::io;
 
 use crate::cli::repair::GuardArgs;
 use crate::db::detect;
@@ -8,10 +9,11 @@ use crate::db::schema::Schema;
 use crate::db::session::Connection;
 use crate::error::{ErrorKind, Failure};
 use crate::litellm::last_grant;
-use crate::litellm::reference_sites::{Names, ScannedTable};
+use crate::litellm::reference_sites::{Names, ScannedTable, TABLES};
 use crate::litellm::row::Row;
 use crate::litellm::server_catalog::{Resolution, ServerCatalog};
 use crate::litellm::value::Value;
+use crate::process::print::cannot_put_aside;
 use crate::repair::access_comparison::{AcceptedDifferences, ComparedAccess};
 use crate::repair::plan::RowPlan;
 use crate::report::shown_text::count;
@@ -228,18 +230,29 @@ impl RemovedReferences {
     }
 }
 
-/// Fails if the plans are not those that the operator was shown.
-pub(crate) fn check_as_shown(shown: &[RowPlan], planned: &[RowPlan]) -> Result<(), Failure> {
-    if shown == planned {
-        return Ok(());
+/// Fails if the plans are not those that the operator was shown. Both come by table and key.
+pub(crate) fn check_as_shown(
+    mut shown: impl Iterator<Item = io::Result<RowPlan>>,
+    mut planned: impl Iterator<Item = io::Result<RowPlan>>,
+) -> Result<(), Failure> {
+    let place = |plan: &RowPlan| {
+        let table = TABLES.iter().position(|table| *table == plan.audit.table);
+        (table, plan.audit.row.clone())
+    };
+    loop {
+        let shown = shown.next().transpose().map_err(cannot_put_aside)?;
+        let planned = planned.next().transpose().map_err(cannot_put_aside)?;
+        if shown == planned {
+            match shown {
+                Some(_) => continue,
+                None => return Ok(()),
+            }
+        }
+        let moved = shown.into_iter().chain(planned).min_by_key(place);
+        let row = moved.map_or(String::new(), |plan| plan.audit.row);
+        return Err(
+            Failure::new(ErrorKind::Moved, format!("row {row} is no longer as shown"))
+                .hint("nothing was written; run it again to see the plan as it is now"),
+        );
     }
-    let moved = planned
-        .iter()
-        .find(|plan| !shown.contains(plan))
-        .or_else(|| shown.iter().find(|plan| !planned.contains(plan)));
-    let row = moved.map_or("", |plan| plan.audit.row.as_str());
-    Err(
-        Failure::new(ErrorKind::Moved, format!("row {row} is no longer as shown"))
-            .hint("nothing was written; run it again to see the plan as it is now"),
-    )
 }

@@ -36,7 +36,7 @@ pub(crate) struct Scripts {
 #[derive(Debug)]
 pub(crate) struct ScriptRowReader {
     script: SqlScript,
-    /// The digests of the owners of the rows of one table, by key.
+    /// The digests of the owners of some rows of one table, by key.
     owners: BTreeMap<String, String>,
     /// The names of servers that have no row.
     config: BTreeSet<String>,
@@ -74,8 +74,8 @@ impl ScriptRowReader {
         }
     }
 
-    /// Reads who owns the rows of a table, once they are locked.
-    pub(crate) async fn begin_table(
+    /// Reads who owns the next rows of a table, once they are locked.
+    pub(crate) async fn begin_rows(
         &mut self,
         connection: &mut Connection,
         schema: &Schema,

@@ -79,7 +79,9 @@ fn paste(command: &str, folder: &Path, database_url: &str) {
     let url = format!("{database_url}?schema=public&connection_limit=5");
     let ours = std::env::vars_os().map(|(name, _)| name);
     let ours = ours.filter(|name| name.to_string_lossy().starts_with("MCP_PRUNE_"));
-    ours.for_each(|name| drop(shell.env_remove(name)));
+    for name in ours {
+        shell.env_remove(name);
+    }
     let shell = shell.args(["-c", command]).current_dir(folder);
     let _ = run(shell.env("DATABASE_URL", url)).exits(0);
 }

@@ -42,6 +42,7 @@ mod kit;
 mod large_rows;
 mod layout;
 mod litellm_schema;
+mod memory;
 mod metrics;
 mod mutated_plan;
 #[cfg(feature = "redis")]

@@ -44,7 +44,6 @@ use crate::repair::selection::Selection;
 use crate::report::collected_plans::CollectedPlans;
 use crate::report::ticket::{TicketCommands, TicketJournal};
 use crate::report::{Announcements, Ending, FollowUp, RepairFacts, Report};
-use crate::workflow::CHUNK;
 use crate::workflow::access_basis::read_basis;
 use crate::workflow::access_proof::{AccessProof, TwoStates};
 use crate::workflow::apply_changes::{
@@ -66,6 +65,7 @@ use crate::workflow::survey::{SURVEY_STAGE, Survey, refuse_drift, warn_of_schema
 use crate::workflow::undo_script_file::UndoScriptFile;
 use crate::workflow::unmatched_references::UnmatchedReferences;
 use crate::workflow::write_run::{Attempt, Prepared, WriteFacts, WriteJob, WriteOptions};
+use crate::workflow::{CHUNK, OWNED};
 
 const FIX_HELP: &str = "\
 Only stale references are ever changed, and some of them are held. Unless --on-empty says \
@@ -449,8 +449,8 @@ impl Repaired {
     }
 
     /// Adds the plans of rows that are written.
-    fn add(&mut self, plans: Vec<RowPlan>, catalog: &ServerCatalog) -> Result<(), Failure> {
-        for plan in &plans {
+    fn add(&mut self, plans: &[RowPlan], catalog: &ServerCatalog) -> Result<(), Failure> {
+        for plan in plans {
             if let ScannedTable::References(table) = plan.audit.table {
                 for edit in &plan.edits {
                     let before = edit.before_renamed(catalog);
@@ -459,10 +459,10 @@ impl Repaired {
                 }
             }
         }
-        self.held.add(&plans);
-        self.removed.add(&plans);
-        self.unmatched.mark_found(&plans);
-        self.found.add_decisions(plans).map_err(cannot_put_aside)
+        self.held.add(plans);
+        self.removed.add(plans);
+        self.unmatched.mark_found(plans);
+        self.found.add(plans).map_err(cannot_put_aside)
     }
 }
 
@@ -494,13 +494,15 @@ impl RepairPass<'_, '_> {
                     // Owners are read after all locks, so that they are still the owners at the
                     // commit.
                     let schema = self.planner.schema;
-                    let mut owned = OwnedRows::new(table, &keys);
-                    if let Some(script) = &mut self.script {
-                        script.begin_table(connection, schema, table, &keys).await?;
-                    }
-                    for chunk in keys.chunks(CHUNK) {
-                        self.rows(connection, table, chunk, &mut owned).await?;
-                        progress.rows(chunk.len());
+                    for keys in keys.chunks(OWNED) {
+                        let mut owned = OwnedRows::new(table, keys);
+                        if let Some(script) = &mut self.script {
+                            script.begin_rows(connection, schema, table, keys).await?;
+                        }
+                        for chunk in keys.chunks(CHUNK) {
+                            self.rows(connection, table, chunk, &mut owned).await?;
+                            progress.rows(chunk.len());
+                        }
                     }
                 }
                 ScannedTable::Credentials(table) => {
@@ -552,7 +554,7 @@ impl RepairPass<'_, '_> {
         let carried_out = carry_out(connection, schema, table, &rows, &changes, out, proof);
         let stored = carried_out.await?;
         check_nothing_left(&stored, &now, catalog)?;
-        self.repaired.add(now, catalog)
+        self.repaired.add(&now, catalog)
     }
 
     /// Deletes the credentials of the given servers that are to be deleted.
@@ -584,7 +586,7 @@ impl RepairPass<'_, '_> {
             let proof = &mut self.verification;
             delete_credentials(connection, schema, table, deletion, out, proof).await?;
         }
-        self.repaired.add(now, catalog)
+        self.repaired.add(&now, catalog)
     }
 }
 
@@ -614,7 +616,7 @@ impl Fix<'_> {
     /// Makes an empty collection of plans. It keeps every row that is compared with what was shown.
     fn collection(&self, keeps: bool, catalog: &ServerCatalog) -> CollectedPlans {
         let plans = if keeps {
-            CollectedPlans::kept()
+            CollectedPlans::put_aside()
         } else {
             self.args.output.format.writer().collection()
         };

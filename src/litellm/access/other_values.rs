@@ -2,6 +2,10 @@
 //! was there before the repair. The model answers as if these values were in the database.
 
 use std::collections::BTreeMap;
+use std::marker::PhantomData;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::rows::{AccessGroup, AccessRows, NamedTools, Permission, Toolset};
 use crate::litellm::ids::{AccessGroupId, PermissionKey, ServerId, ToolsetId};
@@ -11,19 +15,41 @@ use crate::litellm::reference_sites::{
 };
 use crate::litellm::value::Value;
 
+/// A value as the text of its JSON. There may be one for each row of a repair, and a list takes
+/// three times the memory of its text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct PackedValue<T> {
+    text: Box<str>,
+    value: PhantomData<fn() -> T>,
+}
+
+impl<T: Serialize + DeserializeOwned> PackedValue<T> {
+    fn of(value: &T) -> Self {
+        Self {
+            text: serde_json::json!(value).to_string().into(),
+            value: PhantomData,
+        }
+    }
+
+    /// Returns the value. There always is one, because the text was made of it.
+    fn unpacked(&self) -> Option<T> {
+        serde_json::from_str(&self.text).ok()
+    }
+}
+
 /// The columns of a permission row that have another value.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct OtherPermission {
-    servers: Option<Vec<String>>,
-    tools: Option<NamedTools>,
-    toolsets: Option<Vec<ToolsetId>>,
+    servers: Option<PackedValue<Vec<String>>>,
+    tools: Option<PackedValue<NamedTools>>,
+    toolsets: Option<PackedValue<Vec<ToolsetId>>>,
 }
 
 /// The columns of an access group that have another value.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct OtherGroup {
-    servers: Option<Vec<String>>,
-    tools: Option<NamedTools>,
+    servers: Option<PackedValue<Vec<String>>>,
+    tools: Option<PackedValue<NamedTools>>,
 }
 
 /// Other values of some columns, by primary key.
@@ -43,13 +69,14 @@ impl OtherValues {
             let row = self.permissions.entry(PermissionKey(key)).or_default();
             match value {
                 Value::Array(names) if site.name == MCP_SERVERS.name => {
-                    row.servers = Some(names.clone());
+                    row.servers = Some(PackedValue::of(names));
                 }
                 Value::Array(ids) if site.name == MCP_TOOLSETS.name => {
-                    row.toolsets = Some(ids.iter().cloned().map(ToolsetId).collect());
+                    let ids = ids.iter().cloned().map(ToolsetId).collect();
+                    row.toolsets = Some(PackedValue::of(&ids));
                 }
                 Value::Keys(tools) if site.name == MCP_TOOL_PERMISSIONS.name => {
-                    row.tools = Some(tools.clone());
+                    row.tools = Some(PackedValue::of(tools));
                 }
                 Value::Array(_) | Value::Keys(_) | Value::Tools(_) => return false,
             }
@@ -57,10 +84,10 @@ impl OtherValues {
             let row = self.access_groups.entry(AccessGroupId(key)).or_default();
             match value {
                 Value::Array(names) if site.name == ACCESS_GROUP_SERVERS.name => {
-                    row.servers = Some(names.clone());
+                    row.servers = Some(PackedValue::of(names));
                 }
                 Value::Keys(tools) if site.name == ACCESS_GROUP_TOOLS.name => {
-                    row.tools = Some(tools.clone());
+                    row.tools = Some(PackedValue::of(tools));
                 }
                 Value::Array(_) | Value::Keys(_) | Value::Tools(_) => return false,
             }
@@ -107,14 +134,10 @@ impl OtherValues {
     }
 
     /// Lists the toolsets that a permission row names by another value.
-    pub(crate) fn toolsets_of(
-        &self,
-        permission: &PermissionKey,
-    ) -> impl Iterator<Item = &ToolsetId> {
+    pub(crate) fn toolsets_of(&self, permission: &PermissionKey) -> Vec<ToolsetId> {
         let row = self.permissions.get(permission);
-        row.and_then(|row| row.toolsets.as_ref())
-            .into_iter()
-            .flatten()
+        let toolsets = row.and_then(|row| row.toolsets.as_ref());
+        toolsets.and_then(PackedValue::unpacked).unwrap_or_default()
     }
 
     /// Returns `rows` with these values in them. A row that is gone stays gone, and one that
@@ -166,9 +189,9 @@ impl OtherGroup {
 }
 
 /// Replaces `value` where there is another one.
-fn put<T: Clone>(other: Option<&T>, value: &mut T) {
-    if let Some(other) = other {
-        value.clone_from(other);
+fn put<T: Serialize + DeserializeOwned>(other: Option<&PackedValue<T>>, value: &mut T) {
+    if let Some(other) = other.and_then(PackedValue::unpacked) {
+        *value = other;
     }
 }
 

@@ -16,7 +16,7 @@ pub(super) const CHANGES: [Release; 35] = [
     Release::new(1, 80, 11),
     Release::new(1, 81, 11),
     Release::new(1, 81, 14),
-    Release::new(1, 82, 0),
+    Release::new(1, 81, 16),
     Release::TOOL_KEYS_GRANT,
     Release::new(1, 82, 2),
     Release::new(1, 83, 0),
@@ -145,11 +145,11 @@ impl AccessRules {
 
     /// Tells whether agents limit.
     ///
-    /// Source: LiteLLM 1.82.0 `mcp_server/auth/user_api_key_auth_mcp.py`,
-    /// `_get_allowed_mcp_servers_for_agent`.
+    /// Source: LiteLLM 1.81.16 `mcp_server/auth/user_api_key_auth_mcp.py`,
+    /// `_get_allowed_mcp_servers_for_agent`; 1.81.15 has it not.
     #[must_use]
     pub(crate) fn agents_limit(self) -> bool {
-        self.since(1, 82, 0)
+        self.since(1, 81, 16)
     }
 
     /// Tells whether an agent's row is read as the database has it, so that malformed tools do not

@@ -188,7 +188,7 @@ fn some(names: &[&str]) -> Tools {
 const LEVELS: [(&str, Version, Version); 5] = [
     ("team", (1, 80, 0), (1, 68, 2)),
     ("end_user", (1, 81, 14), (1, 81, 13)),
-    ("agent", (1, 82, 0), (1, 81, 14)),
+    ("agent", (1, 81, 16), (1, 81, 15)),
     ("organization", (1, 84, 0), (1, 83, 14)),
     ("user", (1, 96, 0), (1, 95, 0)),
 ];

@@ -5,21 +5,17 @@ use std::io::{self, Write};
 
 use crate::litellm::finding::FindingKind;
 use crate::litellm::proxy_cache::{ACCESS_GROUPS_FOR, ROWS_FOR};
-use crate::litellm::reference_sites::Group;
 use crate::redis;
-use crate::repair::plan::{Edit, RowPlan};
 use crate::report::advice::{self, Advised};
 use crate::report::compared_access::paragraphs;
+use crate::report::overview::Overview;
 use crate::report::shown_text::{count, printable};
 use crate::report::summary::Summary;
 use crate::report::table::held::held;
-use crate::report::table::layout::first_of;
+use crate::report::table::layout::first_of_many;
 use crate::report::table::short;
 use crate::report::text_table::DisplayOptions;
 use crate::report::{Ending, Report};
-
-/// How many owners are named whose lists of tools are merged.
-const UNITED: usize = 5;
 
 /// Writes only how it ended and what to do next.
 ///
@@ -28,33 +24,32 @@ const UNITED: usize = 5;
 /// What `out` says.
 pub(crate) fn write_closing(
     report: &Report,
+    overview: &Overview,
     look: DisplayOptions,
     out: &mut impl Write,
 ) -> io::Result<()> {
     let is_moved = matches!(report.ending, Ending::Moved { .. });
     if look.is_summary() && !is_moved {
-        return short::write_ending(report, look, out);
+        return short::write_ending(report, overview, look, out);
     }
     let lines = if is_moved {
         vec!["Nothing was written. Make a new plan.".to_owned()]
     } else {
-        advice(report, report.summary())
+        advice(report, overview)
     };
     for line in lines {
         writeln!(out, "\n{}", look.prose(&line))?;
     }
-    write_commands(&advice::commands(report), look, out)
+    write_commands(&advice::commands(report, overview), look, out)
 }
 
 /// Says what follows from what was found and done, what it assumes, and how it ended: a paragraph
 /// each.
-pub(crate) fn advice(report: &Report, summary: Summary) -> Vec<String> {
-    let mut lines = successors(report);
-    let impacts = report.plans().iter().flat_map(|plan| &plan.audit.impacts);
-    let effects = impacts.filter_map(|impact| impact.if_emptied.as_ref());
-    let assumed: BTreeSet<&str> = effects.filter_map(|effect| effect.assuming).collect();
-    if !assumed.is_empty() {
-        let assumed: Vec<&str> = assumed.into_iter().collect();
+pub(crate) fn advice(report: &Report, overview: &Overview) -> Vec<String> {
+    let summary = report.summary();
+    let mut lines = successors(overview);
+    if !overview.assumed.is_empty() {
+        let assumed: Vec<&str> = overview.assumed.iter().copied().collect();
         let assumed = assumed.join(", and that ");
         lines.push(format!("This assumes that {assumed}."));
     }
@@ -65,16 +60,14 @@ pub(crate) fn advice(report: &Report, summary: Summary) -> Vec<String> {
                 .to_owned(),
         );
     }
-    let is_in_a_list = |plan: &&RowPlan| plan.audit.table.group() != Group::Credentials;
-    let mut lists = report.plans().iter().filter(is_in_a_list);
-    if lists.any(|plan| plan.audit.is_stale()) {
+    if overview.is_list_stale {
         let release = report.facts.release;
         let consequence = release.consequence();
         lines.push(format!(
             "The schema is one of LiteLLM {release} or later. {consequence}"
         ));
     }
-    lines.extend(held(report));
+    lines.extend(held(report, overview));
     if let Some(access) = &report.facts.access {
         lines.extend(paragraphs(access, report.ending.tense()));
     }
@@ -83,7 +76,7 @@ pub(crate) fn advice(report: &Report, summary: Summary) -> Vec<String> {
     };
     lines.push(last);
     lines.extend(last_step(report));
-    lines.extend(united(report));
+    lines.extend(united(overview));
     lines
 }
 
@@ -95,18 +88,12 @@ pub(super) fn last_step(report: &Report) -> Option<String> {
 }
 
 /// Names the owners of rows in which a rename made two lists of tools one.
-fn united(report: &Report) -> Option<String> {
-    let plans = report.plans().iter();
-    let united = plans.filter(|plan| plan.edits.iter().any(Edit::unites));
-    let united: Vec<String> = united
-        .map(|plan| match plan.audit.owners().next() {
-            Some(owner) => owner.to_string(),
-            None => format!("row {}", plan.audit.row),
-        })
-        .collect();
-    let named = first_of(united.iter().map(String::as_str), UNITED);
-    (!united.is_empty())
-        .then(|| format!("Where the new server already had tools, both lists are merged: {named}."))
+fn united(overview: &Overview) -> Option<String> {
+    let united = &overview.united;
+    (united.all > 0).then(|| {
+        let named = first_of_many(united);
+        format!("Where the new server already had tools, both lists are merged: {named}.")
+    })
 }
 
 /// Says how the run ended; `None` if nothing was found, and of a plan that does not hold any more.
@@ -179,21 +166,14 @@ pub(super) fn repair(summary: Summary) -> String {
 }
 
 /// Lists what stale ids of config servers became, a line each.
-fn successors(report: &Report) -> Vec<String> {
-    let plans = report.plans().iter();
-    let findings = plans.flat_map(|plan| &plan.audit.findings);
-    let lines: BTreeSet<String> = findings
-        .filter_map(|finding| {
-            let successor = finding.successor.as_ref()?;
-            let ids: Vec<String> = successor.ids.iter().map(|id| printable(id)).collect();
-            let old = printable(finding.reference.as_deref()?);
-            let name = printable(&successor.name);
-            let now = ids.join(" or ");
-            Some(format!(
-                "{old} is an old id of config server {name}, now {now}."
-            ))
-        })
-        .collect();
+fn successors(overview: &Overview) -> Vec<String> {
+    let lines = overview.successors.iter().map(|(old, now)| {
+        let ids: Vec<String> = now.ids.iter().map(|id| printable(id)).collect();
+        let (old, name) = (printable(old), printable(&now.name));
+        let ids = ids.join(" or ");
+        format!("{old} is an old id of config server {name}, now {ids}.")
+    });
+    let lines: BTreeSet<String> = lines.collect();
     lines.into_iter().collect()
 }
 

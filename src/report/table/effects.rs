@@ -16,7 +16,7 @@ pub(crate) fn effect(
     owner: OwnerKind,
     effect: &Effect,
     names: &KnownNames,
-    owners: &NamedOwners<'_>,
+    owners: NamedOwners<'_>,
 ) -> String {
     let inherits = |inherited: &Inherited, kind| {
         let from = owners.shown(kind, &inherited.from);
@@ -77,6 +77,7 @@ mod tests {
     use super::*;
     use crate::litellm::ids::ServerId;
     use crate::litellm::server::Server;
+    use crate::report::overview::Overview;
 
     fn gains(servers: usize) -> Effect {
         Effect::InheritsTeam(Inherited {
@@ -98,8 +99,13 @@ mod tests {
         };
         let names = KnownNames::of_servers(&[github], &[]);
         let shown = |servers| {
-            let owners = NamedOwners::default();
-            effect(OwnerKind::Key, &gains(servers), &names, &owners)
+            let overview = Overview::default();
+            effect(
+                OwnerKind::Key,
+                &gains(servers),
+                &names,
+                overview.named(false),
+            )
         };
         assert_eq!(
             shown(5),
@@ -130,8 +136,11 @@ mod tests {
         ] {
             let lifts = Effect::LiftsCeiling { keys: Some(keys) };
             let names = KnownNames::default();
-            let owners = NamedOwners::default();
-            assert_eq!(effect(OwnerKind::EndUser, &lifts, &names, &owners), shown);
+            let overview = Overview::default();
+            assert_eq!(
+                effect(OwnerKind::EndUser, &lifts, &names, overview.named(false)),
+                shown
+            );
         }
     }
 }

@@ -1,42 +1,24 @@
 //! Explains why references are held, whom that harms, and what helps.
 
-use std::collections::BTreeSet;
-
-use crate::litellm::owners::OwnerKind;
-use crate::litellm::reference_sites::Group;
 use crate::litellm::release::Release;
 use crate::repair::empty_lists::SettledByChoice;
-use crate::repair::plan::{Held, Reason, RowPlan};
+use crate::repair::plan::Reason;
 use crate::repair::policy::OnEmpty;
 use crate::report::Report;
+use crate::report::overview::{FirstNames, Overview};
 use crate::report::shown_text::{count, printable};
-use crate::report::table::layout::first_of;
-
-/// How many owners a report names to whom a toolset that is gone denies everything.
-const DENIED: usize = 5;
+use crate::report::table::layout::first_of_many;
 
 /// Explains why references are held: a paragraph for each explanation, and what helps.
-pub(super) fn held(report: &Report) -> Vec<String> {
-    let plans = || report.plans().iter();
-    let mut reasons: Vec<Reason> = plans().flat_map(|p| &p.held).map(|h| h.reason).collect();
-    reasons.sort_unstable();
-    reasons.dedup_by_key(|reason| reason.explanation());
-    let paragraphs = reasons.into_iter().map(|reason| {
-        let explanation = reason.explanation();
-        let of_row = |plan: &RowPlan| {
-            let held = plan.held.iter();
-            held.filter(|h| h.reason.explanation() == explanation)
-                .count()
-        };
-        let rows = plans().map(|plan| (of_row(plan), plan.rows()));
-        let rows = rows.filter(|(references, _)| *references > 0);
-        let (references, rows) = rows.fold((0, 0), |(r, n), (held, rows)| (r + held, n + rows));
+pub(super) fn held(report: &Report, overview: &Overview) -> Vec<String> {
+    let paragraphs = overview.explained.iter().map(|holds| {
+        let explanation = holds.reason.explanation();
         format!(
             "Held: {} in {}. {explanation}{}{}",
-            count(references, "reference"),
-            count(rows, "row"),
-            because(report, explanation),
-            what_helps(reason, report)
+            count(holds.references, "reference"),
+            count(holds.rows, "row"),
+            because(&holds.because),
+            what_helps(holds.reason, report, overview)
         )
     });
     let said = report.facts.said.policy.on_empty;
@@ -48,19 +30,16 @@ pub(super) fn held(report: &Report) -> Vec<String> {
     let settled = numbers.map(|numbers| settled(numbers, said));
     paragraphs
         .chain(settled)
-        .chain(refused_edits(report))
+        .chain(refused_edits(report, overview))
         .collect()
 }
 
-/// Lists callers who would gain or lose something, of those references that are held with this
-/// explanation; empty, or with a space before it.
-fn because(report: &Report, explanation: &str) -> String {
+/// Lists callers who would gain or lose something; empty, or with a space before it.
+fn because(because: &FirstNames) -> String {
     const NAMED: usize = 3;
-    let held = report.plans().iter().flat_map(|plan| &plan.held);
-    let held = held.filter(|held| held.reason.explanation() == explanation);
-    let because: BTreeSet<&str> = held.filter_map(|held| held.because.as_deref()).collect();
-    let named: Vec<String> = because.iter().take(NAMED).map(|b| printable(b)).collect();
-    match because.len().saturating_sub(NAMED) {
+    let named = because.first.iter().take(NAMED);
+    let named: Vec<String> = named.map(|because| printable(because)).collect();
+    match because.all.saturating_sub(NAMED) {
         _ if named.is_empty() => String::new(),
         0 => format!(" Who: {}.", named.join("; ")),
         more => format!(" Who: {}; and {}.", named.join("; "), count(more, "other")),
@@ -97,21 +76,20 @@ fn settled(settled: SettledByChoice, said: OnEmpty) -> String {
 
 /// Returns what the operator can do about what `reason` holds, or whom it harms; empty, or with a
 /// space before it. Never proposes an option that was given.
-fn what_helps(reason: Reason, report: &Report) -> String {
+fn what_helps(reason: Reason, report: &Report, overview: &Overview) -> String {
     let on_empty = report.facts.said.policy.on_empty;
-    let narrows = |held: &Held| held.reason == Reason::WouldNarrow;
     match reason {
         Reason::WouldWiden | Reason::WouldNarrow
             if on_empty
                 == OnEmpty::Deny {
                     accept_narrowing: false,
                 }
-                && report.plans().iter().flat_map(|p| &p.held).any(narrows) =>
+                && overview.held.contains_key(&Reason::WouldNarrow) =>
         {
             " Add --accept-narrowing to write no-mcp-servers where it only takes access away."
                 .to_owned()
         }
-        Reason::DanglingToolset => locked_out(report),
+        Reason::DanglingToolset => locked_out(overview),
         Reason::LastGrant
         | Reason::Marker(_)
         | Reason::WouldWiden
@@ -133,19 +111,12 @@ fn what_helps(reason: Reason, report: &Report) -> String {
 /// Source: LiteLLM 1.86.7 `management_helpers/object_permission_utils.py`,
 /// `validate_key_mcp_servers_against_team`, looks at the servers that a request names, not at those
 /// stored. 1.86.7 and 1.87.5 know the marker, and no schema tells them from older ones.
-fn refused_edits(report: &Report) -> Option<String> {
+fn refused_edits(report: &Report, overview: &Overview) -> Option<String> {
     let refuses = Release::REFUSES_EDITS..Release::DROPS_ON_EDIT;
     if !refuses.contains(&report.facts.release) {
         return None;
     }
-    let is_last = |held: &Held| held.reason.is_of_empty_list();
-    let is_stuck = |plan: &&RowPlan| {
-        let mut owners = plan.audit.owners();
-        plan.audit.table.group() == Group::Permissions
-            && owners.any(|owner| owner.kind() == OwnerKind::Key)
-            && plan.held.iter().any(is_last)
-    };
-    let rows = report.plans().iter().filter(is_stuck).count();
+    let rows = overview.stuck;
     (rows > 0).then(|| {
         let whose = if rows == 1 {
             "belongs to a key"
@@ -163,26 +134,13 @@ fn refused_edits(report: &Report) -> Option<String> {
 }
 
 /// Says to whom toolsets that are gone deny access.
-fn locked_out(report: &Report) -> String {
-    let dangles = |plan: &&RowPlan| {
-        let mut held = plan.held.iter();
-        held.any(|held| held.reason == Reason::DanglingToolset)
-    };
-    let owners = || {
-        let plans = report.plans().iter().filter(dangles);
-        plans.flat_map(|plan| plan.audit.owners())
-    };
-    let named = |is_meant: fn(OwnerKind) -> bool| {
-        let meant = owners().filter(|owner| is_meant(owner.kind()));
-        let names: BTreeSet<String> = meant.map(ToString::to_string).collect();
-        let is_any = !names.is_empty();
-        is_any.then(|| first_of(names.iter().map(String::as_str), DENIED))
-    };
-    let denied = named(OwnerKind::is_denied_by_missing_toolset);
+fn locked_out(overview: &Overview) -> String {
+    let named = |names: &FirstNames| (names.all > 0).then(|| first_of_many(names));
+    let denied = named(&overview.denied);
     let denied = denied.map(|names| {
         format!(" This is an outage: LiteLLM denies every MCP server to all callers of {names}.")
     });
-    let keys = named(|kind| kind == OwnerKind::Key)
+    let keys = named(&overview.granted_nothing)
         .map(|names| format!(" Such a toolset grants nothing to {names}."));
     [denied, keys].into_iter().flatten().collect()
 }

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 
 use crate::printable::printable;
 use crate::report::cell_text::{fitted, longest_word, width, wrap};
+use crate::report::overview::FirstNames;
 use crate::report::text_table::{DisplayOptions, GridCell, aligned};
 
 /// The cells of a line: what is done, to whom, and where and why.
@@ -157,6 +158,15 @@ pub(super) fn first_of<'a>(names: impl IntoIterator<Item = &'a str>, most: usize
     let mut names = names.into_iter();
     let first: Vec<String> = names.by_ref().take(most).map(printable).collect();
     match names.count() {
+        0 => first.join(", "),
+        more => format!("{} and {more} more", first.join(", ")),
+    }
+}
+
+/// Joins the first names of a list in the same way.
+pub(super) fn first_of_many(names: &FirstNames) -> String {
+    let first: Vec<String> = names.first.iter().map(|name| printable(name)).collect();
+    match names.all - names.first.len() {
         0 => first.join(", "),
         more => format!("{} and {more} more", first.join(", ")),
     }

@@ -11,8 +11,8 @@ use crate::repair::policy::OnEmpty;
 use crate::report::decisions::Decision;
 use crate::report::named_owners::NamedOwners;
 use crate::report::shown_text::{count, printable, rows_in_words};
-use crate::report::table::effects::{effect, is_gain};
-use crate::report::table::groups::ServerRow;
+use crate::report::table::effects::effect;
+use crate::report::table::groups::{AlikeRows, ServerRow};
 use crate::report::table::layout::OwnerLine;
 use crate::report::table::owner_names::{OwnerNames, site_name};
 use crate::report::text_table::{DisplayOptions, GridCell, Tone};
@@ -33,7 +33,7 @@ pub(super) enum Brevity {
 #[derive(Clone, Copy)]
 pub(super) struct LineWriter<'a> {
     pub(super) owners: &'a OwnerNames<'a>,
-    pub(super) named: &'a NamedOwners<'a>,
+    pub(super) named: NamedOwners<'a>,
     /// What `fix` was told to do about lists that run empty.
     pub(super) on_empty: OnEmpty,
     pub(super) look: DisplayOptions,
@@ -41,8 +41,8 @@ pub(super) struct LineWriter<'a> {
 
 impl LineWriter<'_> {
     /// Says what is done about a server in one row.
-    pub(super) fn line(self, row: ServerRow<'_>, decision: Decision<'_>) -> OwnerLine {
-        let plan = row.plan;
+    pub(super) fn line(self, row: &ServerRow, decision: &Decision) -> OwnerLine {
+        let plan = &row.plan;
         let findings: Vec<&Finding> = row.findings().collect();
         let columns: Vec<&'static str> = findings.iter().map(|finding| finding.column).collect();
         let mut said = vec![self.sites(plan, &columns)];
@@ -64,25 +64,12 @@ impl LineWriter<'_> {
     /// Says the same of rows about which the same is decided, in one line.
     pub(super) fn folded(
         self,
-        rows: &[ServerRow<'_>],
-        decision: Decision<'_>,
+        rows: &AlikeRows,
+        decision: &Decision,
         brevity: Brevity,
     ) -> OwnerLine {
-        let mut sites = BTreeSet::new();
-        let (mut gaining, mut denied) = (0, 0);
-        for row in rows {
-            let table = row.plan.audit.table;
-            let is_last = row.findings().fold(false, |is_last, finding| {
-                sites.insert(site_name(table, finding.column, self.look.is_wide()));
-                is_last || finding.last_grant
-            });
-            let effects = row.plan.audit.impacts.iter();
-            let mut effects = effects.filter_map(|impact| impact.if_emptied.as_ref());
-            let gains = is_last && effects.any(|emptied| is_gain(&emptied.effect));
-            gaining += usize::from(gains);
-            denied += usize::from(denies_everything(row.plan, decision));
-        }
-        let sites: Vec<String> = sites.into_iter().collect();
+        let (gaining, denied) = (rows.gaining, rows.denied);
+        let sites: Vec<&str> = rows.sites.iter().map(String::as_str).collect();
         let mut said = vec![sites.join(", ")];
         match decision {
             Decision::Hold(Reason::DanglingToolset) if denied == 0 => {
@@ -97,12 +84,12 @@ impl LineWriter<'_> {
             Decision::Remap(new) => said.push(format!("become {}", self.by_id(new))),
             Decision::Delete | Decision::Remove | Decision::Leave => {}
         }
-        let all = rows.len();
+        let all = rows.number;
         let is_held = matches!(decision, Decision::Hold(_));
         let may_gain = match decision {
             Decision::Clear => self.on_empty != OnEmpty::Unchanged,
             // The reason says who gains or loses.
-            Decision::Hold(reason) => !matches!(reason, Reason::WouldWiden | Reason::WouldNarrow),
+            Decision::Hold(reason) => !matches!(*reason, Reason::WouldWiden | Reason::WouldNarrow),
             Decision::Deny
             | Decision::Remap(_)
             | Decision::Delete
@@ -127,32 +114,23 @@ impl LineWriter<'_> {
         }
         [
             action(decision, denied > 0),
-            self.several(rows.iter().map(|row| row.plan), brevity)
-                .into(),
+            self.several(&[rows], brevity).into(),
             said.join("; ").into(),
         ]
     }
 
     /// Names the first owners of rows, and counts the others.
-    pub(super) fn several<'r>(
-        self,
-        rows: impl Iterator<Item = &'r RowPlan>,
-        brevity: Brevity,
-    ) -> String {
+    pub(super) fn several(self, rows: &[&AlikeRows], brevity: Brevity) -> String {
         let most = match brevity {
             Brevity::Short => 2,
             Brevity::Shortest => 1,
         };
-        let (mut named, mut more, mut without) = (Vec::new(), 0, 0);
-        for plan in rows {
-            if plan.audit.impacts.is_empty() && plan.audit.table.group() == Group::Permissions {
-                without += 1;
-            } else if named.len() == most {
-                more += 1;
-            } else if let Some(name) = self.owners.briefly(&plan.audit) {
-                named.push(name);
-            }
-        }
+        let mut without: usize = rows.iter().map(|rows| rows.without_owner).sum();
+        let all: usize = rows.iter().map(|rows| rows.number).sum();
+        let named = rows.iter().flat_map(|rows| &rows.named).take(most);
+        let named = named.filter_map(|plan| self.owners.briefly(&plan.audit));
+        let named: Vec<String> = named.collect();
+        let mut more = all - without - named.len();
         let mut told = named.join(", ");
         if brevity == Brevity::Shortest && !named.is_empty() {
             more += std::mem::take(&mut without);
@@ -205,7 +183,7 @@ impl LineWriter<'_> {
         plan: &RowPlan,
         findings: &[&Finding],
         columns: &[&'static str],
-        decision: Decision<'_>,
+        decision: &Decision,
     ) -> Vec<String> {
         let is_last = findings.iter().any(|finding| finding.last_grant);
         let mut said = Vec::new();
@@ -307,7 +285,7 @@ impl LineWriter<'_> {
     }
 }
 
-fn action(decision: Decision<'_>, denies: bool) -> GridCell {
+fn action(decision: &Decision, denies: bool) -> GridCell {
     let tone = match decision {
         Decision::Hold(_) if denies => Tone::Bad,
         Decision::Clear => Tone::Bad,
@@ -341,14 +319,14 @@ fn shared(plan: &RowPlan) -> String {
 }
 
 /// Tells whether a toolset that is gone denies everything to an owner of the row.
-pub(super) fn denies_everything(plan: &RowPlan, decision: Decision<'_>) -> bool {
+pub(super) fn denies_everything(plan: &RowPlan, decision: &Decision) -> bool {
     let mut owners = plan.audit.owners();
-    decision == Decision::Hold(Reason::DanglingToolset)
+    *decision == Decision::Hold(Reason::DanglingToolset)
         && owners.any(|owner| owner.kind().is_denied_by_missing_toolset())
 }
 
 fn dangling(plan: &RowPlan) -> &'static str {
-    if denies_everything(plan, Decision::Hold(Reason::DanglingToolset)) {
+    if denies_everything(plan, &Decision::Hold(Reason::DanglingToolset)) {
         "denies every server today"
     } else {
         "grants nothing"

@@ -1,12 +1,11 @@
 //! Names the owners of rows for people: as short as they can be told apart.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use crate::litellm::finding::Audit;
 use crate::litellm::known_names::KnownNames;
-use crate::litellm::owners::{Owner, OwnerKind};
+use crate::litellm::owners::Owner;
 use crate::litellm::reference_sites::{Group, ScannedTable};
-use crate::report::named_owners::SHORT;
+use crate::report::named_owners::{SHORT, SharedNames};
+use crate::report::overview::Overview;
 use crate::report::shown_text::{nobody, printable};
 use crate::report::text_table::DisplayOptions;
 
@@ -17,29 +16,16 @@ const NAMED: usize = 3;
 pub(super) struct OwnerNames<'a> {
     names: &'a KnownNames,
     /// The names that several owners have.
-    shared: BTreeSet<(OwnerKind, &'a str)>,
+    shared: &'a SharedNames,
     look: DisplayOptions,
 }
 
 impl<'a> OwnerNames<'a> {
-    /// Finds the names that several owners have.
-    pub(super) fn of(
-        audits: impl Iterator<Item = &'a Audit>,
-        names: &'a KnownNames,
-        look: DisplayOptions,
-    ) -> Self {
-        let mut first: BTreeMap<(OwnerKind, &str), &str> = BTreeMap::new();
-        let mut shared = BTreeSet::new();
-        for owner in audits.flat_map(Audit::owners) {
-            let Some(name) = owner.name() else { continue };
-            let this = (owner.kind(), name);
-            if *first.entry(this).or_insert(owner.id()) != owner.id() {
-                shared.insert(this);
-            }
-        }
+    /// Makes the names for a report over these rows.
+    pub(super) fn new(names: &'a KnownNames, overview: &'a Overview, look: DisplayOptions) -> Self {
         Self {
             names,
-            shared,
+            shared: &overview.shared,
             look,
         }
     }
@@ -88,7 +74,7 @@ impl<'a> OwnerNames<'a> {
     /// Returns the name of an owner that no other owner in the report has.
     fn telling_name<'o>(&self, owner: &'o Owner) -> Option<&'o str> {
         let name = owner.name().filter(|name| !name.is_empty())?;
-        (!self.shared.contains(&(owner.kind(), name))).then_some(name)
+        (!self.shared.has(owner.kind(), name)).then_some(name)
     }
 
     fn owners(&self, audit: &Audit) -> String {

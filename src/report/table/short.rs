@@ -5,6 +5,7 @@ use std::io::{self, Write};
 
 use crate::printable::printable;
 use crate::report::compared_access::in_short;
+use crate::report::overview::Overview;
 use crate::report::shown_text::{affected_in_words, count};
 use crate::report::table::closing::{ending_line, last_step};
 use crate::report::table::layout::first_of;
@@ -22,7 +23,12 @@ const REASONS: usize = 3;
 /// Writes the counts, what is held, how it ended, and the next command.
 ///
 /// If that takes more lines than it may, what can be missed most easily is left out.
-pub(super) fn write(report: &Report, look: DisplayOptions, out: &mut impl Write) -> io::Result<()> {
+pub(super) fn write(
+    report: &Report,
+    overview: &Overview,
+    look: DisplayOptions,
+    out: &mut impl Write,
+) -> io::Result<()> {
     let deletions = report.facts.deleted.iter();
     let mut needed: Vec<String> = deletions
         .map(|server| format!("As if deleted: {}.", printable(&server.to_string())))
@@ -30,15 +36,15 @@ pub(super) fn write(report: &Report, look: DisplayOptions, out: &mut impl Write)
     needed.push(headline(report.summary(), report.facts.baseline.as_ref()));
     let head = needed.len();
     needed.extend(baseline::in_words(report));
-    needed.extend(held(report));
+    needed.extend(held(report, overview));
     needed.extend(report.facts.affected.as_ref().map(affected_in_words));
     let needed: Vec<String> = needed.iter().map(|line| look.prose(line)).collect();
-    let end = end(report, look);
+    let end = end(report, overview, look);
     let lines = |text: &String| text.lines().count();
     let used = needed.iter().chain(&end).map(lines).sum::<usize>();
     let mut room = LINES.saturating_sub(used);
     let mut more = Vec::new();
-    for line in [whose(report), deleted(report)].into_iter().flatten() {
+    for line in [whose(overview), deleted(overview)].into_iter().flatten() {
         let line = look.prose(&line);
         if lines(&line) <= room {
             room -= lines(&line);
@@ -55,20 +61,21 @@ pub(super) fn write(report: &Report, look: DisplayOptions, out: &mut impl Write)
 /// Writes how it ended, and the next command.
 pub(super) fn write_ending(
     report: &Report,
+    overview: &Overview,
     look: DisplayOptions,
     out: &mut impl Write,
 ) -> io::Result<()> {
-    let lines = end(report, look);
+    let lines = end(report, overview, look);
     lines.iter().try_for_each(|line| writeln!(out, "{line}"))
 }
 
-fn end(report: &Report, look: DisplayOptions) -> Vec<String> {
+fn end(report: &Report, overview: &Overview, look: DisplayOptions) -> Vec<String> {
     let access = report.facts.access.as_ref();
     let access = access.map(|access| in_short(access, report.ending.tense()));
     let ending = ending_line(report, report.summary());
     let said = access.into_iter().chain(ending).chain(last_step(report));
     let mut lines: Vec<String> = said.map(|line| look.prose(&line)).collect();
-    let mut commands = advice::commands(report).into_iter();
+    let mut commands = advice::commands(report, overview).into_iter();
     // After a scan, what repairs comes first; else, what carries out or takes back comes last.
     let next = if report.ending.is_of_scan() {
         commands.next()
@@ -82,18 +89,18 @@ fn end(report: &Report, look: DisplayOptions) -> Vec<String> {
     lines
 }
 
-fn deleted(report: &Report) -> Option<String> {
-    let stale = report.stale_references();
+fn deleted(overview: &Overview) -> Option<String> {
+    let stale = overview.stale_references();
     let servers = stale.iter().map(|(reference, _)| *reference);
     let number = count(stale.len(), "deleted server");
     (!stale.is_empty()).then(|| format!("Of {number}: {}.", first_of(servers, 1)))
 }
 
-fn held(report: &Report) -> Option<String> {
+fn held(report: &Report, overview: &Overview) -> Option<String> {
     let summary = report.summary();
     let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
-    for held in report.plans().iter().flat_map(|plan| &plan.held) {
-        *reasons.entry(held.reason.to_string()).or_default() += 1;
+    for (reason, number) in &overview.held {
+        *reasons.entry(reason.to_string()).or_default() += number;
     }
     let mut reasons: Vec<(usize, String)> = reasons.into_iter().map(|(why, n)| (n, why)).collect();
     reasons.sort_by_key(|(number, _)| std::cmp::Reverse(*number));

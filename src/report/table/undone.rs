@@ -10,7 +10,7 @@ use crate::report::advice;
 use crate::report::compared_access::{in_short, paragraphs};
 use crate::report::shown_text::{count, list, nobody, printable, rows_in_words};
 use crate::report::table::closing::{after_care, write_commands};
-use crate::report::table::layout::{Layout, first_of};
+use crate::report::table::layout::{Layout, OwnerLine, first_of};
 use crate::report::table::owner_names::site_name;
 use crate::report::text_table::{DisplayOptions, GridCell, Tone};
 use crate::report::{Ending, UndoReport};
@@ -66,7 +66,7 @@ pub(crate) fn write_undone(
         conflicts(&undone.facts.conflicts, look).write(out)?;
     }
     if !undone.facts.changes.is_empty() && !look.is_summary() {
-        changes(undone, look).write(out)?;
+        changes(undone, look)?.write(out)?;
     }
     write_undone_closing(undone, look, out)
 }
@@ -89,15 +89,10 @@ pub(crate) fn write_undone_closing(
                 undone.facts.run
             );
             // No proxy caches whole rows.
-            if undone
-                .facts
-                .changes
-                .iter()
-                .all(|change| matches!(change, Change::Credentials(_)))
-            {
-                done
-            } else {
+            if undone.facts.changes.has_lists() {
                 format!("{done} {}", after_care(notified))
+            } else {
+                done
             }
         }
         Ending::Proposed => format!("It would put back {rows}."),
@@ -148,54 +143,83 @@ impl Move {
     }
 }
 
-/// A row in which something becomes of a server, by its place among the changes, and the columns.
-type MovedRow = (usize, Vec<&'static str>);
+/// The rows in which the same becomes of a server.
+#[derive(Default)]
+struct MovedRows {
+    number: usize,
+    /// How many of them are shown.
+    wanted: usize,
+    lines: Vec<OwnerLine>,
+}
 
-/// Lays out what is put back, a block for each server.
-fn changes(undone: &UndoReport, look: DisplayOptions) -> Layout {
-    let changes = &undone.facts.changes;
-    let mut servers: BTreeMap<(Move, String), Vec<MovedRow>> = BTreeMap::new();
-    for (at, change) in changes.iter().enumerate() {
-        for content in change.contents() {
-            let (now, then) = (references(&content.before), references(&content.after));
-            let back = then.difference(&now).map(|name| (Move::PutBack, name));
-            let away = now.difference(&then).map(|name| (Move::TakeAway, name));
-            for (becomes, reference) in back.chain(away) {
-                let rows = servers.entry((becomes, reference.clone())).or_default();
-                match rows.last_mut() {
-                    Some((last, columns)) if *last == at => columns.push(content.column),
-                    Some(_) | None => rows.push((at, vec![content.column])),
-                }
-            }
+/// Lists what becomes of references in a row, each with its columns.
+fn moves(change: &Change) -> BTreeMap<(Move, String), Vec<&'static str>> {
+    let mut moves: BTreeMap<(Move, String), Vec<&'static str>> = BTreeMap::new();
+    for content in change.contents() {
+        let (now, then) = (references(&content.before), references(&content.after));
+        let back = then.difference(&now).map(|name| (Move::PutBack, name));
+        let away = now.difference(&then).map(|name| (Move::TakeAway, name));
+        for (becomes, reference) in back.chain(away) {
+            let columns = moves.entry((becomes, reference.clone())).or_default();
+            columns.push(content.column);
         }
     }
-    let limit = look.limit.unwrap_or(usize::MAX);
-    let (mut shown, mut all) = (0, 0);
-    let mut layout = Layout::new(look);
-    layout.heading("SERVERS");
-    for ((becomes, reference), rows) in &servers {
-        all += rows.len();
-        if shown >= limit {
-            continue;
+    moves
+}
+
+/// Lays out what is put back, a block for each server: counts all rows, and then makes lines of
+/// those that are shown.
+fn changes(undone: &UndoReport, look: DisplayOptions) -> io::Result<Layout> {
+    let changes = &undone.facts.changes;
+    let mut servers: BTreeMap<(Move, String), MovedRows> = BTreeMap::new();
+    for change in changes.iter() {
+        for server in moves(&change?).into_keys() {
+            servers.entry(server).or_default().number += 1;
         }
-        let title = format!("{}: {}", printable(reference), count(rows.len(), "row"));
-        layout.title(title);
-        for (at, columns) in rows.iter().take(limit - shown) {
-            shown += 1;
-            let change = &changes[*at];
+    }
+    let mut room = look.limit.unwrap_or(usize::MAX);
+    for rows in servers.values_mut() {
+        rows.wanted = rows.number.min(room);
+        room -= rows.wanted;
+    }
+    for change in changes.iter() {
+        let change = change?;
+        for (server, columns) in moves(&change) {
+            let becomes = server.0;
+            let Some(rows) = servers.get_mut(&server) else {
+                continue;
+            };
+            if rows.lines.len() == rows.wanted {
+                continue;
+            }
             let tone = match becomes {
                 Move::PutBack => Tone::Good,
                 Move::TakeAway => Tone::Unsure,
             };
-            layout.owner([
+            rows.lines.push([
                 GridCell::toned(becomes.name(), tone),
-                changed_row(change, look).into(),
-                where_in(change, columns, look).into(),
+                changed_row(&change, look).into(),
+                where_in(&change, &columns, look).into(),
             ]);
         }
     }
+    let (mut shown, mut all) = (0, 0);
+    let mut layout = Layout::new(look);
+    layout.heading("SERVERS");
+    for ((_, reference), rows) in servers {
+        all += rows.number;
+        if rows.wanted == 0 {
+            continue;
+        }
+        shown += rows.wanted;
+        let title = format!("{}: {}", printable(&reference), count(rows.number, "row"));
+        layout.title(title);
+        for line in rows.lines {
+            layout.owner(line);
+        }
+    }
     layout.left_out(shown, all, "lines");
-    layout
+    Ok(layout)
 }
 
 /// Names the sites of a row that change, and what stays beside.

@@ -1,0 +1,251 @@
+//! Values that are put aside until they are printed: as lines of JSON in a [`Spool`], in the order
+//! in which they were added, or sorted. Memory does not grow with their number.
+//!
+//! They are not printed at once: a slow reader must not hold up a transaction, and a transaction
+//! that is tried again must not leave anything behind. Only this process reads the lines, so they
+//! promise nothing.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::io::{self, BufRead as _, BufReader, Read, Write as _};
+use std::marker::PhantomData;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::report::spool::Spool;
+
+/// How many bytes are collected before they are written to the spool, whose file has no buffer.
+const BUFFER: usize = 1 << 16;
+
+/// How many values are sorted in memory. More are merged from several sorted runs.
+const RUN: usize = 1 << 13;
+
+/// Values in the order in which they were added.
+#[derive(Debug)]
+pub(crate) struct PutAside<T> {
+    spool: Spool,
+    /// The lines that are not in the spool yet.
+    buffer: Vec<u8>,
+    values: PhantomData<fn() -> T>,
+}
+
+impl<T> PutAside<T> {
+    /// Makes an empty collection.
+    #[must_use]
+    pub(crate) fn new() -> Self {
+        Self {
+            spool: Spool::new(),
+            buffer: Vec::new(),
+            values: PhantomData,
+        }
+    }
+}
+
+impl<T: Serialize> PutAside<T> {
+    /// Adds a value.
+    ///
+    /// # Errors
+    ///
+    /// An I/O error if it cannot be put aside.
+    pub(crate) fn add(&mut self, value: &T) -> io::Result<()> {
+        serde_json::to_writer(&mut self.buffer, value)?;
+        self.buffer.push(b'\n');
+        if self.buffer.len() >= BUFFER {
+            self.spool.write_all(&self.buffer)?;
+            self.buffer.clear();
+        }
+        Ok(())
+    }
+}
+
+impl<T: DeserializeOwned> PutAside<T> {
+    /// Reads the values back. An item is an I/O error if one cannot be read.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = io::Result<T>> {
+        LineReader::new(self.spool.read_from(0).chain(self.buffer.as_slice()))
+    }
+}
+
+/// Reads values from lines.
+struct LineReader<R, T> {
+    lines: BufReader<R>,
+    line: Vec<u8>,
+    values: PhantomData<fn() -> T>,
+}
+
+impl<R: Read, T> LineReader<R, T> {
+    fn new(lines: R) -> Self {
+        Self {
+            lines: BufReader::new(lines),
+            line: Vec::new(),
+            values: PhantomData,
+        }
+    }
+}
+
+impl<R: Read, T: DeserializeOwned> Iterator for LineReader<R, T> {
+    type Item = io::Result<T>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.line.clear();
+        match self.lines.read_until(b'\n', &mut self.line) {
+            Ok(0) => None,
+            Ok(_) => Some(serde_json::from_slice(&self.line).map_err(Into::into)),
+            Err(error) => Some(Err(error)),
+        }
+    }
+}
+
+/// Values that come back in order, each as often as it was added.
+#[derive(Debug)]
+pub(crate) struct Sorter<T> {
+    /// The values that are in no run yet.
+    values: Vec<T>,
+    spool: Spool,
+    /// Where each sorted run begins and ends in the spool.
+    runs: Vec<(u64, u64)>,
+}
+
+impl<T: Ord + Serialize + DeserializeOwned> Sorter<T> {
+    /// Makes an empty collection.
+    #[must_use]
+    pub(crate) fn new() -> Self {
+        Self {
+            values: Vec::new(),
+            spool: Spool::new(),
+            runs: Vec::new(),
+        }
+    }
+
+    /// Adds a value.
+    ///
+    /// # Errors
+    ///
+    /// An I/O error if the values cannot be put aside.
+    pub(crate) fn add(&mut self, value: T) -> io::Result<()> {
+        self.values.push(value);
+        if self.values.len() < RUN {
+            return Ok(());
+        }
+        self.values.sort_unstable();
+        let begin = self.spool.length();
+        let mut buffer = Vec::new();
+        for value in self.values.drain(..) {
+            serde_json::to_writer(&mut buffer, &value)?;
+            buffer.push(b'\n');
+            if buffer.len() >= BUFFER {
+                self.spool.write_all(&buffer)?;
+                buffer.clear();
+            }
+        }
+        self.spool.write_all(&buffer)?;
+        self.runs.push((begin, self.spool.length()));
+        Ok(())
+    }
+
+    /// Reads the values back in order. An item is an I/O error if one cannot be read.
+    pub(crate) fn sorted(&mut self) -> impl Iterator<Item = io::Result<T>> {
+        let Self {
+            values,
+            spool,
+            runs,
+        } = self;
+        let spool = &*spool;
+        values.sort_unstable();
+        let runs = runs.iter().map(|(begin, end)| {
+            let run = spool.read_from(*begin).take(end - begin);
+            Box::new(LineReader::new(run)) as SortedRun<'_, T>
+        });
+        let rest: SortedRun<'_, T> = Box::new(values.drain(..).map(Ok));
+        let mut merge = Merge {
+            runs: runs.chain([rest]).collect(),
+            firsts: BinaryHeap::new(),
+            failed: None,
+        };
+        for run in 0..merge.runs.len() {
+            merge.advance(run);
+        }
+        merge
+    }
+}
+
+/// A sorted run that is read back.
+type SortedRun<'a, T> = Box<dyn Iterator<Item = io::Result<T>> + 'a>;
+
+/// Merges sorted runs.
+struct Merge<'a, T> {
+    runs: Vec<SortedRun<'a, T>>,
+    /// The first value of each run that is left, with the place of the run.
+    firsts: BinaryHeap<Reverse<(T, usize)>>,
+    failed: Option<io::Error>,
+}
+
+impl<T: Ord> Merge<'_, T> {
+    /// Takes the next value of a run.
+    fn advance(&mut self, run: usize) {
+        match self.runs.get_mut(run).and_then(Iterator::next) {
+            Some(Ok(value)) => self.firsts.push(Reverse((value, run))),
+            Some(Err(error)) => self.failed = Some(error),
+            None => {}
+        }
+    }
+}
+
+impl<T: Ord> Iterator for Merge<'_, T> {
+    type Item = io::Result<T>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Some(error) = self.failed.take() {
+            self.firsts.clear();
+            return Some(Err(error));
+        }
+        let Reverse((value, run)) = self.firsts.pop()?;
+        self.advance(run);
+        Some(Ok(value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::spool::IN_MEMORY;
+
+    /// Makes a text that is as long for every number.
+    fn text(number: usize) -> String {
+        format!("{number:0100}\n")
+    }
+
+    #[test]
+    fn values_come_back_in_the_order_in_which_they_were_added() {
+        let mut values = PutAside::new();
+        for number in 0..50_000 {
+            values.add(&text(number)).unwrap();
+        }
+        let kept = values.spool.length();
+        assert!(kept > IN_MEMORY as u64, "it should have gone to a file");
+        for _ in 0..2 {
+            let mut read = values.iter();
+            let mut beside = values.iter();
+            for number in 0..50_000 {
+                assert_eq!(read.next().unwrap().unwrap(), text(number));
+                assert_eq!(beside.next().unwrap().unwrap(), text(number));
+            }
+            assert!(read.next().is_none());
+        }
+    }
+
+    #[test]
+    fn values_come_back_sorted_however_many_runs_there_are() {
+        for most in [0, 1, RUN - 1, RUN, 6 * RUN + 1] {
+            let mut values = Sorter::new();
+            // Every number twice, in an order that mixes all runs.
+            for number in 0..2 * most {
+                values.add(text(number * 7_919 % most)).unwrap();
+            }
+            let sorted = values.sorted().collect::<io::Result<Vec<String>>>();
+            let mut expected: Vec<String> = (0..most).chain(0..most).map(text).collect();
+            expected.sort_unstable();
+            assert!(sorted.unwrap() == expected, "{most}");
+        }
+    }
+}
