@@ -29,7 +29,8 @@ pub struct ConnectionArgs {
     // Not read by clap: there a variable that is set would conflict with --db-url-file.
     #[arg(long, value_name = "URL", help_heading = CONNECTION)]
     pub db_url: Option<String>,
-    /// Read the database's URL from this file, such as a mounted secret; wins over DATABASE_URL
+    /// Read the database's URL from this file, such as a mounted secret; the option
+    /// wins over DATABASE_URL, and the variable is refused beside it
     #[arg(long, env = DB_URL_FILE, hide_env_values = true, value_name = "FILE",
           help_heading = CONNECTION)]
     pub db_url_file: Option<PathBuf>,

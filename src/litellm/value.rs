@@ -263,7 +263,6 @@ fn parse_json_array<T: DeserializeOwned>(
     }
 }
 
-/// Names the type of a JSON value, with its article.
 /// The kinds of JSON values, in words.
 const KINDS: [&str; 6] = [
     "null",
@@ -278,6 +277,7 @@ fn find_kind<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ConstantText,
     find_text(deserializer, KINDS.into_iter())
 }
 
+/// Names the type of a JSON value, with its article.
 fn kind_of(json: &Json) -> &'static str {
     match json {
         Json::Null => KINDS[0],

@@ -153,14 +153,23 @@ impl<W: Write> Writer<W> {
         record: impl IntoIterator<Item = &'c str>,
     ) -> io::Result<()> {
         for cell in record {
-            self.csv.write_field(self.cells.guard(cell).as_bytes())?;
+            let field = self.cells.guard(cell);
+            self.csv.write_field(field.as_bytes()).map_err(io_error)?;
         }
-        self.csv.write_record(None::<&[u8]>)?;
-        Ok(())
+        self.csv.write_record(None::<&[u8]>).map_err(io_error)
     }
 
     pub(super) fn flush(&mut self) -> io::Result<()> {
         self.csv.flush()
+    }
+}
+
+/// Returns what the output said. The conversion of the crate hides its kind, and with it that
+/// nobody reads any more.
+fn io_error(error: csv::Error) -> io::Error {
+    match error.into_kind() {
+        csv::ErrorKind::Io(error) => error,
+        other => io::Error::other(format!("{other:?}")),
     }
 }
 

@@ -335,9 +335,14 @@ impl NotifyArgs {
         if ShownUrl::of(url).is_some_and(|shown| shown.text == *url) {
             command.option("--notify-redis", url);
         } else if !is_in_environment {
+            let namespace = notify_namespace
+                .as_ref()
+                .map_or_else(String::new, |namespace| {
+                    format!(", and MCP_PRUNE_NOTIFY_NAMESPACE to {}", quoted(namespace))
+                });
             command.note(format!(
                 "The URL of --notify-redis is left out, as it may hold a password: set \
-                 {NOTIFY_REDIS} to it, to have proxies told then too."
+                 {NOTIFY_REDIS} to it{namespace}, to have proxies told then too."
             ));
             return;
         }
@@ -583,6 +588,9 @@ mod tests {
             assert_eq!(says(&words, &notify_redis), is_repeated, "{words:?}");
             assert_eq!(says(&words, "--notify-namespace=n"), is_repeated);
             let told = command.notes().iter().any(|n| n.contains(NOTIFY_REDIS));
+            assert_eq!(told, !is_repeated, "{command:?}");
+            let namespace = "MCP_PRUNE_NOTIFY_NAMESPACE to n,";
+            let told = command.notes().iter().any(|n| n.contains(namespace));
             assert_eq!(told, !is_repeated, "{command:?}");
             assert!(!format!("{command:?}").contains("s3"), "{command:?}");
         }

@@ -247,19 +247,22 @@ fn a_reader_that_goes_away_is_no_error() {
         r#"INSERT INTO "LiteLLM_ObjectPermissionTable" ("object_permission_id", "mcp_servers")
            SELECT 'p-' || n, ARRAY[md5(n::text)::uuid::text] FROM generate_series(1, 2000) AS n"#,
     );
-    let mut child = mcp_prune(&["scan", "--limit", "0"])
-        .env("DATABASE_URL", database.url())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdout = child.stdout.take().unwrap();
-    let mut first = [0; 64];
-    stdout.read_exact(&mut first).unwrap();
-    drop(stdout);
-    let ran: Ran = child.wait_with_output().unwrap().into();
-    let ran = ran.exits(0);
-    assert!(!ran.stderr.contains("error"), "{ran}");
+    // What was found decides the exit code, as for a reader who stays.
+    for format in ["table", "json", "ndjson", "csv", "markdown"] {
+        let mut child = mcp_prune(&["scan", "--wide", "--limit", "0", "--format", format])
+            .env("DATABASE_URL", database.url())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdout = child.stdout.take().unwrap();
+        let mut first = [0; 64];
+        stdout.read_exact(&mut first).unwrap();
+        drop(stdout);
+        let ran: Ran = child.wait_with_output().unwrap().into();
+        let ran = ran.exits(2);
+        assert!(!ran.stderr.contains("error"), "{format}: {ran}");
+    }
 }
 
 /// Runs `fix` on a terminal that `script` makes; once it asks, does `meanwhile` and types `keys`.

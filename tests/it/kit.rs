@@ -136,8 +136,11 @@ fn by_systemd(unit: &str, folder: &Path, options: &str) -> Ran {
     assert!(unit.contains(&format!("ReadWritePaths=-{TEXTFILES}\n")));
     assert!(unit.contains(&format!("Environment=MCP_PRUNE_TEXTFILES={TEXTFILES}\n")));
     let place = folder.to_str().unwrap();
+    // An operator's own limit has to win, so it is no option.
+    let limits = unit.contains("Environment=MCP_PRUNE_MAX_PERCENT=5\n");
+    assert_eq!(limits, command.contains(" fix "), "{unit}");
+    assert!(!command.contains("--max-percent"), "{command}");
     let command: Vec<String> = command
-        .replace("--max-percent 5", "--max-percent 100")
         .split_whitespace()
         // A variable without braces becomes as many words as it has.
         .flat_map(|word| match word {
