@@ -167,9 +167,11 @@ impl<W: Write> Writer<W> {
 /// Returns what the output said. The conversion of the crate hides its kind, and with it that
 /// nobody reads any more.
 fn io_error(error: csv::Error) -> io::Error {
-    match error.into_kind() {
-        csv::ErrorKind::Io(error) => error,
-        other => io::Error::other(format!("{other:?}")),
+    let told = error.to_string();
+    if let csv::ErrorKind::Io(error) = error.into_kind() {
+        error
+    } else {
+        io::Error::other(told)
     }
 }
 

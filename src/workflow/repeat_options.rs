@@ -28,6 +28,7 @@ use crate::cli::servers::{DeletionArgs, PreviousArgs, ServerArgs};
 use crate::command_line::CommandLine;
 use crate::process::shown_url::ShownUrl;
 use crate::repair::selection::NamedOwner;
+use crate::shell::quoted;
 use crate::workflow::config_files::config_paths;
 use crate::workflow::journal_folder::NamedJournal;
 

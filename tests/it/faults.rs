@@ -561,8 +561,7 @@ fn a_partial_undo_that_is_killed_leaves_nothing_half_written() {
     let undo = start();
     company.wait_for_session("wait_event = 'advisory'", true);
     kill(undo);
-    company.wait_until_left();
-    drop(gate);
+    company.wait_until_left_at(gate, "a partial undo that is killed");
     company.holds(&company.after);
     // Its own journal is cut short, and nobody takes the run for undone.
     let cut = ["undo", "--yes", "--no-journal", own.to_str().unwrap()];
