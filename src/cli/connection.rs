@@ -62,11 +62,9 @@ pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
 }
 
 pub(crate) fn positive_seconds(text: &str) -> Result<Duration, String> {
-    match seconds(text)? {
-        // 0 would mean "wait for ever" to the server.
-        duration if duration < Duration::from_millis(10) => {
-            Err("must be at least 0.01 seconds".to_owned())
-        }
-        duration => Ok(duration),
-    }
+    // 0 would mean "wait for ever" to the server.
+    let in_range = seconds(text)
+        .ok()
+        .filter(|d| *d >= Duration::from_millis(10));
+    in_range.ok_or_else(|| "must be from 0.01 to 2147483 seconds".to_owned())
 }

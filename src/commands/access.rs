@@ -271,7 +271,16 @@ pub(crate) async fn run(args: &AccessArgs, run: &mut Run) -> Result<Outcome, Fai
     if let (Some(error), Some(path)) = (written.since_error, &args.since) {
         return Err(unreadable(path, error));
     }
-    answered?;
+    answered.map_err(|failure| {
+        if failure.kind() == ErrorKind::BrokenPipe && args.since.is_some() {
+            // Whoever was not compared may have gained something.
+            let message = "nobody read the report to its end, so not every caller was compared";
+            Failure::new(ErrorKind::Error, message)
+                .hint("read all of the report, or write it to a file with --output")
+        } else {
+            failure
+        }
+    })?;
     session.close().await;
     if let (Some(saving), Some(path)) = (saving, &args.save) {
         saving.place()?;

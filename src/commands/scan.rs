@@ -16,7 +16,7 @@ use crate::db::detect::{self, Search};
 use crate::db::owned_rows::OwnedRows;
 use crate::db::purpose::Purpose;
 use crate::db::session::Session;
-use crate::error::{ErrorKind, Failure};
+use crate::error::Failure;
 use crate::exit_code::{self, Outcome};
 use crate::litellm::reference_sites::ScannedTable;
 use crate::process::command_args::{CommandArgs, NamedFile, Work};
@@ -154,13 +154,8 @@ pub(crate) async fn run(args: &ScanArgs, run: &mut Run) -> Result<Outcome, Failu
     let scanning = Box::pin(scan(args, run, &sources, baselines));
     let report = Arc::new(interrupt.guard(scanning).await?);
     let printed = print(&report, &args.output, run, &mut interrupt).await;
-    match printed {
-        Err(failure) if failure.kind() != ErrorKind::BrokenPipe => Err(failure),
-        // What was found is found, also if nobody reads to the end.
-        Ok(()) | Err(_) => Ok(Outcome::Looked {
-            found: report.leaves_something_new(),
-        }),
-    }
+    let found = report.leaves_something_new();
+    Run::looked(Outcome::Looked { found }, printed)
 }
 
 async fn scan(

@@ -194,6 +194,18 @@ impl Run {
         }
     }
 
+    /// Returns the outcome of a command that only reads. It stands, also if nobody reads the report
+    /// to its end.
+    pub(crate) fn looked(
+        outcome: Outcome,
+        printed: Result<(), Failure>,
+    ) -> Result<Outcome, Failure> {
+        match printed {
+            Err(failure) if failure.kind() != error::ErrorKind::BrokenPipe => Err(failure),
+            Ok(()) | Err(_) => Ok(outcome),
+        }
+    }
+
     /// Runs `work`, after opening the file that the report goes to.
     fn report(
         &mut self,

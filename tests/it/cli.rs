@@ -99,7 +99,7 @@ fn an_unknown_word_or_value_is_a_usage_error_that_names_it() {
         ),
         (
             &["fix", "--yes", "--lock-timeout", "0"],
-            &["'0'", "--lock-timeout", "at least 0.01 seconds"],
+            &["'0'", "--lock-timeout", "must be from 0.01 to"],
         ),
         (
             &["fix", "--yes", "--on-empty", "perhaps"],
@@ -263,6 +263,32 @@ fn a_reader_that_goes_away_is_no_error() {
         let ran = ran.exits(2);
         assert!(!ran.stderr.contains("error"), "{format}: {ran}");
     }
+}
+
+/// Runs a command whose output nobody reads.
+fn unread(database: &TestDatabase, args: &[&str]) -> Ran {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = mcp_prune(args);
+    command.env("DATABASE_URL", database.url()).stdout(writer);
+    run(&mut command)
+}
+
+#[test]
+fn a_report_that_nobody_reads_hides_no_verdict() {
+    let database = case("last_grant");
+    let _ = unread(&database, &["scan"]).exits(2);
+    let folder = tempfile::tempdir().unwrap();
+    let saved = folder.path().join("saved").display().to_string();
+    let _ = run_on(database.url(), &["access", "--save", &saved]).exits(0);
+    // The rest of the callers was not compared.
+    let _ = unread(&database, &["access", "--since", &saved])
+        .exits(1)
+        .says("not every caller was compared")
+        .says("--output");
+    let _ = unread(&database, &["access"]).exits(0);
+    let doctor = ["doctor", "--db-url", "postgresql://127.0.0.1:1/none"];
+    let _ = unread(&database, &doctor).exits(7);
 }
 
 /// Runs `fix` on a terminal that `script` makes; once it asks, does `meanwhile` and types `keys`.

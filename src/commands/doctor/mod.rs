@@ -139,8 +139,8 @@ pub(crate) async fn run(args: &DoctorArgs, run: &mut Run) -> Result<Outcome, Fai
         AnswerFormat::Table => diagnosis.table(look, &mut out),
         AnswerFormat::Json => diagnosis.json(&mut out),
     };
-    run.report.write(&mut interrupt, write).await?;
-    Ok(outcome)
+    let printed = run.report.write(&mut interrupt, write).await;
+    Run::looked(outcome, printed)
 }
 
 /// Makes every check of the database, and returns how this LiteLLM derives ids of config servers.
