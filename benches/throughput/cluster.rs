@@ -94,6 +94,16 @@ impl Cluster {
         command
     }
 
+    /// Returns a `pgbench`.
+    pub(crate) fn pgbench(&self, database: &str) -> Command {
+        let mut command = Command::new(self.psql.with_file_name("pgbench"));
+        command
+            .env_clear()
+            .args(["-h", "127.0.0.1", "-U", "postgres", "-p"]);
+        command.arg(self.port.to_string()).args(["-d", database]);
+        command
+    }
+
     /// Runs SQL and returns what it printed.
     pub(crate) fn run(&self, database: &str, sql: &str) -> Result<String> {
         output(self.psql(database).args(["-c", sql]))

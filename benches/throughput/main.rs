@@ -4,6 +4,7 @@
 //! Prints a table in Markdown and draws a plot. There are no assertions: a time is a fact about a
 //! machine.
 
+mod beside_others;
 mod cluster;
 mod measure;
 mod plot;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use clap::{Parser, ValueEnum};
 
+use self::beside_others::Repair;
 use self::cluster::{Cluster, Data};
 use self::measure::{Runs, Work};
 use self::plot::Panel;
@@ -68,6 +70,8 @@ enum Part {
     Alike,
     /// `fix` beside SQL
     Fix,
+    /// What a repair costs others who use the database, beside the same by SQL
+    Others,
     /// `access` of everybody beside a dump of the rows
     Access,
     /// How the cost grows
@@ -106,6 +110,7 @@ fn main() -> Result<()> {
             Part::Scan => bench.scan()?,
             Part::Alike => bench.alike()?,
             Part::Fix => bench.fix()?,
+            Part::Others => bench.others()?,
             Part::Access => bench.access()?,
             Part::Plot => bench.plot()?,
             Part::Tenfold => bench.tenfold()?,
@@ -335,6 +340,25 @@ impl<'a> Bench<'a> {
         }
         self.cluster.drop_database("work")?;
         self.cluster.drop_database("mended")?;
+        self.cluster.drop_database("broken")
+    }
+
+    /// Measures how long a repair locks rows, what it writes, and what others wait meanwhile.
+    fn others(&mut self) -> Result<()> {
+        const FIX: &[&str] = &["fix", "--yes", "--format", "json"];
+        let Options { rows, pairs, .. } = *self.options;
+        self.cluster.load("broken", data(rows))?;
+        let ours = self.reader("work", FIX, &[0, 3]);
+        let by_hand = self.script("work", "two", include_str!("sql/two_updates.sql"))?;
+        let repairs = [("`fix --yes`", ours), ("two `UPDATE`s", by_hand)];
+        let repairs = repairs.map(|(name, work)| Repair {
+            name,
+            command: work.command,
+        });
+        let folder = Path::new(SCRATCH);
+        let found = beside_others::measure(self.cluster, rows, folder, &repairs, pairs)?;
+        self.remarks.push(found);
+        self.cluster.drop_database("work")?;
         self.cluster.drop_database("broken")
     }
 

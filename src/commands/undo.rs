@@ -38,7 +38,7 @@ use crate::workflow::CHUNK;
 use crate::workflow::access_basis::read_basis;
 use crate::workflow::access_proof::{AccessProof, TwoStates};
 use crate::workflow::apply_changes::{
-    begin_verification, carry_out, end_verification, lock_tables, moved, write_credentials,
+    begin_verification, end_verification, lock_tables, moved, write_credentials, write_rows,
 };
 use crate::workflow::cache_invalidation::ChangedRows;
 use crate::workflow::changeset_file::{ChangesetDraft, ChangesetFile, SavedChangeset};
@@ -428,11 +428,14 @@ impl PutBack<'_, '_> {
             self.undone.conflicts.extend(todo.conflicts);
             changes.extend(todo.change);
         }
-        let (schema, out) = (self.schema, self.draft.as_mut());
+        let schema = self.schema;
         let proof = &mut self.verification;
         // The owners are those of the run that is taken back, not those of now.
         let written: Vec<RowChange> = changes.iter().map(RowChange::without_owners).collect();
-        carry_out(connection, schema, table, &rows, &written, out, proof).await?;
+        if let Some(draft) = &mut self.draft {
+            draft.rows(&written)?;
+        }
+        write_rows(connection, schema, table, &rows, &written, proof).await?;
         for change in changes {
             let change = Change::Row(change);
             self.undone.changes.add(&change).map_err(cannot_put_aside)?;

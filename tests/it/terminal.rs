@@ -204,6 +204,7 @@ fn a_terminal_shows_each_stage_until_the_run_is_done() {
             "fix --yes --no-journal",
             &[
                 "connecting",
+                "planning rows",
                 "locking rows",
                 "writing and verifying rows",
                 "committing",

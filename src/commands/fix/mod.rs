@@ -1,4 +1,5 @@
-//! `fix`: plans, writes and checks every change in one transaction, and then commits or not.
+//! `fix`: plans every change, compares access, locks, writes and checks the rows, all in one
+//! transaction, and then commits or not.
 
 pub(crate) mod options;
 pub(crate) mod plan_options;
@@ -47,13 +48,14 @@ use crate::report::{Announcements, Ending, FollowUp, RepairFacts, Report};
 use crate::workflow::access_basis::read_basis;
 use crate::workflow::access_proof::{AccessProof, TwoStates};
 use crate::workflow::apply_changes::{
-    begin_verification, carry_out, delete_credentials, end_verification, lock_tables, moved,
+    begin_verification, delete_credentials, end_verification, lock_tables, moved,
 };
 use crate::workflow::cache_invalidation::ChangedRows;
 use crate::workflow::changeset_file::ChangesetDraft;
 use crate::workflow::empty_list_search::{self, HeldRows, SearchProof, SearchedLists};
 use crate::workflow::journal_retention::JournalRetention;
 use crate::workflow::lock_retry::Patience;
+use crate::workflow::planned_rows::PlannedRows;
 use crate::workflow::planner::Planner;
 use crate::workflow::preconditions::{
     PlannedBy, RemovedReferences, check_access, check_as_shown, check_nothing_left, check_size,
@@ -297,44 +299,54 @@ impl WriteJob for Fix<'_> {
         } = survey;
         let draft = out.map(|out| out.begin(self.options.header(run, database, &catalog)));
         let draft = draft.transpose()?;
-        let locked = lock(found, &selection, connection, schema, patience, progress).await?;
+        let found = selected(found, &selection);
+        if patience.is_last_attempt() {
+            // Nobody else can change them while they are planned.
+            lock(&found, connection, schema, patience, progress).await?;
+        }
+        progress.stage("comparing access");
         let first_choices = EmptyListDecisions::FIRST_CHOICES;
         let planner = self.planner(schema, &catalog, first_choices, &selection);
-        progress.stage("comparing access");
-        let searched = self.search_lists(connection, &planner, &locked).await?;
+        let searched = self.search_lists(connection, &planner, &found).await?;
         let planner = self.planner(schema, &catalog, &searched.decisions, &selection);
+        progress.stage("planning rows");
         let limits = self.options.limits();
         let naming = limits.rows_naming(connection, schema).await?;
-        progress.stage("writing and verifying rows");
         let script = self.options.begin_script(schema, &catalog, &verification);
-        let mut pass = RepairPass {
+        let mut pass = PlanningPass {
             planner: &planner,
             script,
             plan,
             draft,
-            verification,
             tells,
-            repaired: Repaired::new(self.collection(keeps, &catalog), unmatched, naming),
+            repair: PlannedRepair::new(self.collection(keeps, &catalog), unmatched, naming),
         };
-        pass.tables(connection, locked, progress).await?;
-        let RepairPass {
+        pass.tables(connection, found, progress).await?;
+        let PlanningPass {
             plan,
-            draft,
-            verification,
+            mut draft,
             script,
-            mut repaired,
+            mut repair,
             ..
         } = pass;
         if let Some(plan) = &plan {
-            repaired.conflicts.extend(plan.without_row(&catalog));
+            repair.conflicts.extend(plan.without_row(&catalog));
         }
-        progress.stage("comparing access");
-        let access = self
-            .conclude(connection, &planner, &repaired, &verification)
-            .await?;
+        self.check(connection, &planner, &repair).await?;
+        let mut access = None;
+        if repair.conflicts.is_empty() {
+            progress.stage("comparing access");
+            let locked = patience.is_last_attempt();
+            access = self.prove(connection, &planner, &repair, locked).await?;
+            draft.as_mut().map_or(Ok(()), ChangesetDraft::sync)?;
+            repair.lock(connection, schema, patience, progress).await?;
+            let draft = draft.as_mut();
+            self.write(connection, schema, &repair, draft, verification, progress)
+                .await?;
+        }
         let script = ScriptRowReader::finish(script, connection, &planner).await?;
         Ok(Prepared {
-            is_moved: !repaired.conflicts.is_empty(),
+            is_moved: !repair.conflicts.is_empty(),
             facts: RepairFacts {
                 run: run.id().to_owned(),
                 database: database.clone(),
@@ -344,8 +356,8 @@ impl WriteJob for Fix<'_> {
                 release: schema.release(),
                 drift: schema.drift(),
                 servers: (&catalog).into(),
-                found: repaired.found,
-                conflicts: repaired.conflicts,
+                found: repair.found,
+                conflicts: repair.conflicts,
                 deleted: catalog.deleted().clone(),
                 affected: None,
                 access,
@@ -355,13 +367,13 @@ impl WriteJob for Fix<'_> {
                 script,
             },
             left: LeftHeld {
-                held: repaired.held,
+                held: repair.held,
                 decisions: searched.decisions,
                 catalog,
                 selection,
             },
             draft,
-            written: repaired.written,
+            written: repair.written,
         })
     }
 
@@ -414,48 +426,62 @@ struct LeftHeld {
     selection: Selection,
 }
 
-/// The rows that an attempt has repaired so far.
-struct Repaired {
-    /// Their plans.
+/// A repair, as far as it is planned.
+struct PlannedRepair {
+    /// The plans of the rows.
     found: CollectedPlans,
+    /// The rows that will be written.
+    rows: PlannedRows,
+    /// The credentials that will be deleted.
+    deletions: Vec<CredentialsChange>,
     /// The rows that proxies are told of.
     written: ChangedRows,
-    /// The references that are gone now.
+    /// The references that will be gone.
     removed: RemovedReferences,
     /// The references that were not found in a row yet.
     unmatched: UnmatchedReferences,
     /// The columns that are no longer as the saved plan has them.
     conflicts: Vec<Conflict>,
-    /// What stood in the columns that are written: what access is compared with.
+    /// What access is compared with: what stands in the columns that are written, where a rename
+    /// counts as done. Other columns are as they are read.
     before: OtherValues,
+    /// What will stand in the columns that are written.
+    after: OtherValues,
     /// The rows with something held because a list would run empty.
     held: HeldRows,
-    /// How many rows named servers before, where that is asked for.
+    /// How many rows name servers, where that is asked for.
     naming: Option<usize>,
 }
 
-impl Repaired {
+impl PlannedRepair {
     fn new(found: CollectedPlans, unmatched: UnmatchedReferences, naming: Option<usize>) -> Self {
         Self {
             found,
+            rows: PlannedRows::new(),
+            deletions: Vec::new(),
             written: ChangedRows::default(),
             removed: RemovedReferences::default(),
             unmatched,
             conflicts: Vec::new(),
             before: OtherValues::default(),
+            after: OtherValues::default(),
             held: HeldRows::default(),
             naming,
         }
     }
 
-    /// Adds the plans of rows that are written.
+    /// Adds the plans of rows.
     fn add(&mut self, plans: &[RowPlan], catalog: &ServerCatalog) -> Result<(), Failure> {
         for plan in plans {
             if let ScannedTable::References(table) = plan.audit.table {
+                let row = &plan.audit.row;
                 for edit in &plan.edits {
-                    let before = edit.before_renamed(catalog);
-                    self.before
-                        .set(table, &plan.audit.row, edit.site(), &before);
+                    let site = edit.site();
+                    let renamed = edit.before_renamed(catalog);
+                    if renamed != *edit.before() {
+                        self.before.set(table, row, site, &renamed);
+                    }
+                    self.after.set(table, row, site, &edit.after());
                 }
             }
         }
@@ -464,35 +490,60 @@ impl Repaired {
         self.unmatched.mark_found(plans);
         self.found.add(plans).map_err(cannot_put_aside)
     }
+
+    /// Locks everything that will be written.
+    async fn lock(
+        &self,
+        connection: &mut Connection,
+        schema: &Schema,
+        patience: &mut Patience,
+        progress: &Progress,
+    ) -> Result<(), Failure> {
+        progress.stage("locking rows");
+        let rows = &self.rows;
+        rows.lock(connection, schema, patience, progress).await?;
+        lock(&self.credentials(), connection, schema, patience, progress).await
+    }
+
+    /// Lists the servers whose credentials will be deleted, by table.
+    fn credentials(&self) -> detect::CandidateRows {
+        let mut servers = detect::CandidateRows::new();
+        for deletion in &self.deletions {
+            let table = ScannedTable::Credentials(deletion.table());
+            let server = deletion.server().to_owned();
+            match servers.last_mut() {
+                Some((last, of_table)) if *last == table => of_table.push(server),
+                Some(_) | None => servers.push((table, vec![server])),
+            }
+        }
+        servers
+    }
 }
 
-/// Plans the rows of one table after the other and carries the plans out.
-struct RepairPass<'a, 'd> {
+/// Plans the rows of one table after the other, and puts the old values into the journal.
+struct PlanningPass<'a, 'd> {
     planner: &'a Planner<'a>,
     /// What is left of the saved plan, with `--plan`.
     plan: Option<SavedPlan>,
     draft: Option<ChangesetDraft<'d>>,
-    verification: Verification,
     /// The reader of the rows of a script, with `--format sql`.
     script: Option<ScriptRowReader>,
     /// Whether proxies are told of the rows.
     tells: bool,
-    repaired: Repaired,
+    repair: PlannedRepair,
 }
 
-impl RepairPass<'_, '_> {
-    /// Repairs the locked rows, table by table.
+impl PlanningPass<'_, '_> {
+    /// Plans the candidates, table by table.
     async fn tables(
         &mut self,
         connection: &mut Connection,
-        locked: detect::CandidateRows,
+        candidates: detect::CandidateRows,
         progress: &Progress,
     ) -> Result<(), Failure> {
-        for (table, keys) in locked {
+        for (table, keys) in candidates {
             match table {
                 ScannedTable::References(table) => {
-                    // Owners are read after all locks, so that they are still the owners at the
-                    // commit.
                     let schema = self.planner.schema;
                     for keys in keys.chunks(OWNED) {
                         let mut owned = OwnedRows::new(table, keys);
@@ -516,7 +567,7 @@ impl RepairPass<'_, '_> {
         Ok(())
     }
 
-    /// Repairs the rows with the given keys.
+    /// Plans the rows with the given keys.
     async fn rows(
         &mut self,
         connection: &mut Connection,
@@ -535,29 +586,29 @@ impl RepairPass<'_, '_> {
         let mut now = self.planner.plan(connection, table, &rows).await?;
         if let Some(plan) = &mut self.plan {
             let moved = plan.hold(table, &rows, &mut now, catalog);
-            self.repaired.conflicts.extend(moved);
+            self.repair.conflicts.extend(moved);
         }
         let changes = now.iter().filter_map(|plan| {
             let change = RowChange::of_edits(table, &plan.audit.row, &plan.edits)?;
             Some(change.with_owners(plan.audit.owners()))
         });
         let changes: Vec<RowChange> = changes.collect();
+        check_nothing_left(&changes, &now, catalog)?;
         if self.tells {
-            self.repaired.written.add(&changes);
+            self.repair.written.add(&changes);
         }
         if let Some(script) = &mut self.script {
             let rows = script.add(connection, schema, table, &now, &changes);
             rows.await?;
         }
-        let out = self.draft.as_mut();
-        let proof = &mut self.verification;
-        let carried_out = carry_out(connection, schema, table, &rows, &changes, out, proof);
-        let stored = carried_out.await?;
-        check_nothing_left(&stored, &now, catalog)?;
-        self.repaired.add(&now, catalog)
+        if let Some(draft) = &mut self.draft {
+            draft.rows(&changes)?;
+        }
+        self.repair.rows.add(table, &rows, &changes)?;
+        self.repair.add(&now, catalog)
     }
 
-    /// Deletes the credentials of the given servers that are to be deleted.
+    /// Plans the deletion of the credentials of the given servers.
     async fn credentials(
         &mut self,
         connection: &mut Connection,
@@ -575,41 +626,45 @@ impl RepairPass<'_, '_> {
         let mut now = self.planner.plan_credentials(table, &rows);
         if let Some(plan) = &mut self.plan {
             let moved = plan.hold_credentials(table, &rows, &mut now, catalog);
-            self.repaired.conflicts.extend(moved);
+            self.repair.conflicts.extend(moved);
         }
         for rows in now.iter().filter_map(|plan| plan.deletion.clone()) {
             if self.script.is_some() {
                 return Err(refuse_credentials());
             }
             let deletion = CredentialsChange::deletion(table, rows);
-            let out = self.draft.as_mut();
-            let proof = &mut self.verification;
-            delete_credentials(connection, schema, table, deletion, out, proof).await?;
+            if let Some(draft) = self.draft.as_mut().filter(|draft| draft.is_plan()) {
+                draft.rows([&deletion])?;
+            }
+            self.repair.deletions.push(deletion);
         }
-        self.repaired.add(&now, catalog)
+        self.repair.add(&now, catalog)
     }
 }
 
-/// Locks the rows that may change, in all tables, before the first row is read.
+/// Keeps the rows that the operator may have asked about.
+fn selected(mut found: detect::CandidateRows, selection: &Selection) -> detect::CandidateRows {
+    for (_, keys) in &mut found {
+        keys.retain(|key| selection.takes_key(key));
+    }
+    found
+}
+
+/// Locks the rows that may change, in all tables. A row that is gone by now is left out later.
 async fn lock(
-    found: detect::CandidateRows,
-    selection: &Selection,
+    rows: &detect::CandidateRows,
     connection: &mut Connection,
     schema: &Schema,
     patience: &mut Patience,
     progress: &Progress,
-) -> Result<detect::CandidateRows, Failure> {
-    progress.stage("locking rows");
-    let mut locked = detect::CandidateRows::new();
-    for (table, mut keys) in found {
-        keys.retain(|key| selection.takes_key(key));
+) -> Result<(), Failure> {
+    for (table, keys) in rows {
         if table.may_change() {
-            keys = patience.lock(connection, schema, table, &keys).await?;
+            patience.lock(connection, schema, *table, keys).await?;
         }
         progress.rows(keys.len());
-        locked.push((table, keys));
     }
-    Ok(locked)
+    Ok(())
 }
 
 impl Fix<'_> {
@@ -628,35 +683,73 @@ impl Fix<'_> {
         &self,
         connection: &mut Connection,
         planner: &Planner<'_>,
-        repaired: &Repaired,
+        repair: &PlannedRepair,
     ) -> Result<(), Failure> {
-        let unmatched = &repaired.unmatched;
+        let unmatched = &repair.unmatched;
         unmatched
             .ensure_all_found(connection, planner, planner.selection)
             .await?;
-        let (limits, summary) = (self.options.limits(), repaired.found.summary());
-        check_size(limits, repaired.naming, summary)
+        let (limits, summary) = (self.options.limits(), repair.found.summary());
+        check_size(limits, repair.naming, summary)
     }
 
-    /// Checks what was written, last of all what it changes of anybody's access.
-    async fn conclude(
+    /// Compares access; `locked` tells whether the rows were locked before they were planned. If
+    /// they were not, a difference can be new, and the repair starts over.
+    async fn prove(
         &self,
         connection: &mut Connection,
         planner: &Planner<'_>,
-        repaired: &Repaired,
-        verification: &Verification,
+        repair: &PlannedRepair,
+        locked: bool,
     ) -> Result<Option<ComparedAccess>, Failure> {
-        let schema = planner.schema;
-        self.check(connection, planner, repaired).await?;
-        end_verification(connection, schema, verification).await?;
-        let sources = self.options.sources();
-        let now = sources.catalog(connection, schema).await?;
-        repaired.removed.check_still_gone(&now)?;
-        if !repaired.conflicts.is_empty() {
-            return Ok(None);
+        let (schema, catalog) = (planner.schema, planner.catalog);
+        let by = match (planner.policy.is_searched(), locked) {
+            (true, _) => PlannedBy::Search,
+            (false, true) => PlannedBy::Rules,
+            (false, false) => PlannedBy::RulesWithoutLocks,
+        };
+        let states = TwoStates {
+            before: &repair.before,
+            after: &repair.after,
+        };
+        let compared = self.compare_access(connection, schema, catalog, states, by);
+        let compared = compared.await;
+        let differs =
+            |failure: &Failure| matches!(failure.kind(), ErrorKind::Refused | ErrorKind::Moved);
+        if compared.as_ref().is_err_and(differs) {
+            // A server that came back is a reason too, and the better one to tell.
+            let now = self.options.sources().catalog(connection, schema).await?;
+            repair.removed.check_still_gone(&now)?;
         }
-        let before = &repaired.before;
-        self.compare_access(connection, schema, &now, before).await
+        compared
+    }
+
+    /// Writes what was planned, once it is locked, and checks it. Deleted servers must not have
+    /// come back meanwhile.
+    async fn write(
+        &self,
+        connection: &mut Connection,
+        schema: &Schema,
+        repair: &PlannedRepair,
+        mut draft: Option<&mut ChangesetDraft<'_>>,
+        mut verification: Verification,
+        progress: &Progress,
+    ) -> Result<(), Failure> {
+        progress.stage("writing and verifying rows");
+        let verified = &mut verification;
+        repair
+            .rows
+            .write(connection, schema, verified, progress)
+            .await?;
+        for deletion in repair.deletions.iter().cloned() {
+            let size = deletion.size();
+            let draft = draft.as_deref_mut();
+            delete_credentials(connection, schema, deletion, draft, verified).await?;
+            progress.rows(size);
+        }
+        end_verification(connection, schema, &verification).await?;
+        let now = self.options.sources().catalog(connection, schema).await?;
+        repair.removed.check_still_gone(&now)
     }
 
     /// Makes a planner that applies the operator's policy and these decisions.
@@ -714,16 +807,17 @@ impl Fix<'_> {
         empty_list_search::search(connection, planner, candidates, &proofs).await
     }
 
-    /// Compares the access of everybody who depends on a written row, as the row was and as it is
-    /// now. Refuses a difference that the operator did not accept.
+    /// Compares the access of everybody who depends on a row that will be written, as the row is
+    /// and as it will be. Refuses a difference that the operator did not accept.
     async fn compare_access(
         &self,
         connection: &mut Connection,
         schema: &Schema,
         catalog: &ServerCatalog,
-        before: &OtherValues,
+        states: TwoStates<'_>,
+        planned: PlannedBy,
     ) -> Result<Option<ComparedAccess>, Failure> {
-        if before.is_empty() {
+        if states.after.is_empty() {
             return Ok(None);
         }
         let release = schema.release();
@@ -734,17 +828,8 @@ impl Fix<'_> {
             catalog,
             most: self.options.compare_at_most(),
         };
-        let states = TwoStates {
-            before,
-            after: &OtherValues::default(),
-        };
         let mut access = proof.compare(connection, schema, states).await?;
         access.without_deleted = !catalog.deleted().is_empty();
-        let planned = if self.options.policy().is_searched() {
-            PlannedBy::Search
-        } else {
-            PlannedBy::Rules
-        };
         check_access(&access, self.accepted, planned)?;
         if !catalog.deleted().is_empty() {
             // Until they are deleted these servers are served. Access to them may be lost, as was
