@@ -3,6 +3,7 @@
 
 pub(crate) mod options;
 pub(crate) mod plan_options;
+mod planning;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,31 +17,26 @@ use crate::cli::repair::RepairArgs;
 use crate::cli::servers::{PreviousArgs, ServerArgs};
 use crate::command_line::CommandLine;
 use crate::commands::fix::options::FixOptions;
+use crate::commands::fix::planning::{PlannedRepair, PlanningPass, lock, selected};
 use crate::database::Database;
 use crate::db::access_registry::{self, DeletedAre};
-use crate::db::owned_rows::OwnedRows;
+use crate::db::detect;
 use crate::db::purpose::Purpose;
 use crate::db::schema::Schema;
 use crate::db::session::{Connection, SchemaTransaction, Session};
 use crate::db::verification::Verification;
-use crate::db::{credential_rows, detect};
 use crate::error::{ErrorKind, Failure};
 use crate::exit_code::{self, Outcome};
 use crate::litellm::access::basis::AccessBasis;
 use crate::litellm::access::difference::AccessDifference;
-use crate::litellm::access::other_values::OtherValues;
-use crate::litellm::reference_sites::{Choice, CredentialTable, ScannedTable, SiteTable};
+use crate::litellm::reference_sites::Choice;
 use crate::litellm::server_catalog::ServerCatalog;
 use crate::process::command_args::{CommandArgs, NamedFile, Work};
 use crate::process::invocation::Run;
-use crate::process::print::cannot_put_aside;
 use crate::process::progress::Progress;
 use crate::repair::access_comparison::{AcceptedDifferences, ComparedAccess};
-use crate::repair::changeset::RowChange;
-use crate::repair::conflict::{self, Conflict};
-use crate::repair::credentials_change::CredentialsChange;
+use crate::repair::conflict::{self};
 use crate::repair::empty_lists::EmptyListDecisions;
-use crate::repair::plan::RowPlan;
 use crate::repair::selection::Selection;
 use crate::report::collected_plans::CollectedPlans;
 use crate::report::ticket::{TicketCommands, TicketJournal};
@@ -50,24 +46,16 @@ use crate::workflow::access_proof::{AccessProof, TwoStates};
 use crate::workflow::apply_changes::{
     begin_verification, delete_credentials, end_verification, lock_tables, moved,
 };
-use crate::workflow::cache_invalidation::ChangedRows;
 use crate::workflow::changeset_file::ChangesetDraft;
 use crate::workflow::empty_list_search::{self, HeldRows, SearchProof, SearchedLists};
 use crate::workflow::journal_retention::JournalRetention;
-use crate::workflow::lock_retry::Patience;
-use crate::workflow::planned_rows::PlannedRows;
 use crate::workflow::planner::Planner;
-use crate::workflow::preconditions::{
-    PlannedBy, RemovedReferences, check_access, check_as_shown, check_nothing_left, check_size,
-};
+use crate::workflow::preconditions::{PlannedBy, check_access, check_as_shown, check_size};
 use crate::workflow::repeat_options::{RepeatedOptions, repeat_rows, undo};
-use crate::workflow::saved_plan::SavedPlan;
-use crate::workflow::script_rows::{ScriptRowReader, refuse_credentials};
+use crate::workflow::script_rows::ScriptRowReader;
 use crate::workflow::survey::{SURVEY_STAGE, Survey, refuse_drift, warn_of_schema};
 use crate::workflow::undo_script_file::UndoScriptFile;
-use crate::workflow::unmatched_references::UnmatchedReferences;
 use crate::workflow::write_run::{Attempt, Prepared, WriteFacts, WriteJob, WriteOptions};
-use crate::workflow::{CHUNK, OWNED};
 
 const FIX_HELP: &str = "\
 Only stale references are ever changed, and some of them are held. Unless --on-empty says \
@@ -424,247 +412,6 @@ struct LeftHeld {
     decisions: EmptyListDecisions,
     catalog: ServerCatalog,
     selection: Selection,
-}
-
-/// A repair, as far as it is planned.
-struct PlannedRepair {
-    /// The plans of the rows.
-    found: CollectedPlans,
-    /// The rows that will be written.
-    rows: PlannedRows,
-    /// The credentials that will be deleted.
-    deletions: Vec<CredentialsChange>,
-    /// The rows that proxies are told of.
-    written: ChangedRows,
-    /// The references that will be gone.
-    removed: RemovedReferences,
-    /// The references that were not found in a row yet.
-    unmatched: UnmatchedReferences,
-    /// The columns that are no longer as the saved plan has them.
-    conflicts: Vec<Conflict>,
-    /// What access is compared with: what stands in the columns that are written, where a rename
-    /// counts as done. Other columns are as they are read.
-    before: OtherValues,
-    /// What will stand in the columns that are written.
-    after: OtherValues,
-    /// The rows with something held because a list would run empty.
-    held: HeldRows,
-    /// How many rows name servers, where that is asked for.
-    naming: Option<usize>,
-}
-
-impl PlannedRepair {
-    fn new(found: CollectedPlans, unmatched: UnmatchedReferences, naming: Option<usize>) -> Self {
-        Self {
-            found,
-            rows: PlannedRows::new(),
-            deletions: Vec::new(),
-            written: ChangedRows::default(),
-            removed: RemovedReferences::default(),
-            unmatched,
-            conflicts: Vec::new(),
-            before: OtherValues::default(),
-            after: OtherValues::default(),
-            held: HeldRows::default(),
-            naming,
-        }
-    }
-
-    /// Adds the plans of rows.
-    fn add(&mut self, plans: &[RowPlan], catalog: &ServerCatalog) -> Result<(), Failure> {
-        for plan in plans {
-            if let ScannedTable::References(table) = plan.audit.table {
-                let row = &plan.audit.row;
-                for edit in &plan.edits {
-                    let site = edit.site();
-                    let renamed = edit.before_renamed(catalog);
-                    if renamed != *edit.before() {
-                        self.before.set(table, row, site, &renamed);
-                    }
-                    self.after.set(table, row, site, &edit.after());
-                }
-            }
-        }
-        self.held.add(plans);
-        self.removed.add(plans);
-        self.unmatched.mark_found(plans);
-        self.found.add(plans).map_err(cannot_put_aside)
-    }
-
-    /// Locks everything that will be written.
-    async fn lock(
-        &self,
-        connection: &mut Connection,
-        schema: &Schema,
-        patience: &mut Patience,
-        progress: &Progress,
-    ) -> Result<(), Failure> {
-        progress.stage("locking rows");
-        let rows = &self.rows;
-        rows.lock(connection, schema, patience, progress).await?;
-        lock(&self.credentials(), connection, schema, patience, progress).await
-    }
-
-    /// Lists the servers whose credentials will be deleted, by table.
-    fn credentials(&self) -> detect::CandidateRows {
-        let mut servers = detect::CandidateRows::new();
-        for deletion in &self.deletions {
-            let table = ScannedTable::Credentials(deletion.table());
-            let server = deletion.server().to_owned();
-            match servers.last_mut() {
-                Some((last, of_table)) if *last == table => of_table.push(server),
-                Some(_) | None => servers.push((table, vec![server])),
-            }
-        }
-        servers
-    }
-}
-
-/// Plans the rows of one table after the other, and puts the old values into the journal.
-struct PlanningPass<'a, 'd> {
-    planner: &'a Planner<'a>,
-    /// What is left of the saved plan, with `--plan`.
-    plan: Option<SavedPlan>,
-    draft: Option<ChangesetDraft<'d>>,
-    /// The reader of the rows of a script, with `--format sql`.
-    script: Option<ScriptRowReader>,
-    /// Whether proxies are told of the rows.
-    tells: bool,
-    repair: PlannedRepair,
-}
-
-impl PlanningPass<'_, '_> {
-    /// Plans the candidates, table by table.
-    async fn tables(
-        &mut self,
-        connection: &mut Connection,
-        candidates: detect::CandidateRows,
-        progress: &Progress,
-    ) -> Result<(), Failure> {
-        for (table, keys) in candidates {
-            match table {
-                ScannedTable::References(table) => {
-                    let schema = self.planner.schema;
-                    for keys in keys.chunks(OWNED) {
-                        let mut owned = OwnedRows::new(table, keys);
-                        if let Some(script) = &mut self.script {
-                            script.begin_rows(connection, schema, table, keys).await?;
-                        }
-                        for chunk in keys.chunks(CHUNK) {
-                            self.rows(connection, table, chunk, &mut owned).await?;
-                            progress.rows(chunk.len());
-                        }
-                    }
-                }
-                ScannedTable::Credentials(table) => {
-                    for chunk in keys.chunks(CHUNK) {
-                        self.credentials(connection, table, chunk).await?;
-                        progress.rows(chunk.len());
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Plans the rows with the given keys.
-    async fn rows(
-        &mut self,
-        connection: &mut Connection,
-        table: &'static SiteTable,
-        keys: &[String],
-        owned: &mut OwnedRows<'_>,
-    ) -> Result<(), Failure> {
-        let Planner {
-            schema,
-            catalog,
-            selection,
-            ..
-        } = *self.planner;
-        let mut rows = owned.read(connection, schema, keys).await?;
-        rows.retain(|row| selection.takes(row));
-        let mut now = self.planner.plan(connection, table, &rows).await?;
-        if let Some(plan) = &mut self.plan {
-            let moved = plan.hold(table, &rows, &mut now, catalog);
-            self.repair.conflicts.extend(moved);
-        }
-        let changes = now.iter().filter_map(|plan| {
-            let change = RowChange::of_edits(table, &plan.audit.row, &plan.edits)?;
-            Some(change.with_owners(plan.audit.owners()))
-        });
-        let changes: Vec<RowChange> = changes.collect();
-        check_nothing_left(&changes, &now, catalog)?;
-        if self.tells {
-            self.repair.written.add(&changes);
-        }
-        if let Some(script) = &mut self.script {
-            let rows = script.add(connection, schema, table, &now, &changes);
-            rows.await?;
-        }
-        if let Some(draft) = &mut self.draft {
-            draft.rows(&changes)?;
-        }
-        self.repair.rows.add(table, &rows, &changes)?;
-        self.repair.add(&now, catalog)
-    }
-
-    /// Plans the deletion of the credentials of the given servers.
-    async fn credentials(
-        &mut self,
-        connection: &mut Connection,
-        table: &'static CredentialTable,
-        servers: &[String],
-    ) -> Result<(), Failure> {
-        let Planner {
-            schema,
-            catalog,
-            selection,
-            ..
-        } = *self.planner;
-        let mut rows = credential_rows::numbers(connection, schema, table, servers).await?;
-        rows.retain(|rows| selection.takes_credentials(rows));
-        let mut now = self.planner.plan_credentials(table, &rows);
-        if let Some(plan) = &mut self.plan {
-            let moved = plan.hold_credentials(table, &rows, &mut now, catalog);
-            self.repair.conflicts.extend(moved);
-        }
-        for rows in now.iter().filter_map(|plan| plan.deletion.clone()) {
-            if self.script.is_some() {
-                return Err(refuse_credentials());
-            }
-            let deletion = CredentialsChange::deletion(table, rows);
-            if let Some(draft) = self.draft.as_mut().filter(|draft| draft.is_plan()) {
-                draft.rows([&deletion])?;
-            }
-            self.repair.deletions.push(deletion);
-        }
-        self.repair.add(&now, catalog)
-    }
-}
-
-/// Keeps the rows that the operator may have asked about.
-fn selected(mut found: detect::CandidateRows, selection: &Selection) -> detect::CandidateRows {
-    for (_, keys) in &mut found {
-        keys.retain(|key| selection.takes_key(key));
-    }
-    found
-}
-
-/// Locks the rows that may change, in all tables. A row that is gone by now is left out later.
-async fn lock(
-    rows: &detect::CandidateRows,
-    connection: &mut Connection,
-    schema: &Schema,
-    patience: &mut Patience,
-    progress: &Progress,
-) -> Result<(), Failure> {
-    for (table, keys) in rows {
-        if table.may_change() {
-            patience.lock(connection, schema, *table, keys).await?;
-        }
-        progress.rows(keys.len());
-    }
-    Ok(())
 }
 
 impl Fix<'_> {

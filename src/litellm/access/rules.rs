@@ -278,10 +278,21 @@ impl AccessRules {
 
     /// Tells whether a session of a user at the gateway is a caller.
     ///
-    /// Source: LiteLLM 1.95.0 `mcp_server/auth/user_api_key_auth_mcp.py`,
-    /// `is_mcp_admitted_user_subject`.
+    /// Source: LiteLLM 1.94.0 `mcp_server/auth/user_api_key_auth_mcp.py`, `_reload_admitted_user`;
+    /// 1.93.0 has it not.
     #[must_use]
     pub(crate) fn has_sessions(self) -> bool {
+        self.since(1, 94, 0)
+    }
+
+    /// Tells whether a session also comes through its user's teams. Before, it is a key of no team
+    /// that has the user's own row.
+    ///
+    /// Source: LiteLLM 1.95.0 `mcp_server/auth/user_api_key_auth_mcp.py`,
+    /// `_is_mcp_admitted_user_subject`; 1.94.0 there, `_reload_admitted_user` ("Only the user's OWN
+    /// object permission is bound").
+    #[must_use]
+    pub(crate) fn sessions_come_through_teams(self) -> bool {
         self.since(1, 95, 0)
     }
 
