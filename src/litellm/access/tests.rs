@@ -397,6 +397,13 @@ fn toolsets_grant_a_key_and_limit_above_it_where_an_empty_one_denies() {
         let expected = if level == "end_user" { "id-1 id-2" } else { "" };
         assert_eq!(world.servers(), expected, "{level}");
         assert_eq!(world.servers_in((1, 99, 0)), "id-1 id-2", "{level}");
+        // Those of agents count two releases later.
+        let expected = if level == "agent" {
+            "id-1 id-2"
+        } else {
+            expected
+        };
+        assert_eq!(world.servers_in((1, 101, 0)), expected, "{level}");
     }
 }
 
