@@ -36,9 +36,9 @@ s.{name} IS NOT NULL AND (s.{name} {=} ANY (${names}::pg_catalog.text[])) IS NOT
 
 // A value that cannot be read becomes one empty reference, which is always remarkable. An array
 // with NULL elements or with several dimensions cannot be read. An empty array becomes NULL, for
-// which `unnest` is not even called; only an empty one has at most 16 bytes, and to ask for its size
-// copies nothing. The dimensions are asked for once a row: asked for each element, they would unpack
-// a large array each time.
+// which `unnest` is not even called. Only an empty one has at most 16 bytes, and to ask for its
+// size copies nothing. The dimensions are asked for once a row: asked for each element, they would
+// unpack a large array each time.
 const TEXT_ARRAY: &str = "
 pg_catalog.unnest(
     CASE WHEN pg_catalog.pg_column_size({value}) {>} 16
