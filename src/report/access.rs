@@ -389,8 +389,8 @@ fn write_trace(entry: &CallerAccess, look: DisplayOptions, out: &mut dyn Write) 
         if step.effect != "none" {
             let left = match step.left.len() {
                 0 => "no server".to_owned(),
-                1 => "1 entry".to_owned(),
-                count => format!("{count} entries"),
+                1 => "1 reference".to_owned(),
+                count => format!("{count} references"),
             };
             writeln!(out, "     leaves {left}")?;
         }

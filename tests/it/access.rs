@@ -70,11 +70,11 @@ fn a_key_is_explained_level_by_level() {
   1. its own permission row: grants
        {GONE}  (stale)
        id-1  github
-     leaves 2 entries
+     leaves 2 references
   2. team t-1: leaves only
        id-1  github
        id-2  jira
-     leaves 1 entry
+     leaves 1 reference
   3. organization o-1: names no server, so it sets no limit
   => may use:
        id-1  github
