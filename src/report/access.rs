@@ -313,8 +313,8 @@ fn write_table(
     look: DisplayOptions,
     mut out: &mut dyn Write,
 ) -> io::Result<()> {
-    let mut through = Grid::new(["CALLER", "TOOLS", "THROUGH"], look);
-    let mut briefly = Grid::new(["CALLER", "SERVERS", "DENIED BY"], look);
+    let mut through = Grid::of_ids(["CALLER", "TOOLS", "THROUGH"], look);
+    let mut briefly = Grid::of_ids(["CALLER", "SERVERS", "DENIED BY"], look);
     let mut traced = Vec::new();
     let (mut all, mut incomplete) = (0_usize, 0_usize);
     for entry in entries {

@@ -219,7 +219,7 @@ fn write_table(
             one_line(&first.reference)
         );
         writeln!(out, "{}\n", look.prose(&text))?;
-        let mut rows = Grid::new(["OWNER", "COLUMN", "ROW"], look);
+        let mut rows = Grid::of_ids(["OWNER", "COLUMN", "ROW"], look);
         for column in of_server {
             rows.row([
                 column.owners_shown("\n").into(),
