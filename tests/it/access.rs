@@ -295,7 +295,11 @@ fn bad_input_is_refused_and_says_what_to_do() {
         (&["end_user:e-1", "--as", "end_user:e-1"], 64, "name a key"),
         (&["--server", "nothing"], 1, "no server that is served"),
         // It is there, and not served.
-        (&["--server", "wiki"], 1, "no server that is served"),
+        (
+            &["--server", "wiki"],
+            1,
+            "this server is there, but no proxy serves it (its state is ",
+        ),
         (&["--toolset", "nothing"], 1, "toolset nothing"),
         (
             &["--every-caller", "--toolset", "set"],
