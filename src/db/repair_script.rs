@@ -474,6 +474,7 @@ fn table_code(
         rows: fill(ROWS),
         row: fill(ROW),
         check: assembled(checked),
+        ends_deferral: verification.may_be_changed(),
     }
 }
 
