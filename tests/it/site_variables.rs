@@ -190,6 +190,45 @@ fn a_wrong_value_is_a_usage_error_that_names_the_variable() {
     let _ = told.exits(64).says("'--max-rows <N>'");
 }
 
+#[test]
+fn a_wrong_number_is_told_with_what_is_wanted() {
+    let whole = "must be a whole number from 0 to ";
+    for (option, variable, wanted) in [
+        ("--max-rows", Some("MCP_PRUNE_MAX_ROWS"), whole),
+        ("--compare-at-most", None, whole),
+        ("--limit", None, whole),
+        (
+            "--journal-retention",
+            None,
+            "must be a whole number of days from 1 to ",
+        ),
+        (
+            "--max-percent",
+            Some("MCP_PRUNE_MAX_PERCENT"),
+            "must be a number from 0 to 100",
+        ),
+        (
+            "--lock-timeout",
+            Some("MCP_PRUNE_LOCK_TIMEOUT"),
+            "must be a number of seconds from 0.01 to 2147483",
+        ),
+        (
+            "--statement-timeout",
+            Some("MCP_PRUNE_STATEMENT_TIMEOUT"),
+            "must be a number of seconds from 0 to 2147483",
+        ),
+    ] {
+        for wrong in ["x", "-1", "1e99"] {
+            let told = ran(&["fix", &format!("{option}={wrong}")], &[]).exits(64);
+            let _ = told.says(option).says(&format!("'{wrong}'")).says(wanted);
+            let Some(variable) = variable else { continue };
+            let told = ran(&["fix"], &[(variable, wrong)]).exits(64);
+            let told = told.says(&format!("'{variable}'")).says(wanted);
+            assert!(!told.stderr.contains(option), "{told}");
+        }
+    }
+}
+
 /// Whatever option somebody gives, the variables of the site do not stand in the way.
 #[test]
 fn no_variable_makes_a_command_line_fail_that_is_right_without_it() {
