@@ -500,7 +500,7 @@ mod tests {
             other => panic!("{other:?}"),
         });
         let undo = followed("undo", |command| match command {
-            Command::Undo(args) => args.follow_up(),
+            Command::Undo(args) => args.follow_up(Path::new("J")),
             other => panic!("{other:?}"),
         });
         // A repair reads no baseline, and so accepts none of another database.
@@ -561,7 +561,7 @@ mod tests {
             let next = match parsed(&words) {
                 Command::Scan(args) => args.follow_up(),
                 Command::Fix(args) => args.follow_up(None).carry_out,
-                Command::Undo(args) => args.follow_up(),
+                Command::Undo(args) => args.follow_up(Path::new("J")),
                 other => panic!("{other:?}"),
             };
             assert_eq!(next.to_string(), follow_up);

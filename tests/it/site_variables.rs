@@ -363,6 +363,20 @@ fn a_variable_says_what_its_option_says() {
 #[test]
 fn two_variables_that_name_a_database_are_refused() {
     let file = ("MCP_PRUNE_DB_URL_FILE", "url");
+    // Beside --no-journal too, and the command that the report suggests needs no variable.
+    let undo = ["undo", "--dry-run", &run_name, "--no-journal"];
+    let suggested = ran(&undo, &[journal]).exits(0).stdout;
+    let (_, suggested) = suggested.split_once("mcp-prune undo ").unwrap();
+    let file = suggested
+        .split(' ')
+        .find(|word| word.starts_with("journals/fix-"));
+    let undo = ["undo", "--yes", file.unwrap(), "--no-journal"];
+    let _ = ran(&undo, &[]).exits(0).prints("verified and committed");
+    let undo = ["undo", "--yes", &run_name, "--no-journal"];
+    let _ = ran(&undo, &[journal])
+        .exits(0)
+        .prints("There is nothing to put back");
+    let _ = ran(&undo, &[]).exits(1).says("is of a run");
     for other in ["DATABASE_URL", "DATABASE_HOST"] {
         let both = [file, (other, "postgresql://u@127.0.0.1:1/d")];
         let told = format!("both MCP_PRUNE_DB_URL_FILE and {other} are set");
