@@ -66,10 +66,28 @@ impl Invocation {
         let (mut definition, matches) = site_variables::parse(Cli::command, &words)?;
         let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut definition))?;
         let given = site_variables::given(&definition, &matches);
+        let variables = given.map(OptionsOfVariables::of).unwrap_or_default();
+        let mut command = cli.command;
+        let servers = match &mut command {
+            Command::Scan(args) => Some(&mut args.servers),
+            Command::Fix(args) => Some(&mut args.servers),
+            Command::Undo(_)
+            | Command::History(_)
+            | Command::Show(_)
+            | Command::Access(_)
+            | Command::Ids(_)
+            | Command::Grants(_)
+            | Command::Doctor(_)
+            | Command::Completions(_)
+            | Command::Man(_) => None,
+        };
+        if let Some(servers) = servers {
+            servers.keep_is_of_variable = variables.gave("--keep");
+        }
         Ok(Self {
-            command: cli.command,
+            command,
             rules: given.map_or(Ok(()), |given| given.check()),
-            variables: given.map(OptionsOfVariables::of).unwrap_or_default(),
+            variables,
         })
     }
 }

@@ -310,6 +310,20 @@ fn the_command_line_sets_aside_a_variable_that_it_excludes() {
     // A server that is kept, and one that is taken as deleted.
     let kept = [("MCP_PRUNE_KEEP", "github")];
     let _ = ran(&["scan", "--if-deleted", "github"], &kept).exits(2);
+    // Whatever they call it, and however many others are kept.
+    let github = "3f6d1b52-7c1e-4b0a-9d39-8c5f0f6a1e01";
+    fs::write(path("keep"), "GitHub\njira\n").unwrap();
+    let alone = ran(&["scan", "--if-deleted", github], &[]).exits(2);
+    for (deleted, kept) in [(github, "github"), ("github", github), (github, "@keep")] {
+        let kept = [("MCP_PRUNE_KEEP", kept)];
+        let found = ran(&["scan", "--if-deleted", deleted], &kept).exits(2);
+        assert_eq!(
+            found
+                .stdout
+                .replace("--if-deleted github", &format!("--if-deleted {github}")),
+            alone.stdout
+        );
+    }
     // The journal.
     let journal = [("MCP_PRUNE_JOURNAL", "journals")];
     let _ = ran(&["fix", "--yes", "--no-journal"], &journal).exits(3);
@@ -349,20 +363,6 @@ fn a_variable_says_what_its_option_says() {
     assert_eq!(fs::read_dir(&journals).unwrap().count(), 1);
     let _ = ran(&["history"], &[journal]).exits(0).prints(&run_name);
     let _ = ran(&["show", &run_name], &[journal]).exits(0);
-    let _ = ran(&["undo", "--yes", &run_name], &[journal]).exits(0);
-    // A namespace without a Redis names nothing.
-    let namespace = ("MCP_PRUNE_NOTIFY_NAMESPACE", "litellm");
-    let _ = ran(&["fix", "--dry-run"], &[namespace]).exits(2);
-    let missing = [("MCP_PRUNE_DB_URL_FILE", "nowhere")];
-    let _ = ran(&["scan"], &missing)
-        .exits(64)
-        .says("cannot read --db-url-file nowhere")
-        .says("--db-url-file comes from MCP_PRUNE_DB_URL_FILE");
-}
-
-#[test]
-fn two_variables_that_name_a_database_are_refused() {
-    let file = ("MCP_PRUNE_DB_URL_FILE", "url");
     // Beside --no-journal too, and the command that the report suggests needs no variable.
     let undo = ["undo", "--dry-run", &run_name, "--no-journal"];
     let suggested = ran(&undo, &[journal]).exits(0).stdout;
@@ -377,6 +377,20 @@ fn two_variables_that_name_a_database_are_refused() {
         .exits(0)
         .prints("There is nothing to put back");
     let _ = ran(&undo, &[]).exits(1).says("is of a run");
+    let _ = ran(&["undo", "--yes", &run_name], &[journal]).exits(0);
+    // A namespace without a Redis names nothing.
+    let namespace = ("MCP_PRUNE_NOTIFY_NAMESPACE", "litellm");
+    let _ = ran(&["fix", "--dry-run"], &[namespace]).exits(2);
+    let missing = [("MCP_PRUNE_DB_URL_FILE", "nowhere")];
+    let _ = ran(&["scan"], &missing)
+        .exits(64)
+        .says("cannot read --db-url-file nowhere")
+        .says("--db-url-file comes from MCP_PRUNE_DB_URL_FILE");
+}
+
+#[test]
+fn two_variables_that_name_a_database_are_refused() {
+    let file = ("MCP_PRUNE_DB_URL_FILE", "url");
     for other in ["DATABASE_URL", "DATABASE_HOST"] {
         let both = [file, (other, "postgresql://u@127.0.0.1:1/d")];
         let told = format!("both MCP_PRUNE_DB_URL_FILE and {other} are set");
