@@ -7,6 +7,7 @@ use clap::Args;
 
 use crate::cli::connection::ConnectionArgs;
 use crate::cli::filters::PartArgs;
+use crate::cli::journals::folder_of_variable;
 use crate::cli::output::{OutputArgs, without_sql};
 use crate::cli::repair::{ComparisonArgs, REPAIR, WriteArgs};
 use crate::command_line::CommandLine;
@@ -58,7 +59,8 @@ the same folder. If a row holds anything else, nothing at all is written (exit c
 --skip-changed leaves such rows as they are, and puts back the others.
 
 RUN is the name of a run, or its first digits: 4 to 8 hexadecimal digits, which history lists. It \
-is looked for in the folder of --journal. To name a file with such a name, write ./ before it.
+is looked for in the folder of --journal or of MCP_PRUNE_JOURNAL; the variable counts beside \
+--no-journal too. To name a file with such a name, write ./ before it.
 
 --owner, --row and --reference take back a part of the run. The rest can be taken back later, in \
 parts or as a whole.
@@ -178,13 +180,13 @@ impl WriteJob for Undo<'_> {
 
     fn after_dry_run(&self, _: Option<&Path>) -> FollowUp {
         FollowUp {
-            carry_out: self.args.follow_up(),
+            carry_out: self.args.follow_up(self.saved.path()),
             dry_run: None,
         }
     }
 
     fn after_moved(&self) -> Option<CommandLine> {
-        Some(self.args.skipping())
+        Some(self.args.skipping(self.saved.path()))
     }
 
     fn take_back(&self, journal: &Path) -> CommandLine {
@@ -633,29 +635,32 @@ enum OnChanged {
 }
 
 impl UndoArgs {
-    /// Returns the undo that this dry run showed.
-    pub(crate) fn follow_up(&self) -> CommandLine {
-        self.repeated(if self.skip_changed {
+    /// Returns the undo of the journal in `file` that this dry run showed.
+    pub(crate) fn follow_up(&self, file: &Path) -> CommandLine {
+        let on_changed = if self.skip_changed {
             OnChanged::Skip
         } else {
             OnChanged::Refuse
-        })
+        };
+        self.repeated(file, on_changed)
     }
 
     /// Returns the undo that leaves alone the rows that were changed since.
-    pub(crate) fn skipping(&self) -> CommandLine {
-        self.repeated(OnChanged::Skip)
+    pub(crate) fn skipping(&self, file: &Path) -> CommandLine {
+        self.repeated(file, OnChanged::Skip)
     }
 
     /// Returns the file of the journal to take back.
     fn journal(&self) -> Result<PathBuf, Failure> {
-        let kept = self.write.journal.journal.as_deref();
+        let named = self.write.journal.journal.clone();
+        let kept = named.or_else(folder_of_variable);
+        let kept = kept.as_deref();
         // A file is where the journal of this undo goes.
         let folder = kept.map(|path| if path.is_dir() { path } else { folder_of(path) });
         NamedJournal::read(&self.from).find(folder, &JOURNALS)
     }
 
-    fn repeated(&self, on_changed: OnChanged) -> CommandLine {
+    fn repeated(&self, file: &Path, on_changed: OnChanged) -> CommandLine {
         let Self {
             from,
             connection,
@@ -667,7 +672,9 @@ impl UndoArgs {
             output: _,
         } = self;
         let mut command = CommandLine::new("undo");
-        command.path(from);
+        // Beside --no-journal, only the variable tells in which folder the run is.
+        let is_by_variable = write.journal.no_journal && folder_of_variable().is_some();
+        command.path(if is_by_variable { file } else { from });
         connection.repeat(&mut command);
         part.repeat(&mut command);
         comparison.repeat(&mut command);

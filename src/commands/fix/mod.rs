@@ -683,7 +683,7 @@ impl FixArgs {
             exit_zero: _,
         } = self;
         connection.repeat(command);
-        servers.repeat(command);
+        servers.repeat_beside(&repair.deletions, command);
         if options == RepeatedOptions::All {
             filters.repeat(command);
         }
