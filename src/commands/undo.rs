@@ -400,7 +400,7 @@ impl PutBack<'_, '_> {
             connection,
             self.schema,
             ScannedTable::References(table),
-            &keys,
+            keys,
         );
         let locked = locked.await?;
         if self.part.is_of_owners() {
@@ -447,12 +447,12 @@ impl PutBack<'_, '_> {
         made: &CredentialsChange,
     ) -> Result<(), Failure> {
         let table = made.table();
-        let server = [made.server().to_owned()];
+        let server = vec![made.server().to_owned()];
         let locked = self.patience.lock(
             connection,
             self.schema,
             ScannedTable::Credentials(table),
-            &server,
+            server,
         );
         let locked = locked.await?;
         let numbers = credential_rows::numbers(connection, self.schema, table, &locked).await?;

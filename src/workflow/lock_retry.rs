@@ -56,17 +56,19 @@ impl Patience {
         connection: &mut Connection,
         schema: &Schema,
         table: ScannedTable,
-        keys: &[String],
+        keys: Vec<String>,
     ) -> Result<Vec<String>, Failure> {
         let mut locked = Vec::with_capacity(keys.len());
-        for chunk in keys.chunks(CHUNK) {
+        let mut left = keys.into_iter();
+        while left.len() > 0 {
+            let chunk: Vec<String> = left.by_ref().take(CHUNK).collect();
             locked.extend(loop {
                 let locked = match table {
                     ScannedTable::References(table) => {
-                        rows::lock(connection, schema, table, chunk).await?
+                        rows::lock(connection, schema, table, &chunk).await?
                     }
                     ScannedTable::Credentials(table) => {
-                        credential_rows::lock(connection, schema, table, chunk).await?
+                        credential_rows::lock(connection, schema, table, &chunk).await?
                     }
                 };
                 match locked {
@@ -76,7 +78,7 @@ impl Patience {
                         table.name()
                     )),
                     None => {
-                        let held = lock_holders::of_rows(connection, schema, table, chunk).await;
+                        let held = lock_holders::of_rows(connection, schema, table, &chunk).await;
                         let message = format!("{held}; nothing was written");
                         return Err(Failure::new(ErrorKind::Busy, message)
                             .hint("run it again later, or raise --lock-timeout"));

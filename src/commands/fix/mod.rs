@@ -494,10 +494,13 @@ impl RepairPass<'_, '_> {
                     // Owners are read after all locks, so that they are still the owners at the
                     // commit.
                     let schema = self.planner.schema;
-                    for keys in keys.chunks(OWNED) {
-                        let mut owned = OwnedRows::new(table, keys);
+                    let mut left = keys.into_iter();
+                    while left.len() > 0 {
+                        // Keys of rows that are done are not kept.
+                        let keys: Vec<String> = left.by_ref().take(OWNED).collect();
+                        let mut owned = OwnedRows::new(table, &keys);
                         if let Some(script) = &mut self.script {
-                            script.begin_rows(connection, schema, table, keys).await?;
+                            script.begin_rows(connection, schema, table, &keys).await?;
                         }
                         for chunk in keys.chunks(CHUNK) {
                             self.rows(connection, table, chunk, &mut owned).await?;
@@ -604,7 +607,7 @@ async fn lock(
     for (table, mut keys) in found {
         keys.retain(|key| selection.takes_key(key));
         if table.may_change() {
-            keys = patience.lock(connection, schema, table, &keys).await?;
+            keys = patience.lock(connection, schema, table, keys).await?;
         }
         progress.rows(keys.len());
         locked.push((table, keys));
