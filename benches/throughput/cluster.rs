@@ -16,12 +16,19 @@ const DATA: &str = include_str!("sql/data.sql");
 /// What the rows of a database are like.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Data {
-    /// How many permission rows, and how many keys.
+    /// How many servers.
+    pub(crate) servers: u32,
+    /// How many permission rows.
     pub(crate) rows: u32,
+    /// How many keys link to each of them.
+    pub(crate) keys: u32,
     /// One row in so many has a deleted id in `mcp_servers`; 0 for none.
     pub(crate) every: u32,
     /// How many arrays there are to choose from; 0 for one a row.
     pub(crate) variants: u32,
+    /// How many tools of each server the tool permissions of every row name; 0 for two, in one row
+    /// of four.
+    pub(crate) tools: u32,
 }
 
 /// A server on loopback that ends with this process.
@@ -94,6 +101,16 @@ impl Cluster {
         command
     }
 
+    /// Returns a `pgbench`.
+    pub(crate) fn pgbench(&self, database: &str) -> Command {
+        let mut command = Command::new(self.psql.with_file_name("pgbench"));
+        command
+            .env_clear()
+            .args(["-h", "127.0.0.1", "-U", "postgres", "-p"]);
+        command.arg(self.port.to_string()).args(["-d", database]);
+        command
+    }
+
     /// Runs SQL and returns what it printed.
     pub(crate) fn run(&self, database: &str, sql: &str) -> Result<String> {
         output(self.psql(database).args(["-c", sql]))
@@ -111,14 +128,18 @@ impl Cluster {
         } else {
             data.every
         };
-        let loaded = output(
-            self.psql(database)
-                .args(["-v", &format!("rows={}", data.rows)])
-                .args(["-v", &format!("every={every}")])
-                .args(["-v", &format!("variants={}", data.variants)])
-                .arg("-f")
-                .arg(&script),
-        );
+        let mut psql = self.psql(database);
+        for (variable, value) in [
+            ("servers", data.servers),
+            ("rows", data.rows),
+            ("keys", data.keys),
+            ("every", every),
+            ("variants", data.variants),
+            ("tools", data.tools),
+        ] {
+            psql.args(["-v", &format!("{variable}={value}")]);
+        }
+        let loaded = output(psql.arg("-f").arg(&script));
         std::fs::remove_file(&script)?;
         loaded.map(drop)
     }

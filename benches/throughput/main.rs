@@ -4,6 +4,7 @@
 //! Prints a table in Markdown and draws a plot. There are no assertions: a time is a fact about a
 //! machine.
 
+mod beside_others;
 mod cluster;
 mod measure;
 mod plot;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use clap::{Parser, ValueEnum};
 
+use self::beside_others::Repair;
 use self::cluster::{Cluster, Data};
 use self::measure::{Runs, Work};
 use self::plot::Panel;
@@ -68,6 +70,8 @@ enum Part {
     Alike,
     /// `fix` beside SQL
     Fix,
+    /// What a repair costs others who use the database, beside the same by SQL
+    Others,
     /// `access` of everybody beside a dump of the rows
     Access,
     /// How the cost grows
@@ -76,9 +80,21 @@ enum Part {
     Tenfold,
     /// The peak of memory in every format, with something stale in every row
     Memory,
+    /// `scan` beside SQL, where PostgreSQL has no parallel workers
+    Workerless,
+    /// `scan` beside SQL, with something stale in every row
+    Stale,
+    /// `scan` beside SQL, with 20,000 servers
+    Servers,
+    /// `scan` beside SQL, of a tenth of the rows, each with 8 kB of tool permissions
+    Wide,
+    /// `scan` beside SQL, of a tenth of the rows, each linked by 50 keys
+    Keys,
+    /// How the time of `scan` grows: with rows up to ten times as many, with stale rows, with keys
+    Growth,
 }
 
-/// All but those that need more time and disk: ten times the rows, and all rows in every format.
+/// All but those that need more time and disk.
 const QUICK: [Part; 7] = [
     Part::Program,
     Part::Trips,
@@ -106,10 +122,17 @@ fn main() -> Result<()> {
             Part::Scan => bench.scan()?,
             Part::Alike => bench.alike()?,
             Part::Fix => bench.fix()?,
+            Part::Others => bench.others()?,
             Part::Access => bench.access()?,
             Part::Plot => bench.plot()?,
             Part::Tenfold => bench.tenfold()?,
             Part::Memory => bench.memory()?,
+            Part::Workerless => bench.workerless()?,
+            Part::Stale => bench.stale()?,
+            Part::Servers => bench.servers()?,
+            Part::Wide => bench.wide()?,
+            Part::Keys => bench.keys()?,
+            Part::Growth => bench.growth()?,
         }
     }
     std::io::stdout().write_all(bench.markdown()?.as_bytes())?;
@@ -282,10 +305,138 @@ impl<'a> Bench<'a> {
             thousands(rows),
             arrays.trim()
         );
-        let ours = self.reader("alike", &["scan", "--format", "json"], &[2]);
-        let theirs = self.script("alike", "anti-join", include_str!("sql/anti_join.sql"))?;
-        self.compare((&what, &ours), ("anti-join", &theirs), Some(0.5))?;
+        self.beside_anti_join("alike", &what, 0.5)?;
         self.cluster.drop_database("alike")
+    }
+
+    /// Times `scan` of a database beside the anti-join.
+    fn beside_anti_join(&mut self, database: &'static str, what: &str, wanted: f64) -> Result<()> {
+        let ours = self.reader(database, &["scan", "--format", "json"], &[2]);
+        let theirs = self.script(database, "anti-join", include_str!("sql/anti_join.sql"))?;
+        self.compare((what, &ours), ("anti-join", &theirs), Some(wanted))
+    }
+
+    /// Loads rows, times `scan` of them beside the anti-join, which is to take no less, and drops
+    /// them.
+    fn case(&mut self, database: &'static str, data: Data, what: &str) -> Result<()> {
+        self.cluster.load(database, data)?;
+        let what = format!("`scan`, {} rows, {what}", thousands(data.rows));
+        self.beside_anti_join(database, &what, 1.0)?;
+        self.cluster.drop_database(database)
+    }
+
+    fn workerless(&mut self) -> Result<()> {
+        let data = data(self.options.rows);
+        self.cluster.load("workerless", data)?;
+        self.cluster.run(
+            "postgres",
+            "ALTER DATABASE workerless SET max_parallel_workers_per_gather = 0",
+        )?;
+        let what = format!("`scan`, {} rows, no workers", thousands(data.rows));
+        self.beside_anti_join("workerless", &what, 1.0)?;
+        self.cluster.drop_database("workerless")
+    }
+
+    fn stale(&mut self) -> Result<()> {
+        let stale = Data {
+            every: 1,
+            ..data(self.options.rows)
+        };
+        self.case("all_stale", stale, "each stale")
+    }
+
+    fn servers(&mut self) -> Result<()> {
+        const SERVERS: u32 = 20_000;
+        let many = Data {
+            servers: SERVERS,
+            ..data(self.options.rows)
+        };
+        let what = format!("{} servers", thousands(SERVERS));
+        self.case("many_servers", many, &what)
+    }
+
+    fn wide(&mut self) -> Result<()> {
+        let wide = Data {
+            tools: 90,
+            ..data(self.options.rows / 10)
+        };
+        self.case("wide", wide, "8 kB of tool permissions each")
+    }
+
+    fn keys(&mut self) -> Result<()> {
+        let linked = Data {
+            keys: 50,
+            ..data(self.options.rows / 10)
+        };
+        let what = format!("{} keys", thousands(linked.rows * linked.keys));
+        self.case("linked", linked, &what)
+    }
+
+    /// Measures `scan` of a tenth of the rows, of all, and of ten times as many, with few, some and
+    /// all of them stale; and with one to five keys a row. Draws it beside the other plot.
+    fn growth(&mut self) -> Result<()> {
+        let rows = self.options.rows;
+        let ten = rows.checked_mul(10).context("too many rows")?;
+        let mut by_rows = Vec::new();
+        // One row in `every` has a stale array, and two in five times `every` have a stale tool.
+        for (name, every) in [("1% stale", 140), ("20% stale", 7), ("100% stale", 1)] {
+            let sizes = [rows / 10, rows, ten].map(|rows| Data {
+                every,
+                ..data(rows)
+            });
+            by_rows.push(self.grown(name, &sizes, |data| f64::from(data.rows) / 1e3)?);
+        }
+        let keys = [1, 2, 3, 4, 5].map(|keys| Data { keys, ..data(rows) });
+        let by_keys = vec![self.grown("1 to 5 keys a row", &keys, |data| {
+            f64::from(data.rows) / 1e3 * f64::from(data.keys)
+        })?];
+        let panels = [
+            Panel {
+                title: "scan against rows".to_owned(),
+                x: "thousand rows",
+                lines: by_rows,
+            },
+            Panel {
+                title: format!("scan against keys, of {} rows", thousands(rows)),
+                x: "thousand keys",
+                lines: by_keys,
+            },
+        ];
+        let file = self.options.plot.with_file_name("growth.svg");
+        std::fs::write(&file, plot::svg(&panels))
+            .with_context(|| format!("cannot write {}", file.display()))?;
+        progress(&format!("  drawn: {}", file.display()))
+    }
+
+    /// Times `scan` of each of the databases, the smallest first, and remarks on how much longer
+    /// than linear from the first it takes.
+    fn grown(
+        &mut self,
+        name: &'static str,
+        databases: &[Data],
+        x: impl Fn(&Data) -> f64,
+    ) -> Result<plot::Line> {
+        const SCAN: &[&str] = &["scan", "--format", "ndjson"];
+        let mut points = Vec::new();
+        for data in databases {
+            progress(&format!("  {data:?}"))?;
+            self.cluster.load("grown", *data)?;
+            let runs = measure::alone(&self.reader("grown", SCAN, &[2]), self.options.pairs)?;
+            points.push((x(data), runs.median()));
+            self.cluster.drop_database("grown")?;
+        }
+        let (first, others) = points.split_first().context("nothing was measured")?;
+        let of_linear = |point: &(f64, f64)| point.1 / first.1 / (point.0 / first.0);
+        let told: Vec<String> = points
+            .iter()
+            .map(|(x, seconds)| format!("{x:.0} thousand in {seconds:.2} s"))
+            .collect();
+        let most = others.iter().map(of_linear).fold(0.0, f64::max);
+        self.remarks.push(format!(
+            "`scan`, {name}: {}; at most {most:.2} times linear (1.05 wanted).",
+            told.join(", ")
+        ));
+        Ok((name, points))
     }
 
     fn fix(&mut self) -> Result<()> {
@@ -335,6 +486,25 @@ impl<'a> Bench<'a> {
         }
         self.cluster.drop_database("work")?;
         self.cluster.drop_database("mended")?;
+        self.cluster.drop_database("broken")
+    }
+
+    /// Measures how long a repair locks rows, what it writes, and what others wait meanwhile.
+    fn others(&mut self) -> Result<()> {
+        const FIX: &[&str] = &["fix", "--yes", "--format", "json"];
+        let Options { rows, pairs, .. } = *self.options;
+        self.cluster.load("broken", data(rows))?;
+        let ours = self.reader("work", FIX, &[0, 3]);
+        let by_hand = self.script("work", "two", include_str!("sql/two_updates.sql"))?;
+        let repairs = [("`fix --yes`", ours), ("two `UPDATE`s", by_hand)];
+        let repairs = repairs.map(|(name, work)| Repair {
+            name,
+            command: work.command,
+        });
+        let folder = Path::new(SCRATCH);
+        let found = beside_others::measure(self.cluster, rows, folder, &repairs, pairs)?;
+        self.remarks.push(found);
+        self.cluster.drop_database("work")?;
         self.cluster.drop_database("broken")
     }
 
@@ -601,9 +771,12 @@ impl<'a> Bench<'a> {
 
 fn data(rows: u32) -> Data {
     Data {
+        servers: 500,
         rows,
+        keys: 1,
         every: EVERY,
         variants: 0,
+        tools: 0,
     }
 }
 

@@ -18,7 +18,7 @@ const LEFT: f64 = 60.0;
 const RIGHT: f64 = 15.0;
 const TOP: f64 = 40.0;
 const BOTTOM: f64 = 50.0;
-const COLOURS: [&str; 2] = ["#1f6f8b", "#c8553d"];
+const COLOURS: [&str; 3] = ["#1f6f8b", "#c8553d", "#6a8d3a"];
 const TICKS: u8 = 4;
 
 /// Draws the panels side by side. Both axes start at zero and are linear, so that a straight line

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::cli::numbers::seconds;
 use crate::cli::verbosity::LogArgs;
 
 /// The variable with the database's URL.
@@ -46,25 +47,4 @@ pub struct ConnectionArgs {
     /// How much the run tells on stderr.
     #[command(flatten)]
     pub log: LogArgs,
-}
-
-pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds")?;
-    // PostgreSQL keeps these settings as a 32-bit number of milliseconds.
-    if !(0.0..=2_147_483.0).contains(&seconds) {
-        return Err("must be from 0 to 2147483 seconds".to_owned());
-    }
-    if seconds > 0.0 && seconds < 0.001 {
-        // The server would round it to 0.
-        return Err("must be 0 or at least 0.001 seconds".to_owned());
-    }
-    Ok(Duration::from_secs_f64(seconds))
-}
-
-pub(crate) fn positive_seconds(text: &str) -> Result<Duration, String> {
-    // 0 would mean "wait for ever" to the server.
-    let in_range = seconds(text)
-        .ok()
-        .filter(|d| *d >= Duration::from_millis(10));
-    in_range.ok_or_else(|| "must be from 0.01 to 2147483 seconds".to_owned())
 }

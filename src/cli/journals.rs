@@ -1,5 +1,6 @@
 //! Options of the commands that read journals and need no database.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
@@ -8,6 +9,13 @@ const JOURNALS: &str = "Journals";
 
 /// The variable that names the folder of the journals.
 pub(crate) const JOURNAL: &str = "MCP_PRUNE_JOURNAL";
+
+/// Returns the folder that the variable names; `None` where it is not set. `--no-journal` sets the
+/// variable aside, but the journals of earlier runs are in this folder all the same.
+pub(crate) fn folder_of_variable() -> Option<PathBuf> {
+    let folder = std::env::var_os(JOURNAL).filter(|folder: &OsString| !folder.is_empty());
+    folder.map(PathBuf::from)
+}
 
 /// Where the journals are.
 #[derive(Debug, Args)]

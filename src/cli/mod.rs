@@ -3,6 +3,7 @@
 pub(crate) mod connection;
 pub(crate) mod filters;
 pub(crate) mod journals;
+pub(crate) mod numbers;
 pub(crate) mod option_rules;
 pub(crate) mod output;
 pub(crate) mod repair;

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Arg, Args, ValueEnum};
 
+use crate::cli::numbers::whole_number;
+
 pub(crate) const OUTPUT: &str = "Output";
 
 /// How to print an answer that is no report.
@@ -49,7 +51,8 @@ pub struct OutputArgs {
     #[command(flatten)]
     pub file: FileArgs,
     /// Show at most N rows of each table; 0 shows all. Other formats always show all
-    #[arg(long, value_name = "N", default_value = "200", help_heading = OUTPUT)]
+    #[arg(long, value_name = "N", default_value = "200", value_parser = whole_number,
+          help_heading = OUTPUT)]
     pub limit: usize,
     /// Also show row ids and column names in a table, and fold nothing
     ///
@@ -89,7 +92,8 @@ pub struct ListReportArgs {
     #[arg(long, help_heading = OUTPUT)]
     pub csv_raw: bool,
     /// Show at most N rows of each table; 0 shows all. Other formats always show all
-    #[arg(long, value_name = "N", default_value = "200", help_heading = OUTPUT)]
+    #[arg(long, value_name = "N", default_value = "200", value_parser = whole_number,
+          help_heading = OUTPUT)]
     pub limit: usize,
     /// Where it goes.
     #[command(flatten)]

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use crate::cli::connection::positive_seconds;
 use crate::cli::journals::JOURNAL;
+use crate::cli::numbers::{days, percent, positive_seconds, whole_number};
 use crate::cli::servers::{DeletionArgs, PreviousArgs};
 use crate::cli::site_variables::switch;
 
@@ -55,7 +55,7 @@ pub struct RepairArgs {
     /// Only complete journals of committed repairs are deleted, under the names that fix and undo
     /// give them, by the time that is written in them. A run that finds nothing to change deletes
     /// them too; a run that fails deletes none.
-    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..),
+    #[arg(long, value_name = "DAYS", value_parser = days,
           help_heading = REPAIR)]
     pub journal_retention: Option<u32>,
     /// Repair even if the server table has no rows
@@ -93,7 +93,7 @@ pub struct RepairArgs {
 pub struct GuardArgs {
     /// Refuse to change more rows than this
     #[arg(long, env = "MCP_PRUNE_MAX_ROWS", hide_env_values = true, value_name = "N",
-          help_heading = REPAIR)]
+          value_parser = whole_number, help_heading = REPAIR)]
     pub max_rows: Option<usize>,
     /// Refuse to change more than this percentage of the rows that name servers
     #[arg(long, env = "MCP_PRUNE_MAX_PERCENT", hide_env_values = true, value_name = "PERCENT",
@@ -133,7 +133,8 @@ pub struct WriteArgs {
 #[derive(Debug, Args)]
 pub struct ComparisonArgs {
     /// Compare the access of at most N callers before the commit, and say how many were left out
-    #[arg(long, value_name = "N", default_value_t = COMPARE_AT_MOST, help_heading = REPAIR)]
+    #[arg(long, value_name = "N", default_value_t = COMPARE_AT_MOST, value_parser = whole_number,
+          help_heading = REPAIR)]
     pub compare_at_most: usize,
 }
 
@@ -207,14 +208,5 @@ pub(crate) fn remap(text: &str) -> Result<(String, String), String> {
             Ok((old.to_owned(), new.to_owned()))
         }
         Some(_) | None => Err("must be OLD=NEW, two different references".to_owned()),
-    }
-}
-
-fn percent(text: &str) -> Result<f64, String> {
-    let percent: f64 = text.parse().map_err(|_| "not a number")?;
-    if (0.0..=100.0).contains(&percent) {
-        Ok(percent)
-    } else {
-        Err("must be from 0 to 100".to_owned())
     }
 }

@@ -33,6 +33,9 @@ pub struct ServerArgs {
     #[arg(long, env = "MCP_PRUNE_KEEP", hide_env_values = true, value_name = "REF|@FILE",
           help_heading = SERVERS)]
     pub keep: Vec<String>,
+    /// Whether a variable says what is kept. Then `--if-deleted` wins.
+    #[arg(skip)]
+    pub keep_is_of_variable: bool,
 }
 
 /// Which servers are to be deleted.

@@ -125,6 +125,11 @@ impl OptionsOfVariables {
         }
     }
 
+    /// Tells whether a variable gave an option.
+    pub(crate) fn gave(&self, option: &str) -> bool {
+        self.given.iter().any(|(given, _)| given == option)
+    }
+
     /// Adds to a failure which variables gave the options that it names.
     pub(crate) fn named_in(&self, failure: Failure) -> Failure {
         let text = failure.to_string();

@@ -8,7 +8,10 @@ use crate::db::session::Connection;
 use crate::error::{ErrorKind, Failure};
 use crate::litellm::access::registry::{Registry, ServerIds};
 use crate::litellm::access::rules::AccessRules;
+use crate::litellm::known_names::KnownServer;
+use crate::litellm::reference_sites::Site;
 use crate::litellm::release::Release;
+use crate::litellm::row::Row;
 use crate::litellm::server_catalog::ServerCatalog;
 use crate::litellm::value::Value;
 use crate::repair::selection::Selection;
@@ -61,49 +64,80 @@ pub(super) async fn naming_columns(
     selection: &Selection,
     gone: &[String],
 ) -> Result<Vec<NamingColumn>, Failure> {
-    let mut named = Vec::new();
-    for reference in gone {
-        let verdict = verdict(catalog.resolve(reference));
+    let known = catalog.names();
+    let mut named: Vec<NamingColumn> = Vec::new();
+    for wanted in gone {
         let before = named.len();
-        let asked = BTreeSet::from([reference.clone()]);
-        let catalog = catalog.clone().asked_about(asked);
-        let add = |row: NamingRow<'_>| {
-            let NamingRow::References(table, row) = row else {
-                return;
-            };
-            let owners = row.owners.iter().map(|owner| NamingOwner {
-                kind: owner.kind().name(),
-                id: owner.id().to_owned(),
-                name: owner.name().map(str::to_owned),
-            });
-            let owners: Vec<NamingOwner> = owners.collect();
-            for cell in &row.cells {
-                let names_it = |value: &Value| {
-                    let mut references = value.references();
-                    references.any(|entry| entry == reference.as_str())
+        // A row may name a server that is there by its id, its alias or its name.
+        for reference in known.same_server(wanted) {
+            let verdict = verdict(catalog.resolve(reference));
+            let id = known
+                .server(reference)
+                .and_then(|server| server.ids.first());
+            let id = id.filter(|id| *id != reference);
+            let catalog = catalog.clone();
+            let catalog = catalog.asked_about(BTreeSet::from([reference.to_owned()]));
+            let add = |row: NamingRow<'_>| {
+                let NamingRow::References(table, row) = row else {
+                    return;
                 };
-                if cell.stored.as_ref().is_ok_and(names_it) {
+                for site in sites_naming(row, reference) {
                     named.push(NamingColumn {
-                        reference: reference.clone(),
+                        reference: reference.to_owned(),
+                        id: id.cloned(),
                         verdict,
                         table: table.table,
-                        column: cell.site.name,
+                        column: site.name,
                         row: row.key.clone(),
-                        owners: owners.clone(),
+                        owners: owners(row),
                     });
                 }
-            }
-        };
-        find_naming_rows(connection, schema, &catalog, selection, reference, add).await?;
+            };
+            find_naming_rows(connection, schema, &catalog, selection, reference, add).await?;
+        }
         if named.len() == before {
-            let message = format!(
-                "--server {reference}: no server that is served is named so, and no row names it"
-            );
-            return Err(Failure::new(ErrorKind::Error, message).hint(
-                "check how it is spelled; nobody may use it. To name a server of a config.yaml, give \
-                 --litellm-config",
-            ));
+            return Err(named_by_no_row(wanted, known.server(wanted)));
         }
     }
     Ok(named)
+}
+
+/// Lists the sites of a row that name a server.
+fn sites_naming(row: &Row, reference: &str) -> impl Iterator<Item = &'static Site> {
+    let names_it = move |value: &Value| value.references().any(|named| named == reference);
+    let cells = row.cells.iter();
+    cells
+        .filter(move |cell| cell.stored.as_ref().is_ok_and(names_it))
+        .map(|cell| cell.site)
+}
+
+/// Describes the owners of a row.
+fn owners(row: &Row) -> Vec<NamingOwner> {
+    let owners = row.owners.iter().map(|owner| NamingOwner {
+        kind: owner.kind().name(),
+        id: owner.id().to_owned(),
+        name: owner.name().map(str::to_owned),
+    });
+    owners.collect()
+}
+
+/// Builds the error for a server that nobody may use and that no row names.
+fn named_by_no_row(reference: &str, server: Option<&KnownServer>) -> Failure {
+    let Some(server) = server else {
+        let message = format!(
+            "--server {reference}: no server that is served is named so, and no row names it"
+        );
+        return Failure::new(ErrorKind::Error, message).hint(
+            "check how it is spelled; nobody may use it. To name a server of a config.yaml, give \
+             --litellm-config",
+        );
+    };
+    let state = server.not_served.as_ref();
+    let state = state.map_or_else(String::new, |state| format!(" (its state is {state})"));
+    let message = format!(
+        "--server {reference}: this server is there, but no proxy serves it{state}, and no row \
+         that was looked at names it"
+    );
+    Failure::new(ErrorKind::Error, message)
+        .hint("approve the server in LiteLLM if it is to be used; until then nobody may use it")
 }

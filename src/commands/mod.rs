@@ -66,10 +66,28 @@ impl Invocation {
         let (mut definition, matches) = site_variables::parse(Cli::command, &words)?;
         let cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut definition))?;
         let given = site_variables::given(&definition, &matches);
+        let variables = given.map(OptionsOfVariables::of).unwrap_or_default();
+        let mut command = cli.command;
+        let servers = match &mut command {
+            Command::Scan(args) => Some(&mut args.servers),
+            Command::Fix(args) => Some(&mut args.servers),
+            Command::Undo(_)
+            | Command::History(_)
+            | Command::Show(_)
+            | Command::Access(_)
+            | Command::Ids(_)
+            | Command::Grants(_)
+            | Command::Doctor(_)
+            | Command::Completions(_)
+            | Command::Man(_) => None,
+        };
+        if let Some(servers) = servers {
+            servers.keep_is_of_variable = variables.gave("--keep");
+        }
         Ok(Self {
-            command: cli.command,
+            command,
             rules: given.map_or(Ok(()), |given| given.check()),
-            variables: given.map(OptionsOfVariables::of).unwrap_or_default(),
+            variables,
         })
     }
 }
@@ -209,12 +227,10 @@ fn execute(args: &dyn CommandArgs, run: &mut Run) -> Result<Outcome, Failure> {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
-    use std::time::Duration;
 
     use clap::CommandFactory as _;
 
     use super::*;
-    use crate::cli::connection::{positive_seconds, seconds};
     use crate::cli::servers::kept_sources;
 
     #[test]
@@ -262,17 +278,5 @@ mod tests {
             kept_sources(&keep),
             (vec!["gh".to_owned()], vec![Path::new("keep.txt")])
         );
-    }
-
-    #[test]
-    fn timeouts_are_seconds_within_what_the_server_takes() {
-        assert_eq!(seconds("1.5"), Ok(Duration::from_millis(1500)));
-        assert_eq!(seconds("0"), Ok(Duration::ZERO));
-        for text in ["-1", "x", "NaN", "inf", "2147484", "0.0004"] {
-            assert!(seconds(text).is_err(), "{text}");
-        }
-        assert!(positive_seconds("0").is_err());
-        assert!(positive_seconds("0.001").is_err());
-        assert_eq!(positive_seconds("5"), Ok(Duration::from_secs(5)));
     }
 }

@@ -310,7 +310,7 @@ impl ScanArgs {
         connection.repeat(&mut dry_run);
         previous.repeat(&mut dry_run);
         deletions.repeat(&mut dry_run);
-        servers.repeat(&mut dry_run);
+        servers.repeat_beside(deletions, &mut dry_run);
         filters.repeat(&mut dry_run);
         dry_run
     }

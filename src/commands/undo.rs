@@ -7,6 +7,7 @@ use clap::Args;
 
 use crate::cli::connection::ConnectionArgs;
 use crate::cli::filters::PartArgs;
+use crate::cli::journals::folder_of_variable;
 use crate::cli::output::{OutputArgs, without_sql};
 use crate::cli::repair::{ComparisonArgs, REPAIR, WriteArgs};
 use crate::command_line::CommandLine;
@@ -38,7 +39,7 @@ use crate::workflow::CHUNK;
 use crate::workflow::access_basis::read_basis;
 use crate::workflow::access_proof::{AccessProof, TwoStates};
 use crate::workflow::apply_changes::{
-    begin_verification, carry_out, end_verification, lock_tables, moved, write_credentials,
+    begin_verification, end_verification, lock_tables, moved, write_credentials, write_rows,
 };
 use crate::workflow::cache_invalidation::ChangedRows;
 use crate::workflow::changeset_file::{ChangesetDraft, ChangesetFile, SavedChangeset};
@@ -58,7 +59,8 @@ the same folder. If a row holds anything else, nothing at all is written (exit c
 --skip-changed leaves such rows as they are, and puts back the others.
 
 RUN is the name of a run, or its first digits: 4 to 8 hexadecimal digits, which history lists. It \
-is looked for in the folder of --journal. To name a file with such a name, write ./ before it.
+is looked for in the folder of --journal or of MCP_PRUNE_JOURNAL; the variable counts beside \
+--no-journal too. To name a file with such a name, write ./ before it.
 
 --owner, --row and --reference take back a part of the run. The rest can be taken back later, in \
 parts or as a whole.
@@ -178,13 +180,13 @@ impl WriteJob for Undo<'_> {
 
     fn after_dry_run(&self, _: Option<&Path>) -> FollowUp {
         FollowUp {
-            carry_out: self.args.follow_up(),
+            carry_out: self.args.follow_up(self.saved.path()),
             dry_run: None,
         }
     }
 
     fn after_moved(&self) -> Option<CommandLine> {
-        Some(self.args.skipping())
+        Some(self.args.skipping(self.saved.path()))
     }
 
     fn take_back(&self, journal: &Path) -> CommandLine {
@@ -400,7 +402,7 @@ impl PutBack<'_, '_> {
             connection,
             self.schema,
             ScannedTable::References(table),
-            keys,
+            &keys,
         );
         let locked = locked.await?;
         if self.part.is_of_owners() {
@@ -428,11 +430,14 @@ impl PutBack<'_, '_> {
             self.undone.conflicts.extend(todo.conflicts);
             changes.extend(todo.change);
         }
-        let (schema, out) = (self.schema, self.draft.as_mut());
+        let schema = self.schema;
         let proof = &mut self.verification;
         // The owners are those of the run that is taken back, not those of now.
         let written: Vec<RowChange> = changes.iter().map(RowChange::without_owners).collect();
-        carry_out(connection, schema, table, &rows, &written, out, proof).await?;
+        if let Some(draft) = &mut self.draft {
+            draft.rows(&written)?;
+        }
+        write_rows(connection, schema, table, &rows, &written, proof).await?;
         for change in changes {
             let change = Change::Row(change);
             self.undone.changes.add(&change).map_err(cannot_put_aside)?;
@@ -447,12 +452,12 @@ impl PutBack<'_, '_> {
         made: &CredentialsChange,
     ) -> Result<(), Failure> {
         let table = made.table();
-        let server = vec![made.server().to_owned()];
+        let server = [made.server().to_owned()];
         let locked = self.patience.lock(
             connection,
             self.schema,
             ScannedTable::Credentials(table),
-            server,
+            &server,
         );
         let locked = locked.await?;
         let numbers = credential_rows::numbers(connection, self.schema, table, &locked).await?;
@@ -630,29 +635,32 @@ enum OnChanged {
 }
 
 impl UndoArgs {
-    /// Returns the undo that this dry run showed.
-    pub(crate) fn follow_up(&self) -> CommandLine {
-        self.repeated(if self.skip_changed {
+    /// Returns the undo of the journal in `file` that this dry run showed.
+    pub(crate) fn follow_up(&self, file: &Path) -> CommandLine {
+        let on_changed = if self.skip_changed {
             OnChanged::Skip
         } else {
             OnChanged::Refuse
-        })
+        };
+        self.repeated(file, on_changed)
     }
 
     /// Returns the undo that leaves alone the rows that were changed since.
-    pub(crate) fn skipping(&self) -> CommandLine {
-        self.repeated(OnChanged::Skip)
+    pub(crate) fn skipping(&self, file: &Path) -> CommandLine {
+        self.repeated(file, OnChanged::Skip)
     }
 
     /// Returns the file of the journal to take back.
     fn journal(&self) -> Result<PathBuf, Failure> {
-        let kept = self.write.journal.journal.as_deref();
+        let named = self.write.journal.journal.clone();
+        let kept = named.or_else(folder_of_variable);
+        let kept = kept.as_deref();
         // A file is where the journal of this undo goes.
         let folder = kept.map(|path| if path.is_dir() { path } else { folder_of(path) });
         NamedJournal::read(&self.from).find(folder, &JOURNALS)
     }
 
-    fn repeated(&self, on_changed: OnChanged) -> CommandLine {
+    fn repeated(&self, file: &Path, on_changed: OnChanged) -> CommandLine {
         let Self {
             from,
             connection,
@@ -664,7 +672,9 @@ impl UndoArgs {
             output: _,
         } = self;
         let mut command = CommandLine::new("undo");
-        command.path(from);
+        // Beside --no-journal, only the variable tells in which folder the run is.
+        let is_by_variable = write.journal.no_journal && folder_of_variable().is_some();
+        command.path(if is_by_variable { file } else { from });
         connection.repeat(&mut command);
         part.repeat(&mut command);
         comparison.repeat(&mut command);

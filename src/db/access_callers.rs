@@ -91,7 +91,8 @@ pub(crate) async fn keys(
     };
     if column == "organization_id" {
         owned = format!(
-            "({owned} OR t.{} {{=}} ANY (SELECT o.{} FROM {} AS o WHERE o.{} {{=}} $2))",
+            r#"({owned} OR t.{} COLLATE pg_catalog."C" {{=}} ANY
+                   (SELECT o.{} FROM {} AS o WHERE o.{} {{=}} $2))"#,
             ident("team_id"),
             ident("team_id"),
             relation(TEAM_TABLE),

@@ -8,7 +8,7 @@ use sqlx::postgres::PgRow;
 
 use crate::db::decode::{self, TableColumn};
 use crate::db::errors::failed;
-use crate::db::fragments::{column_or, json_text, names_any, texts_or_none};
+use crate::db::fragments::{column_or, json_text, names_any, texts_or_none, uncollated};
 use crate::db::owned_rows::OwnedRows;
 use crate::db::schema::Schema;
 use crate::db::sql::{ident, part, relation};
@@ -128,7 +128,8 @@ struct Reader<'a> {
     schema: &'a Schema,
 }
 
-// The columns: kind, id, link, organization, access groups, and what is granted.
+// The columns: kind, id, link, organization, access groups, and what is granted. The ids that are
+// looked up come from columns of other tables: see `uncollated`.
 const LEVELS: &str = r"
 WITH teams AS (
     SELECT t.{team} AS id, t.{link} AS link, {organization_of_team} AS organization,
@@ -137,12 +138,12 @@ WITH teams AS (
 ), organizations AS (
     SELECT t.{organization} AS id, t.{link} AS link
     FROM (SELECT pg_catalog.unnest($2::pg_catalog.text[]) AS id
-          UNION SELECT o.organization FROM teams AS o) AS i
+          UNION SELECT {organization_above} FROM teams AS o) AS i
     JOIN {organization_table} AS t ON t.{organization} {=} i.id
 ), linked AS (
     SELECT pg_catalog.unnest($3::pg_catalog.text[]) AS id
-    UNION SELECT l.link FROM teams AS l
-    UNION SELECT l.link FROM organizations AS l
+    UNION SELECT {linked} FROM teams AS l
+    UNION SELECT {linked} FROM organizations AS l
 )
 SELECT 1, t.id, t.link, t.organization, t.groups, {nothing} FROM teams AS t
 UNION ALL
@@ -160,6 +161,8 @@ const SERVERS_OF_GROUPS: &str = "
 SELECT 'group', t.{key}, NULL::pg_catalog.text, {servers}, 0::pg_catalog.int8
 FROM {table} AS t WHERE t.{key} {=} ANY ($2)";
 
+// All keys are read, and hashed, so no index is used, and the columns of two tables are compared in
+// one collation.
 const KEYS_UNDER: &str = r"
 SELECT {kind}, {parent}, NULL::pg_catalog.text, NULL::pg_catalog.text[], pg_catalog.count(*)
 FROM {keys} AS k {join}
@@ -189,6 +192,8 @@ impl Reader<'_> {
             ("{team}", ident("team_id")),
             ("{organization}", ident("organization_id")),
             ("{organization_of_team}", organization),
+            ("{organization_above}", uncollated("o.organization")),
+            ("{linked}", uncollated("l.link")),
             (
                 "{groups}",
                 texts_or_none(self.schema, TEAM_TABLE, ACCESS_GROUP_IDS),
@@ -326,13 +331,16 @@ impl Reader<'_> {
         }
         let own = format!("k.{}", ident(column));
         let (parent, join) = match (has, joins) {
-            (true, true) => (format!("coalesce({own}, t.{})", ident(column)), true),
+            (true, true) => {
+                let either = format!("coalesce({own}, t.{})", ident(column));
+                (format!(r#"({either} COLLATE pg_catalog."C")"#), true)
+            }
             (false, true) => (format!("t.{}", ident(column)), true),
             (_, false) => (own, false),
         };
         let join = if join {
             format!(
-                "LEFT JOIN {} AS t ON t.{team} {{=}} k.{team}",
+                r#"LEFT JOIN {} AS t ON t.{team} {{=}} k.{team} COLLATE pg_catalog."C""#,
                 relation(TEAM_TABLE),
                 team = ident("team_id")
             )
@@ -433,7 +441,7 @@ fn servers_of_tools(text: Option<&str>) -> Vec<String> {
 }
 
 const ROWS_OF_TEAM_KEYS: &str = r#"
-SELECT DISTINCT k."team_id", k.{link} FROM {keys} AS k JOIN {table} AS t ON t.{key} {=} k.{link}
+SELECT DISTINCT k."team_id", k.{link} FROM {keys} AS k JOIN {table} AS t ON t.{key} {=} {linked}
 WHERE k."team_id" {=} ANY ($1) AND ({names_any})"#;
 
 /// Returns the SQL that tells whether a row of `table` names any of the references `$2` at a site
@@ -462,6 +470,7 @@ pub(crate) async fn rows_of_team_keys(
     let sql = schema.statement(
         ROWS_OF_TEAM_KEYS,
         &[
+            ("{linked}", uncollated(&format!("k.{}", ident(LINK)))),
             ("{link}", ident(LINK)),
             ("{keys}", relation(KEY_TABLE)),
             ("{table}", relation(PERMISSIONS.table)),

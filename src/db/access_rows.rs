@@ -9,6 +9,7 @@ use sqlx::postgres::PgRow;
 
 use crate::db::decode::{self, TableColumn};
 use crate::db::errors::failed;
+use crate::db::fragments::uncollated;
 use crate::db::schema::Schema;
 use crate::db::sql::{ident, part, relation};
 use crate::error::Failure;
@@ -429,9 +430,13 @@ impl LinkedTable {
             let at = table.columns.iter().position(|c| c.name == *column);
             let place = table.place(at.unwrap_or_default());
             linked.push(if place >= FIRST_LIST {
-                format!("SELECT pg_catalog.unnest(q.l{place}) FROM {name} AS q")
+                let each = uncollated(&format!("pg_catalog.unnest(q.l{place})"));
+                format!("SELECT {each} FROM {name} AS q")
             } else {
-                format!("SELECT q.x{place} FROM {name} AS q")
+                format!(
+                    "SELECT {} FROM {name} AS q",
+                    uncollated(&format!("q.x{place}"))
+                )
             });
         }
         let key = self.columns.first().map_or("", |key| key.name);

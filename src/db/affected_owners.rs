@@ -328,7 +328,10 @@ impl OwnerReader<'_> {
             };
             let ids = match ids {
                 Ids::Parameter(at) => format!("${at}::pg_catalog.text[]"),
-                Ids::Query(query) => format!("ARRAY(SELECT q.id FROM {query} AS q)"),
+                // No index is used, and the ids are from another table: they get one collation.
+                Ids::Query(query) => {
+                    format!(r#"(ARRAY(SELECT q.id FROM {query} AS q) COLLATE pg_catalog."C")"#)
+                }
             };
             let name = ident(column);
             (is_any && self.schema.has(table, column)).then(|| match lead {

@@ -1,5 +1,7 @@
 //! Finds the rows worth a look. PostgreSQL does the search, so that no other row is sent.
 
+use std::collections::HashSet;
+
 use futures_util::TryStreamExt as _;
 use sqlx::PgConnection;
 
@@ -34,14 +36,31 @@ s.{name} IS NOT NULL AND (s.{name} {=} ANY (${names}::pg_catalog.text[])) IS NOT
 
 // A value that cannot be read becomes one empty reference, which is always remarkable. An array
 // with NULL elements or with several dimensions cannot be read. An empty array becomes NULL, for
-// which `unnest` is not even called. The dimensions are asked for once a row: asked for each
-// element, they would unpack a large array each time.
+// which `unnest` is not even called. Only an empty one has at most 16 bytes, and to ask for its
+// size copies nothing. The dimensions are asked for once a row: asked for each element, they would
+// unpack a large array each time.
 const TEXT_ARRAY: &str = "
 pg_catalog.unnest(
-    CASE WHEN pg_catalog.array_ndims({value}) {=} 1
-         THEN CASE WHEN pg_catalog.array_position({value}, NULL::pg_catalog.text) IS NULL
-                   THEN {value} ELSE ARRAY[''] END
-         WHEN pg_catalog.array_ndims({value}) {>} 1 THEN ARRAY[''] END)";
+    CASE WHEN pg_catalog.pg_column_size({value}) {>} 16
+         THEN CASE {known} WHEN pg_catalog.array_ndims({value}) {>} 1 THEN ARRAY['']
+                   WHEN pg_catalog.array_position({value}, NULL::pg_catalog.text) IS NULL
+                   THEN {value} ELSE ARRAY[''] END END)";
+
+// Most arrays hold a few ids of known servers and nothing else. To look these up in place takes a
+// fifth less of the whole search's time than to make a row of each. An element that is NULL, or
+// that has no such subscript because the array has several dimensions or begins elsewhere, is not
+// known.
+const ALL_KNOWN: &str = "
+WHEN pg_catalog.cardinality({value}) {<} {subscripts} AND {elements} THEN NULL";
+
+const KNOWN_ELEMENT: &str = "{value}[{at}] {=} ANY ($4::pg_catalog.text[])";
+
+/// The most elements that are looked up in place.
+const SUBSCRIPTS: usize = 8;
+
+/// The most ids that elements are looked up among in place. Each place takes its own copy of them,
+/// which is sent to every worker.
+const IDS: usize = 1_000;
 
 // The path finds anything that is no string, faster than `type()` does. It is strict because lax
 // mode would unwrap a nested list before it looks at it. If it cannot be followed at all, the
@@ -88,27 +107,6 @@ pub(crate) async fn detect(
 ) -> Result<CandidateRows, Failure> {
     const DOING: &str = "look for stale references";
     let notes = search == Search::ReferencesAndNotes;
-    let tables = schema.site_tables();
-    let mut selects = Vec::new();
-    for (place, table) in tables.iter().enumerate() {
-        match table {
-            ScannedTable::References(table) => {
-                let sites = schema.sites(table);
-                selects.push(select(place, table, &sites));
-                if notes {
-                    selects.extend(sites.iter().filter_map(|site| noted(place, table, site)));
-                }
-            }
-            ScannedTable::Credentials(table) => selects.push(select_servers(place, table)),
-        }
-    }
-    let mut found: Vec<Vec<String>> = vec![Vec::new(); tables.len()];
-    if selects.is_empty() {
-        return Ok(CandidateRows::new());
-    }
-    // One statement, as each takes two round trips.
-    let selects = selects.join("\nUNION ALL\n");
-    let sql = schema.statement("{selects}", &[("{selects}", selects)]);
     let resolves_names = schema.release() >= Release::RESOLVES_NAMES;
     let is_noted = |reference: &str| {
         catalog.is_a_name(reference) && (!resolves_names || catalog.is_shared(reference))
@@ -124,10 +122,34 @@ pub(crate) async fn detect(
         let texts = unremarkable(names);
         known.push(storable(connection, &texts).await?.into_owned());
     }
+    let ids = ids_of_both(&known);
+    let in_place = !ids.is_empty();
+    let tables = schema.site_tables();
+    let mut selects = Vec::new();
+    for (place, table) in tables.iter().enumerate() {
+        match table {
+            ScannedTable::References(table) => {
+                let sites = schema.sites(table);
+                selects.push(select(place, table, &sites, in_place));
+                if notes {
+                    selects.extend(sites.iter().filter_map(|site| noted(place, table, site)));
+                }
+            }
+            ScannedTable::Credentials(table) => selects.push(select_servers(place, table)),
+        }
+    }
+    let mut found: Vec<Vec<String>> = vec![Vec::new(); tables.len()];
+    if selects.is_empty() {
+        return Ok(CandidateRows::new());
+    }
+    // One statement, as each takes two round trips.
+    let selects = selects.join("\nUNION ALL\n");
+    let sql = schema.statement("{selects}", &[("{selects}", selects)]);
     let mut query = sqlx::query(sql).persistent(false);
     for texts in known {
         query = query.bind(texts);
     }
+    query = query.bind(ids);
     let mut rows = query.fetch(connection);
     while let Some(row) = rows.try_next().await.map_err(failed(DOING))? {
         let place: i32 = decode::read(&row, 0, "the table of a row")?;
@@ -148,10 +170,30 @@ pub(crate) async fn detect(
     Ok(found.filter(|(_, keys)| !keys.is_empty()).collect())
 }
 
-fn select(place: usize, table: &SiteTable, sites: &[&Site]) -> String {
+/// Returns the ids that are unremarkable wherever servers are named, for the parameter `$4`; none
+/// if they are too many to be looked up in place. `known` are the parameters `$1` to `$3`.
+fn ids_of_both(known: &[Vec<String>]) -> Vec<String> {
+    let [servers, ids, ..] = known else {
+        return Vec::new();
+    };
+    let servers: HashSet<&String> = servers.iter().collect();
+    let both = ids.iter().filter(|id| servers.contains(id));
+    let both: Vec<String> = both.take(IDS + 1).cloned().collect();
+    if both.len() > IDS { Vec::new() } else { both }
+}
+
+/// Returns the SQL that finds the rows of a table; `in_place` tells whether `$4` holds any ids.
+fn select(place: usize, table: &SiteTable, sites: &[&Site], in_place: bool) -> String {
     let (mut references, mut known) = (Vec::new(), Vec::new());
     for site in sites {
-        references.push(functions(site));
+        references.push(match site.names {
+            Names::Servers | Names::ServerIds | Names::ConfigServerIds if in_place => {
+                functions_among(site, &all_known(site))
+            }
+            Names::Servers | Names::ServerIds | Names::ConfigServerIds | Names::Toolsets => {
+                functions(site)
+            }
+        });
         known.push(site.names);
     }
     let rows = table.row.map_or_else(String::new, |row| {
@@ -208,6 +250,11 @@ fn candidates(
 
 /// Returns the SQL that yields the references of a site, one a row.
 pub(crate) fn functions(site: &Site) -> String {
+    functions_among(site, "")
+}
+
+/// Returns the same, but for arrays that `known`, the SQL of a case, takes out.
+fn functions_among(site: &Site, known: &str) -> String {
     let functions = match site.shape {
         Shape::TextArray => TEXT_ARRAY,
         Shape::JsonKeys => JSON_KEYS,
@@ -216,6 +263,23 @@ pub(crate) fn functions(site: &Site) -> String {
     };
     functions
         .replace("{ids}", TOOL_IDS)
+        .replace("{known}", known)
+        .replace("{value}", &value(site))
+}
+
+/// Returns the SQL of the case that an array has few elements, and that each is in `$4`.
+fn all_known(site: &Site) -> String {
+    let element = |at: usize| KNOWN_ELEMENT.replace("{at}", &at.to_string());
+    let mut elements = element(SUBSCRIPTS);
+    for at in (1..SUBSCRIPTS).rev() {
+        elements = format!(
+            "{} AND (pg_catalog.cardinality({{value}}) {{=}} {at} OR {elements})",
+            element(at)
+        );
+    }
+    ALL_KNOWN
+        .replace("{subscripts}", &(SUBSCRIPTS + 1).to_string())
+        .replace("{elements}", &elements)
         .replace("{value}", &value(site))
 }
 
@@ -326,7 +390,7 @@ mod tests {
         let schema = Schema::of_table(&MADE_UP);
         let sites = schema.sites(&MADE_UP);
         assert_eq!(sites.len(), MADE_UP.sites.len());
-        let search = select(0, &MADE_UP, &sites);
+        let search = select(0, &MADE_UP, &sites, true);
         let count = naming(&schema, ScannedTable::References(&MADE_UP));
         for site in &sites {
             let value = value(site);

@@ -33,6 +33,18 @@ pub(crate) fn value(site: &Site) -> String {
     }
 }
 
+/// Returns the SQL of a text without the collation of its column, for a comparison with a column of
+/// another table.
+///
+/// Two columns with different collations cannot be compared, and `COLLATE` would decide for one
+/// that the other column's index may not have. A text that comes out of a function without text
+/// arguments has no collation of its own, so the other column's is taken.
+///
+/// Source: PostgreSQL 17 manual, section 23.2.1, "Concepts" of collations.
+pub(crate) fn uncollated(text: &str) -> String {
+    format!("pg_catalog.textin(pg_catalog.textout({text}))")
+}
+
 /// Returns the path of a site as an SQL literal. Its elements are constants of this program.
 pub(crate) fn path(site: &Site) -> String {
     format!("'{{{}}}'", site.path.join(","))

@@ -100,7 +100,7 @@ fn owned_by(schema: &Schema, column: &'static str) -> String {
         "SELECT o.{team} FROM {table} AS o WHERE o.{} {{=}} $1",
         ident(column)
     );
-    format!("({own} OR t.{team} {{=}} ANY ({of_teams}))")
+    format!(r#"({own} OR t.{team} COLLATE pg_catalog."C" {{=}} ANY ({of_teams}))"#)
 }
 
 /// Reads the next ids; none at the end, and then another list may begin.

@@ -10,7 +10,7 @@ use sqlx::postgres::PgRow;
 use crate::db::decode::{self, TableColumn};
 use crate::db::detect::functions;
 use crate::db::errors::failed;
-use crate::db::fragments::{column_or, names_any, value};
+use crate::db::fragments::{column_or, names_any, uncollated, value};
 use crate::db::schema::Schema;
 use crate::db::sql::{RARE, ident, part, relation};
 use crate::error::Failure;
@@ -328,10 +328,13 @@ fn owner_fragments(schema: &Schema, owner: &OwnerTable) -> [(&'static str, Strin
     ]
 }
 
-const MEMBERS: &str = r"
-SELECT DISTINCT m.kind, m.row, CASE WHEN m.kind {=} 'key' THEN {prefix} ELSE o.id END, m.name
+// The columns are from several tables, so those that are told apart get one collation.
+const MEMBERS: &str = r#"
+SELECT DISTINCT m.kind, m.row COLLATE pg_catalog."C",
+       (CASE WHEN m.kind {=} 'key' THEN {prefix} ELSE o.id END) COLLATE pg_catalog."C",
+       m.name COLLATE pg_catalog."C"
 FROM ({selects}) AS m (kind, row, id, name), LATERAL (SELECT m.id) AS o (id)
-WHERE m.row {=} ANY ($1)";
+WHERE m.row {=} ANY ($1)"#;
 
 const HAVING: &str = r"
 SELECT '{kind}', e.row, t.{id}, {name} FROM {table} AS t, pg_catalog.unnest(t.{groups}) AS e (row)";
@@ -340,7 +343,7 @@ SELECT '{kind}', e.row, t.{id}, {name} FROM {table} AS t, pg_catalog.unnest(t.{g
 const ASSIGNED: &str = r"
 SELECT '{kind}', g.{key}, t.{id}, {name}
 FROM {group_table} AS g, pg_catalog.unnest(g.{assigned}) AS e (id)
-JOIN {table} AS t ON t.{id} {=} e.id";
+JOIN {table} AS t ON t.{id} {=} {assigned_id}";
 
 // With the columns of OWNERS. Whoever has an access group has access groups.
 const MEMBERS_AS_OWNERS: &str = r"
@@ -371,6 +374,7 @@ fn having(schema: &Schema) -> Option<String> {
             ("{id}", ident(owner.id)),
             ("{name}", qualified_or_null(schema, owner)),
             ("{group_table}", relation(ACCESS_GROUPS.table)),
+            ("{assigned_id}", uncollated("e.id")),
             ("{assigned}", ident(assigned)),
             ("{groups}", ident(ACCESS_GROUP_IDS)),
             ("{table}", relation(owner.table)),

@@ -223,9 +223,10 @@ const CHECK_OWNERS: &str = r#"
       'was made; nothing was written. Make the script anew', at_row;
   END IF;"#;
 
-const OWNERS: &str = r"
-SELECT o.link, {digest} AS digest
-FROM ({links}) AS o WHERE o.link {=} ANY ({keys}) GROUP BY o.link";
+// The links are from several tables, so they get one collation.
+const OWNERS: &str = r#"
+SELECT o.link COLLATE pg_catalog."C" AS link, {digest} AS digest
+FROM ({links}) AS o WHERE o.link {=} ANY ({keys}) GROUP BY 1"#;
 
 const OWNERS_OF_ROW: &str = r#"
 pg_catalog.string_agg(
@@ -473,6 +474,7 @@ fn table_code(
         rows: fill(ROWS),
         row: fill(ROW),
         check: assembled(checked),
+        ends_deferral: verification.may_be_changed(),
     }
 }
 

@@ -43,9 +43,9 @@ const TOOLSET_IDS: &str = "SELECT 2, t.{key}, {toolset_name} FROM {toolsets} AS 
 
 const GROUP_NAMES: &str = "SELECT 6, g.{group_key}, g.{group_name} FROM {groups} AS g";
 
-const CLIENTS: &str = r"
+const CLIENTS: &str = r#"
 SELECT 3, o.{id} FROM {clients} AS o
-WHERE NOT EXISTS (SELECT FROM {servers} AS s WHERE s.{id} {=} o.{id})";
+WHERE NOT EXISTS (SELECT FROM {servers} AS s WHERE s.{id} {=} o.{id} COLLATE pg_catalog."C")"#;
 
 // Its values hold secrets and are not read.
 const SAVED: &str = "SELECT 4 FROM {config} AS c WHERE c.{param} {=} 'mcp_servers'";

@@ -191,7 +191,7 @@ pub(crate) async fn apply(
 const LOOK_FOR_A_TRIGGER: &str =
     "look for a trigger or rule on the table that changes or drops updates";
 
-/// Reads the rows of `changes` again, checks them and returns them.
+/// Reads the rows of `changes` again, and checks them.
 ///
 /// The columns that were written must hold what was written. The other columns that name servers
 /// must hold what they held when they were locked (`locked`). All other columns must be as before
@@ -208,7 +208,7 @@ pub(crate) async fn verify(
     rest: &Fingerprints,
     changes: &[RowChange],
     verification: &mut Verification,
-) -> Result<Vec<Row>, Failure> {
+) -> Result<(), Failure> {
     let read = verification.cells_and_fingerprints(connection, schema, table, changes);
     let (stored, rest_now) = read.await?;
     let locked: HashMap<&str, &Row> = locked.iter().map(|row| (row.key.as_str(), row)).collect();
@@ -226,8 +226,7 @@ pub(crate) async fn verify(
             }
         }
     }
-    verification.compare(schema, table, changes, rest, &rest_now)?;
-    Ok(stored)
+    verification.compare(schema, table, changes, rest, &rest_now)
 }
 
 pub(crate) fn differs(table: &SiteTable, key: &str, column: &str) -> Failure {

@@ -190,6 +190,31 @@ impl DeletedServers {
         self.0.iter().any(|server| server.is_called(reference))
     }
 
+    /// Returns the one of them that a reference means; `None` where it means another server, or
+    /// another one too.
+    #[must_use]
+    pub(crate) fn meant_by(
+        &self,
+        reference: &str,
+        rows: &[Server],
+        entries: &[ConfigServer],
+    ) -> Option<&DeletedServer> {
+        let named = |server: &&DeletedServer| {
+            server.ids.contains(reference) || server.references.contains(reference)
+        };
+        if let Some(server) = self.0.iter().find(named) {
+            return Some(server);
+        }
+        let mut rows = rows
+            .iter()
+            .filter(|row| !self.has_row(row.server_id.as_str()));
+        let mut entries = entries.iter().filter(|entry| !self.has_entry(entry));
+        let is_of_others = rows.any(|row| row.identifiers().any(|name| name == reference))
+            || entries.any(|e| e.ids.contains(reference) || e.names.contains(reference));
+        let mut servers = self.0.iter().filter(|_| !is_of_others);
+        servers.find(|server| server.names.contains(reference))
+    }
+
     /// Tells whether the row with this id is taken as deleted.
     #[must_use]
     pub(crate) fn has_row(&self, id: &str) -> bool {
@@ -336,6 +361,33 @@ mod tests {
         let ids = ["c1", "id-1", "id-2"].map(str::to_owned).to_vec();
         assert_eq!(told, BadDeletion::Several("gh".to_owned(), ids));
         assert_eq!(named(&["id-1"], &rows, &entries).unwrap(), ["gh (id-1)"]);
+    }
+
+    #[test]
+    fn a_reference_means_a_deleted_server_by_each_name_that_no_other_server_has() {
+        let rows = [
+            row("id-1", Some("GitHub MCP"), Some("gh")),
+            row("id-2", Some("gh"), None),
+        ];
+        let entries = [entry("jira", "c1")];
+        for (references, meant) in [
+            (&["id-1"][..], &["id-1", "GitHub MCP"][..]),
+            (&["GitHub MCP"], &["id-1", "GitHub MCP"]),
+            // The other server of the name is deleted too.
+            (&["id-1", "id-2"], &["id-1", "id-2", "GitHub MCP", "gh"]),
+            (&["c1"], &["c1", "jira"]),
+        ] {
+            let named = references.iter().map(|r| (*r).to_owned()).collect();
+            let deleted = DeletedServers::named(&named, &rows, &entries).unwrap();
+            for reference in ["id-1", "id-2", "GitHub MCP", "gh", "c1", "jira", "gone"] {
+                let found = deleted.meant_by(reference, &rows, &entries).is_some();
+                assert_eq!(
+                    found,
+                    meant.contains(&reference),
+                    "{references:?}: {reference}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -10,8 +10,8 @@ use crate::litellm::reference_sites::GrantKind;
 use crate::litellm::release::Release;
 use crate::litellm::row::{Cell, Row};
 
-/// A reason why `no-mcp-servers` cannot stand in place of the last entries of a row, whatever the
-/// access of its owners is.
+/// A reason why `no-mcp-servers` cannot stand in place of the last references of a row, whatever
+/// the access of its owners is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) enum Obstacle {
     /// Only tool permissions are left, and the marker belongs into the other column.

@@ -170,7 +170,7 @@ fn audit_cell(table: &SiteTable, row: &Row, cell: &Cell, catalog: &ServerCatalog
         Ok(value) => value,
         Err(malformed) => return vec![finding(FindingKind::Malformed(*malformed), None)],
     };
-    let is_stale = |reference: &str| last_grant::is_stale(cell, reference, catalog);
+    let is_stale = |reference: &str| last_grant::is_stale(cell.site, reference, catalog);
     // A permission row that nobody links to grants nobody anything; other rows are given by name.
     let is_held = table.group != Group::Permissions || !row.owners.is_empty();
     let last_grant = is_held && last_grant::takes_last_grant(row, cell, is_stale);

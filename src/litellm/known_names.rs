@@ -1,6 +1,6 @@
 //! The names that people gave to servers, access groups and toolsets, by what is stored of them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use crate::litellm::config::ConfigServer;
 use crate::litellm::reference_sites::{Group, ScannedTable};
@@ -97,6 +97,18 @@ impl KnownNames {
         self.servers.get(*at)
     }
 
+    /// Lists the id, the alias and the name that mean the server of a reference, in byte order; the
+    /// reference alone if no server is known.
+    #[must_use]
+    pub(crate) fn same_server<'a>(&'a self, reference: &'a str) -> BTreeSet<&'a str> {
+        let mut same = BTreeSet::from([reference]);
+        if let Some(server) = self.identifiers.get(reference) {
+            let of_server = self.identifiers.iter().filter(|(_, at)| *at == server);
+            same.extend(of_server.map(|(identifier, _)| identifier.as_str()));
+        }
+        same
+    }
+
     /// Returns what people call the server of a reference; `None` if the reference says so itself.
     #[must_use]
     pub(crate) fn other_name(&self, reference: &str) -> Option<&str> {
@@ -169,6 +181,11 @@ mod tests {
         );
         assert_eq!(status("github"), ("github", None), "an id comes first");
         assert_eq!(status("the "), ("id-4", Some("draft")));
+        let same = |reference| Vec::from_iter(names.same_server(reference));
+        assert_eq!(same("the github"), ["id-2", "the github"]);
+        assert_eq!(same("id-1"), ["id-1"], "its names mean others");
+        assert_eq!(same("odd"), ["github", "odd", "the odd"]);
+        assert_eq!(same("gone"), ["gone"]);
         assert_eq!(names.other_name("id-2"), Some("github"));
         assert_eq!(names.other_name("odd"), None);
         assert_eq!(names.name_or("id-4"), "the ");

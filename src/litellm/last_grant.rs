@@ -14,7 +14,7 @@
 
 use crate::litellm::access_context::LitellmBehavior;
 use crate::litellm::owners::Owner;
-use crate::litellm::reference_sites::{Empty, Names};
+use crate::litellm::reference_sites::{Empty, Names, Site};
 use crate::litellm::row::{Cell, Row};
 use crate::litellm::server_catalog::{Resolution, ServerCatalog};
 use crate::litellm::value::Value;
@@ -48,14 +48,14 @@ fn grants_nothing(row: &Row, site: &str) -> bool {
 /// Tells whether an owner of `row` would lose a last grant if its stale references were removed.
 #[must_use]
 pub(crate) fn loses_last_grant(row: &Row, catalog: &ServerCatalog) -> bool {
-    let loses = |cell: &Cell| takes_last_grant(row, cell, |r| is_stale(cell, r, catalog));
+    let loses = |cell: &Cell| takes_last_grant(row, cell, |r| is_stale(cell.site, r, catalog));
     !row.owners.is_empty() && row.cells.iter().any(loses)
 }
 
 /// Tells whether a reference of `cell` is stale and may be removed. One to a toolset never may.
 #[must_use]
-pub(crate) fn is_stale(cell: &Cell, reference: &str, catalog: &ServerCatalog) -> bool {
-    let names = cell.site.names;
+pub(crate) fn is_stale(site: &Site, reference: &str, catalog: &ServerCatalog) -> bool {
+    let names = site.names;
     names != Names::Toolsets && catalog.resolve_as(names, reference) == Resolution::Stale
 }
 

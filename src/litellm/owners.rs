@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::litellm::ids::{AgentId, EndUserId, KeyToken, OrganizationId, TeamId, UserId};
 
 /// The kind of an owner of a permission row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum OwnerKind {
     /// A virtual key.
     Key,
@@ -43,7 +43,7 @@ impl OwnerKind {
 }
 
 /// A row that links to a permission row.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) enum Owner {
     /// A virtual key.
     Key(KeyOwner),
@@ -52,7 +52,7 @@ pub(crate) enum Owner {
 }
 
 /// A virtual key that links to a permission row.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) struct KeyOwner {
     prefix: KeyPrefix,
     name: Option<String>,
@@ -61,7 +61,7 @@ pub(crate) struct KeyOwner {
 }
 
 /// An owner that is not a key: [`Owner::new`] makes a key of every key.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) struct OtherOwner {
     kind: OwnerKind,
     id: String,
@@ -69,7 +69,7 @@ pub(crate) struct OtherOwner {
 }
 
 /// The first characters of a key's token hash, enough to find the key and too few to use it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) struct KeyPrefix(String);
 
 impl KeyPrefix {
@@ -83,7 +83,7 @@ impl KeyPrefix {
 }
 
 /// What a key is tied to, and may get servers from.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) struct KeyTies {
     /// Who it belongs to.
     pub parents: Parents,
@@ -114,7 +114,7 @@ impl OwnerId for EndUserId {
 }
 
 /// Who a key belongs to.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) struct Parents {
     /// Its team.
     pub team: Option<TeamId>,

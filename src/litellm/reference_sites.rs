@@ -54,7 +54,7 @@ impl Names {
 /// What it means to LiteLLM that a site runs empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Empty {
-    /// Something restricts no longer, or denies no longer: the last entry is a last grant.
+    /// Something restricts no longer, or denies no longer: the last reference is a last grant.
     Widens,
     /// The same, but only where the site of this name in the same row grants nothing either.
     WidensBeside(&'static str),

@@ -1,5 +1,7 @@
 //! One row that names servers: what its columns hold, and when LiteLLM cannot read them.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use crate::litellm::owners::Owner;
 use crate::litellm::reference_sites::Site;
 use crate::litellm::value::Stored;
@@ -39,6 +41,14 @@ pub(crate) struct Cell {
     pub stored: Stored,
 }
 
+/// A column of the row tells the site.
+impl Hash for Cell {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.site.name.hash(state);
+        self.stored.hash(state);
+    }
+}
+
 /// One row that names servers, with whoever links to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Row {
@@ -48,4 +58,16 @@ pub(crate) struct Row {
     pub cells: Vec<Cell>,
     /// Who links to the row or has been given it, ordered by kind.
     pub owners: Vec<Owner>,
+}
+
+impl Row {
+    /// Returns a digest of what the sites hold and of who links to the row. The digests of this
+    /// process can be compared with each other.
+    #[must_use]
+    pub(crate) fn digest(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.cells.hash(&mut hasher);
+        self.owners.hash(&mut hasher);
+        hasher.finish()
+    }
 }

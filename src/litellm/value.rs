@@ -11,7 +11,7 @@ use crate::litellm::packing::{ConstantText, find_text};
 use crate::litellm::reference_sites::Shape;
 
 /// A value that LiteLLM can read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum Value {
     /// A `text[]`: references in stored order, duplicates kept.
     Array(Vec<String>),
@@ -22,7 +22,7 @@ pub(crate) enum Value {
 }
 
 /// A tool of a server.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Tool {
     /// The reference to its server.
@@ -39,7 +39,7 @@ pub(crate) struct Tool {
 ///
 /// Source: LiteLLM 1.109.1 `models/object_permission.py` (the types) and
 /// `proxy/auth/auth_checks.py`, `get_object_permission` (swallows the validation error).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) enum Malformed {
     /// An array with a NULL element.
     NullElement,

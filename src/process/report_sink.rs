@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{ErrorKind, Failure};
 use crate::process::atomic_file::AtomicFile;
-use crate::process::signals::Interrupt;
+use crate::process::signals::{Interrupt, ended};
 use crate::report::render::ReportFormat;
 
 /// Where a report goes.
@@ -76,7 +76,9 @@ impl ReportTo {
                 .map_err(|error| anyhow::Error::from(error).into())
         };
         let written = interrupt
-            .race(writing, " while the report was printed")
+            .race(writing, |signal| {
+                ended(signal, " while the report was printed")
+            })
             .await?;
         written.map_err(|error| {
             if self.is_file() {

@@ -30,17 +30,21 @@ impl Interrupt {
         &mut self,
         work: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
-        self.race(work, "; nothing was written").await
+        self.race(work, |signal| ended(signal, "; nothing was written"))
+            .await
     }
 
+    /// Runs `work` until it is done or a signal comes, of which `failure` makes the failure. Work
+    /// that is done counts as done, whatever signal has come.
     pub(crate) async fn race<T>(
         &mut self,
         work: impl Future<Output = Result<T, Failure>>,
-        what: &str,
+        failure: impl FnOnce(u8) -> Failure,
     ) -> Result<T, Failure> {
         tokio::select! {
+            biased;
             done = work => done,
-            number = self.signal() => Err(ended(number, what)),
+            number = self.signal() => Err(failure(number)),
         }
     }
 
@@ -53,6 +57,13 @@ impl Interrupt {
             _ = terminate.recv() => *third,
         }
     }
+}
+
+/// Makes the failure of work that a signal cut short after the commit; `when` goes on with the
+/// sentence. The run itself goes on: it tells what was committed.
+pub(crate) fn cut_short(signal: u8, when: &str) -> Failure {
+    let message = format!("signal {signal} came{when}");
+    Failure::new(ErrorKind::Interrupted(signal), message)
 }
 
 /// Makes the failure of a run that a signal ended; `when` goes on with the sentence.

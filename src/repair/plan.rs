@@ -144,7 +144,8 @@ impl Edit {
 pub(crate) enum Reason {
     /// Its column would run empty, and to LiteLLM that means "inherit" or "no ceiling".
     LastGrant,
-    /// LiteLLM is older than 1.80.0: two lists that no longer share an entry open every server.
+    /// LiteLLM is older than 1.80.0: two lists that no longer share a reference open every
+    /// server.
     FailsOpen,
     /// A key of the team keeps the reference; if the team did not, the key could not be edited.
     KeptByKey,
@@ -219,11 +220,11 @@ impl Reason {
         match self {
             Self::LastGrant => {
                 "LiteLLM reads an empty list as \"inherit\" or \"no limit\", so removing the last \
-                 entry may widen access. Left as it is, the list denies as before."
+                 reference may widen access. Left as it is, the list denies as before."
             }
             Self::FailsOpen => {
-                "Before LiteLLM 1.80, a key and a team whose lists share no entry reach every \
-                 server, and a stale entry may be all that they share. Upgrade LiteLLM first."
+                "Before LiteLLM 1.80, a key and a team whose lists share no reference reach \
+                 every server, and a stale reference may be all that they share. Upgrade LiteLLM first."
             }
             Self::KeptByKey => {
                 "A key of the team has the same reference, and this LiteLLM refuses to edit a key \
@@ -239,7 +240,7 @@ impl Reason {
             }
             Self::DanglingToolset => {
                 "Edit each row in LiteLLM, because it names a toolset that is gone. fix leaves it: \
-                 removing such an entry may open what it denies."
+                 removing such a reference may open what it denies."
             }
             Self::NeedsId => {
                 "LiteLLM takes only ids here: remap to the id of the new server, not to a name."
@@ -267,7 +268,7 @@ impl Reason {
             }
             Self::StillServed => {
                 "Run fix again once the server is deleted in LiteLLM. Until then the server is \
-                 served, and these entries limit its tools."
+                 served, and these references limit its tools."
             }
         }
     }

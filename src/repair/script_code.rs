@@ -40,6 +40,9 @@ pub(crate) struct TableCode {
     pub(crate) row: String,
     /// Checks all rows of the table once more.
     pub(crate) check: String,
+    /// Whether the check says `SET CONSTRAINTS ALL IMMEDIATE`, which stays in force until the end
+    /// of the transaction.
+    pub(crate) ends_deferral: bool,
 }
 
 /// Whether a script looks at servers and owners: an undo puts back what was there, whatever there

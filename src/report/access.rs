@@ -313,8 +313,8 @@ fn write_table(
     look: DisplayOptions,
     mut out: &mut dyn Write,
 ) -> io::Result<()> {
-    let mut through = Grid::new(["CALLER", "TOOLS", "THROUGH"], look);
-    let mut briefly = Grid::new(["CALLER", "SERVERS", "DENIED BY"], look);
+    let mut through = Grid::of_ids(["CALLER", "TOOLS", "THROUGH"], look);
+    let mut briefly = Grid::of_ids(["CALLER", "SERVERS", "DENIED BY"], look);
     let mut traced = Vec::new();
     let (mut all, mut incomplete) = (0_usize, 0_usize);
     for entry in entries {
@@ -389,8 +389,8 @@ fn write_trace(entry: &CallerAccess, look: DisplayOptions, out: &mut dyn Write) 
         if step.effect != "none" {
             let left = match step.left.len() {
                 0 => "no server".to_owned(),
-                1 => "1 entry".to_owned(),
-                count => format!("{count} entries"),
+                1 => "1 reference".to_owned(),
+                count => format!("{count} references"),
             };
             writeln!(out, "     leaves {left}")?;
         }

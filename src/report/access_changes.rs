@@ -343,7 +343,7 @@ fn write_table(
     mut next: impl FnMut() -> ChangeStep,
     mut out: &mut dyn Write,
 ) -> io::Result<()> {
-    let mut rows = Grid::new(["CALLER", "CHANGE", "GAINED", "LOST"], look);
+    let mut rows = Grid::of_ids(["CALLER", "CHANGE", "GAINED", "LOST"], look);
     let mut is_any = false;
     let counts = loop {
         let change = match next() {

@@ -28,6 +28,9 @@ pub(crate) struct NamingOwner {
 pub(crate) struct NamingColumn {
     /// The server, as it is named.
     pub reference: String,
+    /// The id of a server that is there, if the reference is not the id itself.
+    #[serde(skip)]
+    pub id: Option<String>,
     /// Its verdict, as `scan` gives it.
     pub verdict: &'static str,
     /// The table.
@@ -214,12 +217,14 @@ fn write_table(
             _ => "is gone",
         };
         let rows = count(of_server.len(), "column");
+        let id = first.id.as_deref().map(|id| format!(" ({})", one_line(id)));
         let text = format!(
-            "Server {} {why}: nobody may use it. It is still named in {rows}:",
-            one_line(&first.reference)
+            "Server {}{} {why}: nobody may use it. It is still named in {rows}:",
+            one_line(&first.reference),
+            id.unwrap_or_default()
         );
         writeln!(out, "{}\n", look.prose(&text))?;
-        let mut rows = Grid::new(["OWNER", "COLUMN", "ROW"], look);
+        let mut rows = Grid::of_ids(["OWNER", "COLUMN", "ROW"], look);
         for column in of_server {
             rows.row([
                 column.owners_shown("\n").into(),

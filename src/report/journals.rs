@@ -599,7 +599,7 @@ impl<F: FnMut() -> io::Result<Option<Change>>> JournalContents<F> {
                 look.prose(&format!("{name}: {}", printable(&value)))
             )?;
         }
-        let mut grid = Grid::new(["OWNER", "ROW", "COLUMN", "BEFORE", "AFTER"], look);
+        let mut grid = Grid::of_ids(["OWNER", "ROW", "COLUMN", "BEFORE", "AFTER"], look);
         let mut is_any = false;
         while let Some(change) = (self.next)()? {
             is_any = true;

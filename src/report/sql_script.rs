@@ -13,7 +13,7 @@ use crate::litellm::reference_sites::{Group, SiteTable};
 use crate::prose::wrapped;
 use crate::repair::changeset::RowChange;
 use crate::repair::plan::{Edit, EmptyOutcome, Reason, RowPlan};
-use crate::repair::script_code::ScriptCode;
+use crate::repair::script_code::{ScriptCode, TableCode};
 use crate::report::collected_plans::CollectedPlans;
 use crate::report::compared_access::{Tense, paragraphs};
 use crate::report::render::{AnyReport, RenderOptions, ReportFormat};
@@ -230,13 +230,20 @@ impl ScriptRows {
         self.loops.write_all(text.as_bytes())
     }
 
+    /// Lists the code of the tables that the script writes rows of.
+    fn used(&self) -> impl DoubleEndedIterator<Item = &TableCode> {
+        self.tables.iter().map(|at| &self.code.tables[*at])
+    }
+
     /// Writes the one statement of the script.
     fn write(&self, constants: &[(&str, &str, String)], mut out: &mut dyn Write) -> io::Result<()> {
         let code = &self.code;
-        let used = || self.tables.iter().map(|at| &code.tables[*at]);
         // What others chose has no dollar sign, apart from the name of a schema.
         let mut tag = "$mcp_prune$".to_owned();
-        while used().any(|table| table.rows.contains(&tag) || table.row.contains(&tag)) {
+        while self
+            .used()
+            .any(|table| table.rows.contains(&tag) || table.row.contains(&tag))
+        {
             tag.insert(1, '_');
         }
         writeln!(out, "DO {tag}\n#variable_conflict error\nDECLARE")?;
@@ -244,18 +251,18 @@ impl ScriptRows {
             writeln!(out, "  {name} CONSTANT {sql_type} DEFAULT {value};")?;
         }
         write!(out, "{}", code.variables.trim_start_matches('\n'))?;
-        for table in used() {
+        for table in self.used() {
             write!(out, "{}", table.variables)?;
         }
         write!(out, "\nBEGIN{}", code.begin)?;
-        for table in used() {
+        for table in self.used() {
             write!(out, "{}", table.lock)?;
         }
         self.loops.write_to(&mut out)?;
-        if let Some(last) = used().next_back() {
+        if let Some(last) = self.used().next_back() {
             write!(out, "{}", last.row)?;
         }
-        for table in used() {
+        for table in self.used() {
             write!(out, "{}", table.check)?;
         }
         writeln!(out, "\n{}\nEND\n{tag};", code.end)
@@ -372,7 +379,8 @@ pub(crate) fn write(
         told.push("There is nothing to do, so no statement follows.".to_owned());
         return comment(&told, out);
     }
-    told.extend(conditions(script, direction).into_iter().map(str::to_owned));
+    let conditions = conditions(script, rows, direction).into_iter();
+    told.extend(conditions.map(str::to_owned));
     comment(&told, out)?;
     writeln!(out)?;
     rows.write(&constants(script, direction), out)
@@ -460,13 +468,20 @@ fn contents(report: &Report, script: &SqlScript, direction: Direction) -> Vec<St
 }
 
 /// Says how a script is run, when it refuses, and what it assumes.
-fn conditions(script: &SqlScript, direction: Direction) -> Vec<&'static str> {
+fn conditions(script: &SqlScript, rows: &ScriptRows, direction: Direction) -> Vec<&'static str> {
     let mut told = vec![
         "It is one statement, so all of it is done or nothing, in a transaction of its own or in \
          yours. Run it with psql --set ON_ERROR_STOP=1, or in a migration tool, as the owner of \
          the tables or as a role with what `mcp-prune grants --for fix` prints. It needs \
          PostgreSQL's language plpgsql.",
     ];
+    if rows.used().any(|table| table.ends_deferral) {
+        told.push(
+            "It says SET CONSTRAINTS ALL IMMEDIATE, so that deferred triggers act before it \
+             compares the rows once more. In a transaction of yours this stays in force until the \
+             end: later statements are checked at once, and not at COMMIT.",
+        );
+    }
     if direction == Direction::TakeBack {
         told.push(
             "It writes nothing and fails if a row is gone or is locked, or if a column that it \

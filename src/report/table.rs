@@ -113,7 +113,7 @@ fn write_affected(
         return Ok(());
     };
     writeln!(out, "\n{}", look.prose(&affected_in_words(affected)))?;
-    let mut table = Grid::new(["CALLER", "LOSES", "GAINS"], look);
+    let mut table = Grid::of_ids(["CALLER", "LOSES", "GAINS"], look);
     let owners = overview.named(look.is_wide());
     affected.each(|caller| {
         if table.room() == 0 {

@@ -1,5 +1,6 @@
 //! Text tables for people. Where a table is wider than the terminal, its cells are wrapped: first
-//! between words, and an id is broken only if its column would not fit otherwise.
+//! between words, and a word is broken only if its column would not fit otherwise. A table of ids
+//! breaks no word: where they do not fit side by side, each row becomes a block of lines.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -111,7 +112,7 @@ impl Tone {
 }
 
 /// One cell, of one line or several.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct GridCell {
     text: String,
     tone: Tone,
@@ -154,10 +155,15 @@ pub(crate) struct Grid<const N: usize> {
     rows: Vec<[GridCell; N]>,
     left_out: usize,
     look: DisplayOptions,
+    /// Whether every word stays in one piece, so that an id can be copied.
+    keeps_words: bool,
 }
 
 /// The columns between two cells of a row: the padding of both, and one.
 const GAP: usize = 3;
+
+/// The columns beside the cells of a block: two before each.
+const BESIDE: usize = 2 * 2;
 
 impl<const N: usize> Grid<N> {
     pub(crate) fn new(header: [&'static str; N], look: DisplayOptions) -> Self {
@@ -166,6 +172,15 @@ impl<const N: usize> Grid<N> {
             rows: Vec::new(),
             left_out: 0,
             look,
+            keeps_words: false,
+        }
+    }
+
+    /// Makes a table of ids, which are never broken.
+    pub(crate) fn of_ids(header: [&'static str; N], look: DisplayOptions) -> Self {
+        Self {
+            keeps_words: true,
+            ..Self::new(header, look)
         }
     }
 
@@ -199,14 +214,49 @@ impl<const N: usize> Grid<N> {
     }
 
     pub(crate) fn write(&self, out: &mut impl Write) -> io::Result<()> {
-        let text = self.table().trim_fmt();
-        writeln!(out, "{}", painted(&text, self.look))?;
+        if self.keeps_words && self.breaks_words() {
+            self.write_blocks(out)?;
+        } else {
+            let text = self.table().trim_fmt();
+            writeln!(out, "{}", painted(&text, self.look))?;
+        }
         if self.left_out > 0 {
             let (shown, all) = (self.rows.len(), self.rows.len() + self.left_out);
             let told = format!(
                 "{shown} of {all} rows are shown: --limit 0 shows all, --format ndjson streams them."
             );
             writeln!(out, "\n{}", self.look.prose(&told))?;
+        }
+        Ok(())
+    }
+
+    /// Tells whether the longest words of all columns do not fit side by side.
+    fn breaks_words(&self) -> bool {
+        let words = self.widest(longest_word).iter().sum::<usize>();
+        self.columns().is_some_and(|columns| columns < words)
+    }
+
+    /// Writes each row as a block: a line for each cell that is not empty, with the name of its
+    /// column before it. A word that is longer than the line is left to the terminal.
+    fn write_blocks(&self, out: &mut impl Write) -> io::Result<()> {
+        let most = |widths: [usize; N]| widths.into_iter().max().unwrap_or(0);
+        let header = most(self.header.map(width));
+        let (needed, word) = (most(self.widest(width)), most(self.widest(longest_word)));
+        let texts = self.look.width.map_or(needed, |columns| {
+            let room = columns.saturating_sub(header + BESIDE);
+            needed.min(room.max(word))
+        });
+        for (at, row) in self.rows.iter().enumerate() {
+            if at > 0 {
+                writeln!(out)?;
+            }
+            let cells = self.header.iter().zip(row);
+            let cells = cells.filter(|(_, cell)| !cell.text.is_empty());
+            let lines: Vec<[GridCell; 2]> = cells
+                .map(|(name, cell)| [GridCell::toned(*name, Tone::Heading), cell.clone()])
+                .collect();
+            let lines: Vec<&[GridCell; 2]> = lines.iter().collect();
+            writeln!(out, "{}", aligned(&lines, [header, texts], self.look))?;
         }
         Ok(())
     }
@@ -233,20 +283,27 @@ impl<const N: usize> Grid<N> {
 
     /// Returns how wide each column is, without its padding.
     fn widths(&self) -> [usize; N] {
-        let widest = |measure: fn(&str) -> usize| {
-            let mut widths = self.header.map(width);
-            for row in &self.rows {
-                for (widest, cell) in widths.iter_mut().zip(row) {
-                    *widest = (*widest).max(measure(&cell.text));
-                }
+        let room = self.columns();
+        fitted(self.widest(width), self.widest(longest_word), room)
+    }
+
+    /// Measures the widest cell of each column.
+    fn widest(&self, measure: fn(&str) -> usize) -> [usize; N] {
+        let mut widths = self.header.map(width);
+        for row in &self.rows {
+            for (widest, cell) in widths.iter_mut().zip(row) {
+                *widest = (*widest).max(measure(&cell.text));
             }
-            widths
-        };
-        let room = self.look.width.map(|columns| {
-            let padding = N * GAP - 1;
-            columns.saturating_sub(padding)
-        });
-        fitted(widest(width), widest(longest_word), room)
+        }
+        widths
+    }
+
+    /// Returns how many columns of the terminal the cells of a row may take.
+    fn columns(&self) -> Option<usize> {
+        let padding = N * GAP - 1;
+        self.look
+            .width
+            .map(|columns| columns.saturating_sub(padding))
     }
 }
 
@@ -308,16 +365,64 @@ mod tests {
     use super::*;
     use crate::printable::printable;
 
-    fn grid(look: DisplayOptions) -> String {
-        let mut grid = Grid::new(["OWNER", "REFERENCE", "VERDICT"], look);
+    const HEADER: [&str; 3] = ["OWNER", "REFERENCE", "VERDICT"];
+
+    fn filled(mut grid: Grid<3>) -> Grid<3> {
         let owner = || GridCell::from("key Übung\nteam b");
         let stale = GridCell::toned("stale", Tone::Bad);
         grid.row([owner(), "d7c3f1a8".into(), stale]);
         let held = GridCell::toned("held", Tone::Unsure);
         grid.row(["".into(), "a15e".into(), held]);
+        grid
+    }
+
+    fn grid(look: DisplayOptions) -> String {
         let mut out = Vec::new();
-        grid.write(&mut out).unwrap();
+        filled(Grid::new(HEADER, look)).write(&mut out).unwrap();
         String::from_utf8(out).unwrap()
+    }
+
+    const NARROW: &str = concat!(
+        "  OWNER      key Übung\n",
+        "             team b\n",
+        "  REFERENCE  d7c3f1a8\n",
+        "  VERDICT    stale\n",
+        "\n",
+        "  REFERENCE  a15e\n",
+        "  VERDICT    held\n",
+    );
+
+    #[test]
+    fn a_table_of_ids_that_do_not_fit_side_by_side_is_a_block_for_each_row() {
+        // Its longest words take 5, 9 and 7 columns, and 8 are between and beside them.
+        for (columns, is_table) in [(28, false), (29, true)] {
+            let look = DisplayOptions {
+                width: Some(columns),
+                ..DisplayOptions::default()
+            };
+            let mut out = Vec::new();
+            filled(Grid::of_ids(HEADER, look)).write(&mut out).unwrap();
+            let text = String::from_utf8(out).unwrap();
+            assert_eq!(text == NARROW, !is_table, "{columns}:\n{text}");
+            assert_eq!(text == grid(look), is_table, "{columns}:\n{text}");
+        }
+    }
+
+    #[test]
+    fn an_id_stays_in_one_piece_in_a_table_of_ids() {
+        let id = "d7c3f1a8-0e6b-4a92-85d4-1b7e3c9f6a04";
+        for columns in [20, 40, 60, 80, 100, 200] {
+            let look = DisplayOptions {
+                width: Some(columns),
+                ..DisplayOptions::default()
+            };
+            let mut grid = Grid::of_ids(HEADER, look);
+            grid.row([id.into(), format!("{id}, {id}").into(), id.into()]);
+            let mut out = Vec::new();
+            grid.write(&mut out).unwrap();
+            let text = String::from_utf8(out).unwrap();
+            assert_eq!(text.matches(id).count(), 4, "{columns}:\n{text}");
+        }
     }
 
     const ASCII: &str = concat!(

@@ -6,7 +6,6 @@ use crate::db::side_effects::SideEffects;
 use crate::db::verification::Verification;
 use crate::db::{advisory_lock, credential_rows, update};
 use crate::error::{ErrorKind, Failure};
-use crate::litellm::credentials::ServerRows;
 use crate::litellm::reference_sites::{CredentialTable, ScannedTable, SiteTable};
 use crate::litellm::row::Row;
 use crate::process::stderr::warn;
@@ -25,7 +24,7 @@ pub(crate) async fn lock_tables(
     update::enter(connection, schema).await
 }
 
-/// Writes the changes of locked rows of `table` and checks them. Returns the rows after that.
+/// Writes the changes of locked rows of `table` and checks them.
 pub(crate) async fn write_rows(
     connection: &mut Connection,
     schema: &Schema,
@@ -33,7 +32,7 @@ pub(crate) async fn write_rows(
     locked: &[Row],
     changes: &[RowChange],
     verification: &mut Verification,
-) -> Result<Vec<Row>, Failure> {
+) -> Result<(), Failure> {
     let rest = verification
         .fingerprints(connection, schema, table, changes)
         .await?;
@@ -47,29 +46,26 @@ pub(crate) async fn write_rows(
         changes,
         verification,
     );
-    let stored = verified.await?;
+    verified.await?;
     let keys = update::keys(changes);
     let table = ScannedTable::References(table);
-    verification.keep(connection, schema, table, keys).await?;
-    Ok(stored)
+    verification.keep(connection, schema, table, keys).await
 }
 
-/// Deletes or puts back the credentials of one server and checks that. Returns the number of rows
-/// that the server has after that.
+/// Deletes or puts back the credentials of one server and checks that.
 pub(crate) async fn write_credentials(
     connection: &mut Connection,
     schema: &Schema,
     table: &'static CredentialTable,
     change: &CredentialsChange,
     verification: &mut Verification,
-) -> Result<Vec<ServerRows>, Failure> {
+) -> Result<(), Failure> {
     let changes = std::slice::from_ref(change);
     credential_rows::write(connection, schema, table, changes).await?;
-    let stored = credential_rows::verify(connection, schema, table, changes).await?;
+    credential_rows::verify(connection, schema, table, changes).await?;
     let server = vec![change.server().to_owned()];
     let table = ScannedTable::Credentials(table);
-    verification.keep(connection, schema, table, server).await?;
-    Ok(stored)
+    verification.keep(connection, schema, table, server).await
 }
 
 /// Begins the verification of what will be written, once the tables are locked. Warns of triggers
@@ -106,49 +102,26 @@ pub(crate) async fn end_verification(
     Ok(())
 }
 
-/// Puts the old values of `changes` into the journal, writes the changes and checks them. Returns
-/// the rows after that.
-pub(crate) async fn carry_out(
-    connection: &mut Connection,
-    schema: &Schema,
-    table: &'static SiteTable,
-    locked: &[Row],
-    changes: &[RowChange],
-    out: Option<&mut ChangesetDraft<'_>>,
-    verification: &mut Verification,
-) -> Result<Vec<Row>, Failure> {
-    if let Some(out) = out {
-        out.rows(changes)?;
-    }
-    write_rows(connection, schema, table, locked, changes, verification).await
-}
-
 /// Reads, journals and deletes the credentials of one server part by part, so that memory does not
-/// grow with their number. Returns the number of rows that the server has after that.
-///
-/// A plan tells only how many rows `deletion` deletes.
+/// grow with their number. A plan does not get the parts: it tells only how many rows `deletion`
+/// deletes.
 pub(crate) async fn delete_credentials(
     connection: &mut Connection,
     schema: &Schema,
-    table: &'static CredentialTable,
     mut deletion: CredentialsChange,
     mut out: Option<&mut ChangesetDraft<'_>>,
     verification: &mut Verification,
-) -> Result<Vec<ServerRows>, Failure> {
-    let is_plan = out.as_deref().is_some_and(ChangesetDraft::is_plan);
-    if let Some(out) = out.as_deref_mut().filter(|_| is_plan) {
-        out.rows([&deletion])?;
-    }
-    let mut left = Vec::new();
+) -> Result<(), Failure> {
+    let table = deletion.table();
     while let Some(part) =
         credential_rows::next_part(connection, schema, table, &mut deletion).await?
     {
-        if let Some(out) = out.as_deref_mut().filter(|_| !is_plan) {
+        if let Some(out) = out.as_deref_mut().filter(|out| !out.is_plan()) {
             out.rows([&part])?;
         }
-        left = write_credentials(connection, schema, table, &part, verification).await?;
+        write_credentials(connection, schema, table, &part, verification).await?;
     }
-    Ok(left)
+    Ok(())
 }
 
 /// Builds the error for columns that are no longer as planned or journalled; `hint` says what to

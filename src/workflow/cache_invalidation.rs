@@ -6,10 +6,10 @@ use crate::cli::repair::NotifyArgs;
 use crate::db::purpose::Purpose;
 use crate::db::session::Session;
 use crate::db::{key_hashes, owners};
-use crate::error::Failure;
+use crate::error::{ErrorKind, Failure};
 use crate::litellm::proxy_cache::{CacheKey, ROWS_FOR};
 use crate::litellm::reference_sites::{Choice, Group, PERMISSIONS};
-use crate::process::signals::Interrupt;
+use crate::process::signals::{Interrupt, cut_short};
 use crate::process::stderr::{note, warn};
 use crate::redis::{NotifyResult, Redis};
 use crate::repair::changeset::RowChange;
@@ -66,15 +66,16 @@ impl AfterCare {
     /// Makes the proxies forget the rows that were written. They cache no toolset and no setting by
     /// its id, so nothing is sent for those.
     ///
-    /// A failure here is only a warning: the repair is already committed.
+    /// A failure here is only a warning: the repair is already committed. Returns `false` if a
+    /// signal came first.
     pub(crate) async fn tell(
         &self,
         session: &mut Session,
         written: &ChangedRows,
         interrupt: &mut Interrupt,
-    ) {
+    ) -> bool {
         let Some(redis) = self.redis.as_ref().filter(|_| !written.is_empty()) else {
-            return;
+            return true;
         };
         let telling = async {
             let mut keys = cache_keys(session, &written.permissions).await?;
@@ -82,13 +83,20 @@ impl AfterCare {
             keys.extend(groups.map(|group| CacheKey::of_access_group(group)));
             redis.forget(keys).await
         };
-        match interrupt.race(telling, " while proxies were told").await {
-            Ok(told) => report(told),
-            Err(failure) => warn(format_args!(
-                "everything was committed, but {}; proxies serve the old rows for up to {ROWS_FOR} \
-                 seconds",
-                failure.message()
-            )),
+        let failure = |signal| cut_short(signal, " while proxies were told");
+        match interrupt.race(telling, failure).await {
+            Ok(told) => {
+                report(told);
+                true
+            }
+            Err(failure) => {
+                warn(format_args!(
+                    "everything was committed, but {}; proxies serve the old rows for up to \
+                     {ROWS_FOR} seconds",
+                    failure.message()
+                ));
+                !matches!(failure.kind(), ErrorKind::Interrupted(_))
+            }
         }
     }
 }

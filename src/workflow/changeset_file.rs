@@ -215,6 +215,13 @@ impl<'a> ChangesetDraft<'a> {
         Ok(())
     }
 
+    /// Waits until everything written so far is on disk, so that little is left to wait for when
+    /// it is sealed.
+    pub(crate) fn sync(&mut self) -> Result<(), Failure> {
+        let synced = self.out.write_through("");
+        synced.map_err(|error| self.out.failed(error))
+    }
+
     /// Notes how many columns an undo leaves as they are, because they were changed since.
     pub(crate) fn leave(&mut self, columns: usize) {
         let columns = u64::try_from(columns).unwrap_or(u64::MAX);

@@ -54,6 +54,7 @@ impl Interrupt {
     ) -> Result<(), Failure> {
         tokio::pin!(commit);
         tokio::select! {
+            biased;
             done = &mut commit => return done,
             // Somebody is there to read this, so not even -q holds it back.
             _ = self.signal() => stderr::say(
@@ -61,6 +62,7 @@ impl Interrupt {
             ),
         }
         tokio::select! {
+            biased;
             done = commit => done,
             number = self.signal() => Err(ended(
                 number,

@@ -15,6 +15,8 @@ use crate::workflow::config_files::{ConfigFile, config_paths};
 #[derive(Debug, Default)]
 pub(crate) struct GivenServers {
     kept: BTreeSet<String>,
+    /// Whether a variable says what is kept.
+    kept_by_variable: bool,
     /// The config files; `None` where the operator said nothing of config servers.
     configs: Option<Vec<ConfigFile>>,
 }
@@ -47,6 +49,7 @@ impl GivenServers {
             .collect();
         Ok(Self {
             kept,
+            kept_by_variable: args.keep_is_of_variable,
             configs: Some(configs?).filter(|c| args.no_config_servers || !c.is_empty()),
         })
     }
@@ -64,6 +67,11 @@ impl GivenServers {
     /// Returns the references that `--keep` declares live.
     pub(crate) fn kept(&self) -> &BTreeSet<String> {
         &self.kept
+    }
+
+    /// Tells whether a variable says what is kept. Then `--if-deleted` wins.
+    pub(crate) fn kept_by_variable(&self) -> bool {
+        self.kept_by_variable
     }
 
     /// Returns whether the operator gave every config, or said that there is none.

@@ -22,6 +22,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How long a run still waits for rows that somebody else has locked. The time for it begins with
 /// the first of them, as whatever comes before may take longer than all of it.
 pub(crate) struct Patience {
+    /// Which try of the transaction this is, from 1.
+    attempt: u32,
     lock_timeout: Duration,
     until: Option<Instant>,
     pause: Duration,
@@ -30,10 +32,18 @@ pub(crate) struct Patience {
 impl Patience {
     fn new(lock_timeout: Duration) -> Self {
         Self {
+            attempt: 1,
             lock_timeout,
             until: None,
             pause: SHORTEST_PAUSE,
         }
+    }
+
+    /// Tells whether this is the last try of the transaction. If rows change again and again while
+    /// they are planned, they have to be locked before.
+    #[must_use]
+    pub(crate) fn is_last_attempt(&self) -> bool {
+        self.attempt == ATTEMPTS
     }
 
     /// Waits a little, longer each time, and never past the lock timeout. Returns `false` at once
@@ -56,19 +66,17 @@ impl Patience {
         connection: &mut Connection,
         schema: &Schema,
         table: ScannedTable,
-        keys: Vec<String>,
+        keys: &[String],
     ) -> Result<Vec<String>, Failure> {
         let mut locked = Vec::with_capacity(keys.len());
-        let mut left = keys.into_iter();
-        while left.len() > 0 {
-            let chunk: Vec<String> = left.by_ref().take(CHUNK).collect();
+        for chunk in keys.chunks(CHUNK) {
             locked.extend(loop {
                 let locked = match table {
                     ScannedTable::References(table) => {
-                        rows::lock(connection, schema, table, &chunk).await?
+                        rows::lock(connection, schema, table, chunk).await?
                     }
                     ScannedTable::Credentials(table) => {
-                        credential_rows::lock(connection, schema, table, &chunk).await?
+                        credential_rows::lock(connection, schema, table, chunk).await?
                     }
                 };
                 match locked {
@@ -78,7 +86,7 @@ impl Patience {
                         table.name()
                     )),
                     None => {
-                        let held = lock_holders::of_rows(connection, schema, table, &chunk).await;
+                        let held = lock_holders::of_rows(connection, schema, table, chunk).await;
                         let message = format!("{held}; nothing was written");
                         return Err(Failure::new(ErrorKind::Busy, message)
                             .hint("run it again later, or raise --lock-timeout"));
@@ -108,7 +116,6 @@ pub(crate) async fn retried<T>(
     mut transaction: impl AsyncFnMut(&mut Patience) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     let mut patience = Patience::new(lock_timeout);
-    let mut attempt = 1;
     loop {
         let failure = match transaction(&mut patience).await {
             Ok(done) => return Ok(done),
@@ -127,10 +134,11 @@ pub(crate) async fn retried<T>(
             | ErrorKind::BrokenPipe
             | ErrorKind::Interrupted(_) => false,
         };
-        if !fresh_start_helps || attempt == ATTEMPTS {
+        if !fresh_start_helps || patience.is_last_attempt() {
             return Err(failure);
         }
-        attempt += 1;
+        patience.attempt += 1;
+        let attempt = patience.attempt;
         log::tell(format_args!(
             "starting over, attempt {attempt} of {ATTEMPTS}: {}",
             failure.kind()
@@ -179,6 +187,19 @@ mod tests {
         assert_eq!(tries(ErrorKind::Moved).await, ATTEMPTS);
         assert_eq!(tries(ErrorKind::Busy).await, 1);
         assert_eq!(tries(ErrorKind::Error).await, 1);
+    }
+
+    #[tokio::test]
+    async fn the_last_attempt_is_told() {
+        let mut told = Vec::new();
+        let transaction = async |patience: &mut Patience| {
+            told.push(patience.is_last_attempt());
+            Err::<(), _>(Failure::new(ErrorKind::Moved, "in the way"))
+        };
+        let on_moved = OnMovedRows::StartOver;
+        let ended = retried(Duration::from_secs(5), on_moved, transaction).await;
+        assert!(ended.is_err());
+        assert_eq!(told, [false, false, true]);
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub(crate) mod journal_retention;
 pub(crate) mod live_references;
 pub(crate) mod lock_retry;
 pub(crate) mod named_files;
+pub(crate) mod planned_rows;
 pub(crate) mod planner;
 pub(crate) mod preconditions;
 pub(crate) mod remaps;

@@ -10,11 +10,10 @@ use crate::db::session::Connection;
 use crate::error::{ErrorKind, Failure};
 use crate::litellm::last_grant;
 use crate::litellm::reference_sites::{Names, ScannedTable, TABLES};
-use crate::litellm::row::Row;
 use crate::litellm::server_catalog::{Resolution, ServerCatalog};
-use crate::litellm::value::Value;
 use crate::process::print::cannot_put_aside;
 use crate::repair::access_comparison::{AcceptedDifferences, ComparedAccess};
+use crate::repair::changeset::RowChange;
 use crate::repair::plan::RowPlan;
 use crate::report::shown_text::count;
 use crate::report::summary::Summary;
@@ -125,7 +124,7 @@ pub(crate) fn check_access(
         named.join("; ")
     );
     Err(match planned {
-        PlannedBy::Search => Failure::new(ErrorKind::Moved, message)
+        PlannedBy::Search | PlannedBy::RulesWithoutLocks => Failure::new(ErrorKind::Moved, message)
             .hint("somebody changed what their access depends on: run it again"),
         PlannedBy::Journal => Failure::new(ErrorKind::Refused, message).hint(
             "what their access depends on changed since; to repair again, run fix, which looks at \
@@ -143,6 +142,8 @@ pub(crate) fn check_access(
 pub(crate) enum PlannedBy {
     /// By rules alone.
     Rules,
+    /// By rules alone, from rows that were not locked, so that a difference can be new.
+    RulesWithoutLocks,
     /// By asking the access model, so that a difference can only be new.
     Search,
     /// By an earlier run, whose journal is taken back.
@@ -157,36 +158,33 @@ fn percent(part: usize, all: usize) -> f64 {
     part as f64 / all.max(1) as f64 * 100.0
 }
 
-/// Fails if a written row still has a stale reference that was not held.
+/// Fails if a change leaves a stale reference that was not held. What is written is later compared
+/// with the change.
 pub(crate) fn check_nothing_left(
-    stored: &[Row],
+    changes: &[RowChange],
     plans: &[RowPlan],
     catalog: &ServerCatalog,
 ) -> Result<(), Failure> {
     let plans: HashMap<&str, &RowPlan> = plans.iter().map(|p| (p.audit.row.as_str(), p)).collect();
-    for row in stored {
-        let plan = plans.get(row.key.as_str());
-        let edits = plan.map(|plan| plan.edits.as_slice()).unwrap_or_default();
+    for change in changes {
+        let plan = plans.get(change.key());
         let held = plan.map(|plan| plan.held.as_slice()).unwrap_or_default();
-        for cell in &row.cells {
-            let column = cell.site.name;
-            if !edits.iter().any(|edit| edit.site() == cell.site) {
-                continue;
-            }
-            let references = cell.stored.iter().flat_map(Value::references);
-            let mut stale = references.filter(|r| last_grant::is_stale(cell, r, catalog));
+        for column in change.columns() {
+            let site = column.site();
+            let references = column.after().references();
+            let mut stale = references.filter(|r| last_grant::is_stale(site, r, catalog));
             let left = stale.find(|r| {
                 !held
                     .iter()
-                    .any(|held| held.column == column && held.reference == **r)
+                    .any(|held| held.column == site.name && held.reference == **r)
             });
             if let Some(reference) = left {
+                let (key, name) = (change.key(), site.name);
                 return Err(Failure::new(
                     ErrorKind::Error,
                     format!(
-                        "row {} still names {reference} in {column} after the write; nothing was \
-                         committed",
-                        row.key
+                        "the planned change of row {key} leaves {reference} in {name}; nothing was \
+                         written"
                     ),
                 ));
             }

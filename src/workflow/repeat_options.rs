@@ -128,11 +128,28 @@ impl DeletionArgs {
 }
 
 impl ServerArgs {
+    /// Adds the options to a command that takes servers as deleted, if `deletions` say so. What a
+    /// variable keeps is not written as an option there, because an option would not give way.
+    pub(crate) fn repeat_beside(&self, deletions: &DeletionArgs, command: &mut CommandLine) {
+        if self.keep_is_of_variable && !deletions.if_deleted.is_empty() {
+            let without = Self {
+                litellm_config: self.litellm_config.clone(),
+                no_config_servers: self.no_config_servers,
+                keep: Vec::new(),
+                keep_is_of_variable: false,
+            };
+            without.repeat(command);
+        } else {
+            self.repeat(command);
+        }
+    }
+
     pub(crate) fn repeat(&self, command: &mut CommandLine) {
         let Self {
             litellm_config,
             no_config_servers,
             keep,
+            keep_is_of_variable: _,
         } = self;
         if *no_config_servers {
             command.flag("--no-config-servers");
@@ -500,7 +517,7 @@ mod tests {
             other => panic!("{other:?}"),
         });
         let undo = followed("undo", |command| match command {
-            Command::Undo(args) => args.follow_up(),
+            Command::Undo(args) => args.follow_up(Path::new("J")),
             other => panic!("{other:?}"),
         });
         // A repair reads no baseline, and so accepts none of another database.
@@ -561,7 +578,7 @@ mod tests {
             let next = match parsed(&words) {
                 Command::Scan(args) => args.follow_up(),
                 Command::Fix(args) => args.follow_up(None).carry_out,
-                Command::Undo(args) => args.follow_up(),
+                Command::Undo(args) => args.follow_up(Path::new("J")),
                 other => panic!("{other:?}"),
             };
             assert_eq!(next.to_string(), follow_up);

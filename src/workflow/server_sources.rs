@@ -130,7 +130,7 @@ impl ServerSources {
         let mut history = self.history.clone();
         history.unclear.extend(renewals.unclear);
         history.removed.extend(renewals.removed);
-        let kept = self.given.kept().clone();
+        let kept = self.kept(&deleted, &told, &config)?;
         let catalog = ServerCatalog::as_if_deleted(&told.servers, kept, config, deleted)
             .with_signs(told.signs)
             .with_history(history);
@@ -175,21 +175,32 @@ impl ServerSources {
             }
             Err(bad) => return Err(bad_deletion(&bad)),
         };
-        for server in deleted.iter() {
-            let kept = self.given.kept();
-            let contradicted = server
-                .ids
-                .union(&server.references)
-                .find(|r| kept.contains(*r));
-            if let Some(reference) = contradicted {
-                let message = format!(
-                    "--keep {reference} contradicts --if-deleted: one takes server {server} for \
-                     live, the other for deleted"
-                );
-                return Err(Failure::new(ErrorKind::Usage, message).hint("leave one of them out"));
-            }
-        }
         Ok(self.deleted.get_or_init(|| deleted).clone())
+    }
+
+    /// Returns the references that are kept. Refuses one that means a server which is taken as
+    /// deleted; if a variable keeps it, leaves it out.
+    fn kept(
+        &self,
+        deleted: &DeletedServers,
+        told: &KnownServers,
+        config: &ConfigServers,
+    ) -> Result<BTreeSet<String>, Failure> {
+        let mut kept = self.given.kept().clone();
+        let means = |reference: &str| deleted.meant_by(reference, &told.servers, config.servers());
+        if self.given.kept_by_variable() {
+            kept.retain(|reference| means(reference).is_none());
+        }
+        let mut contradicted = kept.iter().filter_map(|r| Some((r, means(r)?)));
+        if let Some((reference, server)) = contradicted.next() {
+            let message = format!(
+                "--keep {reference} contradicts --if-deleted: one takes server {server} for live, \
+                 the other for deleted"
+            );
+            return Err(Failure::new(ErrorKind::Usage, message).hint("leave one of them out"));
+        }
+        drop(contradicted);
+        Ok(kept)
     }
 
     /// Returns the server that replaces each deleted one.

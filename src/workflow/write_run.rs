@@ -18,7 +18,7 @@ use crate::process::invocation::{Committed, Run};
 use crate::process::print::{print, print_end, show_plan};
 use crate::process::progress::Progress;
 use crate::process::prompt;
-use crate::process::signals::Interrupt;
+use crate::process::signals::{Interrupt, cut_short};
 use crate::process::stderr::warn;
 use crate::repair::policy::WriteConsent;
 use crate::report::render::Render;
@@ -190,13 +190,16 @@ impl<'a> WriteOptions<'a> {
             options: self,
             run,
             interrupt: Interrupt::listen()?,
+            is_cut_short: false,
         };
         let open = connection.open(write_run.options.write.lock_timeout, write_run.run);
         let mut session = write_run.interrupt.guard(open).await?;
         job.check_database(session.database())?;
         // After a failure the connection is only dropped: the server may no longer answer.
         let ended = Box::pin(write_run.drive(job, &mut session, &mut out)).await?;
-        session.close().await;
+        if !write_run.is_cut_short {
+            session.close().await;
+        }
         ended
     }
 }
@@ -206,6 +209,9 @@ struct WriteRun<'a> {
     options: WriteOptions<'a>,
     run: &'a mut Run,
     interrupt: Interrupt,
+    /// Whether a signal came after the commit. The server may still be at work then, so the
+    /// connection is only dropped: over TLS, closing it waits for an answer.
+    is_cut_short: bool,
 }
 
 impl WriteRun<'_> {
@@ -365,7 +371,7 @@ impl WriteRun<'_> {
             self.interrupt.guard(open.rollback()).await?;
             let plan = draft.map(ChangesetDraft::seal).transpose()?;
             let plan = plan.as_ref().map(SealedChangeset::path);
-            let interrupt = (&mut self.interrupt, false);
+            let interrupt = &mut self.interrupt;
             look_again(job, session, left, &mut facts, interrupt).await?;
             let ending = Ending::DryRun {
                 plan: plan.map(|path| path.display().to_string()),
@@ -385,7 +391,7 @@ impl WriteRun<'_> {
             .commit(open, consent, journal, |path| job.take_back(path))
             .await?;
         if !writes {
-            let interrupt = (&mut self.interrupt, false);
+            let interrupt = &mut self.interrupt;
             look_again(job, session, left, &mut facts, interrupt).await?;
             return Ok(Report::new(facts, Ending::NothingToDo));
         }
@@ -397,12 +403,10 @@ impl WriteRun<'_> {
             what: J::DONE,
             journal: journal.clone(),
         });
-        self.options
-            .after_care
-            .tell(session, &written, &mut self.interrupt)
-            .await;
-        let interrupt = (&mut self.interrupt, true);
-        look_again(job, session, left, &mut facts, interrupt).await?;
+        let interrupt = &mut self.interrupt;
+        let told = self.options.after_care.tell(session, &written, interrupt);
+        self.is_cut_short =
+            !told.await || !look_after_commit(job, session, left, &mut facts, interrupt).await;
         let journal = journal.map(|(path, take_back)| WrittenJournal {
             path: path.display().to_string(),
             take_back,
@@ -412,26 +416,47 @@ impl WriteRun<'_> {
     }
 }
 
-/// Looks at what is `left` after the transaction. A failure is only a warning, because the
-/// transaction has ended; but a signal ends the run, unless something was committed.
+/// Looks at what is `left` after a transaction that wrote nothing. A failure is only a warning, but
+/// a signal ends the run.
 async fn look_again<J: WriteJob>(
     job: &J,
     session: &mut Session,
     left: J::Left,
     facts: &mut J::Facts,
-    (interrupt, has_committed): (&mut Interrupt, bool),
+    interrupt: &mut Interrupt,
 ) -> Result<(), Failure> {
     let looking = job.look_again(session, left, facts);
-    let when = " while the report was completed";
-    match interrupt.race(looking, when).await {
-        Err(failure) if matches!(failure.kind(), ErrorKind::Interrupted(_)) && !has_committed => {
-            return Err(failure.hint("nothing was written"));
+    match interrupt.guard(looking).await {
+        Err(failure) if matches!(failure.kind(), ErrorKind::Interrupted(_)) => Err(failure),
+        Err(failure) => {
+            warn(format_args!(
+                "the report is not complete: {}",
+                failure.message()
+            ));
+            Ok(())
         }
-        Err(failure) => warn(format_args!(
-            "the report is not complete: {}",
-            failure.message()
-        )),
-        Ok(()) => {}
+        Ok(()) => Ok(()),
     }
-    Ok(())
+}
+
+/// Looks at what is `left` after the commit. A failure is only a warning. Returns `false` if a
+/// signal came first.
+async fn look_after_commit<J: WriteJob>(
+    job: &J,
+    session: &mut Session,
+    left: J::Left,
+    facts: &mut J::Facts,
+    interrupt: &mut Interrupt,
+) -> bool {
+    let looking = job.look_again(session, left, facts);
+    let failure = |signal| cut_short(signal, " before the rest of it was read");
+    let Err(failure) = interrupt.race(looking, failure).await else {
+        return true;
+    };
+    warn(format_args!(
+        "{} was committed, but the report is not complete: {}",
+        J::DONE,
+        failure.message()
+    ));
+    !matches!(failure.kind(), ErrorKind::Interrupted(_))
 }

@@ -70,11 +70,11 @@ fn a_key_is_explained_level_by_level() {
   1. its own permission row: grants
        {GONE}  (stale)
        id-1  github
-     leaves 2 entries
+     leaves 2 references
   2. team t-1: leaves only
        id-1  github
        id-2  jira
-     leaves 1 entry
+     leaves 1 reference
   3. organization o-1: names no server, so it sets no limit
   => may use:
        id-1  github
@@ -295,7 +295,11 @@ fn bad_input_is_refused_and_says_what_to_do() {
         (&["end_user:e-1", "--as", "end_user:e-1"], 64, "name a key"),
         (&["--server", "nothing"], 1, "no server that is served"),
         // It is there, and not served.
-        (&["--server", "wiki"], 1, "no server that is served"),
+        (
+            &["--server", "wiki"],
+            1,
+            "this server is there, but no proxy serves it (its state is ",
+        ),
         (&["--toolset", "nothing"], 1, "toolset nothing"),
         (
             &["--every-caller", "--toolset", "set"],

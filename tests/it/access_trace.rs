@@ -232,6 +232,16 @@ fn a_server_that_is_gone_lists_who_names_it() {
     // It is there, and no proxy serves it.
     let draft = access(&database, &["--server", "id-3"]).exits(0);
     let _ = draft.prints("is there, but no proxy serves it: nobody may use it");
+    let draft = access(&database, &["--server", "wiki"]).exits(0);
+    let _ = draft.prints("Server id-3 is there, but no proxy serves it: nobody may use it");
+    database.execute(
+        r#"UPDATE "LiteLLM_ObjectPermissionTable" SET "mcp_servers" = ARRAY['wiki']
+           WHERE "object_permission_id" = 'p-mixed'"#,
+    );
+    for by in ["id-3", "wiki"] {
+        let draft = access(&database, &["--server", by]).exits(0);
+        let _ = draft.prints("Server wiki (id-3) is there, but no proxy serves it: nobody");
+    }
     let mixture = access(&database, &["--server", GONE, "--server", "jira"]).exits(64);
     let _ = mixture.says("in a run of their own");
     let nobody = access(&database, &["--server", "unheard-of"]).exits(1);

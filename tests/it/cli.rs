@@ -99,7 +99,11 @@ fn an_unknown_word_or_value_is_a_usage_error_that_names_it() {
         ),
         (
             &["fix", "--yes", "--lock-timeout", "0"],
-            &["'0'", "--lock-timeout", "must be from 0.01 to"],
+            &[
+                "'0'",
+                "--lock-timeout",
+                "must be a number of seconds from 0.01 to",
+            ],
         ),
         (
             &["fix", "--yes", "--on-empty", "perhaps"],

@@ -1,5 +1,7 @@
 //! `fix` beside others who write the same tables.
 
+use std::fs;
+use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -250,6 +252,109 @@ fn nobody_links_to_a_row_that_is_being_emptied() {
     ended(child).exits(0);
 }
 
+/// Runs `fix` on 2,500 rows while another session has changed row `p-999`, which is in the second
+/// chunk, and not committed it. `meanwhile` is done while `fix` asks for that row, and gets the
+/// journal. Returns what `fix` said and its journal.
+fn fix_meets(
+    database: &TestDatabase,
+    change: &str,
+    meanwhile: impl FnOnce(&Path),
+) -> (Ran, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = folder.path().join("journal");
+    let mut other = Other::connect(database);
+    other.execute("BEGIN");
+    other.execute(change);
+    let journal_option = ["-v", "--journal", journal.to_str().unwrap()];
+    let child = start_fix_of(database, "600", &journal_option);
+    wait_for_lock(database);
+    meanwhile(&journal);
+    other.execute("COMMIT");
+    let ran = ended(child);
+    (ran, fs::read_to_string(&journal).unwrap())
+}
+
+const STARTED_OVER: &str = "starting over, attempt 2 of 3";
+
+/// Returns the line of a row in a journal.
+fn line<'j>(journal: &'j str, row: &str) -> &'j str {
+    let key = format!(r#""key":"{row}""#);
+    let mut lines = journal.lines();
+    lines.find(|line| line.contains(&key)).unwrap()
+}
+
+#[test]
+fn before_a_row_is_locked_every_old_value_is_in_the_journal() {
+    if concurrent_server("the journal comes first").is_none() {
+        return;
+    }
+    let database = rows(2_500);
+    let (ran, journal) = fix_meets(&database, &touch("p-999"), |journal| {
+        let journal = fs::read_to_string(journal).unwrap();
+        assert_eq!(journal.matches(r#""type":"row""#).count(), 2_500);
+        assert!(!journal.contains(r#""type":"end""#));
+    });
+    let ran = ran.exits(0);
+    // What it does not look at has changed, so the plan stands.
+    assert!(!ran.stderr.contains(STARTED_OVER), "{ran}");
+    assert_eq!(journal.matches(r#""type":"row""#).count(), 2_500);
+}
+
+#[test]
+fn a_row_that_changed_since_it_was_planned_is_planned_anew() {
+    if concurrent_server("a changed row").is_none() {
+        return;
+    }
+    let database = rows(2_500);
+    let change = format!(
+        r#"UPDATE "LiteLLM_ObjectPermissionTable"
+           SET "mcp_servers" = ARRAY['{GONE}', '{LIVE}', 'granted meanwhile']
+           WHERE "object_permission_id" = 'p-999'"#
+    );
+    let (ran, journal) = fix_meets(&database, &change, |_| {});
+    let ran = ran.exits(0);
+    assert!(ran.stderr.contains(STARTED_OVER), "{ran}");
+    assert!(line(&journal, "p-999").contains("granted meanwhile"));
+    let stored = database.texts(
+        r#"SELECT "mcp_servers"::text FROM "LiteLLM_ObjectPermissionTable"
+           WHERE "object_permission_id" = 'p-999'"#,
+    );
+    assert_eq!(stored, [format!(r#"{{{LIVE},"granted meanwhile"}}"#)]);
+}
+
+#[test]
+fn a_row_that_is_gone_since_it_was_planned_is_left_out() {
+    if concurrent_server("a row that is gone").is_none() {
+        return;
+    }
+    let database = rows(2_500);
+    let change = r#"DELETE FROM "LiteLLM_TeamTable" WHERE "team_id" = 't-999';
+                    DELETE FROM "LiteLLM_ObjectPermissionTable"
+                    WHERE "object_permission_id" = 'p-999'"#;
+    let (ran, journal) = fix_meets(&database, change, |_| {});
+    let ran = ran.exits(0);
+    assert!(ran.stderr.contains(STARTED_OVER), "{ran}");
+    assert_eq!(journal.matches(r#""type":"row""#).count(), 2_499);
+}
+
+#[test]
+fn a_row_with_another_owner_than_when_it_was_planned_is_planned_anew() {
+    if concurrent_server("another owner").is_none() {
+        return;
+    }
+    let database = rows(2_500);
+    let (ran, journal) = fix_meets(&database, &touch("p-999"), |_| {
+        // Of the same chunk, and so not locked yet.
+        database.execute(
+            r#"INSERT INTO "LiteLLM_TeamTable" ("team_id", "object_permission_id")
+               VALUES ('linked meanwhile', 'p-998')"#,
+        );
+    });
+    let ran = ran.exits(0);
+    assert!(ran.stderr.contains(STARTED_OVER), "{ran}");
+    assert!(line(&journal, "p-998").contains("linked meanwhile"));
+}
+
 #[test]
 fn a_server_that_comes_back_keeps_its_grants() {
     if concurrent_server("a returning server").is_none() {
@@ -434,16 +539,16 @@ fn beside_writers_nothing_is_lost_and_nothing_wrongly_removed() {
                 }
             });
         });
-        let statuses: Vec<i32> = (0..25)
-            .map(|_| run_on(database.url(), &["fix", "--yes", "--lock-timeout", "10"]))
-            .map(|ran| {
-                assert!([0, 3, 5, 6].contains(&ran.status), "{ran}");
-                ran.status
-            })
-            .collect();
+        let ended = |_| run_on(database.url(), &["fix", "--yes", "--lock-timeout", "10"]);
+        let fixes: Vec<Ran> = (0..25).map(ended).collect();
         stop.store(true, Ordering::Relaxed);
-        statuses
+        fixes
     });
+    for ran in &fixes {
+        assert!([0, 3, 5, 6].contains(&ran.status), "{ran}");
+    }
+    let fixes: Vec<i32> = fixes.iter().map(|ran| ran.status).collect();
+    println!("{fixes:?}");
     assert!(fixes.contains(&0), "some runs must get through: {fixes:?}");
     run_on(database.url(), &["fix", "--yes"]).exits(0);
 

@@ -420,6 +420,54 @@ fn a_signal_during_commit_waits_for_it_and_a_second_one_does_not() {
 }
 
 #[test]
+fn a_signal_after_the_commit_does_not_say_that_the_run_ended_or_wrote_nothing() {
+    let Some(company) = Company::new("a signal after the commit") else {
+        return;
+    };
+    // A last grant is held, so that the report tells which choice would settle it.
+    company.database.execute(&format!(
+        r#"INSERT INTO "LiteLLM_ObjectPermissionTable" ("object_permission_id", "mcp_servers")
+               VALUES ('p-last', ARRAY['{GONE}']);
+           INSERT INTO "LiteLLM_VerificationToken" ("token", "team_id", "object_permission_id")
+               VALUES ('k', 't-1', 'p-last')"#
+    ));
+    let gate = company.shut_gate(MIDWAY);
+    let fix = company.start_fix_up_to_the_gate();
+    // It gets the table as soon as fix has committed, and before fix reads it again.
+    let url = company.database.url().to_owned();
+    let (opened, waits) = std::sync::mpsc::channel::<()>();
+    let locker = std::thread::spawn(move || {
+        let mut other = Other::connect(&TestDatabase::at(url));
+        other.execute("SET application_name = 'locker'; BEGIN");
+        other.execute(r#"LOCK TABLE "LiteLLM_VerificationToken""#);
+        let _ = waits.recv();
+        other.execute("ROLLBACK");
+    });
+    let waiting = |application: &str| {
+        let sql = format!(
+            "SELECT pid::text FROM pg_stat_activity WHERE datname = current_database()
+             AND application_name LIKE '{application}' AND wait_event = 'relation'"
+        );
+        wait_until("a session waits for a table", || {
+            !company.database.texts(&sql).is_empty()
+        });
+    };
+    waiting("locker");
+    drop(gate);
+    waiting("mcp-prune/%");
+    send("TERM", &fix);
+    let told = ended(fix).exits(3).prints("verified and committed");
+    drop(opened);
+    locker.join().unwrap();
+    let told = told.says(
+        "warning: the repair was committed, but the report is not complete: signal 15 came before \
+         the rest of it was read",
+    );
+    assert!(!told.stderr.contains("ended by signal"), "{told}");
+    assert!(!told.to_string().contains("othing was written"), "{told}");
+}
+
+#[test]
 fn a_server_that_crashes_holds_all_of_a_repair_or_nothing() {
     let test = "a server that crashes";
     let Some(mut server) = server_to_crash(test) else {

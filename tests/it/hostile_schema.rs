@@ -2,6 +2,7 @@
 //! relations, rows without keys, or triggers and rules that change what is written.
 
 use crate::program::{Ran, run_on};
+use crate::samples::demo;
 use crate::server::TestDatabase;
 
 /// Makes a database with two stale references in rows of a team and a key.
@@ -115,6 +116,153 @@ fn a_column_of_a_nondeterministic_collation_is_refused() {
     let what = r#"column "server_id" of "LiteLLM_MCPServerTable" has the collation "nocase""#;
     is_refused(&database, what);
     doctor_fails(&database, what);
+}
+
+/// Gives every column of texts a collation of its own, which compares as PostgreSQL's `C` does.
+const OWN_COLLATIONS: &str = r#"
+DO $$
+DECLARE c record;
+BEGIN
+  FOR c IN SELECT attrelid::regclass AS "table", attname AS "column", atttypid::regtype AS "type",
+                  row_number() OVER () AS number
+           FROM pg_attribute
+           WHERE attrelid IN (SELECT oid FROM pg_class
+                              WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace)
+                 AND attnum > 0 AND atttypid IN ('text'::regtype, 'text[]'::regtype)
+  LOOP
+    EXECUTE format('CREATE COLLATION public.own_%s (locale = ''C'')', c.number);
+    EXECUTE format('ALTER TABLE %s ALTER %I TYPE %s COLLATE public.own_%s', c."table", c."column",
+                   c."type", c.number);
+  END LOOP;
+END $$"#;
+
+/// Makes the demo with more owners that lead to each other.
+fn related_owners() -> TestDatabase {
+    let database = demo();
+    database.load(
+        r#"INSERT INTO "LiteLLM_AgentsTable" ("agent_id", "agent_name", "object_permission_id")
+               VALUES ('a-1', 'bot', '7fa33af7-7b1d-4e3a-9c5f-0a2b4c6d8e07');
+           UPDATE "LiteLLM_VerificationToken" SET "agent_id" = 'a-1' WHERE "key_alias" = 'ci-bot';
+           UPDATE "LiteLLM_VerificationToken" SET "organization_id" = '5c7f2e90-org'
+               WHERE "key_alias" = 'notebook';
+           INSERT INTO "LiteLLM_AccessGroupTable" ("access_group_id", "access_group_name",
+                   "access_mcp_server_ids", "assigned_team_ids", "assigned_key_ids",
+                   "updated_by")
+               SELECT 'g-1', 'readers', ARRAY['d7c3f1a8-0e6b-4a92-85d4-1b7e3c9f6a04'],
+                      ARRAY['research'], ARRAY[t."token"], 'mcp-prune'
+               FROM "LiteLLM_VerificationToken" AS t WHERE t."key_alias" = 'ci-bot';
+           UPDATE "LiteLLM_TeamTable" SET "access_group_ids" = ARRAY['g-1']
+               WHERE "team_id" = 'research';
+           INSERT INTO "LiteLLM_MCPServerOAuthClient" ("server_id")
+               SELECT s."server_id" FROM "LiteLLM_MCPServerTable" AS s"#,
+    );
+    database
+}
+
+#[test]
+fn columns_of_different_collations_are_compared_all_the_same() {
+    // One database, so that the names in the reports are the same.
+    let database = related_owners();
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let [saved, saved_again] = ["saved", "saved-again"].map(file);
+    let looks: [&[&str]; 9] = [
+        &["scan", "--no-config-servers", "--format", "csv"],
+        &["scan", "--if-deleted", "jira", "--format", "csv"],
+        &[
+            "scan",
+            "--no-config-servers",
+            "--owner",
+            "team:platform",
+            "--format",
+            "csv",
+        ],
+        &[
+            "fix",
+            "--dry-run",
+            "--on-empty",
+            "unchanged",
+            "--format",
+            "csv",
+        ],
+        &[
+            "fix",
+            "--dry-run",
+            "--on-empty",
+            "clear",
+            "--accept-widening",
+            "--format",
+            "csv",
+        ],
+        &["access", "--every-caller", "--format", "csv"],
+        &["access", "--server", "jira", "--format", "csv"],
+        &["access", "organization:acme", "--format", "csv"],
+        &["access", "agent:bot", "--format", "csv"],
+    ];
+    let look = |args: &[&str]| {
+        let ran = run_on(database.url(), args);
+        assert!(ran.status < 4 && ran.status != 1, "{args:?}: {ran}");
+        ran.stdout
+    };
+    let before = looks.map(look);
+    run_on(
+        database.url(),
+        &["access", "--every-caller", "--save", &saved],
+    )
+    .exits(0);
+    database.load(OWN_COLLATIONS);
+    for (args, before) in looks.into_iter().zip(&before) {
+        assert_eq!(look(args), *before, "{args:?}");
+    }
+    run_on(
+        database.url(),
+        &["access", "--every-caller", "--save", &saved_again],
+    )
+    .exits(0);
+    run_on(
+        database.url(),
+        &["access", "--every-caller", "--since", &saved],
+    )
+    .exits(0);
+    run_on(database.url(), &["doctor"]).exits(0);
+}
+
+#[test]
+fn columns_of_different_collations_are_repaired_and_put_back() {
+    let database = related_owners();
+    database.load(OWN_COLLATIONS);
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let [journal, plan] = ["journal", "plan"].map(file);
+    let rows = || (database.permission_rows(), database.other_rows());
+    let found = rows();
+    let script = [
+        "fix",
+        "--dry-run",
+        "--on-empty",
+        "unchanged",
+        "--format",
+        "sql",
+    ];
+    let script = run_on(database.url(), &script).exits(2).stdout;
+    let dry = [
+        "fix",
+        "--dry-run",
+        "--on-empty",
+        "unchanged",
+        "--plan-out",
+        &plan,
+    ];
+    run_on(database.url(), &dry).exits(2);
+    let fix = ["fix", "--yes", "--plan", &plan, "--journal", &journal];
+    let status = run_on(database.url(), &fix).status;
+    assert!(matches!(status, 0 | 3), "exit {status}");
+    let repaired = rows();
+    assert_ne!(repaired, found);
+    run_on(database.url(), &["undo", "--yes", "--no-journal", &journal]).exits(0);
+    assert_eq!(rows(), found);
+    database.load(&script);
+    assert_eq!(rows(), repaired);
 }
 
 #[test]

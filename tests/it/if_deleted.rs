@@ -572,6 +572,10 @@ fn a_reference_that_names_no_server_or_several_is_refused() {
         let _ = mcp(&database, &kept)
             .exits(64)
             .says("contradicts --if-deleted");
+        let kept = [command, &["--if-deleted", LIVE, "--keep", "github"]].concat();
+        let _ = mcp(&database, &kept)
+            .exits(64)
+            .says("--keep github contradicts --if-deleted");
     }
     // Another server has the name too, so the name stays live.
     let ran = mcp(

@@ -11,6 +11,7 @@ mod access;
 mod access_proof;
 mod access_since;
 mod access_trace;
+mod array_shapes;
 mod baseline;
 mod cli;
 mod concurrent;

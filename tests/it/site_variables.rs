@@ -190,6 +190,45 @@ fn a_wrong_value_is_a_usage_error_that_names_the_variable() {
     let _ = told.exits(64).says("'--max-rows <N>'");
 }
 
+#[test]
+fn a_wrong_number_is_told_with_what_is_wanted() {
+    let whole = "must be a whole number from 0 to ";
+    for (option, variable, wanted) in [
+        ("--max-rows", Some("MCP_PRUNE_MAX_ROWS"), whole),
+        ("--compare-at-most", None, whole),
+        ("--limit", None, whole),
+        (
+            "--journal-retention",
+            None,
+            "must be a whole number of days from 1 to ",
+        ),
+        (
+            "--max-percent",
+            Some("MCP_PRUNE_MAX_PERCENT"),
+            "must be a number from 0 to 100",
+        ),
+        (
+            "--lock-timeout",
+            Some("MCP_PRUNE_LOCK_TIMEOUT"),
+            "must be a number of seconds from 0.01 to 2147483",
+        ),
+        (
+            "--statement-timeout",
+            Some("MCP_PRUNE_STATEMENT_TIMEOUT"),
+            "must be a number of seconds from 0 to 2147483",
+        ),
+    ] {
+        for wrong in ["x", "-1", "1e99"] {
+            let told = ran(&["fix", &format!("{option}={wrong}")], &[]).exits(64);
+            let _ = told.says(option).says(&format!("'{wrong}'")).says(wanted);
+            let Some(variable) = variable else { continue };
+            let told = ran(&["fix"], &[(variable, wrong)]).exits(64);
+            let told = told.says(&format!("'{variable}'")).says(wanted);
+            assert!(!told.stderr.contains(option), "{told}");
+        }
+    }
+}
+
 /// Whatever option somebody gives, the variables of the site do not stand in the way.
 #[test]
 fn no_variable_makes_a_command_line_fail_that_is_right_without_it() {
@@ -271,6 +310,20 @@ fn the_command_line_sets_aside_a_variable_that_it_excludes() {
     // A server that is kept, and one that is taken as deleted.
     let kept = [("MCP_PRUNE_KEEP", "github")];
     let _ = ran(&["scan", "--if-deleted", "github"], &kept).exits(2);
+    // Whatever they call it, and however many others are kept.
+    let github = "3f6d1b52-7c1e-4b0a-9d39-8c5f0f6a1e01";
+    fs::write(path("keep"), "GitHub\njira\n").unwrap();
+    let alone = ran(&["scan", "--if-deleted", github], &[]).exits(2);
+    for (deleted, kept) in [(github, "github"), ("github", github), (github, "@keep")] {
+        let kept = [("MCP_PRUNE_KEEP", kept)];
+        let found = ran(&["scan", "--if-deleted", deleted], &kept).exits(2);
+        assert_eq!(
+            found
+                .stdout
+                .replace("--if-deleted github", &format!("--if-deleted {github}")),
+            alone.stdout
+        );
+    }
     // The journal.
     let journal = [("MCP_PRUNE_JOURNAL", "journals")];
     let _ = ran(&["fix", "--yes", "--no-journal"], &journal).exits(3);
@@ -310,6 +363,20 @@ fn a_variable_says_what_its_option_says() {
     assert_eq!(fs::read_dir(&journals).unwrap().count(), 1);
     let _ = ran(&["history"], &[journal]).exits(0).prints(&run_name);
     let _ = ran(&["show", &run_name], &[journal]).exits(0);
+    // Beside --no-journal too, and the command that the report suggests needs no variable.
+    let undo = ["undo", "--dry-run", &run_name, "--no-journal"];
+    let suggested = ran(&undo, &[journal]).exits(0).stdout;
+    let (_, suggested) = suggested.split_once("mcp-prune undo ").unwrap();
+    let file = suggested
+        .split(' ')
+        .find(|word| word.starts_with("journals/fix-"));
+    let undo = ["undo", "--yes", file.unwrap(), "--no-journal"];
+    let _ = ran(&undo, &[]).exits(0).prints("verified and committed");
+    let undo = ["undo", "--yes", &run_name, "--no-journal"];
+    let _ = ran(&undo, &[journal])
+        .exits(0)
+        .prints("There is nothing to put back");
+    let _ = ran(&undo, &[]).exits(1).says("is of a run");
     let _ = ran(&["undo", "--yes", &run_name], &[journal]).exits(0);
     // A namespace without a Redis names nothing.
     let namespace = ("MCP_PRUNE_NOTIFY_NAMESPACE", "litellm");

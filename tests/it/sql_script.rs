@@ -452,6 +452,33 @@ fn a_script_that_takes_too_long_stops() {
 }
 
 #[test]
+fn a_script_tells_of_a_setting_that_outlives_it() {
+    let head = |text: &str| {
+        let (head, _) = text.split_once("\nDO ").unwrap();
+        head.replace("\n-- ", " ")
+    };
+    let database = sites();
+    let of_database = || {
+        let scripts = Scripts::of(database.url(), &[]);
+        ["fix.sql", "undo.sql"].map(|name| scripts.text(name))
+    };
+    for script in of_database() {
+        assert!(!script.contains("SET CONSTRAINTS"), "{script}");
+    }
+    database.load(
+        r#"CREATE FUNCTION idle() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+           CREATE CONSTRAINT TRIGGER idle AFTER UPDATE ON "LiteLLM_ObjectPermissionTable"
+               DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION idle()"#,
+    );
+    for script in of_database() {
+        let told = "In a transaction of yours this stays in force until the end";
+        let head = head(&script);
+        assert!(head.contains("SET CONSTRAINTS ALL IMMEDIATE"), "{head}");
+        assert!(head.contains(told), "{head}");
+    }
+}
+
+#[test]
 fn a_trigger_that_undoes_the_write_at_the_end_is_found() {
     let trigger = |when: &str| {
         format!(

@@ -86,6 +86,37 @@ pub(crate) fn shown(told: &str) -> Vec<String> {
 }
 
 #[test]
+fn show_breaks_no_id() {
+    let database = demo();
+    let folder = tempfile::tempdir().unwrap();
+    let journal = folder.path().join("journal");
+    let journal = journal.to_str().unwrap();
+    run_on(database.url(), &["fix", "--yes", "--journal", journal]).exits(3);
+    let show = ["show", journal, "--format", "json"];
+    let changes = run_on(database.url(), &show).exits(0).json()["changes"].clone();
+    for columns in [80, 100, 200] {
+        let Some(told) = on_a_terminal(&database, columns, &format!("show {journal}"), "") else {
+            return;
+        };
+        let told = lines_shown(&told).join("\n");
+        for change in changes.as_array().unwrap() {
+            assert!(told.contains(change["row"].as_str().unwrap()), "{told}");
+            let lists = ["before", "after"].map(|side| &change[side]["mcp_servers"]);
+            for id in lists
+                .into_iter()
+                .filter_map(|list| list.as_array())
+                .flatten()
+            {
+                assert!(
+                    told.contains(id.as_str().unwrap()),
+                    "{columns}: {id}\n{told}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
 fn the_layout_is_the_same_at_every_width() {
     let database = demo();
     let Some(wide) = on_a_terminal(&database, 250, "scan", "") else {
@@ -204,6 +235,7 @@ fn a_terminal_shows_each_stage_until_the_run_is_done() {
             "fix --yes --no-journal",
             &[
                 "connecting",
+                "planning rows",
                 "locking rows",
                 "writing and verifying rows",
                 "committing",

@@ -1,7 +1,9 @@
-//! `fix`: plans, writes and checks every change in one transaction, and then commits or not.
+//! `fix`: plans every change, compares access, locks, writes and checks the rows, all in one
+//! transaction, and then commits or not.
 
 pub(crate) mod options;
 pub(crate) mod plan_options;
+mod planning;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,31 +17,26 @@ use crate::cli::repair::RepairArgs;
 use crate::cli::servers::{PreviousArgs, ServerArgs};
 use crate::command_line::CommandLine;
 use crate::commands::fix::options::FixOptions;
+use crate::commands::fix::planning::{PlannedRepair, PlanningPass, lock, selected};
 use crate::database::Database;
 use crate::db::access_registry::{self, DeletedAre};
-use crate::db::owned_rows::OwnedRows;
+use crate::db::detect;
 use crate::db::purpose::Purpose;
 use crate::db::schema::Schema;
 use crate::db::session::{Connection, SchemaTransaction, Session};
 use crate::db::verification::Verification;
-use crate::db::{credential_rows, detect};
 use crate::error::{ErrorKind, Failure};
 use crate::exit_code::{self, Outcome};
 use crate::litellm::access::basis::AccessBasis;
 use crate::litellm::access::difference::AccessDifference;
-use crate::litellm::access::other_values::OtherValues;
-use crate::litellm::reference_sites::{Choice, CredentialTable, ScannedTable, SiteTable};
+use crate::litellm::reference_sites::Choice;
 use crate::litellm::server_catalog::ServerCatalog;
 use crate::process::command_args::{CommandArgs, NamedFile, Work};
 use crate::process::invocation::Run;
-use crate::process::print::cannot_put_aside;
 use crate::process::progress::Progress;
 use crate::repair::access_comparison::{AcceptedDifferences, ComparedAccess};
-use crate::repair::changeset::RowChange;
-use crate::repair::conflict::{self, Conflict};
-use crate::repair::credentials_change::CredentialsChange;
+use crate::repair::conflict::{self};
 use crate::repair::empty_lists::EmptyListDecisions;
-use crate::repair::plan::RowPlan;
 use crate::repair::selection::Selection;
 use crate::report::collected_plans::CollectedPlans;
 use crate::report::ticket::{TicketCommands, TicketJournal};
@@ -47,25 +44,18 @@ use crate::report::{Announcements, Ending, FollowUp, RepairFacts, Report};
 use crate::workflow::access_basis::read_basis;
 use crate::workflow::access_proof::{AccessProof, TwoStates};
 use crate::workflow::apply_changes::{
-    begin_verification, carry_out, delete_credentials, end_verification, lock_tables, moved,
+    begin_verification, delete_credentials, end_verification, lock_tables, moved,
 };
-use crate::workflow::cache_invalidation::ChangedRows;
 use crate::workflow::changeset_file::ChangesetDraft;
 use crate::workflow::empty_list_search::{self, HeldRows, SearchProof, SearchedLists};
 use crate::workflow::journal_retention::JournalRetention;
-use crate::workflow::lock_retry::Patience;
 use crate::workflow::planner::Planner;
-use crate::workflow::preconditions::{
-    PlannedBy, RemovedReferences, check_access, check_as_shown, check_nothing_left, check_size,
-};
+use crate::workflow::preconditions::{PlannedBy, check_access, check_as_shown, check_size};
 use crate::workflow::repeat_options::{RepeatedOptions, repeat_rows, undo};
-use crate::workflow::saved_plan::SavedPlan;
-use crate::workflow::script_rows::{ScriptRowReader, refuse_credentials};
+use crate::workflow::script_rows::ScriptRowReader;
 use crate::workflow::survey::{SURVEY_STAGE, Survey, refuse_drift, warn_of_schema};
 use crate::workflow::undo_script_file::UndoScriptFile;
-use crate::workflow::unmatched_references::UnmatchedReferences;
 use crate::workflow::write_run::{Attempt, Prepared, WriteFacts, WriteJob, WriteOptions};
-use crate::workflow::{CHUNK, OWNED};
 
 const FIX_HELP: &str = "\
 Only stale references are ever changed, and some of them are held. Unless --on-empty says \
@@ -297,44 +287,54 @@ impl WriteJob for Fix<'_> {
         } = survey;
         let draft = out.map(|out| out.begin(self.options.header(run, database, &catalog)));
         let draft = draft.transpose()?;
-        let locked = lock(found, &selection, connection, schema, patience, progress).await?;
+        let found = selected(found, &selection);
+        if patience.is_last_attempt() {
+            // Nobody else can change them while they are planned.
+            lock(&found, connection, schema, patience, progress).await?;
+        }
+        progress.stage("comparing access");
         let first_choices = EmptyListDecisions::FIRST_CHOICES;
         let planner = self.planner(schema, &catalog, first_choices, &selection);
-        progress.stage("comparing access");
-        let searched = self.search_lists(connection, &planner, &locked).await?;
+        let searched = self.search_lists(connection, &planner, &found).await?;
         let planner = self.planner(schema, &catalog, &searched.decisions, &selection);
+        progress.stage("planning rows");
         let limits = self.options.limits();
         let naming = limits.rows_naming(connection, schema).await?;
-        progress.stage("writing and verifying rows");
         let script = self.options.begin_script(schema, &catalog, &verification);
-        let mut pass = RepairPass {
+        let mut pass = PlanningPass {
             planner: &planner,
             script,
             plan,
             draft,
-            verification,
             tells,
-            repaired: Repaired::new(self.collection(keeps, &catalog), unmatched, naming),
+            repair: PlannedRepair::new(self.collection(keeps, &catalog), unmatched, naming),
         };
-        pass.tables(connection, locked, progress).await?;
-        let RepairPass {
+        pass.tables(connection, found, progress).await?;
+        let PlanningPass {
             plan,
-            draft,
-            verification,
+            mut draft,
             script,
-            mut repaired,
+            mut repair,
             ..
         } = pass;
         if let Some(plan) = &plan {
-            repaired.conflicts.extend(plan.without_row(&catalog));
+            repair.conflicts.extend(plan.without_row(&catalog));
         }
-        progress.stage("comparing access");
-        let access = self
-            .conclude(connection, &planner, &repaired, &verification)
-            .await?;
+        self.check(connection, &planner, &repair).await?;
+        let mut access = None;
+        if repair.conflicts.is_empty() {
+            progress.stage("comparing access");
+            let locked = patience.is_last_attempt();
+            access = self.prove(connection, &planner, &repair, locked).await?;
+            draft.as_mut().map_or(Ok(()), ChangesetDraft::sync)?;
+            repair.lock(connection, schema, patience, progress).await?;
+            let draft = draft.as_mut();
+            self.write(connection, schema, &repair, draft, verification, progress)
+                .await?;
+        }
         let script = ScriptRowReader::finish(script, connection, &planner).await?;
         Ok(Prepared {
-            is_moved: !repaired.conflicts.is_empty(),
+            is_moved: !repair.conflicts.is_empty(),
             facts: RepairFacts {
                 run: run.id().to_owned(),
                 database: database.clone(),
@@ -344,8 +344,8 @@ impl WriteJob for Fix<'_> {
                 release: schema.release(),
                 drift: schema.drift(),
                 servers: (&catalog).into(),
-                found: repaired.found,
-                conflicts: repaired.conflicts,
+                found: repair.found,
+                conflicts: repair.conflicts,
                 deleted: catalog.deleted().clone(),
                 affected: None,
                 access,
@@ -355,13 +355,13 @@ impl WriteJob for Fix<'_> {
                 script,
             },
             left: LeftHeld {
-                held: repaired.held,
+                held: repair.held,
                 decisions: searched.decisions,
                 catalog,
                 selection,
             },
             draft,
-            written: repaired.written,
+            written: repair.written,
         })
     }
 
@@ -414,207 +414,6 @@ struct LeftHeld {
     selection: Selection,
 }
 
-/// The rows that an attempt has repaired so far.
-struct Repaired {
-    /// Their plans.
-    found: CollectedPlans,
-    /// The rows that proxies are told of.
-    written: ChangedRows,
-    /// The references that are gone now.
-    removed: RemovedReferences,
-    /// The references that were not found in a row yet.
-    unmatched: UnmatchedReferences,
-    /// The columns that are no longer as the saved plan has them.
-    conflicts: Vec<Conflict>,
-    /// What stood in the columns that are written: what access is compared with.
-    before: OtherValues,
-    /// The rows with something held because a list would run empty.
-    held: HeldRows,
-    /// How many rows named servers before, where that is asked for.
-    naming: Option<usize>,
-}
-
-impl Repaired {
-    fn new(found: CollectedPlans, unmatched: UnmatchedReferences, naming: Option<usize>) -> Self {
-        Self {
-            found,
-            written: ChangedRows::default(),
-            removed: RemovedReferences::default(),
-            unmatched,
-            conflicts: Vec::new(),
-            before: OtherValues::default(),
-            held: HeldRows::default(),
-            naming,
-        }
-    }
-
-    /// Adds the plans of rows that are written.
-    fn add(&mut self, plans: &[RowPlan], catalog: &ServerCatalog) -> Result<(), Failure> {
-        for plan in plans {
-            if let ScannedTable::References(table) = plan.audit.table {
-                for edit in &plan.edits {
-                    let before = edit.before_renamed(catalog);
-                    self.before
-                        .set(table, &plan.audit.row, edit.site(), &before);
-                }
-            }
-        }
-        self.held.add(plans);
-        self.removed.add(plans);
-        self.unmatched.mark_found(plans);
-        self.found.add(plans).map_err(cannot_put_aside)
-    }
-}
-
-/// Plans the rows of one table after the other and carries the plans out.
-struct RepairPass<'a, 'd> {
-    planner: &'a Planner<'a>,
-    /// What is left of the saved plan, with `--plan`.
-    plan: Option<SavedPlan>,
-    draft: Option<ChangesetDraft<'d>>,
-    verification: Verification,
-    /// The reader of the rows of a script, with `--format sql`.
-    script: Option<ScriptRowReader>,
-    /// Whether proxies are told of the rows.
-    tells: bool,
-    repaired: Repaired,
-}
-
-impl RepairPass<'_, '_> {
-    /// Repairs the locked rows, table by table.
-    async fn tables(
-        &mut self,
-        connection: &mut Connection,
-        locked: detect::CandidateRows,
-        progress: &Progress,
-    ) -> Result<(), Failure> {
-        for (table, keys) in locked {
-            match table {
-                ScannedTable::References(table) => {
-                    // Owners are read after all locks, so that they are still the owners at the
-                    // commit.
-                    let schema = self.planner.schema;
-                    let mut left = keys.into_iter();
-                    while left.len() > 0 {
-                        // Keys of rows that are done are not kept.
-                        let keys: Vec<String> = left.by_ref().take(OWNED).collect();
-                        let mut owned = OwnedRows::new(table, &keys);
-                        if let Some(script) = &mut self.script {
-                            script.begin_rows(connection, schema, table, &keys).await?;
-                        }
-                        for chunk in keys.chunks(CHUNK) {
-                            self.rows(connection, table, chunk, &mut owned).await?;
-                            progress.rows(chunk.len());
-                        }
-                    }
-                }
-                ScannedTable::Credentials(table) => {
-                    for chunk in keys.chunks(CHUNK) {
-                        self.credentials(connection, table, chunk).await?;
-                        progress.rows(chunk.len());
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Repairs the rows with the given keys.
-    async fn rows(
-        &mut self,
-        connection: &mut Connection,
-        table: &'static SiteTable,
-        keys: &[String],
-        owned: &mut OwnedRows<'_>,
-    ) -> Result<(), Failure> {
-        let Planner {
-            schema,
-            catalog,
-            selection,
-            ..
-        } = *self.planner;
-        let mut rows = owned.read(connection, schema, keys).await?;
-        rows.retain(|row| selection.takes(row));
-        let mut now = self.planner.plan(connection, table, &rows).await?;
-        if let Some(plan) = &mut self.plan {
-            let moved = plan.hold(table, &rows, &mut now, catalog);
-            self.repaired.conflicts.extend(moved);
-        }
-        let changes = now.iter().filter_map(|plan| {
-            let change = RowChange::of_edits(table, &plan.audit.row, &plan.edits)?;
-            Some(change.with_owners(plan.audit.owners()))
-        });
-        let changes: Vec<RowChange> = changes.collect();
-        if self.tells {
-            self.repaired.written.add(&changes);
-        }
-        if let Some(script) = &mut self.script {
-            let rows = script.add(connection, schema, table, &now, &changes);
-            rows.await?;
-        }
-        let out = self.draft.as_mut();
-        let proof = &mut self.verification;
-        let carried_out = carry_out(connection, schema, table, &rows, &changes, out, proof);
-        let stored = carried_out.await?;
-        check_nothing_left(&stored, &now, catalog)?;
-        self.repaired.add(&now, catalog)
-    }
-
-    /// Deletes the credentials of the given servers that are to be deleted.
-    async fn credentials(
-        &mut self,
-        connection: &mut Connection,
-        table: &'static CredentialTable,
-        servers: &[String],
-    ) -> Result<(), Failure> {
-        let Planner {
-            schema,
-            catalog,
-            selection,
-            ..
-        } = *self.planner;
-        let mut rows = credential_rows::numbers(connection, schema, table, servers).await?;
-        rows.retain(|rows| selection.takes_credentials(rows));
-        let mut now = self.planner.plan_credentials(table, &rows);
-        if let Some(plan) = &mut self.plan {
-            let moved = plan.hold_credentials(table, &rows, &mut now, catalog);
-            self.repaired.conflicts.extend(moved);
-        }
-        for rows in now.iter().filter_map(|plan| plan.deletion.clone()) {
-            if self.script.is_some() {
-                return Err(refuse_credentials());
-            }
-            let deletion = CredentialsChange::deletion(table, rows);
-            let out = self.draft.as_mut();
-            let proof = &mut self.verification;
-            delete_credentials(connection, schema, table, deletion, out, proof).await?;
-        }
-        self.repaired.add(&now, catalog)
-    }
-}
-
-/// Locks the rows that may change, in all tables, before the first row is read.
-async fn lock(
-    found: detect::CandidateRows,
-    selection: &Selection,
-    connection: &mut Connection,
-    schema: &Schema,
-    patience: &mut Patience,
-    progress: &Progress,
-) -> Result<detect::CandidateRows, Failure> {
-    progress.stage("locking rows");
-    let mut locked = detect::CandidateRows::new();
-    for (table, mut keys) in found {
-        keys.retain(|key| selection.takes_key(key));
-        if table.may_change() {
-            keys = patience.lock(connection, schema, table, keys).await?;
-        }
-        progress.rows(keys.len());
-        locked.push((table, keys));
-    }
-    Ok(locked)
-}
-
 impl Fix<'_> {
     /// Makes an empty collection of plans. It keeps every row that is compared with what was shown.
     fn collection(&self, keeps: bool, catalog: &ServerCatalog) -> CollectedPlans {
@@ -631,35 +430,73 @@ impl Fix<'_> {
         &self,
         connection: &mut Connection,
         planner: &Planner<'_>,
-        repaired: &Repaired,
+        repair: &PlannedRepair,
     ) -> Result<(), Failure> {
-        let unmatched = &repaired.unmatched;
+        let unmatched = &repair.unmatched;
         unmatched
             .ensure_all_found(connection, planner, planner.selection)
             .await?;
-        let (limits, summary) = (self.options.limits(), repaired.found.summary());
-        check_size(limits, repaired.naming, summary)
+        let (limits, summary) = (self.options.limits(), repair.found.summary());
+        check_size(limits, repair.naming, summary)
     }
 
-    /// Checks what was written, last of all what it changes of anybody's access.
-    async fn conclude(
+    /// Compares access; `locked` tells whether the rows were locked before they were planned. If
+    /// they were not, a difference can be new, and the repair starts over.
+    async fn prove(
         &self,
         connection: &mut Connection,
         planner: &Planner<'_>,
-        repaired: &Repaired,
-        verification: &Verification,
+        repair: &PlannedRepair,
+        locked: bool,
     ) -> Result<Option<ComparedAccess>, Failure> {
-        let schema = planner.schema;
-        self.check(connection, planner, repaired).await?;
-        end_verification(connection, schema, verification).await?;
-        let sources = self.options.sources();
-        let now = sources.catalog(connection, schema).await?;
-        repaired.removed.check_still_gone(&now)?;
-        if !repaired.conflicts.is_empty() {
-            return Ok(None);
+        let (schema, catalog) = (planner.schema, planner.catalog);
+        let by = match (planner.policy.is_searched(), locked) {
+            (true, _) => PlannedBy::Search,
+            (false, true) => PlannedBy::Rules,
+            (false, false) => PlannedBy::RulesWithoutLocks,
+        };
+        let states = TwoStates {
+            before: &repair.before,
+            after: &repair.after,
+        };
+        let compared = self.compare_access(connection, schema, catalog, states, by);
+        let compared = compared.await;
+        let differs =
+            |failure: &Failure| matches!(failure.kind(), ErrorKind::Refused | ErrorKind::Moved);
+        if compared.as_ref().is_err_and(differs) {
+            // A server that came back is a reason too, and the better one to tell.
+            let now = self.options.sources().catalog(connection, schema).await?;
+            repair.removed.check_still_gone(&now)?;
         }
-        let before = &repaired.before;
-        self.compare_access(connection, schema, &now, before).await
+        compared
+    }
+
+    /// Writes what was planned, once it is locked, and checks it. Deleted servers must not have
+    /// come back meanwhile.
+    async fn write(
+        &self,
+        connection: &mut Connection,
+        schema: &Schema,
+        repair: &PlannedRepair,
+        mut draft: Option<&mut ChangesetDraft<'_>>,
+        mut verification: Verification,
+        progress: &Progress,
+    ) -> Result<(), Failure> {
+        progress.stage("writing and verifying rows");
+        let verified = &mut verification;
+        repair
+            .rows
+            .write(connection, schema, verified, progress)
+            .await?;
+        for deletion in repair.deletions.iter().cloned() {
+            let size = deletion.size();
+            let draft = draft.as_deref_mut();
+            delete_credentials(connection, schema, deletion, draft, verified).await?;
+            progress.rows(size);
+        }
+        end_verification(connection, schema, &verification).await?;
+        let now = self.options.sources().catalog(connection, schema).await?;
+        repair.removed.check_still_gone(&now)
     }
 
     /// Makes a planner that applies the operator's policy and these decisions.
@@ -717,16 +554,17 @@ impl Fix<'_> {
         empty_list_search::search(connection, planner, candidates, &proofs).await
     }
 
-    /// Compares the access of everybody who depends on a written row, as the row was and as it is
-    /// now. Refuses a difference that the operator did not accept.
+    /// Compares the access of everybody who depends on a row that will be written, as the row is
+    /// and as it will be. Refuses a difference that the operator did not accept.
     async fn compare_access(
         &self,
         connection: &mut Connection,
         schema: &Schema,
         catalog: &ServerCatalog,
-        before: &OtherValues,
+        states: TwoStates<'_>,
+        planned: PlannedBy,
     ) -> Result<Option<ComparedAccess>, Failure> {
-        if before.is_empty() {
+        if states.after.is_empty() {
             return Ok(None);
         }
         let release = schema.release();
@@ -737,17 +575,8 @@ impl Fix<'_> {
             catalog,
             most: self.options.compare_at_most(),
         };
-        let states = TwoStates {
-            before,
-            after: &OtherValues::default(),
-        };
         let mut access = proof.compare(connection, schema, states).await?;
         access.without_deleted = !catalog.deleted().is_empty();
-        let planned = if self.options.policy().is_searched() {
-            PlannedBy::Search
-        } else {
-            PlannedBy::Rules
-        };
         check_access(&access, self.accepted, planned)?;
         if !catalog.deleted().is_empty() {
             // Until they are deleted these servers are served. Access to them may be lost, as was
@@ -854,7 +683,7 @@ impl FixArgs {
             exit_zero: _,
         } = self;
         connection.repeat(command);
-        servers.repeat(command);
+        servers.repeat_beside(&repair.deletions, command);
         if options == RepeatedOptions::All {
             filters.repeat(command);
         }

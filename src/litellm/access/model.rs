@@ -89,7 +89,7 @@ impl<'a> AccessModel<'a> {
             }
             RowOf::Key | RowOf::EndUser => {}
             RowOf::Team | RowOf::Agent | RowOf::User | RowOf::Organization => {
-                servers.extend(self.toolset_tools(permission)?.into_keys());
+                servers.extend(self.toolset_tools(permission, of)?.into_keys());
             }
         }
         if servers.is_empty()
@@ -109,8 +109,15 @@ impl<'a> AccessModel<'a> {
     pub(super) fn toolset_tools(
         &self,
         permission: &Permission,
+        of: RowOf,
     ) -> Result<super::rows::Toolset, Denial> {
-        if !self.rules.toolsets_count_above() || permission.toolsets.is_empty() {
+        let count = match of {
+            RowOf::Agent => self.rules.agent_toolsets_count(),
+            RowOf::Key | RowOf::Team | RowOf::EndUser | RowOf::User | RowOf::Organization => {
+                self.rules.toolsets_count_above()
+            }
+        };
+        if !count || permission.toolsets.is_empty() {
             return Ok(super::rows::Toolset::new());
         }
         let tools = self.rows.toolset_tools(&permission.toolsets);

@@ -258,14 +258,24 @@ impl AccessRules {
         self.since(1, 94, 0)
     }
 
-    /// Tells whether those of teams, organizations, users and agents count, and one that grants
-    /// nothing denies.
+    /// Tells whether those of teams, organizations and users count, and one that grants nothing
+    /// denies.
     ///
     /// Source: LiteLLM 1.100.0 `mcp_server/auth/user_api_key_auth_mcp.py`,
     /// `_toolset_tool_permissions`; 1.99.0 has it not.
     #[must_use]
     pub(crate) fn toolsets_count_above(self) -> bool {
         self.since(1, 100, 0)
+    }
+
+    /// Tells whether those of agents count in the same way.
+    ///
+    /// Source: LiteLLM 1.102.0 `mcp_server/auth/user_api_key_auth_mcp.py`,
+    /// `_get_allowed_mcp_servers_for_agent` and `_get_agent_tool_permissions_for_server`; those of
+    /// 1.101.0 look at no toolset.
+    #[must_use]
+    pub(crate) fn agent_toolsets_count(self) -> bool {
+        self.since(1, 102, 0)
     }
 
     /// Tells whether there are toolsets, each with a route of its own.
@@ -278,10 +288,21 @@ impl AccessRules {
 
     /// Tells whether a session of a user at the gateway is a caller.
     ///
-    /// Source: LiteLLM 1.95.0 `mcp_server/auth/user_api_key_auth_mcp.py`,
-    /// `is_mcp_admitted_user_subject`.
+    /// Source: LiteLLM 1.94.0 `mcp_server/auth/user_api_key_auth_mcp.py`, `_reload_admitted_user`;
+    /// 1.93.0 has it not.
     #[must_use]
     pub(crate) fn has_sessions(self) -> bool {
+        self.since(1, 94, 0)
+    }
+
+    /// Tells whether a session also comes through its user's teams. Before, it is a key of no team
+    /// that has the user's own row.
+    ///
+    /// Source: LiteLLM 1.95.0 `mcp_server/auth/user_api_key_auth_mcp.py`,
+    /// `_is_mcp_admitted_user_subject`; 1.94.0 there, `_reload_admitted_user` ("Only the user's OWN
+    /// object permission is bound").
+    #[must_use]
+    pub(crate) fn sessions_come_through_teams(self) -> bool {
         self.since(1, 95, 0)
     }
 

@@ -41,6 +41,14 @@ impl AccessModel<'_> {
             toolset,
             ..nobody()
         };
+        if !self.rules.sessions_come_through_teams() {
+            let of_nobody_else = Credential {
+                organization: None,
+                toolset: None,
+                ..who
+            };
+            return self.of_key(of_nobody_else, toolset, trace);
+        }
         let own = Credential {
             administers: false,
             toolset: None,

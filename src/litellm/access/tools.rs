@@ -1,6 +1,6 @@
 //! Which tools of a server one credential may use.
 
-use super::model::{AccessModel, Credential};
+use super::model::{AccessModel, Credential, RowOf};
 use super::registry::ToolNames;
 use super::rows::{AccessGroup, LinkedPermission, Permission, Toolset};
 use super::trace::Denial;
@@ -61,7 +61,7 @@ impl AccessModel<'_> {
         };
         if who.end_user.is_some() && self.rules.end_users_limit_tools() {
             let row = self.of_end_user(who.end_user)?;
-            tools = both(tools, self.tools_above(row, server)?);
+            tools = both(tools, self.tools_above(RowOf::EndUser, row, server)?);
         }
         if !who.is_source {
             tools = both(tools, self.tools_of_user(who.user, server)?);
@@ -80,7 +80,7 @@ impl AccessModel<'_> {
         }
         if who.organization.is_some() && self.rules.organizations_limit() {
             let row = self.of_organization(who.organization)?;
-            tools = both(tools, self.tools_above(row, server)?);
+            tools = both(tools, self.tools_above(RowOf::Organization, row, server)?);
         }
         Ok(tools)
     }
@@ -178,7 +178,7 @@ impl AccessModel<'_> {
         };
         let row = self.rows.permission(team.permission.as_ref()).read();
         let direct = row.and_then(|row| self.direct_tools(row, server));
-        let toolsets = self.tools_of_toolsets(row, server)?;
+        let toolsets = self.tools_of_toolsets(RowOf::Team, row, server)?;
         let groups = if self.rules.access_groups_limit_tools() && !team.access_groups.is_empty() {
             let unreadable =
                 |id: &AccessGroupId| matches!(self.rows.access_groups.get(id), Some(None));
@@ -198,11 +198,11 @@ impl AccessModel<'_> {
         if !self.rules.users_limit() {
             return Ok(None);
         }
-        self.tools_above(self.of_user(user)?, server)
+        self.tools_above(RowOf::User, self.of_user(user)?, server)
     }
 
     fn tools_of_agent(&self, agent: &AgentId, server: &ServerId) -> Result<Tools, Denial> {
-        let own = self.tools_above(self.of_agent(Some(agent))?, server)?;
+        let own = self.tools_above(RowOf::Agent, self.of_agent(Some(agent))?, server)?;
         let own = own.filter(|own| self.rules.empty_agent_tool_lists_deny() || !own.is_empty());
         let groups = self
             .rows
@@ -222,22 +222,28 @@ impl AccessModel<'_> {
     }
 
     /// Returns the tools that a row above the key leaves on the server; `None` where it names none.
-    fn tools_above(&self, row: Option<&Permission>, server: &ServerId) -> Result<Tools, Denial> {
+    fn tools_above(
+        &self,
+        of: RowOf,
+        row: Option<&Permission>,
+        server: &ServerId,
+    ) -> Result<Tools, Denial> {
         let Some(row) = row else {
             return Ok(None);
         };
         let direct = self.direct_tools(row, server);
-        let toolsets = self.tools_of_toolsets(Some(row), server)?;
+        let toolsets = self.tools_of_toolsets(of, Some(row), server)?;
         Ok(self.union([direct, toolsets]))
     }
 
     fn tools_of_toolsets(
         &self,
+        of: RowOf,
         row: Option<&Permission>,
         server: &ServerId,
     ) -> Result<Tools, Denial> {
         let mut tools = match row {
-            Some(row) => self.toolset_tools(row)?,
+            Some(row) => self.toolset_tools(row, of)?,
             None => Toolset::new(),
         };
         Ok(tools.remove(server))

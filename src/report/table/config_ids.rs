@@ -17,7 +17,7 @@ pub(crate) fn write_ids(
     look: DisplayOptions,
     out: &mut impl Write,
 ) -> io::Result<()> {
-    let mut table = Grid::new(["SERVER", "ID", "FORMER IDS", "NOT SET HERE"], look);
+    let mut table = Grid::of_ids(["SERVER", "ID", "FORMER IDS", "NOT SET HERE"], look);
     for server in &ids.servers {
         table.row([
             printable(&server.name).into(),

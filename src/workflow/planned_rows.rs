@@ -1,0 +1,217 @@
+//! The rows that a repair will write. They are planned without locks, so that others wait for them
+//! as briefly as possible. Once all is planned they are locked, compared with what was planned, and
+//! written.
+
+use std::collections::HashMap;
+
+use crate::db::owned_rows::OwnedRows;
+use crate::db::schema::Schema;
+use crate::db::session::Connection;
+use crate::db::verification::Verification;
+use crate::error::{ErrorKind, Failure};
+use crate::litellm::reference_sites::{ScannedTable, SiteTable};
+use crate::litellm::row::Row;
+use crate::process::print::cannot_put_aside;
+use crate::process::progress::Progress;
+use crate::repair::changeset::RowChange;
+use crate::report::put_aside::PutAside;
+use crate::workflow::apply_changes::write_rows;
+use crate::workflow::lock_retry::Patience;
+use crate::workflow::{CHUNK, OWNED};
+
+/// The rows that a repair will write, by table and key.
+#[derive(Debug)]
+pub(crate) struct PlannedRows {
+    tables: Vec<PlannedTable>,
+    /// The changes of all rows, in the same order.
+    changes: PutAside<RowChange>,
+}
+
+/// The rows of one table.
+#[derive(Debug)]
+struct PlannedTable {
+    table: &'static SiteTable,
+    /// The primary keys.
+    keys: Vec<String>,
+    /// A digest of each row, as it was when it was planned.
+    digests: Vec<u64>,
+}
+
+impl PlannedRows {
+    /// Makes an empty collection.
+    #[must_use]
+    pub(crate) fn new() -> Self {
+        Self {
+            tables: Vec::new(),
+            changes: PutAside::new(),
+        }
+    }
+
+    /// Adds the changes of some of `rows`. The rows of a table are added one after the other.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the changes cannot be put aside.
+    pub(crate) fn add(
+        &mut self,
+        table: &'static SiteTable,
+        rows: &[Row],
+        changes: &[RowChange],
+    ) -> Result<(), Failure> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        if self.tables.last().is_none_or(|last| last.table != table) {
+            self.tables.push(PlannedTable {
+                table,
+                keys: Vec::new(),
+                digests: Vec::new(),
+            });
+        }
+        let Some(planned) = self.tables.last_mut() else {
+            return Ok(());
+        };
+        let digests = digests(rows);
+        for change in changes {
+            let digest = digests.get(change.key()).copied();
+            planned.keys.push(change.key().to_owned());
+            planned.digests.push(digest.unwrap_or_default());
+            self.changes.add(change).map_err(cannot_put_aside)?;
+        }
+        Ok(())
+    }
+
+    /// Locks all rows until the transaction ends.
+    ///
+    /// # Errors
+    ///
+    /// Busy if somebody else keeps one of them locked for longer than the run waits; moved if one
+    /// of them is gone.
+    pub(crate) async fn lock(
+        &self,
+        connection: &mut Connection,
+        schema: &Schema,
+        patience: &mut Patience,
+        progress: &Progress,
+    ) -> Result<(), Failure> {
+        for PlannedTable { table, keys, .. } in &self.tables {
+            let scanned = ScannedTable::References(table);
+            let locked = patience.lock(connection, schema, scanned, keys).await?;
+            if let Some(gone) = keys.iter().find(|key| locked.binary_search(key).is_err()) {
+                return Err(moved(table, gone));
+            }
+            progress.rows(keys.len());
+        }
+        Ok(())
+    }
+
+    /// Writes the changes of the rows, which this transaction has locked, and checks them.
+    ///
+    /// # Errors
+    ///
+    /// Moved if a row, or who links to it, is no longer as it was planned; an error if what was
+    /// written is not what was planned.
+    pub(crate) async fn write(
+        &self,
+        connection: &mut Connection,
+        schema: &Schema,
+        verification: &mut Verification,
+        progress: &Progress,
+    ) -> Result<(), Failure> {
+        let mut changes = self.changes.iter();
+        for PlannedTable {
+            table,
+            keys,
+            digests,
+        } in &self.tables
+        {
+            for (keys, digests) in keys.chunks(OWNED).zip(digests.chunks(OWNED)) {
+                // Nobody can link to a locked row any more, so these are the owners at the commit.
+                let mut owned = OwnedRows::new(table, keys);
+                for (keys, digests) in keys.chunks(CHUNK).zip(digests.chunks(CHUNK)) {
+                    let rows = owned.read(connection, schema, keys).await?;
+                    check_as_planned(table, &rows, keys, digests)?;
+                    let changes: Vec<RowChange> = changes
+                        .by_ref()
+                        .take(keys.len())
+                        .collect::<Result<_, _>>()
+                        .map_err(cannot_put_aside)?;
+                    write_rows(connection, schema, table, &rows, &changes, verification).await?;
+                    progress.rows(keys.len());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Fails if a row is not what it was when it was planned.
+fn check_as_planned(
+    table: &SiteTable,
+    rows: &[Row],
+    keys: &[String],
+    digests: &[u64],
+) -> Result<(), Failure> {
+    let now = self::digests(rows);
+    let mut planned = keys.iter().zip(digests);
+    match planned.find(|(key, digest)| now.get(key.as_str()) != Some(*digest)) {
+        Some((key, _)) => Err(moved(table, key)),
+        None => Ok(()),
+    }
+}
+
+/// Returns the digest of each row, by key.
+fn digests(rows: &[Row]) -> HashMap<&str, u64> {
+    let rows = rows.iter();
+    rows.map(|row| (row.key.as_str(), row.digest())).collect()
+}
+
+/// Builds the error for a row that somebody has changed since it was planned.
+fn moved(table: &SiteTable, key: &str) -> Failure {
+    let message = format!(
+        "row {key} of \"{}\", or who links to it, has changed since it was planned",
+        table.table
+    );
+    Failure::new(ErrorKind::Moved, message).hint("nothing was written; run it again")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::litellm::owners::{KeyTies, Owner, OwnerKind};
+    use crate::litellm::reference_sites::{MCP_SERVERS, PERMISSIONS};
+    use crate::litellm::row::Cell;
+    use crate::litellm::value::Value;
+
+    fn row(key: &str, server: &str, team: &str) -> Row {
+        Row {
+            key: key.to_owned(),
+            cells: vec![Cell {
+                site: &MCP_SERVERS,
+                stored: Ok(Value::Array(vec![server.to_owned()])),
+            }],
+            owners: vec![Owner::new(
+                OwnerKind::Team,
+                team.to_owned(),
+                None,
+                KeyTies::default(),
+            )],
+        }
+    }
+
+    #[test]
+    fn a_row_that_changed_is_told_by_its_key() {
+        let planned = [row("a", "s", "t"), row("b", "s", "t")];
+        let keys = ["a".to_owned(), "b".to_owned()];
+        let digests: Vec<u64> = planned.iter().map(Row::digest).collect();
+        let check = |rows: &[Row]| check_as_planned(&PERMISSIONS, rows, &keys, &digests);
+        check(&planned).unwrap();
+        for b in [row("b", "other", "t"), row("b", "s", "other")] {
+            let failure = check(&[planned[0].clone(), b]).unwrap_err();
+            assert_eq!(failure.kind(), ErrorKind::Moved);
+            assert!(failure.to_string().contains("row b of"), "{failure}");
+        }
+        let failure = check(&planned[..1]).unwrap_err();
+        assert!(failure.to_string().contains("row b of"), "{failure}");
+    }
+}
