@@ -1,6 +1,7 @@
 //! The owners whose callers depend on rows that change: those who link to these rows, and those who
 //! are below them in LiteLLM's order.
 
+use futures_util::TryStreamExt as _;
 use sqlx::PgConnection;
 
 use crate::db::access_rows::ADMINISTRATORS;
@@ -8,27 +9,26 @@ use crate::db::errors::failed;
 use crate::db::schema::Schema;
 use crate::db::sql::{RARE, ident, part, relation};
 use crate::error::Failure;
-use crate::litellm::ids::{
-    AccessGroupId, EndUserId, KeyToken, PermissionKey, TeamId, ToolsetId, UserId,
-};
+use crate::litellm::ids::{EndUserId, TeamId, UserId};
 use crate::litellm::owners::{
     ACCESS_GROUP_IDS, AGENT_TABLE, END_USER_TABLE, KEY_TABLE, LINK, ORGANIZATION_TABLE, TEAM_TABLE,
     USER_TABLE,
 };
+use crate::litellm::packed_token::PackedToken;
 use crate::litellm::reference_sites::{MCP_TOOLSETS, PERMISSIONS};
 
-/// The primary keys of rows that change.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct AlteredKeys {
+/// The primary keys of rows that change, in order.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct AlteredKeys<'a> {
     /// Permission rows.
-    pub permissions: Vec<PermissionKey>,
+    pub permissions: Vec<&'a str>,
     /// Unified access groups.
-    pub access_groups: Vec<AccessGroupId>,
+    pub access_groups: Vec<&'a str>,
     /// Toolsets.
-    pub toolsets: Vec<ToolsetId>,
+    pub toolsets: Vec<&'a str>,
 }
 
-impl AlteredKeys {
+impl AlteredKeys<'_> {
     /// Counts the rows.
     #[must_use]
     pub(crate) fn rows(&self) -> usize {
@@ -39,8 +39,8 @@ impl AlteredKeys {
 /// The owners whose callers may get another answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct AffectedOwners {
-    /// The hashes of keys, in byte order.
-    pub keys: Vec<KeyToken>,
+    /// The tokens of keys, in byte order.
+    pub keys: Vec<PackedToken>,
     /// Teams, each with its callers who have no key.
     pub teams: Vec<TeamId>,
     /// Users, each with its session.
@@ -49,11 +49,25 @@ pub(crate) struct AffectedOwners {
     pub end_users: Vec<EndUserId>,
 }
 
+impl AffectedOwners {
+    /// Counts the owners.
+    #[must_use]
+    pub(crate) fn number(&self) -> usize {
+        let Self {
+            keys,
+            teams,
+            users,
+            end_users,
+        } = self;
+        keys.len() + teams.len() + users.len() + end_users.len()
+    }
+}
+
 /// What is known of the owners so far: the parameters `$1` to `$6`.
 #[derive(Default)]
-struct Known {
-    permissions: Vec<String>,
-    access_groups: Vec<String>,
+struct Known<'a> {
+    permissions: Vec<&'a str>,
+    access_groups: Vec<&'a str>,
     /// The administrators' roles, where these count.
     roles: Vec<&'static str>,
     organizations: Vec<String>,
@@ -152,30 +166,29 @@ const UPPER: [UpperOwner; 5] = [
 pub(crate) async fn affected(
     connection: &mut PgConnection,
     schema: &Schema,
-    altered: &AlteredKeys,
+    altered: AlteredKeys<'_>,
 ) -> Result<AffectedOwners, Failure> {
-    let permissions = altered.permissions.iter().map(|key| key.0.clone());
+    let AlteredKeys {
+        permissions,
+        access_groups,
+        toolsets,
+    } = altered;
     let mut known = Known {
-        permissions: permissions.collect(),
-        access_groups: altered
-            .access_groups
-            .iter()
-            .map(|id| id.0.clone())
-            .collect(),
+        permissions,
+        access_groups,
         ..Known::default()
     };
-    if !altered.toolsets.is_empty() {
+    let mut naming = Vec::new();
+    if !toolsets.is_empty() {
         // Who administers the proxy may take the route of any toolset.
         known.roles = ADMINISTRATORS.to_vec();
-        let naming = naming(connection, schema, &altered.toolsets).await?;
-        known.permissions.extend(naming);
+        naming = self::naming(connection, schema, &toolsets).await?;
     }
+    known.permissions.extend(naming.iter().map(String::as_str));
     let mut reader = OwnerReader { connection, schema };
     let end_users = reader.upper(&mut known).await?;
-    let mut keys = reader.keys(&known).await?;
-    keys.sort_unstable();
     Ok(AffectedOwners {
-        keys: keys.into_iter().map(KeyToken).collect(),
+        keys: reader.keys(&known).await?,
         teams: known.teams.into_iter().map(TeamId).collect(),
         users: known.users.into_iter().map(UserId).collect(),
         end_users: end_users.into_iter().map(EndUserId).collect(),
@@ -186,7 +199,7 @@ pub(crate) async fn affected(
 async fn naming(
     connection: &mut PgConnection,
     schema: &Schema,
-    toolsets: &[ToolsetId],
+    toolsets: &[&str],
 ) -> Result<Vec<String>, Failure> {
     let (table, column) = (PERMISSIONS.table, MCP_TOOLSETS.column);
     if !schema.has(table, column) {
@@ -199,7 +212,7 @@ async fn naming(
     ];
     sqlx::query_scalar(schema.statement(NAMING, &fragments))
         .persistent(false)
-        .bind(toolsets.iter().map(ToolsetId::as_str).collect::<Vec<_>>())
+        .bind(toolsets)
         .fetch_all(connection)
         .await
         .map_err(failed("read who names the toolsets"))
@@ -212,7 +225,7 @@ struct OwnerReader<'a> {
 
 impl OwnerReader<'_> {
     /// Reads the owners above keys, and adds them to what is known. Returns the end users.
-    async fn upper(&mut self, known: &mut Known) -> Result<Vec<String>, Failure> {
+    async fn upper(&mut self, known: &mut Known<'_>) -> Result<Vec<String>, Failure> {
         let lengths = [
             known.permissions.len(),
             known.access_groups.len(),
@@ -260,7 +273,7 @@ impl OwnerReader<'_> {
     }
 
     /// Reads the keys that lead to what is known.
-    async fn keys(&mut self, known: &Known) -> Result<Vec<String>, Failure> {
+    async fn keys(&mut self, known: &Known<'_>) -> Result<Vec<PackedToken>, Failure> {
         const LEADS: [Leads; 6] = [
             PERMISSION,
             GROUP,
@@ -269,15 +282,16 @@ impl OwnerReader<'_> {
             Leads::Holds("user_id", Ids::Parameter(5)),
             Leads::Holds("agent_id", Ids::Parameter(6)),
         ];
-        let parameters = [
-            &known.permissions,
-            &known.access_groups,
+        let of_owners = [
             &known.organizations,
             &known.teams,
             &known.users,
             &known.agents,
         ];
-        let lengths = parameters.map(Vec::len);
+        let of_owners = of_owners.map(|ids| ids.iter().map(String::as_str).collect::<Vec<_>>());
+        let of_rows = [&known.permissions, &known.access_groups];
+        let parameters: Vec<&Vec<&str>> = of_rows.into_iter().chain(&of_owners).collect();
+        let lengths: Vec<usize> = parameters.iter().map(|ids| ids.len()).collect();
         let Some(sql) = self.select((KEY_TABLE, "token"), &LEADS, &lengths, &[]) else {
             return Ok(Vec::new());
         };
@@ -287,10 +301,13 @@ impl OwnerReader<'_> {
         for parameter in parameters {
             query = query.bind(parameter);
         }
-        query
-            .fetch_all(&mut *self.connection)
-            .await
-            .map_err(failed(DOING))
+        let mut found = query.fetch(&mut *self.connection);
+        let mut keys = Vec::new();
+        while let Some(key) = found.try_next().await.map_err(failed(DOING))? {
+            keys.push(PackedToken::from(String::as_str(&key)));
+        }
+        keys.sort_unstable();
+        Ok(keys)
     }
 
     /// Returns the SQL of the owners of a table that one of the columns leads to ids; `None` if

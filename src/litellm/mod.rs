@@ -18,6 +18,7 @@ pub(crate) mod known_names;
 pub(crate) mod last_grant;
 pub(crate) mod notes;
 pub(crate) mod owners;
+pub(crate) mod packed_token;
 pub(crate) mod packing;
 pub(crate) mod proxy_cache;
 pub(crate) mod reference_sites;

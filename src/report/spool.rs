@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 
 /// How many bytes stay in memory before they go to a file.
-pub(crate) const IN_MEMORY: usize = 4 << 20;
+pub(crate) const IN_MEMORY: usize = 1 << 20;
 
 /// How many bytes stay in memory if no file can be made: about 700,000 findings.
 const WITHOUT_A_FILE: usize = 256 << 20;

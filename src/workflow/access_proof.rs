@@ -10,6 +10,8 @@
 
 use std::collections::BTreeSet;
 
+use sha2::{Digest as _, Sha256};
+
 use crate::db::access_callers;
 use crate::db::access_rows::{self, Callers, StoredRows};
 use crate::db::affected_owners::{self, AffectedOwners, AlteredKeys};
@@ -23,6 +25,7 @@ use crate::litellm::access::other_values::OtherValues;
 use crate::litellm::access::rows::{AccessRows, Key, Permission, User};
 use crate::litellm::access::rules::AccessRules;
 use crate::litellm::ids::{AgentId, EndUserId, KeyToken, PermissionKey, TeamId, ToolsetId, UserId};
+use crate::litellm::packed_token::PackedToken;
 use crate::litellm::server_catalog::ServerCatalog;
 use crate::repair::access_comparison::ComparedAccess;
 use crate::repair::caller_rows::{CallerRows, ComparedCaller};
@@ -116,14 +119,14 @@ impl AccessProof<'_> {
                 asked.toolsets.clone_from(toolsets);
                 rows = access_rows::rows(connection, schema, &asked).await?;
             }
-            self.add_made_up_keys(chunk, &mut rows);
+            self.add_made_up_keys(&chunk, &mut rows);
             let callers = CallersOf {
                 proof: self,
                 rows: &rows,
                 states,
                 toolsets,
             };
-            let callers = callers.chunk(chunk);
+            let callers = callers.chunk(&chunk);
             let rows = (
                 states.before.within(rows.clone()),
                 states.after.within(rows),
@@ -149,8 +152,8 @@ impl AccessProof<'_> {
 /// The callers who depend on some rows, as they were read.
 #[derive(Debug, Default)]
 pub(crate) struct ReadCallers {
-    /// The rows; `None` where nothing was read yet.
-    altered: Option<AlteredKeys>,
+    /// The digest of the keys of these rows; `None` where nothing was read yet.
+    altered: Option<[u8; 32]>,
     owners: AffectedOwners,
     /// Every toolset; none where no release has routes of toolsets.
     toolsets: BTreeSet<ToolsetId>,
@@ -164,38 +167,40 @@ impl ReadCallers {
         &mut self,
         connection: &mut Connection,
         schema: &Schema,
-        altered: AlteredKeys,
+        altered: AlteredKeys<'_>,
         routes: bool,
     ) -> Result<(), Failure> {
-        if self.altered.as_ref() == Some(&altered) {
+        let digest = digest(&altered);
+        if self.altered == Some(digest) {
             return Ok(());
         }
-        let owners = affected_owners::affected(connection, schema, &altered).await?;
+        let owners = affected_owners::affected(connection, schema, altered).await?;
         if routes {
             self.toolsets = access_callers::toolsets(connection, schema).await?;
         }
-        let number: usize = chunks(&owners).map(OwnerChunk::len).sum();
         self.stored = None;
-        if number <= CHUNK {
+        if owners.number() <= CHUNK {
             let mut asked = Callers::default();
             for chunk in chunks(&owners) {
                 chunk.ask(&mut asked);
             }
             self.stored = Some(access_rows::stored(connection, schema, &asked).await?);
         }
-        (self.owners, self.altered) = (owners, Some(altered));
+        (self.owners, self.altered) = (owners, Some(digest));
         Ok(())
     }
 }
 
 /// Collects the keys of all rows of which either state has other values.
-fn altered(states: TwoStates<'_>) -> AlteredKeys {
-    fn all<'k, K: Ord + Clone + 'k>(
-        before: impl Iterator<Item = &'k K>,
-        after: impl Iterator<Item = &'k K>,
-    ) -> Vec<K> {
-        let keys: BTreeSet<&K> = before.chain(after).collect();
-        keys.into_iter().cloned().collect()
+fn altered(states: TwoStates<'_>) -> AlteredKeys<'_> {
+    fn all<'k>(
+        before: impl Iterator<Item = &'k str>,
+        after: impl Iterator<Item = &'k str>,
+    ) -> Vec<&'k str> {
+        let mut keys: Vec<&str> = before.chain(after).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        keys
     }
     let TwoStates { before, after } = states;
     AlteredKeys {
@@ -205,26 +210,48 @@ fn altered(states: TwoStates<'_>) -> AlteredKeys {
     }
 }
 
+/// Returns a digest of keys, which tells them from any others.
+fn digest(altered: &AlteredKeys<'_>) -> [u8; 32] {
+    let AlteredKeys {
+        permissions,
+        access_groups,
+        toolsets,
+    } = altered;
+    let mut digest = Sha256::new();
+    for keys in [permissions, access_groups, toolsets] {
+        digest.update(keys.len().to_le_bytes());
+        for key in keys {
+            digest.update(key.len().to_le_bytes());
+            digest.update(key);
+        }
+    }
+    digest.finalize().into()
+}
+
 /// Some owners of one kind, whose callers are compared together.
-#[derive(Clone, Copy)]
 enum OwnerChunk<'a> {
     Teams(&'a [TeamId]),
     Users(&'a [UserId]),
     EndUsers(&'a [EndUserId]),
-    Keys(&'a [KeyToken]),
+    Keys(Vec<KeyToken>),
 }
 
 /// Splits the owners into chunks.
 fn chunks(owners: &AffectedOwners) -> impl Iterator<Item = OwnerChunk<'_>> {
+    let unpacked = |tokens: &[PackedToken]| tokens.iter().map(KeyToken::from).collect();
     let teams = owners.teams.chunks(CHUNK).map(OwnerChunk::Teams);
     let users = owners.users.chunks(CHUNK).map(OwnerChunk::Users);
     let end_users = owners.end_users.chunks(CHUNK).map(OwnerChunk::EndUsers);
-    let keys = owners.keys.chunks(CHUNK).map(OwnerChunk::Keys);
+    let keys = owners
+        .keys
+        .chunks(CHUNK)
+        .map(unpacked)
+        .map(OwnerChunk::Keys);
     teams.chain(users).chain(end_users).chain(keys)
 }
 
 impl OwnerChunk<'_> {
-    fn len(self) -> usize {
+    fn len(&self) -> usize {
         match self {
             Self::Teams(ids) => ids.len(),
             Self::Users(ids) => ids.len(),
@@ -234,14 +261,14 @@ impl OwnerChunk<'_> {
     }
 
     /// Says whose rows are read for these owners.
-    fn callers(self) -> Callers {
+    fn callers(&self) -> Callers {
         let mut callers = Callers::default();
         self.ask(&mut callers);
         callers
     }
 
     /// Adds these owners to those whose rows are read.
-    fn ask(self, callers: &mut Callers) {
+    fn ask(&self, callers: &mut Callers) {
         match self {
             Self::Teams(ids) => callers.teams.extend(ids.iter().cloned()),
             Self::Users(ids) => callers.users.extend(ids.iter().cloned()),
@@ -272,7 +299,7 @@ struct CallersOf<'a> {
 
 impl CallersOf<'_> {
     /// Lists the callers of these owners.
-    fn chunk(&self, chunk: OwnerChunk<'_>) -> Vec<Caller> {
+    fn chunk(&self, chunk: &OwnerChunk<'_>) -> Vec<Caller> {
         match chunk {
             OwnerChunk::Keys(ids) => {
                 let keys = ids.iter().filter_map(|id| self.rows.keys.get(id));
@@ -393,7 +420,7 @@ fn made_up_key_of(user: &UserId) -> KeyToken {
 impl AccessProof<'_> {
     /// Adds the keys that may use every server, for the owners that only limit keys: one of nobody,
     /// and one of each user.
-    fn add_made_up_keys(&self, chunk: OwnerChunk<'_>, rows: &mut AccessRows) {
+    fn add_made_up_keys(&self, chunk: &OwnerChunk<'_>, rows: &mut AccessRows) {
         let users: &[UserId] = match chunk {
             OwnerChunk::Keys(_) => return,
             OwnerChunk::Users(users) => users,

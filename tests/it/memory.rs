@@ -1,5 +1,6 @@
-//! Memory does not grow with the number of findings, whatever the format. Nothing is timed: the
-//! peak of a run is compared with the peak of a run over fewer rows.
+//! Memory does not grow with the number of findings, whatever the format, and grows little with the
+//! rows that are written. Nothing is timed: the peak of a run is compared with the peak of a run
+//! over fewer rows.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -14,6 +15,11 @@ const MORE: u32 = 40_000;
 /// By how much the peak may grow, in KiB. If the rows were kept, it would grow by 50 MiB; until
 /// they go to a file, it grows a little.
 const GROWTH: u64 = 16 << 10;
+
+/// By how many bytes the peak may grow with each row that is written. The keys of the rows are kept
+/// and sent to the server, and the proof keeps the old values. When these were kept as texts, it
+/// grew by 430 bytes.
+const OF_A_ROW: u64 = 350;
 
 /// Adds rows with a deleted server, each of a key.
 fn add_rows(database: &TestDatabase, first: u32, rows: u32) {
@@ -73,5 +79,38 @@ fn memory_does_not_grow_with_the_findings_in_any_format() {
         let more = peak(&database, args);
         let grown = more.saturating_sub(few);
         assert!(grown < GROWTH, "{args:?}: {few} KiB, and then {more} KiB");
+    }
+}
+
+#[test]
+fn memory_grows_little_with_the_rows_that_are_written() {
+    const NAME: &str = "memory_grows_little_with_the_rows_that_are_written";
+    if !std::path::Path::new("/proc/self/status").exists() {
+        return skip(NAME, "needs /proc");
+    }
+    let database = TestDatabase::with(
+        r#"INSERT INTO "LiteLLM_MCPServerTable" ("server_id") VALUES ('id-1');"#,
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let peaks = |name: &str| {
+        let journal = folder.path().join(name);
+        let journal = journal.to_str().unwrap();
+        let json = ["--format", "json"];
+        let runs = [
+            [&["fix", "--dry-run"], &json[..]].concat(),
+            [&["fix", "--yes", "--journal", journal], &json[..]].concat(),
+            [&["undo", journal, "--yes", "--no-journal"], &json[..]].concat(),
+        ];
+        runs.map(|args| (peak(&database, &args), args.join(" ")))
+    };
+    add_rows(&database, 1, FEW);
+    let few = peaks("few");
+    add_rows(&database, FEW + 1, MORE);
+    for ((few, _), (more, args)) in few.into_iter().zip(peaks("more")) {
+        let of_a_row = more.saturating_sub(few) * 1024 / u64::from(MORE);
+        assert!(
+            of_a_row < OF_A_ROW,
+            "{args}: {few} KiB, and then {more} KiB: {of_a_row} bytes a row"
+        );
     }
 }
