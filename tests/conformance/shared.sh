@@ -48,11 +48,11 @@ PYTHON
     # A release of before 2025-10 may ask for an mcp that does not run with the newest pydantic.
     "$venv/bin/python" -c 'import mcp' 2>"$venv/log" ||
         "$venv/bin/python" -m pip install -q --no-compile 'pydantic<2.12'
-    # LiteLLM 1.95 and 1.96 take from fastapi what it has no longer from 0.141 on.
+    # LiteLLM 1.95 to 1.97 take from fastapi what newer ones have no longer.
     ! grep -qs get_flat_dependant \
         "$venv"/lib/python3*/site-packages/litellm/proxy/management_endpoints/management_v1/common.py ||
         "$venv/bin/python" -c 'from fastapi.dependencies.utils import get_flat_dependant' 2>"$venv/log" ||
-        "$venv/bin/python" -m pip install -q --no-compile 'fastapi<0.141'
+        "$venv/bin/python" -m pip install -q --no-compile 'fastapi<0.139'
     # The client that the rows are read with, and Prisma's, whose kinds of error LiteLLM tells apart.
     "$venv/bin/python" -c 'import psycopg, yaml, prisma.errors' 2>"$venv/log" ||
         "$venv/bin/python" -m pip install -q --no-compile 'psycopg[binary]' pyyaml 'prisma==0.11.0'
