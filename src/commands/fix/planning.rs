@@ -152,10 +152,14 @@ impl PlanningPass<'_, '_> {
             match table {
                 ScannedTable::References(table) => {
                     let schema = self.planner.schema;
-                    for keys in keys.chunks(OWNED) {
-                        let mut owned = OwnedRows::new(table, keys);
+                    let mut left = keys;
+                    while !left.is_empty() {
+                        // The keys that are done with are not kept: those to write are kept anew.
+                        let rest = left.split_off(OWNED.min(left.len()));
+                        let keys = std::mem::replace(&mut left, rest);
+                        let mut owned = OwnedRows::new(table, &keys);
                         if let Some(script) = &mut self.script {
-                            script.begin_rows(connection, schema, table, keys).await?;
+                            script.begin_rows(connection, schema, table, &keys).await?;
                         }
                         for chunk in keys.chunks(CHUNK) {
                             self.rows(connection, table, chunk, &mut owned).await?;
