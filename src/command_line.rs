@@ -61,6 +61,12 @@ impl CommandLine {
         }
     }
 
+    /// Sets an environment variable for the command alone.
+    pub(crate) fn variable(&mut self, name: &str, value: impl AsRef<OsStr>) {
+        self.words
+            .insert(0, format!("{name}={}", quoted(value.as_ref())));
+    }
+
     /// Adds the path of a file that no option names.
     pub(crate) fn path(&mut self, path: &Path) {
         self.words.push(quoted_path(path));
@@ -98,6 +104,11 @@ mod tests {
         assert_eq!(
             command.to_string(),
             "mcp-prune undo ./-rf --keep='-x y' --keep x"
+        );
+        command.variable("MCP_PRUNE_KEEP", "x y");
+        assert_eq!(
+            command.to_string(),
+            "MCP_PRUNE_KEEP='x y' mcp-prune undo ./-rf --keep='-x y' --keep x"
         );
     }
 }

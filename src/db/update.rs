@@ -140,7 +140,7 @@ const WRITING: &str = "write the rows that name servers";
 const READING: &str = "SELECT 1 FROM {table} AS t WHERE false";
 
 /// Returns the SQL that takes the lock of a reader on every table that this role can read, because
-/// owners, parents, access groups and toolsets are read once rows are locked.
+/// owners, parents, access groups and toolsets are read while rows are locked, too.
 fn lock_for_reading(schema: &Schema) -> Option<String> {
     let reading = schema
         .readable_tables()

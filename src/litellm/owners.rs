@@ -43,7 +43,7 @@ impl OwnerKind {
 }
 
 /// A row that links to a permission row.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) enum Owner {
     /// A virtual key.
     Key(KeyOwner),
@@ -52,7 +52,7 @@ pub(crate) enum Owner {
 }
 
 /// A virtual key that links to a permission row.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct KeyOwner {
     prefix: KeyPrefix,
     name: Option<String>,
@@ -61,7 +61,7 @@ pub(crate) struct KeyOwner {
 }
 
 /// An owner that is not a key: [`Owner::new`] makes a key of every key.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct OtherOwner {
     kind: OwnerKind,
     id: String,
@@ -69,7 +69,7 @@ pub(crate) struct OtherOwner {
 }
 
 /// The first characters of a key's token hash, enough to find the key and too few to use it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct KeyPrefix(String);
 
 impl KeyPrefix {

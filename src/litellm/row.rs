@@ -61,13 +61,28 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    /// Returns a digest of what the sites hold and of who links to the row. The digests of this
-    /// process can be compared with each other.
+    /// Returns a digest of what the sites hold. The digests of this process can be compared with
+    /// each other.
     #[must_use]
     pub(crate) fn digest(&self) -> u64 {
+        self.digested().finish()
+    }
+
+    /// Returns a digest of what the sites hold and of who links to the row. The names of owners do
+    /// not count.
+    #[must_use]
+    pub(crate) fn digest_with_owners(&self) -> u64 {
+        let mut hasher = self.digested();
+        for owner in &self.owners {
+            let ties = owner.as_key().map(|key| &key.ties);
+            (owner.kind(), owner.id(), ties).hash(&mut hasher);
+        }
+        hasher.finish()
+    }
+
+    fn digested(&self) -> DefaultHasher {
         let mut hasher = DefaultHasher::new();
         self.cells.hash(&mut hasher);
-        self.owners.hash(&mut hasher);
-        hasher.finish()
+        hasher
     }
 }

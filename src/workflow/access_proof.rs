@@ -74,6 +74,21 @@ impl AccessProof<'_> {
         Ok(compared)
     }
 
+    /// Counts the owners whose callers depend on a row of which either state has other values than
+    /// were read.
+    ///
+    /// # Errors
+    ///
+    /// What the server said.
+    pub(crate) async fn depending(
+        connection: &mut Connection,
+        schema: &Schema,
+        states: TwoStates<'_>,
+    ) -> Result<usize, Failure> {
+        let owners = affected_owners::affected(connection, schema, altered(states)).await?;
+        Ok(owners.number())
+    }
+
     /// Compares the same callers, and hands each of them to `each`. What was `read` for the same
     /// rows before is not read again. Only differences for which
     /// `counts` is true are kept. Returns how many owners or callers were left out because there

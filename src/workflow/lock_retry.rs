@@ -27,6 +27,8 @@ pub(crate) struct Patience {
     lock_timeout: Duration,
     until: Option<Instant>,
     pause: Duration,
+    /// How often it has waited so far.
+    waits: u32,
 }
 
 impl Patience {
@@ -36,6 +38,7 @@ impl Patience {
             lock_timeout,
             until: None,
             pause: SHORTEST_PAUSE,
+            waits: 0,
         }
     }
 
@@ -44,6 +47,12 @@ impl Patience {
     #[must_use]
     pub(crate) fn is_last_attempt(&self) -> bool {
         self.attempt == ATTEMPTS
+    }
+
+    /// Returns how often the run has waited so far.
+    #[must_use]
+    pub(crate) fn waits(&self) -> u32 {
+        self.waits
     }
 
     /// Waits a little, longer each time, and never past the lock timeout. Returns `false` at once
@@ -56,6 +65,7 @@ impl Patience {
         }
         tokio::time::sleep(jittered(self.pause).min(until - now)).await;
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        self.waits += 1;
         true
     }
 

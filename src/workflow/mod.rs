@@ -38,7 +38,7 @@ pub(crate) mod undo_script_file;
 pub(crate) mod unmatched_references;
 pub(crate) mod write_run;
 
-/// How many rows are locked, read, planned and written at a time.
+/// How many rows are read, planned, locked and written at a time.
 pub(crate) const CHUNK: usize = 2_000;
 
 /// For how many rows owners are read at a time. Each time, the whole table of keys is read, so it

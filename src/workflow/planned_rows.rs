@@ -19,9 +19,39 @@ use crate::workflow::apply_changes::write_rows;
 use crate::workflow::lock_retry::Patience;
 use crate::workflow::{CHUNK, OWNED};
 
+/// What of a locked row has to be as it was when it was planned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ComparedWithPlan {
+    /// What it holds. If it was locked before it was planned, this is all that its own lock, and
+    /// triggers, leave to compare: owners come and go beside it.
+    Values,
+    /// What it holds, and who links to it.
+    ValuesAndOwners,
+}
+
+impl ComparedWithPlan {
+    /// Chooses what is compared in this attempt: the last one locks before it plans.
+    #[must_use]
+    pub(crate) fn on(patience: &Patience) -> Self {
+        if patience.is_last_attempt() {
+            Self::Values
+        } else {
+            Self::ValuesAndOwners
+        }
+    }
+
+    fn digest(self, row: &Row) -> u64 {
+        match self {
+            Self::Values => row.digest(),
+            Self::ValuesAndOwners => row.digest_with_owners(),
+        }
+    }
+}
+
 /// The rows that a repair will write, by table and key.
 #[derive(Debug)]
 pub(crate) struct PlannedRows {
+    compared: ComparedWithPlan,
     tables: Vec<PlannedTable>,
     /// The changes of all rows, in the same order.
     changes: PutAside<RowChange>,
@@ -40,8 +70,9 @@ struct PlannedTable {
 impl PlannedRows {
     /// Makes an empty collection.
     #[must_use]
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(compared: ComparedWithPlan) -> Self {
         Self {
+            compared,
             tables: Vec::new(),
             changes: PutAside::new(),
         }
@@ -71,7 +102,7 @@ impl PlannedRows {
         let Some(planned) = self.tables.last_mut() else {
             return Ok(());
         };
-        let digests = digests(rows);
+        let digests = digests(self.compared, rows);
         for change in changes {
             let digest = digests.get(change.key()).copied();
             planned.keys.push(change.key().to_owned());
@@ -126,11 +157,20 @@ impl PlannedRows {
         } in &self.tables
         {
             for (keys, digests) in keys.chunks(OWNED).zip(digests.chunks(OWNED)) {
-                // Nobody can link to a locked row any more, so these are the owners at the commit.
+                // Nobody can link a permission row that is locked to another owner any more.
                 let mut owned = OwnedRows::new(table, keys);
                 for (keys, digests) in keys.chunks(CHUNK).zip(digests.chunks(CHUNK)) {
                     let rows = owned.read(connection, schema, keys).await?;
-                    check_as_planned(table, &rows, keys, digests)?;
+                    let now = self::digests(self.compared, &rows);
+                    check_as_planned(table, &now, keys, digests).map_err(|moved| {
+                        if verification.may_be_changed() {
+                            return moved.hint(
+                                "nothing was written; run it again, and if that does not help, look \
+                                 for a trigger that changes other rows than the written one",
+                            );
+                        }
+                        moved
+                    })?;
                     let changes: Vec<RowChange> = changes
                         .by_ref()
                         .take(keys.len())
@@ -148,11 +188,10 @@ impl PlannedRows {
 /// Fails if a row is not what it was when it was planned.
 fn check_as_planned(
     table: &SiteTable,
-    rows: &[Row],
+    now: &HashMap<&str, u64>,
     keys: &[String],
     digests: &[u64],
 ) -> Result<(), Failure> {
-    let now = self::digests(rows);
     let mut planned = keys.iter().zip(digests);
     match planned.find(|(key, digest)| now.get(key.as_str()) != Some(*digest)) {
         Some((key, _)) => Err(moved(table, key)),
@@ -161,9 +200,10 @@ fn check_as_planned(
 }
 
 /// Returns the digest of each row, by key.
-fn digests(rows: &[Row]) -> HashMap<&str, u64> {
+fn digests(compared: ComparedWithPlan, rows: &[Row]) -> HashMap<&str, u64> {
     let rows = rows.iter();
-    rows.map(|row| (row.key.as_str(), row.digest())).collect()
+    rows.map(|row| (row.key.as_str(), compared.digest(row)))
+        .collect()
 }
 
 /// Builds the error for a row that somebody has changed since it was planned.
@@ -203,15 +243,29 @@ mod tests {
     fn a_row_that_changed_is_told_by_its_key() {
         let planned = [row("a", "s", "t"), row("b", "s", "t")];
         let keys = ["a".to_owned(), "b".to_owned()];
-        let digests: Vec<u64> = planned.iter().map(Row::digest).collect();
-        let check = |rows: &[Row]| check_as_planned(&PERMISSIONS, rows, &keys, &digests);
-        check(&planned).unwrap();
-        for b in [row("b", "other", "t"), row("b", "s", "other")] {
-            let failure = check(&[planned[0].clone(), b]).unwrap_err();
-            assert_eq!(failure.kind(), ErrorKind::Moved);
-            assert!(failure.to_string().contains("row b of"), "{failure}");
+        for compared in [ComparedWithPlan::Values, ComparedWithPlan::ValuesAndOwners] {
+            let then: Vec<u64> = planned.iter().map(|row| compared.digest(row)).collect();
+            let check = |rows: &[Row]| {
+                check_as_planned(&PERMISSIONS, &digests(compared, rows), &keys, &then)
+            };
+            check(&planned).unwrap();
+            let [a, b] = planned.clone();
+            let moved = check(&[a.clone(), row("b", "other", "t")]).unwrap_err();
+            assert_eq!(moved.kind(), ErrorKind::Moved);
+            assert!(moved.to_string().contains("row b of"), "{moved}");
+            assert!(check(std::slice::from_ref(&b)).is_err());
+            let mut renamed = row("b", "s", "t");
+            let name = Some("new name".to_owned());
+            renamed.owners = vec![Owner::new(
+                OwnerKind::Team,
+                "t".to_owned(),
+                name,
+                KeyTies::default(),
+            )];
+            check(&[a.clone(), renamed]).unwrap();
+            let other_owner = check(&[a, row("b", "s", "other")]);
+            let counts = compared == ComparedWithPlan::ValuesAndOwners;
+            assert_eq!(other_owner.is_err(), counts);
         }
-        let failure = check(&planned[..1]).unwrap_err();
-        assert!(failure.to_string().contains("row b of"), "{failure}");
     }
 }

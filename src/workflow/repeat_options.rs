@@ -129,7 +129,7 @@ impl DeletionArgs {
 
 impl ServerArgs {
     /// Adds the options to a command that takes servers as deleted, if `deletions` say so. What a
-    /// variable keeps is not written as an option there, because an option would not give way.
+    /// variable keeps is kept there by the variable too, because an option would not give way.
     pub(crate) fn repeat_beside(&self, deletions: &DeletionArgs, command: &mut CommandLine) {
         if self.keep_is_of_variable && !deletions.if_deleted.is_empty() {
             let without = Self {
@@ -139,6 +139,10 @@ impl ServerArgs {
                 keep_is_of_variable: false,
             };
             without.repeat(command);
+            // A variable has one value.
+            for reference in &self.keep {
+                command.variable("MCP_PRUNE_KEEP", reference);
+            }
         } else {
             self.repeat(command);
         }

@@ -74,7 +74,7 @@ impl ScriptRowReader {
         }
     }
 
-    /// Reads who owns the next rows of a table, once they are locked.
+    /// Reads who owns the next rows of a table.
     pub(crate) async fn begin_rows(
         &mut self,
         connection: &mut Connection,

@@ -326,6 +326,7 @@ impl WriteRun<'_> {
         };
         let progress = Progress::begin(J::STAGE);
         let attempt = async |patience: &mut Patience| {
+            progress.stage(J::STAGE);
             let attempt = self.attempt(job, session, finish, patience, out.as_mut(), &progress);
             attempt.await
         };

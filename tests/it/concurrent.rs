@@ -252,6 +252,9 @@ fn nobody_links_to_a_row_that_is_being_emptied() {
     ended(child).exits(0);
 }
 
+/// The hash of a key.
+const HASH: &str = "88dc28d0f030c55ed4ab77ed8faf098196cb1c05df778539800c9f1243fe6b4b";
+
 /// Runs `fix` on 2,500 rows while another session has changed row `p-999`, which is in the second
 /// chunk, and not committed it. `meanwhile` is done while `fix` asks for that row, and gets the
 /// journal. Returns what `fix` said and its journal.
@@ -353,6 +356,42 @@ fn a_row_with_another_owner_than_when_it_was_planned_is_planned_anew() {
     let ran = ran.exits(0);
     assert!(ran.stderr.contains(STARTED_OVER), "{ran}");
     assert!(line(&journal, "p-998").contains("linked meanwhile"));
+}
+
+#[test]
+fn what_is_granted_while_a_lock_is_waited_for_counts() {
+    if concurrent_server("a grant during the wait").is_none() {
+        return;
+    }
+    // A key of a team without servers: to empty its row changes nothing.
+    let database = TestDatabase::with(&format!(
+        r#"INSERT INTO "LiteLLM_MCPServerTable" ("server_id") VALUES ('{LIVE}');
+           INSERT INTO "LiteLLM_ObjectPermissionTable" ("object_permission_id", "mcp_servers")
+               VALUES ('p-key', ARRAY['{GONE}']), ('p-team', ARRAY[]::text[]);
+           INSERT INTO "LiteLLM_TeamTable" ("team_id", "object_permission_id")
+               VALUES ('t-1', 'p-team');
+           INSERT INTO "LiteLLM_VerificationToken" ("token", "team_id", "object_permission_id")
+               VALUES ('{HASH}', 't-1', 'p-key')"#
+    ));
+    let options = ["-v", "--no-config-servers", "--on-empty", "unchanged"];
+    let lock = r#"SELECT FROM "LiteLLM_ObjectPermissionTable"
+                  WHERE "object_permission_id" = 'p-key' FOR UPDATE"#;
+    let child = while_open(&database, lock, || {
+        let child = start_fix_of(&database, "600", &options);
+        wait_for_lock(&database);
+        database.execute(&format!(
+            r#"UPDATE "LiteLLM_ObjectPermissionTable" SET "mcp_servers" = ARRAY['{LIVE}']
+               WHERE "object_permission_id" = 'p-team'"#
+        ));
+        child
+    });
+    let ran = ended(child).exits(0);
+    assert!(ran.stderr.contains(STARTED_OVER), "{ran}");
+    let stored = database.texts(
+        r#"SELECT "mcp_servers"::text FROM "LiteLLM_ObjectPermissionTable"
+           WHERE "object_permission_id" = 'p-key'"#,
+    );
+    assert_eq!(stored, ["{no-mcp-servers}"]);
 }
 
 #[test]

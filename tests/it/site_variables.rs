@@ -315,11 +315,15 @@ fn the_command_line_sets_aside_a_variable_that_it_excludes() {
     fs::write(path("keep"), "GitHub\njira\n").unwrap();
     let alone = ran(&["scan", "--if-deleted", github], &[]).exits(2);
     for (deleted, kept) in [(github, "github"), ("github", github), (github, "@keep")] {
-        let kept = [("MCP_PRUNE_KEEP", kept)];
-        let found = ran(&["scan", "--if-deleted", deleted], &kept).exits(2);
+        let variable = [("MCP_PRUNE_KEEP", kept)];
+        let found = ran(&["scan", "--if-deleted", deleted], &variable).exits(2);
+        // The command that it suggests keeps the same, wherever it is run.
+        let printed = format!("MCP_PRUNE_KEEP={kept} mcp-prune fix");
+        assert!(found.stdout.contains(&printed), "{found}");
         assert_eq!(
             found
                 .stdout
+                .replace(&printed, "mcp-prune fix")
                 .replace("--if-deleted github", &format!("--if-deleted {github}")),
             alone.stdout
         );

@@ -41,6 +41,7 @@ use crate::repair::selection::Selection;
 use crate::report::collected_plans::CollectedPlans;
 use crate::report::ticket::{TicketCommands, TicketJournal};
 use crate::report::{Announcements, Ending, FollowUp, RepairFacts, Report};
+use crate::workflow::CHUNK;
 use crate::workflow::access_basis::read_basis;
 use crate::workflow::access_proof::{AccessProof, TwoStates};
 use crate::workflow::apply_changes::{
@@ -49,6 +50,8 @@ use crate::workflow::apply_changes::{
 use crate::workflow::changeset_file::ChangesetDraft;
 use crate::workflow::empty_list_search::{self, HeldRows, SearchProof, SearchedLists};
 use crate::workflow::journal_retention::JournalRetention;
+use crate::workflow::lock_retry::Patience;
+use crate::workflow::planned_rows::ComparedWithPlan;
 use crate::workflow::planner::Planner;
 use crate::workflow::preconditions::{PlannedBy, check_access, check_as_shown, check_size};
 use crate::workflow::repeat_options::{RepeatedOptions, repeat_rows, undo};
@@ -290,6 +293,7 @@ impl WriteJob for Fix<'_> {
         let found = selected(found, &selection);
         if patience.is_last_attempt() {
             // Nobody else can change them while they are planned.
+            progress.stage("locking rows");
             lock(&found, connection, schema, patience, progress).await?;
         }
         progress.stage("comparing access");
@@ -298,6 +302,8 @@ impl WriteJob for Fix<'_> {
         let searched = self.search_lists(connection, &planner, &found).await?;
         let planner = self.planner(schema, &catalog, &searched.decisions, &selection);
         progress.stage("planning rows");
+        let compared = ComparedWithPlan::on(patience);
+        let found_plans = self.collection(keeps, &catalog);
         let limits = self.options.limits();
         let naming = limits.rows_naming(connection, schema).await?;
         let script = self.options.begin_script(schema, &catalog, &verification);
@@ -307,27 +313,23 @@ impl WriteJob for Fix<'_> {
             plan,
             draft,
             tells,
-            repair: PlannedRepair::new(self.collection(keeps, &catalog), unmatched, naming),
+            repair: PlannedRepair::new(found_plans, unmatched, naming, compared),
         };
         pass.tables(connection, found, progress).await?;
         let PlanningPass {
-            plan,
             mut draft,
             script,
-            mut repair,
+            repair,
             ..
         } = pass;
-        if let Some(plan) = &plan {
-            repair.conflicts.extend(plan.without_row(&catalog));
-        }
         self.check(connection, &planner, &repair).await?;
         let mut access = None;
         if repair.conflicts.is_empty() {
-            progress.stage("comparing access");
-            let locked = patience.is_last_attempt();
-            access = self.prove(connection, &planner, &repair, locked).await?;
-            draft.as_mut().map_or(Ok(()), ChangesetDraft::sync)?;
-            repair.lock(connection, schema, patience, progress).await?;
+            access = self
+                .prove_and_lock(
+                    connection, &planner, &repair, &mut draft, patience, progress,
+                )
+                .await?;
             let draft = draft.as_mut();
             self.write(connection, schema, &repair, draft, verification, progress)
                 .await?;
@@ -440,6 +442,40 @@ impl Fix<'_> {
         check_size(limits, repair.naming, summary)
     }
 
+    /// Compares access, puts the journal on disk and locks what will be written.
+    ///
+    /// If few callers depend on it, their access is compared once it is locked. To compare many
+    /// takes long, and others would wait for the rows; so that comes first, and again only if the
+    /// locks had to be waited for.
+    async fn prove_and_lock(
+        &self,
+        connection: &mut Connection,
+        planner: &Planner<'_>,
+        repair: &PlannedRepair,
+        draft: &mut Option<ChangesetDraft<'_>>,
+        patience: &mut Patience,
+        progress: &Progress,
+    ) -> Result<Option<ComparedAccess>, Failure> {
+        let (schema, locked) = (planner.schema, patience.is_last_attempt());
+        let mut access = None;
+        progress.stage("comparing access");
+        let states = repair.states();
+        let are_many = self.options.compare_at_most() > CHUNK
+            && !states.after.is_empty()
+            && AccessProof::depending(connection, schema, states).await? > CHUNK;
+        if are_many {
+            access = self.prove(connection, planner, repair, locked).await?;
+        }
+        draft.as_mut().map_or(Ok(()), ChangesetDraft::sync)?;
+        let waits = patience.waits();
+        repair.lock(connection, schema, patience, progress).await?;
+        if !are_many || patience.waits() > waits {
+            progress.stage("comparing access");
+            access = self.prove(connection, planner, repair, locked).await?;
+        }
+        Ok(access)
+    }
+
     /// Compares access; `locked` tells whether the rows were locked before they were planned. If
     /// they were not, a difference can be new, and the repair starts over.
     async fn prove(
@@ -455,10 +491,7 @@ impl Fix<'_> {
             (false, true) => PlannedBy::Rules,
             (false, false) => PlannedBy::RulesWithoutLocks,
         };
-        let states = TwoStates {
-            before: &repair.before,
-            after: &repair.after,
-        };
+        let states = repair.states();
         let compared = self.compare_access(connection, schema, catalog, states, by);
         let compared = compared.await;
         let differs =

@@ -16,11 +16,12 @@ use crate::repair::credentials_change::CredentialsChange;
 use crate::repair::plan::RowPlan;
 use crate::repair::selection::Selection;
 use crate::report::collected_plans::CollectedPlans;
+use crate::workflow::access_proof::TwoStates;
 use crate::workflow::cache_invalidation::ChangedRows;
 use crate::workflow::changeset_file::ChangesetDraft;
 use crate::workflow::empty_list_search::HeldRows;
 use crate::workflow::lock_retry::Patience;
-use crate::workflow::planned_rows::PlannedRows;
+use crate::workflow::planned_rows::{ComparedWithPlan, PlannedRows};
 use crate::workflow::planner::Planner;
 use crate::workflow::preconditions::{RemovedReferences, check_nothing_left};
 use crate::workflow::saved_plan::SavedPlan;
@@ -61,10 +62,11 @@ impl PlannedRepair {
         found: CollectedPlans,
         unmatched: UnmatchedReferences,
         naming: Option<usize>,
+        compared: ComparedWithPlan,
     ) -> Self {
         Self {
             found,
-            rows: PlannedRows::new(),
+            rows: PlannedRows::new(compared),
             deletions: Vec::new(),
             written: ChangedRows::default(),
             removed: RemovedReferences::default(),
@@ -74,6 +76,14 @@ impl PlannedRepair {
             after: OtherValues::default(),
             held: HeldRows::default(),
             naming,
+        }
+    }
+
+    /// Returns the two states of the rows that access is compared in.
+    pub(super) fn states(&self) -> TwoStates<'_> {
+        TwoStates {
+            before: &self.before,
+            after: &self.after,
         }
     }
 
@@ -174,6 +184,10 @@ impl PlanningPass<'_, '_> {
                     }
                 }
             }
+        }
+        if let Some(plan) = &self.plan {
+            let gone = plan.without_row(self.planner.catalog);
+            self.repair.conflicts.extend(gone);
         }
         Ok(())
     }
