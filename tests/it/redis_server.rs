@@ -155,9 +155,12 @@ impl RedisCluster {
             .unwrap();
         cluster.wait_for("cluster_state:ok");
         until("the replica follows", || {
-            let seen: String = cluster.nodes[1].tell("CLUSTER NODES").unwrap();
+            let is_seen = cluster.nodes.iter().all(|node| {
+                let nodes: String = node.tell("CLUSTER NODES").unwrap();
+                nodes.contains("slave")
+            });
             let info: String = replica.tell("INFO").unwrap();
-            seen.contains("slave") && info.contains("master_link_status:up")
+            is_seen && info.contains("master_link_status:up")
         });
         Some(cluster)
     }
@@ -203,7 +206,8 @@ pub(crate) fn free_port() -> u16 {
 
 /// Waits until something is so.
 pub(crate) fn until(what: &str, is_so: impl Fn() -> bool) {
-    for _ in 0..400 {
+    // A busy machine takes its time.
+    for _ in 0..2_400 {
         if is_so() {
             return;
         }
