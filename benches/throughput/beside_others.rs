@@ -1,11 +1,10 @@
-//! Measures what a repair costs others who use the database: how long its rows are locked, the log
-//! it writes, and what readers and writers of other rows wait meanwhile.
+//! Measures what a repair costs others who use the database: the log it writes, and what readers
+//! and writers of other rows wait meanwhile.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -13,20 +12,6 @@ use crate::cluster::Cluster;
 
 /// The database that is repaired, anew each time.
 const DATABASE: &str = "work";
-
-/// Tells when, and whether the first stale row is locked or already written: a locked row names the
-/// transaction that locked it, in `xmax`.
-const LOOK: &str = r#"
-SELECT extract(epoch FROM clock_timestamp()), xmax::text <> '0', xmin::text
-FROM "LiteLLM_ObjectPermissionTable" WHERE object_permission_id = (:'first')::text;
-SELECT pg_sleep(0.002);
-"#;
-
-/// The key of the stale row that comes first.
-const FIRST: &str = r#"
-SELECT min(p.object_permission_id COLLATE "C") FROM "LiteLLM_ObjectPermissionTable" AS p
-WHERE p.mcp_servers && (SELECT array_agg(md5('gone ' || n)::uuid::text)
-                        FROM generate_series(0, 6) AS n)"#;
 
 const READER: &str = r#"
 \set n random(1, :rows)
@@ -57,16 +42,10 @@ pub(crate) fn measure(
     pairs: u32,
 ) -> Result<String> {
     let mut out = String::from(
-        "| repair | time | rows locked | locked for each 1,000 rows written | log for each row, right \
-         after a checkpoint | without images of pages | HOT updates | with room in each page |\n\
-         |---|---|---|---|---|---|---|---|\n",
+        "| repair | log for each row, right after a checkpoint | without images of pages | HOT updates \
+         | with room in each page |\n|---|---|---|---|---|\n",
     );
     for repair in repairs {
-        let mut locked: Vec<Locked> = (0..pairs)
-            .map(|_| Locked::measure(cluster, folder, repair))
-            .collect::<Result<_>>()?;
-        locked.sort_by(|one, other| one.seconds.total_cmp(&other.seconds));
-        let locked = &locked[locked.len() / 2];
         let after_checkpoint = Written::measure(cluster, repair, "")?;
         let without = "ALTER SYSTEM SET full_page_writes = off; SELECT pg_reload_conf();";
         let bare = Written::measure(cluster, repair, without)?;
@@ -81,11 +60,8 @@ pub(crate) fn measure(
         cluster.run("broken", r#"VACUUM FULL "LiteLLM_ObjectPermissionTable""#)?;
         writeln!(
             out,
-            "| {} | {:.2} s | {:.2} s | {:.0} ms | {:.0} bytes | {:.0} bytes | {} of {} | {} of {} |",
+            "| {} | {:.0} bytes | {:.0} bytes | {} of {} | {} of {} |",
             repair.name,
-            locked.run,
-            locked.seconds,
-            1e6 * locked.seconds / after_checkpoint.rows,
             after_checkpoint.log / after_checkpoint.rows,
             bare.log / bare.rows,
             after_checkpoint.hot,
@@ -126,53 +102,6 @@ pub(crate) fn measure(
         out.push('\n');
     }
     Ok(out)
-}
-
-/// How long the first row was locked in one run.
-struct Locked {
-    /// The seconds of the whole run.
-    run: f64,
-    seconds: f64,
-}
-
-impl Locked {
-    fn measure(cluster: &Cluster, folder: &Path, repair: &Repair<'_>) -> Result<Self> {
-        cluster.restore(DATABASE, "broken")?;
-        let first = cluster.run(DATABASE, FIRST)?;
-        let looks = folder.join("looks");
-        let mut looking = cluster
-            .psql(DATABASE)
-            .args(["-v", &format!("first={}", first.trim())])
-            .stdin(Stdio::piped())
-            .stdout(std::fs::File::create(&looks)?)
-            .spawn()?;
-        let mut stdin = looking.stdin.take().context("psql has no input")?;
-        let asking = std::thread::spawn(move || {
-            // Until psql ends.
-            while stdin.write_all(LOOK.as_bytes()).is_ok() {}
-        });
-        std::thread::sleep(Duration::from_millis(300));
-        let run = run(repair);
-        std::thread::sleep(Duration::from_millis(300));
-        looking.kill()?;
-        looking.wait()?;
-        let _ = asking.join();
-        let told = std::fs::read_to_string(&looks)?;
-        let looks = told.lines().filter_map(|line| {
-            let mut fields = line.split('|');
-            let time: f64 = fields.next()?.parse().ok()?;
-            Some((time, fields.next()? == "t", fields.next()?.to_owned()))
-        });
-        let looks: Vec<(f64, bool, String)> = looks.collect();
-        let before = looks.first().context("nobody looked")?.2.clone();
-        let locked = looks.iter().find(|(_, locked, _)| *locked);
-        let written = looks.iter().find(|(_, _, xmin)| *xmin != before);
-        let (locked, written) = locked.zip(written).context("no row was locked")?;
-        Ok(Self {
-            run: run?,
-            seconds: written.0 - locked.0,
-        })
-    }
 }
 
 /// What one run wrote.
@@ -219,14 +148,12 @@ impl Written {
     }
 }
 
-/// Runs a repair to its end; returns the seconds.
-fn run(repair: &Repair<'_>) -> Result<f64> {
-    let begin = Instant::now();
+/// Runs a repair to its end.
+fn run(repair: &Repair<'_>) -> Result<()> {
     let output = (repair.command)().output()?;
-    let seconds = begin.elapsed().as_secs_f64();
     let told = String::from_utf8_lossy(&output.stderr);
     ensure!(matches!(output.status.code(), Some(0 | 3)), "{told}");
-    Ok(seconds)
+    Ok(())
 }
 
 /// Returns the seconds that each transaction of `script` took while a repair ran, 200 a second.

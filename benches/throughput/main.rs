@@ -489,7 +489,7 @@ impl<'a> Bench<'a> {
         self.cluster.drop_database("broken")
     }
 
-    /// Measures how long a repair locks rows, what it writes, and what others wait meanwhile.
+    /// Measures what a repair writes, and what others wait meanwhile.
     fn others(&mut self) -> Result<()> {
         const FIX: &[&str] = &["fix", "--yes", "--format", "json"];
         let Options { rows, pairs, .. } = *self.options;
