@@ -22,8 +22,8 @@ use crate::workflow::{CHUNK, OWNED};
 /// What of a locked row has to be as it was when it was planned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ComparedWithPlan {
-    /// What it holds. If it was locked before it was planned, this is all that its own lock, and
-    /// triggers, leave to compare: owners come and go beside it.
+    /// What it holds. It was locked before it was planned, so only a trigger can have changed it.
+    /// Owners may have come and gone.
     Values,
     /// What it holds, and who links to it.
     ValuesAndOwners,
@@ -92,16 +92,12 @@ impl PlannedRows {
         if changes.is_empty() {
             return Ok(());
         }
-        if self.tables.last().is_none_or(|last| last.table != table) {
-            self.tables.push(PlannedTable {
-                table,
-                keys: Vec::new(),
-                digests: Vec::new(),
-            });
-        }
-        let Some(planned) = self.tables.last_mut() else {
-            return Ok(());
-        };
+        let last = self.tables.pop_if(|last| last.table == table);
+        let mut planned = last.unwrap_or_else(|| PlannedTable {
+            table,
+            keys: Vec::new(),
+            digests: Vec::new(),
+        });
         let digests = digests(self.compared, rows);
         for change in changes {
             let digest = digests.get(change.key()).copied();
@@ -109,6 +105,7 @@ impl PlannedRows {
             planned.digests.push(digest.unwrap_or_default());
             self.changes.add(change).map_err(cannot_put_aside)?;
         }
+        self.tables.push(planned);
         Ok(())
     }
 
@@ -157,7 +154,7 @@ impl PlannedRows {
         } in &self.tables
         {
             for (keys, digests) in keys.chunks(OWNED).zip(digests.chunks(OWNED)) {
-                // Nobody can link a permission row that is locked to another owner any more.
+                // Nobody can link another owner to a permission row that is locked.
                 let mut owned = OwnedRows::new(table, keys);
                 for (keys, digests) in keys.chunks(CHUNK).zip(digests.chunks(CHUNK)) {
                     let rows = owned.read(connection, schema, keys).await?;
@@ -176,6 +173,9 @@ impl PlannedRows {
                         .take(keys.len())
                         .collect::<Result<_, _>>()
                         .map_err(cannot_put_aside)?;
+                    if !changes.iter().map(RowChange::key).eq(keys) {
+                        return Err(lost(table));
+                    }
                     write_rows(connection, schema, table, &rows, &changes, verification).await?;
                     progress.rows(keys.len());
                 }
@@ -204,6 +204,17 @@ fn digests(compared: ComparedWithPlan, rows: &[Row]) -> HashMap<&str, u64> {
     let rows = rows.iter();
     rows.map(|row| (row.key.as_str(), compared.digest(row)))
         .collect()
+}
+
+/// Builds the error for changes that do not come back as they were put aside.
+fn lost(table: &SiteTable) -> Failure {
+    let message = format!(
+        "the changes of \"{}\" that were put aside are not those that were planned; nothing was \
+         committed",
+        table.table
+    );
+    Failure::new(ErrorKind::Error, message)
+        .hint("check the disk with the folder for temporary files (TMPDIR), and run it again")
 }
 
 /// Builds the error for a row that somebody has changed since it was planned.

@@ -186,7 +186,8 @@ pub(crate) fn check_nothing_left(
                         "the planned change of row {key} leaves {reference} in {name}; nothing was \
                          written"
                     ),
-                ));
+                )
+                .hint("report this; to repair other rows, name them with --owner or --reference"));
             }
         }
     }
