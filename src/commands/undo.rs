@@ -16,7 +16,7 @@ use crate::db::purpose::Purpose;
 use crate::db::schema::Schema;
 use crate::db::session::{Connection, SchemaTransaction};
 use crate::db::verification::Verification;
-use crate::db::{credential_rows, log_exposure, rows, savepoint};
+use crate::db::{credential_rows, log_exposure, savepoint};
 use crate::error::{ErrorKind, Failure};
 use crate::exit_code::{self, Outcome};
 use crate::litellm::access::basis::AccessBasis;
@@ -37,7 +37,7 @@ use crate::report::undone_changes::UndoneChanges;
 use crate::report::{Ending, FollowUp, UndoFacts, UndoReport};
 use crate::workflow::CHUNK;
 use crate::workflow::access_basis::read_basis;
-use crate::workflow::access_proof::{AccessProof, TwoStates};
+use crate::workflow::access_proof::{AccessProof, ReadCallers, TwoStates};
 use crate::workflow::apply_changes::{
     begin_verification, end_verification, lock_tables, moved, write_credentials, write_rows,
 };
@@ -415,7 +415,10 @@ impl PutBack<'_, '_> {
                 owned.contains(*key) || locked.binary_search_by(|k| k.as_str().cmp(key)).is_err()
             });
         }
-        let rows = rows::cells(connection, self.schema, table, &locked).await?;
+        let read =
+            self.verification
+                .cells_and_fingerprints(connection, self.schema, table, &locked);
+        let (rows, fingerprints) = read.await?;
         let stored: HashMap<&str, &Row> = rows.iter().map(|row| (row.key.as_str(), row)).collect();
         let mut changes = Vec::new();
         for (key, change) in by_key {
@@ -437,7 +440,8 @@ impl PutBack<'_, '_> {
         if let Some(draft) = &mut self.draft {
             draft.rows(&written)?;
         }
-        write_rows(connection, schema, table, &rows, &written, proof).await?;
+        let locked = (rows.as_slice(), &fingerprints);
+        write_rows(connection, schema, table, locked, &written, proof).await?;
         for change in changes {
             let change = Change::Row(change);
             self.undone.changes.add(&change).map_err(cannot_put_aside)?;
@@ -545,7 +549,9 @@ async fn compare_states(
         before,
         after: &OtherValues::default(),
     };
-    proof.compare(connection, schema, states).await.map(Some)
+    let mut read = ReadCallers::default();
+    let access = proof.compare(connection, schema, &mut read, states);
+    access.await.map(Some)
 }
 
 impl WriteFacts for UndoFacts {

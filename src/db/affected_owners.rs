@@ -61,6 +61,19 @@ impl AffectedOwners {
         } = self;
         keys.len() + teams.len() + users.len() + end_users.len()
     }
+
+    /// Adds other owners, some of whom may be there already.
+    fn add(&mut self, other: Self) {
+        fn merge<T: Ord>(these: &mut Vec<T>, others: Vec<T>) {
+            these.extend(others);
+            these.sort_unstable();
+            these.dedup();
+        }
+        merge(&mut self.keys, other.keys);
+        merge(&mut self.teams, other.teams);
+        merge(&mut self.users, other.users);
+        merge(&mut self.end_users, other.end_users);
+    }
 }
 
 /// What is known of the owners so far: the parameters `$1` to `$6`.
@@ -157,8 +170,13 @@ const UPPER: [UpperOwner; 5] = [
     },
 ];
 
+/// How many permission rows one statement looks for. The driver holds the keys twice, as it sends
+/// them.
+const ROWS: usize = 40_000;
+
 /// Finds the owners whose callers depend on the rows with these keys, from the top of LiteLLM's
-/// levels down: first all owners above keys, in one statement, then the keys.
+/// levels down: first all owners above keys, in one statement, then the keys. Very many rows take
+/// several of both.
 ///
 /// # Errors
 ///
@@ -169,12 +187,11 @@ pub(crate) async fn affected(
     altered: AlteredKeys<'_>,
 ) -> Result<AffectedOwners, Failure> {
     let AlteredKeys {
-        permissions,
+        mut permissions,
         access_groups,
         toolsets,
     } = altered;
     let mut known = Known {
-        permissions,
         access_groups,
         ..Known::default()
     };
@@ -184,7 +201,26 @@ pub(crate) async fn affected(
         known.roles = ADMINISTRATORS.to_vec();
         naming = self::naming(connection, schema, &toolsets).await?;
     }
-    known.permissions.extend(naming.iter().map(String::as_str));
+    permissions.extend(naming.iter().map(String::as_str));
+    let mut parts = permissions.chunks(ROWS);
+    known.permissions = parts.next().unwrap_or_default().to_vec();
+    let mut found = affected_by(connection, schema, known).await?;
+    for permissions in parts {
+        let known = Known {
+            permissions: permissions.to_vec(),
+            ..Known::default()
+        };
+        found.add(affected_by(connection, schema, known).await?);
+    }
+    Ok(found)
+}
+
+/// Finds the owners who depend on what is known.
+async fn affected_by(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    mut known: Known<'_>,
+) -> Result<AffectedOwners, Failure> {
     let mut reader = OwnerReader { connection, schema };
     let end_users = reader.upper(&mut known).await?;
     Ok(AffectedOwners {

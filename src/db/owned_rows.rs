@@ -19,7 +19,7 @@ SELECT 'row', t.{key}, {cells}, NULL::pg_catalog.bool
 FROM {table} AS t WHERE t.{key} {=} ANY ($1)
 UNION ALL {owners}";
 
-/// How many columns of [`TOGETHER`] are for sites.
+/// How many columns of [`TOGETHER`] are for sites, and for texts about a row.
 const CELLS: usize = 6;
 
 /// The rows of a table that are read with their owners, some at a time.
@@ -31,6 +31,11 @@ pub(crate) struct OwnedRows<'k> {
 }
 
 impl<'k> OwnedRows<'k> {
+    /// Returns the table of the rows.
+    pub(super) fn table(&self) -> &'static SiteTable {
+        self.table
+    }
+
     /// Names all rows that will be read.
     pub(crate) fn new(table: &'static SiteTable, keys: &'k [String]) -> Self {
         Self {
@@ -55,18 +60,36 @@ impl<'k> OwnedRows<'k> {
         schema: &Schema,
         some: &[String],
     ) -> Result<Vec<Row>, Failure> {
+        let read = self.read_and_more(connection, schema, some, &[]).await?;
+        Ok(read.into_iter().map(|(row, _)| row).collect())
+    }
+
+    /// Reads rows as [`read`](Self::read) does, each with the texts that the SQL in `more` yields
+    /// for it.
+    pub(super) async fn read_and_more(
+        &mut self,
+        connection: &mut PgConnection,
+        schema: &Schema,
+        some: &[String],
+        more: &[String],
+    ) -> Result<Vec<(Row, Vec<String>)>, Failure> {
+        let table = self.table;
         let owners = if let Some(owners) = &mut self.owners {
             owners
         } else {
             if some.len() == self.keys.len()
-                && let Some(rows) = together(connection, schema, self.table, self.keys).await?
+                && let Some(rows) = together(connection, schema, table, self.keys, more).await?
             {
                 return Ok(rows);
             }
-            let owners = owners::holders(connection, schema, self.table, self.keys).await?;
+            let owners = owners::holders(connection, schema, table, self.keys).await?;
             self.owners.insert(owners)
         };
-        rows::rows(connection, schema, self.table, some, owners).await
+        let mut rows = rows::cells_and_more(connection, schema, table, some, more).await?;
+        for (row, _) in &mut rows {
+            row.owners = owners.of(&row.key);
+        }
+        Ok(rows)
     }
 }
 
@@ -76,7 +99,8 @@ async fn together(
     schema: &Schema,
     table: &'static SiteTable,
     keys: &[String],
-) -> Result<Option<Vec<Row>>, Failure> {
+    more: &[String],
+) -> Result<Option<Vec<(Row, Vec<String>)>>, Failure> {
     let doing = match table.group {
         Group::AccessGroups => "read the access groups and who has the access groups",
         Group::Permissions | Group::Toolsets | Group::Defaults | Group::Credentials => {
@@ -84,10 +108,11 @@ async fn together(
         }
     };
     let sites = schema.sites(table);
-    let Some(owners) = owners::of_rows(schema, table).filter(|_| sites.len() <= CELLS) else {
+    let mut cells: Vec<String> = sites.iter().map(|site| json_text(site)).collect();
+    cells.extend_from_slice(more);
+    let Some(owners) = owners::of_rows(schema, table).filter(|_| cells.len() <= CELLS) else {
         return Ok(None);
     };
-    let mut cells: Vec<String> = sites.iter().map(|site| json_text(site)).collect();
     cells.resize(CELLS, "NULL::pg_catalog.text".to_owned());
     let fragments = [
         ("{owners}", owners),
@@ -113,11 +138,11 @@ async fn together(
     }
     let owners = owners.sorted();
     let rows = of_table.into_iter().map(|row| {
-        let mut row = rows::read(table, &sites, row, 1)?;
+        let (mut row, more) = rows::read_with_more(table, &sites, row, 1, more.len())?;
         row.owners = owners.of(&row.key);
-        Ok(row)
+        Ok((row, more))
     });
-    let mut rows: Vec<Row> = rows.collect::<Result<_, Failure>>()?;
-    rows.sort_unstable_by(|one, other| one.key.cmp(&other.key));
+    let mut rows: Vec<(Row, Vec<String>)> = rows.collect::<Result<_, Failure>>()?;
+    rows.sort_unstable_by(|(one, _), (other, _)| one.key.cmp(&other.key));
     Ok(Some(rows))
 }

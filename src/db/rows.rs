@@ -8,7 +8,6 @@ use crate::db::encoding::storable;
 use crate::db::errors::failed;
 use crate::db::fragments::json_text;
 use crate::db::oversized::refuse_oversized;
-use crate::db::owners::Owners;
 use crate::db::savepoint;
 use crate::db::schema::Schema;
 use crate::db::sql::{ident, relation};
@@ -33,50 +32,23 @@ SELECT t.{key} FROM {table} AS t
 WHERE t.{key} {=} ANY ($1) ORDER BY t.{key} COLLATE pg_catalog."C"
 FOR UPDATE OF t NOWAIT"#;
 
-/// Reads the rows with the given primary keys, ordered by key, without their owners.
+/// Reads the rows with the given primary keys, ordered by key, without their owners, each with the
+/// texts that the SQL in `more` yields for it.
 ///
 /// A key whose row is gone yields nothing.
 ///
 /// # Errors
 ///
 /// What the server said; refused if a row holds more than is ever read.
-pub(crate) async fn cells(
-    connection: &mut PgConnection,
-    schema: &Schema,
-    table: &'static SiteTable,
-    keys: &[String],
-) -> Result<Vec<Row>, Failure> {
-    let read = cells_and_more(connection, schema, table, keys, &[]).await?;
-    Ok(read.into_iter().map(|(row, _)| row).collect())
-}
-
-/// The further columns of a row that [`cells_and_more`] read.
-pub(super) struct MoreColumns {
-    row: PgRow,
-    first: usize,
-}
-
-impl MoreColumns {
-    /// Reads the further column at that place.
-    pub(super) fn read<'r, T>(&'r self, at: usize, what: &'static str) -> Result<T, Failure>
-    where
-        T: sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
-    {
-        decode::read(&self.row, self.first + at, what)
-    }
-}
-
-/// Reads rows as [`cells`] does; `more` is the SQL of further columns.
 pub(super) async fn cells_and_more(
     connection: &mut PgConnection,
     schema: &Schema,
     table: &'static SiteTable,
     keys: &[String],
     more: &[String],
-) -> Result<Vec<(Row, MoreColumns)>, Failure> {
+) -> Result<Vec<(Row, Vec<String>)>, Failure> {
     let sites = schema.sites(table);
     let mut cells: Vec<String> = sites.iter().map(|site| json_text(site)).collect();
-    let first = 1 + cells.len();
     cells.extend_from_slice(more);
     let sql = schema.statement(
         ROWS,
@@ -96,13 +68,15 @@ pub(super) async fn cells_and_more(
     for row in &found {
         refuse_oversized(table, &sites, row, 0)?;
     }
-    let with_more = |row| Ok((read(table, &sites, &row, 0)?, MoreColumns { row, first }));
-    found.into_iter().map(with_more).collect()
+    let found = found.iter();
+    found
+        .map(|row| read_with_more(table, &sites, row, 0, more.len()))
+        .collect()
 }
 
 /// Reads a row without its owners. Column `key` is its key; the columns after it are those of
 /// `sites`, as JSON text.
-pub(super) fn read(
+fn read(
     table: &'static SiteTable,
     sites: &[&'static Site],
     row: &PgRow,
@@ -122,24 +96,18 @@ pub(super) fn read(
     })
 }
 
-/// Reads the rows with the given primary keys as [`cells`] does, and takes their owners from
-/// `owners`.
-///
-/// # Errors
-///
-/// What the server said.
-pub(crate) async fn rows(
-    connection: &mut PgConnection,
-    schema: &Schema,
+/// Reads a row as [`read`] does, and the texts in the columns that follow, `more` of them.
+pub(super) fn read_with_more(
     table: &'static SiteTable,
-    keys: &[String],
-    owners: &Owners<'_>,
-) -> Result<Vec<Row>, Failure> {
-    let mut rows = cells(connection, schema, table, keys).await?;
-    for row in &mut rows {
-        row.owners = owners.of(&row.key);
-    }
-    Ok(rows)
+    sites: &[&'static Site],
+    row: &PgRow,
+    key: usize,
+    more: usize,
+) -> Result<(Row, Vec<String>), Failure> {
+    let first = key + 1 + sites.len();
+    let texts = (first..first + more).map(|at| decode::read(row, at, "a text about a row"));
+    let texts = texts.collect::<Result<_, Failure>>()?;
+    Ok((read(table, sites, row, key)?, texts))
 }
 
 /// Locks the rows with the given primary keys until the transaction ends: no other session can

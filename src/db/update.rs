@@ -194,8 +194,8 @@ const LOOK_FOR_A_TRIGGER: &str =
 /// Reads the rows of `changes` again, and checks them.
 ///
 /// The columns that were written must hold what was written. The other columns that name servers
-/// must hold what they held when they were locked (`locked`). All other columns must be as before
-/// (`rest`, from [`Verification::fingerprints`]).
+/// must hold what they held when the rows were locked and read, and all other columns must have the
+/// same fingerprint as then.
 ///
 /// # Errors
 ///
@@ -204,13 +204,13 @@ pub(crate) async fn verify(
     connection: &mut PgConnection,
     schema: &Schema,
     table: &'static SiteTable,
-    locked: &[Row],
-    rest: &Fingerprints,
+    (locked, fingerprints): (&[Row], &Fingerprints),
     changes: &[RowChange],
     verification: &mut Verification,
 ) -> Result<(), Failure> {
-    let read = verification.cells_and_fingerprints(connection, schema, table, changes);
-    let (stored, rest_now) = read.await?;
+    let keys = keys(changes);
+    let read = verification.cells_and_fingerprints(connection, schema, table, &keys);
+    let (stored, fingerprints_now) = read.await?;
     let locked: HashMap<&str, &Row> = locked.iter().map(|row| (row.key.as_str(), row)).collect();
     let found: HashMap<&str, &Row> = stored.iter().map(|row| (row.key.as_str(), row)).collect();
     for change in changes {
@@ -226,7 +226,7 @@ pub(crate) async fn verify(
             }
         }
     }
-    verification.compare(schema, table, changes, rest, &rest_now)
+    verification.compare(schema, table, changes, fingerprints, &fingerprints_now)
 }
 
 pub(crate) fn differs(table: &SiteTable, key: &str, column: &str) -> Failure {

@@ -10,10 +10,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use crate::db::errors::{failed, failed_over_secrets};
+use crate::db::owned_rows::OwnedRows;
 use crate::db::schema::Schema;
 use crate::db::side_effects::SideEffects;
 use crate::db::sql::{ident, relation, statement, told};
-use crate::db::update::{beside_paths, differs, keys};
+use crate::db::update::{beside_paths, differs};
 use crate::db::{credential_rows, decode, rows};
 use crate::error::Failure;
 use crate::litellm::reference_sites::{ScannedTable, SiteTable};
@@ -41,14 +42,15 @@ struct Part {
 pub(crate) struct Fingerprint {
     /// A digest of everything that no trigger may change.
     rest: String,
-    /// A digest of each column that says when, how often or by whom the row was written.
-    bookkeeping: Vec<String>,
+    /// A digest of each column that says when, how often or by whom the row was written, with
+    /// spaces between them.
+    bookkeeping: String,
 }
 
 /// The fingerprints of rows, by key.
 pub(crate) type Fingerprints = BTreeMap<String, Fingerprint>;
 
-const FINGERPRINTS: &str = r"
+const ROWS: &str = r"
 SELECT t.{key}, {columns} FROM {table} AS t WHERE t.{key} {=} ANY ($1)";
 
 // One digest of several columns.
@@ -98,84 +100,57 @@ impl Verification {
         !self.effects.is_empty()
     }
 
-    /// Reads the fingerprints of the rows of `changes`, by key. They cover the columns that name no
-    /// servers, that this role may read, and that the server does not compute itself.
-    ///
-    /// # Errors
-    ///
-    /// What the server said.
-    pub(crate) async fn fingerprints(
-        &self,
-        connection: &mut PgConnection,
-        schema: &Schema,
-        table: &'static SiteTable,
-        changes: &[RowChange],
-    ) -> Result<Fingerprints, Failure> {
-        let Some(columns) = self
-            .fingerprint(schema, table)
-            .filter(|_| !changes.is_empty())
-        else {
-            return Ok(Fingerprints::new());
-        };
-        let names = (table.table, table.key);
-        let sql = select(
-            schema,
-            FINGERPRINTS,
-            names,
-            &[("{columns}", columns.join(", "))],
-        );
-        let rows: Vec<(String, String, Vec<String>)> = sqlx::query_as(sql)
-            .persistent(false)
-            .bind(keys(changes))
-            .fetch_all(connection)
-            .await
-            .map_err(failed("read the rows' other columns"))?;
-        let fingerprint = |(key, rest, bookkeeping)| (key, Fingerprint { rest, bookkeeping });
-        Ok(rows.into_iter().map(fingerprint).collect())
-    }
-
-    /// Returns the SQL of the two columns of a fingerprint; `None` if there is nothing to cover.
-    fn fingerprint(&self, schema: &Schema, table: &'static SiteTable) -> Option<[String; 2]> {
+    /// Returns the SQL of a fingerprint, two texts; nothing if there is nothing to cover. It covers
+    /// the columns that name no servers, that this role may read, and that the server does not
+    /// compute itself.
+    fn fingerprint(&self, schema: &Schema, table: &'static SiteTable) -> Vec<String> {
         let (_, bookkeeping) = self.columns(schema, table);
         let rest = self.rest(schema, table);
         if rest.is_empty() && bookkeeping.is_empty() {
-            return None;
+            return Vec::new();
         }
         let bookkeeping = bookkeeping.into_iter().map(|name| digest(&[column(name)]));
         let bookkeeping = bookkeeping.collect::<Vec<_>>().join(", ");
-        Some([
+        vec![
             digest(&rest),
-            format!("ARRAY[{bookkeeping}]::pg_catalog.text[]"),
-        ])
+            format!("pg_catalog.array_to_string(ARRAY[{bookkeeping}]::pg_catalog.text[], ' ')"),
+        ]
     }
 
-    /// Reads the rows of `changes` without their owners, and their fingerprints, in one statement.
+    /// Reads the rows with the given primary keys without their owners, and their fingerprints, in
+    /// one statement.
     ///
     /// # Errors
     ///
-    /// What the server said.
+    /// What the server said; refused if a row holds more than is ever read.
     pub(crate) async fn cells_and_fingerprints(
         &self,
         connection: &mut PgConnection,
         schema: &Schema,
         table: &'static SiteTable,
-        changes: &[RowChange],
+        keys: &[String],
     ) -> Result<(Vec<Row>, Fingerprints), Failure> {
-        let columns = self.fingerprint(schema, table);
-        let more: &[String] = columns.as_ref().map_or(&[], |columns| columns);
-        let read = rows::cells_and_more(connection, schema, table, &keys(changes), more).await?;
-        let (mut cells, mut fingerprints) = (Vec::new(), Fingerprints::new());
-        for (row, more) in read {
-            if columns.is_some() {
-                let fingerprint = Fingerprint {
-                    rest: more.read(0, "the digest of a row")?,
-                    bookkeeping: more.read(1, "the digests of a row")?,
-                };
-                fingerprints.insert(row.key.clone(), fingerprint);
-            }
-            cells.push(row);
-        }
-        Ok((cells, fingerprints))
+        let more = self.fingerprint(schema, table);
+        let read = rows::cells_and_more(connection, schema, table, keys, &more);
+        Ok(fingerprints(read.await?))
+    }
+
+    /// Reads the rows with some of the keys of `owned` and their owners, as it does, and their
+    /// fingerprints.
+    ///
+    /// # Errors
+    ///
+    /// What the server said; refused if a row holds more than is ever read.
+    pub(crate) async fn rows_and_fingerprints(
+        &self,
+        connection: &mut PgConnection,
+        schema: &Schema,
+        owned: &mut OwnedRows<'_>,
+        some: &[String],
+    ) -> Result<(Vec<Row>, Fingerprints), Failure> {
+        let more = self.fingerprint(schema, owned.table());
+        let read = owned.read_and_more(connection, schema, some, &more);
+        Ok(fingerprints(read.await?))
     }
 
     /// Compares the fingerprints of the rows of `changes` before and after they were written.
@@ -198,7 +173,10 @@ impl Verification {
                 (None, None) => continue,
                 _ => return Err(differs(table, change.key(), "another column")),
             };
-            let pairs = before.bookkeeping.iter().zip(&after.bookkeeping);
+            let pairs = before
+                .bookkeeping
+                .split(' ')
+                .zip(after.bookkeeping.split(' '));
             let moved = pairs
                 .zip(&bookkeeping)
                 .filter(|((before, after), _)| before != after);
@@ -299,7 +277,7 @@ impl Verification {
         let sql = match table {
             ScannedTable::References(table) => select(
                 schema,
-                FINGERPRINTS,
+                ROWS,
                 (table.table, table.key),
                 &[("{columns}", digest(&columns))],
             ),
@@ -384,6 +362,18 @@ fn column(name: &str) -> String {
 }
 
 /// Returns the SQL of one digest of several columns.
+/// Takes the fingerprints of rows from the texts that were read with them.
+fn fingerprints(read: Vec<(Row, Vec<String>)>) -> (Vec<Row>, Fingerprints) {
+    let (mut rows, mut fingerprints) = (Vec::with_capacity(read.len()), Fingerprints::new());
+    for (row, texts) in read {
+        if let Ok([rest, bookkeeping]) = <[String; 2]>::try_from(texts) {
+            fingerprints.insert(row.key.clone(), Fingerprint { rest, bookkeeping });
+        }
+        rows.push(row);
+    }
+    (rows, fingerprints)
+}
+
 pub(super) fn digest(columns: &[String]) -> String {
     DIGEST.replace("{columns}", &columns.join(", "))
 }

@@ -14,10 +14,10 @@ use crate::report::csv::Cells;
 use crate::report::render::{Render, RenderOptions, ReportFormat as _};
 use crate::report::table::TableFormat;
 
-/// Builds the error for plans that cannot be put aside until they are printed.
+/// Builds the error for rows that cannot be put aside until they are written or printed.
 pub(crate) fn cannot_put_aside(error: io::Error) -> Failure {
     Failure::caused(ErrorKind::Error, error)
-        .context("cannot put the report aside")
+        .context("cannot put rows aside")
         .hint("make room in the folder for temporary files, or name another with TMPDIR")
 }
 

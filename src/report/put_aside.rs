@@ -7,6 +7,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::hash::{DefaultHasher, Hasher as _};
 use std::io::{self, BufRead as _, BufReader, Read, Write as _};
 use std::marker::PhantomData;
 
@@ -27,6 +28,8 @@ pub(crate) struct PutAside<T> {
     spool: Spool,
     /// The lines that are not in the spool yet.
     buffer: Vec<u8>,
+    /// A digest of all lines.
+    digest: DefaultHasher,
     values: PhantomData<fn() -> T>,
 }
 
@@ -37,6 +40,7 @@ impl<T> PutAside<T> {
         Self {
             spool: Spool::new(),
             buffer: Vec::new(),
+            digest: DefaultHasher::new(),
             values: PhantomData,
         }
     }
@@ -49,8 +53,11 @@ impl<T: Serialize> PutAside<T> {
     ///
     /// An I/O error if it cannot be put aside.
     pub(crate) fn add(&mut self, value: &T) -> io::Result<()> {
+        let begin = self.buffer.len();
         serde_json::to_writer(&mut self.buffer, value)?;
         self.buffer.push(b'\n');
+        self.digest
+            .write(self.buffer.get(begin..).unwrap_or_default());
         if self.buffer.len() >= BUFFER {
             self.spool.write_all(&self.buffer)?;
             self.buffer.clear();
@@ -60,11 +67,25 @@ impl<T: Serialize> PutAside<T> {
 }
 
 impl<T: DeserializeOwned> PutAside<T> {
-    /// Reads the values back. An item is an I/O error if one cannot be read.
+    /// Reads the values back. An item is an I/O error if one cannot be read; the last one is an
+    /// error if they are not those that were added, because the disk or somebody changed them.
     pub(crate) fn iter(&self) -> impl Iterator<Item = io::Result<T>> {
-        LineReader::new(self.spool.read_from(0).chain(self.buffer.as_slice()))
+        let mut lines = LineReader::new(self.spool.read_from(0).chain(self.buffer.as_slice()));
+        let mut digest = Some(DefaultHasher::new());
+        std::iter::from_fn(move || {
+            if let Some(value) = lines.next() {
+                if let Some(digest) = &mut digest {
+                    digest.write(&lines.line);
+                }
+                return Some(value);
+            }
+            let is_other = digest.take()?.finish() != self.digest.finish();
+            is_other.then(|| Err(io::Error::new(io::ErrorKind::InvalidData, DAMAGED)))
+        })
     }
 }
+
+const DAMAGED: &str = "what is read back is not what was put aside";
 
 /// Reads values from lines.
 struct LineReader<R, T> {
@@ -231,6 +252,27 @@ mod tests {
                 assert_eq!(beside.next().unwrap().unwrap(), text(number));
             }
             assert!(read.next().is_none());
+        }
+    }
+
+    #[test]
+    fn values_that_were_changed_are_noticed() {
+        for less in [0, 1] {
+            let mut values = PutAside::new();
+            for number in 0..10 {
+                values.add(&text(number)).unwrap();
+            }
+            let last = values.buffer.len() - less * (values.buffer.len() / 10);
+            values.buffer.truncate(last);
+            if less == 0 {
+                values.buffer[1] = b'7';
+            }
+            let read: Vec<io::Result<String>> = values.iter().collect();
+            let (end, before) = read.split_last().unwrap();
+            assert_eq!(before.len(), 10 - less);
+            assert!(before.iter().all(Result::is_ok));
+            let error = end.as_ref().unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData);
         }
     }
 

@@ -53,7 +53,8 @@ pub(crate) struct TwoStates<'a> {
 
 impl AccessProof<'_> {
     /// Compares every caller that depends on a row of which either state has other values than
-    /// were read, and collects the callers who differ.
+    /// were read, and collects the callers who differ. What was `read` for the same rows before is
+    /// not read again.
     ///
     /// # Errors
     ///
@@ -62,35 +63,19 @@ impl AccessProof<'_> {
         &self,
         connection: &mut Connection,
         schema: &Schema,
+        read: &mut ReadCallers,
         states: TwoStates<'_>,
     ) -> Result<ComparedAccess, Failure> {
         let mut compared = ComparedAccess::default();
         let add = |caller: ComparedCaller<'_>| compared.add(caller.differing);
         let every = |_: &AccessDifference| true;
-        let mut read = ReadCallers::default();
-        let each = self.each(connection, schema, &mut read, states, every, add);
+        let each = self.each(connection, schema, read, states, every, add);
         let not_compared = each.await?;
         compared.not_compared = not_compared;
         Ok(compared)
     }
 
-    /// Counts the owners whose callers depend on a row of which either state has other values than
-    /// were read.
-    ///
-    /// # Errors
-    ///
-    /// What the server said.
-    pub(crate) async fn depending(
-        connection: &mut Connection,
-        schema: &Schema,
-        states: TwoStates<'_>,
-    ) -> Result<usize, Failure> {
-        let owners = affected_owners::affected(connection, schema, altered(states)).await?;
-        Ok(owners.number())
-    }
-
-    /// Compares the same callers, and hands each of them to `each`. What was `read` for the same
-    /// rows before is not read again. Only differences for which
+    /// Compares the same callers, and hands each of them to `each`. Only differences for which
     /// `counts` is true are kept. Returns how many owners or callers were left out because there
     /// are too many.
     ///
@@ -110,14 +95,21 @@ impl AccessProof<'_> {
         if self.most == 0 {
             return Ok(altered.rows());
         }
-        let routes = self.knows(AccessRules::has_toolset_routes);
-        read.read(connection, schema, altered, routes).await?;
+        read.read_owners(connection, schema, altered).await?;
+        read.read_rows(connection, schema).await?;
+        let has_routes = self.knows(AccessRules::has_toolset_routes);
+        if has_routes {
+            read.read_toolsets(connection, schema).await?;
+        }
         let ReadCallers {
             owners,
             toolsets,
             stored,
             ..
         } = &*read;
+        let no_toolsets = BTreeSet::new();
+        let toolsets = toolsets.as_ref().filter(|_| has_routes);
+        let toolsets = toolsets.unwrap_or(&no_toolsets);
         let (mut left, mut not_compared) = (self.most, 0);
         for chunk in chunks(owners) {
             if left == 0 {
@@ -164,44 +156,79 @@ impl AccessProof<'_> {
     }
 }
 
-/// The callers who depend on some rows, as they were read.
+/// The callers who depend on some rows, as far as they were read.
 #[derive(Debug, Default)]
 pub(crate) struct ReadCallers {
     /// The digest of the keys of these rows; `None` where nothing was read yet.
     altered: Option<[u8; 32]>,
     owners: AffectedOwners,
-    /// Every toolset; none where no release has routes of toolsets.
-    toolsets: BTreeSet<ToolsetId>,
+    /// Every toolset.
+    toolsets: Option<BTreeSet<ToolsetId>>,
     /// The rows of all these owners, if they are few.
     stored: Option<StoredRows>,
 }
 
 impl ReadCallers {
+    /// Reads the owners whose callers depend on a row of which either state has other values than
+    /// were read, and counts them.
+    ///
+    /// # Errors
+    ///
+    /// What the server said.
+    pub(crate) async fn owners(
+        &mut self,
+        connection: &mut Connection,
+        schema: &Schema,
+        states: TwoStates<'_>,
+    ) -> Result<usize, Failure> {
+        self.read_owners(connection, schema, altered(states))
+            .await?;
+        Ok(self.owners.number())
+    }
+
     /// Reads who depends on `altered`, unless that is what was read last.
-    async fn read(
+    async fn read_owners(
         &mut self,
         connection: &mut Connection,
         schema: &Schema,
         altered: AlteredKeys<'_>,
-        routes: bool,
     ) -> Result<(), Failure> {
         let digest = digest(&altered);
-        if self.altered == Some(digest) {
-            return Ok(());
+        if self.altered != Some(digest) {
+            *self = Self {
+                owners: affected_owners::affected(connection, schema, altered).await?,
+                altered: Some(digest),
+                ..Self::default()
+            };
         }
-        let owners = affected_owners::affected(connection, schema, altered).await?;
-        if routes {
-            self.toolsets = access_callers::toolsets(connection, schema).await?;
-        }
-        self.stored = None;
-        if owners.number() <= CHUNK {
+        Ok(())
+    }
+
+    /// Reads the rows of the owners, if they are few, unless they were read.
+    async fn read_rows(
+        &mut self,
+        connection: &mut Connection,
+        schema: &Schema,
+    ) -> Result<(), Failure> {
+        if self.stored.is_none() && self.owners.number() <= CHUNK {
             let mut asked = Callers::default();
-            for chunk in chunks(&owners) {
+            for chunk in chunks(&self.owners) {
                 chunk.ask(&mut asked);
             }
             self.stored = Some(access_rows::stored(connection, schema, &asked).await?);
         }
-        (self.owners, self.altered) = (owners, Some(digest));
+        Ok(())
+    }
+
+    /// Reads the toolsets, unless they were read.
+    async fn read_toolsets(
+        &mut self,
+        connection: &mut Connection,
+        schema: &Schema,
+    ) -> Result<(), Failure> {
+        if self.toolsets.is_none() {
+            self.toolsets = Some(access_callers::toolsets(connection, schema).await?);
+        }
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use crate::db::schema::Schema;
 use crate::db::session::Connection;
 use crate::db::side_effects::SideEffects;
-use crate::db::verification::Verification;
+use crate::db::verification::{Fingerprints, Verification};
 use crate::db::{advisory_lock, credential_rows, update};
 use crate::error::{ErrorKind, Failure};
 use crate::litellm::reference_sites::{CredentialTable, ScannedTable, SiteTable};
@@ -24,29 +24,18 @@ pub(crate) async fn lock_tables(
     update::enter(connection, schema).await
 }
 
-/// Writes the changes of locked rows of `table` and checks them.
+/// Writes the changes of rows of `table` and checks them. The rows are given as they were read once
+/// they were locked, with their fingerprints.
 pub(crate) async fn write_rows(
     connection: &mut Connection,
     schema: &Schema,
     table: &'static SiteTable,
-    locked: &[Row],
+    locked: (&[Row], &Fingerprints),
     changes: &[RowChange],
     verification: &mut Verification,
 ) -> Result<(), Failure> {
-    let rest = verification
-        .fingerprints(connection, schema, table, changes)
-        .await?;
     update::apply(connection, schema, table, changes).await?;
-    let verified = update::verify(
-        connection,
-        schema,
-        table,
-        locked,
-        &rest,
-        changes,
-        verification,
-    );
-    verified.await?;
+    update::verify(connection, schema, table, locked, changes, verification).await?;
     let keys = update::keys(changes);
     let table = ScannedTable::References(table);
     verification.keep(connection, schema, table, keys).await

@@ -3,6 +3,9 @@
 //! written.
 
 use std::collections::HashMap;
+use std::io;
+
+use serde::{Deserialize, Serialize};
 
 use crate::db::owned_rows::OwnedRows;
 use crate::db::schema::Schema;
@@ -48,23 +51,29 @@ impl ComparedWithPlan {
     }
 }
 
-/// The rows that a repair will write, by table and key.
+/// The rows that a repair will write.
 #[derive(Debug)]
 pub(crate) struct PlannedRows {
     compared: ComparedWithPlan,
     tables: Vec<PlannedTable>,
-    /// The changes of all rows, in the same order.
-    changes: PutAside<RowChange>,
 }
 
-/// The rows of one table.
+/// The rows of one table. There may be many, so they are put aside.
 #[derive(Debug)]
 struct PlannedTable {
     table: &'static SiteTable,
     /// The primary keys.
-    keys: Vec<String>,
-    /// A digest of each row, as it was when it was planned.
-    digests: Vec<u64>,
+    keys: PutAside<String>,
+    /// What becomes of each row, in the same order.
+    changes: PutAside<PlannedChange>,
+}
+
+/// The change of a row.
+#[derive(Debug, Serialize, Deserialize)]
+struct PlannedChange {
+    /// A digest of the row, as it was when it was planned.
+    digest: u64,
+    change: RowChange,
 }
 
 impl PlannedRows {
@@ -74,7 +83,6 @@ impl PlannedRows {
         Self {
             compared,
             tables: Vec::new(),
-            changes: PutAside::new(),
         }
     }
 
@@ -87,7 +95,7 @@ impl PlannedRows {
         &mut self,
         table: &'static SiteTable,
         rows: &[Row],
-        changes: &[RowChange],
+        changes: Vec<RowChange>,
     ) -> Result<(), Failure> {
         if changes.is_empty() {
             return Ok(());
@@ -95,15 +103,16 @@ impl PlannedRows {
         let last = self.tables.pop_if(|last| last.table == table);
         let mut planned = last.unwrap_or_else(|| PlannedTable {
             table,
-            keys: Vec::new(),
-            digests: Vec::new(),
+            keys: PutAside::new(),
+            changes: PutAside::new(),
         });
         let digests = digests(self.compared, rows);
         for change in changes {
-            let digest = digests.get(change.key()).copied();
-            planned.keys.push(change.key().to_owned());
-            planned.digests.push(digest.unwrap_or_default());
-            self.changes.add(change).map_err(cannot_put_aside)?;
+            let digest = digests.get(change.key()).copied().unwrap_or_default();
+            let key = change.key().to_owned();
+            planned.keys.add(&key).map_err(cannot_put_aside)?;
+            let change = PlannedChange { digest, change };
+            planned.changes.add(&change).map_err(cannot_put_aside)?;
         }
         self.tables.push(planned);
         Ok(())
@@ -124,11 +133,14 @@ impl PlannedRows {
     ) -> Result<(), Failure> {
         for PlannedTable { table, keys, .. } in &self.tables {
             let scanned = ScannedTable::References(table);
-            let locked = patience.lock(connection, schema, scanned, keys).await?;
-            if let Some(gone) = keys.iter().find(|key| locked.binary_search(key).is_err()) {
-                return Err(moved(table, gone));
+            let mut left = keys.iter();
+            while let Some(keys) = next(&mut left, CHUNK)? {
+                let locked = patience.lock(connection, schema, scanned, &keys).await?;
+                if let Some(gone) = keys.iter().find(|key| locked.binary_search(key).is_err()) {
+                    return Err(moved(table, gone));
+                }
+                progress.rows(keys.len());
             }
-            progress.rows(keys.len());
         }
         Ok(())
     }
@@ -146,20 +158,25 @@ impl PlannedRows {
         verification: &mut Verification,
         progress: &Progress,
     ) -> Result<(), Failure> {
-        let mut changes = self.changes.iter();
         for PlannedTable {
             table,
             keys,
-            digests,
+            changes,
         } in &self.tables
         {
-            for (keys, digests) in keys.chunks(OWNED).zip(digests.chunks(OWNED)) {
+            let (mut left, mut changes) = (keys.iter(), changes.iter());
+            while let Some(keys) = next(&mut left, OWNED)? {
                 // Nobody can link another owner to a permission row that is locked.
-                let mut owned = OwnedRows::new(table, keys);
-                for (keys, digests) in keys.chunks(CHUNK).zip(digests.chunks(CHUNK)) {
-                    let rows = owned.read(connection, schema, keys).await?;
-                    let now = self::digests(self.compared, &rows);
-                    check_as_planned(table, &now, keys, digests).map_err(|moved| {
+                let mut owned = OwnedRows::new(table, &keys);
+                for keys in keys.chunks(CHUNK) {
+                    let read =
+                        verification.rows_and_fingerprints(connection, schema, &mut owned, keys);
+                    let (rows, fingerprints) = read.await?;
+                    let planned = next(&mut changes, keys.len())?.unwrap_or_default();
+                    let now = digests(self.compared, &rows);
+                    let then = planned.iter();
+                    let then = then.map(|planned| (planned.change.key(), planned.digest));
+                    check_as_planned(table, &now, then).map_err(|moved| {
                         if verification.may_be_changed() {
                             return moved.hint(
                                 "nothing was written; run it again, and if that does not help, look \
@@ -168,32 +185,37 @@ impl PlannedRows {
                         }
                         moved
                     })?;
-                    let changes: Vec<RowChange> = changes
-                        .by_ref()
-                        .take(keys.len())
-                        .collect::<Result<_, _>>()
-                        .map_err(cannot_put_aside)?;
-                    if !changes.iter().map(RowChange::key).eq(keys) {
-                        return Err(lost(table));
-                    }
-                    write_rows(connection, schema, table, &rows, &changes, verification).await?;
+                    let changes: Vec<RowChange> =
+                        planned.into_iter().map(|planned| planned.change).collect();
+                    let locked = (rows.as_slice(), &fingerprints);
+                    write_rows(connection, schema, table, locked, &changes, verification).await?;
                     progress.rows(keys.len());
                 }
             }
+            // The end tells whether all of them came back.
+            next(&mut changes, 1)?;
         }
         Ok(())
     }
 }
 
+/// Takes up to `most` of the values that are left; `None` if none is left.
+fn next<T>(
+    left: &mut impl Iterator<Item = io::Result<T>>,
+    most: usize,
+) -> Result<Option<Vec<T>>, Failure> {
+    let taken = left.take(most).collect::<io::Result<Vec<T>>>();
+    let taken = taken.map_err(cannot_put_aside)?;
+    Ok((!taken.is_empty()).then_some(taken))
+}
+
 /// Fails if a row is not what it was when it was planned.
-fn check_as_planned(
+fn check_as_planned<'a>(
     table: &SiteTable,
     now: &HashMap<&str, u64>,
-    keys: &[String],
-    digests: &[u64],
+    mut planned: impl Iterator<Item = (&'a str, u64)>,
 ) -> Result<(), Failure> {
-    let mut planned = keys.iter().zip(digests);
-    match planned.find(|(key, digest)| now.get(key.as_str()) != Some(*digest)) {
+    match planned.find(|(key, digest)| now.get(key) != Some(digest)) {
         Some((key, _)) => Err(moved(table, key)),
         None => Ok(()),
     }
@@ -204,17 +226,6 @@ fn digests(compared: ComparedWithPlan, rows: &[Row]) -> HashMap<&str, u64> {
     let rows = rows.iter();
     rows.map(|row| (row.key.as_str(), compared.digest(row)))
         .collect()
-}
-
-/// Builds the error for changes that do not come back as they were put aside.
-fn lost(table: &SiteTable) -> Failure {
-    let message = format!(
-        "the changes of \"{}\" that were put aside are not those that were planned; nothing was \
-         committed",
-        table.table
-    );
-    Failure::new(ErrorKind::Error, message)
-        .hint("check the disk with the folder for temporary files (TMPDIR), and run it again")
 }
 
 /// Builds the error for a row that somebody has changed since it was planned.
@@ -253,11 +264,12 @@ mod tests {
     #[test]
     fn a_row_that_changed_is_told_by_its_key() {
         let planned = [row("a", "s", "t"), row("b", "s", "t")];
-        let keys = ["a".to_owned(), "b".to_owned()];
         for compared in [ComparedWithPlan::Values, ComparedWithPlan::ValuesAndOwners] {
-            let then: Vec<u64> = planned.iter().map(|row| compared.digest(row)).collect();
             let check = |rows: &[Row]| {
-                check_as_planned(&PERMISSIONS, &digests(compared, rows), &keys, &then)
+                let then = planned
+                    .iter()
+                    .map(|row| (row.key.as_str(), compared.digest(row)));
+                check_as_planned(&PERMISSIONS, &digests(compared, rows), then)
             };
             check(&planned).unwrap();
             let [a, b] = planned.clone();

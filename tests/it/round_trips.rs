@@ -53,6 +53,6 @@ fn a_scan_that_holds_references_takes_a_few_more() {
 
 #[test]
 fn a_repair_of_a_small_database_takes_a_few_dozen_round_trips() {
-    takes_at_most(37, &case("beside_live"), &FIX, 0);
-    takes_at_most(57, &demo(), &FIX, 3);
+    takes_at_most(35, &case("beside_live"), &FIX, 0);
+    takes_at_most(55, &demo(), &FIX, 3);
 }

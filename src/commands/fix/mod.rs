@@ -43,7 +43,7 @@ use crate::report::ticket::{TicketCommands, TicketJournal};
 use crate::report::{Announcements, Ending, FollowUp, RepairFacts, Report};
 use crate::workflow::CHUNK;
 use crate::workflow::access_basis::read_basis;
-use crate::workflow::access_proof::{AccessProof, TwoStates};
+use crate::workflow::access_proof::{AccessProof, ReadCallers, TwoStates};
 use crate::workflow::apply_changes::{
     begin_verification, delete_credentials, end_verification, lock_tables, moved,
 };
@@ -456,49 +456,55 @@ impl Fix<'_> {
         patience: &mut Patience,
         progress: &Progress,
     ) -> Result<Option<ComparedAccess>, Failure> {
-        let (schema, locked) = (planner.schema, patience.is_last_attempt());
+        let schema = planner.schema;
+        let by = match (planner.policy.is_searched(), patience.is_last_attempt()) {
+            (true, _) => PlannedBy::Search,
+            (false, true) => PlannedBy::Rules,
+            (false, false) => PlannedBy::RulesWithoutLocks,
+        };
         let mut access = None;
         progress.stage("comparing access");
         let states = repair.states();
+        let mut read = ReadCallers::default();
         let are_many = self.options.compare_at_most() > CHUNK
             && !states.after.is_empty()
-            && AccessProof::depending(connection, schema, states).await? > CHUNK;
+            && read.owners(connection, schema, states).await? > CHUNK;
         if are_many {
-            access = self.prove(connection, planner, repair, locked).await?;
+            access = self
+                .prove(connection, planner, repair, &mut read, by)
+                .await?;
         }
         draft.as_mut().map_or(Ok(()), ChangesetDraft::sync)?;
         let waits = patience.waits();
         repair.lock(connection, schema, patience, progress).await?;
         if !are_many || patience.waits() > waits {
             progress.stage("comparing access");
-            access = self.prove(connection, planner, repair, locked).await?;
+            read = ReadCallers::default();
+            access = self
+                .prove(connection, planner, repair, &mut read, by)
+                .await?;
         }
         Ok(access)
     }
 
-    /// Compares access; `locked` tells whether the rows were locked before they were planned. If
-    /// they were not, a difference can be new, and the repair starts over.
+    /// Compares access. A row that was planned without locks may differ because somebody changed
+    /// it since, and the repair starts over.
     async fn prove(
         &self,
         connection: &mut Connection,
         planner: &Planner<'_>,
         repair: &PlannedRepair,
-        locked: bool,
+        read: &mut ReadCallers,
+        by: PlannedBy,
     ) -> Result<Option<ComparedAccess>, Failure> {
-        let (schema, catalog) = (planner.schema, planner.catalog);
-        let by = match (planner.policy.is_searched(), locked) {
-            (true, _) => PlannedBy::Search,
-            (false, true) => PlannedBy::Rules,
-            (false, false) => PlannedBy::RulesWithoutLocks,
-        };
-        let states = repair.states();
-        let compared = self.compare_access(connection, schema, catalog, states, by);
+        let compared = self.compare_access(connection, planner, repair.states(), read, by);
         let compared = compared.await;
         let differs =
             |failure: &Failure| matches!(failure.kind(), ErrorKind::Refused | ErrorKind::Moved);
         if compared.as_ref().is_err_and(differs) {
             // A server that came back is a reason too, and the better one to tell.
-            let now = self.options.sources().catalog(connection, schema).await?;
+            let sources = self.options.sources();
+            let now = sources.catalog(connection, planner.schema).await?;
             repair.removed.check_still_gone(&now)?;
         }
         compared
@@ -592,11 +598,14 @@ impl Fix<'_> {
     async fn compare_access(
         &self,
         connection: &mut Connection,
-        schema: &Schema,
-        catalog: &ServerCatalog,
+        planner: &Planner<'_>,
         states: TwoStates<'_>,
-        planned: PlannedBy,
+        read: &mut ReadCallers,
+        by: PlannedBy,
     ) -> Result<Option<ComparedAccess>, Failure> {
+        let Planner {
+            schema, catalog, ..
+        } = *planner;
         if states.after.is_empty() {
             return Ok(None);
         }
@@ -608,9 +617,9 @@ impl Fix<'_> {
             catalog,
             most: self.options.compare_at_most(),
         };
-        let mut access = proof.compare(connection, schema, states).await?;
+        let mut access = proof.compare(connection, schema, read, states).await?;
         access.without_deleted = !catalog.deleted().is_empty();
-        check_access(&access, self.accepted, planned)?;
+        check_access(&access, self.accepted, by)?;
         if !catalog.deleted().is_empty() {
             // Until they are deleted these servers are served. Access to them may be lost, as was
             // asked, and must not be gained.
@@ -620,12 +629,12 @@ impl Fix<'_> {
                 catalog,
                 most: self.options.compare_at_most(),
             };
-            let access = proof.compare(connection, schema, states).await?;
+            let access = proof.compare(connection, schema, read, states).await?;
             let accepted = AcceptedDifferences {
                 narrowing: true,
                 ..self.accepted
             };
-            check_access(&access, accepted, planned)?;
+            check_access(&access, accepted, by)?;
         }
         Ok(Some(access))
     }

@@ -162,10 +162,16 @@ impl PlanningPass<'_, '_> {
             match table {
                 ScannedTable::References(table) => {
                     let schema = self.planner.schema;
+                    // A script keeps a digest of each row's owners beside them.
+                    let owned = if self.script.is_some() {
+                        OWNED / 2
+                    } else {
+                        OWNED
+                    };
                     let mut left = keys;
                     while !left.is_empty() {
-                        // The keys that are done with are not kept: those to write are kept anew.
-                        let rest = left.split_off(OWNED.min(left.len()));
+                        // The keys that are done with are not kept: those to write are put aside.
+                        let rest = left.split_off(owned.min(left.len()));
                         let keys = std::mem::replace(&mut left, rest);
                         let mut owned = OwnedRows::new(table, &keys);
                         if let Some(script) = &mut self.script {
@@ -229,7 +235,7 @@ impl PlanningPass<'_, '_> {
         if let Some(draft) = &mut self.draft {
             draft.rows(&changes)?;
         }
-        self.repair.rows.add(table, &rows, &changes)?;
+        self.repair.rows.add(table, &rows, changes)?;
         self.repair.add(&now, catalog)
     }
 
