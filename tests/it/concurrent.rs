@@ -15,7 +15,7 @@ use crate::samples::{GONE, LIVE};
 use crate::server::{TestDatabase, block_on, concurrent_server, runtime};
 
 /// Makes rows `p-1` to `p-N`, each with a live and a deleted server, and each of a team of its own.
-fn rows(number: usize) -> TestDatabase {
+pub(crate) fn rows(number: usize) -> TestDatabase {
     TestDatabase::with(&format!(
         r#"INSERT INTO "LiteLLM_MCPServerTable" ("server_id") VALUES ('{LIVE}');
            INSERT INTO "LiteLLM_ObjectPermissionTable" ("object_permission_id", "mcp_servers")

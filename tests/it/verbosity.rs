@@ -1,6 +1,6 @@
 //! What -v, -vv and MCP_PRUNE_LOG tell on stderr, and what they never tell.
 
-use crate::concurrent::while_open;
+use crate::concurrent::{rows, while_open};
 use crate::program::{Ran, formats, mcp_prune, run, run_on};
 use crate::samples::{GONE, case, demo};
 use crate::server::{TestDatabase, concurrent_server};
@@ -43,6 +43,27 @@ fn each_step_is_told_with_its_numbers_and_its_time() {
     assert!(!ran.stderr.contains("SELECT"), "{ran}");
     let quiet = run_on(database.url(), &["scan"]).exits(2);
     assert!(told(&quiet).is_empty(), "{quiet}");
+}
+
+/// To compare many takes long, and others would wait for the rows.
+#[test]
+fn many_callers_are_compared_before_rows_are_locked_and_few_after() {
+    for (number, between) in [(2, Some("comparing access")), (2_001, None)] {
+        let database = rows(number);
+        let ran = run_on(database.url(), &["fix", "--yes", "--no-journal", "-v"]).exits(0);
+        let steps = told(&ran).into_iter();
+        let steps = steps.filter_map(|line| Some(line.split_once(':')?.0));
+        let steps: Vec<&str> = steps.skip_while(|step| *step != "planning rows").collect();
+        let expected = [
+            Some("planning rows"),
+            Some("comparing access"),
+            Some("locking rows"),
+            between,
+            Some("writing and verifying rows"),
+        ];
+        let expected: Vec<&str> = expected.into_iter().flatten().collect();
+        assert!(steps.starts_with(&expected), "{number}: {steps:?}");
+    }
 }
 
 #[test]
