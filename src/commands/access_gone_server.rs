@@ -71,9 +71,8 @@ pub(super) async fn naming_columns(
         // A row may name a server that is there by its id, its alias or its name.
         for reference in known.same_server(wanted) {
             let verdict = verdict(catalog.resolve(reference));
-            let id = known
-                .server(reference)
-                .and_then(|server| server.ids.first());
+            let server = known.only_server(reference);
+            let id = server.and_then(|server| server.ids.first());
             let id = id.filter(|id| *id != reference);
             let catalog = catalog.clone();
             let catalog = catalog.asked_about(BTreeSet::from([reference.to_owned()]));

@@ -21,8 +21,9 @@ pub(crate) struct KnownServer {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct KnownNames {
     servers: Vec<KnownServer>,
-    /// Id, alias or name to the place in `servers`.
-    identifiers: HashMap<String, usize>,
+    /// Id, alias or name to the places in `servers`: the first is what it means. Others follow only
+    /// where none of them is served.
+    identifiers: HashMap<String, Vec<usize>>,
     access_groups: HashMap<String, String>,
     toolsets: HashMap<String, String>,
 }
@@ -50,7 +51,10 @@ impl KnownNames {
                 not_served: None,
             });
             for id in &entry.ids {
-                known.identifiers.entry(id.clone()).or_insert(at);
+                known
+                    .identifiers
+                    .entry(id.clone())
+                    .or_insert_with(|| vec![at]);
             }
             names.extend(entry.names.iter().map(|name| (name.clone(), at)));
         }
@@ -59,9 +63,24 @@ impl KnownNames {
             names.extend(server.identifiers().map(|name| (name.to_owned(), at)));
         }
         for (name, at) in names {
-            known.identifiers.entry(name).or_insert(at);
+            known.add_name(name, at);
         }
         known
+    }
+
+    /// Adds a name of a server. If it means another one, that one keeps it; if neither is served, it
+    /// means both.
+    fn add_name(&mut self, name: String, at: usize) {
+        let is_unserved = |at: usize| self.servers.get(at).is_some_and(|s| s.not_served.is_some());
+        let Some(meant) = self.identifiers.get_mut(&name) else {
+            self.identifiers.insert(name, vec![at]);
+            return;
+        };
+        let first = meant.first().and_then(|first| self.servers.get(*first));
+        let is_id = first.is_some_and(|server| server.ids.contains(&name));
+        if !is_id && !meant.contains(&at) && meant.iter().copied().all(is_unserved) {
+            meant.push(at);
+        }
     }
 
     fn add_row(&mut self, server: &Server, not_served: Option<String>) -> usize {
@@ -72,7 +91,8 @@ impl KnownNames {
             name: names.into_iter().find(|name| !name.is_empty()).cloned(),
             not_served,
         });
-        self.identifiers.insert(server.server_id.to_string(), at);
+        self.identifiers
+            .insert(server.server_id.to_string(), vec![at]);
         at
     }
 
@@ -90,21 +110,32 @@ impl KnownNames {
         }
     }
 
-    /// Returns the server that a reference is the id, alias or name of.
+    /// Returns the server that a reference is the id, alias or name of; the first one if it is a
+    /// name of several, none of which is served.
     #[must_use]
     pub(crate) fn server(&self, reference: &str) -> Option<&KnownServer> {
-        let at = self.identifiers.get(reference)?;
+        let at = self.identifiers.get(reference)?.first()?;
         self.servers.get(*at)
     }
 
-    /// Lists the id, the alias and the name that mean the server of a reference, in byte order; the
+    /// Returns the server that a reference is the id, alias or name of, if it is only one.
+    #[must_use]
+    pub(crate) fn only_server(&self, reference: &str) -> Option<&KnownServer> {
+        let [at] = self.identifiers.get(reference)?.as_slice() else {
+            return None;
+        };
+        self.servers.get(*at)
+    }
+
+    /// Lists the ids, aliases and names that mean a server of a reference, in byte order; the
     /// reference alone if no server is known.
     #[must_use]
     pub(crate) fn same_server<'a>(&'a self, reference: &'a str) -> BTreeSet<&'a str> {
         let mut same = BTreeSet::from([reference]);
-        if let Some(server) = self.identifiers.get(reference) {
-            let of_server = self.identifiers.iter().filter(|(_, at)| *at == server);
-            same.extend(of_server.map(|(identifier, _)| identifier.as_str()));
+        if let Some(meant) = self.identifiers.get(reference) {
+            let of_server = |of: &[usize]| of.iter().any(|at| meant.contains(at));
+            let of_servers = self.identifiers.iter().filter(|(_, of)| of_server(of));
+            same.extend(of_servers.map(|(identifier, _)| identifier.as_str()));
         }
         same
     }
@@ -167,6 +198,8 @@ mod tests {
             server("id-2", "github", Some("active")),
             server("github", "odd", None),
             server("id-4", "", Some("draft")),
+            server("id-5", "jira", Some("rejected")),
+            server("id-6", "jira", Some("rejected")),
         ];
         let names = KnownNames::of_servers(&rows, &[]);
         let status = |reference: &str| {
@@ -186,6 +219,10 @@ mod tests {
         assert_eq!(same("id-1"), ["id-1"], "its names mean others");
         assert_eq!(same("odd"), ["github", "odd", "the odd"]);
         assert_eq!(same("gone"), ["gone"]);
+        assert_eq!(same("id-6"), ["id-6", "jira", "the jira"]);
+        assert_eq!(same("jira"), ["id-5", "id-6", "jira", "the jira"]);
+        assert_eq!(names.only_server("jira"), None);
+        assert_eq!(names.only_server("id-6"), names.server("id-6"));
         assert_eq!(names.other_name("id-2"), Some("github"));
         assert_eq!(names.other_name("odd"), None);
         assert_eq!(names.name_or("id-4"), "the ");
