@@ -418,8 +418,9 @@ impl PutBack<'_, '_> {
         let read =
             self.verification
                 .cells_and_fingerprints(connection, self.schema, table, &locked);
-        let (rows, fingerprints) = read.await?;
-        let stored: HashMap<&str, &Row> = rows.iter().map(|row| (row.key.as_str(), row)).collect();
+        let read = read.await?;
+        let rows = read.rows.iter();
+        let stored: HashMap<&str, &Row> = rows.map(|row| (row.key.as_str(), row)).collect();
         let mut changes = Vec::new();
         for (key, change) in by_key {
             let row = stored.get(key).copied();
@@ -440,8 +441,7 @@ impl PutBack<'_, '_> {
         if let Some(draft) = &mut self.draft {
             draft.rows(&written)?;
         }
-        let locked = (rows.as_slice(), &fingerprints);
-        write_rows(connection, schema, table, locked, &written, proof).await?;
+        write_rows(connection, schema, table, &read, &written, proof).await?;
         for change in changes {
             let change = Change::Row(change);
             self.undone.changes.add(&change).map_err(cannot_put_aside)?;

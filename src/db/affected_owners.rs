@@ -66,7 +66,8 @@ impl AffectedOwners {
     fn add(&mut self, other: Self) {
         fn merge<T: Ord>(these: &mut Vec<T>, others: Vec<T>) {
             these.extend(others);
-            these.sort_unstable();
+            // Both are sorted in parts, which this sort makes use of.
+            these.sort();
             these.dedup();
         }
         merge(&mut self.keys, other.keys);
@@ -170,13 +171,16 @@ const UPPER: [UpperOwner; 5] = [
     },
 ];
 
-/// How many permission rows one statement looks for. The driver holds the keys twice, as it sends
-/// them.
-const ROWS: usize = 40_000;
+/// The most permission rows that are looked for at a time: the driver holds the keys twice, as it
+/// sends them.
+const ROWS_AT_ONCE: usize = 40_000;
 
 /// Finds the owners whose callers depend on the rows with these keys, from the top of LiteLLM's
-/// levels down: first all owners above keys, in one statement, then the keys. Very many rows take
-/// several of both.
+/// levels down: first all owners above keys, in one statement, then the keys.
+///
+/// Beyond [`ROWS_AT_ONCE`] rows this is done again for each part of them. An owner that somebody
+/// moves from a row of a later part to one of an earlier part meanwhile is not found, as one that
+/// is moved once all are found.
 ///
 /// # Errors
 ///
@@ -202,7 +206,7 @@ pub(crate) async fn affected(
         naming = self::naming(connection, schema, &toolsets).await?;
     }
     permissions.extend(naming.iter().map(String::as_str));
-    let mut parts = permissions.chunks(ROWS);
+    let mut parts = permissions.chunks(ROWS_AT_ONCE);
     known.permissions = parts.next().unwrap_or_default().to_vec();
     let mut found = affected_by(connection, schema, known).await?;
     for permissions in parts {

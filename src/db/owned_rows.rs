@@ -6,7 +6,7 @@ use crate::db::errors::failed;
 use crate::db::fragments::json_text;
 use crate::db::oversized::refuse_oversized;
 use crate::db::owners::{self, Owners};
-use crate::db::rows;
+use crate::db::rows::{self, RowAndTexts};
 use crate::db::schema::Schema;
 use crate::db::sql::{ident, relation};
 use crate::error::Failure;
@@ -60,19 +60,19 @@ impl<'k> OwnedRows<'k> {
         schema: &Schema,
         some: &[String],
     ) -> Result<Vec<Row>, Failure> {
-        let read = self.read_and_more(connection, schema, some, &[]).await?;
+        let read = self.read_and_more(connection, schema, some, None).await?;
         Ok(read.into_iter().map(|(row, _)| row).collect())
     }
 
-    /// Reads rows as [`read`](Self::read) does, each with the texts that the SQL in `more` yields
-    /// for it.
+    /// Reads rows as [`read`](Self::read) does, each with the two texts that the SQL in `more`
+    /// yields for it, if there is any.
     pub(super) async fn read_and_more(
         &mut self,
         connection: &mut PgConnection,
         schema: &Schema,
         some: &[String],
-        more: &[String],
-    ) -> Result<Vec<(Row, Vec<String>)>, Failure> {
+        more: Option<&[String; 2]>,
+    ) -> Result<Vec<RowAndTexts>, Failure> {
         let table = self.table;
         let owners = if let Some(owners) = &mut self.owners {
             owners
@@ -99,8 +99,8 @@ async fn together(
     schema: &Schema,
     table: &'static SiteTable,
     keys: &[String],
-    more: &[String],
-) -> Result<Option<Vec<(Row, Vec<String>)>>, Failure> {
+    more: Option<&[String; 2]>,
+) -> Result<Option<Vec<RowAndTexts>>, Failure> {
     let doing = match table.group {
         Group::AccessGroups => "read the access groups and who has the access groups",
         Group::Permissions | Group::Toolsets | Group::Defaults | Group::Credentials => {
@@ -109,7 +109,7 @@ async fn together(
     };
     let sites = schema.sites(table);
     let mut cells: Vec<String> = sites.iter().map(|site| json_text(site)).collect();
-    cells.extend_from_slice(more);
+    cells.extend(more.into_iter().flatten().cloned());
     let Some(owners) = owners::of_rows(schema, table).filter(|_| cells.len() <= CELLS) else {
         return Ok(None);
     };
@@ -138,11 +138,11 @@ async fn together(
     }
     let owners = owners.sorted();
     let rows = of_table.into_iter().map(|row| {
-        let (mut row, more) = rows::read_with_more(table, &sites, row, 1, more.len())?;
+        let (mut row, texts) = rows::read_with_more(table, &sites, row, 1, more.is_some())?;
         row.owners = owners.of(&row.key);
-        Ok((row, more))
+        Ok((row, texts))
     });
-    let mut rows: Vec<(Row, Vec<String>)> = rows.collect::<Result<_, Failure>>()?;
+    let mut rows: Vec<RowAndTexts> = rows.collect::<Result<_, Failure>>()?;
     rows.sort_unstable_by(|(one, _), (other, _)| one.key.cmp(&other.key));
     Ok(Some(rows))
 }

@@ -32,8 +32,11 @@ SELECT t.{key} FROM {table} AS t
 WHERE t.{key} {=} ANY ($1) ORDER BY t.{key} COLLATE pg_catalog."C"
 FOR UPDATE OF t NOWAIT"#;
 
+/// A row, and the two texts about it that were asked for, if any were.
+pub(super) type RowAndTexts = (Row, Option<[String; 2]>);
+
 /// Reads the rows with the given primary keys, ordered by key, without their owners, each with the
-/// texts that the SQL in `more` yields for it.
+/// two texts that the SQL in `more` yields for it, if there is any.
 ///
 /// A key whose row is gone yields nothing.
 ///
@@ -45,11 +48,11 @@ pub(super) async fn cells_and_more(
     schema: &Schema,
     table: &'static SiteTable,
     keys: &[String],
-    more: &[String],
-) -> Result<Vec<(Row, Vec<String>)>, Failure> {
+    more: Option<&[String; 2]>,
+) -> Result<Vec<RowAndTexts>, Failure> {
     let sites = schema.sites(table);
     let mut cells: Vec<String> = sites.iter().map(|site| json_text(site)).collect();
-    cells.extend_from_slice(more);
+    cells.extend(more.into_iter().flatten().cloned());
     let sql = schema.statement(
         ROWS,
         &[
@@ -70,7 +73,7 @@ pub(super) async fn cells_and_more(
     }
     let found = found.iter();
     found
-        .map(|row| read_with_more(table, &sites, row, 0, more.len()))
+        .map(|row| read_with_more(table, &sites, row, 0, more.is_some()))
         .collect()
 }
 
@@ -96,18 +99,18 @@ fn read(
     })
 }
 
-/// Reads a row as [`read`] does, and the texts in the columns that follow, `more` of them.
+/// Reads a row as [`read`] does, and if there are `more` columns, the texts in the next two.
 pub(super) fn read_with_more(
     table: &'static SiteTable,
     sites: &[&'static Site],
     row: &PgRow,
     key: usize,
-    more: usize,
-) -> Result<(Row, Vec<String>), Failure> {
-    let first = key + 1 + sites.len();
-    let texts = (first..first + more).map(|at| decode::read(row, at, "a text about a row"));
-    let texts = texts.collect::<Result<_, Failure>>()?;
-    Ok((read(table, sites, row, key)?, texts))
+    more: bool,
+) -> Result<RowAndTexts, Failure> {
+    let next = key + 1 + sites.len();
+    let text = |at| decode::read(row, at, "a digest of a row");
+    let texts = more.then(|| Ok::<_, Failure>([text(next)?, text(next + 1)?]));
+    Ok((read(table, sites, row, key)?, texts.transpose()?))
 }
 
 /// Locks the rows with the given primary keys until the transaction ends: no other session can

@@ -1,7 +1,5 @@
 //! Locks the tables, and writes and verifies one chunk of rows.
 
-use std::collections::HashMap;
-
 use sqlx::PgConnection;
 
 use crate::db::batch::{self, FailedBatch};
@@ -9,11 +7,10 @@ use crate::db::errors::failed;
 use crate::db::fragments::{path, value};
 use crate::db::schema::Schema;
 use crate::db::sql::{ident, part, relation};
-use crate::db::verification::{Fingerprints, Verification};
+use crate::db::verification::{RowsWithFingerprints, Verification};
 use crate::db::{array_bounds, credential_rows, lock_holders, savepoint};
 use crate::error::{ErrorKind, Failure};
 use crate::litellm::reference_sites::{ScannedTable, Shape, Site, SiteTable};
-use crate::litellm::row::Row;
 use crate::litellm::value::Value;
 use crate::repair::changeset::{ColumnChange, RowChange};
 
@@ -194,8 +191,8 @@ const LOOK_FOR_A_TRIGGER: &str =
 /// Reads the rows of `changes` again, and checks them.
 ///
 /// The columns that were written must hold what was written. The other columns that name servers
-/// must hold what they held when the rows were locked and read, and all other columns must have the
-/// same fingerprint as then.
+/// must hold what they held when the rows were locked and read (`locked`), and all other columns
+/// must have the same fingerprint as then.
 ///
 /// # Errors
 ///
@@ -204,15 +201,15 @@ pub(crate) async fn verify(
     connection: &mut PgConnection,
     schema: &Schema,
     table: &'static SiteTable,
-    (locked, fingerprints): (&[Row], &Fingerprints),
+    locked: &RowsWithFingerprints,
     changes: &[RowChange],
     verification: &mut Verification,
 ) -> Result<(), Failure> {
     let keys = keys(changes);
-    let read = verification.cells_and_fingerprints(connection, schema, table, &keys);
-    let (stored, fingerprints_now) = read.await?;
-    let locked: HashMap<&str, &Row> = locked.iter().map(|row| (row.key.as_str(), row)).collect();
-    let found: HashMap<&str, &Row> = stored.iter().map(|row| (row.key.as_str(), row)).collect();
+    let stored = verification.cells_and_fingerprints(connection, schema, table, &keys);
+    let stored = stored.await?;
+    verification.compare(schema, table, changes, locked, &stored)?;
+    let (locked, found) = (locked.by_key(), stored.by_key());
     for change in changes {
         let cells = locked.get(change.key()).map(|row| &row.cells);
         for cell in cells.into_iter().flatten() {
@@ -226,7 +223,7 @@ pub(crate) async fn verify(
             }
         }
     }
-    verification.compare(schema, table, changes, fingerprints, &fingerprints_now)
+    Ok(())
 }
 
 pub(crate) fn differs(table: &SiteTable, key: &str, column: &str) -> Failure {
@@ -248,6 +245,14 @@ pub(crate) fn keys(changes: &[RowChange]) -> Vec<String> {
         .collect()
 }
 
+// A path that cannot be followed is not deleted: PostgreSQL would fail where it leads into an array
+// or the value is no object. To delete the empty path changes nothing.
+const WITHOUT_PATHS: &str = "
+CASE WHEN pg_catalog.jsonb_typeof({column}) {=} 'object' THEN {column}{less} ELSE {column} END";
+
+const WITHOUT_PATH: &str =
+    " {#-} CASE WHEN ({column} {#>} {path}) IS NULL THEN '{}' ELSE {path} END";
+
 /// Returns the SQL that yields a column without the sites in it, or `None` if its sites are whole
 /// columns.
 pub(crate) fn beside_paths(table: &SiteTable) -> Option<String> {
@@ -256,11 +261,12 @@ pub(crate) fn beside_paths(table: &SiteTable) -> Option<String> {
         .iter()
         .filter(|site| !site.path.is_empty())
         .peekable();
-    let column = ident(within.peek()?.column);
+    let column = format!("t.{}", ident(within.peek()?.column));
     let less: Vec<String> = within
-        .map(|site| format!(" {{#-}} {}", path(site)))
+        .map(|site| WITHOUT_PATH.replace("{path}", &format!("{}::pg_catalog.text[]", path(site))))
         .collect();
-    Some(format!("t.{column}{}", less.concat()))
+    let sql = WITHOUT_PATHS.replace("{less}", &less.concat());
+    Some(sql.replace("{column}", &column))
 }
 
 /// Writes one site of several rows; returns the number of rows.

@@ -5,17 +5,18 @@
 //! are fired before the commit, and then every row is compared once more. That also puts them under
 //! `statement_timeout`, which a `COMMIT` is not.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use crate::db::errors::{failed, failed_over_secrets};
 use crate::db::owned_rows::OwnedRows;
+use crate::db::rows::{self, RowAndTexts};
 use crate::db::schema::Schema;
 use crate::db::side_effects::SideEffects;
 use crate::db::sql::{ident, relation, statement, told};
 use crate::db::update::{beside_paths, differs};
-use crate::db::{credential_rows, decode, rows};
+use crate::db::{credential_rows, decode};
 use crate::error::Failure;
 use crate::litellm::reference_sites::{ScannedTable, SiteTable};
 use crate::litellm::row::Row;
@@ -38,8 +39,8 @@ struct Part {
 }
 
 /// Digests of the columns of a row that name no servers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Fingerprint {
+#[derive(Debug)]
+struct Fingerprint {
     /// A digest of everything that no trigger may change.
     rest: String,
     /// A digest of each column that says when, how often or by whom the row was written, with
@@ -47,10 +48,41 @@ pub(crate) struct Fingerprint {
     bookkeeping: String,
 }
 
-/// The fingerprints of rows, by key.
-pub(crate) type Fingerprints = BTreeMap<String, Fingerprint>;
+/// Rows, and the fingerprints of their other columns.
+#[derive(Debug)]
+pub(crate) struct RowsWithFingerprints {
+    /// The rows, ordered by key.
+    pub(crate) rows: Vec<Row>,
+    /// The fingerprint of each row; none if there is nothing to cover.
+    fingerprints: Vec<Option<Fingerprint>>,
+}
 
-const ROWS: &str = r"
+impl RowsWithFingerprints {
+    /// Makes fingerprints of the texts that were read with rows.
+    fn new(read: Vec<RowAndTexts>) -> Self {
+        let fingerprint = |[rest, bookkeeping]: [String; 2]| Fingerprint { rest, bookkeeping };
+        let read = read.into_iter();
+        let (rows, fingerprints) = read
+            .map(|(row, texts)| (row, texts.map(fingerprint)))
+            .unzip();
+        Self { rows, fingerprints }
+    }
+
+    /// Returns the rows by their keys.
+    pub(super) fn by_key(&self) -> HashMap<&str, &Row> {
+        let rows = self.rows.iter();
+        rows.map(|row| (row.key.as_str(), row)).collect()
+    }
+
+    /// Returns the fingerprints by the keys of their rows.
+    fn fingerprints(&self) -> HashMap<&str, Option<&Fingerprint>> {
+        let rows = self.rows.iter().zip(&self.fingerprints);
+        rows.map(|(row, fingerprint)| (row.key.as_str(), fingerprint.as_ref()))
+            .collect()
+    }
+}
+
+const DIGESTS: &str = r"
 SELECT t.{key}, {columns} FROM {table} AS t WHERE t.{key} {=} ANY ($1)";
 
 // One digest of several columns.
@@ -100,21 +132,21 @@ impl Verification {
         !self.effects.is_empty()
     }
 
-    /// Returns the SQL of a fingerprint, two texts; nothing if there is nothing to cover. It covers
-    /// the columns that name no servers, that this role may read, and that the server does not
-    /// compute itself.
-    fn fingerprint(&self, schema: &Schema, table: &'static SiteTable) -> Vec<String> {
+    /// Returns the SQL of the two texts of a fingerprint; `None` if there is nothing to cover. It
+    /// covers the columns that name no servers, that this role may read, and that the server does
+    /// not compute itself.
+    fn fingerprint(&self, schema: &Schema, table: &'static SiteTable) -> Option<[String; 2]> {
         let (_, bookkeeping) = self.columns(schema, table);
         let rest = self.rest(schema, table);
         if rest.is_empty() && bookkeeping.is_empty() {
-            return Vec::new();
+            return None;
         }
         let bookkeeping = bookkeeping.into_iter().map(|name| digest(&[column(name)]));
         let bookkeeping = bookkeeping.collect::<Vec<_>>().join(", ");
-        vec![
+        Some([
             digest(&rest),
             format!("pg_catalog.array_to_string(ARRAY[{bookkeeping}]::pg_catalog.text[], ' ')"),
-        ]
+        ])
     }
 
     /// Reads the rows with the given primary keys without their owners, and their fingerprints, in
@@ -129,14 +161,13 @@ impl Verification {
         schema: &Schema,
         table: &'static SiteTable,
         keys: &[String],
-    ) -> Result<(Vec<Row>, Fingerprints), Failure> {
+    ) -> Result<RowsWithFingerprints, Failure> {
         let more = self.fingerprint(schema, table);
-        let read = rows::cells_and_more(connection, schema, table, keys, &more);
-        Ok(fingerprints(read.await?))
+        let read = rows::cells_and_more(connection, schema, table, keys, more.as_ref());
+        Ok(RowsWithFingerprints::new(read.await?))
     }
 
-    /// Reads the rows with some of the keys of `owned` and their owners, as it does, and their
-    /// fingerprints.
+    /// Reads some of the rows of `owned` with their owners and their fingerprints.
     ///
     /// # Errors
     ///
@@ -147,30 +178,33 @@ impl Verification {
         schema: &Schema,
         owned: &mut OwnedRows<'_>,
         some: &[String],
-    ) -> Result<(Vec<Row>, Fingerprints), Failure> {
+    ) -> Result<RowsWithFingerprints, Failure> {
         let more = self.fingerprint(schema, owned.table());
-        let read = owned.read_and_more(connection, schema, some, &more);
-        Ok(fingerprints(read.await?))
+        let read = owned.read_and_more(connection, schema, some, more.as_ref());
+        Ok(RowsWithFingerprints::new(read.await?))
     }
 
     /// Compares the fingerprints of the rows of `changes` before and after they were written.
     ///
     /// If a trigger changed a column that says when or by whom a row was written, the column is
     /// remembered for a warning. A change of any other column is an error.
-    pub(crate) fn compare(
+    pub(super) fn compare(
         &mut self,
         schema: &Schema,
         table: &'static SiteTable,
         changes: &[RowChange],
-        before: &Fingerprints,
-        after: &Fingerprints,
+        before: &RowsWithFingerprints,
+        after: &RowsWithFingerprints,
     ) -> Result<(), Failure> {
         let (_, bookkeeping) = self.columns(schema, table);
+        let (before, after) = (before.fingerprints(), after.fingerprints());
         let mut noted = BTreeSet::new();
         for change in changes {
             let (before, after) = match (before.get(change.key()), after.get(change.key())) {
-                (Some(before), Some(after)) if before.rest == after.rest => (before, after),
-                (None, None) => continue,
+                (Some(Some(before)), Some(Some(after))) if before.rest == after.rest => {
+                    (before, after)
+                }
+                (Some(None), Some(None)) => continue,
                 _ => return Err(differs(table, change.key(), "another column")),
             };
             let pairs = before
@@ -277,7 +311,7 @@ impl Verification {
         let sql = match table {
             ScannedTable::References(table) => select(
                 schema,
-                ROWS,
+                DIGESTS,
                 (table.table, table.key),
                 &[("{columns}", digest(&columns))],
             ),
@@ -362,18 +396,6 @@ fn column(name: &str) -> String {
 }
 
 /// Returns the SQL of one digest of several columns.
-/// Takes the fingerprints of rows from the texts that were read with them.
-fn fingerprints(read: Vec<(Row, Vec<String>)>) -> (Vec<Row>, Fingerprints) {
-    let (mut rows, mut fingerprints) = (Vec::with_capacity(read.len()), Fingerprints::new());
-    for (row, texts) in read {
-        if let Ok([rest, bookkeeping]) = <[String; 2]>::try_from(texts) {
-            fingerprints.insert(row.key.clone(), Fingerprint { rest, bookkeeping });
-        }
-        rows.push(row);
-    }
-    (rows, fingerprints)
-}
-
 pub(super) fn digest(columns: &[String]) -> String {
     DIGEST.replace("{columns}", &columns.join(", "))
 }

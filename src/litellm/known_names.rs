@@ -68,8 +68,8 @@ impl KnownNames {
         known
     }
 
-    /// Adds a name of a server. If it means another one, that one keeps it; if neither is served, it
-    /// means both.
+    /// Adds a name of a server. If it means another one, that one keeps it; if neither is served,
+    /// it means both.
     fn add_name(&mut self, name: String, at: usize) {
         let is_unserved = |at: usize| self.servers.get(at).is_some_and(|s| s.not_served.is_some());
         let Some(meant) = self.identifiers.get_mut(&name) else {

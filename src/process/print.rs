@@ -14,12 +14,29 @@ use crate::report::csv::Cells;
 use crate::report::render::{Render, RenderOptions, ReportFormat as _};
 use crate::report::table::TableFormat;
 
-/// Builds the error for rows that cannot be put aside until they are written or printed.
+/// Builds the error for rows that cannot be put aside until they are written or printed, or that do
+/// not come back as they were.
 pub(crate) fn cannot_put_aside(error: io::Error) -> Failure {
+    const DAMAGED: [io::ErrorKind; 2] = [io::ErrorKind::InvalidData, io::ErrorKind::UnexpectedEof];
+    let (context, hint) = if DAMAGED.contains(&error.kind()) {
+        (
+            "cannot read back the rows that were put aside",
+            LOOK_AT_THE_DISK,
+        )
+    } else {
+        (
+            "cannot put rows aside",
+            "make room in the folder for temporary files, or name another with TMPDIR",
+        )
+    };
     Failure::caused(ErrorKind::Error, error)
-        .context("cannot put rows aside")
-        .hint("make room in the folder for temporary files, or name another with TMPDIR")
+        .context(context)
+        .hint(hint)
 }
+
+/// The hint where rows that were put aside are no longer what they were.
+pub(crate) const LOOK_AT_THE_DISK: &str = "nothing was committed; check the disk with the folder for temporary files (TMPDIR), and run it \
+     again";
 
 impl OutputArgs {
     /// Returns how a report is written that goes to `place`, or to the file of the run.

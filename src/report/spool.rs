@@ -1,4 +1,4 @@
-//! Keeps bytes until they can be printed: a few in memory, more in an unnamed file. Where no file
+//! Keeps bytes until they are needed: a few in memory, more in an unnamed file. Where no file
 //! can be made, as in an image without /tmp, they stay in memory up to a bound.
 
 use std::fs::File;

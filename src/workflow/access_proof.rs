@@ -175,7 +175,7 @@ impl ReadCallers {
     /// # Errors
     ///
     /// What the server said.
-    pub(crate) async fn owners(
+    pub(crate) async fn count_owners(
         &mut self,
         connection: &mut Connection,
         schema: &Schema,

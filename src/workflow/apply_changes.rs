@@ -3,11 +3,10 @@
 use crate::db::schema::Schema;
 use crate::db::session::Connection;
 use crate::db::side_effects::SideEffects;
-use crate::db::verification::{Fingerprints, Verification};
+use crate::db::verification::{RowsWithFingerprints, Verification};
 use crate::db::{advisory_lock, credential_rows, update};
 use crate::error::{ErrorKind, Failure};
 use crate::litellm::reference_sites::{CredentialTable, ScannedTable, SiteTable};
-use crate::litellm::row::Row;
 use crate::process::stderr::warn;
 use crate::repair::changeset::RowChange;
 use crate::repair::credentials_change::CredentialsChange;
@@ -24,13 +23,13 @@ pub(crate) async fn lock_tables(
     update::enter(connection, schema).await
 }
 
-/// Writes the changes of rows of `table` and checks them. The rows are given as they were read once
-/// they were locked, with their fingerprints.
+/// Writes the changes of rows of `table` and checks them. `locked` are these rows and others, as
+/// they were read once they were locked.
 pub(crate) async fn write_rows(
     connection: &mut Connection,
     schema: &Schema,
     table: &'static SiteTable,
-    locked: (&[Row], &Fingerprints),
+    locked: &RowsWithFingerprints,
     changes: &[RowChange],
     verification: &mut Verification,
 ) -> Result<(), Failure> {

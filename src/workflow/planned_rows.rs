@@ -14,7 +14,7 @@ use crate::db::verification::Verification;
 use crate::error::{ErrorKind, Failure};
 use crate::litellm::reference_sites::{ScannedTable, SiteTable};
 use crate::litellm::row::Row;
-use crate::process::print::cannot_put_aside;
+use crate::process::print::{LOOK_AT_THE_DISK, cannot_put_aside};
 use crate::process::progress::Progress;
 use crate::repair::changeset::RowChange;
 use crate::report::put_aside::PutAside;
@@ -76,6 +76,12 @@ struct PlannedChange {
     change: RowChange,
 }
 
+impl PlannedChange {
+    fn key_and_digest(&self) -> (&str, u64) {
+        (self.change.key(), self.digest)
+    }
+}
+
 impl PlannedRows {
     /// Makes an empty collection.
     #[must_use]
@@ -133,6 +139,7 @@ impl PlannedRows {
     ) -> Result<(), Failure> {
         for PlannedTable { table, keys, .. } in &self.tables {
             let scanned = ScannedTable::References(table);
+            // A key that the disk has changed is gone from the table, and is told so.
             let mut left = keys.iter();
             while let Some(keys) = next(&mut left, CHUNK)? {
                 let locked = patience.lock(connection, schema, scanned, &keys).await?;
@@ -171,11 +178,13 @@ impl PlannedRows {
                 for keys in keys.chunks(CHUNK) {
                     let read =
                         verification.rows_and_fingerprints(connection, schema, &mut owned, keys);
-                    let (rows, fingerprints) = read.await?;
+                    let read = read.await?;
                     let planned = next(&mut changes, keys.len())?.unwrap_or_default();
-                    let now = digests(self.compared, &rows);
-                    let then = planned.iter();
-                    let then = then.map(|planned| (planned.change.key(), planned.digest));
+                    let then = planned.iter().map(PlannedChange::key_and_digest);
+                    if !then.clone().map(|(key, _)| key).eq(keys) {
+                        return Err(lost(table));
+                    }
+                    let now = digests(self.compared, &read.rows);
                     check_as_planned(table, &now, then).map_err(|moved| {
                         if verification.may_be_changed() {
                             return moved.hint(
@@ -187,13 +196,14 @@ impl PlannedRows {
                     })?;
                     let changes: Vec<RowChange> =
                         planned.into_iter().map(|planned| planned.change).collect();
-                    let locked = (rows.as_slice(), &fingerprints);
-                    write_rows(connection, schema, table, locked, &changes, verification).await?;
+                    write_rows(connection, schema, table, &read, &changes, verification).await?;
                     progress.rows(keys.len());
                 }
             }
-            // The end tells whether all of them came back.
-            next(&mut changes, 1)?;
+            // Only the end tells whether all of them are as they were put aside.
+            if next(&mut changes, 1)?.is_some() {
+                return Err(lost(table));
+            }
         }
         Ok(())
     }
@@ -219,6 +229,16 @@ fn check_as_planned<'a>(
         Some((key, _)) => Err(moved(table, key)),
         None => Ok(()),
     }
+}
+
+/// Builds the error for changes that do not come back as they were put aside.
+fn lost(table: &SiteTable) -> Failure {
+    let message = format!(
+        "the changes of \"{}\" that were put aside are not those that were planned; nothing was \
+         committed",
+        table.table
+    );
+    Failure::new(ErrorKind::Error, message).hint(LOOK_AT_THE_DISK)
 }
 
 /// Returns the digest of each row, by key.

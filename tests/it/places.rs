@@ -63,6 +63,53 @@ fn the_settings_beside_a_place_are_neither_changed_nor_journalled() {
     );
 }
 
+/// PostgreSQL deletes no path from a value that is no object, and none that leads into an array.
+#[test]
+fn a_place_that_is_no_longer_there_is_a_conflict_and_no_error() {
+    let database = company();
+    let folder = tempfile::tempdir().unwrap();
+    let journal = folder.path().join("journal");
+    let journal = journal.to_str().unwrap();
+    let fix = ["fix", "--yes", "--sites", "defaults", "--journal", journal];
+    run_on(database.url(), &fix).exits(0);
+    let set = |settings: &str| {
+        database.execute(&format!(
+            r#"UPDATE "LiteLLM_Config" SET "param_value" = '{settings}'
+               WHERE "param_name" = 'litellm_settings'"#
+        ));
+    };
+    for settings in [
+        "null",
+        r#""text""#,
+        "[1]",
+        r#"{"default_key_generate_params": [1]}"#,
+        r#"{"default_key_generate_params": {"object_permission": ["x"]}}"#,
+    ] {
+        set(settings);
+        let undo = ["undo", "--yes", journal, "--no-journal"];
+        run_on(database.url(), &undo).exits(5);
+    }
+    set(&format!(
+        r#"{{"default_key_generate_params": {{"object_permission": ["x"]}}, "public_mcp_servers": ["{GONE}"]}}"#
+    ));
+    run_on(
+        database.url(),
+        &[
+            "fix",
+            "--yes",
+            "--sites",
+            "defaults",
+            "--no-journal",
+            "--exit-zero",
+        ],
+    )
+    .exits(0);
+    let kept = r#"SELECT "param_value"::text FROM "LiteLLM_Config"
+                  WHERE "param_name" = 'litellm_settings'"#;
+    let repaired = r#"{"public_mcp_servers": [], "default_key_generate_params": {"object_permission": ["x"]}}"#;
+    assert_eq!(database.texts(kept), [repaired]);
+}
+
 #[test]
 fn a_group_that_changes_meanwhile_stops_a_repair_of_everything() {
     let Some(_) = concurrent_server("a locked group") else {

@@ -465,13 +465,13 @@ impl Fix<'_> {
         let mut access = None;
         progress.stage("comparing access");
         let states = repair.states();
-        let mut read = ReadCallers::default();
+        let mut callers = ReadCallers::default();
         let are_many = self.options.compare_at_most() > CHUNK
             && !states.after.is_empty()
-            && read.owners(connection, schema, states).await? > CHUNK;
+            && callers.count_owners(connection, schema, states).await? > CHUNK;
         if are_many {
             access = self
-                .prove(connection, planner, repair, &mut read, by)
+                .prove(connection, planner, repair, &mut callers, by)
                 .await?;
         }
         draft.as_mut().map_or(Ok(()), ChangesetDraft::sync)?;
@@ -479,25 +479,25 @@ impl Fix<'_> {
         repair.lock(connection, schema, patience, progress).await?;
         if !are_many || patience.waits() > waits {
             progress.stage("comparing access");
-            read = ReadCallers::default();
+            callers = ReadCallers::default();
             access = self
-                .prove(connection, planner, repair, &mut read, by)
+                .prove(connection, planner, repair, &mut callers, by)
                 .await?;
         }
         Ok(access)
     }
 
-    /// Compares access. A row that was planned without locks may differ because somebody changed
-    /// it since, and the repair starts over.
+    /// Compares access. If rows were planned without locks, it may differ because somebody changed
+    /// them since, and then the repair starts over.
     async fn prove(
         &self,
         connection: &mut Connection,
         planner: &Planner<'_>,
         repair: &PlannedRepair,
-        read: &mut ReadCallers,
+        callers: &mut ReadCallers,
         by: PlannedBy,
     ) -> Result<Option<ComparedAccess>, Failure> {
-        let compared = self.compare_access(connection, planner, repair.states(), read, by);
+        let compared = self.compare_access(connection, planner, repair.states(), callers, by);
         let compared = compared.await;
         let differs =
             |failure: &Failure| matches!(failure.kind(), ErrorKind::Refused | ErrorKind::Moved);
@@ -600,7 +600,7 @@ impl Fix<'_> {
         connection: &mut Connection,
         planner: &Planner<'_>,
         states: TwoStates<'_>,
-        read: &mut ReadCallers,
+        callers: &mut ReadCallers,
         by: PlannedBy,
     ) -> Result<Option<ComparedAccess>, Failure> {
         let Planner {
@@ -617,7 +617,7 @@ impl Fix<'_> {
             catalog,
             most: self.options.compare_at_most(),
         };
-        let mut access = proof.compare(connection, schema, read, states).await?;
+        let mut access = proof.compare(connection, schema, callers, states).await?;
         access.without_deleted = !catalog.deleted().is_empty();
         check_access(&access, self.accepted, by)?;
         if !catalog.deleted().is_empty() {
@@ -629,7 +629,7 @@ impl Fix<'_> {
                 catalog,
                 most: self.options.compare_at_most(),
             };
-            let access = proof.compare(connection, schema, read, states).await?;
+            let access = proof.compare(connection, schema, callers, states).await?;
             let accepted = AcceptedDifferences {
                 narrowing: true,
                 ..self.accepted

@@ -162,8 +162,9 @@ impl PlanningPass<'_, '_> {
             match table {
                 ScannedTable::References(table) => {
                     let schema = self.planner.schema;
-                    // A script keeps a digest of each row's owners beside them.
-                    let owned = if self.script.is_some() {
+                    // With a script, the digests of owners are kept beside the owners. So half as
+                    // many are read at a time.
+                    let at_once = if self.script.is_some() {
                         OWNED / 2
                     } else {
                         OWNED
@@ -171,7 +172,7 @@ impl PlanningPass<'_, '_> {
                     let mut left = keys;
                     while !left.is_empty() {
                         // The keys that are done with are not kept: those to write are put aside.
-                        let rest = left.split_off(owned.min(left.len()));
+                        let rest = left.split_off(at_once.min(left.len()));
                         let keys = std::mem::replace(&mut left, rest);
                         let mut owned = OwnedRows::new(table, &keys);
                         if let Some(script) = &mut self.script {
