@@ -220,13 +220,25 @@ impl<'a> AccessModel<'a> {
         self.linked(user.and_then(|user| user.permission.as_ref()))
     }
 
-    /// Reads the row of an organization.
+    /// Reads the row of a credential's organization. For a source of a session, one that cannot be
+    /// read denies in every release that has sources.
+    ///
+    /// Source: LiteLLM 1.95.0 `mcp_server/auth/user_api_key_auth_mcp.py`,
+    /// `_get_org_object_permission` (`ValueError`), and what `_apply_primary_org_ceiling` and
+    /// `_apply_agent_and_org_tool_ceilings` make of it for a `keyless_source`.
     pub(super) fn of_organization(
         &self,
-        id: Option<&OrganizationId>,
+        who: &Credential<'_>,
     ) -> Result<Option<&'a Permission>, Denial> {
-        let link = id.and_then(|id| self.rows.organizations.get(id));
-        self.linked(link.and_then(Option::as_ref))
+        let link = who
+            .organization
+            .and_then(|id| self.rows.organizations.get(id));
+        let link = link.and_then(Option::as_ref);
+        let row = self.linked(link)?;
+        if who.is_source && link.is_some() && row.is_none() {
+            return Err(Denial::UnreadableRow);
+        }
+        Ok(row)
     }
 
     /// Returns what a user's own row leaves of its servers; `None` where it sets no limit.

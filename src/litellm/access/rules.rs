@@ -358,7 +358,8 @@ impl AccessRules {
     }
 
     /// Tells whether a permission row that is linked and cannot be read denies, instead of setting
-    /// no limit, at the levels of organization, user, agent and end user.
+    /// no limit, at the levels of organization, user, agent and end user. For sessions, that of the
+    /// organization did before.
     ///
     /// Source: LiteLLM 1.96.0 `mcp_server/auth/user_api_key_auth_mcp.py`,
     /// `UnloadableEntitlementError`.

@@ -306,7 +306,7 @@ impl AccessModel<'_> {
             return Ok(false);
         };
         let at = |denial: Denial| (Level::Organization, denial);
-        let servers = match self.of_organization(Some(id)).map_err(at)? {
+        let servers = match self.of_organization(who).map_err(at)? {
             Some(row) => self.named(row, RowOf::Organization).map_err(at)?,
             None => ServerIds::new(),
         };

@@ -585,6 +585,53 @@ fn a_session_unites_the_user_and_the_teams_whose_member_it_is() {
 }
 
 #[test]
+fn an_organizations_row_that_cannot_be_read_denies_the_sources_of_a_session_from_1_95_on() {
+    for is_gone in [true, false] {
+        let mut world = World::new();
+        world.names("user", &["id-1"]);
+        world.names("team", &["id-3"]);
+        world.servers.get_mut("id-2").unwrap().allow_all_keys = true;
+        let user = world.rows.users.get_mut("u").unwrap();
+        user.organization = link("o");
+        world.team().organization = link("another");
+        world
+            .rows
+            .organizations
+            .insert("another".to_owned().into(), link("p-another"));
+        let rows = [("p-another", Some(Permission::default()))];
+        let rows = rows.map(|(id, row)| (id.to_owned().into(), row));
+        world.rows.permissions.extend(rows);
+        if is_gone {
+            world.rows.permissions.remove("p-organization");
+        } else {
+            let malformed = ("p-organization".to_owned().into(), None);
+            world.rows.permissions.extend([malformed]);
+        }
+        world.caller = Caller::Session {
+            user: UserId("u".to_owned()),
+            toolset: None,
+        };
+        for release in [(1, 95, 0), (1, 95, 1), (1, 96, 0), NEWEST] {
+            // The team has an organization of its own, and the server is open.
+            assert_eq!(world.servers_in(release), "id-2 id-3", "{release:?}");
+            // An open server comes through the user, whose organization denies its tools.
+            assert_eq!(world.tools("id-2"), some(&[]), "{release:?}");
+            assert_eq!(world.tools("id-3"), None, "{release:?}");
+        }
+        assert_eq!(world.servers_in((1, 94, 0)), "id-1 id-2");
+        // A team without an organization has its user's.
+        world.team().organization = None;
+        assert_eq!(world.servers_in((1, 95, 0)), "id-2");
+        // For a key it set no limit until 1.95.
+        world.caller = World::new().caller;
+        world.names("team", &[]);
+        assert_eq!(world.servers_in((1, 95, 0)), "id-1 id-2");
+        assert_eq!(world.tools("id-1"), None);
+        assert_eq!(world.servers_in((1, 96, 0)), "id-2");
+    }
+}
+
+#[test]
 fn a_key_of_no_team_may_inherit_from_the_teams_of_its_user() {
     let mut world = World::new();
     world.names("key", &[]);
@@ -786,7 +833,7 @@ pub(super) fn is_broken(line: u32) -> bool {
 }
 
 /// The tests above.
-const TESTS: [fn(); 36] = [
+const TESTS: [fn(); 37] = [
     the_deny_marker_of_a_user_leaves_the_dashboard_what_a_team_has_on_the_route_of_a_toolset,
     an_unreadable_human_leaves_a_personal_key_no_open_server_that_its_user_submitted,
     an_agents_row_with_malformed_tools_was_read_in_part_until_1_88,
@@ -815,6 +862,7 @@ const TESTS: [fn(); 36] = [
     a_team_that_is_gone_limits_neither_servers_nor_tools,
     a_route_of_a_toolset_takes_a_grant_and_is_all_there_is,
     a_session_unites_the_user_and_the_teams_whose_member_it_is,
+    an_organizations_row_that_cannot_be_read_denies_the_sources_of_a_session_from_1_95_on,
     a_key_of_no_team_may_inherit_from_the_teams_of_its_user,
     a_caller_without_a_key_has_what_its_team_has,
     a_server_needs_approval_from_1_82_2_on,

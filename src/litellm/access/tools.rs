@@ -79,7 +79,7 @@ impl AccessModel<'_> {
             tools = both(tools, self.tools_of_agent(agent, server)?);
         }
         if who.organization.is_some() && self.rules.organizations_limit() {
-            let row = self.of_organization(who.organization)?;
+            let row = self.of_organization(who)?;
             tools = both(tools, self.tools_above(RowOf::Organization, row, server)?);
         }
         Ok(tools)
