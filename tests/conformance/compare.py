@@ -22,7 +22,7 @@ async def compare(arguments, prisma):
     answers.connect(database)
     different, granted, started, changed = 0, 0, time.monotonic(), 0
     compared, repaired, edits = 0, 0, 0
-    shapes = collections.Counter()
+    shapes, where = collections.Counter(), collections.Counter()
     for number in range(arguments.first, arguments.first + arguments.worlds):
         world = world_of(arguments.release, arguments.seed, number)
         database.fill(world.rows)
@@ -30,6 +30,7 @@ async def compare(arguments, prisma):
         asked = {identity(caller): caller for caller in world.callers(answers.KNOWS)}
         for who in asked.keys() ^ told.keys():
             different += 1
+            where[number] += 1
             print(f"world {number}: {'mcp-prune lists no' if who in asked else 'LiteLLM knows no'} caller {who}")
         before = await answers.of_all(world, {who: caller for who, caller in asked.items() if who in told})
         for who, theirs in before.items():
@@ -40,6 +41,7 @@ async def compare(arguments, prisma):
             if ours != theirs or not caller["complete"]:
                 different += 1
                 shapes[shape(caller, ours, theirs)] += 1
+                where[number] += 1
                 if different <= arguments.show:
                     show(number, world, caller, ours, theirs)
         policy = POLICIES[number % len(POLICIES)]
@@ -55,6 +57,8 @@ async def compare(arguments, prisma):
                     show(number, world, told[who], before[who], theirs, "before", "after")
     for (kind, levels), count in shapes.most_common(12 if arguments.show else 0):
         print(f"   {count} times {kind}: {levels}")
+    if where:
+        print("   in worlds " + ", ".join(f"{number} ({count})" for number, count in where.items()))
     access = {"worlds": arguments.worlds, "callers": compared, "granted": granted, "different": different}
     repairs = {"worlds": arguments.worlds, "rows": edits, "callers": repaired, "different": changed}
     return {"access": access, "repairs": repairs}

@@ -166,13 +166,20 @@ class Database:
 
     def rows(self, name):
         if name not in self.cache:
-            with self.connection.cursor(row_factory=psycopg.rows.dict_row) as cursor:
-                self.cache[name] = cursor.execute(sql.SQL("SELECT * FROM {}").format(sql.Identifier(name))).fetchall()
+            self.cache[name] = self._fetched(sql.SQL("SELECT * FROM {}").format(sql.Identifier(name)))
         return self.cache[name]
 
     async def query_raw(self, query, *arguments):
-        with self.connection.cursor(row_factory=psycopg.rows.dict_row) as cursor:
-            return cursor.execute(query, arguments).fetchall()
+        return self._fetched(query, arguments)
+
+    def _fetched(self, query, arguments=None):
+        try:
+            with self.connection.cursor(row_factory=psycopg.rows.dict_row) as cursor:
+                return cursor.execute(query, arguments).fetchall()
+        except psycopg.OperationalError as error:
+            # LiteLLM catches what Prisma raises, and answers that nobody may use anything. Without a server to ask,
+            # that is no answer: what LiteLLM does not catch ends the run.
+            raise SystemExit(f"the database does not answer: {error}") from error
 
     async def query_first(self, query, *arguments):
         return next(iter(await self.query_raw(query, *arguments)), None)
