@@ -144,6 +144,10 @@ FILES = {
                 "self.rules.unreadable_rows_deny() && self.rows.permission(link) == LinkedPermission::Gone",
         },
         "LinkedPermission::Malformed => «Ok(None)»,": {"malformed rows of end users deny": "self.linked(link)"},
+        "who.is_source && link.is_some() && row.is_none()": {
+            "unreadable organizations do not deny a session": "false",
+            "unreadable organizations deny a key": "link.is_some() && row.is_none()",
+        },
         "agent.access_groups.is_empty()": {"an agent without groups has none to limit it to": "false"},
         "self.registry.expand(servers, self.rules)": {
             "names in the groups of agents are not resolved": "servers.cloned().map(crate::litellm::ids::ServerId).collect()",
@@ -331,7 +335,7 @@ FILES = {
         "self.union([direct, «toolsets», groups])": {"the toolsets of a team limit no tools": "None"},
         "self.union([direct, toolsets, «groups»])": {"the groups of a team limit no tools": "None"},
         "if «team.access_groups.iter().any(unreadable)»": {"unreadable groups of a team do not count": "false"},
-        "self.tools_above(self.of_user(user)?, server)": {"the row of a user limits no tools": "Ok(None)"},
+        "self.tools_above(RowOf::User, self.of_user(user)?, server)": {"the row of a user limits no tools": "Ok(None)"},
         "if «named.iter().any(unreadable)»": {"unreadable groups of an agent do not count": "false"},
         "Ok(«both(own, self.tools_of_groups(&groups, server))»)": {
             "the groups of an agent limit no tools": "own",
