@@ -162,10 +162,10 @@ impl PlanningPass<'_, '_> {
             match table {
                 ScannedTable::References(table) => {
                     let schema = self.planner.schema;
-                    // With a script, the digests of owners are kept beside the owners. So half as
-                    // many are read at a time.
+                    // With a script, the digests of owners are kept beside the owners. So fewer are
+                    // read at a time.
                     let at_once = if self.script.is_some() {
-                        OWNED / 2
+                        OWNED / 4
                     } else {
                         OWNED
                     };
