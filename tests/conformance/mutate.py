@@ -55,7 +55,8 @@ def prepare(folder):
         # The benchmark stays behind; the library keeps its name.
         text = re.sub(r"\[\[bench\]\].*?\n\n", "", text, flags=re.S).replace("[lib]\n", '[lib]\nname = "mcp_prune"\n')
         (copy / file).write_text(text)
-    shutil.copy("README.md", copy)
+    for file in ("README.md", "build.rs"):
+        shutil.copy(file, copy)
     shutil.copy("tests/conformance/mutation.rs", copy / "src")
     for file, text in every_mutation()[1].items():
         (copy / file).write_text(text)

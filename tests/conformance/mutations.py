@@ -120,7 +120,7 @@ FILES = {
         "self.registry.tagged(&permission.tags, self.rules)": {"tags grant nothing": "ServerIds::new()"},
         "if «keys_grant» {": {
             "the toolsets of end users count":
-                "{ if of == RowOf::EndUser { servers.extend(self.toolset_tools(permission)?.into_keys()); } keys_grant }",
+                "{ if of == RowOf::EndUser { servers.extend(self.toolset_tools(permission, of)?.into_keys()); } keys_grant }",
         },
         "servers.extend(tools.into_keys());": {"the toolsets of keys do not grant": ""},
         "if «tools.is_empty()» { return Err": {"a toolset that is gone sets no limit": "false"},
