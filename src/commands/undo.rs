@@ -274,12 +274,12 @@ impl WriteJob for Undo<'_> {
         let PutBack {
             part,
             mut draft,
-            verification,
+            mut verification,
             mut undone,
             ..
         } = put_back;
         part.ensure_all_found()?;
-        end_verification(connection, schema, &verification).await?;
+        end_verification(connection, schema, &mut verification).await?;
         progress.stage("comparing access");
         if undone.conflicts.is_empty() || self.args.skip_changed {
             let most = self.args.comparison.compare_at_most;

@@ -208,10 +208,9 @@ pub(crate) async fn verify(
     let keys = keys(changes);
     let stored = verification.cells_and_fingerprints(connection, schema, table, &keys);
     let stored = stored.await?;
-    verification.compare(schema, table, changes, locked, &stored)?;
-    let (locked, found) = (locked.by_key(), stored.by_key());
+    let (before, found) = (locked.by_key(), stored.by_key());
     for change in changes {
-        let cells = locked.get(change.key()).map(|row| &row.cells);
+        let cells = before.get(change.key()).map(|row| &row.cells);
         for cell in cells.into_iter().flatten() {
             let column = change.columns().iter().find(|c| c.site() == cell.site);
             let expected = column.map_or_else(|| cell.stored.clone(), |c| Ok(c.after().clone()));
@@ -223,7 +222,7 @@ pub(crate) async fn verify(
             }
         }
     }
-    Ok(())
+    verification.compare(schema, table, changes, locked, &stored)
 }
 
 pub(crate) fn differs(table: &SiteTable, key: &str, column: &str) -> Failure {

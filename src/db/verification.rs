@@ -31,11 +31,20 @@ pub(crate) struct Verification {
     changed: BTreeSet<(&'static str, String)>,
 }
 
-/// The keys of rows of one table, each with a digest of everything that may not change any more.
+/// The keys of rows of one table, each with its digests.
 #[derive(Debug)]
 struct Part {
     table: ScannedTable,
-    rows: Vec<(String, u64)>,
+    rows: Vec<(String, WrittenDigests)>,
+}
+
+/// Digests of a row that was written. 64 bits are enough to tell one row from another.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct WrittenDigests {
+    /// Of everything that may not change any more.
+    fixed: u64,
+    /// Of each column that says when, how often or by whom the row was written.
+    bookkeeping: Vec<u64>,
 }
 
 /// Digests of the columns of a row that name no servers.
@@ -141,12 +150,7 @@ impl Verification {
         if rest.is_empty() && bookkeeping.is_empty() {
             return None;
         }
-        let bookkeeping = bookkeeping.into_iter().map(|name| digest(&[column(name)]));
-        let bookkeeping = bookkeeping.collect::<Vec<_>>().join(", ");
-        Some([
-            digest(&rest),
-            format!("pg_catalog.array_to_string(ARRAY[{bookkeeping}]::pg_catalog.text[], ' ')"),
-        ])
+        Some([digest(&rest), each_digest(&bookkeeping)])
     }
 
     /// Reads the rows with the given primary keys without their owners, and their fingerprints, in
@@ -259,7 +263,7 @@ impl Verification {
     /// What the server said; an error if a row has changed since it was compared; moved if the
     /// whole rows of a server have changed.
     pub(crate) async fn settle(
-        &self,
+        &mut self,
         connection: &mut PgConnection,
         schema: &Schema,
     ) -> Result<(), Failure> {
@@ -267,11 +271,14 @@ impl Verification {
             .execute(&mut *connection)
             .await
             .map_err(failed("fire the deferred triggers"))?;
+        let mut noted = BTreeSet::new();
         for part in &self.parts {
             let keys: Vec<String> = part.rows.iter().map(|(key, _)| key.clone()).collect();
             let now = self.digests(connection, schema, part.table, &keys).await?;
-            for (key, digest) in &part.rows {
-                if now.get(key).copied().unwrap_or_default() != *digest {
+            let gone = WrittenDigests::default();
+            for (key, then) in &part.rows {
+                let now = now.get(key).unwrap_or(&gone);
+                if now.fixed != then.fixed {
                     return Err(match part.table {
                         ScannedTable::References(table) => {
                             differs(table, key, "one of its columns")
@@ -279,30 +286,39 @@ impl Verification {
                         ScannedTable::Credentials(table) => credential_rows::moved(table, key),
                     });
                 }
+                if now.bookkeeping != then.bookkeeping
+                    && let ScannedTable::References(table) = part.table
+                {
+                    let (_, names) = self.columns(schema, table);
+                    let pairs = now.bookkeeping.iter().zip(&then.bookkeeping).zip(names);
+                    let moved = pairs.filter(|((now, then), _)| now != then);
+                    noted.extend(moved.map(|(_, name)| (table.table, name.to_owned())));
+                }
             }
         }
+        self.changed.extend(noted);
         Ok(())
     }
 
-    /// Reads a digest of each row, over all its columns except those that a trigger may change. Of
-    /// credentials it is one digest of all rows of a server.
+    /// Reads digests of each row, over all its columns. Of credentials it is one digest of all rows
+    /// of a server, without the columns that a trigger may change.
     async fn digests(
         &self,
         connection: &mut PgConnection,
         schema: &Schema,
         table: ScannedTable,
         keys: &[String],
-    ) -> Result<BTreeMap<String, u64>, Failure> {
+    ) -> Result<BTreeMap<String, WrittenDigests>, Failure> {
         const DOING: &str = "look at the rows that were written once more";
-        let mut columns = match table {
+        let (mut columns, bookkeeping) = match table {
             ScannedTable::References(table) => {
-                let (mut columns, _) = self.columns(schema, table);
+                let (mut columns, bookkeeping) = self.columns(schema, table);
                 columns.extend(schema.sites(table).iter().map(|site| site.column));
-                columns
+                (columns, bookkeeping)
             }
             ScannedTable::Credentials(table) => {
                 let (columns, _) = self.stored(schema, table.table, schema.readable(table.table));
-                columns
+                (columns, Vec::new())
             }
         };
         columns.sort_unstable();
@@ -313,7 +329,10 @@ impl Verification {
                 schema,
                 DIGESTS,
                 (table.table, table.key),
-                &[("{columns}", digest(&columns))],
+                &[(
+                    "{columns}",
+                    format!("{}, {}", digest(&columns), each_digest(&bookkeeping)),
+                )],
             ),
             ScannedTable::Credentials(table) => select(
                 schema,
@@ -336,11 +355,16 @@ impl Verification {
         };
         let mut digests = BTreeMap::new();
         for row in &rows {
-            let digest: &str = decode::read(row, 1, "the digest of a row")?;
-            // 64 bits are enough to tell one row from another.
-            let digest = digest.get(..16).unwrap_or(digest);
-            let digest = u64::from_str_radix(digest, 16).map_err(anyhow::Error::from)?;
-            digests.insert(decode::read(row, 0, "the key of a row")?, digest);
+            let bookkeeping: &str = match table {
+                ScannedTable::References(_) => decode::read(row, 2, "the digests of a row")?,
+                ScannedTable::Credentials(_) => "",
+            };
+            let bookkeeping = bookkeeping.split_terminator(' ').map(short);
+            let of_row = WrittenDigests {
+                fixed: short(decode::read(row, 1, "the digest of a row")?)?,
+                bookkeeping: bookkeeping.collect::<Result<_, Failure>>()?,
+            };
+            digests.insert(decode::read(row, 0, "the key of a row")?, of_row);
         }
         Ok(digests)
     }
@@ -398,6 +422,19 @@ fn column(name: &str) -> String {
 /// Returns the SQL of one digest of several columns.
 pub(super) fn digest(columns: &[String]) -> String {
     DIGEST.replace("{columns}", &columns.join(", "))
+}
+
+/// Returns the SQL of a digest of each column, with spaces between them.
+fn each_digest(columns: &[&str]) -> String {
+    let each = columns.iter().map(|name| digest(&[column(name)]));
+    let each = each.collect::<Vec<_>>().join(", ");
+    format!("pg_catalog.array_to_string(ARRAY[{each}]::pg_catalog.text[], ' ')")
+}
+
+/// Returns the first 64 bits of a digest.
+fn short(digest: &str) -> Result<u64, Failure> {
+    let digest = digest.get(..16).unwrap_or(digest);
+    Ok(u64::from_str_radix(digest, 16).map_err(anyhow::Error::from)?)
 }
 
 fn select(

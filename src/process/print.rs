@@ -18,15 +18,17 @@ use crate::report::table::TableFormat;
 /// not come back as they were.
 pub(crate) fn cannot_put_aside(error: io::Error) -> Failure {
     const DAMAGED: [io::ErrorKind; 2] = [io::ErrorKind::InvalidData, io::ErrorKind::UnexpectedEof];
+    let folder = std::env::temp_dir();
+    let folder = folder.display();
     let (context, hint) = if DAMAGED.contains(&error.kind()) {
         (
-            "cannot read back the rows that were put aside",
+            format!("cannot read back the rows that were put aside in {folder}"),
             LOOK_AT_THE_DISK,
         )
     } else {
         (
-            "cannot put rows aside",
-            "make room in the folder for temporary files, or name another with TMPDIR",
+            format!("cannot put rows aside in {folder}"),
+            "make room in this folder, or name another with TMPDIR",
         )
     };
     Failure::caused(ErrorKind::Error, error)

@@ -51,11 +51,6 @@ impl Spool {
     pub(crate) fn read_from(&self, at: u64) -> SpoolReader<'_> {
         SpoolReader { spool: self, at }
     }
-
-    /// Writes all bytes.
-    pub(crate) fn write_to(&self, out: &mut impl Write) -> io::Result<()> {
-        io::copy(&mut self.read_from(0), out).map(drop)
-    }
 }
 
 /// Reads what a spool keeps.
@@ -141,7 +136,7 @@ mod tests {
         assert!(matches!(spool.place, Place::File(_)));
         for _ in 0..2 {
             let mut out = Vec::new();
-            spool.write_to(&mut out).unwrap();
+            io::copy(&mut spool.read_from(0), &mut out).unwrap();
             assert_eq!(out, b"01234567890123456789 and so on and so on");
             let mut rest = String::new();
             spool.read_from(30).read_to_string(&mut rest).unwrap();
@@ -156,7 +151,7 @@ mod tests {
         spool.write_all(b"0123456789").unwrap();
         spool.write_all(b"01234567890123456789").unwrap();
         let mut out = Vec::new();
-        spool.write_to(&mut out).unwrap();
+        io::copy(&mut spool.read_from(0), &mut out).unwrap();
         assert_eq!(out.len(), 30);
         let error = spool.write_all(b"x").unwrap_err();
         assert_eq!(

@@ -16,9 +16,9 @@ use crate::repair::plan::{Edit, EmptyOutcome, Reason, RowPlan};
 use crate::repair::script_code::{ScriptCode, TableCode};
 use crate::report::collected_plans::CollectedPlans;
 use crate::report::compared_access::{Tense, paragraphs};
+use crate::report::put_aside::PutAside;
 use crate::report::render::{AnyReport, RenderOptions, ReportFormat};
 use crate::report::shown_text::{count, nobody, printable};
-use crate::report::spool::Spool;
 use crate::report::sql_literal::{OptionalLiteral, SqlArray, SqlLiteral, in_comment};
 use crate::report::{Ending, Report};
 
@@ -93,8 +93,8 @@ struct ScriptRows {
     code: ScriptCode,
     /// The tables that it writes rows of, as places in the code.
     tables: Vec<usize>,
-    /// The loops over these rows.
-    loops: Spool,
+    /// The loops over these rows, in pieces.
+    loops: PutAside<String>,
 }
 
 /// Digests of what a plan for a row depends on.
@@ -179,7 +179,7 @@ impl ScriptRows {
         Self {
             code,
             tables: Vec::new(),
-            loops: Spool::new(),
+            loops: PutAside::new(),
         }
     }
 
@@ -227,7 +227,7 @@ impl ScriptRows {
             OptionalLiteral(digests.beside),
             OptionalLiteral(digests.owners),
         );
-        self.loops.write_all(text.as_bytes())
+        self.loops.add(&text)
     }
 
     /// Lists the code of the tables that the script writes rows of.
@@ -236,7 +236,7 @@ impl ScriptRows {
     }
 
     /// Writes the one statement of the script.
-    fn write(&self, constants: &[(&str, &str, String)], mut out: &mut dyn Write) -> io::Result<()> {
+    fn write(&self, constants: &[(&str, &str, String)], out: &mut dyn Write) -> io::Result<()> {
         let code = &self.code;
         // What others chose has no dollar sign, apart from the name of a schema.
         let mut tag = "$mcp_prune$".to_owned();
@@ -258,7 +258,9 @@ impl ScriptRows {
         for table in self.used() {
             write!(out, "{}", table.lock)?;
         }
-        self.loops.write_to(&mut out)?;
+        for text in self.loops.iter() {
+            out.write_all(text?.as_bytes())?;
+        }
         if let Some(last) = self.used().next_back() {
             write!(out, "{}", last.row)?;
         }

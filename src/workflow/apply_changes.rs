@@ -78,7 +78,7 @@ pub(crate) async fn begin_verification(
 pub(crate) async fn end_verification(
     connection: &mut Connection,
     schema: &Schema,
-    verification: &Verification,
+    verification: &mut Verification,
 ) -> Result<(), Failure> {
     verification.settle(connection, schema).await?;
     for (table, column) in verification.changed() {

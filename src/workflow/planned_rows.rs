@@ -234,8 +234,7 @@ fn check_as_planned<'a>(
 /// Builds the error for changes that do not come back as they were put aside.
 fn lost(table: &SiteTable) -> Failure {
     let message = format!(
-        "the changes of \"{}\" that were put aside are not those that were planned; nothing was \
-         committed",
+        "the changes of \"{}\" that were put aside are not those that were planned",
         table.table
     );
     Failure::new(ErrorKind::Error, message).hint(LOOK_AT_THE_DISK)

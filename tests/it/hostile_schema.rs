@@ -489,6 +489,25 @@ fn a_trigger_that_notes_who_wrote_when_is_told_and_in_nobodys_way() {
 }
 
 #[test]
+fn a_deferred_trigger_that_notes_who_wrote_when_is_told_too() {
+    let database = company();
+    database.load(
+        r#"ALTER TABLE "LiteLLM_ObjectPermissionTable" ADD "version" int, ADD "updated_by" text"#,
+    );
+    database.load(&trigger(
+        "CONSTRAINT TRIGGER later AFTER UPDATE ON DEFERRED",
+        r#"UPDATE "LiteLLM_ObjectPermissionTable" SET "version" = 9
+           WHERE "object_permission_id" = NEW."object_permission_id" AND "version" IS NULL;
+           RETURN NULL;"#,
+    ));
+    let fix = ["fix", "--yes", "--no-config-servers", "--no-journal"];
+    let ran = run_on(database.url(), &fix).exits(0);
+    let ran = ran.says("a trigger changes column \"version\" of the rows");
+    assert!(!ran.stderr.contains("\"updated_by\""), "{ran}");
+    assert_eq!(servers(&database), REPAIRED);
+}
+
+#[test]
 fn a_trigger_that_changes_what_grants_access_stops_everything() {
     for (when, body) in [
         (

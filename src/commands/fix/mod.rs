@@ -533,7 +533,7 @@ impl Fix<'_> {
             delete_credentials(connection, schema, deletion, draft, verified).await?;
             progress.rows(size);
         }
-        end_verification(connection, schema, &verification).await?;
+        end_verification(connection, schema, verified).await?;
         let now = self.options.sources().catalog(connection, schema).await?;
         repair.removed.check_still_gone(&now)
     }
