@@ -549,8 +549,8 @@ async fn compare_states(
         before,
         after: &OtherValues::default(),
     };
-    let mut read = ReadCallers::default();
-    let access = proof.compare(connection, schema, &mut read, states);
+    let mut callers = ReadCallers::default();
+    let access = proof.compare(connection, schema, &mut callers, states);
     access.await.map(Some)
 }
 

@@ -31,11 +31,6 @@ pub(crate) struct OwnedRows<'k> {
 }
 
 impl<'k> OwnedRows<'k> {
-    /// Returns the table of the rows.
-    pub(super) fn table(&self) -> &'static SiteTable {
-        self.table
-    }
-
     /// Names all rows that will be read.
     pub(crate) fn new(table: &'static SiteTable, keys: &'k [String]) -> Self {
         Self {
@@ -43,6 +38,11 @@ impl<'k> OwnedRows<'k> {
             keys,
             owners: None,
         }
+    }
+
+    /// Returns the table of the rows.
+    pub(super) fn table(&self) -> &'static SiteTable {
+        self.table
     }
 
     /// Reads the rows with some of the keys, ordered by key. A key whose row is gone yields

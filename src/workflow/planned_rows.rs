@@ -139,7 +139,8 @@ impl PlannedRows {
     ) -> Result<(), Failure> {
         for PlannedTable { table, keys, .. } in &self.tables {
             let scanned = ScannedTable::References(table);
-            // A key that the disk has changed is gone from the table, and is told so.
+            // If the disk has changed a key, no row has it. Then the row is said to have changed,
+            // and nothing is written.
             let mut left = keys.iter();
             while let Some(keys) = next(&mut left, CHUNK)? {
                 let locked = patience.lock(connection, schema, scanned, &keys).await?;
