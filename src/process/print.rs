@@ -17,10 +17,9 @@ use crate::report::table::TableFormat;
 /// Builds the error for rows that cannot be put aside until they are written or printed, or that do
 /// not come back as they were.
 pub(crate) fn cannot_put_aside(error: io::Error) -> Failure {
-    const DAMAGED: [io::ErrorKind; 2] = [io::ErrorKind::InvalidData, io::ErrorKind::UnexpectedEof];
     let folder = std::env::temp_dir();
     let folder = folder.display();
-    let (context, hint) = if DAMAGED.contains(&error.kind()) {
+    let (context, hint) = if is_damage(&error) {
         (
             format!("cannot read back the rows that were put aside in {folder}"),
             LOOK_AT_THE_DISK,
@@ -34,6 +33,12 @@ pub(crate) fn cannot_put_aside(error: io::Error) -> Failure {
     Failure::caused(ErrorKind::Error, error)
         .context(context)
         .hint(hint)
+}
+
+/// Tells whether what was put aside does not come back as it was.
+pub(super) fn is_damage(error: &io::Error) -> bool {
+    const KINDS: [io::ErrorKind; 2] = [io::ErrorKind::InvalidData, io::ErrorKind::UnexpectedEof];
+    KINDS.contains(&error.kind())
 }
 
 /// The hint where rows that were put aside are no longer what they were.

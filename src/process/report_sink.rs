@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{ErrorKind, Failure};
 use crate::process::atomic_file::AtomicFile;
+use crate::process::print::is_damage;
 use crate::process::signals::{Interrupt, ended};
 use crate::report::render::ReportFormat;
 
@@ -81,7 +82,11 @@ impl ReportTo {
             })
             .await?;
         written.map_err(|error| {
-            if self.is_file() {
+            if is_damage(&error) {
+                Failure::caused(ErrorKind::Error, error)
+                    .context("cannot read back the rows of the report")
+                    .hint("check the disk with the folder for temporary files (TMPDIR)")
+            } else if self.is_file() {
                 cannot_write(&self.path, error)
             } else if error.kind() == io::ErrorKind::BrokenPipe {
                 Failure::new(ErrorKind::BrokenPipe, "standard output was closed")
