@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 
 use crate::db::decode::{self, TableColumn};
 use crate::db::errors::failed;
-use crate::db::owners;
+use crate::db::fragments::shown_token;
 use crate::db::schema::Schema;
 use crate::db::sql::{ident, relation};
 use crate::error::Failure;
@@ -160,7 +160,7 @@ pub(crate) async fn tokens(
 ) -> Result<Vec<KeyToken>, Failure> {
     let key = format!("t.{}", ident("token"));
     let fragments = [
-        ("{shown}", owners::PREFIX.replace("o.id", &key)),
+        ("{shown}", shown_token(&key)),
         ("{key}", ident("token")),
         ("{table}", relation(KEY_TABLE)),
     ];

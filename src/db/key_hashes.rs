@@ -4,6 +4,7 @@
 use sqlx::PgConnection;
 
 use crate::db::errors::failed;
+use crate::db::fragments::is_hash;
 use crate::db::schema::Schema;
 use crate::db::sql::{ident, relation};
 use crate::error::Failure;
@@ -16,7 +17,7 @@ const TOKEN: &str = "token";
 // Only hashes are read. A token that LiteLLM once stored unhashed never leaves the database.
 const HASHES: &str = r"
 SELECT k.{token} FROM {keys} AS k
-WHERE k.{link} {=} ANY ($1) AND k.{token} {~} '^[0-9a-f]{64}$'";
+WHERE k.{link} {=} ANY ($1) AND {is_hash}";
 
 /// Reads the hashes of the keys that link to the permission rows `rows`.
 ///
@@ -34,6 +35,7 @@ pub(crate) async fn hashes(
     let sql = schema.statement(
         HASHES,
         &[
+            ("{is_hash}", is_hash(&format!("k.{}", ident(TOKEN)))),
             ("{token}", ident(TOKEN)),
             ("{keys}", relation(KEY_TABLE)),
             ("{link}", ident(LINK)),

@@ -5,7 +5,7 @@ use sqlx::PgConnection;
 use crate::database::Database;
 use crate::db::encoding::storable;
 use crate::db::errors::failed;
-use crate::db::owners;
+use crate::db::fragments::shown_token;
 use crate::db::schema::Schema;
 use crate::db::sql::{ident, relation};
 use crate::error::Failure;
@@ -70,7 +70,7 @@ pub(crate) async fn named(
 fn shown(owner: &OwnerTable) -> String {
     let id = format!("o.{}", ident(owner.id));
     if owner.id_is_secret {
-        owners::PREFIX.replace("o.id", &id)
+        shown_token(&id)
     } else {
         id
     }

@@ -4,6 +4,7 @@ use sqlx::PgConnection;
 
 use crate::db::access_callers::KeysOf;
 use crate::db::errors::failed;
+use crate::db::fragments::first_digits;
 use crate::db::schema::Schema;
 use crate::db::sql::{ident, relation};
 use crate::error::Failure;
@@ -30,13 +31,6 @@ const FETCH: &str = "FETCH FORWARD 2000 mcp_prune_callers";
 
 const CLOSE: &str = "CLOSE mcp_prune_callers";
 
-// As `api_key::told_apart_by` makes it.
-const TOKEN_ORDER: &str = "
-CASE WHEN t.{key} {~} '^[0-9a-f]{64}$' THEN pg_catalog.left(t.{key}, 16)
-     ELSE pg_catalog.left(
-         pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(t.{key}, 'UTF8')), 'hex'), 16)
-     END";
-
 /// Begins to read the ids of these owners: keys by what a saved file has of their hash, others by
 /// their ids. One list is read at a time. Returns `false` where this database has no such owners.
 ///
@@ -58,7 +52,8 @@ pub(crate) async fn begin(
         return Ok(false);
     }
     let order = if kind == OwnerKind::Key {
-        TOKEN_ORDER.to_owned()
+        // As `api_key::told_apart_by` makes it.
+        first_digits("t.{key}", 16)
     } else {
         "t.{key}".to_owned()
     };

@@ -10,10 +10,10 @@ use sqlx::postgres::PgRow;
 use crate::db::decode::{self, TableColumn};
 use crate::db::detect::functions;
 use crate::db::errors::failed;
-use crate::db::fragments::{column_or, names_any, uncollated, value};
+use crate::db::fragments::{column_or, names_any, shown_token, uncollated, value};
 use crate::db::schema::Schema;
 use crate::db::sql::{RARE, ident, part, relation};
-use crate::error::Failure;
+use crate::error::{ErrorKind, Failure};
 use crate::litellm::ids::{AgentId, OrganizationId, TeamId, UserId};
 use crate::litellm::owners::{
     ACCESS_GROUP_IDS, AGENT_TABLE, KEY_PARENTS, KEY_TABLE, KeyTies, LINK, OWNER_TABLES, Owner,
@@ -31,7 +31,7 @@ use crate::litellm::reference_sites::{
 pub(crate) struct Owners<'k> {
     keys: SortedKeys<'k>,
     /// Each owner as JSON, one after the other.
-    text: String,
+    text: Vec<u8>,
     /// For each owner the position of its row in `keys` and its own offset in `text`; ordered by
     /// row.
     places: Vec<(usize, usize)>,
@@ -73,35 +73,40 @@ impl<'k> Owners<'k> {
     pub(super) fn of_nobody(keys: &'k [String]) -> Self {
         Self {
             keys: SortedKeys::new(keys),
-            text: String::new(),
+            text: Vec::new(),
             places: Vec::new(),
         }
     }
 
-    fn add(&mut self, row: &str, owner: &Owner) {
+    /// Adds an owner of a row; none if it is a row that nobody asked about.
+    fn add(&mut self, row: &str, owner: &Owner) -> Result<(), Failure> {
         let Some(row) = self.keys.position(row) else {
-            return;
+            return Ok(());
         };
         self.places.push((row, self.text.len()));
-        let ties = owner.as_key().map(|key| key.ties.clone());
+        let nobodys = KeyTies::default();
         let KeyTies {
             parents,
             has_access_groups,
-        } = ties.unwrap_or_default();
+        } = owner.as_key().map_or(&nobodys, |key| &key.ties);
         let Parents {
             team,
             organization,
             user,
             agent,
         } = parents;
-        let fields: Packed = (
+        // What `Packed` owns, borrowed.
+        let fields = (
             owner.kind(),
-            owner.id().to_owned(),
-            owner.name().map(str::to_owned),
+            owner.id(),
+            owner.name(),
             (team, organization, user, agent),
             has_access_groups,
         );
-        self.text.push_str(&serde_json::json!(fields).to_string());
+        let packed = serde_json::to_writer(&mut self.text, &fields);
+        packed.map_err(|error| {
+            Failure::caused(ErrorKind::Error, error).context(format!("cannot keep {owner}"))
+        })
     }
 
     /// Adds the owner in a row with the columns of [`OWNERS`]. Returns whether there is one.
@@ -128,7 +133,7 @@ impl<'k> Owners<'k> {
             has_access_groups: decode::read(row, 8, column(ACCESS_GROUP_IDS))?,
         };
         let owner = Owner::new(table.kind, id, name, ties);
-        self.add(decode::read(row, 1, column(LINK))?, &owner);
+        self.add(decode::read(row, 1, column(LINK))?, &owner)?;
         Ok(true)
     }
 
@@ -159,7 +164,7 @@ impl<'k> Owners<'k> {
 
     /// Unpacks the owner at an offset in the text.
     fn unpacked(&self, at: usize) -> Option<Owner> {
-        let mut packed = serde_json::Deserializer::from_str(&self.text[at..]).into_iter();
+        let mut packed = serde_json::Deserializer::from_slice(&self.text[at..]).into_iter();
         let packed: Packed = packed.next()?.ok()?;
         let (kind, id, name, (team, organization, user, agent), has_access_groups) = packed;
         let parents = Parents {
@@ -218,12 +223,6 @@ FROM ({keys}
       JOIN (SELECT DISTINCT pg_catalog.unnest($1::pg_catalog.text[]) AS key) AS k
            ON k.key {=} o.link) AS o"#;
 
-// A token that is stored unhashed is hashed first, so that not even a prefix of it is shown.
-pub(crate) const PREFIX: &str = "
-CASE WHEN o.id {~} '^[0-9a-f]{64}$' THEN pg_catalog.left(o.id, 8)
-     ELSE pg_catalog.left(
-         pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(o.id, 'UTF8')), 'hex'), 8) END";
-
 const OWNERS_OF_TABLE: &str = r#"
 SELECT {kind} AS kind, o.{link} AS link, o.{id} AS id, {secret} AS secret, {name} AS name,
        {team} AS team, {organization} AS organization, {user} AS "user", {agent} AS agent,
@@ -260,7 +259,7 @@ fn linking(schema: &Schema) -> String {
     let select = |owner: &&OwnerTable| part(OWNERS_OF_TABLE, &owner_fragments(schema, owner));
     let all = |tables: Vec<&OwnerTable>| -> Vec<String> { tables.iter().map(select).collect() };
     let fragments = [
-        ("{prefix}", PREFIX.to_owned()),
+        ("{prefix}", shown_token("o.id")),
         ("{keys}", all(of_keys).join("\nUNION ALL\n")),
         ("{others}", all(others).join("\nUNION ALL\n")),
         (
@@ -392,7 +391,7 @@ fn having(schema: &Schema) -> Option<String> {
         return None;
     }
     let fragments = [
-        ("{prefix}", PREFIX.to_owned()),
+        ("{prefix}", shown_token("o.id")),
         ("{selects}", selects.join("\nUNION ALL\n")),
     ];
     Some(part(MEMBERS, &fragments))
@@ -482,7 +481,7 @@ async fn users<'k>(
     let mut users = Owners::of_nobody(keys);
     for (toolset, row) in naming {
         for owner in owners.of(&row) {
-            users.add(&toolset, &owner);
+            users.add(&toolset, &owner)?;
         }
     }
     Ok(users.sorted())
@@ -514,10 +513,10 @@ mod tests {
         let rows = ["p", "p-1", "p-3"].map(str::to_owned);
         let mut owners = Owners::of_nobody(&rows);
         for (row, owner) in [("p", &of_row[2]), ("p-1", &of_row[1]), ("p", &of_row[0])] {
-            owners.add(row, owner);
+            owners.add(row, owner).unwrap();
         }
-        owners.add("p", &of_row[1]);
-        owners.add("p", &of_row[0]);
+        owners.add("p", &of_row[1]).unwrap();
+        owners.add("p", &of_row[0]).unwrap();
         let owners = owners.sorted();
         assert_eq!(owners.of("p"), of_row);
         assert_eq!(owners.of("p-1"), of_row[1..2]);

@@ -35,13 +35,7 @@ pub(crate) fn is_short_form(text: &str) -> bool {
 /// stored unhashed is hashed first.
 #[must_use]
 pub(crate) fn shown_prefix(token: &str) -> String {
-    let is_hash = token.len() == 64 && token.bytes().all(|b| b.is_ascii_hexdigit());
-    let hash = if is_hash {
-        Cow::Borrowed(token)
-    } else {
-        Cow::Owned(hash(token))
-    };
-    hash.chars().take(8).collect()
+    first_digits(token, 8)
 }
 
 /// Returns what LiteLLM stores of a key: its SHA-256 in hexadecimal digits.
@@ -56,14 +50,24 @@ pub fn hash(key: &str) -> String {
 /// use: its first 16 characters. What is stored unhashed is hashed first.
 #[must_use]
 pub(crate) fn told_apart_by(token: &str) -> String {
+    first_digits(token, 16)
+}
+
+/// Tells whether a stored key is a hash. Else it may be the key itself.
+#[must_use]
+pub(crate) fn is_hash(token: &str) -> bool {
     let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-    let is_hash = token.len() == 64 && token.bytes().all(is_digit);
-    let hash = if is_hash {
+    token.len() == 64 && token.bytes().all(is_digit)
+}
+
+/// Returns the first digits of the hash of a stored key.
+fn first_digits(token: &str, digits: usize) -> String {
+    let hash = if is_hash(token) {
         Cow::Borrowed(token)
     } else {
         Cow::Owned(hash(token))
     };
-    hash.chars().take(16).collect()
+    hash.chars().take(digits).collect()
 }
 
 /// Replaces every word of `text` that may be a key by `sk-...`.

@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use crate::litellm::api_key::is_hash;
 use crate::litellm::owners::{Owner, OwnerKind};
 
 /// How many seconds a proxy serves a permission row from its cache, by default.
@@ -30,8 +31,7 @@ impl TokenHash {
     /// token itself.
     #[must_use]
     pub(crate) fn new(text: String) -> Option<Self> {
-        let is_digit = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
-        (text.len() == 64 && text.chars().all(is_digit)).then_some(Self(text))
+        is_hash(&text).then_some(Self(text))
     }
 }
 

@@ -37,6 +37,57 @@ pub(crate) fn company() -> TestDatabase {
     ))
 }
 
+/// A token that LiteLLM would not store is hashed before any of it is shown, by whatever part of
+/// the program shows it.
+#[test]
+fn a_key_is_called_the_same_by_every_command_and_never_by_a_token_that_is_no_hash() {
+    let stored = [
+        hash("sk-ci"),
+        hash("sk-other").to_uppercase(),
+        "deadbeef".to_owned(),
+        format!("{}g", &hash("sk-third")[..63]),
+        "Übung 日本語".to_owned(),
+    ];
+    let rows = stored.iter().enumerate().map(|(at, token)| {
+        format!(
+            r#"INSERT INTO "LiteLLM_ObjectPermissionTable" ("object_permission_id", "mcp_servers")
+                   VALUES ('p-{at}', ARRAY['id-1', '{GONE}']);
+               INSERT INTO "LiteLLM_VerificationToken" ("token", "object_permission_id")
+                   VALUES ('{token}', 'p-{at}');"#
+        )
+    });
+    let rows: Vec<String> = rows.collect();
+    let server = r#"INSERT INTO "LiteLLM_MCPServerTable" ("server_id") VALUES ('id-1');"#;
+    let database = TestDatabase::with(&format!("{server}{}", rows.concat()));
+    let shown = |token: &String| {
+        let is_hash = token == &stored[0];
+        let hash = if is_hash { token.clone() } else { hash(token) };
+        hash[..8].to_owned()
+    };
+    let mut expected: Vec<String> = stored.iter().map(shown).collect();
+    expected.sort_unstable();
+
+    let scan = run_on(database.url(), &["scan", "--format", "json"]).exits(2);
+    let scan = scan.json();
+    let findings = scan["findings"].as_array().unwrap().iter();
+    let owners = findings.map(|finding| &finding["owners"][0]["id"]);
+    let mut of_scan: Vec<&str> = owners.map(|id| id.as_str().unwrap()).collect();
+    of_scan.sort_unstable();
+    assert_eq!(of_scan, expected);
+
+    let everybody = callers(&database, &[]);
+    let ids = everybody
+        .iter()
+        .map(|caller| caller["key"]["id"].as_str().unwrap());
+    let mut of_access: Vec<&str> = ids.collect();
+    of_access.sort_unstable();
+    assert_eq!(of_access, expected);
+    for id in expected {
+        let found = callers(&database, &[&format!("key:{id}")]);
+        assert_eq!(found[0]["key"]["id"], *id);
+    }
+}
+
 /// Runs `access`, with no config servers.
 pub(crate) fn access(database: &TestDatabase, args: &[&str]) -> Ran {
     run_on(
