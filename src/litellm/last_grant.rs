@@ -30,7 +30,7 @@ pub(crate) fn takes_last_grant(row: &Row, cell: &Cell, gone: impl Fn(&str) -> bo
     let Ok(value) = &cell.stored else {
         return false;
     };
-    let runs_empty = !value.is_empty() && value.without(gone).is_empty();
+    let runs_empty = !value.is_empty() && value.references().all(gone);
     match cell.site.empty {
         Empty::Widens => runs_empty,
         Empty::WidensBeside(other) => runs_empty && grants_nothing(row, other),

@@ -407,10 +407,13 @@ impl RowPlan {
         let Ok(value) = &cell.stored else {
             return;
         };
-        let resolve = |reference: &str| context.catalog.resolve_as(cell.site.names, reference);
+        let resolve = |reference| context.catalog.resolve_as(cell.site.names, reference);
+        let references = value.references();
+        let resolved: Vec<(&str, Resolution)> = references.map(|r| (r, resolve(r))).collect();
         let of = |resolution| -> BTreeSet<String> {
-            let meant = value.references().filter(|r| resolve(r) == resolution);
-            meant.map(str::to_owned).collect()
+            let resolved = resolved.iter();
+            let meant = resolved.filter_map(|(r, as_what)| (*as_what == resolution).then_some(r));
+            meant.map(ToString::to_string).collect()
         };
         let mut edit = Edit {
             site: cell.site,

@@ -295,8 +295,9 @@ impl AccessModel<'_> {
             submitted
         };
         open.extend(submitted);
-        servers.extend(open.iter().cloned());
         servers.retain(|id| self.registry.get(id).is_some());
+        // These are served: the registry lists them.
+        servers.extend(open.iter().cloned());
         if !open.is_empty() {
             let effect = || LevelEffect::Grants(open);
             trace.add(Level::OpenServers, None, &servers, effect);

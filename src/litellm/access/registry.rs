@@ -1,6 +1,6 @@
 //! The servers that a proxy serves, and how it expands references to them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::rows::NamedTools;
 use super::rules::AccessRules;
@@ -31,7 +31,7 @@ pub(crate) struct ServedServer {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Registry {
     servers: BTreeMap<ServerId, ServedServer>,
-    by_name: BTreeMap<String, ServerIds>,
+    by_name: HashMap<String, ServerIds>,
     by_tag: BTreeMap<Tag, ServerIds>,
     by_submitter: BTreeMap<UserId, ServerIds>,
     /// The servers that every key may use.
@@ -63,7 +63,7 @@ impl Registry {
         servers: BTreeMap<ServerId, ServedServer>,
         unserved_tags: BTreeMap<ServerId, Vec<Tag>>,
     ) -> Self {
-        let mut by_name: BTreeMap<String, ServerIds> = BTreeMap::new();
+        let mut by_name: HashMap<String, ServerIds> = HashMap::new();
         let mut by_submitter: BTreeMap<UserId, ServerIds> = BTreeMap::new();
         let mut open = ServerIds::new();
         for (id, server) in &servers {
