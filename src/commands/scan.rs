@@ -202,18 +202,19 @@ async fn look(
     let mut held = HeldRows::default();
     let mut report = format.collection().with_names(Arc::clone(catalog.names()));
     progress.stage("reading rows");
-    for (table, mut keys) in found {
-        keys.retain(|key| selection.takes_key(key));
+    for rows in found.tables() {
         let mut add = |mut plans: Vec<RowPlan>, looked_at| {
             unmatched.mark_found(&plans);
             baselines.sift(&mut plans);
             progress.rows(looked_at);
             report.add(&plans).map_err(cannot_put_aside)
         };
-        match table {
+        match rows.table() {
             ScannedTable::References(table) => {
-                for keys in keys.chunks(OWNED) {
-                    let mut owned = OwnedRows::new(table, keys);
+                // A scan keeps nothing else of each row, so it can keep more owners.
+                for keys in rows.parts(2 * OWNED) {
+                    let keys = keys?;
+                    let mut owned = OwnedRows::new(table, &keys);
                     for chunk in keys.chunks(CHUNK) {
                         let mut rows = owned.read(connection, schema, chunk).await?;
                         rows.retain(|row| selection.takes(row));
@@ -223,13 +224,14 @@ async fn look(
                 }
             }
             ScannedTable::Credentials(table) => {
-                for chunk in keys.chunks(CHUNK) {
-                    let numbers = credential_rows::numbers(connection, schema, table, chunk);
+                for servers in rows.parts(CHUNK) {
+                    let servers = servers?;
+                    let numbers = credential_rows::numbers(connection, schema, table, &servers);
                     let mut rows = numbers.await?;
                     rows.retain(|rows| selection.takes_credentials(rows));
                     let plans = planner.plan_credentials(table, &rows);
-                    held.add(&plans);
-                    add(plans, chunk.len())?;
+                    held.add(&plans)?;
+                    add(plans, servers.len())?;
                 }
             }
         }

@@ -18,10 +18,6 @@ use crate::litellm::reference_sites::{
 use crate::litellm::release::Release;
 use crate::litellm::server_catalog::ServerCatalog;
 
-/// Tables, each with the primary keys of rows of it, or the ids of servers with credentials in it,
-/// in byte order.
-pub(crate) type CandidateRows = Vec<(ScannedTable, Vec<String>)>;
-
 // Reads each table once. The functions stand in the select list, where parallel workers evaluate
 // them without storing their rows first. They advance together: a row of `s` has the next reference
 // of each site, or NULL where a site has no more. `= ANY` hashes its array from PostgreSQL 14 on;
@@ -94,17 +90,26 @@ pub(crate) enum Search {
     ReferencesAndNotes,
 }
 
+// The bytes of UTF-8 are in the order of Rust's strings, whatever the encoding of the database is.
+const IN_ORDER: &str = r"
+SELECT f.place, f.key FROM ({selects}) AS f (place, key)
+ORDER BY f.place, pg_catalog.convert_to(f.key, 'UTF8')";
+
 /// Finds the rows that hold anything but unremarkable references, in every table that is looked at.
+///
+/// Hands each to `found`, once: its table, and its primary key or the id of the server whose
+/// credentials it holds. They are ordered by table and key.
 ///
 /// # Errors
 ///
-/// What the server said.
+/// What the server said, or what `found` says.
 pub(crate) async fn detect(
     connection: &mut PgConnection,
     schema: &Schema,
     catalog: &ServerCatalog,
     search: Search,
-) -> Result<CandidateRows, Failure> {
+    mut found: impl FnMut(ScannedTable, &String) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     const DOING: &str = "look for stale references";
     let notes = search == Search::ReferencesAndNotes;
     let resolves_names = schema.release() >= Release::RESOLVES_NAMES;
@@ -138,36 +143,35 @@ pub(crate) async fn detect(
             ScannedTable::Credentials(table) => selects.push(select_servers(place, table)),
         }
     }
-    let mut found: Vec<Vec<String>> = vec![Vec::new(); tables.len()];
     if selects.is_empty() {
-        return Ok(CandidateRows::new());
+        return Ok(());
     }
     // One statement, as each takes two round trips.
     let selects = selects.join("\nUNION ALL\n");
-    let sql = schema.statement("{selects}", &[("{selects}", selects)]);
+    let sql = schema.statement(IN_ORDER, &[("{selects}", selects)]);
     let mut query = sqlx::query(sql).persistent(false);
     for texts in known {
         query = query.bind(texts);
     }
     query = query.bind(ids);
     let mut rows = query.fetch(connection);
+    // A row comes once for each of its references.
+    let mut last = None;
     while let Some(row) = rows.try_next().await.map_err(failed(DOING))? {
         let place: i32 = decode::read(&row, 0, "the table of a row")?;
-        let place = usize::try_from(place).unwrap_or(usize::MAX);
-        if let (Some(table), Some(found)) = (tables.get(place), found.get_mut(place)) {
-            found.push(decode::read(
-                &row,
-                1,
-                TableColumn(table.name(), table.key()),
-            )?);
+        let Some(table) = usize::try_from(place).ok().and_then(|at| tables.get(at)) else {
+            continue;
+        };
+        let column = TableColumn(table.name(), table.key());
+        let this = Some((place, decode::read::<String>(&row, 1, column)?));
+        if this != last {
+            last = this;
+            if let Some((_, key)) = &last {
+                found(*table, key)?;
+            }
         }
     }
-    for keys in &mut found {
-        keys.sort_unstable();
-        keys.dedup();
-    }
-    let found = tables.iter().copied().zip(found);
-    Ok(found.filter(|(_, keys)| !keys.is_empty()).collect())
+    Ok(())
 }
 
 /// Returns the ids that are unremarkable wherever servers are named, for the parameter `$4`; none

@@ -6,7 +6,6 @@
 use std::collections::BTreeSet;
 
 use crate::database::Database;
-use crate::db::detect::CandidateRows;
 use crate::db::owned_rows::OwnedRows;
 use crate::db::session::Connection;
 use crate::error::{ErrorKind, Failure};
@@ -20,6 +19,7 @@ use crate::repair::policy::{OnEmpty, Policy};
 use crate::repair::proposed_lists::ProposedLists;
 use crate::workflow::access_basis::read_basis;
 use crate::workflow::access_proof::{AccessProof, ReadCallers, TwoStates};
+use crate::workflow::candidate_rows::CandidateRows;
 use crate::workflow::planner::{Planner, RelatedRows};
 use crate::workflow::server_sources::ServerSources;
 use crate::workflow::{CHUNK, OWNED};
@@ -65,14 +65,15 @@ pub(crate) struct HeldRows {
 
 impl HeldRows {
     /// Adds the rows of these plans, all of one table.
-    pub(crate) fn add(&mut self, plans: &[RowPlan]) {
+    ///
+    /// # Errors
+    ///
+    /// Fails if they cannot be put aside.
+    pub(crate) fn add(&mut self, plans: &[RowPlan]) -> Result<(), Failure> {
         for plan in plans.iter().filter(|plan| plan.held_in_empty_lists() > 0) {
-            let key = plan.audit.row.clone();
-            match self.candidates.last_mut() {
-                Some((table, keys)) if *table == plan.audit.table => keys.push(key),
-                Some(_) | None => self.candidates.push((plan.audit.table, vec![key])),
-            }
+            self.candidates.add(plan.audit.table, &plan.audit.row)?;
         }
+        Ok(())
     }
 
     /// Plans the rows as [`Planner::plan`] does, and adds those with held references. It keeps them
@@ -90,8 +91,8 @@ impl HeldRows {
     ) -> Result<Vec<RowPlan>, Failure> {
         let mut related = planner.related(connection, table, &rows).await?;
         let plans = planner.plan_related(table, &rows, &mut related);
-        self.add(&plans);
-        if number(&self.candidates) > CHUNK {
+        self.add(&plans)?;
+        if self.candidates.number() > CHUNK {
             self.kept = Vec::new();
             return Ok(plans);
         }
@@ -139,7 +140,7 @@ impl HeldRows {
             most,
         };
         let kept: usize = self.kept.iter().map(|kept| kept.rows.len()).sum();
-        let is_kept = kept == number(&self.candidates);
+        let is_kept = kept == self.candidates.number();
         let mut read = ReadCandidates {
             kept: is_kept.then_some(self.kept),
             ..ReadCandidates::new(&self.candidates)
@@ -282,11 +283,6 @@ struct CandidateRowData {
     related: RelatedRows,
 }
 
-/// Counts the rows of all tables.
-fn number(candidates: &CandidateRows) -> usize {
-    candidates.iter().map(|(_, keys)| keys.len()).sum()
-}
-
 impl<'c> ReadCandidates<'c> {
     fn new(candidates: &'c CandidateRows) -> Self {
         Self {
@@ -303,15 +299,16 @@ impl<'c> ReadCandidates<'c> {
         planner: &Planner<'_>,
     ) -> Result<ProposedLists, Failure> {
         let mut proposal = ProposedLists::default();
-        let number = number(self.candidates);
+        let number = self.candidates.number();
         if self.kept.is_none() {
             let mut kept = Vec::new();
-            for (table, keys) in self.candidates {
-                let ScannedTable::References(table) = *table else {
+            for rows in self.candidates.tables() {
+                let ScannedTable::References(table) = rows.table() else {
                     continue;
                 };
-                for keys in keys.chunks(OWNED) {
-                    let mut owned = OwnedRows::new(table, keys);
+                for keys in rows.parts(OWNED) {
+                    let keys = keys?;
+                    let mut owned = OwnedRows::new(table, &keys);
                     for chunk in keys.chunks(CHUNK) {
                         let mut rows = owned.read(connection, planner.schema, chunk).await?;
                         rows.retain(|row| planner.selection.takes(row));

@@ -15,7 +15,8 @@ use crate::litellm::server_catalog::ServerCatalog;
 use crate::litellm::value::Value;
 use crate::repair::selection::Selection;
 use crate::report::shown_text::count;
-use crate::workflow::CHUNK;
+use crate::workflow::candidate_rows::CandidateRows;
+use crate::workflow::{CHUNK, OWNED};
 
 /// How many owners are named at most.
 const SHOWN: usize = 3;
@@ -45,26 +46,35 @@ pub(crate) async fn find_naming_rows(
     mut found: impl FnMut(NamingRow<'_>),
 ) -> Result<(), Failure> {
     let catalog = catalog.clone().seeking(reference);
-    let candidates = detect::detect(connection, schema, &catalog, Search::References).await?;
-    for (table, mut keys) in candidates {
-        keys.retain(|key| selection.takes_key(key));
-        let table = match table {
-            ScannedTable::References(table) => table,
-            ScannedTable::Credentials(table) => {
-                let numbers = credential_rows::numbers(connection, schema, table, &keys);
-                let numbers = numbers.await?.into_iter();
-                let named = numbers.filter(|n| n.rows > 0 && n.server == reference);
-                let named = named.filter(|n| selection.takes_credentials(n)).count();
-                found(NamingRow::Credentials(named));
-                continue;
-            }
-        };
-        let mut owned = OwnedRows::new(table, &keys);
-        for chunk in keys.chunks(CHUNK) {
-            let rows = owned.read(connection, schema, chunk).await?;
-            let rows = rows.into_iter().filter(|row| selection.takes(row));
-            for row in rows.filter(|row| names(row, reference)) {
-                found(NamingRow::References(table, &row));
+    let mut candidates = CandidateRows::default();
+    let add = |table, key: &String| {
+        if selection.takes_key(key) {
+            candidates.add(table, key)?;
+        }
+        Ok(())
+    };
+    detect::detect(connection, schema, &catalog, Search::References, add).await?;
+    for rows in candidates.tables() {
+        for keys in rows.parts(OWNED) {
+            let keys = keys?;
+            let table = match rows.table() {
+                ScannedTable::References(table) => table,
+                ScannedTable::Credentials(table) => {
+                    let numbers = credential_rows::numbers(connection, schema, table, &keys);
+                    let numbers = numbers.await?.into_iter();
+                    let named = numbers.filter(|n| n.rows > 0 && n.server == reference);
+                    let named = named.filter(|n| selection.takes_credentials(n)).count();
+                    found(NamingRow::Credentials(named));
+                    continue;
+                }
+            };
+            let mut owned = OwnedRows::new(table, &keys);
+            for chunk in keys.chunks(CHUNK) {
+                let rows = owned.read(connection, schema, chunk).await?;
+                let rows = rows.into_iter().filter(|row| selection.takes(row));
+                for row in rows.filter(|row| names(row, reference)) {
+                    found(NamingRow::References(table, &row));
+                }
             }
         }
     }

@@ -6,6 +6,7 @@ pub(crate) mod access_proof;
 pub(crate) mod apply_changes;
 pub(crate) mod baseline_files;
 pub(crate) mod cache_invalidation;
+pub(crate) mod candidate_rows;
 pub(crate) mod catalog_warnings;
 pub(crate) mod changeset_file;
 pub(crate) mod commit;

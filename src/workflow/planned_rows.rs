@@ -19,6 +19,7 @@ use crate::process::progress::Progress;
 use crate::repair::changeset::RowChange;
 use crate::report::put_aside::PutAside;
 use crate::workflow::apply_changes::write_rows;
+use crate::workflow::candidate_rows::TableRows;
 use crate::workflow::lock_retry::Patience;
 use crate::workflow::{CHUNK, OWNED};
 
@@ -62,8 +63,7 @@ pub(crate) struct PlannedRows {
 #[derive(Debug)]
 struct PlannedTable {
     table: &'static SiteTable,
-    /// The primary keys.
-    keys: PutAside<String>,
+    rows: TableRows,
     /// What becomes of each row, in the same order.
     changes: PutAside<PlannedChange>,
 }
@@ -109,14 +109,13 @@ impl PlannedRows {
         let last = self.tables.pop_if(|last| last.table == table);
         let mut planned = last.unwrap_or_else(|| PlannedTable {
             table,
-            keys: PutAside::new(),
+            rows: TableRows::new(ScannedTable::References(table)),
             changes: PutAside::new(),
         });
         let digests = digests(self.compared, rows);
         for change in changes {
             let digest = digests.get(change.key()).copied().unwrap_or_default();
-            let key = change.key().to_owned();
-            planned.keys.add(&key).map_err(cannot_put_aside)?;
+            planned.rows.add(&change.key().to_owned())?;
             let change = PlannedChange { digest, change };
             planned.changes.add(&change).map_err(cannot_put_aside)?;
         }
@@ -137,13 +136,13 @@ impl PlannedRows {
         patience: &mut Patience,
         progress: &Progress,
     ) -> Result<(), Failure> {
-        for PlannedTable { table, keys, .. } in &self.tables {
-            let scanned = ScannedTable::References(table);
+        for PlannedTable { table, rows, .. } in &self.tables {
             // If the disk has changed a key, no row has it. Then the row is said to have changed,
             // and nothing is written.
-            let mut left = keys.iter();
-            while let Some(keys) = next(&mut left, CHUNK)? {
-                let locked = patience.lock(connection, schema, scanned, &keys).await?;
+            for keys in rows.parts(CHUNK) {
+                let keys = keys?;
+                let locked = patience.lock(connection, schema, rows.table(), &keys);
+                let locked = locked.await?;
                 if let Some(gone) = keys.iter().find(|key| locked.binary_search(key).is_err()) {
                     return Err(moved(table, gone));
                 }
@@ -168,12 +167,13 @@ impl PlannedRows {
     ) -> Result<(), Failure> {
         for PlannedTable {
             table,
-            keys,
+            rows,
             changes,
         } in &self.tables
         {
-            let (mut left, mut changes) = (keys.iter(), changes.iter());
-            while let Some(keys) = next(&mut left, OWNED)? {
+            let mut changes = changes.iter();
+            for keys in rows.parts(OWNED) {
+                let keys = keys?;
                 // Nobody can link another owner to a permission row that is locked.
                 let mut owned = OwnedRows::new(table, &keys);
                 for keys in keys.chunks(CHUNK) {

@@ -2,10 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use crate::db::detect;
 use crate::error::Failure;
 use crate::litellm::credentials::ServerRows;
-use crate::litellm::reference_sites::{CredentialTable, ScannedTable, SiteTable, TABLES};
+use crate::litellm::reference_sites::{CredentialTable, SiteTable, TABLES};
 use crate::litellm::row::Row;
 use crate::litellm::server_catalog::ServerCatalog;
 use crate::repair::changeset::{Change, RowChange};
@@ -13,6 +12,7 @@ use crate::repair::conflict::{self, Conflict};
 use crate::repair::credentials_conflict;
 use crate::repair::plan::RowPlan;
 use crate::repair::selection::Selection;
+use crate::workflow::candidate_rows::CandidateRows;
 use crate::workflow::changeset_file::SavedChangeset;
 
 /// The changes of a saved plan that were not compared yet, by table and primary key.
@@ -29,13 +29,15 @@ impl SavedPlan {
     }
 
     /// Returns the rows that the plan changes.
-    pub(crate) fn rows(&self) -> detect::CandidateRows {
-        let keys = |table: ScannedTable| -> Vec<String> {
+    pub(crate) fn rows(&self) -> Result<CandidateRows, Failure> {
+        let mut rows = CandidateRows::default();
+        for table in TABLES {
             let of_table = self.0.keys().filter(|(name, _)| *name == table.name());
-            of_table.map(|(_, key)| key.clone()).collect()
-        };
-        let found = TABLES.into_iter().map(|table| (table, keys(table)));
-        found.filter(|(_, keys)| !keys.is_empty()).collect()
+            for (_, key) in of_table {
+                rows.add(table, key)?;
+            }
+        }
+        Ok(rows)
     }
 
     /// Selects the rows of the plan alone, so that every other row counts as one that stays.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::cli::filters::FilterArgs;
 use crate::database::Database;
-use crate::db::detect::{self, CandidateRows, Search};
+use crate::db::detect::{self, Search};
 use crate::db::schema::Schema;
 use crate::db::session::Connection;
 use crate::error::{ErrorKind, Failure};
@@ -14,6 +14,7 @@ use crate::litellm::server_catalog::ServerCatalog;
 use crate::process::progress::Progress;
 use crate::process::stderr::{note, warn};
 use crate::repair::selection::Selection;
+use crate::workflow::candidate_rows::CandidateRows;
 use crate::workflow::catalog_warnings::warn_of_catalog;
 use crate::workflow::preconditions::refuse_empty_server_table;
 use crate::workflow::saved_plan::SavedPlan;
@@ -56,7 +57,7 @@ pub(crate) struct Survey {
     pub(crate) selection: Selection,
     /// The servers.
     pub(crate) catalog: ServerCatalog,
-    /// The rows to read, some of which the selection may leave out.
+    /// The rows to read. Some of them may not be selected, by their owners.
     pub(crate) found: CandidateRows,
     /// The references that must be found in these rows.
     pub(crate) unmatched: UnmatchedReferences,
@@ -87,13 +88,25 @@ impl Survey {
         let catalog = sources.catalog(connection, schema).await?;
         warn_of_catalog(&catalog);
         progress.stage(SURVEY_STAGE);
-        let found = match rows {
+        let mut found = CandidateRows::default();
+        let mut number = 0;
+        match rows {
             SurveyedRows::Found(_, search) => {
-                detect::detect(connection, schema, &catalog, search).await?
+                let add = |table, key: &String| {
+                    number += 1;
+                    if selection.takes_key(key) {
+                        found.add(table, key)?;
+                    }
+                    Ok(())
+                };
+                detect::detect(connection, schema, &catalog, search, add).await?;
             }
-            SurveyedRows::Planned(plan) => plan.rows(),
-        };
-        empty_server_table.check(&catalog, &found)?;
+            SurveyedRows::Planned(plan) => {
+                found = plan.rows()?;
+                number = found.number();
+            }
+        }
+        empty_server_table.check(&catalog, number)?;
         let unmatched = match rows {
             SurveyedRows::Found(filters, _) => UnmatchedReferences::of(filters, sources),
             // A plan is compared with its rows instead.
@@ -110,8 +123,8 @@ impl Survey {
 
 impl EmptyServerTable {
     /// Warns of an empty server table, or refuses it, if rows name servers all the same.
-    fn check(self, catalog: &ServerCatalog, found: &CandidateRows) -> Result<(), Failure> {
-        if catalog.rows() > 0 || found.is_empty() {
+    fn check(self, catalog: &ServerCatalog, rows: usize) -> Result<(), Failure> {
+        if catalog.rows() > 0 || rows == 0 {
             return Ok(());
         }
         match self {
@@ -119,10 +132,7 @@ impl EmptyServerTable {
                 warn("the MCP server table is empty: make sure that this is the right database");
                 Ok(())
             }
-            Self::Fails => {
-                let rows = found.iter().map(|(_, keys)| keys.len()).sum();
-                Err(refuse_empty_server_table(rows))
-            }
+            Self::Fails => Err(refuse_empty_server_table(rows)),
             Self::Expected => Ok(()),
         }
     }

@@ -17,10 +17,9 @@ use crate::cli::repair::RepairArgs;
 use crate::cli::servers::{PreviousArgs, ServerArgs};
 use crate::command_line::CommandLine;
 use crate::commands::fix::options::FixOptions;
-use crate::commands::fix::planning::{PlannedRepair, PlanningPass, lock, selected};
+use crate::commands::fix::planning::{PlannedRepair, PlanningPass, lock};
 use crate::database::Database;
 use crate::db::access_registry::{self, DeletedAre};
-use crate::db::detect;
 use crate::db::purpose::Purpose;
 use crate::db::schema::Schema;
 use crate::db::session::{Connection, SchemaTransaction, Session};
@@ -47,6 +46,7 @@ use crate::workflow::access_proof::{AccessProof, ReadCallers, TwoStates};
 use crate::workflow::apply_changes::{
     begin_verification, delete_credentials, end_verification, lock_tables, moved,
 };
+use crate::workflow::candidate_rows::CandidateRows;
 use crate::workflow::changeset_file::ChangesetDraft;
 use crate::workflow::empty_list_search::{self, HeldRows, SearchProof, SearchedLists};
 use crate::workflow::journal_retention::JournalRetention;
@@ -290,7 +290,6 @@ impl WriteJob for Fix<'_> {
         } = survey;
         let draft = out.map(|out| out.begin(self.options.header(run, database, &catalog)));
         let draft = draft.transpose()?;
-        let found = selected(found, &selection);
         if patience.is_last_attempt() {
             // Nobody else can change them while they are planned.
             progress.stage("locking rows");
@@ -315,7 +314,7 @@ impl WriteJob for Fix<'_> {
             tells,
             repair: PlannedRepair::new(found_plans, unmatched, naming, compared),
         };
-        pass.tables(connection, found, progress).await?;
+        pass.tables(connection, &found, progress).await?;
         let PlanningPass {
             mut draft,
             script,
@@ -562,7 +561,7 @@ impl Fix<'_> {
         &self,
         connection: &mut Connection,
         planner: &Planner<'_>,
-        candidates: &detect::CandidateRows,
+        candidates: &CandidateRows,
     ) -> Result<SearchedLists, Failure> {
         if !planner.policy.is_searched() {
             return Ok(SearchedLists::default());

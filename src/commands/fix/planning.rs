@@ -1,9 +1,9 @@
 //! Plans the rows of a repair, and keeps what was planned until it is locked and written.
 
+use crate::db::credential_rows;
 use crate::db::owned_rows::OwnedRows;
 use crate::db::schema::Schema;
 use crate::db::session::Connection;
-use crate::db::{credential_rows, detect};
 use crate::error::Failure;
 use crate::litellm::access::other_values::OtherValues;
 use crate::litellm::reference_sites::{CredentialTable, ScannedTable, SiteTable};
@@ -14,10 +14,10 @@ use crate::repair::changeset::RowChange;
 use crate::repair::conflict::Conflict;
 use crate::repair::credentials_change::CredentialsChange;
 use crate::repair::plan::RowPlan;
-use crate::repair::selection::Selection;
 use crate::report::collected_plans::CollectedPlans;
 use crate::workflow::access_proof::TwoStates;
 use crate::workflow::cache_invalidation::ChangedRows;
+use crate::workflow::candidate_rows::CandidateRows;
 use crate::workflow::changeset_file::ChangesetDraft;
 use crate::workflow::empty_list_search::HeldRows;
 use crate::workflow::lock_retry::Patience;
@@ -102,7 +102,7 @@ impl PlannedRepair {
                 }
             }
         }
-        self.held.add(plans);
+        self.held.add(plans)?;
         self.removed.add(plans);
         self.unmatched.mark_found(plans);
         self.found.add(plans).map_err(cannot_put_aside)
@@ -119,21 +119,18 @@ impl PlannedRepair {
         progress.stage("locking rows");
         let rows = &self.rows;
         rows.lock(connection, schema, patience, progress).await?;
-        lock(&self.credentials(), connection, schema, patience, progress).await
+        let credentials = self.credentials()?;
+        lock(&credentials, connection, schema, patience, progress).await
     }
 
     /// Lists the servers whose credentials will be deleted, by table.
-    fn credentials(&self) -> detect::CandidateRows {
-        let mut servers = detect::CandidateRows::new();
+    fn credentials(&self) -> Result<CandidateRows, Failure> {
+        let mut servers = CandidateRows::default();
         for deletion in &self.deletions {
             let table = ScannedTable::Credentials(deletion.table());
-            let server = deletion.server().to_owned();
-            match servers.last_mut() {
-                Some((last, of_table)) if *last == table => of_table.push(server),
-                Some(_) | None => servers.push((table, vec![server])),
-            }
+            servers.add(table, &deletion.server().to_owned())?;
         }
-        servers
+        Ok(servers)
     }
 }
 
@@ -155,11 +152,11 @@ impl PlanningPass<'_, '_> {
     pub(super) async fn tables(
         &mut self,
         connection: &mut Connection,
-        candidates: detect::CandidateRows,
+        candidates: &CandidateRows,
         progress: &Progress,
     ) -> Result<(), Failure> {
-        for (table, keys) in candidates {
-            match table {
+        for rows in candidates.tables() {
+            match rows.table() {
                 ScannedTable::References(table) => {
                     let schema = self.planner.schema;
                     // With a script, the digests of owners are kept beside the owners. So fewer are
@@ -169,11 +166,8 @@ impl PlanningPass<'_, '_> {
                     } else {
                         OWNED
                     };
-                    let mut left = keys;
-                    while !left.is_empty() {
-                        // The keys that are done with are not kept: those to write are put aside.
-                        let rest = left.split_off(at_once.min(left.len()));
-                        let keys = std::mem::replace(&mut left, rest);
+                    for keys in rows.parts(at_once) {
+                        let keys = keys?;
                         let mut owned = OwnedRows::new(table, &keys);
                         if let Some(script) = &mut self.script {
                             script.begin_rows(connection, schema, table, &keys).await?;
@@ -185,9 +179,10 @@ impl PlanningPass<'_, '_> {
                     }
                 }
                 ScannedTable::Credentials(table) => {
-                    for chunk in keys.chunks(CHUNK) {
-                        self.credentials(connection, table, chunk).await?;
-                        progress.rows(chunk.len());
+                    for servers in rows.parts(CHUNK) {
+                        let servers = servers?;
+                        self.credentials(connection, table, &servers).await?;
+                        progress.rows(servers.len());
                     }
                 }
             }
@@ -274,30 +269,23 @@ impl PlanningPass<'_, '_> {
     }
 }
 
-/// Keeps the rows that the operator may have asked about.
-pub(super) fn selected(
-    mut found: detect::CandidateRows,
-    selection: &Selection,
-) -> detect::CandidateRows {
-    for (_, keys) in &mut found {
-        keys.retain(|key| selection.takes_key(key));
-    }
-    found
-}
-
 /// Locks the rows that may change, in all tables. A row that is gone by now is left out later.
 pub(super) async fn lock(
-    rows: &detect::CandidateRows,
+    candidates: &CandidateRows,
     connection: &mut Connection,
     schema: &Schema,
     patience: &mut Patience,
     progress: &Progress,
 ) -> Result<(), Failure> {
-    for (table, keys) in rows {
-        if table.may_change() {
-            patience.lock(connection, schema, *table, keys).await?;
+    for rows in candidates.tables() {
+        for keys in rows.parts(OWNED) {
+            let keys = keys?;
+            if rows.table().may_change() {
+                let locked = patience.lock(connection, schema, rows.table(), &keys);
+                locked.await?;
+            }
+            progress.rows(keys.len());
         }
-        progress.rows(keys.len());
     }
     Ok(())
 }

@@ -1,0 +1,124 @@
+//! The keys of rows that are read, planned or locked later. There may be a million, so they are put
+//! aside.
+
+use std::io;
+
+use crate::error::Failure;
+use crate::litellm::reference_sites::ScannedTable;
+use crate::process::print::cannot_put_aside;
+use crate::report::put_aside::PutAside;
+
+/// The keys of rows, or the ids of servers with credentials, of one table, in the order in which
+/// they were added.
+#[derive(Debug)]
+pub(crate) struct TableRows {
+    table: ScannedTable,
+    keys: PutAside<String>,
+    number: usize,
+}
+
+impl TableRows {
+    /// Makes an empty list of rows of a table.
+    #[must_use]
+    pub(crate) fn new(table: ScannedTable) -> Self {
+        Self {
+            table,
+            keys: PutAside::new(),
+            number: 0,
+        }
+    }
+
+    /// Adds a row by its key.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the key cannot be put aside.
+    pub(crate) fn add(&mut self, key: &String) -> Result<(), Failure> {
+        self.number += 1;
+        self.keys.add(key).map_err(cannot_put_aside)
+    }
+
+    /// Returns the table.
+    #[must_use]
+    pub(crate) fn table(&self) -> ScannedTable {
+        self.table
+    }
+
+    /// Reads the keys back, up to `most` at a time. An item is an error if they cannot be read, or
+    /// are not those that were added; then it is the last.
+    pub(crate) fn parts(&self, most: usize) -> impl Iterator<Item = Result<Vec<String>, Failure>> {
+        let mut left = self.keys.iter();
+        std::iter::from_fn(move || {
+            let part: io::Result<Vec<String>> = left.by_ref().take(most).collect();
+            let part = part.map_err(cannot_put_aside);
+            part.map(|keys| (!keys.is_empty()).then_some(keys))
+                .transpose()
+        })
+    }
+}
+
+/// Rows worth a look, by table.
+#[derive(Debug, Default)]
+pub(crate) struct CandidateRows(Vec<TableRows>);
+
+impl CandidateRows {
+    /// Adds a row. Those of a table come one after the other.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the key cannot be put aside.
+    pub(crate) fn add(&mut self, table: ScannedTable, key: &String) -> Result<(), Failure> {
+        let last = self.0.pop_if(|last| last.table == table);
+        let mut rows = last.unwrap_or_else(|| TableRows::new(table));
+        let added = rows.add(key);
+        self.0.push(rows);
+        added
+    }
+
+    /// Tells whether there are none.
+    #[must_use]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Counts the rows of all tables.
+    #[must_use]
+    pub(crate) fn number(&self) -> usize {
+        self.0.iter().map(|rows| rows.number).sum()
+    }
+
+    /// Lists the tables with rows.
+    pub(crate) fn tables(&self) -> impl Iterator<Item = &TableRows> {
+        self.0.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::litellm::reference_sites::{ACCESS_GROUPS, PERMISSIONS};
+
+    #[test]
+    fn keys_come_back_by_table_and_in_parts() {
+        let mut rows = CandidateRows::default();
+        assert!(rows.is_empty());
+        for (table, numbers) in [(&ACCESS_GROUPS, 0..3), (&PERMISSIONS, 3..10)] {
+            for number in numbers {
+                let table = ScannedTable::References(table);
+                rows.add(table, &format!("row {number}")).unwrap();
+            }
+        }
+        assert_eq!(rows.number(), 10);
+        let sizes = |most: usize| -> Vec<Vec<usize>> {
+            let tables = rows.tables();
+            let sizes = tables.map(|rows| rows.parts(most).map(|part| part.unwrap().len()));
+            sizes.map(Iterator::collect).collect()
+        };
+        assert_eq!(sizes(3), [vec![3], vec![3, 3, 1]]);
+        assert_eq!(sizes(100), [vec![3], vec![7]]);
+        let all = rows.tables().flat_map(|rows| rows.parts(2));
+        let all: Vec<String> = all.flat_map(Result::unwrap).collect();
+        let expected: Vec<String> = (0..10).map(|number| format!("row {number}")).collect();
+        assert_eq!(all, expected);
+    }
+}
