@@ -91,9 +91,12 @@ pub(crate) enum Search {
 }
 
 // The bytes of UTF-8 are in the order of Rust's strings, whatever the encoding of the database is.
+//
+// Found apart from being ordered: else the searches of all tables are one plan, and every worker is
+// sent the known references of each. With 20,000 servers that takes a quarter of the time.
 const IN_ORDER: &str = r"
-SELECT f.place, f.key FROM ({selects}) AS f (place, key)
-ORDER BY f.place, pg_catalog.convert_to(f.key, 'UTF8')";
+WITH found (place, key) AS MATERIALIZED ({selects})
+SELECT f.place, f.key FROM found AS f ORDER BY f.place, pg_catalog.convert_to(f.key, 'UTF8')";
 
 /// Finds the rows that hold anything but unremarkable references, in every table that is looked at.
 ///

@@ -45,7 +45,7 @@ impl TableRows {
     }
 
     /// Reads the keys back, up to `most` at a time. An item is an error if they cannot be read, or
-    /// are not those that were added; then it is the last.
+    /// if they are not those that were added; after that no item is to be used.
     pub(crate) fn parts(&self, most: usize) -> impl Iterator<Item = Result<Vec<String>, Failure>> {
         let mut left = self.keys.iter();
         std::iter::from_fn(move || {
