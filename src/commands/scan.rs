@@ -202,17 +202,17 @@ async fn look(
     let mut held = HeldRows::default();
     let mut report = format.collection().with_names(Arc::clone(catalog.names()));
     progress.stage("reading rows");
-    for rows in found.tables() {
+    for listed in found.tables() {
         let mut add = |mut plans: Vec<RowPlan>, looked_at| {
             unmatched.mark_found(&plans);
             baselines.sift(&mut plans);
             progress.rows(looked_at);
             report.add(&plans).map_err(cannot_put_aside)
         };
-        match rows.table() {
+        match listed.table() {
             ScannedTable::References(table) => {
-                // A scan keeps nothing else of each row, so it can keep more owners.
-                for keys in rows.parts(2 * OWNED) {
+                // A scan keeps no old values, so it has room for more owners.
+                for keys in listed.parts(2 * OWNED) {
                     let keys = keys?;
                     let mut owned = OwnedRows::new(table, &keys);
                     for chunk in keys.chunks(CHUNK) {
@@ -224,7 +224,7 @@ async fn look(
                 }
             }
             ScannedTable::Credentials(table) => {
-                for servers in rows.parts(CHUNK) {
+                for servers in listed.parts(CHUNK) {
                     let servers = servers?;
                     let numbers = credential_rows::numbers(connection, schema, table, &servers);
                     let mut rows = numbers.await?;

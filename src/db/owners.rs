@@ -78,7 +78,7 @@ impl<'k> Owners<'k> {
         }
     }
 
-    /// Adds an owner of a row; none if it is a row that nobody asked about.
+    /// Adds an owner of a row. Ignores a row that nobody asked about.
     fn add(&mut self, row: &str, owner: &Owner) -> Result<(), Failure> {
         let Some(row) = self.keys.position(row) else {
             return Ok(());
@@ -95,7 +95,7 @@ impl<'k> Owners<'k> {
             user,
             agent,
         } = parents;
-        // What `Packed` owns, borrowed.
+        // The fields of `Packed`, borrowed.
         let fields = (
             owner.kind(),
             owner.id(),

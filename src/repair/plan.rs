@@ -412,7 +412,7 @@ impl RowPlan {
         let resolved: Vec<(&str, Resolution)> = references.map(|r| (r, resolve(r))).collect();
         let of = |resolution| -> BTreeSet<String> {
             let resolved = resolved.iter();
-            let meant = resolved.filter_map(|(r, as_what)| (*as_what == resolution).then_some(r));
+            let meant = resolved.filter_map(|(r, found_as)| (*found_as == resolution).then_some(r));
             meant.map(ToString::to_string).collect()
         };
         let mut edit = Edit {

@@ -1,5 +1,5 @@
-//! The keys of rows that are read, planned or locked later. There may be a million, so they are put
-//! aside.
+//! The primary keys of rows that are read, planned or locked later. There may be a million, so they
+//! are put aside.
 
 use std::io;
 
@@ -8,16 +8,16 @@ use crate::litellm::reference_sites::ScannedTable;
 use crate::process::print::cannot_put_aside;
 use crate::report::put_aside::PutAside;
 
-/// The keys of rows, or the ids of servers with credentials, of one table, in the order in which
-/// they were added.
+/// The primary keys of rows, or the ids of servers with credentials, of one table, in the order in
+/// which they were added.
 #[derive(Debug)]
-pub(crate) struct TableRows {
+pub(crate) struct TableKeys {
     table: ScannedTable,
     keys: PutAside<String>,
     number: usize,
 }
 
-impl TableRows {
+impl TableKeys {
     /// Makes an empty list of rows of a table.
     #[must_use]
     pub(crate) fn new(table: ScannedTable) -> Self {
@@ -44,8 +44,8 @@ impl TableRows {
         self.table
     }
 
-    /// Reads the keys back, up to `most` at a time. An item is an error if they cannot be read, or
-    /// if they are not those that were added; after that no item is to be used.
+    /// Reads the keys back, up to `most` at a time. Only the end tells whether they are those that
+    /// were added: read to the end, and use nothing after an error.
     pub(crate) fn parts(&self, most: usize) -> impl Iterator<Item = Result<Vec<String>, Failure>> {
         let mut left = self.keys.iter();
         std::iter::from_fn(move || {
@@ -57,19 +57,19 @@ impl TableRows {
     }
 }
 
-/// Rows worth a look, by table.
+/// The rows that are read, planned or locked later, by table.
 #[derive(Debug, Default)]
-pub(crate) struct CandidateRows(Vec<TableRows>);
+pub(crate) struct CandidateRows(Vec<TableKeys>);
 
 impl CandidateRows {
-    /// Adds a row. Those of a table come one after the other.
+    /// Adds a row. All rows of one table have to be added one after the other.
     ///
     /// # Errors
     ///
     /// Fails if the key cannot be put aside.
     pub(crate) fn add(&mut self, table: ScannedTable, key: &String) -> Result<(), Failure> {
         let last = self.0.pop_if(|last| last.table == table);
-        let mut rows = last.unwrap_or_else(|| TableRows::new(table));
+        let mut rows = last.unwrap_or_else(|| TableKeys::new(table));
         let added = rows.add(key);
         self.0.push(rows);
         added
@@ -88,7 +88,7 @@ impl CandidateRows {
     }
 
     /// Lists the tables with rows.
-    pub(crate) fn tables(&self) -> impl Iterator<Item = &TableRows> {
+    pub(crate) fn tables(&self) -> impl Iterator<Item = &TableKeys> {
         self.0.iter()
     }
 }
@@ -109,6 +109,11 @@ mod tests {
             }
         }
         assert_eq!(rows.number(), 10);
+        let tables: Vec<ScannedTable> = rows.tables().map(TableKeys::table).collect();
+        assert_eq!(
+            tables,
+            [&ACCESS_GROUPS, &PERMISSIONS].map(ScannedTable::References)
+        );
         let sizes = |most: usize| -> Vec<Vec<usize>> {
             let tables = rows.tables();
             let sizes = tables.map(|rows| rows.parts(most).map(|part| part.unwrap().len()));

@@ -302,11 +302,11 @@ impl<'c> ReadCandidates<'c> {
         let number = self.candidates.number();
         if self.kept.is_none() {
             let mut kept = Vec::new();
-            for rows in self.candidates.tables() {
-                let ScannedTable::References(table) = rows.table() else {
+            for listed in self.candidates.tables() {
+                let ScannedTable::References(table) = listed.table() else {
                     continue;
                 };
-                for keys in rows.parts(OWNED) {
+                for keys in listed.parts(OWNED) {
                     let keys = keys?;
                     let mut owned = OwnedRows::new(table, &keys);
                     for chunk in keys.chunks(CHUNK) {

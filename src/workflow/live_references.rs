@@ -54,10 +54,10 @@ pub(crate) async fn find_naming_rows(
         Ok(())
     };
     detect::detect(connection, schema, &catalog, Search::References, add).await?;
-    for rows in candidates.tables() {
-        for keys in rows.parts(OWNED) {
+    for listed in candidates.tables() {
+        for keys in listed.parts(OWNED) {
             let keys = keys?;
-            let table = match rows.table() {
+            let table = match listed.table() {
                 ScannedTable::References(table) => table,
                 ScannedTable::Credentials(table) => {
                     let numbers = credential_rows::numbers(connection, schema, table, &keys);

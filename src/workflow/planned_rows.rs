@@ -19,7 +19,7 @@ use crate::process::progress::Progress;
 use crate::repair::changeset::RowChange;
 use crate::report::put_aside::PutAside;
 use crate::workflow::apply_changes::write_rows;
-use crate::workflow::candidate_rows::TableRows;
+use crate::workflow::candidate_rows::TableKeys;
 use crate::workflow::lock_retry::Patience;
 use crate::workflow::{CHUNK, OWNED};
 
@@ -63,7 +63,8 @@ pub(crate) struct PlannedRows {
 #[derive(Debug)]
 struct PlannedTable {
     table: &'static SiteTable,
-    rows: TableRows,
+    /// The primary keys.
+    keys: TableKeys,
     /// What becomes of each row, in the same order.
     changes: PutAside<PlannedChange>,
 }
@@ -109,13 +110,13 @@ impl PlannedRows {
         let last = self.tables.pop_if(|last| last.table == table);
         let mut planned = last.unwrap_or_else(|| PlannedTable {
             table,
-            rows: TableRows::new(ScannedTable::References(table)),
+            keys: TableKeys::new(ScannedTable::References(table)),
             changes: PutAside::new(),
         });
         let digests = digests(self.compared, rows);
         for change in changes {
             let digest = digests.get(change.key()).copied().unwrap_or_default();
-            planned.rows.add(&change.key().to_owned())?;
+            planned.keys.add(&change.key().to_owned())?;
             let change = PlannedChange { digest, change };
             planned.changes.add(&change).map_err(cannot_put_aside)?;
         }
@@ -136,13 +137,13 @@ impl PlannedRows {
         patience: &mut Patience,
         progress: &Progress,
     ) -> Result<(), Failure> {
-        for PlannedTable { table, rows, .. } in &self.tables {
-            // If the disk has changed a key, no row has it. Then the row is said to have changed,
-            // and nothing is written.
-            for keys in rows.parts(CHUNK) {
+        for PlannedTable { table, keys, .. } in &self.tables {
+            // If the disk has changed a key, hardly any row has it. Then the row is said to have
+            // changed, or `write` notices, and nothing is written.
+            let scanned = keys.table();
+            for keys in keys.parts(CHUNK) {
                 let keys = keys?;
-                let locked = patience.lock(connection, schema, rows.table(), &keys);
-                let locked = locked.await?;
+                let locked = patience.lock(connection, schema, scanned, &keys).await?;
                 if let Some(gone) = keys.iter().find(|key| locked.binary_search(key).is_err()) {
                     return Err(moved(table, gone));
                 }
@@ -167,12 +168,12 @@ impl PlannedRows {
     ) -> Result<(), Failure> {
         for PlannedTable {
             table,
-            rows,
+            keys,
             changes,
         } in &self.tables
         {
             let mut changes = changes.iter();
-            for keys in rows.parts(OWNED) {
+            for keys in keys.parts(OWNED) {
                 let keys = keys?;
                 // Nobody can link another owner to a permission row that is locked.
                 let mut owned = OwnedRows::new(table, &keys);

@@ -57,7 +57,7 @@ pub(crate) struct Survey {
     pub(crate) selection: Selection,
     /// The servers.
     pub(crate) catalog: ServerCatalog,
-    /// The rows to read. Some of them may not be selected, by their owners.
+    /// The rows to read. Their owners are not compared with the selection yet.
     pub(crate) found: CandidateRows,
     /// The references that must be found in these rows.
     pub(crate) unmatched: UnmatchedReferences,
@@ -89,11 +89,12 @@ impl Survey {
         warn_of_catalog(&catalog);
         progress.stage(SURVEY_STAGE);
         let mut found = CandidateRows::default();
-        let mut number = 0;
+        // An empty server table is judged by all rows, also those that are not selected.
+        let mut found_anywhere = 0;
         match rows {
             SurveyedRows::Found(_, search) => {
                 let add = |table, key: &String| {
-                    number += 1;
+                    found_anywhere += 1;
                     if selection.takes_key(key) {
                         found.add(table, key)?;
                     }
@@ -103,10 +104,10 @@ impl Survey {
             }
             SurveyedRows::Planned(plan) => {
                 found = plan.rows()?;
-                number = found.number();
+                found_anywhere = found.number();
             }
         }
-        empty_server_table.check(&catalog, number)?;
+        empty_server_table.check(&catalog, found_anywhere)?;
         let unmatched = match rows {
             SurveyedRows::Found(filters, _) => UnmatchedReferences::of(filters, sources),
             // A plan is compared with its rows instead.

@@ -37,10 +37,10 @@ pub(crate) fn company() -> TestDatabase {
     ))
 }
 
-/// A token that LiteLLM would not store is hashed before any of it is shown, by whatever part of
-/// the program shows it.
+/// A token that LiteLLM would not store is hashed before any of it is shown, be it by SQL (`scan`)
+/// or in this program (`access`).
 #[test]
-fn a_key_is_called_the_same_by_every_command_and_never_by_a_token_that_is_no_hash() {
+fn scan_and_access_call_a_key_the_same_and_show_nothing_of_a_token_that_is_no_hash() {
     let stored = [
         hash("sk-ci"),
         hash("sk-other").to_uppercase(),
@@ -84,6 +84,7 @@ fn a_key_is_called_the_same_by_every_command_and_never_by_a_token_that_is_no_has
     assert_eq!(of_access, expected);
     for id in expected {
         let found = callers(&database, &[&format!("key:{id}")]);
+        assert_eq!(found.len(), 1, "{id}");
         assert_eq!(found[0]["key"]["id"], *id);
     }
 }

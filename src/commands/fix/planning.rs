@@ -155,8 +155,8 @@ impl PlanningPass<'_, '_> {
         candidates: &CandidateRows,
         progress: &Progress,
     ) -> Result<(), Failure> {
-        for rows in candidates.tables() {
-            match rows.table() {
+        for listed in candidates.tables() {
+            match listed.table() {
                 ScannedTable::References(table) => {
                     let schema = self.planner.schema;
                     // With a script, the digests of owners are kept beside the owners. So fewer are
@@ -166,7 +166,7 @@ impl PlanningPass<'_, '_> {
                     } else {
                         OWNED
                     };
-                    for keys in rows.parts(at_once) {
+                    for keys in listed.parts(at_once) {
                         let keys = keys?;
                         let mut owned = OwnedRows::new(table, &keys);
                         if let Some(script) = &mut self.script {
@@ -179,7 +179,7 @@ impl PlanningPass<'_, '_> {
                     }
                 }
                 ScannedTable::Credentials(table) => {
-                    for servers in rows.parts(CHUNK) {
+                    for servers in listed.parts(CHUNK) {
                         let servers = servers?;
                         self.credentials(connection, table, &servers).await?;
                         progress.rows(servers.len());
@@ -277,11 +277,11 @@ pub(super) async fn lock(
     patience: &mut Patience,
     progress: &Progress,
 ) -> Result<(), Failure> {
-    for rows in candidates.tables() {
-        for keys in rows.parts(OWNED) {
+    for listed in candidates.tables() {
+        for keys in listed.parts(OWNED) {
             let keys = keys?;
-            if rows.table().may_change() {
-                let locked = patience.lock(connection, schema, rows.table(), &keys);
+            if listed.table().may_change() {
+                let locked = patience.lock(connection, schema, listed.table(), &keys);
                 locked.await?;
             }
             progress.rows(keys.len());

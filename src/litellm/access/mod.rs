@@ -296,7 +296,7 @@ impl AccessModel<'_> {
         };
         open.extend(submitted);
         servers.retain(|id| self.registry.get(id).is_some());
-        // These are served: the registry lists them.
+        // `open` has served servers only: the registry lists them.
         servers.extend(open.iter().cloned());
         if !open.is_empty() {
             let effect = || LevelEffect::Grants(open);
