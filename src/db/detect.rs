@@ -112,7 +112,7 @@ pub(crate) async fn detect(
     schema: &Schema,
     catalog: &ServerCatalog,
     search: Search,
-    mut found: impl FnMut(ScannedTable, &String) -> Result<(), Failure>,
+    mut found: impl FnMut(ScannedTable, &str) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     const DOING: &str = "look for stale references";
     let notes = search == Search::ReferencesAndNotes;

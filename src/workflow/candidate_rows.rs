@@ -33,9 +33,9 @@ impl TableKeys {
     /// # Errors
     ///
     /// Fails if the key cannot be put aside.
-    pub(crate) fn add(&mut self, key: &String) -> Result<(), Failure> {
+    pub(crate) fn add(&mut self, key: &str) -> Result<(), Failure> {
         self.number += 1;
-        self.keys.add(key).map_err(cannot_put_aside)
+        self.keys.add(&key.to_owned()).map_err(cannot_put_aside)
     }
 
     /// Returns the table.
@@ -67,7 +67,7 @@ impl CandidateRows {
     /// # Errors
     ///
     /// Fails if the key cannot be put aside.
-    pub(crate) fn add(&mut self, table: ScannedTable, key: &String) -> Result<(), Failure> {
+    pub(crate) fn add(&mut self, table: ScannedTable, key: &str) -> Result<(), Failure> {
         let last = self.0.pop_if(|last| last.table == table);
         let mut rows = last.unwrap_or_else(|| TableKeys::new(table));
         let added = rows.add(key);

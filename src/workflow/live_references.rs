@@ -47,7 +47,7 @@ pub(crate) async fn find_naming_rows(
 ) -> Result<(), Failure> {
     let catalog = catalog.clone().seeking(reference);
     let mut candidates = CandidateRows::default();
-    let add = |table, key: &String| {
+    let add = |table, key: &str| {
         if selection.takes_key(key) {
             candidates.add(table, key)?;
         }

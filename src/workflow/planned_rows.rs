@@ -116,7 +116,7 @@ impl PlannedRows {
         let digests = digests(self.compared, rows);
         for change in changes {
             let digest = digests.get(change.key()).copied().unwrap_or_default();
-            planned.keys.add(&change.key().to_owned())?;
+            planned.keys.add(change.key())?;
             let change = PlannedChange { digest, change };
             planned.changes.add(&change).map_err(cannot_put_aside)?;
         }

@@ -93,7 +93,7 @@ impl Survey {
         let mut found_anywhere = 0;
         match rows {
             SurveyedRows::Found(_, search) => {
-                let add = |table, key: &String| {
+                let add = |table, key: &str| {
                     found_anywhere += 1;
                     if selection.takes_key(key) {
                         found.add(table, key)?;

@@ -98,3 +98,29 @@ fn a_stream_needs_no_folder_for_temporary_files() {
         );
     }
 }
+
+/// The search finds a row once for each of its stale references, in the order of the table.
+#[test]
+fn of_more_rows_than_are_read_at_a_time_each_is_reported_once_and_in_order() {
+    const ROWS: usize = 5_000;
+    let database = TestDatabase::with(&format!(
+        r#"INSERT INTO "LiteLLM_ObjectPermissionTable"
+               ("object_permission_id", "mcp_servers", "mcp_tool_permissions")
+           SELECT (ARRAY['a', 'B', 'z', 'é'])[1 + n % 4] || md5('row ' || n),
+                  ARRAY['gone-1', 'gone-2'], '{{"gone-1": ["a"], "gone-3": ["b"]}}'
+           FROM generate_series(1, {ROWS}) AS n;"#
+    ));
+    // Every reference is stale beside an empty server table, which counts the rows.
+    let fix = ["fix", "--dry-run", "--no-config-servers"];
+    run_on(database.url(), &fix)
+        .exits(4)
+        .says("yet servers are named in 5000 rows");
+    let scan = ["scan", "--no-config-servers", "--format", "json"];
+    let scan = run_on(database.url(), &scan).exits(2).json();
+    let findings = scan["findings"].as_array().unwrap().iter();
+    let mut rows: Vec<&str> = findings.map(|f| f["row"].as_str().unwrap()).collect();
+    assert_eq!(rows.len(), 4 * ROWS);
+    assert!(rows.is_sorted());
+    rows.dedup();
+    assert_eq!(rows.len(), ROWS);
+}

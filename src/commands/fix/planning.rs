@@ -128,7 +128,7 @@ impl PlannedRepair {
         let mut servers = CandidateRows::default();
         for deletion in &self.deletions {
             let table = ScannedTable::Credentials(deletion.table());
-            servers.add(table, &deletion.server().to_owned())?;
+            servers.add(table, deletion.server())?;
         }
         Ok(servers)
     }
