@@ -8,7 +8,7 @@ use sqlx::postgres::PgRow;
 
 use crate::db::decode::{self, TableColumn};
 use crate::db::errors::failed;
-use crate::db::fragments::{column_or, json_text, names_any, texts_or_none, uncollated};
+use crate::db::fragments::{column_or, is_among, json_text, names_any, texts_or_none, uncollated};
 use crate::db::owned_rows::OwnedRows;
 use crate::db::schema::Schema;
 use crate::db::sql::{ident, part, relation};
@@ -166,7 +166,7 @@ FROM {table} AS t WHERE t.{key} {=} ANY ($2)";
 const KEYS_UNDER: &str = r"
 SELECT {kind}, {parent}, NULL::pg_catalog.text, NULL::pg_catalog.text[], pg_catalog.count(*)
 FROM {keys} AS k {join}
-WHERE {parent} {=} ANY ({parameter}) GROUP BY {parent}";
+WHERE {is_asked} GROUP BY {parent}";
 
 impl Reader<'_> {
     /// Reads teams, organizations and permission rows.
@@ -349,10 +349,17 @@ impl Reader<'_> {
         };
         let fragments = [
             ("{kind}", format!("'{}'", owner.kind.name())),
+            (
+                "{is_asked}",
+                is_among(
+                    self.schema,
+                    "{parent}",
+                    &format!("${parameter}::pg_catalog.text[]"),
+                ),
+            ),
             ("{parent}", parent),
             ("{keys}", relation(KEY_TABLE)),
             ("{join}", join),
-            ("{parameter}", format!("${parameter}")),
         ];
         Some(part(KEYS_UNDER, &fragments))
     }

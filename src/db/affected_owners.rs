@@ -6,6 +6,7 @@ use sqlx::PgConnection;
 
 use crate::db::access_rows::ADMINISTRATORS;
 use crate::db::errors::failed;
+use crate::db::fragments::is_among;
 use crate::db::schema::Schema;
 use crate::db::sql::{RARE, ident, part, relation};
 use crate::error::Failure;
@@ -373,10 +374,12 @@ impl OwnerReader<'_> {
                     format!(r#"(ARRAY(SELECT q.id FROM {query} AS q) COLLATE pg_catalog."C")"#)
                 }
             };
-            let name = ident(column);
-            (is_any && self.schema.has(table, column)).then(|| match lead {
-                Leads::Holds(..) => format!("t.{name} {{=}} ANY ({ids})"),
-                Leads::Shares(..) => format!("t.{name} {{&&}} {ids}"),
+            let column = (is_any && self.schema.has(table, column))
+                .then(|| format!("t.{}", ident(column)))?;
+            Some(match lead {
+                Leads::Holds(_, Ids::Parameter(_)) => is_among(self.schema, &column, &ids),
+                Leads::Holds(_, Ids::Query(_)) => format!("{column} {{=}} ANY ({ids})"),
+                Leads::Shares(..) => format!("{column} {{&&}} {ids}"),
             })
         };
         let conditions: Vec<String> = leads.iter().filter_map(condition).collect();

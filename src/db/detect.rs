@@ -8,7 +8,7 @@ use sqlx::PgConnection;
 use crate::db::decode::{self, TableColumn};
 use crate::db::encoding::storable;
 use crate::db::errors::failed;
-use crate::db::fragments::{TOOL_IDS, value};
+use crate::db::fragments::{TOOL_IDS, is_among, value};
 use crate::db::schema::Schema;
 use crate::db::sql::{RARE, ident, part, relation};
 use crate::error::Failure;
@@ -20,15 +20,15 @@ use crate::litellm::server_catalog::ServerCatalog;
 
 // Reads each table once. The functions stand in the select list, where parallel workers evaluate
 // them without storing their rows first. They advance together: a row of `s` has the next reference
-// of each site, or NULL where a site has no more. `= ANY` hashes its array from PostgreSQL 14 on;
-// `<> ALL` does so only from 15 on.
+// of each site, or NULL where a site has no more. `= ANY` hashes its array from PostgreSQL 14 on
+// (see `is_among` for older servers); `<> ALL` does so only from 15 on.
 const DETECT: &str = r"
 SELECT {place}, s.key
 FROM (SELECT t.{key} AS key, {references} FROM {table} AS t {rows}) AS s
 WHERE CASE WHEN {remarkable} THEN 1 ELSE 0 END {=} 1 AND {rare}";
 
 const REMARKABLE: &str = "
-s.{name} IS NOT NULL AND (s.{name} {=} ANY (${names}::pg_catalog.text[])) IS NOT TRUE";
+s.{name} IS NOT NULL AND ({is_known}) IS NOT TRUE";
 
 // A value that cannot be read becomes one empty reference, which is always remarkable. An array
 // with NULL elements or with several dimensions cannot be read. An empty array becomes NULL, for
@@ -54,8 +54,8 @@ const KNOWN_ELEMENT: &str = "{value}[{at}] {=} ANY ($4::pg_catalog.text[])";
 /// The most elements that are looked up in place.
 const SUBSCRIPTS: usize = 8;
 
-/// The most ids that elements are looked up among in place. Each place takes its own copy of them,
-/// which is sent to every worker.
+/// The most ids that elements are looked up among in place, on a server that hashes them. Each
+/// place takes its own copy of them, which is sent to every worker.
 const IDS: usize = 1_000;
 
 // The path finds anything that is no string, faster than `type()` does. It is strict because lax
@@ -131,20 +131,26 @@ pub(crate) async fn detect(
         let texts = unremarkable(names);
         known.push(storable(connection, &texts).await?.into_owned());
     }
-    let ids = ids_of_both(&known);
+    let ids = if schema.hashes_arrays() {
+        ids_of_both(&known)
+    } else {
+        Vec::new()
+    };
     let in_place = !ids.is_empty();
     let tables = schema.site_tables();
     let mut selects = Vec::new();
     for (place, table) in tables.iter().enumerate() {
         match table {
             ScannedTable::References(table) => {
-                let sites = schema.sites(table);
-                selects.push(select(place, table, &sites, in_place));
+                selects.push(select(schema, place, table, in_place));
                 if notes {
+                    let sites = schema.sites(table);
                     selects.extend(sites.iter().filter_map(|site| noted(place, table, site)));
                 }
             }
-            ScannedTable::Credentials(table) => selects.push(select_servers(place, table)),
+            ScannedTable::Credentials(table) => {
+                selects.push(select_servers(schema, place, table));
+            }
         }
     }
     if selects.is_empty() {
@@ -191,7 +197,8 @@ fn ids_of_both(known: &[Vec<String>]) -> Vec<String> {
 }
 
 /// Returns the SQL that finds the rows of a table; `in_place` tells whether `$4` holds any ids.
-fn select(place: usize, table: &SiteTable, sites: &[&Site], in_place: bool) -> String {
+fn select(schema: &Schema, place: usize, table: &'static SiteTable, in_place: bool) -> String {
+    let sites = schema.sites(table);
     let (mut references, mut known) = (Vec::new(), Vec::new());
     for site in sites {
         references.push(match site.names {
@@ -207,20 +214,22 @@ fn select(place: usize, table: &SiteTable, sites: &[&Site], in_place: bool) -> S
     let rows = table.row.map_or_else(String::new, |row| {
         format!("WHERE t.{} {{=}} '{row}'", ident(table.key))
     });
-    candidates(place, (table.table, table.key), &references, &known, rows)
+    let names = (table.table, table.key);
+    candidates(schema, place, names, &references, &known, rows)
 }
 
 /// Returns the SQL that finds the servers whose credentials may be stale.
-fn select_servers(place: usize, table: &CredentialTable) -> String {
+fn select_servers(schema: &Schema, place: usize, table: &CredentialTable) -> String {
     let server = format!("t.{}", ident(table.server));
     let rows = format!("GROUP BY {server}");
     let names = (table.table, table.server);
-    candidates(place, names, &[server], &[table.names], rows)
+    candidates(schema, place, names, &[server], &[table.names], rows)
 }
 
 /// Fills [`DETECT`] for a table and its key: `references` is the SQL of each site, `names` tells
 /// what its references are, and `rows` limits or groups the rows.
 fn candidates(
+    schema: &Schema,
     place: usize,
     (table, key): (&str, &str),
     references: &[String],
@@ -235,9 +244,11 @@ fn candidates(
             Names::ServerIds | Names::ConfigServerIds => "2",
             Names::Toolsets => "3",
         };
+        let (reference, names) = (format!("r{at}"), format!("${names}::pg_catalog.text[]"));
+        let is_known = is_among(schema, &format!("s.{reference}"), &names);
         REMARKABLE
-            .replace("{name}", &format!("r{at}"))
-            .replace("{names}", names)
+            .replace("{name}", &reference)
+            .replace("{is_known}", &is_known)
     });
     let fragments = [
         ("{place}", place.to_string()),
@@ -398,7 +409,7 @@ mod tests {
         let schema = Schema::of_table(&MADE_UP);
         let sites = schema.sites(&MADE_UP);
         assert_eq!(sites.len(), MADE_UP.sites.len());
-        let search = select(0, &MADE_UP, &sites, true);
+        let search = select(&schema, 0, &MADE_UP, true);
         let count = naming(&schema, ScannedTable::References(&MADE_UP));
         for site in &sites {
             let value = value(site);

@@ -1,7 +1,7 @@
 //! Pieces of SQL that several statements are made of: a site as a value, as a path, as JSON text.
 
 use crate::db::schema::Schema;
-use crate::db::sql::ident;
+use crate::db::sql::{RARE, ident};
 use crate::litellm::reference_sites::{Shape, Site};
 
 /// Returns the SQL of a column, or `otherwise` if this database does not have the column.
@@ -43,6 +43,23 @@ pub(crate) fn value(site: &Site) -> String {
 /// Source: PostgreSQL 17 manual, section 23.2.1, "Concepts" of collations.
 pub(crate) fn uncollated(text: &str) -> String {
     format!("pg_catalog.textin(pg_catalog.textout({text}))")
+}
+
+/// Returns the SQL that tells whether a text is one of the elements of `array`, the SQL of an array
+/// that may be long, where no index helps. The text is looked up by its hash, in parallel workers
+/// too.
+///
+/// PostgreSQL 12 and 13 compare a text with each element of an array. They hash the rows of a
+/// subquery, if they expect few: see [`RARE`].
+pub(crate) fn is_among(schema: &Schema, text: &str, array: &str) -> String {
+    if schema.hashes_arrays() {
+        return format!("{text} {{=}} ANY ({array})");
+    }
+    let rare = RARE.replace("{never}", "m.element IS NULL");
+    format!(
+        "{text} {{=}} ANY (SELECT m.element FROM pg_catalog.unnest({array})
+                           AS m (element) WHERE {rare})"
+    )
 }
 
 /// Returns the SQL that tells whether a key's token, its primary key, is stored as a hash.

@@ -4,7 +4,7 @@
 use sqlx::PgConnection;
 
 use crate::db::errors::failed;
-use crate::db::fragments::is_hash;
+use crate::db::fragments::{is_among, is_hash};
 use crate::db::schema::Schema;
 use crate::db::sql::{ident, relation};
 use crate::error::Failure;
@@ -17,7 +17,7 @@ const TOKEN: &str = "token";
 // Only hashes are read. A token that LiteLLM once stored unhashed never leaves the database.
 const HASHES: &str = r"
 SELECT k.{token} FROM {keys} AS k
-WHERE k.{link} {=} ANY ($1) AND {is_hash}";
+WHERE {is_told} AND {is_hash}";
 
 /// Reads the hashes of the keys that link to the permission rows `rows`.
 ///
@@ -35,6 +35,10 @@ pub(crate) async fn hashes(
     let sql = schema.statement(
         HASHES,
         &[
+            (
+                "{is_told}",
+                is_among(schema, "k.{link}", "$1::pg_catalog.text[]"),
+            ),
             ("{is_hash}", is_hash(&format!("k.{}", ident(TOKEN)))),
             ("{token}", ident(TOKEN)),
             ("{keys}", relation(KEY_TABLE)),

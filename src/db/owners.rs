@@ -10,7 +10,7 @@ use sqlx::postgres::PgRow;
 use crate::db::decode::{self, TableColumn};
 use crate::db::detect::functions;
 use crate::db::errors::failed;
-use crate::db::fragments::{column_or, names_any, shown_token, uncollated, value};
+use crate::db::fragments::{column_or, is_among, names_any, shown_token, uncollated, value};
 use crate::db::schema::Schema;
 use crate::db::sql::{RARE, ident, part, relation};
 use crate::error::{ErrorKind, Failure};
@@ -216,7 +216,7 @@ const OWNERS: &str = r#"
 SELECT o.kind, o.link, CASE WHEN o.secret THEN {prefix} ELSE o.id END,
        o.name, o.team, o.organization, o."user", o.agent, o.has_access_groups
 FROM ({keys}
-      WHERE CASE WHEN o.{link} {=} ANY ($1::pg_catalog.text[]) THEN 1 ELSE 0 END {=} 1 AND {rare}
+      WHERE CASE WHEN {is_asked} THEN 1 ELSE 0 END {=} 1 AND {rare}
       UNION ALL
       SELECT o.*
       FROM ({others}) AS o
@@ -262,6 +262,10 @@ fn linking(schema: &Schema) -> String {
         ("{prefix}", shown_token("o.id")),
         ("{keys}", all(of_keys).join("\nUNION ALL\n")),
         ("{others}", all(others).join("\nUNION ALL\n")),
+        (
+            "{is_asked}",
+            is_among(schema, "o.{link}", "$1::pg_catalog.text[]"),
+        ),
         (
             "{rare}",
             RARE.replace("{never}", &format!("o.{} IS NULL", ident(LINK))),

@@ -97,6 +97,11 @@ const ACCESS: [(&str, &[&str]); 6] = [
 /// The tags of a server, and whether every key may use it.
 pub(crate) const SERVER_SCOPE: [&str; 2] = ["mcp_access_groups", "allow_all_keys"];
 
+/// The first version of PostgreSQL that hashes the array of `= ANY`, as `server_version_num`.
+///
+/// Source: PostgreSQL 14 source, `convert_saop_to_hashed_saop` in `optimizer/util/clauses.c`.
+const HASHES_ARRAYS: u32 = 140_000;
+
 /// A table that is left out although the operator did not say so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeftOut {
@@ -119,6 +124,7 @@ pub struct Schema {
     left_out: Vec<LeftOut>,
     /// The columns of every table of LiteLLM, known to this program or not.
     every_column: Vec<AnyColumn>,
+    hashes_arrays: bool,
 }
 
 /// A schema, and the results of the checks on it.
@@ -346,6 +352,7 @@ impl Schema {
             sites: Vec::new(),
             left_out: Vec::new(),
             every_column,
+            hashes_arrays: connection.server_version_num() >= Some(HASHES_ARRAYS),
         };
         schema.choose(choice, purpose);
         let litellm = match schema.check_litellm() {
@@ -414,6 +421,12 @@ impl Schema {
     /// Returns the name of the schema.
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Tells whether the server looks a text up in a long array by its hash. Others compare it with
+    /// each element. A server that does not tell its version is taken for one of them.
+    pub(crate) fn hashes_arrays(&self) -> bool {
+        self.hashes_arrays
     }
 
     /// Fills a template of a statement on the tables of this schema: see [`statement_in`].
@@ -1012,6 +1025,7 @@ impl Schema {
             sites: Vec::new(),
             left_out: Vec::new(),
             every_column: Vec::new(),
+            hashes_arrays: true,
         }
     }
 

@@ -5,10 +5,10 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use crate::doctor::{self, check, doctor, has_every_check};
-use crate::program::run_on;
+use crate::program::{Ran, run_on};
 use crate::proxy::replacing;
 use crate::samples::demo;
-use crate::server::{TestDatabase, concurrent_server};
+use crate::server::{Server, TestDatabase, concurrent_server};
 
 /// What a test needs, and only some versions of PostgreSQL or of its programs have.
 #[derive(Debug, Clone, Copy)]
@@ -75,6 +75,21 @@ fn program_major(program: &str) -> Option<u32> {
     digits.parse().ok()
 }
 
+/// Returns the URL of a database whose server says that it is of another major, and what it says.
+fn as_major(other: u32, server: &Server, database: &TestDatabase) -> (String, String) {
+    let text = &database.texts("SHOW server_version")[0];
+    let other_text = text.replace(&format!("{}.", major()), &format!("{other}."));
+    let other_number = number() % 10_000 + other * 10_000;
+    let texts = [
+        (text.clone(), other_text.clone()),
+        (number().to_string(), other_number.to_string()),
+    ];
+    let port = replacing(server.port(), &texts);
+    let name = database.name();
+    let url = format!("postgresql://postgres@127.0.0.1:{port}/{name}?sslmode=disable");
+    (url, other_text)
+}
+
 /// A server that is too old is refused by its version, before it fails over a statement.
 #[test]
 fn a_server_before_version_12_is_refused_in_one_sentence() {
@@ -83,20 +98,7 @@ fn a_server_before_version_12_is_refused_in_one_sentence() {
     };
     let database = demo();
     let before = database.permission_rows();
-    let text = &database.texts("SHOW server_version")[0];
-    let old = text.replace(&format!("{}.", major()), "11.");
-    let (new_number, old_number) = (number(), number() % 10_000 + 110_000);
-    let port = replacing(
-        server.port(),
-        &[
-            (text.clone(), old.clone()),
-            (new_number.to_string(), old_number.to_string()),
-        ],
-    );
-    let url = format!(
-        "postgresql://postgres@127.0.0.1:{port}/{}?sslmode=disable",
-        database.name()
-    );
+    let (url, old) = as_major(11, server, &database);
     let told =
         format!("mcp-prune needs PostgreSQL 12 or later, and this server says that it is {old}");
     for command in [
@@ -124,4 +126,56 @@ fn a_server_before_version_12_is_refused_in_one_sentence() {
         assert_eq!(check["found"], "not checked: needs a newer server");
     }
     assert_eq!(database.permission_rows(), before);
+}
+
+/// PostgreSQL 12 and 13 hash the rows of a subquery, and no array. The statements for them work on
+/// every server, so they are tried on each.
+#[test]
+fn a_server_before_version_14_looks_texts_up_by_their_hash() {
+    let Some(server) = concurrent_server("an older server") else {
+        return;
+    };
+    let database = demo();
+    let (older, _) = as_major(13, server, &database);
+    let mut statements = Vec::new();
+    for command in [&["scan"][..], &["fix", "--dry-run"]] {
+        let args = [command, &["--format", "ndjson", "-vv"]].concat();
+        let [ran, expected] = [&older, database.url()].map(|url| run_on(url, &args).exits(2));
+        assert_eq!(changes_and_findings(&ran), changes_and_findings(&expected));
+        let lines = ran.stderr.lines();
+        let lookups = lines.filter(|line| line.contains("ANY (SELECT m.element"));
+        // "+0.273 s: 220.7 ms, 4 rows: SELECT ..."
+        statements.extend(lookups.map(|line| line.splitn(3, ": ").nth(2).unwrap().to_owned()));
+    }
+    let kinds = ["WITH found", "SELECT 'row'", "SELECT t.\"token\" AS id"];
+    let is_any = |kind: &str| statements.iter().any(|sql| sql.contains(kind));
+    assert_eq!(kinds.map(is_any), [true; 3], "{statements:#?}");
+    // So many that the server would not hash them if it expected as many.
+    let many: Vec<String> = (0..200_000).map(|n| n.to_string()).collect();
+    let many = format!("'{{{}}}'", many.join(","));
+    for sql in statements {
+        let parameters = (1..10).map(|number| format!("${number}"));
+        let sql = parameters.fold(sql, |sql, parameter| sql.replace(&parameter, &many));
+        let plan = database.texts(&format!("EXPLAIN (COSTS OFF) {sql}"));
+        let plan = plan.join("\n");
+        assert!(plan.contains("hashed SubPlan"), "{plan}");
+        assert!(!plan.contains("(SubPlan"), "{plan}");
+    }
+}
+
+/// Returns the changes and findings of a report, a line each.
+fn changes_and_findings(ran: &Ran) -> Vec<&str> {
+    let lines = ran.stdout.lines();
+    let is_one = |line: &&str| {
+        ["change", "finding"]
+            .iter()
+            .any(|kind| is_of_type(line, kind))
+    };
+    let lines: Vec<&str> = lines.filter(is_one).collect();
+    assert!(!lines.is_empty(), "{ran}");
+    lines
+}
+
+fn is_of_type(line: &str, kind: &str) -> bool {
+    line.starts_with(&format!("{{\"type\":\"{kind}\""))
 }
