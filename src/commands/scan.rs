@@ -13,7 +13,6 @@ use crate::cli::servers::{DeletionArgs, PreviousArgs, ServerArgs};
 use crate::command_line::CommandLine;
 use crate::db::credential_rows;
 use crate::db::detect::{self, Search};
-use crate::db::owned_rows::OwnedRows;
 use crate::db::purpose::Purpose;
 use crate::db::session::Session;
 use crate::error::Failure;
@@ -31,6 +30,7 @@ use crate::workflow::baseline_files::BaselineFiles;
 use crate::workflow::deletion_effects;
 use crate::workflow::empty_list_search::HeldRows;
 use crate::workflow::filters::chosen_sites;
+use crate::workflow::linked_owners::LinkedOwners;
 use crate::workflow::planner::Planner;
 use crate::workflow::repeat_options::repeat_rows;
 use crate::workflow::server_sources::ServerSources;
@@ -212,9 +212,12 @@ async fn look(
         match listed.table() {
             ScannedTable::References(table) => {
                 // A scan keeps no old values, so it has room for more owners.
-                for keys in listed.parts(2 * OWNED) {
+                const AT_ONCE: usize = 2 * OWNED;
+                let mut owners = LinkedOwners::read(connection, schema, listed, AT_ONCE).await?;
+                let mut owners = owners.in_order();
+                for keys in listed.parts(AT_ONCE) {
                     let keys = keys?;
-                    let mut owned = OwnedRows::new(table, &keys);
+                    let mut owned = owners.rows(table, &keys)?;
                     for chunk in keys.chunks(CHUNK) {
                         let mut rows = owned.read(connection, schema, chunk).await?;
                         rows.retain(|row| selection.takes(row));
@@ -222,6 +225,7 @@ async fn look(
                         add(plans, chunk.len())?;
                     }
                 }
+                owners.finish()?;
             }
             ScannedTable::Credentials(table) => {
                 for servers in listed.parts(CHUNK) {

@@ -13,7 +13,7 @@ use crate::error::Failure;
 use crate::litellm::reference_sites::{Group, SiteTable};
 use crate::litellm::row::Row;
 
-// The owners have as many columns: see OWNERS.
+// The owners have as many columns: see COLUMNS.
 const TOGETHER: &str = r"
 SELECT 'row', t.{key}, {cells}, NULL::pg_catalog.bool
 FROM {table} AS t WHERE t.{key} {=} ANY ($1)
@@ -37,6 +37,19 @@ impl<'k> OwnedRows<'k> {
             table,
             keys,
             owners: None,
+        }
+    }
+
+    /// Names all rows that will be read, whose owners are known.
+    pub(crate) fn with_owners(
+        table: &'static SiteTable,
+        keys: &'k [String],
+        owners: Owners<'k>,
+    ) -> Self {
+        Self {
+            table,
+            keys,
+            owners: Some(owners),
         }
     }
 

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use futures_util::TryStreamExt as _;
+use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 use sqlx::postgres::PgRow;
 
@@ -66,8 +67,92 @@ type PackedParents = (
     Option<AgentId>,
 );
 
-/// The fields of an [`Owner`] as they are packed, without their names.
-type Packed = (OwnerKind, String, Option<String>, PackedParents, bool);
+/// An [`Owner`] as it is packed: its fields without their names.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+struct PackedOwner(OwnerKind, String, Option<String>, PackedParents, bool);
+
+/// An owner, and the key of the row that it links to: ordered by row.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct LinkedOwner(String, PackedOwner);
+
+impl PackedOwner {
+    /// Reads an owner from `table` in a row with [`COLUMNS`].
+    fn read(table: &OwnerTable, row: &PgRow) -> Result<Self, Failure> {
+        let column = |name| TableColumn(table.table, name);
+        let [team, organization, user, agent] = KEY_PARENTS.map(column);
+        let id = decode::read(row, 2, column(table.id))?;
+        let name = decode::read(row, 3, column(table.name))?;
+        let team: Option<String> = decode::read(row, 4, team)?;
+        let organization: Option<String> = decode::read(row, 5, organization)?;
+        let user: Option<String> = decode::read(row, 6, user)?;
+        let agent: Option<String> = decode::read(row, 7, agent)?;
+        let parents = (
+            team.map(TeamId),
+            organization.map(OrganizationId),
+            user.map(UserId),
+            agent.map(AgentId),
+        );
+        let has_access_groups = decode::read(row, 8, column(ACCESS_GROUP_IDS))?;
+        Ok(Self(table.kind, id, name, parents, has_access_groups))
+    }
+
+    fn pack(owner: &Owner) -> Self {
+        let (kind, id) = (owner.kind(), owner.id().to_owned());
+        let name = owner.name().map(str::to_owned);
+        let ties = owner.as_key().map(|key| key.ties.clone());
+        let KeyTies {
+            parents,
+            has_access_groups,
+        } = ties.unwrap_or_default();
+        let Parents {
+            team,
+            organization,
+            user,
+            agent,
+        } = parents;
+        let parents = (team, organization, user, agent);
+        Self(kind, id, name, parents, has_access_groups)
+    }
+
+    fn unpack(self) -> Owner {
+        let Self(kind, id, name, (team, organization, user, agent), has_access_groups) = self;
+        let parents = Parents {
+            team,
+            organization,
+            user,
+            agent,
+        };
+        let ties = KeyTies {
+            parents,
+            has_access_groups,
+        };
+        Owner::new(kind, id, name, ties)
+    }
+}
+
+/// Reads the table of an owner, and the key of the row that it links to, in a row with [`COLUMNS`];
+/// `None` if the row holds no owner.
+fn link_of(row: &PgRow) -> Result<Option<(&'static OwnerTable, &str)>, Failure> {
+    let kind: &str = decode::read(row, 0, "the kind of an owner")?;
+    let Some(table) = OWNER_TABLES.iter().find(|table| table.kind.name() == kind) else {
+        return Ok(None);
+    };
+    let link = decode::read(row, 1, TableColumn(table.table, LINK))?;
+    Ok(Some((table, link)))
+}
+
+impl LinkedOwner {
+    #[cfg(test)]
+    pub(crate) fn new(row: &str, owner: &Owner) -> Self {
+        Self(row.to_owned(), PackedOwner::pack(owner))
+    }
+
+    /// Returns the key of the row.
+    #[must_use]
+    pub(crate) fn row(&self) -> &str {
+        &self.0
+    }
+}
 
 impl<'k> Owners<'k> {
     pub(super) fn of_nobody(keys: &'k [String]) -> Self {
@@ -78,62 +163,42 @@ impl<'k> Owners<'k> {
         }
     }
 
+    /// Takes the owners of rows with the given keys. Ignores a row that nobody asked about.
+    ///
+    /// # Errors
+    ///
+    /// An error if an owner cannot be packed.
+    pub(crate) fn of_links(
+        keys: &'k [String],
+        links: impl IntoIterator<Item = LinkedOwner>,
+    ) -> Result<Self, Failure> {
+        let mut owners = Self::of_nobody(keys);
+        for LinkedOwner(row, owner) in links {
+            owners.add(&row, &owner)?;
+        }
+        Ok(owners.sorted())
+    }
+
     /// Adds an owner of a row. Ignores a row that nobody asked about.
-    fn add(&mut self, row: &str, owner: &Owner) -> Result<(), Failure> {
+    fn add(&mut self, row: &str, owner: &PackedOwner) -> Result<(), Failure> {
         let Some(row) = self.keys.position(row) else {
             return Ok(());
         };
         self.places.push((row, self.text.len()));
-        let nobodys = KeyTies::default();
-        let KeyTies {
-            parents,
-            has_access_groups,
-        } = owner.as_key().map_or(&nobodys, |key| &key.ties);
-        let Parents {
-            team,
-            organization,
-            user,
-            agent,
-        } = parents;
-        // The fields of `Packed`, borrowed.
-        let fields = (
-            owner.kind(),
-            owner.id(),
-            owner.name(),
-            (team, organization, user, agent),
-            has_access_groups,
-        );
-        let packed = serde_json::to_writer(&mut self.text, &fields);
+        let packed = serde_json::to_writer(&mut self.text, owner);
         packed.map_err(|error| {
-            Failure::caused(ErrorKind::Error, error).context(format!("cannot keep {owner}"))
+            let PackedOwner(kind, id, ..) = owner;
+            Failure::caused(ErrorKind::Error, error)
+                .context(format!("cannot keep {} {id}", kind.name()))
         })
     }
 
-    /// Adds the owner in a row with the columns of [`OWNERS`]. Returns whether there is one.
+    /// Adds the owner in a row with [`COLUMNS`]. Returns whether there is one.
     pub(super) fn add_row(&mut self, row: &PgRow) -> Result<bool, Failure> {
-        let kind: &str = decode::read(row, 0, "the kind of an owner")?;
-        let Some(table) = OWNER_TABLES.iter().find(|table| table.kind.name() == kind) else {
+        let Some((table, link)) = link_of(row)? else {
             return Ok(false);
         };
-        let column = |name| TableColumn(table.table, name);
-        let [team, organization, user, agent] = KEY_PARENTS.map(column);
-        let id = decode::read(row, 2, column(table.id))?;
-        let name = decode::read(row, 3, column(table.name))?;
-        let team: Option<String> = decode::read(row, 4, team)?;
-        let organization: Option<String> = decode::read(row, 5, organization)?;
-        let user: Option<String> = decode::read(row, 6, user)?;
-        let agent: Option<String> = decode::read(row, 7, agent)?;
-        let ties = KeyTies {
-            parents: Parents {
-                team: team.map(TeamId),
-                organization: organization.map(OrganizationId),
-                user: user.map(UserId),
-                agent: agent.map(AgentId),
-            },
-            has_access_groups: decode::read(row, 8, column(ACCESS_GROUP_IDS))?,
-        };
-        let owner = Owner::new(table.kind, id, name, ties);
-        self.add(decode::read(row, 1, column(LINK))?, &owner)?;
+        self.add(link, &PackedOwner::read(table, row)?)?;
         Ok(true)
     }
 
@@ -165,19 +230,8 @@ impl<'k> Owners<'k> {
     /// Unpacks the owner at an offset in the text.
     fn unpacked(&self, at: usize) -> Option<Owner> {
         let mut packed = serde_json::Deserializer::from_slice(&self.text[at..]).into_iter();
-        let packed: Packed = packed.next()?.ok()?;
-        let (kind, id, name, (team, organization, user, agent), has_access_groups) = packed;
-        let parents = Parents {
-            team,
-            organization,
-            user,
-            agent,
-        };
-        let ties = KeyTies {
-            parents,
-            has_access_groups,
-        };
-        Some(Owner::new(kind, id, name, ties))
+        let packed: PackedOwner = packed.next()?.ok()?;
+        Some(packed.unpack())
     }
 }
 
@@ -212,16 +266,22 @@ pub(crate) async fn holders<'k>(
 // distinct, so that the planner hashes it.
 //
 // The prefix of a token is made only for the keys that are found.
-const OWNERS: &str = r#"
-SELECT o.kind, o.link, CASE WHEN o.secret THEN {prefix} ELSE o.id END,
-       o.name, o.team, o.organization, o."user", o.agent, o.has_access_groups
+const OWNERS: &str = r"
+SELECT {columns}
 FROM ({keys}
       WHERE CASE WHEN {is_asked} THEN 1 ELSE 0 END {=} 1 AND {rare}
       UNION ALL
       SELECT o.*
       FROM ({others}) AS o
       JOIN (SELECT DISTINCT pg_catalog.unnest($1::pg_catalog.text[]) AS key) AS k
-           ON k.key {=} o.link) AS o"#;
+           ON k.key {=} o.link) AS o";
+
+const COLUMNS: &str = r#"
+       o.kind, o.link, CASE WHEN o.secret THEN {prefix} ELSE o.id END,
+       o.name, o.team, o.organization, o."user", o.agent, o.has_access_groups"#;
+
+const EVERYBODY: &str = "
+SELECT {columns} FROM ({links}) AS o WHERE o.link IS NOT NULL";
 
 const OWNERS_OF_TABLE: &str = r#"
 SELECT {kind} AS kind, o.{link} AS link, o.{id} AS id, {secret} AS secret, {name} AS name,
@@ -237,8 +297,8 @@ pub(super) fn links(schema: &Schema) -> String {
     tables.map(select).collect::<Vec<_>>().join("\nUNION ALL\n")
 }
 
-/// Returns the SQL of the owners of the rows of `table` with the keys `$1`, with the columns of
-/// [`OWNERS`]; `None` if they take more than one statement, or if nobody owns them.
+/// Returns the SQL of the owners of the rows of `table` with the keys `$1`, with
+/// [`COLUMNS`]; `None` if they take more than one statement, or if nobody owns them.
 pub(super) fn of_rows(schema: &Schema, table: &SiteTable) -> Option<String> {
     match table.group {
         Group::Permissions => Some(linking(schema)),
@@ -259,7 +319,7 @@ fn linking(schema: &Schema) -> String {
     let select = |owner: &&OwnerTable| part(OWNERS_OF_TABLE, &owner_fragments(schema, owner));
     let all = |tables: Vec<&OwnerTable>| -> Vec<String> { tables.iter().map(select).collect() };
     let fragments = [
-        ("{prefix}", shown_token("o.id")),
+        ("{columns}", columns()),
         ("{keys}", all(of_keys).join("\nUNION ALL\n")),
         ("{others}", all(others).join("\nUNION ALL\n")),
         (
@@ -275,6 +335,40 @@ fn linking(schema: &Schema) -> String {
     part(OWNERS, &fragments)
 }
 
+/// Returns the SQL of [`COLUMNS`].
+fn columns() -> String {
+    part(COLUMNS, &[("{prefix}", shown_token("o.id"))])
+}
+
+/// Reads everybody who links to a permission row that is `wanted`, in no order, and hands them to
+/// `found`. All others who link to a row are sent too, so it is for very many rows.
+///
+/// # Errors
+///
+/// What the server said, or what `found` says.
+pub(crate) async fn everybody(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    is_wanted: impl Fn(&str) -> bool,
+    mut found: impl FnMut(LinkedOwner) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let fragments = [("{columns}", columns()), ("{links}", links(schema))];
+    let mut rows = sqlx::query(schema.statement(EVERYBODY, &fragments))
+        .persistent(false)
+        .fetch(connection);
+    while let Some(row) = rows.try_next().await.map_err(failed(DOING))? {
+        if let Some((table, link)) = link_of(&row)?
+            && is_wanted(link)
+        {
+            let owner = PackedOwner::read(table, &row)?;
+            found(LinkedOwner(link.to_owned(), owner))?;
+        }
+    }
+    Ok(())
+}
+
+const DOING: &str = "read who links to the permission rows";
+
 /// Reads who links to the permission rows with the given keys.
 ///
 /// No table has an index on the link, so each call reads every owner: ask once for all rows.
@@ -283,7 +377,6 @@ async fn owners<'k>(
     schema: &Schema,
     keys: &'k [String],
 ) -> Result<Owners<'k>, Failure> {
-    const DOING: &str = "read who links to the permission rows";
     let fragments = [("{owners}", linking(schema))];
     let mut rows = sqlx::query(schema.statement("{owners}", &fragments))
         .persistent(false)
@@ -348,7 +441,7 @@ SELECT '{kind}', g.{key}, t.{id}, {name}
 FROM {group_table} AS g, pg_catalog.unnest(g.{assigned}) AS e (id)
 JOIN {table} AS t ON t.{id} {=} {assigned_id}";
 
-// With the columns of OWNERS. Whoever has an access group has access groups.
+// With COLUMNS. Whoever has an access group has access groups.
 const MEMBERS_AS_OWNERS: &str = r"
 SELECT m.kind, m.row, m.id, m.name, NULL::pg_catalog.text, NULL::pg_catalog.text,
        NULL::pg_catalog.text, NULL::pg_catalog.text, true
@@ -485,7 +578,7 @@ async fn users<'k>(
     let mut users = Owners::of_nobody(keys);
     for (toolset, row) in naming {
         for owner in owners.of(&row) {
-            users.add(&toolset, &owner)?;
+            users.add(&toolset, &PackedOwner::pack(&owner))?;
         }
     }
     Ok(users.sorted())
@@ -517,10 +610,11 @@ mod tests {
         let rows = ["p", "p-1", "p-3"].map(str::to_owned);
         let mut owners = Owners::of_nobody(&rows);
         for (row, owner) in [("p", &of_row[2]), ("p-1", &of_row[1]), ("p", &of_row[0])] {
-            owners.add(row, owner).unwrap();
+            owners.add(row, &PackedOwner::pack(owner)).unwrap();
         }
-        owners.add("p", &of_row[1]).unwrap();
-        owners.add("p", &of_row[0]).unwrap();
+        for owner in &of_row[..2] {
+            owners.add("p", &PackedOwner::pack(owner)).unwrap();
+        }
         let owners = owners.sorted();
         assert_eq!(owners.of("p"), of_row);
         assert_eq!(owners.of("p-1"), of_row[1..2]);

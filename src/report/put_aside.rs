@@ -8,19 +8,23 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::hash::{DefaultHasher, Hasher as _};
-use std::io::{self, BufRead as _, BufReader, Read, Write as _};
+use std::io::{self, BufRead, BufReader, Read as _, Take, Write as _};
 use std::marker::PhantomData;
+use std::vec::Drain;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::report::spool::Spool;
+use crate::report::spool::{Spool, SpoolReader};
 
 /// How many bytes are collected before they are written to the spool, whose file has no buffer.
 const BUFFER: usize = 1 << 16;
 
 /// How many values are sorted in memory. More are merged from several sorted runs.
 const RUN: usize = 1 << 13;
+
+/// How many bytes of each sorted run are read at a time. Ten million values are 1,200 runs.
+const RUN_BUFFER: usize = 1 << 12;
 
 /// Values in the order in which they were added.
 #[derive(Debug)]
@@ -70,7 +74,8 @@ impl<T: DeserializeOwned> PutAside<T> {
     /// Reads the values back. An item is an I/O error if one cannot be read; the last one is an
     /// error if they are not those that were added, because the disk or somebody changed them.
     pub(crate) fn iter(&self) -> impl Iterator<Item = io::Result<T>> {
-        let mut lines = LineReader::new(self.spool.read_from(0).chain(self.buffer.as_slice()));
+        let lines = self.spool.read_from(0).chain(self.buffer.as_slice());
+        let mut lines = LineReader::new(BufReader::new(lines));
         let mut digest = Some(DefaultHasher::new());
         std::iter::from_fn(move || {
             if let Some(value) = lines.next() {
@@ -80,31 +85,35 @@ impl<T: DeserializeOwned> PutAside<T> {
                 return Some(value);
             }
             let is_other = digest.take()?.finish() != self.digest.finish();
-            is_other.then(|| Err(io::Error::new(io::ErrorKind::InvalidData, DAMAGED)))
+            is_other.then(|| Err(damaged()))
         })
     }
 }
 
-const DAMAGED: &str = "what is read back is not what was put aside";
+/// Builds the error for values that are not those that were added.
+fn damaged() -> io::Error {
+    let message = "what is read back is not what was put aside";
+    io::Error::new(io::ErrorKind::InvalidData, message)
+}
 
 /// Reads values from lines.
 struct LineReader<R, T> {
-    lines: BufReader<R>,
+    lines: R,
     line: Vec<u8>,
     values: PhantomData<fn() -> T>,
 }
 
-impl<R: Read, T> LineReader<R, T> {
+impl<R, T> LineReader<R, T> {
     fn new(lines: R) -> Self {
         Self {
-            lines: BufReader::new(lines),
+            lines,
             line: Vec::new(),
             values: PhantomData,
         }
     }
 }
 
-impl<R: Read, T: DeserializeOwned> Iterator for LineReader<R, T> {
+impl<R: BufRead, T: DeserializeOwned> Iterator for LineReader<R, T> {
     type Item = io::Result<T>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -123,8 +132,17 @@ pub(crate) struct Sorter<T> {
     /// The values that are in no run yet.
     values: Vec<T>,
     spool: Spool,
-    /// Where each sorted run begins and ends in the spool.
-    runs: Vec<(u64, u64)>,
+    runs: Vec<SpooledRun>,
+}
+
+/// A sorted run in a spool.
+#[derive(Debug)]
+struct SpooledRun {
+    begin: u64,
+    /// How many bytes long it is.
+    length: u64,
+    /// A digest of all its lines.
+    digest: u64,
 }
 
 impl<T: Ord + Serialize + DeserializeOwned> Sorter<T> {
@@ -151,20 +169,29 @@ impl<T: Ord + Serialize + DeserializeOwned> Sorter<T> {
         self.values.sort_unstable();
         let begin = self.spool.length();
         let mut buffer = Vec::new();
+        let mut digest = DefaultHasher::new();
         for value in self.values.drain(..) {
+            let line = buffer.len();
             serde_json::to_writer(&mut buffer, &value)?;
             buffer.push(b'\n');
+            digest.write(buffer.get(line..).unwrap_or_default());
             if buffer.len() >= BUFFER {
                 self.spool.write_all(&buffer)?;
                 buffer.clear();
             }
         }
         self.spool.write_all(&buffer)?;
-        self.runs.push((begin, self.spool.length()));
+        self.runs.push(SpooledRun {
+            begin,
+            length: self.spool.length() - begin,
+            digest: digest.finish(),
+        });
         Ok(())
     }
 
-    /// Reads the values back in order. An item is an I/O error if one cannot be read.
+    /// Reads the values back in order. An item is an I/O error if one cannot be read, or if they
+    /// are not those that were added, because the disk or somebody changed them: read to the end,
+    /// and use nothing after an error.
     pub(crate) fn sorted(&mut self) -> impl Iterator<Item = io::Result<T>> {
         let Self {
             values,
@@ -173,13 +200,16 @@ impl<T: Ord + Serialize + DeserializeOwned> Sorter<T> {
         } = self;
         let spool = &*spool;
         values.sort_unstable();
-        let runs = runs.iter().map(|(begin, end)| {
-            let run = spool.read_from(*begin).take(end - begin);
-            Box::new(LineReader::new(run)) as SortedRun<'_, T>
+        let runs = runs.iter().map(|run| {
+            let lines = spool.read_from(run.begin).take(run.length);
+            SortedRun::PutAside {
+                lines: LineReader::new(BufReader::with_capacity(RUN_BUFFER, lines)),
+                read: DefaultHasher::new(),
+                digest: run.digest,
+            }
         });
-        let rest: SortedRun<'_, T> = Box::new(values.drain(..).map(Ok));
         let mut merge = Merge {
-            runs: runs.chain([rest]).collect(),
+            runs: runs.chain([SortedRun::Kept(values.drain(..))]).collect(),
             firsts: BinaryHeap::new(),
             failed: None,
         };
@@ -191,7 +221,37 @@ impl<T: Ord + Serialize + DeserializeOwned> Sorter<T> {
 }
 
 /// A sorted run that is read back.
-type SortedRun<'a, T> = Box<dyn Iterator<Item = io::Result<T>> + 'a>;
+enum SortedRun<'a, T> {
+    PutAside {
+        lines: LineReader<BufReader<Take<SpoolReader<'a>>>, T>,
+        /// A digest of the lines that were read.
+        read: DefaultHasher,
+        /// The digest of the lines that were put aside.
+        digest: u64,
+    },
+    Kept(Drain<'a, T>),
+}
+
+impl<T: DeserializeOwned> Iterator for SortedRun<'_, T> {
+    type Item = io::Result<T>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self {
+            Self::PutAside {
+                lines,
+                read,
+                digest,
+            } => match lines.next() {
+                Some(value) => {
+                    read.write(&lines.line);
+                    Some(value)
+                }
+                None => (read.finish() != *digest).then(|| Err(damaged())),
+            },
+            Self::Kept(values) => values.next().map(Ok),
+        }
+    }
+}
 
 /// Merges sorted runs.
 struct Merge<'a, T> {
@@ -201,7 +261,7 @@ struct Merge<'a, T> {
     failed: Option<io::Error>,
 }
 
-impl<T: Ord> Merge<'_, T> {
+impl<T: Ord + DeserializeOwned> Merge<'_, T> {
     /// Takes the next value of a run.
     fn advance(&mut self, run: usize) {
         match self.runs.get_mut(run).and_then(Iterator::next) {
@@ -212,7 +272,7 @@ impl<T: Ord> Merge<'_, T> {
     }
 }
 
-impl<T: Ord> Iterator for Merge<'_, T> {
+impl<T: Ord + DeserializeOwned> Iterator for Merge<'_, T> {
     type Item = io::Result<T>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -273,6 +333,42 @@ mod tests {
             assert!(before.iter().all(Result::is_ok));
             let error = end.as_ref().unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        }
+    }
+
+    #[test]
+    fn sorted_values_that_were_changed_are_noticed() {
+        let numbers = || {
+            let mut values = Sorter::new();
+            for number in 10..=RUN + 10 {
+                values.add(number).unwrap();
+            }
+            values
+        };
+        assert!(numbers().sorted().all(|value| value.is_ok()));
+        let kinds = [io::ErrorKind::InvalidData, io::ErrorKind::UnexpectedEof];
+        // Another value, two values exchanged, a value less.
+        for (from, to) in [
+            ("12\n", "13\n"),
+            ("12\n13\n", "13\n12\n"),
+            ("12\n", "\n\n\n"),
+        ] {
+            let mut values = numbers();
+            let mut text = String::new();
+            let mut spooled = values.spool.read_from(0);
+            spooled.read_to_string(&mut text).unwrap();
+            values.spool = Spool::new();
+            let changed = text.replacen(from, to, 1);
+            values.spool.write_all(changed.as_bytes()).unwrap();
+            let read: Vec<io::Result<usize>> = values.sorted().collect();
+            let errors: Vec<_> = read
+                .iter()
+                .filter_map(|value| value.as_ref().err())
+                .collect();
+            let [error] = errors[..] else {
+                panic!("{from}: {errors:?}");
+            };
+            assert!(kinds.contains(&error.kind()), "{from}: {error}");
         }
     }
 

@@ -44,6 +44,12 @@ impl TableKeys {
         self.table
     }
 
+    /// Counts the rows.
+    #[must_use]
+    pub(crate) fn number(&self) -> usize {
+        self.number
+    }
+
     /// Reads the keys back, up to `most` at a time. Only the end tells whether they are those that
     /// were added: read to the end, and use nothing after an error.
     pub(crate) fn parts(&self, most: usize) -> impl Iterator<Item = Result<Vec<String>, Failure>> {

@@ -6,7 +6,6 @@
 use std::collections::BTreeSet;
 
 use crate::database::Database;
-use crate::db::owned_rows::OwnedRows;
 use crate::db::session::Connection;
 use crate::error::{ErrorKind, Failure};
 use crate::litellm::access::difference::AccessDifference;
@@ -20,6 +19,7 @@ use crate::repair::proposed_lists::ProposedLists;
 use crate::workflow::access_basis::read_basis;
 use crate::workflow::access_proof::{AccessProof, ReadCallers, TwoStates};
 use crate::workflow::candidate_rows::CandidateRows;
+use crate::workflow::linked_owners::LinkedOwners;
 use crate::workflow::planner::{Planner, RelatedRows};
 use crate::workflow::server_sources::ServerSources;
 use crate::workflow::{CHUNK, OWNED};
@@ -306,9 +306,12 @@ impl<'c> ReadCandidates<'c> {
                 let ScannedTable::References(table) = listed.table() else {
                     continue;
                 };
+                let owners = LinkedOwners::read(connection, planner.schema, listed, OWNED);
+                let mut owners = owners.await?;
+                let mut owners = owners.in_order();
                 for keys in listed.parts(OWNED) {
                     let keys = keys?;
-                    let mut owned = OwnedRows::new(table, &keys);
+                    let mut owned = owners.rows(table, &keys)?;
                     for chunk in keys.chunks(CHUNK) {
                         let mut rows = owned.read(connection, planner.schema, chunk).await?;
                         rows.retain(|row| planner.selection.takes(row));
@@ -325,6 +328,7 @@ impl<'c> ReadCandidates<'c> {
                         }
                     }
                 }
+                owners.finish()?;
             }
             if number > CHUNK {
                 return Ok(proposal);

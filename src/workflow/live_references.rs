@@ -5,7 +5,6 @@ use std::fmt;
 
 use crate::db::credential_rows;
 use crate::db::detect::{self, Search};
-use crate::db::owned_rows::OwnedRows;
 use crate::db::schema::Schema;
 use crate::db::session::Connection;
 use crate::error::Failure;
@@ -16,6 +15,7 @@ use crate::litellm::value::Value;
 use crate::repair::selection::Selection;
 use crate::report::shown_text::count;
 use crate::workflow::candidate_rows::CandidateRows;
+use crate::workflow::linked_owners::LinkedOwners;
 use crate::workflow::{CHUNK, OWNED};
 
 /// How many owners are named at most.
@@ -55,6 +55,8 @@ pub(crate) async fn find_naming_rows(
     };
     detect::detect(connection, schema, &catalog, Search::References, add).await?;
     for listed in candidates.tables() {
+        let mut owners = LinkedOwners::read(connection, schema, listed, OWNED).await?;
+        let mut owners = owners.in_order();
         for keys in listed.parts(OWNED) {
             let keys = keys?;
             let table = match listed.table() {
@@ -68,7 +70,7 @@ pub(crate) async fn find_naming_rows(
                     continue;
                 }
             };
-            let mut owned = OwnedRows::new(table, &keys);
+            let mut owned = owners.rows(table, &keys)?;
             for chunk in keys.chunks(CHUNK) {
                 let rows = owned.read(connection, schema, chunk).await?;
                 let rows = rows.into_iter().filter(|row| selection.takes(row));
@@ -77,6 +79,7 @@ pub(crate) async fn find_naming_rows(
                 }
             }
         }
+        owners.finish()?;
     }
     Ok(())
 }

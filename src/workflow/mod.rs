@@ -19,6 +19,7 @@ pub(crate) mod filters;
 pub(crate) mod given_servers;
 pub(crate) mod journal_folder;
 pub(crate) mod journal_retention;
+pub(crate) mod linked_owners;
 pub(crate) mod live_references;
 pub(crate) mod lock_retry;
 pub(crate) mod named_files;

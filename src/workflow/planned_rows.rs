@@ -7,7 +7,6 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
-use crate::db::owned_rows::OwnedRows;
 use crate::db::schema::Schema;
 use crate::db::session::Connection;
 use crate::db::verification::Verification;
@@ -20,6 +19,7 @@ use crate::repair::changeset::RowChange;
 use crate::report::put_aside::PutAside;
 use crate::workflow::apply_changes::write_rows;
 use crate::workflow::candidate_rows::TableKeys;
+use crate::workflow::linked_owners::LinkedOwners;
 use crate::workflow::lock_retry::Patience;
 use crate::workflow::{CHUNK, OWNED};
 
@@ -173,10 +173,12 @@ impl PlannedRows {
         } in &self.tables
         {
             let mut changes = changes.iter();
+            // Nobody can link another owner to a permission row that is locked.
+            let mut owners = LinkedOwners::read(connection, schema, keys, OWNED).await?;
+            let mut owners = owners.in_order();
             for keys in keys.parts(OWNED) {
                 let keys = keys?;
-                // Nobody can link another owner to a permission row that is locked.
-                let mut owned = OwnedRows::new(table, &keys);
+                let mut owned = owners.rows(table, &keys)?;
                 for keys in keys.chunks(CHUNK) {
                     let read =
                         verification.rows_and_fingerprints(connection, schema, &mut owned, keys);
@@ -202,6 +204,7 @@ impl PlannedRows {
                     progress.rows(keys.len());
                 }
             }
+            owners.finish()?;
             // Only the end tells whether all of them are as they were put aside.
             if next(&mut changes, 1)?.is_some() {
                 return Err(lost(table));

@@ -43,6 +43,7 @@ mod kit;
 mod large_rows;
 mod layout;
 mod litellm_schema;
+mod many_rows;
 mod memory;
 mod metrics;
 mod mutated_plan;

@@ -20,6 +20,7 @@ use crate::workflow::cache_invalidation::ChangedRows;
 use crate::workflow::candidate_rows::CandidateRows;
 use crate::workflow::changeset_file::ChangesetDraft;
 use crate::workflow::empty_list_search::HeldRows;
+use crate::workflow::linked_owners::LinkedOwners;
 use crate::workflow::lock_retry::Patience;
 use crate::workflow::planned_rows::{ComparedWithPlan, PlannedRows};
 use crate::workflow::planner::Planner;
@@ -166,9 +167,12 @@ impl PlanningPass<'_, '_> {
                     } else {
                         OWNED
                     };
+                    let owners = LinkedOwners::read(connection, schema, listed, at_once);
+                    let mut owners = owners.await?;
+                    let mut owners = owners.in_order();
                     for keys in listed.parts(at_once) {
                         let keys = keys?;
-                        let mut owned = OwnedRows::new(table, &keys);
+                        let mut owned = owners.rows(table, &keys)?;
                         if let Some(script) = &mut self.script {
                             script.begin_rows(connection, schema, table, &keys).await?;
                         }
@@ -177,6 +181,7 @@ impl PlanningPass<'_, '_> {
                             progress.rows(chunk.len());
                         }
                     }
+                    owners.finish()?;
                 }
                 ScannedTable::Credentials(table) => {
                     for servers in listed.parts(CHUNK) {
