@@ -37,6 +37,7 @@ pub(crate) mod ordered_callers;
 pub(crate) mod oversized;
 pub(crate) mod owned_rows;
 pub(crate) mod owners;
+pub(crate) mod packed_owners;
 pub(crate) mod privileges;
 pub(crate) mod purpose;
 #[cfg(debug_assertions)]

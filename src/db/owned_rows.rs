@@ -5,7 +5,8 @@ use sqlx::PgConnection;
 use crate::db::errors::failed;
 use crate::db::fragments::json_text;
 use crate::db::oversized::refuse_oversized;
-use crate::db::owners::{self, Owners};
+use crate::db::owners;
+use crate::db::packed_owners::Owners;
 use crate::db::rows::{self, RowAndTexts};
 use crate::db::schema::Schema;
 use crate::db::sql::{ident, relation};
@@ -13,7 +14,7 @@ use crate::error::Failure;
 use crate::litellm::reference_sites::{Group, SiteTable};
 use crate::litellm::row::Row;
 
-// The owners have as many columns: see COLUMNS.
+// The owners have as many columns: see `owners::COLUMNS`.
 const TOGETHER: &str = r"
 SELECT 'row', t.{key}, {cells}, NULL::pg_catalog.bool
 FROM {table} AS t WHERE t.{key} {=} ANY ($1)

@@ -1,239 +1,24 @@
 //! Reads the owners of rows: those who link to a row, or to whom it is granted.
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use futures_util::TryStreamExt as _;
-use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
-use sqlx::postgres::PgRow;
 
-use crate::db::decode::{self, TableColumn};
 use crate::db::detect::functions;
 use crate::db::errors::failed;
 use crate::db::fragments::{column_or, is_among, names_any, shown_token, uncollated, value};
+use crate::db::packed_owners::{LinkedOwner, Owners};
 use crate::db::schema::Schema;
 use crate::db::sql::{RARE, ident, part, relation};
-use crate::error::{ErrorKind, Failure};
-use crate::litellm::ids::{AgentId, OrganizationId, TeamId, UserId};
+use crate::error::Failure;
 use crate::litellm::owners::{
-    ACCESS_GROUP_IDS, AGENT_TABLE, KEY_PARENTS, KEY_TABLE, KeyTies, LINK, OWNER_TABLES, Owner,
-    OwnerKind, OwnerTable, Parents, TEAM_TABLE,
+    ACCESS_GROUP_IDS, AGENT_TABLE, KEY_PARENTS, KEY_TABLE, LINK, OWNER_TABLES, OwnerKind,
+    OwnerTable, TEAM_TABLE,
 };
 use crate::litellm::reference_sites::{
     ACCESS_GROUPS, GrantKind, Group, PERMISSIONS, Shape, Site, SiteTable,
 };
-
-/// The owners of rows, by primary key.
-///
-/// All are read at once, and there may be hundreds of thousands. So they are packed into a third of
-/// the memory that they would take as values.
-#[derive(Debug)]
-pub(crate) struct Owners<'k> {
-    keys: SortedKeys<'k>,
-    /// Each owner as JSON, one after the other.
-    text: Vec<u8>,
-    /// For each owner the position of its row in `keys` and its own offset in `text`; ordered by
-    /// row.
-    places: Vec<(usize, usize)>,
-}
-
-/// The primary keys of rows, in byte order, so that the row of a key is found fast.
-#[derive(Debug)]
-struct SortedKeys<'k>(Cow<'k, [String]>);
-
-impl<'k> SortedKeys<'k> {
-    /// Borrows `keys` if they are in order, as they are nearly always; else sorts a copy.
-    fn new(keys: &'k [String]) -> Self {
-        let mut keys = Cow::Borrowed(keys);
-        if !keys.is_sorted() {
-            keys.to_mut().sort_unstable();
-        }
-        Self(keys)
-    }
-
-    /// Finds the position of a key.
-    fn position(&self, key: &str) -> Option<usize> {
-        let found = self.0.binary_search_by(|known| known.as_str().cmp(key));
-        found.ok()
-    }
-}
-
-/// The fields of [`Parents`].
-type PackedParents = (
-    Option<TeamId>,
-    Option<OrganizationId>,
-    Option<UserId>,
-    Option<AgentId>,
-);
-
-/// An [`Owner`] as it is packed: its fields without their names.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-struct PackedOwner(OwnerKind, String, Option<String>, PackedParents, bool);
-
-/// An owner, and the key of the row that it links to: ordered by row.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(crate) struct LinkedOwner(String, PackedOwner);
-
-impl PackedOwner {
-    /// Reads an owner from `table` in a row with [`COLUMNS`].
-    fn read(table: &OwnerTable, row: &PgRow) -> Result<Self, Failure> {
-        let column = |name| TableColumn(table.table, name);
-        let [team, organization, user, agent] = KEY_PARENTS.map(column);
-        let id = decode::read(row, 2, column(table.id))?;
-        let name = decode::read(row, 3, column(table.name))?;
-        let team: Option<String> = decode::read(row, 4, team)?;
-        let organization: Option<String> = decode::read(row, 5, organization)?;
-        let user: Option<String> = decode::read(row, 6, user)?;
-        let agent: Option<String> = decode::read(row, 7, agent)?;
-        let parents = (
-            team.map(TeamId),
-            organization.map(OrganizationId),
-            user.map(UserId),
-            agent.map(AgentId),
-        );
-        let has_access_groups = decode::read(row, 8, column(ACCESS_GROUP_IDS))?;
-        Ok(Self(table.kind, id, name, parents, has_access_groups))
-    }
-
-    fn pack(owner: &Owner) -> Self {
-        let (kind, id) = (owner.kind(), owner.id().to_owned());
-        let name = owner.name().map(str::to_owned);
-        let ties = owner.as_key().map(|key| key.ties.clone());
-        let KeyTies {
-            parents,
-            has_access_groups,
-        } = ties.unwrap_or_default();
-        let Parents {
-            team,
-            organization,
-            user,
-            agent,
-        } = parents;
-        let parents = (team, organization, user, agent);
-        Self(kind, id, name, parents, has_access_groups)
-    }
-
-    fn unpack(self) -> Owner {
-        let Self(kind, id, name, (team, organization, user, agent), has_access_groups) = self;
-        let parents = Parents {
-            team,
-            organization,
-            user,
-            agent,
-        };
-        let ties = KeyTies {
-            parents,
-            has_access_groups,
-        };
-        Owner::new(kind, id, name, ties)
-    }
-}
-
-/// Reads the table of an owner, and the key of the row that it links to, in a row with [`COLUMNS`];
-/// `None` if the row holds no owner.
-fn link_of(row: &PgRow) -> Result<Option<(&'static OwnerTable, &str)>, Failure> {
-    let kind: &str = decode::read(row, 0, "the kind of an owner")?;
-    let Some(table) = OWNER_TABLES.iter().find(|table| table.kind.name() == kind) else {
-        return Ok(None);
-    };
-    let link = decode::read(row, 1, TableColumn(table.table, LINK))?;
-    Ok(Some((table, link)))
-}
-
-impl LinkedOwner {
-    #[cfg(test)]
-    pub(crate) fn new(row: &str, owner: &Owner) -> Self {
-        Self(row.to_owned(), PackedOwner::pack(owner))
-    }
-
-    /// Returns the key of the row.
-    #[must_use]
-    pub(crate) fn row(&self) -> &str {
-        &self.0
-    }
-}
-
-impl<'k> Owners<'k> {
-    pub(super) fn of_nobody(keys: &'k [String]) -> Self {
-        Self {
-            keys: SortedKeys::new(keys),
-            text: Vec::new(),
-            places: Vec::new(),
-        }
-    }
-
-    /// Takes the owners of rows with the given keys. Ignores a row that nobody asked about.
-    ///
-    /// # Errors
-    ///
-    /// An error if an owner cannot be packed.
-    pub(crate) fn of_links(
-        keys: &'k [String],
-        links: impl IntoIterator<Item = LinkedOwner>,
-    ) -> Result<Self, Failure> {
-        let mut owners = Self::of_nobody(keys);
-        for LinkedOwner(row, owner) in links {
-            owners.add(&row, &owner)?;
-        }
-        Ok(owners.sorted())
-    }
-
-    /// Adds an owner of a row. Ignores a row that nobody asked about.
-    fn add(&mut self, row: &str, owner: &PackedOwner) -> Result<(), Failure> {
-        let Some(row) = self.keys.position(row) else {
-            return Ok(());
-        };
-        self.places.push((row, self.text.len()));
-        let packed = serde_json::to_writer(&mut self.text, owner);
-        packed.map_err(|error| {
-            let PackedOwner(kind, id, ..) = owner;
-            Failure::caused(ErrorKind::Error, error)
-                .context(format!("cannot keep {} {id}", kind.name()))
-        })
-    }
-
-    /// Adds the owner in a row with [`COLUMNS`]. Returns whether there is one.
-    pub(super) fn add_row(&mut self, row: &PgRow) -> Result<bool, Failure> {
-        let Some((table, link)) = link_of(row)? else {
-            return Ok(false);
-        };
-        self.add(link, &PackedOwner::read(table, row)?)?;
-        Ok(true)
-    }
-
-    pub(super) fn sorted(mut self) -> Self {
-        self.places.sort_unstable();
-        self
-    }
-
-    /// Returns the owners of one row, ordered by kind.
-    #[must_use]
-    pub(crate) fn of(&self, row: &str) -> Vec<Owner> {
-        let Some(row) = self.keys.position(row) else {
-            return Vec::new();
-        };
-        let first = self.places.partition_point(|(of, _)| *of < row);
-        let of_row = self.places[first..].iter().take_while(|(of, _)| *of == row);
-        let mut owners: Vec<Owner> = of_row.filter_map(|(_, at)| self.unpacked(*at)).collect();
-        owners.sort_unstable();
-        owners.dedup();
-        owners.shrink_to_fit();
-        owners
-    }
-
-    /// Returns the owners of every row.
-    pub(crate) fn all(&self) -> impl Iterator<Item = Owner> {
-        self.places.iter().filter_map(|(_, at)| self.unpacked(*at))
-    }
-
-    /// Unpacks the owner at an offset in the text.
-    fn unpacked(&self, at: usize) -> Option<Owner> {
-        let mut packed = serde_json::Deserializer::from_slice(&self.text[at..]).into_iter();
-        let packed: PackedOwner = packed.next()?.ok()?;
-        Some(packed.unpack())
-    }
-}
 
 /// Reads the owners of the rows of `table` with the given keys: those who link to a permission row,
 /// those who have an access group, and those whose permission rows name a toolset.
@@ -276,7 +61,7 @@ FROM ({keys}
       JOIN (SELECT DISTINCT pg_catalog.unnest($1::pg_catalog.text[]) AS key) AS k
            ON k.key {=} o.link) AS o";
 
-const COLUMNS: &str = r#"
+pub(super) const COLUMNS: &str = r#"
        o.kind, o.link, CASE WHEN o.secret THEN {prefix} ELSE o.id END,
        o.name, o.team, o.organization, o."user", o.agent, o.has_access_groups"#;
 
@@ -290,7 +75,7 @@ SELECT {kind} AS kind, o.{link} AS link, o.{id} AS id, {secret} AS secret, {name
 FROM {table} AS o"#;
 
 /// Returns the SQL of everybody who links to permission rows, a row each: `link`, `kind`, `id` and
-/// what [`KeyTies`] are made of.
+/// what [`KeyTies`](crate::litellm::owners::KeyTies) are made of.
 pub(super) fn links(schema: &Schema) -> String {
     let tables = schema.owner_tables();
     let select = |owner| part(OWNERS_OF_TABLE, &owner_fragments(schema, owner));
@@ -357,11 +142,8 @@ pub(crate) async fn everybody(
         .persistent(false)
         .fetch(connection);
     while let Some(row) = rows.try_next().await.map_err(failed(DOING))? {
-        if let Some((table, link)) = link_of(&row)?
-            && is_wanted(link)
-        {
-            let owner = PackedOwner::read(table, &row)?;
-            found(LinkedOwner(link.to_owned(), owner))?;
+        if let Some(owner) = LinkedOwner::read(&row, &is_wanted)? {
+            found(owner)?;
         }
     }
     Ok(())
@@ -578,59 +360,8 @@ async fn users<'k>(
     let mut users = Owners::of_nobody(keys);
     for (toolset, row) in naming {
         for owner in owners.of(&row) {
-            users.add(&toolset, &PackedOwner::pack(&owner))?;
+            users.add_owner(&toolset, &owner)?;
         }
     }
     Ok(users.sorted())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn owners_are_unpacked_as_they_were_packed() {
-        let owner = |kind, id: &str, name: Option<&str>, team: Option<&str>| {
-            let parents = Parents {
-                team: team.map(|team| TeamId(team.to_owned())),
-                agent: team.map(|team| AgentId(format!("{team}\"\n\u{e9}"))),
-                ..Parents::default()
-            };
-            let ties = KeyTies {
-                parents,
-                has_access_groups: team.is_some(),
-            };
-            Owner::new(kind, id.to_owned(), name.map(str::to_owned), ties)
-        };
-        let of_row = [
-            owner(OwnerKind::Key, "ab12cd34", Some("ci [\"]"), Some("t")),
-            owner(OwnerKind::Key, "ab12cd35", None, None),
-            owner(OwnerKind::Team, "", Some(""), None),
-        ];
-        let rows = ["p", "p-1", "p-3"].map(str::to_owned);
-        let mut owners = Owners::of_nobody(&rows);
-        for (row, owner) in [("p", &of_row[2]), ("p-1", &of_row[1]), ("p", &of_row[0])] {
-            owners.add(row, &PackedOwner::pack(owner)).unwrap();
-        }
-        for owner in &of_row[..2] {
-            owners.add("p", &PackedOwner::pack(owner)).unwrap();
-        }
-        let owners = owners.sorted();
-        assert_eq!(owners.of("p"), of_row);
-        assert_eq!(owners.of("p-1"), of_row[1..2]);
-        for nobodys in ["", "o", "p-", "p-2", "p-3"] {
-            assert_eq!(owners.of(nobodys), [], "{nobodys}");
-        }
-        assert_eq!(owners.all().count(), 5);
-    }
-
-    #[test]
-    fn keys_are_found_in_whatever_order_they_come() {
-        let keys = ["p-2", "P", "p", "\u{e9}"].map(str::to_owned);
-        let sorted = SortedKeys::new(&keys);
-        for (at, key) in ["P", "p", "p-2", "\u{e9}"].into_iter().enumerate() {
-            assert_eq!(sorted.position(key), Some(at), "{key}");
-        }
-        assert_eq!(sorted.position("p-1"), None);
-    }
 }

@@ -7,7 +7,8 @@ use std::io;
 use std::iter::Peekable;
 
 use crate::db::owned_rows::OwnedRows;
-use crate::db::owners::{self, LinkedOwner, Owners};
+use crate::db::owners;
+use crate::db::packed_owners::{LinkedOwner, Owners};
 use crate::db::schema::Schema;
 use crate::db::session::Connection;
 use crate::error::Failure;
