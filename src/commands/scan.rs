@@ -217,7 +217,7 @@ async fn look(
                 let mut owners = owners.in_order();
                 for keys in listed.parts(AT_ONCE) {
                     let keys = keys?;
-                    let mut owned = owners.rows(table, &keys)?;
+                    let mut owned = owners.name_rows(table, &keys)?;
                     for chunk in keys.chunks(CHUNK) {
                         let mut rows = owned.read(connection, schema, chunk).await?;
                         rows.retain(|row| selection.takes(row));

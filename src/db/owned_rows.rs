@@ -62,8 +62,8 @@ impl<'k> OwnedRows<'k> {
     /// Reads the rows with some of the keys, ordered by key. A key whose row is gone yields
     /// nothing.
     ///
-    /// If these are all keys, it takes one statement. Else the owners of all rows are read first,
-    /// because each look for owners reads every owner.
+    /// If these are all keys and their owners are not known yet, it takes one statement. Else the
+    /// owners of all rows are read first, because each look for owners reads every owner.
     ///
     /// # Errors
     ///

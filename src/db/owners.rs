@@ -42,15 +42,13 @@ pub(crate) async fn holders<'k>(
     }
 }
 
-// There are as many virtual keys as rows, so parallel workers look for them, by `= ANY`, which
-// hashes its array. A join with the array would take one process: the planner has no workers for
-// what is no table.
+// There are as many virtual keys as rows, so parallel workers look for them by their hash (see
+// `is_among`). A join with the array would take one process: the planner has no workers for what is
+// no table.
 //
 // The other tables are joined together with one array. Each further array in the plan is sent to
 // every worker, which takes 30 to 50 ms for 14,000 rows, even for an empty table. The array is
 // distinct, so that the planner hashes it.
-//
-// The prefix of a token is made only for the keys that are found.
 const OWNERS: &str = r"
 SELECT {columns}
 FROM ({keys}
@@ -61,12 +59,16 @@ FROM ({keys}
       JOIN (SELECT DISTINCT pg_catalog.unnest($1::pg_catalog.text[]) AS key) AS k
            ON k.key {=} o.link) AS o";
 
+/// The columns of an owner. The prefix of a token is made here, outside the filter, so that it is
+/// made only for the keys that pass.
 pub(super) const COLUMNS: &str = r#"
        o.kind, o.link, CASE WHEN o.secret THEN {prefix} ELSE o.id END,
        o.name, o.team, o.organization, o."user", o.agent, o.has_access_groups"#;
 
 const EVERYBODY: &str = "
 SELECT {columns} FROM ({links}) AS o WHERE o.link IS NOT NULL";
+
+const DOING: &str = "read who links to the permission rows";
 
 const OWNERS_OF_TABLE: &str = r#"
 SELECT {kind} AS kind, o.{link} AS link, o.{id} AS id, {secret} AS secret, {name} AS name,
@@ -125,8 +127,8 @@ fn columns() -> String {
     part(COLUMNS, &[("{prefix}", shown_token("o.id"))])
 }
 
-/// Reads everybody who links to a permission row that is `wanted`, in no order, and hands them to
-/// `found`. All others who link to a row are sent too, so it is for very many rows.
+/// Reads everybody who links to a permission row that `is_wanted` accepts, in no order, and hands
+/// them to `found`. All others who link to a row are sent too, so it is for very many rows.
 ///
 /// # Errors
 ///
@@ -149,11 +151,10 @@ pub(crate) async fn everybody(
     Ok(())
 }
 
-const DOING: &str = "read who links to the permission rows";
-
 /// Reads who links to the permission rows with the given keys.
 ///
-/// No table has an index on the link, so each call reads every owner: ask once for all rows.
+/// No table has an index on the link, so each call reads every owner: ask once for all rows. For
+/// very many rows see [`everybody`].
 async fn owners<'k>(
     connection: &mut PgConnection,
     schema: &Schema,

@@ -131,7 +131,8 @@ fn link_of(row: &PgRow) -> Result<Option<(&'static OwnerTable, &str)>, Failure> 
 }
 
 impl LinkedOwner {
-    /// Reads an owner in a row with `owners::COLUMNS`, if it links to a row that is `wanted`.
+    /// Reads an owner in a row with `owners::COLUMNS`, if it links to a row that `is_wanted`
+    /// accepts.
     pub(super) fn read(
         row: &PgRow,
         is_wanted: impl Fn(&str) -> bool,

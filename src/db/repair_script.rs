@@ -15,7 +15,7 @@ use sqlx::PgConnection;
 
 use crate::db::advisory_lock::LOCK_KEY;
 use crate::db::errors::failed;
-use crate::db::fragments::{column_or, texts_or_none, value};
+use crate::db::fragments::{column_or, is_among, texts_or_none, value};
 use crate::db::owners::links;
 use crate::db::schema::{SERVER_COLUMNS, SERVER_ID, SERVER_SCOPE, Schema};
 use crate::db::sql::{ident, part, relation};
@@ -226,7 +226,7 @@ const CHECK_OWNERS: &str = r#"
 // The links are from several tables, so they get one collation.
 const OWNERS: &str = r#"
 SELECT o.link COLLATE pg_catalog."C" AS link, {digest} AS digest
-FROM ({links}) AS o WHERE o.link {=} ANY ({keys}) GROUP BY 1"#;
+FROM ({links}) AS o WHERE {is_asked} GROUP BY 1"#;
 
 const OWNERS_OF_ROW: &str = r#"
 pg_catalog.string_agg(
@@ -505,7 +505,7 @@ fn owner_digests(schema: &Schema, keys: &str) -> String {
             DIGITS.replace("{digest}", &digest(&[OWNERS_OF_ROW.to_owned()])),
         ),
         ("{links}", links(schema)),
-        ("{keys}", keys.to_owned()),
+        ("{is_asked}", is_among(schema, "o.link", keys)),
     ];
     part(OWNERS, &fragments)
 }

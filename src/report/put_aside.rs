@@ -1,5 +1,5 @@
-//! Values that are put aside until they are written or printed: as lines of JSON in a [`Spool`], in
-//! the order in which they were added, or sorted. Memory does not grow with their number.
+//! Values that are put aside until they are needed: as lines of JSON in a [`Spool`], in the order
+//! in which they were added, or sorted. Memory does not grow with their number.
 //!
 //! They are not printed at once: a slow reader must not hold up a transaction, and a transaction
 //! that is tried again must not leave anything behind. Only this process reads the lines, so they

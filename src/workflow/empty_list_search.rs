@@ -311,7 +311,7 @@ impl<'c> ReadCandidates<'c> {
                 let mut owners = owners.in_order();
                 for keys in listed.parts(OWNED) {
                     let keys = keys?;
-                    let mut owned = owners.rows(table, &keys)?;
+                    let mut owned = owners.name_rows(table, &keys)?;
                     for chunk in keys.chunks(CHUNK) {
                         let mut rows = owned.read(connection, planner.schema, chunk).await?;
                         rows.retain(|row| planner.selection.takes(row));

@@ -21,7 +21,7 @@ use crate::workflow::candidate_rows::TableKeys;
 /// keys, to send all of them takes as long as three looks, and with ten million as long as ten.
 const LOOKS: usize = 8;
 
-/// The owners of the rows of a table, if these are so many that the owners were put aside.
+/// The owners of the rows of a table, if the rows are very many; else they are read later.
 pub(crate) struct LinkedOwners(Option<Sorter<LinkedOwner>>);
 
 impl LinkedOwners {
@@ -47,7 +47,7 @@ impl LinkedOwners {
         for keys in rows.parts(at_once) {
             for key in keys? {
                 filter.add(&key);
-                // The owners come back in order, and so the rows have to.
+                // Each part takes its owners from the front, so the rows have to be in order too.
                 if last.is_some_and(|last| last >= key) {
                     return Ok(Self(None));
                 }
@@ -82,7 +82,7 @@ impl OwnersInOrder<'_> {
     /// # Errors
     ///
     /// An error if the owners cannot be read back.
-    pub(crate) fn rows<'k>(
+    pub(crate) fn name_rows<'k>(
         &mut self,
         table: &'static SiteTable,
         keys: &'k [String],
@@ -129,8 +129,8 @@ impl OwnersInOrder<'_> {
     }
 }
 
-/// Tells in 4 MiB of memory whether a key may be among many: a Bloom filter. Of all other keys it
-/// lets 3 in 100 pass beside three million keys, and 20 beside ten million.
+/// A Bloom filter of 4 MiB, which tells whether a key may be one of those that were added. Of all
+/// other keys, 3 in 100 pass if three million were added, and 20 if ten million were.
 struct KeyFilter(Vec<u64>);
 
 impl KeyFilter {

@@ -70,7 +70,7 @@ pub(crate) async fn find_naming_rows(
                     continue;
                 }
             };
-            let mut owned = owners.rows(table, &keys)?;
+            let mut owned = owners.name_rows(table, &keys)?;
             for chunk in keys.chunks(CHUNK) {
                 let rows = owned.read(connection, schema, chunk).await?;
                 let rows = rows.into_iter().filter(|row| selection.takes(row));

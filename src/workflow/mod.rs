@@ -44,5 +44,6 @@ pub(crate) mod write_run;
 pub(crate) const CHUNK: usize = 2_000;
 
 /// For how many rows owners are read at a time; a scan takes twice as many, a script a quarter.
-/// Each time, the whole table of keys is read, so it is for many chunks at once.
+/// Each time, the whole table of keys is read, so it is for many chunks at once. If there would be
+/// many such parts, [`linked_owners`] reads all owners once instead.
 pub(crate) const OWNED: usize = 20 * CHUNK;

@@ -178,7 +178,7 @@ impl PlannedRows {
             let mut owners = owners.in_order();
             for keys in keys.parts(OWNED) {
                 let keys = keys?;
-                let mut owned = owners.rows(table, &keys)?;
+                let mut owned = owners.name_rows(table, &keys)?;
                 for keys in keys.chunks(CHUNK) {
                     let read =
                         verification.rows_and_fingerprints(connection, schema, &mut owned, keys);

@@ -172,7 +172,7 @@ impl PlanningPass<'_, '_> {
                     let mut owners = owners.in_order();
                     for keys in listed.parts(at_once) {
                         let keys = keys?;
-                        let mut owned = owners.rows(table, &keys)?;
+                        let mut owned = owners.name_rows(table, &keys)?;
                         if let Some(script) = &mut self.script {
                             script.begin_rows(connection, schema, table, &keys).await?;
                         }
