@@ -169,13 +169,14 @@ impl<'k> Owners<'k> {
     ///
     /// # Errors
     ///
-    /// An error if an owner cannot be packed.
+    /// The first error among `links`, or an error if an owner cannot be packed.
     pub(crate) fn of_links(
         keys: &'k [String],
-        links: impl IntoIterator<Item = LinkedOwner>,
+        links: impl Iterator<Item = Result<LinkedOwner, Failure>>,
     ) -> Result<Self, Failure> {
         let mut owners = Self::of_nobody(keys);
-        for LinkedOwner(row, owner) in links {
+        for link in links {
+            let LinkedOwner(row, owner) = link?;
             owners.add(&row, &owner)?;
         }
         Ok(owners.sorted())

@@ -102,19 +102,9 @@ impl OwnersInOrder<'_> {
             let owner = owner.as_ref();
             owner.map_or(true, |owner| owner.row() <= last.as_str())
         };
-        let mut failed = None;
-        let next = std::iter::from_fn(|| match owners.next_if(is_of_these)? {
-            Ok(owner) => Some(owner),
-            Err(error) => {
-                failed = Some(error);
-                None
-            }
-        });
-        let owners = Owners::of_links(keys, next)?;
-        match failed {
-            Some(error) => Err(cannot_put_aside(error)),
-            None => Ok(Some(owners)),
-        }
+        let next = std::iter::from_fn(|| owners.next_if(is_of_these));
+        let next = next.map(|owner| owner.map_err(cannot_put_aside));
+        Owners::of_links(keys, next).map(Some)
     }
 
     /// Reads the owners that are left. Only the end tells whether all of them are those that were
